@@ -1,0 +1,1 @@
+"""One public function a file: the commands of the command line."""

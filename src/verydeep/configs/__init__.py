@@ -1,0 +1,1 @@
+"""The paper as data, with the standard library alone."""

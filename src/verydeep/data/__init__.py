@@ -1,0 +1,1 @@
+"""Files to images and targets; they know nothing of models."""

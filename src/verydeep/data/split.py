@@ -1,0 +1,39 @@
+"""One part of a data set: which files, which labels, and how they are to be read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Labels = npt.NDArray[np.int64]
+Boxes = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The files of one part (train, val, test or all) of a data set, sorted by path."""
+
+    name: str
+    root: Path
+    files: tuple[str, ...]
+    """POSIX paths relative to ``root``."""
+    labels: Labels | None
+    """(n,) index into ``class_names`` of each file; None where the part has no labels."""
+    class_names: tuple[str, ...]
+    """One name per class, sorted: the folder's name, a WNID for ImageNet's kin."""
+    class_words: tuple[str, ...]
+    """What a person calls each class; equal to ``class_names`` where nothing better is known."""
+    layout: str
+    """What was recognized, in the words of one line: 'class folders with train/ and val/'."""
+    camera_rotation: bool
+    """Whether the rotation that a camera noted in EXIF is applied."""
+    boxes: tuple[Boxes, ...] | None = None
+    """Per file (m, 4) float32, inclusive xyxy in pixels of the file; None where none are known."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> Path:
+        """The file of one image."""
+        return self.root / self.files[index]

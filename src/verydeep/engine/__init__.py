@@ -1,0 +1,1 @@
+"""Devices, loops and files: training, testing, checkpoints, reports."""

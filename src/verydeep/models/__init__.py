@@ -1,0 +1,1 @@
+"""Architectures and their files; they know nothing of data."""
