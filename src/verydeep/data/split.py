@@ -1,5 +1,6 @@
 """One part of a data set: which files, which labels, and how they are to be read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,20 @@ class Split:
     """Whether the rotation that a camera noted in EXIF is applied."""
     boxes: tuple[Boxes, ...] | None = None
     """Per file (m, 4) float32, inclusive xyxy in pixels of the file; None where none are known."""
+
+    @classmethod
+    def of_photographs(cls, paths: Sequence[Path]) -> "Split":
+        """People's own photographs, without labels, in the order given."""
+        return cls(
+            name="photographs",
+            root=Path(),
+            files=tuple(path.as_posix() for path in paths),
+            labels=None,
+            class_names=(),
+            class_words=(),
+            layout="photographs",
+            camera_rotation=True,
+        )
 
     def __len__(self) -> int:
         return len(self.files)

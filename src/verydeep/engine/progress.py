@@ -33,7 +33,7 @@ class RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(unit: str = "images") -> Iterator[Progress]:
+def progress_bar(unit: str = "images", *, visible: bool = True) -> Iterator[Progress]:
     """A bar on standard error with count, rate, time left and a free text (the field ``note``)."""
     with Progress(
         TextColumn("{task.description}"),
@@ -43,6 +43,7 @@ def progress_bar(unit: str = "images") -> Iterator[Progress]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
+        disable=not visible,
     ) as progress:
         yield progress
 

@@ -1,0 +1,41 @@
+"""The command line: ``verydeep COMMAND``. The signature of a command is its help."""
+
+import sys
+from collections.abc import Callable
+
+import tyro
+
+from verydeep.commands.evaluate import evaluate
+from verydeep.commands.predict import predict
+from verydeep.commands.prepare import prepare
+from verydeep.commands.train import train
+from verydeep.commands.verify import verify
+from verydeep.errors import VerydeepError
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "prepare": prepare,
+    "verify": verify,
+}
+
+DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
+
+Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
+"""
+
+
+def main() -> None:
+    """Run one command. Exit codes: 0; 1 for an error told in one sentence; 2 for wrong usage; 130, 143 for signals."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="verydeep", description=DESCRIPTION)
+    except VerydeepError as error:
+        print(f"verydeep: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

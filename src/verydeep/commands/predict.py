@@ -1,0 +1,142 @@
+"""``verydeep predict``: what is on these photographs?"""
+
+import csv
+import glob
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from verydeep.configs.scales import parse_test_scales
+from verydeep.errors import VerydeepError
+
+Arg = tyro.conf.arg
+
+
+def predict(
+    run: Positional[Path],
+    files: Positional[tuple[str, ...]],
+    /,
+    *,
+    scales: Annotated[
+        str | None,
+        Arg(help="Test scales Q beside a crop of 224. [S; jittered: Smin, middle, Smax]", metavar="Q,Q,.."),
+    ] = None,
+    views: Annotated[
+        Literal["dense", "center"], Arg(help="The whole image and its mirror image, or the central crop.")
+    ] = "dense",
+    top: Annotated[int, Arg(help="How many classes to tell.")] = 5,
+    format: Annotated[Literal["table", "json", "csv"], Arg(help="json: one object a line.")] = "table",  # noqa: A002
+    weights: Annotated[Literal["last", "best"], Arg(help="best: by validation error.")] = "last",
+    precision: Annotated[Literal["auto", "bf16", "fp32"], Arg(help="auto: bf16 where the hardware has it.")] = "auto",
+    device: Annotated[str, Arg(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int | None, Arg(help="Processes that decode images. [the number of cores]")] = None,
+    bad_images: Annotated[
+        Literal["error", "skip"], Arg(help="What to do with a file that cannot be decoded; skip names it.")
+    ] = "error",
+) -> None:
+    """Tell the most probable classes of photographs.
+
+    RUN is a folder that `verydeep train` left, or a model folder; FILES are photographs, folders of them, or patterns
+    such as "photos/*.jpg".
+
+    Examples:
+        verydeep predict runs/generated-A-256-512-c64-s0 photo.jpg
+        verydeep predict runs/photos-D-256-c224-s0 holiday/ --format csv > holiday.csv
+    """
+    from verydeep.data.split import Split
+    from verydeep.engine import runtime as engine
+    from verydeep.engine.checkpoint import model_folder
+    from verydeep.engine.inference import Predictions, ViewAtScale, predict_split
+    from verydeep.engine.progress import progress_bar
+    from verydeep.models.weights.native import load_model
+
+    if top < 1:
+        raise VerydeepError(f"--top {top}: ask for at least one class.")
+    model, config = load_model(model_folder(run, weights))
+    split = Split.of_photographs(find_photographs(files))
+    chosen = config.test_scales if scales is None else parse_test_scales(scales)
+    wanted = [ViewAtScale(views, scale) for scale in chosen]
+    with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
+        model = runtime.place(model)
+        with progress_bar(visible=len(split) > 1) as progress:
+            task = progress.add_task("Predicting", total=len(split), note="")
+            for done in predict_split(model, split, wanted, runtime, bad_images=bad_images):
+                if isinstance(done, Predictions):
+                    predictions = done
+                else:
+                    progress.advance(task, done)
+    results = []
+    for index, posterior in zip(predictions.indices, predictions.mean(views, chosen), strict=True):
+        best = (-posterior).argsort(kind="stable")[:top]
+        classes = [
+            {
+                "class": config.class_names[k],
+                "words": config.class_words[k],
+                "probability": float(posterior[k]),
+            }
+            for k in best
+        ]
+        results.append({"path": split.files[index], "classes": classes})
+    {"table": print_table, "json": print_json, "csv": print_csv}[format](results)
+    for file, reason in predictions.skipped.items():
+        print(f"skipped {file}: {reason}", file=sys.stderr)
+
+
+def find_photographs(arguments: tuple[str, ...]) -> list[Path]:
+    """The files that paths, folders and patterns mean, in the order given, none twice.
+
+    Raises:
+        VerydeepError: an argument means no file.
+    """
+    from verydeep.data.folder import list_images
+
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            matches = [path / name for name in list_images(path)]
+        else:
+            names = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
+            matches = [path] if path.exists() else [Path(name) for name in sorted(names)]
+        if not matches:
+            raise VerydeepError(
+                f"{argument}: no such photograph, folder with photographs, or pattern that matches one."
+            )
+        found.update(dict.fromkeys(matches))
+    if not found:
+        raise VerydeepError("No photograph was named: give files, folders or patterns behind RUN.")
+    return list(found)
+
+
+def print_table(results: list[dict[str, Any]]) -> None:
+    """For people: one block a photograph."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("photograph", "class"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("probability", justify="right")
+    for result in results:
+        for i, guess in enumerate(result["classes"]):
+            table.add_row(result["path"] if i == 0 else "", guess["words"], f"{guess['probability']:.1%}")
+    Console().print(table)
+
+
+def print_json(results: list[dict[str, Any]]) -> None:
+    """For machines: one object a line."""
+    for result in results:
+        print(json.dumps(result, ensure_ascii=False))
+
+
+def print_csv(results: list[dict[str, Any]]) -> None:
+    """For machines: path, rank, class, words, probability."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "rank", "class", "words", "probability"])
+    for result in results:
+        for rank, guess in enumerate(result["classes"], start=1):
+            writer.writerow([result["path"], rank, guess["class"], guess["words"], f"{guess['probability']:.6f}"])

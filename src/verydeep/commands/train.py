@@ -1,0 +1,171 @@
+"""``verydeep train``: train a net and test it."""
+
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
+from verydeep.configs.recipes import RECIPES, ColorShift, Initialization, Recipe, scaled_to, with_options
+from verydeep.configs.scales import TrainScale
+from verydeep.errors import VerydeepError
+
+Arg = tyro.conf.arg
+
+
+def train(
+    data: Positional[str] = "generated",
+    /,
+    *,
+    network: Annotated[str | None, Arg(help="A, A-LRN, B, C, D, E or B-5x5. [A]", metavar="NAME")] = None,
+    crop: Annotated[int | None, Arg(help="Side of the net's input in pixels, a multiple of 32. [224]")] = None,
+    scale: Annotated[
+        str | None,
+        Arg(help="Train scale S beside a crop of 224: 256, or a range 256-512 to jitter. [256]", metavar="S"),
+    ] = None,
+    width: Annotated[
+        float | None, Arg(help="Factor on the channels of the convolutions; 1 is the paper's. [1]")
+    ] = None,
+    fc_width: Annotated[int | None, Arg(help="Channels of fc6 and fc7. [4096]")] = None,
+    init: Annotated[Initialization, Arg(help="How layers are drawn; normal is the paper's, std 0.01.")] = "glorot",
+    init_from: Annotated[
+        Path | None,
+        Arg(help="A run or model folder to take the layers from that fit; says which.", metavar="RUN"),
+    ] = None,
+    epochs: Annotated[
+        int | None, Arg(help="Below 74 the rate drops at 60, 80 and 93% instead of on plateaus. [74]")
+    ] = None,
+    milestones: Annotated[
+        str | None,
+        Arg(help="Where the rate drops tenfold: shares of the run, as 0.6,0.8,0.93.", metavar="A,B,.."),
+    ] = None,
+    batch_size: Annotated[int | None, Arg(help="Images a step. [256, or a 20th of the images if fewer]")] = None,
+    micro_batch: Annotated[
+        int | None, Arg(help="Images that go through the net at once; changes memory, not the result.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, Arg(help="At the start. [0.01 from random weights or from A, else 0.001]")
+    ] = None,
+    dropout: Annotated[float | None, Arg(help="Share of the units of fc6 and fc7 dropped. [0.5]")] = None,
+    color_shift: Annotated[ColorShift, Arg(help="Scale of the RGB shift: of std, eigenvalue, or none.")] = "std",
+    seed: int = 0,
+    val_fraction: Annotated[float, Arg(help="Share of a folder without val/ that is kept for validation.")] = 0.2,
+    precision: Annotated[Literal["auto", "bf16", "fp32"], Arg(help="auto: bf16 where the hardware has it.")] = "auto",
+    device: Annotated[str, Arg(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    devices: Annotated[int, Arg(help="Processes on this machine that share each batch.")] = 1,
+    workers: Annotated[int | None, Arg(help="Processes that decode images. [the number of cores]")] = None,
+    bad_images: Annotated[
+        Literal["error", "skip"],
+        Arg(help="What to do with a file that cannot be decoded; skip lists it in the run."),
+    ] = "error",
+    fast_decode: Annotated[
+        bool, Arg(help="Decode large JPEGs at a lower resolution: twice as fast, slightly other pixels.")
+    ] = False,
+    deterministic: Annotated[bool, Arg(help="Bit-equal repetition on GPUs, at some cost.")] = False,
+    out: Annotated[Path | None, Arg(help="The run's folder. [runs/DATA-NETWORK-S-cCROP-sSEED]")] = None,
+    resume: Annotated[Path | None, Arg(help="Go on with this run where it stopped; nothing else is needed.")] = None,
+) -> None:
+    """Train a net and test it; without DATA on a generated set, in about three minutes.
+
+    DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
+    Tiny-ImageNet, or the word "generated". Leaves a folder with the net, its curves and its errors.
+
+    Examples:
+        verydeep train
+        verydeep train photos --network A --crop 64 --epochs 15
+        verydeep train photos --network D --init-from runs/photos-A-256-c64-s0 --crop 64
+        verydeep train --resume runs/photos-A-256-c64-s0
+    """
+    from verydeep.engine import runtime as engine
+    from verydeep.engine.checkpoint import RunFolder
+    from verydeep.engine.run import Settings, open_training_parts, train_run
+    from verydeep.engine.source import GENERATED, short_name
+
+    if devices > 1 and not engine.in_group():
+        engine.launch(devices, sys.argv[1:])
+        return
+    if resume is not None:
+        run = RunFolder(resume)
+        settings = Settings.load(run)
+        parts = open_training_parts(settings.data, settings.seed, settings.val_fraction)
+    else:
+        generated = data == GENERATED
+        name = network or "A"
+        if name not in NETWORKS:
+            raise VerydeepError(f"--network {name} is not known: choose one of {', '.join(NETWORKS)}.")
+        parts = open_training_parts(data, seed, val_fraction)
+        recipe = with_options(
+            base_recipe(generated, scale),
+            scale=None if scale is None else TrainScale.parse(scale),
+            epochs=epochs,
+            milestones=None if milestones is None else parse_shares(milestones),
+            learning_rate=learning_rate or default_rate(name, init_from),
+            dropout=dropout,
+        )
+        recipe = scaled_to(recipe, len(parts[0])) if batch_size is None else replace(recipe, batch_size=batch_size)
+        settings = Settings(
+            data=data if generated else str(Path(data).resolve()),
+            network=name,
+            crop=crop or (64 if generated else PAPER_CROP),
+            width=width or (0.25 if generated else 1.0),
+            fc_width=fc_width or (512 if generated else PAPER_FC_WIDTH),
+            recipe=replace(recipe, initialization=init, color_shift=color_shift),
+            seed=seed,
+            bf16=engine.wants_bf16(precision, device),
+            init_from=None if init_from is None else str(init_from),
+            bad_images=bad_images,
+            fast_decode=fast_decode,
+            deterministic=deterministic,
+            val_fraction=val_fraction,
+            micro_batch=micro_batch,
+        )
+        last_scale = settings.recipe.stages[-1].scale
+        default = Path("runs") / f"{short_name(data)}-{name}-{last_scale}-c{settings.crop}-s{seed}"
+        run = RunFolder(out or default)
+        if run.settings.exists() and not engine.in_group():
+            raise VerydeepError(
+                f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
+            )
+    run.path.mkdir(parents=True, exist_ok=True)
+    with engine.start(
+        device=device,
+        bf16=settings.bf16,
+        num_workers=workers,
+        deterministic=settings.deterministic,
+    ) as runtime:
+        train_run(settings, *parts, run, runtime)
+
+
+def base_recipe(generated: bool, scale: str | None) -> Recipe:
+    """The paper's recipe for this S, or the generated set's own."""
+    return RECIPES["generated"] if generated else RECIPES.get(scale or "256", RECIPES["256"])
+
+
+def default_rate(network: str, init_from: Path | None) -> float:
+    """0.01 from random weights and for a deeper net from A, 0.001 from any other net (DESIGN 13)."""
+    if init_from is None:
+        return 1e-2
+    from verydeep.engine.checkpoint import model_folder
+    from verydeep.models.weights.native import load_config
+
+    source = load_config(model_folder(init_from)).network
+    return 1e-2 if source in SHALLOW and network not in SHALLOW else 1e-3
+
+
+def parse_shares(text: str) -> tuple[float, ...]:
+    """Read "0.6,0.8,0.93".
+
+    Raises:
+        VerydeepError: these are not rising numbers between 0 and 1.
+    """
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = (math.nan,)
+    if not all(0 < share < 1 for share in shares) or list(shares) != sorted(set(shares)):
+        raise VerydeepError(f"--milestones {text!r}: write rising shares of the run between 0 and 1, as 0.6,0.8,0.93.")
+    return shares

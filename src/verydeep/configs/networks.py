@@ -1,0 +1,95 @@
+"""Table 1 of the paper as values: the nets A, A-LRN, B, C, D, E, and the shallow net of section 4.1.
+
+``NETWORKS["D"]`` is a value; ``verydeep.VGG(NETWORKS["D"])`` is the net.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+STRIDE = 32
+"""Pixels from one position of the class score map to the next: five poolings by two."""
+
+PAPER_CROP = 224
+"""Side in pixels of the paper's input; train and test scales are given for a crop of this size."""
+
+SHALLOW = ("A", "A-LRN")
+"""The nets that train from random weights, and that deeper ones take layers from (section 3.1)."""
+
+PAPER_FC_WIDTH = 4096
+"""Channels of fc6 and fc7."""
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution that keeps the resolution, with its ReLU, and perhaps LRN behind it."""
+
+    channels: int
+    kernel: int = 3
+    lrn: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """One column of Table 1: five blocks of convolutions, each followed by max-pooling."""
+
+    name: str
+    blocks: tuple[tuple[Conv, ...], ...]
+
+    def convs(self) -> Iterator[tuple[str, Conv]]:
+        """Every convolution with the paper's name for it: conv1_1, conv1_2, ..."""
+        for i, block in enumerate(self.blocks, start=1):
+            for j, conv in enumerate(block, start=1):
+                yield f"conv{i}_{j}", conv
+
+    @property
+    def num_weight_layers(self) -> int:
+        """Convolutions and the three FC layers: 11 for A, 19 for E."""
+        return sum(len(block) for block in self.blocks) + 3
+
+    def num_parameters(
+        self,
+        num_classes: int = 1000,
+        crop: int = PAPER_CROP,
+        width: float = 1.0,
+        fc_width: int = PAPER_FC_WIDTH,
+    ) -> int:
+        """Weights and biases, by the formula: for D at 1000 classes 138,357,544 (Table 2 rounds it to 138M)."""
+        total, in_channels = 0, 3
+        for _, conv in self.convs():
+            out_channels = scaled_channels(conv.channels, width)
+            total += (conv.kernel**2 * in_channels + 1) * out_channels
+            in_channels = out_channels
+        for inputs, outputs in (
+            (in_channels * (crop // STRIDE) ** 2, fc_width),
+            (fc_width, fc_width),
+            (fc_width, num_classes),
+        ):
+            total += (inputs + 1) * outputs
+        return total
+
+
+def scaled_channels(channels: int, width: float) -> int:
+    """Channels of a convolution at ``width`` times the paper's, at least one."""
+    return max(1, round(channels * width))
+
+
+def _three(channels: int, count: int) -> tuple[Conv, ...]:
+    return (Conv(channels),) * count
+
+
+_A = (_three(64, 1), _three(128, 1), _three(256, 2), _three(512, 2), _three(512, 2))
+_B = (_three(64, 2), _three(128, 2), _three(256, 2), _three(512, 2), _three(512, 2))
+
+NETWORKS: dict[str, Network] = {
+    network.name: network
+    for network in (
+        Network("A", _A),
+        Network("A-LRN", ((Conv(64, lrn=True),), *_A[1:])),
+        Network("B", _B),
+        Network("C", (*_B[:2], *((*block, Conv(block[0].channels, kernel=1)) for block in _B[2:]))),
+        Network("D", (*_B[:2], *((*block, block[0]) for block in _B[2:]))),
+        Network("E", (*_B[:2], *((*block, *block) for block in _B[2:]))),
+        Network("B-5x5", tuple((Conv(block[0].channels, kernel=5),) for block in _B)),
+    )
+}
+"""The nets by the paper's names; B-5x5 is section 4.1's shallow net, each pair of 3x3 made one 5x5."""

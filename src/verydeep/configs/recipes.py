@@ -1,0 +1,155 @@
+"""The training of section 3.1 as values, and how it scales with the data."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from verydeep.configs.scales import TrainScale
+
+Initialization = Literal["glorot", "he", "normal"]
+ColorShift = Literal["std", "eigenvalue", "none"]
+
+MAX_EPOCHS = 74
+"""Where the paper stopped: 370,000 iterations of 256 over 1.28 million images."""
+
+NUM_DROPS = 3
+"""How often the paper divided the learning rate by ten."""
+
+SHORT_MILESTONES = (0.60, 0.80, 0.93)
+"""Shares of a run of fewer than 74 epochs after which the rate drops (DESIGN 13; the paper's points are unknown)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run with one train scale, one dropout and one schedule."""
+
+    scale: TrainScale
+    dropout: float = 0.5
+    epochs: int = MAX_EPOCHS
+    """The most it may last; a plateau schedule may end it sooner."""
+    learning_rate: float = 1e-2
+    """At the stage's start."""
+    milestones: tuple[float, ...] | None = None
+    """Shares of the stage after which the rate is divided by ten; None: when the validation error stops improving."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stages in order, and what they share. The defaults are the paper's; see docs of each in facts 1, 3a and 12."""
+
+    stages: tuple[Stage, ...]
+    batch_size: int = 256
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    """On weights; biases have none."""
+    bias_rate_factor: float = 2.0
+    """Biases learn at this times the rate of the weights, as in Caffe's recipe of the time."""
+    num_drops: int = NUM_DROPS
+    patience_epochs: int = 5
+    patience_iterations: int = 500
+    min_gain: float = 0.1
+    """Percentage points of validation error that count as an improvement."""
+    color_shift: ColorShift = "std"
+    initialization: Initialization = "glorot"
+    told_stuck_below: float = 0.95
+    """A loss that has not come below this share of ln K is told to the user ..."""
+    told_stuck_after: float = 1.0
+    """... after this share of the steps, or after 5,000 iterations or 10 epochs if that is sooner."""
+
+    @property
+    def epochs(self) -> int:
+        """The most that all stages may last."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``from_json`` reads."""
+        values = asdict(self)
+        values["stages"] = [{**asdict(stage), "scale": str(stage.scale)} for stage in self.stages]
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
+        """The recipe that ``to_json`` wrote."""
+        stages = tuple(
+            Stage(
+                **{
+                    **stage,
+                    "scale": TrainScale.parse(stage["scale"]),
+                    "milestones": None if stage["milestones"] is None else tuple(stage["milestones"]),
+                }
+            )
+            for stage in values["stages"]
+        )
+        return cls(**{**values, "stages": stages})
+
+
+def _paper(scale: str, learning_rate: float) -> Recipe:
+    return Recipe(stages=(Stage(TrainScale.parse(scale), learning_rate=learning_rate),))
+
+
+RECIPES: dict[str, Recipe] = {
+    "256": _paper("256", 1e-2),
+    "384": _paper("384", 1e-3),
+    "256-512": _paper("256-512", 1e-3),
+    "generated": Recipe(
+        stages=(
+            Stage(TrainScale(256, 256), dropout=0.0, epochs=4, milestones=()),
+            Stage(TrainScale(256, 512), dropout=0.5, epochs=4, milestones=(0.50, 0.84)),
+        ),
+        batch_size=32,
+        told_stuck_below=0.87,
+        told_stuck_after=0.35,
+    ),
+}
+"""The paper's three stages by their S (384 starts from the net of 256, the jittered one from that of 384), and the
+same staging made small for the generated set: the default of ``verydeep train``."""
+
+
+def with_options(
+    recipe: Recipe,
+    *,
+    scale: TrainScale | None = None,
+    epochs: int | None = None,
+    milestones: tuple[float, ...] | None = None,
+    learning_rate: float | None = None,
+    dropout: float | None = None,
+) -> Recipe:
+    """The recipe with what a user asks for in each of its stages, and otherwise as it is.
+
+    A scale takes the place of the last stage's; one that was fixed before it stays no larger than it.
+    """
+    stages = list(recipe.stages)
+    if scale is not None:
+        first = TrainScale(scale.smallest, scale.smallest)
+        stages = [replace(stage, scale=first) for stage in stages[:-1]] + [replace(stages[-1], scale=scale)]
+    changed = [
+        replace(
+            stage,
+            milestones=stage.milestones if milestones is None else milestones,
+            learning_rate=stage.learning_rate if learning_rate is None else learning_rate,
+            dropout=stage.dropout if dropout is None else dropout,
+        )
+        for stage in stages
+    ]
+    result = replace(recipe, stages=tuple(changed))
+    return result if epochs is None else shortened_to(result, epochs)
+
+
+def scaled_to(recipe: Recipe, num_images: int) -> Recipe:
+    """The recipe for a data set of this size: batch max(1, min(256, N / 20)) (DESIGN 13)."""
+    return replace(recipe, batch_size=max(1, min(recipe.batch_size, num_images // 20)))
+
+
+def shortened_to(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe in another number of epochs, shared among its stages as before.
+
+    Below 74 epochs a plateau schedule becomes three drops at SHORT_MILESTONES: a short run has no time to wait.
+    """
+    total, stages, begin, done = recipe.epochs, [], 0, 0
+    for stage in recipe.stages:
+        done += stage.epochs
+        end = round(epochs * done / total)
+        milestones = SHORT_MILESTONES if stage.milestones is None and epochs < MAX_EPOCHS else stage.milestones
+        stages.append(replace(stage, epochs=end - begin, milestones=milestones))
+        begin = end
+    return replace(recipe, stages=tuple(stage for stage in stages if stage.epochs))

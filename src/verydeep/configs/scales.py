@@ -1,0 +1,70 @@
+"""Train scales S and test scales Q, in the paper's units: the short side of an image beside a crop of 224."""
+
+from dataclasses import dataclass
+
+from verydeep.configs.networks import PAPER_CROP
+from verydeep.errors import VerydeepError
+
+
+def in_pixels(scale: int, crop: int) -> int:
+    """The short side in pixels for a net of another crop: 256 is 73 pixels at crop 64; halves round up."""
+    return (2 * scale * crop + PAPER_CROP) // (2 * PAPER_CROP)
+
+
+@dataclass(frozen=True)
+class TrainScale:
+    """S: one scale, or a range that each image's S is drawn from (scale jittering, section 3.1)."""
+
+    smallest: int
+    largest: int
+
+    @classmethod
+    def parse(cls, text: str) -> "TrainScale":
+        """Read "256" or "256-512".
+
+        Raises:
+            VerydeepError: it is neither, the range is upside down, or S is smaller than the crop of 224.
+        """
+        first, dash, last = text.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise VerydeepError(f"--scale {text!r} is not a train scale: write one number (256) or a range (256-512).")
+        scale = cls(int(first), int(last or first))
+        if not PAPER_CROP <= scale.smallest <= scale.largest:
+            raise VerydeepError(
+                f"--scale {text}: S counts in the paper's units, from {PAPER_CROP} (the crop itself) upwards, the "
+                "smaller number first."
+            )
+        return scale
+
+    def __str__(self) -> str:
+        return str(self.smallest) if self.smallest == self.largest else f"{self.smallest}-{self.largest}"
+
+    @property
+    def middle(self) -> int:
+        """0.5 (Smin + Smax), the paper's one test scale for a jittered net; S itself for a fixed one."""
+        return (self.smallest + self.largest) // 2
+
+    @property
+    def test_scales(self) -> tuple[int, ...]:
+        """Q = S for a fixed scale, {Smin, 0.5 (Smin + Smax), Smax} for a jittered one (sections 4.1, 4.2)."""
+        return tuple(sorted({self.smallest, self.middle, self.largest}))
+
+    def in_pixels(self, crop: int) -> tuple[int, int]:
+        """Both ends in pixels at this crop."""
+        return in_pixels(self.smallest, crop), in_pixels(self.largest, crop)
+
+
+def parse_test_scales(text: str) -> tuple[int, ...]:
+    """Read "256,384,512", test scales Q, rising.
+
+    Raises:
+        VerydeepError: these are not whole numbers from the crop of 224 upwards, or one comes twice.
+    """
+    parts = text.split(",")
+    scales = sorted(int(part) for part in parts if part.strip().isdecimal())
+    if len(scales) != len(parts) or len(set(scales)) != len(scales) or scales[0] < PAPER_CROP:
+        raise VerydeepError(
+            f"--scales {text!r}: write different whole numbers from {PAPER_CROP} upwards, as 256,384,512, in "
+            "the paper's units, beside a crop of 224."
+        )
+    return tuple(scales)

@@ -1,0 +1,225 @@
+"""Files of photographs to RGB images: all that ILSVRC and people's own folders hold (facts.md, section 7).
+
+Pillow warns about broken EXIF and stops at a truncated file. Both are met here without a global switch:
+LOAD_TRUNCATED_IMAGES would change what every other thread accepts, so the missing end of a JPEG is appended
+instead.
+"""
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+
+from verydeep.errors import VerydeepError
+
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+}
+"""What counts as an image: suffix -> the format it promises. No others are tried (EPS runs a program)."""
+
+ROWS_NEEDED = 0.75
+"""A damaged file is used when at least this share of its rows could be decoded."""
+
+_TRIED = tuple(dict.fromkeys(FORMATS.values()))
+_END_OF_JPEG = b"\xff\xd9"
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+_QUIET = threading.Lock()
+if hasattr(os, "register_at_fork"):  # a worker forked while another thread holds the lock would wait forever
+    os.register_at_fork(before=_QUIET.acquire, after_in_parent=_QUIET.release, after_in_child=_QUIET.release)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `verydeep verify` learns about one file."""
+
+    error: str | None
+    """Why it cannot be decoded; None where it can."""
+    oddities: tuple[str, ...] = ()
+    """What is unusual about a file that can be used."""
+
+
+def decode(path: Path, *, camera_rotation: bool, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """Read one photograph as RGB; transparency is dropped and the first frame of an animation taken.
+
+    Args:
+        path: the file; its content decides the format, whatever its name says.
+        camera_rotation: apply the rotation noted in EXIF.
+        at_least: (width, height) that suffice, after rotation: a JPEG is then decoded at 1/2, 1/4 or 1/8 of
+            its size where that is no smaller (it changes pixels: DESIGN.md 9).
+
+    Raises:
+        VerydeepError: the file cannot be read or decoded, or fewer than three quarters of its rows can.
+    """
+    with _naming(path):
+        image, turn, _ = _load(path, camera_rotation, at_least)
+        rgb = _to_rgb(image)
+        return rgb if turn is None else rgb.transpose(turn)
+
+
+def image_size(path: Path, *, camera_rotation: bool) -> tuple[int, int]:
+    """(width, height) after rotation, from the file's header alone.
+
+    Raises:
+        VerydeepError: the file cannot be read or has no header of an image.
+    """
+    with _naming(path):
+        image, turn = _open(path, camera_rotation)
+        with image:
+            width, height = image.size
+    return (height, width) if turn in _SIDEWAYS else (width, height)
+
+
+def inspect(path: Path) -> Inspection:
+    """Decode one file as training would, and tell what is wrong or unusual about it."""
+    try:
+        with _naming(path):
+            image, _, kept = _load(path, False, None)
+            _to_rgb(image)
+    except VerydeepError as error:
+        return Inspection(str(error))
+    oddities = []
+    promised = FORMATS.get(path.suffix.lower())
+    found = "JPEG" if isinstance(image, JpegImageFile) else str(image.format)
+    if promised not in (None, found):
+        oddities.append(f"{found} under the name {path.suffix}")
+    if image.mode == "CMYK":
+        oddities.append("CMYK, converted to RGB")
+    if kept is not None:
+        oddities.append(f"damaged, {kept:.0%} of its rows were decoded")
+    return Inspection(None, tuple(oddities))
+
+
+def _load(
+    path: Path, camera_rotation: bool, at_least: tuple[int, int] | None
+) -> tuple[ImageFile, Image.Transpose | None, float | None]:
+    """The decoded image in its own mode, the turn still to be made, and the share of rows if damaged."""
+    image, turn = _open(path, camera_rotation)
+    with image:
+        _draft(image, turn, at_least)
+        try:
+            image.load()
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders of damaged files raise nearly anything
+            damage = error
+        else:
+            return image, turn, None
+    image, _ = _open(io.BytesIO(path.read_bytes() + _END_OF_JPEG), camera_rotation=False)
+    with image:
+        _draft(image, turn, at_least)
+        kept = _load_damaged(image)
+    if kept < ROWS_NEEDED:
+        raise VerydeepError(
+            f"{path} is damaged: only {kept:.0%} of its rows can be decoded ({damage}); replace or remove it."
+        )
+    return image, turn, kept
+
+
+def _load_damaged(image: ImageFile) -> float:
+    """Decode what can be decoded, and count the share of rows that is.
+
+    Rows never written are zero; in a JPEG with its end appended they are of one grey, which the last pixel
+    then has. A progressive JPEG has all its rows once its first scan is complete, the later scans only refine
+    them.
+    """
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception:
+        image.tile = []  # what was written until then stays
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    missing = (pixels == 0).all(axis=(1, 2)) | (pixels == pixels[-1, -1]).all(axis=(1, 2))
+    return float(1 - missing.mean())
+
+
+def _open(source: Path | io.BytesIO, camera_rotation: bool) -> tuple[ImageFile, Image.Transpose | None]:
+    """Read the header, and the turn that EXIF asks for."""
+    with _quiet():
+        image = Image.open(source, formats=_TRIED)
+        return image, _camera_turn(image) if camera_rotation else None
+
+
+def _camera_turn(image: ImageFile) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken note about a photograph is no reason to lose the photograph
+        return None
+
+
+def _draft(image: ImageFile, turn: Image.Transpose | None, at_least: tuple[int, int] | None) -> None:
+    if at_least is not None:
+        image.draft(None, at_least[::-1] if turn in _SIDEWAYS else at_least)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # 16 bits of grey: Pillow would clip them at 255
+        grey = np.asarray(image).clip(0, 65535) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode in {"P", "PA"}:  # straight to RGB, Pillow warns about some kinds of transparency
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings from the user, and from filters that make them errors.
+
+    The filters belong to the whole process, so one thread at a time; a header takes a tenth of a millisecond,
+    and the pixels are decoded outside.
+    """
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn whatever Pillow raises into one sentence that names the file."""
+    try:
+        yield
+    except (VerydeepError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise VerydeepError(f"{path} is not an image, or its header is damaged; replace or remove the file.") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise VerydeepError(
+            f"{path} claims more than {limit} million pixels, which may be an attack; shrink or remove it."
+        ) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise VerydeepError(f"{path} cannot be read: {error.strerror}.") from error
+        reason = str(error) or type(error).__name__
+        raise VerydeepError(f"{path} cannot be decoded ({reason}); replace or remove the file.") from error

@@ -1,0 +1,215 @@
+"""Torch data sets and loaders: worker processes hand over uint8, everything else happens on the device."""
+
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from verydeep.data.augmentation import draw_sample, training_crop
+from verydeep.data.decoding import decode, image_size
+from verydeep.data.split import Split
+from verydeep.errors import VerydeepError
+from verydeep.ops.images import rescaled_size
+
+BadImages = Literal["error", "skip"]
+
+Key = tuple[int, int]
+"""(epoch, index) of a training sample."""
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """Rows of a global batch; the images are (N, crop, crop, 3) uint8, that is channels_last."""
+
+    images: Tensor
+    targets: Tensor
+    """(N,) int64"""
+    flip: Tensor
+    """(N,) bool"""
+    color: Tensor
+    """(N, 3) standard normals"""
+    valid: Tensor
+    """(N,) float32: 0 where the file could not be decoded and stands in as an empty image, otherwise 1."""
+    skipped: dict[str, str]
+    """File -> reason, of those."""
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "TrainBatch":
+        """The same with every tensor changed."""
+        return TrainBatch(
+            images=change(self.images),
+            targets=change(self.targets),
+            flip=change(self.flip),
+            color=change(self.color),
+            valid=change(self.valid),
+            skipped=self.skipped,
+        )
+
+    def pin_memory(self) -> "TrainBatch":
+        """The same in page-locked memory (called by the loader when it feeds a GPU)."""
+        return self.map(Tensor.pin_memory)
+
+    def rows(self, first: int, count: int) -> "TrainBatch":
+        """A micro-batch: at most ``count`` rows from ``first`` on."""
+        return self.map(lambda tensor: tensor[first : first + count])
+
+
+@dataclass(frozen=True)
+class TrainSamples(Dataset[tuple[Any, ...]]):
+    """Training samples of a split, looked up by (epoch, index)."""
+
+    split: Split
+    scale: tuple[int, int]
+    """Smallest and largest S in pixels."""
+    crop: int
+    seed: int
+    bad_images: BadImages = "error"
+    fast_decode: bool = False
+
+    def __getitem__(self, key: Key) -> tuple[Any, ...]:
+        epoch, index = key
+        draw = draw_sample(self.seed, epoch, index, self.scale)
+        assert self.split.labels is not None
+        try:
+            image = training_crop(
+                self.split.path(index),
+                draw,
+                self.crop,
+                camera_rotation=self.split.camera_rotation,
+                fast_decode=self.fast_decode,
+            )
+        except VerydeepError as error:
+            if self.bad_images == "error":
+                raise
+            image = np.zeros((self.crop, self.crop, 3), np.uint8)
+            return image, self.split.labels[index], draw, (self.split.files[index], str(error))
+        return image, self.split.labels[index], draw, None
+
+
+def _collate_train(rows: Sequence[tuple[Any, ...]]) -> TrainBatch:
+    images, targets, draws, problems = zip(*rows, strict=True)
+    return TrainBatch(
+        images=torch.from_numpy(np.stack(images)),
+        targets=torch.from_numpy(np.array(targets, np.int64)),
+        flip=torch.tensor([draw.flip for draw in draws]),
+        color=torch.tensor([draw.color for draw in draws], dtype=torch.float32),
+        valid=torch.tensor([float(problem is None) for problem in problems]),
+        skipped=dict(problem for problem in problems if problem is not None),
+    )
+
+
+def train_loader(
+    samples: TrainSamples, sampler: Iterable[list[Key]], num_workers: int, *, pin_memory: bool = False
+) -> Iterable[TrainBatch]:
+    """The samples of each step of ``sampler``, decoded ahead by worker processes, in order."""
+    return _loader(samples, sampler, _collate_train, num_workers, pin_memory)
+
+
+@dataclass(frozen=True)
+class TestBatch:
+    """Whole images of one shape at each test scale."""
+
+    indices: npt.NDArray[np.int64]
+    """(N,) in the split"""
+    images: tuple[Tensor, ...]
+    """Per scale (N, H, W, 3) uint8"""
+    skipped: dict[str, str]
+
+    __test__ = False  # not a test, whatever its name makes pytest think
+
+    def pin_memory(self) -> "TestBatch":
+        """The same in page-locked memory (called by the loader when it feeds a GPU)."""
+        return TestBatch(self.indices, tuple(images.pin_memory() for images in self.images), self.skipped)
+
+
+@dataclass(frozen=True)
+class TestImages(Dataset[tuple[Any, ...]]):
+    """Whole images of a split rescaled to several short sides in pixels, each decoded once."""
+
+    split: Split
+    shorts: tuple[int, ...]
+    bad_images: BadImages = "error"
+    fast_decode: bool = False
+
+    __test__ = False
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        largest = max(self.shorts)
+        try:
+            image = decode(
+                self.split.path(index),
+                camera_rotation=self.split.camera_rotation,
+                at_least=(largest, largest) if self.fast_decode else None,
+            )
+        except VerydeepError as error:
+            if self.bad_images == "error":
+                raise
+            return index, None, (self.split.files[index], str(error))
+        sizes = [rescaled_size(*image.size, short) for short in self.shorts]
+        return index, [np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for size in sizes], None
+
+    def shapes(self, index: int) -> tuple[tuple[int, int], ...]:
+        """(width, height) at each scale, from the file's header; of a file that has none, nothing."""
+        try:
+            size = image_size(self.split.path(index), camera_rotation=self.split.camera_rotation)
+        except VerydeepError:
+            if self.bad_images == "error":
+                raise
+            return ()
+        return tuple(rescaled_size(*size, short) for short in self.shorts)
+
+
+def _collate_test(rows: Sequence[tuple[Any, ...]]) -> TestBatch:
+    good = [(index, images) for index, images, problem in rows if problem is None]
+    scales = zip(*(images for _, images in good), strict=True)
+    return TestBatch(
+        indices=np.array([index for index, _ in good], np.int64),
+        images=tuple(torch.from_numpy(np.stack(images)) for images in scales),
+        skipped=dict(problem for _, _, problem in rows if problem is not None),
+    )
+
+
+def shape_batches(images: TestImages, indices: Iterable[int], pixels: int) -> list[list[int]]:
+    """Indices grouped by shape, in batches of about ``pixels`` pixels of the largest scale, at least one image."""
+    groups: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    for index in indices:
+        groups.setdefault(images.shapes(index), []).append(index)
+    batches = []
+    for shapes, members in sorted(groups.items()):
+        area = max((width * height for width, height in shapes), default=pixels)
+        size = max(1, pixels // area)
+        batches += [members[start : start + size] for start in range(0, len(members), size)]
+    return batches
+
+
+def test_loader(
+    images: TestImages, batches: Sequence[list[int]], num_workers: int, *, pin_memory: bool = False
+) -> Iterable[TestBatch]:
+    """The batches in order, decoded ahead by worker processes."""
+    return _loader(images, batches, _collate_test, num_workers, pin_memory)
+
+
+def _loader(
+    samples: Any, batches: Any, collate: Callable[[Any], Any], num_workers: int, pin_memory: bool
+) -> Iterable[Any]:
+    return DataLoader(
+        samples,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if num_workers else None,
+        worker_init_fn=_leave_signals_to_the_main_process,
+    )
+
+
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the whole group; workers go on until the main process has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

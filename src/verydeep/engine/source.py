@@ -1,0 +1,50 @@
+"""DATA as the command line takes it: a folder of photographs, or the word ``generated``."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from verydeep.data.layout import open_split
+from verydeep.data.split import Split
+from verydeep.data.synthetic import COUNTS, VERSION, generate, is_generated
+from verydeep.engine.progress import track
+from verydeep.files import cache_folder
+
+GENERATED = "generated"
+VAL_FRACTION = 0.2
+
+
+def locate(data: str) -> Path:
+    """The folder that DATA means; the generated set is made on its first use, in the cache."""
+    if data != GENERATED:
+        return Path(data)
+    root = cache_folder() / f"generated-{VERSION}"
+    if not is_generated(root):
+        for _ in track(generate(root), f"Making the generated set in {root}", total=sum(COUNTS.values())):
+            pass
+    return root
+
+
+def short_name(data: str) -> str:
+    """What a run's folder calls its data."""
+    return GENERATED if data == GENERATED else Path(data).resolve().name
+
+
+def fingerprint(split: Split) -> str:
+    """Names the list of files of a split, so that a changed folder is noticed."""
+    return hashlib.sha256("\n".join(split.files).encode()).hexdigest()[:16]
+
+
+def open_part(data: str, name: str, settings: dict[str, Any] | None = None) -> Split:
+    """One part of DATA, a flat folder being split as ``settings`` (``val_fraction``, ``seed``) of a run say.
+
+    Raises:
+        VerydeepError: the folder or the part does not exist, or its layout is not known.
+    """
+    settings = settings or {}
+    return open_split(
+        locate(data),
+        name,
+        seed=int(settings.get("seed", 0)),
+        val_fraction=float(settings.get("val_fraction", VAL_FRACTION)),
+    )

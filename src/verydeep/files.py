@@ -1,0 +1,57 @@
+"""Files that are complete or absent: written beside their place, brought to the disk, then renamed."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from verydeep.errors import VerydeepError
+
+
+def cache_folder() -> Path:
+    """Where generated sets and downloads are kept: the platform's user cache, moved by VERYDEEP_CACHE."""
+    moved = os.environ.get("VERYDEEP_CACHE")
+    return Path(moved) if moved else user_cache_path("verydeep", appauthor=False)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a path to write to; at the end it takes the place of ``path``. A kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write a JSON file."""
+    with writing(path) as beside:
+        beside.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        VerydeepError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VerydeepError(f"{path} cannot be read ({error}): restore it from what wrote it.") from None

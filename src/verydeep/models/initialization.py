@@ -1,0 +1,114 @@
+"""How weights begin: drawn (section 3.1, facts 3a), or taken from another net, layer by layer."""
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verydeep.configs.networks import SHALLOW
+from verydeep.configs.recipes import Initialization
+from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
+
+LAYERS_FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
+"""What a deeper net takes from A: its first four convolutions and the FC layers, by name; by position no channel
+count would fit (facts 12)."""
+
+
+@dataclass(frozen=True)
+class LayerOrigin:
+    """Where one layer's weights came from, and why."""
+
+    layer: str
+    taken: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A net that another one starts from: its name, its tensors (``conv1_1.weight``, ...) and its classes."""
+
+    name: str
+    network: str
+    tensors: Mapping[str, Tensor]
+    class_names: tuple[str, ...]
+
+
+@torch.no_grad()
+def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None:
+    """Fill one layer: weights by the scheme, biases zero. A function of (seed, name), whatever was drawn before.
+
+    - glorot: uniform in +-sqrt(6 / (fan_in + fan_out)), the procedure that the paper recommends in hindsight;
+    - he: normal with variance 2 / fan_in;
+    - normal: standard deviation 0.01. The paper says "10^-2 variance"; taken literally the logits of A would begin at
+      4.5e7 and the loss overflow, and Caffe's fillers of the time take a deviation (facts 3a).
+    """
+    layer = model.weight_layers()[name]
+    generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(name.encode()))
+    area = layer.kernel_size[0] * layer.kernel_size[1]
+    fan_in, fan_out = layer.in_channels * area, layer.out_channels * area
+    weight = torch.empty(layer.weight.shape)
+    match scheme:
+        case "glorot":
+            bound = math.sqrt(6 / (fan_in + fan_out))
+            weight.uniform_(-bound, bound, generator=generator)
+        case "he":
+            weight.normal_(0, math.sqrt(2 / fan_in), generator=generator)
+        case "normal":
+            weight.normal_(0, 0.01, generator=generator)
+    layer.weight.copy_(weight)
+    assert layer.bias is not None
+    layer.bias.zero_()
+
+
+def initialize(model: VGG, scheme: Initialization = "glorot", seed: int = 0) -> None:
+    """Draw every layer."""
+    for name in model.weight_layers():
+        draw_layer(model, name, scheme, seed)
+
+
+@torch.no_grad()
+def initialize_from(
+    model: VGG, class_names: Sequence[str], source: Source, scheme: Initialization = "glorot", seed: int = 0
+) -> list[LayerOrigin]:
+    """Take from ``source`` every layer that fits, draw the others, and say which and why.
+
+    A deeper net takes only LAYERS_FROM_A from A (or A-LRN); otherwise layers of the same name and shape are taken. fc8
+    is taken only where the classes and their order are the same.
+
+    Raises:
+        VerydeepError: nothing of the source fits.
+    """
+    origins = [_origin(model, name, tuple(class_names), source) for name in model.weight_layers()]
+    if not any(origin.taken for origin in origins):
+        raise VerydeepError(
+            f"Not one layer of {source.name} (net {source.network}) fits this net {model.network.name}: give a net of "
+            "the same width, or leave out --init-from."
+        )
+    for origin in origins:
+        if origin.taken:
+            layer = model.weight_layers()[origin.layer]
+            assert layer.bias is not None
+            layer.weight.copy_(source.tensors[f"{origin.layer}.weight"])
+            layer.bias.copy_(source.tensors[f"{origin.layer}.bias"])
+        else:
+            draw_layer(model, origin.layer, scheme, seed)
+    return origins
+
+
+def _origin(model: VGG, name: str, class_names: tuple[str, ...], source: Source) -> LayerOrigin:
+    """Whether one layer is taken, and the reason in words."""
+    theirs, ours = source.tensors.get(f"{name}.weight"), model.weight_layers()[name].weight
+    if source.network in SHALLOW and model.network.name not in SHALLOW and name not in LAYERS_FROM_A:
+        return LayerOrigin(name, False, "the paper takes only conv1_1-conv3_2 and fc6-fc8 from A")
+    if theirs is None:
+        return LayerOrigin(name, False, f"{source.network} has no such layer")
+    if name == "fc8" and source.class_names != class_names:
+        return LayerOrigin(name, False, f"other classes ({len(source.class_names)} there, {len(class_names)} here)")
+    if theirs.shape != ours.shape:
+        there, here = ("x".join(str(side) for side in shape) for shape in (theirs.shape, ours.shape))
+        return LayerOrigin(name, False, f"another shape ({there} there, {here} here)")
+    return LayerOrigin(name, True, f"from {source.name}")

@@ -1,0 +1,145 @@
+"""The networks of section 2, always convolutional, so that one net serves crops and whole images (section 3.2).
+
+Layers carry the paper's names: ``net.conv1_1``, ``net.relu1_1``, ``net.pool1``, ... ``net.fc6``, ``net.relu6``,
+``net.drop6``, ``net.fc7``, ``net.relu7``, ``net.drop7``, ``net.fc8``. A forward hook on one of them is all that
+feature extraction needs.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, STRIDE, Network, scaled_channels
+from verydeep.errors import VerydeepError
+
+ILSVRC_MEAN_RGB = (123.68, 116.779, 103.939)
+"""Mean pixel of ILSVRC's training images, 0-255 (facts 3b)."""
+
+
+class FullyConnected(nn.Conv2d):
+    """A fully connected layer kept as a convolution without padding, computed as a matrix product.
+
+    Every window of the input, flattened, times the weight: on a map of the kernel's own size this is the FC layer
+    of the paper, on a larger one the dense application of section 3.2, with the same weights.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, out, H - k + 1, W - k + 1)."""
+        k = self.kernel_size[0]
+        # Both sides are flattened row, column, channel: with channels_last in memory this copies nothing.
+        windows = x.permute(0, 2, 3, 1).unfold(1, k, 1).unfold(2, k, 1)  # (N, h, w, C, k, k)
+        windows = windows.permute(0, 1, 2, 4, 5, 3).flatten(3)  # (N, h, w, k*k*C)
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # (out, k*k*C)
+        return F.linear(windows, weight, self.bias).permute(0, 3, 1, 2)
+
+
+class Dropout(nn.Module):
+    """Dropout that can be told which units to keep, so that any number of processes draws the same masks."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Zero what ``keep`` (N, C), bool, does not keep; draw it from torch's own generator if None."""
+        if not self.training or self.p == 0:
+            return x
+        if keep is None:
+            return F.dropout(x, self.p, training=True)
+        return x * (keep.to(x.dtype) / (1 - self.p))[:, :, None, None]
+
+    def extra_repr(self) -> str:
+        """Shown in ``print(net)``."""
+        return f"p={self.p}"
+
+
+class VGG(nn.Module):
+    """A net of Table 1. Takes RGB, 0-255, of any dtype; subtracts its own mean RGB; returns class scores.
+
+    ``forward`` maps images (N, 3, H, W) to the class score map (N, K, h, w); on images of the net's crop the map is
+    1x1. ``logits`` averages the map over its positions. The weights are not usable until ``initialize`` or a weight
+    file has filled them.
+
+    Args:
+        network: one of ``NETWORKS``.
+        num_classes: K, outputs of fc8.
+        crop: side of the training crop in pixels, a multiple of 32; fc6 has a kernel of crop/32.
+        width: factor on the channels of the convolutions; 1 is the paper's.
+        fc_width: channels of fc6 and fc7.
+        dropout: share of units dropped behind fc6 and fc7 while training.
+        mean_rgb: what is subtracted from each pixel, 0-255.
+        ceil_mode: pooling rounds up, as Caffe's; False for nets imported from frameworks that round down.
+
+    Raises:
+        VerydeepError: the crop is not a positive multiple of 32, or another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        num_classes: int = 1000,
+        *,
+        crop: int = PAPER_CROP,
+        width: float = 1.0,
+        fc_width: int = PAPER_FC_WIDTH,
+        dropout: float = 0.5,
+        mean_rgb: Sequence[float] = ILSVRC_MEAN_RGB,
+        ceil_mode: bool = True,
+    ) -> None:
+        super().__init__()
+        if crop < STRIDE or crop % STRIDE:
+            raise VerydeepError(f"A crop of {crop} pixels does not fit the five poolings: give a multiple of {STRIDE}.")
+        if num_classes < 1 or width <= 0 or fc_width < 1 or not 0 <= dropout < 1:
+            raise VerydeepError(
+                f"num_classes={num_classes}, width={width}, fc_width={fc_width}, dropout={dropout}: the first three "
+                "must be positive and dropout in [0, 1)."
+            )
+        self.network, self.crop, self.width, self.fc_width = network, crop, width, fc_width
+        self.num_classes, self.ceil_mode = num_classes, ceil_mode
+        # Not part of the state dict: config.json is the one place that keeps the mean.
+        self.mean_rgb: Tensor
+        mean = torch.tensor(mean_rgb, dtype=torch.float32, device="cpu")  # real even where the weights are on meta
+        self.register_buffer("mean_rgb", mean, persistent=False)
+        channels = 3
+        for i, block in enumerate(network.blocks, start=1):
+            for j, conv in enumerate(block, start=1):
+                out = scaled_channels(conv.channels, width)
+                self.add_module(f"conv{i}_{j}", nn.Conv2d(channels, out, conv.kernel, padding=conv.kernel // 2))
+                self.add_module(f"relu{i}_{j}", nn.ReLU())
+                if conv.lrn:
+                    # Krizhevsky's constants; PyTorch divides alpha by the window's size, he does not (facts 2).
+                    self.add_module(f"norm{i}_{j}", nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0))
+                channels = out
+            self.add_module(f"pool{i}", nn.MaxPool2d(2, stride=2, ceil_mode=ceil_mode))
+        self.fc6 = FullyConnected(channels, fc_width, crop // STRIDE)
+        self.relu6 = nn.ReLU()
+        self.drop6 = Dropout(dropout)
+        self.fc7 = FullyConnected(fc_width, fc_width, 1)
+        self.relu7 = nn.ReLU()
+        self.drop7 = Dropout(dropout)
+        self.fc8 = FullyConnected(fc_width, num_classes, 1)
+
+    def forward(self, images: Tensor, keep: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Class score map (N, K, h, w) of images (N, 3, H, W), RGB 0-255; each side at least the crop.
+
+        ``keep`` may hold the dropout masks, (N, fc_width) bool, under "drop6" and "drop7".
+        """
+        x = images - self.mean_rgb[:, None, None]
+        for name, layer in self.named_children():
+            x = layer(x, keep[name]) if keep is not None and name in keep else layer(x)
+        return x
+
+    def logits(self, images: Tensor, keep: Mapping[str, Tensor] | None = None) -> Tensor:
+        """(N, K): the class score map averaged over its positions, before any soft-max (section 3.2)."""
+        scores: Tensor = self(images, keep)
+        return scores.float().mean(dim=(2, 3))
+
+    def weight_layers(self) -> dict[str, nn.Conv2d]:
+        """The layers that have weights, by name, from conv1_1 to fc8."""
+        return {name: layer for name, layer in self.named_children() if isinstance(layer, nn.Conv2d)}
+
+    def set_dropout(self, p: float) -> None:
+        """Change the share of units that drop6 and drop7 drop."""
+        self.drop6.p = self.drop7.p = p
