@@ -240,7 +240,7 @@ def test_names_inside_tars_are_not_trusted(tmp_path):
     source = make_tars(tmp_path / "a/source", test=False)
     image = trees.image_bytes("n01440764_1.JPEG")
     evil = ["../../../evil.JPEG", "/tmp/verydeep_evil/n01440764_1.JPEG", "n01440764/../../n01440764_1.JPEG"]
-    evil += ["n02119789_1.JPEG", "n01440764_1.JPEG.exe", "..\\n01440764_1.JPEG", "n01440764_1.JPEG\n"]
+    evil += ["n02119789_1.JPEG", "n01440764_66.JPEG.exe", "..\\n01440764_1.JPEG", "n01440764_1.JPEG\n"]
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as inner:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE):
@@ -253,6 +253,10 @@ def test_names_inside_tars_are_not_trusted(tmp_path):
             inner.addfile(member, io.BytesIO(image))
     outer = [("n01440764.tar", stream.getvalue()), ("../n01440764.tar", stream.getvalue()), ("n09999999.tar", b"?")]
     (source / "ILSVRC2012_img_train.tar").write_bytes(trees.tar_of(outer))
+    with tarfile.open(source / "ILSVRC2012_img_train.tar", mode="a") as archive:
+        link = tarfile.TarInfo("n02100735.tar")
+        link.type, link.linkname = tarfile.SYMTYPE, "n01440764.tar"
+        archive.addfile(link)
     val = [(f"../{next(iter(trees.VAL))}", image), ("ILSVRC2012_val_00000099.JPEG", image), ("/evil.JPEG", image)]
     (source / "ILSVRC2012_img_val.tar").write_bytes(trees.tar_of(val))
     before = snapshot(tmp_path)
@@ -388,6 +392,15 @@ def test_a_kaggle_tree_without_its_lists_is_told(tmp_path):
     (root / "LOC_synset_mapping.txt").unlink()
     with pytest.raises(VerydeepError, match=r"LOC_synset_mapping\.txt is missing"):
         open_split(root, "train")
+
+
+def test_the_order_of_kaggles_mapping_does_not_matter(tmp_path):
+    root = trees.make_kaggle(tmp_path)
+    lines = (f"{wnid} {trees.WORDS[wnid]}\n" for wnid in trees.DEVKIT_ORDER)
+    (root / "LOC_synset_mapping.txt").write_text("".join(lines))
+    split = open_split(root, "train")
+    assert split.class_names == trees.CLASS_ORDER
+    assert split.class_words == tuple(trees.WORDS[wnid] for wnid in trees.CLASS_ORDER)
 
 
 def test_a_folder_that_is_neither_is_told(tmp_path):

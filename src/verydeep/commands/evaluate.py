@@ -2,48 +2,52 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import tyro
-from tyro.conf import Positional
+from tyro.conf import arg
 
 from verydeep.configs.scales import parse_test_scales
-
-Arg = tyro.conf.arg
+from verydeep.options import (
+    BadImages,
+    Data,
+    Device,
+    Devices,
+    FastDecode,
+    Precision,
+    Run,
+    Scales,
+    Views,
+    Weights,
+    Workers,
+    option,
+)
 
 
 def evaluate(
-    data: Positional[str],
-    run: Positional[Path],
+    data: Data,
+    run: Run,
     /,
     *,
-    scales: Annotated[
-        str | None,
-        Arg(help="Test scales Q beside a crop of 224. [S; jittered: Smin, middle, Smax]", metavar="Q,Q,.."),
+    scales: Scales = None,
+    views: Views = "dense",
+    split: Annotated[str, arg(help="Which part of DATA: train, val, test, or all of a flat folder.")] = "val",
+    weights: Weights = "last",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    devices: Devices = 1,
+    workers: Workers = None,
+    bad_images: BadImages = "error",
+    fast_decode: FastDecode = False,
+    out: Annotated[
+        Path | None, option("Where errors.json, predictions.csv and examples.png go.", "RUN/evaluations/...", "DIR")
     ] = None,
-    views: Annotated[
-        Literal["dense", "center"], Arg(help="The whole image and its mirror image, or the central crop.")
-    ] = "dense",
-    split: Annotated[str, Arg(help="Which part of DATA: train, val, test, or all of a flat folder.")] = "val",
-    weights: Annotated[
-        Literal["last", "best"], Arg(help="best: by validation error, which it then has seen.")
-    ] = "last",
-    precision: Annotated[Literal["auto", "bf16", "fp32"], Arg(help="auto: bf16 where the hardware has it.")] = "auto",
-    device: Annotated[str, Arg(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    devices: Annotated[int, Arg(help="Processes on this machine that share the images.")] = 1,
-    workers: Annotated[int | None, Arg(help="Processes that decode images. [the number of cores]")] = None,
-    bad_images: Annotated[
-        Literal["error", "skip"], Arg(help="What to do with a file that cannot be decoded; skip counts it.")
-    ] = "error",
-    fast_decode: Annotated[bool, Arg(help="Decode large JPEGs at a lower resolution: slightly other pixels.")] = False,
-    out: Annotated[Path | None, Arg(help="Where errors.json, predictions.csv, examples.png go. [in the run]")] = None,
 ) -> None:
     """Test a net on photographs with labels: top-1 and top-5 error, mean class recall, 95% intervals.
 
     DATA is what `verydeep train` takes; RUN a folder that it left, or a model folder. Images are rescaled to the short
     side Q and seen whole, the soft-max is averaged over the image and its mirror image, and over the scales.
 
-    Examples:
+    Try:
         verydeep evaluate photos runs/photos-A-256-c64-s0
         verydeep evaluate photos runs/photos-D-256-512-c224-s0 --scales 256,384,512
     """

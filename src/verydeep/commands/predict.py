@@ -7,43 +7,36 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import VerydeepError
-
-Arg = tyro.conf.arg
+from verydeep.options import BadImages, Device, Precision, Run, Scales, Views, Weights, Workers
 
 
 def predict(
-    run: Positional[Path],
-    files: Positional[tuple[str, ...]],
+    run: Run,
+    files: Annotated[
+        tuple[str, ...], Positional, arg(metavar="FILE", help='Photographs, folders of them, or patterns ("*.jpg").')
+    ],
     /,
     *,
-    scales: Annotated[
-        str | None,
-        Arg(help="Test scales Q beside a crop of 224. [S; jittered: Smin, middle, Smax]", metavar="Q,Q,.."),
-    ] = None,
-    views: Annotated[
-        Literal["dense", "center"], Arg(help="The whole image and its mirror image, or the central crop.")
-    ] = "dense",
-    top: Annotated[int, Arg(help="How many classes to tell.")] = 5,
-    format: Annotated[Literal["table", "json", "csv"], Arg(help="json: one object a line.")] = "table",  # noqa: A002
-    weights: Annotated[Literal["last", "best"], Arg(help="best: by validation error.")] = "last",
-    precision: Annotated[Literal["auto", "bf16", "fp32"], Arg(help="auto: bf16 where the hardware has it.")] = "auto",
-    device: Annotated[str, Arg(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int | None, Arg(help="Processes that decode images. [the number of cores]")] = None,
-    bad_images: Annotated[
-        Literal["error", "skip"], Arg(help="What to do with a file that cannot be decoded; skip names it.")
-    ] = "error",
+    scales: Scales = None,
+    views: Views = "dense",
+    top: Annotated[int, arg(help="How many classes to tell.", metavar="N")] = 5,
+    format: Annotated[Literal["table", "json", "csv"], arg(help="json: one object a line.")] = "table",  # noqa: A002
+    weights: Weights = "last",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    workers: Workers = None,
+    bad_images: BadImages = "error",
 ) -> None:
     """Tell the most probable classes of photographs.
 
     RUN is a folder that `verydeep train` left, or a model folder; FILES are photographs, folders of them, or patterns
     such as "photos/*.jpg".
 
-    Examples:
+    Try:
         verydeep predict runs/generated-A-256-512-c64-s0 photo.jpg
         verydeep predict runs/photos-D-256-c224-s0 holiday/ --format csv > holiday.csv
     """

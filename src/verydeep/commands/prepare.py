@@ -1,12 +1,16 @@
 """`verydeep prepare`: a data set as it is handed out to folders that the other commands read."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
-def prepare(dataset: Positional[Literal["ilsvrc"]], source: Positional[Path], destination: Positional[Path]) -> None:
+def prepare(
+    dataset: Positional[Literal["ilsvrc"]],
+    source: Annotated[Path, Positional, arg(metavar="SRC")],
+    destination: Annotated[Path, Positional, arg(metavar="DEST")],
+) -> None:
     """Turn ILSVRC-2012 as it is handed out into class folders in train/ and val/, and test images in test/.
 
     Stopped half-way, the same command goes on where it was. Reading the devkit needs pip install

@@ -4,77 +4,79 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import tyro
-from tyro.conf import Positional
+from tyro.conf import arg
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
 from verydeep.configs.recipes import RECIPES, ColorShift, Initialization, Recipe, scaled_to, with_options
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
-
-Arg = tyro.conf.arg
+from verydeep.options import BadImages, Data, Device, Devices, FastDecode, Precision, Workers, option
 
 
 def train(
-    data: Positional[str] = "generated",
+    data: Data = "generated",
     /,
     *,
-    network: Annotated[str | None, Arg(help="A, A-LRN, B, C, D, E or B-5x5. [A]", metavar="NAME")] = None,
-    crop: Annotated[int | None, Arg(help="Side of the net's input in pixels, a multiple of 32. [224]")] = None,
+    network: Annotated[str | None, option("A, A-LRN, B, C, D, E or B-5x5.", "A", "NAME")] = None,
+    crop: Annotated[
+        int | None, option("Side of the net's input in pixels, a multiple of 32.", "224; generated: 64", "PIXELS")
+    ] = None,
     scale: Annotated[
         str | None,
-        Arg(help="Train scale S beside a crop of 224: 256, or a range 256-512 to jitter. [256]", metavar="S"),
+        option("Train scale S beside a crop of 224: one (256), or a range to jitter.", "256; generated: 256-512", "S"),
     ] = None,
     width: Annotated[
-        float | None, Arg(help="Factor on the channels of the convolutions; 1 is the paper's. [1]")
+        float | None, option("Factor on the channels of the convolutions.", "1, the paper's; generated: 0.25", "X")
     ] = None,
-    fc_width: Annotated[int | None, Arg(help="Channels of fc6 and fc7. [4096]")] = None,
-    init: Annotated[Initialization, Arg(help="How layers are drawn; normal is the paper's, std 0.01.")] = "glorot",
+    fc_width: Annotated[int | None, option("Channels of fc6 and fc7.", "4096; generated: 512", "N")] = None,
+    init: Annotated[Initialization, arg(help="How layers are drawn; normal is the paper's, std 0.01.")] = "glorot",
     init_from: Annotated[
-        Path | None,
-        Arg(help="A run or model folder to take the layers from that fit; says which.", metavar="RUN"),
+        Path | None, option("A run or model folder to take the layers from that fit; says which.", metavar="RUN")
     ] = None,
     epochs: Annotated[
-        int | None, Arg(help="Below 74 the rate drops at 60, 80 and 93% instead of on plateaus. [74]")
+        int | None,
+        option("At most so many; below 74 the rate drops at 60, 80 and 93%, not on plateaus.", "74; generated: 8", "N"),
     ] = None,
     milestones: Annotated[
-        str | None,
-        Arg(help="Where the rate drops tenfold: shares of the run, as 0.6,0.8,0.93.", metavar="A,B,.."),
+        str | None, option("Where the rate drops tenfold: shares of each stage, as 0.6,0.8,0.93.", metavar="A,B,..")
     ] = None,
-    batch_size: Annotated[int | None, Arg(help="Images a step. [256, or a 20th of the images if fewer]")] = None,
+    batch_size: Annotated[
+        int | None, option("Images a step.", "256, or a 20th of the images if that is less; generated: 32", "N")
+    ] = None,
     micro_batch: Annotated[
-        int | None, Arg(help="Images that go through the net at once; changes memory, not the result.")
+        int | None, option("Images that go through the net at once: memory, not result.", "what fits", "N")
     ] = None,
     learning_rate: Annotated[
-        float | None, Arg(help="At the start. [0.01 from random weights or from A, else 0.001]")
+        float | None, option("At the start.", "0.01 from random weights or from A, otherwise 0.001", "X")
     ] = None,
-    dropout: Annotated[float | None, Arg(help="Share of the units of fc6 and fc7 dropped. [0.5]")] = None,
-    color_shift: Annotated[ColorShift, Arg(help="Scale of the RGB shift: of std, eigenvalue, or none.")] = "std",
+    dropout: Annotated[
+        float | None, option("Share of the units of fc6 and fc7 dropped.", "0.5; generated: 0, then 0.5", "X")
+    ] = None,
+    color_shift: Annotated[ColorShift, arg(help="RGB shift, scaled by deviations or eigenvalues, or none.")] = "std",
     seed: int = 0,
-    val_fraction: Annotated[float, Arg(help="Share of a folder without val/ that is kept for validation.")] = 0.2,
-    precision: Annotated[Literal["auto", "bf16", "fp32"], Arg(help="auto: bf16 where the hardware has it.")] = "auto",
-    device: Annotated[str, Arg(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    devices: Annotated[int, Arg(help="Processes on this machine that share each batch.")] = 1,
-    workers: Annotated[int | None, Arg(help="Processes that decode images. [the number of cores]")] = None,
-    bad_images: Annotated[
-        Literal["error", "skip"],
-        Arg(help="What to do with a file that cannot be decoded; skip lists it in the run."),
-    ] = "error",
-    fast_decode: Annotated[
-        bool, Arg(help="Decode large JPEGs at a lower resolution: twice as fast, slightly other pixels.")
-    ] = False,
-    deterministic: Annotated[bool, Arg(help="Bit-equal repetition on GPUs, at some cost.")] = False,
-    out: Annotated[Path | None, Arg(help="The run's folder. [runs/DATA-NETWORK-S-cCROP-sSEED]")] = None,
-    resume: Annotated[Path | None, Arg(help="Go on with this run where it stopped; nothing else is needed.")] = None,
+    val_fraction: Annotated[
+        float, arg(help="Share of a folder without val/ that is kept for validation.", metavar="X")
+    ] = 0.2,
+    precision: Precision = "auto",
+    device: Device = "auto",
+    devices: Devices = 1,
+    workers: Workers = None,
+    bad_images: BadImages = "error",
+    fast_decode: FastDecode = False,
+    deterministic: Annotated[bool, arg(help="Bit-equal repetition on GPUs too, at some cost.")] = False,
+    out: Annotated[Path | None, option("The run's folder.", "runs/DATA-NETWORK-S-cCROP-sSEED", "DIR")] = None,
+    resume: Annotated[
+        Path | None, option("Go on with this run where it stopped; its own settings hold.", metavar="RUN")
+    ] = None,
 ) -> None:
     """Train a net and test it; without DATA on a generated set, in about three minutes.
 
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
     Tiny-ImageNet, or the word "generated". Leaves a folder with the net, its curves and its errors.
 
-    Examples:
+    Try:
         verydeep train
         verydeep train photos --network A --crop 64 --epochs 15
         verydeep train photos --network D --init-from runs/photos-A-256-c64-s0 --crop 64

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional
+from verydeep.options import Data, Workers, option
 
 if TYPE_CHECKING:
     from verydeep.data.decoding import Inspection
@@ -16,19 +16,21 @@ FILES_PER_WORKER = 500  # fewer are decoded sooner than another process has star
 FILES_PER_TURN = 32  # what a process takes at once, and finishes after Ctrl-C
 
 
-def verify(data: Positional[Path], out: Path | None = None, workers: int | None = None) -> None:
+def verify(
+    data: Data,
+    /,
+    *,
+    out: Annotated[Path | None, option("Also write what was found to this JSON file.", metavar="FILE")] = None,
+    workers: Workers = None,
+) -> None:
     """Decode every photograph of a data set, and list those that cannot be used and those that are unusual.
 
     Ends with exit code 1 if any cannot be decoded. Training stops at such a file, or with --bad-images skip
     goes on without it.
-
-    Args:
-        data: Folder of the data set: class folders, Tiny-ImageNet, or ILSVRC as prepared or from Kaggle.
-        out: Also write what was found to this JSON file.
-        workers: How many processes decode; as many as there are cores when left out.
     """
     from verydeep.data.layout import open_split, split_names
     from verydeep.engine.progress import track
+    from verydeep.engine.source import locate
     from verydeep.errors import VerydeepError
     from verydeep.files import write_json
 
@@ -36,26 +38,27 @@ def verify(data: Positional[Path], out: Path | None = None, workers: int | None 
         raise VerydeepError(f"--workers has to be at least 1, not {workers}.")
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise VerydeepError(f"--out {out} cannot be written; name a file in an existing folder.")
-    names = split_names(data)
+    root = locate(data)
+    names = split_names(root)
     if "all" in names:  # train and val are made of it
         names = tuple(name for name in names if name not in {"train", "val"})
-    splits = [open_split(data, name) for name in names]
+    splits = [open_split(root, name) for name in names]
     paths = [split.path(index) for split in splits for index in range(len(split))]
-    print(f"{data}: {splits[0].layout}; {len(paths):,} files")
+    print(f"{root}: {splits[0].layout}; {len(paths):,} files")
     workers = workers or min(os.cpu_count() or 1, 1 + len(paths) // FILES_PER_WORKER)
     undecodable: list[tuple[str, str]] = []
     odd: list[tuple[str, str]] = []
     with _inspector(workers) as inspect_all:
         results = track(inspect_all(paths), "decoding", len(paths))
         for path, result in zip(paths, results, strict=True):
-            file = path.relative_to(data).as_posix()
+            file = path.relative_to(root).as_posix()
             if result.error is not None:
                 undecodable.append((file, result.error.removeprefix(f"{path} ")))
             odd += [(file, oddity) for oddity in result.oddities]
     _report(undecodable, odd)
     if out is not None:
         found = {
-            "data": str(data),
+            "data": str(root),
             "files": len(paths),
             "undecodable": [{"file": file, "why": why} for file, why in undecodable],
             "odd": [{"file": file, "what": what} for file, what in odd],

@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 
-VERSION = 1
+VERSION = 2
 """Counts up with any change of the pictures; written into the set, so that no older set is taken for it."""
 COUNTS: Mapping[str, int] = MappingProxyType({"train": 10_000, "val": 1_000, "test": 2_000})
 SMALLEST, LARGEST = 0.15, 0.60
@@ -64,7 +64,7 @@ def _corners(count: int, *radii: float) -> Points:
 def _open_ring() -> Points:
     angles = np.linspace(0.2 * np.pi, 1.8 * np.pi, 48)
     arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return np.concatenate([arc, 0.55 * arc[::-1]])
+    return np.concatenate([arc, 0.72 * arc[::-1]])
 
 
 def _heart() -> Points:
@@ -73,8 +73,8 @@ def _heart() -> Points:
     return np.stack([16 * np.sin(t) ** 3, -y], axis=1)
 
 
-_ARROW = np.array([(-1, -0.28), (0, -0.28), (0, -0.8), (1, 0), (0, 0.8), (0, 0.28), (-1, 0.28)])
-_CROSS_QUARTER = np.array([(0.3, -1), (0.3, -0.3), (1, -0.3)])
+_ARROW = np.array([(-1, -0.18), (0.1, -0.18), (0.1, -0.7), (1, 0), (0.1, 0.7), (0.1, 0.18), (-1, 0.18)])
+_CROSS_QUARTER = np.array([(0.2, -1), (0.2, -0.2), (1, -0.2)])
 _QUARTER_TURN = np.array([(0, 1), (-1, 0)])
 
 _OUTLINES: Mapping[str, tuple[Points, ...]] = {  # a polygon, and where there is one, the hole in it
@@ -84,9 +84,9 @@ _OUTLINES: Mapping[str, tuple[Points, ...]] = {  # a polygon, and where there is
     "heart": (_heart(),),
     "hexagon": (_corners(6, 1),),
     "open_ring": (_open_ring(),),
-    "ring": (_corners(60, 1), _corners(60, 0.55)),
+    "ring": (_corners(60, 1), _corners(60, 0.72)),
     "square": (np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)]),),
-    "star": (_corners(10, 1, 0.42),),
+    "star": (_corners(10, 1, 0.38),),
     "triangle": (_corners(3, 1),),
 }
 CLASS_NAMES = tuple(sorted(_OUTLINES))
@@ -124,7 +124,7 @@ def render(seed: int, split: str, index: int) -> Picture:
     coverage = coverage[upper - y : height - y, left - x : width - x]
     rows = slice(upper, upper + coverage.shape[0])
     columns = slice(left, left + coverage.shape[1])
-    color = _color(rng, brightness + rng.uniform(95, 140))
+    color = _color(rng, brightness + rng.uniform(80, 125))
     image[rows, columns] += coverage[..., None] * (color - image[rows, columns])
     mask = np.zeros((height, width), np.bool_)
     mask[rows, columns] = coverage >= 0.5
@@ -149,9 +149,9 @@ def _background(rng: np.random.Generator, height: int, width: int, brightness: f
         field: Floats = np.asarray(smooth, np.float32) - np.float32(127.5)
         return field
 
-    image: Floats = _color(rng, brightness) + np.float32(0.1) * texture(3, 4, 3)
+    image: Floats = _color(rng, brightness) + np.float32(0.14) * texture(3, 4, 3)
     cells = rng.integers(5, 30, 2)
-    texture_and_clutter = np.float32(rng.uniform(0.02, 0.09)) * texture(int(cells[0]), int(cells[1]))
+    texture_and_clutter = np.float32(rng.uniform(0.04, 0.16)) * texture(int(cells[0]), int(cells[1]))
 
     canvas = Image.new("L", (2 * width, 2 * height), 128)
     draw = ImageDraw.Draw(canvas)
@@ -169,12 +169,12 @@ def _background(rng: np.random.Generator, height: int, width: int, brightness: f
 
 def _tone(rng: np.random.Generator) -> int:
     """How clutter differs from the background, about 128: darker or brighter."""
-    return 128 + int(rng.choice((-1, 1)) * rng.uniform(12, 30))
+    return 128 + int(rng.choice((-1, 1)) * rng.uniform(15, 45))
 
 
 def _object(rng: np.random.Generator, polygons: Sequence[Points], short: int) -> tuple[Floats, Box]:
     """Coverage (h, w) in [0, 1] of the object on a patch of its own, and the box of what is half covered."""
-    angle = rng.uniform(-np.pi / 8, np.pi / 8)
+    angle = rng.uniform(-np.pi / 9, np.pi / 9)
     stretch = np.exp(rng.uniform(-0.13, 0.13))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     turned = [(polygon * (stretch, 1 / stretch)) @ turn for polygon in polygons]

@@ -40,7 +40,6 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
         rows = _read_val(root / "val", classes)
     else:
         rows = [(f"images/{file}", -1, None) for file in list_images(root / "test/images")]
-    rows.sort(key=lambda row: row[0])
     boxes = tuple(_no_box() if box is None else box for _, _, box in rows)
     labels = np.array([label for _, label, _ in rows], dtype=np.int64)
     return Split(

@@ -104,11 +104,11 @@ def evaluate_split(
     """
     views = views_to_compute(view, scales)
     with progress_bar(visible=runtime.is_main) as progress:
-        task = progress.add_task("Testing", total=-(-len(split) // runtime.world_size), note="")
+        task = progress.add_task("Testing", total=len(split), note="")
         for done in predict_split(model, split, views, runtime, bad_images=bad_images, fast_decode=fast_decode):
             if isinstance(done, Predictions):
                 return evaluate(model, split, done, view, scales)
-            progress.advance(task, done)
+            progress.advance(task, done * runtime.world_size)
     raise AssertionError("predict_split yields its predictions last")
 
 

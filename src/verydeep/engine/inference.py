@@ -53,7 +53,8 @@ class Predictions:
 
     def mean(self, view: View, scales: Sequence[int]) -> Posteriors:
         """(n, K): the mean posterior of one view over several scales."""
-        return np.stack([self.posteriors[ViewAtScale(view, scale)] for scale in scales]).mean(axis=0, dtype=np.float32)
+        stacked: Posteriors = np.stack([self.posteriors[ViewAtScale(view, scale)] for scale in scales])
+        return np.asarray(stacked.mean(axis=0), dtype=np.float32)
 
 
 @torch.inference_mode()

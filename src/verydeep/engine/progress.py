@@ -14,6 +14,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 Item = TypeVar("Item")
@@ -37,11 +38,11 @@ def progress_bar(unit: str = "images", *, visible: bool = True) -> Iterator[Prog
     """A bar on standard error with count, rate, time left and a free text (the field ``note``)."""
     with Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         RateColumn(unit),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=Console(stderr=True),
         disable=not visible,
     ) as progress:

@@ -42,10 +42,10 @@ class MetricsLog:
         if report.epoch is not None:
             values |= vars(report.epoch)
         self.file.write(json.dumps(values | {"seconds": round(seconds, 2)}) + "\n")
+        self.file.flush()
 
     def length(self) -> int:
         """Bytes so far, all of them on the disk."""
-        self.file.flush()
         os.fsync(self.file.fileno())
         return self.file.tell()
 

@@ -358,10 +358,7 @@ def test(
 
 
 def _note(report: Report, recent: deque[float]) -> str:
-    note = f"loss {sum(recent) / len(recent):.3f}, rate {report.learning_rate:g}"
-    if report.epoch is not None and report.epoch.val_error is not None:
-        note += f", validation error {report.epoch.val_error:.1f}%"
-    return note
+    return f"loss {sum(recent) / len(recent):.3f}, rate {report.learning_rate:g}"
 
 
 class StuckAlarm:

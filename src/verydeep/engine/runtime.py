@@ -1,6 +1,7 @@
 """Devices, precision and processes: the only place that names them (section 3.3's data parallelism)."""
 
 import ctypes
+import inspect
 import os
 import signal
 import sys
@@ -59,7 +60,11 @@ class Runtime:
         """The net as its processes train it: gradients are averaged over them."""
         if self.world_size == 1:
             return model
-        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
+        # The one buffer, the mean, never changes. PyTorch 2.13 renamed the option that says so.
+        parameters = inspect.signature(DistributedDataParallel).parameters
+        once = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+        options: dict[str, Any] = {once: False}
+        return DistributedDataParallel(model, gradient_as_bucket_view=True, **options)
 
     def sum(self, values: Tensor) -> Tensor:
         """The elementwise sum over all processes."""

@@ -1,0 +1,32 @@
+"""Options that several commands share: one name for one thing, explained once."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+
+def option(text: str, default: str = "", metavar: str | None = None) -> Any:
+    """Explain an option whose default is ``None`` in the signature: ``default`` says in words what that means."""
+    return arg(help=text, metavar=metavar, help_behavior_hint=f"(default: {default})" if default else "")
+
+
+Data = Annotated[str, Positional, arg(metavar="DATA", help="A folder of photographs, or the word generated.")]
+Run = Annotated[Path, Positional, arg(metavar="RUN", help="A folder that verydeep train left, or a model folder.")]
+Scales = Annotated[
+    str | None,
+    option("Test scales Q beside a crop of 224, as 256,384,512.", "S; jittered: Smin, middle, Smax", "Q,Q,.."),
+]
+Views = Annotated[Literal["dense", "center"], arg(help="The whole image and its mirror image, or the central crop.")]
+Weights = Annotated[Literal["last", "best"], arg(help="best: by validation error, which it then has seen.")]
+Precision = Annotated[Literal["auto", "bf16", "fp32"], arg(help="auto: bf16 where the hardware has it.")]
+Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.", metavar="NAME")]
+Devices = Annotated[int, arg(help="Processes on this machine that share the work.", metavar="N")]
+Workers = Annotated[int | None, option("Processes that decode images.", "chosen by the machine", "N")]
+BadImages = Annotated[
+    Literal["error", "skip"],
+    arg(help="A file that cannot be decoded is an error, or is left out, counted and listed."),
+]
+FastDecode = Annotated[
+    bool, arg(help="Decode large JPEGs at a lower resolution: twice as fast, slightly other pixels.")
+]

@@ -1,0 +1,64 @@
+"""A small folder of photographs, and the command line as a user starts it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL_NET = ("--crop", "32", "--width", "0.0625", "--fc-width", "16", "--precision", "fp32", "--workers", "0")
+
+
+def make_photographs(root: Path, counts: dict[str, int]) -> Path:
+    """Class folders in parts (train, val, ...) of textures in three colors, of shapes that 32 does not divide."""
+    rng = np.random.default_rng(5)
+    shapes = [(45, 61), (70, 50), (53, 53)]
+    for part, count in counts.items():
+        for label, name in enumerate(["apple", "bee", "cloud"]):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                height, width = shapes[i % 3]
+                pixels = rng.integers(0, 120, (height, width, 3))
+                pixels[..., label] += 120
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:03d}.jpg", quality=92)
+    return root
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photographs(tmp_path_factory.mktemp("photographs"), {"train": 20, "val": 5, "test": 3})
+
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs ``verydeep`` with these arguments in a folder of the test's own."""
+
+    def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "verydeep.cli", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+def metrics_of(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl without the time, which no two runs share."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["seconds"]
+    return lines
+
+
+def losses_of(run: Path) -> Sequence[float]:
+    return [line["loss"] for line in metrics_of(run)]

@@ -1,0 +1,35 @@
+"""Peers to compare with, never required: torchvision, also where torch is a CPU build and torchvision is not."""
+
+import importlib
+import sys
+from functools import cache
+from types import ModuleType
+
+import torch
+
+_OPERATORS: list[torch.library.Library] = []
+"""What is defined here lives as long as this list."""
+
+
+@cache
+def import_torchvision() -> ModuleType:
+    """torchvision with its models, transforms and datasets; ``ops.nms`` may stay broken.
+
+    Its ordinary build registers shapes of two compiled operators at import, and beside a CPU build of torch these do
+    not exist. Declaring them is all that the rest of the package needs.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _OPERATORS.append(library)
+    return importlib.import_module("torchvision")

@@ -1,0 +1,106 @@
+"""The documents tell the truth: their code runs, their commands parse, their links lead somewhere."""
+
+import functools
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from verydeep import cli
+from verydeep.configs.networks import NETWORKS
+from verydeep.models.vgg import VGG
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+FENCED = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, *languages: str) -> Iterator[tuple[int, str]]:
+    """Each fenced block in one of these languages, with the number of the line it begins on."""
+    text = page.read_text(encoding="utf-8")
+    for block in FENCED.finditer(text):
+        if block[1] in languages:
+            yield text[: block.start(2)].count("\n"), block[2]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of each ``verydeep ...`` in the page's shell blocks, up to a pipe or redirection."""
+    for _, block in blocks(page, "sh", "bash", "console"):
+        for line in block.replace("\\\n", " ").splitlines():
+            lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            words = list(lexer)
+            while "verydeep" in words:
+                words = words[words.index("verydeep") + 1 :]
+                end = next((i for i, word in enumerate(words) if set(word) <= set("&|;<>()")), len(words))
+                yield words[:end]
+
+
+def parsed_only(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the same signature that does nothing."""
+    return functools.wraps(command)(lambda *_, **__: None)
+
+
+def test_the_pages_are_found() -> None:
+    assert {"README.md", "CONTRIBUTING.md", "dense-evaluation.md", "paper-map.md"} <= {page.name for page in PAGES}
+    assert ["train"] in list(commands(ROOT / "README.md"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/dense-evaluation.md"])
+def test_python_code_runs(name: str) -> None:
+    torch.manual_seed(0)
+    namespace: dict[str, object] = {}
+    found = list(blocks(ROOT / name, "python"))
+    assert found
+    for line, code in found:
+        exec(compile("\n" * line + code, str(ROOT / name), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "COMMANDS", {name: parsed_only(command) for name, command in cli.COMMANDS.items()})
+    for words in commands(page):
+        monkeypatch.setattr(sys, "argv", ["verydeep", *words])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            assert not stop.code, f"{page.name}: verydeep {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_named_in_prose_exist(page: Path) -> None:
+    prose = FENCED.sub("", page.read_text(encoding="utf-8"))
+    assert set(re.findall(r"`verydeep ([a-z]\w*)", prose)) <= set(cli.COMMANDS)
+
+
+def test_readme_names_every_command() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {name for name in cli.COMMANDS if f"| `verydeep {name}" not in text} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if not link.startswith(("http://", "https://"))]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_costs_of_dense_evaluation() -> None:
+    text = (ROOT / "docs/dense-evaluation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+)x(\d+) \| (\d+)x(\d+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
+    assert len(rows) == 3
+    with torch.device("meta"):
+        net = VGG(NETWORKS["D"]).to("meta")
+    costs = []
+    for height, width, rows_of_map, columns_of_map, dense, crops in rows:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            scores = net(torch.empty(1, 3, int(height), int(width), device="meta"))
+        assert scores.shape == (1, 1000, int(rows_of_map), int(columns_of_map))
+        costs.append(counter.get_total_flops() / 2e9)  # a multiply-add counts as two there
+        positions = int(rows_of_map) * int(columns_of_map)
+        assert (f"{costs[-1]:.1f}", f"{positions * costs[0]:.1f}") == (dense, crops)
