@@ -1,5 +1,7 @@
 """The whole system of the VGG paper: Simonyan and Zisserman, arXiv 1409.1556.
 
+In Python:
+
     from verydeep import NETWORKS, VGG, load_model
 
     net = VGG(NETWORKS["D"])                                    # weights not filled: see initialize

@@ -1,5 +1,6 @@
 """Torch data sets and loaders: worker processes hand over uint8, everything else happens on the device."""
 
+import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -205,11 +206,17 @@ def _loader(
         collate_fn=collate,
         pin_memory=pin_memory,
         prefetch_factor=4 if num_workers else None,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=_serve_the_main_process,
     )
 
 
-def _leave_signals_to_the_main_process(_worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach the whole group; workers go on until the main process has saved."""
+def _serve_the_main_process(_worker: int) -> None:
+    """Set up a process that decodes.
+
+    Ctrl-C and a scheduler's SIGTERM reach the whole group: workers go on until the main process has saved. And they
+    give way to its compute threads, which all wait for the one that is preempted.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(10)

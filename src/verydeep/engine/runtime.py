@@ -141,7 +141,9 @@ def start(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     if num_workers is None:
-        num_workers = max(1, min(16, cores // local))
+        # On a CPU the net needs the cores itself: on two of them a second worker made training three times slower.
+        share = cores // local
+        num_workers = max(1, min(16, share if chosen.type == "cuda" else share // 8))
     if world_size > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
