@@ -7,7 +7,7 @@ from typing import Any
 from verydeep.data.layout import open_split
 from verydeep.data.split import Split
 from verydeep.data.synthetic import COUNTS, VERSION, generate, is_generated
-from verydeep.engine.progress import track
+from verydeep.engine.progress import progress_bar
 from verydeep.files import cache_folder
 
 GENERATED = "generated"
@@ -20,8 +20,10 @@ def locate(data: str) -> Path:
         return Path(data)
     root = cache_folder() / f"generated-{VERSION}"
     if not is_generated(root):
-        for _ in track(generate(root), f"Making the generated set in {root}", total=sum(COUNTS.values())):
-            pass
+        with progress_bar() as progress:
+            task = progress.add_task("Making the generated set", total=sum(COUNTS.values()), note="")
+            for done in generate(root):
+                progress.update(task, completed=done)
     return root
 
 
