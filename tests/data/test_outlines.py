@@ -4,6 +4,7 @@ from colorsys import rgb_to_hsv
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from verydeep.data import outlines as drawing
 from verydeep.data.outlines import CLASS_NAMES, render
