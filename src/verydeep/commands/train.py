@@ -84,7 +84,9 @@ def train(
     """
     from verydeep.engine import runtime as engine
     from verydeep.engine.checkpoint import RunFolder
-    from verydeep.engine.run import Settings, open_training_parts, train_run
+    from verydeep.engine.run import train_run
+    from verydeep.engine.settings import Settings
+    from verydeep.engine.setup import open_training_parts
     from verydeep.engine.source import GENERATED, short_name
 
     if devices > 1 and not engine.in_group():

@@ -294,17 +294,3 @@ def validate(
     wrong = ranks(predictions.posteriors[view], split.labels[predictions.indices]) > 0
     dead = (runtime.sum(alive) == 0).float().mean(dim=1).tolist()
     return float(100 * np.mean(wrong)), dead[0], dead[1]
-
-
-def fitting_micro_batch(model: VGG, rows: int, runtime: Runtime) -> int:
-    """The largest power of two of rows whose activations fill at most a quarter of the free memory.
-
-    Counted are the outputs of every convolution, kept twice in fp32 (before and behind the ReLU).
-    """
-    side, values = model.crop, 0
-    for block in model.network.blocks:
-        for conv in block:
-            values += side * side * max(1, round(conv.channels * model.width)) * 2
-        side = math.ceil(side / 2)
-    fitting = runtime.free_memory() // 4 // (values * 4)
-    return min(rows, 1 << max(0, fitting.bit_length() - 1))

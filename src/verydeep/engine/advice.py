@@ -1,0 +1,93 @@
+"""What a run tells the person who waits for it: the plan, the time, and signs of trouble."""
+
+import math
+import time
+from collections import deque
+
+from verydeep.data.sampling import steps_after
+from verydeep.engine.checkpoint import RunFolder, checkpoint_bytes
+from verydeep.engine.report import Journal
+from verydeep.engine.settings import Settings
+from verydeep.engine.source import GENERATED
+from verydeep.engine.training import Job, Report, TrainState
+
+FEW_IMAGES = 500
+"""Photographs a class below which a net from random weights disappoints (DESIGN 13)."""
+
+WARM_UP = 3
+"""Reports that are slower than the rest and tell nothing of the time to come."""
+
+
+def tell_plan(state: TrainState, job: Job, settings: Settings, run: RunFolder, journal: Journal) -> None:
+    """What is about to happen: images, steps, disk, and what to expect of few photographs."""
+    recipe, parameters = job.recipe, sum(parameter.numel() for parameter in state.model.parameters())
+    stages = ", then ".join(
+        f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
+    )
+    small = 4 * checkpoint_bytes(parameters) / 2**20  # the checkpoint, the one that replaces it, last and best net
+    disk = f"{small / 1024:.1f} GB" if small > 1024 else f"{small:.0f} MB"
+    journal.say(
+        f"Plan: net {settings.network}, {parameters / 1e6:.1f}M parameters, crop {settings.crop}; "
+        f"at most {stages}; {last_step(state, job):,} steps of {recipe.batch_size} images "
+        f"({job.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}); up to {disk} in {run.path}."
+    )
+    if state.step:
+        journal.say(f"Resumed at step {state.step:,}.")
+    per_class = len(job.train) / len(job.train.class_names)
+    if settings.data != GENERATED and settings.init_from is None and per_class < FEW_IMAGES:
+        journal.say(
+            f"Note: {per_class:.0f} photographs a class are few for a net from random weights; expect it to err far "
+            "more often than the paper's. Give --init-from a trained net, or let a linear SVM on a trained net's "
+            "descriptors learn from few (`transfer`, in a later release)."
+        )
+
+
+def last_step(state: TrainState, job: Job) -> int:
+    """The most steps that the run may still reach."""
+    end = state.schedule.first_step + state.schedule.num_steps
+    later = sum(stage.epochs for stage in job.recipe.stages[state.stage + 1 :])
+    return end + steps_after(later, len(job.train), job.recipe.batch_size)
+
+
+class Adviser:
+    """Listens to the reports of a run; tells the time once it is known, and a loss that stays at ln K."""
+
+    def __init__(self, job: Job, journal: Journal) -> None:
+        steps = [steps_after(epochs, len(job.train), job.recipe.batch_size) for epochs in (10, job.recipe.epochs)]
+        self.alarm_step = min(5000, steps[0], max(1, round(job.recipe.told_stuck_after * steps[1])))
+        self.chance = math.log(len(job.train.class_names))
+        self.threshold = job.recipe.told_stuck_below * self.chance
+        self.journal, self.alarmed, self.timed = journal, False, False
+        self.losses: deque[float] = deque(maxlen=100)
+        self.reports, self.warm_step, self.warm_time = 0, 0, 0.0
+
+    @property
+    def loss(self) -> float:
+        """The mean of the last 100 reports."""
+        return sum(self.losses) / len(self.losses)
+
+    def listen(self, report: Report, last: int) -> None:
+        """Take in one report of a run that ends at step ``last``."""
+        self.losses.append(report.loss)
+        self.reports += 1
+        if self.reports == WARM_UP:
+            self.warm_step, self.warm_time = report.step, time.perf_counter()
+        elif not self.timed and self.reports >= 2 * WARM_UP and time.perf_counter() - self.warm_time > 2:
+            self.timed = True
+            each = (time.perf_counter() - self.warm_time) / (report.step - self.warm_step)
+            self.journal.say(f"Time: {each:.2g} s a step, {in_words(each * (last - report.step))} to go.")
+        if not self.alarmed and report.step >= self.alarm_step:
+            self.alarmed = True
+            if self.loss > self.threshold:
+                self.journal.say(
+                    f"Plateau: after {report.step:,} steps the loss is {self.loss:.2f}, still near ln K = "
+                    f"{self.chance:.2f}. With dropout small data stay there longer: try --dropout 0; or --init-from a "
+                    "trained net A, --init glorot, or another --learning-rate (0.01)."
+                )
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 120:
+        return f"about {seconds:.0f} seconds"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 7200 else f"about {seconds / 3600:.1f} hours"

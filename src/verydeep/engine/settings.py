@@ -1,0 +1,54 @@
+"""What a training run was asked for, resolved: ``run.json``."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from verydeep.configs.recipes import Recipe
+from verydeep.data.loading import BadImages
+from verydeep.engine.checkpoint import RunFolder
+from verydeep.errors import VerydeepError
+from verydeep.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run depends on; nothing of it changes on resume."""
+
+    data: str
+    network: str
+    crop: int
+    width: float
+    fc_width: int
+    recipe: Recipe
+    seed: int
+    bf16: bool
+    init_from: str | None = None
+    bad_images: BadImages = "error"
+    fast_decode: bool = False
+    deterministic: bool = False
+    val_fraction: float = 0.2
+    micro_batch: int | None = None
+    mean_rgb: tuple[float, float, float] | None = None
+    """Measured on the training set, or kept from the net it starts from."""
+    covariance: tuple[tuple[float, ...], ...] | None = None
+
+    @classmethod
+    def load(cls, run: RunFolder) -> "Settings":
+        """Read run.json.
+
+        Raises:
+            VerydeepError: it is missing or damaged.
+        """
+        values = read_json(run.settings)
+        try:
+            recipe = Recipe.from_json(values["recipe"])
+            covariance = tuple(tuple(row) for row in values["covariance"])
+            mean_rgb: Any = tuple(values["mean_rgb"])
+            known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+            return cls(**{**known, "recipe": recipe, "covariance": covariance, "mean_rgb": mean_rgb})
+        except (KeyError, TypeError, ValueError) as error:
+            raise VerydeepError(f"{run.settings} is not the settings of a run ({error!r}).") from None
+
+    def save(self, run: RunFolder) -> None:
+        """Write run.json."""
+        write_json(run.settings, {**asdict(self), "recipe": self.recipe.to_json()})
