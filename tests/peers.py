@@ -13,7 +13,7 @@ _OPERATORS: list[torch.library.Library] = []
 
 @cache
 def import_torchvision() -> ModuleType:
-    """torchvision with its models, transforms and datasets; ``ops.nms`` may stay broken.
+    """Import torchvision with its models, transforms and datasets; ``ops.nms`` may stay broken.
 
     Its ordinary build registers shapes of two compiled operators at import, and beside a CPU build of torch these do
     not exist. Declaring them is all that the rest of the package needs.
@@ -28,8 +28,8 @@ def import_torchvision() -> ModuleType:
             raise
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
     _OPERATORS.append(library)
     return importlib.import_module("torchvision")

@@ -11,7 +11,7 @@ from torch import Tensor
 from verydeep.configs.networks import SHALLOW
 from verydeep.configs.recipes import Initialization
 from verydeep.errors import VerydeepError
-from verydeep.models.vgg import VGG
+from verydeep.models.vgg import VGG, FullyConnected
 
 LAYERS_FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """What a deeper net takes from A: its first four convolutions and the FC layers, by name; by position no channel
@@ -49,7 +49,9 @@ def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None
     layer = model.weight_layers()[name]
     generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(name.encode()))
     area = layer.kernel_size[0] * layer.kernel_size[1]
-    fan_in, fan_out = layer.in_channels * area, layer.out_channels * area
+    fan_in = layer.in_channels * area
+    # One input of a convolution reaches `area` positions of each output channel, one of an FC layer a single output.
+    fan_out = layer.out_channels * (1 if isinstance(layer, FullyConnected) else area)
     weight = torch.empty(layer.weight.shape)
     match scheme:
         case "glorot":

@@ -1,0 +1,84 @@
+"""Each benchmark runs, and what it compares is the same; how long anything takes is no test's business."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import plain_tiny_imagenet as plain
+from verydeep.configs.networks import NETWORKS
+from verydeep.models.vgg import VGG
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_sample_path() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    out = run("-m", "benchmarks.sample_path", "--quick")
+    for size in ("500x375", "2000x1500"):
+        lines = [line for line in out.splitlines() if line.startswith(f"| {size}")]
+        assert [line.split(" | ")[1].split(",")[0] for line in lines] == ["ours", "ours", "Pillow", "torchvision"]
+
+
+def test_training_step() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    out = run("-m", "benchmarks.training_step", "--quick", "--device", "cpu")
+    assert sum(line.startswith(("| D", "| A")) for line in out.splitlines()) == 2 * 2 * (3 + 1)
+
+
+def test_plain_loop_learns_colors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 3)):
+        for channel, name in enumerate(("blue", "green")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 90, (64, 70 if i % 2 else 64, 3)).astype(np.uint8)
+                pixels[..., channel] += 150
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{i}.JPEG")
+    script = ROOT / "benchmarks" / "plain_tiny_imagenet.py"
+    out = run(script, tmp_path, "--epochs", 2, "--batch-size", 8, "--dropout", 0, "--learning-rate", 1e-3)
+    *epochs, errors = map(json.loads, out.splitlines())
+    assert [(line["epoch"], line["step"]) for line in epochs] == [(1, 3), (2, 6)]
+    assert epochs[1]["loss"] < epochs[0]["loss"]
+    assert errors["dense"]["top1"][0] == errors["center"]["top1"][0] == 0
+    assert errors["dense"]["top1"][2] == pytest.approx(39.03, abs=0.01)  # Wilson: z^2 / (n + z^2), n = 6
+
+
+def test_plain_net_is_network_a() -> None:
+    """Dense and at the crop, on a map that ceil-mode makes 3x4."""
+    torch.manual_seed(0)
+    theirs = plain.network_a(5, dropout=0.5).eval()
+    ours = VGG(NETWORKS["A"], 5, crop=64, mean_rgb=(0.0, 0.0, 0.0)).eval()
+    weighted = [layer for layer in theirs.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
+    with torch.no_grad():
+        for layer, mine in zip(weighted, ours.weight_layers().values(), strict=True):
+            assert layer.bias is not None and mine.bias is not None
+            mine.weight.copy_(layer.weight.reshape(mine.weight.shape))
+            mine.bias.copy_(layer.bias)
+        for height, width in ((64, 64), (73, 98)):
+            images = 50 * torch.randn(2, 3, height, width)
+            scores = plain.window_scores(theirs, images).mean(0)
+            torch.testing.assert_close(scores, ours.logits(images), rtol=1e-4, atol=1e-4 * scores.abs().max().item())

@@ -1,0 +1,133 @@
+"""The recipes against section 3.1, and how they change with the data and a user's options."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verydeep.configs.recipes import RECIPES, Recipe, Stage, scaled_to, shortened_to, with_options
+from verydeep.configs.scales import TrainScale
+
+PAPERS = ("256", "384", "256-512")
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_values(name: str) -> None:
+    recipe = RECIPES[name]
+    assert (recipe.batch_size, recipe.momentum, recipe.weight_decay) == (256, 0.9, 5e-4)
+    assert recipe.num_drops == 3
+    assert (recipe.patience_epochs, recipe.patience_iterations) == (5, 500)
+    assert recipe.bias_rate_factor == 2
+    assert (recipe.color_shift, recipe.initialization) == ("std", "glorot")
+    (stage,) = recipe.stages
+    assert str(stage.scale) == name
+    assert (stage.dropout, stage.milestones, stage.epochs, recipe.epochs) == (0.5, None, 74, 74)
+    assert stage.learning_rate == {"256": 1e-2, "384": 1e-3, "256-512": 1e-3}[name]
+
+
+def test_74_epochs_of_ilsvrc_are_370k_iterations() -> None:
+    recipe = RECIPES["256"]
+    assert recipe.epochs * 1_281_167 / recipe.batch_size == pytest.approx(370_000, rel=2e-3)
+
+
+def test_the_generated_sets_staging() -> None:
+    """Issue 3: S=256 without dropout, then [256;512] with; 1e-2 divided at 75% and 92% of all steps; batch 32."""
+    recipe = RECIPES["generated"]
+    first, second = recipe.stages
+    assert (recipe.batch_size, recipe.epochs) == (32, 8)
+    assert (str(first.scale), first.dropout, first.epochs, first.milestones) == ("256", 0, 4, ())
+    assert (str(second.scale), second.dropout, second.epochs) == ("256-512", 0.5, 4)
+    assert second.milestones is not None
+    assert [(4 + 4 * share) / 8 for share in second.milestones] == pytest.approx([0.75, 0.92])
+    assert first.learning_rate == second.learning_rate == 1e-2
+
+
+shares = st.lists(st.floats(0, 1), max_size=3).map(lambda values: tuple(sorted(values)))
+stages = st.builds(
+    Stage,
+    scale=st.tuples(st.integers(224, 600), st.integers(224, 600)).map(lambda pair: TrainScale(*sorted(pair))),
+    dropout=st.floats(0, 0.9),
+    epochs=st.integers(1, 100),
+    learning_rate=st.floats(1e-6, 1),
+    milestones=st.none() | shares,
+)
+recipes = st.builds(
+    Recipe,
+    stages=st.lists(stages, min_size=1, max_size=4).map(tuple),
+    batch_size=st.integers(1, 512),
+    color_shift=st.sampled_from(["std", "eigenvalue", "none"]),
+    initialization=st.sampled_from(["glorot", "he", "normal"]),
+    min_gain=st.floats(0, 1),
+)
+
+
+@given(recipes)
+def test_a_recipe_survives_json(recipe: Recipe) -> None:
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("images", "batch"), [(1_281_167, 256), (5120, 256), (5119, 255), (1000, 50), (100, 5), (39, 1), (20, 1), (3, 1)]
+)
+def test_the_batch_scales_with_the_data(images: int, batch: int) -> None:
+    """max(1, min(256, N / 20)) (DESIGN 13)."""
+    assert scaled_to(RECIPES["256"], images) == replace(RECIPES["256"], batch_size=batch)
+
+
+def test_a_smaller_batch_is_not_enlarged() -> None:
+    assert scaled_to(RECIPES["generated"], 10_000).batch_size == 32
+
+
+@given(recipes, st.integers(1, 200))
+def test_shortening_keeps_the_epochs_asked_for_and_their_shares(recipe: Recipe, epochs: int) -> None:
+    shortened = shortened_to(recipe, epochs)
+    assert shortened.epochs == epochs
+    assert all(stage.epochs > 0 for stage in shortened.stages)
+    if len(shortened.stages) == len(recipe.stages):
+        for before, after in zip(recipe.stages, shortened.stages, strict=True):
+            assert abs(after.epochs - epochs * before.epochs / recipe.epochs) <= 1
+            assert (after.scale, after.dropout) == (before.scale, before.dropout)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_below_74_epochs_the_drops_are_milestones(name: str) -> None:
+    recipe = RECIPES[name]
+    assert shortened_to(recipe, 73).stages[0].milestones == (0.60, 0.80, 0.93)
+    assert shortened_to(recipe, 15).stages[0].milestones == (0.60, 0.80, 0.93)
+    assert shortened_to(recipe, 74) == recipe
+    assert shortened_to(recipe, 100).stages[0].milestones is None
+
+
+def test_shortening_leaves_explicit_milestones() -> None:
+    assert [stage.milestones for stage in shortened_to(RECIPES["generated"], 4).stages] == [(), (0.50, 0.84)]
+    assert [stage.epochs for stage in shortened_to(RECIPES["generated"], 11).stages] in ([5, 6], [6, 5])
+
+
+def test_options_change_what_they_name_and_nothing_else() -> None:
+    recipe = RECIPES["generated"]
+    assert with_options(recipe) == recipe
+    changed = with_options(recipe, learning_rate=1e-3)
+    assert [stage.learning_rate for stage in changed.stages] == [1e-3, 1e-3]
+    assert [replace(stage, learning_rate=1e-2) for stage in changed.stages] == list(recipe.stages)
+    assert [stage.dropout for stage in with_options(recipe, dropout=0.0).stages] == [0, 0]
+    assert [stage.milestones for stage in with_options(recipe, milestones=(0.5,)).stages] == [(0.5,), (0.5,)]
+    assert replace(with_options(recipe, dropout=0.3), stages=()) == replace(recipe, stages=())
+
+
+def test_explicit_milestones_win_over_those_of_a_short_run() -> None:
+    (stage,) = with_options(RECIPES["256"], epochs=10, milestones=(0.5, 0.9)).stages
+    assert (stage.epochs, stage.milestones) == (10, (0.5, 0.9))
+
+
+@pytest.mark.parametrize("text", ["256", "384", "256-512", "320-400"])
+def test_a_scale_is_the_last_stages(text: str) -> None:
+    """A stage before it is fixed and no larger."""
+    scale = TrainScale.parse(text)
+    (stage,) = with_options(RECIPES["256"], scale=scale).stages
+    assert stage.scale == scale
+    first, last = with_options(RECIPES["generated"], scale=scale).stages
+    assert last.scale == scale
+    assert first.scale.smallest == first.scale.largest <= scale.smallest
+    assert (first.dropout, last.dropout) == (0, 0.5)

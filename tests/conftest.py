@@ -1,0 +1,69 @@
+"""Photographs that nobody can turn, mirror or recolor unnoticed, and what all property tests share."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from verydeep.data.folder import open_folder
+from verydeep.data.split import Split
+
+# The machine may be shared: a property is wrong or right, not slow.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+
+def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """(height, width, 3): red on average, brighter to the right and darker downwards, with blobs and some noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    blobs = sum(
+        np.sin(x / rng.uniform(2, 9) + rng.uniform(0, 6)) * np.cos(y / rng.uniform(2, 9) + rng.uniform(0, 6))
+        for _ in range(4)
+    )
+    ramp = x / width - 0.6 * y / height
+    color = np.array([170.0, 110.0, 50.0]) + rng.normal(0, 12, 3)
+    pixels = color + 45 * ramp[..., None] + 16 * blobs[..., None] * rng.uniform(0.3, 1.5, 3)
+    return (pixels + rng.normal(0, 6, (height, width, 3))).clip(0, 255).astype(np.uint8)
+
+
+SHAPES = ((45, 61), (70, 50), (53, 53), (41, 98), (61, 45))
+"""(height, width) of the photographs below, in turn."""
+
+
+@pytest.fixture(scope="session")
+def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train/ of three classes with 11 JPEGs each, one of them grey, val/ with four each."""
+    root = tmp_path_factory.mktemp("class-folders")
+    number = 0
+    for part, count in (("train", 11), ("val", 4)):
+        for name in ("ant", "bell", "crab"):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                image = Image.fromarray(picture(*SHAPES[number % len(SHAPES)], seed=number))
+                image = image.convert("L") if number % 11 == 4 else image
+                image.save(root / part / name / f"{i:02d}.jpg", quality=93)
+                number += 1
+    return root
+
+
+@pytest.fixture(scope="session")
+def train_split(class_folders: Path) -> Split:
+    return open_folder(class_folders, "train", seed=0, val_fraction=0.2)
+
+
+@pytest.fixture(scope="session")
+def val_split(class_folders: Path) -> Split:
+    return open_folder(class_folders, "val", seed=0, val_fraction=0.2)
+
+
+@pytest.fixture(scope="session")
+def real_photographs() -> list[Path]:
+    """Two JPEGs of 640x427 that scikit-learn carries, found without importing it."""
+    spec = find_spec("sklearn")
+    assert spec is not None and spec.origin is not None
+    return [Path(spec.origin).parent / "datasets" / "images" / name for name in ("china.jpg", "flower.jpg")]

@@ -1,0 +1,175 @@
+"""The model folder: what is saved comes back, and whatever is wrong with it is one sentence."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.models.plain_twin import PlainTwin, fill
+from verydeep.configs.networks import NETWORKS
+from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import ModelConfig, load_config, load_model, load_tensors, save_config, save_weights
+
+CONFIG = ModelConfig(
+    network="A-LRN",
+    class_names=("n001", "n002", "n003", "n004"),
+    class_words=("Affe", "Bär", "猫", "dog, hound"),
+    crop=64,
+    width=1 / 16,
+    fc_width=20,
+    mean_rgb=(120.5, 99.25, 61.0),
+    scale="256-512",
+    seed=17,
+    split={"seed": 17, "val_fraction": 0.2},
+    provenance={"data": "photos"},
+)
+
+
+def filled(config: ModelConfig = CONFIG) -> VGG:
+    net = config.build()
+    fill(net, seed=6)
+    return net.eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_config(tmp_path / "model", CONFIG)
+    save_weights(tmp_path / "model", filled().state_dict())
+    return tmp_path / "model"
+
+
+def test_what_is_saved_comes_back(saved: Path) -> None:
+    net, config = load_model(saved)
+    assert config == CONFIG
+    assert not net.training
+    images = torch.rand(2, 3, 70, 101) * 255
+    with torch.no_grad():
+        assert torch.equal(net(images), filled()(images))
+        crops = images[..., :64, :64]
+        twin = PlainTwin("A-LRN", load_file(saved / "model.safetensors"), CONFIG.mean_rgb)
+        assert torch.allclose(net.logits(crops), twin.logits(crops), atol=1e-4)
+
+
+def test_pooling_travels_with_the_net(tmp_path: Path) -> None:
+    """One that rounds down sees 95 pixels as two strides: one position; Caffe's as three: two."""
+    for pooling, side in (("floor", 1), ("ceil", 2)):
+        config = replace(CONFIG, pooling=pooling)
+        save_config(tmp_path / pooling, config)
+        save_weights(tmp_path / pooling, filled(config).state_dict())
+        net, _ = load_model(tmp_path / pooling)
+        with torch.no_grad():
+            assert net(torch.zeros(1, 3, 95, 95)).shape[2:] == (side, side)
+
+
+def test_files_are_what_the_hub_expects(saved: Path) -> None:
+    values = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    assert values["model_type"] == "verydeep"
+    assert values["class_words"] == ["Affe", "Bär", "猫", "dog, hound"]
+    tensors = load_file(saved / "model.safetensors")
+    assert list(tensors) == sorted(filled().state_dict())
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("change", [lambda net: net.half(), lambda net: net.to(memory_format=torch.channels_last)])
+def test_weights_are_written_as_plain_float32(tmp_path: Path, change: Callable[[VGG], VGG]) -> None:
+    net = filled()
+    expected = {name: change(net).state_dict()[name].float() for name in net.state_dict()}
+    save_weights(tmp_path, net.state_dict())
+    for name, tensor in load_tensors(tmp_path).items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("scale", "scales"), [("256-512", (256, 384, 512)), ("384", (384,)), (None, (256,))]
+)
+def test_test_scales_follow_the_train_scale(scale: str | None, scales: tuple[int, ...]) -> None:
+    assert replace(CONFIG, scale=scale).test_scales == scales
+
+
+def edit(**changes: object) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kept = {key: value for key, value in (values | changes).items() if value is not None}
+        (folder / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+
+    return damage
+
+
+def cut(name: str, share: float) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: int(len(content) * share)])
+
+    return damage
+
+
+def drop_a_tensor(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["conv3_2.weight"]
+    save_file(tensors, folder / "model.safetensors")
+
+
+def one_tensor_more(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors") | {"conv9_9.weight": torch.zeros(3)}
+    save_file(tensors, folder / "model.safetensors")
+
+
+DAMAGES = {
+    "config missing": (lambda folder: (folder / "config.json").unlink(), "config.json"),
+    "config cut": (cut("config.json", 0.5), "config.json"),
+    "config empty": (cut("config.json", 0), "config.json"),
+    "config a list": (lambda folder: (folder / "config.json").write_text("[1, 2]"), "config.json"),
+    "other model type": (edit(model_type="resnet"), "model_type"),
+    "no model type": (edit(model_type=None), "model_type"),
+    "later format": (edit(format=2), "upgrade"),
+    "unknown network": (edit(network="F"), "config.json"),
+    "no classes": (edit(class_names=[]), "config.json"),
+    "no mean": (edit(mean_rgb=None), "config.json"),
+    "crop of another net": (edit(crop=32), "fc6.weight"),
+    "crop missing": (edit(crop=None), "fc6.weight"),
+    "crop no multiple of 32": (edit(crop=100), "100"),
+    "crop a word": (edit(crop="large"), "config.json"),
+    "mean of words": (edit(mean_rgb=["r", "g", "b"]), "config.json"),
+    "other number of classes": (edit(class_names=["a", "b"]), "fc8"),
+    "other network": (edit(network="D"), "conv1_2"),
+    "weights missing": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
+    "weights cut": (cut("model.safetensors", 0.7), "model.safetensors"),
+    "weights cut in the header": (cut("model.safetensors", 0.001), "model.safetensors"),
+    "weights empty": (cut("model.safetensors", 0), "model.safetensors"),
+    "a tensor missing": (drop_a_tensor, "conv3_2.weight"),
+    "a tensor more": (one_tensor_more, "conv9_9.weight"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_damage_is_told_in_one_sentence(saved: Path, what: str) -> None:
+    damage, named = DAMAGES[what]
+    damage(saved)
+    with pytest.raises(VerydeepError, match=named) as caught:
+        load_model(saved)
+    assert "\n" not in str(caught.value)
+    if what != "crop no multiple of 32":
+        assert str(saved) in str(caught.value)
+
+
+def test_a_kill_before_the_rename_leaves_the_old_files(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_weights(saved, VGG(NETWORKS["A"], 2, crop=32, width=1 / 16, fc_width=8).state_dict())
+        with pytest.raises(KeyboardInterrupt):
+            save_config(saved, replace(CONFIG, seed=99))
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    assert load_config(saved) == CONFIG

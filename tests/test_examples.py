@@ -1,0 +1,46 @@
+"""The examples run as their headers say."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from verydeep.data.layout import open_split
+
+ROOT = Path(__file__).parents[1]
+WNIDS = ("n00000003", "n00000001", "n00000002")
+
+
+def test_tiny_imagenet_subset(tmp_path: Path) -> None:
+    source, subset = tmp_path / "tiny", tmp_path / "subset"
+    (source / "val" / "images").mkdir(parents=True)
+    (source / "wnids.txt").write_text("\n".join(WNIDS))
+    (source / "words.txt").write_text("n00000001\tfish\nn00000002\tfrog\nn00000003\tfox\n")
+    lines = []
+    for number, wnid in enumerate(WNIDS):
+        images = source / "train" / wnid / "images"
+        images.mkdir(parents=True)
+        for i in range(12):
+            (images / f"{wnid}_{i}.JPEG").write_text(f"{wnid} {i}")
+        for i in (number, number + 3):
+            (source / "val" / "images" / f"val_{i}.JPEG").write_text(f"{wnid} val")
+            lines.append(f"val_{i}.JPEG\t{wnid}\t0\t32\t44\t62\n")
+    (source / "val" / "val_annotations.txt").write_text("".join(lines))
+    script = ROOT / "examples" / "tiny_imagenet_subset.py"
+    command = [script, "tiny", "subset", "--classes", "2", "--train", "9"]  # relative, as a user types them
+    subprocess.run([sys.executable, *map(str, command)], check=True, cwd=tmp_path, timeout=60)
+    seen = {}
+    for part in ("train", "val", "test"):
+        split = open_split(subset, part)
+        assert split.labels is not None
+        assert split.class_words == ("fish", "frog")
+        seen[part] = {(split.class_names[label], split.path(i).read_text()) for i, label in enumerate(split.labels)}
+    wanted = ("n00000001", "n00000002")
+    assert seen["train"] == {(wnid, f"{wnid} {i}") for wnid in wanted for i in range(9)}
+    assert seen["test"] == {(wnid, f"{wnid} {i}") for wnid in wanted for i in (9, 10, 11)}
+    assert seen["val"] == {(wnid, f"{wnid} val") for wnid in wanted}
+    assert sum(1 for path in (subset / "val").rglob("*.JPEG") if path.is_symlink()) == 4
+
+
+def test_examples_are_short() -> None:
+    for script in (ROOT / "examples").glob("*.py"):
+        assert len(script.read_text().splitlines()) <= 40, script.name
