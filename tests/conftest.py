@@ -1,5 +1,6 @@
 """Photographs that nobody can turn, mirror or recolor unnoticed, and what all property tests share."""
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, verydeep
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
 
@@ -67,3 +69,23 @@ def real_photographs() -> list[Path]:
     spec = find_spec("sklearn")
     assert spec is not None and spec.origin is not None
     return [Path(spec.origin).parent / "datasets" / "images" / name for name in ("china.jpg", "flower.jpg")]
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders in train/, val/ and test/, their classes told apart by color."""
+    return make_photographs(tmp_path_factory.mktemp("photographs"), {"train": 20, "val": 5, "test": 3})
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs ``verydeep`` with these arguments in a folder of the test's own."""
+    return partial(verydeep, cwd=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a small net A on the photographs: four epochs, jittered S, seed 3."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    verydeep("train", photographs, *SMALL_NET, *SHORT_TRAINING, "--out", run)
+    return run

@@ -51,7 +51,22 @@ def test_a_text_reads_what_it_prints(smallest: int, more: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "256-", "-512", "512-256", "200", "223", "100-300", "256-512-600", "256,512", "256.5", "x", " 256", "+256"],
+    [
+        "",
+        "-",
+        "256-",
+        "-512",
+        "512-256",
+        "200",
+        "223",
+        "100-300",
+        "256-512-600",
+        "256,512",
+        "256.5",
+        "x",
+        " 256",
+        "+256",
+    ],
 )
 def test_other_train_scales_are_refused(text: str) -> None:
     with pytest.raises(VerydeepError, match="--scale"):
@@ -73,7 +88,9 @@ def test_test_scales_come_back_rising(values: list[int]) -> None:
     assert parse_test_scales(",".join(map(str, values))) == tuple(sorted(values))
 
 
-@pytest.mark.parametrize("text", ["", ",", "256,", "256,256", "223", "256,100", "256;384", "256-512", "a", "256,x", "-256"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "256,", "256,256", "223", "256,100", "256;384", "256-512", "a", "256,x", "-256"]
+)
 def test_other_test_scales_are_refused(text: str) -> None:
     with pytest.raises(VerydeepError, match="--scales"):
         parse_test_scales(text)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.engine.conftest import SMALL_NET, Cli, losses_of, make_photographs, metrics_of
+from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, losses_of, make_photographs, metrics_of
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import TrainScale
@@ -139,17 +139,6 @@ def test_a_loss_that_overflows_is_told(photographs: Path, cli: Cli) -> None:
     assert "Traceback" not in done.stderr
 
 
-TRAIN = ("--epochs", 4, "--batch-size", 12, "--scale", "256-512", "--seed", 3)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("uninterrupted") / "run"
-    command = [sys.executable, "-m", "verydeep.cli", "train", photographs, *SMALL_NET, *TRAIN, "--out", run]
-    subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=240)
-    return run
-
-
 def assert_same_run(run: Path, other: Path) -> None:
     assert metrics_of(run) == metrics_of(other)
     for part in ("model", "best"):
@@ -158,7 +147,7 @@ def assert_same_run(run: Path, other: Path) -> None:
 
 
 def test_a_run_killed_at_a_random_step_goes_on_bit_equal(
-    photographs: Path, cli: Cli, tmp_path: Path, uninterrupted: Path
+    photographs: Path, cli: Cli, tmp_path: Path, trained: Path
 ) -> None:
     command = [
         sys.executable,
@@ -167,7 +156,7 @@ def test_a_run_killed_at_a_random_step_goes_on_bit_equal(
         "train",
         photographs,
         *SMALL_NET,
-        *TRAIN,
+        *SHORT_TRAINING,
         "--out",
         tmp_path / "run",
     ]
@@ -183,7 +172,7 @@ def test_a_run_killed_at_a_random_step_goes_on_bit_equal(
             time.sleep(0.002)
         process.kill()
     cli("train", "--resume", tmp_path / "run")
-    assert_same_run(tmp_path / "run", uninterrupted)
+    assert_same_run(tmp_path / "run", trained)
 
 
 KILLED_WHILE_WRITING = """
@@ -207,7 +196,7 @@ main()
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_equal(
-    photographs: Path, cli: Cli, tmp_path: Path, uninterrupted: Path
+    photographs: Path, cli: Cli, tmp_path: Path, trained: Path
 ) -> None:
     command = [
         sys.executable,
@@ -216,7 +205,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_equal(
         "train",
         photographs,
         *SMALL_NET,
-        *TRAIN,
+        *SHORT_TRAINING,
         "--out",
         tmp_path / "run",
     ]
@@ -224,13 +213,13 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_equal(
     assert killed.returncode == -signal.SIGKILL
     assert len(list((tmp_path / "run" / "checkpoints").glob("*.safetensors"))) == 1
     cli("train", "--resume", tmp_path / "run")
-    assert_same_run(tmp_path / "run", uninterrupted)
+    assert_same_run(tmp_path / "run", trained)
     assert [path.suffix for path in (tmp_path / "run" / "checkpoints").iterdir()] == [".safetensors"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_before_it_ends_the_run(
-    number: signal.Signals, code: int, photographs: Path, cli: Cli, tmp_path: Path, uninterrupted: Path
+    number: signal.Signals, code: int, photographs: Path, cli: Cli, tmp_path: Path, trained: Path
 ) -> None:
     command = [
         sys.executable,
@@ -239,7 +228,7 @@ def test_a_signal_saves_before_it_ends_the_run(
         "train",
         photographs,
         *SMALL_NET,
-        *TRAIN,
+        *SHORT_TRAINING,
         "--out",
         tmp_path / "run",
     ]
@@ -253,19 +242,30 @@ def test_a_signal_saves_before_it_ends_the_run(
         assert process.wait(60) == code
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes().count(b"\n") < 20
     cli("train", "--resume", tmp_path / "run")
-    assert_same_run(tmp_path / "run", uninterrupted)
+    assert_same_run(tmp_path / "run", trained)
 
 
-def test_two_processes_train_and_test_as_one(photographs: Path, cli: Cli, tmp_path: Path, uninterrupted: Path) -> None:
+def test_two_processes_train_and_test_as_one(photographs: Path, cli: Cli, tmp_path: Path, trained: Path) -> None:
     """The loss curve to float tolerance, with dropout; and every test image predicted once, for an odd number.
 
     At the rate of 1e-3: at 1e-2 this small net is chaotic, and a rounding error grows tenfold a step.
     """
     for devices in (1, 2):
-        cli("train", photographs, *SMALL_NET, *TRAIN, "--learning-rate", 1e-3, "--out", devices, "--devices", devices)
+        cli(
+            "train",
+            photographs,
+            *SMALL_NET,
+            *SHORT_TRAINING,
+            "--learning-rate",
+            1e-3,
+            "--out",
+            devices,
+            "--devices",
+            devices,
+        )
     assert losses_of(tmp_path / "2") == pytest.approx(losses_of(tmp_path / "1"), rel=1e-5)
     for devices in (1, 2):
-        cli("evaluate", photographs, uninterrupted, "--split", "test", "--devices", devices, "--precision", "fp32",
+        cli("evaluate", photographs, trained, "--split", "test", "--devices", devices, "--precision", "fp32",
             "--workers", 0, "--out", f"evaluation-{devices}")  # fmt: skip
     one, two = ((tmp_path / f"evaluation-{n}" / "predictions.csv").read_text() for n in (1, 2))
     assert one == two

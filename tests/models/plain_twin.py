@@ -82,7 +82,9 @@ class PlainTwin:
         """(N, K, h, w): the scores of every window of ``side`` x ``side`` positions behind pool5, one by one."""
         features = self.features(images)
         rows, columns = features.shape[2] - side + 1, features.shape[3] - side + 1
-        windows = [[self.classify(features[:, :, i : i + side, j : j + side]) for j in range(columns)] for i in range(rows)]
+        windows = [
+            [self.classify(features[:, :, i : i + side, j : j + side]) for j in range(columns)] for i in range(rows)
+        ]
         return torch.stack([torch.stack(row, dim=2) for row in windows], dim=2)
 
 

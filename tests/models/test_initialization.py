@@ -116,7 +116,9 @@ def test_deviation_001_makes_the_logits_of_deep_nets_vanish(name: str, published
     net = net_of(name, classes=20, crop=64, width=1 / 4)
     initialize(net, "normal", seed=2)
     generator = torch.Generator().manual_seed(1)
-    images = torch.tensor((123.68, 116.779, 103.939)).view(3, 1, 1) + 73 * torch.randn(2, 3, 64, 64, generator=generator)
+    images = torch.tensor((123.68, 116.779, 103.939)).view(3, 1, 1) + 73 * torch.randn(
+        2, 3, 64, 64, generator=generator
+    )
     with torch.no_grad():
         measured = float(net.logits(images).std())
     # Max-pooling takes the larger ones: up to a factor of two a pooling and layer, never an order of magnitude less.

@@ -251,18 +251,65 @@ def test_memory_format_gives_the_same() -> None:
 
 
 def test_state_dict_holds_the_papers_layers_and_no_mean() -> None:
-    layers = ["conv1_1", "conv2_1", "conv3_1", "conv3_2", "conv4_1", "conv4_2", "conv5_1", "conv5_2", "fc6", "fc7", "fc8"]
+    layers = [
+        "conv1_1",
+        "conv2_1",
+        "conv3_1",
+        "conv3_2",
+        "conv4_1",
+        "conv4_2",
+        "conv5_1",
+        "conv5_2",
+        "fc6",
+        "fc7",
+        "fc8",
+    ]
     keys = [f"{layer}.{what}" for layer in layers for what in ("weight", "bias")]
     assert list(small("A").state_dict()) == keys
     assert list(small("A").weight_layers()) == layers
 
 
 def test_layers_carry_the_papers_names() -> None:
-    names = """
-        conv1_1 relu1_1 conv1_2 relu1_2 pool1 conv2_1 relu2_1 conv2_2 relu2_2 pool2
-        conv3_1 relu3_1 conv3_2 relu3_2 conv3_3 relu3_3 pool3 conv4_1 relu4_1 conv4_2 relu4_2 conv4_3 relu4_3 pool4
-        conv5_1 relu5_1 conv5_2 relu5_2 conv5_3 relu5_3 pool5 fc6 relu6 drop6 fc7 relu7 drop7 fc8
-    """.split()
+    names = [
+        "conv1_1",
+        "relu1_1",
+        "conv1_2",
+        "relu1_2",
+        "pool1",
+        "conv2_1",
+        "relu2_1",
+        "conv2_2",
+        "relu2_2",
+        "pool2",
+        "conv3_1",
+        "relu3_1",
+        "conv3_2",
+        "relu3_2",
+        "conv3_3",
+        "relu3_3",
+        "pool3",
+        "conv4_1",
+        "relu4_1",
+        "conv4_2",
+        "relu4_2",
+        "conv4_3",
+        "relu4_3",
+        "pool4",
+        "conv5_1",
+        "relu5_1",
+        "conv5_2",
+        "relu5_2",
+        "conv5_3",
+        "relu5_3",
+        "pool5",
+        "fc6",
+        "relu6",
+        "drop6",
+        "fc7",
+        "relu7",
+        "drop7",
+        "fc8",
+    ]
     assert [name for name, _ in small("D").named_children()] == names
     assert [name for name, _ in small("A-LRN").named_children()][:4] == ["conv1_1", "relu1_1", "norm1_1", "pool1"]
     assert not any(isinstance(layer, nn.LocalResponseNorm) for layer in small("A").children())

@@ -24,7 +24,7 @@ class RateColumn(ProgressColumn):
     """Units a second, as ``931 images/s``."""
 
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(table_column=Column(no_wrap=True))
         self.unit = unit
 
     def render(self, task: Task) -> Text:
@@ -37,11 +37,11 @@ class RateColumn(ProgressColumn):
 def progress_bar(unit: str = "images", *, visible: bool = True) -> Iterator[Progress]:
     """A bar on standard error with count, rate, time left and a free text (the field ``note``)."""
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=16),
-        MofNCompleteColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
         RateColumn(unit),
-        TimeRemainingColumn(compact=True),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=Console(stderr=True),
         disable=not visible,

@@ -45,7 +45,7 @@ def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
     short = min(stage.scale.in_pixels(settings.crop)[0] for stage in settings.recipe.stages)
     sums = PixelSums.nothing()
     each = pixel_sums(train, indices, short, skip_bad=settings.bad_images == "skip", num_workers=runtime.num_workers)
-    for one in track(each, "Mean and covariance of the training images", len(indices)) if runtime.is_main else each:
+    for one in track(each, "Measuring colors", len(indices)) if runtime.is_main else each:
         sums.add(one)
     if sums.count == 0:
         raise VerydeepError(f"Not one image of {train.root} could be decoded.")

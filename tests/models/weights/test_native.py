@@ -86,9 +86,7 @@ def test_weights_are_written_as_plain_float32(tmp_path: Path, change: Callable[[
         assert torch.equal(tensor, expected[name])
 
 
-@pytest.mark.parametrize(
-    ("scale", "scales"), [("256-512", (256, 384, 512)), ("384", (384,)), (None, (256,))]
-)
+@pytest.mark.parametrize(("scale", "scales"), [("256-512", (256, 384, 512)), ("384", (384,)), (None, (256,))])
 def test_test_scales_follow_the_train_scale(scale: str | None, scales: tuple[int, ...]) -> None:
     assert replace(CONFIG, scale=scale).test_scales == scales
 

@@ -1,4 +1,4 @@
-"""A small folder of photographs, and the command line as a user starts it."""
+"""A small folder of photographs, a small net, and the command line as a user starts it."""
 
 import json
 import subprocess
@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
-SMALL_NET = ("--crop", "32", "--width", "0.0625", "--fc-width", "16", "--precision", "fp32", "--workers", "0")
+SMALL_NET = (
+    *("--crop", "32", "--width", "0.0625", "--fc-width", "16", "--batch-size", "12"),
+    *("--precision", "fp32", "--workers", "0"),
+)
+SHORT_TRAINING = ("--epochs", 4, "--scale", "256-512", "--seed", 3)
 
 
 def make_photographs(root: Path, counts: dict[str, int]) -> Path:
@@ -30,26 +33,16 @@ def make_photographs(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_photographs(tmp_path_factory.mktemp("photographs"), {"train": 20, "val": 5, "test": 3})
-
-
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """Runs ``verydeep`` with these arguments in a folder of the test's own."""
-
-    def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "verydeep.cli", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
-        if check:
-            assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    return run
+def verydeep(*arguments: object, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    command = [sys.executable, "-m", "verydeep.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=240, check=False)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 def metrics_of(run: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,60 @@
+"""``verydeep predict``: files, folders and patterns; for people and for machines."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.runs import Cli
+from verydeep.commands.predict import find_photographs
+from verydeep.errors import VerydeepError
+
+
+def test_json_csv_and_table_tell_the_same(trained: Path, photographs: Path, cli: Cli) -> None:
+    photo = photographs / "test" / "bee" / "001.jpg"
+    common = ("predict", trained, photo, "--precision", "fp32", "--top", 2)
+    (line,) = cli(*common, "--format", "json").stdout.splitlines()
+    result = json.loads(line)
+    assert result["path"] == str(photo)
+    names, shares = zip(*((guess["class"], guess["probability"]) for guess in result["classes"]), strict=True)
+    assert len(set(names)) == 2 and shares[0] >= shares[1] > 0 and sum(shares) <= 1.000001
+    rows = list(csv.DictReader(io.StringIO(cli(*common, "--format", "csv").stdout)))
+    assert [row["class"] for row in rows] == list(names)
+    assert [float(row["probability"]) for row in rows] == pytest.approx(shares, abs=1e-6)
+    table = cli(*common).stdout
+    assert f"{shares[0]:.1%}" in table and names[0] in table
+
+
+def test_predictions_are_the_evaluations(trained: Path, photographs: Path, cli: Cli, tmp_path: Path) -> None:
+    cli("evaluate", photographs, trained, "--split", "test", "--precision", "fp32", "--out", "report")
+    told = cli("predict", trained, photographs / "test", "--precision", "fp32", "--format", "json", "--top", 1).stdout
+    with (tmp_path / "report" / "predictions.csv").open(newline="") as file:
+        expected = {line["path"]: (line["class1"], float(line["p1"])) for line in csv.DictReader(file)}
+    results = [json.loads(line) for line in told.splitlines()]
+    assert len(results) == len(expected) == 9
+    for result in results:
+        name, share = expected[Path(result["path"]).relative_to(photographs / "test").as_posix()]
+        assert result["classes"][0]["class"] == name
+        assert result["classes"][0]["probability"] == pytest.approx(share, abs=1e-5)
+
+
+def test_files_folders_and_patterns(photographs: Path) -> None:
+    folder, one = photographs / "test" / "bee", photographs / "test" / "apple" / "000.jpg"
+    found = find_photographs((str(one), str(folder), str(photographs / "test" / "c*" / "*.jpg"), str(one)))
+    assert found == [one, *sorted(folder.iterdir()), *sorted((photographs / "test" / "cloud").iterdir())]
+    for nothing in (("nowhere.jpg",), (), (str(photographs / "*.gif"),)):
+        with pytest.raises(VerydeepError):
+            find_photographs(nothing)
+
+
+def test_a_file_that_is_no_photograph_is_named_or_skipped(
+    trained: Path, photographs: Path, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.jpg").write_text("these are notes")
+    refused = cli("predict", trained, "notes.jpg", check=False)
+    assert refused.returncode == 1 and "notes.jpg" in refused.stderr and "Traceback" not in refused.stderr
+    good = photographs / "test" / "bee" / "001.jpg"
+    done = cli("predict", trained, "notes.jpg", good, "--bad-images", "skip", "--format", "json")
+    assert len(done.stdout.splitlines()) == 1 and "skipped notes.jpg" in done.stderr

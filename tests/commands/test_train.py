@@ -1,0 +1,125 @@
+"""``verydeep train``: what is resolved, told and left behind."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.runs import SMALL_NET, Cli, make_photographs
+from verydeep.commands.train import base_recipe, default_rate, parse_shares
+from verydeep.errors import VerydeepError
+from verydeep.models.weights.native import load_config, load_model
+
+
+def test_a_run_leaves_what_its_reader_needs(trained: Path) -> None:
+    left = {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()}
+    assert left == {
+        "run.json", "metrics.jsonl", "train.log", "curves.png", "checkpoints/step-000000020.safetensors",
+        "model/config.json", "model/model.safetensors", "best/config.json", "best/model.safetensors",
+        "evaluations/test-dense/errors.json", "evaluations/test-dense/predictions.csv",
+        "evaluations/test-dense/examples.png",
+    }  # fmt: skip
+    recipe = json.loads((trained / "run.json").read_text())["recipe"]
+    assert (recipe["batch_size"], recipe["momentum"], recipe["weight_decay"]) == (12, 0.9, 5e-4)
+    assert recipe["stages"][0]["scale"] == "256-512"
+    for picture in (trained / "curves.png", trained / "evaluations" / "test-dense" / "examples.png"):
+        with Image.open(picture) as image:
+            assert min(image.size) > 200
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    ends = [line for line in lines if "epoch" in line]
+    assert [line["epoch"] for line in ends] == [1, 2, 3, 4]
+    for line in ends:
+        assert line["grad_norm"] > 0 and 0 <= line["dead_fc6"] <= 1 and 0 <= line["dead_fc7"] <= 1
+    log = (trained / "train.log").read_text()
+    assert "Plan: net A" in log and "20 steps of 12 images" in log and "60 to train on, 3 classes" in log
+    assert "20 photographs a class are few" in log and "transfer" in log
+
+
+def test_the_mean_is_that_of_the_training_images(trained: Path, photographs: Path) -> None:
+    import numpy as np
+
+    images = [Image.open(path) for path in sorted((photographs / "train").rglob("*.jpg"))]
+    pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in images])
+    # Measured at the smallest S, so resampling moves it a little, and shapes weigh otherwise.
+    assert load_config(trained / "model").mean_rgb == pytest.approx(pixels.mean(axis=0), abs=1.0)
+
+
+def test_a_run_is_not_overwritten(trained: Path, photographs: Path, cli: Cli) -> None:
+    refused = cli("train", photographs, *SMALL_NET, "--out", trained, check=False)
+    assert refused.returncode == 1
+    assert "already holds a run" in refused.stderr and "--resume" in refused.stderr
+
+
+def test_a_deeper_net_takes_layers_of_a_and_its_mean(
+    trained: Path, photographs: Path, cli: Cli, tmp_path: Path
+) -> None:
+    done = cli("train", photographs, *SMALL_NET, "--network", "B", "--init-from", trained, "--epochs", 1)
+    assert "taken: conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8" in done.stdout
+    assert "drawn: the paper takes only" in done.stdout and "conv1_2" in done.stdout
+    run = tmp_path / "runs" / f"{photographs.name}-B-256-c32-s0"
+    assert load_config(run / "model").mean_rgb == load_config(trained / "model").mean_rgb
+    assert json.loads((run / "run.json").read_text())["recipe"]["stages"][0]["learning_rate"] == 1e-2
+
+
+def test_other_classes_draw_fc8_anew(trained: Path, tmp_path: Path, cli: Cli) -> None:
+    data = make_photographs(tmp_path / "data", {"train": 8, "val": 2})
+    for part in ("train", "val"):
+        (data / part / "bee").rename(data / part / "beetle")
+    done = cli("train", data, *SMALL_NET, "--init-from", trained, "--epochs", 1, "--out", "run")
+    assert "drawn: other classes (3 there, 3 here): fc8" in done.stdout
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["stages"][0]["learning_rate"] == 1e-3
+
+
+def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path, cli: Cli) -> None:
+    make_photographs(tmp_path, {"flat": 10})
+    cli("train", "flat", *SMALL_NET, "--epochs", 1, "--seed", 7, "--out", "run")
+    tested = (tmp_path / "run" / "evaluations" / "val-dense" / "predictions.csv").read_text().splitlines()[1:]
+    assert len(tested) == 6
+    again = cli("evaluate", "flat", "run", "--precision", "fp32", "--out", "again")
+    assert (tmp_path / "again" / "predictions.csv").read_text().splitlines()[1:] == tested
+    assert "trained on" not in again.stdout
+    trained_on = cli("evaluate", "flat", "run", "--split", "train")
+    assert "these are the images that the net was trained on" in trained_on.stdout
+    Image.new("RGB", (50, 60)).save(tmp_path / "flat" / "bee" / "new.jpg")
+    changed = cli("evaluate", "flat", "run")
+    assert "the folder has changed since the training" in changed.stdout
+
+
+def test_a_stuck_loss_is_told(photographs: Path, cli: Cli) -> None:
+    done = cli("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
+    assert "Plateau: after 10 steps" in done.stdout and "--dropout 0" in done.stdout
+
+
+def test_data_that_changed_stop_a_resumed_run(tmp_path: Path, cli: Cli) -> None:
+    data = make_photographs(tmp_path / "data", {"train": 8, "val": 2})
+    cli("train", data, *SMALL_NET, "--epochs", 1, "--out", "run")
+    (data / "train" / "bee" / "000.jpg").unlink()
+    refused = cli("train", "--resume", "run", check=False)
+    assert refused.returncode == 1 and "has changed since" in refused.stderr
+
+
+def test_the_rate_is_that_of_the_start(trained: Path) -> None:
+    assert default_rate("D", None) == 1e-2
+    assert default_rate("D", trained) == 1e-2  # from A
+    assert default_rate("A", trained) == 1e-3  # the next stage of the same net
+
+
+def test_recipes_by_data_and_scale() -> None:
+    assert [stage.dropout for stage in base_recipe(True, None).stages] == [0.0, 0.5]
+    assert str(base_recipe(False, "256-512").stages[0].scale) == "256-512"
+    assert base_recipe(False, None).stages[0].epochs == 74
+
+
+@pytest.mark.parametrize("text", ["", "0.5,0.4", "1.0", "0", "a", "0.5,0.5"])
+def test_milestones_that_do_not_rise_are_refused(text: str) -> None:
+    with pytest.raises(VerydeepError, match="--milestones"):
+        parse_shares(text)
+    assert parse_shares("0.6,0.8,0.93") == (0.6, 0.8, 0.93)
+
+
+def test_the_saved_net_is_the_last(trained: Path) -> None:
+    model, config = load_model(trained / "model")
+    assert (config.network, config.scale, config.crop, config.seed) == ("A", "256-512", 32, 3)
+    assert not model.training
+    assert config.provenance["data"].endswith("photographs0")

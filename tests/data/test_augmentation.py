@@ -1,0 +1,170 @@
+"""The sample path against "rescale the whole image, then crop", and the laws of what is drawn."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import chisquare, kstest
+
+from tests.conftest import SHAPES, picture
+from verydeep.data.augmentation import Draw, crop_of, draw_sample, offset, training_crop
+from verydeep.errors import VerydeepError
+
+JITTER = {64: (73, 146), 224: (256, 512)}
+"""[Smin; Smax] in pixels by crop."""
+
+
+def whole_then_crop(image: Image.Image, short: int, x: float, y: float, crop: int) -> npt.NDArray[np.uint8]:
+    """What everybody does: rescale everything, then cut; the offset uniform over all of its places."""
+    width, height = image.size
+    scale = short / min(width, height)
+    size = (short, round(height * scale)) if width < height else (round(width * scale), short)
+    whole = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    top, left = int(y * (whole.shape[0] - crop + 1)), int(x * (whole.shape[1] - crop + 1))
+    return whole[top : top + crop, left : left + crop]
+
+
+@pytest.fixture(scope="module")
+def both_orientations(
+    real_photographs: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[Path, Image.Image]]:
+    """Two landscape photographs, and two portrait ones made of them without recompression."""
+    folder, found = tmp_path_factory.mktemp("portrait"), []
+    for path in real_photographs:
+        with Image.open(path) as image:
+            image.load()
+        turned = image.transpose(Image.Transpose.ROTATE_90).crop((0, 7, 427, 600))
+        turned.save(folder / f"{path.stem}.png")
+        found += [(path, image), (folder / f"{path.stem}.png", turned)]
+    return found
+
+
+@pytest.mark.parametrize("crop", JITTER)
+def test_the_crop_is_that_of_the_whole_rescaled_image(
+    crop: int, both_orientations: list[tuple[Path, Image.Image]]
+) -> None:
+    """Within one grey level, for every S of the range, corners and inner crops, of real photographs."""
+    rng = np.random.default_rng(crop)
+    smallest, largest = JITTER[crop]
+    for short in range(smallest, largest + 1):
+        _, image = both_orientations[short % 4]
+        ends = (0.0, np.nextafter(1.0, 0.0))
+        x, y = rng.random(2) if short % 3 else (ends[short % 2], ends[short // 2 % 2])
+        ours = crop_of(image, Draw(short, x, y, False, (0, 0, 0)), crop)
+        theirs = whole_then_crop(image, short, x, y, crop)
+        assert ours.shape == theirs.shape == (crop, crop, 3)
+        assert np.abs(ours.astype(int) - theirs).max() <= 1, f"S = {short}"
+
+
+@pytest.mark.parametrize("crop", JITTER)
+def test_the_same_from_the_file(crop: int, both_orientations: list[tuple[Path, Image.Image]]) -> None:
+    for path, image in both_orientations:
+        for short in (*JITTER[crop], crop):
+            draw = Draw(short, 0.3, 0.8, True, (1, 2, 3))
+            ours = training_crop(path, draw, crop, camera_rotation=True)
+            assert ours.dtype == np.uint8
+            theirs = whole_then_crop(
+                image, short, 0.3, 0.8, crop
+            )  # not flipped, not shifted: that is the device's work
+            assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 300), (300, 1), (32, 32), (33, 1000)])
+def test_small_and_long_images_give_full_crops_at_their_very_ends(shape: tuple[int, int]) -> None:
+    image, last = Image.fromarray(picture(*shape)), np.nextafter(1.0, 0.0)
+    for short in (32, 37, 55, 73):
+        for x, y in ((0, 0), (last, last), (0, last), (last, 0)):
+            ours = crop_of(image, Draw(short, x, y, False, (0, 0, 0)), 32)
+            theirs = whole_then_crop(image, short, x, y, 32)
+            assert ours.shape == (32, 32, 3)
+            assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+def test_fast_decoding_changes_pixels_a_little(real_photographs: list[Path]) -> None:
+    """Only where it can: a quarter of the size suffices at S=73 of 427, nothing smaller at S=256."""
+    for path in real_photographs:
+        for short, crop in ((73, 64), (256, 224)):
+            draw = Draw(short, 0.4, 0.6, False, (0, 0, 0))
+            slow, fast = (
+                training_crop(path, draw, crop, camera_rotation=True, fast_decode=fast).astype(int)
+                for fast in (False, True)
+            )
+            difference = np.abs(slow - fast)
+            assert (difference.max() > 0) == (short == 73)
+            assert difference.mean() < 4
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"not a photograph")
+    with pytest.raises(VerydeepError, match=r"broken\.jpg"):
+        training_crop(tmp_path / "broken.jpg", draw_sample(0, 0, 0, (73, 146)), 64, camera_rotation=True)
+
+
+@pytest.fixture(scope="module")
+def draws() -> list[Draw]:
+    """Fifty epochs of 400 images."""
+    return [draw_sample(3, epoch, index, (73, 146)) for epoch in range(50) for index in range(400)]
+
+
+def test_s_is_uniform_over_the_range_with_both_ends(draws: list[Draw]) -> None:
+    counts = Counter(draw.short for draw in draws)
+    assert sorted(counts) == list(range(73, 147))
+    assert chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_crops_cover_every_offset_equally(draws: list[Draw]) -> None:
+    """At S=73 and crop 64 there are ten rows, and of an image of 4:3 (97 pixels) 34 columns; the last one is drawn too."""
+    for shares, side, places in (([d.y for d in draws], 73, 10), ([d.x for d in draws], 97, 34)):
+        counts = Counter(offset(share, side, 64) for share in shares)
+        assert sorted(counts) == list(range(places))
+        assert chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_where_s_is_the_crop_there_is_one_offset(draws: list[Draw]) -> None:
+    assert {offset(draw.x, 64, 64) for draw in draws} == {0}
+
+
+@given(share=st.floats(0, 1, exclude_max=True), crop=st.integers(1, 600), more=st.integers(0, 5000))
+def test_offsets_lie_within_the_image(share: float, crop: int, more: int) -> None:
+    assert 0 <= offset(share, crop + more, crop) <= more
+
+
+def test_half_of_the_images_are_flipped(draws: list[Draw]) -> None:
+    share = np.mean([draw.flip for draw in draws])
+    assert abs(share - 0.5) < 4 * 0.5 / len(draws) ** 0.5
+
+
+def test_the_color_is_three_standard_normals(draws: list[Draw]) -> None:
+    color = np.array([draw.color for draw in draws])
+    assert all(kstest(color[:, k], "norm").pvalue > 1e-3 for k in range(3))
+
+
+def test_nothing_that_is_drawn_depends_on_the_rest(draws: list[Draw]) -> None:
+    values = np.array([(draw.short, draw.x, draw.y, draw.flip, *draw.color) for draw in draws], float)
+    correlation = np.corrcoef(values.T) - np.eye(7)
+    assert np.abs(correlation).max() < 5 / len(draws) ** 0.5
+    by_epoch = values[:, 1].reshape(50, 400)
+    assert abs(np.corrcoef(by_epoch[:-1].ravel(), by_epoch[1:].ravel())[0, 1]) < 5 / len(draws) ** 0.5
+    assert abs(np.corrcoef(by_epoch[:, :-1].ravel(), by_epoch[:, 1:].ravel())[0, 1]) < 5 / len(draws) ** 0.5
+
+
+def test_a_draw_is_a_function_of_seed_epoch_and_index(draws: list[Draw]) -> None:
+    np.random.default_rng()  # whatever else is drawn in between
+    assert [draw_sample(3, epoch, index, (73, 146)) for index in (7, 3) for epoch in (9, 0)] == [
+        draws[400 * epoch + index] for index in (7, 3) for epoch in (9, 0)
+    ]
+    near = [(3, 0, 1), (3, 1, 0), (4, 0, 0), (3, 0, 0), (0, 3, 0), (0, 0, 3), (1, 0, 3)]
+    assert len({draw_sample(*key, (73, 146)).x for key in near}) == len(near)
+    assert len({draw.x for draw in draws}) == len(draws)
+
+
+def test_a_fixed_scale_draws_the_same_crops() -> None:
+    """S alone changes with the range: where the crop lies and whether it is flipped stay what they are."""
+    fixed, jittered = (draw_sample(3, 2, 5, scale) for scale in ((73, 73), (73, 146)))
+    assert fixed.short == 73
+    assert (fixed.x, fixed.y, fixed.flip) == (jittered.x, jittered.y, jittered.flip)

@@ -1,0 +1,145 @@
+"""Loaders: what they hand over is what each image gives alone, in order, whoever decodes it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from verydeep.data.augmentation import draw_sample, training_crop
+from verydeep.data.loading import TestImages, TrainSamples, shape_batches, test_loader, train_loader
+from verydeep.data.sampling import StepSampler
+from verydeep.data.split import Split
+from verydeep.errors import VerydeepError
+
+SCALE, CROP, SEED = (37, 73), 32, 5
+
+
+@pytest.fixture
+def damaged(train_split: Split, tmp_path: Path) -> Split:
+    """The training part with two files that cannot be decoded: one without a header, one cut behind it."""
+    for file in train_split.files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes((train_split.root / file).read_bytes())
+    (tmp_path / train_split.files[3]).write_bytes(b"no photograph")
+    whole = (train_split.root / train_split.files[10]).read_bytes()
+    (tmp_path / train_split.files[10]).write_bytes(whole[: len(whole) // 3])
+    return replace(train_split, root=tmp_path)
+
+
+def sampler(split: Split, steps: int = 4) -> StepSampler:
+    return StepSampler(len(split), 10, SEED, 0, steps)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_batches_are_the_samples_in_order(train_split: Split, workers: int) -> None:
+    """Every row is the function of (seed, epoch, index) that it should be, across the end of an epoch too."""
+    samples = TrainSamples(train_split, SCALE, CROP, SEED)
+    rows = list(sampler(train_split))
+    assert {epoch for row in rows for epoch, _ in row} == {0, 1}
+    batches = list(train_loader(samples, rows, workers))
+    assert len(batches) == len(rows)
+    for batch, keys in zip(batches, rows, strict=True):
+        assert batch.images.shape == (10, CROP, CROP, 3)
+        assert (batch.images.dtype, batch.targets.dtype) == (torch.uint8, torch.int64)
+        assert batch.valid.tolist() == [1] * 10
+        assert batch.skipped == {}
+        for row, (epoch, index) in enumerate(keys):
+            draw = draw_sample(SEED, epoch, index, SCALE)
+            expected = training_crop(train_split.path(index), draw, CROP, camera_rotation=True)
+            assert np.array_equal(batch.images[row].numpy(), expected)
+            folder = train_split.files[index].split("/")[0]
+            assert train_split.class_names[int(batch.targets[row])] == folder
+            assert bool(batch.flip[row]) == draw.flip
+            assert batch.color[row].tolist() == pytest.approx(draw.color)
+
+
+def test_micro_batches_are_rows(train_split: Split) -> None:
+    (batch,) = train_loader(TrainSamples(train_split, SCALE, CROP, SEED), sampler(train_split, 1), 0)
+    parts = [batch.rows(first, 4) for first in (0, 4, 8)]
+    assert [len(part.targets) for part in parts] == [4, 4, 2]
+    for name in ("images", "targets", "flip", "color", "valid"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipped_images_stand_in_empty_and_are_named(damaged: Split, workers: int) -> None:
+    samples = TrainSamples(damaged, SCALE, CROP, SEED, "skip")
+    rows = list(sampler(damaged))
+    named: dict[str, str] = {}
+    for batch, keys in zip(train_loader(samples, rows, workers), rows, strict=True):
+        bad = [index in (3, 10) for _, index in keys]
+        assert batch.valid.tolist() == [0.0 if is_bad else 1.0 for is_bad in bad]
+        assert all(int(batch.images[row].max()) == 0 for row, is_bad in enumerate(bad) if is_bad)
+        assert len(batch.targets) == 10
+        named |= batch.skipped
+    assert set(named) == {damaged.files[3], damaged.files[10]}
+    assert all(damaged.files[index] in named[damaged.files[index]] for index in (3, 10))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_training_image_is_one_sentence_that_names_it(damaged: Split, workers: int) -> None:
+    samples = TrainSamples(damaged, SCALE, CROP, SEED)
+    with pytest.raises(VerydeepError) as caught:
+        list(train_loader(samples, [[(0, 3), (0, 4)]], workers))
+    assert damaged.files[3] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_test_image_is_one_sentence_that_names_it(damaged: Split, workers: int) -> None:
+    with pytest.raises(VerydeepError) as caught:
+        list(test_loader(TestImages(damaged, (37,)), [[10], [11]], workers))
+    assert damaged.files[10] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pixels", [1, 5_000, 20_000, 10**9])
+def test_batches_hold_every_image_once_and_one_shape_each(train_split: Split, pixels: int) -> None:
+    images = TestImages(train_split, (37, 73))
+    indices = list(range(len(train_split)))[::-1]
+    batches = shape_batches(images, indices, pixels)
+    assert sorted(index for batch in batches for index in batch) == sorted(indices)
+    fullest: dict[object, int] = {}
+    for batch in batches:
+        (shapes,) = {images.shapes(index) for index in batch}
+        area = max(width * height for width, height in shapes)
+        assert len(batch) == 1 or len(batch) * area <= pixels
+        fullest[shapes] = fullest.get(shapes, 0) + (len(batch) < max(1, pixels // area))
+    assert max(fullest.values()) <= 1  # at most the last batch of a shape is not full
+    assert len(fullest) == 5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_test_batches_are_whole_images_at_every_scale(train_split: Split, workers: int) -> None:
+    images = TestImages(train_split, (37, 73))
+    batches = shape_batches(images, range(len(train_split)), 20_000)
+    loaded = list(test_loader(images, batches, workers))
+    assert [batch.indices.tolist() for batch in loaded] == batches
+    for batch in loaded:
+        assert batch.skipped == {}
+        for row, index in enumerate(batch.indices):
+            with Image.open(train_split.path(int(index))) as file:
+                whole = file.convert("RGB")
+            for short, scaled in zip((37, 73), batch.images, strict=True):
+                scale = short / min(whole.size)
+                size = [short if side == min(whole.size) else round(side * scale) for side in whole.size]
+                expected = np.asarray(whole.resize(size, Image.Resampling.BILINEAR))
+                assert scaled.dtype == torch.uint8
+                assert np.array_equal(scaled[row].numpy(), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_test_batches_leave_out_and_name_what_is_broken(damaged: Split, workers: int) -> None:
+    images = TestImages(damaged, (37, 73), "skip")
+    batches = shape_batches(images, range(len(damaged)), 20_000)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(damaged)))
+    loaded = list(test_loader(images, batches, workers))
+    kept = sorted(int(index) for batch in loaded for index in batch.indices)
+    assert kept == [index for index in range(len(damaged)) if index not in (3, 10)]
+    named = {file: reason for batch in loaded for file, reason in batch.skipped.items()}
+    assert set(named) == {damaged.files[3], damaged.files[10]}
+    for batch in loaded:
+        assert all(len(scaled) == len(batch.indices) for scaled in batch.images)
