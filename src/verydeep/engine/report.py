@@ -106,10 +106,12 @@ def caveats(evaluation: Evaluation, split: Split, config: ModelConfig, weights: 
     seen, known = fingerprint(split), config.split
     if seen == known.get("train"):
         yield "Note: these are the images that the net was trained on."
-    elif seen == known.get("val") and (known.get("plateau") or weights == "best"):
-        what = "chose these weights" if weights == "best" else "decided when the learning rate dropped"
-        yield f"Note: these images {what}, so the errors are not of unseen data."
-    elif split.name in ("train", "val") and known.get("data") == str(split.root) and known.get(split.name) is not None:
+    elif seen == known.get("val"):
+        if weights == "best":
+            yield "Note: these images chose these weights, so the errors are not of unseen data."
+        elif known.get("plateau"):
+            yield "Note: these images decided when the learning rate dropped, so the errors are not of unseen data."
+    elif known.get(split.name) is not None and known.get("data") == str(split.root.resolve()):
         yield "Note: the folder has changed since the training, so some images may have been trained on."
     if evaluation.skipped:
         yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded (listed in errors.json)."

@@ -2,6 +2,7 @@
 
 import ctypes
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -84,7 +85,10 @@ class Runtime:
         """Bytes that this process may still take on its device."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // self.world_size
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // self.world_size
+        except (AttributeError, ValueError, OSError):  # macOS and Windows do not say
+            return 8 * 2**30 // self.world_size
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -162,15 +166,21 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
     """Run the command line again in that many processes of this machine, by torchrun's own launcher.
 
     Raises:
-        SystemExit: with the processes' exit code.
+        SystemExit: with the exit code of the first process that failed, or 128 and the signal that asked to stop.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.run import main as torchrun  # noqa: PLC0415
 
+    # What went wrong has been told by the process itself, in one sentence.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         torchrun(["--standalone", f"--nproc-per-node={num_processes}", "-m", "verydeep.cli", *arguments])
     except ChildFailedError as error:
-        sys.exit(error.get_first_failure()[1].exitcode)
+        code = error.get_first_failure()[1].exitcode
+        sys.exit(code if code > 0 else 128 - code)
+    except SignalException as stop:
+        sys.exit(128 + stop.sigval)
 
 
 class StopRequest:

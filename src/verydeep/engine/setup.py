@@ -87,7 +87,7 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
             "val_fraction": settings.val_fraction,
             "train": fingerprint(train),
             "val": fingerprint(val) if val is not None else None,
-            "data": str(train.root),
+            "data": str(train.root.resolve()),
             "plateau": any(stage.milestones is None for stage in settings.recipe.stages),
         },
         provenance={
