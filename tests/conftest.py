@@ -30,7 +30,8 @@ def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
     ramp = x / width - 0.6 * y / height
     color = np.array([170.0, 110.0, 50.0]) + rng.normal(0, 12, 3)
     pixels = color + 45 * ramp[..., None] + 16 * blobs[..., None] * rng.uniform(0.3, 1.5, 3)
-    return (pixels + rng.normal(0, 6, (height, width, 3))).clip(0, 255).astype(np.uint8)
+    noisy = pixels + rng.normal(0, 6, (height, width, 3))
+    return np.asarray(noisy.clip(0, 255), np.uint8)
 
 
 SHAPES = ((45, 61), (70, 50), (53, 53), (41, 98), (61, 45))

@@ -1,14 +1,28 @@
 """Options that several commands share: one name for one thing, explained once."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from verydeep.errors import VerydeepError
+
 
 def option(text: str, default: str = "", metavar: str | None = None) -> Any:
     """Explain an option whose default is ``None`` in the signature: ``default`` says in words what that means."""
     return arg(help=text, metavar=metavar, help_behavior_hint=f"(default: {default})" if default else "")
+
+
+def check_range(name: str, value: float | None, smallest: float, largest: float = math.inf) -> None:
+    """Refuse a number outside [smallest, largest]; None is an option that was not given.
+
+    Raises:
+        VerydeepError: it is outside, or not a number.
+    """
+    if value is not None and not smallest <= value <= largest:
+        limits = f"at least {smallest:g}" if largest == math.inf else f"from {smallest:g} to {largest:.10g}"
+        raise VerydeepError(f"{name} {value:g} is out of range: give a number {limits}.")
 
 
 Data = Annotated[str, Positional, arg(metavar="DATA", help="A folder of photographs, or the word generated.")]

@@ -1,6 +1,7 @@
 """The sample path against "rescale the whole image, then crop", and the laws of what is drawn."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,45 +45,59 @@ def both_orientations(
     return found
 
 
+def assert_within_one_level(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> None:
+    """All but two of the crop's values, which may differ by two: Pillow rounds twice, once for each direction."""
+    difference = np.abs(ours.astype(int) - theirs)
+    assert difference.max() <= 2
+    assert (difference > 1).sum() <= 2
+
+
+def samples(crop: int, images: list[tuple[Path, Image.Image]]) -> Iterator[tuple[Image.Image, Draw]]:
+    """Every S of the range, the photographs in turn, every third crop in a corner."""
+    rng = np.random.default_rng(crop)
+    ends = (0.0, float(np.nextafter(1.0, 0.0)))
+    for short in range(JITTER[crop][0], JITTER[crop][1] + 1):
+        x, y = rng.random(2) if short % 3 else (ends[short % 2], ends[short // 2 % 2])
+        yield images[short % 4][1], Draw(short, float(x), float(y), False, (0, 0, 0))
+
+
 @pytest.mark.parametrize("crop", JITTER)
 def test_the_crop_is_that_of_the_whole_rescaled_image(
     crop: int, both_orientations: list[tuple[Path, Image.Image]]
 ) -> None:
-    """Within one grey level, for every S of the range, corners and inner crops, of real photographs."""
-    rng = np.random.default_rng(crop)
-    smallest, largest = JITTER[crop]
-    for short in range(smallest, largest + 1):
-        _, image = both_orientations[short % 4]
-        ends = (0.0, np.nextafter(1.0, 0.0))
-        x, y = rng.random(2) if short % 3 else (ends[short % 2], ends[short // 2 % 2])
-        ours = crop_of(image, Draw(short, x, y, False, (0, 0, 0)), crop)
-        theirs = whole_then_crop(image, short, x, y, crop)
+    for image, draw in samples(crop, both_orientations):
+        ours, theirs = crop_of(image, draw, crop), whole_then_crop(image, draw.short, draw.x, draw.y, crop)
         assert ours.shape == theirs.shape == (crop, crop, 3)
-        assert np.abs(ours.astype(int) - theirs).max() <= 1, f"S = {short}"
+        assert_within_one_level(ours, theirs)
+
+
+@pytest.mark.parametrize("crop", JITTER)
+def test_before_rounding_the_two_are_the_same(crop: int, both_orientations: list[tuple[Path, Image.Image]]) -> None:
+    """Pillow resamples single-precision images without rounding: what is left is the precision of the box."""
+    for image, draw in samples(crop, both_orientations):
+        exact = image.getchannel("G").convert("F")
+        ours, theirs = crop_of(exact, draw, crop), whole_then_crop(exact, draw.short, draw.x, draw.y, crop)
+        assert np.abs(ours - theirs).max() < 0.02
 
 
 @pytest.mark.parametrize("crop", JITTER)
 def test_the_same_from_the_file(crop: int, both_orientations: list[tuple[Path, Image.Image]]) -> None:
+    """Neither flipped nor shifted in color: that is the device's work."""
     for path, image in both_orientations:
         for short in (*JITTER[crop], crop):
-            draw = Draw(short, 0.3, 0.8, True, (1, 2, 3))
-            ours = training_crop(path, draw, crop, camera_rotation=True)
+            ours = training_crop(path, Draw(short, 0.3, 0.8, True, (1, 2, 3)), crop, camera_rotation=True)
             assert ours.dtype == np.uint8
-            theirs = whole_then_crop(
-                image, short, 0.3, 0.8, crop
-            )  # not flipped, not shifted: that is the device's work
-            assert np.abs(ours.astype(int) - theirs).max() <= 1
+            assert_within_one_level(ours, whole_then_crop(image, short, 0.3, 0.8, crop))
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 300), (300, 1), (32, 32), (33, 1000)])
 def test_small_and_long_images_give_full_crops_at_their_very_ends(shape: tuple[int, int]) -> None:
-    image, last = Image.fromarray(picture(*shape)), np.nextafter(1.0, 0.0)
+    image, last = Image.fromarray(picture(*shape)), float(np.nextafter(1.0, 0.0))
     for short in (32, 37, 55, 73):
-        for x, y in ((0, 0), (last, last), (0, last), (last, 0)):
+        for x, y in ((0.0, 0.0), (last, last), (0.0, last), (last, 0.0)):
             ours = crop_of(image, Draw(short, x, y, False, (0, 0, 0)), 32)
-            theirs = whole_then_crop(image, short, x, y, 32)
             assert ours.shape == (32, 32, 3)
-            assert np.abs(ours.astype(int) - theirs).max() <= 1
+            assert_within_one_level(ours, whole_then_crop(image, short, x, y, 32))
 
 
 def test_fast_decoding_changes_pixels_a_little(real_photographs: list[Path]) -> None:
@@ -118,7 +133,7 @@ def test_s_is_uniform_over_the_range_with_both_ends(draws: list[Draw]) -> None:
 
 
 def test_crops_cover_every_offset_equally(draws: list[Draw]) -> None:
-    """At S=73 and crop 64 there are ten rows, and of an image of 4:3 (97 pixels) 34 columns; the last one is drawn too."""
+    """At S=73 and crop 64 there are ten rows, of an image of 4:3 (97 pixels) 34 columns; the last one too."""
     for shares, side, places in (([d.y for d in draws], 73, 10), ([d.x for d in draws], 97, 34)):
         counts = Counter(offset(share, side, 64) for share in shares)
         assert sorted(counts) == list(range(places))
@@ -154,7 +169,6 @@ def test_nothing_that_is_drawn_depends_on_the_rest(draws: list[Draw]) -> None:
 
 
 def test_a_draw_is_a_function_of_seed_epoch_and_index(draws: list[Draw]) -> None:
-    np.random.default_rng()  # whatever else is drawn in between
     assert [draw_sample(3, epoch, index, (73, 146)) for index in (7, 3) for epoch in (9, 0)] == [
         draws[400 * epoch + index] for index in (7, 3) for epoch in (9, 0)
     ]

@@ -1,5 +1,8 @@
 """Loaders: what they hand over is what each image gives alone, in order, whoever decodes it."""
 
+import subprocess
+import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from verydeep.data import loading
 from verydeep.data.augmentation import draw_sample, training_crop
-from verydeep.data.loading import TestImages, TrainSamples, shape_batches, test_loader, train_loader
+from verydeep.data.loading import TestImages, TrainSamples, shape_batches, train_loader
 from verydeep.data.sampling import StepSampler
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
@@ -79,21 +83,44 @@ def test_skipped_images_stand_in_empty_and_are_named(damaged: Split, workers: in
     assert all(damaged.files[index] in named[damaged.files[index]] for index in (3, 10))
 
 
+def sentence_of(batches: Iterable[object]) -> str:
+    """What the user is told; no traceback outlives this call and keeps worker processes waiting."""
+    try:
+        list(batches)
+    except VerydeepError as error:
+        return str(error)
+    return "no error"
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_training_image_is_one_sentence_that_names_it(damaged: Split, workers: int) -> None:
     samples = TrainSamples(damaged, SCALE, CROP, SEED)
-    with pytest.raises(VerydeepError) as caught:
-        list(train_loader(samples, [[(0, 3), (0, 4)]], workers))
-    assert damaged.files[3] in str(caught.value)
-    assert "\n" not in str(caught.value)
+    sentence = sentence_of(train_loader(samples, [[(0, 3), (0, 4)]], workers))
+    assert damaged.files[3] in sentence
+    assert "\n" not in sentence
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_test_image_is_one_sentence_that_names_it(damaged: Split, workers: int) -> None:
-    with pytest.raises(VerydeepError) as caught:
-        list(test_loader(TestImages(damaged, (37,)), [[10], [11]], workers))
-    assert damaged.files[10] in str(caught.value)
-    assert "\n" not in str(caught.value)
+    sentence = sentence_of(loading.test_loader(TestImages(damaged, (37,)), [[10], [11]], workers))
+    assert damaged.files[10] in sentence
+    assert "\n" not in sentence
+
+
+def test_workers_end_with_a_process_that_still_holds_its_loader(damaged: Split) -> None:
+    """They let signals pass so that the main process can save; they must not outlast it, or it never exits."""
+    script = f"""
+import sys, torch
+from pathlib import Path
+from verydeep.data.folder import open_folder
+from verydeep.data.loading import TestImages, test_loader
+split = open_folder(Path({str(damaged.root.parent)!r}) / {damaged.root.name!r}, "all", seed=0, val_fraction=0.2)
+batches = iter(test_loader(TestImages(split, (37,), "skip"), [[i] for i in range(len(split))], 2))
+sys.kept = batches  # as a traceback keeps it
+print(next(batches).indices)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("pixels", [1, 5_000, 20_000, 10**9])
@@ -116,7 +143,7 @@ def test_batches_hold_every_image_once_and_one_shape_each(train_split: Split, pi
 def test_test_batches_are_whole_images_at_every_scale(train_split: Split, workers: int) -> None:
     images = TestImages(train_split, (37, 73))
     batches = shape_batches(images, range(len(train_split)), 20_000)
-    loaded = list(test_loader(images, batches, workers))
+    loaded = list(loading.test_loader(images, batches, workers))
     assert [batch.indices.tolist() for batch in loaded] == batches
     for batch in loaded:
         assert batch.skipped == {}
@@ -136,7 +163,7 @@ def test_test_batches_leave_out_and_name_what_is_broken(damaged: Split, workers:
     images = TestImages(damaged, (37, 73), "skip")
     batches = shape_batches(images, range(len(damaged)), 20_000)
     assert sorted(index for batch in batches for index in batch) == list(range(len(damaged)))
-    loaded = list(test_loader(images, batches, workers))
+    loaded = list(loading.test_loader(images, batches, workers))
     kept = sorted(int(index) for batch in loaded for index in batch.indices)
     assert kept == [index for index in range(len(damaged)) if index not in (3, 10)]
     named = {file: reason for batch in loaded for file, reason in batch.skipped.items()}

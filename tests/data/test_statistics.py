@@ -17,9 +17,9 @@ from verydeep.errors import VerydeepError
 SHORT = 37
 
 
-def total(split: Split, indices: npt.NDArray[np.int64], **options: object) -> PixelSums:
+def total(split: Split, indices: npt.NDArray[np.int64], *, skip_bad: bool = False, num_workers: int = 0) -> PixelSums:
     sums = PixelSums.nothing()
-    for one in pixel_sums(split, indices, SHORT, **options):
+    for one in pixel_sums(split, indices, SHORT, skip_bad=skip_bad, num_workers=num_workers):
         sums.add(one)
     return sums
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.ops.test_images import EIGENVALUES, EIGENVECTORS, IMAGENET_COVARIANCE
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.recipes import RECIPES
+from verydeep.configs.recipes import RECIPES, ColorShift
 from verydeep.data.loading import TrainBatch
 from verydeep.data.split import Split
 from verydeep.engine.runtime import Runtime
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 NUM_SHIFTS = 200_000
 
 
-def job_with(color_shift: str, seed: int = 0, batch_size: int = 64) -> Job:
+def job_with(color_shift: ColorShift, seed: int = 0, batch_size: int = 64) -> Job:
     split = Split("train", Path(), (), np.zeros(0, np.int64), (), (), "", False)
     recipe = replace(RECIPES["256"], color_shift=color_shift, batch_size=batch_size)
     return Job(split, None, recipe, IMAGENET_COVARIANCE, seed, batch_size)
@@ -34,7 +34,7 @@ def batch_of(images: Tensor, color: Tensor, flip: Tensor | None = None) -> Train
     return TrainBatch(images, torch.zeros(n, dtype=torch.int64), flip, color, torch.ones(n), {})
 
 
-def shifts(color_shift: str) -> np.ndarray:
+def shifts(color_shift: ColorShift) -> np.ndarray:
     """(n, 3) shifts in RGB of as many black images of one pixel."""
     color = torch.randn(NUM_SHIFTS, 3, generator=torch.Generator().manual_seed(1))
     batch = batch_of(torch.zeros(NUM_SHIFTS, 1, 1, 3, dtype=torch.uint8), color)
@@ -72,7 +72,7 @@ def test_a_shift_is_one_color_for_all_pixels_of_an_image() -> None:
     for n in range(3):
         pixels = images[n].float()
         pixels = pixels.flip(1) if flip[n] else pixels  # (H, W, 3): columns
-        shift = sum(basis[:, k] * color[n, k] for k in range(3))
+        shift = [sum(float(basis[channel, k] * color[n, k]) for k in range(3)) for channel in range(3)]
         for channel in range(3):
             assert torch.allclose(out[n, channel], pixels[..., channel] + shift[channel], atol=1e-4)
 

@@ -1,6 +1,6 @@
 """An independent twin of the nets: Table 1's text made of plain Conv2d and Linear, everything else written out.
 
-Nothing of it comes from the package, so that what the package and its twin agree on is the paper and not a shared error.
+Nothing of it comes from the package, so what the package and its twin agree on is the paper and no shared error.
 """
 
 import torch
@@ -22,7 +22,8 @@ class PlainTwin:
         ceil: bool = True,
     ) -> None:
         """Take over ``weights``, by the paper's names (conv1_1.weight, ..., fc8.bias)."""
-        self.mean_rgb, self.ceil, self.layers = mean_rgb, ceil, []
+        self.mean_rgb, self.ceil = mean_rgb, ceil
+        self.layers: list[nn.Conv2d | str] = []
         block, place = 1, 1
         for word in TABLE_1[name].split():
             if word.startswith("conv"):
@@ -57,7 +58,7 @@ class PlainTwin:
                 x = local_response_normalization(x)
             elif layer == "maxpool":
                 x = max_pool(x, ceil=self.ceil)
-            else:
+            elif isinstance(layer, nn.Conv2d):
                 x = layer(x).clamp(min=0)
         return x
 
@@ -127,5 +128,5 @@ def fill(net: nn.Module, seed: int = 0, spread: float = 2.0) -> None:
         else:
             parameter.normal_(0, 10, generator=generator)
     assert last is not None
-    last *= spread / 100  # inputs have an RMS of about 80, and He's weights keep it
+    last.mul_(spread / 100)  # inputs have an RMS of about 80, and He's weights keep it
     parameter.normal_(0, spread / 4, generator=generator)

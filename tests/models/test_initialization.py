@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.models.plain_twin import fill
 from verydeep.configs.networks import NETWORKS
+from verydeep.configs.recipes import Initialization
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import Source, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG
@@ -48,7 +49,7 @@ def test_the_fans_above_give_the_known_bounds() -> None:
 
 @pytest.mark.parametrize("name", ["conv1_1", "conv4_2", "fc6", "fc8"])
 @pytest.mark.parametrize("scheme", ["he", "normal"])
-def test_normal_schemes_have_their_deviation(scheme: str, name: str) -> None:
+def test_normal_schemes_have_their_deviation(scheme: Initialization, name: str) -> None:
     net = net_of("D", classes=50)
     initialize(net, scheme, seed=4)
     weight = net.weight_layers()[name].weight.detach()
@@ -60,7 +61,7 @@ def test_normal_schemes_have_their_deviation(scheme: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["glorot", "he", "normal"])
-def test_biases_begin_at_zero(scheme: str) -> None:
+def test_biases_begin_at_zero(scheme: Initialization) -> None:
     net = net_of("E")
     fill(net)
     initialize(net, scheme)
@@ -81,7 +82,7 @@ def test_a_draw_is_a_function_of_seed_and_layer() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["glorot", "he", "normal"])
-def test_each_seed_draws_other_weights(scheme: str) -> None:
+def test_each_seed_draws_other_weights(scheme: Initialization) -> None:
     nets = [net_of("A") for _ in range(4)]
     for net, seed in zip(nets, (0, 1, 2, 2**31), strict=True):
         initialize(net, scheme, seed=seed)
@@ -100,7 +101,7 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
 
 
 def logit_deviation(net: VGG) -> float:
-    """What facts 3a computes: an input RMS of 73, fan_in and deviation of each layer, half of the power after a ReLU."""
+    """What facts 3a computes: inputs of RMS 73, fan_in and deviation of each layer, half of the power after a ReLU."""
     power = 73.0**2
     for name in net.weight_layers():
         power *= fans(net, name)[0] * 0.01**2 * (0.5 if name != "fc8" else 1)

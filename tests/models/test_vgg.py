@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.models.plain_twin import PlainTwin, fill
 from tests.peers import import_torchvision
 from tests.table1 import CONTEXT, TABLE_1
 from verydeep.configs.networks import NETWORKS
+from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 
@@ -176,8 +178,8 @@ def test_scores_see_no_further_than_the_receptive_field(name: str) -> None:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(parameter.abs() + 0.01)
-        net.conv1_1.weight *= 1e-3
-        net.conv1_1.bias *= 1e-3
+        net.get_parameter("conv1_1.weight").mul_(1e-3)
+        net.get_parameter("conv1_1.bias").mul_(1e-3)
     length = 32 * 12
     position, context = 5, CONTEXT[name]
     first, behind = 32 * position - context, 32 * position + CROP + context
@@ -210,7 +212,8 @@ def test_logits_are_the_mean_over_positions() -> None:
     dense = twin_of(net).dense(images, CROP // 32)
     height, width = dense.shape[2:]
     assert (height, width) == (3, 4)
-    by_hand = sum(dense[:, :, i, j] for i in range(height) for j in range(width)) / (height * width)
+    positions = [dense[:, :, i, j] for i in range(height) for j in range(width)]
+    by_hand = torch.stack(positions).sum(dim=0) / len(positions)
     with torch.no_grad():
         assert_same(net.logits(images), by_hand)
 
@@ -226,12 +229,12 @@ def test_the_mean_is_subtracted() -> None:
     """An image of the mean color is zero to the first layer: only its biases are left."""
     net = small("A")
     image = torch.tensor(MEAN).view(1, 3, 1, 1).expand(1, 3, CROP, CROP)
-    seen = {}
-    net.conv1_1.register_forward_hook(lambda _m, inputs, output: seen.update(x=inputs[0], y=output))
+    seen: dict[str, Tensor] = {}
+    net.get_submodule("conv1_1").register_forward_hook(lambda _m, inputs, output: seen.update(x=inputs[0], y=output))
     with torch.no_grad():
         net(image)
     assert seen["x"].abs().max() == 0
-    assert torch.equal(seen["y"][0, :, 5, 9], net.conv1_1.bias)
+    assert torch.equal(seen["y"][0, :, 5, 9], net.get_parameter("conv1_1.bias"))
 
 
 def test_bytes_and_floats_of_an_image_give_the_same() -> None:
@@ -246,7 +249,8 @@ def test_memory_format_gives_the_same() -> None:
     net, images = small("D"), images_of(2, 75, 107)
     with torch.no_grad():
         expected = net(images.float())
-        net.to(memory_format=torch.channels_last)
+        net = Runtime(torch.device("cpu"), bf16=False).place(net)
+        assert net.get_parameter("conv2_1.weight").is_contiguous(memory_format=torch.channels_last)
         assert_same(net(images.float().contiguous(memory_format=torch.channels_last)), expected)
 
 
@@ -388,6 +392,6 @@ def test_dropout_does_nothing_in_eval_mode_or_at_zero() -> None:
         {"dropout": -0.1},
     ],
 )
-def test_arguments_out_of_range_are_told(arguments: dict[str, float]) -> None:
+def test_arguments_out_of_range_are_told(arguments: dict[str, Any]) -> None:
     with pytest.raises(VerydeepError, match=re.escape(str(next(iter(arguments.values()))))):
         VGG(NETWORKS["A"], **{"num_classes": 3, **arguments})

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verydeep.ops.images import center_crop, color_basis, crop_box, flip_where, rescaled_size
+
+Convention = Literal["std", "eigenvalue"]
 
 EIGENVALUES = np.array([0.2175, 0.0188, 0.0045])
 EIGENVECTORS = np.array(
@@ -88,7 +91,7 @@ def test_only_the_marked_images_are_mirrored_left_to_right() -> None:
 @pytest.mark.parametrize(
     ("convention", "deviations"), [("eigenvalue", (5.55, 0.48, 0.11)), ("std", (11.89, 3.50, 1.71))]
 )
-def test_the_shift_along_imagenets_components(convention: str, deviations: tuple[float, ...]) -> None:
+def test_the_shift_along_imagenets_components(convention: Convention, deviations: tuple[float, ...]) -> None:
     """Standard deviations in grey levels along PC1..3 (facts 1); the components are uncorrelated."""
     basis = color_basis(IMAGENET_COVARIANCE, convention)
     along = EIGENVECTORS.T @ basis @ basis.T @ EIGENVECTORS
@@ -106,7 +109,8 @@ def test_the_std_convention_has_a_hundredth_of_the_covariance(values: list[float
 
 def test_only_the_std_convention_is_free_of_scale() -> None:
     """Pixels in other units: the shift in the same units has to scale with them, and by the literal text does not."""
-    for convention, factor in (("std", 10), ("eigenvalue", 100)):
+    both: tuple[tuple[Convention, int], ...] = (("std", 10), ("eigenvalue", 100))
+    for convention, factor in both:
         small, large = (color_basis(c * IMAGENET_COVARIANCE, convention) for c in (1, 100))
         assert large @ large.T == pytest.approx(factor**2 * small @ small.T)
 

@@ -19,6 +19,7 @@ from verydeep.options import (
     Views,
     Weights,
     Workers,
+    check_range,
     option,
 )
 
@@ -58,6 +59,8 @@ def evaluate(
     from verydeep.engine.source import open_part
     from verydeep.models.weights.native import load_model
 
+    check_range("--devices", devices, 1)
+    check_range("--workers", workers, 0)
     if devices > 1 and not engine.in_group():
         engine.launch(devices, sys.argv[1:])
         return

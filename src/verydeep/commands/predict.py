@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import VerydeepError
-from verydeep.options import BadImages, Device, Precision, Run, Scales, Views, Weights, Workers
+from verydeep.options import BadImages, Device, Precision, Run, Scales, Views, Weights, Workers, check_range
 
 
 def predict(
@@ -47,8 +47,8 @@ def predict(
     from verydeep.engine.progress import progress_bar
     from verydeep.models.weights.native import load_model
 
-    if top < 1:
-        raise VerydeepError(f"--top {top}: ask for at least one class.")
+    check_range("--top", top, 1)
+    check_range("--workers", workers, 0)
     model, config = load_model(model_folder(run, weights))
     split = Split.of_photographs(find_photographs(files))
     chosen = config.test_scales if scales is None else parse_test_scales(scales)

@@ -8,11 +8,11 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
+from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW, check_crop
 from verydeep.configs.recipes import RECIPES, ColorShift, Initialization, Recipe, scaled_to, with_options
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
-from verydeep.options import BadImages, Data, Device, Devices, FastDecode, Precision, Workers, option
+from verydeep.options import BadImages, Data, Device, Devices, FastDecode, Precision, Workers, check_range, option
 
 
 def train(
@@ -89,6 +89,19 @@ def train(
     from verydeep.engine.setup import open_training_parts
     from verydeep.engine.source import GENERATED, short_name
 
+    if crop is not None:
+        check_crop(crop)
+    check_range("--width", width, 1e-3)
+    check_range("--fc-width", fc_width, 1)
+    check_range("--epochs", epochs, 1)
+    check_range("--batch-size", batch_size, 1)
+    check_range("--micro-batch", micro_batch, 1)
+    check_range("--learning-rate", learning_rate, 0)
+    check_range("--dropout", dropout, 0, 0.99)
+    check_range("--seed", seed, 0, 2**31 - 1)
+    check_range("--val-fraction", val_fraction, 0.01, 0.99)
+    check_range("--devices", devices, 1)
+    check_range("--workers", workers, 0)
     if devices > 1 and not engine.in_group():
         engine.launch(devices, sys.argv[1:])
         return
@@ -107,7 +120,7 @@ def train(
             scale=None if scale is None else TrainScale.parse(scale),
             epochs=epochs,
             milestones=None if milestones is None else parse_shares(milestones),
-            learning_rate=learning_rate or default_rate(name, init_from),
+            learning_rate=default_rate(name, init_from) if learning_rate is None else learning_rate,
             dropout=dropout,
         )
         recipe = scaled_to(recipe, len(parts[0])) if batch_size is None else replace(recipe, batch_size=batch_size)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from verydeep.options import Data, Workers, option
+from verydeep.options import Data, Workers, check_range, option
 
 if TYPE_CHECKING:
     from verydeep.data.decoding import Inspection
@@ -34,8 +34,7 @@ def verify(
     from verydeep.errors import VerydeepError
     from verydeep.files import write_json
 
-    if workers is not None and workers < 1:
-        raise VerydeepError(f"--workers has to be at least 1, not {workers}.")
+    check_range("--workers", workers, 1)
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise VerydeepError(f"--out {out} cannot be written; name a file in an existing folder.")
     root = locate(data)

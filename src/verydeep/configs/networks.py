@@ -6,6 +6,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from verydeep.errors import VerydeepError
+
 STRIDE = 32
 """Pixels from one position of the class score map to the next: five poolings by two."""
 
@@ -66,6 +68,16 @@ class Network:
         ):
             total += (inputs + 1) * outputs
         return total
+
+
+def check_crop(crop: int) -> None:
+    """Refuse a crop that five poolings do not divide.
+
+    Raises:
+        VerydeepError: it is not a positive multiple of 32.
+    """
+    if crop < STRIDE or crop % STRIDE:
+        raise VerydeepError(f"A crop of {crop} pixels does not fit the five poolings: give a multiple of {STRIDE}.")
 
 
 def scaled_channels(channels: int, width: float) -> int:

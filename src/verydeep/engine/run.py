@@ -111,7 +111,13 @@ def train_to_the_end(
 
 
 def save(state: TrainState, report: Report, run: RunFolder, metrics: MetricsLog, config: ModelConfig) -> None:
-    """Model folders first, so that whatever the checkpoint speaks of exists when it does."""
+    """Model folders first, so that whatever the checkpoint speaks of exists when it does.
+
+    Raises:
+        LossNotFiniteError: the weights overflowed in this step, so the last checkpoint is the last good one.
+    """
+    if not all(bool(parameter.isfinite().all()) for parameter in state.model.parameters()):
+        raise LossNotFiniteError(f"The weights are not finite after step {state.step}")
     if report.epoch is not None:
         tensors = state.model.state_dict()
         if report.epoch.is_best:

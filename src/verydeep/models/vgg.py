@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, STRIDE, Network, scaled_channels
+from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, STRIDE, Network, check_crop, scaled_channels
 from verydeep.errors import VerydeepError
 
 ILSVRC_MEAN_RGB = (123.68, 116.779, 103.939)
@@ -89,8 +89,7 @@ class VGG(nn.Module):
         ceil_mode: bool = True,
     ) -> None:
         super().__init__()
-        if crop < STRIDE or crop % STRIDE:
-            raise VerydeepError(f"A crop of {crop} pixels does not fit the five poolings: give a multiple of {STRIDE}.")
+        check_crop(crop)
         if num_classes < 1 or width <= 0 or fc_width < 1 or not 0 <= dropout < 1:
             raise VerydeepError(
                 f"num_classes={num_classes}, width={width}, fc_width={fc_width}, dropout={dropout}: the first three "

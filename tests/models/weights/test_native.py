@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -57,7 +58,8 @@ def test_what_is_saved_comes_back(saved: Path) -> None:
 
 def test_pooling_travels_with_the_net(tmp_path: Path) -> None:
     """One that rounds down sees 95 pixels as two strides: one position; Caffe's as three: two."""
-    for pooling, side in (("floor", 1), ("ceil", 2)):
+    both: tuple[tuple[Literal["floor", "ceil"], int], ...] = (("floor", 1), ("ceil", 2))
+    for pooling, side in both:
         config = replace(CONFIG, pooling=pooling)
         save_config(tmp_path / pooling, config)
         save_weights(tmp_path / pooling, filled(config).state_dict())
@@ -119,7 +121,7 @@ def one_tensor_more(folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
 
 
-DAMAGES = {
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "config missing": (lambda folder: (folder / "config.json").unlink(), "config.json"),
     "config cut": (cut("config.json", 0.5), "config.json"),
     "config empty": (cut("config.json", 0), "config.json"),

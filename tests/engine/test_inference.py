@@ -1,0 +1,239 @@
+"""Posteriors against loops written out here, around the plain twin; worked examples of the order of averaging."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tests.conftest import picture
+from tests.models.plain_twin import PlainTwin, fill
+from verydeep.configs.networks import NETWORKS
+from verydeep.data.split import Split
+from verydeep.engine import inference
+from verydeep.engine.inference import Predictions, View, ViewAtScale, center_posterior, dense_posterior, predict_split
+from verydeep.engine.runtime import Runtime
+from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
+
+MEAN = (131.0, 96.0, 57.0)
+CPU = Runtime(torch.device("cpu"), bf16=False)
+CROP = 32
+PIXELS = {224: 32, 256: 37, 384: 55, 512: 73}
+KINDS: tuple[View, ...] = ("dense", "center")
+VIEWS = [ViewAtScale(kind, scale) for kind in KINDS for scale in (256, 384, 512)]
+
+
+def small_net(name: str = "B") -> VGG:
+    net = VGG(NETWORKS[name], 3, crop=CROP, width=1 / 16, fc_width=24, mean_rgb=MEAN)
+    fill(net, seed=4)
+    return net.eval()
+
+
+def soft_max(scores: list[float]) -> list[float]:
+    largest = max(scores)
+    powers = [math.exp(score - largest) for score in scores]
+    return [power / sum(powers) for power in powers]
+
+
+def dense_by_hand(twin: PlainTwin, image: Tensor) -> list[float]:
+    """Section 3.2 for one image (3, H, W): class scores averaged over the map, the soft-max, the mean over flips."""
+    both = []
+    for columns in (range(image.shape[2]), reversed(range(image.shape[2]))):
+        turned = torch.stack([image[:, :, column] for column in columns], dim=2)
+        score_map = twin.dense(turned[None], CROP // 32)[0]  # (K, h, w)
+        positions = [score_map[:, i, j] for i in range(score_map.shape[1]) for j in range(score_map.shape[2])]
+        both.append(soft_max([sum(float(scores[k]) for scores in positions) / len(positions) for k in range(3)]))
+    return [(first + second) / 2 for first, second in zip(*both, strict=True)]
+
+
+def center_by_hand(twin: PlainTwin, image: Tensor) -> list[float]:
+    top, left = (image.shape[1] - CROP) // 2, (image.shape[2] - CROP) // 2
+    return soft_max(twin.logits(image[None, :, top : top + CROP, left : left + CROP])[0].tolist())
+
+
+def tensor_of(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+
+
+def rescaled(path: Path, short: int) -> Tensor:
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    width, height = image.size
+    size = (short, round(height * short / width)) if width < height else (round(width * short / height), short)
+    return tensor_of(image.resize(size, Image.Resampling.BILINEAR))
+
+
+def predictions_of(net: VGG, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> Predictions:
+    *_, predictions = predict_split(net, split, views, runtime)
+    assert isinstance(predictions, Predictions)
+    return predictions
+
+
+@pytest.mark.parametrize("name", ["A-LRN", "B", "D"])
+def test_a_dense_posterior_is_the_loop_written_out(name: str) -> None:
+    net, images = small_net(name), torch.stack([tensor_of(Image.fromarray(picture(75, 107, s))) for s in range(3)])
+    twin = PlainTwin(name, net.state_dict(), MEAN)
+    expected = [dense_by_hand(twin, image) for image in images]
+    assert np.ptp([row[0] for row in expected]) > 1e-3
+    assert dense_posterior(net, images).numpy() == pytest.approx(np.array(expected), abs=1e-5)
+    # Without its mirror image, and upside down, it is something else.
+    for other in (dense_posterior(net, images, flip=False), dense_posterior(net, images.flip(2))):
+        assert np.abs(other.numpy() - np.array(expected)).max() > 1e-4
+
+
+class Worked(VGG):
+    """Scores that stand in the image itself: red and green, less 100, are the scores of two classes there."""
+
+    def __init__(self) -> None:
+        super().__init__(NETWORKS["A"], 2, crop=32, width=1 / 64, fc_width=1)
+
+    def forward(self, images: Tensor, _keep: object = None) -> Tensor:
+        return images[:, :2] - 100
+
+
+def test_scores_are_averaged_before_the_soft_max() -> None:
+    """Scores (12, 0), (0, 3), (0, 3) average to (4, 2): the first class wins, by 1 / (1 + e^-2).
+
+    Posteriors of the three positions would average to (0.365, 0.635): the second would win.
+    """
+    image = torch.tensor([[12.0, 0, 0], [0, 3, 3], [0, 0, 0]]).view(1, 3, 1, 3) + 100
+    posterior = dense_posterior(Worked(), image)[0].tolist()
+    assert posterior == pytest.approx([1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))])
+    after = np.mean([soft_max([12, 0]), soft_max([0, 3]), soft_max([0, 3])], axis=0)
+    assert after == pytest.approx([0.365, 0.635], abs=1e-3)
+
+
+class LeftColumn(Worked):
+    """The same, of the leftmost column alone, so that an image and its mirror image score differently."""
+
+    def forward(self, images: Tensor, _keep: object = None) -> Tensor:
+        return super().forward(images)[:, :, :, :1]
+
+
+def test_flips_are_averaged_on_posteriors() -> None:
+    """Scores (8, 0) and, mirrored, (0, 9): posteriors average to 0.49990 and 0.50010.
+
+    Averaged as scores, (4, 4.5) would give 0.378 and 0.622.
+    """
+    image = torch.tensor([[8.0, 0], [0, 9], [0, 0]]).view(1, 3, 1, 2) + 100
+    first = (1 / (1 + math.exp(-8)) + 1 / (1 + math.exp(9))) / 2
+    expected = [first, 1 - first]
+    assert dense_posterior(LeftColumn(), image)[0].tolist() == pytest.approx(expected, abs=1e-7)
+    alone = dense_posterior(LeftColumn(), image, flip=False)[0].tolist()
+    assert alone == pytest.approx(soft_max([8, 0]), abs=1e-7)
+
+
+def test_an_image_of_the_crops_size_gives_the_crops_posterior() -> None:
+    net, images = small_net(), torch.stack([tensor_of(Image.fromarray(picture(CROP, CROP, s))) for s in range(2)])
+    assert torch.equal(dense_posterior(net, images, flip=False), center_posterior(net, images))
+
+
+def test_a_split_is_predicted_as_written_out(val_split: Split) -> None:
+    """Every photograph, view and scale, from the file on; several scales are the mean of their posteriors."""
+    net = small_net()
+    twin = PlainTwin("B", net.state_dict(), MEAN)
+    predictions = predictions_of(net, val_split)
+    assert predictions.indices.tolist() == list(range(len(val_split)))
+    by_hand: dict[ViewAtScale, npt.NDArray[np.float64]] = {}
+    for view in VIEWS:
+        compute = dense_by_hand if view.view == "dense" else center_by_hand
+        by_hand[view] = np.array(
+            [compute(twin, rescaled(val_split.path(i), PIXELS[view.scale])) for i in range(len(val_split))]
+        )
+        assert predictions.posteriors[view].dtype == np.float32
+        assert predictions.posteriors[view] == pytest.approx(by_hand[view], abs=1e-5)
+        assert predictions.posteriors[view].sum(axis=1) == pytest.approx(np.ones(len(val_split)), abs=1e-5)
+    assert np.abs(by_hand[VIEWS[0]] - by_hand[VIEWS[3]]).max() > 0.01
+    for views in (VIEWS[:3], VIEWS[3:]):
+        three = sum(by_hand[view] for view in views) / 3
+        assert predictions.mean(views[0].view, (256, 384, 512)) == pytest.approx(three, abs=1e-5)
+    for i in range(len(val_split)):
+        for scale in (256, 384, 512):
+            assert tuple(predictions.sizes[scale][i]) == rescaled(val_split.path(i), PIXELS[scale]).shape[1:]
+
+
+def test_batch_size_workers_and_order_change_nothing(train_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within 1e-5 (DESIGN 4)."""
+    net = CPU.place(small_net("D"))
+    expected = predictions_of(net, train_split)
+    others = {"two workers": predictions_of(net, train_split, runtime=replace(CPU, num_workers=2))}
+    for pixels in (1, 30_000, 10**9):
+        with monkeypatch.context() as patch:
+            patch.setattr(inference, "BATCH_PIXELS", {"cpu": pixels})
+            others[f"batches of {pixels} pixels"] = predictions_of(net, train_split)
+    for what, other in others.items():
+        assert np.array_equal(other.indices, expected.indices)
+        for view in VIEWS:
+            assert np.abs(other.posteriors[view] - expected.posteriors[view]).max() < 1e-5, what
+    order = np.random.default_rng(1).permutation(len(train_split))
+    shuffled = replace(train_split, files=tuple(train_split.files[i] for i in order), labels=None)
+    again = predictions_of(net, shuffled)
+    for view in VIEWS:
+        assert np.abs(again.posteriors[view] - expected.posteriors[view][order]).max() < 1e-5
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_the_shares_of_the_processes_are_the_split(train_split: Split, world_size: int) -> None:
+    """None twice, none missing: 33 images on two, three and five processes."""
+    found: list[int] = []
+    for rank in range(world_size):
+        runtime = Runtime(torch.device("cpu"), False, rank, world_size)
+        for part in inference.infer(small_net("A"), train_split, VIEWS[:1], runtime):
+            found += part.indices.tolist()
+    assert sorted(found) == list(range(len(train_split)))
+
+
+def test_bf16_is_off_unless_asked_for(val_split: Split) -> None:
+    net = small_net("D")
+    exact = predictions_of(net, val_split)
+    rounded = predictions_of(net, val_split, runtime=replace(CPU, bf16=True))
+    difference = max(np.abs(exact.posteriors[view] - rounded.posteriors[view]).max() for view in VIEWS)
+    assert 1e-5 < difference < 0.2
+    assert rounded.posteriors[VIEWS[0]].dtype == np.float32
+
+
+def test_a_net_left_in_training_mode_is_tested_without_dropout(val_split: Split) -> None:
+    net = small_net()
+    expected = predictions_of(net, val_split, VIEWS[:1])
+    again = predictions_of(net.train(), val_split, VIEWS[:1])
+    assert np.array_equal(expected.posteriors[VIEWS[0]], again.posteriors[VIEWS[0]])
+
+
+def test_a_scale_below_the_crop_is_refused(val_split: Split) -> None:
+    with pytest.raises(VerydeepError, match="200"):
+        predictions_of(small_net(), val_split, [ViewAtScale("dense", 200), ViewAtScale("dense", 256)])
+
+
+def broken(split: Split, folder: Path, bad: set[int]) -> Split:
+    for i, file in enumerate(split.files):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        content = split.path(i).read_bytes()
+        (folder / file).write_bytes(content[: len(content) // 4] if i in bad else content)
+    return replace(split, root=folder)
+
+
+def test_broken_images_are_left_out_and_named(val_split: Split, tmp_path: Path) -> None:
+    net, split = small_net(), broken(val_split, tmp_path, {0, 5})
+    with pytest.raises(VerydeepError, match=r"\.jpg"):
+        predictions_of(net, split)
+    *counts, predictions = predict_split(net, split, VIEWS, CPU, bad_images="skip")
+    assert isinstance(predictions, Predictions)
+    assert sum(count for count in counts if isinstance(count, int)) == len(split)
+    kept = [i for i in range(len(split)) if i not in (0, 5)]
+    assert predictions.indices.tolist() == kept
+    assert set(predictions.skipped) == {split.files[0], split.files[5]}
+    expected = predictions_of(net, val_split)
+    for view in VIEWS:
+        assert np.abs(predictions.posteriors[view] - expected.posteriors[view][kept]).max() < 1e-5
+
+
+def test_nothing_but_broken_images_is_an_error(val_split: Split, tmp_path: Path) -> None:
+    split = broken(val_split, tmp_path, set(range(len(val_split))))
+    with pytest.raises(VerydeepError, match="Not one"):
+        list(predict_split(small_net(), split, VIEWS, CPU, bad_images="skip"))
