@@ -73,7 +73,7 @@ def test_skipped_images_stand_in_empty_and_are_named(damaged: Split, workers: in
     samples = TrainSamples(damaged, SCALE, CROP, SEED, "skip")
     rows = list(sampler(damaged))
     named: dict[str, str] = {}
-    for batch, keys in zip(train_loader(samples, rows, workers), rows, strict=True):
+    for batch, keys in zip(list(train_loader(samples, rows, workers)), rows, strict=True):
         bad = [index in (3, 10) for _, index in keys]
         assert batch.valid.tolist() == [0.0 if is_bad else 1.0 for is_bad in bad]
         assert all(int(batch.images[row].max()) == 0 for row, is_bad in enumerate(bad) if is_bad)

@@ -84,8 +84,10 @@ def test_broken_files_are_an_error_or_left_out(tmp_path: Path, train_split: Spli
     Image.fromarray(picture(41, 60)).save(tmp_path / "good.jpg")
     (tmp_path / "bad.jpg").write_bytes(b"no photograph")
     split = split_of(tmp_path, ["bad.jpg", "good.jpg"], train_split)
-    with pytest.raises(VerydeepError, match=r"bad\.jpg"):
-        total(split, np.arange(2))
+    for num_workers in (0, 2):
+        with pytest.raises(VerydeepError, match=r"bad\.jpg") as caught:
+            total(split, np.arange(2), num_workers=num_workers)
+        assert "\n" not in str(caught.value), f"a traceback, with {num_workers} workers"
     skipped, good = total(split, np.arange(2), skip_bad=True), total(split, np.array([1]))
     assert (skipped.count, *skipped.total) == (good.count, *good.total)
 

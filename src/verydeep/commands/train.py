@@ -102,9 +102,6 @@ def train(
     check_range("--val-fraction", val_fraction, 0.01, 0.99)
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
-    if devices > 1 and not engine.in_group():
-        engine.launch(devices, sys.argv[1:])
-        return
     if resume is not None:
         run = RunFolder(resume)
         settings = Settings.load(run)
@@ -147,6 +144,9 @@ def train(
             raise VerydeepError(
                 f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
             )
+    if devices > 1 and not engine.in_group():
+        engine.launch(devices, sys.argv[1:])
+        return
     run.path.mkdir(parents=True, exist_ok=True)
     with engine.start(
         device=device,

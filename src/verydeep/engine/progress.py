@@ -21,26 +21,31 @@ Item = TypeVar("Item")
 
 
 class RateColumn(ProgressColumn):
-    """Units a second, as ``931 images/s``."""
+    """Images a second, where one count of the bar is that many images."""
 
-    def __init__(self, unit: str) -> None:
+    def __init__(self, images: int) -> None:
         super().__init__(table_column=Column(no_wrap=True))
-        self.unit = unit
+        self.images = images
 
     def render(self, task: Task) -> Text:
         """The speed so far, or nothing while it is unknown."""
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {self.unit}/s" if speed else "", style="cyan")
+        return Text(f"{speed * self.images:,.0f} images/s" if speed else "", style="cyan")
 
 
 @contextmanager
-def progress_bar(unit: str = "images", *, visible: bool = True) -> Iterator[Progress]:
-    """A bar on standard error with count, rate, time left and a free text (the field ``note``)."""
+def progress_bar(*, images: int = 1, visible: bool = True) -> Iterator[Progress]:
+    """A bar on standard error with count, rate, time left and a free text (the field ``note``).
+
+    Args:
+        images: how many one count stands for: the batch, where steps are counted.
+        visible: False for all processes but the main one.
+    """
     with Progress(
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=16),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        RateColumn(unit),
+        RateColumn(images),
         TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=Console(stderr=True),
@@ -49,9 +54,9 @@ def progress_bar(unit: str = "images", *, visible: bool = True) -> Iterator[Prog
         yield progress
 
 
-def track(items: Iterable[Item], description: str, total: int, unit: str = "images") -> Iterator[Item]:
+def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
     """Yield each item and advance a bar of ``total`` steps."""
-    with progress_bar(unit) as progress:
+    with progress_bar() as progress:
         task = progress.add_task(description, total=total, note="")
         for item in items:
             yield item

@@ -83,7 +83,7 @@ def train_to_the_end(
     metrics = MetricsLog(run.metrics, metrics_length) if runtime.is_main else None
     adviser = Adviser(job, journal)
     begin = saved = time.perf_counter()
-    with StopRequest() as stop, progress_bar("steps", visible=runtime.is_main) as progress:
+    with StopRequest() as stop, progress_bar(images=job.recipe.batch_size, visible=runtime.is_main) as progress:
         task = progress.add_task("Training", total=last_step(state, job), completed=state.step, note="")
         try:
             for report in fit(state, job, runtime, stop):
