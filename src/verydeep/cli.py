@@ -33,6 +33,9 @@ def main() -> None:
     except VerydeepError as error:
         print(f"verydeep: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        print(f"verydeep: {error.strerror or error}: {error.filename or 'see above'}.", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -44,6 +44,19 @@ def close(a: np.ndarray, b: np.ndarray, levels: float) -> bool:
     return a.shape == b.shape and np.abs(a.astype(float) - b).max() <= levels
 
 
+def test_a_tiff_is_turned_once(tmp_path: Path) -> None:
+    """Pillow turns TIFFs while loading, whatever we ask for; sizes and pixels have to agree with that."""
+    pixels = np.zeros((30, 50, 3), np.uint8)
+    pixels[:10] = 255  # the sensor's upper edge, which tag 6 puts on the right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.tif", exif=exif)
+    for camera_rotation in (True, False):
+        image = decode(tmp_path / "turned.tif", camera_rotation=camera_rotation)
+        assert image.size == image_size(tmp_path / "turned.tif", camera_rotation=camera_rotation) == (30, 50)
+        assert np.asarray(image)[25, 29, 0] == 255 and np.asarray(image)[25, 0, 0] == 0
+
+
 def test_an_rgb_jpeg_keeps_size_and_channels(tmp_path):
     assert close(pixels_of(save(tmp_path / "a.jpg", quality=98, subsampling=0)), photograph(), 6)
 

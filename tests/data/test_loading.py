@@ -70,10 +70,10 @@ def test_micro_batches_are_rows(train_split: Split) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_skipped_images_stand_in_empty_and_are_named(damaged: Split, workers: int) -> None:
-    samples = TrainSamples(damaged, SCALE, CROP, SEED, "skip")
+    samples = TrainSamples(damaged, SCALE, CROP, SEED)
     rows = list(sampler(damaged))
     named: dict[str, str] = {}
-    for batch, keys in zip(list(train_loader(samples, rows, workers)), rows, strict=True):
+    for batch, keys in zip(list(train_loader(samples, rows, workers, bad_images="skip")), rows, strict=True):
         bad = [index in (3, 10) for _, index in keys]
         assert batch.valid.tolist() == [0.0 if is_bad else 1.0 for is_bad in bad]
         assert all(int(batch.images[row].max()) == 0 for row, is_bad in enumerate(bad) if is_bad)
@@ -115,7 +115,7 @@ from pathlib import Path
 from verydeep.data.folder import open_folder
 from verydeep.data.loading import TestImages, test_loader
 split = open_folder(Path({str(damaged.root.parent)!r}) / {damaged.root.name!r}, "all", seed=0, val_fraction=0.2)
-batches = iter(test_loader(TestImages(split, (37,), "skip"), [[i] for i in range(len(split))], 2))
+batches = iter(test_loader(TestImages(split, (37,)), [[i] for i in range(len(split))], 2, bad_images="skip"))
 sys.kept = batches  # as a traceback keeps it
 print(next(batches).indices)
 """
@@ -160,10 +160,10 @@ def test_test_batches_are_whole_images_at_every_scale(train_split: Split, worker
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_test_batches_leave_out_and_name_what_is_broken(damaged: Split, workers: int) -> None:
-    images = TestImages(damaged, (37, 73), "skip")
+    images = TestImages(damaged, (37, 73))
     batches = shape_batches(images, range(len(damaged)), 20_000)
     assert sorted(index for batch in batches for index in batch) == list(range(len(damaged)))
-    loaded = list(loading.test_loader(images, batches, workers))
+    loaded = list(loading.test_loader(images, batches, workers, bad_images="skip"))
     kept = sorted(int(index) for batch in loaded for index in batch.indices)
     assert kept == [index for index in range(len(damaged)) if index not in (3, 10)]
     named = {file: reason for batch in loaded for file, reason in batch.skipped.items()}

@@ -126,7 +126,7 @@ def test_rows_by_hand(known: tuple[Split, Predictions]) -> None:
     assert evaluation.posteriors[0] == pytest.approx([0.425, 0.5, 0.075])
     assert evaluation.skipped == {split.files[2]: "cut short"}
     with pytest.raises(VerydeepError, match="no labels"):
-        evaluate(TINY, replace(split, labels=None), predictions, "dense", (256, 384))
+        evaluate_split(TINY, replace(split, labels=None), "dense", (256, 384), Runtime(torch.device("cpu"), bf16=False))
 
 
 def test_files_written(known: tuple[Split, Predictions], tmp_path: Path) -> None:

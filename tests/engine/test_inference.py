@@ -15,7 +15,6 @@ from tests.conftest import picture
 from tests.models.plain_twin import PlainTwin, fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.data.split import Split
-from verydeep.engine import inference
 from verydeep.engine.inference import Predictions, View, ViewAtScale, center_posterior, dense_posterior, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
@@ -165,7 +164,7 @@ def test_batch_size_workers_and_order_change_nothing(train_split: Split, monkeyp
     others = {"two workers": predictions_of(net, train_split, runtime=replace(CPU, num_workers=2))}
     for pixels in (1, 30_000, 10**9):
         with monkeypatch.context() as patch:
-            patch.setattr(inference, "BATCH_PIXELS", {"cpu": pixels})
+            patch.setattr(Runtime, "batch_pixels", pixels)
             others[f"batches of {pixels} pixels"] = predictions_of(net, train_split)
     for what, other in others.items():
         assert np.array_equal(other.indices, expected.indices)

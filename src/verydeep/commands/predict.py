@@ -109,6 +109,7 @@ def print_table(results: list[dict[str, Any]]) -> None:
     """For people: one block a photograph."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("photograph", "class"):
@@ -116,7 +117,7 @@ def print_table(results: list[dict[str, Any]]) -> None:
     table.add_column("probability", justify="right")
     for result in results:
         for i, guess in enumerate(result["classes"]):
-            table.add_row(result["path"] if i == 0 else "", guess["words"], f"{guess['probability']:.1%}")
+            table.add_row(Text(result["path"] if i == 0 else ""), Text(guess["words"]), f"{guess['probability']:.1%}")
     Console().print(table)
 
 

@@ -9,7 +9,15 @@ from typing import Annotated
 from tyro.conf import arg
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW, check_crop
-from verydeep.configs.recipes import RECIPES, ColorShift, Initialization, Recipe, scaled_to, with_options
+from verydeep.configs.recipes import (
+    RECIPES,
+    ColorShift,
+    Initialization,
+    Recipe,
+    scaled_to,
+    with_options,
+    without_plateau,
+)
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 from verydeep.options import BadImages, Data, Device, Devices, FastDecode, Precision, Workers, check_range, option
@@ -105,13 +113,14 @@ def train(
     if resume is not None:
         run = RunFolder(resume)
         settings = Settings.load(run)
-        parts = open_training_parts(settings.data, settings.seed, settings.val_fraction)
+        parts = open_training_parts(settings.data, settings.split_seed, settings.val_fraction)
     else:
         generated = data == GENERATED
         name = network or "A"
         if name not in NETWORKS:
             raise VerydeepError(f"--network {name} is not known: choose one of {', '.join(NETWORKS)}.")
-        parts = open_training_parts(data, seed, val_fraction)
+        split_seed, val_fraction = split_like(init_from, data, seed, val_fraction)
+        parts = open_training_parts(data, split_seed, val_fraction)
         recipe = with_options(
             base_recipe(generated, scale),
             scale=None if scale is None else TrainScale.parse(scale),
@@ -120,6 +129,8 @@ def train(
             learning_rate=default_rate(name, init_from) if learning_rate is None else learning_rate,
             dropout=dropout,
         )
+        if parts[1] is None:
+            recipe = without_plateau(recipe)
         recipe = scaled_to(recipe, len(parts[0])) if batch_size is None else replace(recipe, batch_size=batch_size)
         settings = Settings(
             data=data if generated else str(Path(data).resolve()),
@@ -134,6 +145,7 @@ def train(
             bad_images=bad_images,
             fast_decode=fast_decode,
             deterministic=deterministic,
+            split_seed=split_seed,
             val_fraction=val_fraction,
             micro_batch=micro_batch,
         )
@@ -152,9 +164,10 @@ def train(
         device=device,
         bf16=settings.bf16,
         num_workers=workers,
+        training=True,
         deterministic=settings.deterministic,
     ) as runtime:
-        train_run(settings, *parts, run, runtime)
+        train_run(settings, *parts, run, runtime, resume=resume is not None)
 
 
 def base_recipe(generated: bool, scale: str | None) -> Recipe:
@@ -171,6 +184,21 @@ def default_rate(network: str, init_from: Path | None) -> float:
 
     source = load_config(model_folder(init_from)).network
     return 1e-2 if source in SHALLOW and network not in SHALLOW else 1e-3
+
+
+def split_like(init_from: Path | None, data: str, seed: int, val_fraction: float) -> tuple[int, float]:
+    """Seed and fraction of the split: those of the source where it was trained on a part of the same folder.
+
+    Otherwise the new net would be validated on what the old one was trained on.
+    """
+    from verydeep.engine.checkpoint import model_folder
+    from verydeep.engine.source import locate
+    from verydeep.models.weights.native import load_config
+
+    split = {} if init_from is None else load_config(model_folder(init_from)).split
+    if split.get("data") != str(locate(data).resolve()):
+        return seed, val_fraction
+    return int(split["seed"]), float(split["val_fraction"])
 
 
 def parse_shares(text: str) -> tuple[float, ...]:

@@ -140,6 +140,12 @@ def scaled_to(recipe: Recipe, num_images: int) -> Recipe:
     return replace(recipe, batch_size=max(1, min(recipe.batch_size, num_images // 20)))
 
 
+def without_plateau(recipe: Recipe) -> Recipe:
+    """The recipe where there is no validation error to watch: its rate drops at SHORT_MILESTONES instead."""
+    stages = (replace(stage, milestones=stage.milestones or SHORT_MILESTONES) for stage in recipe.stages)
+    return replace(recipe, stages=tuple(stages))
+
+
 def shortened_to(recipe: Recipe, epochs: int) -> Recipe:
     """The recipe in another number of epochs, shared among its stages as before.
 

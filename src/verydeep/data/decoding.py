@@ -163,10 +163,10 @@ def _load_damaged(image: ImageFile) -> float:
 
 
 def _open(source: Path | io.BytesIO, camera_rotation: bool) -> tuple[ImageFile, Image.Transpose | None]:
-    """Read the header, and the turn that EXIF asks for."""
+    """Read the header, and the turn that EXIF asks for; Pillow turns a TIFF itself."""
     with _quiet():
         image = Image.open(source, formats=_TRIED)
-        return image, _camera_turn(image) if camera_rotation else None
+        return image, _camera_turn(image) if camera_rotation and image.format != "TIFF" else None
 
 
 def _camera_turn(image: ImageFile) -> Image.Transpose | None:

@@ -21,7 +21,9 @@ from verydeep.errors import VerydeepError
 WNID = re.compile(r"n\d{8}")
 """A class of ImageNet: the number of its WordNet synset."""
 
-_PART_NAMES = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+_PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_PART_NAMES |= {"test": "test", "testing": "test"}
+_ORDER = ("train", "val", "test")
 
 
 def folder_split_names(root: Path) -> tuple[str, ...]:
@@ -116,13 +118,14 @@ def _parts(root: Path) -> dict[str, Path]:
     """
     folders = _subfolders(root)
     parts: dict[str, Path] = {}
-    for folder in (name for name in _PART_NAMES if name in folders):
-        part = _PART_NAMES[folder]
+    for folder in (name for name in folders if name.lower() in _PART_NAMES):
+        part = _PART_NAMES[folder.lower()]
         if part in parts:
             raise VerydeepError(f"{root} has both {parts[part].name}/ and {folder}/; keep one of them.")
         parts[part] = root / folder
-    learned = [parts[name] for name in ("train", "val") if name in parts]
-    nothing_else = all(name in _PART_NAMES for name in folders)
+    parts = {name: parts[name] for name in _ORDER if name in parts}
+    learned = [parts[name] for name in _ORDER[:2] if name in parts]
+    nothing_else = all(name.lower() in _PART_NAMES for name in folders)
     if learned and (nothing_else or any(_subfolders(folder) for folder in learned)):
         return parts
     return {}

@@ -1,8 +1,10 @@
 """Torch data sets and loaders: worker processes hand over uint8, everything else happens on the device."""
 
+import atexit
+import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,7 +72,6 @@ class TrainSamples(Dataset[tuple[Any, ...]]):
     """Smallest and largest S in pixels."""
     crop: int
     seed: int
-    bad_images: BadImages = "error"
     fast_decode: bool = False
 
     def __getitem__(self, key: Key) -> tuple[Any, ...]:
@@ -86,8 +87,6 @@ class TrainSamples(Dataset[tuple[Any, ...]]):
                 fast_decode=self.fast_decode,
             )
         except VerydeepError as error:
-            if self.bad_images == "error":
-                raise
             image = np.zeros((self.crop, self.crop, 3), np.uint8)
             return image, self.split.labels[index], draw, (self.split.files[index], str(error))
         return image, self.split.labels[index], draw, None
@@ -106,10 +105,21 @@ def _collate_train(rows: Sequence[tuple[Any, ...]]) -> TrainBatch:
 
 
 def train_loader(
-    samples: TrainSamples, sampler: Iterable[list[Key]], num_workers: int, *, pin_memory: bool = False
-) -> Iterable[TrainBatch]:
-    """The samples of each step of ``sampler``, decoded ahead by worker processes, in order."""
-    return _loader(samples, sampler, _collate_train, num_workers, pin_memory)
+    samples: TrainSamples,
+    sampler: Iterable[list[Key]],
+    num_workers: int,
+    *,
+    bad_images: BadImages = "error",
+    pin_memory: bool = False,
+) -> Iterator[TrainBatch]:
+    """The samples of each step of ``sampler``, decoded ahead by worker processes, in order.
+
+    Raises:
+        VerydeepError: a file cannot be decoded and bad images are errors.
+    """
+    for batch in _loader(samples, sampler, _collate_train, num_workers, pin_memory):
+        _check(batch.skipped, bad_images)
+        yield batch
 
 
 @dataclass(frozen=True)
@@ -131,11 +141,12 @@ class TestBatch:
 
 @dataclass(frozen=True)
 class TestImages(Dataset[tuple[Any, ...]]):
-    """Whole images of a split rescaled to several short sides in pixels, each decoded once."""
+    """Whole images of a split rescaled to several short sides in pixels, each decoded once, or their central crops."""
 
     split: Split
     shorts: tuple[int, ...]
-    bad_images: BadImages = "error"
+    crop: int | None = None
+    """Where the central crop is all that is looked at, its side: then all images have one shape."""
     fast_decode: bool = False
 
     __test__ = False
@@ -148,20 +159,31 @@ class TestImages(Dataset[tuple[Any, ...]]):
                 camera_rotation=self.split.camera_rotation,
                 at_least=(largest, largest) if self.fast_decode else None,
             )
+            size = self.size(index) if self.fast_decode else image.size
         except VerydeepError as error:
-            if self.bad_images == "error":
-                raise
             return index, None, (self.split.files[index], str(error))
-        sizes = [rescaled_size(*image.size, short) for short in self.shorts]
-        return index, [np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for size in sizes], None
+        sizes = [rescaled_size(*size, short) for short in self.shorts]
+        return index, [self.view(image.resize(size, Image.Resampling.BILINEAR)) for size in sizes], None
+
+    def view(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) of the whole rescaled image, or of its central crop."""
+        pixels = np.asarray(image)
+        if self.crop is None:
+            return pixels
+        top, left = (pixels.shape[0] - self.crop) // 2, (pixels.shape[1] - self.crop) // 2
+        return pixels[top : top + self.crop, left : left + self.crop]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(width, height) of a file as its header says; one that is decoded smaller still counts as this large."""
+        return image_size(self.split.path(index), camera_rotation=self.split.camera_rotation)
 
     def shapes(self, index: int) -> tuple[tuple[int, int], ...]:
-        """(width, height) at each scale, from the file's header; of a file that has none, nothing."""
+        """(width, height) at each scale; of a file that has no readable header, nothing."""
+        if self.crop is not None:
+            return ((self.crop, self.crop),) * len(self.shorts)
         try:
-            size = image_size(self.split.path(index), camera_rotation=self.split.camera_rotation)
+            size = self.size(index)
         except VerydeepError:
-            if self.bad_images == "error":
-                raise
             return ()
         return tuple(rescaled_size(*size, short) for short in self.shorts)
 
@@ -190,10 +212,28 @@ def shape_batches(images: TestImages, indices: Iterable[int], pixels: int) -> li
 
 
 def test_loader(
-    images: TestImages, batches: Sequence[list[int]], num_workers: int, *, pin_memory: bool = False
-) -> Iterable[TestBatch]:
-    """The batches in order, decoded ahead by worker processes."""
-    return _loader(images, batches, _collate_test, num_workers, pin_memory)
+    images: TestImages,
+    batches: Sequence[list[int]],
+    num_workers: int,
+    *,
+    bad_images: BadImages = "error",
+    pin_memory: bool = False,
+) -> Iterator[TestBatch]:
+    """The batches in order, decoded ahead by worker processes.
+
+    Raises:
+        VerydeepError: a file cannot be decoded and bad images are errors.
+    """
+    for batch in _loader(images, batches, _collate_test, num_workers, pin_memory):
+        _check(batch.skipped, bad_images)
+        yield batch
+
+
+def _check(skipped: dict[str, str], bad_images: BadImages) -> None:
+    """Workers report bad files rather than raise: PyTorch would wrap the sentence into their traceback."""
+    if bad_images == "error":
+        for reason in skipped.values():
+            raise VerydeepError(reason)
 
 
 def _loader(
@@ -208,6 +248,14 @@ def _loader(
         prefetch_factor=4 if num_workers else None,
         worker_init_fn=_serve_the_main_process,
     )
+
+
+@atexit.register
+def _end_workers() -> None:
+    """At the end of the main process: multiprocessing would send them the SIGTERM that they ignore, and wait."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _serve_the_main_process(_worker: int) -> None:

@@ -1,7 +1,7 @@
 """One part of a data set: which files, which labels, and how they are to be read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,17 @@ class Split:
             class_words=(),
             layout="photographs",
             camera_rotation=True,
+        )
+
+    def first_of_each_class(self, count: int) -> "Split":
+        """A split of the first ``count`` images of each class, its labels known."""
+        assert self.labels is not None
+        chosen = [i for k in range(len(self.class_names)) for i in np.flatnonzero(self.labels == k)[:count]]
+        return replace(
+            self,
+            files=tuple(self.files[i] for i in chosen),
+            labels=self.labels[chosen],
+            boxes=None if self.boxes is None else tuple(self.boxes[i] for i in chosen),
         )
 
     def __len__(self) -> int:

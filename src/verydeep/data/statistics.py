@@ -59,21 +59,21 @@ class PixelSums:
         return self.products / self.count - np.outer(self.mean, self.mean)
 
 
-class _Sums(Dataset[PixelSums | None]):
-    def __init__(self, split: Split, indices: npt.NDArray[np.int64], short: int, skip_bad: bool) -> None:
-        self.split, self.indices, self.short, self.skip_bad = split, indices, short, skip_bad
+class _Sums(Dataset[PixelSums | str]):
+    """The sums of each image, or why it cannot be decoded."""
+
+    def __init__(self, split: Split, indices: npt.NDArray[np.int64], short: int) -> None:
+        self.split, self.indices, self.short = split, indices, short
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, item: int) -> PixelSums | None:
+    def __getitem__(self, item: int) -> PixelSums | str:
         path = self.split.path(int(self.indices[item]))
         try:
             image = decode(path, camera_rotation=self.split.camera_rotation)
-        except VerydeepError:
-            if self.skip_bad:
-                return None
-            raise
+        except VerydeepError as error:
+            return str(error)
         size = rescaled_size(*image.size, self.short)
         return PixelSums.of(image.resize(size, Image.Resampling.BILINEAR))
 
@@ -96,7 +96,12 @@ def pixel_sums(
     Raises:
         VerydeepError: a file cannot be decoded, unless ``skip_bad``.
     """
-    loader = DataLoader(_Sums(split, indices, short, skip_bad), batch_size=16, num_workers=num_workers, collate_fn=list)
+    loader = DataLoader(_Sums(split, indices, short), batch_size=16, num_workers=num_workers, collate_fn=list)
     for batch in loader:
         for sums in batch:
-            yield sums or PixelSums.nothing()
+            if isinstance(sums, PixelSums):
+                yield sums
+            elif skip_bad:
+                yield PixelSums.nothing()
+            else:
+                raise VerydeepError(sums)

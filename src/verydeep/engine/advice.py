@@ -24,13 +24,15 @@ def tell_plan(state: TrainState, job: Job, settings: Settings, run: RunFolder, j
     stages = ", then ".join(
         f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
     )
-    small = 4 * checkpoint_bytes(parameters) / 2**20  # the checkpoint, the one that replaces it, last and best net
+    small = 3 * checkpoint_bytes(parameters) / 2**20  # the checkpoint, the one that replaces it, last and best net
     disk = f"{small / 1024:.1f} GB" if small > 1024 else f"{small:.0f} MB"
     journal.say(
         f"Plan: net {settings.network}, {parameters / 1e6:.1f}M parameters, crop {settings.crop}; "
         f"at most {stages}; {last_step(state, job):,} steps of {recipe.batch_size} images "
         f"({job.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}); up to {disk} in {run.path}."
     )
+    if job.val is None and all(stage.milestones is not None for stage in recipe.stages):
+        journal.say("No validation part: the rate drops at fixed points, and no best weights are kept.")
     if state.step:
         journal.say(f"Resumed at step {state.step:,}.")
     per_class = len(job.train) / len(job.train.class_names)
@@ -52,12 +54,12 @@ def last_step(state: TrainState, job: Job) -> int:
 class Adviser:
     """Listens to the reports of a run; tells the time once it is known, and a loss that stays at ln K."""
 
-    def __init__(self, job: Job, journal: Journal) -> None:
+    def __init__(self, job: Job, journal: Journal, first_step: int) -> None:
         steps = [steps_after(epochs, len(job.train), job.recipe.batch_size) for epochs in (10, job.recipe.epochs)]
         self.alarm_step = min(5000, steps[0], max(1, round(job.recipe.told_stuck_after * steps[1])))
         self.chance = math.log(len(job.train.class_names))
         self.threshold = job.recipe.told_stuck_below * self.chance
-        self.journal, self.alarmed, self.timed = journal, False, False
+        self.journal, self.alarmed, self.timed = journal, first_step >= self.alarm_step, False
         self.losses: deque[float] = deque(maxlen=100)
         self.reports, self.warm_step, self.warm_time = 0, 0, 0.0
 

@@ -106,7 +106,7 @@ def save_checkpoint(folder: Path, state: TrainState, metrics_bytes: int) -> Path
     }
     with writing(path) as beside:
         save_file(_tensors(state), beside, metadata={"state": json.dumps(values)})
-    for older in folder.glob("step-*.safetensors"):
+    for older in folder.glob("step-*"):  # a kill while writing leaves half of one, never under a checkpoint's name
         if older != path:
             older.unlink()
     return path

@@ -67,13 +67,8 @@ def views_to_compute(view: View, scales: Sequence[int]) -> list[ViewAtScale]:
 
 
 def evaluate(model: VGG, split: Split, predictions: Predictions, view: View, scales: Sequence[int]) -> Evaluation:
-    """The errors of each view and scale, and of the scales together.
-
-    Raises:
-        VerydeepError: the split has no labels.
-    """
-    if split.labels is None:
-        raise VerydeepError(f"The {split.name} part of {split.root} has no labels, so there is no error to compute.")
+    """The errors of each view and scale, and of the scales together; the split has labels."""
+    assert split.labels is not None
     labels = split.labels[predictions.indices]
     rows = []
     for each in views_to_compute(view, scales):
@@ -102,6 +97,8 @@ def evaluate_split(
     Raises:
         VerydeepError: as ``infer``, or the split has no labels.
     """
+    if split.labels is None:
+        raise VerydeepError(f"The {split.name} part of {split.root} has no labels, so there is no error to compute.")
     views = views_to_compute(view, scales)
     with progress_bar(visible=runtime.is_main) as progress:
         task = progress.add_task("Testing", total=len(split), note="")
@@ -159,7 +156,7 @@ def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> Non
     """path, label, rank of the label (0 is right), and the five most probable classes with their posteriors."""
     assert split.labels is not None
     top = min(5, len(split.class_names))
-    writer = csv.writer(file)
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["path", "label", "rank", *(f"{what}{i}" for i in range(1, top + 1) for what in ("class", "p"))])
     places = ranks(evaluation.posteriors, split.labels[evaluation.indices])
     best = np.argsort(-evaluation.posteriors, axis=1, kind="stable")[:, :top]

@@ -26,9 +26,6 @@ View = Literal["dense", "center"]
 
 Posteriors = npt.NDArray[np.float32]
 
-BATCH_PIXELS = {"cpu": 8 * 256 * 341, "cuda": 64 * 256 * 341}
-"""Pixels of one batch of the largest scale; larger batches gain nothing (measured.md)."""
-
 
 @dataclass(frozen=True)
 class ViewAtScale:
@@ -73,7 +70,7 @@ def center_posterior(model: VGG, images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """What one batch gave."""
 
     indices: npt.NDArray[np.int64]
@@ -90,7 +87,7 @@ def infer(
     *,
     bad_images: BadImages = "error",
     fast_decode: bool = False,
-) -> Iterator[_Part]:
+) -> Iterator[Part]:
     """This process's share of a split, batch after batch.
 
     Every image is decoded once for all views; images are grouped by shape so that batches stay full.
@@ -104,21 +101,21 @@ def infer(
         raise VerydeepError(
             f"Q={scales[0]} ({shorts[0]} px) is smaller than the net's crop of {model.crop} px: give --scales from 224."
         )
-    images = TestImages(split, tuple(shorts), bad_images, fast_decode)
-    pixels = BATCH_PIXELS.get(runtime.device.type, BATCH_PIXELS["cpu"])
-    batches = shape_batches(images, range(len(split)), pixels)[runtime.rank :: runtime.world_size]
+    crop = model.crop if all(view.view == "center" for view in views) else None
+    images = TestImages(split, tuple(shorts), crop, fast_decode)
+    batches = shape_batches(images, range(len(split)), runtime.batch_pixels)[runtime.rank :: runtime.world_size]
     workers = runtime.num_workers if len(batches) > 1 else 0
     model.eval()
-    for batch in test_loader(images, batches, workers, pin_memory=runtime.device.type == "cuda"):
+    for batch in test_loader(images, batches, workers, bad_images=bad_images, pin_memory=runtime.pin_memory):
         posteriors: dict[ViewAtScale, Posteriors] = {}
         for scale, pixels_of in zip(scales, batch.images, strict=False):
-            x = pixels_of.to(runtime.device, non_blocking=True).permute(0, 3, 1, 2).float()
+            x = runtime.move(pixels_of).permute(0, 3, 1, 2).float()
             with runtime.autocast():
                 for view in (view for view in views if view.scale == scale):
                     compute = dense_posterior if view.view == "dense" else center_posterior
                     posteriors[view] = compute(model, x).float().cpu().numpy()
         sizes = {scale: (x.shape[1], x.shape[2]) for scale, x in zip(scales, batch.images, strict=False)}
-        yield _Part(batch.indices, posteriors, sizes, batch.skipped)
+        yield Part(batch.indices, posteriors, sizes, batch.skipped)
 
 
 def predict_split(
@@ -135,7 +132,7 @@ def predict_split(
     Raises:
         VerydeepError: as ``infer``, or not one image could be decoded.
     """
-    mine: list[_Part] = []
+    mine: list[Part] = []
     for part in infer(model, split, views, runtime, bad_images=bad_images, fast_decode=fast_decode):
         mine.append(part)
         yield len(part.indices) + len(part.skipped)

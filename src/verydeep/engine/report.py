@@ -92,6 +92,7 @@ def leave_evaluation(
     """Show the table of errors and what must be known of it; write errors.json, predictions.csv, examples.png."""
     weights, precision = about["weights"], about["precision"]
     title = f"{config.network} on {len(evaluation.indices):,} images of {split.name}, {precision}, {weights} weights"
+    title += ", fast decoding" if about["fast_decode"] else ""
     journal.show(errors_table(evaluation, title))
     notes = list(caveats(evaluation, split, config, weights))
     for note in notes:
@@ -111,6 +112,8 @@ def caveats(evaluation: Evaluation, split: Split, config: ModelConfig, weights: 
             yield "Note: these images chose these weights, so the errors are not of unseen data."
         elif known.get("plateau"):
             yield "Note: these images decided when the learning rate dropped, so the errors are not of unseen data."
+    elif split.name == "all" and known.get("data") == str(split.root.resolve()):
+        yield "Note: most of these images are those that the net was trained on."
     elif known.get(split.name) is not None and known.get("data") == str(split.root.resolve()):
         yield "Note: the folder has changed since the training, so some images may have been trained on."
     if evaluation.skipped:
@@ -194,11 +197,14 @@ def draw_examples(split: Split, evaluation: Evaluation, path: Path, *, seed: int
     for axes, row in zip(grid.flat, rows, strict=False):
         index, posterior = int(evaluation.indices[row]), evaluation.posteriors[row]
         guess = int(posterior.argmax())
-        axes.imshow(decode(split.path(index), camera_rotation=split.camera_rotation))
+        image = decode(split.path(index), camera_rotation=split.camera_rotation)
+        image.thumbnail((256, 256))
+        axes.imshow(image)
         words = split.class_words[guess].split(",")[0]
         axes.set_title(
             f"{words} {posterior[guess]:.0%}",
             fontsize=8,
+            parse_math=False,
             color="tab:green" if guess == split.labels[index] else "tab:red",
         )
     figure.savefig(path, dpi=120)

@@ -1,5 +1,6 @@
 """A training run from its settings to its errors: set up or resumed, trained, saved, tested."""
 
+import signal
 import time
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from verydeep.data.layout import split_names
 from verydeep.data.split import Split
 from verydeep.engine.advice import Adviser, last_step, tell_plan
 from verydeep.engine.checkpoint import RunFolder, last_checkpoint, load_checkpoint, save_checkpoint
-from verydeep.engine.evaluation import Evaluation, evaluate_split
+from verydeep.engine.evaluation import evaluate_split
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.report import Journal, MetricsLog, draw_curves, leave_evaluation, read_metrics
 from verydeep.engine.runtime import Runtime, StopRequest
@@ -26,11 +27,9 @@ CHECKPOINT_SECONDS = 600
 
 
 def train_run(
-    settings: Settings, train: Split, val: Split | None, run: RunFolder, runtime: Runtime
-) -> Evaluation | None:
-    """Train and test, from the run's last checkpoint if it has one.
-
-    Returns the errors, or None where nothing with labels was left to test on.
+    settings: Settings, train: Split, val: Split | None, run: RunFolder, runtime: Runtime, *, resume: bool
+) -> None:
+    """Train and test; a resumed run goes on from its last checkpoint, if it came to one.
 
     Raises:
         VerydeepError: the data, the source net or the checkpoint cannot be used, or the loss overflowed.
@@ -41,11 +40,15 @@ def train_run(
     if settings.covariance is None:
         settings = measure(settings, train, runtime)
     model = build(settings, train)
-    rows = -(-settings.recipe.batch_size // runtime.world_size)
-    micro_batch = settings.micro_batch or fitting_micro_batch(model, rows, runtime)
+    batch_size, processes = settings.recipe.batch_size, runtime.world_size
+    if batch_size < processes:
+        raise VerydeepError(f"A batch of {batch_size} cannot be shared by {processes} processes: lower --devices.")
+    micro_batch = settings.micro_batch or fitting_micro_batch(model, -(-batch_size // processes), runtime)
     settings = replace(settings, micro_batch=micro_batch)
     config = model_config(settings, train, val)
     checkpoint = last_checkpoint(run.checkpoints)
+    if checkpoint is not None and not resume:
+        raise VerydeepError(f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out.")
     if checkpoint is None:
         warm_start(model, settings, config, journal)
         if runtime.is_main:
@@ -56,6 +59,7 @@ def train_run(
     job = Job(
         train=train,
         val=val,
+        watched=train.first_of_each_class(-(-256 // len(train.class_names))),
         recipe=settings.recipe,
         covariance=np.array(settings.covariance),
         seed=settings.seed,
@@ -67,7 +71,9 @@ def train_run(
     metrics_length = load_checkpoint(checkpoint, state, job) if checkpoint is not None else 0
     tell_plan(state, job, settings, run, journal)
     train_to_the_end(state, job, config, run, runtime, journal, metrics_length)
-    return test(model, config, settings, run, runtime, journal)
+    if state.skipped:
+        journal.say(f"Skipped: {len(state.skipped)} files that cannot be decoded, listed in {run.path}/skipped.json.")
+    test(model, config, settings, run, runtime, journal)
 
 
 def train_to_the_end(
@@ -81,7 +87,7 @@ def train_to_the_end(
 ) -> None:
     """The loop around ``fit``: metrics, bar, advice, checkpoints."""
     metrics = MetricsLog(run.metrics, metrics_length) if runtime.is_main else None
-    adviser = Adviser(job, journal)
+    adviser = Adviser(job, journal, state.step)
     begin = saved = time.perf_counter()
     with StopRequest() as stop, progress_bar(images=job.recipe.batch_size, visible=runtime.is_main) as progress:
         task = progress.add_task("Training", total=last_step(state, job), completed=state.step, note="")
@@ -98,7 +104,8 @@ def train_to_the_end(
                         saved = now
                 if report.stopped:
                     journal.say(f"Stopped at step {report.step:,} and saved; go on with --resume {run.path}")
-                    raise SystemExit(128 + (stop.signal or 15))
+                    runtime.gather(None)  # nobody leaves before the checkpoint is complete
+                    raise SystemExit(128 + (stop.signal or signal.SIGTERM))
         except LossNotFiniteError as error:
             kept = last_checkpoint(run.checkpoints)
             good = f"the last good checkpoint is {kept}" if kept else "no checkpoint was written yet"
@@ -131,14 +138,14 @@ def save(state: TrainState, report: Report, run: RunFolder, metrics: MetricsLog,
 
 def test(
     model: VGG, config: ModelConfig, settings: Settings, run: RunFolder, runtime: Runtime, journal: Journal
-) -> Evaluation | None:
+) -> None:
     """Dense testing at the paper's scales for this S, on the test part or else on the validation part."""
     names = split_names(locate(settings.data))
     parts = (open_part(settings.data, name, dict(config.split)) for name in ("test", "val") if name in names)
     split = next((part for part in parts if part.labels is not None and len(part)), None)
     if split is None:
         journal.say(f"Done: {run.path} (nothing with labels to test on)")
-        return None
+        return
     evaluation = evaluate_split(
         model,
         split,
@@ -154,7 +161,7 @@ def test(
             "data": settings.data,
             "weights": "last",
             "precision": runtime.precision,
+            "fast_decode": settings.fast_decode,
         }
         leave_evaluation(evaluation, split, config, run.path / "evaluations" / f"{split.name}-dense", about, journal)
         journal.say(f"Run: {run.path}")
-    return evaluation

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
+
+MEMINFO = Path("/proc/meminfo")
 
 Precision = Literal["auto", "bf16", "fp32"]
 """As options name it; auto is bf16 where the hardware multiplies it."""
@@ -45,6 +48,21 @@ class Runtime:
         """As reports name it."""
         return "bf16" if self.bf16 else "fp32"
 
+    @property
+    def pin_memory(self) -> bool:
+        """Whether batches are to lie in page-locked memory, from where a GPU copies them while it computes."""
+        return self.device.type == "cuda"
+
+    @property
+    def report_every(self) -> int:
+        """Steps between two reports: reading a loss from a GPU makes it wait."""
+        return 10 if self.device.type == "cuda" else 1
+
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels of a batch of images in testing; larger batches were measured to gain nothing."""
+        return (32 if self.device.type == "cuda" else 8) * 256 * 341
+
     def autocast(self) -> AbstractContextManager[Any]:
         """bf16 compute over fp32 weights, or nothing."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
@@ -67,6 +85,11 @@ class Runtime:
         options: dict[str, Any] = {once: False}
         return DistributedDataParallel(model, gradient_as_bucket_view=True, **options)
 
+    def sync_gradients(self, parallel: nn.Module, sync: bool) -> None:
+        """Whether the next backward pass averages gradients over the processes, or only adds them up here."""
+        if isinstance(parallel, DistributedDataParallel):
+            parallel.require_backward_grad_sync = sync
+
     def sum(self, values: Tensor) -> Tensor:
         """The elementwise sum over all processes."""
         if self.world_size > 1:
@@ -85,10 +108,9 @@ class Runtime:
         """Bytes that this process may still take on its device."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        try:
-            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // self.world_size
-        except (AttributeError, ValueError, OSError):  # macOS and Windows do not say
-            return 8 * 2**30 // self.world_size
+        lines = MEMINFO.read_text().splitlines() if MEMINFO.exists() else []  # only Linux says
+        kibibytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        return 1024 * kibibytes[0] // self.world_size if kibibytes else 8 * 2**30 // self.world_size
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -116,7 +138,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(f"cuda:{local}" if name == "cuda" else name)
     except RuntimeError:
-        raise VerydeepError(f"--device {name} is not known: write auto, cpu, cuda or cuda:N.") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise VerydeepError(f"--device {name} is not known: write auto, cpu, cuda or cuda:N.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise VerydeepError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu.")
     return device
@@ -124,7 +148,12 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def start(
-    *, device: str = "auto", bf16: bool = False, num_workers: int | None = None, deterministic: bool = False
+    *,
+    device: str = "auto",
+    bf16: bool = False,
+    num_workers: int | None = None,
+    training: bool = False,
+    deterministic: bool = False,
 ) -> Iterator[Runtime]:
     """Set this process up, join the others that torchrun started with it, and leave them at the end.
 
@@ -138,7 +167,8 @@ def start(
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-        torch.backends.cudnn.benchmark = not deterministic
+        torch.backends.cudnn.benchmark = training and not deterministic  # testing has hundreds of shapes
+        torch.backends.cudnn.allow_tf32 = bf16  # fp32 means fp32
     elif local > 1:
         torch.set_num_threads(max(1, cores // local))
     if deterministic:

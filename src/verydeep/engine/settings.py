@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import Recipe
 from verydeep.data.loading import BadImages
 from verydeep.engine.checkpoint import RunFolder
@@ -26,6 +27,8 @@ class Settings:
     bad_images: BadImages = "error"
     fast_decode: bool = False
     deterministic: bool = False
+    split_seed: int = 0
+    """With ``val_fraction``, how a folder without val/ was split."""
     val_fraction: float = 0.2
     micro_batch: int | None = None
     mean_rgb: tuple[float, float, float] | None = None
@@ -45,6 +48,8 @@ class Settings:
             covariance = tuple(tuple(row) for row in values["covariance"])
             mean_rgb: Any = tuple(values["mean_rgb"])
             known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+            if values["network"] not in NETWORKS:
+                raise ValueError(values["network"])
             return cls(**{**known, "recipe": recipe, "covariance": covariance, "mean_rgb": mean_rgb})
         except (KeyError, TypeError, ValueError) as error:
             raise VerydeepError(f"{run.settings} is not the settings of a run ({error!r}).") from None

@@ -30,6 +30,10 @@ def open_training_parts(data: str, seed: int, val_fraction: float) -> tuple[Spli
     train = open_part(data, "train", how)
     if train.labels is None or len(train) == 0:
         raise VerydeepError(f"{train.root} has no labeled images to train on: put them into one folder per class.")
+    if len(train.class_names) < 2:
+        raise VerydeepError(f"{train.root} has a single class, {train.class_names[0]}: there is nothing to tell apart.")
+    if "test" in split_names(locate(data)):
+        open_part(data, "test", how)  # a test part that cannot be read is told now, not after the training
     if "val" not in split_names(locate(data)):
         return train, None
     val = open_part(data, "val", how)
@@ -83,7 +87,7 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
         scale=str(settings.recipe.stages[-1].scale),
         seed=settings.seed,
         split={
-            "seed": settings.seed,
+            "seed": settings.split_seed,
             "val_fraction": settings.val_fraction,
             "train": fingerprint(train),
             "val": fingerprint(val) if val is not None else None,
@@ -133,4 +137,6 @@ def fitting_micro_batch(model: VGG, rows: int, runtime: Runtime) -> int:
         values += sum(2 * side * side * scaled_channels(conv.channels, model.width) for conv in block)
         side = -(-side // 2)
     fitting = runtime.free_memory() // 4 // (4 * values)
-    return min(rows, 1 << max(0, fitting.bit_length() - 1))
+    mine = min(rows, 1 << max(0, fitting.bit_length() - 1))
+    everyone: list[int] = runtime.gather(mine)
+    return min(everyone)

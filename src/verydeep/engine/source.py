@@ -33,8 +33,8 @@ def short_name(data: str) -> str:
 
 
 def fingerprint(split: Split) -> str:
-    """Names the list of files of a split, so that a changed folder is noticed."""
-    return hashlib.sha256("\n".join(split.files).encode()).hexdigest()[:16]
+    """Names the list of files of a part, so that a changed folder, or another part, is noticed."""
+    return hashlib.sha256("\n".join((split.root.name, *split.files)).encode()).hexdigest()[:16]
 
 
 def open_part(data: str, name: str, settings: dict[str, Any] | None = None) -> Split:

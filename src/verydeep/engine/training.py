@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,16 +13,13 @@ from verydeep.configs.recipes import Recipe
 from verydeep.data.loading import BadImages, TrainBatch, TrainSamples, train_loader
 from verydeep.data.sampling import StepSampler, rows_of, steps_after
 from verydeep.data.split import Split
-from verydeep.engine.inference import Predictions, ViewAtScale, predict_split
+from verydeep.engine.inference import ViewAtScale, infer
 from verydeep.engine.runtime import Runtime, StopRequest
 from verydeep.engine.schedule import Schedule
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.ops.images import Floats, color_basis, flip_where
 from verydeep.ops.metrics import ranks
-
-REPORT_EVERY = {"cpu": 1, "cuda": 10}
-"""Steps between two reports; reading a loss from a GPU makes it wait."""
 
 
 class LossNotFiniteError(VerydeepError):
@@ -36,6 +32,9 @@ class Job:
 
     train: Split
     val: Split | None
+    """Drives the plateau and chooses the best weights, where there is one."""
+    watched: Split
+    """A few training images that show dead units where there is no validation part."""
     recipe: Recipe
     covariance: Floats
     """(3, 3) of the training set's RGB pixels."""
@@ -74,9 +73,9 @@ class EpochReport:
     """Top-1 error in percent, center crop."""
     is_best: bool
     grad_norm: float
-    dead_fc6: float | None
+    dead_fc6: float
     """Share of units that are zero for every validation image."""
-    dead_fc7: float | None
+    dead_fc7: float
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def new_schedule(recipe: Recipe, stage: int, step: int, num_images: int) -> Sche
     """The schedule of a stage that begins at this step."""
     batch = recipe.batch_size
     last = steps_after(step * batch // num_images + recipe.stages[stage].epochs, num_images, batch)
-    patience = max(steps_after(recipe.patience_epochs, num_images, batch), recipe.patience_iterations)
+    patience = max(recipe.patience_epochs * num_images // batch, recipe.patience_iterations)
     return Schedule(recipe, recipe.stages[stage], first_step=step, num_steps=last - step, patience=patience)
 
 
@@ -144,7 +143,6 @@ def train_stage(
         stage.scale.in_pixels(state.model.crop),
         state.model.crop,
         job.seed,
-        job.bad_images,
         job.fast_decode,
     )
     last_step = schedule.first_step + schedule.num_steps
@@ -152,10 +150,11 @@ def train_stage(
         len(job.train), recipe.batch_size, job.seed, state.step, last_step, runtime.rank, runtime.world_size
     )
     basis = color_matrix(job, runtime.device)
-    report_every = REPORT_EVERY.get(runtime.device.type, 1)
     loss_sum, steps = torch.zeros((), device=runtime.device), 0
     state.model.set_dropout(stage.dropout)
-    for batch in train_loader(samples, sampler, runtime.num_workers, pin_memory=runtime.device.type == "cuda"):
+    for batch in train_loader(
+        samples, sampler, runtime.num_workers, bad_images=job.bad_images, pin_memory=runtime.pin_memory
+    ):
         learning_rate = schedule.learning_rate(state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate * group["factor"]
@@ -167,7 +166,7 @@ def train_stage(
         state.optimizer.zero_grad(set_to_none=True)
         state.step, steps = state.step + 1, steps + 1
         state.skipped |= batch.skipped
-        if not (ends_epoch or state.step % report_every == 0):
+        if not (ends_epoch or state.step % runtime.report_every == 0):
             continue
         totals = runtime.sum(torch.stack([loss_sum, torch.full_like(loss_sum, float(stop.signal is not None))]))
         loss, stopped = totals.tolist()
@@ -236,8 +235,7 @@ def backward(
     for first in range(0, count, job.micro_batch):
         part = batch.rows(first, job.micro_batch).map(runtime.move)
         keep = {name: mask[first : first + job.micro_batch] for name, mask in masks.items()}
-        if isinstance(parallel, nn.parallel.DistributedDataParallel):
-            parallel.require_backward_grad_sync = first + job.micro_batch >= count
+        runtime.sync_gradients(parallel, first + job.micro_batch >= count)
         with runtime.autocast():
             scores = cast(Tensor, parallel(net_input(part, basis), keep)).float().flatten(1)
         losses = F.cross_entropy(scores, part.targets, reduction="none")
@@ -254,27 +252,39 @@ def gradient_norm(model: VGG) -> float:
 
 def end_epoch(state: TrainState, job: Job, runtime: Runtime, grad_norm: float, is_last: bool) -> EpochReport:
     """Validate, let the schedule decide, and begin the next stage where this one is over."""
-    error, dead6, dead7 = None, None, None
-    if job.val is not None:
-        scale = job.recipe.stages[state.stage].scale.middle
-        error, dead6, dead7 = validate(state.model, job.val, scale, runtime, job.bad_images)
+    scale = job.recipe.stages[state.stage].scale.middle
+    seen = validate(state.model, job.val or job.watched, scale, runtime, job.bad_images)
+    error = seen.error if job.val is not None else None
     train_loss = state.epoch_loss / state.epoch_steps
     is_best = error is not None and error < state.best_error
     over = state.schedule.update(state.step, error, train_loss, state.model.num_classes)
     state.best_error = min(state.best_error, error) if error is not None else state.best_error
     state.epoch_loss, state.epoch_steps = 0.0, 0
-    state.skipped = {file: reason for part in runtime.gather(state.skipped) for file, reason in part.items()}
+    skipped = runtime.gather(state.skipped | seen.skipped)
+    state.skipped = {file: reason for part in skipped for file, reason in part.items()}
     if over or is_last:
         state.stage += 1
         if state.stage < len(job.recipe.stages):
             state.schedule = new_schedule(job.recipe, state.stage, state.step, len(job.train))
-    return EpochReport(epoch_at(job, state.step), train_loss, error, is_best, grad_norm, dead6, dead7)
+    epoch = epoch_at(job, state.step)
+    return EpochReport(epoch, train_loss, error, is_best, grad_norm, seen.dead_fc6, seen.dead_fc7)
 
 
-def validate(
-    model: VGG, split: Split, scale: int, runtime: Runtime, bad_images: BadImages
-) -> tuple[float, float, float]:
-    """Top-1 error (percent) of the central crop, and the shares of units of fc6 and fc7 that no image activates."""
+@dataclass(frozen=True)
+class Validation:
+    """What a pass over held-out images shows."""
+
+    error: float
+    """Top-1 error in percent, center crop."""
+    dead_fc6: float
+    dead_fc7: float
+    skipped: dict[str, str]
+    """Of this process's share."""
+
+
+def validate(model: VGG, split: Split, scale: int, runtime: Runtime, bad_images: BadImages) -> Validation:
+    """The error of the central crop, and the shares of units of fc6 and fc7 that no image activates."""
+    assert split.labels is not None
     alive = torch.zeros(2, model.fc_width, device=runtime.device)
 
     def note(row: int) -> torch.utils.hooks.RemovableHandle:
@@ -283,14 +293,20 @@ def validate(
 
         return model.get_submodule(f"relu{row + 6}").register_forward_hook(hook)
 
-    handles = [note(0), note(1)]
-    view = ViewAtScale("center", scale)
+    handles, view = [note(0), note(1)], ViewAtScale("center", scale)
+    skipped: dict[str, str] = {}
+    counts = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # wrong, all
     try:
-        *_, predictions = predict_split(model, split, [view], runtime, bad_images=bad_images)
+        for part in infer(model, split, [view], runtime, bad_images=bad_images):
+            skipped |= part.skipped
+            if len(part.indices):
+                wrong = int((ranks(part.posteriors[view], split.labels[part.indices]) > 0).sum())
+                counts += torch.tensor([wrong, len(part.indices)], device=runtime.device)
     finally:
         for handle in handles:
             handle.remove()
-    assert isinstance(predictions, Predictions) and split.labels is not None
-    wrong = ranks(predictions.posteriors[view], split.labels[predictions.indices]) > 0
+    wrong, total = runtime.sum(counts).tolist()
+    if not total:
+        raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
     dead = (runtime.sum(alive) == 0).float().mean(dim=1).tolist()
-    return float(100 * np.mean(wrong)), dead[0], dead[1]
+    return Validation(100 * wrong / total, dead[0], dead[1], skipped)
