@@ -15,7 +15,15 @@ from tests.conftest import picture
 from tests.models.plain_twin import PlainTwin, fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.data.split import Split
-from verydeep.engine.inference import Predictions, View, ViewAtScale, center_posterior, dense_posterior, predict_split
+from verydeep.engine.inference import (
+    Predictions,
+    View,
+    ViewAtScale,
+    center_posterior,
+    dense_posterior,
+    infer,
+    predict_split,
+)
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -183,7 +191,7 @@ def test_the_shares_of_the_processes_are_the_split(train_split: Split, world_siz
     found: list[int] = []
     for rank in range(world_size):
         runtime = Runtime(torch.device("cpu"), False, rank, world_size)
-        for part in inference.infer(small_net("A"), train_split, VIEWS[:1], runtime):
+        for part in infer(small_net("A"), train_split, VIEWS[:1], runtime):
             found += part.indices.tolist()
     assert sorted(found) == list(range(len(train_split)))
 

@@ -59,7 +59,6 @@ def train_run(
     job = Job(
         train=train,
         val=val,
-        watched=train.first_of_each_class(-(-256 // len(train.class_names))),
         recipe=settings.recipe,
         covariance=np.array(settings.covariance),
         seed=settings.seed,

@@ -33,8 +33,6 @@ class Job:
     train: Split
     val: Split | None
     """Drives the plateau and chooses the best weights, where there is one."""
-    watched: Split
-    """A few training images that show dead units where there is no validation part."""
     recipe: Recipe
     covariance: Floats
     """(3, 3) of the training set's RGB pixels."""
@@ -43,6 +41,11 @@ class Job:
     """Rows that go through the net at once; the gradient is that of the whole batch."""
     bad_images: BadImages = "error"
     fast_decode: bool = False
+
+    @property
+    def watched(self) -> Split:
+        """The validation part, or some training images, which then show dead units and no error."""
+        return self.val or self.train.first_of_each_class(-(-256 // len(self.train.class_names)))
 
 
 @dataclass
@@ -253,7 +256,7 @@ def gradient_norm(model: VGG) -> float:
 def end_epoch(state: TrainState, job: Job, runtime: Runtime, grad_norm: float, is_last: bool) -> EpochReport:
     """Validate, let the schedule decide, and begin the next stage where this one is over."""
     scale = job.recipe.stages[state.stage].scale.middle
-    seen = validate(state.model, job.val or job.watched, scale, runtime, job.bad_images)
+    seen = validate(state.model, job.watched, scale, runtime, job.bad_images)
     error = seen.error if job.val is not None else None
     train_loss = state.epoch_loss / state.epoch_steps
     is_best = error is not None and error < state.best_error
