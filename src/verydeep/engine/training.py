@@ -20,6 +20,7 @@ from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.ops.images import Floats, color_basis, flip_where
 from verydeep.ops.metrics import ranks
+from verydeep.ops.seeds import torch_seed
 
 
 class LossNotFiniteError(VerydeepError):
@@ -212,7 +213,7 @@ def dropout_masks(model: VGG, job: Job, step: int, runtime: Runtime) -> dict[str
     p, batch = model.drop6.p, job.recipe.batch_size
     if p == 0:
         return {}
-    generator = torch.Generator(runtime.device).manual_seed((job.seed << 32) + step)
+    generator = torch.Generator(runtime.device).manual_seed(torch_seed(job.seed, step))
     rows = rows_of(runtime.rank, runtime.world_size, batch)
     masks = torch.empty(2, batch, model.fc_width, dtype=torch.bool, device=runtime.device)
     masks.bernoulli_(1 - p, generator=generator)

@@ -12,6 +12,7 @@ from verydeep.configs.networks import SHALLOW
 from verydeep.configs.recipes import Initialization
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG, FullyConnected
+from verydeep.ops.seeds import torch_seed
 
 LAYERS_FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """What a deeper net takes from A: its first four convolutions and the FC layers, by name; by position no channel
@@ -47,7 +48,7 @@ def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None
       4.5e7 and the loss overflow, and Caffe's fillers of the time take a deviation (facts 3a).
     """
     layer = model.weight_layers()[name]
-    generator = torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(name.encode()))
+    generator = torch.Generator().manual_seed(torch_seed(seed, zlib.crc32(name.encode())))
     area = layer.kernel_size[0] * layer.kernel_size[1]
     fan_in = layer.in_channels * area
     # One input of a convolution reaches `area` positions of each output channel, one of an FC layer a single output.
