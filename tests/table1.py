@@ -30,4 +30,4 @@ NUM_PARAMETERS = {
 """At 1000 classes."""
 
 CONTEXT = {"A": 59, "A-LRN": 59, "B": 62, "C": 62, "D": 90, "E": 118, "B-5x5": 62}
-"""Pixels beyond its nominal window that a dense score sees on each side (facts 4; B-5x5 by the same sum as B)."""
+"""Pixels beyond its nominal window that a dense score sees on each side (B-5x5 by the same sum as B)."""

@@ -27,7 +27,7 @@ def test_errors_and_predictions_agree(trained: Path, photographs: Path, cli: Cli
         assert abs(sum(float(line[f"p{i}"]) for i in (1, 2, 3)) - 1) < 1e-4
         assert (line["rank"] == "0") == (line["class1"] == line["label"])
     assert report["rows"][2]["geometry"]["map_height"] == 2
-    assert 0.2 < report["rows"][2]["geometry"]["inside"] < 0.5  # DESIGN 3: about a third at crop 32
+    assert 0.2 < report["rows"][2]["geometry"]["inside"] < 0.5  # about a third at crop 32
 
 
 def test_the_plateaus_own_images_are_told(photographs: Path, cli: Cli, tmp_path: Path) -> None:

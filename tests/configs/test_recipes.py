@@ -72,7 +72,7 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
     ("images", "batch"), [(1_281_167, 256), (5120, 256), (5119, 255), (1000, 50), (100, 5), (39, 1), (20, 1), (3, 1)]
 )
 def test_the_batch_scales_with_the_data(images: int, batch: int) -> None:
-    """max(1, min(256, N / 20)) (DESIGN 13)."""
+    """max(1, min(256, N / 20)) (docs/choices.md)."""
     assert scaled_to(RECIPES["256"], images) == replace(RECIPES["256"], batch_size=batch)
 
 

@@ -1,4 +1,4 @@
-"""Small ILSVRC-2012 in its forms, with the defects of the real one that concern images and labels (facts.md 7).
+"""Small ILSVRC-2012 in its forms, with the defects of the real one that concern images and labels (docs/choices.md).
 
 The truth is written here by name and WNID; every list in the devkit's or Kaggle's form is derived from it. Every
 image is of one color of its own, so that it is known again after copying.

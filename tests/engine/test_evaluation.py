@@ -52,7 +52,7 @@ def test_geometry_is_the_real_maps(height: int, width: int, net: VGG) -> None:
 
 
 def test_at_crop_32_a_third_of_the_windows_area_is_inside() -> None:
-    """Q=256 is 37 px: windows of 0-32 and 32-64, 37/64 of them inside on each side (DESIGN 3)."""
+    """Q=256 is 37 px: windows of 0-32 and 32-64, 37/64 of them inside on each side (docs/choices.md)."""
     square = dense_geometry(np.array([[37, 37]]), 32)
     assert (square.map_height, square.map_width) == (2, 2)
     assert square.inside == pytest.approx((37 / 64) ** 2)
@@ -63,7 +63,7 @@ def test_at_crop_32_a_third_of_the_windows_area_is_inside() -> None:
 
 @pytest.mark.parametrize("short", [224, 256, 288, 352, 384, 416, 512, 640, 768])
 def test_the_papers_short_sides_lie_wholly_inside(short: int) -> None:
-    """With the maps of facts 4: 1, 2, 3, 5, 6, 7, 10, 14, 18 positions."""
+    """With maps: 1, 2, 3, 5, 6, 7, 10, 14, 18 positions."""
     geometry = dense_geometry(np.array([[short, short]]), 224)
     assert geometry.inside == 1
     assert geometry.map_height == geometry.map_width == (short - 224) // 32 + 1
@@ -73,7 +73,7 @@ def test_the_papers_short_sides_lie_wholly_inside(short: int) -> None:
     ("short", "floor", "ceil"), [(224, 3, 4), (256, 4, 5), (352, 8, 9), (384, 10, 10), (512, 15, 16)]
 )
 def test_long_sides_by_both_roundings(short: int, floor: int, ceil: int) -> None:
-    """Of an image of 4:3, from facts 4."""
+    """Of an image of 4:3."""
     sizes = np.array([[short, round(short * 4 / 3)]])
     assert dense_geometry(sizes, 224, ceil_mode=False).map_width == floor
     assert dense_geometry(sizes, 224).map_width == ceil

@@ -166,7 +166,7 @@ def test_a_split_is_predicted_as_written_out(val_split: Split) -> None:
 
 
 def test_batch_size_workers_and_order_change_nothing(train_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within 1e-5 (DESIGN 4)."""
+    """Within 1e-5 (docs/choices.md)."""
     net = CPU.place(small_net("D"))
     expected = predictions_of(net, train_split)
     others = {"two workers": predictions_of(net, train_split, runtime=replace(CPU, num_workers=2))}

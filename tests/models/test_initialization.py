@@ -40,7 +40,7 @@ def test_glorot_is_uniform_within_its_bound(name: str) -> None:
 
 
 def test_the_fans_above_give_the_known_bounds() -> None:
-    """At the paper's size Glorot's bound is 0.0998 for conv1_1, 0.01434 for fc6, 0.0343 for fc8 (facts 3a)."""
+    """At the paper's size Glorot's bound is 0.0998 for conv1_1, 0.01434 for fc6, 0.0343 for fc8 (docs/choices.md)."""
     with torch.device("meta"):
         net = VGG(NETWORKS["A"])
     bounds = [math.sqrt(6 / sum(fans(net, name))) for name in ("conv1_1", "fc6", "fc8")]
@@ -101,7 +101,7 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
 
 
 def logit_deviation(net: VGG) -> float:
-    """What facts 3a computes: inputs of RMS 73, fan_in and deviation of each layer, half of the power after a ReLU."""
+    """What docs/choices.md rests on: inputs of RMS 73, fan_in and deviation of each layer, half of the power after a ReLU."""
     power = 73.0**2
     for name in net.weight_layers():
         power *= fans(net, name)[0] * 0.01**2 * (0.5 if name != "fc8" else 1)
@@ -110,7 +110,7 @@ def logit_deviation(net: VGG) -> float:
 
 @pytest.mark.parametrize(("name", "published"), [("A", 4.5e-4), ("D", 1.4e-6), ("E", 1.1e-7)])
 def test_deviation_001_makes_the_logits_of_deep_nets_vanish(name: str, published: float) -> None:
-    """The formula gives facts 3a's figures at the paper's size, and the order of magnitude of a real small net."""
+    """The formula gives the published figures at the paper's size, and the order of magnitude of a real small net."""
     with torch.device("meta"):
         paper = VGG(NETWORKS[name])
     assert logit_deviation(paper) == pytest.approx(published, rel=0.05)

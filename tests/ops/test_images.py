@@ -22,7 +22,7 @@ EIGENVECTORS = np.array(
         [-0.5836, -0.6948, 0.4203],
     ]
 )
-"""Of RGB pixels of ImageNet in [0, 1], as many repositories publish them: rows R, G, B (facts 1)."""
+"""Of RGB pixels of ImageNet in [0, 1], as many repositories publish them: rows R, G, B (docs/choices.md)."""
 IMAGENET_COVARIANCE = 255**2 * EIGENVECTORS @ np.diag(EIGENVALUES) @ EIGENVECTORS.T
 
 sides = st.integers(1, 5000)
@@ -92,7 +92,7 @@ def test_only_the_marked_images_are_mirrored_left_to_right() -> None:
     ("convention", "deviations"), [("eigenvalue", (5.55, 0.48, 0.11)), ("std", (11.89, 3.50, 1.71))]
 )
 def test_the_shift_along_imagenets_components(convention: Convention, deviations: tuple[float, ...]) -> None:
-    """Standard deviations in grey levels along PC1..3 (facts 1); the components are uncorrelated."""
+    """Standard deviations in grey levels along PC1..3 (docs/choices.md); the components are uncorrelated."""
     basis = color_basis(IMAGENET_COVARIANCE, convention)
     along = EIGENVECTORS.T @ basis @ basis.T @ EIGENVECTORS
     assert np.sqrt(np.diag(along)) == pytest.approx(deviations, abs=0.006)

@@ -176,7 +176,7 @@ def base_recipe(generated: bool, scale: str | None) -> Recipe:
 
 
 def default_rate(network: str, init_from: Path | None) -> float:
-    """0.01 from random weights and for a deeper net from A, 0.001 from any other net (DESIGN 13)."""
+    """0.01 from random weights and for a deeper net from A, 0.001 from any other net (docs/choices.md)."""
     if init_from is None:
         return 1e-2
     from verydeep.engine.checkpoint import model_folder

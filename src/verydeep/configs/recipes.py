@@ -16,7 +16,7 @@ NUM_DROPS = 3
 """How often the paper divided the learning rate by ten."""
 
 SHORT_MILESTONES = (0.60, 0.80, 0.93)
-"""Shares of a run of fewer than 74 epochs after which the rate drops (DESIGN 13; the paper's points are unknown)."""
+"""Shares of a run of fewer than 74 epochs after which the rate drops (docs/choices.md; the paper's points are unknown)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stages in order, and what they share. The defaults are the paper's; see docs of each in facts 1, 3a and 12."""
+    """Stages in order, and what they share. The defaults are the paper's; docs/choices.md says why."""
 
     stages: tuple[Stage, ...]
     batch_size: int = 256
@@ -136,7 +136,7 @@ def with_options(
 
 
 def scaled_to(recipe: Recipe, num_images: int) -> Recipe:
-    """The recipe for a data set of this size: batch max(1, min(256, N / 20)) (DESIGN 13)."""
+    """The recipe for a data set of this size: batch max(1, min(256, N / 20)) (docs/choices.md)."""
     return replace(recipe, batch_size=max(1, min(recipe.batch_size, num_images // 20)))
 
 

@@ -1,4 +1,4 @@
-"""Files of photographs to RGB images: all that ILSVRC and people's own folders hold (facts.md, section 7).
+"""Files of photographs to RGB images: all that ILSVRC and people's own folders hold (docs/choices.md).
 
 Pillow warns about broken EXIF and stops at a truncated file. Both are met here without a global switch:
 LOAD_TRUNCATED_IMAGES would change what every other thread accepts, so the missing end of a JPEG is appended
@@ -74,7 +74,7 @@ def decode(path: Path, *, camera_rotation: bool, at_least: tuple[int, int] | Non
         path: the file; its content decides the format, whatever its name says.
         camera_rotation: apply the rotation noted in EXIF.
         at_least: (width, height) that suffice, after rotation: a JPEG is then decoded at 1/2, 1/4 or 1/8 of
-            its size where that is no smaller (it changes pixels: DESIGN.md 9).
+            its size where that is no smaller (it changes pixels: docs/choices.md).
 
     Raises:
         VerydeepError: the file cannot be read or decoded, or fewer than three quarters of its rows can.

@@ -1,4 +1,4 @@
-"""ILSVRC-2012 as it is handed out: original tars with the devkit, and the Kaggle tree (facts.md, section 7).
+"""ILSVRC-2012 as it is handed out: original tars with the devkit, and the Kaggle tree (docs/choices.md).
 
 Classes are known by their WNID and ordered by it, as in Caffe; the devkit's own numbers have another order
 and go no further than this file. The true class of ILSVRC2012_val_0000NNNN.JPEG is line N of the devkit's

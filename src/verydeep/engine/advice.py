@@ -12,7 +12,7 @@ from verydeep.engine.source import GENERATED
 from verydeep.engine.training import Job, Report, TrainState
 
 FEW_IMAGES = 500
-"""Photographs a class below which a net from random weights disappoints (DESIGN 13)."""
+"""Photographs a class below which a net from random weights disappoints (docs/choices.md)."""
 
 WARM_UP = 3
 """Reports that are slower than the rest and tell nothing of the time to come."""

@@ -28,7 +28,7 @@ class Geometry:
     """The class score map of a typical image, and the share of its windows' area that lies inside the images.
 
     The stride is 32 pixels at any crop, so a small net's windows reach beyond a small image; findings about views
-    are then limited by geometry (DESIGN 3).
+    are then limited by geometry (docs/choices.md).
     """
 
     map_height: int

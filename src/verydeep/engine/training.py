@@ -96,7 +96,7 @@ class Report:
 
 
 def make_optimizer(model: VGG, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with momentum; weights decay, biases do not and learn at twice the rate (facts 3a)."""
+    """SGD with momentum; weights decay, biases do not and learn at twice the rate (docs/choices.md)."""
     weights = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
     biases = [parameter for name, parameter in model.named_parameters() if name.endswith("bias")]
     return torch.optim.SGD(

@@ -1,4 +1,4 @@
-"""How weights begin: drawn (section 3.1, facts 3a), or taken from another net, layer by layer."""
+"""How weights begin: drawn (section 3.1; docs/choices.md), or taken from another net, layer by layer."""
 
 import math
 import zlib
@@ -16,7 +16,7 @@ from verydeep.ops.seeds import torch_seed
 
 LAYERS_FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """What a deeper net takes from A: its first four convolutions and the FC layers, by name; by position no channel
-count would fit (facts 12)."""
+count would fit (docs/choices.md)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None
     - glorot: uniform in +-sqrt(6 / (fan_in + fan_out)), the procedure that the paper recommends in hindsight;
     - he: normal with variance 2 / fan_in;
     - normal: standard deviation 0.01. The paper says "10^-2 variance"; taken literally the logits of A would begin at
-      4.5e7 and the loss overflow, and Caffe's fillers of the time take a deviation (facts 3a).
+      4.5e7 and the loss overflow, and Caffe's fillers of the time take a deviation (docs/choices.md).
     """
     layer = model.weight_layers()[name]
     generator = torch.Generator().manual_seed(torch_seed(seed, zlib.crc32(name.encode())))

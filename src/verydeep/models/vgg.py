@@ -15,7 +15,7 @@ from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, STRIDE, Networ
 from verydeep.errors import VerydeepError
 
 ILSVRC_MEAN_RGB = (123.68, 116.779, 103.939)
-"""Mean pixel of ILSVRC's training images, 0-255 (facts 3b)."""
+"""Mean pixel of ILSVRC's training images, 0-255 (docs/choices.md)."""
 
 
 class FullyConnected(nn.Conv2d):
@@ -108,7 +108,7 @@ class VGG(nn.Module):
                 self.add_module(f"conv{i}_{j}", nn.Conv2d(channels, out, conv.kernel, padding=conv.kernel // 2))
                 self.add_module(f"relu{i}_{j}", nn.ReLU())
                 if conv.lrn:
-                    # Krizhevsky's constants; PyTorch divides alpha by the window's size, he does not (facts 2).
+                    # Krizhevsky's constants; PyTorch divides alpha by the window's size, he does not (docs/choices.md).
                     self.add_module(f"norm{i}_{j}", nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0))
                 channels = out
             self.add_module(f"pool{i}", nn.MaxPool2d(2, stride=2, ceil_mode=ceil_mode))

@@ -44,7 +44,7 @@ def color_basis(covariance: Floats, convention: Literal["std", "eigenvalue"]) ->
     Krizhevsky's text adds P (alpha * lambda), alpha ~ N(0, 0.1^2), P and lambda being eigenvectors and eigenvalues of
     the covariance of RGB pixels. That is not free of scale: "eigenvalue" takes lambda of pixels in [0, 1] and returns
     to 0-255, as public code does; "std" takes the square roots, which mean the same in any unit and is what the
-    authors' own later toolbox does (facts 1).
+    authors' own later toolbox does (docs/choices.md).
 
     Args:
         covariance: (3, 3), RGB, of pixels in 0-255.

@@ -1,4 +1,4 @@
-"""The model folder: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub (DESIGN 10, 11)."""
+"""The model folder: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub ."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
