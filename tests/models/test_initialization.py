@@ -101,7 +101,7 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
 
 
 def logit_deviation(net: VGG) -> float:
-    """What docs/choices.md rests on: inputs of RMS 73, fan_in and deviation of each layer, half of the power after a ReLU."""
+    """By formula: inputs of RMS 73, fan_in and deviation of each layer, half of the power behind a ReLU."""
     power = 73.0**2
     for name in net.weight_layers():
         power *= fans(net, name)[0] * 0.01**2 * (0.5 if name != "fc8" else 1)

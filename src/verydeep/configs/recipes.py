@@ -16,7 +16,7 @@ NUM_DROPS = 3
 """How often the paper divided the learning rate by ten."""
 
 SHORT_MILESTONES = (0.60, 0.80, 0.93)
-"""Shares of a run of fewer than 74 epochs after which the rate drops (docs/choices.md; the paper's points are unknown)."""
+"""Shares of a run of fewer than 74 epochs after which the rate drops; the paper's points are unknown."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def with_options(
 ) -> Recipe:
     """The recipe with what a user asks for in each of its stages, and otherwise as it is.
 
-    A scale takes the place of the last stage's; one that was fixed before it stays no larger than it.
+    A scale takes the place of the last stage's; the stages before it are fixed at its smallest S.
     """
     stages = list(recipe.stages)
     if scale is not None:

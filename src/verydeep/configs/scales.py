@@ -36,6 +36,15 @@ class TrainScale:
             )
         return scale
 
+    @classmethod
+    def is_one(cls, text: str) -> bool:
+        """Whether ``parse`` takes this text."""
+        try:
+            cls.parse(text)
+        except VerydeepError:
+            return False
+        return True
+
     def __str__(self) -> str:
         return str(self.smallest) if self.smallest == self.largest else f"{self.smallest}-{self.largest}"
 

@@ -20,7 +20,8 @@ def crop_box(width: int, height: int, short: int, left: int, top: int, crop: int
     """The pre-image, in a file of width x height, of a crop of the rescaled image: (left, upper, right, lower).
 
     ``left`` and ``top`` are pixels of the image rescaled to ``short``. ``Image.resize((crop, crop), box=...)`` of this
-    box agrees within one grey level with rescaling everything and cutting the crop, and is about twice as fast.
+    box agrees within one grey level (a few values of a crop within two) with rescaling everything and cutting the
+    crop, and is about twice as fast.
     """
     new_width, new_height = rescaled_size(width, height, short)
     x, y = width / new_width, height / new_height

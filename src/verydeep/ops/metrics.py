@@ -55,7 +55,8 @@ def ranks(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> np
         labels: (N,)
     """
     true = scores[np.arange(len(labels)), labels]
-    return np.asarray((scores >= true[:, None]).sum(axis=1) - 1, dtype=np.int64)
+    # Not "at least": a net that overflowed has NaN for scores, which compare as false, and is never right.
+    return np.asarray((~(scores < true[:, None])).sum(axis=1) - 1, dtype=np.int64)
 
 
 def mean_class_recall(right: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> Share:

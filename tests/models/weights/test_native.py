@@ -137,7 +137,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "crop no multiple of 32": (edit(crop=100), "100"),
     "crop a word": (edit(crop="large"), "config.json"),
     "mean of words": (edit(mean_rgb=["r", "g", "b"]), "config.json"),
-    "other number of classes": (edit(class_names=["a", "b"]), "fc8"),
+    "other number of classes": (edit(class_names=["a", "b"]), "class_names"),
     "other network": (edit(network="D"), "conv1_2"),
     "weights missing": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
     "weights cut": (cut("model.safetensors", 0.7), "model.safetensors"),

@@ -1,6 +1,6 @@
 """The model folder: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub ."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -84,11 +84,32 @@ def load_config(folder: Path) -> ModelConfig:
     if values.get("format") != FORMAT:
         raise VerydeepError(f"{path} has format {values.get('format')}, this version reads {FORMAT}: upgrade verydeep.")
     for key in ("class_names", "class_words", "mean_rgb"):
-        values[key] = tuple(values.get(key, ()))
+        values[key] = tuple(values[key]) if isinstance(values.get(key), list) else ()
     known = {name: values[name] for name in ModelConfig.__dataclass_fields__ if name in values}
-    if known.get("network") not in NETWORKS or not known["class_names"] or len(known["mean_rgb"]) != 3:
-        raise VerydeepError(f"{path} names no known network, no classes or no mean RGB: restore it from its run.")
+    wrong = [name for name, good in _CHECKS.items() if name in known and not good(known[name])]
+    if wrong or "network" not in known or len(known["class_names"]) != len(known["class_words"]):
+        what = ", ".join(f"{name}={known[name]!r:.40}" for name in wrong) or "network, class_names or class_words"
+        raise VerydeepError(f"{path} is damaged at {what}: restore it from the run that wrote it.")
     return ModelConfig(**known)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "network": lambda value: value in NETWORKS,
+    "class_names": lambda value: len(value) > 0 and all(isinstance(name, str) for name in value),
+    "class_words": lambda value: all(isinstance(words, str) for words in value),
+    "crop": lambda value: isinstance(value, int) and value >= 32 and value % 32 == 0,
+    "width": lambda value: _is_number(value) and value > 0,
+    "fc_width": lambda value: isinstance(value, int) and value > 0,
+    "mean_rgb": lambda value: len(value) == 3 and all(map(_is_number, value)),
+    "scale": lambda value: value is None or (isinstance(value, str) and TrainScale.is_one(value)),
+    "pooling": lambda value: value in ("ceil", "floor"),
+    "split": lambda value: isinstance(value, dict),
+}
+"""What each entry of config.json has to be; people edit files by hand."""
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:
