@@ -11,7 +11,7 @@ from tests.runs import Cli, make_photographs
 
 def test_errors_and_predictions_agree(trained: Path, photographs: Path, cli: Cli, tmp_path: Path) -> None:
     done = cli("evaluate", photographs, trained, "--scales", "256,384", "--precision", "fp32", "--out", "report")
-    assert "256 (37 px)" in done.stdout and "384 (55 px)" in done.stdout and "fp32" in done.stdout
+    assert "256 (37)" in done.stdout and "384 (55)" in done.stdout and "fp32" in done.stdout
     report = json.loads((tmp_path / "report" / "errors.json").read_text())
     assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
         ("center", [256], [37]), ("center", [384], [55]), ("dense", [256], [37]), ("dense", [384], [55]),

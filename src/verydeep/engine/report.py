@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import decode
 from verydeep.data.split import Split
@@ -124,25 +125,22 @@ def caveats(evaluation: Evaluation, split: Split, config: ModelConfig, weights: 
 
 
 def errors_table(evaluation: Evaluation, title: str) -> Table:
-    """Rows of errors in percent with their 95% intervals."""
-    k = evaluation.rows[0].errors.k
-    table = Table(title=title, title_justify="left", caption=None)
-    for heading in ("view", "test scale Q", "map", "inside"):
-        table.add_column(heading)
-    headings = ["top-1 error %", *([f"top-{k} error %"] if k > 1 else []), "mean class recall %"]
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    """Rows of errors in percent with their 95% intervals, narrow enough for a terminal of 80 columns."""
+    k, crop = evaluation.rows[0].errors.k, evaluation.crop
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.caption = "In %, with 95% intervals. Map: positions of dense testing, share of their windows inside."
+    table.caption_justify = "left"
+    for heading in ("view", "Q" if crop == PAPER_CROP else "Q (px)", "map"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("top-1 error", *([f"top-{k} error"] if k > 1 else []), "class recall"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in evaluation.rows:
-        scales = ",".join(str(scale) for scale in row.scales)
-        pixels = ",".join(str(in_pixels(scale, evaluation.crop)) for scale in row.scales)
+        scales = (str(q) if crop == PAPER_CROP else f"{q} ({in_pixels(q, crop)})" for q in row.scales)
         geometry = row.geometry
-        cells = [row.view, scales if scales == pixels else f"{scales} ({pixels} px)"]
-        cells += (
-            ["", ""] if geometry is None else [f"{geometry.map_height}x{geometry.map_width}", f"{geometry.inside:.0%}"]
-        )
+        shape = "" if geometry is None else f"{geometry.map_height}x{geometry.map_width} {geometry.inside:.0%}"
         shares = [row.errors.top1, *([row.errors.topk] if k > 1 else []), row.errors.class_recall]
         last = row is evaluation.rows[-1]
-        table.add_row(*cells, *(str(share) for share in shares), style="bold" if last else "")
+        table.add_row(row.view, "\n".join(scales), shape, *map(str, shares), style="bold" if last else "")
     return table
 
 

@@ -19,7 +19,7 @@ class Share:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.percent:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.percent:.1f} [{self.low:.1f},{self.high:.1f}]"
 
 
 @dataclass(frozen=True)
