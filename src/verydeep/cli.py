@@ -34,7 +34,7 @@ def main() -> None:
         print(f"verydeep: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        print(f"verydeep: {error.strerror or error}: {error.filename or 'see above'}.", file=sys.stderr)
+        print(f"verydeep: {error}: check that the path exists, may be used, and has room.", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,25 @@ def cache_folder() -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; at the end it takes the place of ``path``. A kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a path to write to; at the end it takes the place of ``path``. A kill leaves the old file or the new one.
+
+    Raises:
+        VerydeepError: the folder cannot be made or the file cannot be written.
+    """
     beside = path.with_name(path.name + ".tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise VerydeepError(f"{path} cannot be written ({error}): make room, or choose another place.") from error
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)

@@ -17,13 +17,11 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from verydeep.engine.training import Job, TrainState, new_schedule
 from verydeep.errors import VerydeepError
-from verydeep.files import writing
-from verydeep.models.weights.native import CONFIG
+from verydeep.models.weights.native import CONFIG, write_tensors
 
 Weights = Literal["last", "best"]
 
@@ -104,8 +102,7 @@ def save_checkpoint(folder: Path, state: TrainState, metrics_bytes: int) -> Path
             "learning": state.schedule.learning,
         },
     }
-    with writing(path) as beside:
-        save_file(_tensors(state), beside, metadata={"state": json.dumps(values)})
+    write_tensors(path, _tensors(state), {"state": json.dumps(values)})
     for older in folder.glob("step-*"):  # a kill while writing leaves half of one, never under a checkpoint's name
         if older != path:
             older.unlink()

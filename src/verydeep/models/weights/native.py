@@ -65,8 +65,20 @@ def save_config(folder: Path, config: ModelConfig) -> None:
 def save_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write ``model.safetensors``, float32."""
     plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
-    with writing(folder / WEIGHTS) as beside:
-        save_file(plain, beside, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, plain, {"format": "pt"})
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, complete or not at all.
+
+    Raises:
+        VerydeepError: the disk is full or does not let us.
+    """
+    with writing(path) as beside:
+        try:
+            save_file(tensors, beside, metadata=metadata)
+        except SafetensorError as error:
+            raise VerydeepError(f"{path} cannot be written ({error}): make room, or choose another --out.") from None
 
 
 def load_config(folder: Path) -> ModelConfig:
