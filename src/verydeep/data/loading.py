@@ -117,9 +117,7 @@ def train_loader(
     Raises:
         VerydeepError: a file cannot be decoded and bad images are errors.
     """
-    for batch in _loader(samples, sampler, _collate_train, num_workers, pin_memory):
-        _check(batch.skipped, bad_images)
-        yield batch
+    return _batches(samples, sampler, _collate_train, num_workers, bad_images, pin_memory)
 
 
 @dataclass(frozen=True)
@@ -224,22 +222,18 @@ def test_loader(
     Raises:
         VerydeepError: a file cannot be decoded and bad images are errors.
     """
-    for batch in _loader(images, batches, _collate_test, num_workers, pin_memory):
-        _check(batch.skipped, bad_images)
-        yield batch
+    return _batches(images, batches, _collate_test, num_workers, bad_images, pin_memory)
 
 
-def _check(skipped: dict[str, str], bad_images: BadImages) -> None:
-    """Workers report bad files rather than raise: PyTorch would wrap the sentence into their traceback."""
-    if bad_images == "error":
-        for reason in skipped.values():
-            raise VerydeepError(reason)
-
-
-def _loader(
-    samples: Any, batches: Any, collate: Callable[[Any], Any], num_workers: int, pin_memory: bool
-) -> Iterable[Any]:
-    return DataLoader(
+def _batches(
+    samples: Any,
+    batches: Any,
+    collate: Callable[[Any], Any],
+    num_workers: int,
+    bad_images: BadImages,
+    pin_memory: bool,
+) -> Iterator[Any]:
+    loader = DataLoader(
         samples,
         batch_sampler=batches,
         num_workers=num_workers,
@@ -248,6 +242,11 @@ def _loader(
         prefetch_factor=4 if num_workers else None,
         worker_init_fn=_serve_the_main_process,
     )
+    for batch in loader:
+        # Workers report bad files rather than raise: PyTorch would wrap the sentence into their traceback.
+        if bad_images == "error" and batch.skipped:
+            raise VerydeepError(next(iter(batch.skipped.values())))
+        yield batch
 
 
 @atexit.register

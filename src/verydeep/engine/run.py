@@ -15,7 +15,7 @@ from verydeep.engine.progress import progress_bar
 from verydeep.engine.report import Journal, MetricsLog, draw_curves, leave_evaluation, read_metrics
 from verydeep.engine.runtime import Runtime, StopRequest
 from verydeep.engine.settings import Settings
-from verydeep.engine.setup import build, fitting_micro_batch, measure, model_config, warm_start
+from verydeep.engine.setup import fitting_micro_batch, measure, model_config, warm_start
 from verydeep.engine.source import locate, open_part
 from verydeep.engine.training import Job, LossNotFiniteError, Report, TrainState, fit, new_state
 from verydeep.errors import VerydeepError
@@ -39,13 +39,13 @@ def train_run(
     journal.say(f"Data: {train.root}: {train.layout}; {len(train):,} to train on, {len(train.class_names)} classes.")
     if settings.covariance is None:
         settings = measure(settings, train, runtime)
-    model = build(settings, train)
+    config = model_config(settings, train, val)
+    model = config.build()
     batch_size, processes = settings.recipe.batch_size, runtime.world_size
     if batch_size < processes:
         raise VerydeepError(f"A batch of {batch_size} cannot be shared by {processes} processes: lower --devices.")
     micro_batch = settings.micro_batch or fitting_micro_batch(model, -(-batch_size // processes), runtime)
     settings = replace(settings, micro_batch=micro_batch)
-    config = model_config(settings, train, val)
     checkpoint = last_checkpoint(run.checkpoints)
     if checkpoint is not None and not resume:
         raise VerydeepError(f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out.")

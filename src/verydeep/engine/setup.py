@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from verydeep.configs.networks import NETWORKS, scaled_channels
+from verydeep.configs.networks import scaled_channels
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split
 from verydeep.data.statistics import PixelSums, pixel_sums, sampled
@@ -58,19 +58,6 @@ def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
         mean = load_config(model_folder(Path(settings.init_from))).mean_rgb
     covariance = tuple(tuple(row) for row in sums.covariance.tolist())
     return replace(settings, mean_rgb=mean, covariance=covariance)
-
-
-def build(settings: Settings, train: Split) -> VGG:
-    """The net, not initialized."""
-    assert settings.mean_rgb is not None
-    return VGG(
-        NETWORKS[settings.network],
-        len(train.class_names),
-        crop=settings.crop,
-        width=settings.width,
-        fc_width=settings.fc_width,
-        mean_rgb=settings.mean_rgb,
-    )
 
 
 def model_config(settings: Settings, train: Split, val: Split | None) -> ModelConfig:
