@@ -86,7 +86,7 @@ def test_train_without_val_and_test_are_each_read_once(tmp_path, capsys):
 
 
 def test_mistakes_are_told_before_anything_is_read(photographs, tmp_path):
-    with pytest.raises(VerydeepError, match=r"--workers has to be at least 1"):
+    with pytest.raises(VerydeepError, match=r"--workers 0 is out of range"):
         verify(photographs, workers=0)
     with pytest.raises(VerydeepError, match=r"--out .*cannot be written"):
         verify(photographs, out=tmp_path)

@@ -26,7 +26,7 @@ def test_wilson_by_hand() -> None:
     assert none.high == pytest.approx(27.75, abs=0.005)
     newcombe = wilson(81, 263)
     assert (newcombe.low, newcombe.high) == pytest.approx((25.53, 36.62), abs=0.005)
-    assert str(newcombe) == "30.80 [25.53, 36.62]"
+    assert str(newcombe) == "30.8 [25.5,36.6]"
 
 
 @pytest.mark.parametrize(("classes", "k"), [(1000, 5), (7, 5), (6, 5), (5, 4), (3, 2), (2, 1), (1, 1)])
