@@ -11,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.conftest import picture
 from verydeep.data import loading
 from verydeep.data.augmentation import draw_sample, training_crop
+from verydeep.data.folder import open_folder
 from verydeep.data.loading import TestImages, TrainSamples, shape_batches, train_loader
 from verydeep.data.sampling import StepSampler
 from verydeep.data.split import Split
@@ -170,3 +172,16 @@ def test_test_batches_leave_out_and_name_what_is_broken(damaged: Split, workers:
     assert set(named) == {damaged.files[3], damaged.files[10]}
     for batch in loaded:
         assert all(len(scaled) == len(batch.indices) for scaled in batch.images)
+
+
+def test_fast_decoding_keeps_the_shapes_that_headers_promise(tmp_path: Path) -> None:
+    """Decoded at a quarter, 480x336 and 480x337 would round to other sizes than they do whole."""
+    (tmp_path / "ant").mkdir()
+    for height in range(330, 345):
+        Image.fromarray(picture(height, 480, seed=height)).save(tmp_path / "ant" / f"{height}.jpg")
+    split = open_folder(tmp_path, "all", seed=0, val_fraction=0.2)
+    images = TestImages(split, (37, 73), fast_decode=True)
+    for index in range(len(split)):
+        _, scaled, problem = images[index]
+        assert problem is None
+        assert [(pixels.shape[1], pixels.shape[0]) for pixels in scaled] == list(images.shapes(index))

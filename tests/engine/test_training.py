@@ -271,3 +271,18 @@ def test_two_processes_train_and_test_as_one(photographs: Path, cli: Cli, tmp_pa
     one, two = ((tmp_path / f"evaluation-{n}" / "predictions.csv").read_text() for n in (1, 2))
     assert one == two
     assert one.count("\n") == 1 + 9
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_trains_as_the_cpu(photographs: Path) -> None:
+    """The first steps without dropout, whose masks are drawn on the device."""
+    gpu = Runtime(torch.device("cuda"), bf16=False)
+    means = []
+    for runtime in (CPU, gpu):
+        job = small_job(photographs, dropout=0.0, epochs=1)
+        state = new_state(runtime.place(small_state(job).model), job)
+        *_, last = fit(state, job, runtime, StopRequest())
+        assert last.epoch is not None
+        means.append(last.epoch.train_loss)
+    assert means[1] == pytest.approx(means[0], rel=1e-2)
