@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verydeep.configs.recipes import RECIPES, Recipe, Stage, scaled_to, shortened_to, with_options
+from verydeep.configs.recipes import RECIPES, Recipe, Stage, batch_for, rate_for, shortened_to, with_options
 from verydeep.configs.scales import TrainScale
 
 PAPERS = ("256", "384", "256-512")
@@ -73,11 +73,18 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
 )
 def test_the_batch_scales_with_the_data(images: int, batch: int) -> None:
     """max(1, min(256, N / 20)) (docs/choices.md)."""
-    assert scaled_to(RECIPES["256"], images) == replace(RECIPES["256"], batch_size=batch)
+    assert batch_for(images) == batch
 
 
 def test_a_smaller_batch_is_not_enlarged() -> None:
-    assert scaled_to(RECIPES["generated"], 10_000).batch_size == 32
+    assert batch_for(10_000, most=RECIPES["generated"].batch_size) == 32
+
+
+def test_a_smaller_batch_has_a_lower_rate() -> None:
+    """Times sqrt(batch / 256): a quarter of the batch, half of the rate; never more than the paper's."""
+    assert rate_for(1e-2, 64) == pytest.approx(5e-3)
+    assert rate_for(1e-3, 16) == pytest.approx(2.5e-4)
+    assert rate_for(1e-2, 256) == rate_for(1e-2, 1024) == 1e-2
 
 
 @given(recipes, st.integers(1, 200))

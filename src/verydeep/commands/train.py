@@ -14,7 +14,8 @@ from verydeep.configs.recipes import (
     ColorShift,
     Initialization,
     Recipe,
-    scaled_to,
+    batch_for,
+    rate_for,
     with_options,
     without_plateau,
 )
@@ -57,7 +58,8 @@ def train(
         int | None, option("Images that go through the net at once: memory, not result.", "what fits", "N")
     ] = None,
     learning_rate: Annotated[
-        float | None, option("At the start.", "0.01 from random weights or from A, otherwise 0.001", "X")
+        float | None,
+        option("At the start.", "0.01 from random weights or from A, else 0.001; less for a smaller batch", "X"),
     ] = None,
     dropout: Annotated[
         float | None, option("Share of the units of fc6 and fc7 dropped.", "0.5; generated: 0, then 0.5", "X")
@@ -121,17 +123,22 @@ def train(
             raise VerydeepError(f"--network {name} is not known: choose one of {', '.join(NETWORKS)}.")
         split_seed, val_fraction = split_like(init_from, data, seed, val_fraction)
         parts = open_training_parts(data, split_seed, val_fraction)
+        base = base_recipe(generated, scale)
+        if batch_size is None:
+            batch_size = batch_for(len(parts[0]), most=base.batch_size)
+        if learning_rate is None and not generated:
+            learning_rate = rate_for(default_rate(name, init_from), batch_size)
         recipe = with_options(
-            base_recipe(generated, scale),
+            base,
             scale=None if scale is None else TrainScale.parse(scale),
             epochs=epochs,
             milestones=None if milestones is None else parse_shares(milestones),
-            learning_rate=default_rate(name, init_from) if learning_rate is None else learning_rate,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
             dropout=dropout,
         )
         if parts[1] is None:
             recipe = without_plateau(recipe)
-        recipe = scaled_to(recipe, len(parts[0])) if batch_size is None else replace(recipe, batch_size=batch_size)
         settings = Settings(
             data=data if generated else str(Path(data).resolve()),
             network=name,
@@ -176,7 +183,7 @@ def base_recipe(generated: bool, scale: str | None) -> Recipe:
 
 
 def default_rate(network: str, init_from: Path | None) -> float:
-    """0.01 from random weights and for a deeper net from A, 0.001 from any other net (docs/choices.md)."""
+    """With the paper's batch: 0.01 from random weights and for a deeper net from A, 0.001 from any other net."""
     if init_from is None:
         return 1e-2
     from verydeep.engine.checkpoint import model_folder

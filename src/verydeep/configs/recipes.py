@@ -1,5 +1,6 @@
 """The training of section 3.1 as values, and how it scales with the data."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -11,6 +12,8 @@ ColorShift = Literal["std", "eigenvalue", "none"]
 
 MAX_EPOCHS = 74
 """Where the paper stopped: 370,000 iterations of 256 over 1.28 million images."""
+
+PAPER_BATCH = 256
 
 NUM_DROPS = 3
 """How often the paper divided the learning rate by ten."""
@@ -38,7 +41,7 @@ class Recipe:
     """Stages in order, and what they share. The defaults are the paper's; docs/choices.md says why."""
 
     stages: tuple[Stage, ...]
-    batch_size: int = 256
+    batch_size: int = PAPER_BATCH
     momentum: float = 0.9
     weight_decay: float = 5e-4
     """On weights; biases have none."""
@@ -111,6 +114,7 @@ def with_options(
     scale: TrainScale | None = None,
     epochs: int | None = None,
     milestones: tuple[float, ...] | None = None,
+    batch_size: int | None = None,
     learning_rate: float | None = None,
     dropout: float | None = None,
 ) -> Recipe:
@@ -131,13 +135,23 @@ def with_options(
         )
         for stage in stages
     ]
-    result = replace(recipe, stages=tuple(changed))
+    batch_size = recipe.batch_size if batch_size is None else batch_size
+    result = replace(recipe, stages=tuple(changed), batch_size=batch_size)
     return result if epochs is None else shortened_to(result, epochs)
 
 
-def scaled_to(recipe: Recipe, num_images: int) -> Recipe:
-    """The recipe for a data set of this size: batch max(1, min(256, N / 20)) (docs/choices.md)."""
-    return replace(recipe, batch_size=max(1, min(recipe.batch_size, num_images // 20)))
+def batch_for(num_images: int, most: int = PAPER_BATCH) -> int:
+    """The batch for a data set of this size: max(1, min(256, N / 20)) (docs/choices.md)."""
+    return max(1, min(most, num_images // 20))
+
+
+def rate_for(learning_rate: float, batch_size: int) -> float:
+    """The paper's rate for a smaller batch: times the square root of batch / 256.
+
+    Measured with 189 photographs of three classes, net A at crop 64: at 0.01 the loss overflowed with batches of 9, 16
+    and 32; with batches of 9 both 0.003 and 0.001 learned.
+    """
+    return learning_rate * math.sqrt(min(1.0, batch_size / PAPER_BATCH))
 
 
 def without_plateau(recipe: Recipe) -> Recipe:

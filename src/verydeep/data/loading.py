@@ -239,7 +239,6 @@ def _batches(
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin_memory,
-        prefetch_factor=4 if num_workers else None,
         worker_init_fn=_serve_the_main_process,
     )
     for batch in loader:
