@@ -59,7 +59,9 @@ def test_a_deeper_net_takes_layers_of_a_and_its_mean(
     assert "drawn: the paper takes only" in done.stdout and "conv1_2" in done.stdout
     run = tmp_path / "runs" / f"{photographs.name}-B-256-c32-s0"
     assert load_config(run / "model").mean_rgb == load_config(trained / "model").mean_rgb
-    assert json.loads((run / "run.json").read_text())["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-2 * (12 / 256) ** 0.5)
+    assert json.loads((run / "run.json").read_text())["recipe"]["stages"][0]["learning_rate"] == pytest.approx(
+        1e-2 * (12 / 256) ** 0.5
+    )
 
 
 def test_other_classes_draw_fc8_anew(trained: Path, tmp_path: Path, cli: Cli) -> None:
@@ -68,7 +70,9 @@ def test_other_classes_draw_fc8_anew(trained: Path, tmp_path: Path, cli: Cli) ->
         (data / part / "bee").rename(data / part / "beetle")
     done = cli("train", data, *SMALL_NET, "--init-from", trained, "--epochs", 1, "--out", "run")
     assert "drawn: other classes (3 there, 3 here): fc8" in done.stdout
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (12 / 256) ** 0.5)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["stages"][0][
+        "learning_rate"
+    ] == pytest.approx(1e-3 * (12 / 256) ** 0.5)
 
 
 def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path, cli: Cli) -> None:
