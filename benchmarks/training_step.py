@@ -285,7 +285,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the tables to benchmarks/results/")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
-    repeats, steps, profiled = (1, 1, 10) if options.quick else (9, 2, 40)
+    repeats, steps, profiled = (1, 1, 10) if options.quick else (5, 1, 12)
     speeds, shares = [], []
     with start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
         if runtime.device.type == "cuda" and not options.quick:
