@@ -146,24 +146,18 @@ def assert_same_run(run: Path, other: Path) -> None:
         assert ours.read_bytes() == theirs.read_bytes()
 
 
+def start_training(photographs: Path, run: Path) -> subprocess.Popen[bytes]:
+    """The run of the fixture ``trained`` in a process that the test will stop."""
+    words = ["train", photographs, *SMALL_NET, *SHORT_TRAINING, "--out", run]
+    command = [sys.executable, "-m", "verydeep.cli", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def test_a_run_killed_at_a_random_step_goes_on_bit_equal(
     photographs: Path, cli: Cli, tmp_path: Path, trained: Path
 ) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "verydeep.cli",
-        "train",
-        photographs,
-        *SMALL_NET,
-        *SHORT_TRAINING,
-        "--out",
-        tmp_path / "run",
-    ]
     after = random.randrange(1, 20)
-    with subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with start_training(photographs, tmp_path / "run") as process:
         log = tmp_path / "run" / "metrics.jsonl"
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
@@ -222,20 +216,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_equal(
 def test_a_signal_saves_before_it_ends_the_run(
     number: signal.Signals, code: int, photographs: Path, cli: Cli, tmp_path: Path, trained: Path
 ) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "verydeep.cli",
-        "train",
-        photographs,
-        *SMALL_NET,
-        *SHORT_TRAINING,
-        "--out",
-        tmp_path / "run",
-    ]
-    with subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with start_training(photographs, tmp_path / "run") as process:
         log = tmp_path / "run" / "metrics.jsonl"
         while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= 7):
             time.sleep(0.002)
