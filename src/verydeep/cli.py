@@ -8,6 +8,7 @@ import tyro
 from verydeep.commands.evaluate import evaluate
 from verydeep.commands.predict import predict
 from verydeep.commands.prepare import prepare
+from verydeep.commands.reproduce import reproduce
 from verydeep.commands.train import train
 from verydeep.commands.verify import verify
 from verydeep.errors import VerydeepError
@@ -16,6 +17,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "reproduce": reproduce,
     "prepare": prepare,
     "verify": verify,
 }

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from verydeep.configs.protocols import View
 from verydeep.errors import VerydeepError
 
 
@@ -31,7 +32,10 @@ Scales = Annotated[
     str | None,
     option("Test scales Q beside a crop of 224, as 256,384,512.", "S; jittered: Smin, middle, Smax", "Q,Q,.."),
 ]
-Views = Annotated[Literal["dense", "center"], arg(help="The whole image and its mirror image, or the central crop.")]
+Views = Annotated[
+    View, arg(help="The whole image; 5x5 crops of it; the mean of both (each with mirror images); the central crop.")
+]
+Runs = Annotated[Path, arg(help="The folder of runs, where the nets of a protocol are looked for.", metavar="FOLDER")]
 Weights = Annotated[Literal["last", "best"], arg(help="best: by validation error, which it then has seen.")]
 Precision = Annotated[Literal["auto", "bf16", "fp32"], arg(help="auto: bf16 where the hardware has it.")]
 Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.", metavar="NAME")]

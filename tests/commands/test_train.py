@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.runs import SMALL_NET, Cli, make_photographs
-from verydeep.commands.train import base_recipe, default_rate, parse_shares
+from verydeep.commands.train import parse_shares
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import load_config, load_model
 
@@ -101,18 +101,6 @@ def test_data_that_changed_stop_a_resumed_run(tmp_path: Path, cli: Cli) -> None:
     (data / "train" / "bee" / "000.jpg").unlink()
     refused = cli("train", "--resume", "run", check=False)
     assert refused.returncode == 1 and "has changed since" in refused.stderr
-
-
-def test_the_rate_is_that_of_the_start(trained: Path) -> None:
-    assert default_rate("D", None) == 1e-2
-    assert default_rate("D", trained) == 1e-2  # from A
-    assert default_rate("A", trained) == 1e-3  # the next stage of the same net
-
-
-def test_recipes_by_data_and_scale() -> None:
-    assert [stage.dropout for stage in base_recipe(True, None).stages] == [0.0, 0.5]
-    assert str(base_recipe(False, "256-512").stages[0].scale) == "256-512"
-    assert base_recipe(False, None).stages[0].epochs == 74
 
 
 @pytest.mark.parametrize("text", ["", "0.5,0.4", "1.0", "0", "a", "0.5,0.5"])

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verydeep.configs.recipes import RECIPES, Recipe, Stage, batch_for, rate_for, shortened_to, with_options
+from verydeep.configs.recipes import (
+    RECIPES,
+    Recipe,
+    Stage,
+    batch_for,
+    rate_for,
+    shortened_to,
+    with_options,
+    without_plateau,
+)
 from verydeep.configs.scales import TrainScale
 
 PAPERS = ("256", "384", "256-512")
@@ -105,6 +114,18 @@ def test_below_74_epochs_the_drops_are_milestones(name: str) -> None:
     assert shortened_to(recipe, 15).stages[0].milestones == (0.60, 0.80, 0.93)
     assert shortened_to(recipe, 74) == recipe
     assert shortened_to(recipe, 100).stages[0].milestones is None
+
+
+@given(recipes)
+def test_without_validation_only_a_plateau_becomes_milestones(recipe: Recipe) -> None:
+    """An explicit empty tuple, a rate that never drops, stays one."""
+    for before, after in zip(recipe.stages, without_plateau(recipe).stages, strict=True):
+        expected = (0.60, 0.80, 0.93) if before.milestones is None else before.milestones
+        assert after == replace(before, milestones=expected)
+
+
+def test_the_generated_sets_recipe_has_no_plateau() -> None:
+    assert without_plateau(RECIPES["generated"]) == RECIPES["generated"]
 
 
 def test_shortening_leaves_explicit_milestones() -> None:

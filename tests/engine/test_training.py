@@ -6,22 +6,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, losses_of, make_photographs, metrics_of
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.recipes import Recipe, Stage
+from verydeep.configs.recipes import FineTuned, Recipe, Stage
 from verydeep.configs.scales import TrainScale
 from verydeep.data.layout import open_split
 from verydeep.data.loading import TrainSamples, train_loader
 from verydeep.data.sampling import global_batch
 from verydeep.engine.runtime import Runtime, StopRequest
+from verydeep.engine.setup import choose_learning
 from verydeep.engine.training import Job, TrainState, dropout_masks, fit, make_optimizer, new_state
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -41,21 +44,26 @@ def small_job(photographs: Path, *, batch: int = 12, micro: int = 12, dropout: f
     )
 
 
-def small_state(job: Job) -> TrainState:
+def small_state(job: Job, fine_tuned: FineTuned = "all") -> TrainState:
     model = VGG(NETWORKS["A"], 3, crop=32, width=1 / 16, fc_width=16, mean_rgb=(100.0, 110.0, 90.0))
     initialize(model, "glorot", seed=1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.fill_(0.1)  # so that a decay of biases would show
+    choose_learning(model, fine_tuned)
     return new_state(CPU.place(model), job)
 
 
-def test_a_step_is_the_papers(photographs: Path) -> None:
-    """Momentum 0.9; decay 5e-4 on weights and none on biases; biases at twice the rate: two steps by hand."""
+@pytest.mark.parametrize("fine_tuned", ["all", "fc"])
+def test_a_step_is_the_papers(photographs: Path, fine_tuned: FineTuned) -> None:
+    """Momentum 0.9; decay 5e-4 on weights and none on biases; biases at twice the rate: two steps by hand.
+
+    Where the FC layers alone learn, they take the same steps and the convolutions stay as they are, bit for bit.
+    """
     job = small_job(photographs, dropout=0.0)
     job = replace(job, recipe=replace(job.recipe, color_shift="none"))
-    state = small_state(job)
+    state = small_state(job, fine_tuned)
     reference = small_state(job).model
     reference.set_dropout(0)
     velocity = {name: torch.zeros_like(parameter) for name, parameter in reference.named_parameters()}
@@ -72,24 +80,50 @@ def test_a_step_is_the_papers(photographs: Path) -> None:
         assert report.loss == pytest.approx(loss.item(), rel=1e-5), step
         with torch.no_grad():
             for name, parameter in reference.named_parameters():
+                if fine_tuned == "fc" and name.startswith("conv"):
+                    continue
                 assert parameter.grad is not None
                 is_bias = name.endswith("bias")
                 velocity[name] = 0.9 * velocity[name] + parameter.grad + (0 if is_bias else 5e-4) * parameter
                 parameter.sub_((0.02 if is_bias else 0.01) * velocity[name])
     for (name, ours), theirs in zip(state.model.named_parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=name)
+        if fine_tuned == "fc" and name.startswith("conv"):
+            assert torch.equal(ours, theirs), name
+        else:
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_biases_do_not_decay(photographs: Path) -> None:
-    groups = make_optimizer(small_state(small_job(photographs)).model, Recipe(stages=())).param_groups
+def test_below_the_layers_that_learn_nothing_is_computed_backwards(photographs: Path) -> None:
+    job = small_job(photographs, epochs=1)
+    state = small_state(job, "fc")
+    kept = dict.fromkeys(("pool5", "fc6"), 0)
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            kept[name] += output.requires_grad
+
+        return hook
+
+    for name in kept:
+        state.model.get_submodule(name).register_forward_hook(note(name))
+    next(fit(state, job, CPU, StopRequest()))
+    assert kept == {"pool5": 0, "fc6": 1}
+    with_momentum = {name for name, p in state.model.named_parameters() if p in state.optimizer.state}
+    assert with_momentum == {f"fc{i}.{part}" for i in (6, 7, 8) for part in ("weight", "bias")}
+
+
+@pytest.mark.parametrize(("fine_tuned", "layers"), [("all", 11), ("fc", 3)])
+def test_biases_do_not_decay(photographs: Path, fine_tuned: FineTuned, layers: int) -> None:
+    groups = make_optimizer(small_state(small_job(photographs), fine_tuned).model, Recipe(stages=())).param_groups
     decays = {group["weight_decay"]: (group["factor"], len(group["params"])) for group in groups}
-    assert decays == {5e-4: (1.0, 11), 0.0: (2.0, 11)}
+    assert decays == {5e-4: (1.0, layers), 0.0: (2.0, layers)}
 
 
-def test_micro_batches_do_not_change_the_step(photographs: Path) -> None:
+@pytest.mark.parametrize("fine_tuned", ["all", "fc"])
+def test_micro_batches_do_not_change_the_step(photographs: Path, fine_tuned: FineTuned) -> None:
     whole, parts = small_job(photographs), small_job(photographs, micro=3)
-    ours = [report.loss for report in fit(small_state(parts), parts, CPU, StopRequest())]
-    theirs = [report.loss for report in fit(small_state(whole), whole, CPU, StopRequest())]
+    ours = [report.loss for report in fit(small_state(parts, fine_tuned), parts, CPU, StopRequest())]
+    theirs = [report.loss for report in fit(small_state(whole, fine_tuned), whole, CPU, StopRequest())]
     assert len(ours) == 10
     assert ours == pytest.approx(theirs, rel=1e-4)
     assert len(set(theirs)) == 10

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verydeep.ops.images import center_crop, color_basis, crop_box, flip_where, rescaled_size
+from verydeep.ops.images import center_crop, color_basis, crop_box, crop_grid, flip_where, grid_crops, rescaled_size
 
 Convention = Literal["std", "eigenvalue"]
 
@@ -121,3 +121,50 @@ def test_grey_pictures_are_shifted_along_grey() -> None:
     assert np.isfinite(basis).all()
     assert basis @ basis.T == pytest.approx(np.full((3, 3), 9.0))
     assert math.isclose(float(np.linalg.norm(basis)), math.sqrt(27))
+
+
+@pytest.mark.parametrize(
+    ("short", "offsets"),
+    [
+        (224, (0, 0, 0, 0, 0)),
+        (256, (0, 8, 16, 24, 32)),
+        (384, (0, 40, 80, 120, 160)),
+        (512, (0, 72, 144, 216, 288)),
+        (226, (0, 1, 1, 2, 2)),  # 0.5 and 1.5 are rounded up
+        (229, (0, 1, 3, 4, 5)),  # 1.25, 2.5, 3.75
+    ],
+)
+def test_the_offsets_of_the_short_side(short: int, offsets: tuple[int, ...]) -> None:
+    """Those of Q=256, 384 and 512 are the paper's grid (docs/choices.md); the long side has its own: 341 px."""
+    long = (0, 29, 59, 88, 117)  # 29.25, 58.5, 87.75
+    assert crop_grid(short, 341, 224) == [(top, left) for top in offsets for left in long]
+    assert crop_grid(341, short, 224) == [(top, left) for top in long for left in offsets]
+
+
+@given(crop=st.integers(1, 300), height=st.integers(0, 700), width=st.integers(0, 700))
+def test_the_offsets_by_formula(crop: int, height: int, width: int) -> None:
+    """``height`` and ``width`` are what the image has beyond the crop."""
+    grid = crop_grid(crop + height, crop + width, crop)
+    assert len(grid) == 25
+    for k, (top, left) in enumerate(grid):
+        assert top == math.floor(Fraction(k // 5 * height, 4) + Fraction(1, 2))
+        assert left == math.floor(Fraction(k % 5 * width, 4) + Fraction(1, 2))
+    assert (grid[0], grid[4], grid[-1]) == ((0, 0), (0, width), (height, width))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
+def test_the_fifty_crops_of_an_image(dtype: torch.dtype) -> None:
+    images = torch.arange(2 * 3 * 11 * 17).remainder(251).view(2, 3, 11, 17).to(dtype)
+    crops = grid_crops(images, 6)
+    assert (crops.shape, crops.dtype) == ((2, 50, 3, 6, 6), dtype)
+    for k, (top, left) in enumerate(crop_grid(11, 17, 6)):
+        assert torch.equal(crops[:, k], images[:, :, top : top + 6, left : left + 6])
+        assert torch.equal(crops[:, 25 + k], crops[:, k].flip(3))
+
+
+def test_the_crops_of_an_image_of_the_crop_s_size_are_itself_and_its_mirror() -> None:
+    image = torch.arange(3 * 7 * 7).view(1, 3, 7, 7)
+    crops = grid_crops(image, 7)
+    assert torch.equal(crops[:, :25], image.unsqueeze(1).expand(1, 25, 3, 7, 7))
+    assert torch.equal(crops[:, 25:], image.flip(3).unsqueeze(1).expand(1, 25, 3, 7, 7))
+    assert not torch.equal(crops[:, 0], crops[:, 25])

@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix as sklearns_confusion_matrix
 
-from verydeep.ops.metrics import classification_errors, mean_class_recall, ranks, topk_for, wilson
+from verydeep.ops.metrics import (
+    class_errors,
+    classification_errors,
+    confusion_matrix,
+    expected_calibration_error,
+    mean_class_recall,
+    predicted_classes,
+    ranks,
+    topk_for,
+    wilson,
+)
 
 
 @given(trials=st.integers(1, 60_000), share=st.floats(0, 1))
@@ -104,3 +115,83 @@ def test_the_interval_of_mean_class_recall_covers_the_truth(truth: tuple[float, 
         interval = mean_class_recall(right, labels)
         covered += interval.low <= 100 * float(np.mean(truth)) <= interval.high
     assert 0.93 <= covered / 3000 <= 0.98
+
+
+def test_the_confusion_matrix_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    scores, labels = rng.random((300, 7)), rng.integers(0, 6, 300)  # class 6 has no images
+    theirs = sklearns_confusion_matrix(labels, scores.argmax(axis=1), labels=range(7))
+    ours = confusion_matrix(scores, labels)
+    assert ours.dtype == np.int64
+    assert (ours != ours.T).any()
+    assert np.array_equal(ours, theirs)
+
+
+@given(st.data())
+def test_what_is_on_the_diagonal_is_right_by_its_rank(data: st.DataObject) -> None:
+    """With ties, scores that are not numbers, and those that are infinite."""
+    classes, count = data.draw(st.integers(2, 5)), data.draw(st.integers(1, 8))
+    cells = st.lists(
+        st.sampled_from([0.0, 0.25, 0.5, math.nan, math.inf, -math.inf]), min_size=classes, max_size=classes
+    )
+    scores = np.array(data.draw(st.lists(cells, min_size=count, max_size=count)), np.float32)
+    before = scores.copy()
+    labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)))
+    right = ranks(scores, labels) == 0
+    assert np.array_equal(predicted_classes(scores, labels) == labels, right)
+    confusion = confusion_matrix(scores, labels)
+    assert np.trace(confusion) == right.sum()
+    assert np.array_equal(confusion.sum(axis=1), np.bincount(labels, minlength=classes))
+    assert np.array_equal(scores, before, equal_nan=True)
+
+
+def test_ties_are_taken_for_the_other_class() -> None:
+    scores = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.1, 0.8, 0.1], [np.nan, np.nan, np.nan]])
+    assert predicted_classes(scores, np.array([0, 2, 1, 0])).tolist() == [1, 1, 1, 1]
+    assert predicted_classes(scores, np.array([1, 1, 0, 2])).tolist() == [0, 2, 1, 0]
+
+
+def test_the_errors_of_each_class_by_hand() -> None:
+    confusion = np.array([[3, 1, 0], [0, 0, 0], [2, 4, 4]])
+    errors = class_errors(confusion)
+    assert [(each.label, each.num_images) for each in errors] == [(0, 4), (2, 10)]
+    assert errors[0].error == wilson(1, 4)
+    assert errors[1].error == wilson(6, 10)
+
+
+def test_calibration_by_hand() -> None:
+    """Two bins, the posterior 0.5 in the lower one: |0 - 0.5| and |1 - 0.6|, and (0.5 + 0.4) / 2; in one bin 5%."""
+    posteriors = np.array([[0.5, 0.3, 0.2], [0.25, 0.6, 0.15]])
+    labels = np.array([1, 1])
+    assert expected_calibration_error(posteriors, labels, bins=2) == pytest.approx(45)
+    assert expected_calibration_error(posteriors, labels, bins=1) == pytest.approx(5)
+    assert expected_calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
+    assert expected_calibration_error(np.array([[0.5, 0.5]]), np.array([0])) == pytest.approx(50)  # a tie is wrong
+
+
+def test_calibration_is_the_definition() -> None:
+    """Equations 2 to 5 of Guo et al. 2017, bin after bin, with 15 bins."""
+    rng = np.random.default_rng(4)
+    posteriors = rng.dirichlet(np.full(6, 0.4), 500).astype(np.float32)
+    labels = rng.integers(0, 6, 500)
+    expected = 0.0
+    for m in range(1, 16):
+        inside = [i for i in range(500) if (m - 1) / 15 < posteriors[i].max() <= m / 15]
+        if inside:
+            accuracy = np.mean([posteriors[i].argmax() == labels[i] for i in inside])
+            confidence = np.mean([float(posteriors[i].max()) for i in inside])
+            expected += len(inside) / 500 * abs(accuracy - confidence)
+    assert expected > 0.1
+    assert expected_calibration_error(posteriors, labels) == pytest.approx(100 * expected)
+
+
+def test_posteriors_that_say_the_truth_are_calibrated() -> None:
+    """Labels drawn from the posteriors themselves; of 15 bins of some 3,000 images each is about half a point off."""
+    rng = np.random.default_rng(5)
+    posteriors = rng.dirichlet((0.5, 0.5, 0.5), 40_000)
+    labels = (rng.random(40_000)[:, None] > posteriors.cumsum(axis=1)).sum(axis=1)
+    assert expected_calibration_error(posteriors, labels) < 1
+
+
+def test_a_net_that_overflowed_is_not_calibrated_at_all() -> None:
+    assert expected_calibration_error(np.full((4, 10), np.nan, np.float32), np.array([0, 3, 3, 9])) == 100

@@ -1,12 +1,15 @@
-"""``verydeep evaluate``: the errors of a net on a data set."""
+"""``verydeep evaluate``: the errors of nets on a data set, by any protocol of the paper."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
+from verydeep.configs.networks import PAPER_CROP
+from verydeep.configs.protocols import EvalProtocol
 from verydeep.configs.scales import parse_test_scales
+from verydeep.errors import VerydeepError
 from verydeep.options import (
     BadImages,
     Data,
@@ -14,7 +17,7 @@ from verydeep.options import (
     Devices,
     FastDecode,
     Precision,
-    Run,
+    Runs,
     Scales,
     Views,
     Weights,
@@ -23,15 +26,32 @@ from verydeep.options import (
     option,
 )
 
+if TYPE_CHECKING:
+    from verydeep.engine.members import NetAtScales
+
 
 def evaluate(
     data: Data,
-    run: Run,
+    run: Annotated[
+        tuple[Path, ...],
+        Positional,
+        arg(metavar="RUN", help="Folders that verydeep train left, or model folders; several are fused."),
+    ] = (),
     /,
     *,
     scales: Scales = None,
     views: Views = "dense",
+    protocol: Annotated[
+        str | None,
+        option('All of it in the paper\'s words, as "D/256-512/256,384,512 + E/384/384 : crops".', metavar="TEXT"),
+    ] = None,
+    runs: Runs = Path("runs"),
+    crop: Annotated[int, arg(help="Which nets --protocol means: those of this crop.", metavar="PIXELS")] = PAPER_CROP,
     split: Annotated[str, arg(help="Which part of DATA: train, val, test, or all of a flat folder.")] = "val",
+    submission: Annotated[
+        Path | None,
+        option("Write the ILSVRC test server's file: the five best classes of each image.", metavar="FILE"),
+    ] = None,
     weights: Weights = "last",
     precision: Precision = "auto",
     device: Device = "auto",
@@ -40,43 +60,96 @@ def evaluate(
     bad_images: BadImages = "error",
     fast_decode: FastDecode = False,
     out: Annotated[
-        Path | None, option("Where errors.json, predictions.csv and examples.png go.", "RUN/evaluations/...", "DIR")
+        Path | None, option("Where errors.json, the lists and the pictures go.", "beside RUN, in evaluations/", "DIR")
     ] = None,
 ) -> None:
-    """Test a net on photographs with labels: top-1 and top-5 error, mean class recall, 95% intervals.
+    """Test nets on photographs with labels: top-1 and top-5 error, mean class recall, 95% intervals.
 
-    DATA is what `verydeep train` takes; RUN a folder that it left, or a model folder. Images are rescaled to the short
-    side Q and seen whole, the soft-max is averaged over the image and its mirror image, and over the scales.
+    DATA is what `verydeep train` takes; RUN folders that it left, or model folders. Images are rescaled to the short
+    side Q and seen whole, as 50 crops, both, or as the central crop; posteriors are averaged over the image and its
+    mirror image, the scales and the nets. What was computed is kept, so that nothing is computed twice.
 
     Try:
         verydeep evaluate photos runs/photos-A-256-c64-s0
-        verydeep evaluate photos runs/photos-D-256-512-c224-s0 --scales 256,384,512
+        verydeep evaluate photos runs/photos-D-256-512-c224-s0 --scales 256,384,512 --views dense+crops
+        verydeep evaluate photos --protocol "D/256-512/256,384,512 + E/256-512/256,384,512" --runs runs
     """
+    from verydeep.data.submission import devkit_numbers
     from verydeep.engine import runtime as engine
-    from verydeep.engine.checkpoint import model_folder
-    from verydeep.engine.evaluation import check_classes, evaluate_split
+    from verydeep.engine.evaluation import check_classes, leave_submission, test_nets
+    from verydeep.engine.evaluation import evaluate as errors_of
     from verydeep.engine.report import Journal, leave_evaluation
     from verydeep.engine.source import open_part
-    from verydeep.models.weights.native import load_model
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
+    if (protocol is None) == (not run):
+        raise VerydeepError("Say which nets to test: name their folders behind DATA, or give --protocol, not both.")
     if devices > 1 and not engine.in_group():
         engine.launch(devices, sys.argv[1:])
         return
-    folder = model_folder(run, weights)
-    model, config = load_model(folder)
-    part = open_part(data, split, dict(config.split))
-    check_classes(part, config, run)
-    chosen = config.test_scales if scales is None else parse_test_scales(scales)
+    if protocol is None:
+        each_seed, name = [nets_of(run, scales, weights)], "-".join([split, views, *([scales] if scales else [])])
+        name += "-best" if weights == "best" else ""
+        folder = run[0] if run[0] != each_seed[0][0].net.folder else run[0].parent
+    else:
+        asked = EvalProtocol.parse(protocol)
+        views, name, folder = asked.view, str(asked), runs
+        each_seed = nets_for(asked, data, split, runs, crop)
+    if submission is not None and len(each_seed) > 1:
+        raise VerydeepError(f"--submission holds one answer, and {len(each_seed)} seeds answer: name the runs of one.")
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         journal = Journal(silent=not runtime.is_main)
-        journal.say(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
-        evaluation = evaluate_split(
-            runtime.place(model), part, views, chosen, runtime, bad_images=bad_images, fast_decode=fast_decode
-        )
-        if runtime.is_main:
-            about = {"run": str(run), "data": data, "weights": weights, "precision": runtime.precision}
-            name = "-".join([split, views, ",".join(map(str, chosen)), *([weights] if weights == "best" else [])])
-            target = out or (run if folder == run else folder.parent) / "evaluations" / name
-            leave_evaluation(evaluation, part, config, target, {**about, "fast_decode": fast_decode}, journal)
+        for nets in each_seed:
+            config = nets[0].net.config
+            part = open_part(data, split, dict(config.split))
+            for each in nets:
+                check_classes(part, each.net.config, each.net.path)
+            if submission is not None:
+                devkit_numbers(part.class_names)  # that the server takes them is known before the work
+            elif part.labels is None:
+                raise VerydeepError(
+                    f"The {split} part of {data} has no labels, so there is no error to compute: give --submission "
+                    "FILE to write what the nets say."
+                )
+            journal.say(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
+            tested = test_nets(nets, part, views, runtime, bad_images=bad_images, fast_decode=fast_decode)
+            if not runtime.is_main:
+                continue
+            if submission is not None:
+                leave_submission(submission, tested, part, views)
+                journal.say(f"Written: {submission} ({len(part):,} lines)")
+                if part.labels is None:
+                    continue
+            about = {
+                "data": data,
+                "view": views,
+                "weights": weights,
+                "precision": runtime.precision,
+                "fast_decode": fast_decode,
+            }
+            seed = f"-s{config.seed}" if len(each_seed) > 1 else ""
+            target = out / seed if out else folder / "evaluations" / f"{file_name(name)}{seed}"
+            leave_evaluation(errors_of(tested, part, views), part, [each.net for each in nets], target, about, journal)
+
+
+def nets_of(runs: tuple[Path, ...], scales: str | None, weights: Literal["last", "best"]) -> "list[NetAtScales]":
+    """The nets in these folders, at the test scales asked for, or else each at its own."""
+    from verydeep.engine.members import Net, NetAtScales
+
+    nets = [Net.open(path, weights) for path in runs]
+    chosen = None if scales is None else parse_test_scales(scales)
+    return [NetAtScales(net, chosen or net.config.test_scales) for net in nets]
+
+
+def nets_for(protocol: EvalProtocol, data: str, split: str, runs: Path, crop: int) -> "list[list[NetAtScales]]":
+    """The nets that answer for a protocol, one list for each seed."""
+    from verydeep.engine.members import members_of
+    from verydeep.engine.source import open_part
+
+    return list(members_of(protocol, runs, open_part(data, split).class_names, crop).values())
+
+
+def file_name(text: str) -> str:
+    """A protocol as the name of a folder: "D_256_256+E_256_256-crops"."""
+    return text.replace(" + ", "+").replace(" : ", "-").replace("/", "_")

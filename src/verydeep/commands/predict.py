@@ -43,7 +43,7 @@ def predict(
     from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
     from verydeep.engine.checkpoint import model_folder
-    from verydeep.engine.inference import Predictions, ViewAtScale, predict_split
+    from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, predict_split
     from verydeep.engine.progress import progress_bar
     from verydeep.models.weights.native import load_model
 
@@ -52,7 +52,7 @@ def predict(
     model, config = load_model(model_folder(run, weights))
     split = Split.of_photographs(find_photographs(files))
     chosen = config.test_scales if scales is None else parse_test_scales(scales)
-    wanted = [ViewAtScale(views, scale) for scale in chosen]
+    wanted = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[views] for scale in chosen]
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         model = runtime.place(model)
         with progress_bar(visible=len(split) > 1) as progress:

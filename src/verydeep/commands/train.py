@@ -2,23 +2,13 @@
 
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
-from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW, check_crop
-from verydeep.configs.recipes import (
-    RECIPES,
-    ColorShift,
-    Initialization,
-    Recipe,
-    batch_for,
-    rate_for,
-    with_options,
-    without_plateau,
-)
+from verydeep.configs.networks import check_crop
+from verydeep.configs.recipes import ColorShift, FineTuned, Initialization
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 from verydeep.options import BadImages, Data, Device, Devices, FastDecode, Precision, Workers, check_range, option
@@ -44,6 +34,9 @@ def train(
     init_from: Annotated[
         Path | None, option("A run or model folder to take the layers from that fit; says which.", metavar="RUN")
     ] = None,
+    fine_tune: Annotated[
+        FineTuned, arg(help="fc: only fc6, fc7 and fc8 learn; the convolutions stay those of --init-from.")
+    ] = "all",
     epochs: Annotated[
         int | None,
         option("At most so many; below 74 the rate drops at 60, 80 and 93%, not on plateaus.", "74; generated: 8", "N"),
@@ -93,11 +86,8 @@ def train(
         verydeep train --resume runs/photos-A-256-c64-s0
     """
     from verydeep.engine import runtime as engine
-    from verydeep.engine.checkpoint import RunFolder
+    from verydeep.engine.request import Request, resolve, resolve_resumed
     from verydeep.engine.run import train_run
-    from verydeep.engine.settings import Settings
-    from verydeep.engine.setup import open_training_parts
-    from verydeep.engine.source import GENERATED, short_name
 
     if crop is not None:
         check_crop(crop)
@@ -112,61 +102,37 @@ def train(
     check_range("--val-fraction", val_fraction, 0.01, 0.99)
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
-    if resume is not None:
-        run = RunFolder(resume)
-        settings = Settings.load(run)
-        parts = open_training_parts(settings.data, settings.split_seed, settings.val_fraction)
-    else:
-        generated = data == GENERATED
-        name = network or "A"
-        if name not in NETWORKS:
-            raise VerydeepError(f"--network {name} is not known: choose one of {', '.join(NETWORKS)}.")
-        split_seed, val_fraction = split_like(init_from, data, seed, val_fraction)
-        parts = open_training_parts(data, split_seed, val_fraction)
-        base = base_recipe(generated, scale)
-        if batch_size is None:
-            batch_size = batch_for(len(parts[0]), most=base.batch_size)
-        if learning_rate is None and not generated:
-            learning_rate = rate_for(default_rate(name, init_from), batch_size)
-        recipe = with_options(
-            base,
-            scale=None if scale is None else TrainScale.parse(scale),
-            epochs=epochs,
-            milestones=None if milestones is None else parse_shares(milestones),
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            dropout=dropout,
-        )
-        if parts[1] is None:
-            recipe = without_plateau(recipe)
-        settings = Settings(
-            data=data if generated else str(Path(data).resolve()),
-            network=name,
-            crop=crop or (64 if generated else PAPER_CROP),
-            width=width or (0.25 if generated else 1.0),
-            fc_width=fc_width or (512 if generated else PAPER_FC_WIDTH),
-            recipe=replace(recipe, initialization=init, color_shift=color_shift),
-            seed=seed,
-            bf16=engine.wants_bf16(precision, device),
-            init_from=None if init_from is None else str(init_from),
-            bad_images=bad_images,
-            fast_decode=fast_decode,
-            deterministic=deterministic,
-            split_seed=split_seed,
-            val_fraction=val_fraction,
-            micro_batch=micro_batch,
-        )
-        last_scale = settings.recipe.stages[-1].scale
-        default = Path("runs") / f"{short_name(data)}-{name}-{last_scale}-c{settings.crop}-s{seed}"
-        run = RunFolder(out or default)
-        if run.settings.exists() and not engine.in_group():
-            raise VerydeepError(
-                f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
-            )
+    request = Request(
+        data=data,
+        network=network,
+        crop=crop,
+        scale=None if scale is None else TrainScale.parse(scale),
+        width=width,
+        fc_width=fc_width,
+        initialization=init,
+        init_from=init_from,
+        fine_tuned=fine_tune,
+        epochs=epochs,
+        milestones=None if milestones is None else parse_shares(milestones),
+        batch_size=batch_size,
+        micro_batch=micro_batch,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        color_shift=color_shift,
+        seed=seed,
+        val_fraction=val_fraction,
+        precision=precision,
+        device=device,
+        bad_images=bad_images,
+        fast_decode=fast_decode,
+        deterministic=deterministic,
+        out=out,
+    )
+    training = resolve(request) if resume is None else resolve_resumed(resume)
     if devices > 1 and not engine.in_group():
         engine.launch(devices, sys.argv[1:])
         return
-    run.path.mkdir(parents=True, exist_ok=True)
+    settings = training.settings
     with engine.start(
         device=device,
         bf16=settings.bf16,
@@ -174,38 +140,7 @@ def train(
         training=True,
         deterministic=settings.deterministic,
     ) as runtime:
-        train_run(settings, *parts, run, runtime, resume=resume is not None)
-
-
-def base_recipe(generated: bool, scale: str | None) -> Recipe:
-    """The paper's recipe for this S, or the generated set's own."""
-    return RECIPES["generated"] if generated else RECIPES.get(scale or "256", RECIPES["256"])
-
-
-def default_rate(network: str, init_from: Path | None) -> float:
-    """With the paper's batch: 0.01 from random weights and for a deeper net from A, 0.001 from any other net."""
-    if init_from is None:
-        return 1e-2
-    from verydeep.engine.checkpoint import model_folder
-    from verydeep.models.weights.native import load_config
-
-    source = load_config(model_folder(init_from)).network
-    return 1e-2 if source in SHALLOW and network not in SHALLOW else 1e-3
-
-
-def split_like(init_from: Path | None, data: str, seed: int, val_fraction: float) -> tuple[int, float]:
-    """Seed and fraction of the split: those of the source where it was trained on a part of the same folder.
-
-    Otherwise the new net would be validated on what the old one was trained on.
-    """
-    from verydeep.engine.checkpoint import model_folder
-    from verydeep.engine.source import locate
-    from verydeep.models.weights.native import load_config
-
-    split = {} if init_from is None else load_config(model_folder(init_from)).split
-    if split.get("data") != str(locate(data).resolve()):
-        return seed, val_fraction
-    return int(split["seed"]), float(split["val_fraction"])
+        train_run(training, runtime)
 
 
 def parse_shares(text: str) -> tuple[float, ...]:

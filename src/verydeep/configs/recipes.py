@@ -9,6 +9,8 @@ from verydeep.configs.scales import TrainScale
 
 Initialization = Literal["glorot", "he", "normal"]
 ColorShift = Literal["std", "eigenvalue", "none"]
+FineTuned = Literal["all", "fc"]
+"""Which layers learn: all, or fc6, fc7 and fc8 alone on the convolutions of a trained net (section 4.4)."""
 
 MAX_EPOCHS = 74
 """Where the paper stopped: 370,000 iterations of 256 over 1.28 million images."""
@@ -156,7 +158,9 @@ def rate_for(learning_rate: float, batch_size: int) -> float:
 
 def without_plateau(recipe: Recipe) -> Recipe:
     """The recipe where there is no validation error to watch: its rate drops at SHORT_MILESTONES instead."""
-    stages = (replace(stage, milestones=stage.milestones or SHORT_MILESTONES) for stage in recipe.stages)
+    stages = (
+        replace(stage, milestones=SHORT_MILESTONES) if stage.milestones is None else stage for stage in recipe.stages
+    )
     return replace(recipe, stages=tuple(stages))
 
 
@@ -165,11 +169,11 @@ def shortened_to(recipe: Recipe, epochs: int) -> Recipe:
 
     Below 74 epochs a plateau schedule becomes three drops at SHORT_MILESTONES: a short run has no time to wait.
     """
+    recipe = without_plateau(recipe) if epochs < MAX_EPOCHS else recipe
     total, stages, begin, done = recipe.epochs, [], 0, 0
     for stage in recipe.stages:
         done += stage.epochs
         end = round(epochs * done / total)
-        milestones = SHORT_MILESTONES if stage.milestones is None and epochs < MAX_EPOCHS else stage.milestones
-        stages.append(replace(stage, epochs=end - begin, milestones=milestones))
+        stages.append(replace(stage, epochs=end - begin))
         begin = end
     return replace(recipe, stages=tuple(stage for stage in stages if stage.epochs))

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.errors import VerydeepError
 
+SCALE_STEP = 32
+"""How far the test scales below and above a fixed S lie from it (section 4.2)."""
+
 
 def in_pixels(scale: int, crop: int) -> int:
     """The short side in pixels for a net of another crop: 256 is 73 pixels at crop 64; halves round up."""
@@ -57,6 +60,22 @@ class TrainScale:
     def test_scales(self) -> tuple[int, ...]:
         """Q = S for a fixed scale, {Smin, 0.5 (Smin + Smax), Smax} for a jittered one (sections 4.1, 4.2)."""
         return tuple(sorted({self.smallest, self.middle, self.largest}))
+
+    @property
+    def jittered(self) -> bool:
+        """Whether each image's S is drawn from a range."""
+        return self.smallest < self.largest
+
+    @property
+    def several_test_scales(self) -> tuple[int, ...]:
+        """{S - 32, S, S + 32} for a fixed scale, {Smin, 0.5 (Smin + Smax), Smax} for a jittered one (section 4.2).
+
+        None below the crop of 224: for S = 224 these are 224 and 256.
+        """
+        if self.jittered:
+            return self.test_scales
+        fixed = self.smallest
+        return tuple(scale for scale in (fixed - SCALE_STEP, fixed, fixed + SCALE_STEP) if scale >= PAPER_CROP)
 
     def in_pixels(self, crop: int) -> tuple[int, int]:
         """Both ends in pixels at this crop."""

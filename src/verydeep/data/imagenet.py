@@ -1,8 +1,8 @@
 """ILSVRC-2012 as it is handed out: original tars with the devkit, and the Kaggle tree (docs/choices.md).
 
-Classes are known by their WNID and ordered by it, as in Caffe; the devkit's own numbers have another order
-and go no further than this file. The true class of ILSVRC2012_val_0000NNNN.JPEG is line N of the devkit's
-list, so a part of the images keeps its labels.
+Classes are known by their WNID and ordered by it, as in Caffe; the devkit's own numbers have another order and are
+used where files speak them: here, and in what goes to the test server (submission.py). The true class of
+ILSVRC2012_val_0000NNNN.JPEG is line N of the devkit's list, so a part of the images keeps its labels.
 """
 
 import csv

@@ -21,13 +21,16 @@ WARM_UP = 3
 def tell_plan(state: TrainState, job: Job, settings: Settings, run: RunFolder, journal: Journal) -> None:
     """What is about to happen: images, steps, disk, and what to expect of few photographs."""
     recipe, parameters = job.recipe, sum(parameter.numel() for parameter in state.model.parameters())
+    learning = sum(parameter.numel() for parameter in state.model.parameters() if parameter.requires_grad)
+    only = f" (only the {learning / 1e6:.1f}M of fc6, fc7 and fc8 learn)" if learning < parameters else ""
     stages = ", then ".join(
         f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
     )
-    small = 3 * checkpoint_bytes(parameters) / 2**20  # the checkpoint, the one that replaces it, last and best net
+    # The checkpoint, the one that replaces it, last and best net.
+    small = (2 * checkpoint_bytes(state.model) + 2 * 4 * parameters) / 2**20
     disk = f"{small / 1024:.1f} GB" if small > 1024 else f"{small:.0f} MB"
     journal.say(
-        f"Plan: net {settings.network}, {parameters / 1e6:.1f}M parameters, crop {settings.crop}; "
+        f"Plan: net {settings.network}, {parameters / 1e6:.1f}M parameters{only}, crop {settings.crop}; "
         f"at most {stages}; {last_step(state, job):,} steps of {recipe.batch_size} images "
         f"({job.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}); up to {disk} in {run.path}."
     )

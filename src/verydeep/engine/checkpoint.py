@@ -21,6 +21,7 @@ from torch import Tensor
 
 from verydeep.engine.training import Job, TrainState, new_schedule
 from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import CONFIG, write_tensors
 
 Weights = Literal["last", "best"]
@@ -148,9 +149,9 @@ def load_checkpoint(path: Path, state: TrainState, job: Job) -> int:
     return int(values["metrics_bytes"])
 
 
-def checkpoint_bytes(num_parameters: int) -> int:
-    """Size of one checkpoint: weights and momentum, four bytes each."""
-    return 2 * 4 * num_parameters
+def checkpoint_bytes(model: VGG) -> int:
+    """Size of one checkpoint: all weights, and the momentum of those that learn, four bytes each."""
+    return sum(4 * parameter.numel() * (2 if parameter.requires_grad else 1) for parameter in model.parameters())
 
 
 def _tensors(state: TrainState) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """What a net's predictions on a split are worth: rows of errors, with the geometry behind each."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,17 +11,34 @@ import numpy as np
 import numpy.typing as npt
 
 from verydeep.configs.networks import STRIDE
+from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.loading import BadImages
 from verydeep.data.split import Split
-from verydeep.engine.inference import Posteriors, Predictions, View, ViewAtScale, predict_split
+from verydeep.data.submission import write_submission
+from verydeep.engine.inference import (
+    SINGLE_VIEWS,
+    Posteriors,
+    Predictions,
+    SingleView,
+    ViewAtScale,
+    mean_posterior,
+)
+from verydeep.engine.members import Net, NetAtScales
+from verydeep.engine.posteriors import predict_and_keep
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing
-from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig
-from verydeep.ops.metrics import Errors, classification_errors, ranks
+from verydeep.ops.metrics import (
+    Errors,
+    class_errors,
+    classification_errors,
+    confusion_matrix,
+    expected_calibration_error,
+    ranks,
+)
 
 
 @dataclass(frozen=True)
@@ -40,16 +58,40 @@ class Geometry:
 class Row:
     """One protocol and what it gave."""
 
+    net: str
+    """Which net; of a fusion how many."""
     view: View
     scales: tuple[int, ...]
+    """Empty of a fusion, whose nets have their own."""
     errors: Errors
-    geometry: Geometry | None
-    """Of dense rows at one scale."""
+    geometry: tuple[Geometry, ...] = ()
+    """At each scale; of rows with a dense part."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One net, what it was asked, and what it predicts."""
+
+    net: Net
+    scales: tuple[int, ...]
+    predictions: Predictions
+
+    def posterior(self, view: View, indices: npt.NDArray[np.int64]) -> Posteriors:
+        """(n, K): the mean over the scales and what the view is made of, for these images of the split."""
+        rows = np.searchsorted(self.predictions.indices, indices)
+        return self.predictions.mean(view, self.scales)[rows]
+
+    def geometry(self, view: View, scales: Sequence[int]) -> tuple[Geometry, ...]:
+        """Of the dense part of a view at each scale."""
+        if "dense" not in SINGLE_VIEWS[view]:
+            return ()
+        ceil_mode = self.net.config.pooling == "ceil"
+        return tuple(dense_geometry(self.predictions.sizes[q], self.net.config.crop, ceil_mode) for q in scales)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All rows of one net on one split; the last row is the protocol that was asked for."""
+    """What one or several nets gave on one split; the last row is the protocol that was asked for."""
 
     rows: tuple[Row, ...]
     crop: int
@@ -57,56 +99,124 @@ class Evaluation:
     """(n, K) of the last row"""
     indices: npt.NDArray[np.int64]
     """(n,) which image of the split each is"""
+    calibration: float
+    """Expected calibration error of these posteriors, in percentage points."""
+    confusion: npt.NDArray[np.int64]
+    """(K, K) images of the row's class that they put into the column's."""
     skipped: dict[str, str]
+    not_kept: str = ""
+    """Why the posteriors are not kept for the next time, where they should have been."""
 
 
 def views_to_compute(view: View, scales: Sequence[int]) -> list[ViewAtScale]:
     """What the report of one protocol needs: beside every dense scale stands the central crop."""
-    views: tuple[View, ...] = ("center", "dense") if view == "dense" else ("center",)
-    return [ViewAtScale(each, scale) for each in views for scale in scales]
+    views = SINGLE_VIEWS[view]
+    beside: tuple[SingleView, ...] = ("center",) if "dense" in views else ()
+    return [ViewAtScale(each, scale) for each in (*beside, *views) for scale in scales]
 
 
-def evaluate(model: VGG, split: Split, predictions: Predictions, view: View, scales: Sequence[int]) -> Evaluation:
-    """The errors of each view and scale, and of the scales together; the split has labels."""
-    assert split.labels is not None
-    labels = split.labels[predictions.indices]
-    rows = []
-    for each in views_to_compute(view, scales):
-        errors = classification_errors(predictions.posteriors[each], labels)
-        dense = each.view == "dense"
-        geometry = dense_geometry(predictions.sizes[each.scale], model.crop, model.ceil_mode) if dense else None
-        rows.append(Row(each.view, (each.scale,), errors, geometry))
-    posteriors = predictions.mean(view, scales)
-    if len(scales) > 1:
-        rows.append(Row(view, tuple(scales), classification_errors(posteriors, labels), None))
-    return Evaluation(tuple(rows), model.crop, posteriors, predictions.indices, predictions.skipped)
-
-
-def evaluate_split(
-    model: VGG,
+def test_nets(
+    nets: Sequence[NetAtScales],
     split: Split,
     view: View,
-    scales: Sequence[int],
     runtime: Runtime,
     *,
     bad_images: BadImages = "error",
     fast_decode: bool = False,
-) -> Evaluation:
-    """Predict a split, with a progress bar, and compute the errors.
+) -> list[Tested]:
+    """Let nets, each at its own scales, predict a split, one after another.
 
     Raises:
-        VerydeepError: as ``infer``, or the split has no labels.
+        VerydeepError: as ``predict_and_keep``.
     """
-    if split.labels is None:
-        raise VerydeepError(f"The {split.name} part of {split.root} has no labels, so there is no error to compute.")
-    views = views_to_compute(view, scales)
-    with progress_bar(visible=runtime.is_main) as progress:
-        task = progress.add_task("Testing", total=len(split), note="")
-        for done in predict_split(model, split, views, runtime, bad_images=bad_images, fast_decode=fast_decode):
+    tested = []
+    for each in nets:
+        views, what = views_to_compute(view, each.scales), "Testing" if len(nets) == 1 else f"Testing {each.net}"
+        seen = predict_views(each.net, views, split, runtime, what, bad_images=bad_images, fast_decode=fast_decode)
+        tested.append(Tested(each.net, each.scales, seen))
+    return tested
+
+
+def predict_views(
+    net: Net,
+    views: Sequence[ViewAtScale],
+    split: Split,
+    runtime: Runtime,
+    what: str,
+    *,
+    bad_images: BadImages = "error",
+    fast_decode: bool = False,
+) -> Predictions:
+    """What one net predicts, with a progress bar that says ``what`` is done.
+
+    Raises:
+        VerydeepError: as ``predict_and_keep``.
+    """
+    steps = predict_and_keep(net, split, views, runtime, bad_images=bad_images, fast_decode=fast_decode)
+    kept = next(steps)
+    assert not isinstance(kept, Predictions)
+    with progress_bar(visible=runtime.is_main and kept < len(split)) as progress:
+        task = progress.add_task(what, total=len(split), note="")
+        progress.advance(task, kept)
+        for done in steps:
             if isinstance(done, Predictions):
-                return evaluate(model, split, done, view, scales)
-            progress.advance(task, done * runtime.world_size)
-    raise AssertionError("predict_split yields its predictions last")
+                return done
+            progress.advance(task, done)
+    raise AssertionError("predict_and_keep yields its predictions last")
+
+
+def evaluate(tested: Sequence[Tested], split: Split, view: View) -> Evaluation:
+    """The errors of each net, and of the nets together; of a single net also of each view and scale."""
+    assert split.labels is not None
+    indices, posteriors = fuse(tested, view)
+    labels = split.labels[indices]
+    rows: list[Row] = []
+    for each in tested:
+        rows += net_rows(each, view, split.labels) if len(tested) == 1 else [total_row(each, view, split.labels)]
+    if len(tested) > 1:
+        rows.append(Row(f"{len(tested)} nets", view, (), classification_errors(posteriors, labels)))
+    return Evaluation(
+        rows=tuple(rows),
+        crop=tested[0].net.config.crop,
+        posteriors=posteriors,
+        indices=indices,
+        calibration=expected_calibration_error(posteriors, labels),
+        confusion=confusion_matrix(posteriors, labels),
+        skipped={file: why for each in tested for file, why in each.predictions.skipped.items()},
+        not_kept=next((each.predictions.not_kept for each in tested if each.predictions.not_kept), ""),
+    )
+
+
+def fuse(tested: Sequence[Tested], view: View) -> tuple[npt.NDArray[np.int64], Posteriors]:
+    """The images that every net decoded, (n,), and the mean of the nets' posteriors, (n, K) (section 4.4)."""
+    indices = tested[0].predictions.indices
+    for each in tested[1:]:
+        indices = np.intersect1d(indices, each.predictions.indices, assume_unique=True)
+    return indices, mean_posterior([each.posterior(view, indices) for each in tested])
+
+
+def net_rows(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> list[Row]:
+    """Every view at every scale, then over the scales, then the protocol itself."""
+    predictions, rows = tested.predictions, []
+
+    def row(view: View, scales: tuple[int, ...]) -> Row:
+        errors = classification_errors(predictions.mean(view, scales), labels[predictions.indices])
+        return Row(str(tested.net), view, scales, errors, tested.geometry(view, scales))
+
+    rows += [row(each.view, (each.scale,)) for each in views_to_compute(view, tested.scales)]
+    views: list[View] = [*SINGLE_VIEWS[view], view] if len(SINGLE_VIEWS[view]) > 1 else [view]
+    if len(tested.scales) > 1:
+        rows += [row(each, tested.scales) for each in views]
+    elif len(views) > 1:
+        rows.append(row(view, tested.scales))
+    return rows
+
+
+def total_row(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> Row:
+    """The protocol of one net of a fusion."""
+    indices = tested.predictions.indices
+    errors = classification_errors(tested.posterior(view, indices), labels[indices])
+    return Row(str(tested.net), view, tested.scales, errors, tested.geometry(view, tested.scales))
 
 
 def dense_geometry(sizes: npt.NDArray[np.int64], crop: int, ceil_mode: bool = True) -> Geometry:
@@ -139,17 +249,50 @@ def check_classes(split: Split, config: ModelConfig, net: Path) -> None:
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: dict[str, Any]) -> None:
-    """Write ``errors.json`` (all rows and ``about``) and ``predictions.csv`` (one line an image) into a folder."""
+    """Write an evaluation into a folder.
+
+    errors.json holds all rows and ``about``; predictions.csv a line an image, classes.csv a line a class, confusion.csv
+    a line for each true class with the counts of the predicted ones.
+    """
     rows = [asdict(row) for row in evaluation.rows]
     for values, row in zip(rows, evaluation.rows, strict=True):
         values["pixels"] = [in_pixels(scale, evaluation.crop) for scale in row.scales]
     report = {**about, "num_images": len(evaluation.indices), "rows": rows, "skipped": evaluation.skipped}
-    write_json(folder / "errors.json", report)
-    with (
-        writing(folder / "predictions.csv") as beside,
-        beside.open("w", newline="", encoding="utf-8") as file,
-    ):
+    write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
+    names = split.class_names
+    with _writing_text(folder / "predictions.csv") as file:
         write_predictions(file, evaluation, split)
+    with _writing_text(folder / "classes.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", "words", "images", "error", "low", "high"])
+        for each in class_errors(evaluation.confusion):
+            shares = (each.error.percent, each.error.low, each.error.high)
+            words = split.class_words[each.label]
+            writer.writerow([names[each.label], words, each.num_images, *(f"{share:.2f}" for share in shares)])
+    with _writing_text(folder / "confusion.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["true", *names])
+        writer.writerows([name, *counts] for name, counts in zip(names, evaluation.confusion.tolist(), strict=True))
+
+
+@contextmanager
+def _writing_text(path: Path) -> Iterator[TextIO]:
+    """A text file that is complete or absent."""
+    with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        yield file
+
+
+def leave_submission(path: Path, tested: Sequence[Tested], split: Split, view: View) -> None:
+    """Write the ILSVRC test server's file: the five best classes of every image, labels or not (section 4.4).
+
+    Raises:
+        VerydeepError: an image could not be decoded, or the classes are not ILSVRC's.
+    """
+    indices, posteriors = fuse(tested, view)
+    if len(indices) < len(split):
+        lacking = len(split) - len(indices)
+        raise VerydeepError(f"{lacking} images of {split.root} cannot be decoded, and {path} needs a line for each.")
+    write_submission(path, split.files, split.class_names, posteriors)
 
 
 def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:

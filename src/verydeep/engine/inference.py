@@ -1,11 +1,12 @@
 """Testing (section 3.2): images -> views -> posteriors.
 
 A view is what of an image the net sees at one test scale: ``dense``, the whole image, its class score map averaged
-over positions, then the soft-max, averaged with the mirrored image's; or ``center``, the central crop without flip.
-Every level above is an equal-weight mean of posteriors.
+over positions, then the soft-max, averaged with the mirrored image's; ``crops``, the soft-max averaged over the 5x5
+grid of crops and their mirror images; or ``center``, the central crop without flip. Every level above is an
+equal-weight mean of posteriors.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,15 +15,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.loading import BadImages, TestImages, shape_batches, test_loader
 from verydeep.data.split import Split
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.ops.images import center_crop
+from verydeep.ops.images import center_crop, grid_crops
 
-View = Literal["dense", "center"]
+SingleView = Literal["dense", "crops", "center"]
+
+SINGLE_VIEWS: Mapping[View, tuple[SingleView, ...]] = {
+    "dense": ("dense",),
+    "crops": ("crops",),
+    "dense+crops": ("dense", "crops"),
+    "center": ("center",),
+}
+"""What each view of a protocol is the mean of."""
 
 Posteriors = npt.NDArray[np.float32]
 
@@ -31,7 +41,7 @@ Posteriors = npt.NDArray[np.float32]
 class ViewAtScale:
     """One view at one test scale Q, in the paper's units."""
 
-    view: View
+    view: SingleView
     scale: int
 
 
@@ -47,11 +57,21 @@ class Predictions:
     """Per test scale (n, 2): height and width in pixels of each image there."""
     skipped: dict[str, str] = field(default_factory=dict)
     """File -> why it could not be decoded."""
+    not_kept: str = ""
+    """Why they are not kept for the next time, where they should have been."""
 
     def mean(self, view: View, scales: Sequence[int]) -> Posteriors:
-        """(n, K): the mean posterior of one view over several scales."""
-        stacked: Posteriors = np.stack([self.posteriors[ViewAtScale(view, scale)] for scale in scales])
-        return np.asarray(stacked.mean(axis=0), dtype=np.float32)
+        """(n, K): the mean posterior of a view over several scales; of dense+crops the mean of the two."""
+        parts = [self.posteriors[ViewAtScale(each, q)] for each in SINGLE_VIEWS[view] for q in scales]
+        return mean_posterior(parts)
+
+
+def mean_posterior(parts: Sequence[Posteriors]) -> Posteriors:
+    """(n, K): the equal-weight mean of posteriors of the same images."""
+    total = np.zeros(parts[0].shape, dtype=np.float64)
+    for part in parts:
+        total += part
+    return (total / len(parts)).astype(np.float32)
 
 
 @torch.inference_mode()
@@ -69,13 +89,34 @@ def center_posterior(model: VGG, images: Tensor) -> Tensor:
     return model.logits(center_crop(images, model.crop)).softmax(dim=1)
 
 
+@torch.inference_mode()
+def crops_posterior(model: VGG, images: Tensor, *, at_once: int = 50) -> Tensor:
+    """(N, K) posteriors of (N, 3, H, W), RGB 0-255: the soft-max averaged over 25 crops and their mirror images.
+
+    ``at_once`` crops go through the net together: memory, not result.
+    """
+    crops = grid_crops(images, model.crop)  # (N, 50, 3, crop, crop)
+    posteriors = [model.logits(part).softmax(dim=1) for part in torch.split(crops.flatten(0, 1), at_once)]
+    return torch.cat(posteriors).view(*crops.shape[:2], -1).mean(dim=1)
+
+
+def posterior(model: VGG, images: Tensor, view: SingleView, runtime: Runtime) -> Tensor:
+    """(N, K) posteriors of one view of (N, 3, H, W), RGB 0-255."""
+    if view == "dense":
+        return dense_posterior(model, images)
+    if view == "center":
+        return center_posterior(model, images)
+    return crops_posterior(model, images, at_once=max(1, runtime.batch_pixels // model.crop**2))
+
+
 @dataclass(frozen=True)
 class Part:
-    """What one batch gave."""
+    """What one batch gave, or what was kept of several."""
 
     indices: npt.NDArray[np.int64]
     posteriors: dict[ViewAtScale, Posteriors]
-    sizes: dict[int, tuple[int, int]]
+    sizes: dict[int, npt.NDArray[np.int64]]
+    """Per test scale (n, 2): height and width in pixels."""
     skipped: dict[str, str]
 
 
@@ -85,10 +126,11 @@ def infer(
     views: Sequence[ViewAtScale],
     runtime: Runtime,
     *,
+    indices: Iterable[int] | None = None,
     bad_images: BadImages = "error",
     fast_decode: bool = False,
 ) -> Iterator[Part]:
-    """This process's share of a split, batch after batch.
+    """This process's share of a split, or of those ``indices`` of it, batch after batch.
 
     Every image is decoded once for all views; images are grouped by shape so that batches stay full.
 
@@ -103,7 +145,8 @@ def infer(
         )
     crop = model.crop if all(view.view == "center" for view in views) else None
     images = TestImages(split, tuple(shorts), crop, fast_decode)
-    batches = shape_batches(images, range(len(split)), runtime.batch_pixels)[runtime.rank :: runtime.world_size]
+    batches = shape_batches(images, range(len(split)) if indices is None else indices, runtime.batch_pixels)
+    batches = batches[runtime.rank :: runtime.world_size]
     workers = runtime.num_workers if len(batches) > 1 else 0
     model.eval()
     for batch in test_loader(images, batches, workers, bad_images=bad_images, pin_memory=runtime.pin_memory):
@@ -112,9 +155,11 @@ def infer(
             x = runtime.move(pixels_of).permute(0, 3, 1, 2).float()
             with runtime.autocast():
                 for view in (view for view in views if view.scale == scale):
-                    compute = dense_posterior if view.view == "dense" else center_posterior
-                    posteriors[view] = compute(model, x).float().cpu().numpy()
-        sizes = {scale: (x.shape[1], x.shape[2]) for scale, x in zip(scales, batch.images, strict=False)}
+                    posteriors[view] = posterior(model, x, view.view, runtime).float().cpu().numpy()
+        sizes = {
+            scale: np.tile(np.array(x.shape[1:3], np.int64), (len(x), 1))
+            for scale, x in zip(scales, batch.images, strict=False)
+        }
         yield Part(batch.indices, posteriors, sizes, batch.skipped)
 
 
@@ -136,18 +181,31 @@ def predict_split(
     for part in infer(model, split, views, runtime, bad_images=bad_images, fast_decode=fast_decode):
         mine.append(part)
         yield len(part.indices) + len(part.skipped)
-    parts = [part for process in runtime.gather(mine) for part in process]
-    filled = [part for part in parts if len(part.indices)]
-    if not filled:
-        raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
-    indices = np.concatenate([part.indices for part in filled])
-    order = np.argsort(indices)
-    yield Predictions(
-        posteriors={view: np.concatenate([part.posteriors[view] for part in filled])[order] for view in views},
-        indices=indices[order],
-        sizes={
-            scale: np.concatenate([np.tile(part.sizes[scale], (len(part.indices), 1)) for part in filled])[order]
-            for scale in {view.scale for view in views}
-        },
+    yield assemble([part for process in runtime.gather(mine) for part in process], split, views)
+
+
+def assemble(parts: Sequence[Part], split: Split, views: Sequence[ViewAtScale]) -> Predictions:
+    """The predictions that parts of a split make together; every part may hold some of the views.
+
+    Raises:
+        VerydeepError: not one image could be decoded.
+    """
+    posteriors, indices = {}, np.empty(0, np.int64)
+    for view in views:
+        holding = [part for part in parts if view in part.posteriors and len(part.indices)]
+        if not holding:
+            raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
+        indices = np.concatenate([part.indices for part in holding])
+        order = np.argsort(indices)
+        indices = indices[order]
+        posteriors[view] = np.concatenate([part.posteriors[view] for part in holding])[order]
+    sizes = {scale: np.zeros((len(split), 2), np.int64) for scale in {view.scale for view in views}}
+    for part in parts:
+        for scale, size in part.sizes.items():
+            sizes[scale][part.indices] = size
+    return Predictions(
+        posteriors=posteriors,
+        indices=indices,
+        sizes={scale: size[indices] for scale, size in sizes.items()},
         skipped={file: reason for part in parts for file, reason in part.skipped.items()},
     )

@@ -75,6 +75,11 @@ class Runtime:
         """The tensor on this device."""
         return tensor.to(self.device, non_blocking=True)
 
+    def wait(self) -> None:
+        """Until the device has done all that it was asked for, so that time can be taken."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def parallel(self, model: VGG) -> nn.Module:
         """The net as its processes train it: gradients are averaged over them."""
         if self.world_size == 1:

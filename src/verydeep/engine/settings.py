@@ -1,10 +1,10 @@
 """What a training run was asked for, resolved: ``run.json``."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.recipes import Recipe
+from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.data.loading import BadImages
 from verydeep.engine.checkpoint import RunFolder
 from verydeep.errors import VerydeepError
@@ -24,6 +24,7 @@ class Settings:
     seed: int
     bf16: bool
     init_from: str | None = None
+    fine_tuned: FineTuned = "all"
     bad_images: BadImages = "error"
     fast_decode: bool = False
     deterministic: bool = False
@@ -50,6 +51,8 @@ class Settings:
             known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
             if values["network"] not in NETWORKS:
                 raise ValueError(values["network"])
+            if values.get("fine_tuned", "all") not in get_args(FineTuned):
+                raise ValueError(values["fine_tuned"])
             return cls(**{**known, "recipe": recipe, "covariance": covariance, "mean_rgb": mean_rgb})
         except (KeyError, TypeError, ValueError) as error:
             raise VerydeepError(f"{run.settings} is not the settings of a run ({error!r}).") from None

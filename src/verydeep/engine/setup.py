@@ -1,10 +1,12 @@
 """From the settings of a run to its data, its net and its first weights."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from verydeep.configs.networks import scaled_channels
+from verydeep.configs.recipes import FineTuned
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split
 from verydeep.data.statistics import PixelSums, pixel_sums, sampled
@@ -16,8 +18,8 @@ from verydeep.engine.settings import Settings
 from verydeep.engine.source import fingerprint, locate, open_part
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import LayerOrigin, Source, initialize, initialize_from
-from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, load_config, load_tensors
+from verydeep.models.vgg import VGG, FullyConnected
+from verydeep.models.weights.native import ModelConfig, load_tensors
 
 
 def open_training_parts(data: str, seed: int, val_fraction: float) -> tuple[Split, Split | None]:
@@ -43,7 +45,7 @@ def open_training_parts(data: str, seed: int, val_fraction: float) -> tuple[Spli
 def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
     """The settings with mean RGB and covariance of the training set, at the smallest S.
 
-    A net that starts from another keeps that one's mean.
+    A mean that they already have, that of the net it starts from, is kept.
     """
     indices = sampled(len(train), settings.seed)
     short = min(stage.scale.in_pixels(settings.crop)[0] for stage in settings.recipe.stages)
@@ -53,9 +55,7 @@ def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
         sums.add(one)
     if sums.count == 0:
         raise VerydeepError(f"Not one image of {train.root} could be decoded.")
-    mean: Any = tuple(sums.mean.tolist())
-    if settings.init_from is not None:
-        mean = load_config(model_folder(Path(settings.init_from))).mean_rgb
+    mean: Any = settings.mean_rgb or tuple(sums.mean.tolist())
     covariance = tuple(tuple(row) for row in sums.covariance.tolist())
     return replace(settings, mean_rgb=mean, covariance=covariance)
 
@@ -72,6 +72,7 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
         fc_width=settings.fc_width,
         mean_rgb=settings.mean_rgb,
         scale=str(settings.recipe.stages[-1].scale),
+        fine_tuned=settings.fine_tuned,
         seed=settings.seed,
         split={
             "seed": settings.split_seed,
@@ -92,18 +93,36 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
     )
 
 
-def warm_start(model: VGG, settings: Settings, config: ModelConfig, journal: Journal) -> None:
-    """Draw the weights, or take them from another net and say which."""
+def warm_start(
+    model: VGG, settings: Settings, theirs: ModelConfig | None, class_names: Sequence[str], journal: Journal
+) -> None:
+    """Draw the weights, or take them from another net, which ``theirs`` describes, and say which.
+
+    Raises:
+        VerydeepError: nothing of that net fits, or not all of the convolutions where only the FC layers are to learn.
+    """
     if settings.init_from is None:
         initialize(model, settings.recipe.initialization, settings.seed)
         return
-    folder = model_folder(Path(settings.init_from))
-    theirs = load_config(folder)
-    source = Source(settings.init_from, theirs.network, load_tensors(folder), theirs.class_names)
-    origins = initialize_from(model, config.class_names, source, settings.recipe.initialization, settings.seed)
+    assert theirs is not None
+    tensors = load_tensors(model_folder(Path(settings.init_from)))
+    source = Source(settings.init_from, theirs.network, tensors, theirs.class_names)
+    origins = initialize_from(model, class_names, source, settings.recipe.initialization, settings.seed)
+    for origin in origins:
+        if settings.fine_tuned == "fc" and not origin.taken and origin.layer.startswith("conv"):
+            raise VerydeepError(
+                f"--fine-tune fc keeps the convolutions of {settings.init_from}, but {origin.layer} cannot be taken "
+                f"({origin.reason}): start from a net {settings.network} of the same width."
+            )
     journal.say(f"Weights from {settings.init_from} (net {theirs.network}; its mean RGB is kept):")
     for line in origins_in_words(origins):
         journal.say(line)
+
+
+def choose_learning(model: VGG, fine_tuned: FineTuned) -> None:
+    """Let all layers learn, or fc6, fc7 and fc8 alone: below those nothing is then kept for the backward pass."""
+    for layer in model.weight_layers().values():
+        layer.requires_grad_(fine_tuned == "all" or isinstance(layer, FullyConnected))
 
 
 def origins_in_words(origins: list[LayerOrigin]) -> list[str]:

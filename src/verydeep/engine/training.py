@@ -96,9 +96,13 @@ class Report:
 
 
 def make_optimizer(model: VGG, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with momentum; weights decay, biases do not and learn at twice the rate (docs/choices.md)."""
-    weights = [parameter for name, parameter in model.named_parameters() if name.endswith("weight")]
-    biases = [parameter for name, parameter in model.named_parameters() if name.endswith("bias")]
+    """SGD with momentum; weights decay, biases do not and learn at twice the rate (docs/choices.md).
+
+    What does not learn is left out, so that it does not decay either.
+    """
+    learning = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    weights = [parameter for name, parameter in learning if name.endswith("weight")]
+    biases = [parameter for name, parameter in learning if name.endswith("bias")]
     return torch.optim.SGD(
         [
             {"params": weights, "weight_decay": recipe.weight_decay, "factor": 1.0},
@@ -250,7 +254,7 @@ def backward(
 
 
 def gradient_norm(model: VGG) -> float:
-    """The Euclidean norm of the whole gradient."""
+    """The Euclidean norm of the gradient of all that learns."""
     return float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
 
 

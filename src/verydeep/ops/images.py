@@ -4,7 +4,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, where
+from torch import Tensor, stack, where
+
+CROPS_PER_SIDE = 5
+"""Of the regular grid of multi-crop testing (section 3.2)."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,6 +35,31 @@ def center_crop(images: Tensor, crop: int) -> Tensor:
     """The central crop (N, C, crop, crop) of (N, C, H, W); an odd remainder leaves the extra pixel right and below."""
     top, left = (images.shape[2] - crop) // 2, (images.shape[3] - crop) // 2
     return images[:, :, top : top + crop, left : left + crop]
+
+
+def crop_grid(height: int, width: int, crop: int) -> list[tuple[int, int]]:
+    """(top, left) of the 25 crops of multi-crop testing, row by row: a regular 5x5 grid over the whole image.
+
+    The paper says no more than "5x5 regular grid" (docs/choices.md); the offsets i (H - crop) / 4 are rounded, halves
+    up, so the first and the last crop of a side touch the borders.
+    """
+    assert min(height, width) >= crop, (height, width, crop)
+    gaps = CROPS_PER_SIDE - 1
+    tops, lefts = (
+        [(2 * i * (side - crop) + gaps) // (2 * gaps) for i in range(CROPS_PER_SIDE)] for side in (height, width)
+    )
+    return [(top, left) for top in tops for left in lefts]
+
+
+def grid_crops(images: Tensor, crop: int) -> Tensor:
+    """(N, 50, C, crop, crop): the 25 crops of ``crop_grid`` of each image (N, C, H, W), then their 25 mirror images."""
+    height, width = images.shape[2:]
+    grid = crop_grid(height, width, crop)
+    # The mirrored crops are cut from the mirrored image: one mirroring of H x W, and every pixel of a crop copied once.
+    mirrored = images.flip(3)
+    crops = [images[:, :, top : top + crop, left : left + crop] for top, left in grid]
+    crops += [mirrored[:, :, top : top + crop, width - left - crop : width - left] for top, left in grid]
+    return stack(crops, dim=1)
 
 
 def flip_where(images: Tensor, flip: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Errors of section 4 and their 95% intervals."""
+"""Errors of section 4 and their 95% intervals, class by class too; how far posteriors can be believed."""
 
 import math
 from dataclasses import dataclass
@@ -34,8 +34,17 @@ class Errors:
     num_images: int
 
 
-def wilson(successes: int, trials: int) -> Share:
-    """A share and its Wilson score interval."""
+@dataclass(frozen=True)
+class ClassError:
+    """How often images of one class are taken for another class."""
+
+    label: int
+    error: Share
+    num_images: int
+
+
+def wilson(successes: float, trials: float) -> Share:
+    """A share and its Wilson score interval; an effective number of trials need not be whole."""
     share, z2 = successes / trials, Z95**2 / trials
     center = (share + z2 / 2) / (1 + z2)
     half = Z95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials)) / (1 + z2)
@@ -83,3 +92,63 @@ def classification_errors(scores: npt.NDArray[np.floating], labels: npt.NDArray[
         class_recall=mean_class_recall(place == 0, labels),
         num_images=count,
     )
+
+
+def predicted_classes(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(N,) the class of the best score, the true one only where ``ranks`` calls it right.
+
+    So where the true class ties with another, or the scores are not numbers, another class is predicted.
+
+    Args:
+        scores: (N, K), larger is better.
+        labels: (N,)
+    """
+    predicted: npt.NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64)
+    doubtful = np.flatnonzero((predicted == labels) & (ranks(scores, labels) > 0))
+    is_other = np.arange(scores.shape[1]) != labels[doubtful, None]
+    best = scores[doubtful][is_other].reshape(len(doubtful), scores.shape[1] - 1).argmax(axis=1)
+    predicted[doubtful] = best + (best >= labels[doubtful])
+    return predicted
+
+
+def confusion_matrix(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(K, K) how many images of the row's class are predicted as the column's; the diagonal is right.
+
+    Args:
+        scores: (N, K), larger is better; ties and NaN are errors, as in ``ranks``.
+        labels: (N,)
+    """
+    num_classes = scores.shape[1]
+    cells = labels * num_classes + predicted_classes(scores, labels)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
+
+
+def class_errors(confusion: npt.NDArray[np.int64]) -> list[ClassError]:
+    """The error of each class of a confusion matrix (K, K), in order; classes without images are left out."""
+    counts, right = confusion.sum(axis=1), confusion.diagonal()
+    return [
+        ClassError(label, wilson(int(counts[label] - right[label]), int(counts[label])), int(counts[label]))
+        for label in range(len(confusion))
+        if counts[label]
+    ]
+
+
+def expected_calibration_error(
+    posteriors: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], bins: int = 15
+) -> float:
+    """How far the posterior of the best class is from how often it is right, in percentage points (Guo et al. 2017).
+
+    The mean over bins of equal width, (m - 1) / bins < posterior <= m / bins, of |share right - mean posterior|,
+    weighted by their images. What is right is as in ``ranks``; a posterior that is not a number counts as certain, so
+    a net that overflowed, being never right, is not believed at all.
+
+    Args:
+        posteriors: (N, K), N at least 1.
+        labels: (N,)
+        bins: how many.
+    """
+    confidence = np.nan_to_num(posteriors.max(axis=1).astype(np.float64), nan=1.0)
+    right = ranks(posteriors, labels) == 0
+    place = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    gaps = np.bincount(place, weights=right - confidence, minlength=bins)
+    return float(100 * np.abs(gaps).sum() / len(labels))

@@ -25,6 +25,7 @@ CONFIG = ModelConfig(
     fc_width=20,
     mean_rgb=(120.5, 99.25, 61.0),
     scale="256-512",
+    fine_tuned="fc",
     seed=17,
     split={"seed": 17, "val_fraction": 0.2},
     provenance={"data": "photos"},
@@ -102,6 +103,11 @@ def edit(**changes: object) -> Callable[[Path], None]:
     return damage
 
 
+def test_all_layers_learned_where_an_older_file_does_not_say(saved: Path) -> None:
+    edit(fine_tuned=None)(saved)
+    assert load_config(saved) == replace(CONFIG, fine_tuned="all")
+
+
 def cut(name: str, share: float) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         content = (folder / name).read_bytes()
@@ -136,6 +142,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "crop missing": (edit(crop=None), "fc6.weight"),
     "crop no multiple of 32": (edit(crop=100), "100"),
     "crop a word": (edit(crop="large"), "config.json"),
+    "other layers learned": (edit(fine_tuned="conv"), "fine_tuned"),
     "mean of words": (edit(mean_rgb=["r", "g", "b"]), "config.json"),
     "other number of classes": (edit(class_names=["a", "b"]), "class_names"),
     "other network": (edit(network="D"), "conv1_2"),

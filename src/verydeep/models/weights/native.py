@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH
+from verydeep.configs.recipes import FineTuned
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json, writing
@@ -33,6 +34,8 @@ class ModelConfig:
     mean_rgb: tuple[float, float, float] = ILSVRC_MEAN_RGB
     scale: str | None = None
     """The train scale S as text, "256" or "256-512"; None where the source has none."""
+    fine_tuned: FineTuned = "all"
+    """The layers that learned at this S; "fc" where the convolutions are those of the net it started from."""
     pooling: Literal["ceil", "floor"] = "ceil"
     seed: int = 0
     split: Mapping[str, Any] = field(default_factory=dict)
@@ -118,6 +121,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "fc_width": lambda value: isinstance(value, int) and value > 0,
     "mean_rgb": lambda value: len(value) == 3 and all(map(_is_number, value)),
     "scale": lambda value: value is None or (isinstance(value, str) and TrainScale.is_one(value)),
+    "fine_tuned": lambda value: value in get_args(FineTuned),
     "pooling": lambda value: value in ("ceil", "floor"),
     "split": lambda value: isinstance(value, dict),
 }

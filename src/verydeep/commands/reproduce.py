@@ -1,0 +1,159 @@
+"""``verydeep reproduce``: the tables of the paper, each as one command."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from verydeep.configs.ladder import LADDER
+from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, Conv, check_crop
+from verydeep.configs.paper import SHALLOW_TABLE, TABLES
+from verydeep.errors import VerydeepError
+from verydeep.options import (
+    BadImages,
+    Device,
+    Devices,
+    FastDecode,
+    Precision,
+    Runs,
+    Workers,
+    check_range,
+    option,
+)
+
+What = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "shallow", "ladder"]
+
+
+def reproduce(
+    what: Annotated[
+        What,
+        Positional,
+        arg(metavar="WHAT", help="table1 ... table7; shallow: section 4.1's 5x5 net; ladder: all nets."),
+    ],
+    /,
+    *,
+    data: Annotated[str | None, option("A folder of photographs; tables 1 and 2 need none.", metavar="DATA")] = None,
+    runs: Runs = Path("runs"),
+    train: Annotated[bool, arg(help="Train the nets that are missing, after telling what that costs.")] = True,
+    crop: Annotated[
+        int, arg(help="Side of the nets' input in pixels, a multiple of 32.", metavar="PIXELS")
+    ] = PAPER_CROP,
+    seeds: Annotated[
+        str, arg(help="A net is trained once for each; a row is the mean over them.", metavar="N,N,..")
+    ] = "0",
+    epochs: Annotated[int | None, option("As in train, of each net.", "74", "N")] = None,
+    batch_size: Annotated[
+        int | None, option("As in train.", "256, or a 20th of the images if that is less", "N")
+    ] = None,
+    split: Annotated[str, arg(help="The part that the nets are tested on.")] = "val",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    devices: Devices = 1,
+    workers: Workers = None,
+    bad_images: BadImages = "error",
+    fast_decode: FastDecode = False,
+    out: Annotated[Path | None, option("Where the tables go, as JSON and Markdown.", "RUNS/tables", "DIR")] = None,
+) -> None:
+    """Print a table of the paper with the errors of your own nets on your own data beside the published ones.
+
+    What is missing is trained first, each net from the one that the paper started it from; stopped, the same command
+    goes on where it was.
+
+    Try:
+        verydeep reproduce table1
+        verydeep reproduce table3 --data photos --crop 64 --epochs 15
+        verydeep reproduce table6 --data photos --runs runs --no-train
+    """
+    from verydeep.engine import runtime as engine
+    from verydeep.engine.findings import find_out, leave_findings
+    from verydeep.engine.members import find_nets
+    from verydeep.engine.report import Journal
+    from verydeep.engine.reproduction import train_missing
+    from verydeep.engine.request import Request
+    from verydeep.engine.source import open_part
+    from verydeep.engine.tables import Conditions
+
+    if what in ("table1", "table2"):
+        print_networks(parameters=what == "table2")
+        return
+    if data is None:
+        raise VerydeepError(f"{what} is measured on photographs: give --data FOLDER.")
+    check_crop(crop)
+    check_range("--epochs", epochs, 1)
+    check_range("--batch-size", batch_size, 1)
+    check_range("--devices", devices, 1)
+    check_range("--workers", workers, 0)
+    chosen_seeds = parse_seeds(seeds)
+    if devices > 1 and not engine.in_group():
+        engine.launch(devices, sys.argv[1:])
+        return
+    part = open_part(data, split)
+    if part.labels is None:
+        raise VerydeepError(
+            f"The {split} part of {data} has no labels, so there is no error to compare: choose --split."
+        )
+    bf16 = engine.wants_bf16(precision, device)
+    tables = list(TABLES.values()) if what == "ladder" else [SHALLOW_TABLE if what == "shallow" else TABLES[what]]
+    wanted = [net for table in tables for net in table.nets]
+    with engine.start(device=device, bf16=bf16, num_workers=workers, training=train) as runtime:
+        journal = Journal(silent=not runtime.is_main)
+        journal.say(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
+        if train:
+            request = Request(
+                data=data,
+                crop=crop,
+                epochs=epochs,
+                batch_size=batch_size,
+                split_seed=0,
+                precision=precision,
+                device=device,
+                bad_images=bad_images,
+                fast_decode=fast_decode,
+                runs=runs,
+            )
+            train_missing(LADDER if what == "ladder" else wanted, chosen_seeds, request, runtime, journal)
+        conditions = Conditions(find_nets(runs), data, part, crop, runtime, bad_images, fast_decode)
+        for findings in find_out(tables, conditions):
+            if runtime.is_main:
+                leave_findings(findings, out or runs / "tables", journal)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read "0,1,2".
+
+    Raises:
+        VerydeepError: these are not different whole numbers.
+    """
+    parts = text.split(",")
+    if not all(part.isdecimal() and len(part) < 10 for part in parts) or len(set(map(int, parts))) < len(parts):
+        raise VerydeepError(f"--seeds {text!r}: write different whole numbers, as 0,1,2.")
+    return tuple(map(int, parts))
+
+
+def print_networks(*, parameters: bool) -> None:
+    """Table 1, the layers of each net, or Table 2, how many weights and biases they have."""
+    from rich.console import Console
+    from rich.table import Table
+
+    networks = [network for name, network in NETWORKS.items() if name != "B-5x5"]
+    if parameters:
+        table = Table("net", "parameters", "millions", title="Table 2: number of parameters, 1000 classes", box=None)
+        for network in networks:
+            count = network.num_parameters()
+            table.add_row(network.name, f"{count:,}", f"{count / 1e6:.0f}")
+    else:
+        names = [f"{network.name}\n{network.num_weight_layers} layers" for network in networks]
+        table = Table(*names, title="Table 1: ConvNet configurations, input 224x224 RGB")
+        for block in range(len(networks[0].blocks)):
+            columns = ["\n".join(conv_in_words(conv) for conv in network.blocks[block]) for network in networks]
+            table.add_row(*columns, end_section=True)
+            table.add_row("maxpool", end_section=True)
+        for layer in (f"FC-{PAPER_FC_WIDTH}", f"FC-{PAPER_FC_WIDTH}", "FC-1000", "soft-max"):
+            table.add_row(layer)
+    Console().print(table)
+
+
+def conv_in_words(conv: Conv) -> str:
+    """As Table 1 writes it: conv3-64; A-LRN's normalization below it."""
+    return f"conv{conv.kernel}-{conv.channels}" + ("\nLRN" if conv.lrn else "")

@@ -1,0 +1,191 @@
+"""What a measured table says: rows beside the paper's, their order, which differences are larger than chance."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from verydeep.configs.paper import PaperRow, PaperTable
+from verydeep.configs.scales import in_pixels
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.engine.report import Journal
+from verydeep.engine.tables import Comparison, Conditions, Measured, compare, compute_views, measure
+from verydeep.errors import VerydeepError
+from verydeep.files import write_json, writing
+from verydeep.ops.metrics import topk_for
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """A table of the paper, measured on a data set."""
+
+    table: PaperTable
+    rows: Sequence[tuple[PaperRow, Measured | None]]
+    """Measured is None where a row has no runs, or is of other authors."""
+    comparisons: Sequence[Comparison]
+    conditions: Conditions
+
+    @property
+    def title(self) -> str:
+        """What the table is of."""
+        split = self.conditions.split
+        name = self.table.name.replace("table", "Table ").capitalize()
+        return f"{name}: {self.table.title}; {len(split):,} images of {split.name}"
+
+    def headings(self) -> list[str]:
+        """Of the columns."""
+        k = topk_for(len(self.conditions.split.class_names))
+        return ["row", "paper", "top-1", f"top-{k}", "center", "seeds"]
+
+    def cells(self) -> Iterator[list[str]]:
+        """The rows, as text."""
+        has_test = any(row.top5_test is not None for row in self.table.rows)
+        for row, measured in self.rows:
+            name = row.label or str(row.protocol)
+            published = (row.top1_val, row.top5_val, *([row.top5_test] if has_test else []))
+            paper = "/".join("-" if value is None else f"{value:.1f}" for value in published)
+            if row.protocol is None:
+                yield [name, paper, "as published", "", "", ""]
+            elif measured is None:
+                yield [name, paper, "no run", "", "", ""]
+            elif measured.unconverged:
+                yield [name, paper, "not converged", "", "", str(len(measured.seeds))]
+            else:
+                center = "" if measured.center is None else f"{measured.center.percent:.1f}"
+                yield [name, paper, str(measured.top1), str(measured.topk), center, str(len(measured.seeds))]
+
+    def remarks(self) -> Iterator[str]:
+        """What stands below the table."""
+        yield (
+            "Errors in %, with 95% intervals over images, and over seeds where there are several. Paper: top-1/top-5 "
+            "on ILSVRC's validation images, top-5 on its test images. Center: top-1 of the central crop."
+        )
+        crop = self.conditions.crop
+        geometry = {q: each for _, row in self.rows if row is not None for q, each in row.geometry.items()}
+        if geometry:
+            maps = "; ".join(
+                f"Q={q} ({in_pixels(q, crop)} px) {each.map_height}x{each.map_width}, {each.inside:.0%}"
+                for q, each in sorted(geometry.items())
+            )
+            yield f"Dense maps, and the share of their windows' area inside the images: {maps}."
+        if geometry and crop < 64:
+            yield "At this crop differences of views are geometry-limited."
+        runs = sorted({run for _, row in self.rows if row is not None for run in row.unconverged})
+        if runs:
+            yield f"Not converged (their learning rate did not make all of its drops): {', '.join(runs)}."
+        for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
+            yield f"The paper: {note}."
+        if self.comparisons and self.conditions.split.class_names != tuple(known_classes()):
+            yield from self.order()
+
+    def order(self) -> Iterator[str]:
+        """The order of the rows against the paper's, and the differences that are larger than chance."""
+        signs = [each.as_in_the_paper for each in self.comparisons if each.as_in_the_paper is not None]
+        if signs:
+            yield f"{sum(signs)} of {len(signs)} pairs of rows stand in the paper's order of top-1 errors."
+        real = [each for each in self.comparisons if each.measured.larger_than_chance]
+        yield f"{len(real)} of {len(self.comparisons)} differences of top-1 errors are larger than chance."
+        for each in self.comparisons if len(self.comparisons) == 1 else real:
+            paper = "" if each.paper is None else f"; in the paper {each.paper:+.1f}"
+            yield f"  {each.first} minus {each.second}: {each.measured}{paper}"
+
+
+def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[Findings]:
+    """Measure tables; what they share is computed once.
+
+    Raises:
+        VerydeepError: two runs answer for one member, or as ``compute_views``.
+    """
+    protocols = dict.fromkeys(protocol for table in tables for protocol in table.protocols)
+    if not any(conditions.members(protocol) for protocol in protocols):
+        names, classes = " or ".join(table.name for table in tables), len(conditions.split.class_names)
+        raise VerydeepError(
+            f"No run answers for any row of {names} at crop {conditions.crop} with these {classes} classes: leave "
+            "--no-train out, or give another --runs or --crop."
+        )
+    compute_views(list(protocols), conditions)
+    for table in tables:
+        rows = [(row, None if row.protocol is None else measure(row.protocol, conditions)) for row in table.rows]
+        yield Findings(table, rows, compare(rows), conditions)
+
+
+def leave_findings(findings: Findings, folder: Path, journal: Journal) -> None:
+    """Print a table and what it says, and write it for machines and for a page."""
+    show_findings(findings, journal)
+    write_findings(folder, findings)
+    journal.say(f"Written: {folder}/{findings.table.name}.json and .md\n")
+
+
+def show_findings(findings: Findings, journal: Journal) -> None:
+    """Print a table and what it says."""
+    table = Table(title=findings.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    first, *others = findings.headings()
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right")
+    for name, *cells in findings.cells():
+        table.add_row(Text(name), *cells)
+    journal.show(table)
+    for remark in findings.remarks():
+        journal.say(remark)
+
+
+def write_findings(folder: Path, findings: Findings) -> None:
+    """Write <table>.json, for machines, and <table>.md, for a page."""
+    name = findings.table.name
+    rows = [
+        {
+            "label": row.label or str(row.protocol),
+            "protocol": None if row.protocol is None else str(row.protocol),
+            "paper": {"top1_val": row.top1_val, "top5_val": row.top5_val, "top5_test": row.top5_test},
+            "note": row.note,
+            "measured": None if measured is None else measured_values(measured),
+        }
+        for row, measured in findings.rows
+    ]
+    comparisons = [
+        {
+            "first": str(each.first),
+            "second": str(each.second),
+            "paper": each.paper,
+            **asdict(each.measured),
+            "larger_than_chance": each.measured.larger_than_chance,
+        }
+        for each in findings.comparisons
+    ]
+    conditions = findings.conditions
+    about = {
+        "table": name,
+        "title": findings.table.title,
+        "data": conditions.data,
+        "split": conditions.split.name,
+        "num_images": len(conditions.split),
+        "crop": conditions.crop,
+        "precision": conditions.runtime.precision,
+        "fast_decode": conditions.fast_decode,
+        "k": topk_for(len(conditions.split.class_names)),
+        "remarks": list(findings.remarks()),
+    }
+    write_json(folder / f"{name}.json", {**about, "rows": rows, "differences": comparisons})
+    lines = [findings.headings(), ["---"] * len(findings.headings()), *findings.cells()]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    remarks = "\n".join(f"- {remark.strip()}" for remark in findings.remarks())
+    with writing(folder / f"{name}.md") as beside:
+        beside.write_text(f"## {findings.title}\n\n{body}\n\n{remarks}\n", encoding="utf-8")
+
+
+def measured_values(measured: Measured) -> dict[str, Any]:
+    """A measured row for machines."""
+    return {
+        "seeds": list(measured.seeds),
+        "top1": asdict(measured.top1),
+        "topk": asdict(measured.topk),
+        "top1_of_each_seed": [100 * float(each.mean()) for each in measured.wrong_top1],
+        "topk_of_each_seed": [100 * float(each.mean()) for each in measured.wrong_topk],
+        "center_top1": None if measured.center is None else asdict(measured.center),
+        "unconverged": list(measured.unconverged),
+        "geometry": {str(q): asdict(each) for q, each in measured.geometry.items()},
+    }

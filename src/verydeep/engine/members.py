@@ -1,0 +1,135 @@
+"""Trained nets on the disk, and which of them answers for a member of a protocol."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from verydeep.configs.networks import PAPER_FC_WIDTH
+from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.configs.scales import TrainScale
+from verydeep.engine.checkpoint import Weights, model_folder
+from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import CONFIG, ModelConfig, load_config, load_model
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net as a command names it."""
+
+    path: Path
+    """The run or model folder."""
+    folder: Path
+    """The model folder."""
+    config: ModelConfig
+
+    @classmethod
+    def open(cls, path: Path, weights: Weights = "last") -> "Net":
+        """Read what travels with the net, not its weights.
+
+        Raises:
+            VerydeepError: the folder is neither a run nor a model folder, or damaged.
+        """
+        folder = model_folder(path, weights)
+        return cls(path, folder, load_config(folder))
+
+    def load(self) -> VGG:
+        """The net itself, in eval mode."""
+        return load_model(self.folder)[0]
+
+    @property
+    def trained(self) -> TrainedNet | None:
+        """Which of the paper's nets this is; None at another width, or where the train scale is not known."""
+        config = self.config
+        if config.width != 1 or config.fc_width != PAPER_FC_WIDTH or config.scale is None:
+            return None
+        return TrainedNet(config.network, TrainScale.parse(config.scale), config.fine_tuned)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its training came to its end."""
+        return "converged" in self.config.provenance
+
+    @property
+    def converged(self) -> bool:
+        """Whether its training made all of its drops of the learning rate."""
+        return bool(self.config.provenance.get("converged"))
+
+    def __str__(self) -> str:
+        return str(self.trained or self.path.name)
+
+
+@dataclass(frozen=True)
+class NetAtScales:
+    """A net and the test scales Q at which it is asked: a member of a protocol, found on the disk."""
+
+    net: Net
+    scales: tuple[int, ...]
+
+
+def find_nets(folder: Path) -> list[Net]:
+    """The nets of all runs and model folders directly in ``folder``, sorted by path; started runs without a net too.
+
+    Raises:
+        VerydeepError: a config.json is damaged.
+    """
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        paths = sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    return [Net.open(path) for path in paths if (path / CONFIG).exists() or (path / "model" / CONFIG).exists()]
+
+
+def answering(wanted: TrainedNet, nets: Iterable[Net], class_names: Sequence[str], crop: int) -> Mapping[int, Net]:
+    """Seed -> the net that answers for one of the paper's: same network, S, fine-tuned layers, classes and crop.
+
+    Raises:
+        VerydeepError: two nets of the same seed do.
+    """
+    found: dict[int, Net] = {}
+    for net in nets:
+        if net.trained != wanted or net.config.crop != crop or net.config.class_names != tuple(class_names):
+            continue
+        if net.config.seed in found:
+            raise VerydeepError(
+                f"Two runs answer for {wanted} with seed {net.config.seed}: {found[net.config.seed].path} and "
+                f"{net.path}; move one of them elsewhere."
+            )
+        found[net.config.seed] = net
+    return found
+
+
+def replicates(
+    wanted: Sequence[TrainedNet], nets: Sequence[Net], class_names: Sequence[str], crop: int
+) -> dict[int, list[Net]]:
+    """Seed -> one net for each wanted, all of that seed; seeds that lack one are left out.
+
+    Raises:
+        VerydeepError: as ``answering``.
+    """
+    each = [answering(net, nets, class_names, crop) for net in wanted]
+    shared = sorted(set.intersection(*(set(found) for found in each)))
+    return {seed: [found[seed] for found in each] for seed in shared}
+
+
+def members_of(
+    protocol: EvalProtocol, runs: Path, class_names: Sequence[str], crop: int
+) -> dict[int, list[NetAtScales]]:
+    """Seed -> the nets in a folder of runs that answer for the members of a protocol, each with its test scales.
+
+    Raises:
+        VerydeepError: a member has no run, two of one seed, or no seed has them all.
+    """
+    nets, wanted = find_nets(runs), [member.net for member in protocol.members]
+    for net in wanted:
+        if not answering(net, nets, class_names, crop):
+            raise VerydeepError(
+                f"No run in {runs} answers for {net} at crop {crop} with these {len(class_names)} classes: train it, "
+                "or give another --runs or --crop."
+            )
+    found = replicates(wanted, nets, class_names, crop)
+    if not found:
+        raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
+    scales = [member.test_scales for member in protocol.members]
+    return {seed: list(map(NetAtScales, nets_of_seed, scales)) for seed, nets_of_seed in found.items()}

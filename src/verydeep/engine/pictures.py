@@ -1,0 +1,109 @@
+"""Pictures for those who would rather look than read: curves, predictions, confusions."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from verydeep.data.decoding import decode
+from verydeep.data.split import Split
+from verydeep.engine.evaluation import Evaluation
+
+EXAMPLES_STREAM = 3
+
+
+def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> None:
+    """A picture of the loss, the validation error and the drops of the learning rate over the steps."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    steps = np.array([line["step"] for line in metrics])
+    losses = np.array([line["loss"] for line in metrics])
+    axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.7)
+    window = max(1, len(losses) // 50)
+    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+    axes.plot(steps[window - 1 :], smooth, color="tab:blue", label="training loss")
+    axes.set(xlabel="step", ylabel="training loss", title=title, ylim=(0, None))
+    rates = [line["learning_rate"] for line in metrics]
+    for step, before, after in zip(steps[1:], rates, rates[1:], strict=False):
+        if after < before:
+            axes.axvline(step, color="tab:gray", linestyle=":", linewidth=1)
+    epochs = [line for line in metrics if line.get("val_error") is not None]
+    if epochs:
+        right = axes.twinx()
+        right.plot(
+            [line["step"] for line in epochs],
+            [line["val_error"] for line in epochs],
+            "o-",
+            color="tab:red",
+            markersize=4,
+        )
+        right.set_ylabel("validation top-1 error %", color="tab:red")
+        right.set_ylim(0, None)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_examples(split: Split, evaluation: Evaluation, path: Path, *, seed: int = 0, count: int = 24) -> None:
+    """A sheet of photographs drawn by the seed, each with its most probable class; wrong ones are red."""
+    assert split.labels is not None
+    plt = _pyplot()
+    count = min(count, len(evaluation.indices))
+    generator = np.random.Generator(np.random.Philox(key=[seed, EXAMPLES_STREAM]))
+    rows: npt.NDArray[np.int64] = np.sort(generator.choice(len(evaluation.indices), count, replace=False))
+    columns = min(8, count)
+    figure, grid = plt.subplots(
+        -(-count // columns),
+        columns,
+        figsize=(1.5 * columns, 1.75 * -(-count // columns)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, row in zip(grid.flat, rows, strict=False):
+        index, posterior = int(evaluation.indices[row]), evaluation.posteriors[row]
+        guess = int(posterior.argmax())
+        image = decode(split.path(index), camera_rotation=split.camera_rotation)
+        image.thumbnail((256, 256))
+        axes.imshow(image)
+        words = split.class_words[guess].split(",")[0]
+        axes.set_title(
+            f"{words} {posterior[guess]:.0%}",
+            fontsize=8,
+            parse_math=False,
+            color="tab:green" if guess == split.labels[index] else "tab:red",
+        )
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_confusion(path: Path, evaluation: Evaluation, split: Split) -> None:
+    """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
+    plt = _pyplot()
+    counts, names = evaluation.confusion, [words.split(",")[0] for words in split.class_words]
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    side = max(4.0, min(14.0, 0.3 * len(names) + 2))
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    picture = axes.imshow(shares, cmap="viridis", vmin=0, vmax=100)
+    figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(names) <= 60:  # more cannot be read
+        ticks = range(len(names))
+        axes.set_xticks(ticks, names, rotation=90, fontsize=7, parse_math=False)
+        axes.set_yticks(ticks, names, fontsize=7, parse_math=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _pyplot() -> Any:
+    """Matplotlib without a window; imported only where a picture is drawn, as it takes a second."""
+    import matplotlib  # noqa: PLC0415
+
+    if "matplotlib.pyplot" not in sys.modules:
+        matplotlib.use("Agg")
+    import matplotlib.pyplot as plt  # noqa: PLC0415
+
+    return plt

@@ -1,0 +1,193 @@
+"""Posteriors are computed once and kept on the disk.
+
+So tables that share members compute nothing twice, and an interrupted evaluation goes on where it stopped. They lie in
+the cache: a folder for each (net, images, precision, decoding), and in it one for each view and test scale.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from verydeep.data.loading import BadImages
+from verydeep.data.split import Split
+from verydeep.engine.inference import Part, Predictions, ViewAtScale, assemble, infer
+from verydeep.engine.members import Net
+from verydeep.engine.runtime import Runtime
+from verydeep.errors import VerydeepError
+from verydeep.files import cache_folder, write_json, writing
+from verydeep.models.weights.native import CONFIG, WEIGHTS
+
+VERSION = 1
+"""Changes whenever the same net and images would give other posteriors than before."""
+
+FLUSH_SECONDS = 30
+"""What a kill may cost."""
+
+
+def posteriors_folder() -> Path:
+    """Where all posteriors are kept."""
+    return cache_folder() / "posteriors"
+
+
+class Shelf:
+    """The kept posteriors of one net on one list of images."""
+
+    def __init__(self, net: Net, split: Split, precision: str, *, fast_decode: bool) -> None:
+        """The place is named by a hash of all that changes a posterior: another net or image is another shelf."""
+        about = {
+            "version": VERSION,
+            "net": _digest_of_files([net.folder / CONFIG, net.folder / WEIGHTS]),
+            "images": _digest_of_images(split),
+            "camera_rotation": split.camera_rotation,
+            "precision": precision,
+            "decoding": "fast" if fast_decode else "full",
+            "resampling": "bilinear",
+            "averaging": "scores over positions, posteriors over crops and flips",
+        }
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+        self.folder = posteriors_folder() / key
+        self.about = {**about, "net_folder": str(net.folder), "images_folder": str(split.root), "count": len(split)}
+        self.not_kept = ""
+        """Why keeping failed, if it did; computing goes on without it."""
+        self.waiting: list[Part] = []
+        self.flushed = time.monotonic()
+
+    def load(self, view: ViewAtScale) -> Part | None:
+        """What is kept of one view, no image twice; a damaged file is as if it had never been written."""
+        kept = []
+        for path in sorted(self._place(view).glob("*.safetensors")):
+            try:
+                held = load_file(path)
+                kept.append((held["indices"], held["posteriors"], held["sizes"]))
+            except (SafetensorError, OSError, KeyError):
+                continue
+        if not kept:
+            return None
+        indices, posteriors, sizes = (np.concatenate(arrays) for arrays in zip(*kept, strict=True))
+        indices, first = np.unique(indices, return_index=True)
+        return Part(indices, {view: posteriors[first]}, {view.scale: sizes[first]}, {})
+
+    def add(self, part: Part) -> None:
+        """Keep a part, soon."""
+        if len(part.indices):
+            self.waiting.append(part)
+        if time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what waits, one file a view."""
+        parts, self.waiting, self.flushed = self.waiting, [], time.monotonic()
+        if not parts or self.not_kept:
+            return
+        indices = np.concatenate([part.indices for part in parts])
+        try:
+            if not (self.folder / "about.json").exists():
+                write_json(self.folder / "about.json", self.about)
+            for view in parts[0].posteriors:
+                held = {
+                    "indices": indices,
+                    "posteriors": np.concatenate([part.posteriors[view] for part in parts]),
+                    "sizes": np.concatenate([part.sizes[view.scale] for part in parts]),
+                }
+                with writing(self._place(view) / f"{indices[0]:08d}-{os.getpid()}.safetensors") as beside:
+                    save_file(held, beside)
+        except VerydeepError as error:
+            self.not_kept = str(error)
+
+    def _place(self, view: ViewAtScale) -> Path:
+        return self.folder / f"{view.view}-{view.scale}"
+
+
+def predict_and_keep(
+    net: Net,
+    split: Split,
+    views: Sequence[ViewAtScale],
+    runtime: Runtime,
+    *,
+    bad_images: BadImages = "error",
+    fast_decode: bool = False,
+) -> Iterator[float | Predictions]:
+    """As ``predict_split``, but only what is not kept yet is computed, and the net is loaded only then.
+
+    Yields how many images are done, first those that were already (an image that lacks some views counts in part), and
+    last the predictions of all processes.
+
+    Raises:
+        VerydeepError: as ``infer``, the net cannot be loaded, or not one image could be decoded.
+    """
+    shelf = Shelf(net, split, runtime.precision, fast_decode=fast_decode)
+    kept = [part for part in map(shelf.load, views) if part is not None]
+    # Every process must divide the same images, whatever others have written meanwhile.
+    groups: list[tuple[list[ViewAtScale], npt.NDArray[np.int64]]] = runtime.gather(_missing(kept, split, views))[0]
+    yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
+    model = runtime.place(net.load()) if groups else None
+    computed: list[Part] = []
+    for lacking, indices in groups:
+        assert model is not None
+        with closing(shelf):
+            parts = infer(
+                model, split, lacking, runtime, indices=indices, bad_images=bad_images, fast_decode=fast_decode
+            )
+            for part in parts:
+                computed.append(part)
+                shelf.add(part)
+                yield (len(part.indices) + len(part.skipped)) * runtime.world_size / len(groups)
+    everything = kept + [part for process in runtime.gather(computed) for part in process]
+    predictions = assemble(everything, split, views)
+    predictions.not_kept = shelf.not_kept
+    yield predictions
+
+
+def kept_bytes() -> int:
+    """The size of all posteriors that are kept."""
+    return sum(path.stat().st_size for path in posteriors_folder().rglob("*.safetensors"))
+
+
+def _missing(
+    kept: Sequence[Part], split: Split, views: Sequence[ViewAtScale]
+) -> list[tuple[list[ViewAtScale], npt.NDArray[np.int64]]]:
+    """Which views lack which images; views that lack the same ones together, so that an image is decoded once."""
+    groups: dict[bytes, list[ViewAtScale]] = {}
+    for view in views:
+        lacking = np.ones(len(split), np.bool_)
+        for part in kept:
+            if view in part.posteriors:
+                lacking[part.indices] = False
+        if lacking.any():
+            groups.setdefault(lacking.tobytes(), []).append(view)
+    return [(group, np.flatnonzero(np.frombuffer(lacking, np.bool_))) for lacking, group in groups.items()]
+
+
+def _digest_of_files(paths: Sequence[Path]) -> str:
+    """Of what files hold."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                while block := file.read(1 << 22):
+                    digest.update(block)
+        except FileNotFoundError:
+            raise VerydeepError(f"{path.parent} has no {path.name}: its training has not saved a net yet.") from None
+    return digest.hexdigest()
+
+
+def _digest_of_images(split: Split) -> str:
+    """Of the paths, sizes and modification times of the images, in their order."""
+    digest = hashlib.sha256()
+    for index, file in enumerate(split.files):
+        try:
+            status = split.path(index).stat()
+        except OSError as error:  # told when it is to be decoded
+            digest.update(f"{file}\0{error.errno}\n".encode())
+        else:
+            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

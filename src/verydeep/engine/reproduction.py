@@ -1,0 +1,194 @@
+"""The paper's ladder of nets: which are missing in a folder of runs, what they will cost, and their training."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.table import Table
+from torch.nn import functional as F
+
+from verydeep.configs.ladder import start_of, with_starts
+from verydeep.configs.networks import NETWORKS
+from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.recipes import MAX_EPOCHS, RECIPES, batch_for
+from verydeep.data.sampling import steps_after
+from verydeep.engine.advice import in_words
+from verydeep.engine.checkpoint import checkpoint_bytes
+from verydeep.engine.members import answering, find_nets
+from verydeep.engine.progress import track
+from verydeep.engine.report import Journal
+from verydeep.engine.request import Request, Training, resolve, resolve_resumed
+from verydeep.engine.run import train_run
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.setup import open_training_parts
+from verydeep.engine.training import make_optimizer
+from verydeep.models.initialization import initialize
+from verydeep.models.vgg import VGG
+
+TIMED_IMAGES = 8
+"""Images of the step that is timed for the plan."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A net of the ladder that has to be trained with one seed."""
+
+    net: TrainedNet
+    seed: int
+    begun: Path | None = None
+    """The run that was begun and not ended."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step of a network takes on this machine, apart from decoding."""
+
+    seconds_per_image: float
+    seconds_per_update: float
+    disk_bytes: int
+    """Of a run: the checkpoint, the last and the best net."""
+
+
+def missing_rungs(
+    wanted: Sequence[TrainedNet], seeds: Sequence[int], runs: Path, class_names: Sequence[str], crop: int
+) -> list[Rung]:
+    """What has to be trained so that every wanted net exists with every seed, each after the net it starts from.
+
+    Raises:
+        VerydeepError: two runs of one seed answer for the same net.
+    """
+    nets, rungs = find_nets(runs), []
+    for seed in seeds:
+        found = {net: answering(net, nets, class_names, crop).get(seed) for net in with_starts(wanted)}
+        trained = {net for net, run in found.items() if run is not None and run.ended}
+        for net in with_starts(wanted, there=trained):
+            run = found[net]
+            rungs.append(Rung(net, seed, None if run is None else run.path))
+    return rungs
+
+
+def training_of(rung: Rung, request: Request, class_names: Sequence[str]) -> Training:
+    """The training of a rung; what it starts from is there by now.
+
+    Raises:
+        VerydeepError: as ``resolve``.
+    """
+    if rung.begun is not None:
+        return resolve_resumed(rung.begun)
+    start, source = start_of(rung.net), None
+    if start is not None:
+        assert request.crop is not None
+        source = answering(start, find_nets(request.runs), class_names, request.crop)[rung.seed].path
+    net = rung.net
+    return resolve(
+        replace(
+            request,
+            network=net.network,
+            scale=net.scale,
+            fine_tuned=net.fine_tuned,
+            init_from=source,
+            seed=rung.seed,
+        )
+    )
+
+
+def train_missing(
+    wanted: Sequence[TrainedNet], seeds: Sequence[int], request: Request, runtime: Runtime, journal: Journal
+) -> None:
+    """Tell what is missing and what it costs, and train one after another; stopped, the next call goes on there.
+
+    Args:
+        wanted: nets; what they start from is trained, too.
+        seeds: each net is trained once for each.
+        request: what all trainings share, the folder of runs and the crop among it.
+        runtime: of this process.
+        journal: to tell it.
+
+    Raises:
+        VerydeepError: as ``resolve`` and ``train_run``, or two runs answer for the same net.
+        SystemExit: a signal asked to stop.
+    """
+    assert request.crop is not None
+    train, _ = open_training_parts(request.data, request.split_seed or 0, request.val_fraction)
+    names = train.class_names
+    rungs = missing_rungs(wanted, seeds, request.runs, names, request.crop)
+    if not rungs:
+        return
+    costs = measure_costs(rungs, len(names), request.crop, runtime)
+    tell_plan(rungs, costs, len(train), request, runtime.world_size, journal)
+    for number, rung in enumerate(rungs, start=1):
+        journal.say(f"\nTraining {number} of {len(rungs)}: {rung.net}, seed {rung.seed}")
+        train_run(training_of(rung, request, names), runtime)
+
+
+def measure_costs(rungs: Sequence[Rung], num_classes: int, crop: int, runtime: Runtime) -> dict[str, Cost]:
+    """Network -> what a step takes, each timed on noise; FC-only trainings count as whole ones."""
+    networks = sorted({rung.net.network for rung in rungs})
+    each = ((network, measure_cost(network, num_classes, crop, runtime)) for network in networks)
+    return dict(track(each, "Timing the nets", len(networks)) if runtime.is_main else each)
+
+
+def measure_cost(network: str, num_classes: int, crop: int, runtime: Runtime) -> Cost:
+    """Time one small step, after one that warms up."""
+    model = VGG(NETWORKS[network], num_classes, crop=crop)
+    initialize(model, "glorot", 0)
+    model = runtime.place(model).train()
+    optimizer = make_optimizer(model, RECIPES["256"])
+    images = runtime.move(torch.full((TIMED_IMAGES, 3, crop, crop), 128.0))
+    targets = runtime.move(torch.arange(TIMED_IMAGES) % num_classes)
+
+    def backward() -> None:
+        with runtime.autocast():
+            scores = model(images).float().flatten(1)
+        F.cross_entropy(scores, targets).backward()  # type: ignore[no-untyped-call]
+
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+
+    def seconds(action: Callable[[], None]) -> float:
+        runtime.wait()
+        begin = time.perf_counter()
+        action()
+        runtime.wait()
+        return time.perf_counter() - begin
+
+    backward()
+    update()
+    disk = checkpoint_bytes(model) + 2 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    return Cost(seconds(backward) / TIMED_IMAGES, seconds(update), disk)
+
+
+def estimate(cost: Cost, num_images: int, epochs: int, batch_size: int, processes: int) -> float:
+    """Seconds of a whole training."""
+    steps = steps_after(epochs, num_images, batch_size)
+    return epochs * num_images * cost.seconds_per_image / processes + steps * cost.seconds_per_update
+
+
+def tell_plan(
+    rungs: Sequence[Rung],
+    costs: dict[str, Cost],
+    num_images: int,
+    request: Request,
+    processes: int,
+    journal: Journal,
+) -> None:
+    """Which runs, from what, how long and how large, and all of them together."""
+    epochs, batch_size = request.epochs or MAX_EPOCHS, request.batch_size or batch_for(num_images)
+    table = Table(title=f"To be trained: {len(rungs)} nets", title_justify="left", box=None, pad_edge=False)
+    for heading in ("net", "seed", "starts from", "epochs", "at most", "disk"):
+        table.add_column(heading, no_wrap=True)
+    total_seconds, total_bytes = 0.0, 0.0
+    for rung in rungs:
+        cost = costs[rung.net.network]
+        seconds = estimate(cost, num_images, epochs, batch_size, processes)
+        total_seconds, total_bytes = total_seconds + seconds, total_bytes + cost.disk_bytes
+        start = start_of(rung.net)
+        origin = "its checkpoint" if rung.begun else "random weights" if start is None else str(start)
+        table.add_row(
+            str(rung.net), str(rung.seed), origin, str(epochs), in_words(seconds), f"{cost.disk_bytes / 1e9:.1f} GB"
+        )
+    journal.show(table)
+    journal.say(f"In all {in_words(total_seconds)} (timed on this machine), {total_bytes / 1e9:.1f} GB.")

@@ -1,0 +1,185 @@
+"""A training that is asked for, with what was left open, and how that is decided.
+
+``verydeep train`` makes a request of its options.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
+from verydeep.configs.recipes import (
+    RECIPES,
+    ColorShift,
+    FineTuned,
+    Initialization,
+    Recipe,
+    batch_for,
+    rate_for,
+    with_options,
+    without_plateau,
+)
+from verydeep.configs.scales import TrainScale
+from verydeep.data.loading import BadImages
+from verydeep.data.split import Split
+from verydeep.engine.checkpoint import RunFolder, last_checkpoint, model_folder
+from verydeep.engine.runtime import Precision, in_group, wants_bf16
+from verydeep.engine.settings import Settings
+from verydeep.engine.setup import open_training_parts
+from verydeep.engine.source import GENERATED, VAL_FRACTION, locate, short_name
+from verydeep.errors import VerydeepError
+from verydeep.models.weights.native import ModelConfig, load_config
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training may be asked for; None is left open, and depends on the data and on the net it starts from."""
+
+    data: str
+    network: str | None = None
+    crop: int | None = None
+    scale: TrainScale | None = None
+    width: float | None = None
+    fc_width: int | None = None
+    initialization: Initialization = "glorot"
+    init_from: Path | None = None
+    """A run or model folder to take layers from."""
+    fine_tuned: FineTuned = "all"
+    epochs: int | None = None
+    milestones: tuple[float, ...] | None = None
+    batch_size: int | None = None
+    micro_batch: int | None = None
+    learning_rate: float | None = None
+    dropout: float | None = None
+    color_shift: ColorShift = "std"
+    seed: int = 0
+    split_seed: int | None = None
+    """Of the division of a folder without val/; None: the seed."""
+    val_fraction: float = VAL_FRACTION
+    precision: Precision = "auto"
+    device: str = "auto"
+    bad_images: BadImages = "error"
+    fast_decode: bool = False
+    deterministic: bool = False
+    out: Path | None = None
+    """The run's folder; None: one in ``runs`` that ``run_name`` names."""
+    runs: Path = RUNS
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training with nothing left open."""
+
+    settings: Settings
+    train: Split
+    val: Split | None
+    run: RunFolder
+    source: ModelConfig | None
+    """Of the net it starts from."""
+    resume: bool = False
+
+
+def resolve(request: Request) -> Training:
+    """Decide what the request leaves open.
+
+    Raises:
+        VerydeepError: the network is not known, the FC layers alone are to learn and no net is given to start from,
+            the data or that net cannot be read, or the run exists.
+    """
+    generated = request.data == GENERATED
+    network = request.network or "A"
+    if network not in NETWORKS:
+        raise VerydeepError(f"--network {network} is not known: choose one of {', '.join(NETWORKS)}.")
+    if request.fine_tuned == "fc" and request.init_from is None:
+        raise VerydeepError("--fine-tune fc needs the convolutions of a trained net: give it with --init-from RUN.")
+    source = None if request.init_from is None else load_config(model_folder(request.init_from))
+    split_seed, val_fraction = split_like(source, request)
+    train, val = open_training_parts(request.data, split_seed, val_fraction)
+    recipe = decide_recipe(request, network, source, len(train))
+    settings = Settings(
+        data=request.data if generated else str(Path(request.data).resolve()),
+        network=network,
+        crop=request.crop or (64 if generated else PAPER_CROP),
+        width=request.width or (0.25 if generated else 1.0),
+        fc_width=request.fc_width or (512 if generated else PAPER_FC_WIDTH),
+        recipe=recipe if val is not None else without_plateau(recipe),
+        seed=request.seed,
+        bf16=wants_bf16(request.precision, request.device),
+        init_from=None if request.init_from is None else str(request.init_from),
+        fine_tuned=request.fine_tuned,
+        bad_images=request.bad_images,
+        fast_decode=request.fast_decode,
+        deterministic=request.deterministic,
+        split_seed=split_seed,
+        val_fraction=val_fraction,
+        micro_batch=request.micro_batch,
+        mean_rgb=None if source is None else source.mean_rgb,
+    )
+    last_scale = settings.recipe.stages[-1].scale
+    name = run_name(request.data, network, last_scale, settings.fine_tuned, settings.crop, settings.seed)
+    run = RunFolder(request.out or request.runs / name)
+    if run.settings.exists() and not in_group():  # a process of the same job may have come first
+        raise VerydeepError(
+            f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
+        )
+    return Training(settings, train, val, run, source)
+
+
+def resolve_resumed(path: Path) -> Training:
+    """The training of a run that was begun; its own settings hold.
+
+    Raises:
+        VerydeepError: its settings or its data cannot be read.
+    """
+    run = RunFolder(path)
+    settings = Settings.load(run)
+    train, val = open_training_parts(settings.data, settings.split_seed, settings.val_fraction)
+    # Once there is a checkpoint, the net that it started from may be gone.
+    anew = settings.init_from if last_checkpoint(run.checkpoints) is None else None
+    source = None if anew is None else load_config(model_folder(Path(anew)))
+    return Training(settings, train, val, run, source, resume=True)
+
+
+def run_name(data: str, network: str, scale: TrainScale, fine_tuned: FineTuned, crop: int, seed: int) -> str:
+    """What a run is called unless the user names it: <data>-<network>-<S>[fc]-c<crop>-s<seed>."""
+    return f"{short_name(data)}-{network}-{scale}{'fc' if fine_tuned == 'fc' else ''}-c{crop}-s{seed}"
+
+
+def split_like(source: ModelConfig | None, request: Request) -> tuple[int, float]:
+    """Seed and fraction of the split: those of the source where it was trained on a part of the same folder.
+
+    Otherwise the new net would be validated on what the old one was trained on.
+    """
+    if source is None or source.split.get("data") != str(locate(request.data).resolve()):
+        return request.seed if request.split_seed is None else request.split_seed, request.val_fraction
+    return int(source.split["seed"]), float(source.split["val_fraction"])
+
+
+def decide_recipe(request: Request, network: str, source: ModelConfig | None, num_images: int) -> Recipe:
+    """The paper's recipe for this S, or the generated set's own, with what the request asks for."""
+    generated = request.data == GENERATED
+    base = RECIPES["generated"] if generated else RECIPES.get(str(request.scale), RECIPES["256"])
+    batch_size, learning_rate = request.batch_size, request.learning_rate
+    if batch_size is None:
+        batch_size = batch_for(num_images, most=base.batch_size)
+    if learning_rate is None:
+        learning_rate = default_rate(network, source)
+        if not generated:  # there they are the rates of its own batch of 32
+            learning_rate = rate_for(learning_rate, batch_size)
+    recipe = with_options(
+        base,
+        scale=request.scale,
+        epochs=request.epochs,
+        milestones=request.milestones,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dropout=request.dropout,
+    )
+    return replace(recipe, initialization=request.initialization, color_shift=request.color_shift)
+
+
+def default_rate(network: str, source: ModelConfig | None) -> float:
+    """With the paper's batch: 0.01 from random weights and for a deeper net from A, 0.001 from any other net."""
+    deeper_than_a = source is not None and source.network in SHALLOW and network not in SHALLOW
+    return 1e-2 if source is None or deeper_than_a else 1e-3

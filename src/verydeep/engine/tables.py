@@ -1,0 +1,189 @@
+"""The protocols of Tables 3-7 measured on the nets of a folder of runs."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.configs.paper import PaperRow
+from verydeep.configs.protocols import EvalProtocol
+from verydeep.data.loading import BadImages
+from verydeep.data.split import Split
+from verydeep.engine.evaluation import Geometry, fuse, predict_views, test_nets, views_to_compute
+from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
+from verydeep.engine.members import Net, NetAtScales, replicates
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.source import fingerprint, open_part
+from verydeep.errors import VerydeepError
+from verydeep.ops.bootstrap import Bools, Difference, error_over_runs, paired_difference
+from verydeep.ops.metrics import Share, ranks, topk_for
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What all rows of a table share."""
+
+    nets: Sequence[Net]
+    """Everything that was trained."""
+    data: str
+    """As the command line names it."""
+    split: Split
+    """The part to test on; it has labels."""
+    crop: int
+    runtime: Runtime
+    bad_images: BadImages = "error"
+    fast_decode: bool = False
+
+    def members(self, protocol: EvalProtocol) -> dict[int, list[NetAtScales]]:
+        """Seed -> the nets that answer for a protocol; empty where one is missing.
+
+        Raises:
+            VerydeepError: two runs of one seed answer for the same member.
+        """
+        found = replicates([member.net for member in protocol.members], self.nets, self.split.class_names, self.crop)
+        scales = [member.test_scales for member in protocol.members]
+        return {seed: list(map(NetAtScales, nets, scales)) for seed, nets in found.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What one protocol gave, over the seeds that have all of its nets."""
+
+    protocol: EvalProtocol
+    seeds: tuple[int, ...]
+    wrong_top1: Bools
+    """(seeds, n)"""
+    wrong_topk: Bools
+    """(seeds, n)"""
+    center: Share | None
+    """Top-1 error of the central crop at the same scales, where the protocol has a dense part."""
+    geometry: dict[int, Geometry]
+    """Of the dense part, by test scale."""
+    unconverged: tuple[str, ...]
+    """Runs that did not make all drops of their learning rate: the row is no answer then."""
+
+    @property
+    def top1(self) -> Share:
+        """The error in percent with its interval over images, and over seeds where there are several."""
+        return error_over_runs(self.wrong_top1)
+
+    @property
+    def topk(self) -> Share:
+        """The same of the first k guesses."""
+        return error_over_runs(self.wrong_topk)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows of one table, the first minus the second, in points of top-1 error."""
+
+    first: EvalProtocol
+    second: EvalProtocol
+    paper: float | None
+    measured: Difference
+
+    @property
+    def as_in_the_paper(self) -> bool | None:
+        """Whether the sign is the paper's; None where one of the two is zero, or the paper gives none."""
+        product = (self.paper or 0.0) * self.measured.points
+        return None if product == 0 else product > 0
+
+
+def compute_views(protocols: Sequence[EvalProtocol], conditions: Conditions) -> None:
+    """Let each net see each image once for all that the protocols ask of it; the posteriors are kept on the disk.
+
+    Raises:
+        VerydeepError: a net may have been trained on these images, or as ``predict_and_keep``.
+    """
+    wanted: dict[Path, tuple[Net, dict[ViewAtScale, None]]] = {}
+    for protocol in protocols:
+        for each in itertools.chain(*conditions.members(protocol).values()):
+            _, views = wanted.setdefault(each.net.path, (each.net, {}))
+            views.update(dict.fromkeys(views_to_compute(protocol.view, each.scales)))
+    for net, _ in wanted.values():
+        check_division(net, conditions)
+    for number, (net, views) in enumerate(wanted.values(), start=1):
+        predict_views(
+            net,
+            list(views),
+            conditions.split,
+            conditions.runtime,
+            f"Testing {net.path.name} ({number} of {len(wanted)})",
+            bad_images=conditions.bad_images,
+            fast_decode=conditions.fast_decode,
+        )
+
+
+def check_division(net: Net, conditions: Conditions) -> None:
+    """Refuse a net that divided the same folder otherwise, and so may have been trained on what it is tested on.
+
+    Raises:
+        VerydeepError: it did.
+    """
+    data, split = conditions.data, conditions.split
+    if fingerprint(open_part(data, split.name, dict(net.config.split))) != fingerprint(split):
+        raise VerydeepError(
+            f"{net.path} was trained on another division of {data} (seed {net.config.split.get('seed')}), so it may "
+            f"have seen images of this {split.name} part: give val/ a folder beside train/, or train it by reproduce."
+        )
+
+
+def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
+    """Run a protocol on the nets of every seed that has them all; None where no seed does.
+
+    Raises:
+        VerydeepError: as ``predict_and_keep``.
+    """
+    split, each_seed = conditions.split, conditions.members(protocol)
+    assert split.labels is not None
+    if not each_seed:
+        return None
+    places, centers = [], []
+    geometry: dict[int, Geometry] = {}
+    for members in each_seed.values():
+        tested = test_nets(
+            members,
+            split,
+            protocol.view,
+            conditions.runtime,
+            bad_images=conditions.bad_images,
+            fast_decode=conditions.fast_decode,
+        )
+        indices, posteriors = fuse(tested, protocol.view)
+        labels = split.labels[indices]
+        places.append(ranks(posteriors, labels))
+        if "dense" in SINGLE_VIEWS[protocol.view]:
+            centers.append(ranks(fuse(tested, "center")[1], labels) > 0)
+            for each in tested:
+                geometry |= dict(zip(each.scales, each.geometry("dense", each.scales), strict=True))
+    return Measured(
+        protocol=protocol,
+        seeds=tuple(each_seed),
+        wrong_top1=np.stack(places) >= 1,
+        wrong_topk=np.stack(places) >= topk_for(len(split.class_names)),
+        center=error_over_runs(np.stack(centers)) if centers else None,
+        geometry=geometry,
+        unconverged=tuple(
+            str(each.net.path) for members in each_seed.values() for each in members if not each.net.converged
+        ),
+    )
+
+
+def compare(rows: Sequence[tuple[PaperRow, Measured | None]]) -> list[Comparison]:
+    """Every pair of rows that are both answers, on the seeds that both have."""
+    answers = [(row, each) for row, each in rows if each is not None and not each.unconverged]
+    comparisons = []
+    for (row_a, a), (row_b, b) in itertools.combinations(answers, 2):
+        shared = sorted(set(a.seeds) & set(b.seeds))
+        if shared:
+            wrong_a = a.wrong_top1[[a.seeds.index(seed) for seed in shared]]
+            wrong_b = b.wrong_top1[[b.seeds.index(seed) for seed in shared]]
+            difference = paired_difference(wrong_a, wrong_b)
+        else:
+            difference = paired_difference(a.wrong_top1, b.wrong_top1, same_seeds=False)
+        known = row_a.top1_val is not None and row_b.top1_val is not None
+        paper = round(row_a.top1_val - row_b.top1_val, 1) if known else None  # type: ignore[operator]
+        comparisons.append(Comparison(a.protocol, b.protocol, paper, difference))
+    return comparisons

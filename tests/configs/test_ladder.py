@@ -1,0 +1,113 @@
+"""Which net starts from which, against section 3.1, and the order that follows."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verydeep.configs.ladder import LADDER, start_of, with_starts
+from verydeep.configs.networks import NETWORKS
+from verydeep.configs.paper import CLAIMS, TABLES
+from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.scales import TrainScale
+
+pairs = st.tuples(st.integers(224, 600), st.integers(224, 600)).map(lambda pair: TrainScale(*sorted(pair)))
+train_scales = st.sampled_from([256, 384, 224, 288]).map(lambda scale: TrainScale(scale, scale)) | pairs
+nets = st.builds(TrainedNet, st.sampled_from(list(NETWORKS)), train_scales, st.sampled_from(["all", "fc"]))
+
+
+@pytest.mark.parametrize(
+    ("net", "line"),
+    [
+        ("A/256", []),
+        ("A-LRN/256", []),
+        ("B-5x5/256", []),
+        ("B/256", ["A/256"]),
+        ("C/256", ["A/256"]),
+        ("E/384", ["E/256", "A/256"]),
+        ("D/256-512", ["D/384", "D/256", "A/256"]),
+        ("D/256-512fc", ["D/384", "D/256", "A/256"]),
+        ("D/288", ["D/256", "A/256"]),
+        ("D/384fc", ["D/256", "A/256"]),
+        ("D/256fc", ["D/256", "A/256"]),
+        ("A/256fc", ["A/256"]),
+        ("E/320-400", ["E/384", "E/256", "A/256"]),
+        ("A/256-512", ["A/384", "A/256"]),
+        ("A-LRN/384", ["A-LRN/256"]),
+        ("B-5x5/256-512fc", ["B-5x5/384", "B-5x5/256"]),
+    ],
+)
+def test_a_net_starts_from_where_section_3_1_says(net: str, line: list[str]) -> None:
+    current, found = start_of(TrainedNet.parse(net)), []
+    while current is not None:
+        found.append(str(current))
+        current = start_of(current)
+    assert found == line
+
+
+def test_the_ladder_is_the_papers_thirteen_nets() -> None:
+    assert sorted(map(str, LADDER)) == sorted(
+        ["A/256", "A-LRN/256", "B/256", "D/256-512fc"]
+        + [f"{network}/{scale}" for network in "CDE" for scale in ("256", "384", "256-512")]
+    )
+
+
+def test_each_rung_comes_after_its_start_and_all_starts_are_on_it() -> None:
+    assert with_starts(LADDER) == LADDER
+    for place, net in enumerate(LADDER):
+        assert start_of(net) is None or start_of(net) in LADDER[:place]
+
+
+def nets_of(name: str) -> set[TrainedNet]:
+    protocols = [row.protocol for row in TABLES[name].rows if row.protocol is not None]
+    return {member.net for protocol in protocols for member in protocol.members}
+
+
+def test_the_ladder_has_all_nets_of_the_tables_and_no_other() -> None:
+    assert set().union(*(nets_of(name) for name in TABLES)) == set(LADDER)
+
+
+def test_the_seven_nets_of_the_submission_need_eight_trainings() -> None:
+    """C, D and E at 256 and 384, D/256-512fc, and A, which is not among the seven."""
+    seven = CLAIMS["submission"].protocol.members
+    assert len(seven) == 7
+    order = [str(net) for net in with_starts(member.net for member in seven)]
+    assert sorted(order) == sorted(["A/256", "C/256", "C/384", "D/256", "D/384", "D/256-512fc", "E/256", "E/384"])
+    assert order[:4] == ["A/256", "D/256", "D/384", "D/256-512fc"]
+
+
+def test_the_shallow_comparison_needs_a_too() -> None:
+    claim = CLAIMS["shallow"]
+    assert claim.above is not None
+    both = [member.net for protocol in (claim.above, claim.protocol) for member in protocol.members]
+    assert [str(net) for net in with_starts(both)] == ["A/256", "B/256", "B-5x5/256"]
+
+
+@pytest.mark.parametrize(
+    ("there", "left"),
+    [
+        ([], ["A/256", "D/256", "D/384", "D/256-512", "E/256"]),
+        (["A/256"], ["D/256", "D/384", "D/256-512", "E/256"]),
+        (["D/384"], ["D/256-512", "A/256", "E/256"]),
+        (["D/384", "A/256"], ["D/256-512", "E/256"]),
+        (["D/256-512"], ["A/256", "E/256"]),
+        (["D/256-512", "E/256"], []),
+        (["E/384"], ["A/256", "D/256", "D/384", "D/256-512", "E/256"]),
+    ],
+)
+def test_what_is_there_needs_no_start(there: list[str], left: list[str]) -> None:
+    asked = [TrainedNet.parse(text) for text in ("D/256-512", "E/256")]
+    found = with_starts(asked, there={TrainedNet.parse(text) for text in there})
+    assert [str(net) for net in found] == left
+
+
+@given(st.lists(nets, max_size=6))
+def test_starts_come_first_and_nothing_is_missing_or_twice(asked: list[TrainedNet]) -> None:
+    ordered = with_starts(asked)
+    assert len(set(ordered)) == len(ordered)
+    assert set(asked) <= set(ordered)
+    for place, net in enumerate(ordered):
+        start = start_of(net)
+        assert start is None or start in ordered[:place]
+        assert start is None or start.network in (net.network, "A")
+    needed = {start_of(net) for net in ordered}
+    assert all(net in asked or net in needed for net in ordered)

@@ -1,0 +1,128 @@
+"""Every published number against a copy of the paper's tables made independently (paper_tables.json)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verydeep.configs.paper import CLAIMS, TABLES, PaperRow
+from verydeep.configs.protocols import EvalProtocol, TrainedNet
+
+PAPER = json.loads(Path(__file__).with_name("paper_tables.json").read_text())
+
+METHODS = {"dense": "", "multi-crop": " : crops", "multi-crop & dense": " : dense+crops"}
+SECTIONS = {3: "4.1", 4: "4.2", 5: "4.3", 6: "4.4", 7: "4.5"}
+
+ROWS = [(number, index) for number in SECTIONS for index in range(len(PAPER["tables"][str(number)]["rows"]))]
+
+
+def as_text(value: int | list[int], between: str) -> str:
+    return between.join(map(str, value if isinstance(value, list) else [value]))
+
+
+def net_text(row: dict[str, Any]) -> str:
+    layers = {"fc_only": "fc", None: ""}[row.get("fine_tuned")]
+    return f"{row['config']}/{as_text(row['train_S'], '-')}{layers}/{as_text(row['test_Q'], ',')}"
+
+
+def protocol_text(number: int, row: dict[str, Any]) -> str | None:
+    """The row in the design's grammar, from the transcription alone."""
+    table = PAPER["tables"][str(number)]
+    match number:
+        case 3 | 4:
+            return net_text(row)
+        case 5:
+            return net_text({**table, **row}) + METHODS[row["method"]]
+        case 6:
+            return " + ".join(net_text(model) for model in row["models"]) + METHODS[row["eval"]]
+    if row["method"] != "VGG":
+        return None
+    submission, two_nets = (PAPER["tables"]["6"]["rows"][index] for index in (0, 3))
+    best_net = next(net for net in PAPER["tables"]["5"]["rows"] if net["top5_val_err"] == 7.1)
+    return {
+        "2 nets, multi-crop & dense eval.": protocol_text(6, two_nets),
+        "1 net, multi-crop & dense eval.": protocol_text(5, best_net),
+        "ILSVRC submission, 7 nets, dense eval.": protocol_text(6, submission),
+    }[row["variant"]]
+
+
+@pytest.mark.parametrize(("number", "index"), ROWS)
+def test_a_row_is_the_papers(number: int, index: int) -> None:
+    row, theirs = TABLES[f"table{number}"].rows[index], PAPER["tables"][str(number)]["rows"][index]
+    assert row.top1_val == theirs["top1_val_err"]
+    assert row.top5_val == theirs["top5_val_err"]
+    assert row.top5_test == theirs.get("top5_test_err")
+    text = protocol_text(number, theirs)
+    assert row.protocol == (None if text is None else EvalProtocol.parse(text))
+    assert row.label == (f"{theirs['method']} ({theirs['variant']})" if number == 7 else "")
+
+
+def test_there_are_no_other_tables_and_rows() -> None:
+    assert list(TABLES) == [f"table{number}" for number in SECTIONS]
+    for number, section in SECTIONS.items():
+        table, theirs = TABLES[f"table{number}"], PAPER["tables"][str(number)]
+        assert (table.name, table.number, table.section) == (f"table{number}", number, section)
+        assert table.title == theirs["title"]
+        assert len(table.rows) == len(theirs["rows"])
+
+
+def member_counts(rows: tuple[PaperRow, ...]) -> list[int]:
+    return [len(row.protocol.members) if row.protocol else 0 for row in rows]
+
+
+def test_the_fusions_have_as_many_nets_as_the_paper_says() -> None:
+    """Tables 6 and 7 say "7 nets", "2 nets", "1 net"."""
+    assert member_counts(TABLES["table6"].rows) == [7, 2, 2, 2]
+    assert member_counts(TABLES["table7"].rows) == [2, 1, 7] + [0] * 12
+
+
+def test_tables_3_and_4_are_the_scales_derived_from_s() -> None:
+    """Sections 4.1 and 4.2 give the rule, the transcribed tables its results."""
+    for number in (3, 4):
+        for theirs in PAPER["tables"][str(number)]["rows"]:
+            net = TrainedNet.parse(f"{theirs['config']}/{as_text(theirs['train_S'], '-')}")
+            member = net.at_one_scale() if number == 3 else net.at_several_scales()
+            assert str(member) == net_text(theirs)
+
+
+def test_notes_stand_where_a_figure_could_be_misread() -> None:
+    """facts.md 13: GoogLeNet's one value, and 7.0 against section 4.4's 7.1; 4.4: the FC layers alone."""
+    noted = {
+        (table.name, index): row.note for table in TABLES.values() for index, row in enumerate(table.rows) if row.note
+    }
+    words = {
+        ("table6", 0): "FC layers only",
+        ("table7", 1): "7.1",
+        ("table7", 2): "FC layers only",
+        ("table7", 3): "one value",
+        ("table7", 4): "one value",
+    }
+    assert noted.keys() == words.keys()
+    for place, word in words.items():
+        assert word in noted[place]
+    merged = [row["merged_val_test"] for row in PAPER["tables"]["7"]["rows"]]
+    assert [index for index, spans in enumerate(merged) if spans] == [3, 4]
+    submission = TABLES["table6"].rows[0].protocol
+    assert submission is not None
+    assert [str(member.net) for member in submission.members if member.net.fine_tuned == "fc"] == ["D/256-512fc"]
+
+
+def test_the_claims_of_the_text() -> None:
+    values = {claim["id"]: (claim["where"], claim["text_value"]) for claim in PAPER["text_claims"]}
+    shallow, best_net, submission = (CLAIMS[name] for name in ("shallow", "E", "submission"))
+    assert len(CLAIMS) == len(values) == 3
+
+    assert (shallow.section, shallow.measure) == ("4.1", "top1_val")
+    assert values["shallow_net"] == ("4.1", {"top1_val_err_increase_vs_B": shallow.value, "eval": "center crop"})
+    assert (str(shallow.protocol), str(shallow.above)) == ("B-5x5/256/256 : center", "B/256/256 : center")
+
+    assert (best_net.section, best_net.measure, best_net.above) == ("4.2", "top5_test", None)
+    assert values["E_multiscale_test"] == ("4.2", {"top5_test_err": best_net.value})
+    assert str(best_net.protocol) == net_text(PAPER["tables"]["4"]["rows"][-1])
+
+    assert (submission.section, submission.measure, submission.above) == ("4.4", "top5_test", None)
+    assert values["seven_nets_test"] == ("4.4", {"top5_test_err": submission.value})
+    assert str(submission.protocol) == protocol_text(6, PAPER["tables"]["6"]["rows"][0])
+    for claim in CLAIMS.values():
+        assert f"{claim.value:g}%" in claim.words

@@ -1,0 +1,131 @@
+"""The test server's file: by hand, and on ILSVRC's own lists."""
+
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.submission import write_submission
+from verydeep.errors import VerydeepError
+
+WNIDS = ("n01440764", "n02007558", "n02012849", "n02110185", "n02119789", "n03126707")
+"""tench, flamingo, crane (the bird), Siberian husky, kit fox, crane (the machine)"""
+NUMBERS = {"n01440764": 449, "n02110185": 3, "n02119789": 1}
+"""Published: the devkit's list begins with kit fox, English setter, Siberian husky."""
+
+FILES = ("test_00000010.JPEG", "test_00000009.JPEG", "b/test_00000001.JPEG", "a/test_00000011.JPEG")
+POSTERIORS = np.array(
+    [
+        [0.05, 0.10, 0.15, 0.20, 0.30, 0.20],
+        [0.40, 0.20, 0.02, 0.18, 0.05, 0.15],
+        [0.20, 0.20, 0.20, 0.20, 0.20, 0.00],
+        [0.00, 0.01, 0.02, 0.90, 0.03, 0.04],
+    ],
+    np.float32,
+)
+
+
+def test_the_file_by_hand(tmp_path: Path) -> None:
+    """Lines in the order of the images' names, wherever they lie; equal posteriors in the order of the classes."""
+    write_submission(tmp_path / "new" / "guesses.txt", FILES, WNIDS, POSTERIORS)
+    classes = known_classes()
+    tench, flamingo, bird, husky, fox, machine = (classes[wnid].devkit_id for wnid in WNIDS)
+    assert (tench, husky, fox) == (449, 3, 1)
+    expected = [
+        (tench, flamingo, bird, husky, fox),
+        (tench, flamingo, husky, machine, fox),
+        (fox, husky, machine, bird, flamingo),
+        (husky, machine, fox, bird, flamingo),
+    ]
+    written = (tmp_path / "new" / "guesses.txt").read_bytes().decode("ascii")
+    assert written == "".join(" ".join(map(str, line)) + "\n" for line in expected)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["guesses.txt"]
+
+
+def test_the_thousand_classes() -> None:
+    """Caffe's order and the devkit's, by what is published of them (docs/choices.md)."""
+    classes = known_classes()
+    assert list(classes) == sorted(classes)
+    assert sorted(known.devkit_id for known in classes.values()) == list(range(1, 1001))
+    assert all(known.words.strip() for known in classes.values())
+    first = next(iter(classes))
+    assert (first, classes[first].words) == ("n01440764", "tench, Tinca tinca")
+    assert classes["n02119789"].words == "kit fox, Vulpes macrotis"
+    assert {wnid: classes[wnid].devkit_id for wnid in NUMBERS} == NUMBERS
+    assert classes["n02012849"].words == classes["n03126707"].words == "crane"
+
+
+@pytest.mark.parametrize(
+    ("class_names", "told"),
+    [
+        (("n01440764", "n02119788", "ant", "n02110185", "n02119789", "n03126707"), "n02119788"),
+        (("ant", "bell", "crab", "dog", "eel", "fox"), "ant"),
+        (("ant", "bell"), "ant"),
+        (("n01440764", "n02110185", "n02119789", "n03126707"), "there are 4"),
+    ],
+)
+def test_other_classes_are_told_and_nothing_is_written(tmp_path: Path, class_names: tuple[str, ...], told: str) -> None:
+    path = tmp_path / "guesses.txt"
+    path.write_text("old")
+    with pytest.raises(VerydeepError, match=told) as raised:
+        write_submission(path, FILES, class_names, POSTERIORS[:, : len(class_names)])
+    assert "--submission" in str(raised.value)
+    assert (list(tmp_path.iterdir()), path.read_text()) == ([path], "old")
+
+
+def test_five_classes_are_enough(tmp_path: Path) -> None:
+    write_submission(tmp_path / "guesses.txt", FILES, WNIDS[:5], POSTERIORS[:, :5])
+    assert len((tmp_path / "guesses.txt").read_text().splitlines()) == 4
+
+
+def test_a_net_that_overflowed_is_not_submitted(tmp_path: Path) -> None:
+    posteriors = POSTERIORS.copy()
+    posteriors[2, 3] = np.nan
+    with pytest.raises(VerydeepError, match="not all numbers"):
+        write_submission(tmp_path / "guesses.txt", FILES, WNIDS, posteriors)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def real_lists() -> Path:
+    if "VERYDEEP_DATA" not in os.environ:
+        pytest.skip("VERYDEEP_DATA names no folder of real data")
+    return Path(os.environ["VERYDEEP_DATA"]) / "ilsvrc"
+
+
+@pytest.mark.data
+def test_the_classes_are_those_of_the_devkit_and_of_caffe(real_lists: Path) -> None:
+    loadmat = pytest.importorskip("scipy.io", reason="reads meta.mat").loadmat
+    synsets = loadmat(real_lists / "meta.mat", squeeze_me=True)["synsets"]
+    leaves = {str(each["WNID"]): each for each in synsets if each["num_children"] == 0}
+    classes = known_classes()
+    assert {wnid: (known.devkit_id, known.words) for wnid, known in classes.items()} == {
+        wnid: (int(each["ILSVRC2012_ID"]), str(each["words"])) for wnid, each in leaves.items()
+    }
+    caffe = [line.split(" ", 1) for line in (real_lists / "synset_words.txt").read_text().splitlines()]
+    assert [[wnid, known.words] for wnid, known in classes.items()] == caffe
+    later = [line.split() for line in (real_lists / "map_clsloc.txt").read_text().splitlines()]
+    assert {wnid: known.devkit_id for wnid, known in classes.items()} == {wnid: int(n) for wnid, n, _ in later}
+
+
+@pytest.mark.data
+def test_who_knows_the_true_classes_submits_the_ground_truth(real_lists: Path, tmp_path: Path) -> None:
+    """The labels of 100 validation images in Caffe's order against the devkit's list of numbers."""
+    with tarfile.open(real_lists / "val-100.tar") as archive:
+        names = [member.name for member in archive if member.name.endswith("labels-caffe-order.txt")]
+        stream = archive.extractfile(names[0])
+        assert stream is not None
+        labels = [line.split() for line in stream.read().decode().splitlines()]
+    assert len(labels) == 100
+    labels = labels[::-1]
+    posteriors = np.full((100, 1000), 0.0005)
+    posteriors[np.arange(100), [int(label) for _, label in labels]] = 0.5
+    write_submission(tmp_path / "guesses.txt", [file for file, _ in labels], list(known_classes()), posteriors)
+    truth = (real_lists / "ILSVRC2012_validation_ground_truth.txt").read_text().split()
+    places = sorted(int(file.removesuffix(".JPEG")[-8:]) for file, _ in labels)
+    guessed = [line.split() for line in (tmp_path / "guesses.txt").read_text().splitlines()]
+    assert [guesses[0] for guesses in guessed] == [truth[place - 1] for place in places]
+    assert all(len(set(guesses)) == 5 for guesses in guessed)

@@ -1,0 +1,144 @@
+"""What a request leaves open, and what is made of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from verydeep.configs.recipes import RECIPES
+from verydeep.configs.scales import TrainScale
+from verydeep.engine.request import Request, decide_recipe, default_rate, resolve, resolve_resumed, run_name
+from verydeep.errors import VerydeepError
+from verydeep.models.weights.native import ModelConfig, load_config
+
+
+def net(name: str) -> ModelConfig:
+    return ModelConfig(name, ("ant", "bee"), ("ant", "bee"))
+
+
+def test_what_is_left_open_is_the_papers(photographs: Path) -> None:
+    training = resolve(Request(str(photographs), precision="fp32"))
+    settings = training.settings
+    assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 224, 1.0, 4096)
+    assert settings.fine_tuned == "all" and not settings.bf16 and settings.mean_rgb is None
+    # 60 images: a batch of 3, and a rate for it; all else as it stands in section 3.1.
+    (stage,) = settings.recipe.stages
+    assert stage == replace(RECIPES["256"].stages[0], learning_rate=pytest.approx(1e-2 * (3 / 256) ** 0.5))
+    assert replace(settings.recipe, stages=RECIPES["256"].stages, batch_size=256) == RECIPES["256"]
+    assert (len(training.train), len(training.val or ())) == (60, 15)
+    assert training.run.path == Path("runs") / f"{photographs.name}-A-256-c224-s0"
+    assert training.source is None and not training.resume
+
+
+def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
+    asked = Request(
+        str(photographs),
+        network="C",
+        crop=64,
+        scale=TrainScale(256, 512),
+        width=0.5,
+        fc_width=24,
+        initialization="normal",
+        epochs=9,
+        milestones=(0.25,),
+        batch_size=16,
+        micro_batch=5,
+        learning_rate=0.125,
+        dropout=0.25,
+        color_shift="eigenvalue",
+        seed=4,
+        val_fraction=0.5,
+        bad_images="skip",
+        fast_decode=True,
+        deterministic=True,
+        runs=tmp_path,
+    )
+    training = resolve(asked)
+    settings = training.settings
+    same = ("network", "crop", "width", "fc_width", "seed", "val_fraction", "micro_batch", "bad_images", "fast_decode",
+            "deterministic", "fine_tuned")  # fmt: skip
+    assert {name: getattr(settings, name) for name in same} == {name: getattr(asked, name) for name in same}
+    recipe = settings.recipe
+    assert (recipe.batch_size, recipe.initialization, recipe.color_shift) == (16, "normal", "eigenvalue")
+    (stage,) = recipe.stages
+    assert (str(stage.scale), stage.epochs, stage.milestones) == ("256-512", 9, (0.25,))
+    assert (stage.learning_rate, stage.dropout) == (0.125, 0.25)
+    assert training.run.path == tmp_path / f"{photographs.name}-C-256-512-c64-s4"
+    assert resolve(replace(asked, out=tmp_path / "mine")).run.path == tmp_path / "mine"
+
+
+def test_a_run_is_called_after_what_was_trained() -> None:
+    jittered = TrainScale(256, 512)
+    assert run_name("/data/photos", "D", jittered, "fc", 224, 0) == "photos-D-256-512fc-c224-s0"
+    assert run_name("generated", "A-LRN", TrainScale(384, 384), "all", 64, 7) == "generated-A-LRN-384-c64-s7"
+
+
+@pytest.mark.parametrize(
+    ("network", "source", "rate"),
+    [
+        ("D", None, 1e-2),
+        ("D", "A", 1e-2),
+        ("B-5x5", "A-LRN", 1e-2),
+        ("A", "A", 1e-3),  # the next stage of the same net
+        ("A-LRN", "A", 1e-3),
+        ("E", "D", 1e-3),
+        ("A", "D", 1e-3),
+    ],
+)
+def test_the_rate_is_that_of_the_start(network: str, source: str | None, rate: float) -> None:
+    theirs = None if source is None else net(source)
+    assert default_rate(network, theirs) == rate
+    photographs = decide_recipe(Request("photos"), network, theirs, 256 * 20)
+    assert [stage.learning_rate for stage in photographs.stages] == [rate]
+    generated = decide_recipe(Request("generated"), network, theirs, 10_000)
+    assert [stage.learning_rate for stage in generated.stages] == [rate, rate]
+    for data, count in (("photos", 1), ("generated", 2)):
+        asked = decide_recipe(Request(data, learning_rate=0.5), network, theirs, 10_000)
+        assert [stage.learning_rate for stage in asked.stages] == [0.5] * count
+
+
+def test_the_generated_set_has_a_recipe_of_its_own() -> None:
+    assert decide_recipe(Request("generated"), "A", None, 10_000) == RECIPES["generated"]
+    assert decide_recipe(Request("generated"), "D", net("A"), 10_000) == RECIPES["generated"]
+
+
+@pytest.mark.parametrize("name", ["256", "384", "256-512"])
+def test_the_papers_stages_go_by_their_scale(name: str) -> None:
+    request = Request("photos", scale=TrainScale.parse(name))
+    assert decide_recipe(request, "D", None if name == "256" else net("D"), 1_281_167) == RECIPES[name]
+
+
+def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs: Path, trained: Path) -> None:
+    theirs = load_config(trained / "model")
+    training = resolve(
+        Request(theirs.split["data"], network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
+    )
+    assert training.source == theirs
+    assert training.settings.mean_rgb == theirs.mean_rgb
+    assert (training.settings.split_seed, training.settings.val_fraction) == (3, 0.2)
+    other = resolve(Request(str(photographs), crop=32, init_from=trained, seed=11, val_fraction=0.4))
+    assert (other.settings.split_seed, other.settings.val_fraction) == (11, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"network": "Z"}, "--network Z is not known"),
+        ({"fine_tuned": "fc"}, "--fine-tune fc needs .* --init-from"),
+        ({"init_from": Path("nowhere")}, "no run or model folder nowhere"),
+        ({"data": "no-photographs"}, "no-photographs"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(photographs: Path, changes: dict[str, object], told: str) -> None:
+    with pytest.raises(VerydeepError, match=told) as caught:
+        resolve(Request(**{"data": str(photographs), **changes}))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_exists_is_resumed_with_its_own_settings(photographs: Path, trained: Path) -> None:
+    with pytest.raises(VerydeepError, match=f"--resume {trained}"):
+        resolve(Request(str(photographs), out=trained))
+    training = resolve_resumed(trained)
+    assert training.resume and training.run.path == trained
+    assert (training.settings.seed, str(training.settings.recipe.stages[0].scale)) == (3, "256-512")
+    assert len(training.train) == 60
