@@ -27,6 +27,7 @@ from verydeep.options import (
 )
 
 if TYPE_CHECKING:
+    from verydeep.data.split import Split
     from verydeep.engine.members import NetAtScales
 
 
@@ -74,12 +75,10 @@ def evaluate(
         verydeep evaluate photos runs/photos-D-256-512-c224-s0 --scales 256,384,512 --views dense+crops
         verydeep evaluate photos --protocol "D/256-512/256,384,512 + E/256-512/256,384,512" --runs runs
     """
-    from verydeep.data.submission import devkit_numbers
     from verydeep.engine import runtime as engine
-    from verydeep.engine.evaluation import check_classes, leave_submission, test_nets
     from verydeep.engine.evaluation import evaluate as errors_of
+    from verydeep.engine.evaluation import leave_submission, test_nets
     from verydeep.engine.report import Journal, leave_evaluation
-    from verydeep.engine.source import open_part
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
@@ -89,54 +88,75 @@ def evaluate(
         engine.launch(devices, sys.argv[1:])
         return
     if protocol is None:
-        each_seed, name = [nets_of(run, scales, weights)], "-".join([split, views, *([scales] if scales else [])])
-        name += "-best" if weights == "best" else ""
-        folder = run[0] if run[0] != each_seed[0][0].net.folder else run[0].parent
+        each_seed = [nets_of(run, scales, weights)]
+        folder, name = place_for(run, each_seed[0], views)
     else:
         asked = EvalProtocol.parse(protocol)
-        views, name, folder = asked.view, str(asked), runs
         each_seed = nets_for(asked, data, split, runs, crop)
+        views, folder, name = asked.view, runs, file_name(str(asked))
     if submission is not None and len(each_seed) > 1:
         raise VerydeepError(f"--submission holds one answer, and {len(each_seed)} seeds answer: name the runs of one.")
+    name = "-".join([split, name, *(["best"] if weights == "best" else [])])
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         journal = Journal(silent=not runtime.is_main)
+        about = {"data": data, "view": views, "weights": weights, "precision": runtime.precision}
         for nets in each_seed:
-            config = nets[0].net.config
-            part = open_part(data, split, dict(config.split))
-            for each in nets:
-                check_classes(part, each.net.config, each.net.path)
-            if submission is not None:
-                devkit_numbers(part.class_names)  # that the server takes them is known before the work
-            elif part.labels is None:
-                raise VerydeepError(
-                    f"The {split} part of {data} has no labels, so there is no error to compute: give --submission "
-                    "FILE to write what the nets say."
-                )
+            part = part_for(nets, data, split, submission)
             journal.say(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
             tested = test_nets(nets, part, views, runtime, bad_images=bad_images, fast_decode=fast_decode)
-            if not runtime.is_main:
-                continue
-            if submission is not None:
+            if runtime.is_main and submission is not None:
                 leave_submission(submission, tested, part, views)
                 journal.say(f"Written: {submission} ({len(part):,} lines)")
-                if part.labels is None:
-                    continue
-            about = {
-                "data": data,
-                "view": views,
-                "weights": weights,
-                "precision": runtime.precision,
-                "fast_decode": fast_decode,
-            }
-            seed = f"-s{config.seed}" if len(each_seed) > 1 else ""
-            target = out / seed if out else folder / "evaluations" / f"{file_name(name)}{seed}"
-            leave_evaluation(errors_of(tested, part, views), part, [each.net for each in nets], target, about, journal)
+            if runtime.is_main and part.labels is not None:
+                target = out or folder / "evaluations" / name
+                target = target / f"s{nets[0].net.config.seed}" if len(each_seed) > 1 else target
+                found = errors_of(tested, part, views)
+                whole = {**about, "fast_decode": fast_decode}
+                leave_evaluation(found, part, [each.net for each in nets], target, whole, journal)
+
+
+def part_for(nets: "list[NetAtScales]", data: str, split: str, submission: Path | None) -> "Split":
+    """The part of DATA to test on, divided as for the first net's training.
+
+    Raises:
+        VerydeepError: a net has other classes, or labels are missing and nobody asks for a submission, or the classes
+            are not those that the server takes.
+    """
+    from verydeep.data.submission import devkit_numbers
+    from verydeep.engine.evaluation import check_classes
+    from verydeep.engine.source import open_part
+
+    part = open_part(data, split, dict(nets[0].net.config.split))
+    for each in nets:
+        check_classes(part, each.net.config, each.net.path)
+    if submission is not None:
+        devkit_numbers(part.class_names)
+    elif part.labels is None:
+        raise VerydeepError(
+            f"The {split} part of {data} has no labels, so there is no error to compute: give --submission FILE to "
+            "write what the nets say."
+        )
+    return part
+
+
+def place_for(runs: tuple[Path, ...], nets: "list[NetAtScales]", views: str) -> tuple[Path, str]:
+    """Where the evaluation of these folders goes unless the user says it: in the run, or beside the runs."""
+    scales = ",".join(map(str, sorted({scale for each in nets for scale in each.scales})))
+    if len(runs) == 1:
+        return (runs[0] if runs[0] != nets[0].net.folder else runs[0].parent), f"{views}-{scales}"
+    return runs[0].parent, f"{'+'.join(path.name for path in runs)}-{views}-{scales}"
 
 
 def nets_of(runs: tuple[Path, ...], scales: str | None, weights: Literal["last", "best"]) -> "list[NetAtScales]":
-    """The nets in these folders, at the test scales asked for, or else each at its own."""
+    """The nets in these folders, at the test scales asked for, or else each at its own.
+
+    Raises:
+        VerydeepError: a folder is named twice, or holds no net.
+    """
     from verydeep.engine.members import Net, NetAtScales
 
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise VerydeepError("A run is named twice: a fusion is the mean of different nets.")
     nets = [Net.open(path, weights) for path in runs]
     chosen = None if scales is None else parse_test_scales(scales)
     return [NetAtScales(net, chosen or net.config.test_scales) for net in nets]
