@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from verydeep.data.layout import open_split
 
 ROOT = Path(__file__).parents[1]
@@ -44,3 +46,11 @@ def test_tiny_imagenet_subset(tmp_path: Path) -> None:
 def test_examples_are_short() -> None:
     for script in (ROOT / "examples").glob("*.py"):
         assert len(script.read_text().splitlines()) <= 40, script.name
+
+
+def test_compare_runs(trained: Path, tmp_path: Path) -> None:
+    script = ROOT / "examples" / "compare_runs.py"
+    command = [sys.executable, str(script), "curves.png", str(trained), str(trained)]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=60)
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert len(set(picture.convert("RGB").getdata())) > 50
