@@ -1,5 +1,8 @@
 """Photographs that nobody can turn, mirror or recolor unnoticed, and what all property tests share."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +14,7 @@ from hypothesis import settings
 from PIL import Image
 
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, verydeep
+from verydeep import cli as command_line
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
 
@@ -36,6 +40,15 @@ def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 SHAPES = ((45, 61), (70, 50), (53, 53), (41, 98), (61, 45))
 """(height, width) of the photographs below, in turn."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What commands keep lies in a folder of the session, so that tests neither read nor fill the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("VERYDEEP_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +95,26 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cli(tmp_path: Path) -> Cli:
     """Runs ``verydeep`` with these arguments in a folder of the test's own."""
     return partial(verydeep, cwd=tmp_path)
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """As ``cli``, within this process: what tests replace is replaced, and nothing has to start."""
+
+    def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        words, code = list(map(str, arguments)), 0
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["verydeep", *words])
+            try:
+                command_line.main()
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        done = subprocess.CompletedProcess(words, code, *capsys.readouterr())
+        assert code == 0 or not check, done.stdout + done.stderr
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,11 @@ import torch
 from PIL import Image
 
 from benchmarks import plain_tiny_imagenet as plain
+from benchmarks import testing, timing
+from tests.conftest import picture
 from verydeep.configs.networks import NETWORKS
+from verydeep.configs.protocols import View
+from verydeep.engine.runtime import Runtime, has_fast_bf16
 from verydeep.models.vgg import VGG
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +52,58 @@ def test_training_step() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     out = run("-m", "benchmarks.training_step", "--quick", "--device", "cpu")
     assert sum(line.startswith(("| D", "| A")) for line in out.splitlines()) == 2 * 2 * (3 + 1)
+
+
+THIN = testing.Case("B", crop=64, num_classes=50, width=1 / 8, fc_width=96)
+
+
+def some_files(folder: Path) -> list[Path]:
+    """Landscape, portrait and square."""
+    paths = [folder / f"{number}.jpg" for number in range(3)]
+    for path, shape in zip(paths, ((75, 101), (131, 80), (90, 90)), strict=True):
+        Image.fromarray(picture(*shape, seed=shape[0])).save(path, quality=95)
+    return paths
+
+
+def test_testing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it on a thin net: every view, by ours, by the loop in its process and in ours; table and plot."""
+    results = tmp_path / "results"
+    monkeypatch.setattr(testing, "CASE", THIN)
+    monkeypatch.setattr(testing, "FULL", replace(testing.FULL, growth=(224, 448), growth_images=1))
+    monkeypatch.setattr(testing, "make_photographs", lambda folder, tiles, count: some_files(folder))
+    monkeypatch.setattr(testing, "RESULTS", results)
+    monkeypatch.setattr(timing, "RESULTS", results)
+    monkeypatch.setattr(sys, "argv", ["testing", "--write", "--repeats", "1", "--device", "cpu"])
+    testing.main()
+    lines = capsys.readouterr().out.splitlines()
+    for precision in ("bf16", "fp32") if has_fast_bf16(torch.device("cpu")) else ("fp32",):
+        found = [line.split(" | ")[::2] for line in lines if f" | {precision} | " in line]
+        assert [(view.removeprefix("| "), side) for view, side, *_ in found] == [
+            (str(task), side)
+            for task in testing.FULL.tasks
+            for side in ("ours", "plain loop", "plain loop, our allocator")[: 3 if task.in_our_process else 2]
+        ]
+    (picture,) = results.glob("*.png")
+    assert f"({picture.name})" in picture.with_suffix(".md").read_text()
+
+
+@pytest.mark.parametrize("view", ["dense", "crops", "dense+crops"])
+def test_testing_times_nothing_that_differs(view: View, tmp_path: Path) -> None:
+    """A loop at another scale is no peer; in each view the comparison notices."""
+    runtime, files = Runtime(torch.device("cpu"), bf16=False), some_files(tmp_path)
+    model = THIN.model(runtime)
+    task, another = testing.Task(view, (256,), 3), testing.Task(view, (272,), 3)
+    comparison, net = testing.Comparison(task, "fp32"), testing.plain_net(model)
+    comparison.checked("ours", lambda: testing.ours(model, task, files, runtime))()
+    comparison.checked("loop", lambda: testing.plain_loop(net, THIN.crop, task, files))()
+    with pytest.raises(SystemExit, match="ours and the loop differ"):
+        comparison.checked("loop", lambda: testing.plain_loop(net, THIN.crop, another, files))()
+
+
+def test_growth_is_a_power() -> None:
+    growth = testing.Growth(scale={q: 3e-6 * q**2 for q in (224, 256, 512)}, members={1: 0.5, 2: 1.0}, member_scale=256)
+    assert growth.power == pytest.approx(2)
+    assert "1 1.00, 2 2.00" in str(growth)
 
 
 def test_plain_loop_learns_colors(tmp_path: Path) -> None:

@@ -1,61 +1,411 @@
-"""``verydeep evaluate``: tables, files and refusals."""
+"""``verydeep evaluate``: tables, files, protocols in words, the test server's file, and refusals."""
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+from torch import Tensor
 
-from tests.runs import Cli, make_photographs
+from tests.conftest import SHAPES, picture
+from tests.runs import SMALL_NET, Cli, make_photographs
+from tests.thin_nets import describe, leave_run, thin_networks
+from verydeep.configs.protocols import TrainedNet
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.engine import report as report_module
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import ModelConfig, load_config, save_config
+
+CLASSES = ("apple", "bee", "cloud")
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within this process: they take more time than all else here."""
+    for name in ("draw_confusion", "draw_examples"):
+        monkeypatch.setattr(report_module, name, lambda *_: None)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    values = json.loads((folder / "errors.json").read_text())
+    assert isinstance(values, dict)
+    return values
+
+
+def posteriors_of(folder: Path) -> dict[str, list[float]]:
+    """Image -> the posteriors of the three classes, from predictions.csv."""
+    found = {}
+    for line in read(folder / "predictions.csv"):
+        said = {line[f"class{i}"]: float(line[f"p{i}"]) for i in (1, 2, 3)}
+        found[line["path"]] = [said[name] for name in CLASSES]
+    return found
+
+
+def files_below(*folders: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
 def test_errors_and_predictions_agree(trained: Path, photographs: Path, cli: Cli, tmp_path: Path) -> None:
-    done = cli("evaluate", photographs, trained, "--scales", "256,384", "--precision", "fp32", "--out", "report")
+    options = ("--scales", "256,384", "--views", "dense+crops", "--precision", "fp32", "--out", "report")
+    done = cli("evaluate", photographs, trained, *options)
     assert "256 (37)" in done.stdout and "384 (55)" in done.stdout and "fp32" in done.stdout
-    report = json.loads((tmp_path / "report" / "errors.json").read_text())
+    report, lines = report_of(tmp_path / "report"), read(tmp_path / "report" / "predictions.csv")
     assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
         ("center", [256], [37]), ("center", [384], [55]), ("dense", [256], [37]), ("dense", [384], [55]),
-        ("dense", [256, 384], [37, 55]),
+        ("crops", [256], [37]), ("crops", [384], [55]), ("dense", [256, 384], [37, 55]),
+        ("crops", [256, 384], [37, 55]), ("dense+crops", [256, 384], [37, 55]),
     ]  # fmt: skip
-    with (tmp_path / "report" / "predictions.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
+    assert report["rows"][2]["geometry"][0]["map_height"] == 2
+    assert 0.2 < report["rows"][2]["geometry"][0]["inside"] < 0.5  # about a third at crop 32
     assert len(lines) == report["num_images"] == 15
-    wrong = sum(line["class1"] != line["label"] for line in lines)
-    assert report["rows"][-1]["errors"]["top1"]["percent"] == pytest.approx(100 * wrong / 15)
     for line in lines:
         assert line["path"].startswith(line["label"])
-        assert abs(sum(float(line[f"p{i}"]) for i in (1, 2, 3)) - 1) < 1e-4
-        assert (line["rank"] == "0") == (line["class1"] == line["label"])
-    assert report["rows"][2]["geometry"]["map_height"] == 2
-    assert 0.2 < report["rows"][2]["geometry"]["inside"] < 0.5  # about a third at crop 32
+        shares = [float(line[f"p{i}"]) for i in (1, 2, 3)]
+        assert abs(sum(shares) - 1) < 1e-4 and shares == sorted(shares, reverse=True)
+        assert line[f"class{int(line['rank']) + 1}"] == line["label"]
+    agree(report, lines, tmp_path / "report")
+    left = {path.name for path in (tmp_path / "report").iterdir()}
+    names = {"errors.json", "predictions.csv", "classes.csv", "confusion.csv", "confusion.png", "examples.png"}
+    assert left == names
+    for name in ("confusion.png", "examples.png"):
+        with Image.open(tmp_path / "report" / name) as image:
+            assert min(image.size) > 200
 
 
-def test_the_plateaus_own_images_are_told(photographs: Path, cli: Cli, tmp_path: Path) -> None:
-    from tests.runs import SMALL_NET
+def agree(report: dict[str, Any], lines: list[dict[str, str]], folder: Path) -> None:
+    """The last row's errors, the classes and the confusions are what predictions.csv says."""
+    errors, wrong = report["rows"][-1]["errors"], [line["class1"] != line["label"] for line in lines]
+    assert errors["top1"]["percent"] == pytest.approx(100 * np.mean(wrong))
+    assert errors["topk"]["percent"] == pytest.approx(100 * np.mean([line["rank"] == "2" for line in lines]))
+    assert (errors["k"], errors["num_images"]) == (2, len(lines))
+    cells = Counter((line["label"], line["class1"]) for line in lines)
+    confusion = read(folder / "confusion.csv")
+    assert [line["true"] for line in confusion] == list(CLASSES)
+    assert {(line["true"], name): int(line[name]) for line in confusion for name in CLASSES} == {
+        (true, name): cells[true, name] for true in CLASSES for name in CLASSES
+    }
+    recalls = []
+    for line, name in zip(read(folder / "classes.csv"), CLASSES, strict=True):
+        count = sum(each["label"] == name for each in lines)
+        recalls.append(cells[name, name] / count)
+        assert (line["class"], line["words"], int(line["images"])) == (name, name, count)
+        assert float(line["error"]) == pytest.approx(100 * (1 - recalls[-1]), abs=0.005)
+        assert 0 <= float(line["low"]) <= float(line["error"]) <= float(line["high"]) <= 100
+    assert errors["class_recall"]["percent"] == pytest.approx(100 * np.mean(recalls))
+    gaps: Counter[int] = Counter()
+    for line, missed in zip(lines, wrong, strict=True):  # fifteen bins of the most probable class's posterior
+        gaps[int(np.ceil(15 * float(line["p1"])))] += (not missed) - float(line["p1"])  # type: ignore[assignment]
+    expected = 100 * sum(map(abs, gaps.values())) / len(lines)
+    assert report["expected_calibration_error"] == pytest.approx(expected, abs=0.01)
 
-    cli("train", photographs, *SMALL_NET, "--epochs", 74, "--out", "run")
-    done = cli("evaluate", photographs, "run")
+
+def test_the_plateaus_own_images_are_told(inside: Cli, tmp_path: Path) -> None:
+    data = make_photographs(tmp_path / "data", {"train": 4, "val": 2, "test": 1})
+    inside("train", data, *SMALL_NET, "--epochs", 74, "--out", "run")
+    done = inside("evaluate", data, "run")
     assert "decided when the learning rate dropped" in done.stdout
-    assert "not of unseen data" in cli("evaluate", photographs, "run", "--weights", "best").stdout
-    assert "not of unseen data" not in cli("evaluate", photographs, "run", "--split", "test").stdout
+    assert "not of unseen data" in inside("evaluate", data, "run", "--weights", "best").stdout
+    assert "not of unseen data" not in inside("evaluate", data, "run", "--split", "test").stdout
+    assert "trained on" in inside("evaluate", data, "run", "--split", "train").stdout
+    left = {path.name for path in (tmp_path / "run" / "evaluations").iterdir()}
+    assert {"val-dense-256", "val-dense-256-best", "test-dense-256", "train-dense-256"} <= left
 
 
-def test_other_classes_are_refused(trained: Path, tmp_path: Path, cli: Cli) -> None:
+@pytest.fixture
+def runs(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A/256 and D/256-512 of seeds 0 and 1, E/256 of seed 1 alone: thin, but called the paper's."""
+    thin_networks(monkeypatch, tmp_path / "cache")
+    for text, seeds in (("A/256", (0, 1)), ("D/256-512", (0, 1)), ("E/256", (1,))):
+        for seed in seeds:
+            leave_run(tmp_path / "runs", describe(TrainedNet.parse(text), photographs, seed=seed))
+    return tmp_path / "runs"
+
+
+FP32 = ("--precision", "fp32", "--workers", 0)
+
+
+def test_several_runs_are_fused(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    nets = (runs / "A-256-s0", runs / "D-256-512-s0")
+    for name, chosen in (("first", nets[:1]), ("second", nets[1:]), ("both", nets)):
+        inside("evaluate", photographs, *chosen, "--scales", "256,512", *FP32, "--out", name)
+    first, second, both = (posteriors_of(tmp_path / name) for name in ("first", "second", "both"))
+    assert first.keys() == both.keys() and len(both) == 15
+    for path, said in both.items():
+        assert said == pytest.approx(np.mean([first[path], second[path]], axis=0), abs=2e-6)
+    assert max(abs(a - b) for path in first for a, b in zip(first[path], second[path], strict=True)) > 0.01
+    inside("evaluate", photographs, *nets, "--scales", "512,256", *FP32)
+    (beside,) = (runs / "evaluations").iterdir()  # of several runs, the folder that holds them
+    assert beside.name == "val-A-256-s0+D-256-512-s0-dense-256,512"
+    assert (beside / "predictions.csv").read_text() == (tmp_path / "both" / "predictions.csv").read_text()
+    report = report_of(tmp_path / "both")
+    assert [(row["net"], row["scales"]) for row in report["rows"]] == [
+        ("A/256", [256, 512]), ("D/256-512", [256, 512]), ("2 nets", []),
+    ]  # fmt: skip
+    assert report["nets"] == list(map(str, nets))
+    agree(report, read(tmp_path / "both" / "predictions.csv"), tmp_path / "both")
+
+
+@pytest.mark.parametrize("view", ["dense", "crops"])
+def test_a_protocol_is_the_same_runs_named(
+    runs: Path, photographs: Path, inside: Cli, tmp_path: Path, view: str
+) -> None:
+    """One report for each seed that has both nets; the nets at scales of their own."""
+    text = "A/256/256 + D/256-512/512,256,384" + (" : crops" if view == "crops" else "")
+    inside("evaluate", photographs, "--protocol", text, "--crop", 32, *FP32)
+    name = "val-A_256_256+D_256-512_256,384,512" + ("-crops" if view == "crops" else "")
+    assert [path.name for path in (runs / "evaluations").iterdir()] == [name]
+    written = sorted((runs / "evaluations" / name).iterdir())
+    assert [path.name for path in written] == ["s0", "s1"]
+    for seed, folder in enumerate(written):
+        nets = (f"runs/A-256-s{seed}", f"runs/D-256-512-s{seed}")
+        inside("evaluate", photographs, *nets, "--views", view, *FP32, "--out", f"named{seed}")
+        for file in ("predictions.csv", "classes.csv", "confusion.csv", "errors.json"):
+            assert (folder / file).read_text() == (tmp_path / f"named{seed}" / file).read_text()
+    assert (written[0] / "predictions.csv").read_text() != (written[1] / "predictions.csv").read_text()
+    inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, *FP32, "--out", "one")
+    assert report_of(tmp_path / "one")["nets"] == ["runs/E-256-s1"]
+    inside("evaluate", photographs, "--protocol", "A/256/256", "--crop", 32, *FP32, "--out", "several")
+    assert sorted(path.parent.name for path in (tmp_path / "several").rglob("errors.json")) == ["s0", "s1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--protocol", "A/256/256 + D/300x/256"), ["'300x'", "train scale"]),
+        (("--protocol", "A/256/256 : denser"), ["'denser'", "no such view"]),
+        (("--protocol", "A/256/200"), ["'200'", "224"]),
+        (("--protocol", "A/256/256 + C/256/256"), ["C/256", "crop 32", "runs"]),
+        (("--protocol", "A/256/256 + E/256/256", "--crop", 64), ["A/256", "crop 64"]),
+        (("--protocol", "A/256/256", "--runs", "nowhere"), ["nowhere", "A/256"]),
+        (("runs/A-256-s0", "--scales", "200,256"), ["--scales", "224"]),
+        (("runs/A-256-s0", "--scales", "256,x"), ["--scales"]),
+        ((), ["--protocol"]),
+        (("runs/A-256-s0", "--protocol", "A/256/256"), ["--protocol", "not both"]),
+        (("runs/nothing",), ["runs/nothing"]),
+        (("runs/A-256-s0", "runs/E-256-s1", "runs/A-256-s0/"), ["twice"]),
+        (("runs",), ["runs"]),
+        (("runs/A-256-s0", "--split", "part"), ["'part'", "train, val, test"]),
+        (("runs/A-256-s0", "--submission", "guesses.txt"), ["'apple'", "WNIDs"]),
+        (("--protocol", "D/256-512/384", "--submission", "guesses.txt"), ["2 seeds"]),
+        (("runs/A-256-s0", "--devices", 0), ["--devices"]),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else None,
+)
+def test_bad_input_is_told_in_one_sentence(
+    runs: Path, photographs: Path, inside: Cli, tmp_path: Path, arguments: tuple[object, ...], told: list[str]
+) -> None:
+    before = files_below(tmp_path)
+    crop = () if "--crop" in arguments or "--protocol" not in arguments else ("--crop", 32)
+    refused = inside("evaluate", photographs, *arguments, *crop, check=False)
+    assert refused.returncode == 1 and refused.stdout == ""
+    sentence = refused.stderr.splitlines()[0]
+    assert sentence.startswith("verydeep: ") and sentence.endswith(".") and "Traceback" not in refused.stderr
+    for word in told:
+        assert word in sentence
+    assert files_below(tmp_path) == before
+
+
+def test_the_place_of_a_mistake_is_pointed_at(photographs: Path, inside: Cli) -> None:
+    refused = inside("evaluate", photographs, "--protocol", "A/256/256 + D/300x/256 : crops", check=False)
+    _, shown, caret = refused.stderr.splitlines()
+    assert shown[caret.index("^") :] == "300x/256 : crops"
+
+
+def test_two_runs_of_one_seed_are_told(runs: Path, photographs: Path, inside: Cli) -> None:
+    leave_run(runs, describe(TrainedNet.parse("E/256"), photographs, seed=1), "again")
+    refused = inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, check=False)
+    assert refused.returncode == 1 and "E-256-s1" in refused.stderr and "again" in refused.stderr
+
+
+def test_other_classes_are_refused(trained: Path, tmp_path: Path, inside: Cli) -> None:
     data = make_photographs(tmp_path / "data", {"train": 2, "val": 2})
     (data / "train" / "bee").rename(data / "train" / "beetle")
     (data / "val" / "bee").rename(data / "val" / "beetle")
-    refused = cli("evaluate", data, trained, check=False)
+    before = files_below(tmp_path, trained)
+    refused = inside("evaluate", data, trained, check=False)
     assert refused.returncode == 1 and "'beetle'" in refused.stderr and "'bee'" in refused.stderr
+    for part in ("train", "val"):
+        for path in (data / part / "cloud").iterdir():
+            path.unlink()
+        (data / part / "cloud").rmdir()
+    refused = inside("evaluate", data, trained, check=False)
+    assert refused.returncode == 1 and "2 classes" in refused.stderr and "on 3" in refused.stderr
+    assert files_below(trained).items() <= before.items()
+    assert not (tmp_path / "cache").exists()
 
 
-def test_a_scale_below_the_crop_is_refused(trained: Path, photographs: Path, cli: Cli) -> None:
-    refused = cli("evaluate", photographs, trained, "--scales", "200,256", check=False)
-    assert refused.returncode == 1 and "--scales" in refused.stderr
+def test_the_second_nets_classes_count_too(trained: Path, photographs: Path, tmp_path: Path, inside: Cli) -> None:
+    other = tmp_path / "other"
+    save_config(other, ModelConfig("A", ("apple", "bee", "moon"), ("apple", "bee", "moon"), crop=32))
+    refused = inside("evaluate", photographs, trained, other, check=False)
+    assert refused.returncode == 1 and "'moon'" in refused.stderr and str(other) in refused.stderr
 
 
-def test_images_without_labels_have_no_error(trained: Path, tmp_path: Path, cli: Cli) -> None:
+def test_images_without_labels_have_no_error(trained: Path, tmp_path: Path, inside: Cli) -> None:
     data = make_photographs(tmp_path / "data", {"train": 2, "val": 2})
     (data / "test").mkdir()
     (data / "val" / "bee" / "000.jpg").rename(data / "test" / "000.jpg")
-    refused = cli("evaluate", data, trained, "--split", "test", check=False)
-    assert refused.returncode == 1 and "no labels" in refused.stderr
+    before = files_below(tmp_path, trained)
+    refused = inside("evaluate", data, trained, "--split", "test", check=False)
+    assert refused.returncode == 1 and "no labels" in refused.stderr and "--submission" in refused.stderr
+    assert files_below(tmp_path, trained) == before
+
+
+def test_a_training_cut_short_is_told(runs: Path, photographs: Path, inside: Cli) -> None:
+    for converged in (True, False):
+        net = leave_run(runs, describe(TrainedNet.parse("B/256"), photographs, converged=converged), f"b-{converged}")
+        said = inside("evaluate", photographs, net, *FP32).stdout
+        assert ("Not converged" in said) is not converged
+
+
+def test_a_folder_divided_otherwise_is_told(inside: Cli, tmp_path: Path) -> None:
+    """A flat folder is divided as the net's seed says; the second net's division is another."""
+    data = make_photographs(tmp_path / "parts", {"train": 6}) / "train"
+    config = describe(TrainedNet.parse("A/256"), data, split_seed=0)
+    other = describe(TrainedNet.parse("A/256"), data, split_seed=5)
+    assert config.split["val"] != other.split["val"]
+    first, second = (leave_run(tmp_path / "runs", each, name) for each, name in ((config, "a"), (other, "b")))
+    assert "divided this folder otherwise" not in inside("evaluate", data, first, *FP32).stdout
+    assert "b divided this folder otherwise" in inside("evaluate", data, first, second, *FP32).stdout
+
+
+def test_what_cannot_be_kept_is_told(
+    trained: Path, photographs: Path, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside("evaluate", photographs, trained, *FP32, "--out", "kept")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "file"))
+    done = inside("evaluate", photographs, trained, *FP32, "--out", "not-kept")
+    assert "not kept for the next time" in done.stdout and str(tmp_path / "file") in done.stdout.replace("\n", "")
+    assert any("not kept" in note for note in report_of(tmp_path / "not-kept")["notes"])
+    kept, not_kept = posteriors_of(tmp_path / "kept"), posteriors_of(tmp_path / "not-kept")
+    for path, said in kept.items():
+        assert not_kept[path] == pytest.approx(said, abs=1e-5)
+
+
+def test_two_processes_share_the_images(
+    trained: Path, photographs: Path, cli: Cli, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both keep theirs, none twice, and one process finds it all."""
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "two"))
+    common = ("evaluate", photographs, trained, "--scales", "256", "--views", "dense+crops", *FP32)
+    cli(*common, "--devices", 2, "--out", "two-processes")
+    for view in ("center", "dense", "crops"):
+        kept = list((tmp_path / "two" / "posteriors").glob(f"*/{view}-256/*.safetensors"))
+        assert len({path.stem.split("-")[1] for path in kept}) == 2
+        assert sorted(index for path in kept for index in load_file(path)["indices"].tolist()) == list(range(15))
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "one"))
+    inside(*common, "--out", "one-process")
+    alone, together = (posteriors_of(tmp_path / name) for name in ("one-process", "two-processes"))
+    assert alone.keys() == together.keys() and len(together) == 15
+    for path, said in together.items():
+        assert said == pytest.approx(alone[path], abs=1e-5)
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "two"))
+    monkeypatch.setattr(VGG, "logits", lambda *_: pytest.fail("all is kept"))
+    inside(*common, "--out", "again")
+    texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("two-processes", "again")]
+    assert texts[0] == texts[1]
+
+
+WNIDS = ("n01440764", "n02007558", "n02100735", "n02110185", "n02119789", "n03126707", "n03255030")
+TEST_IMAGES = [f"ILSVRC2012_test_0000000{number}.JPEG" for number in (3, 1, 5, 2, 4, 6)]
+
+
+def save_picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture(*SHAPES[seed % len(SHAPES)], seed=seed)).save(path, "JPEG", quality=95)
+
+
+def prepared(root: Path) -> Path:
+    """As `verydeep prepare ilsvrc` leaves it."""
+    for seed, wnid in enumerate(WNIDS):
+        save_picture(root / "train" / wnid / f"{wnid}_1.JPEG", seed)
+        save_picture(root / "val" / wnid / f"ILSVRC2012_val_0000000{seed + 1}.JPEG", 20 + seed)
+    for seed, name in enumerate(TEST_IMAGES):
+        save_picture(root / "test" / name, 40 + seed)
+    return root
+
+
+def kaggle(root: Path) -> Path:
+    """Kaggle's tree, its test images in folders that sort otherwise than the images' names."""
+    images, lines = root / "ILSVRC" / "Data" / "CLS-LOC", ["ImageId,PredictionString"]
+    for seed, wnid in enumerate(WNIDS):
+        save_picture(images / "train" / wnid / f"{wnid}_1.JPEG", seed)
+        save_picture(images / "val" / f"ILSVRC2012_val_0000000{seed + 1}.JPEG", 20 + seed)
+        lines.append(f"ILSVRC2012_val_0000000{seed + 1},{wnid} 1 1 20 20 ")
+    for seed, name in enumerate(TEST_IMAGES):
+        save_picture(images / "test" / str(9 - seed) / name, 40 + seed)
+    (root / "LOC_synset_mapping.txt").write_text("".join(f"{wnid} some words\n" for wnid in WNIDS))
+    (root / "LOC_val_solution.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("make", [prepared, kaggle])
+def test_the_test_servers_file(make: Any, tmp_path: Path, inside: Cli) -> None:
+    """Line for line what predict says of the images, in the order of their names, in the devkit's numbers."""
+    data = make(tmp_path / "data")
+    net = leave_run(
+        tmp_path,
+        ModelConfig("A", WNIDS, WNIDS, crop=32, width=1 / 16, fc_width=12, mean_rgb=(131.0, 96.0, 57.0)),
+        "net",
+    )
+    common = ("--views", "dense+crops", "--scales", "256,384", *FP32)
+    done = inside("evaluate", data, net, "--split", "test", *common, "--submission", "new/guesses.txt")
+    assert "6 lines" in done.stdout
+    numbers = {wnid: known.devkit_id for wnid, known in known_classes().items()}
+    assert [numbers[wnid] for wnid in ("n02119789", "n02100735", "n02110185", "n01440764")] == [1, 2, 3, 449]
+    where = {path.name: path for path in data.rglob("ILSVRC2012_test_*.JPEG")}
+    ordered = [where[name] for name in sorted(TEST_IMAGES)]
+    told = inside("predict", net, *ordered, *common, "--format", "json", "--top", 5).stdout.splitlines()
+    expected = [" ".join(str(numbers[guess["class"]]) for guess in json.loads(line)["classes"]) for line in told]
+    assert len(set(expected)) >= 4
+    assert (tmp_path / "new" / "guesses.txt").read_bytes().decode("ascii") == "\n".join(expected) + "\n"
+    assert not (net / "evaluations").exists()
+    done = inside("evaluate", data, net, "--split", "val", *FP32, "--submission", "val.txt", "--out", "report")
+    assert len((tmp_path / "val.txt").read_text().splitlines()) == len(WNIDS)
+    assert report_of(tmp_path / "report")["num_images"] == len(WNIDS)
+
+
+def test_the_file_is_not_written_where_an_image_is_broken(tmp_path: Path, inside: Cli) -> None:
+    data = prepared(tmp_path / "data")
+    (data / "test" / TEST_IMAGES[2]).write_bytes(b"\xff\xd8\xff")
+    config = ModelConfig("A", WNIDS, WNIDS, crop=32, width=1 / 16, fc_width=12)
+    net = leave_run(tmp_path, config, "net")
+    for extra in ((), ("--bad-images", "skip")):
+        command = ("evaluate", data, net, "--split", "test", *FP32, "--submission", "guesses.txt", *extra)
+        refused = inside(*command, check=False)
+        assert refused.returncode == 1 and refused.stderr.splitlines()[-1].startswith("verydeep: ")
+        assert "Written" not in refused.stdout
+    assert not (tmp_path / "guesses.txt").exists()
+
+
+def test_the_net_is_asked_once(
+    trained: Path, photographs: Path, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second report, of fewer scales and views, computes nothing; a copy of the run neither."""
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "own"))
+    batches, logits = [], VGG.logits
+
+    def noted(self: VGG, images: Tensor, keep: None = None) -> Tensor:
+        batches.append(len(images))
+        return logits(self, images, keep)
+
+    monkeypatch.setattr(VGG, "logits", noted)
+    inside("evaluate", photographs, trained, "--scales", "256,384", "--views", "dense+crops", *FP32, "--out", "a")
+    assert sum(batches) == 15 * 2 * (1 + 2 + 50)
+    for views in ("dense", "crops", "center", "dense+crops"):
+        inside("evaluate", photographs, trained, "--scales", "384", "--views", views, *FP32, "--out", f"b-{views}")
+    assert sum(batches) == 15 * 2 * (1 + 2 + 50)
+    inside("evaluate", photographs, trained, "--scales", "384", "--views", "crops", *FP32[2:], "--precision", "bf16")
+    assert sum(batches) == 15 * 2 * (1 + 2 + 50) + 15 * 50
+    assert load_config(trained / "model").crop == 32

@@ -27,17 +27,43 @@ def test_json_csv_and_table_tell_the_same(trained: Path, photographs: Path, cli:
     assert f"{shares[0]:.1%}" in table and names[0] in table
 
 
-def test_predictions_are_the_evaluations(trained: Path, photographs: Path, cli: Cli, tmp_path: Path) -> None:
-    cli("evaluate", photographs, trained, "--split", "test", "--precision", "fp32", "--out", "report")
-    told = cli("predict", trained, photographs / "test", "--precision", "fp32", "--format", "json", "--top", 1).stdout
+@pytest.mark.parametrize("view", ["dense", "crops", "dense+crops"])
+def test_predictions_are_the_evaluations(
+    trained: Path, photographs: Path, inside: Cli, tmp_path: Path, view: str
+) -> None:
+    common = ("--views", view, "--scales", "256,384", "--precision", "fp32", "--workers", 0)
+    inside("evaluate", photographs, trained, "--split", "test", *common, "--out", "report")
+    told = inside("predict", trained, photographs / "test", *common, "--format", "json", "--top", 3).stdout
     with (tmp_path / "report" / "predictions.csv").open(newline="") as file:
-        expected = {line["path"]: (line["class1"], float(line["p1"])) for line in csv.DictReader(file)}
+        lines = {line["path"]: line for line in csv.DictReader(file)}
     results = [json.loads(line) for line in told.splitlines()]
-    assert len(results) == len(expected) == 9
+    assert len(results) == len(lines) == 9
     for result in results:
-        name, share = expected[Path(result["path"]).relative_to(photographs / "test").as_posix()]
-        assert result["classes"][0]["class"] == name
-        assert result["classes"][0]["probability"] == pytest.approx(share, abs=1e-5)
+        line = lines[Path(result["path"]).relative_to(photographs / "test").as_posix()]
+        assert [guess["class"] for guess in result["classes"]] == [line[f"class{i}"] for i in (1, 2, 3)]
+        shares = [guess["probability"] for guess in result["classes"]]
+        assert shares == pytest.approx([float(line[f"p{i}"]) for i in (1, 2, 3)], abs=1e-5)
+
+
+def test_the_views_see_other_things(trained: Path, photographs: Path, inside: Cli) -> None:
+    """Dense and crops differ, and together are their mean."""
+    said = {}
+    for view in ("dense", "crops", "dense+crops"):
+        told = inside(
+            "predict", trained, photographs / "test", "--views", view, "--precision", "fp32", "--format", "json"
+        )
+        results = [json.loads(line) for line in told.stdout.splitlines()]
+        said[view] = {(r["path"], guess["class"]): guess["probability"] for r in results for guess in r["classes"]}
+    dense, crops = said["dense"], said["crops"]
+    assert max(abs(dense[key] - crops[key]) for key in dense) > 1e-3
+    for key, share in said["dense+crops"].items():
+        assert share == pytest.approx((dense[key] + crops[key]) / 2, abs=1e-5)
+
+
+def test_predictions_are_not_kept(trained: Path, photographs: Path, inside: Cli, cache: Path) -> None:
+    before = sorted(cache.rglob("*"))
+    inside("predict", trained, photographs / "test", "--workers", 0)
+    assert sorted(cache.rglob("*")) == before
 
 
 def test_files_folders_and_patterns(photographs: Path) -> None:

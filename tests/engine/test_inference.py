@@ -16,10 +16,13 @@ from tests.models.plain_twin import PlainTwin, fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.data.split import Split
 from verydeep.engine.inference import (
+    Part,
     Predictions,
-    View,
+    SingleView,
     ViewAtScale,
+    assemble,
     center_posterior,
+    crops_posterior,
     dense_posterior,
     infer,
     predict_split,
@@ -31,13 +34,14 @@ from verydeep.models.vgg import VGG
 MEAN = (131.0, 96.0, 57.0)
 CPU = Runtime(torch.device("cpu"), bf16=False)
 CROP = 32
-PIXELS = {224: 32, 256: 37, 384: 55, 512: 73}
-KINDS: tuple[View, ...] = ("dense", "center")
+PIXELS = {32: {224: 32, 256: 37, 384: 55, 512: 73}, 64: {224: 64, 256: 73, 384: 110, 512: 146}}
+KINDS: tuple[SingleView, ...] = ("dense", "center", "crops")
 VIEWS = [ViewAtScale(kind, scale) for kind in KINDS for scale in (256, 384, 512)]
+FEW_VIEWS = [VIEWS[0], VIEWS[2], VIEWS[3], VIEWS[6], VIEWS[7]]
 
 
-def small_net(name: str = "B") -> VGG:
-    net = VGG(NETWORKS[name], 3, crop=CROP, width=1 / 16, fc_width=24, mean_rgb=MEAN)
+def small_net(name: str = "B", crop: int = CROP) -> VGG:
+    net = VGG(NETWORKS[name], 3, crop=crop, width=1 / 16, fc_width=24, mean_rgb=MEAN)
     fill(net, seed=4)
     return net.eval()
 
@@ -48,20 +52,40 @@ def soft_max(scores: list[float]) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-def dense_by_hand(twin: PlainTwin, image: Tensor) -> list[float]:
+def mirrored(image: Tensor) -> Tensor:
+    return torch.stack([image[:, :, column] for column in reversed(range(image.shape[2]))], dim=2)
+
+
+def dense_by_hand(twin: PlainTwin, image: Tensor, crop: int = CROP) -> list[float]:
     """Section 3.2 for one image (3, H, W): class scores averaged over the map, the soft-max, the mean over flips."""
     both = []
-    for columns in (range(image.shape[2]), reversed(range(image.shape[2]))):
-        turned = torch.stack([image[:, :, column] for column in columns], dim=2)
-        score_map = twin.dense(turned[None], CROP // 32)[0]  # (K, h, w)
+    for seen in (image, mirrored(image)):
+        score_map = twin.dense(seen[None], crop // 32)[0]  # (K, h, w)
         positions = [score_map[:, i, j] for i in range(score_map.shape[1]) for j in range(score_map.shape[2])]
         both.append(soft_max([sum(float(scores[k]) for scores in positions) / len(positions) for k in range(3)]))
     return [(first + second) / 2 for first, second in zip(*both, strict=True)]
 
 
-def center_by_hand(twin: PlainTwin, image: Tensor) -> list[float]:
-    top, left = (image.shape[1] - CROP) // 2, (image.shape[2] - CROP) // 2
-    return soft_max(twin.logits(image[None, :, top : top + CROP, left : left + CROP])[0].tolist())
+def center_by_hand(twin: PlainTwin, image: Tensor, crop: int = CROP) -> list[float]:
+    top, left = (image.shape[1] - crop) // 2, (image.shape[2] - crop) // 2
+    return soft_max(twin.logits(image[None, :, top : top + crop, left : left + crop])[0].tolist())
+
+
+def crops_by_hand(twin: PlainTwin, image: Tensor, crop: int = CROP) -> list[float]:
+    """Section 3.2 for one image: 5x5 crops at i (H - crop) / 4, halves rounded up, and their flips; soft-max, mean."""
+    height, width = image.shape[1:]
+    crops = []
+    for i in range(5):
+        for j in range(5):
+            top, left = math.floor(i * (height - crop) / 4 + 0.5), math.floor(j * (width - crop) / 4 + 0.5)
+            crops.append(image[:, top : top + crop, left : left + crop])
+    crops += [mirrored(each) for each in crops]
+    assert len(crops) == 50 and all(each.shape == (3, crop, crop) for each in crops)
+    posteriors = [soft_max(scores) for scores in twin.logits(torch.stack(crops)).tolist()]
+    return [sum(column) / 50 for column in zip(*posteriors, strict=True)]
+
+
+BY_HAND = {"dense": dense_by_hand, "center": center_by_hand, "crops": crops_by_hand}
 
 
 def tensor_of(image: Image.Image) -> Tensor:
@@ -80,6 +104,16 @@ def predictions_of(net: VGG, split: Split, views: list[ViewAtScale] = VIEWS, run
     *_, predictions = predict_split(net, split, views, runtime)
     assert isinstance(predictions, Predictions)
     return predictions
+
+
+@pytest.mark.parametrize("name", ["A-LRN", "D"])
+def test_the_posterior_of_crops_is_the_loop_written_out(name: str) -> None:
+    """However many of the 50 crops go through the net together."""
+    net, images = small_net(name, 64), torch.stack([tensor_of(Image.fromarray(picture(75, 110, s))) for s in range(2)])
+    expected = np.array([crops_by_hand(PlainTwin(name, net.state_dict(), MEAN), image, 64) for image in images])
+    for at_once in (1, 7, 50, 1000):
+        assert crops_posterior(net, images, at_once=at_once).numpy() == pytest.approx(expected, abs=1e-5)
+    assert np.abs(dense_posterior(net, images).numpy() - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["A-LRN", "B", "D"])
@@ -136,64 +170,133 @@ def test_flips_are_averaged_on_posteriors() -> None:
     assert alone == pytest.approx(soft_max([8, 0]), abs=1e-7)
 
 
-def test_an_image_of_the_crops_size_gives_the_crops_posterior() -> None:
+class Corner(Worked):
+    """The scores of the upper left pixel alone."""
+
+    def forward(self, images: Tensor, _keep: object = None) -> Tensor:
+        return super().forward(images)[:, :, :1, :1]
+
+
+def test_crops_are_averaged_on_posteriors() -> None:
+    """Of 32x36 pixels the crops begin at columns 0 to 4, their mirror images at columns 31 to 35.
+
+    Of the ten, each five times, one scores (12, 0), five (0, 1) and four (0, 0): posteriors average to 0.434 and 0.566,
+    while the scores' means, (1.2, 0.5), and their maxima would give the first class.
+    """
+    columns = torch.zeros(2, 36)
+    columns[:, 0] = torch.tensor([12.0, 0])
+    columns[1, [1, 3, 31, 32, 33]] = 1
+    image = torch.zeros(1, 3, 32, 36)
+    image[0, :2] = columns[:, None] + 100
+    first = (soft_max([12, 0])[0] + 5 * soft_max([0, 1])[0] + 4 * 0.5) / 10
+    assert first == pytest.approx(0.434, abs=1e-3)
+    assert crops_posterior(Corner(), image)[0].tolist() == pytest.approx([first, 1 - first], abs=1e-6)
+    scores = columns[:, [*range(5), *range(31, 36)]]
+    assert scores.mean(1).argmax() == scores.amax(1).argmax() == 0
+
+
+def test_an_image_of_the_crops_size_gives_the_crops_posterior(tmp_path: Path) -> None:
+    """Its 50 crops are the image 25 times and its mirror image 25 times."""
     net, images = small_net(), torch.stack([tensor_of(Image.fromarray(picture(CROP, CROP, s))) for s in range(2)])
     assert torch.equal(dense_posterior(net, images, flip=False), center_posterior(net, images))
+    both = (center_posterior(net, images) + center_posterior(net, torch.stack([*map(mirrored, images)]))) / 2
+    assert float((both - center_posterior(net, images)).abs().max()) > 1e-3
+    assert crops_posterior(net, images).numpy() == pytest.approx(both.numpy(), abs=1e-6)
+    paths = [tmp_path / f"{seed}.png" for seed in range(2)]
+    for seed, path in enumerate(paths):
+        Image.fromarray(picture(CROP, CROP, seed)).save(path)
+    at_224 = [ViewAtScale(kind, 224) for kind in KINDS]
+    predictions = predictions_of(net, Split.of_photographs(paths), at_224)
+    for view in (at_224[0], at_224[2]):
+        assert predictions.posteriors[view] == pytest.approx(both.numpy(), abs=1e-6)
 
 
-def test_a_split_is_predicted_as_written_out(val_split: Split) -> None:
+@pytest.mark.parametrize("crop", [32, 64])
+def test_a_split_is_predicted_as_written_out(val_split: Split, crop: int) -> None:
     """Every photograph, view and scale, from the file on; several scales are the mean of their posteriors."""
-    net = small_net()
+    net, pixels = small_net(crop=crop), PIXELS[crop]
+    val_split = val_split if crop == 32 else val_split.first_of_each_class(1)
     twin = PlainTwin("B", net.state_dict(), MEAN)
     predictions = predictions_of(net, val_split)
     assert predictions.indices.tolist() == list(range(len(val_split)))
     by_hand: dict[ViewAtScale, npt.NDArray[np.float64]] = {}
     for view in VIEWS:
-        compute = dense_by_hand if view.view == "dense" else center_by_hand
+        compute = BY_HAND[view.view]
         by_hand[view] = np.array(
-            [compute(twin, rescaled(val_split.path(i), PIXELS[view.scale])) for i in range(len(val_split))]
+            [compute(twin, rescaled(val_split.path(i), pixels[view.scale]), crop) for i in range(len(val_split))]
         )
         assert predictions.posteriors[view].dtype == np.float32
         assert predictions.posteriors[view] == pytest.approx(by_hand[view], abs=1e-5)
         assert predictions.posteriors[view].sum(axis=1) == pytest.approx(np.ones(len(val_split)), abs=1e-5)
-    assert np.abs(by_hand[VIEWS[0]] - by_hand[VIEWS[3]]).max() > 0.01
-    for views in (VIEWS[:3], VIEWS[3:]):
-        three = sum(by_hand[view] for view in views) / 3
-        assert predictions.mean(views[0].view, (256, 384, 512)) == pytest.approx(three, abs=1e-5)
+    for first, second in ((0, 3), (0, 6), (3, 6), (0, 1), (6, 7)):
+        assert np.abs(by_hand[VIEWS[first]] - by_hand[VIEWS[second]]).max() > 0.005
+    three = {views[0].view: sum(by_hand[view] for view in views) / 3 for views in (VIEWS[:3], VIEWS[3:6], VIEWS[6:])}
+    for kind in KINDS:
+        assert predictions.mean(kind, (256, 384, 512)) == pytest.approx(three[kind], abs=1e-5)
+    both = (three["dense"] + three["crops"]) / 2
+    assert predictions.mean("dense+crops", (256, 384, 512)) == pytest.approx(both, abs=1e-5)
+    one = (by_hand[VIEWS[1]] + by_hand[VIEWS[7]]) / 2
+    assert predictions.mean("dense+crops", (384,)) == pytest.approx(one, abs=1e-5)
     for i in range(len(val_split)):
         for scale in (256, 384, 512):
-            assert tuple(predictions.sizes[scale][i]) == rescaled(val_split.path(i), PIXELS[scale]).shape[1:]
+            assert tuple(predictions.sizes[scale][i]) == rescaled(val_split.path(i), pixels[scale]).shape[1:]
+
+
+def test_both_views_are_weighed_equally() -> None:
+    """(0.70, 0.30, 0) dense and (0.02, 0.40, 0.58) of crops average to (0.36, 0.35, 0.29).
+
+    Their geometric mean would choose the second class, a mean over the 52 images that the net sees the third.
+    """
+    dense, crops = np.array([[0.70, 0.30, 0.00]], np.float32), np.array([[0.02, 0.40, 0.58]], np.float32)
+    posteriors = {ViewAtScale("dense", 256): dense, ViewAtScale("crops", 256): crops}
+    mean = Predictions(posteriors, np.array([0]), {}).mean("dense+crops", (256,))
+    assert mean[0] == pytest.approx([0.36, 0.35, 0.29])
+    assert (dense * crops).argmax() == 1 and (2 * dense + 50 * crops).argmax() == 2
 
 
 def test_batch_size_workers_and_order_change_nothing(train_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 1e-5 (docs/choices.md)."""
-    net = CPU.place(small_net("D"))
-    expected = predictions_of(net, train_split)
-    others = {"two workers": predictions_of(net, train_split, runtime=replace(CPU, num_workers=2))}
+    net, split = CPU.place(small_net("D")), train_split.first_of_each_class(5)
+    expected = predictions_of(net, split, FEW_VIEWS)
+    others = {"two workers": predictions_of(net, split, FEW_VIEWS, replace(CPU, num_workers=2))}
     for pixels in (1, 30_000, 10**9):
         with monkeypatch.context() as patch:
             patch.setattr(Runtime, "batch_pixels", pixels)
-            others[f"batches of {pixels} pixels"] = predictions_of(net, train_split)
+            others[f"batches of {pixels} pixels"] = predictions_of(net, split, FEW_VIEWS)
     for what, other in others.items():
         assert np.array_equal(other.indices, expected.indices)
-        for view in VIEWS:
+        for view in FEW_VIEWS:
             assert np.abs(other.posteriors[view] - expected.posteriors[view]).max() < 1e-5, what
-    order = np.random.default_rng(1).permutation(len(train_split))
-    shuffled = replace(train_split, files=tuple(train_split.files[i] for i in order), labels=None)
-    again = predictions_of(net, shuffled)
-    for view in VIEWS:
+    order = np.random.default_rng(1).permutation(len(split))
+    shuffled = replace(split, files=tuple(split.files[i] for i in order), labels=None)
+    again = predictions_of(net, shuffled, FEW_VIEWS)
+    for view in FEW_VIEWS:
+        assert np.ptp(expected.posteriors[view], axis=0).max() > 1e-3
         assert np.abs(again.posteriors[view] - expected.posteriors[view][order]).max() < 1e-5
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 5])
 def test_the_shares_of_the_processes_are_the_split(train_split: Split, world_size: int) -> None:
-    """None twice, none missing: 33 images on two, three and five processes."""
-    found: list[int] = []
+    """None twice, none missing, and what one process computes: 33 images on two, three and five processes."""
+    net, views = small_net("A"), [FEW_VIEWS[0], FEW_VIEWS[3]]
+    parts: list[Part] = []
     for rank in range(world_size):
-        runtime = Runtime(torch.device("cpu"), False, rank, world_size)
-        for part in infer(small_net("A"), train_split, VIEWS[:1], runtime):
-            found += part.indices.tolist()
+        parts += infer(net, train_split, views, Runtime(torch.device("cpu"), False, rank, world_size))
+    found = [int(index) for part in parts for index in part.indices]
     assert sorted(found) == list(range(len(train_split)))
+    together, alone = assemble(parts, train_split, views), predictions_of(net, train_split, views)
+    for view in views:
+        assert np.abs(together.posteriors[view] - alone.posteriors[view]).max() < 1e-5
+
+
+def test_only_the_images_asked_for_are_predicted(val_split: Split) -> None:
+    net, asked = small_net(), [7, 2, 10]
+    expected = predictions_of(net, val_split, FEW_VIEWS)
+    parts = list(infer(net, val_split, FEW_VIEWS, CPU, indices=asked))
+    assert sorted(int(index) for part in parts for index in part.indices) == sorted(asked)
+    for part in parts:
+        for view in FEW_VIEWS:
+            assert part.posteriors[view] == pytest.approx(expected.posteriors[view][part.indices], abs=1e-5)
 
 
 def test_bf16_is_off_unless_asked_for(val_split: Split) -> None:

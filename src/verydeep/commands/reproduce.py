@@ -40,7 +40,7 @@ def reproduce(
         int, arg(help="Side of the nets' input in pixels, a multiple of 32.", metavar="PIXELS")
     ] = PAPER_CROP,
     seeds: Annotated[
-        str, arg(help="A net is trained once for each; a row is the mean over them.", metavar="N,N,..")
+        str, arg(help="A net is trained once for each; a row is the mean over all that are there.", metavar="N,N,..")
     ] = "0",
     epochs: Annotated[int | None, option("As in train, of each net.", "74", "N")] = None,
     batch_size: Annotated[
@@ -65,15 +65,6 @@ def reproduce(
         verydeep reproduce table3 --data photos --crop 64 --epochs 15
         verydeep reproduce table6 --data photos --runs runs --no-train
     """
-    from verydeep.engine import runtime as engine
-    from verydeep.engine.findings import find_out, leave_findings
-    from verydeep.engine.members import find_nets
-    from verydeep.engine.report import Journal
-    from verydeep.engine.reproduction import train_missing
-    from verydeep.engine.request import Request
-    from verydeep.engine.source import open_part
-    from verydeep.engine.tables import Conditions
-
     if what in ("table1", "table2"):
         print_networks(parameters=what == "table2")
         return
@@ -85,6 +76,16 @@ def reproduce(
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
     chosen_seeds = parse_seeds(seeds)
+
+    from verydeep.engine import runtime as engine
+    from verydeep.engine.findings import find_out, leave_findings
+    from verydeep.engine.members import find_nets
+    from verydeep.engine.report import Journal
+    from verydeep.engine.reproduction import train_missing
+    from verydeep.engine.request import Request
+    from verydeep.engine.source import open_part
+    from verydeep.engine.tables import Conditions
+
     if devices > 1 and not engine.in_group():
         engine.launch(devices, sys.argv[1:])
         return
@@ -103,6 +104,8 @@ def reproduce(
             request = Request(
                 data=data,
                 crop=crop,
+                width=1.0,  # whatever the data: other nets answer for no row
+                fc_width=PAPER_FC_WIDTH,
                 epochs=epochs,
                 batch_size=batch_size,
                 split_seed=0,

@@ -76,6 +76,8 @@ class Tested:
     scales: tuple[int, ...]
     predictions: Predictions
 
+    __test__ = False  # not a test, whatever its name makes pytest think
+
     def posterior(self, view: View, indices: npt.NDArray[np.int64]) -> Posteriors:
         """(n, K): the mean over the scales and what the view is made of, for these images of the split."""
         rows = np.searchsorted(self.predictions.indices, indices)

@@ -11,7 +11,7 @@ from rich.text import Text
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.configs.scales import in_pixels
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.report import Journal
+from verydeep.engine.report import Journal, seen_before
 from verydeep.engine.tables import Comparison, Conditions, Measured, compare, compute_views, measure
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing
@@ -37,8 +37,12 @@ class Findings:
 
     def headings(self) -> list[str]:
         """Of the columns."""
-        k = topk_for(len(self.conditions.split.class_names))
-        return ["row", "paper", "top-1", f"top-{k}", "center", "seeds"]
+        return ["row", "paper", "top-1", *([f"top-{self.k}"] if self.k > 1 else []), "center", "seeds"]
+
+    @property
+    def k(self) -> int:
+        """Guesses of the second error: five, or what few classes allow; of two classes 1, which is the first again."""
+        return topk_for(len(self.conditions.split.class_names))
 
     def cells(self) -> Iterator[list[str]]:
         """The rows, as text."""
@@ -48,14 +52,17 @@ class Findings:
             published = (row.top1_val, row.top5_val, *([row.top5_test] if has_test else []))
             paper = "/".join("-" if value is None else f"{value:.1f}" for value in published)
             if row.protocol is None:
-                yield [name, paper, "as published", "", "", ""]
+                cells = ["as published", "", "", ""]
             elif measured is None:
-                yield [name, paper, "no run", "", "", ""]
+                cells = ["no run", "", "", ""]
             elif measured.unconverged:
-                yield [name, paper, "not converged", "", "", str(len(measured.seeds))]
+                cells = ["not converged", "", "", str(len(measured.seeds))]
             else:
                 center = "" if measured.center is None else f"{measured.center.percent:.1f}"
-                yield [name, paper, str(measured.top1), str(measured.topk), center, str(len(measured.seeds))]
+                cells = [str(measured.top1), str(measured.topk), center, str(len(measured.seeds))]
+            if self.k == 1:
+                del cells[1]
+            yield [name, paper, *cells]
 
     def remarks(self) -> Iterator[str]:
         """What stands below the table."""
@@ -64,7 +71,8 @@ class Findings:
             "on ILSVRC's validation images, top-5 on its test images. Center: top-1 of the central crop."
         )
         crop = self.conditions.crop
-        geometry = {q: each for _, row in self.rows if row is not None for q, each in row.geometry.items()}
+        tested = [row for _, row in self.rows if row is not None]
+        geometry = {q: each for row in tested for q, each in row.geometry.items()}
         if geometry:
             maps = "; ".join(
                 f"Q={q} ({in_pixels(q, crop)} px) {each.map_height}x{each.map_width}, {each.inside:.0%}"
@@ -73,9 +81,15 @@ class Findings:
             yield f"Dense maps, and the share of their windows' area inside the images: {maps}."
         if geometry and crop < 64:
             yield "At this crop differences of views are geometry-limited."
-        runs = sorted({run for _, row in self.rows if row is not None for run in row.unconverged})
+        runs = sorted({run for row in tested for run in row.unconverged})
         if runs:
             yield f"Not converged (their learning rate did not make all of its drops): {', '.join(runs)}."
+        nets = [net for row in tested for net in row.nets]
+        yield from dict.fromkeys(note for net in nets for note in seen_before(net, self.conditions.split, "last"))
+        if skipped := set[str]().union(*(row.skipped for row in tested)):
+            yield f"Skipped: {len(skipped)} files that cannot be decoded."
+        for reason in dict.fromkeys(row.not_kept for row in tested if row.not_kept):
+            yield f"The posteriors were not kept for the next time: {reason}"
         for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
             yield f"The paper: {note}."
         if self.comparisons and self.conditions.split.class_names != tuple(known_classes()):
@@ -166,7 +180,7 @@ def write_findings(folder: Path, findings: Findings) -> None:
         "crop": conditions.crop,
         "precision": conditions.runtime.precision,
         "fast_decode": conditions.fast_decode,
-        "k": topk_for(len(conditions.split.class_names)),
+        "k": findings.k,
         "remarks": list(findings.remarks()),
     }
     write_json(folder / f"{name}.json", {**about, "rows": rows, "differences": comparisons})
@@ -187,5 +201,6 @@ def measured_values(measured: Measured) -> dict[str, Any]:
         "topk_of_each_seed": [100 * float(each.mean()) for each in measured.wrong_topk],
         "center_top1": None if measured.center is None else asdict(measured.center),
         "unconverged": list(measured.unconverged),
+        "skipped": sorted(measured.skipped),
         "geometry": {str(q): asdict(each) for q, each in measured.geometry.items()},
     }

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,8 @@ class Shelf:
         indices = np.concatenate([part.indices for part in parts])
         try:
             if not (self.folder / "about.json").exists():
-                write_json(self.folder / "about.json", self.about)
+                with suppress(VerydeepError):  # another process may be writing the same; it is only told to people
+                    write_json(self.folder / "about.json", self.about)
             for view in parts[0].posteriors:
                 held = {
                     "indices": indices,
@@ -100,7 +101,7 @@ class Shelf:
                 }
                 with writing(self._place(view) / f"{indices[0]:08d}-{os.getpid()}.safetensors") as beside:
                     save_file(held, beside)
-        except VerydeepError as error:
+        except (VerydeepError, SafetensorError) as error:
             self.not_kept = str(error)
 
     def _place(self, view: ViewAtScale) -> Path:

@@ -127,8 +127,18 @@ def caveats(evaluation: Evaluation, split: Split, nets: Sequence[Net], weights: 
 
 def net_caveats(net: Net, evaluation: Evaluation, split: Split, weights: str) -> Iterator[str]:
     """What one net has seen of these images, and whether it was trained to its end."""
-    seen, config = fingerprint(split), net.config
-    known = config.split
+    config = net.config
+    yield from seen_before(net, split, weights)
+    if config.provenance.get("converged") is False:
+        yield f"Not converged: {net.path} did not make all drops of its learning rate."
+    geometry = [each for row in evaluation.rows for each in row.geometry]
+    if config.crop < 64 and any(each.inside < 1 for each in geometry):
+        yield "Note: at this crop the windows reach beyond the image: differences of views are geometry-limited."
+
+
+def seen_before(net: Net, split: Split, weights: str) -> Iterator[str]:
+    """What a net has seen of these images, if anything."""
+    seen, known = fingerprint(split), net.config.split
     if seen == known.get("train"):
         yield "Note: these are the images that the net was trained on."
     elif seen == known.get("val"):
@@ -140,11 +150,6 @@ def net_caveats(net: Net, evaluation: Evaluation, split: Split, weights: str) ->
         yield "Note: most of these images are those that the net was trained on."
     elif known.get(split.name) is not None and known.get("data") == str(split.root.resolve()):
         yield f"Note: {net.path} divided this folder otherwise, so some images may have been trained on."
-    if config.provenance.get("converged") is False:
-        yield f"Not converged: {net.path} did not make all drops of its learning rate."
-    geometry = [each for row in evaluation.rows for each in row.geometry]
-    if config.crop < 64 and any(each.inside < 1 for each in geometry):
-        yield "Note: at this crop the windows reach beyond the image: differences of views are geometry-limited."
 
 
 def errors_table(evaluation: Evaluation, title: str) -> Table:

@@ -23,6 +23,7 @@ from verydeep.engine.request import Request, Training, resolve, resolve_resumed
 from verydeep.engine.run import train_run
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.setup import open_training_parts
+from verydeep.engine.tables import check_division
 from verydeep.engine.training import make_optimizer
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -107,12 +108,17 @@ def train_missing(
         journal: to tell it.
 
     Raises:
-        VerydeepError: as ``resolve`` and ``train_run``, or two runs answer for the same net.
+        VerydeepError: as ``resolve`` and ``train_run``; two runs answer for the same net; one that is there divided the
+            folder otherwise.
         SystemExit: a signal asked to stop.
     """
     assert request.crop is not None
     train, _ = open_training_parts(request.data, request.split_seed or 0, request.val_fraction)
-    names = train.class_names
+    names, nets = train.class_names, find_nets(request.runs)
+    for each in with_starts(wanted):
+        for seed, net in answering(each, nets, names, request.crop).items():
+            if seed in seeds:  # told before hours of training from it
+                check_division(net, request.data, train)
     rungs = missing_rungs(wanted, seeds, request.runs, names, request.crop)
     if not rungs:
         return

@@ -11,12 +11,13 @@ from verydeep.configs.paper import PaperRow
 from verydeep.configs.protocols import EvalProtocol
 from verydeep.data.loading import BadImages
 from verydeep.data.split import Split
-from verydeep.engine.evaluation import Geometry, fuse, predict_views, test_nets, views_to_compute
+from verydeep.engine.evaluation import Geometry, Tested, fuse, predict_views, test_nets, views_to_compute
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
 from verydeep.engine.members import Net, NetAtScales, replicates
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import fingerprint, open_part
+from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.errors import VerydeepError
+from verydeep.models.weights.native import WEIGHTS
 from verydeep.ops.bootstrap import Bools, Difference, error_over_runs, paired_difference
 from verydeep.ops.metrics import Share, ranks, topk_for
 
@@ -37,12 +38,13 @@ class Conditions:
     fast_decode: bool = False
 
     def members(self, protocol: EvalProtocol) -> dict[int, list[NetAtScales]]:
-        """Seed -> the nets that answer for a protocol; empty where one is missing.
+        """Seed -> the nets that answer for a protocol; empty where one is missing, or has saved no weights yet.
 
         Raises:
             VerydeepError: two runs of one seed answer for the same member.
         """
-        found = replicates([member.net for member in protocol.members], self.nets, self.split.class_names, self.crop)
+        saved = [net for net in self.nets if (net.folder / WEIGHTS).exists()]
+        found = replicates([member.net for member in protocol.members], saved, self.split.class_names, self.crop)
         scales = [member.test_scales for member in protocol.members]
         return {seed: list(map(NetAtScales, nets, scales)) for seed, nets in found.items()}
 
@@ -63,6 +65,12 @@ class Measured:
     """Of the dense part, by test scale."""
     unconverged: tuple[str, ...]
     """Runs that did not make all drops of their learning rate: the row is no answer then."""
+    nets: tuple[Net, ...] = ()
+    """All that were tested."""
+    skipped: frozenset[str] = frozenset()
+    """Files that could not be decoded."""
+    not_kept: str = ""
+    """Why posteriors are not kept for the next time, where they should have been."""
 
     @property
     def top1(self) -> Share:
@@ -103,7 +111,7 @@ def compute_views(protocols: Sequence[EvalProtocol], conditions: Conditions) -> 
             _, views = wanted.setdefault(each.net.path, (each.net, {}))
             views.update(dict.fromkeys(views_to_compute(protocol.view, each.scales)))
     for net, _ in wanted.values():
-        check_division(net, conditions)
+        check_division(net, conditions.data, conditions.split)
     for number, (net, views) in enumerate(wanted.values(), start=1):
         predict_views(
             net,
@@ -116,17 +124,20 @@ def compute_views(protocols: Sequence[EvalProtocol], conditions: Conditions) -> 
         )
 
 
-def check_division(net: Net, conditions: Conditions) -> None:
+def check_division(net: Net, data: str, part: Split) -> None:
     """Refuse a net that divided the same folder otherwise, and so may have been trained on what it is tested on.
 
     Raises:
         VerydeepError: it did.
     """
-    data, split = conditions.data, conditions.split
-    if fingerprint(open_part(data, split.name, dict(net.config.split))) != fingerprint(split):
+    seed, val_fraction = net.config.split.get("seed", 0), net.config.split.get("val_fraction", VAL_FRACTION)
+    if (seed, val_fraction) == (0, VAL_FRACTION):  # as the part was opened; a million files are not listed again
+        return
+    if fingerprint(open_part(data, part.name, dict(net.config.split))) != fingerprint(part):
         raise VerydeepError(
-            f"{net.path} was trained on another division of {data} (seed {net.config.split.get('seed')}), so it may "
-            f"have seen images of this {split.name} part: give val/ a folder beside train/, or train it by reproduce."
+            f"{net.path} was trained on another division of {data} (--seed {seed}, --val-fraction {val_fraction:g}), "
+            "so it may have learned from images that the others are tested on: move it elsewhere and let reproduce "
+            "train it, or give val/ a folder beside train/."
         )
 
 
@@ -142,6 +153,7 @@ def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
         return None
     places, centers = [], []
     geometry: dict[int, Geometry] = {}
+    everything: list[Tested] = []
     for members in each_seed.values():
         tested = test_nets(
             members,
@@ -152,6 +164,7 @@ def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
             fast_decode=conditions.fast_decode,
         )
         indices, posteriors = fuse(tested, protocol.view)
+        everything += tested
         labels = split.labels[indices]
         places.append(ranks(posteriors, labels))
         if "dense" in SINGLE_VIEWS[protocol.view]:
@@ -165,9 +178,10 @@ def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
         wrong_topk=np.stack(places) >= topk_for(len(split.class_names)),
         center=error_over_runs(np.stack(centers)) if centers else None,
         geometry=geometry,
-        unconverged=tuple(
-            str(each.net.path) for members in each_seed.values() for each in members if not each.net.converged
-        ),
+        unconverged=tuple(str(each.net.path) for each in everything if not each.net.converged),
+        nets=tuple(each.net for each in everything),
+        skipped=frozenset(file for each in everything for file in each.predictions.skipped),
+        not_kept=next((each.predictions.not_kept for each in everything if each.predictions.not_kept), ""),
     )
 
 

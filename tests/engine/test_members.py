@@ -1,0 +1,154 @@
+"""Which run answers for which member of a protocol; nothing but config.json is read."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verydeep.configs.networks import PAPER_FC_WIDTH
+from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.engine.members import Net, answering, find_nets, members_of, replicates
+from verydeep.errors import VerydeepError
+from verydeep.models.weights.native import ModelConfig, save_config
+
+CLASSES = ("ant", "bell", "crab")
+BASE = ModelConfig("D", CLASSES, ("an ant", "a bell", "a crab"), crop=64, scale="256-512", seed=3)
+WANTED = TrainedNet.parse("D/256-512")
+
+
+def leave(runs: Path, name: str, **values: Any) -> Path:
+    save_config(runs / name / "model", replace(BASE, **values))
+    return runs / name
+
+
+def test_the_net_of_a_run_is_found_by_what_travels_with_it(tmp_path: Path) -> None:
+    path = leave(tmp_path, "any name")
+    (net,) = find_nets(tmp_path)
+    assert (net.path, net.folder, net.config) == (path, path / "model", BASE)
+    assert str(net) == "D/256-512" and net.trained == WANTED
+    assert answering(WANTED, [net], CLASSES, 64) == {3: net}
+    # What people call the classes, the mean, the pooling and the split are no part of who answers.
+    other = replace(net, config=replace(BASE, class_words=CLASSES, pooling="floor", split={"seed": 9}))
+    assert answering(WANTED, [other], CLASSES, 64) == {3: other}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"network": "E"},
+        {"network": "B-5x5"},
+        {"scale": "256"},
+        {"scale": "512"},
+        {"scale": "256-384"},
+        {"scale": None},
+        {"fine_tuned": "fc"},
+        {"crop": 32},
+        {"crop": 224},
+        {"width": 0.5},
+        {"fc_width": 512},
+        {"class_names": ("ant", "bell")},
+        {"class_names": ("ant", "bell", "crow")},
+        {"class_names": ("bell", "ant", "crab")},
+    ],
+    ids=lambda values: "-".join(map(str, *values.items())),
+)
+def test_another_net_does_not_answer(tmp_path: Path, values: dict[str, Any]) -> None:
+    """And one that does stands beside it."""
+    leave(tmp_path, "a", **values, **({"class_words": values["class_names"]} if "class_names" in values else {}))
+    leave(tmp_path, "b")
+    nets = find_nets(tmp_path)
+    assert [net.path.name for net in nets] == ["a", "b"]
+    assert answering(WANTED, nets[:1], CLASSES, 64) == {}
+    assert answering(WANTED, nets, CLASSES, 64) == {3: nets[1]}
+
+
+def test_fine_tuned_fc_layers_answer_for_themselves(tmp_path: Path) -> None:
+    leave(tmp_path, "all")
+    leave(tmp_path, "fc", fine_tuned="fc")
+    found = answering(TrainedNet.parse("D/256-512fc"), find_nets(tmp_path), CLASSES, 64)
+    assert {seed: net.path.name for seed, net in found.items()} == {3: "fc"}
+
+
+def test_two_runs_of_one_seed_are_an_error_that_names_both(tmp_path: Path) -> None:
+    first, second = leave(tmp_path, "a"), leave(tmp_path, "z")
+    leave(tmp_path, "other", seed=4)
+    with pytest.raises(VerydeepError, match=r"D/256-512 with seed 3") as raised:
+        answering(WANTED, find_nets(tmp_path), CLASSES, 64)
+    assert str(first) in str(raised.value) and str(second) in str(raised.value)
+    assert "other" not in str(raised.value)
+    with pytest.raises(VerydeepError, match="seed 3"):
+        members_of(EvalProtocol.parse("D/256-512/384"), tmp_path, CLASSES, 64)
+
+
+def test_what_lies_in_a_folder_of_runs(tmp_path: Path) -> None:
+    """Runs and model folders, in the order of their names; not their files, and not the best weights."""
+    run = leave(tmp_path, "c-run")
+    save_config(run / "best", BASE)
+    save_config(tmp_path / "a-model", replace(BASE, seed=1))
+    (tmp_path / "b-notes").mkdir()
+    (tmp_path / "d.json").write_text("{}")
+    (tmp_path / "e-started" / "checkpoints").mkdir(parents=True)
+    leave(tmp_path / "b-notes", "deeper")
+    nets = find_nets(tmp_path)
+    assert [(net.path.name, net.folder.name) for net in nets] == [("a-model", "a-model"), ("c-run", "model")]
+    assert Net.open(run, "best").folder == run / "best"
+    assert find_nets(tmp_path / "nowhere") == []
+    (tmp_path / "a-model" / "config.json").write_text("{}")
+    with pytest.raises(VerydeepError, match=r"a-model/config\.json"):
+        find_nets(tmp_path)
+
+
+def test_seeds_are_shared(tmp_path: Path) -> None:
+    """D has seeds 0, 3 and 5, E has 5, 1 and 0: a row is computed for 0 and for 5."""
+    for seed in (5, 0, 3):
+        leave(tmp_path, f"d{seed}", seed=seed)
+    for seed in (1, 5, 0):
+        leave(tmp_path, f"e{seed}", network="E", seed=seed)
+    wanted = [TrainedNet.parse("E/256-512"), WANTED]
+    found = replicates(wanted, find_nets(tmp_path), CLASSES, 64)
+    names = {seed: [net.path.name for net in nets] for seed, nets in found.items()}
+    assert names == {0: ["e0", "d0"], 5: ["e5", "d5"]} and list(names) == [0, 5]
+    assert list(replicates([WANTED], find_nets(tmp_path), CLASSES, 64)) == [0, 3, 5]
+    assert replicates([*wanted, TrainedNet.parse("A/256")], find_nets(tmp_path), CLASSES, 64) == {}
+    protocol = EvalProtocol.parse("E/256-512/384 + D/256-512/256,384,512 + D/256-512/256 : crops")
+    members = members_of(protocol, tmp_path, CLASSES, 64)
+    assert {seed: [(each.net.path.name, each.scales) for each in nets] for seed, nets in members.items()} == {
+        seed: [(f"e{seed}", (384,)), (f"d{seed}", (256, 384, 512)), (f"d{seed}", (256,))] for seed in (0, 5)
+    }
+
+
+def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
+    leave(tmp_path, "d")
+    leave(tmp_path, "thin", network="E", width=0.5)
+    for crop, missing in ((64, "E/256-512"), (224, "D/256-512")):
+        with pytest.raises(VerydeepError, match=f"answers for {re.escape(missing)} at crop {crop}") as raised:
+            members_of(EvalProtocol.parse("D/256-512/384 + E/256-512/384"), tmp_path, CLASSES, crop)
+        assert str(tmp_path) in str(raised.value)
+
+
+def test_members_that_share_no_seed_are_told(tmp_path: Path) -> None:
+    leave(tmp_path, "d", seed=0)
+    leave(tmp_path, "e", network="E", seed=1)
+    text = "D/256-512/384 + E/256-512/384 : crops"
+    with pytest.raises(VerydeepError, match="no seed has them all") as raised:
+        members_of(EvalProtocol.parse(text), tmp_path, CLASSES, 64)
+    assert text in str(raised.value)
+
+
+def test_nets_that_are_not_the_papers(tmp_path: Path) -> None:
+    """Called by their folder, as are nets of an unknown train scale."""
+    for name, values in (("thin", {"width": 0.25}), ("narrow", {"fc_width": 512}), ("imported", {"scale": None})):
+        net = Net.open(leave(tmp_path, name, **values))
+        assert net.trained is None and str(net) == name
+    assert BASE.width == 1 and BASE.fc_width == PAPER_FC_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("provenance", "ended", "converged"),
+    [({}, False, False), ({"converged": False}, True, False), ({"converged": True}, True, True)],
+)
+def test_how_a_training_ended(tmp_path: Path, provenance: dict[str, Any], ended: bool, converged: bool) -> None:
+    net = Net.open(leave(tmp_path, "run", provenance=provenance))
+    assert (net.ended, net.converged) == (ended, converged)

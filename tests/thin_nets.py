@@ -1,0 +1,103 @@
+"""Nets of a few thousand weights under the paper's names, so that whole tables can be run in a test."""
+
+import zlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import verydeep.commands.reproduce as command
+from tests.conftest import SHAPES, picture
+from verydeep.configs.networks import NETWORKS, Network
+from verydeep.configs.protocols import TrainedNet
+from verydeep.engine import members, reproduction, request
+from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
+from verydeep.files import write_json
+from verydeep.models.initialization import initialize
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+
+CHANNELS, FC_WIDTH, CROP = (3, 4, 5, 6, 8), 12, 32
+
+CLASSES = ("ant", "bell", "crab", "dill", "elk", "fig")
+
+
+def thin_networks(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    """Let nets of few channels count as the paper's; what they compute is kept in ``cache``."""
+    for name, network in list(NETWORKS.items()):
+        blocks = tuple(
+            tuple(replace(conv, channels=channels) for conv in block)
+            for block, channels in zip(network.blocks, CHANNELS, strict=True)
+        )
+        monkeypatch.setitem(NETWORKS, name, Network(name, blocks))
+    for module in (members, request, command):
+        monkeypatch.setattr(module, "PAPER_FC_WIDTH", FC_WIDTH)
+    monkeypatch.setattr(reproduction, "VGG", partial(VGG, fc_width=FC_WIDTH))
+    monkeypatch.setenv("VERYDEEP_CACHE", str(cache))
+
+
+def make_pictures(folder: Path, per_class: int, first: int = 0) -> None:
+    """Class folders of PNGs, whose shapes 32 does not divide; ``first`` makes other pictures."""
+    for number in range(per_class * len(CLASSES)):
+        label, i = divmod(number, per_class)
+        (folder / CLASSES[label]).mkdir(parents=True, exist_ok=True)
+        pixels = picture(*SHAPES[(number + first) % len(SHAPES)], seed=number + first)
+        Image.fromarray(pixels).save(folder / CLASSES[label] / f"{i}.png")
+
+
+def describe(
+    net: TrainedNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0
+) -> ModelConfig:
+    """What travels with such a net; ``converged`` is None before its training has ended."""
+    how = {"seed": split_seed, "val_fraction": VAL_FRACTION}
+    train, val = (open_part(str(data), name, how) for name in ("train", "val"))
+    return ModelConfig(
+        network=net.network,
+        class_names=train.class_names,
+        class_words=train.class_words,
+        crop=CROP,
+        fc_width=FC_WIDTH,
+        scale=str(net.scale),
+        fine_tuned=net.fine_tuned,
+        seed=seed,
+        split={
+            **how,
+            "train": fingerprint(train),
+            "val": fingerprint(val),
+            "data": str(train.root.resolve()),
+            "plateau": False,
+        },
+        provenance={"trained_by": "verydeep"} | ({} if converged is None else {"converged": converged}),
+    )
+
+
+def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
+    """A run's folder with a net whose scores differ from image to image, from another for each net and seed."""
+    layers = "fc" if config.fine_tuned == "fc" else ""
+    run = runs / (name or f"{config.network}-{config.scale}{layers}-s{config.seed}")
+    model = config.build().eval()
+    initialize(model, "he", config.seed + zlib.crc32(f"{config.network}/{config.scale}{layers}".encode()))
+    with torch.no_grad():
+        scores = torch.cat([model.logits(sample(seed)) for seed in range(10)])
+        spread = scores.std(dim=0).clamp(min=1e-6)
+        model.fc8.weight /= spread[:, None, None, None]
+        assert model.fc8.bias is not None
+        model.fc8.bias -= scores.mean(dim=0)
+        model.fc8.bias /= spread
+    save_config(run / "model", config)
+    save_weights(run / "model", model.state_dict())
+    write_json(run / "run.json", {})
+    return run
+
+
+def sample(seed: int) -> Tensor:
+    """(1, 3, 37, W): a picture at Q = 256."""
+    image = Image.fromarray(picture(*SHAPES[seed % len(SHAPES)], seed=1000 + seed))
+    scale = 37 / min(image.size)
+    small = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float()
