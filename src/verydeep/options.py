@@ -32,9 +32,8 @@ Scales = Annotated[
     str | None,
     option("Test scales Q beside a crop of 224, as 256,384,512.", "S; jittered: Smin, middle, Smax", "Q,Q,.."),
 ]
-Views = Annotated[
-    View, arg(help="The whole image; 5x5 crops of it; the mean of both (each with mirror images); the central crop.")
-]
+VIEWS_HELP = "The whole image; 5x5 crops of it; the mean of both (each with mirror images); the central crop."
+Views = Annotated[View, arg(help=VIEWS_HELP)]
 Runs = Annotated[Path, arg(help="The folder of runs, where the nets of a protocol are looked for.", metavar="FOLDER")]
 Weights = Annotated[Literal["last", "best"], arg(help="best: by validation error, which it then has seen.")]
 Precision = Annotated[Literal["auto", "bf16", "fp32"], arg(help="auto: bf16 where the hardware has it.")]

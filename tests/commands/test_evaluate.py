@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor
 from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs
 from tests.thin_nets import describe, leave_run, thin_networks
+from verydeep.commands.evaluate import short_enough
 from verydeep.configs.protocols import TrainedNet
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine import report as report_module
@@ -145,11 +148,12 @@ def test_several_runs_are_fused(runs: Path, photographs: Path, inside: Cli, tmp_
     assert max(abs(a - b) for path in first for a, b in zip(first[path], second[path], strict=True)) > 0.01
     inside("evaluate", photographs, *nets, "--scales", "512,256", *FP32)
     (beside,) = (runs / "evaluations").iterdir()  # of several runs, the folder that holds them
-    assert beside.name == "val-A-256-s0+D-256-512-s0-dense-256,512"
+    assert beside.name == f"val-A-256-s0+D-256-512-s0-{photographs.name}-dense-256,512"
     assert (beside / "predictions.csv").read_text() == (tmp_path / "both" / "predictions.csv").read_text()
     report = report_of(tmp_path / "both")
-    assert [(row["net"], row["scales"]) for row in report["rows"]] == [
-        ("A/256", [256, 512]), ("D/256-512", [256, 512]), ("2 nets", []),
+    assert [(row["net"], row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
+        ("A/256", "dense", [256, 512], [37, 73]), ("D/256-512", "dense", [256, 512], [37, 73]),
+        ("2 nets", "center", [], []), ("2 nets", "dense", [], []),
     ]  # fmt: skip
     assert report["nets"] == list(map(str, nets))
     agree(report, read(tmp_path / "both" / "predictions.csv"), tmp_path / "both")
@@ -162,7 +166,7 @@ def test_a_protocol_is_the_same_runs_named(
     """One report for each seed that has both nets; the nets at scales of their own."""
     text = "A/256/256 + D/256-512/512,256,384" + (" : crops" if view == "crops" else "")
     inside("evaluate", photographs, "--protocol", text, "--crop", 32, *FP32)
-    name = "val-A_256_256+D_256-512_256,384,512" + ("-crops" if view == "crops" else "")
+    name = f"val-{photographs.name}-c32-A_256_256+D_256-512_256,384,512" + ("-crops" if view == "crops" else "")
     assert [path.name for path in (runs / "evaluations").iterdir()] == [name]
     written = sorted((runs / "evaluations" / name).iterdir())
     assert [path.name for path in written] == ["s0", "s1"]
@@ -191,6 +195,9 @@ def test_a_protocol_is_the_same_runs_named(
         (("runs/A-256-s0", "--scales", "256,x"), ["--scales"]),
         ((), ["--protocol"]),
         (("runs/A-256-s0", "--protocol", "A/256/256"), ["--protocol", "not both"]),
+        (("--protocol", "A/256/256", "--scales", "256"), ["--protocol", "--scales"]),
+        (("--protocol", "A/256/256", "--views", "crops"), ["--protocol", "--views"]),
+        (("--protocol", "A/256/256", "--weights", "best"), ["A/256", "runs"]),
         (("runs/nothing",), ["runs/nothing"]),
         (("runs/A-256-s0", "runs/E-256-s1", "runs/A-256-s0/"), ["twice"]),
         (("runs",), ["runs"]),
@@ -213,6 +220,35 @@ def test_bad_input_is_told_in_one_sentence(
     for word in told:
         assert word in sentence
     assert files_below(tmp_path) == before
+
+
+def test_a_protocol_of_the_best_weights(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    """Which only one seed has."""
+    config = load_config(runs / "A-256-s1" / "model")
+    best = leave_run(tmp_path / "aside", replace(config, seed=8), "best") / "model"
+    shutil.copytree(best, runs / "A-256-s1" / "best")
+    save_config(runs / "A-256-s1" / "best", config)
+    common = ("evaluate", photographs, "--weights", "best", *FP32)
+    inside(*common, "--protocol", "A/256/256", "--crop", 32, "--out", "protocol")
+    inside(*common, "runs/A-256-s1", "--out", "named")
+    inside("evaluate", photographs, "runs/A-256-s1", *FP32, "--out", "last")
+    said, named, last = (posteriors_of(tmp_path / name) for name in ("protocol", "named", "last"))
+    assert said == named != last
+
+
+def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    """Q counts beside each net's own crop."""
+    larger = replace(describe(TrainedNet.parse("A/256"), photographs), crop=64)
+    leave_run(runs, larger, "larger")
+    inside("evaluate", photographs, "runs/A-256-s0", "runs/larger", "--views", "center", *FP32, "--out", "both")
+    assert [row["pixels"] for row in report_of(tmp_path / "both")["rows"]] == [[37], [73], []]
+
+
+def test_long_names_are_cut() -> None:
+    """File systems take 255 bytes, and other names stay other names."""
+    first, second = (short_enough("-".join([*["photographs-D-256-512-c224-s0"] * 20, end])) for end in ("a", "b"))
+    assert max(len(first), len(second)) < 255 and first != second
+    assert short_enough("val-dense-256") == "val-dense-256"
 
 
 def test_the_place_of_a_mistake_is_pointed_at(photographs: Path, inside: Cli) -> None:

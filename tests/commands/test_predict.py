@@ -12,18 +12,18 @@ from verydeep.commands.predict import find_photographs
 from verydeep.errors import VerydeepError
 
 
-def test_json_csv_and_table_tell_the_same(trained: Path, photographs: Path, cli: Cli) -> None:
+def test_json_csv_and_table_tell_the_same(trained: Path, photographs: Path, inside: Cli) -> None:
     photo = photographs / "test" / "bee" / "001.jpg"
     common = ("predict", trained, photo, "--precision", "fp32", "--top", 2)
-    (line,) = cli(*common, "--format", "json").stdout.splitlines()
+    (line,) = inside(*common, "--format", "json").stdout.splitlines()
     result = json.loads(line)
     assert result["path"] == str(photo)
     names, shares = zip(*((guess["class"], guess["probability"]) for guess in result["classes"]), strict=True)
     assert len(set(names)) == 2 and shares[0] >= shares[1] > 0 and sum(shares) <= 1.000001
-    rows = list(csv.DictReader(io.StringIO(cli(*common, "--format", "csv").stdout)))
+    rows = list(csv.DictReader(io.StringIO(inside(*common, "--format", "csv").stdout)))
     assert [row["class"] for row in rows] == list(names)
     assert [float(row["probability"]) for row in rows] == pytest.approx(shares, abs=1e-6)
-    table = cli(*common).stdout
+    table = inside(*common).stdout
     assert f"{shares[0]:.1%}" in table and names[0] in table
 
 
@@ -76,11 +76,11 @@ def test_files_folders_and_patterns(photographs: Path) -> None:
 
 
 def test_a_file_that_is_no_photograph_is_named_or_skipped(
-    trained: Path, photographs: Path, cli: Cli, tmp_path: Path
+    trained: Path, photographs: Path, cli: Cli, inside: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.jpg").write_text("these are notes")
     refused = cli("predict", trained, "notes.jpg", check=False)
     assert refused.returncode == 1 and "notes.jpg" in refused.stderr and "Traceback" not in refused.stderr
     good = photographs / "test" / "bee" / "001.jpg"
-    done = cli("predict", trained, "notes.jpg", good, "--bad-images", "skip", "--format", "json")
+    done = inside("predict", trained, "notes.jpg", good, "--bad-images", "skip", "--format", "json")
     assert len(done.stdout.splitlines()) == 1 and "skipped notes.jpg" in done.stderr

@@ -191,9 +191,12 @@ def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, T
     second = Tested(net_called("y"), (512,), predicted(rows, first.predictions.indices.tolist()))
     evaluation = evaluate([first, second], split, "dense")
     assert evaluation.posteriors == pytest.approx(np.array([[0.4625, 0.45, 0.0875]] * 11), abs=1e-6)
-    assert [(row.net, row.scales) for row in evaluation.rows] == [("x", (256, 384)), ("y", (512,)), ("2 nets", ())]
-    assert [len(row.geometry) for row in evaluation.rows] == [2, 1, 0]
-    assert [round(row.errors.top1.percent * 11 / 100) for row in evaluation.rows] == [7, 8, 8]
+    assert [(row.net, row.view, row.scales) for row in evaluation.rows] == [
+        ("x", "dense", (256, 384)), ("y", "dense", (512,)), ("2 nets", "center", ()), ("2 nets", "dense", ()),
+    ]  # fmt: skip
+    assert [len(row.geometry) for row in evaluation.rows] == [2, 1, 0, 0]
+    # The central crops: (0.25, 0.25, 0.5) and (0.5, 0.4, 0.1) average to (0.375, 0.325, 0.3).
+    assert [round(row.errors.top1.percent * 11 / 100) for row in evaluation.rows] == [7, 8, 8, 8]
 
 
 def test_only_images_that_every_net_decoded_are_fused(known: tuple[Split, Tested]) -> None:
@@ -202,10 +205,10 @@ def test_only_images_that_every_net_decoded_are_fused(known: tuple[Split, Tested
     indices = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11]
     said = [[0.1, 0.9 - index / 20, index / 20] for index in indices]
     second = Tested(net_called("y"), (256,), predicted({("crops", 256): said}, indices))
-    got, posteriors = fuse([replace(first, scales=(256,)), second], "crops")
-    assert got.tolist() == [1, 3, 4, 5, 6, 7, 8, 10, 11]
-    by_hand = [[0.15, (1.0 - index / 20) / 2, (0.7 + index / 20) / 2] for index in got]
-    assert posteriors == pytest.approx(np.array(by_hand), abs=1e-6)
+    said_together = fuse([replace(first, scales=(256,)).says("crops"), second.says("crops")])
+    assert said_together.indices.tolist() == [1, 3, 4, 5, 6, 7, 8, 10, 11]
+    by_hand = [[0.15, (1.0 - index / 20) / 2, (0.7 + index / 20) / 2] for index in said_together.indices]
+    assert said_together.posteriors == pytest.approx(np.array(by_hand), abs=1e-6)
     assert evaluate([replace(first, scales=(256,)), second], split, "crops").rows[-1].errors.num_images == 9
 
 

@@ -55,7 +55,16 @@ def known(text: str, *top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **o
         seeds or tuple(range(len(top1))),
         wrong,
         np.stack([images < top5] * len(top1)),
-        **{"center": None, "geometry": {}, "unconverged": (), **others},
+        **{
+            "center": None,
+            "geometry": {},
+            "is_answer": True,
+            "unconverged": (),
+            "nets": (),
+            "skipped": frozenset(),
+            "not_kept": "",
+            **others,
+        },
     )
 
 
@@ -63,13 +72,13 @@ def table(name: str, measured: dict[str, Measured], where: Conditions | None = N
     """A table of the paper of which some rows were measured."""
     paper = {**TABLES, "shallow": SHALLOW_TABLE}[name]
     rows = [(row, measured.get(str(row.protocol))) for row in paper.rows]
-    return Findings(paper, rows, compare(rows), where or conditions())
+    return Findings(paper, rows, compare(paper, rows), where or conditions())
 
 
 TABLE_3 = {
     "A/256/256": known("A/256/256", 90, top5=33, center=wilson(111, 300), geometry={256: Geometry(3, 4, 0.625)}),
     "B/256/256": known("B/256/256", 90, 60, top5=12, geometry={256: Geometry(3, 4, 0.625)}),
-    "C/256/256": known("C/256/256", 60, unconverged=("runs/C", "runs/C2")),
+    "C/256/256": known("C/256/256", 60, is_answer=False, unconverged=("runs/C", "runs/C2")),
     "D/256/256": known("D/256/256", 30, geometry={384: Geometry(4, 5, 1.0)}),
 }
 
@@ -143,7 +152,7 @@ def remarks_of(findings: Findings) -> str:
 
 def test_remarks_tell_geometry_and_what_did_not_converge() -> None:
     told = remarks_of(table("table3", TABLE_3))
-    assert "Q=256 (73 px) 3x4, 62%; Q=384 (110 px) 4x5, 100%" in told
+    assert "Q=256 3x4, 62%; Q=384 4x5, 100%" in told
     assert "runs/C, runs/C2" in told and "Not converged" in told
     assert "geometry-limited" not in told
     assert "geometry-limited" in remarks_of(table("table3", TABLE_3, conditions(crop=32)))
@@ -178,9 +187,10 @@ def test_a_single_difference_is_told_even_within_chance() -> None:
     within = SHALLOW | {"B-5x5/256/256 : center": known("B-5x5/256/256 : center", 61)}
     for measured, count, points in ((SHALLOW, 1, "-10.0"), (within, 0, "-0.3")):
         told = [line.strip() for line in table("shallow", measured).order()]
-        assert told[0] == f"{count} of 1 differences of top-1 errors are larger than chance."
-        assert told[1].startswith(f"B/256/256 : center minus B-5x5/256/256 : center: {points} [")
-        assert len(told) == 2 and "in the paper" not in told[1]  # which gives no errors, only the difference
+        assert told[0] == "1 of 1 pairs of rows stand in the paper's order of top-1 errors."
+        assert told[1] == f"{count} of 1 differences of top-1 errors are larger than chance."
+        assert told[2].startswith(f"B/256/256 : center minus B-5x5/256/256 : center: {points} [")
+        assert len(told) == 3 and told[2].endswith("in the paper -7.0")
     assert "7% higher" in remarks_of(table("shallow", SHALLOW))
 
 

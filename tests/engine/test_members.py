@@ -9,7 +9,7 @@ import pytest
 
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
-from verydeep.engine.members import Net, answering, find_nets, members_of, replicates
+from verydeep.engine.members import Net, answering, find_nets, nets_by_seed, required_by_seed
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig, save_config
 
@@ -20,6 +20,7 @@ WANTED = TrainedNet.parse("D/256-512")
 
 def leave(runs: Path, name: str, **values: Any) -> Path:
     save_config(runs / name / "model", replace(BASE, **values))
+    (runs / name / "model" / "model.safetensors").touch()
     return runs / name
 
 
@@ -79,7 +80,7 @@ def test_two_runs_of_one_seed_are_an_error_that_names_both(tmp_path: Path) -> No
     assert str(first) in str(raised.value) and str(second) in str(raised.value)
     assert "other" not in str(raised.value)
     with pytest.raises(VerydeepError, match="seed 3"):
-        members_of(EvalProtocol.parse("D/256-512/384"), tmp_path, CLASSES, 64)
+        required_by_seed(EvalProtocol.parse("D/256-512/384"), tmp_path, CLASSES, 64)
 
 
 def test_what_lies_in_a_folder_of_runs(tmp_path: Path) -> None:
@@ -106,17 +107,38 @@ def test_seeds_are_shared(tmp_path: Path) -> None:
         leave(tmp_path, f"d{seed}", seed=seed)
     for seed in (1, 5, 0):
         leave(tmp_path, f"e{seed}", network="E", seed=seed)
-    wanted = [TrainedNet.parse("E/256-512"), WANTED]
-    found = replicates(wanted, find_nets(tmp_path), CLASSES, 64)
-    names = {seed: [net.path.name for net in nets] for seed, nets in found.items()}
-    assert names == {0: ["e0", "d0"], 5: ["e5", "d5"]} and list(names) == [0, 5]
-    assert list(replicates([WANTED], find_nets(tmp_path), CLASSES, 64)) == [0, 3, 5]
-    assert replicates([*wanted, TrainedNet.parse("A/256")], find_nets(tmp_path), CLASSES, 64) == {}
-    protocol = EvalProtocol.parse("E/256-512/384 + D/256-512/256,384,512 + D/256-512/256 : crops")
-    members = members_of(protocol, tmp_path, CLASSES, 64)
-    assert {seed: [(each.net.path.name, each.scales) for each in nets] for seed, nets in members.items()} == {
-        seed: [(f"e{seed}", (384,)), (f"d{seed}", (256, 384, 512)), (f"d{seed}", (256,))] for seed in (0, 5)
-    }
+    nets = find_nets(tmp_path)
+    text = "E/256-512/384 + D/256-512/256,384,512 + D/256-512/256 : crops"
+    for found in (
+        nets_by_seed(EvalProtocol.parse(text), nets, CLASSES, 64),
+        required_by_seed(EvalProtocol.parse(text), tmp_path, CLASSES, 64),
+    ):
+        assert list(found) == [0, 5]
+        for seed, members in found.items():
+            assert [(each.net.path.name, each.scales) for each in members] == [
+                (f"e{seed}", (384,)), (f"d{seed}", (256, 384, 512)), (f"d{seed}", (256,)),
+            ]  # fmt: skip
+    assert list(nets_by_seed(EvalProtocol.parse("D/256-512/384"), nets, CLASSES, 64)) == [0, 3, 5]
+    assert nets_by_seed(EvalProtocol.parse("D/256-512/384 + A/256/256"), nets, CLASSES, 64) == {}
+
+
+def test_a_run_that_has_saved_no_weights_is_no_member_yet(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        leave(tmp_path, f"d{seed}", seed=seed)
+    (tmp_path / "d0" / "model" / "model.safetensors").unlink()
+    assert list(nets_by_seed(EvalProtocol.parse("D/256-512/384"), find_nets(tmp_path), CLASSES, 64)) == [1]
+
+
+def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
+    """Runs alone have them."""
+    for seed in (0, 1):
+        save_config(leave(tmp_path, f"d{seed}", seed=seed) / "best", replace(BASE, seed=seed))
+        (tmp_path / f"d{seed}" / "best" / "model.safetensors").touch()
+    leave(tmp_path, "without", seed=2)
+    save_config(tmp_path / "single", replace(BASE, seed=3))
+    assert [net.folder for net in find_nets(tmp_path, "best")] == [tmp_path / f"d{seed}" / "best" for seed in (0, 1)]
+    found = required_by_seed(EvalProtocol.parse("D/256-512/384"), tmp_path, CLASSES, 64, "best")
+    assert {seed: nets[0].net.folder.name for seed, nets in found.items()} == {0: "best", 1: "best"}
 
 
 def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
@@ -124,7 +146,7 @@ def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
     leave(tmp_path, "thin", network="E", width=0.5)
     for crop, missing in ((64, "E/256-512"), (224, "D/256-512")):
         with pytest.raises(VerydeepError, match=f"answers for {re.escape(missing)} at crop {crop}") as raised:
-            members_of(EvalProtocol.parse("D/256-512/384 + E/256-512/384"), tmp_path, CLASSES, crop)
+            required_by_seed(EvalProtocol.parse("D/256-512/384 + E/256-512/384"), tmp_path, CLASSES, crop)
         assert str(tmp_path) in str(raised.value)
 
 
@@ -133,7 +155,7 @@ def test_members_that_share_no_seed_are_told(tmp_path: Path) -> None:
     leave(tmp_path, "e", network="E", seed=1)
     text = "D/256-512/384 + E/256-512/384 : crops"
     with pytest.raises(VerydeepError, match="no seed has them all") as raised:
-        members_of(EvalProtocol.parse(text), tmp_path, CLASSES, 64)
+        required_by_seed(EvalProtocol.parse(text), tmp_path, CLASSES, 64)
     assert text in str(raised.value)
 
 

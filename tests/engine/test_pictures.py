@@ -14,7 +14,7 @@ from verydeep.engine.pictures import draw_confusion, draw_examples
 
 def evaluation_of(split: Split, posteriors: np.ndarray[Any, Any], confusion: list[list[int]]) -> Evaluation:
     indices = np.arange(len(posteriors))
-    return Evaluation((), 32, posteriors, indices, calibration=0, confusion=np.array(confusion), skipped={})
+    return Evaluation((), posteriors, indices, calibration=0, confusion=np.array(confusion), skipped={})
 
 
 @pytest.fixture

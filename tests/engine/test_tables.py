@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
 from verydeep.configs.ladder import LADDER
-from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow
+from verydeep.configs.paper import PaperRow, PaperTable, SHALLOW_TABLE, TABLES
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.data.split import Split
 from verydeep.engine import inference, tables
@@ -143,7 +143,7 @@ def fused_posteriors(conditions: Conditions) -> dict[str, list[Floats]]:
             given.clear()
             measure(protocol, conditions)
             dense = protocol.view in ("dense", "dense+crops")
-            posteriors[str(protocol)] = given[::2] if dense else given[:]  # every other one is the central crop's
+            posteriors[str(protocol)] = given[: len(given) // 2] if dense else given[:]  # then come the central crop's
     return posteriors
 
 
@@ -331,11 +331,19 @@ def test_a_run_without_all_drops_is_named(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "data"))
     late = leave_run(small / "runs", describe(D, small / "data", converged=False))
     measured = measure(BOTH, conditions_of(small))
-    assert measured is not None and measured.unconverged == (str(late),)
+    assert measured is not None and measured.unconverged == (str(late),) and not measured.is_answer
     answer = measure(EvalProtocol.parse("A/256/256"), conditions_of(small))
-    assert answer is not None and answer.unconverged == ()
+    assert answer is not None and answer.unconverged == () and answer.is_answer
     rows = [(PaperRow(each.protocol, 20.0, 5.0), each) for each in (answer, measured)]
-    assert compare(rows) == []
+    assert compare(NO_TABLE, rows) == []
+
+
+def test_a_seed_that_did_not_converge_is_left_out_where_another_did(small: Path) -> None:
+    leave_run(small / "runs", describe(A, small / "data", seed=1))
+    late = leave_run(small / "runs", describe(A, small / "data", seed=2, converged=False))
+    answer = measure(EvalProtocol.parse("A/256/256"), conditions_of(small))
+    assert answer is not None and answer.is_answer
+    assert (answer.seeds, answer.unconverged) == ((1,), (str(late),))
 
 
 def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
@@ -387,11 +395,14 @@ def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None
 # Comparisons of rows whose errors are known.
 
 images = np.arange(300)
+NO_TABLE = PaperTable("table3", "", "4.1", ())
 
 
 def known(text: str, wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> Measured:
     errors = np.stack(wrong)
-    return Measured(EvalProtocol.parse(text), seeds, errors, errors, None, {}, unconverged)
+    return Measured(
+        EvalProtocol.parse(text), seeds, errors, errors, None, {}, not unconverged, unconverged, (), frozenset(), ""
+    )
 
 
 def row(text: str, top1: float | None) -> PaperRow:
@@ -410,7 +421,7 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
         (PaperRow(None, 40.7, 18.2, None, "others"), None),
         (row("C/256/256", 28.1), known("C/256/256", [a], unconverged=("runs/C",))),
     ]
-    found = {(str(each.first)[0], str(each.second)[0]): each for each in compare(rows)}
+    found = {(str(each.first)[0], str(each.second)[0]): each for each in compare(NO_TABLE, rows)}
     assert list(found) == [("A", "B"), ("A", "D"), ("B", "D")]
     assert [each.paper for each in found.values()] == [0.9, 2.6, 1.7]
     points = [each.measured.points for each in found.values()]
@@ -421,12 +432,12 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
 
 def test_no_sign_where_one_of_the_two_has_none() -> None:
     a, d = known("A/256/256", [images < 90]), known("D/256/256", [images < 30])
-    (unknown,) = compare([(row("A/256/256", None), a), (row("D/256/256", 27.0), d)])
+    (unknown,) = compare(NO_TABLE, [(row("A/256/256", None), a), (row("D/256/256", 27.0), d)])
     assert unknown.paper is None and unknown.as_in_the_paper is None
-    (even,) = compare([(row("A/256/256", 27.0), a), (row("D/256/256", 27.0), d)])
+    (even,) = compare(NO_TABLE, [(row("A/256/256", 27.0), a), (row("D/256/256", 27.0), d)])
     assert even.paper == 0 and even.as_in_the_paper is None
     same = known("D/256/256", [images >= 210])  # as many as A, on other images
-    (tie,) = compare([(row("A/256/256", 29.6), a), (row("D/256/256", 27.0), same)])
+    (tie,) = compare(NO_TABLE, [(row("A/256/256", 29.6), a), (row("D/256/256", 27.0), same)])
     assert tie.measured.points == 0 and tie.as_in_the_paper is None
 
 
@@ -441,7 +452,7 @@ def test_runs_that_share_their_seed_are_paired() -> None:
         (row("A/256/256", 29.6), known("A/256/256", list(a.values()), tuple(a))),
         (row("D/256/256", 27.0), known("D/256/256", list(d.values()), tuple(d))),
     ]
-    (found,) = compare(rows)
+    (found,) = compare(NO_TABLE, rows)
     assert found.measured.points == pytest.approx(10)  # 7 and 9 have no partner
     assert found.measured.larger_than_chance
 
@@ -452,12 +463,12 @@ def test_rows_without_a_common_seed_are_two_samples() -> None:
         (row("A/256/256", 29.6), known("A/256/256", [images < 90, images < 60], (1, 2))),
         (row("D/256/256", 27.0), known("D/256/256", [images < 60, images < 30], (3, 4))),
     ]
-    (found,) = compare(rows)
+    (found,) = compare(NO_TABLE, rows)
     assert found.measured.points == pytest.approx(10)
     assert not found.measured.larger_than_chance
     # Both rows' variances are 50 points squared: the standard error of the difference is 7.07.
     half = 4.3027 * 50**0.5
     assert found.measured.high - found.measured.low == pytest.approx(2 * half, rel=0.02)
     rows[1] = (rows[1][0], known("D/256/256", [images < 30], (3,)))
-    (uneven,) = compare(rows)
+    (uneven,) = compare(NO_TABLE, rows)
     assert uneven.measured.points == pytest.approx(15)

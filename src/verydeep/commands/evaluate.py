@@ -1,16 +1,18 @@
 """``verydeep evaluate``: the errors of nets on a data set, by any protocol of the paper."""
 
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from verydeep.configs.networks import PAPER_CROP
-from verydeep.configs.protocols import EvalProtocol
+from verydeep.configs.protocols import EvalProtocol, View
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import VerydeepError
 from verydeep.options import (
+    VIEWS_HELP,
     BadImages,
     Data,
     Device,
@@ -19,12 +21,13 @@ from verydeep.options import (
     Precision,
     Runs,
     Scales,
-    Views,
     Weights,
     Workers,
     check_range,
     option,
 )
+
+LONGEST_NAME = 120
 
 if TYPE_CHECKING:
     from verydeep.data.split import Split
@@ -41,7 +44,7 @@ def evaluate(
     /,
     *,
     scales: Scales = None,
-    views: Views = "dense",
+    views: Annotated[View | None, option(VIEWS_HELP, "dense")] = None,
     protocol: Annotated[
         str | None,
         option('All of it in the paper\'s words, as "D/256-512/256,384,512 + E/384/384 : crops".', metavar="TEXT"),
@@ -64,7 +67,7 @@ def evaluate(
         Path | None, option("Where errors.json, the lists and the pictures go.", "beside RUN, in evaluations/", "DIR")
     ] = None,
 ) -> None:
-    """Test nets on photographs with labels: top-1 and top-5 error, mean class recall, 95% intervals.
+    """Test nets on photographs: top-1 and top-5 error, mean class recall, 95% intervals; or write what they say.
 
     DATA is what `verydeep train` takes; RUN folders that it left, or model folders. Images are rescaled to the short
     side Q and seen whole, as 50 crops, both, or as the central crop; posteriors are averaged over the image and its
@@ -79,40 +82,46 @@ def evaluate(
     from verydeep.engine.evaluation import evaluate as errors_of
     from verydeep.engine.evaluation import leave_submission, test_nets
     from verydeep.engine.report import Journal, leave_evaluation
+    from verydeep.engine.source import short_name
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
     if (protocol is None) == (not run):
         raise VerydeepError("Say which nets to test: name their folders behind DATA, or give --protocol, not both.")
+    if protocol is None:
+        view: View = views or "dense"
+        each_seed = [nets_of(run, scales, weights)]
+        folder, name = place_for(run, each_seed[0], view, data)
+    elif scales is not None or views is not None:
+        raise VerydeepError(
+            "--protocol says the scales and the view: write them there, and leave --scales, --views out."
+        )
+    else:
+        asked = EvalProtocol.parse(protocol)
+        each_seed = nets_for(asked, data, split, runs, crop, weights)
+        view, folder, name = asked.view, runs, f"{short_name(data)}-c{crop}-{file_name(str(asked))}"
+    if submission is not None and len(each_seed) > 1:
+        raise VerydeepError(f"--submission holds one answer, and {len(each_seed)} seeds answer: name the runs of one.")
+    parts = [part_for(nets, data, split, submission) for nets in each_seed]
+    name = short_enough("-".join([split, name, *(["best"] if weights == "best" else [])]))
     if devices > 1 and not engine.in_group():
         engine.launch(devices, sys.argv[1:])
         return
-    if protocol is None:
-        each_seed = [nets_of(run, scales, weights)]
-        folder, name = place_for(run, each_seed[0], views)
-    else:
-        asked = EvalProtocol.parse(protocol)
-        each_seed = nets_for(asked, data, split, runs, crop)
-        views, folder, name = asked.view, runs, file_name(str(asked))
-    if submission is not None and len(each_seed) > 1:
-        raise VerydeepError(f"--submission holds one answer, and {len(each_seed)} seeds answer: name the runs of one.")
-    name = "-".join([split, name, *(["best"] if weights == "best" else [])])
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         journal = Journal(silent=not runtime.is_main)
-        about = {"data": data, "view": views, "weights": weights, "precision": runtime.precision}
-        for nets in each_seed:
-            part = part_for(nets, data, split, submission)
+        about: dict[str, object] = {"data": data, "view": view, "weights": weights, "fast_decode": fast_decode}
+        about["precision"] = runtime.precision
+        for nets, part in zip(each_seed, parts, strict=True):
             journal.say(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
-            tested = test_nets(nets, part, views, runtime, bad_images=bad_images, fast_decode=fast_decode)
+            tested = test_nets(nets, part, view, runtime, bad_images=bad_images, fast_decode=fast_decode)
             if runtime.is_main and submission is not None:
-                leave_submission(submission, tested, part, views)
+                leave_submission(submission, tested, part, view)
                 journal.say(f"Written: {submission} ({len(part):,} lines)")
             if runtime.is_main and part.labels is not None:
                 target = out or folder / "evaluations" / name
                 target = target / f"s{nets[0].net.config.seed}" if len(each_seed) > 1 else target
-                found = errors_of(tested, part, views)
-                whole = {**about, "fast_decode": fast_decode}
-                leave_evaluation(found, part, [each.net for each in nets], target, whole, journal)
+                found = errors_of(tested, part, view)
+                leave_evaluation(found, part, [each.net for each in nets], target, about, journal)
 
 
 def part_for(nets: "list[NetAtScales]", data: str, split: str, submission: Path | None) -> "Split":
@@ -139,12 +148,26 @@ def part_for(nets: "list[NetAtScales]", data: str, split: str, submission: Path 
     return part
 
 
-def place_for(runs: tuple[Path, ...], nets: "list[NetAtScales]", views: str) -> tuple[Path, str]:
-    """Where the evaluation of these folders goes unless the user says it: in the run, or beside the runs."""
+def place_for(runs: tuple[Path, ...], nets: "list[NetAtScales]", view: str, data: str) -> tuple[Path, str]:
+    """Where the evaluation of these folders goes unless the user says it: in the run, or beside the runs.
+
+    Data other than what a net was trained on are part of the name.
+    """
+    from verydeep.engine.source import short_name
+
     scales = ",".join(map(str, sorted({scale for each in nets for scale in each.scales})))
+    known = {Path(str(each.net.config.provenance.get("data", ""))).name for each in nets}
+    name = "-".join([*([] if known == {short_name(data)} else [short_name(data)]), view, scales])
+    if len(runs) == 1 and runs[0] == nets[0].net.folder:
+        return runs[0].parent, f"{runs[0].name}-{name}" if runs[0].name == "best" else name
     if len(runs) == 1:
-        return (runs[0] if runs[0] != nets[0].net.folder else runs[0].parent), f"{views}-{scales}"
-    return runs[0].parent, f"{'+'.join(path.name for path in runs)}-{views}-{scales}"
+        return runs[0], name
+    return runs[0].parent, f"{'+'.join(path.name for path in runs)}-{name}"
+
+
+def short_enough(name: str) -> str:
+    """A name that file systems take; of a long one the end is a hash (errors.json says it all)."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def nets_of(runs: tuple[Path, ...], scales: str | None, weights: Literal["last", "best"]) -> "list[NetAtScales]":
@@ -162,12 +185,14 @@ def nets_of(runs: tuple[Path, ...], scales: str | None, weights: Literal["last",
     return [NetAtScales(net, chosen or net.config.test_scales) for net in nets]
 
 
-def nets_for(protocol: EvalProtocol, data: str, split: str, runs: Path, crop: int) -> "list[list[NetAtScales]]":
+def nets_for(
+    protocol: EvalProtocol, data: str, split: str, runs: Path, crop: int, weights: Literal["last", "best"]
+) -> "list[list[NetAtScales]]":
     """The nets that answer for a protocol, one list for each seed."""
-    from verydeep.engine.members import members_of
+    from verydeep.engine.members import required_by_seed
     from verydeep.engine.source import open_part
 
-    return list(members_of(protocol, runs, open_part(data, split).class_names, crop).values())
+    return list(required_by_seed(protocol, runs, open_part(data, split).class_names, crop, weights).values())
 
 
 def file_name(text: str) -> str:

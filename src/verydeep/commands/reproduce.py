@@ -42,7 +42,7 @@ def reproduce(
     seeds: Annotated[
         str, arg(help="A net is trained once for each; a row is the mean over all that are there.", metavar="N,N,..")
     ] = "0",
-    epochs: Annotated[int | None, option("As in train, of each net.", "74", "N")] = None,
+    epochs: Annotated[int | None, option("As in train, of each net.", "74; generated: 8", "N")] = None,
     batch_size: Annotated[
         int | None, option("As in train.", "256, or a 20th of the images if that is less", "N")
     ] = None,
@@ -53,7 +53,7 @@ def reproduce(
     workers: Workers = None,
     bad_images: BadImages = "error",
     fast_decode: FastDecode = False,
-    out: Annotated[Path | None, option("Where the tables go, as JSON and Markdown.", "RUNS/tables", "DIR")] = None,
+    out: Annotated[Path | None, option("Where the tables go, as JSON and Markdown.", "in RUNS/tables", "DIR")] = None,
 ) -> None:
     """Print a table of the paper with the errors of your own nets on your own data beside the published ones.
 
@@ -80,20 +80,21 @@ def reproduce(
     from verydeep.engine import runtime as engine
     from verydeep.engine.findings import find_out, leave_findings
     from verydeep.engine.members import find_nets
+    from verydeep.engine.posteriors import kept_in_words
     from verydeep.engine.report import Journal
     from verydeep.engine.reproduction import train_missing
     from verydeep.engine.request import Request
-    from verydeep.engine.source import open_part
+    from verydeep.engine.source import open_part, short_name
     from verydeep.engine.tables import Conditions
 
-    if devices > 1 and not engine.in_group():
-        engine.launch(devices, sys.argv[1:])
-        return
     part = open_part(data, split)
     if part.labels is None:
         raise VerydeepError(
             f"The {split} part of {data} has no labels, so there is no error to compare: choose --split."
         )
+    if devices > 1 and not engine.in_group():
+        engine.launch(devices, sys.argv[1:])
+        return
     bf16 = engine.wants_bf16(precision, device)
     tables = list(TABLES.values()) if what == "ladder" else [SHALLOW_TABLE if what == "shallow" else TABLES[what]]
     wanted = [net for table in tables for net in table.nets]
@@ -118,8 +119,9 @@ def reproduce(
             train_missing(LADDER if what == "ladder" else wanted, chosen_seeds, request, runtime, journal)
         conditions = Conditions(find_nets(runs), data, part, crop, runtime, bad_images, fast_decode)
         for findings in find_out(tables, conditions):
-            if runtime.is_main:
-                leave_findings(findings, out or runs / "tables", journal)
+            place = runs / "tables" / f"{short_name(data)}-{split}-c{crop}-{runtime.precision}"
+            leave_findings(findings, out or place, journal)
+        journal.say(kept_in_words())
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

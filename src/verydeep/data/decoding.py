@@ -85,6 +85,11 @@ def decode(path: Path, *, camera_rotation: bool, at_least: tuple[int, int] | Non
         return rgb if turn is None else rgb.transpose(turn)
 
 
+def reduction_for(side: int, at_least: int) -> int:
+    """By how much, 1, 2, 4 or 8, a JPEG of this short side is decoded smaller where ``at_least`` pixels suffice."""
+    return next(reduction for reduction in (8, 4, 2, 1) if side // at_least >= reduction or reduction == 1)
+
+
 def image_size(path: Path, *, camera_rotation: bool) -> tuple[int, int]:
     """(width, height) after rotation, from the file's header alone.
 

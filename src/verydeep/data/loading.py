@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from verydeep.data.augmentation import draw_sample, training_crop
-from verydeep.data.decoding import decode, image_size
+from verydeep.data.decoding import decode, image_size, reduction_for
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 from verydeep.ops.images import rescaled_size
@@ -139,7 +139,10 @@ class TestBatch:
 
 @dataclass(frozen=True)
 class TestImages(Dataset[tuple[Any, ...]]):
-    """Whole images of a split rescaled to several short sides in pixels, each decoded once, or their central crops."""
+    """Whole images of a split rescaled to several short sides in pixels, or their central crops.
+
+    Each is decoded once; with ``fast_decode`` once for each reduction that a short side allows.
+    """
 
     split: Split
     shorts: tuple[int, ...]
@@ -150,18 +153,23 @@ class TestImages(Dataset[tuple[Any, ...]]):
     __test__ = False
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        largest = max(self.shorts)
+        path, rotation = self.split.path(index), self.split.camera_rotation
+        decoded: dict[int, Image.Image] = {}
+        views = []
         try:
-            image = decode(
-                self.split.path(index),
-                camera_rotation=self.split.camera_rotation,
-                at_least=(largest, largest) if self.fast_decode else None,
-            )
-            size = self.size(index) if self.fast_decode else image.size
+            size = self.size(index) if self.fast_decode else None
+            for short in self.shorts:
+                # What a scale gets must not depend on which others are asked for beside it.
+                reduction = 1 if size is None else reduction_for(min(size), short)
+                if reduction not in decoded:
+                    at_least = (short, short) if self.fast_decode else None
+                    decoded[reduction] = decode(path, camera_rotation=rotation, at_least=at_least)
+                image = decoded[reduction]
+                new_size = rescaled_size(*(size or image.size), short)
+                views.append(self.view(image.resize(new_size, Image.Resampling.BILINEAR)))
         except VerydeepError as error:
             return index, None, (self.split.files[index], str(error))
-        sizes = [rescaled_size(*size, short) for short in self.shorts]
-        return index, [self.view(image.resize(size, Image.Resampling.BILINEAR)) for size in sizes], None
+        return index, views, None
 
     def view(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """(H, W, 3) of the whole rescaled image, or of its central crop."""

@@ -60,12 +60,24 @@ class Row:
 
     net: str
     """Which net; of a fusion how many."""
+    crop: int
+    """Of the net, in pixels; test scales count beside it."""
     view: View
     scales: tuple[int, ...]
     """Empty of a fusion, whose nets have their own."""
     errors: Errors
     geometry: tuple[Geometry, ...] = ()
     """At each scale; of rows with a dense part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What one net, or several together, say of the images of a split by one protocol."""
+
+    indices: npt.NDArray[np.int64]
+    """(n,) which images, ascending"""
+    posteriors: Posteriors
+    """(n, K)"""
 
 
 @dataclass(frozen=True)
@@ -78,10 +90,9 @@ class Tested:
 
     __test__ = False  # not a test, whatever its name makes pytest think
 
-    def posterior(self, view: View, indices: npt.NDArray[np.int64]) -> Posteriors:
-        """(n, K): the mean over the scales and what the view is made of, for these images of the split."""
-        rows = np.searchsorted(self.predictions.indices, indices)
-        return self.predictions.mean(view, self.scales)[rows]
+    def says(self, view: View) -> "Said":
+        """The mean over the scales and what the view is made of."""
+        return Said(self.predictions.indices, self.predictions.mean(view, self.scales))
 
     def geometry(self, view: View, scales: Sequence[int]) -> tuple[Geometry, ...]:
         """Of the dense part of a view at each scale."""
@@ -96,7 +107,6 @@ class Evaluation:
     """What one or several nets gave on one split; the last row is the protocol that was asked for."""
 
     rows: tuple[Row, ...]
-    crop: int
     posteriors: Posteriors
     """(n, K) of the last row"""
     indices: npt.NDArray[np.int64]
@@ -126,7 +136,7 @@ def test_nets(
     bad_images: BadImages = "error",
     fast_decode: bool = False,
 ) -> list[Tested]:
-    """Let nets, each at its own scales, predict a split, one after another.
+    """Let nets, each at its own scales, predict a split, one after another; returned on the main process alone.
 
     Raises:
         VerydeepError: as ``predict_and_keep``.
@@ -135,7 +145,8 @@ def test_nets(
     for each in nets:
         views, what = views_to_compute(view, each.scales), "Testing" if len(nets) == 1 else f"Testing {each.net}"
         seen = predict_views(each.net, views, split, runtime, what, bad_images=bad_images, fast_decode=fast_decode)
-        tested.append(Tested(each.net, each.scales, seen))
+        if seen is not None:
+            tested.append(Tested(each.net, each.scales, seen))
     return tested
 
 
@@ -148,8 +159,8 @@ def predict_views(
     *,
     bad_images: BadImages = "error",
     fast_decode: bool = False,
-) -> Predictions:
-    """What one net predicts, with a progress bar that says ``what`` is done.
+) -> Predictions | None:
+    """What one net predicts, with a progress bar that says ``what`` is done; None on all processes but the main one.
 
     Raises:
         VerydeepError: as ``predict_and_keep``.
@@ -164,37 +175,41 @@ def predict_views(
             if isinstance(done, Predictions):
                 return done
             progress.advance(task, done)
-    raise AssertionError("predict_and_keep yields its predictions last")
+    return None
 
 
 def evaluate(tested: Sequence[Tested], split: Split, view: View) -> Evaluation:
     """The errors of each net, and of the nets together; of a single net also of each view and scale."""
     assert split.labels is not None
-    indices, posteriors = fuse(tested, view)
-    labels = split.labels[indices]
+    said = fuse([each.says(view) for each in tested])
+    labels = split.labels[said.indices]
     rows: list[Row] = []
     for each in tested:
         rows += net_rows(each, view, split.labels) if len(tested) == 1 else [total_row(each, view, split.labels)]
     if len(tested) > 1:
-        rows.append(Row(f"{len(tested)} nets", view, (), classification_errors(posteriors, labels)))
+        together, crop = f"{len(tested)} nets", tested[0].net.config.crop
+        if "dense" in SINGLE_VIEWS[view]:
+            centers = fuse([each.says("center") for each in tested])
+            errors = classification_errors(centers.posteriors, split.labels[centers.indices])
+            rows.append(Row(together, crop, "center", (), errors))
+        rows.append(Row(together, crop, view, (), classification_errors(said.posteriors, labels)))
     return Evaluation(
         rows=tuple(rows),
-        crop=tested[0].net.config.crop,
-        posteriors=posteriors,
-        indices=indices,
-        calibration=expected_calibration_error(posteriors, labels),
-        confusion=confusion_matrix(posteriors, labels),
+        posteriors=said.posteriors,
+        indices=said.indices,
+        calibration=expected_calibration_error(said.posteriors, labels),
+        confusion=confusion_matrix(said.posteriors, labels),
         skipped={file: why for each in tested for file, why in each.predictions.skipped.items()},
         not_kept=next((each.predictions.not_kept for each in tested if each.predictions.not_kept), ""),
     )
 
 
-def fuse(tested: Sequence[Tested], view: View) -> tuple[npt.NDArray[np.int64], Posteriors]:
-    """The images that every net decoded, (n,), and the mean of the nets' posteriors, (n, K) (section 4.4)."""
-    indices = tested[0].predictions.indices
-    for each in tested[1:]:
-        indices = np.intersect1d(indices, each.predictions.indices, assume_unique=True)
-    return indices, mean_posterior([each.posterior(view, indices) for each in tested])
+def fuse(said: Sequence[Said]) -> Said:
+    """The mean of what nets say of the images that each of them decoded (section 4.4)."""
+    indices = said[0].indices
+    for each in said[1:]:
+        indices = np.intersect1d(indices, each.indices, assume_unique=True)
+    return Said(indices, mean_posterior([each.posteriors[np.searchsorted(each.indices, indices)] for each in said]))
 
 
 def net_rows(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> list[Row]:
@@ -203,7 +218,7 @@ def net_rows(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> list[
 
     def row(view: View, scales: tuple[int, ...]) -> Row:
         errors = classification_errors(predictions.mean(view, scales), labels[predictions.indices])
-        return Row(str(tested.net), view, scales, errors, tested.geometry(view, scales))
+        return Row(str(tested.net), tested.net.config.crop, view, scales, errors, tested.geometry(view, scales))
 
     rows += [row(each.view, (each.scale,)) for each in views_to_compute(view, tested.scales)]
     views: list[View] = [*SINGLE_VIEWS[view], view] if len(SINGLE_VIEWS[view]) > 1 else [view]
@@ -216,9 +231,10 @@ def net_rows(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> list[
 
 def total_row(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> Row:
     """The protocol of one net of a fusion."""
-    indices = tested.predictions.indices
-    errors = classification_errors(tested.posterior(view, indices), labels[indices])
-    return Row(str(tested.net), view, tested.scales, errors, tested.geometry(view, tested.scales))
+    said = tested.says(view)
+    errors = classification_errors(said.posteriors, labels[said.indices])
+    geometry = tested.geometry(view, tested.scales)
+    return Row(str(tested.net), tested.net.config.crop, view, tested.scales, errors, geometry)
 
 
 def dense_geometry(sizes: npt.NDArray[np.int64], crop: int, ceil_mode: bool = True) -> Geometry:
@@ -247,7 +263,10 @@ def check_classes(split: Split, config: ModelConfig, net: Path) -> None:
         )
     pairs = zip(split.class_names, config.class_names, strict=True)
     here, there = next((a, b) for a, b in pairs if a != b)
-    raise VerydeepError(f"{split.root} has a class {here!r} where {net} has {there!r}: these are other classes.")
+    raise VerydeepError(
+        f"{split.root} has a class {here!r} where {net} has {there!r}: these are other classes; "
+        "test it on the classes it was trained on."
+    )
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: dict[str, Any]) -> None:
@@ -258,9 +277,8 @@ def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: 
     """
     rows = [asdict(row) for row in evaluation.rows]
     for values, row in zip(rows, evaluation.rows, strict=True):
-        values["pixels"] = [in_pixels(scale, evaluation.crop) for scale in row.scales]
+        values["pixels"] = [in_pixels(scale, row.crop) for scale in row.scales]
     report = {**about, "num_images": len(evaluation.indices), "rows": rows, "skipped": evaluation.skipped}
-    write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
     names = split.class_names
     with _writing_text(folder / "predictions.csv") as file:
         write_predictions(file, evaluation, split)
@@ -275,6 +293,8 @@ def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["true", *names])
         writer.writerows([name, *counts] for name, counts in zip(names, evaluation.confusion.tolist(), strict=True))
+    # Last, as the sign that all of it is there.
+    write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
 
 
 @contextmanager
@@ -290,11 +310,13 @@ def leave_submission(path: Path, tested: Sequence[Tested], split: Split, view: V
     Raises:
         VerydeepError: an image could not be decoded, or the classes are not ILSVRC's.
     """
-    indices, posteriors = fuse(tested, view)
-    if len(indices) < len(split):
-        lacking = len(split) - len(indices)
-        raise VerydeepError(f"{lacking} images of {split.root} cannot be decoded, and {path} needs a line for each.")
-    write_submission(path, split.files, split.class_names, posteriors)
+    said = fuse([each.says(view) for each in tested])
+    if lacking := len(split) - len(said.indices):
+        raise VerydeepError(
+            f"{lacking} images of {split.root} cannot be decoded, and {path} needs a line for each: find them with "
+            "verydeep verify, and restore them."
+        )
+    write_submission(path, split.files, split.class_names, said.posteriors)
 
 
 def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:

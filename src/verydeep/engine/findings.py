@@ -1,7 +1,7 @@
 """What a measured table says: rows beside the paper's, their order, which differences are larger than chance."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Findings:
                 cells = ["as published", "", "", ""]
             elif measured is None:
                 cells = ["no run", "", "", ""]
-            elif measured.unconverged:
+            elif not measured.is_answer:
                 cells = ["not converged", "", "", str(len(measured.seeds))]
             else:
                 center = "" if measured.center is None else f"{measured.center.percent:.1f}"
@@ -70,20 +70,25 @@ class Findings:
             "Errors in %, with 95% intervals over images, and over seeds where there are several. Paper: top-1/top-5 "
             "on ILSVRC's validation images, top-5 on its test images. Center: top-1 of the central crop."
         )
-        crop = self.conditions.crop
+        crop, runtime = self.conditions.crop, self.conditions.runtime
+        decoding = ", fast decoding" if self.conditions.fast_decode else ""
+        scales = sorted(
+            {q for row in self.table.rows if row.protocol for m in row.protocol.members for q in m.test_scales}
+        )
+        pixels = ", ".join(f"{q} ({in_pixels(q, crop)} px)" for q in scales)
+        yield f"Crop {crop}, {runtime.precision}{decoding}; Q: {pixels}."
         tested = [row for _, row in self.rows if row is not None]
         geometry = {q: each for row in tested for q, each in row.geometry.items()}
         if geometry:
             maps = "; ".join(
-                f"Q={q} ({in_pixels(q, crop)} px) {each.map_height}x{each.map_width}, {each.inside:.0%}"
-                for q, each in sorted(geometry.items())
+                f"Q={q} {each.map_height}x{each.map_width}, {each.inside:.0%}" for q, each in sorted(geometry.items())
             )
             yield f"Dense maps, and the share of their windows' area inside the images: {maps}."
         if geometry and crop < 64:
             yield "At this crop differences of views are geometry-limited."
         runs = sorted({run for row in tested for run in row.unconverged})
         if runs:
-            yield f"Not converged (their learning rate did not make all of its drops): {', '.join(runs)}."
+            yield f"Not converged, and no answer (not all drops of the learning rate were made): {', '.join(runs)}."
         nets = [net for row in tested for net in row.nets]
         yield from dict.fromkeys(note for net in nets for note in seen_before(net, self.conditions.split, "last"))
         if skipped := set[str]().union(*(row.skipped for row in tested)):
@@ -92,23 +97,32 @@ class Findings:
             yield f"The posteriors were not kept for the next time: {reason}"
         for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
             yield f"The paper: {note}."
-        if self.comparisons and self.conditions.split.class_names != tuple(known_classes()):
+        trained_on = sorted({str(net.config.provenance.get("data")) for net in nets} - {"None"})
+        if len(trained_on) > 1:
+            yield f"Note: the nets were trained on different data: {', '.join(trained_on)}."
+        lengths = sorted({int(net.config.provenance.get("epochs", 0)) for net in nets} - {0})
+        if len(lengths) > 1:
+            yield f"Note: the nets were trained for different times: {', '.join(map(str, lengths))} epochs at most."
+        is_ilsvrc = self.conditions.split.class_names == tuple(known_classes())
+        if self.comparisons and (self.table.differences or not is_ilsvrc):
             yield from self.order()
 
     def order(self) -> Iterator[str]:
         """The order of the rows against the paper's, and the differences that are larger than chance."""
-        signs = [each.as_in_the_paper for each in self.comparisons if each.as_in_the_paper is not None]
-        if signs:
-            yield f"{sum(signs)} of {len(signs)} pairs of rows stand in the paper's order of top-1 errors."
+        count, signs = len(self.comparisons), [each.as_in_the_paper for each in self.comparisons]
+        known = [sign for sign in signs if sign is not None]
+        if known:
+            yield f"{sum(known)} of {len(known)} pairs of rows stand in the paper's order of top-1 errors."
         real = [each for each in self.comparisons if each.measured.larger_than_chance]
-        yield f"{len(real)} of {len(self.comparisons)} differences of top-1 errors are larger than chance."
+        by_chance = f" By chance alone one would expect about {0.05 * count:.0f}." if count >= 10 else ""
+        yield f"{len(real)} of {count} differences of top-1 errors are larger than chance.{by_chance}"
         for each in self.comparisons if len(self.comparisons) == 1 else real:
             paper = "" if each.paper is None else f"; in the paper {each.paper:+.1f}"
             yield f"  {each.first} minus {each.second}: {each.measured}{paper}"
 
 
 def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[Findings]:
-    """Measure tables; what they share is computed once.
+    """Measure tables, on the main process; what they share is computed once, by all.
 
     Raises:
         VerydeepError: two runs answer for one member, or as ``compute_views``.
@@ -121,9 +135,13 @@ def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[F
             "--no-train out, or give another --runs or --crop."
         )
     compute_views(list(protocols), conditions)
+    if not conditions.runtime.is_main:
+        return
+    # All is kept now; the others have nothing to add.
+    conditions = replace(conditions, runtime=replace(conditions.runtime, world_size=1))
     for table in tables:
         rows = [(row, None if row.protocol is None else measure(row.protocol, conditions)) for row in table.rows]
-        yield Findings(table, rows, compare(rows), conditions)
+        yield Findings(table, rows, compare(table, rows), conditions)
 
 
 def leave_findings(findings: Findings, folder: Path, journal: Journal) -> None:

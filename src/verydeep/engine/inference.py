@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
@@ -55,7 +55,7 @@ class Predictions:
     indices: npt.NDArray[np.int64]
     """(n,) which image of the split each row is; ascending, without the skipped ones."""
     sizes: dict[int, npt.NDArray[np.int64]]
-    """Per test scale (n, 2): height and width in pixels of each image there."""
+    """Per test scale (n, 2): height and width in pixels of each image there, or of the crop if no more was seen."""
     skipped: dict[str, str] = field(default_factory=dict)
     """File -> why it could not be decoded."""
     not_kept: str = ""
@@ -116,10 +116,8 @@ def rounded(model: VGG) -> VGG:
     Autocast keeps what it rounded only where gradients are asked for, and fc6 of D alone takes longer to round than to
     multiply. The results are the same to the bit.
     """
-    copied = copy.deepcopy(model)
-    for parameter in copied.parameters():
-        parameter.data = parameter.data.bfloat16()
-    return copied
+    weights = {id(each): nn.Parameter(each.detach().bfloat16(), requires_grad=False) for each in model.parameters()}
+    return copy.deepcopy(model, weights)
 
 
 @dataclass(frozen=True)

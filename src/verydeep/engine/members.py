@@ -11,7 +11,7 @@ from verydeep.configs.scales import TrainScale
 from verydeep.engine.checkpoint import Weights, model_folder
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import CONFIG, ModelConfig, load_config, load_model
+from verydeep.models.weights.native import CONFIG, WEIGHTS, ModelConfig, load_config, load_model
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class NetAtScales:
     scales: tuple[int, ...]
 
 
-def find_nets(folder: Path) -> list[Net]:
-    """The nets of all runs and model folders directly in ``folder``, sorted by path; started runs without a net too.
+def find_nets(folder: Path, weights: Weights = "last") -> list[Net]:
+    """The nets of all runs and model folders directly in ``folder``, sorted by path; started runs without weights too.
 
     Raises:
         VerydeepError: a config.json is damaged.
@@ -78,7 +78,11 @@ def find_nets(folder: Path) -> list[Net]:
         return []
     with os.scandir(folder) as entries:
         paths = sorted(Path(entry.path) for entry in entries if entry.is_dir())
-    return [Net.open(path) for path in paths if (path / CONFIG).exists() or (path / "model" / CONFIG).exists()]
+    inside = "model" if weights == "last" else "best"
+    holding = [path for path in paths if (path / inside / CONFIG).exists()]
+    if weights == "last":
+        holding += [path for path in paths if (path / CONFIG).exists()]
+    return [Net.open(path, weights) for path in sorted(holding)]
 
 
 def answering(wanted: TrainedNet, nets: Iterable[Net], class_names: Sequence[str], crop: int) -> Mapping[int, Net]:
@@ -100,36 +104,40 @@ def answering(wanted: TrainedNet, nets: Iterable[Net], class_names: Sequence[str
     return found
 
 
-def replicates(
-    wanted: Sequence[TrainedNet], nets: Sequence[Net], class_names: Sequence[str], crop: int
-) -> dict[int, list[Net]]:
-    """Seed -> one net for each wanted, all of that seed; seeds that lack one are left out.
+def nets_by_seed(
+    protocol: EvalProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
+) -> dict[int, list[NetAtScales]]:
+    """Seed -> the nets that answer for the members of a protocol; seeds that lack one, or its weights, are left out.
 
     Raises:
         VerydeepError: as ``answering``.
     """
-    each = [answering(net, nets, class_names, crop) for net in wanted]
-    shared = sorted(set.intersection(*(set(found) for found in each)))
-    return {seed: [found[seed] for found in each] for seed in shared}
+    saved = [net for net in nets if (net.folder / WEIGHTS).exists()]
+    each = [answering(member.net, saved, class_names, crop) for member in protocol.members]
+    return {
+        seed: [
+            NetAtScales(found[seed], member.test_scales) for found, member in zip(each, protocol.members, strict=True)
+        ]
+        for seed in sorted(set.intersection(*map(set, each)))
+    }
 
 
-def members_of(
-    protocol: EvalProtocol, runs: Path, class_names: Sequence[str], crop: int
+def required_by_seed(
+    protocol: EvalProtocol, runs: Path, class_names: Sequence[str], crop: int, weights: Weights = "last"
 ) -> dict[int, list[NetAtScales]]:
-    """Seed -> the nets in a folder of runs that answer for the members of a protocol, each with its test scales.
+    """The same of a folder of runs, where at least one seed has to have them all.
 
     Raises:
         VerydeepError: a member has no run, two of one seed, or no seed has them all.
     """
-    nets, wanted = find_nets(runs), [member.net for member in protocol.members]
-    for net in wanted:
-        if not answering(net, nets, class_names, crop):
+    nets = find_nets(runs, weights)
+    for member in protocol.members:
+        if not answering(member.net, nets, class_names, crop):
             raise VerydeepError(
-                f"No run in {runs} answers for {net} at crop {crop} with these {len(class_names)} classes: train it, "
-                "or give another --runs or --crop."
+                f"No run in {runs} answers for {member.net} at crop {crop} with these {len(class_names)} classes: "
+                "train it, or give another --runs or --crop."
             )
-    found = replicates(wanted, nets, class_names, crop)
+    found = nets_by_seed(protocol, nets, class_names, crop)
     if not found:
         raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
-    scales = [member.test_scales for member in protocol.members]
-    return {seed: list(map(NetAtScales, nets_of_seed, scales)) for seed, nets_of_seed in found.items()}
+    return found

@@ -4,6 +4,7 @@ So tables that share members compute nothing twice, and an interrupted evaluatio
 the cache: a folder for each (net, images, precision, decoding), and in it one for each view and test scale.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder, write_json, writing
 from verydeep.models.weights.native import CONFIG, WEIGHTS
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same net and images would give other posteriors than before."""
 
 FLUSH_SECONDS = 30
@@ -42,10 +43,13 @@ class Shelf:
     """The kept posteriors of one net on one list of images."""
 
     def __init__(self, net: Net, split: Split, precision: str, *, fast_decode: bool) -> None:
-        """The place is named by a hash of all that changes a posterior: another net or image is another shelf."""
+        """The place is named by a hash of all that changes a posterior: another net or image is another shelf.
+
+        The device is not part of it: at one precision, devices agree but for rounding.
+        """
         about = {
             "version": VERSION,
-            "net": _digest_of_files([net.folder / CONFIG, net.folder / WEIGHTS]),
+            "net": _digest_of_net(net),
             "images": _digest_of_images(split),
             "camera_rotation": split.camera_rotation,
             "precision": precision,
@@ -120,7 +124,7 @@ def predict_and_keep(
     """As ``predict_split``, but only what is not kept yet is computed, and the net is loaded only then.
 
     Yields how many images are done, first those that were already (an image that lacks some views counts in part), and
-    last the predictions of all processes.
+    last, on the main process alone, the predictions of all.
 
     Raises:
         VerydeepError: as ``infer``, the net cannot be loaded, or not one image could be decoded.
@@ -131,6 +135,8 @@ def predict_and_keep(
     groups: list[tuple[list[ViewAtScale], npt.NDArray[np.int64]]] = runtime.gather(_missing(kept, split, views))[0]
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = runtime.place(net.load()) if groups else None
+    if groups and _digest_of_net(net) != shelf.about["net"]:
+        raise VerydeepError(f"{net.path} changed while it was read: wait for the end of its training.")
     computed: list[Part] = []
     for lacking, indices in groups:
         assert model is not None
@@ -142,15 +148,18 @@ def predict_and_keep(
                 computed.append(part)
                 shelf.add(part)
                 yield (len(part.indices) + len(part.skipped)) * runtime.world_size / len(groups)
-    everything = kept + [part for process in runtime.gather(computed) for part in process]
-    predictions = assemble(everything, split, views)
-    predictions.not_kept = shelf.not_kept
-    yield predictions
+    gathered = [part for process in runtime.gather_on_main(computed) for part in process]
+    if runtime.is_main:
+        predictions = assemble(kept + gathered, split, views)
+        predictions.not_kept = shelf.not_kept
+        yield predictions
 
 
-def kept_bytes() -> int:
-    """The size of all posteriors that are kept."""
-    return sum(path.stat().st_size for path in posteriors_folder().rglob("*.safetensors"))
+def kept_in_words() -> str:
+    """How large all kept posteriors are, and where."""
+    folder = posteriors_folder()
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    return f"Posteriors kept: {size / 1e6:,.0f} MB in {folder}."
 
 
 def _missing(
@@ -168,17 +177,23 @@ def _missing(
     return [(group, np.flatnonzero(np.frombuffer(lacking, np.bool_))) for lacking, group in groups.items()]
 
 
-def _digest_of_files(paths: Sequence[Path]) -> str:
-    """Of what files hold."""
-    digest = hashlib.sha256()
-    for path in paths:
+def _digest_of_net(net: Net) -> str:
+    """Of its description and its weights."""
+    digests = []
+    for path in (net.folder / CONFIG, net.folder / WEIGHTS):
         try:
-            with path.open("rb") as file:
-                while block := file.read(1 << 22):
-                    digest.update(block)
+            status = path.stat()
         except FileNotFoundError:
-            raise VerydeepError(f"{path.parent} has no {path.name}: its training has not saved a net yet.") from None
-    return digest.hexdigest()
+            raise VerydeepError(f"{net.folder} has no {path.name}: its training has not saved a net yet.") from None
+        digests.append(_digest_of_file(path, status.st_size, status.st_mtime_ns))
+    return " ".join(digests)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of_file(path: Path, _size: int, _modified: int) -> str:
+    """Of what a file holds; not read again as long as its size and modification time stay."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_of_images(split: Split) -> str:

@@ -16,6 +16,7 @@ from verydeep.data.split import Split
 from verydeep.engine.evaluation import Evaluation, write_evaluation
 from verydeep.engine.members import Net
 from verydeep.engine.pictures import draw_confusion, draw_examples
+from verydeep.engine.posteriors import kept_in_words
 from verydeep.engine.source import fingerprint
 from verydeep.engine.training import Report
 
@@ -98,11 +99,11 @@ def leave_evaluation(
     Written are errors.json, predictions.csv, classes.csv, confusion.csv, confusion.png and examples.png.
     """
     weights, precision = about["weights"], about["precision"]
-    who = str(nets[0].config.network) if len(nets) == 1 else f"{len(nets)} nets"
+    who = str(nets[0]) if len(nets) == 1 else f"{len(nets)} nets"
     title = f"{who} on {len(evaluation.indices):,} images of {split.name}, {precision}, {weights} weights"
     title += ", fast decoding" if about["fast_decode"] else ""
     journal.show(errors_table(evaluation, title))
-    journal.say(f"Expected calibration error: {evaluation.calibration:.1f} points.")
+    journal.say(f"Expected calibration error: {evaluation.calibration:.1f} points. {kept_in_words()}")
     notes = list(caveats(evaluation, split, nets, weights))
     for note in notes:
         journal.say(note)
@@ -154,12 +155,12 @@ def seen_before(net: Net, split: Split, weights: str) -> Iterator[str]:
 
 def errors_table(evaluation: Evaluation, title: str) -> Table:
     """Rows of errors in percent with their 95% intervals, narrow enough for a terminal of 80 columns."""
-    k, crop = evaluation.rows[0].errors.k, evaluation.crop
+    k, crops = evaluation.rows[0].errors.k, {row.crop for row in evaluation.rows}
     several = len({row.net for row in evaluation.rows}) > 1
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.caption = "In %, with 95% intervals. Map: positions of dense testing, share of their windows inside."
     table.caption_justify = "left"
-    for heading in ("net" if several else "view", "Q" if crop == PAPER_CROP else "Q (px)", "map"):
+    for heading in ("net, view" if several else "view", "Q" if crops == {PAPER_CROP} else "Q (px)", "map"):
         table.add_column(heading, no_wrap=True)
     for heading in ("top-1 error", *([f"top-{k} error"] if k > 1 else []), "class recall"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -167,8 +168,8 @@ def errors_table(evaluation: Evaluation, title: str) -> Table:
         shares = [row.errors.top1, *([row.errors.topk] if k > 1 else []), row.errors.class_recall]
         last = row is evaluation.rows[-1]
         table.add_row(
-            row.net if several else row.view,
-            "\n".join(scales_in_words(row.scales, crop)),
+            f"{row.net} {row.view}" if several else row.view,
+            "\n".join(scales_in_words(row.scales, row.crop)),
             "\n".join(f"{each.map_height}x{each.map_width} {each.inside:.0%}" for each in row.geometry),
             *map(str, shares),
             style="bold" if last else "",

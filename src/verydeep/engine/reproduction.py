@@ -12,19 +12,21 @@ from torch.nn import functional as F
 from verydeep.configs.ladder import start_of, with_starts
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import TrainedNet
-from verydeep.configs.recipes import MAX_EPOCHS, RECIPES, batch_for
+from verydeep.configs.recipes import RECIPES
 from verydeep.data.sampling import steps_after
 from verydeep.engine.advice import in_words
-from verydeep.engine.checkpoint import checkpoint_bytes
+from verydeep.engine.checkpoint import RunFolder, checkpoint_bytes
 from verydeep.engine.members import answering, find_nets
 from verydeep.engine.progress import track
 from verydeep.engine.report import Journal
-from verydeep.engine.request import Request, Training, resolve, resolve_resumed
+from verydeep.engine.request import Request, Training, decide_recipe, resolve, resolve_resumed, run_name
 from verydeep.engine.run import train_run
 from verydeep.engine.runtime import Runtime
+from verydeep.engine.settings import Settings
 from verydeep.engine.setup import open_training_parts
 from verydeep.engine.tables import check_division
 from verydeep.engine.training import make_optimizer
+from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 
@@ -122,11 +124,37 @@ def train_missing(
     rungs = missing_rungs(wanted, seeds, request.runs, names, request.crop)
     if not rungs:
         return
+    for rung in rungs:
+        check_place(rung, request, runtime)
     costs = measure_costs(rungs, len(names), request.crop, runtime)
     tell_plan(rungs, costs, len(train), request, runtime.world_size, journal)
     for number, rung in enumerate(rungs, start=1):
         journal.say(f"\nTraining {number} of {len(rungs)}: {rung.net}, seed {rung.seed}")
         train_run(training_of(rung, request, names), runtime)
+
+
+def check_place(rung: Rung, request: Request, runtime: Runtime) -> None:
+    """Refuse, before anything is trained, what would stop the ladder on its way.
+
+    Raises:
+        VerydeepError: a run of the same name is no answer, or one that was begun cannot go on as it began.
+    """
+    assert request.crop is not None
+    if rung.begun is None:
+        net = rung.net
+        name = run_name(request.data, net.network, net.scale, net.fine_tuned, request.crop, rung.seed)
+        if RunFolder(request.runs / name).settings.exists():
+            raise VerydeepError(
+                f"{request.runs / name} does not answer for {net} (another width, other classes, or no net yet): move "
+                "it elsewhere, or give another --runs."
+            )
+        return
+    settings = Settings.load(RunFolder(rung.begun))
+    if settings.bf16 != runtime.bf16 or settings.deterministic:
+        how = f"--precision {'bf16' if settings.bf16 else 'fp32'}{' --deterministic' * settings.deterministic}"
+        raise VerydeepError(
+            f"{rung.begun} was begun with {how}: end it with verydeep train --resume {rung.begun}, then come back."
+        )
 
 
 def measure_costs(rungs: Sequence[Rung], num_classes: int, crop: int, runtime: Runtime) -> dict[str, Cost]:
@@ -182,19 +210,24 @@ def tell_plan(
     journal: Journal,
 ) -> None:
     """Which runs, from what, how long and how large, and all of them together."""
-    epochs, batch_size = request.epochs or MAX_EPOCHS, request.batch_size or batch_for(num_images)
     table = Table(title=f"To be trained: {len(rungs)} nets", title_justify="left", box=None, pad_edge=False)
     for heading in ("net", "seed", "starts from", "epochs", "at most", "disk"):
         table.add_column(heading, no_wrap=True)
     total_seconds, total_bytes = 0.0, 0.0
     for rung in rungs:
         cost = costs[rung.net.network]
-        seconds = estimate(cost, num_images, epochs, batch_size, processes)
+        recipe = decide_recipe(replace(request, scale=rung.net.scale), rung.net.network, None, num_images)
+        seconds = estimate(cost, num_images, recipe.epochs, recipe.batch_size, processes)
         total_seconds, total_bytes = total_seconds + seconds, total_bytes + cost.disk_bytes
         start = start_of(rung.net)
         origin = "its checkpoint" if rung.begun else "random weights" if start is None else str(start)
         table.add_row(
-            str(rung.net), str(rung.seed), origin, str(epochs), in_words(seconds), f"{cost.disk_bytes / 1e9:.1f} GB"
+            str(rung.net),
+            str(rung.seed),
+            origin,
+            str(recipe.epochs),
+            in_words(seconds),
+            f"{cost.disk_bytes / 1e9:.1f} GB",
         )
     journal.show(table)
     journal.say(f"In all {in_words(total_seconds)} (timed on this machine), {total_bytes / 1e9:.1f} GB.")

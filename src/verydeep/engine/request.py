@@ -1,6 +1,6 @@
 """A training that is asked for, with what was left open, and how that is decided.
 
-``verydeep train`` makes a request of its options.
+``verydeep train`` makes a request of its options, ``verydeep reproduce`` one for each net of the ladder.
 """
 
 from dataclasses import dataclass, replace

@@ -109,6 +109,14 @@ class Runtime:
         dist.all_gather_object(values, value)
         return values
 
+    def gather_on_main(self, value: Any) -> list[Any]:
+        """What each process has, in the order of their ranks, on the main one; nothing on the others."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.world_size if self.is_main else None
+        dist.gather_object(value, values)
+        return values or []
+
     def free_memory(self) -> int:
         """Bytes that this process may still take on its device."""
         if self.device.type == "cuda":

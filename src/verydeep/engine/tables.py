@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.configs.paper import PaperRow
-from verydeep.configs.protocols import EvalProtocol
+from verydeep.configs.paper import PaperRow, PaperTable
+from verydeep.configs.protocols import EvalProtocol, View
 from verydeep.data.loading import BadImages
 from verydeep.data.split import Split
-from verydeep.engine.evaluation import Geometry, Tested, fuse, predict_views, test_nets, views_to_compute
+from verydeep.engine.evaluation import Geometry, Said, fuse, predict_views, test_nets, views_to_compute
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
-from verydeep.engine.members import Net, NetAtScales, replicates
+from verydeep.engine.members import Net, NetAtScales, nets_by_seed
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import WEIGHTS
 from verydeep.ops.bootstrap import Bools, Difference, error_over_runs, paired_difference
 from verydeep.ops.metrics import Share, ranks, topk_for
 
@@ -43,10 +42,7 @@ class Conditions:
         Raises:
             VerydeepError: two runs of one seed answer for the same member.
         """
-        saved = [net for net in self.nets if (net.folder / WEIGHTS).exists()]
-        found = replicates([member.net for member in protocol.members], saved, self.split.class_names, self.crop)
-        scales = [member.test_scales for member in protocol.members]
-        return {seed: list(map(NetAtScales, nets, scales)) for seed, nets in found.items()}
+        return nets_by_seed(protocol, self.nets, self.split.class_names, self.crop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +59,15 @@ class Measured:
     """Top-1 error of the central crop at the same scales, where the protocol has a dense part."""
     geometry: dict[int, Geometry]
     """Of the dense part, by test scale."""
+    is_answer: bool
+    """Whether all nets made all drops of their learning rate."""
     unconverged: tuple[str, ...]
-    """Runs that did not make all drops of their learning rate: the row is no answer then."""
-    nets: tuple[Net, ...] = ()
+    """Runs that did not; of seeds that are left out too."""
+    nets: tuple[Net, ...]
     """All that were tested."""
-    skipped: frozenset[str] = frozenset()
+    skipped: frozenset[str]
     """Files that could not be decoded."""
-    not_kept: str = ""
+    not_kept: str
     """Why posteriors are not kept for the next time, where they should have been."""
 
     @property
@@ -142,7 +140,9 @@ def check_division(net: Net, data: str, part: Split) -> None:
 
 
 def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
-    """Run a protocol on the nets of every seed that has them all; None where no seed does.
+    """Run a protocol on the nets of every seed that has them all, on the main process; None where no seed does.
+
+    Seeds of which a net did not converge are left out where others did.
 
     Raises:
         VerydeepError: as ``predict_and_keep``.
@@ -151,43 +151,71 @@ def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
     assert split.labels is not None
     if not each_seed:
         return None
-    places, centers = [], []
+    whole = {seed: nets for seed, nets in each_seed.items() if all(each.net.converged for each in nets)}
+    left_out = [each.net for seed, nets in each_seed.items() if seed not in whole for each in nets]
+    each_seed = whole or each_seed
+    answers = [ask(protocol.view, members, conditions) for members in each_seed.values()]
+    said = [ranks(answer.said.posteriors, split.labels[answer.said.indices]) for answer in answers]
+    centers = [
+        ranks(answer.centers.posteriors, split.labels[answer.centers.indices]) >= 1
+        for answer in answers
+        if answer.centers is not None
+    ]
+    return Measured(
+        protocol=protocol,
+        seeds=tuple(each_seed),
+        wrong_top1=np.stack(said) >= 1,
+        wrong_topk=np.stack(said) >= topk_for(len(split.class_names)),
+        center=error_over_runs(np.stack(centers)) if centers else None,
+        geometry={scale: each for answer in answers for scale, each in answer.geometry.items()},
+        is_answer=bool(whole),
+        unconverged=tuple(str(net.path) for net in left_out if not net.converged),
+        nets=tuple(each.net for members in each_seed.values() for each in members),
+        skipped=frozenset(file for answer in answers for file in answer.skipped),
+        not_kept=next((answer.not_kept for answer in answers if answer.not_kept), ""),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the nets of one seed say together."""
+
+    said: Said
+    centers: Said | None
+    """Of the central crops alone, where the view has a dense part."""
+    geometry: dict[int, Geometry]
+    skipped: frozenset[str]
+    not_kept: str
+
+
+def ask(view: View, members: Sequence[NetAtScales], conditions: Conditions) -> Answer:
+    """Ask one net after another; of each no more is held than the mean over its scales."""
+    views: tuple[View, ...] = (view, "center") if "dense" in SINGLE_VIEWS[view] else (view,)
+    said: dict[View, list[Said]] = {each: [] for each in views}
     geometry: dict[int, Geometry] = {}
-    everything: list[Tested] = []
-    for members in each_seed.values():
-        tested = test_nets(
-            members,
-            split,
-            protocol.view,
+    skipped: set[str] = set()
+    not_kept = ""
+    for member in members:
+        (tested,) = test_nets(
+            [member],
+            conditions.split,
+            view,
             conditions.runtime,
             bad_images=conditions.bad_images,
             fast_decode=conditions.fast_decode,
         )
-        indices, posteriors = fuse(tested, protocol.view)
-        everything += tested
-        labels = split.labels[indices]
-        places.append(ranks(posteriors, labels))
-        if "dense" in SINGLE_VIEWS[protocol.view]:
-            centers.append(ranks(fuse(tested, "center")[1], labels) > 0)
-            for each in tested:
-                geometry |= dict(zip(each.scales, each.geometry("dense", each.scales), strict=True))
-    return Measured(
-        protocol=protocol,
-        seeds=tuple(each_seed),
-        wrong_top1=np.stack(places) >= 1,
-        wrong_topk=np.stack(places) >= topk_for(len(split.class_names)),
-        center=error_over_runs(np.stack(centers)) if centers else None,
-        geometry=geometry,
-        unconverged=tuple(str(each.net.path) for each in everything if not each.net.converged),
-        nets=tuple(each.net for each in everything),
-        skipped=frozenset(file for each in everything for file in each.predictions.skipped),
-        not_kept=next((each.predictions.not_kept for each in everything if each.predictions.not_kept), ""),
-    )
+        for each in views:
+            said[each].append(tested.says(each))
+        geometry |= dict(zip(tested.scales, tested.geometry(view, tested.scales), strict=False))
+        skipped |= tested.predictions.skipped.keys()
+        not_kept = not_kept or tested.predictions.not_kept
+    centers = fuse(said["center"]) if len(views) > 1 else None
+    return Answer(fuse(said[view]), centers, geometry, frozenset(skipped), not_kept)
 
 
-def compare(rows: Sequence[tuple[PaperRow, Measured | None]]) -> list[Comparison]:
+def compare(table: PaperTable, rows: Sequence[tuple[PaperRow, Measured | None]]) -> list[Comparison]:
     """Every pair of rows that are both answers, on the seeds that both have."""
-    answers = [(row, each) for row, each in rows if each is not None and not each.unconverged]
+    answers = [(row, each) for row, each in rows if each is not None and each.is_answer]
     comparisons = []
     for (row_a, a), (row_b, b) in itertools.combinations(answers, 2):
         shared = sorted(set(a.seeds) & set(b.seeds))
@@ -197,7 +225,8 @@ def compare(rows: Sequence[tuple[PaperRow, Measured | None]]) -> list[Comparison
             difference = paired_difference(wrong_a, wrong_b)
         else:
             difference = paired_difference(a.wrong_top1, b.wrong_top1, same_seeds=False)
-        known = row_a.top1_val is not None and row_b.top1_val is not None
-        paper = round(row_a.top1_val - row_b.top1_val, 1) if known else None  # type: ignore[operator]
+        paper = table.differences.get((a.protocol, b.protocol))
+        if row_a.top1_val is not None and row_b.top1_val is not None:
+            paper = round(row_a.top1_val - row_b.top1_val, 1)
         comparisons.append(Comparison(a.protocol, b.protocol, paper, difference))
     return comparisons
