@@ -1,6 +1,8 @@
 """Files that are complete or absent, whatever kills the process that writes them."""
 
+import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +88,16 @@ def test_the_cache_moves_with_its_variable(tmp_path: Path, monkeypatch: pytest.M
     assert cache_folder().name == "verydeep"
     if sys.platform == "linux":
         assert cache_folder() == tmp_path / "xdg" / "verydeep"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    """Safetensors makes files of mode 0600 whatever the umask, and shared weights could not be read."""
+    before = os.umask(0o027)
+    try:
+        with writing(tmp_path / "weights") as beside:
+            beside.write_bytes(b"0")
+            beside.chmod(0o600)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == 0o640

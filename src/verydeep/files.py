@@ -31,6 +31,7 @@ def writing(path: Path) -> Iterator[Path]:
         yield beside
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
+        beside.chmod(_usual_mode())  # safetensors makes files that nobody else may read
         beside.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -46,6 +47,13 @@ def writing(path: Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _usual_mode() -> int:
+    """Of a new file, as the user's umask has it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
 from verydeep.configs.ladder import LADDER
-from verydeep.configs.paper import PaperRow, PaperTable, SHALLOW_TABLE, TABLES
+from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.data.split import Split
 from verydeep.engine import inference, tables
