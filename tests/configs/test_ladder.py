@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from verydeep.configs.ladder import LADDER, start_of, with_starts
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.paper import CLAIMS, TABLES
+from verydeep.configs.paper import SHALLOW_TABLE, TABLES
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.scales import TrainScale
 
@@ -68,7 +68,9 @@ def test_the_ladder_has_all_nets_of_the_tables_and_no_other() -> None:
 
 def test_the_seven_nets_of_the_submission_need_eight_trainings() -> None:
     """C, D and E at 256 and 384, D/256-512fc, and A, which is not among the seven."""
-    seven = CLAIMS["submission"].protocol.members
+    submission = TABLES["table6"].rows[0].protocol
+    assert submission is not None
+    seven = submission.members
     assert len(seven) == 7
     order = [str(net) for net in with_starts(member.net for member in seven)]
     assert sorted(order) == sorted(["A/256", "C/256", "C/384", "D/256", "D/384", "D/256-512fc", "E/256", "E/384"])
@@ -76,10 +78,7 @@ def test_the_seven_nets_of_the_submission_need_eight_trainings() -> None:
 
 
 def test_the_shallow_comparison_needs_a_too() -> None:
-    claim = CLAIMS["shallow"]
-    assert claim.above is not None
-    both = [member.net for protocol in (claim.above, claim.protocol) for member in protocol.members]
-    assert [str(net) for net in with_starts(both)] == ["A/256", "B/256", "B-5x5/256"]
+    assert [str(net) for net in with_starts(SHALLOW_TABLE.nets)] == ["A/256", "B/256", "B-5x5/256"]
 
 
 @pytest.mark.parametrize(
