@@ -311,8 +311,11 @@ def test_a_folder_divided_otherwise_is_told(inside: Cli, tmp_path: Path) -> None
     other = describe(TrainedNet.parse("A/256"), data, split_seed=5)
     assert config.split["val"] != other.split["val"]
     first, second = (leave_run(tmp_path / "runs", each, name) for each, name in ((config, "a"), (other, "b")))
-    assert "divided this folder otherwise" not in inside("evaluate", data, first, *FP32).stdout
-    assert "b divided this folder otherwise" in inside("evaluate", data, first, second, *FP32).stdout
+    assert "was divided otherwise" not in inside("evaluate", data, first, *FP32).stdout
+    assert (
+        "b: the folder has changed since the training, or was divided otherwise"
+        in inside("evaluate", data, first, second, *FP32).stdout
+    )
 
 
 def test_what_cannot_be_kept_is_told(

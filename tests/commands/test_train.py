@@ -18,7 +18,8 @@ def test_a_run_leaves_what_its_reader_needs(trained: Path) -> None:
         "run.json", "metrics.jsonl", "train.log", "curves.png", "checkpoints/step-000000020.safetensors",
         "model/config.json", "model/model.safetensors", "best/config.json", "best/model.safetensors",
         "evaluations/test-dense/errors.json", "evaluations/test-dense/predictions.csv",
-        "evaluations/test-dense/examples.png",
+        "evaluations/test-dense/examples.png", "evaluations/test-dense/classes.csv",
+        "evaluations/test-dense/confusion.csv", "evaluations/test-dense/confusion.png",
     }  # fmt: skip
     recipe = json.loads((trained / "run.json").read_text())["recipe"]
     assert (recipe["batch_size"], recipe["momentum"], recipe["weight_decay"]) == (12, 0.9, 5e-4)
