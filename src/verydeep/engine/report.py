@@ -151,8 +151,8 @@ def seen_before(net: Net, split: Split, weights: str) -> Iterator[str]:
         yield "Note: most of these images are those that the net was trained on."
     elif known.get(split.name) is not None and known.get("data") == str(split.root.resolve()):
         yield (
-            f"Note: {net.path}: the folder has changed since the training, or was divided otherwise, so some images may "
-            "have been trained on."
+            f"Note: {net.path}: the folder has changed since the training, or was divided otherwise, so some images "
+            "may have been trained on."
         )
 
 
