@@ -141,12 +141,11 @@ def check_place(rung: Rung, request: Request, runtime: Runtime) -> None:
     """
     assert request.crop is not None
     if rung.begun is None:
-        net = rung.net
-        name = run_name(request.data, net.network, net.scale, net.fine_tuned, request.crop, rung.seed)
+        name = run_name(request.data, rung.net, request.crop, rung.seed)
         if RunFolder(request.runs / name).settings.exists():
             raise VerydeepError(
-                f"{request.runs / name} does not answer for {net} (another width, other classes, or no net yet): move "
-                "it elsewhere, or give another --runs."
+                f"{request.runs / name} does not answer for {rung.net} (another width, other classes, or no net yet): "
+                "move it elsewhere, or give another --runs."
             )
         return
     settings = Settings.load(RunFolder(rung.begun))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
+from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import (
     RECIPES,
     ColorShift,
@@ -116,9 +117,8 @@ def resolve(request: Request) -> Training:
         micro_batch=request.micro_batch,
         mean_rgb=None if source is None else source.mean_rgb,
     )
-    last_scale = settings.recipe.stages[-1].scale
-    name = run_name(request.data, network, last_scale, settings.fine_tuned, settings.crop, settings.seed)
-    run = RunFolder(request.out or request.runs / name)
+    net = TrainedNet(network, recipe.stages[-1].scale, settings.fine_tuned)
+    run = RunFolder(request.out or request.runs / run_name(request.data, net, settings.crop, settings.seed))
     if run.settings.exists() and not in_group():  # a process of the same job may have come first
         raise VerydeepError(
             f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
@@ -141,9 +141,9 @@ def resolve_resumed(path: Path) -> Training:
     return Training(settings, train, val, run, source, resume=True)
 
 
-def run_name(data: str, network: str, scale: TrainScale, fine_tuned: FineTuned, crop: int, seed: int) -> str:
+def run_name(data: str, net: TrainedNet, crop: int, seed: int) -> str:
     """What a run is called unless the user names it: <data>-<network>-<S>[fc]-c<crop>-s<seed>."""
-    return f"{short_name(data)}-{network}-{scale}{'fc' if fine_tuned == 'fc' else ''}-c{crop}-s{seed}"
+    return f"{short_name(data)}-{str(net).replace('/', '-')}-c{crop}-s{seed}"
 
 
 def split_like(source: ModelConfig | None, request: Request) -> tuple[int, float]:
