@@ -44,6 +44,9 @@ BadImages = Annotated[
     Literal["error", "skip"],
     arg(help="A file that cannot be decoded is an error, or is left out, counted and listed."),
 ]
+DropoutAfter = Annotated[
+    int | None, option("Epochs without dropout at first: small data leave the plateau at ln K sooner.", metavar="N")
+]
 FastDecode = Annotated[
     bool, arg(help="Decode large JPEGs at a lower resolution: twice as fast, slightly other pixels.")
 ]

@@ -18,6 +18,7 @@ from verydeep.configs.recipes import (
     without_plateau,
 )
 from verydeep.configs.scales import TrainScale
+from verydeep.errors import VerydeepError
 
 PAPERS = ("256", "384", "256-512")
 
@@ -159,3 +160,25 @@ def test_a_scale_is_the_last_stages(text: str) -> None:
     assert last.scale == scale
     assert first.scale.smallest == first.scale.largest <= scale.smallest
     assert (first.dropout, last.dropout) == (0, 0.5)
+
+
+@pytest.mark.parametrize("epochs", [10, None])
+def test_dropout_may_come_later_and_the_rate_drops_where_it_did(epochs: int | None) -> None:
+    (whole,) = with_options(RECIPES["256"], epochs=epochs).stages
+    first, rest = with_options(RECIPES["256"], epochs=epochs, dropout_after=3).stages
+    assert (first.dropout, first.epochs, first.milestones) == (0.0, 3, ())
+    assert (rest.dropout, rest.epochs) == (whole.dropout, whole.epochs - 3)
+    assert {first.scale, rest.scale} == {whole.scale} and first.learning_rate == rest.learning_rate
+    if whole.milestones is None:
+        assert rest.milestones is None
+    else:
+        assert rest.milestones is not None
+        assert [3 + share * rest.epochs for share in rest.milestones] == pytest.approx(
+            [share * whole.epochs for share in whole.milestones]
+        )
+
+
+@pytest.mark.parametrize("after", [6, 9, 10, 40])
+def test_dropout_comes_before_the_rate_drops(after: int) -> None:
+    with pytest.raises(VerydeepError, match=f"--dropout-after {after} is past the first drop"):
+        with_options(RECIPES["256"], epochs=10, dropout_after=after)

@@ -170,6 +170,19 @@ def test_a_rung_starts_from_its_run_of_the_same_seed(
     assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-c32-s6"
 
 
+@pytest.mark.parametrize(
+    ("text", "dropouts"), [("A/256", [0.0, 0.5]), ("B/256", [0.0, 0.5]), ("D/384", [0.5]), ("D/256-512fc", [0.5])]
+)
+def test_only_nets_with_new_convolutions_begin_without_dropout(
+    text: str, dropouts: list[float], home: Path, request_for: Request
+) -> None:
+    for each in LADDER:
+        if str(each) != text:
+            save_config(home / "runs" / str(each).replace("/", "-") / "model", describe(each, home / "flat"))
+    training = training_for(Rung(net(text), 0), replace(request_for, dropout_after=1), NAMES)
+    assert [stage.dropout for stage in training.settings.recipe.stages] == dropouts
+
+
 def test_the_division_of_a_flat_folder_is_the_same_for_every_seed(home: Path, request_for: Request) -> None:
     parts = []
     for seed in (0, 1, 2):

@@ -14,6 +14,7 @@ from verydeep.options import (
     BadImages,
     Device,
     Devices,
+    DropoutAfter,
     FastDecode,
     Precision,
     Runs,
@@ -46,6 +47,7 @@ def reproduce(
     batch_size: Annotated[
         int | None, option("As in train.", "256, or a 20th of the images if that is less", "N")
     ] = None,
+    dropout_after: DropoutAfter = None,
     split: Annotated[str, arg(help="The part that the nets are tested on.")] = "val",
     precision: Precision = "auto",
     device: Device = "auto",
@@ -73,6 +75,7 @@ def reproduce(
     check_crop(crop)
     check_range("--epochs", epochs, 1)
     check_range("--batch-size", batch_size, 1)
+    check_range("--dropout-after", dropout_after, 1)
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
     chosen_seeds = parse_seeds(seeds)
@@ -109,6 +112,7 @@ def reproduce(
                 fc_width=PAPER_FC_WIDTH,
                 epochs=epochs,
                 batch_size=batch_size,
+                dropout_after=dropout_after,
                 split_seed=0,
                 precision=precision,
                 device=device,

@@ -11,7 +11,18 @@ from verydeep.configs.networks import check_crop
 from verydeep.configs.recipes import ColorShift, FineTuned, Initialization
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
-from verydeep.options import BadImages, Data, Device, Devices, FastDecode, Precision, Workers, check_range, option
+from verydeep.options import (
+    BadImages,
+    Data,
+    Device,
+    Devices,
+    DropoutAfter,
+    FastDecode,
+    Precision,
+    Workers,
+    check_range,
+    option,
+)
 
 
 def train(
@@ -57,6 +68,7 @@ def train(
     dropout: Annotated[
         float | None, option("Share of the units of fc6 and fc7 dropped.", "0.5; generated: 0, then 0.5", "X")
     ] = None,
+    dropout_after: DropoutAfter = None,
     color_shift: Annotated[ColorShift, arg(help="RGB shift, scaled by deviations or eigenvalues, or none.")] = "std",
     seed: int = 0,
     val_fraction: Annotated[
@@ -98,6 +110,7 @@ def train(
     check_range("--micro-batch", micro_batch, 1)
     check_range("--learning-rate", learning_rate, 0)
     check_range("--dropout", dropout, 0, 0.99)
+    check_range("--dropout-after", dropout_after, 1)
     check_range("--seed", seed, 0, 2**31 - 1)
     check_range("--val-fraction", val_fraction, 0.01, 0.99)
     check_range("--devices", devices, 1)
@@ -118,6 +131,7 @@ def train(
         micro_batch=micro_batch,
         learning_rate=learning_rate,
         dropout=dropout,
+        dropout_after=dropout_after,
         color_shift=color_shift,
         seed=seed,
         val_fraction=val_fraction,

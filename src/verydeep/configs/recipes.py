@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from verydeep.configs.scales import TrainScale
+from verydeep.errors import VerydeepError
 
 Initialization = Literal["glorot", "he", "normal"]
 ColorShift = Literal["std", "eigenvalue", "none"]
@@ -119,10 +120,14 @@ def with_options(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     dropout: float | None = None,
+    dropout_after: int | None = None,
 ) -> Recipe:
     """The recipe with what a user asks for in each of its stages, and otherwise as it is.
 
     A scale takes the place of the last stage's; the stages before it are fixed at its smallest S.
+
+    Raises:
+        VerydeepError: as ``dropout_from``.
     """
     stages = list(recipe.stages)
     if scale is not None:
@@ -139,7 +144,31 @@ def with_options(
     ]
     batch_size = recipe.batch_size if batch_size is None else batch_size
     result = replace(recipe, stages=tuple(changed), batch_size=batch_size)
-    return result if epochs is None else shortened_to(result, epochs)
+    if epochs is not None:
+        result = shortened_to(result, epochs)
+    return result if dropout_after is None else dropout_from(result, dropout_after)
+
+
+def dropout_from(recipe: Recipe, epoch: int) -> Recipe:
+    """The recipe with no dropout in the epochs before this one; its rates drop where they did.
+
+    Small data leave the plateau at ln K sooner so (docs/choices.md).
+
+    Raises:
+        VerydeepError: the recipe's first stage ends, or its rate drops, before that epoch.
+    """
+    first = recipe.stages[0]
+    drops = None if first.milestones is None else [share * first.epochs - epoch for share in first.milestones]
+    if epoch >= first.epochs or (drops and drops[0] <= 0):
+        raise VerydeepError(
+            f"--dropout-after {epoch} is past the first drop of the rate, or the end of the {first.epochs} epochs at "
+            f"S={first.scale}: choose fewer."
+        )
+    left = first.epochs - epoch
+    milestones = None if drops is None else tuple(drop / left for drop in drops)
+    begin = replace(first, dropout=0.0, epochs=epoch, milestones=())
+    rest = replace(first, epochs=left, milestones=milestones)
+    return replace(recipe, stages=(begin, rest, *recipe.stages[1:]))
 
 
 def batch_for(num_images: int, most: int = PAPER_BATCH) -> int:

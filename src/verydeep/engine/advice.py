@@ -86,8 +86,8 @@ class Adviser:
             if self.loss > self.threshold:
                 self.journal.say(
                     f"Plateau: after {report.step:,} steps the loss is {self.loss:.2f}, still near ln K = "
-                    f"{self.chance:.2f}. With dropout small data stay there longer: try --dropout 0; or --init-from a "
-                    "trained net A, --init glorot, or another --learning-rate (0.01)."
+                    f"{self.chance:.2f}. With dropout small data stay there longer: try --dropout-after 5; or "
+                    "--init-from a trained net A, --init glorot, or another --learning-rate (0.01)."
                 )
 
 

@@ -92,6 +92,7 @@ def training_of(rung: Rung, request: Request, class_names: Sequence[str]) -> Tra
             scale=net.scale,
             fine_tuned=net.fine_tuned,
             init_from=source,
+            dropout_after=None if start is not None and start.network == net.network else request.dropout_after,
             seed=rung.seed,
         )
     )

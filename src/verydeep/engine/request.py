@@ -53,6 +53,7 @@ class Request:
     micro_batch: int | None = None
     learning_rate: float | None = None
     dropout: float | None = None
+    dropout_after: int | None = None
     color_shift: ColorShift = "std"
     seed: int = 0
     split_seed: int | None = None
@@ -175,6 +176,7 @@ def decide_recipe(request: Request, network: str, source: ModelConfig | None, nu
         batch_size=batch_size,
         learning_rate=learning_rate,
         dropout=request.dropout,
+        dropout_after=request.dropout_after,
     )
     return replace(recipe, initialization=request.initialization, color_shift=request.color_shift)
 
