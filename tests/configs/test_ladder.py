@@ -5,14 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verydeep.configs.ladder import LADDER, start_of, with_starts
+from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.paper import SHALLOW_TABLE, TABLES
+from verydeep.configs.paper import LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.scales import TrainScale
 
 pairs = st.tuples(st.integers(224, 600), st.integers(224, 600)).map(lambda pair: TrainScale(*sorted(pair)))
 train_scales = st.sampled_from([256, 384, 224, 288]).map(lambda scale: TrainScale(scale, scale)) | pairs
-nets = st.builds(TrainedNet, st.sampled_from(list(NETWORKS)), train_scales, st.sampled_from(["all", "fc"]))
+layers = st.sampled_from(["all", "fc"])
+nets = st.builds(TrainedNet, st.sampled_from(list(NETWORKS)), train_scales, layers)
+regressions = st.sampled_from(["per-class", "single-class"])
+box_nets = st.builds(LocalizationNet, st.sampled_from(list(NETWORKS)), train_scales, regressions, layers)
+
+
+def read(text: str) -> TrainedNet | LocalizationNet:
+    return LocalizationNet.parse(text) if "cr" in text else TrainedNet.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -34,10 +42,15 @@ nets = st.builds(TrainedNet, st.sampled_from(list(NETWORKS)), train_scales, st.s
         ("A/256-512", ["A/384", "A/256"]),
         ("A-LRN/384", ["A-LRN/256"]),
         ("B-5x5/256-512fc", ["B-5x5/384", "B-5x5/256"]),
+        ("D/256pcr", ["D/256", "A/256"]),
+        ("D/384pcr", ["D/384", "D/256", "A/256"]),
+        ("D/384scr-fc", ["D/384", "D/256", "A/256"]),
+        ("A/256scr", ["A/256"]),
+        ("E/256-512pcr", ["E/256-512", "E/384", "E/256", "A/256"]),
     ],
 )
-def test_a_net_starts_from_where_section_3_1_says(net: str, line: list[str]) -> None:
-    current, found = start_of(TrainedNet.parse(net)), []
+def test_a_net_starts_from_where_sections_3_1_and_a_1_say(net: str, line: list[str]) -> None:
+    current, found = start_of(read(net)), []
     while current is not None:
         found.append(str(current))
         current = start_of(current)
@@ -77,6 +90,18 @@ def test_the_seven_nets_of_the_submission_need_eight_trainings() -> None:
     assert order[:4] == ["A/256", "D/256", "D/384", "D/256-512fc"]
 
 
+def test_the_ladder_has_what_appendix_a_starts_from_and_takes_classes_from() -> None:
+    """D at both S for the boxes; for the classes D and E, jittered."""
+    box_nets = [net for table in LOCALIZATION_TABLES.values() for net in table.nets]
+    needed = [str(net) for net in with_starts(box_nets)]
+    assert needed == ["A/256", "D/256", "D/384", "D/384scr-fc", "D/384pcr-fc", "D/384pcr", "D/256pcr"]
+    protocols = [protocol for table in LOCALIZATION_TABLES.values() for protocol in table.protocols]
+    classes = {member.net for each in protocols if each.classes != "truth" for member in each.classes.members}
+    assert {str(net) for net in classes} == {"D/256-512", "E/256-512"}
+    assert classes <= set(LADDER)
+    assert {start_of(net) for net in box_nets} <= set(LADDER)
+
+
 def test_the_shallow_comparison_needs_a_too() -> None:
     assert [str(net) for net in with_starts(SHALLOW_TABLE.nets)] == ["A/256", "B/256", "B-5x5/256"]
 
@@ -91,16 +116,17 @@ def test_the_shallow_comparison_needs_a_too() -> None:
         (["D/256-512"], ["A/256", "E/256"]),
         (["D/256-512", "E/256"], []),
         (["E/384"], ["A/256", "D/256", "D/384", "D/256-512", "E/256"]),
+        (["D/256-512pcr"], ["A/256", "D/256", "D/384", "D/256-512", "E/256"]),
     ],
 )
 def test_what_is_there_needs_no_start(there: list[str], left: list[str]) -> None:
     asked = [TrainedNet.parse(text) for text in ("D/256-512", "E/256")]
-    found = with_starts(asked, there={TrainedNet.parse(text) for text in there})
+    found = with_starts(asked, there={read(text) for text in there})
     assert [str(net) for net in found] == left
 
 
-@given(st.lists(nets, max_size=6))
-def test_starts_come_first_and_nothing_is_missing_or_twice(asked: list[TrainedNet]) -> None:
+@given(st.lists(nets | box_nets, max_size=6))
+def test_starts_come_first_and_nothing_is_missing_or_twice(asked: list[TrainedNet | LocalizationNet]) -> None:
     ordered = with_starts(asked)
     assert len(set(ordered)) == len(ordered)
     assert set(asked) <= set(ordered)

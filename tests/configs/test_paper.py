@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow
-from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.configs.localization import LocalizationProtocol
+from verydeep.configs.paper import BEST_SYSTEM, LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES, PaperRow
+from verydeep.configs.protocols import EvalProtocol, Member, TrainedNet
 
 PAPER = json.loads(Path(__file__).with_name("paper_tables.json").read_text())
 
@@ -16,6 +17,8 @@ METHODS = {"dense": "", "multi-crop": " : crops", "multi-crop & dense": " : dens
 SECTIONS = {3: "4.1", 4: "4.2", 5: "4.3", 6: "4.4", 7: "4.5"}
 
 ROWS = [(number, index) for number in SECTIONS for index in range(len(PAPER["tables"][str(number)]["rows"]))]
+
+BOX_ROWS = [(number, index) for number in (8, 9, 10) for index in range(len(PAPER["tables"][str(number)]["rows"]))]
 
 
 def as_text(value: int | list[int], between: str) -> str:
@@ -84,8 +87,8 @@ def test_tables_3_and_4_are_the_scales_derived_from_s() -> None:
     for number in (3, 4):
         for theirs in PAPER["tables"][str(number)]["rows"]:
             net = TrainedNet.parse(f"{theirs['config']}/{as_text(theirs['train_S'], '-')}")
-            member = net.at_one_scale() if number == 3 else net.at_several_scales()
-            assert str(member) == net_text(theirs)
+            scales = (net.scale.middle,) if number == 3 else net.scale.several_test_scales
+            assert str(Member(net, scales)) == net_text(theirs)
 
 
 def test_notes_stand_where_a_figure_could_be_misread() -> None:
@@ -122,6 +125,67 @@ def test_what_only_the_text_says() -> None:
     assert values["E_multiscale_test"] == ("4.2", {"top5_test_err": best_net.top5_test})
     assert str(best_net.protocol) == net_text(PAPER["tables"]["4"]["rows"][-1])
     assert values["seven_nets_test"] == ("4.4", {"top5_test_err": TABLES["table6"].rows[0].top5_test})
+
+
+def box_text(number: int, row: dict[str, Any]) -> str | None:
+    """A row of appendix A in the design's grammar, from the transcription alone."""
+    table = PAPER["tables"][str(number)]
+    match number:
+        case 8:
+            layers = {"1st and 2nd FC": "-fc", "all": ""}[row["fine_tuned_layers"]]
+            return f"D/{table['train_S']}{row['regression'].lower()}{layers}/{table['train_S']} : center @ truth"
+        case 9:
+            members = [f"D/{net['train_S']}pcr/{as_text(net['test_Q'], ',')}" for net in row.get("fusion", [row])]
+            return f"{' + '.join(members)} @ {protocol_text(6, PAPER['tables']['6']['rows'][3])}"
+    return box_text(9, PAPER["tables"]["9"]["rows"][3]) if row["method"] == "VGG" else None
+
+
+@pytest.mark.parametrize(("number", "index"), BOX_ROWS)
+def test_a_row_of_appendix_a_is_the_papers(number: int, index: int) -> None:
+    row, theirs = LOCALIZATION_TABLES[f"table{number}"].rows[index], PAPER["tables"][str(number)]["rows"][index]
+    if number == 8:
+        assert (row.val, row.test) == (theirs["gt_class_loc_err"], None)
+    else:
+        assert (row.val, row.test) == (theirs["top5_val_err"], theirs["top5_test_err"])
+    text = box_text(number, theirs)
+    assert row.protocol == (None if text is None else LocalizationProtocol.parse(text))
+    assert row.label == theirs.get("method", "")
+
+
+def test_there_are_no_other_tables_and_rows_of_appendix_a() -> None:
+    assert list(LOCALIZATION_TABLES) == ["table8", "table9", "table10"]
+    for table in LOCALIZATION_TABLES.values():
+        theirs = PAPER["tables"][table.name.removeprefix("table")]
+        assert LOCALIZATION_TABLES[table.name] is table
+        assert table.section == "A.2"
+        assert table.title == theirs["title"].replace("ocalisation", "ocalization")
+        assert len(table.rows) == len(theirs["rows"])
+
+
+def test_the_best_system_is_the_best_of_table_6_and_first_in_table_7() -> None:
+    """Section 4.5, which appendix A.2 refers to."""
+    assert TABLES["table7"].rows[0].protocol == BEST_SYSTEM
+    own = [row for row in TABLES["table6"].rows if row.top5_test is not None]
+    assert min(own, key=lambda row: row.top5_test or 100).protocol == BEST_SYSTEM
+
+
+def test_what_is_run_for_the_tables_of_appendix_a() -> None:
+    """Table 8 needs three nets of S = 384; Table 9 the last of them and one of S = 256; Table 10 what Table 9 needs."""
+    nets = {name: [str(net) for net in table.nets] for name, table in LOCALIZATION_TABLES.items()}
+    assert nets == {
+        "table8": ["D/384scr-fc", "D/384pcr-fc", "D/384pcr"],
+        "table9": ["D/256pcr", "D/384pcr"],
+        "table10": ["D/256pcr", "D/384pcr"],
+    }
+    assert [len(table.protocols) for table in LOCALIZATION_TABLES.values()] == [3, 4, 1]
+    assert LOCALIZATION_TABLES["table10"].protocols == LOCALIZATION_TABLES["table9"].protocols[3:]
+
+
+def test_a_note_stands_where_the_winning_figure_does() -> None:
+    """25.3% won in 2014 (appendix A); section 4.4 dates the jittered nets after it."""
+    rows = [row for table in LOCALIZATION_TABLES.values() for row in table.rows]
+    assert [row.test for row in rows if "25.3%" in row.note] == [25.3, 25.3]
+    assert [row for row in rows if row.test == 25.3] == [row for row in rows if row.note]
 
 
 @pytest.mark.parametrize("number", SECTIONS)

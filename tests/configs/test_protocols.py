@@ -1,26 +1,19 @@
 """Protocols as text and as values: section 4.4's notation, and what is refused, with the place."""
 
-import re
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from verydeep.configs.networks import NETWORKS
+from tests.configs.protocol_texts import (
+    assert_pointed_at,
+    members,
+    protocols,
+    reads_back_or_is_refused,
+    spaced,
+)
 from verydeep.configs.protocols import VIEWS, EvalProtocol, Member, TrainedNet
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
-
-scale_pairs = st.tuples(st.integers(224, 9999), st.integers(224, 9999)).map(lambda pair: TrainScale(*sorted(pair)))
-train_scales = st.integers(224, 9999).map(lambda scale: TrainScale(scale, scale)) | scale_pairs
-nets = st.builds(TrainedNet, st.sampled_from(list(NETWORKS)), train_scales, st.sampled_from(["all", "fc"]))
-test_scales = st.lists(st.integers(224, 99_999), min_size=1, max_size=5, unique=True).map(lambda q: tuple(sorted(q)))
-members = st.builds(Member, nets, test_scales)
-protocols = st.builds(
-    EvalProtocol,
-    st.lists(members, min_size=1, max_size=8, unique=True).map(tuple),
-    st.sampled_from(VIEWS),
-)
 
 
 def scale(text: str) -> TrainScale:
@@ -76,14 +69,9 @@ def test_a_member_and_a_net_read_what_they_print(member: Member) -> None:
     assert str(member).startswith(f"{member.net}/")
 
 
-spaces = st.text(alphabet=" \t\n", max_size=3)
-
-
 @given(protocols, st.data())
 def test_white_space_around_the_marks_changes_nothing(protocol: EvalProtocol, data: st.DataObject) -> None:
-    bare = str(protocol).replace(" ", "")
-    spaced = re.sub("[+:,]", lambda mark: data.draw(spaces) + mark[0] + data.draw(spaces), bare)
-    assert EvalProtocol.parse(data.draw(spaces) + spaced + data.draw(spaces)) == protocol
+    assert EvalProtocol.parse(spaced(str(protocol), data)) == protocol
 
 
 @given(members, st.data())
@@ -92,32 +80,18 @@ def test_test_scales_are_sorted_as_on_the_command_line(member: Member, data: st.
     assert Member.parse(f"{member.net}/{','.join(map(str, shuffled))}") == member
 
 
-def reads_back_or_is_refused(text: str) -> None:
-    try:
-        protocol = EvalProtocol.parse(text)
-    except VerydeepError as error:
-        sentence, _, caret = str(error).split("\n")
-        place = int(re.match(r"--protocol .*: at character (\d+)[,:]", sentence)[1])  # type: ignore[index]
-        assert repr(text) in sentence
-        assert 1 <= place <= len(text) + 1
-        assert caret.strip() == "^"
-    else:
-        assert EvalProtocol.parse(str(protocol)) == protocol
-        assert str(EvalProtocol.parse(str(protocol))) == str(protocol)
-
-
 @given(protocols, st.data())
 def test_a_character_less_is_read_or_refused(protocol: EvalProtocol, data: st.DataObject) -> None:
     text = str(protocol)
     place = data.draw(st.integers(0, len(text) - 1))
-    reads_back_or_is_refused(text[:place] + text[place + 1 :])
+    reads_back_or_is_refused(EvalProtocol.parse, text[:place] + text[place + 1 :])
 
 
 @given(protocols, st.data(), st.sampled_from("/+:,-fc ABDx0125\t\n'\"\x1f٣²\xa0\ud800") | st.characters())
 def test_a_character_more_is_read_or_refused(protocol: EvalProtocol, data: st.DataObject, sign: str) -> None:
     text = str(protocol)
     place = data.draw(st.integers(0, len(text)))
-    reads_back_or_is_refused(text[:place] + sign + text[place:])
+    reads_back_or_is_refused(EvalProtocol.parse, text[:place] + sign + text[place:])
 
 
 @given(st.text())
@@ -125,7 +99,7 @@ def test_a_character_more_is_read_or_refused(protocol: EvalProtocol, data: st.Da
 @example("D/" + "9" * 5000 + "/256")
 @example("D/256/256 : " + "D" * 5000)
 def test_any_text_is_read_or_refused(text: str) -> None:
-    reads_back_or_is_refused(text)
+    reads_back_or_is_refused(EvalProtocol.parse, text)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +142,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_the_place_is_pointed_at(text: str, place: int, found: str, reason: str) -> None:
     with pytest.raises(VerydeepError) as caught:
         EvalProtocol.parse(text)
-    sentence, shown, caret = str(caught.value).split("\n")
-    quoted = f", {found!r}" if found else ""
-    assert sentence.startswith(f"--protocol {text!r}: at character {place}{quoted}: ")
-    assert sentence.endswith(".")
-    assert reason in sentence
-    assert shown == "    " + text
-    assert shown[len(caret) - 1 :].startswith(found)
-    assert len(caret) - 4 == place
+    assert_pointed_at(caught.value, text, place, found, reason)
 
 
 def test_in_a_long_text_the_line_shown_is_the_part_around_the_place() -> None:
@@ -198,34 +165,6 @@ def test_members_and_nets_alone_are_refused_by_their_names() -> None:
 def test_the_same_net_with_other_scales_layers_or_s_is_another_member() -> None:
     text = "D/256/256 + D/256/224,256 + D/256fc/256 + D/384/256"
     assert len(EvalProtocol.parse(text).members) == 4
-
-
-@pytest.mark.parametrize(
-    ("net", "one", "several"),
-    [
-        ("D/256", (256,), (224, 256, 288)),
-        ("D/384", (384,), (352, 384, 416)),
-        ("D/256-512", (384,), (256, 384, 512)),
-        ("D/256-512fc", (384,), (256, 384, 512)),
-        ("E/320-400", (360,), (320, 360, 400)),
-        ("E/300-301", (300,), (300, 301)),
-        ("A/224", (224,), (224, 256)),
-        ("A/240", (240,), (240, 272)),
-        ("A/255", (255,), (255, 287)),
-    ],
-)
-def test_test_scales_follow_s(net: str, one: tuple[int, ...], several: tuple[int, ...]) -> None:
-    """Sections 4.1 and 4.2 by hand; a scale below the crop of 224 is left out."""
-    trained = TrainedNet.parse(net)
-    assert trained.at_one_scale() == Member(trained, one)
-    assert trained.at_several_scales() == Member(trained, several)
-
-
-@given(nets.filter(lambda net: net.scale.largest < 90_000))
-def test_derived_members_are_always_valid(net: TrainedNet) -> None:
-    for member in (net.at_one_scale(), net.at_several_scales()):
-        assert Member.parse(str(member)) == member
-    assert set(net.at_one_scale().test_scales) <= set(net.at_several_scales().test_scales)
 
 
 @pytest.mark.parametrize("scales", [(), (223,), (384, 256), (256, 256), (100_000,)])

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from verydeep.configs.recipes import (
     Recipe,
     Stage,
     batch_for,
+    localization_rate,
     rate_for,
     shortened_to,
     with_options,
@@ -52,6 +54,29 @@ def test_the_generated_sets_staging() -> None:
     assert second.milestones is not None
     assert [(4 + 4 * share) / 8 for share in second.milestones] == pytest.approx([0.75, 0.92])
     assert first.learning_rate == second.learning_rate == 1e-2
+
+
+def test_the_recipe_for_boxes_differs_in_its_rate_alone() -> None:
+    """Section A.1: as in section 3.1, at 1e-3; at S = 384 classification nets have that rate, too."""
+    paper = json.loads(Path(__file__).with_name("paper_tables.json").read_text())
+    (rate,) = (claim["text_value"]["lr0"] for claim in paper["text_claims"] if claim["id"] == "loc_lr")
+    assert with_options(RECIPES["256"], learning_rate=rate) == RECIPES["localize"]
+    assert with_options(RECIPES["localize"], scale=TrainScale(384, 384)) == RECIPES["384"]
+
+
+def test_the_recipe_for_the_generated_sets_boxes() -> None:
+    """Issue 5: S = 256 alone, ten epochs at 1e-2 without dropout."""
+    recipe = RECIPES["localize-generated"]
+    (stage,) = recipe.stages
+    assert (str(stage.scale), stage.dropout, stage.epochs, stage.learning_rate) == ("256", 0, 10, 1e-2)
+    assert recipe.batch_size == RECIPES["generated"].batch_size
+    assert without_plateau(recipe) == recipe
+    assert localization_rate(10_000) == stage.learning_rate
+
+
+def test_small_data_learn_boxes_at_a_larger_rate() -> None:
+    """ILSVRC's 544,546 images with boxes at the paper's rate, Tiny-ImageNet-80's 28,000 at ten times that."""
+    assert [localization_rate(images) for images in (20, 28_000, 544_546, 1_281_167)] == [1e-2, 1e-2, 1e-3, 1e-3]
 
 
 shares = st.lists(st.floats(0, 1), max_size=3).map(lambda values: tuple(sorted(values)))

@@ -73,14 +73,36 @@ def test_other_train_scales_are_refused(text: str) -> None:
         TrainScale.parse(text)
 
 
-def test_the_papers_test_scales_follow_the_train_scale() -> None:
-    """Q = S for a fixed S (section 4.1); Smin, 0.5 (Smin + Smax), Smax for a jittered one (section 4.2)."""
-    jittered = TrainScale.parse("256-512")
-    assert jittered.middle == 384
-    assert jittered.test_scales == (256, 384, 512)
-    assert jittered.in_pixels(64) == (73, 146)
-    fixed = TrainScale.parse("384")
-    assert (fixed.middle, fixed.test_scales, fixed.in_pixels(32)) == (384, (384,), (55, 55))
+@pytest.mark.parametrize(
+    ("text", "one", "several"),
+    [
+        ("256", 256, (224, 256, 288)),
+        ("384", 384, (352, 384, 416)),
+        ("256-512", 384, (256, 384, 512)),
+        ("320-400", 360, (320, 360, 400)),
+        ("300-301", 300, (300, 301)),
+        ("224", 224, (224, 256)),
+        ("240", 240, (240, 272)),
+        ("255", 255, (255, 287)),
+    ],
+)
+def test_test_scales_follow_s(text: str, one: int, several: tuple[int, ...]) -> None:
+    """Sections 4.1 and 4.2 by hand; a scale below the crop of 224 is left out. A net is tested at S or at the range."""
+    scale = TrainScale.parse(text)
+    assert (scale.middle, scale.several_test_scales) == (one, several)
+    assert scale.test_scales == (several if "-" in text else (one,))
+
+
+@given(scales)
+def test_test_scales_rise_from_the_crop_and_hold_the_middle(scale: TrainScale) -> None:
+    for several in (scale.test_scales, scale.several_test_scales):
+        assert scale.middle in several
+        assert list(several) == sorted(set(several)) and several[0] >= 224
+
+
+def test_both_ends_in_pixels() -> None:
+    assert TrainScale.parse("256-512").in_pixels(64) == (73, 146)
+    assert TrainScale.parse("384").in_pixels(32) == (55, 55)
 
 
 @given(st.lists(st.integers(224, 5000), min_size=1, max_size=6, unique=True))

@@ -1,7 +1,9 @@
-"""How the paper's nets descend from one another (section 3.1), and so in which order they are trained."""
+"""How the paper's nets descend from one another (sections 3.1, A.1), and so in which order they are trained."""
 
 from collections.abc import Container, Iterable
+from typing import TypeVar
 
+from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.scales import TrainScale
 
@@ -12,8 +14,10 @@ FROM_RANDOM_WEIGHTS = ("A", "A-LRN", "B-5x5")
 """The nets that start from nothing. For B-5x5 that is inferred: the paper does not say how it was trained. Its 5x5
 kernels do not fit A's 3x3 ones, so only the FC layers could come from A, and these without the features they read."""
 
+NetT = TypeVar("NetT", bound=TrainedNet | LocalizationNet)
 
-def start_of(net: TrainedNet) -> TrainedNet | None:
+
+def start_of(net: TrainedNet | LocalizationNet) -> TrainedNet | None:
     """The net that this one's weights start from, at any S; None: random weights.
 
     - At S = 256: from A, as "deeper architectures" do. That B is one of them is inferred from its depth.
@@ -21,7 +25,10 @@ def start_of(net: TrainedNet) -> TrainedNet | None:
     - Jittered: from the same net at S = 384.
     - Fine-tuned in the FC layers only: from where the net with all layers fine-tuned starts; at S = 256 from that net
       itself. For the paper's D/256-512fc, D/384 is inferred: section 4.4 only says which layers were tuned.
+    - A localization net: from the classification net of the same S (section A.1), whichever layers are fine-tuned.
     """
+    if isinstance(net, LocalizationNet):
+        return net.classifier
     if net.scale.jittered:
         return TrainedNet(net.network, SECOND)
     if net.scale != FIRST or net.fine_tuned == "fc":
@@ -29,15 +36,17 @@ def start_of(net: TrainedNet) -> TrainedNet | None:
     return None if net.network in FROM_RANDOM_WEIGHTS else TrainedNet("A", FIRST)
 
 
-def with_starts(nets: Iterable[TrainedNet], there: Container[TrainedNet] = ()) -> tuple[TrainedNet, ...]:
+def with_starts(
+    nets: Iterable[NetT], there: Container[TrainedNet | LocalizationNet] = ()
+) -> tuple[NetT | TrainedNet, ...]:
     """These nets and all that they descend from: each after its start, none twice.
 
     Nets that are ``there`` are left out, and so are starts that only they need.
     """
-    ordered: dict[TrainedNet, None] = {}
+    ordered: dict[NetT | TrainedNet, None] = {}
     for net in nets:
-        line: list[TrainedNet] = []
-        current: TrainedNet | None = net
+        line: list[NetT | TrainedNet] = []
+        current: NetT | TrainedNet | None = net
         while current is not None and current not in there:
             line.append(current)
             current = start_of(current)
@@ -55,4 +64,4 @@ LADDER: tuple[TrainedNet, ...] = tuple(
         "D/256-512fc",
     )
 )
-"""Every net of Tables 3-6, each after its start."""
+"""Every classification net of Tables 3-10, each after its start; a localization net starts from one of these."""

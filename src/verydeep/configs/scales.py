@@ -57,14 +57,14 @@ class TrainScale:
         return (self.smallest + self.largest) // 2
 
     @property
-    def test_scales(self) -> tuple[int, ...]:
-        """Q = S for a fixed scale, {Smin, 0.5 (Smin + Smax), Smax} for a jittered one (sections 4.1, 4.2)."""
-        return tuple(sorted({self.smallest, self.middle, self.largest}))
-
-    @property
     def jittered(self) -> bool:
         """Whether each image's S is drawn from a range."""
         return self.smallest < self.largest
+
+    @property
+    def test_scales(self) -> tuple[int, ...]:
+        """Unless a user says others: Q = S for a fixed scale, several for a jittered one (sections 4.1, 4.2)."""
+        return self.several_test_scales if self.jittered else (self.smallest,)
 
     @property
     def several_test_scales(self) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ class TrainScale:
         None below the crop of 224: for S = 224 these are 224 and 256.
         """
         if self.jittered:
-            return self.test_scales
+            return tuple(sorted({self.smallest, self.middle, self.largest}))
         fixed = self.smallest
         return tuple(scale for scale in (fixed - SCALE_STEP, fixed, fixed + SCALE_STEP) if scale >= PAPER_CROP)
 
