@@ -1,40 +1,40 @@
-"""Some classes of Tiny-ImageNet as class folders of symbolic links, with a test part whose labels are known.
+"""Some classes of Tiny-ImageNet as class folders of symbolic links, with boxes and a test part that is known.
 
     python examples/tiny_imagenet_subset.py tiny-imagenet-200 DEST --classes 20 --train 350
 
-Takes the first WNIDs in sorted order. Of each class's training photographs, sorted by the number in their name (_2 is
-before _10), the first --train are linked into DEST/train, the others into DEST/test; the official val becomes DEST/val.
+Takes the first WNIDs in sorted order. Of each class's training photographs, by the number in their name, the first
+--train go to DEST/train, the others to DEST/test; the official val becomes DEST/val; all boxes go to DEST/boxes.csv.
 """
 
 import argparse
 import shutil
 from pathlib import Path
 
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("src", type=Path, metavar="SRC", help="Tiny-ImageNet, unpacked")
+parser.add_argument("dest", type=Path, metavar="DEST", help="a new folder")
+parser.add_argument("--classes", type=int, default=20)
+parser.add_argument("--train", type=int, default=350, help="training photographs a class")
+options = parser.parse_args()
+table = ["path,label,xmin,ymin,xmax,ymax"]
 
-def link(photographs: list[Path], folder: Path) -> None:
-    folder.mkdir(parents=True)
+
+def link(part: str, wnid: str, photographs: list[Path], boxes: dict[str, list[str]]) -> None:
+    (options.dest / part / wnid).mkdir(parents=True)
     for photograph in photographs:
-        (folder / photograph.name).symlink_to(photograph.resolve())
+        (options.dest / part / wnid / photograph.name).symlink_to(photograph.resolve())
+        table.append(",".join([f"{part}/{wnid}/{photograph.name}", wnid, *boxes[photograph.name]]))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("src", type=Path, metavar="SRC", help="Tiny-ImageNet, unpacked")
-    parser.add_argument("dest", type=Path, metavar="DEST", help="a new folder")
-    parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--train", type=int, default=350, help="training photographs a class")
-    options = parser.parse_args()
-    lines = (options.src / "val/val_annotations.txt").read_text().splitlines()
-    wnid_of = dict(line.split()[:2] for line in lines)
-    for wnid in sorted((options.src / "wnids.txt").read_text().split())[: options.classes]:
-        photographs = list((options.src / "train" / wnid / "images").iterdir())
-        photographs.sort(key=lambda path: int(path.stem.split("_")[1]))
-        link(photographs[: options.train], options.dest / "train" / wnid)
-        link(photographs[options.train :], options.dest / "test" / wnid)
-        val = [options.src / "val/images" / name for name, its_wnid in wnid_of.items() if its_wnid == wnid]
-        link(val, options.dest / "val" / wnid)
-    shutil.copy(options.src / "words.txt", options.dest)
-
-
-if __name__ == "__main__":
-    main()
+val = [line.split() for line in (options.src / "val/val_annotations.txt").read_text().splitlines()]
+for wnid in sorted((options.src / "wnids.txt").read_text().split())[: options.classes]:
+    lines = (options.src / "train" / wnid / f"{wnid}_boxes.txt").read_text().splitlines()
+    boxes = {name: box for name, *box in map(str.split, lines)}
+    photographs = [options.src / "train" / wnid / "images" / name for name in boxes]
+    photographs.sort(key=lambda path: int(path.stem.split("_")[1]))
+    link("train", wnid, photographs[: options.train], boxes)
+    link("test", wnid, photographs[options.train :], boxes)
+    boxes = {name: box for name, its_wnid, *box in val if its_wnid == wnid}
+    link("val", wnid, [options.src / "val/images" / name for name in boxes], boxes)
+(options.dest / "boxes.csv").write_text("\n".join(table) + "\n")
+shutil.copy(options.src / "words.txt", options.dest)

@@ -23,6 +23,8 @@ def test_tiny_imagenet_subset(tmp_path: Path) -> None:
         images.mkdir(parents=True)
         for i in range(12):
             (images / f"{wnid}_{i}.JPEG").write_text(f"{wnid} {i}")
+        boxes = "".join(f"{wnid}_{i}.JPEG\t{i}\t{number}\t50\t60\n" for i in reversed(range(12)))
+        (source / "train" / wnid / f"{wnid}_boxes.txt").write_text(boxes)
         for i in (number, number + 3):
             (source / "val" / "images" / f"val_{i}.JPEG").write_text(f"{wnid} val")
             lines.append(f"val_{i}.JPEG\t{wnid}\t0\t32\t44\t62\n")
@@ -40,6 +42,10 @@ def test_tiny_imagenet_subset(tmp_path: Path) -> None:
     assert seen["train"] == {(wnid, f"{wnid} {i}") for wnid in wanted for i in range(9)}
     assert seen["test"] == {(wnid, f"{wnid} {i}") for wnid in wanted for i in (9, 10, 11)}
     assert seen["val"] == {(wnid, f"{wnid} val") for wnid in wanted}
+    table = (subset / "boxes.csv").read_text().splitlines()
+    assert table[0] == "path,label,xmin,ymin,xmax,ymax" and len(table) == 1 + 2 * (12 + 2)
+    assert "test/n00000002/n00000002_10.JPEG,n00000002,10,2,50,60" in table
+    assert "val/n00000001/val_4.JPEG,n00000001,0,32,44,62" in table
     assert sum(1 for path in (subset / "val").rglob("*.JPEG") if path.is_symlink()) == 4
 
 

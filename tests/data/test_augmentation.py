@@ -2,19 +2,31 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import chisquare, kstest
 
 from tests.conftest import SHAPES, picture
-from verydeep.data.augmentation import Draw, crop_of, draw_sample, offset, training_crop
+from verydeep.data.augmentation import (
+    Draw,
+    crop_of,
+    draw_box,
+    draw_sample,
+    localization_crop,
+    offset,
+    training_crop,
+)
+from verydeep.data.split import Boxes
 from verydeep.errors import VerydeepError
+from verydeep.ops.images import flip_where
 
 JITTER = {64: (73, 146), 224: (256, 512)}
 """[Smin; Smax] in pixels by crop."""
@@ -182,3 +194,139 @@ def test_a_fixed_scale_draws_the_same_crops() -> None:
     fixed, jittered = (draw_sample(3, 2, 5, scale) for scale in ((73, 73), (73, 146)))
     assert fixed.short == 73
     assert (fixed.x, fixed.y, fixed.flip) == (jittered.x, jittered.y, jittered.flip)
+
+
+# Crops with a box (appendix A.1)
+
+SIZES = ((45, 61), (70, 50), (24, 31), (41, 98))
+"""(height, width) of the files with a rectangle; the third is enlarged up to threefold: a file's pixel then counts."""
+
+
+@dataclass(frozen=True)
+class Rectangles:
+    """Files of a bright rectangle on a dark ground, each with its inclusive box."""
+
+    paths: list[Path]
+    boxes: list[Boxes]
+    sizes: list[tuple[int, int]]
+    """(width, height) as they are decoded."""
+
+
+@pytest.fixture(scope="module")
+def rectangles(tmp_path_factory: pytest.TempPathFactory) -> Rectangles:
+    """Sixty of them, every fifth turned by its EXIF."""
+    folder, rng = tmp_path_factory.mktemp("rectangles"), np.random.default_rng(7)
+    made = Rectangles([], [], [])
+    for number in range(60):
+        height, width = SIZES[number % 4]
+        pixels = np.full((height, width, 3), 20, np.uint8)
+        x1, y1 = (int(rng.integers(0, side - 8)) for side in (width, height))
+        x2, y2 = int(rng.integers(x1 + 6, width)), int(rng.integers(y1 + 6, height))
+        pixels[y1 : y2 + 1, x1 : x2 + 1] = 220
+        exif, image = Image.Exif(), Image.fromarray(pixels)
+        if number % 5 == 0:  # stored lying on its side
+            exif[0x0112], image = 6, image.transpose(Image.Transpose.ROTATE_90)
+        made.paths.append(folder / f"{number}.png")
+        image.save(made.paths[-1], exif=exif)
+        made.boxes.append(np.array([[x1, y1, x2, y2]], np.float32))
+        made.sizes.append((width, height))
+    return made
+
+
+def visible_range(profile: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """First and last edge of what is bright, to parts of a pixel: as long as its sum, around its center of mass."""
+    length = profile.sum()
+    center = (profile * (np.arange(len(profile)) + 0.5)).sum() / length
+    return center - length / 2, center + length / 2
+
+
+@pytest.mark.parametrize("crop", [32, 64])
+def test_the_target_is_where_the_pixels_of_the_object_are(rectangles: Rectangles, crop: int) -> None:
+    """Through the real path: file, crop, flip on the device; then the rectangle is looked for in the picture."""
+    seen = Counter[bool]()
+    for index, path in enumerate(rectangles.paths):
+        for epoch in range(4):
+            draw = draw_sample(1, epoch, index, (crop, crop * 5 // 2))
+            sample = localization_crop(
+                path, draw, draw_box(1, epoch, index), rectangles.boxes[index], crop, camera_rotation=True
+            )
+            image = torch.from_numpy(sample.pixels.copy())[None].permute(0, 3, 1, 2)
+            (flipped,) = flip_where(image, torch.tensor([draw.flip])).double().numpy()
+            bright = (flipped[0] - 20) / 200
+            assert sample.target is not None
+            centers, sides = sample.target[:2] * crop, sample.target[2:] * crop
+            first, last = (centers - sides / 2).clip(min=0), (centers + sides / 2).clip(max=crop)
+            if min(last - first) < 4:  # too thin to be as bright anywhere as it is in the file
+                continue
+            for axis in (0, 1):
+                found = visible_range(bright.max(axis=axis))
+                assert found == pytest.approx((first[axis], last[axis]), abs=0.5)
+            seen[draw.flip] += 1
+    assert min(seen.values()) > 80
+
+
+def plain_share(box: npt.NDArray[np.float32], size: tuple[int, int], draw: Draw, crop: int) -> float:
+    """The larger of the shares of the box in the crop and of the crop in the box, in the rescaled image's pixels."""
+    short = min(size)
+    new = [draw.short if side == short else round(side * draw.short / short) for side in size]
+    left, top = (int(share * (side - crop + 1)) for share, side in zip((draw.x, draw.y), new, strict=True))
+    x1, y1, x2, y2 = box[0] * new[0] / size[0], box[1] * new[1] / size[1], 0.0, 0.0
+    x2, y2 = (box[2] + 1) * new[0] / size[0], (box[3] + 1) * new[1] / size[1]
+    common = max(0, min(x2, left + crop) - max(x1, left)) * max(0, min(y2, top + crop) - max(y1, top))
+    return float(max(common / ((x2 - x1) * (y2 - y1)), common / crop**2))
+
+
+def test_crops_are_drawn_until_half_of_the_box_is_seen_or_ten_are_drawn(rectangles: Rectangles) -> None:
+    """The first crop is that of classification; the pixels tell which one was taken."""
+    tried = Counter[tuple[bool, bool]]()
+    for index, path in enumerate(rectangles.paths):
+        for epoch in range(8):
+            draw, more = draw_sample(2, epoch, index, (80, 160)), draw_box(2, epoch, index)
+            sample = localization_crop(path, draw, more, rectangles.boxes[index], 32, camera_rotation=True)
+            assert len(more.places) == 9
+            draws = [draw, *(replace(draw, x=x, y=y) for x, y in more.places)]
+            shares = [plain_share(rectangles.boxes[index][0], rectangles.sizes[index], one, 32) for one in draws]
+            good = [place for place, share in enumerate(shares) if share >= 0.5]
+            expected = good[0] if good else shares.index(max(shares))
+            assert sample.is_positive == bool(good)
+            taken = training_crop(path, draws[expected], 32, camera_rotation=True)
+            assert np.array_equal(sample.pixels, taken)
+            tried[bool(good), expected > 0] += 1
+    assert all(tried[kind] > 5 for kind in ((True, False), (True, True), (False, True)))
+
+
+def test_one_of_several_boxes_is_learned_each_as_often(rectangles: Rectangles) -> None:
+    boxes = np.concatenate([rectangles.boxes[1], rectangles.boxes[1] - [0, 0, 3, 2], rectangles.boxes[1] + 1])
+    taken = Counter[int]()
+    for epoch in range(300):
+        draw, more = draw_sample(3, epoch, 1, (37, 73)), draw_box(3, epoch, 1)
+        sample, *each = (
+            localization_crop(rectangles.paths[1], draw, more, some.astype(np.float32), 32, camera_rotation=True)
+            for some in (boxes, boxes[:1], boxes[1:2], boxes[2:])
+        )
+        (same,) = [place for place, one in enumerate(each) if np.array_equal(one.target, sample.target)]  # type: ignore[arg-type]
+        taken[same] += 1
+    assert chisquare([taken[place] for place in range(3)]).pvalue > 1e-4
+
+
+def test_what_is_drawn_for_boxes_is_even_and_independent_of_order() -> None:
+    draws = [draw_box(3, epoch, index) for epoch in range(20) for index in range(50)]
+    shares = np.array([[one.instance, *(share for place in one.places for share in place)] for one in draws])
+    assert shares.shape == (1000, 19)
+    assert all(kstest(column, "uniform").pvalue > 1e-4 for column in shares.T)
+    assert np.abs(np.corrcoef(shares.T) - np.eye(19)).max() < 0.15
+    assert draw_box(3, 7, 21) == draws[7 * 50 + 21]
+    assert len({draw_box(*key).instance for key in ((3, 1, 2), (3, 2, 1), (4, 1, 2), (3, 1, 3))}) == 4
+
+
+def test_fast_decoding_moves_no_target(real_photographs: list[Path]) -> None:
+    """640x427 is decoded at 160x107; the box is still told in the file's pixels."""
+    box = np.array([[200, 90, 480, 300]], np.float32)
+    for epoch in range(20):
+        draw, more = draw_sample(0, epoch, 0, (73, 100)), draw_box(0, epoch, 0)
+        slow, fast = (
+            localization_crop(real_photographs[0], draw, more, box, 64, camera_rotation=True, fast_decode=fast)
+            for fast in (False, True)
+        )
+        assert not np.array_equal(slow.pixels, fast.pixels)
+        assert slow.target == pytest.approx(fast.target, abs=0.03)

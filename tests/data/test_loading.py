@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.conftest import picture
 from verydeep.data import loading
-from verydeep.data.augmentation import draw_sample, training_crop
+from verydeep.data.augmentation import draw_box, draw_sample, localization_crop, training_crop
 from verydeep.data.folder import open_folder
 from verydeep.data.loading import TestImages, TrainSamples, shape_batches, train_loader
 from verydeep.data.sampling import StepSampler
@@ -186,3 +186,62 @@ def test_fast_decoding_keeps_the_shapes_that_headers_promise(tmp_path: Path) -> 
         _, scaled, problem = images[index]
         assert problem is None
         assert [(pixels.shape[1], pixels.shape[0]) for pixels in scaled] == list(images.shapes(index))
+
+
+@pytest.fixture
+def boxed_split(train_split: Split) -> Split:
+    """The training part with one or two boxes in each photograph (the smallest is 41 pixels high)."""
+    rows = [[[3 + i % 7, 5, 30 + i % 5, 38]] + [[0, 0, 12, 9 + i % 9]] * (i % 2) for i in range(len(train_split))]
+    return replace(train_split, boxes=tuple(np.array(row, np.float32) for row in rows))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_with_boxes_are_the_samples_in_order(boxed_split: Split, workers: int) -> None:
+    samples = TrainSamples(boxed_split, (37, 110), CROP, SEED, with_boxes=True)
+    rows = list(sampler(boxed_split, 8))
+    off_target = 0
+    for batch, keys in zip(list(train_loader(samples, rows, workers)), rows, strict=True):
+        assert batch.boxes is not None
+        assert batch.off_target is not None
+        assert (batch.boxes.shape, batch.boxes.dtype, batch.off_target.dtype) == ((10, 4), torch.float32, torch.bool)
+        for row, (epoch, index) in enumerate(keys):
+            draw = draw_sample(SEED, epoch, index, (37, 110))
+            assert boxed_split.boxes is not None
+            expected = localization_crop(
+                boxed_split.path(index),
+                draw,
+                draw_box(SEED, epoch, index),
+                boxed_split.boxes[index],
+                CROP,
+                camera_rotation=True,
+            )
+            assert np.array_equal(batch.images[row].numpy(), expected.pixels)
+            assert np.array_equal(batch.boxes[row].numpy(), expected.target)  # type: ignore[arg-type]
+            assert bool(batch.off_target[row]) != expected.is_positive
+            assert bool(batch.flip[row]) == draw.flip
+            assert batch.color[row].tolist() == pytest.approx(draw.color)
+        off_target += int(batch.off_target.sum())
+        part = batch.rows(8, 4)
+        assert part.boxes is not None
+        assert part.off_target is not None
+        assert torch.equal(part.boxes, batch.boxes[8:])
+        assert torch.equal(part.off_target, batch.off_target[8:])
+    assert 0 < off_target < 40
+
+
+def test_classification_has_no_boxes_though_the_split_has(boxed_split: Split) -> None:
+    (batch,) = train_loader(TrainSamples(boxed_split, SCALE, CROP, SEED), sampler(boxed_split, 1), 0)
+    assert (batch.boxes, batch.off_target) == (None, None)
+    (moved,) = train_loader(TrainSamples(replace(boxed_split, boxes=None), SCALE, CROP, SEED), [[(0, 1)]], 0)
+    assert moved.map(lambda tensor: tensor.clone()).boxes is None
+
+
+def test_a_file_that_cannot_be_decoded_counts_as_no_crop_in_vain(boxed_split: Split, damaged: Split) -> None:
+    samples = TrainSamples(replace(damaged, boxes=boxed_split.boxes), SCALE, CROP, SEED, with_boxes=True)
+    (batch,) = train_loader(samples, [[(0, 3), (0, 4)]], 0, bad_images="skip")
+    assert batch.boxes is not None
+    assert batch.off_target is not None
+    assert batch.valid.tolist() == [0, 1]
+    assert batch.boxes[0].tolist() == [0, 0, 0, 0]
+    assert not batch.off_target[0]
+    assert batch.boxes[1].abs().sum() > 0

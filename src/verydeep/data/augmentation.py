@@ -1,19 +1,29 @@
-"""One training sample of section 3.1: S, crop, flip and color shift, in one decode and one resample."""
+"""One training sample: S, crop, flip and color shift, in one decode and one resample (section 3.1).
 
-from dataclasses import dataclass
+For localization (appendix A.1) a crop also says where its object is; crops that hardly see it are drawn again.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from verydeep.data.decoding import decode
+from verydeep.data.decoding import decode, image_size
+from verydeep.data.split import Boxes
+from verydeep.ops.boxes import POSITIVE_SHARE, encode, flip_cxcywh, visibility
 from verydeep.ops.images import crop_box, rescaled_size
 
 Pixels = npt.NDArray[np.uint8]
 
 SAMPLE_STREAM = 1
 """Keeps these random numbers apart from those of other purposes under the same seed."""
+
+BOX_STREAM = 5
+
+NUM_CROPS = 10
+"""How many crops are drawn before the one that sees most of the box is taken (docs/choices.md)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,26 @@ def draw_sample(seed: int, epoch: int, index: int, scale: tuple[int, int]) -> Dr
     return Draw(short, x, y, bool(flip < 0.5), (red, green, blue))
 
 
+@dataclass(frozen=True)
+class BoxDraw:
+    """What is drawn beyond ``Draw`` for one use of one image with boxes."""
+
+    instance: float
+    """The share that chooses the box, in [0, 1)."""
+    places: tuple[tuple[float, float], ...]
+    """(x, y) shares of the crops that follow the first, which is that of ``Draw``."""
+
+
+def draw_box(seed: int, epoch: int, index: int) -> BoxDraw:
+    """Which of its boxes this image is to learn in this epoch, and the crops that are tried for it, one by one.
+
+    A function of (seed, epoch, index) alone; S, flip, color shift and the first crop are those of classification.
+    """
+    bits = np.random.Philox(key=[seed, BOX_STREAM], counter=[0, 0, index, epoch])
+    instance, *shares = np.random.Generator(bits).random(1 + 2 * (NUM_CROPS - 1)).tolist()
+    return BoxDraw(instance, tuple(zip(shares[::2], shares[1::2], strict=True)))
+
+
 def offset(share: float, side: int, crop: int) -> int:
     """The crop's first pixel: uniform over all side - crop + 1 places for a share uniform in [0, 1)."""
     return int(share * (side - crop + 1))
@@ -66,7 +96,60 @@ def training_crop(path: Path, draw: Draw, crop: int, *, camera_rotation: bool, f
 
 def crop_of(image: Image.Image, draw: Draw, crop: int) -> Pixels:
     """The same of a decoded image."""
-    width, height = rescaled_size(*image.size, draw.short)
+    window = window_of(image.size, draw, crop)
+    return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=window))
+
+
+def window_of(size: tuple[int, int], draw: Draw, crop: int) -> tuple[float, float, float, float]:
+    """The crop's pre-image in an image of this width and height: (left, upper, right, lower) edges."""
+    width, height = rescaled_size(*size, draw.short)
     left, top = offset(draw.x, width, crop), offset(draw.y, height, crop)
-    box = crop_box(*image.size, draw.short, left, top, crop)
-    return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+    return crop_box(*size, draw.short, left, top, crop)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A crop, and where boxes are learned the one of its object."""
+
+    pixels: Pixels
+    """(crop, crop, 3), uint8 RGB, before flip, color shift and mean subtraction."""
+    target: npt.NDArray[np.float32] | None = None
+    """(4,) center x, center y, width, height in units of the crop, of the crop as it is after the flip."""
+    is_positive: bool = True
+    """Whether half of the box is inside the crop, or half of the crop covered by it; if not, all were drawn in vain."""
+
+
+def localization_crop(
+    path: Path, draw: Draw, more: BoxDraw, boxes: Boxes, crop: int, *, camera_rotation: bool, fast_decode: bool = False
+) -> Sample:
+    """The first of the drawn crops that is positive for the chosen box; if none is, the one that sees most of it.
+
+    The box is chosen before the crop, so that small instances are learned as often as large ones.
+
+    Args:
+        path: the photograph.
+        draw: of ``draw_sample``.
+        more: of ``draw_box``.
+        boxes: (m, 4) inclusive xyxy in the file's pixels, m at least 1.
+        crop: side in pixels.
+        camera_rotation: whether the rotation noted in EXIF is applied; the boxes are then those of the turned image.
+        fast_decode: see ``training_crop``.
+
+    Raises:
+        VerydeepError: the file cannot be decoded.
+    """
+    image = decode(path, camera_rotation=camera_rotation, at_least=(draw.short, draw.short) if fast_decode else None)
+    size = image_size(path, camera_rotation=camera_rotation) if fast_decode else image.size
+    box = boxes[int(more.instance * len(boxes))].astype(np.float64)
+    draws = [draw, *(replace(draw, x=x, y=y) for x, y in more.places)]
+    scale = np.array([size[0] / image.size[0], size[1] / image.size[1]] * 2)
+    windows = np.array([window_of(image.size, one, crop) for one in draws]) * scale  # (NUM_CROPS, 4), file's pixels
+    seen = visibility(box, windows)
+    positive = seen >= POSITIVE_SHARE
+    chosen = int(positive.argmax() if positive.any() else seen.argmax())
+    target = encode(box, windows[chosen])
+    return Sample(
+        pixels=crop_of(image, draws[chosen], crop),
+        target=(flip_cxcywh(target) if draw.flip else target).astype(np.float32),
+        is_positive=bool(positive[chosen]),
+    )

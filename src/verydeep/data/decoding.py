@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -55,6 +56,23 @@ _SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 _QUIET = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a worker forked while another thread holds the lock would wait forever
     os.register_at_fork(before=_QUIET.acquire, after_in_parent=_QUIET.release, after_in_child=_QUIET.release)
+
+
+BadImages = Literal["error", "skip"]
+"""A file that cannot be decoded is an error, or is left out, counted and listed."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the files of a data set are decoded."""
+
+    bad_images: BadImages = "error"
+    fast: bool = False
+    """Whether large JPEGs are decoded at a lower resolution where that suffices."""
+
+
+STRICT = Decoding()
+"""Every file in full, or an error."""
 
 
 @dataclass(frozen=True)

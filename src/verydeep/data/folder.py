@@ -21,6 +21,9 @@ from verydeep.errors import VerydeepError
 WNID = re.compile(r"n\d{8}")
 """A class of ImageNet: the number of its WordNet synset."""
 
+ANNOTATIONS = "Annotations"
+"""The folder of boxes, as ImageNet's and VOC's are called; no class unless it holds images."""
+
 _PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 _PART_NAMES |= {"test": "test", "testing": "test"}
 _ORDER = ("train", "val", "test")
@@ -132,7 +135,7 @@ def _parts(root: Path) -> dict[str, Path]:
 
 
 def _classes(folder: Path) -> list[str]:
-    classes = _subfolders(folder)
+    classes = [name for name in _subfolders(folder) if name != ANNOTATIONS or list_images(folder / name)]
     if not classes:
         lack = "images but no class folders" if list_images(folder) else "no class folders"
         raise VerydeepError(f"{folder} holds {lack}; put the images of each class into a folder of its own there.")

@@ -7,12 +7,13 @@ ILSVRC2012_val_0000NNNN.JPEG is line N of the devkit's list, so a part of the im
 
 import csv
 import io
+import re
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -27,6 +28,9 @@ TARS = {
     "test": "ILSVRC2012_img_test*.tar",  # newer copies have a date in the name
 }
 KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC")
+KAGGLE_ANNOTATIONS = Path("ILSVRC/Annotations/CLS-LOC")
+
+BLACKLIST = "*clsloc_validation_blacklist.txt"
 
 _META = "meta.mat"
 _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -150,6 +154,51 @@ def read_kaggle(root: Path) -> Metadata:
     listed = root / "ILSVRC/ImageSets/CLS-LOC/train_cls.txt"
     counts = Counter(line.split("/", maxsplit=1)[0] for line in _lines(listed)) if listed.is_file() else Counter()
     return Metadata(words, dict(counts), validation)
+
+
+def read_localizations(path: Path) -> dict[str, list[tuple[int, list[str]]]]:
+    """Read LOC_train_solution.csv or LOC_val_solution.csv: 'ImageId,PredictionString' with 'WNID x1 y1 x2 y2' per box.
+
+    Returns:
+        Image's name without suffix -> line number and fields (WNID, x1, y1, x2, y2) of each of its boxes; fields that
+        lack some are handed on as they are.
+
+    Raises:
+        VerydeepError: the list cannot be read, or a line is not of two fields.
+    """
+    found: dict[str, list[tuple[int, list[str]]]] = {}
+    for line, row in enumerate(csv.reader(_lines(path)), start=1):
+        if len(row) != 2:
+            raise VerydeepError(f"Line {line} of {path} is not 'ImageId,WNID box': {','.join(row)!r}.")
+        if line > 1:
+            fields = row[1].split()
+            found[row[0]] = [(line, fields[start : start + 5]) for start in range(0, len(fields), 5)]
+    return found
+
+
+def read_blacklist(root: Path) -> frozenset[int] | None:
+    """Which of the 50,000 validation images, counted from 1, the localization error leaves out; None: no list there.
+
+    The list of 1,762 came with the devkits of 2013 and 2014, for their boxes of the same images are wrong.
+
+    Raises:
+        VerydeepError: it holds something else than numbers.
+    """
+    places = ("", "*/", "*/data/")  # the last in an unpacked devkit; not */*, where a million images lie
+    paths = sorted(path for place in places for path in root.glob(f"{place}{BLACKLIST}"))
+    if not paths:
+        return None
+    lines = paths[-1].read_text("utf-8", errors="replace").split()
+    for line in lines:
+        if not line.isdecimal():
+            raise VerydeepError(f"{paths[-1]} holds {line!r}, which is not the number of an image: restore it.")
+    return frozenset(map(int, lines))
+
+
+def validation_number(file: str) -> int | None:
+    """1 for 'ILSVRC2012_val_00000001.JPEG'; None for other images."""
+    match = re.fullmatch(r"ILSVRC2012_val_(\d{8})", PurePosixPath(file).stem)
+    return int(match[1]) if match else None
 
 
 def members(archive: tarfile.TarFile, told: str) -> Iterator[tarfile.TarInfo]:

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from verydeep.data.augmentation import draw_sample, training_crop
-from verydeep.data.decoding import decode, image_size, reduction_for
+from verydeep.data.augmentation import Draw, Sample, draw_box, draw_sample, localization_crop, training_crop
+from verydeep.data.decoding import BadImages, decode, image_size, reduction_for
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 from verydeep.ops.images import rescaled_size
-
-BadImages = Literal["error", "skip"]
 
 Key = tuple[int, int]
 """(epoch, index) of a training sample."""
@@ -42,6 +40,10 @@ class TrainBatch:
     """(N,) float32: 0 where the file could not be decoded and stands in as an empty image, otherwise 1."""
     skipped: dict[str, str]
     """File -> reason, of those."""
+    boxes: Tensor | None = None
+    """(N, 4) float32, for localization: center x, center y, width, height in units of the crop after its flip."""
+    off_target: Tensor | None = None
+    """(N,) bool, for localization: all crops were drawn in vain, and the one that sees most of the box stands in."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "TrainBatch":
         """The same with every tensor changed."""
@@ -52,6 +54,8 @@ class TrainBatch:
             color=change(self.color),
             valid=change(self.valid),
             skipped=self.skipped,
+            boxes=None if self.boxes is None else change(self.boxes),
+            off_target=None if self.off_target is None else change(self.off_target),
         )
 
     def pin_memory(self) -> "TrainBatch":
@@ -73,34 +77,55 @@ class TrainSamples(Dataset[tuple[Any, ...]]):
     crop: int
     seed: int
     fast_decode: bool = False
+    with_boxes: bool = False
+    """For localization; then every image of the split has a box (``Split.boxed``)."""
 
     def __getitem__(self, key: Key) -> tuple[Any, ...]:
         epoch, index = key
         draw = draw_sample(self.seed, epoch, index, self.scale)
         assert self.split.labels is not None
+        sample, problem = self.empty, None
         try:
-            image = training_crop(
-                self.split.path(index),
-                draw,
-                self.crop,
-                camera_rotation=self.split.camera_rotation,
-                fast_decode=self.fast_decode,
-            )
+            sample = self.sample(epoch, index, draw)
         except VerydeepError as error:
-            image = np.zeros((self.crop, self.crop, 3), np.uint8)
-            return image, self.split.labels[index], draw, (self.split.files[index], str(error))
-        return image, self.split.labels[index], draw, None
+            problem = (self.split.files[index], str(error))
+        return sample, self.split.labels[index], draw, problem
+
+    def sample(self, epoch: int, index: int, draw: Draw) -> Sample:
+        """The crop of one image, and its target where boxes are learned."""
+        path, rotation = self.split.path(index), self.split.camera_rotation
+        if not self.with_boxes:
+            return Sample(training_crop(path, draw, self.crop, camera_rotation=rotation, fast_decode=self.fast_decode))
+        assert self.split.boxes is not None
+        return localization_crop(
+            path,
+            draw,
+            draw_box(self.seed, epoch, index),
+            self.split.boxes[index],
+            self.crop,
+            camera_rotation=rotation,
+            fast_decode=self.fast_decode,
+        )
+
+    @property
+    def empty(self) -> Sample:
+        """What stands in for a file that cannot be decoded."""
+        pixels = np.zeros((self.crop, self.crop, 3), np.uint8)
+        return Sample(pixels, np.zeros(4, np.float32) if self.with_boxes else None)
 
 
 def _collate_train(rows: Sequence[tuple[Any, ...]]) -> TrainBatch:
-    images, targets, draws, problems = zip(*rows, strict=True)
+    samples, targets, draws, problems = zip(*rows, strict=True)
+    boxed = samples[0].target is not None
     return TrainBatch(
-        images=torch.from_numpy(np.stack(images)),
+        images=torch.from_numpy(np.stack([sample.pixels for sample in samples])),
         targets=torch.from_numpy(np.array(targets, np.int64)),
         flip=torch.tensor([draw.flip for draw in draws]),
         color=torch.tensor([draw.color for draw in draws], dtype=torch.float32),
         valid=torch.tensor([float(problem is None) for problem in problems]),
         skipped=dict(problem for problem in problems if problem is not None),
+        boxes=torch.from_numpy(np.stack([sample.target for sample in samples])) if boxed else None,
+        off_target=torch.tensor([not sample.is_positive for sample in samples]) if boxed else None,
     )
 
 

@@ -30,7 +30,7 @@ class Split:
     camera_rotation: bool
     """Whether the rotation that a camera noted in EXIF is applied."""
     boxes: tuple[Boxes, ...] | None = None
-    """Per file (m, 4) float32, inclusive xyxy in pixels of the file; None where none are known."""
+    """Per file (m, 4) float32, inclusive xyxy in pixels of the file, counted from 0; None where none are known."""
 
     @classmethod
     def of_photographs(cls, paths: Sequence[Path]) -> "Split":
@@ -49,11 +49,22 @@ class Split:
     def first_of_each_class(self, count: int) -> "Split":
         """A split of the first ``count`` images of each class, its labels known."""
         assert self.labels is not None
-        chosen = [i for k in range(len(self.class_names)) for i in np.flatnonzero(self.labels == k)[:count]]
+        return self.subset(
+            [int(i) for k in range(len(self.class_names)) for i in np.flatnonzero(self.labels == k)[:count]]
+        )
+
+    def boxed(self) -> "Split":
+        """A split of those images that have a box, its boxes known."""
+        assert self.boxes is not None
+        return self.subset([i for i, boxes in enumerate(self.boxes) if len(boxes)])
+
+    def subset(self, indices: Sequence[int]) -> "Split":
+        """A split of these images."""
+        chosen = list(indices)
         return replace(
             self,
             files=tuple(self.files[i] for i in chosen),
-            labels=self.labels[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in chosen),
         )
 

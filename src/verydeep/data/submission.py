@@ -1,4 +1,8 @@
-"""What the ILSVRC-2012 test server takes (Table 7's test column): five guesses for each image that has no labels."""
+"""What the ILSVRC test server takes (the test columns of Tables 7 and 10): five guesses an image, or five with boxes.
+
+A file has one line an image, in alphabetical order of the images' names, and classes are the devkit's numbers. There
+is no header and no name: the server knows images by their line, so every image of the part has to be there.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -16,10 +20,7 @@ NUM_GUESSES = 5
 def write_submission(
     path: Path, files: Sequence[str], class_names: Sequence[str], posteriors: npt.NDArray[np.floating]
 ) -> None:
-    """Write one line an image, in alphabetical order of the images' names: the devkit's numbers of five classes.
-
-    The most probable class stands first; of equally probable ones the one with the lower WNID does. There is no
-    header and no name: the server knows images by their line, so every image of the part has to be there.
+    """Write the five most probable classes of each image, the best first; of equal ones the one with the lower WNID.
 
     Args:
         path: the file to write.
@@ -36,10 +37,45 @@ def write_submission(
     if not np.isfinite(posteriors).all():
         raise VerydeepError(f"The net's posteriors are not all numbers, so {path} was not written: test another net.")
     best = np.argsort(-posteriors, axis=1, kind="stable")[:, :NUM_GUESSES]
+    _write_by_name(path, files, [" ".join(str(numbers[k]) for k in classes) for classes in best])
+
+
+def write_localization_submission(
+    path: Path,
+    files: Sequence[str],
+    class_names: Sequence[str],
+    guesses: npt.NDArray[np.int64],
+    boxes: npt.NDArray[np.floating],
+) -> None:
+    """Write up to five classes of each image, the best first, each with its box: "label xmin ymin xmax ymax ...".
+
+    Boxes are rounded to whole pixels of the file, the first and the last inside, counted from 0 as in the devkit's
+    truth of the validation images.
+
+    Args:
+        path: the file to write.
+        files: POSIX paths of the images, in any order.
+        class_names: WNIDs, at least five of ILSVRC-2012's thousand.
+        guesses: (N, G) index of each class, in the order of ``files``.
+        boxes: (N, G, 4) inclusive xyxy.
+
+    Raises:
+        VerydeepError: as ``write_submission``, of boxes in place of posteriors.
+    """
+    assert boxes.shape == (*guesses.shape, 4) and len(files) == len(guesses)
+    assert guesses.shape[1] <= NUM_GUESSES
+    numbers = np.array(devkit_numbers(class_names))
+    if not np.isfinite(boxes).all():
+        raise VerydeepError(f"The net's boxes are not all numbers, so {path} was not written: test another net.")
+    values = np.concatenate([numbers[guesses][..., None], boxes.round().astype(np.int64)], axis=2)
+    _write_by_name(path, files, [" ".join(map(str, row)) for row in values.reshape(len(files), -1).tolist()])
+
+
+def _write_by_name(path: Path, files: Sequence[str], lines: Sequence[str]) -> None:
+    """One line an image, in the order of their names, wherever they lie."""
     order = sorted(range(len(files)), key=lambda i: (PurePosixPath(files[i]).name, files[i]))
-    lines = [" ".join(str(numbers[k]) for k in best[i]) + "\n" for i in order]
     with writing(path) as beside:
-        beside.write_text("".join(lines), encoding="ascii", newline="\n")
+        beside.write_text("".join(f"{lines[i]}\n" for i in order), encoding="ascii", newline="\n")
 
 
 def devkit_numbers(class_names: Sequence[str]) -> list[int]:

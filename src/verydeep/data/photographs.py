@@ -1,0 +1,32 @@
+"""People's own photographs, as a command line names them: files, folders and patterns."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from verydeep.data.folder import list_images
+from verydeep.errors import VerydeepError
+
+
+def find_photographs(arguments: Sequence[str]) -> list[Path]:
+    """The files that paths, folders and patterns mean, in the order given, none twice.
+
+    Raises:
+        VerydeepError: an argument means no file.
+    """
+    found: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            matches = [path / name for name in list_images(path)]
+        else:
+            names = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
+            matches = [path] if path.exists() else [Path(name) for name in sorted(names)]
+        if not matches:
+            raise VerydeepError(
+                f"{argument}: no such photograph, folder with photographs, or pattern that matches one."
+            )
+        found.update(dict.fromkeys(matches))
+    if not found:
+        raise VerydeepError("No photograph was named: give files, folders or patterns behind RUN.")
+    return list(found)
