@@ -1,5 +1,6 @@
-"""Files that are complete or absent, whatever kills the process that writes them."""
+"""Files that are complete or absent, whatever kills the process that writes them; locks that no kill leaves behind."""
 
+import errno
 import os
 import signal
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from verydeep.errors import VerydeepError
-from verydeep.files import cache_folder, read_json, write_json, writing
+from verydeep.files import cache_folder, locking, read_json, write_json, writing
 
 
 def test_json_comes_back(tmp_path: Path) -> None:
@@ -101,3 +102,56 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == 0o640
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from verydeep.files import locking
+
+with locking(Path(sys.argv[1])) as free:
+    if os.fork() == 0:  # as a worker that decodes
+        os.setsid()
+        print("child", os.getpid(), flush=True)
+        time.sleep(120)
+        os._exit(0)
+    print("free" if free else "held", flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_one_process_has_the_lock_until_it_ends_even_by_a_kill(tmp_path: Path) -> None:
+    """And what it forked, and outlives it, does not keep it."""
+    path = tmp_path / "run" / ".lock"
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        told = dict([*holder.stdout.readline().split(), ""][:2] for _ in range(2))
+        child = int(told.pop("child"))
+        try:
+            assert told == {"free": ""}
+            for _ in range(2):  # asking does not take it away
+                with locking(path) as free:
+                    assert not free
+            holder.kill()
+            holder.wait(20)
+            os.kill(child, 0)  # still there
+            with locking(path) as free:
+                assert free
+        finally:
+            holder.kill()
+            os.kill(child, signal.SIGKILL)
+    with locking(path) as free:
+        assert free
+
+
+def test_a_file_system_without_locks_is_worked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", unknown)
+    with locking(tmp_path / ".lock") as free:
+        assert free

@@ -1,5 +1,6 @@
 """Nets of a few thousand weights under the paper's names, so that whole tables can be run in a test."""
 
+import csv
 import zlib
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from torch import Tensor
 
 import verydeep.commands.reproduce as command
 from tests.conftest import SHAPES, picture
+from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import TrainedNet
 from verydeep.engine import members, reproduction, request
@@ -20,7 +22,7 @@ from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.files import write_json
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.native import ModelConfig, keep_classifier, save_config, save_weights
 
 CHANNELS, FC_WIDTH, CROP = (3, 4, 5, 6, 8), 12, 32
 
@@ -48,6 +50,27 @@ def make_pictures(folder: Path, per_class: int, first: int = 0) -> None:
         (folder / CLASSES[label]).mkdir(parents=True, exist_ok=True)
         pixels = picture(*SHAPES[(number + first) % len(SHAPES)], seed=number + first)
         Image.fromarray(pixels).save(folder / CLASSES[label] / f"{i}.png")
+
+
+def make_boxes(root: Path) -> None:
+    """boxes.csv for all pictures of all parts: one to three objects of their class each, and one of another class.
+
+    They lie about where the nets of ``leave_box_run`` predict boxes, so that some are found and some are not.
+    """
+    rng = np.random.default_rng(11)
+    lines: list[tuple[object, ...]] = [("path", "label", "xmin", "ymin", "xmax", "ymax")]
+    for path in sorted(root.rglob("*.png")):
+        with Image.open(path) as image:
+            sides = np.array(image.size)
+        own, other = path.parent.name, CLASSES[CLASSES.index(path.parent.name) - 1]
+        corners = [(x, y, 0.3) for x in (0.1, 0.65) for y in (0.1, 0.65)]
+        places = rng.permutation([*corners, (0.3, 0.25, 0.4)])
+        for name, (x, y, side) in zip((other, *[own] * rng.integers(1, 4)), places, strict=False):
+            first = (sides * np.add((x, y), rng.uniform(-0.05, 0.05, 2))).astype(int)
+            last = np.minimum(first + (sides.min() * rng.uniform(side, 1.3 * side, 2)).astype(int), sides - 1)
+            lines.append((path.relative_to(root).as_posix(), name, *first, *last))
+    with (root / "boxes.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(lines)
 
 
 def describe(
@@ -80,8 +103,36 @@ def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
     """A run's folder with a net whose scores differ from image to image, from another for each net and seed."""
     layers = "fc" if config.fine_tuned == "fc" else ""
     run = runs / (name or f"{config.network}-{config.scale}{layers}-s{config.seed}")
+    save(drawn(config, f"{config.network}/{config.scale}{layers}"), config, run)
+    return run
+
+
+def leave_box_run(runs: Path, net: LocalizationNet, data: Path, *, seed: int = 0, name: str | None = None) -> Path:
+    """The same of a localization net, and of the classification net that it started from unless it is there already.
+
+    Its boxes lie about the middle of what it sees, and differ from position to position and class to class.
+    """
+    config = describe(net.classifier, data, seed=seed)
+    classifier = runs / f"{config.network}-{config.scale}-s{seed}"
+    if not classifier.exists():
+        leave_run(runs, config)
+    config = replace(config, regression=net.regression, fine_tuned=net.fine_tuned, mean_box=(0.5, 0.4, 0.6, 0.7))
+    run = runs / (name or f"{str(net).replace('/', '-')}-s{seed}")
+    model = drawn(config, str(net))
+    with torch.no_grad():
+        assert model.fc8.bias is not None
+        model.fc8.weight *= 0.04
+        model.fc8.bias *= 0.04
+        model.fc8.bias += torch.tensor([0.5, 0.45, 0.7, 0.6]).repeat(config.num_outputs // 4)
+    save(model, config, run)
+    keep_classifier(run / "model", classifier / "model")
+    return run
+
+
+def drawn(config: ModelConfig, key: str) -> VGG:
+    """A net whose outputs on the pictures differ by about 1, around 0; ``key`` and the seed make it another one."""
     model = config.build().eval()
-    initialize(model, "he", config.seed + zlib.crc32(f"{config.network}/{config.scale}{layers}".encode()))
+    initialize(model, "he", config.seed + zlib.crc32(key.encode()))
     with torch.no_grad():
         scores = torch.cat([model.logits(sample(seed)) for seed in range(10)])
         spread = scores.std(dim=0).clamp(min=1e-6)
@@ -89,10 +140,14 @@ def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
         assert model.fc8.bias is not None
         model.fc8.bias -= scores.mean(dim=0)
         model.fc8.bias /= spread
+    return model
+
+
+def save(model: VGG, config: ModelConfig, run: Path) -> None:
+    """Leave a net as the run that trained it would."""
     save_config(run / "model", config)
     save_weights(run / "model", model.state_dict())
     write_json(run / "run.json", {})
-    return run
 
 
 def sample(seed: int) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tyro
 
 from verydeep.commands.evaluate import evaluate
+from verydeep.commands.localize import localize
 from verydeep.commands.predict import predict
 from verydeep.commands.prepare import prepare
 from verydeep.commands.reproduce import reproduce
@@ -17,6 +18,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "localize": localize,
     "reproduce": reproduce,
     "prepare": prepare,
     "verify": verify,

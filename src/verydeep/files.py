@@ -1,15 +1,21 @@
-"""Files that are complete or absent: written beside their place, brought to the disk, then renamed."""
+"""Files that are complete or absent: written beside their place, brought to the disk, then renamed; and locks."""
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TextIO
 
 from platformdirs import user_cache_path
 
 from verydeep.errors import VerydeepError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 
 def cache_folder() -> Path:
@@ -49,6 +55,17 @@ def writing(path: Path) -> Iterator[Path]:
             os.close(folder)
 
 
+@contextmanager
+def writing_text(path: Path) -> Iterator[TextIO]:
+    """The same of a text file, opened.
+
+    Raises:
+        VerydeepError: as ``writing``.
+    """
+    with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        yield file
+
+
 def _usual_mode() -> int:
     """Of a new file, as the user's umask has it."""
     umask = os.umask(0)
@@ -72,3 +89,28 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise VerydeepError(f"{path} cannot be read ({error}): restore it from what wrote it.") from None
+
+
+@contextmanager
+def locking(path: Path) -> Iterator[bool]:
+    """Hold a lock that one process at a time can have; yields whether it is had, without waiting.
+
+    The system frees it when the process ends, however it does. The file stays: it means nothing by itself.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        yield _lock(file)
+
+
+def _lock(file: IO[bytes]) -> bool:
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            # Of the process: unlike flock's, it does not live on in forked workers that outlive a killed one.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True  # some network file systems know no locks; that is no reason not to work there
+    return True

@@ -28,6 +28,10 @@ def check_range(name: str, value: float | None, smallest: float, largest: float 
 
 Data = Annotated[str, Positional, arg(metavar="DATA", help="A folder of photographs, or the word generated.")]
 Run = Annotated[Path, Positional, arg(metavar="RUN", help="A folder that verydeep train left, or a model folder.")]
+Photographs = Annotated[
+    tuple[str, ...], Positional, arg(metavar="FILE", help='Photographs, folders of them, or patterns ("*.jpg").')
+]
+Format = Annotated[Literal["table", "json", "csv"], arg(help="json: one object a line.")]
 Scales = Annotated[
     str | None,
     option("Test scales Q beside a crop of 224, as 256,384,512.", "S; jittered: Smin, middle, Smax", "Q,Q,.."),
@@ -43,6 +47,23 @@ Workers = Annotated[int | None, option("Processes that decode images.", "chosen 
 BadImages = Annotated[
     Literal["error", "skip"],
     arg(help="A file that cannot be decoded is an error, or is left out, counted and listed."),
+]
+Task = Annotated[Literal["classify", "localize"], arg(help="What the net says: classes, or boxes of them.")]
+BadBoxes = Annotated[
+    Literal["error", "clip", "skip"],
+    arg(help="localize: a box that cannot be right is an error, or is mended, or left out; both are listed."),
+]
+Classes = Annotated[
+    str | None,
+    option(
+        "localize: who names the classes of the boxes: a protocol of runs in --runs, or truth.",
+        "the nets that RUN started from",
+        "TEXT",
+    ),
+]
+MergeThreshold = Annotated[float | None, option("localize: how far boxes may lie apart to become one.", "0.5", "X")]
+TuneThreshold = Annotated[
+    bool, arg(help="localize: choose that distance on val; on val itself each half's on the other half.")
 ]
 DropoutAfter = Annotated[
     int | None, option("Epochs without dropout at first: small data leave the plateau at ln K sooner.", metavar="N")

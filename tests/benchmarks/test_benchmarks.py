@@ -54,6 +54,13 @@ def test_training_step() -> None:
     assert sum(line.startswith(("| D", "| A")) for line in out.splitlines()) == 2 * 2 * (3 + 1)
 
 
+def test_merging() -> None:
+    """It compares what each side made before it times them."""
+    out = run("-m", "benchmarks.merging", "--quick")
+    lines = [line for line in out.splitlines() if line.startswith("| 40, at 0.5")]
+    assert [line.split(" | ")[1].split(",")[0] for line in lines] == ["ours", "one set at a time", "one set at a time"]
+
+
 THIN = testing.Case("B", crop=64, num_classes=50, width=1 / 8, fc_width=96)
 
 

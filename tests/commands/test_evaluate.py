@@ -17,7 +17,6 @@ from torch import Tensor
 from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs
 from tests.thin_nets import describe, leave_run, thin_networks
-from verydeep.commands.evaluate import short_enough
 from verydeep.configs.protocols import TrainedNet
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine import report as report_module
@@ -242,13 +241,6 @@ def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside
     leave_run(runs, larger, "larger")
     inside("evaluate", photographs, "runs/A-256-s0", "runs/larger", "--views", "center", *FP32, "--out", "both")
     assert [row["pixels"] for row in report_of(tmp_path / "both")["rows"]] == [[37], [73], []]
-
-
-def test_long_names_are_cut() -> None:
-    """File systems take 255 bytes, and other names stay other names."""
-    first, second = (short_enough("-".join([*["photographs-D-256-512-c224-s0"] * 20, end])) for end in ("a", "b"))
-    assert max(len(first), len(second)) < 255 and first != second
-    assert short_enough("val-dense-256") == "val-dense-256"
 
 
 def test_the_place_of_a_mistake_is_pointed_at(photographs: Path, inside: Cli) -> None:

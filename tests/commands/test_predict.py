@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.runs import Cli
-from verydeep.commands.predict import find_photographs
-from verydeep.errors import VerydeepError
 
 
 def test_json_csv_and_table_tell_the_same(trained: Path, photographs: Path, inside: Cli) -> None:
@@ -64,15 +62,6 @@ def test_predictions_are_not_kept(trained: Path, photographs: Path, inside: Cli,
     before = sorted(cache.rglob("*"))
     inside("predict", trained, photographs / "test", "--workers", 0)
     assert sorted(cache.rglob("*")) == before
-
-
-def test_files_folders_and_patterns(photographs: Path) -> None:
-    folder, one = photographs / "test" / "bee", photographs / "test" / "apple" / "000.jpg"
-    found = find_photographs((str(one), str(folder), str(photographs / "test" / "c*" / "*.jpg"), str(one)))
-    assert found == [one, *sorted(folder.iterdir()), *sorted((photographs / "test" / "cloud").iterdir())]
-    for nothing in (("nowhere.jpg",), (), (str(photographs / "*.gif"),)):
-        with pytest.raises(VerydeepError):
-            find_photographs(nothing)
 
 
 def test_a_file_that_is_no_photograph_is_named_or_skipped(

@@ -16,7 +16,7 @@ def test_a_run_leaves_what_its_reader_needs(trained: Path) -> None:
     left = {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()}
     others = {name for name in left if name.startswith("evaluations/val")}  # of the tests of evaluate
     assert left - others == {
-        "run.json", "metrics.jsonl", "train.log", "curves.png", "checkpoints/step-000000020.safetensors",
+        ".lock", "run.json", "metrics.jsonl", "train.log", "curves.png", "checkpoints/step-000000020.safetensors",
         "model/config.json", "model/model.safetensors", "best/config.json", "best/model.safetensors",
         "evaluations/test-dense/errors.json", "evaluations/test-dense/predictions.csv",
         "evaluations/test-dense/examples.png", "evaluations/test-dense/classes.csv",

@@ -1,7 +1,5 @@
-"""Rows of errors, the geometry behind them, refused classes, and the files written."""
+"""Rows of errors, the geometry behind them, and refused classes."""
 
-import csv
-import json
 from dataclasses import replace
 from itertools import starmap
 from pathlib import Path
@@ -17,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.conftest import picture
+from tests.engine.conftest import NAMES, net_called, predicted
 from tests.models.plain_twin import fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
@@ -28,18 +27,15 @@ from verydeep.engine.evaluation import (
     dense_geometry,
     evaluate,
     fuse,
-    leave_submission,
     views_to_compute,
-    write_evaluation,
 )
-from verydeep.engine.inference import Predictions, SingleView, ViewAtScale
+from verydeep.engine.inference import SingleView
 from verydeep.engine.members import Net, NetAtScales
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 
-NAMES = ("ant", "bell", "crab")
 TINY = VGG(NETWORKS["B-5x5"], 3, crop=32, width=1 / 64, fc_width=4)
 FLOOR = VGG(NETWORKS["B-5x5"], 3, crop=64, width=1 / 64, fc_width=4, ceil_mode=False)
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -106,36 +102,6 @@ def test_beside_every_dense_scale_stands_the_central_crop() -> None:
     assert [(v.view, v.scale) for v in views_to_compute("crops", (384, 512))] == [("crops", 384), ("crops", 512)]
     both = [("center", 256), ("dense", 256), ("crops", 256)]
     assert [(v.view, v.scale) for v in views_to_compute("dense+crops", (256,))] == both
-
-
-def net_called(name: str, **values: Any) -> Net:
-    config = ModelConfig("B-5x5", NAMES, NAMES, crop=32, width=1 / 64, fc_width=4)
-    return Net(Path("runs") / name, Path("runs") / name / "model", replace(config, **values))
-
-
-def predicted(rows: dict[tuple[SingleView, int], list[list[float]]], indices: list[int]) -> Predictions:
-    """Posteriors by view and scale, of images that are 12 pixels wider than high."""
-    posteriors = {ViewAtScale(view, scale): np.array(row, np.float32) for (view, scale), row in rows.items()}
-    pixels = {256: 37, 384: 55, 512: 73}
-    sizes = {q: np.tile([[pixels[q], pixels[q] + 12]], (len(indices), 1)) for q in {view.scale for view in posteriors}}
-    return Predictions(posteriors, np.array(indices), sizes)
-
-
-@pytest.fixture
-def known(val_split: Split) -> tuple[Split, Tested]:
-    """Posteriors of twelve images of three classes (four each), image 2 skipped; errors as counted below."""
-    assert val_split.labels is not None and val_split.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    indices = [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
-    rows: dict[tuple[SingleView, int], list[list[float]]] = {
-        ("dense", 256): [[0.8, 0.1, 0.1]] * 11,  # right for class 0 alone: 8 of 11 wrong
-        ("dense", 384): [[0.05, 0.9, 0.05]] * 11,  # 7 of 11
-        ("center", 256): [[0.2, 0.3, 0.5]] * 11,
-        ("center", 384): [[0.3, 0.2, 0.5]] * 11,
-        ("crops", 256): [[0.2, 0.1, 0.7]] * 11,  # 7 of 11
-        ("crops", 384): [[0.4, 0.3, 0.3]] * 11,  # 8 of 11
-    }
-    predictions = replace(predicted(rows, indices), skipped={val_split.files[2]: "cut short"})
-    return val_split, Tested(net_called("x"), (256, 384), predictions)
 
 
 def test_rows_by_hand(known: tuple[Split, Tested]) -> None:
@@ -339,50 +305,6 @@ def test_a_fusion_is_the_mean_of_single_runs(val_split: Split, two_nets: list[Ne
     assert fusion.rows[-1].errors.top1.percent == pytest.approx(100 * (mean.argmax(1) != val_split.labels).mean())
     again = evaluate(module.test_nets(members[::-1], val_split, view, CPU), val_split, view)
     assert again.posteriors == pytest.approx(fusion.posteriors, abs=1e-7)
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_files_written(known: tuple[Split, Tested], tmp_path: Path) -> None:
-    split, tested = known
-    split = replace(split, class_words=("ant, emmet", "bell", "crab"))
-    evaluation = evaluate([tested], split, "dense")
-    write_evaluation(tmp_path / "out", evaluation, split, {"net": "runs/x"})
-    report = json.loads((tmp_path / "out" / "errors.json").read_text())
-    assert (report["net"], report["num_images"], report["skipped"]) == ("runs/x", 11, {split.files[2]: "cut short"})
-    assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]][2:] == [
-        ("dense", [256], [37]),
-        ("dense", [384], [55]),
-        ("dense", [256, 384], [37, 55]),
-    ]
-    assert report["rows"][2]["errors"]["top1"]["percent"] == pytest.approx(100 * 8 / 11)
-    assert report["expected_calibration_error"] == pytest.approx(100 * (0.5 - 4 / 11))
-    lines = read(tmp_path / "out" / "predictions.csv")
-    assert [line["path"] for line in lines] == [split.files[i] for i in tested.predictions.indices]
-    assert [line["label"] for line in lines] == ["ant"] * 3 + ["bell"] * 4 + ["crab"] * 4
-    assert [int(line["rank"]) for line in lines] == [1] * 3 + [0] * 4 + [2] * 4
-    first = lines[0]
-    assert [first["class1"], first["class2"], first["class3"]] == ["bell", "ant", "crab"]
-    assert [float(first[f"p{i}"]) for i in (1, 2, 3)] == pytest.approx([0.5, 0.425, 0.075], abs=1e-6)
-    classes = read(tmp_path / "out" / "classes.csv")
-    assert [(line["class"], line["words"], line["images"], line["error"]) for line in classes] == [
-        ("ant", "ant, emmet", "3", "100.00"), ("bell", "bell", "4", "0.00"), ("crab", "crab", "4", "100.00"),
-    ]  # fmt: skip
-    z2 = 1.959964**2  # Wilson's interval of 0 of 4 ends at z^2 / (n + z^2)
-    assert (classes[1]["low"], classes[1]["high"]) == ("0.00", f"{100 * z2 / (4 + z2):.2f}")
-    assert (tmp_path / "out" / "confusion.csv").read_text() == "true,ant,bell,crab\nant,0,3,0\nbell,0,4,0\ncrab,0,4,0\n"
-    left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ["classes.csv", "confusion.csv", "errors.json", "predictions.csv"]
-
-
-def test_an_image_that_cannot_be_decoded_is_not_submitted(known: tuple[Split, Tested], tmp_path: Path) -> None:
-    split, tested = known
-    with pytest.raises(VerydeepError, match=r"1 images of .* cannot be decoded"):
-        leave_submission(tmp_path / "guesses.txt", [tested], replace(split, labels=None), "dense")
-    assert not list(tmp_path.iterdir())
 
 
 def test_other_classes_are_refused(val_split: Split) -> None:

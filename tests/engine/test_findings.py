@@ -17,9 +17,9 @@ from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
 from verydeep.engine import tables
 from verydeep.engine.evaluation import Geometry
-from verydeep.engine.findings import Findings, find_out, leave_findings, show_findings, write_findings
+from verydeep.engine.findings import Findings, find_out, leave_findings, order_of_rows
+from verydeep.engine.journal import Journal
 from verydeep.engine.members import Net, find_nets
-from verydeep.engine.report import Journal
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import fingerprint, open_part
 from verydeep.engine.tables import Conditions, Measured, compare
@@ -159,6 +159,10 @@ def test_remarks_tell_geometry_and_what_did_not_converge() -> None:
     assert "Dense maps" not in remarks_of(table("shallow", SHALLOW))
 
 
+def order_of(findings: Findings) -> list[str]:
+    return [line.strip() for line in order_of_rows(findings.comparisons, "top-1 errors")]
+
+
 SHALLOW = {
     "B/256/256 : center": known("B/256/256 : center", 60),
     "B-5x5/256/256 : center": known("B-5x5/256/256 : center", 90),
@@ -173,7 +177,7 @@ def test_the_order_of_rows_against_the_papers() -> None:
         "D/256/256": known("D/256/256", 30),
         "E/256/256": known("E/256/256", 28),
     }
-    told = [line.strip() for line in table("table3", measured).order()]
+    told = order_of(table("table3", measured))
     assert told[0] == "5 of 6 pairs of rows stand in the paper's order of top-1 errors."
     # A and B differ by one image, D and E by two of which none is the other way: within chance.
     assert told[1] == "4 of 6 differences of top-1 errors are larger than chance."
@@ -186,7 +190,7 @@ def test_the_order_of_rows_against_the_papers() -> None:
 def test_a_single_difference_is_told_even_within_chance() -> None:
     within = SHALLOW | {"B-5x5/256/256 : center": known("B-5x5/256/256 : center", 61)}
     for measured, count, points in ((SHALLOW, 1, "-10.0"), (within, 0, "-0.3")):
-        told = [line.strip() for line in table("shallow", measured).order()]
+        told = order_of(table("shallow", measured))
         assert told[0] == "1 of 1 pairs of rows stand in the paper's order of top-1 errors."
         assert told[1] == f"{count} of 1 differences of top-1 errors are larger than chance."
         assert told[2].startswith(f"B/256/256 : center minus B-5x5/256/256 : center: {points} [")
@@ -293,15 +297,15 @@ def test_files_and_terminal_agree(
         assert values["points"] == each.measured.points and values["paper"] == each.paper
 
 
-def test_a_row_of_brackets_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_of_brackets_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
     paper = PaperTable("table3", "a title", "4.1", (row,))
-    show_findings(Findings(paper, [(row, known("A/256/256", 90))], [], conditions()), Journal())
+    leave_findings(Findings(paper, [(row, known("A/256/256", 90))], [], conditions()), tmp_path, Journal())
     assert "[bold]A[/bold]" in capsys.readouterr().out
 
 
 def test_json_of_nothing_measured_is_written(tmp_path: Path) -> None:
-    write_findings(tmp_path, table("table6", {}))
+    leave_findings(table("table6", {}), tmp_path, Journal(silent=True))
     report = json.loads((tmp_path / "table6.json").read_text())
     assert [row["measured"] for row in report["rows"]] == [None] * 4 and report["differences"] == []
 

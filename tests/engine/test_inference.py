@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.conftest import picture
 from tests.models.plain_twin import PlainTwin, fill
 from verydeep.configs.networks import NETWORKS
+from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import (
     Part,
@@ -289,6 +290,20 @@ def test_the_shares_of_the_processes_are_the_split(train_split: Split, world_siz
         assert np.abs(together.posteriors[view] - alone.posteriors[view]).max() < 1e-5
 
 
+def test_the_main_process_alone_has_the_predictions(val_split: Split) -> None:
+    """Also where another has nothing to do: one batch, two processes."""
+
+    class Second(Runtime):
+        def gather_on_main(self, value: object) -> list[object]:
+            assert value == []
+            return []
+
+    one = replace(val_split, files=val_split.files[:1], labels=None)
+    assert list(predict_split(small_net(), one, FEW_VIEWS, Second(torch.device("cpu"), False, 1, 2))) == [0]
+    none, done, predictions = predict_split(small_net(), one, FEW_VIEWS, CPU)
+    assert (none, done) == (0, 1) and isinstance(predictions, Predictions)
+
+
 def test_only_the_images_asked_for_are_predicted(val_split: Split) -> None:
     net, asked = small_net(), [7, 2, 10]
     expected = predictions_of(net, val_split, FEW_VIEWS)
@@ -332,7 +347,7 @@ def test_broken_images_are_left_out_and_named(val_split: Split, tmp_path: Path) 
     net, split = small_net(), broken(val_split, tmp_path, {0, 5})
     with pytest.raises(VerydeepError, match=r"\.jpg"):
         predictions_of(net, split)
-    *counts, predictions = predict_split(net, split, VIEWS, CPU, bad_images="skip")
+    *counts, predictions = predict_split(net, split, VIEWS, CPU, Decoding("skip"))
     assert isinstance(predictions, Predictions)
     assert sum(count for count in counts if isinstance(count, int)) == len(split)
     kept = [i for i in range(len(split)) if i not in (0, 5)]
@@ -346,4 +361,4 @@ def test_broken_images_are_left_out_and_named(val_split: Split, tmp_path: Path) 
 def test_nothing_but_broken_images_is_an_error(val_split: Split, tmp_path: Path) -> None:
     split = broken(val_split, tmp_path, set(range(len(val_split))))
     with pytest.raises(VerydeepError, match="Not one"):
-        list(predict_split(small_net(), split, VIEWS, CPU, bad_images="skip"))
+        list(predict_split(small_net(), split, VIEWS, CPU, Decoding("skip")))

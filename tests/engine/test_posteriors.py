@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tests.models.plain_twin import fill
 from verydeep.data import decoding, loading
+from verydeep.data.decoding import Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
 from verydeep.engine import inference, posteriors
@@ -105,7 +106,7 @@ def predict(
     net: Net, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU, *, fast_decode: bool = False
 ) -> Predictions:
     """What is predicted; the counts of images on the way add up to the split."""
-    *counts, predictions = predict_and_keep(net, split, views, runtime, fast_decode=fast_decode)
+    *counts, predictions = predict_and_keep(net, split, views, runtime, Decoding(fast=fast_decode))
     assert isinstance(predictions, Predictions)
     assert sum(count for count in counts if not isinstance(count, Predictions)) == pytest.approx(len(split))
     return predictions
@@ -113,7 +114,7 @@ def predict(
 
 def directly(net: Net, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> Predictions:
     """The same without any keeping."""
-    *_, predictions = predict_split(runtime.place(net.load()), split, views, runtime)
+    *_, predictions = predict_split(net.load(), split, views, runtime)
     assert isinstance(predictions, Predictions)
     return predictions
 
@@ -394,6 +395,27 @@ def test_a_change_is_computed_anew(net: Net, split: Split, work: Work, change: C
         assert not work.decoded
 
 
+def test_a_net_is_rounded_once_for_all_that_lacks(
+    net: Net, split: Split, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one view some images are kept, of the others none: two groups, one net."""
+    bf16, rounded, count = replace(CPU, bf16=True), inference.rounded, 0
+    steps = predict_and_keep(net, split, VIEWS[:1], bf16)
+    assert sum(next(steps) for _ in range(2)) > 0  # type: ignore[misc]
+    steps.close()  # type: ignore[attr-defined]
+    work.forget()
+
+    def counted(model: VGG) -> VGG:
+        nonlocal count
+        count += 1
+        return rounded(model)
+
+    monkeypatch.setattr(inference, "rounded", counted)
+    predict(net, split, runtime=bf16)
+    assert len(split) < len(work.decoded) < 2 * len(split)
+    assert count == 1
+
+
 def test_another_precision_or_decoding_is_computed_anew(net: Net, split: Split, work: Work) -> None:
     full = predict(net, split, VIEWS[:2])
     rounded = predict(net, split, VIEWS[:2], replace(CPU, bf16=True))
@@ -423,7 +445,7 @@ def test_broken_images_are_tried_again(net: Net, split: Split, work: Work) -> No
         split.path(index).write_bytes(split.path(index).read_bytes()[:300])
     told = {split.files[index] for index in (2, 5)}
     for decoded in (set(split.files), told):  # the second time only these
-        *_, predictions = predict_and_keep(net, split, VIEWS, CPU, bad_images="skip")
+        *_, predictions = predict_and_keep(net, split, VIEWS, CPU, Decoding("skip"))
         assert isinstance(predictions, Predictions)
         assert set(predictions.skipped) == told
         assert predictions.indices.tolist() == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]

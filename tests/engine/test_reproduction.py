@@ -13,8 +13,8 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES
 from verydeep.configs.protocols import TrainedNet
 from verydeep.engine import reproduction
+from verydeep.engine.journal import Journal
 from verydeep.engine.members import answering, find_nets
-from verydeep.engine.report import Journal
 from verydeep.engine.reproduction import Cost, Rung, estimate, measure_costs, missing_rungs, tell_plan, train_missing
 from verydeep.engine.reproduction import training_of as training_for
 from verydeep.engine.request import Request, Training

@@ -5,10 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.rectangles import leave_classifier
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
-from verydeep.engine.request import Request, decide_recipe, default_rate, resolve, resolve_resumed, run_name
+from verydeep.engine.request import (
+    Request,
+    decide_recipe,
+    default_rate,
+    like_its_classifier,
+    resolve,
+    resolve_resumed,
+    run_name,
+)
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig, load_config
 
@@ -143,3 +152,75 @@ def test_a_run_that_exists_is_resumed_with_its_own_settings(photographs: Path, t
     assert training.resume and training.run.path == trained
     assert (training.settings.seed, str(training.settings.recipe.stages[0].scale)) == (3, "256-512")
     assert len(training.train) == 60
+
+
+# Boxes (appendix A.1)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    """A net A of the photographs' classes, jittered."""
+    return leave_classifier(tmp_path / "classifier", scale="256-512")
+
+
+def test_a_localization_net_is_like_the_one_it_starts_from(photographs: Path, classifier: Path) -> None:
+    theirs = load_config(classifier)
+    training = resolve(Request(str(photographs), init_from=classifier, regression="single-class", fine_tuned="fc"))
+    settings, recipe = training.settings, training.settings.recipe
+    assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 32, 1 / 16, 16)
+    assert (settings.regression, settings.fine_tuned, settings.mean_rgb) == ("single-class", "fc", theirs.mean_rgb)
+    assert training.run.path == Path("runs") / f"{photographs.name}-A-256-512scr-fc-c32-s0"
+    # 60 images: a batch of 3, the rate of small data for it, the last layer the paper's way; all else as for classes.
+    (stage,) = recipe.stages
+    rate = pytest.approx(1e-2 * (3 / 256) ** 0.5)
+    assert stage == replace(RECIPES["256"].stages[0], scale=TrainScale(256, 512), learning_rate=rate)
+    assert (recipe.batch_size, recipe.initialization) == (3, "normal")
+    other = resolve(Request(str(photographs), init_from=classifier, regression="per-class", scale=TrainScale(384, 384)))
+    assert str(other.settings.recipe.stages[0].scale) == "384"
+    assert other.run.path.name == f"{photographs.name}-A-384pcr-c32-s0"
+
+
+@pytest.mark.parametrize(("images", "rate"), [(1_281_167, 1e-3), (100_000, 1e-3), (99_999, 1e-2), (5_120, 1e-2)])
+def test_boxes_are_learned_at_the_papers_rate_or_at_that_of_small_data(images: int, rate: float) -> None:
+    """Whatever the network and what it starts from; by request, at another, and without dropout at first."""
+    for source in ("A", "D"):
+        asked = Request("photos", regression="per-class", init_from=Path("net"))
+        recipe = decide_recipe(asked, "D", net(source), images)
+        assert [stage.learning_rate for stage in recipe.stages] == [rate]
+        assert recipe.batch_size == 256
+    asked = replace(asked, learning_rate=0.25, dropout_after=2)
+    stages = decide_recipe(asked, "D", net("D"), images).stages
+    assert [(stage.learning_rate, stage.dropout) for stage in stages] == [(0.25, 0.0), (0.25, 0.5)]
+
+
+def test_the_boxes_of_the_generated_set_have_a_recipe_of_their_own(classifier: Path) -> None:
+    """At its own S, whatever that of the source, as no other was measured; another by request."""
+    asked = Request("generated", regression="single-class", init_from=classifier)
+    recipe = decide_recipe(like_its_classifier(asked, load_config(classifier)), "A", load_config(classifier), 10_000)
+    assert recipe == replace(RECIPES["localize-generated"], initialization="normal")
+    other = like_its_classifier(replace(asked, scale=TrainScale(384, 384)), load_config(classifier))
+    (stage,) = decide_recipe(other, "A", load_config(classifier), 10_000).stages
+    assert str(stage.scale) == "384"
+
+
+def test_batch_and_rate_go_by_the_images_that_have_boxes(photographs: Path, classifier: Path) -> None:
+    training = resolve(Request(str(photographs), init_from=classifier, regression="per-class"))
+    boxed = training.train.subset(range(40))
+    fewer = training.on(boxed, None)
+    assert (len(fewer.train), fewer.val, fewer.settings.recipe.batch_size) == (40, None, 2)
+    (stage,) = fewer.settings.recipe.stages
+    assert stage.learning_rate == pytest.approx(1e-2 * (2 / 256) ** 0.5)
+    assert stage.milestones == (0.60, 0.80, 0.93) != training.settings.recipe.stages[0].milestones
+    assert replace(fewer.settings, recipe=training.settings.recipe) == training.settings
+    asked = resolve(Request(str(photographs), init_from=classifier, regression="per-class", batch_size=7))
+    assert asked.on(boxed, asked.val).settings.recipe.batch_size == 7
+    resumed = replace(training, request=None)
+    assert resumed.resume and resumed.on(boxed, None).settings == resumed.settings
+
+
+def test_other_classes_or_another_order_are_refused(photographs: Path, tmp_path: Path) -> None:
+    for names in (("bee", "apple", "cloud"), ("apple", "bee"), ("apple", "bee", "clouds")):
+        folder = leave_classifier(tmp_path / "-".join(names), names)
+        with pytest.raises(VerydeepError, match=f"{folder} knows other classes than .*{photographs.name}") as caught:
+            resolve(Request(str(photographs), init_from=folder, regression="per-class"))
+        assert "\n" not in str(caught.value)

@@ -1,6 +1,9 @@
-"""A whole run: a net whose FC layers alone are fine-tuned."""
+"""A whole run: a net whose FC layers alone are fine-tuned, and one that two processes want to train."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from tests.runs import SMALL_NET, Cli, losses_of
+from verydeep.files import locking
 from verydeep.models.weights.native import load_config, load_tensors
 
 
@@ -35,3 +39,28 @@ def test_only_the_fc_layers_learn(photographs: Path, trained: Path, tmp_path: Pa
     cli("train", photographs, *words, "--devices", 2, "--out", "two")
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(run), rel=1e-5)
     assert layers_that_moved(tmp_path / "two", trained) == {"fc6", "fc7", "fc8"}
+
+
+def test_a_run_is_trained_by_one_job_at_a_time(photographs: Path, tmp_path: Path, cli: Cli) -> None:
+    """A second one, of one process or two, is told so and leaves everything as it is; a killed one blocks nobody."""
+    run = tmp_path / "run"
+    words = (*SMALL_NET, "--scale", "256", "--epochs", 500, "--out", run, "--workers", 1)
+    command = [sys.executable, "-m", "verydeep.cli", "train", str(photographs), *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        try:
+            while not list(run.glob("checkpoints/*.safetensors")):
+                assert first.poll() is None
+                time.sleep(0.1)
+            for more in ((), ("--devices", 2)):
+                refused = cli("train", "--resume", run, *more, check=False)
+                assert refused.returncode == 1
+                assert refused.stderr == (
+                    f"verydeep: {run} is being trained by another process: wait for its end, or stop it.\n"
+                )
+                assert "Data:" not in refused.stdout
+            assert first.poll() is None
+        finally:
+            first.kill()
+    assert (run / "train.log").read_text().count("Data:") == 1
+    with locking(run / ".lock") as free:
+        assert free

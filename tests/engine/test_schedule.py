@@ -100,6 +100,15 @@ def test_no_patience_is_lost_at_ln_k() -> None:
     assert [drops for drops, _ in seen] == [0, 0, 0, 1]
 
 
+def test_boxes_know_no_plateau_at_ln_k() -> None:
+    """Their loss may be of any size from the first epoch on; patience counts all the same."""
+    schedule, seen = plateau(), []
+    for epoch in range(1, 5):
+        schedule.update(epoch * EPOCH, 90.0, 100.0, None)
+        seen.append(schedule.drops)
+    assert seen == [0, 0, 0, 1]
+
+
 def test_having_learned_it_stays_so() -> None:
     schedule = plateau()
     seen = feed(schedule, [50.0]) + feed(schedule, [50.0] * 3, loss=STUCK, start=1)

@@ -3,15 +3,22 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from scipy.stats import kstest
 
 from tests.engine.test_settings import SETTINGS
 from tests.engine.test_training import CPU
 from tests.models.plain_twin import fill
-from verydeep.engine.report import Journal
+from verydeep.configs.localization import Regression
+from verydeep.configs.recipes import Initialization
+from verydeep.data.split import Split
+from verydeep.engine.journal import Journal
 from verydeep.engine.request import Request, resolve
 from verydeep.engine.settings import Settings
-from verydeep.engine.setup import choose_learning, measure, model_config, warm_start
+from verydeep.engine.setup import choose_learning, mean_box, measure, model_config, warm_start
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json
 from verydeep.models.weights import native
@@ -91,3 +98,70 @@ def test_which_layers_learn() -> None:
     assert learning == ["fc6.weight", "fc6.bias", "fc7.weight", "fc7.bias", "fc8.weight", "fc8.bias"]
     choose_learning(model, "all")
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+FOUR = (*CLASSES, "dill")
+
+
+@pytest.mark.parametrize(
+    ("regression", "theirs"), [("single-class", None), ("per-class", None), (None, "single-class")]
+)
+def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
+    regression: Regression | None, theirs: Regression | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where the shapes agree: four classes, and four numbers of a box. Boxes begin at N(0, 0.01)."""
+    source = replace(config_of("A"), class_names=FOUR, class_words=FOUR, fc_width=400, regression=theirs)
+    net = source.build()
+    fill(net, seed=2)
+    save_config(tmp_path, source)
+    save_weights(tmp_path, net.state_dict())
+    model = replace(source, regression=regression).build()
+    scheme: Initialization = "glorot" if regression is None else "normal"
+    recipe = replace(SETTINGS.recipe, initialization=scheme)
+    settings = replace(SETTINGS, init_from=str(tmp_path), network="A", regression=regression, recipe=recipe)
+    warm_start(model, settings, source, FOUR, Journal())
+    before, after = net.state_dict(), model.state_dict()
+    assert [name for name in after if not torch.equal(before[name], after[name])] == ["fc8.weight", "fc8.bias"]
+    assert (after["fc8.bias"] == 0).all()
+    weight = after["fc8.weight"].flatten().double()
+    if regression is not None:
+        assert kstest(weight / 0.01, "norm").pvalue > 1e-3
+    else:
+        assert weight.abs().max() <= (6 / 404) ** 0.5 < 1.02 * weight.abs().max()
+    what = "classes" if regression is None else "boxes"
+    assert f"drawn: {what} are learned from scratch: fc8" in capsys.readouterr().out
+
+
+def test_the_mean_box_weighs_images_and_not_instances(tmp_path: Path) -> None:
+    """Three files of different shapes, the second with two boxes, worked out by hand in sixteenths."""
+    boxes = {(16, 8): [[0, 0, 7, 3]], (4, 16): [[0, 0, 3, 3], [2, 8, 3, 15]], (32, 16): [[16, 4, 31, 15]]}
+    for number, size in enumerate(boxes):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    split = replace(
+        Split.of_photographs([Path(f"{number}.png") for number in range(3)]),
+        root=tmp_path,
+        boxes=tuple(np.array(rows, np.float32) for rows in boxes.values()),
+    )
+    # Over 16: (4, 4, 8, 8); (8, 2, 16, 4) and (12, 12, 8, 8), in the mean (10, 7, 12, 6); (12, 10, 8, 12).
+    expected = tuple(np.mean([[4, 4, 8, 8], [10, 7, 12, 6], [12, 10, 8, 12]], axis=0) / 16)
+    assert mean_box(split, SETTINGS, CPU) == pytest.approx(expected)
+
+
+def test_of_the_mean_box_files_without_a_header_are_no_part(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (10, 20)).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"no picture at all")
+    boxes = np.array([[0, 0, 4, 9]], np.float32)
+    split = replace(Split.of_photographs([Path("a.png"), Path("b.png")]), root=tmp_path, boxes=(boxes, boxes))
+    assert mean_box(split, replace(SETTINGS, bad_images="skip"), CPU) == pytest.approx((0.25, 0.25, 0.5, 0.5))
+    with pytest.raises(VerydeepError, match=r"b\.png"):
+        mean_box(split, replace(SETTINGS, bad_images="error"), CPU)
+
+
+def test_the_camera_turns_the_mean_box(tmp_path: Path) -> None:
+    """The boxes of people's own photographs are those of the turned image."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
+    split = replace(Split.of_photographs([Path("a.jpg")]), root=tmp_path, boxes=(np.array([[0, 0, 9, 4]], np.float32),))
+    assert mean_box(split, SETTINGS, CPU) == pytest.approx((0.5, 0.125, 1.0, 0.25))

@@ -21,10 +21,10 @@ from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.data.split import Split
 from verydeep.engine import inference, tables
 from verydeep.engine.findings import Findings, find_out
-from verydeep.engine.members import Net, find_nets
+from verydeep.engine.members import Net, check_division, find_nets
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import open_part
-from verydeep.engine.tables import Conditions, Measured, check_division, compare, compute_views, measure
+from verydeep.engine.tables import Conditions, Measured, compare, compute_views, measure
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import load_model

@@ -1,30 +1,38 @@
 """``verydeep predict``: what is on these photographs?"""
 
 import csv
-import glob
 import json
 import sys
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import VerydeepError
-from verydeep.options import BadImages, Device, Precision, Run, Scales, Views, Weights, Workers, check_range
+from verydeep.options import (
+    BadImages,
+    Device,
+    Format,
+    Photographs,
+    Precision,
+    Run,
+    Scales,
+    Views,
+    Weights,
+    Workers,
+    check_range,
+)
 
 
 def predict(
     run: Run,
-    files: Annotated[
-        tuple[str, ...], Positional, arg(metavar="FILE", help='Photographs, folders of them, or patterns ("*.jpg").')
-    ],
+    files: Photographs,
     /,
     *,
     scales: Scales = None,
     views: Views = "dense",
     top: Annotated[int, arg(help="How many classes to tell.", metavar="N")] = 5,
-    format: Annotated[Literal["table", "json", "csv"], arg(help="json: one object a line.")] = "table",  # noqa: A002
+    format: Format = "table",  # noqa: A002
     weights: Weights = "last",
     precision: Precision = "auto",
     device: Device = "auto",
@@ -40,6 +48,8 @@ def predict(
         verydeep predict runs/generated-A-256-512-c64-s0 photo.jpg
         verydeep predict runs/photos-D-256-c224-s0 holiday/ --format csv > holiday.csv
     """
+    from verydeep.data.decoding import Decoding
+    from verydeep.data.photographs import find_photographs
     from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
     from verydeep.engine.checkpoint import model_folder
@@ -50,18 +60,21 @@ def predict(
     check_range("--top", top, 1)
     check_range("--workers", workers, 0)
     model, config = load_model(model_folder(run, weights))
+    if config.regression is not None:
+        raise VerydeepError(f"{run} predicts boxes: verydeep localize tells them, and the classes with them.")
     split = Split.of_photographs(find_photographs(files))
     chosen = config.test_scales if scales is None else parse_test_scales(scales)
     wanted = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[views] for scale in chosen]
-    with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
-        model = runtime.place(model)
-        with progress_bar(visible=len(split) > 1) as progress:
-            task = progress.add_task("Predicting", total=len(split), note="")
-            for done in predict_split(model, split, wanted, runtime, bad_images=bad_images):
-                if isinstance(done, Predictions):
-                    predictions = done
-                else:
-                    progress.advance(task, done)
+    with (
+        engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime,
+        progress_bar(visible=len(split) > 1) as progress,
+    ):
+        task = progress.add_task("Predicting", total=len(split), note="")
+        for done in predict_split(model, split, wanted, runtime, Decoding(bad_images)):
+            if isinstance(done, Predictions):
+                predictions = done
+            else:
+                progress.advance(task, done)
     results = []
     for index, posterior in zip(predictions.indices, predictions.mean(views, chosen), strict=True):
         best = (-posterior).argsort(kind="stable")[:top]
@@ -77,32 +90,6 @@ def predict(
     {"table": print_table, "json": print_json, "csv": print_csv}[format](results)
     for file, reason in predictions.skipped.items():
         print(f"skipped {file}: {reason}", file=sys.stderr)
-
-
-def find_photographs(arguments: tuple[str, ...]) -> list[Path]:
-    """The files that paths, folders and patterns mean, in the order given, none twice.
-
-    Raises:
-        VerydeepError: an argument means no file.
-    """
-    from verydeep.data.folder import list_images
-
-    found: dict[Path, None] = {}
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            matches = [path / name for name in list_images(path)]
-        else:
-            names = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
-            matches = [path] if path.exists() else [Path(name) for name in sorted(names)]
-        if not matches:
-            raise VerydeepError(
-                f"{argument}: no such photograph, folder with photographs, or pattern that matches one."
-            )
-        found.update(dict.fromkeys(matches))
-    if not found:
-        raise VerydeepError("No photograph was named: give files, folders or patterns behind RUN.")
-    return list(found)
 
 
 def print_table(results: list[dict[str, Any]]) -> None:

@@ -1,16 +1,20 @@
 """``verydeep reproduce``: the tables of the paper, each as one command."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from verydeep.configs.ladder import LADDER
+from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, Conv, check_crop
-from verydeep.configs.paper import SHALLOW_TABLE, TABLES
+from verydeep.configs.paper import LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES, PaperTable
+from verydeep.configs.protocols import TrainedNet
 from verydeep.errors import VerydeepError
 from verydeep.options import (
+    BadBoxes,
     BadImages,
     Device,
     Devices,
@@ -18,19 +22,33 @@ from verydeep.options import (
     FastDecode,
     Precision,
     Runs,
+    TuneThreshold,
     Workers,
     check_range,
     option,
 )
 
-What = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7", "shallow", "ladder"]
+What = Literal[
+    "table1",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table6",
+    "table7",
+    "table8",
+    "table9",
+    "table10",
+    "shallow",
+    "ladder",
+]
 
 
 def reproduce(
     what: Annotated[
         What,
         Positional,
-        arg(metavar="WHAT", help="table1 ... table7; shallow: section 4.1's 5x5 net; ladder: all nets."),
+        arg(metavar="WHAT", help="table1 ... table10; shallow: section 4.1's 5x5 net; ladder: all nets of tables 3-7."),
     ],
     /,
     *,
@@ -49,6 +67,8 @@ def reproduce(
     ] = None,
     dropout_after: DropoutAfter = None,
     split: Annotated[str, arg(help="The part that the nets are tested on.")] = "val",
+    tune_threshold: TuneThreshold = False,
+    bad_boxes: BadBoxes = "error",
     precision: Precision = "auto",
     device: Device = "auto",
     devices: Devices = 1,
@@ -66,6 +86,7 @@ def reproduce(
         verydeep reproduce table1
         verydeep reproduce table3 --data photos --crop 64 --epochs 15
         verydeep reproduce table6 --data photos --runs runs --no-train
+        verydeep reproduce table8 --data photos --crop 64 --epochs 15
     """
     if what in ("table1", "table2"):
         print_networks(parameters=what == "table2")
@@ -79,12 +100,18 @@ def reproduce(
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
     chosen_seeds = parse_seeds(seeds)
+    if tune_threshold and what not in LOCALIZATION_TABLES:
+        raise VerydeepError(f"--tune-threshold is of boxes, and {what} is of classes: leave it out.")
 
+    from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.findings import find_out, leave_findings
+    from verydeep.engine.findings import MeasuredTable, find_out, leave_findings
+    from verydeep.engine.journal import Journal
+    from verydeep.engine.localization.findings import find_out_about_boxes
+    from verydeep.engine.localization.parts import open_box_parts
+    from verydeep.engine.localization.tables import BoxConditions
     from verydeep.engine.members import find_nets
     from verydeep.engine.posteriors import kept_in_words
-    from verydeep.engine.report import Journal
     from verydeep.engine.reproduction import train_missing
     from verydeep.engine.request import Request
     from verydeep.engine.source import open_part, short_name
@@ -99,11 +126,12 @@ def reproduce(
         engine.launch(devices, sys.argv[1:])
         return
     bf16 = engine.wants_bf16(precision, device)
-    tables = list(TABLES.values()) if what == "ladder" else [SHALLOW_TABLE if what == "shallow" else TABLES[what]]
-    wanted = [net for table in tables for net in table.nets]
-    with engine.start(device=device, bf16=bf16, num_workers=workers, training=train) as runtime:
+    with engine.start(device=device, bf16=bf16, num_workers=workers) as runtime:
         journal = Journal(silent=not runtime.is_main)
         journal.say(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
+        about_boxes = None
+        if what in LOCALIZATION_TABLES:  # before hours of training: there may be none
+            about_boxes = open_box_parts(part, data, bad_boxes, runtime, journal, tune=tune_threshold)
         if train:
             request = Request(
                 data=data,
@@ -117,15 +145,37 @@ def reproduce(
                 precision=precision,
                 device=device,
                 bad_images=bad_images,
+                bad_boxes=bad_boxes,
                 fast_decode=fast_decode,
                 runs=runs,
             )
-            train_missing(LADDER if what == "ladder" else wanted, chosen_seeds, request, runtime, journal)
-        conditions = Conditions(find_nets(runs), data, part, crop, runtime, bad_images, fast_decode)
-        for findings in find_out(tables, conditions):
-            place = runs / "tables" / f"{short_name(data)}-{split}-c{crop}-{runtime.precision}"
-            leave_findings(findings, out or place, journal)
+            train_missing(nets_of(what), chosen_seeds, request, runtime, journal)
+        conditions = Conditions(find_nets(runs), data, part, crop, runtime, Decoding(bad_images, fast_decode))
+        place = out or runs / "tables" / f"{short_name(data)}-{split}-c{crop}-{runtime.precision}"
+        found: Iterator[MeasuredTable] = (
+            find_out(tables_of(what), conditions)
+            if about_boxes is None
+            else find_out_about_boxes(LOCALIZATION_TABLES[what], BoxConditions(conditions, *about_boxes))
+        )
+        for findings in found:
+            leave_findings(findings, place, journal)
         journal.say(kept_in_words())
+
+
+def tables_of(what: What) -> list[PaperTable]:
+    """The tables of errors of classes that a word asks for."""
+    if what == "ladder":
+        return list(TABLES.values())
+    return [SHALLOW_TABLE if what == "shallow" else TABLES[what]]
+
+
+def nets_of(what: What) -> Sequence[TrainedNet | LocalizationNet]:
+    """The nets that a word asks for."""
+    if what == "ladder":
+        return LADDER
+    if what in LOCALIZATION_TABLES:
+        return LOCALIZATION_TABLES[what].nets
+    return [net for table in tables_of(what) for net in table.nets]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -3,15 +3,17 @@
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from verydeep.configs.localization import Regression
 from verydeep.configs.networks import check_crop
 from verydeep.configs.recipes import ColorShift, FineTuned, Initialization
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 from verydeep.options import (
+    BadBoxes,
     BadImages,
     Data,
     Device,
@@ -29,28 +31,48 @@ def train(
     data: Data = "generated",
     /,
     *,
-    network: Annotated[str | None, option("A, A-LRN, B, C, D, E or B-5x5.", "A", "NAME")] = None,
+    network: Annotated[
+        str | None, option("A, A-LRN, B, C, D, E or B-5x5.", "A; localize: as --init-from", "NAME")
+    ] = None,
     crop: Annotated[
         int | None, option("Side of the net's input in pixels, a multiple of 32.", "224; generated: 64", "PIXELS")
     ] = None,
     scale: Annotated[
         str | None,
-        option("Train scale S beside a crop of 224: one (256), or a range to jitter.", "256; generated: 256-512", "S"),
+        option(
+            "Train scale S beside a crop of 224: one (256), or a range to jitter.",
+            "256; generated: 256-512; localize: as --init-from; both: 256",
+            "S",
+        ),
     ] = None,
     width: Annotated[
         float | None, option("Factor on the channels of the convolutions.", "1, the paper's; generated: 0.25", "X")
     ] = None,
     fc_width: Annotated[int | None, option("Channels of fc6 and fc7.", "4096; generated: 512", "N")] = None,
-    init: Annotated[Initialization, arg(help="How layers are drawn; normal is the paper's, std 0.01.")] = "glorot",
+    init: Annotated[
+        Initialization, arg(help="How layers are drawn; normal is the paper's, std 0.01, and always that of localize.")
+    ] = "glorot",
     init_from: Annotated[
         Path | None, option("A run or model folder to take the layers from that fit; says which.", metavar="RUN")
     ] = None,
+    task: Annotated[
+        Literal["classify", "localize"],
+        arg(help="What is learned: classes, or boxes, from a net that knows the classes."),
+    ] = "classify",
+    regression: Annotated[
+        Regression | None, option("localize: a box for each class, or one box whatever the class.", "per-class")
+    ] = None,
+    bad_boxes: BadBoxes = "error",
     fine_tune: Annotated[
         FineTuned, arg(help="fc: only fc6, fc7 and fc8 learn; the convolutions stay those of --init-from.")
     ] = "all",
     epochs: Annotated[
         int | None,
-        option("At most so many; below 74 the rate drops at 60, 80 and 93%, not on plateaus.", "74; generated: 8", "N"),
+        option(
+            "At most so many; below 74 the rate drops at 60, 80 and 93%, not on plateaus.",
+            "74; generated: 8, localize 10",
+            "N",
+        ),
     ] = None,
     milestones: Annotated[
         str | None, option("Where the rate drops tenfold: shares of each stage, as 0.6,0.8,0.93.", metavar="A,B,..")
@@ -63,10 +85,16 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        option("At the start.", "0.01 from random weights or from A, else 0.001; less for a smaller batch", "X"),
+        option(
+            "At the start.",
+            "0.01 from random weights, from A, and of localize with fewer than 100,000 images, else 0.001; less for a "
+            "smaller batch",
+            "X",
+        ),
     ] = None,
     dropout: Annotated[
-        float | None, option("Share of the units of fc6 and fc7 dropped.", "0.5; generated: 0, then 0.5", "X")
+        float | None,
+        option("Share of the units of fc6 and fc7 dropped.", "0.5; generated: 0, then 0.5, localize 0", "X"),
     ] = None,
     dropout_after: DropoutAfter = None,
     color_shift: Annotated[ColorShift, arg(help="RGB shift, scaled by deviations or eigenvalues, or none.")] = "std",
@@ -91,10 +119,14 @@ def train(
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
     Tiny-ImageNet, or the word "generated". Leaves a folder with the net, its curves and its errors.
 
+    With --task localize a net learns boxes: those of the set, of DATA/boxes.csv (path,label,xmin,ymin,xmax,ymax), or of
+    XML files in DATA/Annotations.
+
     Try:
         verydeep train
         verydeep train photos --network A --crop 64 --epochs 15
         verydeep train photos --network D --init-from runs/photos-A-256-c64-s0 --crop 64
+        verydeep train photos --task localize --init-from runs/photos-D-256-c64-s0 --epochs 15
         verydeep train --resume runs/photos-A-256-c64-s0
     """
     from verydeep.engine import runtime as engine
@@ -115,6 +147,8 @@ def train(
     check_range("--val-fraction", val_fraction, 0.01, 0.99)
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
+    if regression is not None and task != "localize":
+        raise VerydeepError(f"--regression {regression} is of boxes: give --task localize with it, or leave it out.")
     request = Request(
         data=data,
         network=network,
@@ -125,6 +159,8 @@ def train(
         initialization=init,
         init_from=init_from,
         fine_tuned=fine_tune,
+        regression=(regression or "per-class") if task == "localize" else None,
+        bad_boxes=bad_boxes,
         epochs=epochs,
         milestones=None if milestones is None else parse_shares(milestones),
         batch_size=batch_size,
@@ -151,7 +187,6 @@ def train(
         device=device,
         bf16=settings.bf16,
         num_workers=workers,
-        training=True,
         deterministic=settings.deterministic,
     ) as runtime:
         train_run(training, runtime)

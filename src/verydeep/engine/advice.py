@@ -4,9 +4,10 @@ import math
 import time
 from collections import deque
 
+from verydeep.data.augmentation import NUM_CROPS
 from verydeep.data.sampling import steps_after
 from verydeep.engine.checkpoint import RunFolder, checkpoint_bytes
-from verydeep.engine.report import Journal
+from verydeep.engine.journal import Journal
 from verydeep.engine.settings import Settings
 from verydeep.engine.source import GENERATED
 from verydeep.engine.training import Job, Report, TrainState
@@ -22,16 +23,17 @@ def tell_plan(state: TrainState, job: Job, settings: Settings, run: RunFolder, j
     """What is about to happen: images, steps, disk, and what to expect of few photographs."""
     recipe, parameters = job.recipe, sum(parameter.numel() for parameter in state.model.parameters())
     learning = sum(parameter.numel() for parameter in state.model.parameters() if parameter.requires_grad)
-    only = f" (only the {learning / 1e6:.1f}M of fc6, fc7 and fc8 learn)" if learning < parameters else ""
+    of_them = f"only the {learning / 1e6:.1f}M of fc6, fc7 and fc8 learn" if learning < parameters else "all learn"
     stages = ", then ".join(
         f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
     )
-    # The checkpoint, the one that replaces it, last and best net.
-    small = (2 * checkpoint_bytes(state.model) + 2 * 4 * parameters) / 2**20
+    # The checkpoint, the one that replaces it, last and best net, and of a localization net the one it started from.
+    num_nets = 2 if job.regression is None else 3
+    small = (2 * checkpoint_bytes(state.model) + num_nets * 4 * parameters) / 2**20
     disk = f"{small / 1024:.1f} GB" if small > 1024 else f"{small:.0f} MB"
     journal.say(
-        f"Plan: net {settings.network}, {parameters / 1e6:.1f}M parameters{only}, crop {settings.crop}; "
-        f"at most {stages}; {last_step(state, job):,} steps of {recipe.batch_size} images "
+        f"Plan: net {settings.network} learns {what_is_learned(job)}; {parameters / 1e6:.1f}M parameters ({of_them}), "
+        f"crop {settings.crop}; at most {stages}; {last_step(state, job):,} steps of {recipe.batch_size} images "
         f"({job.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}); up to {disk} in {run.path}."
     )
     if job.val is None and all(stage.milestones is not None for stage in recipe.stages):
@@ -47,6 +49,14 @@ def tell_plan(state: TrainState, job: Job, settings: Settings, run: RunFolder, j
         )
 
 
+def what_is_learned(job: Job) -> str:
+    """The outputs of the net in words."""
+    classes = len(job.train.class_names)
+    if job.regression is None:
+        return f"{classes} classes"
+    return f"a box for each of {classes} classes" if job.regression == "per-class" else "one box, whatever the class"
+
+
 def last_step(state: TrainState, job: Job) -> int:
     """The most steps that the run may still reach."""
     end = state.schedule.first_step + state.schedule.num_steps
@@ -55,14 +65,18 @@ def last_step(state: TrainState, job: Job) -> int:
 
 
 class Adviser:
-    """Listens to the reports of a run; tells the time once it is known, and a loss that stays at ln K."""
+    """Listens to the reports of a run; tells the time once it is known, and signs of trouble.
+
+    These are a loss that stays at ln K, where classes are learned; and where boxes are, crops that hardly see them.
+    """
 
     def __init__(self, job: Job, journal: Journal, first_step: int) -> None:
         steps = [steps_after(epochs, len(job.train), job.recipe.batch_size) for epochs in (10, job.recipe.epochs)]
         self.alarm_step = min(5000, steps[0], max(1, round(job.recipe.told_stuck_after * steps[1])))
         self.chance = math.log(len(job.train.class_names))
         self.threshold = job.recipe.told_stuck_below * self.chance
-        self.journal, self.alarmed, self.timed = journal, first_step >= self.alarm_step, False
+        self.journal, self.timed, self.counted = journal, False, first_step > 0
+        self.alarmed = first_step >= self.alarm_step or job.regression is not None
         self.losses: deque[float] = deque(maxlen=100)
         self.reports, self.warm_step, self.warm_time = 0, 0, 0.0
 
@@ -81,6 +95,13 @@ class Adviser:
             self.timed = True
             each = (time.perf_counter() - self.warm_time) / (report.step - self.warm_step)
             self.journal.say(f"Time: {each:.2g} s a step, {in_words(each * (last - report.step))} to go.")
+        if not self.counted and report.epoch is not None:
+            self.counted = True
+            if report.epoch.off_target:
+                self.journal.say(
+                    f"Crops: {report.epoch.off_target:.1%} of the first epoch's see less than half of their box, "
+                    f"though {NUM_CROPS} were drawn for each; they are learned from all the same."
+                )
         if not self.alarmed and report.step >= self.alarm_step:
             self.alarmed = True
             if self.loss > self.threshold:

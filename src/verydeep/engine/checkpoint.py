@@ -5,8 +5,11 @@ runs/<name>/
   metrics.jsonl       one line a report
   checkpoints/        step-<n>.safetensors: weights, momentum, and the state of the schedule
   model/, best/       model folders: the last weights, and those of the best validation error
+  model/classifier/   of a localization net the model folder of the net that it started from
   skipped.json        files that could not be decoded
+  bad-boxes-*.json    boxes that were mended or left out
   train.log           what was printed
+  .lock               empty; locked while a process trains it
 """
 
 import json
@@ -39,6 +42,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains it."""
+        return self.path / ".lock"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
@@ -57,6 +65,10 @@ class RunFolder:
     def best(self) -> Path:
         """The model folder of the best weights by validation error."""
         return self.path / "best"
+
+    def bad_boxes(self, part: str) -> Path:
+        """The list of boxes of train or val that were mended or left out."""
+        return self.path / f"bad-boxes-{part}.json"
 
 
 def model_folder(run: Path, weights: Weights = "last") -> Path:
@@ -93,6 +105,7 @@ def save_checkpoint(folder: Path, state: TrainState, metrics_bytes: int) -> Path
         "epoch_steps": state.epoch_steps,
         "best_error": _finite(state.best_error),
         "skipped": state.skipped,
+        "off_target": state.off_target,
         "metrics_bytes": metrics_bytes,
         "schedule": {
             "first_step": state.schedule.first_step,
@@ -136,6 +149,7 @@ def load_checkpoint(path: Path, state: TrainState, job: Job) -> int:
     state.step, state.stage = values["step"], values["stage"]
     state.epoch_loss, state.epoch_steps = values["epoch_loss"], values["epoch_steps"]
     state.best_error, state.skipped = _infinite(values["best_error"]), values["skipped"]
+    state.off_target = values.get("off_target", 0)
     schedule = values["schedule"]
     state.schedule = new_schedule(
         job.recipe, min(state.stage, len(job.recipe.stages) - 1), schedule["first_step"], len(job.train)

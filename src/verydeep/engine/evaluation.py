@@ -1,21 +1,16 @@
 """What a net's predictions on a split are worth: rows of errors, with the geometry behind each."""
 
-import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 from verydeep.configs.networks import STRIDE
 from verydeep.configs.protocols import View
-from verydeep.configs.scales import in_pixels
-from verydeep.data.loading import BadImages
+from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.data.submission import write_submission
 from verydeep.engine.inference import (
     SINGLE_VIEWS,
     Posteriors,
@@ -23,21 +18,19 @@ from verydeep.engine.inference import (
     SingleView,
     ViewAtScale,
     mean_posterior,
+    predict_split,
 )
 from verydeep.engine.members import Net, NetAtScales
 from verydeep.engine.posteriors import predict_and_keep
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.files import write_json, writing
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.metrics import (
     Errors,
-    class_errors,
     classification_errors,
     confusion_matrix,
     expected_calibration_error,
-    ranks,
 )
 
 
@@ -132,9 +125,7 @@ def test_nets(
     split: Split,
     view: View,
     runtime: Runtime,
-    *,
-    bad_images: BadImages = "error",
-    fast_decode: bool = False,
+    decoding: Decoding = STRICT,
 ) -> list[Tested]:
     """Let nets, each at its own scales, predict a split, one after another; returned on the main process alone.
 
@@ -144,7 +135,7 @@ def test_nets(
     tested = []
     for each in nets:
         views, what = views_to_compute(view, each.scales), "Testing" if len(nets) == 1 else f"Testing {each.net}"
-        seen = predict_views(each.net, views, split, runtime, what, bad_images=bad_images, fast_decode=fast_decode)
+        seen = predict_views(each.net, views, split, runtime, what, decoding)
         if seen is not None:
             tested.append(Tested(each.net, each.scales, seen))
     return tested
@@ -156,19 +147,25 @@ def predict_views(
     split: Split,
     runtime: Runtime,
     what: str,
+    decoding: Decoding = STRICT,
     *,
-    bad_images: BadImages = "error",
-    fast_decode: bool = False,
+    keep: bool = True,
 ) -> Predictions | None:
     """What one net predicts, with a progress bar that says ``what`` is done; None on all processes but the main one.
+
+    With ``keep`` what is already kept is not computed again, and the rest is kept.
 
     Raises:
         VerydeepError: as ``predict_and_keep``.
     """
-    steps = predict_and_keep(net, split, views, runtime, bad_images=bad_images, fast_decode=fast_decode)
+    steps = (
+        predict_and_keep(net, split, views, runtime, decoding)
+        if keep
+        else predict_split(net.load(), split, views, runtime, decoding)
+    )
     kept = next(steps)
     assert not isinstance(kept, Predictions)
-    with progress_bar(visible=runtime.is_main and kept < len(split)) as progress:
+    with progress_bar(visible=runtime.is_main and len(split) - kept > 1) as progress:
         task = progress.add_task(what, total=len(split), note="")
         progress.advance(task, kept)
         for done in steps:
@@ -267,66 +264,3 @@ def check_classes(split: Split, config: ModelConfig, net: Path) -> None:
         f"{split.root} has a class {here!r} where {net} has {there!r}: these are other classes; "
         "test it on the classes it was trained on."
     )
-
-
-def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: dict[str, Any]) -> None:
-    """Write an evaluation into a folder.
-
-    errors.json holds all rows and ``about``; predictions.csv a line an image, classes.csv a line a class, confusion.csv
-    a line for each true class with the counts of the predicted ones.
-    """
-    rows = [asdict(row) for row in evaluation.rows]
-    for values, row in zip(rows, evaluation.rows, strict=True):
-        values["pixels"] = [in_pixels(scale, row.crop) for scale in row.scales]
-    report = {**about, "num_images": len(evaluation.indices), "rows": rows, "skipped": evaluation.skipped}
-    names = split.class_names
-    with _writing_text(folder / "predictions.csv") as file:
-        write_predictions(file, evaluation, split)
-    with _writing_text(folder / "classes.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["class", "words", "images", "error", "low", "high"])
-        for each in class_errors(evaluation.confusion):
-            shares = (each.error.percent, each.error.low, each.error.high)
-            words = split.class_words[each.label]
-            writer.writerow([names[each.label], words, each.num_images, *(f"{share:.2f}" for share in shares)])
-    with _writing_text(folder / "confusion.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["true", *names])
-        writer.writerows([name, *counts] for name, counts in zip(names, evaluation.confusion.tolist(), strict=True))
-    # Last, as the sign that all of it is there.
-    write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
-
-
-@contextmanager
-def _writing_text(path: Path) -> Iterator[TextIO]:
-    """A text file that is complete or absent."""
-    with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        yield file
-
-
-def leave_submission(path: Path, tested: Sequence[Tested], split: Split, view: View) -> None:
-    """Write the ILSVRC test server's file: the five best classes of every image, labels or not (section 4.4).
-
-    Raises:
-        VerydeepError: an image could not be decoded, or the classes are not ILSVRC's.
-    """
-    said = fuse([each.says(view) for each in tested])
-    if lacking := len(split) - len(said.indices):
-        raise VerydeepError(
-            f"{lacking} images of {split.root} cannot be decoded, and {path} needs a line for each: find them with "
-            "verydeep verify, and restore them."
-        )
-    write_submission(path, split.files, split.class_names, said.posteriors)
-
-
-def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:
-    """path, label, rank of the label (0 is right), and the five most probable classes with their posteriors."""
-    assert split.labels is not None
-    top = min(5, len(split.class_names))
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", "label", "rank", *(f"{what}{i}" for i in range(1, top + 1) for what in ("class", "p"))])
-    places = ranks(evaluation.posteriors, split.labels[evaluation.indices])
-    best = np.argsort(-evaluation.posteriors, axis=1, kind="stable")[:, :top]
-    for index, place, classes, posterior in zip(evaluation.indices, places, best, evaluation.posteriors, strict=True):
-        guesses = [cell for k in classes for cell in (split.class_names[k], f"{posterior[k]:.6f}")]
-        writer.writerow([split.files[index], split.class_names[split.labels[index]], int(place), *guesses])

@@ -1,21 +1,51 @@
 """What a measured table says: rows beside the paper's, their order, which differences are larger than chance."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.table import Table
 from rich.text import Text
 
 from verydeep.configs.paper import PaperRow, PaperTable
-from verydeep.configs.scales import in_pixels
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.report import Journal, seen_before
+from verydeep.engine.journal import Journal
+from verydeep.engine.members import Net
+from verydeep.engine.report import geometry_in_words, seen_before
 from verydeep.engine.tables import Comparison, Conditions, Measured, compare, compute_views, measure
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing
 from verydeep.ops.metrics import topk_for
+
+
+class MeasuredTable(Protocol):
+    """What a measured table has to say, of classes or of boxes."""
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+
+    @property
+    def title(self) -> str:
+        """What it is of."""
+
+    def headings(self) -> list[str]:
+        """Of its columns."""
+
+    def cells(self) -> Iterator[list[str]]:
+        """Its rows, as text."""
+
+    def remarks(self) -> Iterator[str]:
+        """What stands below it."""
+
+    def as_values(self) -> dict[str, Any]:
+        """All of it for machines, but for the remarks."""
+
+
+def table_in_words(name: str) -> str:
+    """Table 3 of "table3", Shallow of "shallow"."""
+    return name.replace("table", "Table ").capitalize()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +59,15 @@ class Findings:
     conditions: Conditions
 
     @property
+    def name(self) -> str:
+        """Of the table's files."""
+        return self.table.name
+
+    @property
     def title(self) -> str:
         """What the table is of."""
         split = self.conditions.split
-        name = self.table.name.replace("table", "Table ").capitalize()
-        return f"{name}: {self.table.title}; {len(split):,} images of {split.name}"
+        return f"{table_in_words(self.name)}: {self.table.title}; {len(split):,} images of {split.name}"
 
     def headings(self) -> list[str]:
         """Of the columns."""
@@ -70,25 +104,15 @@ class Findings:
             "Errors in %, with 95% intervals over images, and over seeds where there are several. Paper: top-1/top-5 "
             "on ILSVRC's validation images, top-5 on its test images. Center: top-1 of the central crop."
         )
-        crop, runtime = self.conditions.crop, self.conditions.runtime
-        decoding = ", fast decoding" if self.conditions.fast_decode else ""
-        scales = sorted(
-            {q for row in self.table.rows if row.protocol for m in row.protocol.members for q in m.test_scales}
-        )
-        pixels = ", ".join(f"{q} ({in_pixels(q, crop)} px)" for q in scales)
-        yield f"Crop {crop}, {runtime.precision}{decoding}; Q: {pixels}."
+        crop = self.conditions.crop
+        yield self.conditions.in_words(q for each in self.table.protocols for m in each.members for q in m.test_scales)
         tested = [row for _, row in self.rows if row is not None]
         geometry = {q: each for row in tested for q, each in row.geometry.items()}
         if geometry:
-            maps = "; ".join(
-                f"Q={q} {each.map_height}x{each.map_width}, {each.inside:.0%}" for q, each in sorted(geometry.items())
-            )
-            yield f"Dense maps, and the share of their windows' area inside the images: {maps}."
+            yield geometry_in_words(geometry)
         if geometry and crop < 64:
             yield "At this crop differences of views are geometry-limited."
-        runs = sorted({run for row in tested for run in row.unconverged})
-        if runs:
-            yield f"Not converged, and no answer (not all drops of the learning rate were made): {', '.join(runs)}."
+        yield from unconverged_in_words(run for row in tested for run in row.unconverged)
         nets = [net for row in tested for net in row.nets]
         yield from dict.fromkeys(note for net in nets for note in seen_before(net, self.conditions.split, "last"))
         if skipped := set[str]().union(*(row.skipped for row in tested)):
@@ -97,28 +121,62 @@ class Findings:
             yield f"The posteriors were not kept for the next time: {reason}"
         for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
             yield f"The paper: {note}."
-        trained_on = sorted({str(net.config.provenance.get("data")) for net in nets} - {"None"})
-        if len(trained_on) > 1:
-            yield f"Note: the nets were trained on different data: {', '.join(trained_on)}."
-        lengths = sorted({int(net.config.provenance.get("epochs", 0)) for net in nets} - {0})
-        if len(lengths) > 1:
-            yield f"Note: the nets were trained for different times: {', '.join(map(str, lengths))} epochs at most."
+        yield from unequal_trainings(nets)
         is_ilsvrc = self.conditions.split.class_names == tuple(known_classes())
         if self.comparisons and (self.table.differences or not is_ilsvrc):
-            yield from self.order()
+            yield from order_of_rows(self.comparisons, "top-1 errors")
 
-    def order(self) -> Iterator[str]:
-        """The order of the rows against the paper's, and the differences that are larger than chance."""
-        count, signs = len(self.comparisons), [each.as_in_the_paper for each in self.comparisons]
-        known = [sign for sign in signs if sign is not None]
-        if known:
-            yield f"{sum(known)} of {len(known)} pairs of rows stand in the paper's order of top-1 errors."
-        real = [each for each in self.comparisons if each.measured.larger_than_chance]
-        by_chance = f" By chance alone one would expect about {0.05 * count:.0f}." if count >= 10 else ""
-        yield f"{len(real)} of {count} differences of top-1 errors are larger than chance.{by_chance}"
-        for each in self.comparisons if len(self.comparisons) == 1 else real:
-            paper = "" if each.paper is None else f"; in the paper {each.paper:+.1f}"
-            yield f"  {each.first} minus {each.second}: {each.measured}{paper}"
+    def as_values(self) -> dict[str, Any]:
+        """All of it for machines, but for the remarks."""
+        rows = [
+            {
+                "label": row.label or str(row.protocol),
+                "protocol": None if row.protocol is None else str(row.protocol),
+                "paper": {"top1_val": row.top1_val, "top5_val": row.top5_val, "top5_test": row.top5_test},
+                "note": row.note,
+                "measured": None if measured is None else measured_values(measured),
+            }
+            for row, measured in self.rows
+        ]
+        return {
+            "table": self.name,
+            "title": self.table.title,
+            **self.conditions.as_values(),
+            "k": self.k,
+            "rows": rows,
+            "differences": comparison_values(self.comparisons),
+        }
+
+
+def unconverged_in_words(runs: Iterable[str]) -> Iterator[str]:
+    """Runs that are no answer, if there are any."""
+    if found := sorted(set(runs)):
+        yield f"Not converged, and no answer (not all drops of the learning rate were made): {', '.join(found)}."
+
+
+def unequal_trainings(nets: Iterable[Net]) -> Iterator[str]:
+    """What else differs between the nets of a table."""
+    each = list(nets)
+    trained_on = sorted({str(net.config.provenance.get("data")) for net in each} - {"None"})
+    if len(trained_on) > 1:
+        yield f"Note: the nets were trained on different data: {', '.join(trained_on)}."
+    lengths = sorted({int(net.config.provenance.get("epochs", 0)) for net in each} - {0})
+    if len(lengths) > 1:
+        yield f"Note: the nets were trained for different times: {', '.join(map(str, lengths))} epochs at most."
+
+
+def order_of_rows(comparisons: Sequence[Comparison], error: str) -> Iterator[str]:
+    """The order of a table's rows against the paper's, and the differences of ``error`` that are larger than chance."""
+    count, signs = len(comparisons), [each.as_in_the_paper for each in comparisons]
+    known = [sign for sign in signs if sign is not None]
+    if known:
+        yield f"{sum(known)} of {len(known)} pairs of rows stand in the paper's order of {error}."
+    real = [each for each in comparisons if each.measured.larger_than_chance]
+    by_chance = f" By chance alone one would expect about {0.05 * count:.0f}." if count >= 10 else ""
+    yield f"{len(real)} of {count} differences of {error} are larger than chance.{by_chance}"
+    for each in comparisons if len(comparisons) == 1 else real:
+        paper = "" if each.paper is None else f"; in the paper {each.paper:+.1f}"
+        yield f"  {each.first} minus {each.second}: {each.measured}{paper}"
 
 
 def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[Findings]:
@@ -144,15 +202,9 @@ def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[F
         yield Findings(table, rows, compare(table, rows), conditions)
 
 
-def leave_findings(findings: Findings, folder: Path, journal: Journal) -> None:
-    """Print a table and what it says, and write it for machines and for a page."""
-    show_findings(findings, journal)
-    write_findings(folder, findings)
-    journal.say(f"Written: {folder}/{findings.table.name}.json and .md\n")
-
-
-def show_findings(findings: Findings, journal: Journal) -> None:
-    """Print a table and what it says."""
+def leave_findings(findings: MeasuredTable, folder: Path, journal: Journal) -> None:
+    """Print a table and what it says, and write it: <name>.json for machines, <name>.md for a page."""
+    remarks = list(findings.remarks())
     table = Table(title=findings.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     first, *others = findings.headings()
     table.add_column(first, overflow="fold")
@@ -161,24 +213,20 @@ def show_findings(findings: Findings, journal: Journal) -> None:
     for name, *cells in findings.cells():
         table.add_row(Text(name), *cells)
     journal.show(table)
-    for remark in findings.remarks():
+    for remark in remarks:
         journal.say(remark)
+    write_json(folder / f"{findings.name}.json", {**findings.as_values(), "remarks": remarks})
+    lines = [findings.headings(), ["---"] * len(findings.headings()), *findings.cells()]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    bullets = "\n".join(f"- {remark.strip()}" for remark in remarks)
+    with writing(folder / f"{findings.name}.md") as beside:
+        beside.write_text(f"## {findings.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
+    journal.say(f"Written: {folder}/{findings.name}.json and .md\n")
 
 
-def write_findings(folder: Path, findings: Findings) -> None:
-    """Write <table>.json, for machines, and <table>.md, for a page."""
-    name = findings.table.name
-    rows = [
-        {
-            "label": row.label or str(row.protocol),
-            "protocol": None if row.protocol is None else str(row.protocol),
-            "paper": {"top1_val": row.top1_val, "top5_val": row.top5_val, "top5_test": row.top5_test},
-            "note": row.note,
-            "measured": None if measured is None else measured_values(measured),
-        }
-        for row, measured in findings.rows
-    ]
-    comparisons = [
+def comparison_values(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Differences of rows for machines."""
+    return [
         {
             "first": str(each.first),
             "second": str(each.second),
@@ -186,27 +234,8 @@ def write_findings(folder: Path, findings: Findings) -> None:
             **asdict(each.measured),
             "larger_than_chance": each.measured.larger_than_chance,
         }
-        for each in findings.comparisons
+        for each in comparisons
     ]
-    conditions = findings.conditions
-    about = {
-        "table": name,
-        "title": findings.table.title,
-        "data": conditions.data,
-        "split": conditions.split.name,
-        "num_images": len(conditions.split),
-        "crop": conditions.crop,
-        "precision": conditions.runtime.precision,
-        "fast_decode": conditions.fast_decode,
-        "k": findings.k,
-        "remarks": list(findings.remarks()),
-    }
-    write_json(folder / f"{name}.json", {**about, "rows": rows, "differences": comparisons})
-    lines = [findings.headings(), ["---"] * len(findings.headings()), *findings.cells()]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    remarks = "\n".join(f"- {remark.strip()}" for remark in findings.remarks())
-    with writing(folder / f"{name}.md") as beside:
-        beside.write_text(f"## {findings.title}\n\n{body}\n\n{remarks}\n", encoding="utf-8")
 
 
 def measured_values(measured: Measured) -> dict[str, Any]:

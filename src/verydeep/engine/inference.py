@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
-from verydeep.data.loading import BadImages, TestImages, shape_batches, test_loader
+from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.loading import TestImages, shape_batches, test_loader
 from verydeep.data.split import Split
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
@@ -120,6 +121,12 @@ def rounded(model: VGG) -> VGG:
     return copy.deepcopy(model, weights)
 
 
+def ready(model: VGG, runtime: Runtime) -> VGG:
+    """The net as testing takes it: on the device, in eval mode, rounded once where computing is bf16."""
+    model = runtime.place(model)
+    return (rounded(model) if runtime.bf16 else model).eval()
+
+
 @dataclass(frozen=True)
 class Part:
     """What one batch gave, or what was kept of several."""
@@ -131,45 +138,80 @@ class Part:
     skipped: dict[str, str]
 
 
-def infer(
+@dataclass(frozen=True)
+class Rescaled:
+    """One batch of images of one shape at several test scales, on the device."""
+
+    indices: npt.NDArray[np.int64]
+    """(n,) in the split"""
+    images: dict[int, Tensor]
+    """Per test scale (n, 3, H, W) float, RGB 0-255, whole or the central crop."""
+    skipped: dict[str, str]
+
+
+def rescaled_images(
     model: VGG,
     split: Split,
-    views: Sequence[ViewAtScale],
+    scales: Sequence[int],
     runtime: Runtime,
+    decoding: Decoding = STRICT,
     *,
+    whole: bool,
     indices: Iterable[int] | None = None,
-    bad_images: BadImages = "error",
-    fast_decode: bool = False,
-) -> Iterator[Part]:
-    """This process's share of a split, or of those ``indices`` of it, batch after batch.
+) -> Iterator[Rescaled]:
+    """This process's share of a split, or of those ``indices`` of it, batch after batch, as the net takes them.
 
-    Every image is decoded once for all views; images are grouped by shape so that batches stay full.
+    Every image is decoded once for all scales; images are grouped by shape so that batches stay full. ``whole`` or the
+    central crop alone, which is faster.
 
     Raises:
         VerydeepError: a scale is smaller than the crop, or a file cannot be decoded.
     """
-    scales = sorted({view.scale for view in views})
+    scales = sorted(scales)
     shorts = [in_pixels(scale, model.crop) for scale in scales]
     if min(shorts) < model.crop:
         raise VerydeepError(
             f"Q={scales[0]} ({shorts[0]} px) is smaller than the net's crop of {model.crop} px: give --scales from 224."
         )
-    crop = model.crop if all(view.view == "center" for view in views) else None
-    images = TestImages(split, tuple(shorts), crop, fast_decode)
+    images = TestImages(split, tuple(shorts), None if whole else model.crop, decoding.fast)
     batches = shape_batches(images, range(len(split)) if indices is None else indices, runtime.batch_pixels)
     batches = batches[runtime.rank :: runtime.world_size]
     workers = runtime.num_workers if len(batches) > 1 else 0
-    model = (rounded(model) if runtime.bf16 else model).eval()
-    for batch in test_loader(images, batches, workers, bad_images=bad_images, pin_memory=runtime.pin_memory):
+    for batch in test_loader(images, batches, workers, bad_images=decoding.bad_images, pin_memory=runtime.pin_memory):
+        moved = {
+            scale: runtime.move(pixels).permute(0, 3, 1, 2).float()
+            for scale, pixels in zip(scales, batch.images, strict=False)
+        }
+        yield Rescaled(batch.indices, moved, batch.skipped)
+
+
+def infer(
+    model: VGG,
+    split: Split,
+    views: Sequence[ViewAtScale],
+    runtime: Runtime,
+    decoding: Decoding = STRICT,
+    *,
+    indices: Iterable[int] | None = None,
+) -> Iterator[Part]:
+    """The posteriors of this process's share of a split, or of those ``indices`` of it, batch after batch.
+
+    The net is ``ready``.
+
+    Raises:
+        VerydeepError: as ``rescaled_images``.
+    """
+    scales = sorted({view.scale for view in views})
+    whole = any(view.view != "center" for view in views)
+    for batch in rescaled_images(model, split, scales, runtime, decoding, whole=whole, indices=indices):
         posteriors: dict[ViewAtScale, Posteriors] = {}
-        for scale, pixels_of in zip(scales, batch.images, strict=False):
-            x = runtime.move(pixels_of).permute(0, 3, 1, 2).float()
-            with runtime.autocast():
-                for view in (view for view in views if view.scale == scale):
-                    posteriors[view] = posterior(model, x, view.view, runtime).float().cpu().numpy()
+        with runtime.autocast():
+            for view in views if batch.images else ():
+                images = batch.images[view.scale]
+                posteriors[view] = posterior(model, images, view.view, runtime).float().cpu().numpy()
         sizes = {
-            scale: np.tile(np.array(x.shape[1:3], np.int64), (len(x), 1))
-            for scale, x in zip(scales, batch.images, strict=False)
+            scale: np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
+            for scale, images in batch.images.items()
         }
         yield Part(batch.indices, posteriors, sizes, batch.skipped)
 
@@ -179,20 +221,21 @@ def predict_split(
     split: Split,
     views: Sequence[ViewAtScale],
     runtime: Runtime,
-    *,
-    bad_images: BadImages = "error",
-    fast_decode: bool = False,
-) -> Iterator[int | Predictions]:
-    """Yield the number of images done with each batch, and last the predictions of all processes, none twice.
+    decoding: Decoding = STRICT,
+) -> Iterator[float | Predictions]:
+    """Yield how many images are done, first none, and last, on the main process alone, the predictions of all.
 
     Raises:
         VerydeepError: as ``infer``, or not one image could be decoded.
     """
+    yield 0
     mine: list[Part] = []
-    for part in infer(model, split, views, runtime, bad_images=bad_images, fast_decode=fast_decode):
+    for part in infer(ready(model, runtime), split, views, runtime, decoding):
         mine.append(part)
-        yield len(part.indices) + len(part.skipped)
-    yield assemble([part for process in runtime.gather(mine) for part in process], split, views)
+        yield (len(part.indices) + len(part.skipped)) * runtime.world_size
+    gathered = [part for process in runtime.gather_on_main(mine) for part in process]
+    if runtime.is_main:
+        yield assemble(gathered, split, views)
 
 
 def assemble(parts: Sequence[Part], split: Split, views: Sequence[ViewAtScale]) -> Predictions:

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from verydeep.configs.localization import LocalizationNet, LocalizationProtocol
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.configs.scales import TrainScale
-from verydeep.engine.checkpoint import Weights, model_folder
+from verydeep.data.split import Split
+from verydeep.engine.checkpoint import RunFolder, Weights, model_folder
+from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import CONFIG, WEIGHTS, ModelConfig, load_config, load_model
+from verydeep.models.weights.native import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, load_config, load_model
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Net:
     folder: Path
     """The model folder."""
     config: ModelConfig
+
+    def __hash__(self) -> int:  # its config holds what cannot be hashed
+        return hash(self.folder)
 
     @classmethod
     def open(cls, path: Path, weights: Weights = "last") -> "Net":
@@ -39,12 +45,25 @@ class Net:
         return load_model(self.folder)[0]
 
     @property
-    def trained(self) -> TrainedNet | None:
+    def trained(self) -> TrainedNet | LocalizationNet | None:
         """Which of the paper's nets this is; None at another width, or where the train scale is not known."""
         config = self.config
         if config.width != 1 or config.fc_width != PAPER_FC_WIDTH or config.scale is None:
             return None
-        return TrainedNet(config.network, TrainScale.parse(config.scale), config.fine_tuned)
+        scale = TrainScale.parse(config.scale)
+        if config.regression is not None:
+            return LocalizationNet(config.network, scale, config.regression, config.fine_tuned)
+        return TrainedNet(config.network, scale, config.fine_tuned)
+
+    @property
+    def classifier(self) -> "Net":
+        """Of a localization net: the classification net that it started from, which rates its boxes.
+
+        Raises:
+            VerydeepError: its copy is not there.
+        """
+        kept = [self.folder / CLASSIFIER, RunFolder(self.path).model / CLASSIFIER]
+        return Net.open(next((folder for folder in kept if folder.exists()), kept[0]))
 
     @property
     def ended(self) -> bool:
@@ -85,7 +104,9 @@ def find_nets(folder: Path, weights: Weights = "last") -> list[Net]:
     return [Net.open(path, weights) for path in sorted(holding)]
 
 
-def answering(wanted: TrainedNet, nets: Iterable[Net], class_names: Sequence[str], crop: int) -> Mapping[int, Net]:
+def answering(
+    wanted: TrainedNet | LocalizationNet, nets: Iterable[Net], class_names: Sequence[str], crop: int
+) -> Mapping[int, Net]:
     """Seed -> the net that answers for one of the paper's: same network, S, fine-tuned layers, classes and crop.
 
     Raises:
@@ -105,7 +126,7 @@ def answering(wanted: TrainedNet, nets: Iterable[Net], class_names: Sequence[str
 
 
 def nets_by_seed(
-    protocol: EvalProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
+    protocol: EvalProtocol | LocalizationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
 ) -> dict[int, list[NetAtScales]]:
     """Seed -> the nets that answer for the members of a protocol; seeds that lack one, or its weights, are left out.
 
@@ -114,16 +135,19 @@ def nets_by_seed(
     """
     saved = [net for net in nets if (net.folder / WEIGHTS).exists()]
     each = [answering(member.net, saved, class_names, crop) for member in protocol.members]
+    scales = [member.test_scales for member in protocol.members]
     return {
-        seed: [
-            NetAtScales(found[seed], member.test_scales) for found, member in zip(each, protocol.members, strict=True)
-        ]
+        seed: [NetAtScales(found[seed], asked) for found, asked in zip(each, scales, strict=True)]
         for seed in sorted(set.intersection(*map(set, each)))
     }
 
 
 def required_by_seed(
-    protocol: EvalProtocol, runs: Path, class_names: Sequence[str], crop: int, weights: Weights = "last"
+    protocol: EvalProtocol | LocalizationProtocol,
+    runs: Path,
+    class_names: Sequence[str],
+    crop: int,
+    weights: Weights = "last",
 ) -> dict[int, list[NetAtScales]]:
     """The same of a folder of runs, where at least one seed has to have them all.
 
@@ -141,3 +165,20 @@ def required_by_seed(
     if not found:
         raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
     return found
+
+
+def check_division(net: Net, data: str, part: Split) -> None:
+    """Refuse a net that divided the same folder otherwise, and so may have been trained on what it is tested on.
+
+    Raises:
+        VerydeepError: it did.
+    """
+    seed, val_fraction = net.config.split.get("seed", 0), net.config.split.get("val_fraction", VAL_FRACTION)
+    if (seed, val_fraction) == (0, VAL_FRACTION):  # as the part was opened; a million files are not listed again
+        return
+    if fingerprint(open_part(data, part.name, dict(net.config.split))) != fingerprint(part):
+        raise VerydeepError(
+            f"{net.path} was trained on another division of {data} (--seed {seed}, --val-fraction {val_fraction:g}), "
+            "so it may have learned from images that the others are tested on: move it elsewhere and let reproduce "
+            "train it, or give val/ a folder beside train/."
+        )

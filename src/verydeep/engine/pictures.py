@@ -15,9 +15,9 @@ from verydeep.engine.evaluation import Evaluation
 EXAMPLES_STREAM = 3
 
 
-def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """A picture of the loss, the validation error and the drops of the learning rate over the steps."""
-    plt = _pyplot()
+def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str, error: str = "top-1 error") -> None:
+    """A picture of the loss, the validation error, which ``error`` names, and the drops of the rate over the steps."""
+    plt = pyplot()
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     steps = np.array([line["step"] for line in metrics])
     losses = np.array([line["loss"] for line in metrics])
@@ -40,7 +40,7 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> No
             color="tab:red",
             markersize=4,
         )
-        right.set_ylabel("validation top-1 error %", color="tab:red")
+        right.set_ylabel(f"validation {error} %", color="tab:red")
         right.set_ylim(0, None)
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -49,7 +49,7 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> No
 def draw_examples(split: Split, evaluation: Evaluation, path: Path, *, seed: int = 0, count: int = 24) -> None:
     """A sheet of photographs drawn by the seed, each with its most probable class; wrong ones are red."""
     assert split.labels is not None
-    plt = _pyplot()
+    plt = pyplot()
     count = min(count, len(evaluation.indices))
     generator = np.random.Generator(np.random.Philox(key=[seed, EXAMPLES_STREAM]))
     rows: npt.NDArray[np.int64] = np.sort(generator.choice(len(evaluation.indices), count, replace=False))
@@ -82,7 +82,7 @@ def draw_examples(split: Split, evaluation: Evaluation, path: Path, *, seed: int
 
 def draw_confusion(path: Path, evaluation: Evaluation, split: Split) -> None:
     """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
-    plt = _pyplot()
+    plt = pyplot()
     counts, names = evaluation.confusion, [words.split(",")[0] for words in split.class_words]
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     side = max(4.0, min(14.0, 0.3 * len(names) + 2))
@@ -98,7 +98,7 @@ def draw_confusion(path: Path, evaluation: Evaluation, split: Split) -> None:
     plt.close(figure)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
     """Matplotlib without a window; imported only where a picture is drawn, as it takes a second."""
     import matplotlib  # noqa: PLC0415
 

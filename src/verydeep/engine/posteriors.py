@@ -18,9 +18,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from verydeep.data.loading import BadImages
+from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.inference import Part, Predictions, ViewAtScale, assemble, infer
+from verydeep.engine.inference import Part, Predictions, ViewAtScale, assemble, infer, ready
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
@@ -49,7 +49,7 @@ class Shelf:
         """
         about = {
             "version": VERSION,
-            "net": _digest_of_net(net),
+            "net": digest_of_net(net),
             "images": _digest_of_images(split),
             "camera_rotation": split.camera_rotation,
             "precision": precision,
@@ -117,9 +117,7 @@ def predict_and_keep(
     split: Split,
     views: Sequence[ViewAtScale],
     runtime: Runtime,
-    *,
-    bad_images: BadImages = "error",
-    fast_decode: bool = False,
+    decoding: Decoding = STRICT,
 ) -> Iterator[float | Predictions]:
     """As ``predict_split``, but only what is not kept yet is computed, and the net is loaded only then.
 
@@ -129,21 +127,19 @@ def predict_and_keep(
     Raises:
         VerydeepError: as ``infer``, the net cannot be loaded, or not one image could be decoded.
     """
-    shelf = Shelf(net, split, runtime.precision, fast_decode=fast_decode)
+    shelf = Shelf(net, split, runtime.precision, fast_decode=decoding.fast)
     kept = [part for part in map(shelf.load, views) if part is not None]
     # Every process must divide the same images, whatever others have written meanwhile.
     groups: list[tuple[list[ViewAtScale], npt.NDArray[np.int64]]] = runtime.gather(_missing(kept, split, views))[0]
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
-    model = runtime.place(net.load()) if groups else None
-    if groups and _digest_of_net(net) != shelf.about["net"]:
+    model = ready(net.load(), runtime) if groups else None
+    if groups and digest_of_net(net) != shelf.about["net"]:
         raise VerydeepError(f"{net.path} changed while it was read: wait for the end of its training.")
     computed: list[Part] = []
     for lacking, indices in groups:
         assert model is not None
         with closing(shelf):
-            parts = infer(
-                model, split, lacking, runtime, indices=indices, bad_images=bad_images, fast_decode=fast_decode
-            )
+            parts = infer(model, split, lacking, runtime, decoding, indices=indices)
             for part in parts:
                 computed.append(part)
                 shelf.add(part)
@@ -177,8 +173,12 @@ def _missing(
     return [(group, np.flatnonzero(np.frombuffer(lacking, np.bool_))) for lacking, group in groups.items()]
 
 
-def _digest_of_net(net: Net) -> str:
-    """Of its description and its weights."""
+def digest_of_net(net: Net) -> str:
+    """What tells its description and its weights from those of other nets.
+
+    Raises:
+        VerydeepError: one of them is not there.
+    """
     digests = []
     for path in (net.folder / CONFIG, net.folder / WEIGHTS):
         try:

@@ -1,89 +1,28 @@
-"""What a run leaves for its reader: metrics, a log, tables of errors."""
+"""What is left for a reader: tables of errors, what must be known of them, and files."""
 
-import json
-import os
-import sys
-from collections.abc import Iterator, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from rich.console import Console
+import numpy as np
 from rich.table import Table
 
 from verydeep.configs.networks import PAPER_CROP
+from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.split import Split
-from verydeep.engine.evaluation import Evaluation, write_evaluation
+from verydeep.data.submission import write_submission
+from verydeep.engine.evaluation import Evaluation, Geometry, Tested, fuse
+from verydeep.engine.journal import Journal
 from verydeep.engine.members import Net
 from verydeep.engine.pictures import draw_confusion, draw_examples
 from verydeep.engine.posteriors import kept_in_words
 from verydeep.engine.source import fingerprint
-from verydeep.engine.training import Report
-
-
-class MetricsLog:
-    """metrics.jsonl: one JSON object a report, cut on resume to what the checkpoint knew of."""
-
-    def __init__(self, path: Path, length: int = 0) -> None:
-        """Open for appending; what lies beyond ``length`` bytes was written after the checkpoint and is cut."""
-        path.touch()
-        os.truncate(path, min(length, path.stat().st_size))
-        self.file = path.open("a", encoding="utf-8")
-
-    def write(self, report: Report, seconds: float) -> None:
-        """Append one report; ``seconds`` since the run began or was resumed."""
-        values: dict[str, Any] = {
-            "step": report.step,
-            "loss": report.loss,
-            "learning_rate": report.learning_rate,
-        }
-        if report.epoch is not None:
-            values |= vars(report.epoch)
-        self.file.write(json.dumps(values | {"seconds": round(seconds, 2)}) + "\n")
-        self.file.flush()
-
-    def length(self) -> int:
-        """Bytes so far, all of them on the disk."""
-        os.fsync(self.file.fileno())
-        return self.file.tell()
-
-    def close(self) -> None:
-        """No more reports."""
-        self.file.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Every complete line of a metrics.jsonl."""
-    return [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-    ]
-
-
-class Journal:
-    """Says things to the person at the terminal, and keeps them in a log where there is one."""
-
-    def __init__(self, path: Path | None = None, *, silent: bool = False) -> None:
-        """``path`` is the log; all processes but the main one are silent and write none."""
-        self.path, self.silent = path, silent
-
-    def say(self, text: str) -> None:
-        """One line or more."""
-        for console in self._consoles():
-            console.print(text, markup=False)
-
-    def show(self, table: Table) -> None:
-        """A table."""
-        for console in self._consoles():
-            console.print(table)
-
-    def _consoles(self) -> Iterator[Console]:
-        if self.silent:
-            return
-        yield Console(highlight=False, soft_wrap=True)
-        sys.stdout.flush()
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                yield Console(file=file, width=120, soft_wrap=True)
+from verydeep.errors import VerydeepError
+from verydeep.files import write_json, writing_text
+from verydeep.ops.metrics import class_errors, ranks
 
 
 def leave_evaluation(
@@ -112,6 +51,71 @@ def leave_evaluation(
     draw_examples(split, evaluation, folder / "examples.png")
     draw_confusion(folder / "confusion.png", evaluation, split)
     journal.say(f"Written: {folder}/ (errors.json, predictions.csv, classes.csv, confusion.csv, .png, examples.png)")
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: dict[str, Any]) -> None:
+    """Write an evaluation into a folder.
+
+    errors.json holds all rows and ``about``; predictions.csv a line an image, classes.csv a line a class, confusion.csv
+    a line for each true class with the counts of the predicted ones.
+    """
+    rows = [asdict(row) for row in evaluation.rows]
+    for values, row in zip(rows, evaluation.rows, strict=True):
+        values["pixels"] = [in_pixels(scale, row.crop) for scale in row.scales]
+    report = {**about, "num_images": len(evaluation.indices), "rows": rows, "skipped": evaluation.skipped}
+    names = split.class_names
+    with writing_text(folder / "predictions.csv") as file:
+        write_predictions(file, evaluation, split)
+    with writing_text(folder / "classes.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", "words", "images", "error", "low", "high"])
+        for each in class_errors(evaluation.confusion):
+            shares = (each.error.percent, each.error.low, each.error.high)
+            words = split.class_words[each.label]
+            writer.writerow([names[each.label], words, each.num_images, *(f"{share:.2f}" for share in shares)])
+    with writing_text(folder / "confusion.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["true", *names])
+        writer.writerows([name, *counts] for name, counts in zip(names, evaluation.confusion.tolist(), strict=True))
+    # Last, as the sign that all of it is there.
+    write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
+
+
+def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:
+    """path, label, rank of the label (0 is right), and the five most probable classes with their posteriors."""
+    assert split.labels is not None
+    top = min(5, len(split.class_names))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["path", "label", "rank", *(f"{what}{i}" for i in range(1, top + 1) for what in ("class", "p"))])
+    places = ranks(evaluation.posteriors, split.labels[evaluation.indices])
+    best = np.argsort(-evaluation.posteriors, axis=1, kind="stable")[:, :top]
+    for index, place, classes, posterior in zip(evaluation.indices, places, best, evaluation.posteriors, strict=True):
+        guesses = [cell for k in classes for cell in (split.class_names[k], f"{posterior[k]:.6f}")]
+        writer.writerow([split.files[index], split.class_names[split.labels[index]], int(place), *guesses])
+
+
+def leave_submission(path: Path, tested: Sequence[Tested], split: Split, view: View) -> None:
+    """Write the ILSVRC test server's file: the five best classes of every image, labels or not (section 4.4).
+
+    Raises:
+        VerydeepError: an image could not be decoded, or the classes are not ILSVRC's.
+    """
+    said = fuse([each.says(view) for each in tested])
+    check_complete(path, split, len(said.indices))
+    write_submission(path, split.files, split.class_names, said.posteriors)
+
+
+def check_complete(path: Path, split: Split, decoded: int) -> None:
+    """Refuse a submission that lacks images: the server knows them by their line.
+
+    Raises:
+        VerydeepError: some could not be decoded.
+    """
+    if lacking := len(split) - decoded:
+        raise VerydeepError(
+            f"{lacking} images of {split.root} cannot be decoded, and {path} needs a line for each: find them with "
+            "verydeep verify, and restore them."
+        )
 
 
 def caveats(evaluation: Evaluation, split: Split, nets: Sequence[Net], weights: str) -> Iterator[str]:
@@ -178,6 +182,14 @@ def errors_table(evaluation: Evaluation, title: str) -> Table:
             style="bold" if last else "",
         )
     return table
+
+
+def geometry_in_words(geometry: Mapping[int, Geometry]) -> str:
+    """Of dense maps, by test scale."""
+    maps = "; ".join(
+        f"Q={q} {each.map_height}x{each.map_width}, {each.inside:.0%}" for q, each in sorted(geometry.items())
+    )
+    return f"Dense maps, and the share of their windows' area inside the images: {maps}."
 
 
 def scales_in_words(scales: Sequence[int], crop: int) -> list[str]:

@@ -10,21 +10,24 @@ from rich.table import Table
 from torch.nn import functional as F
 
 from verydeep.configs.ladder import start_of, with_starts
+from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import RECIPES
+from verydeep.data.layout import split_names
 from verydeep.data.sampling import steps_after
 from verydeep.engine.advice import in_words
 from verydeep.engine.checkpoint import RunFolder, checkpoint_bytes
-from verydeep.engine.members import answering, find_nets
+from verydeep.engine.journal import Journal
+from verydeep.engine.localization.parts import boxed
+from verydeep.engine.members import answering, check_division, find_nets
 from verydeep.engine.progress import track
-from verydeep.engine.report import Journal
 from verydeep.engine.request import Request, Training, decide_recipe, resolve, resolve_resumed, run_name
 from verydeep.engine.run import train_run
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.settings import Settings
 from verydeep.engine.setup import open_training_parts
-from verydeep.engine.tables import check_division
+from verydeep.engine.source import locate, open_part
 from verydeep.engine.training import make_optimizer
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
@@ -36,9 +39,9 @@ TIMED_IMAGES = 8
 
 @dataclass(frozen=True)
 class Rung:
-    """A net of the ladder that has to be trained with one seed."""
+    """A net of the ladder, or one that predicts boxes, that has to be trained with one seed."""
 
-    net: TrainedNet
+    net: TrainedNet | LocalizationNet
     seed: int
     begun: Path | None = None
     """The run that was begun and not ended."""
@@ -55,7 +58,11 @@ class Cost:
 
 
 def missing_rungs(
-    wanted: Sequence[TrainedNet], seeds: Sequence[int], runs: Path, class_names: Sequence[str], crop: int
+    wanted: Sequence[TrainedNet | LocalizationNet],
+    seeds: Sequence[int],
+    runs: Path,
+    class_names: Sequence[str],
+    crop: int,
 ) -> list[Rung]:
     """What has to be trained so that every wanted net exists with every seed, each after the net it starts from.
 
@@ -84,22 +91,33 @@ def training_of(rung: Rung, request: Request, class_names: Sequence[str]) -> Tra
     if start is not None:
         assert request.crop is not None
         source = answering(start, find_nets(request.runs), class_names, request.crop)[rung.seed].path
-    net = rung.net
     return resolve(
         replace(
-            request,
-            network=net.network,
-            scale=net.scale,
-            fine_tuned=net.fine_tuned,
+            request_for(rung.net, request),
             init_from=source,
-            dropout_after=None if start is not None and start.network == net.network else request.dropout_after,
+            dropout_after=None if start is not None and start.network == rung.net.network else request.dropout_after,
             seed=rung.seed,
         )
     )
 
 
+def request_for(net: TrainedNet | LocalizationNet, request: Request) -> Request:
+    """What is asked of the training of one net, apart from where it starts."""
+    return replace(
+        request,
+        network=net.network,
+        scale=net.scale,
+        fine_tuned=net.fine_tuned,
+        regression=net.regression if isinstance(net, LocalizationNet) else None,
+    )
+
+
 def train_missing(
-    wanted: Sequence[TrainedNet], seeds: Sequence[int], request: Request, runtime: Runtime, journal: Journal
+    wanted: Sequence[TrainedNet | LocalizationNet],
+    seeds: Sequence[int],
+    request: Request,
+    runtime: Runtime,
+    journal: Journal,
 ) -> None:
     """Tell what is missing and what it costs, and train one after another; stopped, the next call goes on there.
 
@@ -111,8 +129,8 @@ def train_missing(
         journal: to tell it.
 
     Raises:
-        VerydeepError: as ``resolve`` and ``train_run``; two runs answer for the same net; one that is there divided the
-            folder otherwise.
+        VerydeepError: as ``resolve``, ``train_run`` and ``check_boxes``; two runs answer for the same net; one that is
+            there divided the folder otherwise.
         SystemExit: a signal asked to stop.
     """
     assert request.crop is not None
@@ -127,6 +145,8 @@ def train_missing(
         return
     for rung in rungs:
         check_place(rung, request, runtime)
+    if any(isinstance(rung.net, LocalizationNet) for rung in rungs):
+        check_boxes(request, runtime)
     costs = measure_costs(rungs, len(names), request.crop, runtime)
     tell_plan(rungs, costs, len(train), request, runtime.world_size, journal)
     for number, rung in enumerate(rungs, start=1):
@@ -155,6 +175,19 @@ def check_place(rung: Rung, request: Request, runtime: Runtime) -> None:
         raise VerydeepError(
             f"{rung.begun} was begun with {how}: end it with verydeep train --resume {rung.begun}, then come back."
         )
+
+
+def check_boxes(request: Request, runtime: Runtime) -> None:
+    """Read the boxes of all parts that localization nets will be trained and tested on; classification nets come first.
+
+    Raises:
+        VerydeepError: a part has none, or one is bad and that is an error.
+    """
+    how = {"seed": request.split_seed or 0, "val_fraction": request.val_fraction}
+    for name in split_names(locate(request.data)):
+        part = open_part(request.data, name, how)
+        if name != "all" and part.labels is not None and len(part):
+            boxed(part, request.data, request.bad_boxes, runtime, Journal(silent=True))
 
 
 def measure_costs(rungs: Sequence[Rung], num_classes: int, crop: int, runtime: Runtime) -> dict[str, Cost]:
@@ -189,10 +222,11 @@ def measure_cost(network: str, num_classes: int, crop: int, runtime: Runtime) ->
         runtime.wait()
         return time.perf_counter() - begin
 
-    backward()
-    update()
     disk = checkpoint_bytes(model) + 2 * 4 * sum(parameter.numel() for parameter in model.parameters())
-    return Cost(seconds(backward) / TIMED_IMAGES, seconds(update), disk)
+    with runtime.tuned():
+        backward()
+        update()
+        return Cost(seconds(backward) / TIMED_IMAGES, seconds(update), disk)
 
 
 def estimate(cost: Cost, num_images: int, epochs: int, batch_size: int, processes: int) -> float:
@@ -216,7 +250,7 @@ def tell_plan(
     total_seconds, total_bytes = 0.0, 0.0
     for rung in rungs:
         cost = costs[rung.net.network]
-        recipe = decide_recipe(replace(request, scale=rung.net.scale), rung.net.network, None, num_images)
+        recipe = decide_recipe(request_for(rung.net, request), rung.net.network, None, num_images)
         seconds = estimate(cost, num_images, recipe.epochs, recipe.batch_size, processes)
         total_seconds, total_bytes = total_seconds + seconds, total_bytes + cost.disk_bytes
         start = start_of(rung.net)

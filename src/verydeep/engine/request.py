@@ -6,6 +6,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from verydeep.configs.localization import LocalizationNet, Regression
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import (
@@ -15,20 +16,22 @@ from verydeep.configs.recipes import (
     Initialization,
     Recipe,
     batch_for,
+    localization_rate,
     rate_for,
     with_options,
     without_plateau,
 )
 from verydeep.configs.scales import TrainScale
-from verydeep.data.loading import BadImages
+from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split
+from verydeep.data.truth import BadBoxes
 from verydeep.engine.checkpoint import RunFolder, last_checkpoint, model_folder
 from verydeep.engine.runtime import Precision, in_group, wants_bf16
 from verydeep.engine.settings import Settings
 from verydeep.engine.setup import open_training_parts
 from verydeep.engine.source import GENERATED, VAL_FRACTION, locate, short_name
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig, load_config
+from verydeep.models.weights.native import CLASSIFIER, ModelConfig, load_config
 
 RUNS = Path("runs")
 
@@ -47,6 +50,9 @@ class Request:
     init_from: Path | None = None
     """A run or model folder to take layers from."""
     fine_tuned: FineTuned = "all"
+    regression: Regression | None = None
+    """Boxes are to be learned, starting from a net that knows the classes; None: classes."""
+    bad_boxes: BadBoxes = "error"
     epochs: int | None = None
     milestones: tuple[float, ...] | None = None
     batch_size: int | None = None
@@ -79,7 +85,21 @@ class Training:
     run: RunFolder
     source: ModelConfig | None
     """Of the net it starts from."""
-    resume: bool = False
+    request: Request | None = None
+    """What was asked for; None of a run that is resumed, whose own settings hold."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether the run was begun before."""
+        return self.request is None
+
+    def on(self, train: Split, val: Split | None) -> "Training":
+        """The same on those of its images that have boxes; batch and rate go by their number where they were open."""
+        settings = self.settings
+        if self.request is not None:
+            recipe = decide_recipe(self.request, settings.network, self.source, len(train))
+            settings = replace(settings, recipe=recipe if val is not None else without_plateau(recipe))
+        return replace(self, settings=settings, train=train, val=val)
 
 
 def resolve(request: Request) -> Training:
@@ -90,17 +110,26 @@ def resolve(request: Request) -> Training:
             the data or that net cannot be read, or the run exists.
     """
     generated = request.data == GENERATED
-    network = request.network or "A"
-    if network not in NETWORKS:
-        raise VerydeepError(f"--network {network} is not known: choose one of {', '.join(NETWORKS)}.")
     if request.fine_tuned == "fc" and request.init_from is None:
         raise VerydeepError("--fine-tune fc needs the convolutions of a trained net: give it with --init-from RUN.")
     source = None if request.init_from is None else load_config(model_folder(request.init_from))
+    if request.regression is not None:
+        request = like_its_classifier(request, source)
+    network = request.network or "A"
+    if network not in NETWORKS:
+        raise VerydeepError(f"--network {network} is not known: choose one of {', '.join(NETWORKS)}.")
     split_seed, val_fraction = split_like(source, request)
-    train, val = open_training_parts(request.data, split_seed, val_fraction)
+    # As a resumed run opens them; boxes are looked for in this folder, by their files' places below it.
+    data = request.data if generated else str(Path(request.data).resolve())
+    train, val = open_training_parts(data, split_seed, val_fraction)
+    if request.regression is not None and source is not None and source.class_names != train.class_names:
+        raise VerydeepError(
+            f"{request.init_from} knows other classes than {train.root} ({len(source.class_names)} there, "
+            f"{len(train.class_names)} here): give --init-from a net that was trained to tell these apart."
+        )
     recipe = decide_recipe(request, network, source, len(train))
     settings = Settings(
-        data=request.data if generated else str(Path(request.data).resolve()),
+        data=data,
         network=network,
         crop=request.crop or (64 if generated else PAPER_CROP),
         width=request.width or (0.25 if generated else 1.0),
@@ -110,6 +139,8 @@ def resolve(request: Request) -> Training:
         bf16=wants_bf16(request.precision, request.device),
         init_from=None if request.init_from is None else str(request.init_from),
         fine_tuned=request.fine_tuned,
+        regression=request.regression,
+        bad_boxes=request.bad_boxes,
         bad_images=request.bad_images,
         fast_decode=request.fast_decode,
         deterministic=request.deterministic,
@@ -118,13 +149,19 @@ def resolve(request: Request) -> Training:
         micro_batch=request.micro_batch,
         mean_rgb=None if source is None else source.mean_rgb,
     )
-    net = TrainedNet(network, recipe.stages[-1].scale, settings.fine_tuned)
-    run = RunFolder(request.out or request.runs / run_name(request.data, net, settings.crop, settings.seed))
+    last_scale = settings.recipe.stages[-1].scale
+    trained = (
+        TrainedNet(network, last_scale, settings.fine_tuned)
+        if settings.regression is None
+        else LocalizationNet(network, last_scale, settings.regression, settings.fine_tuned)
+    )
+    name = run_name(request.data, trained, settings.crop, settings.seed)
+    run = RunFolder(request.out or request.runs / name)
     if run.settings.exists() and not in_group():  # a process of the same job may have come first
         raise VerydeepError(
             f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
         )
-    return Training(settings, train, val, run, source)
+    return Training(settings, train, val, run, source, request)
 
 
 def resolve_resumed(path: Path) -> Training:
@@ -139,11 +176,46 @@ def resolve_resumed(path: Path) -> Training:
     # Once there is a checkpoint, the net that it started from may be gone.
     anew = settings.init_from if last_checkpoint(run.checkpoints) is None else None
     source = None if anew is None else load_config(model_folder(Path(anew)))
-    return Training(settings, train, val, run, source, resume=True)
+    return Training(settings, train, val, run, source)
 
 
-def run_name(data: str, net: TrainedNet, crop: int, seed: int) -> str:
-    """What a run is called unless the user names it: <data>-<network>-<S>[fc]-c<crop>-s<seed>."""
+def like_its_classifier(request: Request, source: ModelConfig | None) -> Request:
+    """The request for a localization net, with what it leaves open taken from the classification net it starts from.
+
+    Raises:
+        VerydeepError: there is none, or it is a localization net itself, or another network.
+    """
+    if source is None:
+        raise VerydeepError("--task localize starts from a net that knows the classes: give it with --init-from RUN.")
+    if source.regression is not None:
+        raise VerydeepError(
+            f"{request.init_from} predicts boxes itself: give --init-from the net that it started from, a copy of "
+            f"which is model/{CLASSIFIER} in its run."
+        )
+    for name, asked, there in (
+        ("--network", request.network, source.network),
+        ("--crop", request.crop, source.crop),
+        ("--width", request.width, source.width),
+        ("--fc-width", request.fc_width, source.fc_width),
+    ):
+        if asked not in (None, there):
+            raise VerydeepError(f"{name} {asked} is not that of {request.init_from}, {there}: leave it out.")
+    scale = request.scale
+    if scale is None and source.scale is not None and request.data != GENERATED:  # whose recipe has an S of its own
+        scale = TrainScale.parse(source.scale)
+    return replace(
+        request,
+        network=source.network,
+        crop=source.crop,
+        width=source.width,
+        fc_width=source.fc_width,
+        scale=scale,
+        initialization="normal",
+    )
+
+
+def run_name(data: str, net: TrainedNet | LocalizationNet, crop: int, seed: int) -> str:
+    """What a run is called unless the user names it: <data>-<network>-<S>[fc|pcr|scr][-fc]-c<crop>-s<seed>."""
     return f"{short_name(data)}-{str(net).replace('/', '-')}-c{crop}-s{seed}"
 
 
@@ -160,12 +232,16 @@ def split_like(source: ModelConfig | None, request: Request) -> tuple[int, float
 def decide_recipe(request: Request, network: str, source: ModelConfig | None, num_images: int) -> Recipe:
     """The paper's recipe for this S, or the generated set's own, with what the request asks for."""
     generated = request.data == GENERATED
-    base = RECIPES["generated"] if generated else RECIPES.get(str(request.scale), RECIPES["256"])
+    if request.regression is not None:
+        base = RECIPES["localize-generated" if generated else "localize"]
+    else:
+        base = RECIPES["generated"] if generated else RECIPES.get(str(request.scale), RECIPES["256"])
     batch_size, learning_rate = request.batch_size, request.learning_rate
     if batch_size is None:
         batch_size = batch_for(num_images, most=base.batch_size)
     if learning_rate is None:
-        learning_rate = default_rate(network, source)
+        boxes = request.regression is not None
+        learning_rate = localization_rate(num_images) if boxes else default_rate(network, source)
         if not generated:  # there they are the rates of its own batch of 32
             learning_rate = rate_for(learning_rate, batch_size)
     recipe = with_options(

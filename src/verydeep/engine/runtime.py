@@ -80,6 +80,18 @@ class Runtime:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    @contextmanager
+    def tuned(self) -> Iterator[None]:
+        """Let cuDNN try its algorithms on each new shape, where repetition need not be bit-equal.
+
+        It pays in training, which has one shape, and costs in testing, which has hundreds.
+        """
+        torch.backends.cudnn.benchmark = self.device.type == "cuda" and not torch.are_deterministic_algorithms_enabled()
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.benchmark = False
+
     def parallel(self, model: VGG) -> nn.Module:
         """The net as its processes train it: gradients are averaged over them."""
         if self.world_size == 1:
@@ -165,7 +177,6 @@ def start(
     device: str = "auto",
     bf16: bool = False,
     num_workers: int | None = None,
-    training: bool = False,
     deterministic: bool = False,
 ) -> Iterator[Runtime]:
     """Set this process up, join the others that torchrun started with it, and leave them at the end.
@@ -180,7 +191,6 @@ def start(
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-        torch.backends.cudnn.benchmark = training and not deterministic  # testing has hundreds of shapes
         torch.backends.cudnn.allow_tf32 = bf16  # fp32 means fp32
     elif local > 1:
         torch.set_num_threads(max(1, cores // local))

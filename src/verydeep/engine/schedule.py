@@ -27,7 +27,8 @@ class Schedule:
     best_step: int = 0
     """Where the patience counts from: the last gain, or the last drop."""
     learning: bool = False
-    """Whether the loss has left the plateau at ln K that every net begins on; before that no patience is lost."""
+    """Whether the loss has left the plateau at ln K that every classification net begins on; before that no patience is
+    lost."""
 
     def learning_rate(self, step: int) -> float:
         """The rate of the weights at this step."""
@@ -36,12 +37,15 @@ class Schedule:
             drops = sum(step - self.first_step >= share * self.num_steps for share in self.stage.milestones)
         return self.stage.learning_rate * 0.1**drops
 
-    def update(self, step: int, error: float | None, loss: float, num_classes: int) -> bool:
-        """Note an epoch's validation error (percent) and training loss; returns whether the stage is over."""
+    def update(self, step: int, error: float | None, loss: float, num_classes: int | None) -> bool:
+        """Note an epoch's validation error (percent) and training loss; returns whether the stage is over.
+
+        ``num_classes`` is K, or None where boxes are learned: their loss begins on no plateau.
+        """
         if self.stage.milestones is not None or error is None:
             return False
         if not self.learning:
-            self.learning = loss < 0.95 * math.log(num_classes)
+            self.learning = num_classes is None or loss < 0.95 * math.log(num_classes)
             self.best_step = step
         if error <= self.best_error - self.recipe.min_gain:
             self.best_error, self.best_step = error, step

@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
+from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import FineTuned, Recipe
-from verydeep.data.loading import BadImages
+from verydeep.data.decoding import BadImages, Decoding
+from verydeep.data.truth import BadBoxes
 from verydeep.engine.checkpoint import RunFolder
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json
@@ -25,6 +27,9 @@ class Settings:
     bf16: bool
     init_from: str | None = None
     fine_tuned: FineTuned = "all"
+    regression: Regression | None = None
+    """Of a localization net; None: it learns classes."""
+    bad_boxes: BadBoxes = "error"
     bad_images: BadImages = "error"
     fast_decode: bool = False
     deterministic: bool = False
@@ -35,6 +40,11 @@ class Settings:
     mean_rgb: tuple[float, float, float] | None = None
     """Measured on the training set, or kept from the net it starts from."""
     covariance: tuple[tuple[float, ...], ...] | None = None
+
+    @property
+    def decoding(self) -> Decoding:
+        """Of the images of its tests, as of its training."""
+        return Decoding(self.bad_images, self.fast_decode)
 
     @classmethod
     def load(cls, run: RunFolder) -> "Settings":
@@ -53,6 +63,8 @@ class Settings:
                 raise ValueError(values["network"])
             if values.get("fine_tuned", "all") not in get_args(FineTuned):
                 raise ValueError(values["fine_tuned"])
+            if values.get("regression") not in (None, *get_args(Regression)):
+                raise ValueError(values["regression"])
             return cls(**{**known, "recipe": recipe, "covariance": covariance, "mean_rgb": mean_rgb})
         except (KeyError, TypeError, ValueError) as error:
             raise VerydeepError(f"{run.settings} is not the settings of a run ({error!r}).") from None

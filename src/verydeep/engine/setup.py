@@ -5,21 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from verydeep.configs.networks import scaled_channels
 from verydeep.configs.recipes import FineTuned
+from verydeep.data.decoding import image_size
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split
 from verydeep.data.statistics import PixelSums, pixel_sums, sampled
 from verydeep.engine.checkpoint import model_folder
+from verydeep.engine.journal import Journal
 from verydeep.engine.progress import track
-from verydeep.engine.report import Journal
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.settings import Settings
 from verydeep.engine.source import fingerprint, locate, open_part
 from verydeep.errors import VerydeepError
-from verydeep.models.initialization import LayerOrigin, Source, initialize, initialize_from
+from verydeep.models.initialization import LayerOrigin, Source, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.models.weights.native import ModelConfig, load_tensors
+from verydeep.ops.boxes import encode
 
 
 def open_training_parts(data: str, seed: int, val_fraction: float) -> tuple[Split, Split | None]:
@@ -40,6 +44,28 @@ def open_training_parts(data: str, seed: int, val_fraction: float) -> tuple[Spli
         return train, None
     val = open_part(data, "val", how)
     return train, (val if val.labels is not None and len(val) else None)
+
+
+def mean_box(split: Split, settings: Settings, runtime: Runtime) -> tuple[float, float, float, float]:
+    """``ModelConfig.mean_box`` of a part whose images all have boxes; headers take a minute for half a million files.
+
+    Raises:
+        VerydeepError: a file has no readable header, unless bad images are skipped.
+    """
+    assert split.boxes is not None
+    total, count = np.zeros(4), 0
+    each = track(split.boxes, "Measuring boxes", len(split)) if runtime.is_main else split.boxes
+    for index, boxes in enumerate(each):
+        try:
+            width, height = image_size(split.path(index), camera_rotation=split.camera_rotation)
+        except VerydeepError:
+            if settings.bad_images == "error":
+                raise
+            continue
+        total += encode(boxes, (0, 0, width, height)).mean(axis=0)
+        count += 1
+    x, y, width_share, height_share = (total / max(1, count)).tolist()
+    return x, y, width_share, height_share
 
 
 def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
@@ -73,6 +99,7 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
         mean_rgb=settings.mean_rgb,
         scale=str(settings.recipe.stages[-1].scale),
         fine_tuned=settings.fine_tuned,
+        regression=settings.regression,
         seed=settings.seed,
         split={
             "seed": settings.split_seed,
@@ -99,6 +126,8 @@ def warm_start(
 ) -> None:
     """Draw the weights, or take them from another net, which ``theirs`` describes, and say which.
 
+    Boxes are not classes: fc8 is taken from a net of the same task alone, even where the shapes agree.
+
     Raises:
         VerydeepError: nothing of that net fits, or not all of the convolutions where only the FC layers are to learn.
     """
@@ -115,6 +144,10 @@ def warm_start(
                 f"--fine-tune fc keeps the convolutions of {settings.init_from}, but {origin.layer} cannot be taken "
                 f"({origin.reason}): start from a net {settings.network} of the same width."
             )
+    if (settings.regression is None) != (theirs.regression is None):
+        draw_layer(model, "fc8", settings.recipe.initialization, settings.seed)
+        what = "classes" if settings.regression is None else "boxes"
+        origins[-1] = LayerOrigin("fc8", False, f"{what} are learned from scratch")
     journal.say(f"Weights from {settings.init_from} (net {theirs.network}; its mean RGB is kept):")
     for line in origins_in_words(origins):
         journal.say(line)

@@ -1,22 +1,23 @@
 """The protocols of Tables 3-7 measured on the nets of a folder of runs."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.configs.protocols import EvalProtocol, View
-from verydeep.data.loading import BadImages
+from verydeep.configs.scales import in_pixels
+from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.evaluation import Geometry, Said, fuse, predict_views, test_nets, views_to_compute
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
-from verydeep.engine.members import Net, NetAtScales, nets_by_seed
+from verydeep.engine.members import Net, NetAtScales, check_division, nets_by_seed
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
-from verydeep.errors import VerydeepError
 from verydeep.ops.bootstrap import Bools, Difference, error_over_runs, paired_difference
 from verydeep.ops.metrics import Share, ranks, topk_for
 
@@ -33,8 +34,7 @@ class Conditions:
     """The part to test on; it has labels."""
     crop: int
     runtime: Runtime
-    bad_images: BadImages = "error"
-    fast_decode: bool = False
+    decoding: Decoding = STRICT
 
     def members(self, protocol: EvalProtocol) -> dict[int, list[NetAtScales]]:
         """Seed -> the nets that answer for a protocol; empty where one is missing, or has saved no weights yet.
@@ -43,6 +43,23 @@ class Conditions:
             VerydeepError: two runs of one seed answer for the same member.
         """
         return nets_by_seed(protocol, self.nets, self.split.class_names, self.crop)
+
+    def in_words(self, scales: Iterable[int]) -> str:
+        """For those who read the table; ``scales`` are the Q of its rows."""
+        decoding = ", fast decoding" if self.decoding.fast else ""
+        pixels = ", ".join(f"{q} ({in_pixels(q, self.crop)} px)" for q in sorted(set(scales)))
+        return f"Crop {self.crop}, {self.runtime.precision}{decoding}; Q: {pixels}."
+
+    def as_values(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "data": self.data,
+            "split": self.split.name,
+            "num_images": len(self.split),
+            "crop": self.crop,
+            "precision": self.runtime.precision,
+            "fast_decode": self.decoding.fast,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +100,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two rows of one table, the first minus the second, in points of top-1 error."""
+    """Two rows of one table, the first minus the second, in points of error."""
 
-    first: EvalProtocol
-    second: EvalProtocol
+    first: EvalProtocol | LocalizationProtocol
+    second: EvalProtocol | LocalizationProtocol
     paper: float | None
     measured: Difference
 
@@ -117,25 +134,7 @@ def compute_views(protocols: Sequence[EvalProtocol], conditions: Conditions) -> 
             conditions.split,
             conditions.runtime,
             f"Testing {net.path.name} ({number} of {len(wanted)})",
-            bad_images=conditions.bad_images,
-            fast_decode=conditions.fast_decode,
-        )
-
-
-def check_division(net: Net, data: str, part: Split) -> None:
-    """Refuse a net that divided the same folder otherwise, and so may have been trained on what it is tested on.
-
-    Raises:
-        VerydeepError: it did.
-    """
-    seed, val_fraction = net.config.split.get("seed", 0), net.config.split.get("val_fraction", VAL_FRACTION)
-    if (seed, val_fraction) == (0, VAL_FRACTION):  # as the part was opened; a million files are not listed again
-        return
-    if fingerprint(open_part(data, part.name, dict(net.config.split))) != fingerprint(part):
-        raise VerydeepError(
-            f"{net.path} was trained on another division of {data} (--seed {seed}, --val-fraction {val_fraction:g}), "
-            "so it may have learned from images that the others are tested on: move it elsewhere and let reproduce "
-            "train it, or give val/ a folder beside train/."
+            conditions.decoding,
         )
 
 
@@ -196,14 +195,7 @@ def ask(view: View, members: Sequence[NetAtScales], conditions: Conditions) -> A
     skipped: set[str] = set()
     not_kept = ""
     for member in members:
-        (tested,) = test_nets(
-            [member],
-            conditions.split,
-            view,
-            conditions.runtime,
-            bad_images=conditions.bad_images,
-            fast_decode=conditions.fast_decode,
-        )
+        (tested,) = test_nets([member], conditions.split, view, conditions.runtime, conditions.decoding)
         for each in views:
             said[each].append(tested.says(each))
         geometry |= dict(zip(tested.scales, tested.geometry(view, tested.scales), strict=False))

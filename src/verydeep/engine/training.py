@@ -7,19 +7,20 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from verydeep.configs.localization import Regression
 from verydeep.configs.recipes import Recipe
-from verydeep.data.loading import BadImages, TrainBatch, TrainSamples, train_loader
+from verydeep.data.decoding import BadImages, Decoding
+from verydeep.data.loading import TrainBatch, TrainSamples, train_loader
 from verydeep.data.sampling import StepSampler, rows_of, steps_after
 from verydeep.data.split import Split
-from verydeep.engine.inference import ViewAtScale, infer
+from verydeep.engine.inference import rescaled_images, rounded
+from verydeep.engine.objective import row_losses, wrong_answers
 from verydeep.engine.runtime import Runtime, StopRequest
 from verydeep.engine.schedule import Schedule
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.ops.images import Floats, color_basis, flip_where
-from verydeep.ops.metrics import ranks
 from verydeep.ops.seeds import torch_seed
 
 
@@ -42,6 +43,8 @@ class Job:
     """Rows that go through the net at once; the gradient is that of the whole batch."""
     bad_images: BadImages = "error"
     fast_decode: bool = False
+    regression: Regression | None = None
+    """What a localization net learns; every image of train and val then has a box. None: classes."""
 
     @property
     def watched(self) -> Split:
@@ -64,6 +67,8 @@ class TrainState:
     epoch_steps: int = 0
     best_error: float = math.inf
     skipped: dict[str, str] = field(default_factory=dict)
+    off_target: int = 0
+    """Of this epoch's samples so far, in all processes, those whose crop hardly sees the box (localization)."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,14 @@ class EpochReport:
     """Epochs done."""
     train_loss: float
     val_error: float | None
-    """Top-1 error in percent, center crop."""
+    """Top-1 error in percent, center crop; of a localization net the ground-truth-class error."""
     is_best: bool
     grad_norm: float
     dead_fc6: float
     """Share of units that are zero for every validation image."""
     dead_fc7: float
+    off_target: float | None
+    """Share of the samples whose crop sees less than half of the box (localization)."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +159,14 @@ def train_stage(
         state.model.crop,
         job.seed,
         job.fast_decode,
+        with_boxes=job.regression is not None,
     )
     last_step = schedule.first_step + schedule.num_steps
     sampler = StepSampler(
         len(job.train), recipe.batch_size, job.seed, state.step, last_step, runtime.rank, runtime.world_size
     )
     basis = color_matrix(job, runtime.device)
-    loss_sum, steps = torch.zeros((), device=runtime.device), 0
+    loss_sum, steps, off_target = torch.zeros((), device=runtime.device), 0, 0
     state.model.set_dropout(stage.dropout)
     for batch in train_loader(
         samples, sampler, runtime.num_workers, bad_images=job.bad_images, pin_memory=runtime.pin_memory
@@ -174,13 +182,15 @@ def train_stage(
         state.optimizer.zero_grad(set_to_none=True)
         state.step, steps = state.step + 1, steps + 1
         state.skipped |= batch.skipped
+        off_target += 0 if batch.off_target is None else int(batch.off_target.sum())
         if not (ends_epoch or state.step % runtime.report_every == 0):
             continue
-        totals = runtime.sum(torch.stack([loss_sum, torch.full_like(loss_sum, float(stop.signal is not None))]))
-        loss, stopped = totals.tolist()
+        stop_asked, off = (torch.full_like(loss_sum, float(each)) for each in (stop.signal is not None, off_target))
+        loss, stopped, off_targets = runtime.sum(torch.stack([loss_sum, stop_asked, off])).tolist()
         if not math.isfinite(loss):
             raise LossNotFiniteError(f"The loss is not finite at step {state.step} (learning rate {learning_rate:g})")
         state.epoch_loss, state.epoch_steps = state.epoch_loss + loss, state.epoch_steps + steps
+        state.off_target += int(off_targets)
         report = Report(
             step=state.step,
             loss=loss / steps,
@@ -188,7 +198,7 @@ def train_stage(
             epoch=end_epoch(state, job, runtime, grad_norm, state.step == last_step) if ends_epoch else None,
             stopped=stopped > 0,
         )
-        loss_sum, steps = torch.zeros_like(loss_sum), 0
+        loss_sum, steps, off_target = torch.zeros_like(loss_sum), 0, 0
         yield report
         if state.stage != stage_index:
             return
@@ -246,7 +256,7 @@ def backward(
         runtime.sync_gradients(parallel, first + job.micro_batch >= count)
         with runtime.autocast():
             scores = cast(Tensor, parallel(net_input(part, basis), keep)).float().flatten(1)
-        losses = F.cross_entropy(scores, part.targets, reduction="none")
+        losses = row_losses(scores, part, job.regression)
         loss = (losses * part.valid).sum() / job.recipe.batch_size
         (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]  # DDP takes the mean over processes, we want the sum
         total += loss.detach()
@@ -261,13 +271,15 @@ def gradient_norm(model: VGG) -> float:
 def end_epoch(state: TrainState, job: Job, runtime: Runtime, grad_norm: float, is_last: bool) -> EpochReport:
     """Validate, let the schedule decide, and begin the next stage where this one is over."""
     scale = job.recipe.stages[state.stage].scale.middle
-    seen = validate(state.model, job.watched, scale, runtime, job.bad_images)
+    seen = validate(state.model, job, scale, runtime)
     error = seen.error if job.val is not None else None
     train_loss = state.epoch_loss / state.epoch_steps
     is_best = error is not None and error < state.best_error
-    over = state.schedule.update(state.step, error, train_loss, state.model.num_classes)
+    num_classes = len(job.train.class_names) if job.regression is None else None
+    over = state.schedule.update(state.step, error, train_loss, num_classes)
     state.best_error = min(state.best_error, error) if error is not None else state.best_error
-    state.epoch_loss, state.epoch_steps = 0.0, 0
+    off_target = state.off_target / (state.epoch_steps * job.recipe.batch_size) if job.regression is not None else None
+    state.epoch_loss, state.epoch_steps, state.off_target = 0.0, 0, 0
     skipped = runtime.gather(state.skipped | seen.skipped)
     state.skipped = {file: reason for part in skipped for file, reason in part.items()}
     if over or is_last:
@@ -275,7 +287,7 @@ def end_epoch(state: TrainState, job: Job, runtime: Runtime, grad_norm: float, i
         if state.stage < len(job.recipe.stages):
             state.schedule = new_schedule(job.recipe, state.stage, state.step, len(job.train))
     epoch = epoch_at(job, state.step)
-    return EpochReport(epoch, train_loss, error, is_best, grad_norm, seen.dead_fc6, seen.dead_fc7)
+    return EpochReport(epoch, train_loss, error, is_best, grad_norm, seen.dead_fc6, seen.dead_fc7, off_target)
 
 
 @dataclass(frozen=True)
@@ -283,16 +295,16 @@ class Validation:
     """What a pass over held-out images shows."""
 
     error: float
-    """Top-1 error in percent, center crop."""
+    """Top-1 or ground-truth-class error in percent, center crop."""
     dead_fc6: float
     dead_fc7: float
     skipped: dict[str, str]
     """Of this process's share."""
 
 
-def validate(model: VGG, split: Split, scale: int, runtime: Runtime, bad_images: BadImages) -> Validation:
+def validate(model: VGG, job: Job, scale: int, runtime: Runtime) -> Validation:
     """The error of the central crop, and the shares of units of fc6 and fc7 that no image activates."""
-    assert split.labels is not None
+    split = job.watched
     alive = torch.zeros(2, model.fc_width, device=runtime.device)
 
     def note(row: int) -> torch.utils.hooks.RemovableHandle:
@@ -301,15 +313,16 @@ def validate(model: VGG, split: Split, scale: int, runtime: Runtime, bad_images:
 
         return model.get_submodule(f"relu{row + 6}").register_forward_hook(hook)
 
-    handles, view = [note(0), note(1)], ViewAtScale("center", scale)
+    handles = [note(0), note(1)]
     skipped: dict[str, str] = {}
     counts = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # wrong, all
     try:
-        for part in infer(model, split, [view], runtime, bad_images=bad_images):
-            skipped |= part.skipped
-            if len(part.indices):
-                wrong = int((ranks(part.posteriors[view], split.labels[part.indices]) > 0).sum())
-                counts += torch.tensor([wrong, len(part.indices)], device=runtime.device)
+        # Without dropout; the copy that bf16 takes has the same hooks.
+        tested = (rounded(model) if runtime.bf16 else model).eval()
+        for batch in rescaled_images(tested, split, [scale], runtime, whole=False, decoding=Decoding(job.bad_images)):
+            skipped |= batch.skipped
+            wrong = wrong_answers(tested, batch, scale, split, job.regression, runtime)
+            counts += torch.tensor([wrong.sum(), len(wrong)], device=runtime.device)
     finally:
         for handle in handles:
             handle.remove()

@@ -11,10 +11,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.plain_twin import PlainTwin, fill
+from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, load_config, load_model, load_tensors, save_config, save_weights
+from verydeep.models.weights.native import (
+    CLASSIFIER,
+    ModelConfig,
+    keep_classifier,
+    load_config,
+    load_model,
+    load_tensors,
+    save_config,
+    save_weights,
+)
 
 CONFIG = ModelConfig(
     network="A-LRN",
@@ -94,6 +104,29 @@ def test_test_scales_follow_the_train_scale(scale: str | None, scales: tuple[int
     assert replace(CONFIG, scale=scale).test_scales == scales
 
 
+@pytest.mark.parametrize(("regression", "outputs"), [("per-class", 16), ("single-class", 4), (None, 4)])
+def test_a_localization_net_comes_back_as_one(tmp_path: Path, regression: Regression | None, outputs: int) -> None:
+    """Four classes: one box for all has as many outputs as classes have, and is told apart by what config.json says."""
+    config = replace(CONFIG, regression=regression, mean_box=None if regression is None else (0.5, 0.375, 0.25, 0.125))
+    save_config(tmp_path, config)
+    save_weights(tmp_path, filled(config).state_dict())
+    net, found = load_model(tmp_path)
+    assert found == config
+    assert net.fc8.out_channels == found.num_outputs == outputs
+    task = "classify" if regression is None else "localize"
+    assert found.task == json.loads((tmp_path / "config.json").read_text())["task"] == task
+
+
+def test_the_net_that_boxes_started_from_is_copied_byte_for_byte(saved: Path, tmp_path: Path) -> None:
+    (saved / "notes.txt").write_text("mine")
+    keep_classifier(tmp_path / "boxes", saved)
+    copy = tmp_path / "boxes" / CLASSIFIER
+    assert sorted(path.name for path in copy.iterdir()) == ["config.json", "model.safetensors"]
+    for path in copy.iterdir():
+        assert path.read_bytes() == (saved / path.name).read_bytes()
+    assert load_model(copy)[1] == CONFIG
+
+
 def edit(**changes: object) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -106,6 +139,13 @@ def edit(**changes: object) -> Callable[[Path], None]:
 def test_all_layers_learned_where_an_older_file_does_not_say(saved: Path) -> None:
     edit(fine_tuned=None)(saved)
     assert load_config(saved) == replace(CONFIG, fine_tuned="all")
+
+
+def test_an_older_net_tells_classes(saved: Path) -> None:
+    values = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    assert values["regression"] is values["mean_box"] is None
+    edit()(saved)  # leaves both out
+    assert load_config(saved) == CONFIG
 
 
 def cut(name: str, share: float) -> Callable[[Path], None]:
@@ -146,6 +186,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "mean of words": (edit(mean_rgb=["r", "g", "b"]), "config.json"),
     "other number of classes": (edit(class_names=["a", "b"]), "class_names"),
     "other network": (edit(network="D"), "conv1_2"),
+    "boxes of classes": (edit(regression="per-class"), "fc8"),
+    "no such regression": (edit(regression="both"), "regression"),
+    "a mean box of three": (edit(mean_box=[0.5, 0.5, 0.25]), "mean_box"),
+    "a mean box of words": (edit(mean_box=["x", 0.5, 0.25, 0.25]), "mean_box"),
+    "a mean box that is none": (edit(mean_box="middle"), "mean_box"),
+    "a mean box without width": (edit(mean_box=[0.5, 0.5, 0, 0.25]), "mean_box"),
+    "a mean box without number": (edit(mean_box=[0.5, float("nan"), 0.25, 0.25]), "mean_box"),
     "weights missing": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
     "weights cut": (cut("model.safetensors", 0.7), "model.safetensors"),
     "weights cut in the header": (cut("model.safetensors", 0.001), "model.safetensors"),

@@ -1,5 +1,7 @@
 """The model folder: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub ."""
 
+import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.configs.recipes import FineTuned
 from verydeep.configs.scales import TrainScale
@@ -19,6 +22,8 @@ from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CLASSIFIER = "classifier"
+"""Folder within that of a localization net: the net that rates its boxes and tells their classes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,24 @@ class ModelConfig:
     split: Mapping[str, Any] = field(default_factory=dict)
     """How the training part was chosen, so that a flat folder is never tested on what it was trained on."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    regression: Regression | None = None
+    """Of a localization net: whether it has a box for each class or one for all; None: it tells classes."""
+    mean_box: tuple[float, float, float, float] | None = None
+    """Of a localization net: the constant box, what one would answer who sees nothing of an image.
+
+    Center x and width as shares of the image's width, center y and height as shares of its height: of each image that
+    it was trained on the mean over the instances of its class, and of these the mean over the images."""
+
+    @property
+    def task(self) -> Literal["classify", "localize"]:
+        """What the outputs are."""
+        return "classify" if self.regression is None else "localize"
+
+    @property
+    def num_outputs(self) -> int:
+        """Of fc8: one a class, or four numbers for a box of each class, or of any."""
+        classes = len(self.class_names)
+        return {None: classes, "per-class": 4 * classes, "single-class": 4}[self.regression]
 
     @property
     def test_scales(self) -> tuple[int, ...]:
@@ -51,7 +74,7 @@ class ModelConfig:
         """The net itself, its weights not filled."""
         return VGG(
             NETWORKS[self.network],
-            len(self.class_names),
+            self.num_outputs,
             crop=self.crop,
             width=self.width,
             fc_width=self.fc_width,
@@ -62,7 +85,7 @@ class ModelConfig:
 
 def save_config(folder: Path, config: ModelConfig) -> None:
     """Write ``config.json``."""
-    write_json(folder / CONFIG, {"model_type": "verydeep", "format": FORMAT, "task": "classify", **asdict(config)})
+    write_json(folder / CONFIG, {"model_type": "verydeep", "format": FORMAT, "task": config.task, **asdict(config)})
 
 
 def save_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -100,6 +123,8 @@ def load_config(folder: Path) -> ModelConfig:
         raise VerydeepError(f"{path} has format {values.get('format')}, this version reads {FORMAT}: upgrade verydeep.")
     for key in ("class_names", "class_words", "mean_rgb"):
         values[key] = tuple(values[key]) if isinstance(values.get(key), list) else ()
+    if isinstance(values.get("mean_box"), list):
+        values["mean_box"] = tuple(values["mean_box"])
     known = {name: values[name] for name in ModelConfig.__dataclass_fields__ if name in values}
     wrong = [name for name, good in _CHECKS.items() if name in known and not good(known[name])]
     if wrong or "network" not in known or len(known["class_names"]) != len(known["class_words"]):
@@ -110,6 +135,13 @@ def load_config(folder: Path) -> ModelConfig:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_box(value: object) -> bool:
+    """Four finite numbers, the last two, its sides, above 0."""
+    if not (isinstance(value, tuple) and len(value) == 4 and all(map(_is_number, value))):
+        return False
+    return all(map(math.isfinite, value)) and min(value[2:]) > 0
 
 
 _CHECKS: Mapping[str, Callable[[Any], bool]] = {
@@ -124,6 +156,8 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "fine_tuned": lambda value: value in get_args(FineTuned),
     "pooling": lambda value: value in ("ceil", "floor"),
     "split": lambda value: isinstance(value, dict),
+    "regression": lambda value: value is None or value in get_args(Regression),
+    "mean_box": lambda value: value is None or _is_box(value),
 }
 """What each entry of config.json has to be; people edit files by hand."""
 
@@ -141,6 +175,13 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
         raise VerydeepError(f"{folder} has no {WEIGHTS}: its training has not saved a net yet.") from None
     except (SafetensorError, OSError) as error:
         raise VerydeepError(f"{path} is damaged ({error}): restore it or train again.") from None
+
+
+def keep_classifier(folder: Path, classifier: Path) -> None:
+    """Copy the model folder of the classification net that a localization net starts from into the latter's."""
+    for name in (CONFIG, WEIGHTS):
+        with writing(folder / CLASSIFIER / name) as beside:
+            shutil.copyfile(classifier / name, beside)
 
 
 def load_model(folder: Path) -> tuple[VGG, ModelConfig]:

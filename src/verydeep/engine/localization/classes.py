@@ -1,0 +1,122 @@
+"""Which classes boxes are wanted of: the true one, and the best five of a classification protocol (appendix A.2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from verydeep.configs.localization import LocalizationView
+from verydeep.configs.protocols import View
+from verydeep.data.decoding import Decoding
+from verydeep.data.split import Split
+from verydeep.engine.evaluation import Said, fuse, predict_views
+from verydeep.engine.inference import SINGLE_VIEWS, Posteriors, ViewAtScale
+from verydeep.engine.localization.candidates import Labels
+from verydeep.engine.members import NetAtScales
+from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.runtime import Runtime
+from verydeep.ops.metrics import Share, topk_for, wilson
+
+
+@dataclass(frozen=True)
+class ClassSource:
+    """Where the classes of the boxes come from: a classification protocol, found on the disk."""
+
+    nets: tuple[NetAtScales, ...]
+    view: View
+    told: str
+    """For reports."""
+
+    @classmethod
+    def of_box_nets(cls, members: Sequence[NetAtScales], view: LocalizationView) -> "ClassSource":
+        """The classification nets that box nets started from, at the same scales, in the same view.
+
+        Raises:
+            VerydeepError: such a net, or its weights, are not there.
+        """
+        own: dict[str, NetAtScales] = {}
+        names: dict[str, str] = {}
+        for member in members:
+            net = member.net.classifier
+            digest = digest_of_net(net)  # several box nets may have started from one net, each with a copy of it
+            known = own.get(digest, NetAtScales(net, ()))
+            own[digest] = NetAtScales(known.net, tuple(sorted({*known.scales, *member.scales})))
+            names.setdefault(digest, str(net.trained or f"{member.net}/{net.path.name}"))
+        told = " + ".join(f"{names[key]}/{','.join(map(str, each.scales))}" for key, each in own.items())
+        return cls(tuple(own.values()), view, f"{told} : {view}")
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Of which images, and for which of its classes, boxes are wanted."""
+
+    indices: npt.NDArray[np.int64]
+    """(n,) in the split, ascending."""
+    guesses: Labels
+    """(n, g) the best classes of the classification protocol, best first; none, if it is not asked."""
+    posteriors: Posteriors
+    """(n, g) what the classification protocol gives each of them."""
+    labels: Labels | None
+    """(n,) the true classes, where they are known."""
+
+    @property
+    def classes(self) -> Labels:
+        """(n, G) all classes that boxes are asked for: the true one first, where it is known."""
+        return self.guesses if self.labels is None else np.concatenate([self.labels[:, None], self.guesses], axis=1)
+
+    @property
+    def class_error(self) -> Share:
+        """How often the true class is not among the guesses, which no box can mend."""
+        assert self.labels is not None
+        wrong = (self.guesses != self.labels[:, None]).all(axis=1)
+        return wilson(int(wrong.sum()), len(wrong))
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> "Asked":
+        """About some of the images."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Asked(self.indices[rows], self.guesses[rows], self.posteriors[rows], labels)
+
+
+def ask(
+    source: ClassSource | None,
+    split: Split,
+    runtime: Runtime,
+    decoding: Decoding,
+    *,
+    top: int | None = None,
+    keep: bool = True,
+) -> Asked:
+    """The best classes of each image, the same on all processes.
+
+    Args:
+        source: who guesses; None: nobody does, and the true class is asked for alone.
+        split: the images.
+        runtime: of this process.
+        decoding: of files.
+        top: how many classes; None: five, or what fewer than six classes allow.
+        keep: whether the posteriors are kept for the next time.
+
+    Raises:
+        VerydeepError: as ``predict_views``.
+    """
+    if source is None:
+        assert split.labels is not None
+        nothing = np.zeros((len(split), 0))
+        return Asked(np.arange(len(split)), nothing.astype(np.int64), nothing.astype(np.float32), split.labels)
+    said: list[Said] = []
+    for each in source.nets:
+        views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[source.view] for scale in each.scales]
+        seen = predict_views(each.net, views, split, runtime, f"Classes by {each.net}", decoding, keep=keep)
+        if seen is not None:
+            said.append(Said(seen.indices, seen.mean(source.view, each.scales)))
+    found = best_classes(fuse(said), top) if said else None
+    indices, guesses, posteriors = next(each for each in runtime.gather(found) if each is not None)
+    return Asked(indices, guesses, posteriors, None if split.labels is None else split.labels[indices])
+
+
+def best_classes(said: Said, top: int | None = None) -> tuple[Labels, Labels, Posteriors]:
+    """Indices (n,), the most probable classes (n, g), best first, of equals the first, and their posteriors (n, g)."""
+    most = topk_for(said.posteriors.shape[1]) if top is None else top
+    guesses = np.argsort(-said.posteriors, axis=1, kind="stable")[:, :most]
+    return said.indices, guesses, np.take_along_axis(said.posteriors, guesses, axis=1)

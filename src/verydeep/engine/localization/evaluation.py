@@ -1,0 +1,290 @@
+"""The two test protocols of appendix A on a part of a data set: classes, then boxes, then errors.
+
+Classes come first: the true one, and the best five of a classification protocol. Each box net then sees each image
+once for all of them; what it gives is pooled, merged and compared with the annotations.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from verydeep.configs.localization import LocalizationView
+from verydeep.configs.scales import in_pixels
+from verydeep.data.decoding import Decoding
+from verydeep.data.split import Split
+from verydeep.engine.evaluation import Geometry, dense_geometry
+from verydeep.engine.inference import ViewAtScale
+from verydeep.engine.localization.candidates import Candidates, Floats, Merged, file_sizes
+from verydeep.engine.localization.classes import Asked, ask
+from verydeep.engine.localization.localizers import Localizers
+from verydeep.engine.localization.parts import BoxedPart
+from verydeep.engine.localization.predictions import BoxPredictions, pool, predict_boxes
+from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, Tuned, merge_by_image, tune, tune_by_halves
+from verydeep.engine.localization.verdict import Truth, Verdict
+from verydeep.engine.members import Net
+from verydeep.engine.runtime import Runtime
+from verydeep.errors import VerydeepError
+from verydeep.ops.boxes import Boxes
+from verydeep.ops.images import rescaled_size
+from verydeep.ops.localization_errors import LocalizationErrors
+
+Look = Literal["constant", "center", "dense"]
+
+
+@dataclass(frozen=True)
+class BoxRow:
+    """One way of looking and what it gave."""
+
+    net: str
+    crop: int
+    look: Look
+    scales: tuple[int, ...]
+    """Empty of nets together, which have their own."""
+    truth: LocalizationErrors
+    """Of one box an image, of the true class: the first protocol's measure."""
+    guesses: LocalizationErrors | None
+    """Of up to five boxes an image: the second's; None where the truth alone was asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalizationEvaluation:
+    """What localization nets gave on one part; the last row is the protocol that was asked for."""
+
+    rows: tuple[BoxRow, ...]
+    verdicts: tuple[Verdict, ...]
+    """Of the rows."""
+    asked: Asked
+    truth: Truth
+    localizers: Localizers
+    tuned: tuple[Tuned, ...]
+    """One, or two where each half of the images is merged with what was chosen on the other; none: not tuned."""
+    thresholds: tuple[float, ...]
+    """Of merging: all that were used."""
+    geometry: Mapping[int, Geometry]
+    """Of the dense maps, by test scale."""
+    skipped: tuple[str, ...]
+    """Files that could not be decoded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What localizers say of a part, nothing merged."""
+
+    asked: Asked
+    predictions: list[BoxPredictions]
+    """Of each member, at its scales; empty on all processes but the main one."""
+    view: LocalizationView
+
+    @property
+    def pooled(self) -> list[Candidates]:
+        """The boxes of all members, image by image."""
+        return pool(self.predictions, self.view, self.asked)
+
+
+def answer(
+    wanted: Sequence[Localizers],
+    split: Split,
+    runtime: Runtime,
+    decoding: Decoding,
+    beside: Sequence[LocalizationView] = (),
+) -> list[Answer]:
+    """Name the classes, then predict their boxes, for each of those who are asked.
+
+    Args:
+        wanted: who is asked.
+        split: the images.
+        runtime: of this process.
+        decoding: of files.
+        beside: views that a report needs beside the protocol's.
+
+    Raises:
+        VerydeepError: as ``ask`` and ``predict_boxes``.
+    """
+    found: dict[int, Answer] = {}
+    for source in dict.fromkeys(each.classes for each in wanted):
+        places = [place for place, each in enumerate(wanted) if each.classes == source]
+        asked = ask(source, split, runtime, decoding)
+        said = answer_about(asked, [wanted[place] for place in places], split, runtime, decoding, beside)
+        found |= dict(zip(places, said, strict=True))
+    return [found[place] for place in range(len(wanted))]
+
+
+def answer_about(
+    asked: Asked,
+    wanted: Sequence[Localizers],
+    split: Split,
+    runtime: Runtime,
+    decoding: Decoding,
+    beside: Sequence[LocalizationView] = (),
+) -> list[Answer]:
+    """Predict the boxes of classes that are named; each net sees each image once for all who ask it.
+
+    Raises:
+        VerydeepError: as ``predict_boxes``, or not one image could be decoded.
+    """
+    looks: dict[Net, set[ViewAtScale]] = {}
+    for each in wanted:
+        for member in each.members:
+            views = product({each.view, *beside}, member.scales)
+            looks.setdefault(member.net, set()).update(ViewAtScale(view, scale) for view, scale in views)
+    every = {net: predict_boxes(net, views, asked, split, runtime, decoding) for net, views in looks.items()}
+    seen = {net: predictions for net, predictions in every.items() if predictions is not None}
+    decoded = [set(boxes) for predictions in seen.values() for boxes in predictions.values()]
+    if decoded:  # on the main process
+        kept = set.intersection(*decoded)
+        if not kept:
+            raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
+        asked = asked.subset(np.flatnonzero([index in kept for index in asked.indices.tolist()]))
+    return [
+        Answer(asked, [BoxPredictions(m.net, m.scales, seen[m.net]) for m in each.members if m.net in seen], each.view)
+        for each in wanted
+    ]
+
+
+def choose_threshold(localizers: Localizers, part: BoxedPart, runtime: Runtime, decoding: Decoding) -> Tuned | None:
+    """The best threshold of merging on images that are not reported on; None on all processes but the main one.
+
+    Raises:
+        VerydeepError: as ``answer``.
+    """
+    (found,) = answer([localizers], part.split, runtime, decoding)
+    if not runtime.is_main:
+        return None
+    return tune(found.pooled, found.asked, Truth.of(part.split, found.asked, part.blacklisted))
+
+
+def guess_boxes(
+    localizers: Localizers,
+    split: Split,
+    threshold: float,
+    runtime: Runtime,
+    decoding: Decoding,
+    *,
+    top: int | None = None,
+    keep: bool = True,
+) -> tuple[Asked, Merged] | None:
+    """The guessed classes of images and a box of each, whatever is known of them; None but on the main process.
+
+    ``top`` and ``keep`` are those of ``ask``.
+
+    Raises:
+        VerydeepError: as ``ask`` and ``answer_about``.
+    """
+    split = replace(split, labels=None)
+    asked = ask(localizers.classes, split, runtime, decoding, top=top, keep=keep)
+    (found,) = answer_about(asked, [localizers], split, runtime, decoding)
+    if not runtime.is_main:
+        return None
+    return found.asked, merge_by_image(found.pooled, np.full(len(found.asked.indices), threshold))
+
+
+def evaluate_boxes(
+    localizers: Localizers,
+    part: BoxedPart,
+    runtime: Runtime,
+    decoding: Decoding,
+    merging: float | Tuned | Literal["by halves"] = DEFAULT_THRESHOLD,
+) -> LocalizationEvaluation | None:
+    """The errors of both protocols; None on all processes but the main one.
+
+    Args:
+        localizers: what is tested.
+        part: on which images.
+        runtime: of this process.
+        decoding: of files.
+        merging: up to which distance boxes are merged: so far, as was chosen on other images, or as is best on the
+            other half of these.
+
+    Raises:
+        VerydeepError: as ``answer``.
+    """
+    (found,) = answer([localizers], part.split, runtime, decoding, beside(localizers))
+    if not runtime.is_main:
+        return None
+    truth = Truth.of(part.split, found.asked, part.blacklisted)
+    tuned = [merging] if isinstance(merging, Tuned) else []
+    if merging == "by halves":
+        thresholds, tuned = tune_by_halves(found.pooled, found.asked, truth)
+    else:
+        threshold = merging.threshold if isinstance(merging, Tuned) else merging
+        thresholds = np.full(len(found.asked.indices), threshold)
+    rows, verdicts = [], []
+    for net, crop, look, scales, merged in looks(localizers, found, part.split, thresholds):
+        verdict = Verdict.of(merged, found.asked, truth)
+        verdicts.append(verdict)
+        rows.append(BoxRow(net, crop, look, scales, *verdict.errors(truth)))
+    return LocalizationEvaluation(
+        rows=tuple(rows),
+        verdicts=tuple(verdicts),
+        asked=found.asked,
+        truth=truth,
+        localizers=localizers,
+        tuned=tuple(tuned),
+        thresholds=tuple(np.unique(thresholds).tolist()),
+        geometry=dense_geometries(localizers, found.asked, part.split),
+        skipped=tuple(np.delete(part.split.files, found.asked.indices).tolist()),
+    )
+
+
+def dense_geometries(localizers: Localizers, asked: Asked, split: Split) -> dict[int, Geometry]:
+    """Test scale -> typical map, and share of its windows inside the images, of nets applied densely."""
+    files = file_sizes(split, asked.indices.tolist())
+    found: dict[int, Geometry] = {}
+    for member in localizers.members if localizers.view == "dense" else ():
+        config = member.net.config
+        for scale in member.scales:
+            rescaled = [rescaled_size(*size, in_pixels(scale, config.crop)) for size in files]
+            heights_and_widths = np.array(rescaled, np.int64)[:, ::-1]
+            found[scale] = dense_geometry(heights_and_widths, config.crop, config.pooling == "ceil")
+    return found
+
+
+def beside(localizers: Localizers) -> tuple[LocalizationView, ...]:
+    """What a report shows beside the protocol: of a single net applied densely its central crop."""
+    return ("center",) if len(localizers.members) == 1 else ()
+
+
+def looks(
+    localizers: Localizers, found: Answer, split: Split, thresholds: Floats
+) -> list[tuple[str, int, Look, tuple[int, ...], Merged]]:
+    """Net, crop, look, scales and merged boxes of each row of a report, the protocol itself last.
+
+    Of one net: the central crop at each scale, each scale densely, all scales together. Of several: each net, and all
+    together. Before them the constant box, where the net knows it: what boxes are worth that see nothing.
+    """
+    view, asked = localizers.view, found.asked
+
+    def merged(some: Sequence[BoxPredictions], kind: LocalizationView, scales: Sequence[int] | None = None) -> Merged:
+        return merge_by_image(pool(some, kind, asked, scales), thresholds)
+
+    rows: list[tuple[str, int, Look, tuple[int, ...], Merged]] = []
+    crop = localizers.members[0].net.config.crop
+    constant = constant_boxes(localizers, asked, split)
+    if constant is not None:
+        boxes = np.repeat(constant[:, None], asked.classes.shape[1], axis=1)
+        rows.append(("", crop, "constant", (), Merged(boxes, np.ones(boxes.shape[:2]))))
+    if len(found.predictions) > 1:
+        rows += [
+            (str(each.net), each.net.config.crop, view, each.scales, merged([each], view)) for each in found.predictions
+        ]
+        return [*rows, (f"{len(found.predictions)} nets", crop, view, (), merged(found.predictions, view))]
+    (one,) = found.predictions
+    for kind in sorted({view, *beside(localizers)}):
+        rows += [(str(one.net), crop, kind, (scale,), merged([one], kind, [scale])) for scale in one.scales]
+    if len(one.scales) > 1:
+        rows.append((str(one.net), crop, view, one.scales, merged([one], view)))
+    return rows
+
+
+def constant_boxes(localizers: Localizers, asked: Asked, split: Split) -> Boxes | None:
+    """(n, 4): the mean box of the training part on each image, inclusive, in the file's pixels; None: not known."""
+    mean = localizers.members[0].net.config.mean_box
+    if mean is None:
+        return None
+    x, y, width, height = mean
+    sides = np.array([[*size, *size] for size in file_sizes(split, asked.indices.tolist())], np.float64).reshape(-1, 4)
+    edges = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2]) * sides
+    return np.asarray(edges - np.array([0, 0, 1, 1]), np.float64)

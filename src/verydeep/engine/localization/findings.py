@@ -1,0 +1,150 @@
+"""What a measured table of appendix A says: rows beside the paper's, their order, and what differs beyond chance."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from verydeep.configs.paper import LocalizationRow, LocalizationTable
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.engine.findings import (
+    comparison_values,
+    order_of_rows,
+    table_in_words,
+    unconverged_in_words,
+    unequal_trainings,
+)
+from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, compare_rows, measure_table
+from verydeep.engine.report import seen_before
+from verydeep.engine.tables import Comparison
+from verydeep.errors import VerydeepError
+
+
+@dataclass(frozen=True, eq=False)
+class BoxFindings:
+    """A table of appendix A, measured on a data set."""
+
+    table: LocalizationTable
+    rows: Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]
+    """Measured is None where a row has no runs, or is of other authors."""
+    comparisons: Sequence[Comparison]
+    conditions: BoxConditions
+
+    @property
+    def name(self) -> str:
+        """Of the table's files."""
+        return self.table.name
+
+    @property
+    def title(self) -> str:
+        """What the table is of."""
+        split = self.conditions.part.split
+        return f"{table_in_words(self.name)}: {self.table.title}; {len(split):,} images of {split.name}"
+
+    def headings(self) -> list[str]:
+        """Of the columns."""
+        return ["row", "paper", "error", "mean IoU", "t", "seeds"]
+
+    def cells(self) -> Iterator[list[str]]:
+        """The rows, as text."""
+        has_test = any(row.test is not None for row in self.table.rows)
+        for row, measured in self.rows:
+            published = (row.val, *([row.test] if has_test else []))
+            paper = "/".join("-" if value is None else f"{value:.1f}" for value in published)
+            if row.protocol is None:
+                cells = ["as published", "", "", ""]
+            elif measured is None:
+                cells = ["no run", "", "", ""]
+            elif not measured.is_answer:
+                cells = ["not converged", "", "", str(len(measured.seeds))]
+            else:
+                merged = ",".join(f"{threshold:g}" for threshold in measured.thresholds)
+                cells = [str(measured.error), f"{measured.mean_iou:.3f}", merged, str(len(measured.seeds))]
+            mark = "*" if measured is not None and measured.protocol != row.protocol else ""
+            yield [f"{row.label or row.protocol}{mark}", paper, *cells]
+
+    def remarks(self) -> Iterator[str]:
+        """What stands below the table."""
+        tested = [measured for _, measured in self.rows if measured is not None]
+        guessing = any(row.protocol is not None and row.protocol.classes != "truth" for row, _ in self.rows)
+        measure = "of up to five boxes of guessed classes" if guessing else "of the true class's box"
+        yield (
+            f"Errors in %, {measure}: no IoU of 0.5 with an instance; with 95% intervals over images, and over seeds "
+            "where there are several. Paper: on ILSVRC's validation images, and by its test server. Mean IoU: of the "
+            "true class's box. t: distance up to which boxes are merged."
+        )
+        shared = self.conditions.nets
+        yield shared.in_words(q for each in self.table.protocols for m in each.members for q in m.test_scales)
+        tune_on = self.conditions.tune_on
+        if tune_on is self.conditions.part:
+            yield "t was chosen for each half of the images on the other half."
+        elif tune_on is not None:
+            yield f"t was chosen on the {len(tune_on.split):,} images of {tune_on.split.name}."
+        others = [each.protocol for row, each in self.rows if each is not None and each.protocol != row.protocol]
+        for other in dict.fromkeys(others):
+            boxes = " + ".join(map(str, other.members))
+            yield f"* {boxes}: the classes of {other.classes}, as no converged runs name the row's own."
+        yield from unconverged_in_words(run for row in tested for run in row.unconverged)
+        nets = list(dict.fromkeys(net for row in tested for net in row.tested))
+        yield from dict.fromkeys(note for net in nets for note in seen_before(net, self.conditions.part.whole, "last"))
+        if skipped := max((row.skipped for row in tested), default=0):
+            yield f"Skipped: {skipped} files that cannot be decoded."
+        if lacking := len(self.conditions.part.whole) - len(self.conditions.part.split):
+            yield f"Left out: {lacking} images that have no box."
+        for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
+            yield f"The paper: {note}."
+        yield from unequal_trainings(nets)
+        if self.comparisons and self.conditions.part.split.class_names != tuple(known_classes()):
+            yield from order_of_rows(self.comparisons, "errors")
+
+    def as_values(self) -> dict[str, Any]:
+        """All of it for machines, but for the remarks."""
+        rows = [
+            {
+                "label": row.label or str(row.protocol),
+                "protocol": None if row.protocol is None else str(row.protocol),
+                "paper": {"val": row.val, "test": row.test},
+                "note": row.note,
+                "measured": None if measured is None else measured_values(measured),
+            }
+            for row, measured in self.rows
+        ]
+        return {
+            "table": self.name,
+            "title": self.table.title,
+            **self.conditions.nets.as_values(),
+            "num_images": len(self.conditions.part.split),
+            "rows": rows,
+            "differences": comparison_values(self.comparisons),
+        }
+
+
+def measured_values(measured: MeasuredBoxes) -> dict[str, Any]:
+    """A measured row for machines."""
+    return {
+        "protocol": str(measured.protocol),
+        "seeds": list(measured.seeds),
+        "error": asdict(measured.error),
+        "error_of_each_seed": [100 * float(each.mean()) for each in measured.wrong],
+        "mean_iou": measured.mean_iou,
+        "thresholds": list(measured.thresholds),
+        "unconverged": list(measured.unconverged),
+        "skipped": measured.skipped,
+    }
+
+
+def find_out_about_boxes(table: LocalizationTable, conditions: BoxConditions) -> Iterator[BoxFindings]:
+    """Measure a table; nothing comes of it on all processes but the main one.
+
+    Raises:
+        VerydeepError: no run answers for any row, or as ``measure_table``.
+    """
+    rows = measure_table(table, conditions)
+    if not conditions.nets.runtime.is_main:
+        return
+    if all(measured is None for _, measured in rows):
+        shared = conditions.nets
+        raise VerydeepError(
+            f"No run answers for any row of {table.name} at crop {shared.crop} with these "
+            f"{len(shared.split.class_names)} classes: leave --no-train out, or give another --runs or --crop."
+        )
+    yield BoxFindings(table, rows, compare_rows(rows), conditions)

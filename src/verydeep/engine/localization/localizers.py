@@ -1,0 +1,105 @@
+"""Which localization nets answer together, and who names the classes of their boxes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from verydeep.configs.localization import Classes, LocalizationProtocol, LocalizationView, own_classes
+from verydeep.configs.protocols import EvalProtocol
+from verydeep.data.split import Split
+from verydeep.engine.checkpoint import Weights
+from verydeep.engine.evaluation import check_classes
+from verydeep.engine.localization.classes import ClassSource
+from verydeep.engine.members import Net, NetAtScales, find_nets, nets_by_seed, required_by_seed
+from verydeep.errors import VerydeepError
+
+
+@dataclass(frozen=True)
+class Localizers:
+    """Localization nets whose boxes are pooled, and where the classes of these boxes come from."""
+
+    members: tuple[NetAtScales, ...]
+    view: LocalizationView
+    classes: ClassSource | None
+    """None: the truth alone, which a classification protocol does not guess."""
+
+    @property
+    def nets(self) -> list[Net]:
+        """All that are asked, each once."""
+        guessing = () if self.classes is None else self.classes.nets
+        return list(dict.fromkeys(member.net for member in (*self.members, *guessing)))
+
+    def check(self, split: Split) -> None:
+        """Refuse a data set whose classes are not those of all nets.
+
+        Raises:
+            VerydeepError: the classes differ.
+        """
+        for net in self.nets:
+            check_classes(split, net.config, net.path)
+
+
+def localizers_of(
+    members: Sequence[NetAtScales], view: LocalizationView, classes: Classes | None, runs: Path
+) -> Localizers:
+    """Named nets, with the true classes, those of a protocol of runs in a folder, or of the nets they started from.
+
+    Raises:
+        VerydeepError: a net predicts no boxes; no run, or two of one seed, answer for the classes; a net that rates
+            boxes is not there.
+    """
+    for member in members:
+        if member.net.config.regression is None:
+            raise VerydeepError(
+                f"{member.net.path} predicts classes and no boxes: leave --task localize out, or train a net that "
+                "does with verydeep train --task localize --init-from it."
+            )
+    if classes == "truth":
+        return Localizers(tuple(members), view, None)
+    if classes is None:
+        return Localizers(tuple(members), view, ClassSource.of_box_nets(members, view))
+    config = members[0].net.config
+    found = required_by_seed(classes, runs, config.class_names, config.crop)
+    nets = found.get(config.seed) or next(iter(found.values()))
+    return Localizers(tuple(members), view, ClassSource(tuple(nets), classes.view, str(classes)))
+
+
+def localizers_by_seed(
+    protocol: LocalizationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
+) -> dict[int, Localizers]:
+    """Seed -> who answers for a protocol; seeds that lack a net, or its weights, are left out.
+
+    Raises:
+        VerydeepError: as ``answering``.
+    """
+    members = nets_by_seed(protocol, nets, class_names, crop)
+    sources: dict[int, ClassSource | None]
+    if protocol.classes == "truth":
+        sources = dict.fromkeys(members)
+    elif protocol.classes == own_classes(protocol.members, protocol.view):
+        sources = {seed: ClassSource.of_box_nets(each, protocol.view) for seed, each in members.items()}
+    else:
+        view, told = protocol.classes.view, str(protocol.classes)
+        found = nets_by_seed(protocol.classes, nets, class_names, crop)
+        sources = {seed: ClassSource(tuple(each), view, told) for seed, each in found.items()}
+    return {
+        seed: Localizers(tuple(each), protocol.view, sources[seed]) for seed, each in members.items() if seed in sources
+    }
+
+
+def required_localizers(
+    protocol: LocalizationProtocol, runs: Path, class_names: Sequence[str], crop: int, weights: Weights
+) -> list[Localizers]:
+    """The same of a folder of runs, where at least one seed has to have them all; one for each seed.
+
+    Raises:
+        VerydeepError: a member has no run, two of one seed, or no seed has them all.
+    """
+    required_by_seed(protocol, runs, class_names, crop, weights)
+    if protocol.classes not in ("truth", own_classes(protocol.members, protocol.view)):
+        assert isinstance(protocol.classes, EvalProtocol)
+        required_by_seed(protocol.classes, runs, class_names, crop, weights)
+    found = localizers_by_seed(protocol, find_nets(runs, weights), class_names, crop)
+    if not found:
+        raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
+    return list(found.values())

@@ -1,0 +1,88 @@
+"""What localization nets predict for a part of a data set; each net sees each image once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from verydeep.configs.localization import LocalizationView
+from verydeep.data.decoding import Decoding
+from verydeep.data.split import Split
+from verydeep.engine.inference import ViewAtScale, rescaled_images, rounded
+from verydeep.engine.localization.candidates import BoxNet, Candidates, candidates, file_sizes, pooled
+from verydeep.engine.localization.classes import Asked
+from verydeep.engine.members import Net
+from verydeep.engine.progress import progress_bar
+from verydeep.engine.runtime import Runtime
+
+Predicted = dict[ViewAtScale, dict[int, Candidates]]
+"""What a net sees in each view: index of the image -> its boxes; images that cannot be decoded are left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoxPredictions:
+    """The boxes that one net gives for the classes asked for, nothing merged."""
+
+    net: Net
+    scales: tuple[int, ...]
+    """At which the protocol asks it."""
+    candidates: Predicted
+
+
+def predict_boxes(
+    net: Net, views: Iterable[ViewAtScale], asked: Asked, split: Split, runtime: Runtime, decoding: Decoding
+) -> Predicted | None:
+    """Let a localization net see images in these views; None on all processes but the main one.
+
+    Raises:
+        VerydeepError: as ``rescaled_images``, or the net that rates the boxes is not there.
+    """
+    wanted = sorted(views, key=lambda view: (view.view, view.scale))
+    box_net = load_box_net(net, runtime)
+    classes = dict(zip(asked.indices.tolist(), asked.classes, strict=True))
+    found: Predicted = {view: {} for view in wanted}
+    scales, whole = sorted({view.scale for view in wanted}), any(view.view == "dense" for view in wanted)
+    batches = rescaled_images(box_net.model, split, scales, runtime, decoding, whole=whole, indices=asked.indices)
+    with progress_bar(visible=runtime.is_main and len(asked.indices) > 1) as progress:
+        task = progress.add_task(f"Boxes by {net}", total=len(asked.indices), note="")
+        for batch in batches:
+            indices = batch.indices.tolist()
+            sizes = file_sizes(split, indices)
+            for view in wanted if indices else ():
+                labels = np.array([classes[index] for index in indices])
+                boxes = candidates(box_net, batch.images[view.scale], view, sizes, labels, runtime)
+                found[view].update(zip(indices, boxes, strict=True))
+            progress.advance(task, (len(indices) + len(batch.skipped)) * runtime.world_size)
+    gathered = runtime.gather_on_main(found)
+    if not runtime.is_main:
+        return None
+    return {view: {index: boxes for part in gathered for index, boxes in part[view].items()} for view in wanted}
+
+
+def load_box_net(net: Net, runtime: Runtime) -> BoxNet:
+    """A localization net and the one that rates its boxes, on the device.
+
+    Raises:
+        VerydeepError: one of them is not there.
+    """
+    assert net.config.regression is not None
+    model, classifier = (
+        rounded(placed) if runtime.bf16 else placed
+        for placed in (runtime.place(each.load()) for each in (net, net.classifier))
+    )
+    return BoxNet(model.eval(), net.config.regression, classifier.eval())
+
+
+def pool(
+    predictions: Sequence[BoxPredictions],
+    view: LocalizationView,
+    asked: Asked,
+    scales: Sequence[int] | None = None,
+) -> list[Candidates]:
+    """The boxes of several nets, image by image, at the scales of each or at these alone."""
+    parts = [
+        each.candidates[ViewAtScale(view, scale)]
+        for each in predictions
+        for scale in (each.scales if scales is None else scales)
+    ]
+    return [pooled([part[index] for part in parts]) for index in asked.indices.tolist()]

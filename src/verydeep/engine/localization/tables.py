@@ -1,0 +1,192 @@
+"""Tables 8-10 measured on the nets of a folder of runs."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from verydeep.configs.localization import LocalizationProtocol, own_classes
+from verydeep.configs.paper import TABLES, LocalizationRow, LocalizationTable
+from verydeep.engine.localization.candidates import Floats
+from verydeep.engine.localization.evaluation import Answer, answer
+from verydeep.engine.localization.localizers import Localizers, localizers_by_seed
+from verydeep.engine.localization.parts import BoxedPart
+from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, merge_by_image, tune, tune_by_halves
+from verydeep.engine.localization.verdict import Truth, Verdict
+from verydeep.engine.members import Net, check_division
+from verydeep.engine.tables import Comparison, Conditions
+from verydeep.ops.bootstrap import error_over_runs, paired_difference
+from verydeep.ops.localization_errors import RIGHT_AT, Bools
+from verydeep.ops.metrics import Share
+
+
+@dataclass(frozen=True)
+class BoxConditions:
+    """What all rows of a table share."""
+
+    nets: Conditions
+    """As for the tables of errors of classes."""
+    part: BoxedPart
+    """The part to test on."""
+    tune_on: BoxedPart | None = None
+    """The validation part, where each row's threshold of merging is to be chosen on it; may be ``part`` itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredBoxes:
+    """What one protocol gave, over the seeds that have all of its nets."""
+
+    protocol: LocalizationProtocol
+    """As it was run: the classes may be others than the row's."""
+    seeds: tuple[int, ...]
+    wrong: Bools
+    """(seeds, n) by the row's own measure, without the images on the blacklist."""
+    mean_iou: float
+    """Of the true class's box, over images and seeds."""
+    thresholds: tuple[float, ...]
+    """Of merging: all that were used."""
+    skipped: int
+    """Images that could not be decoded."""
+    is_answer: bool
+    """Whether all nets made all drops of their learning rate."""
+    unconverged: tuple[str, ...]
+    """Runs that did not; of seeds that are left out too."""
+    tested: tuple[Net, ...]
+
+    @property
+    def error(self) -> Share:
+        """In percent, with its interval over images, and over seeds where there are several."""
+        return error_over_runs(self.wrong)
+
+
+def best_classes_there(protocol: LocalizationProtocol, conditions: Conditions) -> LocalizationProtocol:
+    """The protocol with the best classes that converged runs can name, where those that it asks for are not there.
+
+    The best are those of the row of Tables 3-7 with the smallest published top-5 error; where no run answers for any of
+    them, those of the nets that the box nets started from.
+
+    Raises:
+        VerydeepError: as ``answers``.
+    """
+    if protocol.classes == "truth":
+        return protocol
+    rows = [row for table in TABLES.values() for row in table.rows if row.top5_val is not None]
+    known = [row.protocol for row in sorted(rows, key=lambda row: row.top5_val or 0.0) if row.protocol is not None]
+    for classes in dict.fromkeys((protocol.classes, *known)):
+        found = answers(replace(protocol, classes=classes), conditions)
+        nets = [seed.classes.nets for seed in found.values() if seed.classes is not None]
+        if any(all(each.net.converged for each in together) for together in nets):
+            return replace(protocol, classes=classes)
+    return replace(protocol, classes=own_classes(protocol.members, protocol.view))
+
+
+def answers(protocol: LocalizationProtocol, conditions: Conditions) -> dict[int, Localizers]:
+    """Seed -> who answers.
+
+    Raises:
+        VerydeepError: two runs of one seed answer for the same member, or a net that rates boxes is not there.
+    """
+    return localizers_by_seed(protocol, conditions.nets, conditions.split.class_names, conditions.crop)
+
+
+def measure_table(
+    table: LocalizationTable, conditions: BoxConditions
+) -> list[tuple[LocalizationRow, MeasuredBoxes | None]]:
+    """Each row with what it gave, on the main process; None where no run answers, or it is of other authors.
+
+    Raises:
+        VerydeepError: two runs answer for one member, or a net may have been trained on these images; as ``answer``.
+    """
+    shared, part = conditions.nets, conditions.part
+    protocols = {
+        row.protocol: best_classes_there(row.protocol, shared) for row in table.rows if row.protocol is not None
+    }
+    each_seed = {asked: answers(run, shared) for asked, run in protocols.items()}
+    wanted = [localizers for seeds in each_seed.values() for localizers in seeds.values()]
+    for net in {net.folder: net for localizers in wanted for net in localizers.nets}.values():
+        check_division(net, shared.data, part.whole)
+    said = iter(answer(wanted, part.split, shared.runtime, shared.decoding))
+    tune_on = conditions.tune_on
+    if tune_on is None or tune_on is part:
+        tuned = None
+    else:
+        tuned = iter(answer(wanted, tune_on.split, shared.runtime, shared.decoding))
+    if not shared.runtime.is_main:
+        return []
+    found: dict[LocalizationProtocol, MeasuredBoxes] = {}
+    for asked, seeds in each_seed.items():
+        judged = {seed: judge(next(said), conditions, None if tuned is None else next(tuned)) for seed in seeds}
+        if judged:
+            found[asked] = summarize(protocols[asked], seeds, judged, part)
+    return [(row, None if row.protocol is None else found.get(row.protocol)) for row in table.rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """How good the boxes of one row and seed are."""
+
+    verdict: Verdict
+    truth: Truth
+    thresholds: Floats
+    """(n,) up to which distance those of each image were merged."""
+
+    @property
+    def wrong(self) -> Bools:
+        """(m,) by the row's own measure, of the images that count."""
+        guesses, of_truth = self.verdict.guess_overlaps, self.verdict.truth_overlaps
+        return (of_truth if guesses is None else guesses)[self.truth.counted] < RIGHT_AT
+
+
+def judge(said: Answer, conditions: BoxConditions, on_validation: Answer | None) -> Judged:
+    """Merge and compare the boxes of one row and seed."""
+    part = conditions.part
+    truth = Truth.of(part.split, said.asked, part.blacklisted)
+    thresholds = np.full(len(said.asked.indices), DEFAULT_THRESHOLD)
+    if on_validation is not None:
+        assert conditions.tune_on is not None
+        known = Truth.of(conditions.tune_on.split, on_validation.asked, conditions.tune_on.blacklisted)
+        thresholds[:] = tune(on_validation.pooled, on_validation.asked, known).threshold
+    elif conditions.tune_on is part:
+        thresholds, _ = tune_by_halves(said.pooled, said.asked, truth)
+    return Judged(Verdict.of(merge_by_image(said.pooled, thresholds), said.asked, truth), truth, thresholds)
+
+
+def summarize(
+    protocol: LocalizationProtocol,
+    localizers: Mapping[int, Localizers],
+    judged: Mapping[int, Judged],
+    part: BoxedPart,
+) -> MeasuredBoxes:
+    """One row over its seeds; those of which a net did not converge are left out where others did."""
+    whole = [seed for seed in judged if all(net.converged for net in localizers[seed].nets)]
+    seeds = whole or list(judged)
+    left_out = [net for seed in judged if seed not in whole for net in localizers[seed].nets]
+    answers = [judged[seed] for seed in seeds]
+    return MeasuredBoxes(
+        protocol=protocol,
+        seeds=tuple(seeds),
+        wrong=np.stack([each.wrong for each in answers]),
+        mean_iou=float(np.mean([each.verdict.truth_overlaps[each.truth.counted] for each in answers])),
+        thresholds=tuple(np.unique(np.concatenate([each.thresholds for each in answers])).tolist()),
+        skipped=len(part.split) - len(answers[0].thresholds),
+        is_answer=bool(whole),
+        unconverged=tuple(dict.fromkeys(str(net.path) for net in left_out if not net.converged)),
+        tested=tuple(net for seed in seeds for net in localizers[seed].nets),
+    )
+
+
+def compare_rows(rows: Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]) -> list[Comparison]:
+    """Every pair of rows that are both answers, on the seeds that both have."""
+    known = [(row, each) for row, each in rows if each is not None and each.is_answer]
+    comparisons = []
+    for (row_a, a), (row_b, b) in itertools.combinations(known, 2):
+        shared = sorted(set(a.seeds) & set(b.seeds))
+        wrong_a, wrong_b = a.wrong, b.wrong
+        if shared:
+            wrong_a = a.wrong[[a.seeds.index(seed) for seed in shared]]
+            wrong_b = b.wrong[[b.seeds.index(seed) for seed in shared]]
+        difference = paired_difference(wrong_a, wrong_b, same_seeds=bool(shared))
+        paper = None if row_a.val is None or row_b.val is None else round(row_a.val - row_b.val, 1)
+        comparisons.append(Comparison(a.protocol, b.protocol, paper, difference))
+    return comparisons

@@ -1,0 +1,66 @@
+"""Up to which distance boxes are merged, and how that is chosen, never on the images that are reported on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from verydeep.engine.localization.candidates import Candidates, Floats, Merged, merge_images
+from verydeep.engine.localization.classes import Asked
+from verydeep.engine.localization.verdict import Truth, Verdict
+
+DEFAULT_THRESHOLD = 0.5
+"""OverFeat and the paper tell none (docs/choices.md)."""
+
+THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(16))
+"""What is tried; the distance of two boxes is 0 where they are equal and above 1 where they do not overlap."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A threshold that was chosen on some images."""
+
+    threshold: float
+    errors: dict[float, float]
+    """Threshold tried -> localization error in percent."""
+
+
+def tune(images: Sequence[Candidates], asked: Asked, truth: Truth) -> Tuned:
+    """The threshold with the smallest localization error; of equals the one with the largest mean IoU, then the first.
+
+    Without guesses it is the error of the true class's box.
+
+    Args:
+        images: pooled boxes of n images.
+        asked: about them.
+        truth: of them.
+    """
+    figures: list[tuple[float, float, float]] = []
+    for threshold, merged in zip(THRESHOLDS, merge_images(images, THRESHOLDS), strict=True):
+        of_truth, of_guesses = Verdict.of(merged, asked, truth).errors(truth)
+        error = of_truth.error if of_guesses is None else of_guesses.error
+        figures.append((error.percent, -of_truth.mean_iou, threshold))
+    return Tuned(min(figures)[2], {threshold: error for error, _, threshold in figures})
+
+
+def tune_by_halves(images: Sequence[Candidates], asked: Asked, truth: Truth) -> tuple[Floats, list[Tuned]]:
+    """(n,) thresholds for images of which there are no others to choose on: each half's is chosen on the other half.
+
+    The halves are every second of the images that count; where but one does, all keep the default.
+    """
+    places = np.cumsum(truth.counted)
+    thresholds, tuned = np.full(len(images), DEFAULT_THRESHOLD), []
+    for half in (0, 1) if truth.counted.sum() > 1 else ():
+        others = np.flatnonzero(places % 2 != half)
+        found = tune([images[place] for place in others.tolist()], asked.subset(others), truth.subset(others))
+        thresholds[places % 2 == half] = found.threshold
+        tuned.append(found)
+    return thresholds, tuned
+
+
+def merge_by_image(images: Sequence[Candidates], thresholds: Floats) -> Merged:
+    """The best merged boxes, where each of n images has a threshold (n,) of its own."""
+    kinds, place = np.unique(thresholds, return_inverse=True)
+    each, rows = merge_images(images, kinds.tolist()), np.arange(len(images))
+    boxes, scores = np.stack([one.boxes for one in each]), np.stack([one.scores for one in each])
+    return Merged(boxes[place, rows], scores[place, rows])

@@ -1,0 +1,73 @@
+"""How good boxes are, image by image, by both test protocols of appendix A."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from verydeep.data.split import Split
+from verydeep.engine.localization.candidates import Floats, Merged
+from verydeep.engine.localization.classes import Asked
+from verydeep.ops.localization_errors import (
+    Bools,
+    Instances,
+    LocalizationErrors,
+    best_overlaps,
+    ground_truth_overlaps,
+    localization_errors,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What the annotations say of n images."""
+
+    instances: Instances
+    counted: Bools
+    """(n,) images that the localization error counts: those not on the devkit's blacklist."""
+
+    @classmethod
+    def of(cls, split: Split, asked: Asked, blacklisted: Bools) -> "Truth":
+        """Of the images that were asked about.
+
+        Args:
+            split: whose images all have boxes.
+            asked: about it.
+            blacklisted: (N,) images of the split that are not counted.
+        """
+        assert split.boxes is not None and asked.labels is not None
+        boxes = [split.boxes[index] for index in asked.indices.tolist()]
+        return cls(Instances.of(asked.labels, boxes), ~blacklisted[asked.indices])
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> "Truth":
+        """Of some of the images."""
+        starts = np.cumsum(self.instances.counts) - self.instances.counts
+        boxes = [self.instances.boxes[starts[row] : starts[row] + self.instances.counts[row]] for row in rows]
+        return Truth(Instances.of(self.instances.labels[rows], boxes), self.counted[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What the merged boxes of n images are worth."""
+
+    merged: Merged
+    """For the true class and the guesses, in the order of ``Asked.classes``."""
+    truth_overlaps: Floats
+    """(n,) largest IoU of the true class's box with an instance."""
+    guess_overlaps: Floats | None
+    """(n,) largest IoU of a guess of the true class with an instance; 0 where the true class was not guessed."""
+
+    @classmethod
+    def of(cls, merged: Merged, asked: Asked, truth: Truth) -> "Verdict":
+        """Compare boxes with the truth."""
+        return cls(
+            merged,
+            ground_truth_overlaps(merged.boxes[:, 0], truth.instances),
+            best_overlaps(asked.guesses, merged.boxes[:, 1:], truth.instances) if asked.guesses.size else None,
+        )
+
+    def errors(self, truth: Truth) -> tuple[LocalizationErrors, LocalizationErrors | None]:
+        """Of the true class's box (the first protocol), and of the boxes of the guesses, if any (the second)."""
+        of_truth = localization_errors(self.truth_overlaps, ~truth.counted)
+        guesses = self.guess_overlaps
+        return of_truth, None if guesses is None else localization_errors(guesses, ~truth.counted)

@@ -1,0 +1,36 @@
+"""Where what a test found is left, unless the user says it."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from verydeep.engine.source import short_name
+from verydeep.engine.testing import BoxTest, ClassTest
+
+LONGEST_NAME = 120
+
+
+def place_for(runs: tuple[Path, ...], test: ClassTest | BoxTest, data: str) -> tuple[Path, str]:
+    """The folder and the name of the evaluation of these runs: in the run, or beside the runs.
+
+    Data other than what a net was trained on are part of the name.
+    """
+    nets = test.nets
+    scales = ",".join(map(str, sorted({scale for each in nets for scale in each.scales})))
+    known = {Path(str(each.net.config.provenance.get("data", ""))).name for each in nets}
+    words = map(protocol_name, test.words)
+    name = "-".join([*([] if known == {short_name(data)} else [short_name(data)]), *words, scales])
+    if len(runs) == 1 and runs[0] == nets[0].net.folder:
+        return runs[0].parent, f"{runs[0].name}-{name}" if runs[0].name == "best" else name
+    if len(runs) == 1:
+        return runs[0], name
+    return runs[0].parent, f"{'+'.join(path.name for path in runs)}-{name}"
+
+
+def protocol_name(protocol: str) -> str:
+    """A protocol as the name of a folder: "D_256_256+E_256_256-crops"."""
+    return protocol.replace(" + ", "+").replace(" : ", "-").replace(" @ ", "@").replace("/", "_")
+
+
+def short_enough(name: str) -> str:
+    """A name that file systems take; of a long one the end is a hash (errors.json says it all)."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:8]}"

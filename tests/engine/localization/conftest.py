@@ -1,0 +1,71 @@
+"""Thin nets that tell classes and boxes, under the paper's names, and pictures with boxes to test them on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.thin_nets import describe, leave_box_run, leave_run, make_boxes, make_pictures, thin_networks
+from verydeep.configs.localization import LocalizationNet
+from verydeep.configs.protocols import TrainedNet
+from verydeep.data.split import Split
+from verydeep.data.truth import read_boxes, with_boxes
+from verydeep.engine.localization.parts import BoxedPart
+from verydeep.engine.members import Net
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.source import open_part
+
+CPU = Runtime(torch.device("cpu"), bf16=False)
+
+BOX_NETS = {"D/256pcr": (3, 8), "D/384pcr": (3, 8), "D/384scr-fc": (3,), "D/384pcr-fc": (3,)}
+CLASS_NETS = {"D/256-512": (3, 8), "E/256-512": (3, 8)}
+"""Nets and the seeds that they were trained with; those that box nets start from are there too."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Runs and pictures."""
+
+    root: Path
+    val: Split
+    """Its boxes not read."""
+    part: BoxedPart
+    """The same with its boxes; the second and the ninth image do not count."""
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    def net(self, text: str, seed: int = 3) -> Net:
+        return Net.open(self.runs / f"{text.replace('/', '-')}-s{seed}")
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """data/ and runs/."""
+    root = tmp_path_factory.mktemp("boxes")
+    make_pictures(root / "data" / "train", 1, first=100)
+    make_pictures(root / "data" / "val", 2)
+    make_boxes(root / "data")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        thin_networks(monkeypatch, root / "cache")
+        for texts, seeds in BOX_NETS.items():
+            for seed in seeds:
+                leave_box_run(root / "runs", LocalizationNet.parse(texts), root / "data", seed=seed)
+        for texts, seeds in CLASS_NETS.items():
+            for seed in seeds:
+                leave_run(root / "runs", describe(TrainedNet.parse(texts), root / "data", seed=seed))
+    return root
+
+
+@pytest.fixture(scope="module")
+def home(files: Path) -> Iterator[Home]:
+    """While a module's tests run, thin nets count as the paper's."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        thin_networks(monkeypatch, files / "cache")
+        val = open_part(str(files / "data"), "val")
+        boxed, _ = with_boxes(val, read_boxes(val, files / "data"))
+        yield Home(files, val, BoxedPart(val, boxed, np.isin(np.arange(len(val)), [1, 8])))

@@ -1,0 +1,106 @@
+"""Which nets answer together, and who names the classes of their boxes."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.engine.localization.conftest import Home
+from tests.thin_nets import CLASSES, CROP
+from verydeep.configs.localization import LocalizationProtocol
+from verydeep.configs.protocols import EvalProtocol
+from verydeep.engine.localization.localizers import (
+    Localizers,
+    localizers_by_seed,
+    localizers_of,
+    required_localizers,
+)
+from verydeep.engine.members import Net, NetAtScales, find_nets
+from verydeep.errors import VerydeepError
+
+
+def names(localizers: Localizers) -> list[str]:
+    """Runs of the boxes and, behind "@", of the classes."""
+    of_boxes = [f"{member.net.path.name}/{','.join(map(str, member.scales))}" for member in localizers.members]
+    if localizers.classes is None:
+        return [*of_boxes, "@", "truth"]
+    runs = [each.net.path.parent.parent if each.net.path.name == "classifier" else each.net.path
+            for each in localizers.classes.nets]  # fmt: skip
+    return [*of_boxes, "@", *(run.name for run in runs), localizers.classes.view]
+
+
+def test_named_nets_get_the_classes_of_their_own_seed(home: Home) -> None:
+    for seed in (3, 8):
+        members = [NetAtScales(home.net("D/384pcr", seed), (384,))]
+        found = localizers_of(members, "dense", EvalProtocol.parse("D/256-512/384 : crops"), home.runs)
+        assert names(found) == [f"D-384pcr-s{seed}/384", "@", f"D-256-512-s{seed}", "crops"]
+        assert found.classes is not None and found.classes.told == "D/256-512/384 : crops"
+        assert names(localizers_of(members, "center", None, home.runs))[2:] == [f"D-384pcr-s{seed}", "center"]
+        assert names(localizers_of(members, "center", "truth", home.runs))[1:] == ["@", "truth"]
+    other = replace(members[0].net, config=replace(members[0].net.config, seed=5))
+    found = localizers_of([NetAtScales(other, (384,))], "dense", EvalProtocol.parse("D/256-512/384"), home.runs)
+    assert names(found)[2] == "D-256-512-s3", "where its own seed is not there, the first"
+
+
+def test_a_net_that_predicts_no_boxes_is_refused(home: Home) -> None:
+    members = [NetAtScales(home.net(text), (384,)) for text in ("D/384pcr", "D/384")]
+    for classes in (None, "truth", EvalProtocol.parse("D/256-512/384")):
+        with pytest.raises(VerydeepError, match="D-384-s3 predicts classes and no boxes"):
+            localizers_of(members, "dense", classes, home.runs)
+
+
+def by_seed(home: Home, text: str, nets: list[Net] | None = None) -> dict[int, list[str]]:
+    asked, there = LocalizationProtocol.parse(text), find_nets(home.runs) if nets is None else nets
+    return {seed: names(each) for seed, each in localizers_by_seed(asked, there, CLASSES, CROP).items()}
+
+
+def test_a_protocol_is_answered_by_each_seed_that_has_all_of_it(home: Home) -> None:
+    assert by_seed(home, "D/384pcr/384 + D/256pcr/256 @ truth") == {
+        seed: [f"D-384pcr-s{seed}/384", f"D-256pcr-s{seed}/256", "@", "truth"] for seed in (3, 8)
+    }
+    assert by_seed(home, "D/384pcr/384 + D/384scr-fc/384 : center") == {
+        3: ["D-384pcr-s3/384", "D-384scr-fc-s3/384", "@", "D-384pcr-s3", "center"]
+    }
+    assert list(by_seed(home, "D/384pcr/352,384 @ E/256-512/384")) == [3, 8]
+    some = [net for net in find_nets(home.runs) if net.path.name not in ("E-256-512-s3", "D-384pcr-s8")]
+    assert by_seed(home, "D/384pcr/352,384 @ E/256-512/384", some) == {}
+    assert list(by_seed(home, "D/384pcr/352,384", some)) == [3]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("D/384scr/384", "No run in .* answers for D/384scr at crop 32"),
+        ("D/384pcr/384 @ C/256/256", "No run in .* answers for C/256 at crop 32"),
+        ("D/384scr-fc/384 @ A/256/256", "no seed has them all"),
+    ],
+)
+def test_what_nobody_answers_is_one_sentence(home: Home, tmp_path: Path, text: str, told: str) -> None:
+    """A/256 there is of another seed."""
+    for path in home.runs.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    shutil.copytree(home.runs / "E-256-512-s8", tmp_path / "a")
+    config = (tmp_path / "a" / "model" / "config.json").read_text()
+    config = config.replace('"E"', '"A"').replace('"256-512"', '"256"').replace('"seed": 8', '"seed": 5', 1)
+    (tmp_path / "a" / "model" / "config.json").write_text(config)
+    with pytest.raises(VerydeepError, match=told) as caught:
+        required_localizers(LocalizationProtocol.parse(text), tmp_path, CLASSES, CROP, "last")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_best_weights_are_rated_by_the_same_classification_net(home: Home, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(home.runs / "D-384pcr-s3", run)
+    shutil.copytree(run / "model", run / "best", ignore=shutil.ignore_patterns("classifier"))
+    assert Net.open(run, "best").classifier.folder == Net.open(run).classifier.folder == run / "model" / "classifier"
+    assert Net.open(run / "model").classifier.folder == run / "model" / "classifier"
+
+
+def test_all_nets_are_asked_once_and_have_to_know_the_datas_classes(home: Home) -> None:
+    members = [NetAtScales(home.net("D/384pcr"), (352,)), NetAtScales(home.net("D/384pcr"), (384,))]
+    found = localizers_of(members, "dense", EvalProtocol.parse("D/256-512/384"), home.runs)
+    assert [net.path.name for net in found.nets] == ["D-384pcr-s3", "D-256-512-s3"]
+    found.check(home.val)
+    with pytest.raises(VerydeepError, match="'gnu'"):
+        found.check(replace(home.val, class_names=(*CLASSES[:-1], "gnu")))

@@ -1,0 +1,58 @@
+"""Where an evaluation is left: names that tell what was tested, and that file systems take."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import net_called
+from verydeep.configs.localization import LocalizationView
+from verydeep.engine.localization import classes as module
+from verydeep.engine.localization.classes import ClassSource
+from verydeep.engine.localization.localizers import Localizers
+from verydeep.engine.members import Net, NetAtScales
+from verydeep.engine.places import place_for, protocol_name, short_enough
+from verydeep.engine.testing import BoxTest, ClassTest
+
+A, B = (net_called(name, provenance={"data": "/home/photos"}) for name in "ab")
+
+
+def test_classes_are_left_in_the_run_or_beside_several() -> None:
+    one = ClassTest((NetAtScales(A, (256, 384)),), "dense+crops")
+    assert place_for((A.path,), one, "photos") == (Path("runs/a"), "dense+crops-256,384")
+    assert place_for((A.path,), one, "others") == (Path("runs/a"), "others-dense+crops-256,384")
+    assert place_for((A.folder,), one, "photos") == (Path("runs/a"), "dense+crops-256,384")
+    two = ClassTest((NetAtScales(A, (256,)), NetAtScales(B, (384, 256))), "center")
+    assert place_for((A.path, B.path), two, "photos") == (Path("runs"), "a+b-center-256,384")
+
+
+@pytest.mark.parametrize(
+    ("view", "told", "name"),
+    [
+        ("dense", "own", "boxes-dense-256"),
+        ("center", "own", "boxes-center-256"),
+        ("center", None, "boxes-center-truth-256"),
+        ("dense", "D/256/256 + E/384/384 : crops", "boxes-dense-D_256_256+E_384_384-crops-256"),
+    ],
+)
+def test_boxes_of_other_classes_take_no_others_place(
+    view: LocalizationView, told: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = replace(A, config=replace(A.config, regression="per-class"))
+    monkeypatch.setattr(Net, "classifier", property(lambda _: B))
+    monkeypatch.setattr(module, "digest_of_net", lambda net: net.path.name)
+    members = (NetAtScales(net, (256,)),)
+    source = ClassSource.of_box_nets(members, view) if told == "own" else told and ClassSource((), "crops", told)
+    test = BoxTest(Localizers(members, view, source or None))
+    assert place_for((A.path,), test, "photos") == (Path("runs/a"), name)
+
+
+def test_a_protocol_is_a_name() -> None:
+    assert protocol_name("D/256pcr/256 : center @ E/384/384 : crops") == "D_256pcr_256-center@E_384_384-crops"
+
+
+def test_long_names_are_cut() -> None:
+    """File systems take 255 bytes, and other names stay other names."""
+    first, second = (short_enough("-".join([*["photographs-D-256-512-c224-s0"] * 20, end])) for end in ("a", "b"))
+    assert max(len(first), len(second)) < 255 and first != second
+    assert short_enough("val-dense-256") == "val-dense-256"
