@@ -174,3 +174,13 @@ def test_nets_that_are_not_the_papers(tmp_path: Path) -> None:
 def test_how_a_training_ended(tmp_path: Path, provenance: dict[str, Any], ended: bool, converged: bool) -> None:
     net = Net.open(leave(tmp_path, "run", provenance=provenance))
     assert (net.ended, net.converged) == (ended, converged)
+
+
+def test_the_best_weights_of_a_box_net_share_the_copy_beside_the_last_ones(tmp_path: Path) -> None:
+    """As a run, by --weights best, and as the model folder best/."""
+    run, config = tmp_path / "run", ModelConfig(network="A", class_names=("a",), class_words=("a",))
+    for folder in ("model", "best"):
+        save_config(run / folder, replace(config, regression="per-class"))
+    save_config(run / "model" / "classifier", config)
+    for net in (Net.open(run), Net.open(run, "best"), Net.open(run / "best"), Net.open(run / "model")):
+        assert net.classifier.folder == run / "model" / "classifier"

@@ -18,8 +18,9 @@ from verydeep.engine.request import (
     resolve_resumed,
     run_name,
 )
+from verydeep.engine.setup import model_config
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig, load_config
+from verydeep.models.weights.native import ModelConfig, load_config, save_config
 
 
 def net(name: str) -> ModelConfig:
@@ -126,7 +127,7 @@ def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs
     assert training.source == theirs
     assert training.settings.mean_rgb == theirs.mean_rgb
     assert (training.settings.split_seed, training.settings.val_fraction) == (3, 0.2)
-    other = resolve(Request(str(photographs), crop=32, init_from=trained, seed=11, val_fraction=0.4))
+    other = resolve(Request(str(photographs / "val"), crop=32, init_from=trained, seed=11, val_fraction=0.4))
     assert (other.settings.split_seed, other.settings.val_fraction) == (11, 0.4)
 
 
@@ -154,6 +155,21 @@ def test_a_run_that_exists_is_resumed_with_its_own_settings(photographs: Path, t
     assert len(training.train) == 60
 
 
+def test_a_divided_train_folder_is_divided_again_as_before(tmp_path: Path, photographs: Path) -> None:
+    """DATA/train without val beside it: the part that was divided is train/, and the command names DATA."""
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    for kind in sorted((photographs / "train").iterdir()):
+        (data / "train" / kind.name).symlink_to(kind, target_is_directory=True)
+    first = resolve(Request(str(data), crop=32, seed=5, out=tmp_path / "first"))
+    settings = replace(first.settings, mean_rgb=(1.0, 2.0, 3.0))
+    save_config(tmp_path / "first" / "model", model_config(settings, first.train, first.val))
+    second = resolve(Request(str(data), init_from=tmp_path / "first", out=tmp_path / "second"))
+    assert second.settings.seed == 0 and second.settings.split_seed == 5
+    assert first.val is not None and second.val is not None
+    assert second.val.files == first.val.files
+
+
 # Boxes (appendix A.1)
 
 
@@ -175,9 +191,8 @@ def test_a_localization_net_is_like_the_one_it_starts_from(photographs: Path, cl
     rate = pytest.approx(1e-2 * (3 / 256) ** 0.5)
     assert stage == replace(RECIPES["256"].stages[0], scale=TrainScale(256, 512), learning_rate=rate)
     assert (recipe.batch_size, recipe.initialization) == (3, "normal")
-    other = resolve(Request(str(photographs), init_from=classifier, regression="per-class", scale=TrainScale(384, 384)))
-    assert str(other.settings.recipe.stages[0].scale) == "384"
-    assert other.run.path.name == f"{photographs.name}-A-384pcr-c32-s0"
+    with pytest.raises(VerydeepError, match=r"--scale 384 is not that of .*, 256-512"):  # the copy that rates the boxes
+        resolve(Request(str(photographs), init_from=classifier, regression="per-class", scale=TrainScale(384, 384)))
 
 
 @pytest.mark.parametrize(("images", "rate"), [(1_281_167, 1e-3), (100_000, 1e-3), (99_999, 1e-2), (5_120, 1e-2)])

@@ -136,7 +136,8 @@ def evaluate(
     if submission is not None and len(tests) > 1:
         raise VerydeepError(f"--submission holds one answer, and {len(tests)} seeds answer: name the runs of one.")
     parts = [test.open(order, split) for test in tests]
-    name = short_enough("-".join([split, name, *(["best"] if weights == "best" else [])]))
+    merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
+    name = short_enough("-".join([split, name, *merging, *(["best"] if weights == "best" else [])]))
     place = out or folder / "evaluations" / name
     if devices > 1 and not engine.in_group():
         engine.launch(devices, sys.argv[1:])
@@ -178,7 +179,7 @@ def test_of_runs(
     if views not in (None, *LOCALIZATION_VIEWS):
         raise VerydeepError(f"--views {views}: boxes are predicted in {' or '.join(LOCALIZATION_VIEWS)}.")
     source = None if classes is None else parse_classes(classes)
-    return BoxTest(localizers_of(members, "center" if views == "center" else "dense", source, class_runs))
+    return BoxTest(localizers_of(members, "center" if views == "center" else "dense", source, class_runs, weights))
 
 
 def read_protocol(task: Literal["classify", "localize"], text: str) -> EvalProtocol | LocalizationProtocol:

@@ -93,7 +93,7 @@ def localize(
     protocol = None if classes is None else parse_classes(classes)
     if protocol == "truth":
         raise VerydeepError("--classes truth: nobody knows it of these photographs; name a protocol, or leave it out.")
-    localizers = localizers_of([NetAtScales(net, chosen)], "dense", protocol, runs)
+    localizers = localizers_of([NetAtScales(net, chosen)], "dense", protocol, runs, weights)
     split = Split.of_photographs(find_photographs(files))
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:

@@ -152,6 +152,7 @@ def reproduce(
             train_missing(nets_of(what), chosen_seeds, request, runtime, journal)
         conditions = Conditions(find_nets(runs), data, part, crop, runtime, Decoding(bad_images, fast_decode))
         place = out or runs / "tables" / f"{short_name(data)}-{split}-c{crop}-{runtime.precision}"
+        place = place.with_name(f"{place.name}-tuned") if tune_threshold and out is None else place
         found: Iterator[MeasuredTable] = (
             find_out(tables_of(what), conditions)
             if about_boxes is None

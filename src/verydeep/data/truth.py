@@ -43,6 +43,7 @@ _TRAINING_IMAGE = re.compile(r"n\d{8}_\d+")
 _AT_ONCE = 256
 
 Defect = Literal["order", "beyond", "area"]
+_RESCALED = "drawn at another size"
 _KNOWN: dict[Defect, str] = {"order": "in the wrong order", "beyond": "beyond the image", "area": "of no area"}
 
 XYXY = tuple[float, float, float, float]
@@ -185,7 +186,7 @@ class _Reader(Dataset[Found]):
                     f"{self.split.path(index)} has {_times(size)} pixels, but its boxes were drawn on {_times(drawn)}"
                 )
                 return Found(index, problems=(Problem(what, "left out"),))
-            known += ["drawn at another size"] * lenient
+            known += [_RESCALED] * lenient
         for instance in annotation.instances:
             classes = self.labels.get(_normalized(instance.name))
             if classes is None:
@@ -201,7 +202,7 @@ class _Reader(Dataset[Found]):
                     problems.append(Problem(what, "left out" if box is None else "clipped"))
                 if box is not None:
                     boxes.append(box if size is None or drawn is None else _scaled(box, drawn, size))
-        if not (boxes or problems or known):
+        if not (boxes or problems or set(known) - {_RESCALED}):
             return self.without_box(index, "has no box of its class")
         return Found(index, np.array(boxes, np.float32).reshape(-1, 4), tuple(problems), tuple(known))
 

@@ -62,7 +62,8 @@ class Net:
         Raises:
             VerydeepError: its copy is not there.
         """
-        kept = [self.folder / CLASSIFIER, RunFolder(self.path).model / CLASSIFIER]
+        # The best weights of a run share the copy that lies beside the last ones.
+        kept = [self.folder / CLASSIFIER, RunFolder(self.folder.parent).model / CLASSIFIER]
         return Net.open(next((folder for folder in kept if folder.exists()), kept[0]))
 
     @property

@@ -183,7 +183,7 @@ def like_its_classifier(request: Request, source: ModelConfig | None) -> Request
     """The request for a localization net, with what it leaves open taken from the classification net it starts from.
 
     Raises:
-        VerydeepError: there is none, or it is a localization net itself, or another network.
+        VerydeepError: there is none, or it is a localization net itself, another network, or of another train scale.
     """
     if source is None:
         raise VerydeepError("--task localize starts from a net that knows the classes: give it with --init-from RUN.")
@@ -201,8 +201,13 @@ def like_its_classifier(request: Request, source: ModelConfig | None) -> Request
         if asked not in (None, there):
             raise VerydeepError(f"{name} {asked} is not that of {request.init_from}, {there}: leave it out.")
     scale = request.scale
-    if scale is None and source.scale is not None and request.data != GENERATED:  # whose recipe has an S of its own
+    if source.scale is not None and request.data != GENERATED:  # whose recipe has an S of its own
         scale = TrainScale.parse(source.scale)
+        if request.scale not in (None, scale):
+            raise VerydeepError(
+                f"--scale {request.scale} is not that of {request.init_from}, {scale}, which rates the boxes: leave "
+                "it out, or start from a net of that scale."
+            )
     return replace(
         request,
         network=source.network,
@@ -224,7 +229,9 @@ def split_like(source: ModelConfig | None, request: Request) -> tuple[int, float
 
     Otherwise the new net would be validated on what the old one was trained on.
     """
-    if source is None or source.split.get("data") != str(locate(request.data).resolve()):
+    here = locate(request.data).resolve()
+    # Of a folder with train/ and no val/ beside it, the part that was divided is train/.
+    if source is None or source.split.get("data") not in (str(here), str(here / "train")):
         return request.seed if request.split_seed is None else request.split_seed, request.val_fraction
     return int(source.split["seed"]), float(source.split["val_fraction"])
 

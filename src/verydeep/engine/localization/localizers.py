@@ -40,7 +40,11 @@ class Localizers:
 
 
 def localizers_of(
-    members: Sequence[NetAtScales], view: LocalizationView, classes: Classes | None, runs: Path
+    members: Sequence[NetAtScales],
+    view: LocalizationView,
+    classes: Classes | None,
+    runs: Path,
+    weights: Weights = "last",
 ) -> Localizers:
     """Named nets, with the true classes, those of a protocol of runs in a folder, or of the nets they started from.
 
@@ -59,9 +63,10 @@ def localizers_of(
     if classes is None:
         return Localizers(tuple(members), view, ClassSource.of_box_nets(members, view))
     config = members[0].net.config
-    found = required_by_seed(classes, runs, config.class_names, config.crop)
-    nets = found.get(config.seed) or next(iter(found.values()))
-    return Localizers(tuple(members), view, ClassSource(tuple(nets), classes.view, str(classes)))
+    found = required_by_seed(classes, runs, config.class_names, config.crop, weights)
+    seed = config.seed if config.seed in found else min(found)
+    told = str(classes) if seed == config.seed else f"{classes} (seed {seed})"
+    return Localizers(tuple(members), view, ClassSource(tuple(found[seed]), classes.view, told))
 
 
 def localizers_by_seed(

@@ -189,7 +189,7 @@ def draw_success(evaluation: LocalizationEvaluation, path: Path) -> None:
         axes.set(title=title, xlabel="IoU of at least", xlim=(THRESHOLDS[0], 1), ylim=(0, 100))
         axes.grid(alpha=0.3)
     panels[0, 0].set_ylabel("% of the images")
-    panels[0, 0].legend(fontsize=8, loc="upper right")
+    panels[0, 0].legend(fontsize=8, loc="lower left")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -106,6 +106,8 @@ def measure_table(
     wanted = [localizers for seeds in each_seed.values() for localizers in seeds.values()]
     for net in {net.folder: net for localizers in wanted for net in localizers.nets}.values():
         check_division(net, shared.data, part.whole)
+        if conditions.tune_on is not None:
+            check_division(net, shared.data, conditions.tune_on.whole)
     said = iter(answer(wanted, part.split, shared.runtime, shared.decoding))
     tune_on = conditions.tune_on
     if tune_on is None or tune_on is part:
