@@ -61,7 +61,7 @@ def reproduce(
     seeds: Annotated[
         str, arg(help="A net is trained once for each; a row is the mean over all that are there.", metavar="N,N,..")
     ] = "0",
-    epochs: Annotated[int | None, option("As in train, of each net.", "74; generated: 8", "N")] = None,
+    epochs: Annotated[int | None, option("As in train, of each net.", "74; generated: 8, localize 10", "N")] = None,
     batch_size: Annotated[
         int | None, option("As in train.", "256, or a 20th of the images if that is less", "N")
     ] = None,
