@@ -35,6 +35,12 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def jittered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same net, trained at S in [256;512]."""
+    return leave_classifier(tmp_path_factory.mktemp("jittered"), scale="256-512")
+
+
+@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the set ``rectangles``."""
     home = tmp_path_factory.mktemp("home")
@@ -174,12 +180,12 @@ def test_what_is_watched_is_the_error_of_the_central_crop(localizer: Path, home:
 
 
 def test_a_run_that_was_stopped_goes_on_bit_equal(
-    few: Path, classifier: Path, tmp_path: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch
+    few: Path, jittered: Path, tmp_path: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the second epoch, with dropout and crops that see little of the boxes."""
     data = tmp_path / "data"
     shutil.copytree(few, data)
-    words = ("train", data, "--task", "localize", "--init-from", classifier, *JITTERED)
+    words = ("train", data, "--task", "localize", "--init-from", jittered, *JITTERED)
     inside(*words, "--out", "whole")
     listen = Adviser.listen
 
@@ -209,17 +215,17 @@ def test_a_run_that_was_stopped_goes_on_bit_equal(
 
 
 def test_the_fc_layers_alone_can_learn_one_box_whatever_the_class(
-    few: Path, classifier: Path, tmp_path: Path, cli: Cli, inside: Cli
+    few: Path, jittered: Path, tmp_path: Path, cli: Cli, inside: Cli
 ) -> None:
     """In one process and in two: the same losses and crops; the convolutions stay those of the source, bit for bit."""
-    start = ("--task", "localize", "--regression", "single-class", "--fine-tune", "fc", "--init-from", classifier)
+    start = ("--task", "localize", "--regression", "single-class", "--fine-tune", "fc", "--init-from", jittered)
     words = ("train", few, *start, *JITTERED)
     inside(*words)
     cli(*words, "--out", "two", "--devices", 2)
     run = tmp_path / "runs" / f"{few.name}-A-256-512scr-fc-c32-s0"
     learned = {f"fc{i}.{part}" for i in (6, 7, 8) for part in ("weight", "bias")}
     for folder in (run, tmp_path / "two"):
-        assert moved(folder, classifier) == learned
+        assert moved(folder, jittered) == learned
         assert load_tensors(folder / "model")["fc8.weight"].shape == (4, 16, 1, 1)
     (checkpoint,) = (run / "checkpoints").iterdir()
     with safe_open(checkpoint, framework="pt") as file:
