@@ -54,9 +54,9 @@ def test_a_run_is_trained_by_one_job_at_a_time(photographs: Path, tmp_path: Path
             for more in ((), ("--devices", 2)):
                 refused = cli("train", "--resume", run, *more, check=False)
                 assert refused.returncode == 1
-                assert refused.stderr == (
-                    f"verydeep: {run} is being trained by another process: wait for its end, or stop it.\n"
-                )
+                # torch's launcher may warn of the number of threads before it.
+                told = [line for line in refused.stderr.splitlines() if "torch/distributed/run.py" not in line]
+                assert told == [f"verydeep: {run} is being trained by another process: wait for its end, or stop it."]
                 assert "Data:" not in refused.stdout
             assert first.poll() is None
         finally:
