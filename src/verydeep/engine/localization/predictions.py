@@ -8,7 +8,7 @@ import numpy as np
 from verydeep.configs.localization import LocalizationView
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.inference import ViewAtScale, rescaled_images, rounded
+from verydeep.engine.inference import ViewAtScale, ready, rescaled_images
 from verydeep.engine.localization.candidates import BoxNet, Candidates, candidates, file_sizes, pooled
 from verydeep.engine.localization.classes import Asked
 from verydeep.engine.members import Net
@@ -66,11 +66,7 @@ def load_box_net(net: Net, runtime: Runtime) -> BoxNet:
         VerydeepError: one of them is not there.
     """
     assert net.config.regression is not None
-    model, classifier = (
-        rounded(placed) if runtime.bf16 else placed
-        for placed in (runtime.place(each.load()) for each in (net, net.classifier))
-    )
-    return BoxNet(model.eval(), net.config.regression, classifier.eval())
+    return BoxNet(ready(net.load(), runtime), net.config.regression, ready(net.classifier.load(), runtime))
 
 
 def pool(
