@@ -132,8 +132,8 @@ FULL = Plan(
     tasks=(
         Task("dense", (256,), 8, in_our_process=True, in_fp32=True),
         Task("dense", (384,), 4),
-        Task("dense", (512,), 4),
-        Task("dense", (256, 384, 512), 2),
+        Task("dense", (512,), 6),
+        Task("dense", (256, 384, 512), 4),
         Task("crops", (256,), 1, in_our_process=True),
         Task("dense+crops", (256,), 1),
     ),

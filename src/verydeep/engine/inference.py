@@ -21,7 +21,7 @@ from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.loading import TestImages, shape_batches, test_loader
 from verydeep.data.split import Split
-from verydeep.engine.runtime import Runtime
+from verydeep.engine.runtime import Runtime, release_freed_memory
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.ops.images import center_crop, grid_crops
@@ -177,6 +177,8 @@ def rescaled_images(
     batches = shape_batches(images, range(len(split)) if indices is None else indices, runtime.batch_pixels)
     batches = batches[runtime.rank :: runtime.world_size]
     workers = runtime.num_workers if len(batches) > 1 else 0
+    if workers:
+        release_freed_memory()
     for batch in test_loader(images, batches, workers, bad_images=decoding.bad_images, pin_memory=runtime.pin_memory):
         moved = {
             scale: runtime.move(pixels).permute(0, 3, 1, 2).float()

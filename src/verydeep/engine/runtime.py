@@ -258,6 +258,18 @@ class StopRequest:
             signal.signal(each, handler)
 
 
+def release_freed_memory() -> None:
+    """Hand back what ``start`` told glibc to keep, before processes are forked.
+
+    While a child lives, every page that its parent writes anew is copied first. With the memory of D's activations at
+    Q=512 kept, that made the batch after the start of a decoding worker twice as slow (10.3 s in place of 5.3).
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def _keep_freed_memory() -> None:
     """Tell glibc to keep large freed blocks: nearly doubles the speed of convolutions on CPUs (measured)."""
     if sys.platform == "linux":

@@ -16,7 +16,7 @@ from verydeep.data.sampling import StepSampler, rows_of, steps_after
 from verydeep.data.split import Split
 from verydeep.engine.inference import rescaled_images, rounded
 from verydeep.engine.objective import row_losses, wrong_answers
-from verydeep.engine.runtime import Runtime, StopRequest
+from verydeep.engine.runtime import Runtime, StopRequest, release_freed_memory
 from verydeep.engine.schedule import Schedule
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -168,6 +168,8 @@ def train_stage(
     basis = color_matrix(job, runtime.device)
     loss_sum, steps, off_target = torch.zeros((), device=runtime.device), 0, 0
     state.model.set_dropout(stage.dropout)
+    if runtime.num_workers:
+        release_freed_memory()
     for batch in train_loader(
         samples, sampler, runtime.num_workers, bad_images=job.bad_images, pin_memory=runtime.pin_memory
     ):
