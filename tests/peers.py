@@ -1,14 +1,24 @@
 """Peers to compare with, never required: torchvision, also where torch is a CPU build and torchvision is not."""
 
 import importlib
+import os
 import sys
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
 
+import pytest
 import torch
 
 _OPERATORS: list[torch.library.Library] = []
 """What is defined here lives as long as this list."""
+
+
+def need(package: str) -> None:
+    """Skip the test where a peer is not installed; where VERYDEEP_REQUIRE_PEERS is set that is a failure."""
+    if find_spec(package) is None:
+        missing = pytest.fail if os.environ.get("VERYDEEP_REQUIRE_PEERS") else pytest.skip
+        missing(f"{package} is not installed")
 
 
 @cache

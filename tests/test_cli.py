@@ -23,7 +23,7 @@ def test_help_answers_at_once() -> None:
     ("arguments", "code", "told"),
     [
         (["train", "--network", "Z"], 1, "verydeep: --network Z is not known: choose one of A, A-LRN, B,"),
-        (["predict", "no-such-run", "photo.jpg"], 1, "verydeep: There is no run or model folder no-such-run"),
+        (["predict", "nowhere", "photo.jpg"], 1, "verydeep: There is no run, model folder or weight file nowhere"),
         (["trian"], 2, "train"),
         (["train", "--epochs", "many"], 2, "--epochs"),
         ([], 2, "train"),

@@ -2,11 +2,11 @@
 
 In Python:
 
-    from verydeep import NETWORKS, VGG, load_model
+    import verydeep
 
-    net = VGG(NETWORKS["D"])                                    # weights not filled: see initialize
-    net, config = load_model("runs/photos-A-256-c64-s0/model")
-    scores = net(images)                                        # (N, K, h, w) of RGB images, 0-255
+    net, config = verydeep.load("runs/photos-A-256-c64-s0")  # or a weight file, "oxford-vgg16", "hf-hub:owner/name"
+    scores = net(images)                                     # (N, K, h, w) of RGB images, 0-255
+    net = verydeep.VGG(verydeep.NETWORKS["D"])               # weights not filled: see initialize
 """
 
 from importlib import import_module
@@ -18,9 +18,10 @@ from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 
 if TYPE_CHECKING:
+    from verydeep.engine.checkpoint import load
     from verydeep.models.initialization import initialize
     from verydeep.models.vgg import VGG
-    from verydeep.models.weights.native import ModelConfig, load_model
+    from verydeep.models.weights.native import ModelConfig
 
 __all__ = [
     "NETWORKS",
@@ -33,14 +34,14 @@ __all__ = [
     "TrainScale",
     "VerydeepError",
     "initialize",
-    "load_model",
+    "load",
 ]
 
 _NEEDS_TORCH = {
     "VGG": "verydeep.models.vgg",
     "initialize": "verydeep.models.initialization",
     "ModelConfig": "verydeep.models.weights.native",
-    "load_model": "verydeep.models.weights.native",
+    "load": "verydeep.engine.checkpoint",
 }
 
 

@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 import tyro
 
+from verydeep.commands.convert import convert
 from verydeep.commands.evaluate import evaluate
+from verydeep.commands.export import export
 from verydeep.commands.localize import localize
 from verydeep.commands.predict import predict
 from verydeep.commands.prepare import prepare
+from verydeep.commands.push import push
 from verydeep.commands.reproduce import reproduce
 from verydeep.commands.train import train
 from verydeep.commands.verify import verify
@@ -20,6 +23,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict,
     "localize": localize,
     "reproduce": reproduce,
+    "convert": convert,
+    "export": export,
+    "push": push,
     "prepare": prepare,
     "verify": verify,
 }

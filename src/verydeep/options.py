@@ -27,7 +27,11 @@ def check_range(name: str, value: float | None, smallest: float, largest: float 
 
 
 Data = Annotated[str, Positional, arg(metavar="DATA", help="A folder of photographs, or the word generated.")]
-Run = Annotated[Path, Positional, arg(metavar="RUN", help="A folder that verydeep train left, or a model folder.")]
+Run = Annotated[
+    Path,
+    Positional,
+    arg(metavar="RUN", help="What verydeep train left, a weight file, oxford-vgg16, hf-hub:OWNER/NAME."),
+]
 Photographs = Annotated[
     tuple[str, ...], Positional, arg(metavar="FILE", help='Photographs, folders of them, or patterns ("*.jpg").')
 ]
@@ -38,7 +42,10 @@ Scales = Annotated[
 ]
 VIEWS_HELP = "The whole image; 5x5 crops of it; the mean of both (each with mirror images); the central crop."
 Views = Annotated[View, arg(help=VIEWS_HELP)]
-Runs = Annotated[Path, arg(help="The folder of runs, where the nets of a protocol are looked for.", metavar="FOLDER")]
+Runs = Annotated[
+    str,
+    arg(help="Where a protocol's nets are: a folder of runs, and nets, as runs,oxford-vgg16.", metavar="FOLDER"),
+]
 Weights = Annotated[Literal["last", "best"], arg(help="best: by validation error, which it then has seen.")]
 Precision = Annotated[Literal["auto", "bf16", "fp32"], arg(help="auto: bf16 where the hardware has it.")]
 Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.", metavar="NAME")]

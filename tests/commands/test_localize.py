@@ -238,7 +238,7 @@ def test_a_file_that_is_no_photograph_is_named_or_skipped(runs: Path, inside: Cl
         (("D-256pcr-s0", "nowhere.jpg"), "nowhere.jpg: no such photograph"),
         (("D-256pcr-s0", "photos", "--top", 6), "--top 6 is out of range"),
         (("D-256pcr-s0", "photos", "--merge-threshold", -1), "--merge-threshold -1 is out of range"),
-        (("nowhere", "photos"), "There is no run or model folder"),
+        (("nowhere", "photos"), "There is no run, model folder or weight file"),
     ],
 )
 def test_what_a_user_can_do_wrong_is_one_sentence(

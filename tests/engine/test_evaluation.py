@@ -23,7 +23,6 @@ from verydeep.data.split import Split
 from verydeep.engine import evaluation as module
 from verydeep.engine.evaluation import (
     Tested,
-    check_classes,
     dense_geometry,
     evaluate,
     fuse,
@@ -32,7 +31,6 @@ from verydeep.engine.evaluation import (
 from verydeep.engine.inference import SingleView
 from verydeep.engine.members import Net, NetAtScales
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 
@@ -305,15 +303,3 @@ def test_a_fusion_is_the_mean_of_single_runs(val_split: Split, two_nets: list[Ne
     assert fusion.rows[-1].errors.top1.percent == pytest.approx(100 * (mean.argmax(1) != val_split.labels).mean())
     again = evaluate(module.test_nets(members[::-1], val_split, view, CPU), val_split, view)
     assert again.posteriors == pytest.approx(fusion.posteriors, abs=1e-7)
-
-
-def test_other_classes_are_refused(val_split: Split) -> None:
-    names = ("ant", "bell", "crab")
-    check_classes(val_split, ModelConfig("A", names, names), Path("runs/x"))
-    for other, told in (
-        (("ant", "bell"), "3 classes.*2"),
-        (("ant", "bell", "dog"), "crab.*dog"),
-        (("bell", "ant", "crab"), "ant.*bell"),
-    ):
-        with pytest.raises(VerydeepError, match=told):
-            check_classes(val_split, ModelConfig("A", other, other), Path("runs/x"))

@@ -47,11 +47,10 @@ def conditions(split: Split | None = None, crop: int = 64) -> Conditions:
     return Conditions([], "photos", split or photographs(), crop, CPU)
 
 
-def known(text: str, *top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any) -> Measured:
+def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any) -> Measured:
     """A row that errs on the first images, so many with each seed."""
     wrong = np.stack([images < count for count in top1])
     return Measured(
-        EvalProtocol.parse(text),
         seeds or tuple(range(len(top1))),
         wrong,
         np.stack([images < top5] * len(top1)),
@@ -76,10 +75,10 @@ def table(name: str, measured: dict[str, Measured], where: Conditions | None = N
 
 
 TABLE_3 = {
-    "A/256/256": known("A/256/256", 90, top5=33, center=wilson(111, 300), geometry={256: Geometry(3, 4, 0.625)}),
-    "B/256/256": known("B/256/256", 90, 60, top5=12, geometry={256: Geometry(3, 4, 0.625)}),
-    "C/256/256": known("C/256/256", 60, is_answer=False, unconverged=("runs/C", "runs/C2")),
-    "D/256/256": known("D/256/256", 30, geometry={384: Geometry(4, 5, 1.0)}),
+    "A/256/256": known(90, top5=33, center=wilson(111, 300), geometry={256: Geometry(3, 4, 0.625)}),
+    "B/256/256": known(90, 60, top5=12, geometry={256: Geometry(3, 4, 0.625)}),
+    "C/256/256": known(60, is_answer=False, unconverged=("runs/C", "runs/C2")),
+    "D/256/256": known(30, geometry={384: Geometry(4, 5, 1.0)}),
 }
 
 
@@ -105,7 +104,7 @@ def test_rows_stand_beside_the_papers() -> None:
 
 def test_other_authors_rows_are_as_published() -> None:
     best = str(TABLES["table7"].rows[1].protocol)
-    rows = {cells[0]: cells[1:] for cells in table("table7", {best: known(best, 30)}).cells()}
+    rows = {cells[0]: cells[1:] for cells in table("table7", {best: known(30)}).cells()}
     assert rows["Krizhevsky et al. (Krizhevsky et al., 2012) (5 nets)"] == [
         "38.1/16.4/16.4",
         "as published",
@@ -164,18 +163,18 @@ def order_of(findings: Findings) -> list[str]:
 
 
 SHALLOW = {
-    "B/256/256 : center": known("B/256/256 : center", 60),
-    "B-5x5/256/256 : center": known("B-5x5/256/256 : center", 90),
+    "B/256/256 : center": known(60),
+    "B-5x5/256/256 : center": known(90),
 }
 
 
 def test_the_order_of_rows_against_the_papers() -> None:
     """A-B and A-D and B-D as the paper has them; D and E the other way round, E and A as in the paper."""
     measured = {
-        "A/256/256": known("A/256/256", 92),
-        "B/256/256": known("B/256/256", 91),
-        "D/256/256": known("D/256/256", 30),
-        "E/256/256": known("E/256/256", 28),
+        "A/256/256": known(92),
+        "B/256/256": known(91),
+        "D/256/256": known(30),
+        "E/256/256": known(28),
     }
     told = order_of(table("table3", measured))
     assert told[0] == "5 of 6 pairs of rows stand in the paper's order of top-1 errors."
@@ -188,7 +187,7 @@ def test_the_order_of_rows_against_the_papers() -> None:
 
 
 def test_a_single_difference_is_told_even_within_chance() -> None:
-    within = SHALLOW | {"B-5x5/256/256 : center": known("B-5x5/256/256 : center", 61)}
+    within = SHALLOW | {"B-5x5/256/256 : center": known(61)}
     for measured, count, points in ((SHALLOW, 1, "-10.0"), (within, 0, "-0.3")):
         told = order_of(table("shallow", measured))
         assert told[0] == "1 of 1 pairs of rows stand in the paper's order of top-1 errors."
@@ -229,15 +228,15 @@ def test_what_the_nets_have_seen_of_the_images_is_told(split: dict[str, Any], to
     names = photographs().class_names
     seen = {key: fingerprint(photographs()) if value == "these" else value for key, value in split.items()}
     nets = tuple(Net(Path(path), Path(path), ModelConfig("A", names, names, split=seen)) for path in ("one", "two"))
-    remarks = list(table("table3", {"A/256/256": known("A/256/256", 90, nets=nets)}).remarks())
+    remarks = list(table("table3", {"A/256/256": known(90, nets=nets)}).remarks())
     assert sum("Note: these" in remark for remark in remarks) == (told is not None)
     assert told is None or any(told in remark for remark in remarks)
 
 
 def test_what_was_skipped_or_not_kept_is_told() -> None:
     rows = {
-        "A/256/256": known("A/256/256", 90, skipped=frozenset({"a.png", "b.png"}), not_kept="the disk is full"),
-        "D/256/256": known("D/256/256", 30, skipped=frozenset({"b.png"}), not_kept="the disk is full"),
+        "A/256/256": known(90, skipped=frozenset({"a.png", "b.png"}), not_kept="the disk is full"),
+        "D/256/256": known(30, skipped=frozenset({"b.png"}), not_kept="the disk is full"),
     }
     told = remarks_of(table("table3", rows))
     assert "2 files that cannot be decoded" in told and told.count("the disk is full") == 1
@@ -300,7 +299,7 @@ def test_files_and_terminal_agree(
 def test_a_row_of_brackets_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
     paper = PaperTable("table3", "a title", "4.1", (row,))
-    leave_findings(Findings(paper, [(row, known("A/256/256", 90))], [], conditions()), tmp_path, Journal())
+    leave_findings(Findings(paper, [(row, known(90))], [], conditions()), tmp_path, Journal())
     assert "[bold]A[/bold]" in capsys.readouterr().out
 
 

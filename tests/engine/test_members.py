@@ -6,12 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
-from verydeep.engine.members import Net, answering, find_nets, nets_by_seed, required_by_seed
+from verydeep.data.split import Split
+from verydeep.engine.members import (
+    Collection,
+    Net,
+    answering,
+    check_classes,
+    find_nets,
+    nets_by_seed,
+    required_by_seed,
+)
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig, save_config
+from verydeep.models.initialization import initialize
+from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 
 CLASSES = ("ant", "bell", "crab")
 BASE = ModelConfig("D", CLASSES, ("an ant", "a bell", "a crab"), crop=64, scale="256-512", seed=3)
@@ -80,7 +91,7 @@ def test_two_runs_of_one_seed_are_an_error_that_names_both(tmp_path: Path) -> No
     assert str(first) in str(raised.value) and str(second) in str(raised.value)
     assert "other" not in str(raised.value)
     with pytest.raises(VerydeepError, match="seed 3"):
-        required_by_seed(EvalProtocol.parse("D/256-512/384"), tmp_path, CLASSES, 64)
+        required_by_seed(EvalProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64)
 
 
 def test_what_lies_in_a_folder_of_runs(tmp_path: Path) -> None:
@@ -111,7 +122,7 @@ def test_seeds_are_shared(tmp_path: Path) -> None:
     text = "E/256-512/384 + D/256-512/256,384,512 + D/256-512/256 : crops"
     for found in (
         nets_by_seed(EvalProtocol.parse(text), nets, CLASSES, 64),
-        required_by_seed(EvalProtocol.parse(text), tmp_path, CLASSES, 64),
+        required_by_seed(EvalProtocol.parse(text), Collection(tmp_path), CLASSES, 64),
     ):
         assert list(found) == [0, 5]
         for seed, members in found.items():
@@ -137,7 +148,7 @@ def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
     leave(tmp_path, "without", seed=2)
     save_config(tmp_path / "single", replace(BASE, seed=3))
     assert [net.folder for net in find_nets(tmp_path, "best")] == [tmp_path / f"d{seed}" / "best" for seed in (0, 1)]
-    found = required_by_seed(EvalProtocol.parse("D/256-512/384"), tmp_path, CLASSES, 64, "best")
+    found = required_by_seed(EvalProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64, "best")
     assert {seed: nets[0].net.folder.name for seed, nets in found.items()} == {0: "best", 1: "best"}
 
 
@@ -146,7 +157,7 @@ def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
     leave(tmp_path, "thin", network="E", width=0.5)
     for crop, missing in ((64, "E/256-512"), (224, "D/256-512")):
         with pytest.raises(VerydeepError, match=f"answers for {re.escape(missing)} at crop {crop}") as raised:
-            required_by_seed(EvalProtocol.parse("D/256-512/384 + E/256-512/384"), tmp_path, CLASSES, crop)
+            required_by_seed(EvalProtocol.parse("D/256-512/384 + E/256-512/384"), Collection(tmp_path), CLASSES, crop)
         assert str(tmp_path) in str(raised.value)
 
 
@@ -155,7 +166,7 @@ def test_members_that_share_no_seed_are_told(tmp_path: Path) -> None:
     leave(tmp_path, "e", network="E", seed=1)
     text = "D/256-512/384 + E/256-512/384 : crops"
     with pytest.raises(VerydeepError, match="no seed has them all") as raised:
-        required_by_seed(EvalProtocol.parse(text), tmp_path, CLASSES, 64)
+        required_by_seed(EvalProtocol.parse(text), Collection(tmp_path), CLASSES, 64)
     assert text in str(raised.value)
 
 
@@ -184,3 +195,97 @@ def test_the_best_weights_of_a_box_net_share_the_copy_beside_the_last_ones(tmp_p
     save_config(run / "model" / "classifier", config)
     for net in (Net.open(run), Net.open(run, "best"), Net.open(run / "best"), Net.open(run / "model")):
         assert net.classifier.folder == run / "model" / "classifier"
+
+
+WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
+
+
+def ilsvrc_net(tmp_path: Path, names: tuple[str, ...]) -> Net:
+    config = replace(BASE, class_names=names, class_words=tuple(f"a {name}" for name in names))
+    model = config.build()
+    initialize(model)
+    save_weights(tmp_path / "net", model.state_dict())
+    save_config(tmp_path / "net", config)
+    return Net.open(tmp_path / "net")
+
+
+def test_classes_are_matched_by_their_wnids(tmp_path: Path) -> None:
+    """Of a net of more classes, in another order, those of the data set, in its order; checked on the scores."""
+    net = ilsvrc_net(tmp_path, ("background", *WNIDS[::-1]))
+    asked = (WNIDS[2], WNIDS[0], WNIDS[1])
+    told = net.telling(asked)
+    assert told is not None
+    assert told.config.class_names == asked and told.config.class_words == tuple(f"a {name}" for name in asked)
+    images = torch.rand(2, 3, 70, 64, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.inference_mode():
+        every, some = net.load()(images), told.load()(images)
+    assert torch.allclose(some, every[:, [2, 4, 3]], rtol=1e-5) and len(set(every[0, :, 0, 0].tolist())) == 5
+
+
+@pytest.mark.parametrize(
+    ("theirs", "asked"),
+    [
+        (("ant", "bell", "crab"), ("bell", "ant", "crab")),
+        (("ant", "bell", "crab"), ("ant", "bell")),
+        (WNIDS, (*WNIDS[:2], "n99999999")),
+        (WNIDS[:2], WNIDS[:3]),
+    ],
+)
+def test_names_that_mean_nothing_elsewhere_are_not_matched(
+    tmp_path: Path, theirs: tuple[str, ...], asked: tuple[str, ...]
+) -> None:
+    save_config(tmp_path, replace(BASE, class_names=theirs, class_words=theirs))
+    net = Net.open(tmp_path)
+    assert net.telling(asked) is None
+    assert net.telling(theirs) is net
+
+
+def test_a_box_net_is_not_reordered(tmp_path: Path) -> None:
+    """Its outputs are four a class."""
+    save_config(tmp_path, replace(BASE, class_names=WNIDS, class_words=WNIDS, regression="per-class"))
+    assert Net.open(tmp_path).telling(WNIDS[:2]) is None
+
+
+def test_only_an_imported_net_answers_for_other_classes(tmp_path: Path) -> None:
+    own = leave(tmp_path, "own", class_names=WNIDS, class_words=WNIDS, seed=1)
+    leave(tmp_path, "theirs", class_names=WNIDS, class_words=WNIDS, seed=2, provenance={"imported_from": "x.mat"})
+    nets = find_nets(tmp_path)
+    assert set(answering(WANTED, nets, WNIDS, 64)) == {1, 2}
+    assert {seed: net.path.name for seed, net in answering(WANTED, nets, WNIDS[1:3], 64).items()} == {2: "theirs"}
+    assert own.name == "own"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("ant", "bell"), "3 classes.*2"),
+        (("ant", "bell", "dog"), "crab.*dog"),
+        (("bell", "ant", "crab"), "ant.*bell"),
+        ((), "convolutions alone"),
+    ],
+)
+def test_other_classes_are_refused(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
+    save_config(tmp_path, replace(BASE, class_names=names, class_words=names))
+    split = Split("val", Path("photos"), ("1.jpg",), None, CLASSES, CLASSES, "class folders", camera_rotation=True)
+    with pytest.raises(VerydeepError, match=told):
+        check_classes(split, Net.open(tmp_path))
+    save_config(tmp_path, BASE)
+    check_classes(split, Net.open(tmp_path))
+
+
+def test_nets_are_named_beside_a_folder_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    leave(tmp_path / "mine", "a", seed=1)
+    leave(tmp_path, "b, of mine", seed=2)
+    assert Collection.parse("runs") == Collection(Path("runs"))
+    assert Collection.parse("oxford-vgg16,hf-hub:a/b") == Collection(
+        Path("runs"), (Path("oxford-vgg16"), Path("hf-hub:a/b"))
+    )
+    both = Collection.parse("mine,mine/a")
+    assert both == Collection(Path("mine"), (Path("mine/a"),))
+    assert [net.config.seed for net in both.nets()] == [1]
+    assert [net.config.seed for net in Collection.parse("b, of mine").nets()] == [2]
+    with pytest.raises(VerydeepError, match="mine and elsewhere are two folders"):
+        Collection.parse("mine,elsewhere")
+    with pytest.raises(VerydeepError, match="nowhere"):
+        Collection(Path("mine"), (Path("nowhere"),)).nets()

@@ -22,7 +22,7 @@ from verydeep.data import decoding, loading
 from verydeep.data.decoding import Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
-from verydeep.engine import inference, posteriors
+from verydeep.engine import inference, posteriors, shelf
 from verydeep.engine.inference import Part, Predictions, ViewAtScale, predict_split
 from verydeep.engine.members import Net
 from verydeep.engine.posteriors import kept_in_words, posteriors_folder, predict_and_keep
@@ -196,7 +196,7 @@ from pathlib import Path
 import torch
 from verydeep.data import loading
 from verydeep.data.folder import open_folder
-from verydeep.engine import posteriors
+from verydeep.engine import posteriors, shelf
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
@@ -209,7 +209,7 @@ def killed(path, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return decode(path, **options)
 
-loading.decode, posteriors.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 10_000
+loading.decode, shelf.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 10_000
 split = open_folder(Path(sys.argv[2]), "val", seed=0, val_fraction=0.2)
 views = [ViewAtScale("center", 256), ViewAtScale("dense", 256), ViewAtScale("crops", 384), ViewAtScale("dense", 384)]
 for _ in posteriors.predict_and_keep(Net.open(Path(sys.argv[1])), split, views, Runtime(torch.device("cpu"), False)):
@@ -474,7 +474,7 @@ def test_a_full_disk_is_told(net: Net, split: Split, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(posteriors, "save_file", full)
+    monkeypatch.setattr(shelf, "save_file", full)
     got = predict(net, split)
     assert "No space left" in got.not_kept
     assert_same(got, directly(net, split))
@@ -491,7 +491,7 @@ def test_two_processes_that_describe_the_folder_at_once_keep_both(
             with writing(path) as same:
                 same.write_text("{}")
 
-    monkeypatch.setattr(posteriors, "write_json", taken)
+    monkeypatch.setattr(shelf, "write_json", taken)
     assert predict(net, split).not_kept == ""
     assert (next(posteriors_folder().glob("*/about.json"))).read_text() == "{}"
     work.forget()

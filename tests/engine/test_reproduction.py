@@ -14,7 +14,7 @@ from verydeep.configs.paper import SHALLOW_TABLE, TABLES
 from verydeep.configs.protocols import TrainedNet
 from verydeep.engine import reproduction
 from verydeep.engine.journal import Journal
-from verydeep.engine.members import answering, find_nets
+from verydeep.engine.members import Collection, answering, find_nets
 from verydeep.engine.reproduction import Cost, Rung, estimate, measure_costs, missing_rungs, tell_plan, train_missing
 from verydeep.engine.reproduction import training_of as training_for
 from verydeep.engine.request import Request, Training
@@ -55,7 +55,7 @@ def leave_config(runs: Path, text: str, seed: int = 0, *, ended: bool = True) ->
 
 
 def missing(wanted: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tuple[str, int]]:
-    rungs = missing_rungs([net(text) for text in wanted], seeds, runs, NAMES, CROP)
+    rungs = missing_rungs([net(text) for text in wanted], seeds, Collection(runs), NAMES, CROP)
     return [(str(rung.net), rung.seed) for rung in rungs]
 
 
@@ -63,7 +63,7 @@ def missing(wanted: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tup
 
 
 def test_of_an_empty_folder_all_is_missing_each_after_its_start(home: Path) -> None:
-    rungs = missing_rungs(LADDER, (0, 4), home / "nowhere", NAMES, CROP)
+    rungs = missing_rungs(LADDER, (0, 4), Collection(home / "nowhere"), NAMES, CROP)
     assert len(rungs) == 26 and {rung.seed for rung in rungs} == {0, 4}
     assert all(rung.begun is None for rung in rungs)
     for place, rung in enumerate(rungs):
@@ -103,7 +103,7 @@ def test_a_run_that_was_begun_goes_on(home: Path) -> None:
     leave_config(home / "runs", "A/256")
     begun = leave_config(home / "runs", "D/256", ended=False)
     wanted = [net("D/384"), net("D/256")]
-    assert missing_rungs(wanted, [0], home / "runs", NAMES, CROP) == [
+    assert missing_rungs(wanted, [0], Collection(home / "runs"), NAMES, CROP) == [
         Rung(net("D/256"), 0, begun),
         Rung(net("D/384"), 0),
     ]
@@ -111,8 +111,10 @@ def test_a_run_that_was_begun_goes_on(home: Path) -> None:
 
 def test_a_net_of_other_classes_or_another_crop_answers_for_nothing(home: Path) -> None:
     run = leave_config(home / "runs", "A/256")
-    assert missing_rungs([net("A/256")], [0], home / "runs", NAMES, 2 * CROP) == [Rung(net("A/256"), 0)]
-    assert missing_rungs([net("A/256")], [0], home / "runs", ("x", *NAMES[1:]), CROP) == [Rung(net("A/256"), 0)]
+    assert missing_rungs([net("A/256")], [0], Collection(home / "runs"), NAMES, 2 * CROP) == [Rung(net("A/256"), 0)]
+    assert missing_rungs([net("A/256")], [0], Collection(home / "runs"), ("x", *NAMES[1:]), CROP) == [
+        Rung(net("A/256"), 0)
+    ]
     config = load_config(run / "model")
     save_config(run / "model", replace(config, width=0.5))
     assert missing(["A/256"], [0], home / "runs") == [("A/256", 0)]
@@ -126,7 +128,7 @@ def request_for(home: Path) -> Request:
     """As the command makes it, on the flat folder."""
     return Request(
         str(home / "flat"), crop=CROP, width=1.0, fc_width=12, epochs=3, batch_size=256, split_seed=0,
-        precision="fp32", runs=home / "runs",
+        precision="fp32", runs=Collection(home / "runs"),
     )  # fmt: skip
 
 
@@ -302,7 +304,7 @@ def test_each_network_is_timed_once(home: Path) -> None:
 
 def test_the_tables_need_the_ladder(home: Path) -> None:
     wanted = [each for table in TABLES.values() for each in table.nets]
-    assert {rung.net for rung in missing_rungs(wanted, [0], home, NAMES, CROP)} == set(LADDER)
+    assert {rung.net for rung in missing_rungs(wanted, [0], Collection(home), NAMES, CROP)} == set(LADDER)
 
 
 def test_two_runs_of_one_seed_are_an_error(home: Path) -> None:

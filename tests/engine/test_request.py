@@ -9,6 +9,7 @@ from tests.rectangles import leave_classifier
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
+from verydeep.engine.members import Collection
 from verydeep.engine.request import (
     Request,
     decide_recipe,
@@ -62,7 +63,7 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
         bad_images="skip",
         fast_decode=True,
         deterministic=True,
-        runs=tmp_path,
+        runs=Collection(tmp_path),
     )
     training = resolve(asked)
     settings = training.settings
@@ -136,7 +137,7 @@ def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs
     [
         ({"network": "Z"}, "--network Z is not known"),
         ({"fine_tuned": "fc"}, "--fine-tune fc needs .* --init-from"),
-        ({"init_from": Path("nowhere")}, "no run or model folder nowhere"),
+        ({"init_from": Path("nowhere")}, "no run, model folder or weight file nowhere"),
         ({"data": "no-photographs"}, "no-photographs"),
     ],
 )

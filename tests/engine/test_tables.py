@@ -14,20 +14,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
+from tests.thin_nets import CLASSES, CROP, describe, leave_run, make_pictures, thin_networks
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.data.split import Split
-from verydeep.engine import inference, tables
+from verydeep.engine import evaluation, inference, tables
 from verydeep.engine.findings import Findings, find_out
-from verydeep.engine.members import Net, check_division, find_nets
+from verydeep.engine.members import Collection, Net, NetAtScales, check_division, find_nets
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import open_part
 from verydeep.engine.tables import Conditions, Measured, compare, compute_views, measure
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import load_model
+from verydeep.models.weights.native import load_model, save_config
 from verydeep.ops.metrics import ranks
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -332,9 +332,10 @@ def test_a_run_without_all_drops_is_named(small: Path) -> None:
     late = leave_run(small / "runs", describe(D, small / "data", converged=False))
     measured = measure(BOTH, conditions_of(small))
     assert measured is not None and measured.unconverged == (str(late),) and not measured.is_answer
-    answer = measure(EvalProtocol.parse("A/256/256"), conditions_of(small))
+    alone = EvalProtocol.parse("A/256/256")
+    answer = measure(alone, conditions_of(small))
     assert answer is not None and answer.unconverged == () and answer.is_answer
-    rows = [(PaperRow(each.protocol, 20.0, 5.0), each) for each in (answer, measured)]
+    rows = [(PaperRow(alone, 20.0, 5.0), answer), (PaperRow(BOTH, 20.0, 5.0), measured)]
     assert compare(NO_TABLE, rows) == []
 
 
@@ -392,17 +393,41 @@ def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None
     check_division(net, str(small / "data"), conditions_of(small).split)
 
 
+def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) -> None:
+    """It answers for no row, under its own name, in each view of the table; a trunk is not asked."""
+    leave_run(small / "runs", describe(A, small / "data"))
+    strange = replace(describe(D, small / "data"), scale=None, provenance={"imported_from": "d.pth"})
+    theirs = leave_run(small / "elsewhere", strange, "theirs")
+    trunk = replace(strange, class_names=(), class_words=())
+    save_config(small / "elsewhere" / "trunk", trunk)
+    unknown = replace(strange, class_names=CLASSES[::-1], class_words=CLASSES[::-1])
+    leave_run(small / "elsewhere", unknown, "other-classes")
+    named = Collection(small / "runs", tuple((small / "elsewhere").iterdir()))
+    conditions = replace(conditions_of(small), nets=named.nets())
+    paper = PaperTable("table5", "views", "4.4", (PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4),))
+    crops = replace(paper, rows=(*paper.rows, PaperRow(EvalProtocol.parse("E/256/256 : crops"), 27.0, 9.0)))
+    (found,) = find_out([crops], conditions)
+    assert [name for name, _ in found.guests] == ["theirs/256", "theirs/256 : crops"]
+    cells = {name: rest for name, *rest in found.cells()}
+    assert cells["theirs/256"][0] == "" and cells["E/256/256 : crops"][1] == "no run"
+    said = Net.open(theirs)
+    for (_, guest), view in zip(found.guests, ("dense", "crops"), strict=True):
+        (tested,) = evaluation.test_nets([NetAtScales(said, (256,))], conditions.split, view, CPU)
+        wrong = tested.says(view).posteriors.argmax(1) != conditions.split.labels
+        assert guest.top1.percent == pytest.approx(100 * wrong.mean())
+    assert any("nets of others" in remark for remark in found.remarks())
+    assert [each["label"] for each in found.as_values()["others"]] == ["theirs/256", "theirs/256 : crops"]
+
+
 # Comparisons of rows whose errors are known.
 
 images = np.arange(300)
 NO_TABLE = PaperTable("table3", "", "4.1", ())
 
 
-def known(text: str, wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> Measured:
+def known(wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> Measured:
     errors = np.stack(wrong)
-    return Measured(
-        EvalProtocol.parse(text), seeds, errors, errors, None, {}, not unconverged, unconverged, (), frozenset(), ""
-    )
+    return Measured(seeds, errors, errors, None, {}, not unconverged, unconverged, (), frozenset(), "")
 
 
 def row(text: str, top1: float | None) -> PaperRow:
@@ -414,12 +439,12 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
     a, d = images < 90, images < 30
     b = (images < 88) | (images >= 297)
     rows = [
-        (row("A/256/256", 29.6), known("A/256/256", [a])),
-        (row("B/256/256", 28.7), known("B/256/256", [b])),
-        (row("D/256/256", 27.0), known("D/256/256", [d])),
+        (row("A/256/256", 29.6), known([a])),
+        (row("B/256/256", 28.7), known([b])),
+        (row("D/256/256", 27.0), known([d])),
         (row("E/256/256", 27.3), None),
         (PaperRow(None, 40.7, 18.2, None, "others"), None),
-        (row("C/256/256", 28.1), known("C/256/256", [a], unconverged=("runs/C",))),
+        (row("C/256/256", 28.1), known([a], unconverged=("runs/C",))),
     ]
     found = {(str(each.first)[0], str(each.second)[0]): each for each in compare(NO_TABLE, rows)}
     assert list(found) == [("A", "B"), ("A", "D"), ("B", "D")]
@@ -431,12 +456,12 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
 
 
 def test_no_sign_where_one_of_the_two_has_none() -> None:
-    a, d = known("A/256/256", [images < 90]), known("D/256/256", [images < 30])
+    a, d = known([images < 90]), known([images < 30])
     (unknown,) = compare(NO_TABLE, [(row("A/256/256", None), a), (row("D/256/256", 27.0), d)])
     assert unknown.paper is None and unknown.as_in_the_paper is None
     (even,) = compare(NO_TABLE, [(row("A/256/256", 27.0), a), (row("D/256/256", 27.0), d)])
     assert even.paper == 0 and even.as_in_the_paper is None
-    same = known("D/256/256", [images >= 210])  # as many as A, on other images
+    same = known([images >= 210])  # as many as A, on other images
     (tie,) = compare(NO_TABLE, [(row("A/256/256", 29.6), a), (row("D/256/256", 27.0), same)])
     assert tie.measured.points == 0 and tie.as_in_the_paper is None
 
@@ -449,8 +474,8 @@ def test_runs_that_share_their_seed_are_paired() -> None:
     a = {1: images < 90, 2: images < 60, 7: images < 299}
     d = {2: images < 30, 1: images < 60, 9: images < 299}
     rows = [
-        (row("A/256/256", 29.6), known("A/256/256", list(a.values()), tuple(a))),
-        (row("D/256/256", 27.0), known("D/256/256", list(d.values()), tuple(d))),
+        (row("A/256/256", 29.6), known(list(a.values()), tuple(a))),
+        (row("D/256/256", 27.0), known(list(d.values()), tuple(d))),
     ]
     (found,) = compare(NO_TABLE, rows)
     assert found.measured.points == pytest.approx(10)  # 7 and 9 have no partner
@@ -460,8 +485,8 @@ def test_runs_that_share_their_seed_are_paired() -> None:
 def test_rows_without_a_common_seed_are_two_samples() -> None:
     """The same runs as above, paired by nothing: 12.7 becomes 4.3 standard errors, but of runs 10 points apart."""
     rows = [
-        (row("A/256/256", 29.6), known("A/256/256", [images < 90, images < 60], (1, 2))),
-        (row("D/256/256", 27.0), known("D/256/256", [images < 60, images < 30], (3, 4))),
+        (row("A/256/256", 29.6), known([images < 90, images < 60], (1, 2))),
+        (row("D/256/256", 27.0), known([images < 60, images < 30], (3, 4))),
     ]
     (found,) = compare(NO_TABLE, rows)
     assert found.measured.points == pytest.approx(10)
@@ -469,6 +494,6 @@ def test_rows_without_a_common_seed_are_two_samples() -> None:
     # Both rows' variances are 50 points squared: the standard error of the difference is 7.07.
     half = 4.3027 * 50**0.5
     assert found.measured.high - found.measured.low == pytest.approx(2 * half, rel=0.02)
-    rows[1] = (rows[1][0], known("D/256/256", [images < 30], (3,)))
+    rows[1] = (rows[1][0], known([images < 30], (3,)))
     (uneven,) = compare(NO_TABLE, rows)
     assert uneven.measured.points == pytest.approx(15)

@@ -27,7 +27,9 @@ from verydeep.engine.runtime import Runtime, StopRequest
 from verydeep.engine.setup import choose_learning
 from verydeep.engine.training import Job, TrainState, dropout_masks, fit, make_optimizer, new_state
 from verydeep.models.initialization import initialize
-from verydeep.models.vgg import VGG
+from verydeep.models.vgg import VGG, Dropout
+from verydeep.models.weights.folding import folded, unfolded
+from verydeep.models.weights.foreign import TORCHVISION_INPUT
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
@@ -91,6 +93,49 @@ def test_a_step_is_the_papers(photographs: Path, fine_tuned: FineTuned) -> None:
             assert torch.equal(ours, theirs), name
         else:
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path) -> None:
+    """The source's net on the source's preprocessing, by torch's own SGD, against ours on plain RGB.
+
+    Without the division of the gradient the first layer would move some 3,000 times as far.
+    """
+    divisor = torch.tensor(TORCHVISION_INPUT.divisor_rgb)
+    job = small_job(photographs, dropout=0.0, epochs=20)
+    job = replace(job, recipe=replace(job.recipe, color_shift="none"), input_scale=TORCHVISION_INPUT.divisor_rgb)
+    state = small_state(job)
+    theirs = nn.Sequential(*list(small_state(job).model.children()))
+    for layer in theirs:
+        if isinstance(layer, Dropout):
+            layer.p = 0.0
+    first = theirs[0]
+    assert isinstance(first, nn.Conv2d)
+    with torch.no_grad():  # at the size that a net has that was trained on such inputs
+        state.model.conv1_1.weight.copy_(folded(first.weight, TORCHVISION_INPUT))
+    before = first.weight.detach().clone()
+    weights = [parameter for name, parameter in theirs.named_parameters() if name.endswith("weight")]
+    biases = [parameter for name, parameter in theirs.named_parameters() if name.endswith("bias")]
+    optimizer = torch.optim.SGD(
+        [{"params": weights, "weight_decay": 5e-4, "lr": 0.01}, {"params": biases, "weight_decay": 0, "lr": 0.02}],
+        momentum=0.9,
+    )
+    steps = fit(state, job, CPU, StopRequest())
+    for step in range(10):
+        next(steps)
+        samples = TrainSamples(job.train, job.recipe.stages[0].scale.in_pixels(32), 32, job.seed)
+        (batch,) = train_loader(samples, [global_batch(job.seed, step, len(job.train), 12)], 0)
+        images = batch.images.permute(0, 3, 1, 2).float()
+        images = torch.stack([x.flip(2) if f else x for x, f in zip(images, batch.flip, strict=True)])
+        seen = (images - state.model.mean_rgb[:, None, None]) / divisor[:, None, None]
+        optimizer.zero_grad()
+        F.cross_entropy(theirs(seen).flatten(1), batch.targets).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    moved = (first.weight.detach() - before).abs().mean()
+    unfolded_now = unfolded(state.model.conv1_1.weight.detach(), TORCHVISION_INPUT)
+    assert (unfolded_now - first.weight.detach()).abs().max() < 0.01 * moved
+    for ours, other in zip(state.model.parameters(), theirs.parameters(), strict=True):
+        if ours is not state.model.conv1_1.weight:
+            assert torch.allclose(ours, other, rtol=1e-3, atol=1e-5)
 
 
 def test_below_the_layers_that_learn_nothing_is_computed_backwards(photographs: Path) -> None:

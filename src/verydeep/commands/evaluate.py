@@ -34,6 +34,7 @@ from verydeep.options import (
 )
 
 if TYPE_CHECKING:
+    from verydeep.engine.members import Collection
     from verydeep.engine.testing import BoxTest, ClassTest
 
 
@@ -53,7 +54,7 @@ def evaluate(
         str | None,
         option('All of it in the paper\'s words, as "D/256-512/256,384,512 + E/384/384 : crops".', metavar="TEXT"),
     ] = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = "runs",
     crop: Annotated[int, arg(help="Which nets --protocol means: those of this crop.", metavar="PIXELS")] = PAPER_CROP,
     split: Annotated[str, arg(help="Which part of DATA: train, val, test, or all of a flat folder.")] = "val",
     submission: Annotated[
@@ -96,6 +97,7 @@ def evaluate(
     from verydeep.engine import runtime as engine
     from verydeep.engine.journal import Journal
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
+    from verydeep.engine.members import Collection
     from verydeep.engine.places import place_for, protocol_name, short_enough
     from verydeep.engine.source import open_part, short_name
     from verydeep.engine.testing import Order
@@ -127,12 +129,13 @@ def evaluate(
         tune_threshold=tune_threshold,
     )
     if protocol is None:
-        tests = [test_of_runs(task, run, scales, views, classes, runs, weights)]
+        tests = [test_of_runs(task, run, scales, views, classes, Collection.parse(runs), weights)]
         folder, name = place_for(run, tests[0], data)
     else:
         asked = read_protocol(task, protocol)
-        tests = tests_of_protocol(asked, runs, open_part(data, split).class_names, crop, weights)
-        folder, name = runs, f"{short_name(data)}-c{crop}-{protocol_name(str(asked))}"
+        collection = Collection.parse(runs)
+        tests = tests_of_protocol(asked, collection, open_part(data, split).class_names, crop, weights)
+        folder, name = collection.folder, f"{short_name(data)}-c{crop}-{protocol_name(str(asked))}"
     if submission is not None and len(tests) > 1:
         raise VerydeepError(f"--submission holds one answer, and {len(tests)} seeds answer: name the runs of one.")
     parts = [test.open(order, split) for test in tests]
@@ -156,7 +159,7 @@ def test_of_runs(
     scales: str | None,
     views: View | None,
     classes: str | None,
-    class_runs: Path,
+    class_runs: "Collection",
     weights: Literal["last", "best"],
 ) -> "ClassTest | BoxTest":
     """The nets in these folders, at the test scales asked for, or else each at its own.
@@ -197,7 +200,7 @@ def read_protocol(task: Literal["classify", "localize"], text: str) -> EvalProto
 
 def tests_of_protocol(
     asked: EvalProtocol | LocalizationProtocol,
-    runs: Path,
+    runs: "Collection",
     class_names: tuple[str, ...],
     crop: int,
     weights: Literal["last", "best"],

@@ -47,7 +47,7 @@ def localize(
             "PROTOCOL",
         ),
     ] = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = "runs",
     format: Format = "table",  # noqa: A002
     out: Annotated[Path, arg(help="Where a picture with the boxes goes for each photograph.", metavar="DIR")] = Path(
         "boxes"
@@ -78,7 +78,7 @@ def localize(
     from verydeep.engine.localization.localizers import localizers_of
     from verydeep.engine.localization.photographs import draw_located, locate, picture_paths
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
-    from verydeep.engine.members import Net, NetAtScales
+    from verydeep.engine.members import Collection, Net, NetAtScales
 
     check_range("--top", top, 1, 5)
     check_range("--merge-threshold", merge_threshold, 0, 2)
@@ -93,7 +93,7 @@ def localize(
     protocol = None if classes is None else parse_classes(classes)
     if protocol == "truth":
         raise VerydeepError("--classes truth: nobody knows it of these photographs; name a protocol, or leave it out.")
-    localizers = localizers_of([NetAtScales(net, chosen)], "dense", protocol, runs, weights)
+    localizers = localizers_of([NetAtScales(net, chosen)], "dense", protocol, Collection.parse(runs), weights)
     split = Split.of_photographs(find_photographs(files))
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:

@@ -41,12 +41,12 @@ def predict(
 ) -> None:
     """Tell the most probable classes of photographs.
 
-    RUN is a folder that `verydeep train` left, or a model folder; FILES are photographs, folders of them, or patterns
-    such as "photos/*.jpg".
+    RUN is a folder that `verydeep train` left, a weight file, or a published net; FILES are photographs, folders of
+    them, or patterns such as "photos/*.jpg".
 
     Try:
         verydeep predict runs/generated-A-256-512-c64-s0 photo.jpg
-        verydeep predict runs/photos-D-256-c224-s0 holiday/ --format csv > holiday.csv
+        verydeep predict oxford-vgg16 holiday/ --format csv > holiday.csv
     """
     from verydeep.data.decoding import Decoding
     from verydeep.data.photographs import find_photographs
@@ -62,6 +62,8 @@ def predict(
     model, config = load_model(model_folder(run, weights))
     if config.regression is not None:
         raise VerydeepError(f"{run} predicts boxes: verydeep localize tells them, and the classes with them.")
+    if config.is_trunk:
+        raise VerydeepError(f"{run} has convolutions alone and names no classes: train a net from it with --init-from.")
     split = Split.of_photographs(find_photographs(files))
     chosen = config.test_scales if scales is None else parse_test_scales(scales)
     wanted = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[views] for scale in chosen]

@@ -53,7 +53,7 @@ def reproduce(
     /,
     *,
     data: Annotated[str | None, option("A folder of photographs; tables 1 and 2 need none.", metavar="DATA")] = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = "runs",
     train: Annotated[bool, arg(help="Train the nets that are missing, after telling what that costs.")] = True,
     crop: Annotated[
         int, arg(help="Side of the nets' input in pixels, a multiple of 32.", metavar="PIXELS")
@@ -85,7 +85,7 @@ def reproduce(
     Try:
         verydeep reproduce table1
         verydeep reproduce table3 --data photos --crop 64 --epochs 15
-        verydeep reproduce table6 --data photos --runs runs --no-train
+        verydeep reproduce table4 --data ilsvrc --runs oxford-vgg16,oxford-vgg19 --no-train
         verydeep reproduce table8 --data photos --crop 64 --epochs 15
     """
     if what in ("table1", "table2"):
@@ -110,14 +110,14 @@ def reproduce(
     from verydeep.engine.localization.findings import find_out_about_boxes
     from verydeep.engine.localization.parts import open_box_parts
     from verydeep.engine.localization.tables import BoxConditions
-    from verydeep.engine.members import find_nets
+    from verydeep.engine.members import Collection
     from verydeep.engine.posteriors import kept_in_words
     from verydeep.engine.reproduction import train_missing
     from verydeep.engine.request import Request
     from verydeep.engine.source import open_part, short_name
     from verydeep.engine.tables import Conditions
 
-    part = open_part(data, split)
+    part, collection = open_part(data, split), Collection.parse(runs)
     if part.labels is None:
         raise VerydeepError(
             f"The {split} part of {data} has no labels, so there is no error to compare: choose --split."
@@ -147,11 +147,11 @@ def reproduce(
                 bad_images=bad_images,
                 bad_boxes=bad_boxes,
                 fast_decode=fast_decode,
-                runs=runs,
+                runs=collection,
             )
             train_missing(nets_of(what), chosen_seeds, request, runtime, journal)
-        conditions = Conditions(find_nets(runs), data, part, crop, runtime, Decoding(bad_images, fast_decode))
-        place = out or runs / "tables" / f"{short_name(data)}-{split}-c{crop}-{runtime.precision}"
+        conditions = Conditions(collection.nets(), data, part, crop, runtime, Decoding(bad_images, fast_decode))
+        place = out or collection.folder / "tables" / f"{short_name(data)}-{split}-c{crop}-{runtime.precision}"
         place = place.with_name(f"{place.name}-tuned") if tune_threshold and out is None else place
         found: Iterator[MeasuredTable] = (
             find_out(tables_of(what), conditions)

@@ -32,10 +32,15 @@ def train(
     /,
     *,
     network: Annotated[
-        str | None, option("A, A-LRN, B, C, D, E or B-5x5.", "A; localize: as --init-from", "NAME")
+        str | None, option("A, A-LRN, B, C, D, E or B-5x5.", "that of --init-from, or A", "NAME")
     ] = None,
     crop: Annotated[
-        int | None, option("Side of the net's input in pixels, a multiple of 32.", "224; generated: 64", "PIXELS")
+        int | None,
+        option(
+            "Side of the net's input in pixels, a multiple of 32.",
+            "that of --init-from, or 224; generated: 64",
+            "PIXELS",
+        ),
     ] = None,
     scale: Annotated[
         str | None,
@@ -46,14 +51,18 @@ def train(
         ),
     ] = None,
     width: Annotated[
-        float | None, option("Factor on the channels of the convolutions.", "1, the paper's; generated: 0.25", "X")
+        float | None,
+        option("Factor on the channels of the convolutions.", "that of --init-from, or 1; generated: 0.25", "X"),
     ] = None,
-    fc_width: Annotated[int | None, option("Channels of fc6 and fc7.", "4096; generated: 512", "N")] = None,
+    fc_width: Annotated[
+        int | None, option("Channels of fc6 and fc7.", "that of --init-from, or 4096; generated: 512", "N")
+    ] = None,
     init: Annotated[
         Initialization, arg(help="How layers are drawn; normal is the paper's, std 0.01, and always that of localize.")
     ] = "glorot",
     init_from: Annotated[
-        Path | None, option("A run or model folder to take the layers from that fit; says which.", metavar="RUN")
+        Path | None,
+        option("A net to take the layers from that fit: a run, a weight file, oxford-vgg16, ...", metavar="RUN"),
     ] = None,
     task: Annotated[
         Literal["classify", "localize"],

@@ -22,10 +22,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from verydeep.engine.imported import imported_folder, is_name
 from verydeep.engine.training import Job, TrainState, new_schedule
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import CONFIG, write_tensors
+from verydeep.models.weights.native import CONFIG, ModelConfig, load_model, write_tensors
 
 Weights = Literal["last", "best"]
 
@@ -72,21 +73,41 @@ class RunFolder:
 
 
 def model_folder(run: Path, weights: Weights = "last") -> Path:
-    """The model folder of a run, or the folder itself where it is one.
+    """The model folder of a run, the folder itself where it is one, or that of a weight file or a published net.
 
     Raises:
-        VerydeepError: there is none, or ``best`` is asked of a folder that holds a single net.
+        VerydeepError: there is none, or ``best`` is asked of what is a single net; or as ``imported_folder``.
     """
-    if not run.is_dir():
-        raise VerydeepError(f"There is no run or model folder {run}: give the path that `verydeep train` printed.")
-    if (run / CONFIG).exists():
+    is_run = run.is_dir() and not (run / CONFIG).exists()
+    if not is_run:
         if weights == "best":
             raise VerydeepError(f"{run} is a single net: --weights best needs the folder of a run.")
-        return run
+        return run if run.is_dir() else imported_folder(run)
     folder = RunFolder(run).model if weights == "last" else RunFolder(run).best
     if not (folder / CONFIG).exists():
         raise VerydeepError(f"{run} holds no net in {folder.name}/: train it, or give another folder.")
     return folder
+
+
+def is_net(path: Path) -> bool:
+    """Whether this stands for one net, and not for a folder of runs."""
+    if not path.is_dir():
+        return path.is_file() or is_name(path.as_posix())
+    return (path / CONFIG).exists() or (RunFolder(path).model / CONFIG).exists()
+
+
+def load(source: str | Path, weights: Weights = "last") -> tuple[VGG, ModelConfig]:
+    """A net in eval mode, and what travels with it, from whatever stands for one.
+
+    Args:
+        source: a run, a model folder, a weight file of Caffe, MatConvNet, Keras, torchvision or timm, the name of a
+            published net ("oxford-vgg16"; `verydeep convert --help`), or "hf-hub:owner/name".
+        weights: of a run, the last ones or those of the best validation error.
+
+    Raises:
+        VerydeepError: there is none, or it is damaged.
+    """
+    return load_model(model_folder(Path(source), weights))
 
 
 def save_checkpoint(folder: Path, state: TrainState, metrics_bytes: int) -> Path:

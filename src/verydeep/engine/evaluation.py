@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,6 @@ from verydeep.engine.members import Net, NetAtScales
 from verydeep.engine.posteriors import predict_and_keep
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.metrics import (
     Errors,
     classification_errors,
@@ -243,24 +240,3 @@ def dense_geometry(sizes: npt.NDArray[np.int64], crop: int, ceil_mode: bool = Tr
     inside = (1 - beyond / (counts * crop)).prod(axis=1)
     height, width = np.median(counts, axis=0)
     return Geometry(int(height), int(width), float(inside.mean()))
-
-
-def check_classes(split: Split, config: ModelConfig, net: Path) -> None:
-    """Refuse a data set whose classes are not the net's.
-
-    Raises:
-        VerydeepError: their number, names or order differ.
-    """
-    if split.class_names == config.class_names:
-        return
-    if len(split.class_names) != len(config.class_names):
-        raise VerydeepError(
-            f"{split.root} has {len(split.class_names)} classes, {net} was trained on {len(config.class_names)}: "
-            "evaluate it on the classes it knows."
-        )
-    pairs = zip(split.class_names, config.class_names, strict=True)
-    here, there = next((a, b) for a, b in pairs if a != b)
-    raise VerydeepError(
-        f"{split.root} has a class {here!r} where {net} has {there!r}: these are other classes; "
-        "test it on the classes it was trained on."
-    )

@@ -13,7 +13,7 @@ from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.journal import Journal
 from verydeep.engine.members import Net
 from verydeep.engine.report import geometry_in_words, seen_before
-from verydeep.engine.tables import Comparison, Conditions, Measured, compare, compute_views, measure
+from verydeep.engine.tables import Comparison, Conditions, Measured, compare, compute_views, measure, measure_nets
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing
 from verydeep.ops.metrics import topk_for
@@ -57,6 +57,8 @@ class Findings:
     """Measured is None where a row has no runs, or is of other authors."""
     comparisons: Sequence[Comparison]
     conditions: Conditions
+    guests: Sequence[tuple[str, Measured]] = ()
+    """Nets of others that answer for no row, under their own names."""
 
     @property
     def name(self) -> str:
@@ -92,11 +94,14 @@ class Findings:
             elif not measured.is_answer:
                 cells = ["not converged", "", "", str(len(measured.seeds))]
             else:
-                center = "" if measured.center is None else f"{measured.center.percent:.1f}"
-                cells = [str(measured.top1), str(measured.topk), center, str(len(measured.seeds))]
-            if self.k == 1:
-                del cells[1]
-            yield [name, paper, *cells]
+                cells = in_cells(measured)
+            yield [name, paper, *self.with_its_errors(cells)]
+        for name, measured in self.guests:
+            yield [name, "", *self.with_its_errors(in_cells(measured))]
+
+    def with_its_errors(self, cells: list[str]) -> list[str]:
+        """Without the second error where it is the first again."""
+        return cells if self.k > 1 else [cells[0], *cells[2:]]
 
     def remarks(self) -> Iterator[str]:
         """What stands below the table."""
@@ -106,7 +111,9 @@ class Findings:
         )
         crop = self.conditions.crop
         yield self.conditions.in_words(q for each in self.table.protocols for m in each.members for q in m.test_scales)
-        tested = [row for _, row in self.rows if row is not None]
+        tested = [*(row for _, row in self.rows if row is not None), *(row for _, row in self.guests)]
+        if self.guests:
+            yield "Below the rows: nets of others, trained otherwise than the paper's; they answer for no row."
         geometry = {q: each for row in tested for q, each in row.geometry.items()}
         if geometry:
             yield geometry_in_words(geometry)
@@ -144,8 +151,15 @@ class Findings:
             **self.conditions.as_values(),
             "k": self.k,
             "rows": rows,
+            "others": [{"label": label, "measured": measured_values(row)} for label, row in self.guests],
             "differences": comparison_values(self.comparisons),
         }
+
+
+def in_cells(measured: Measured) -> list[str]:
+    """Both errors, that of the central crop, and the number of seeds."""
+    center = "" if measured.center is None else f"{measured.center.percent:.1f}"
+    return [str(measured.top1), str(measured.topk), center, str(len(measured.seeds))]
 
 
 def unconverged_in_words(runs: Iterable[str]) -> Iterator[str]:
@@ -186,7 +200,7 @@ def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[F
         VerydeepError: two runs answer for one member, or as ``compute_views``.
     """
     protocols = dict.fromkeys(protocol for table in tables for protocol in table.protocols)
-    if not any(conditions.members(protocol) for protocol in protocols):
+    if not conditions.guests and not any(conditions.members(protocol) for protocol in protocols):
         names, classes = " or ".join(table.name for table in tables), len(conditions.split.class_names)
         raise VerydeepError(
             f"No run answers for any row of {names} at crop {conditions.crop} with these {classes} classes: leave "
@@ -199,7 +213,16 @@ def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[F
     conditions = replace(conditions, runtime=replace(conditions.runtime, world_size=1))
     for table in tables:
         rows = [(row, None if row.protocol is None else measure(row.protocol, conditions)) for row in table.rows]
-        yield Findings(table, rows, compare(table, rows), conditions)
+        yield Findings(table, rows, compare(table, rows), conditions, list(measure_guests(table, conditions)))
+
+
+def measure_guests(table: PaperTable, conditions: Conditions) -> Iterator[tuple[str, Measured]]:
+    """The nets that answer for no row, in each view that the table has."""
+    for guest in conditions.guests:
+        for view in dict.fromkeys(protocol.view for protocol in table.protocols):
+            scales = ",".join(map(str, guest.scales))
+            name = f"{guest.net}/{scales}{'' if view == 'dense' else f' : {view}'}"
+            yield name, measure_nets(view, {guest.net.config.seed: [guest]}, conditions)
 
 
 def leave_findings(findings: MeasuredTable, folder: Path, journal: Journal) -> None:

@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verydeep.configs.localization import LocalizationNet, LocalizationProtocol
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.configs.scales import TrainScale
+from verydeep.data.folder import WNID
 from verydeep.data.split import Split
-from verydeep.engine.checkpoint import RunFolder, Weights, model_folder
+from verydeep.engine.checkpoint import RunFolder, Weights, is_net, model_folder
 from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -26,6 +27,8 @@ class Net:
     folder: Path
     """The model folder."""
     config: ModelConfig
+    outputs: tuple[int, ...] | None = None
+    """Which of the net's outputs its classes are, in their order; None: all of them, as they stand."""
 
     def __hash__(self) -> int:  # its config holds what cannot be hashed
         return hash(self.folder)
@@ -42,7 +45,25 @@ class Net:
 
     def load(self) -> VGG:
         """The net itself, in eval mode."""
-        return load_model(self.folder)[0]
+        model = load_model(self.folder)[0]
+        if self.outputs is not None:
+            model.keep_outputs(self.outputs)
+        return model
+
+    def telling(self, class_names: tuple[str, ...]) -> "Net | None":
+        """This net with the outputs of these classes, in their order; None where it does not know them all.
+
+        Only WNIDs mean the same everywhere. Other names have to agree as they stand, order included.
+        """
+        config = self.config
+        if config.class_names == class_names:
+            return self
+        places = {name: place for place, name in enumerate(config.class_names)}
+        if config.regression is not None or not all(WNID.fullmatch(name) and name in places for name in class_names):
+            return None
+        outputs = tuple(places[name] for name in class_names)
+        words = tuple(config.class_words[place] for place in outputs)
+        return replace(self, config=replace(config, class_names=class_names, class_words=words), outputs=outputs)
 
     @property
     def trained(self) -> TrainedNet | LocalizationNet | None:
@@ -65,6 +86,11 @@ class Net:
         # The best weights of a run share the copy that lies beside the last ones.
         kept = [self.folder / CLASSIFIER, RunFolder(self.folder.parent).model / CLASSIFIER]
         return Net.open(next((folder for folder in kept if folder.exists()), kept[0]))
+
+    @property
+    def imported(self) -> bool:
+        """Whether another system trained it."""
+        return "imported_from" in self.config.provenance
 
     @property
     def ended(self) -> bool:
@@ -105,17 +131,61 @@ def find_nets(folder: Path, weights: Weights = "last") -> list[Net]:
     return [Net.open(path, weights) for path in sorted(holding)]
 
 
+@dataclass(frozen=True)
+class Collection:
+    """Where the nets of a protocol are looked for: in a folder of runs, and among nets that are named one by one."""
+
+    folder: Path = Path("runs")
+    """Also where new runs go."""
+    named: tuple[Path, ...] = ()
+    """Runs, model folders, weight files and published nets."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Collection":
+        """Read "runs", "oxford-vgg16,oxford-vgg19" or "runs,oxford-vgg16": at most one folder of runs among nets.
+
+        Raises:
+            VerydeepError: there are two folders of runs.
+        """
+        parts = [text] if Path(text).is_dir() else [part for part in text.split(",") if part]
+        named = tuple(Path(part) for part in parts if is_net(Path(part)))
+        folders = [Path(part) for part in parts if Path(part) not in named]
+        if len(folders) > 1:
+            raise VerydeepError(
+                f"--runs {text}: {folders[0]} and {folders[1]} are two folders of runs, or no nets: give one folder, "
+                "and nets beside it."
+            )
+        return cls(folders[0] if folders else Path("runs"), named)
+
+    def nets(self, weights: Weights = "last") -> list[Net]:
+        """All of them. Of nets that are named the last weights count; they need not be runs.
+
+        Raises:
+            VerydeepError: a config.json is damaged, or a net that is named is not there.
+        """
+        inside = [net for net in find_nets(self.folder, weights) if net.path not in self.named]
+        return [*inside, *(Net.open(path) for path in self.named)]
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, (*self.named, self.folder)))
+
+
 def answering(
     wanted: TrainedNet | LocalizationNet, nets: Iterable[Net], class_names: Sequence[str], crop: int
 ) -> Mapping[int, Net]:
     """Seed -> the net that answers for one of the paper's: same network, S, fine-tuned layers, classes and crop.
 
+    Of nets that were imported, which know ILSVRC's classes by their WNIDs, the outputs are taken that are asked for.
+
     Raises:
         VerydeepError: two nets of the same seed do.
     """
     found: dict[int, Net] = {}
-    for net in nets:
-        if net.trained != wanted or net.config.crop != crop or net.config.class_names != tuple(class_names):
+    for each in nets:
+        net = each.telling(tuple(class_names)) if each.imported else each
+        if net is None or net.config.class_names != tuple(class_names):
+            continue
+        if net.trained != wanted or net.config.crop != crop:
             continue
         if net.config.seed in found:
             raise VerydeepError(
@@ -145,17 +215,17 @@ def nets_by_seed(
 
 def required_by_seed(
     protocol: EvalProtocol | LocalizationProtocol,
-    runs: Path,
+    runs: Collection,
     class_names: Sequence[str],
     crop: int,
     weights: Weights = "last",
 ) -> dict[int, list[NetAtScales]]:
-    """The same of a folder of runs, where at least one seed has to have them all.
+    """The same of all runs, where at least one seed has to have them all.
 
     Raises:
         VerydeepError: a member has no run, two of one seed, or no seed has them all.
     """
-    nets = find_nets(runs, weights)
+    nets = runs.nets(weights)
     for member in protocol.members:
         if not answering(member.net, nets, class_names, crop):
             raise VerydeepError(
@@ -166,6 +236,31 @@ def required_by_seed(
     if not found:
         raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
     return found
+
+
+def check_classes(split: Split, net: Net) -> None:
+    """Refuse a data set whose classes the net does not know.
+
+    Raises:
+        VerydeepError: it is a trunk, or the number, names or order of its classes differ, and are not all WNIDs.
+    """
+    if net.config.is_trunk:
+        raise VerydeepError(
+            f"{net.path} has convolutions alone and names no classes: train a net from it with --init-from."
+        )
+    if net.telling(split.class_names) is not None:
+        return
+    known = net.config.class_names
+    if len(split.class_names) != len(known):
+        raise VerydeepError(
+            f"{split.root} has {len(split.class_names)} classes, {net.path} was trained on {len(known)}: "
+            "evaluate it on the classes it knows."
+        )
+    here, there = next((a, b) for a, b in zip(split.class_names, known, strict=True) if a != b)
+    raise VerydeepError(
+        f"{split.root} has a class {here!r} where {net.path} has {there!r}: these are other classes; "
+        "test it on the classes it was trained on."
+    )
 
 
 def check_division(net: Net, data: str, part: Split) -> None:

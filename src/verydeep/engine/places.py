@@ -12,6 +12,8 @@ LONGEST_NAME = 120
 def place_for(runs: tuple[Path, ...], test: ClassTest | BoxTest, data: str) -> tuple[Path, str]:
     """The folder and the name of the evaluation of these runs: in the run, or beside the runs.
 
+    Of nets that are no folders here, published ones and weight files, in this folder.
+
     Data other than what a net was trained on are part of the name.
     """
     nets = test.nets
@@ -19,6 +21,8 @@ def place_for(runs: tuple[Path, ...], test: ClassTest | BoxTest, data: str) -> t
     known = {Path(str(each.net.config.provenance.get("data", ""))).name for each in nets}
     words = map(protocol_name, test.words)
     name = "-".join([*([] if known == {short_name(data)} else [short_name(data)]), *words, scales])
+    if any(each.net.path not in (each.net.folder, each.net.folder.parent) for each in nets):
+        return Path(), f"{'+'.join(path.name for path in runs)}-{name}"
     if len(runs) == 1 and runs[0] == nets[0].net.folder:
         return runs[0].parent, f"{runs[0].name}-{name}" if runs[0].name == "best" else name
     if len(runs) == 1:

@@ -7,12 +7,14 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Column
 from rich.text import Text
@@ -50,6 +52,20 @@ def progress_bar(*, images: int = 1, visible: bool = True) -> Iterator[Progress]
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=Console(stderr=True),
         disable=not visible,
+    ) as progress:
+        yield progress
+
+
+@contextmanager
+def download_bar() -> Iterator[Progress]:
+    """A bar on standard error that counts bytes."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
     ) as progress:
         yield progress
 

@@ -20,7 +20,7 @@ from verydeep.engine.advice import in_words
 from verydeep.engine.checkpoint import RunFolder, checkpoint_bytes
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.parts import boxed
-from verydeep.engine.members import answering, check_division, find_nets
+from verydeep.engine.members import Collection, answering, check_division
 from verydeep.engine.progress import track
 from verydeep.engine.request import Request, Training, decide_recipe, resolve, resolve_resumed, run_name
 from verydeep.engine.run import train_run
@@ -60,7 +60,7 @@ class Cost:
 def missing_rungs(
     wanted: Sequence[TrainedNet | LocalizationNet],
     seeds: Sequence[int],
-    runs: Path,
+    runs: Collection,
     class_names: Sequence[str],
     crop: int,
 ) -> list[Rung]:
@@ -69,7 +69,7 @@ def missing_rungs(
     Raises:
         VerydeepError: two runs of one seed answer for the same net.
     """
-    nets, rungs = find_nets(runs), []
+    nets, rungs = runs.nets(), []
     for seed in seeds:
         found = {net: answering(net, nets, class_names, crop).get(seed) for net in with_starts(wanted)}
         trained = {net for net, run in found.items() if run is not None and run.ended}
@@ -90,7 +90,7 @@ def training_of(rung: Rung, request: Request, class_names: Sequence[str]) -> Tra
     start, source = start_of(rung.net), None
     if start is not None:
         assert request.crop is not None
-        source = answering(start, find_nets(request.runs), class_names, request.crop)[rung.seed].path
+        source = answering(start, request.runs.nets(), class_names, request.crop)[rung.seed].path
     return resolve(
         replace(
             request_for(rung.net, request),
@@ -135,7 +135,7 @@ def train_missing(
     """
     assert request.crop is not None
     train, _ = open_training_parts(request.data, request.split_seed or 0, request.val_fraction)
-    names, nets = train.class_names, find_nets(request.runs)
+    names, nets = train.class_names, request.runs.nets()
     for each in with_starts(wanted):
         for seed, net in answering(each, nets, names, request.crop).items():
             if seed in seeds:  # told before hours of training from it
@@ -163,10 +163,10 @@ def check_place(rung: Rung, request: Request, runtime: Runtime) -> None:
     assert request.crop is not None
     if rung.begun is None:
         name = run_name(request.data, rung.net, request.crop, rung.seed)
-        if RunFolder(request.runs / name).settings.exists():
+        if RunFolder(request.runs.folder / name).settings.exists():
             raise VerydeepError(
-                f"{request.runs / name} does not answer for {rung.net} (another width, other classes, or no net yet): "
-                "move it elsewhere, or give another --runs."
+                f"{request.runs.folder / name} does not answer for {rung.net} (another width, other classes, or no net "
+                "yet): move it elsewhere, or give another --runs."
             )
         return
     settings = Settings.load(RunFolder(rung.begun))

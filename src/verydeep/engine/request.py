@@ -3,11 +3,11 @@
 ``verydeep train`` makes a request of its options, ``verydeep reproduce`` one for each net of the ladder.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from verydeep.configs.localization import LocalizationNet, Regression
-from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
+from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW, scaled_channels
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import (
     RECIPES,
@@ -26,14 +26,13 @@ from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split
 from verydeep.data.truth import BadBoxes
 from verydeep.engine.checkpoint import RunFolder, last_checkpoint, model_folder
+from verydeep.engine.members import Collection
 from verydeep.engine.runtime import Precision, in_group, wants_bf16
 from verydeep.engine.settings import Settings
 from verydeep.engine.setup import open_training_parts
 from verydeep.engine.source import GENERATED, VAL_FRACTION, locate, short_name
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import CLASSIFIER, ModelConfig, load_config
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Request:
     deterministic: bool = False
     out: Path | None = None
     """The run's folder; None: one in ``runs`` that ``run_name`` names."""
-    runs: Path = RUNS
+    runs: Collection = field(default_factory=Collection)
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,8 @@ def resolve(request: Request) -> Training:
     source = None if request.init_from is None else load_config(model_folder(request.init_from))
     if request.regression is not None:
         request = like_its_classifier(request, source)
+    elif source is not None:
+        request = in_its_shape(request, source)
     network = request.network or "A"
     if network not in NETWORKS:
         raise VerydeepError(f"--network {network} is not known: choose one of {', '.join(NETWORKS)}.")
@@ -147,8 +148,9 @@ def resolve(request: Request) -> Training:
         split_seed=split_seed,
         val_fraction=val_fraction,
         micro_batch=request.micro_batch,
-        mean_rgb=None if source is None else source.mean_rgb,
     )
+    if source is not None:
+        settings = like_its_source(settings, source)
     last_scale = settings.recipe.stages[-1].scale
     trained = (
         TrainedNet(network, last_scale, settings.fine_tuned)
@@ -156,7 +158,7 @@ def resolve(request: Request) -> Training:
         else LocalizationNet(network, last_scale, settings.regression, settings.fine_tuned)
     )
     name = run_name(request.data, trained, settings.crop, settings.seed)
-    run = RunFolder(request.out or request.runs / name)
+    run = RunFolder(request.out or request.runs.folder / name)
     if run.settings.exists() and not in_group():  # a process of the same job may have come first
         raise VerydeepError(
             f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
@@ -177,6 +179,34 @@ def resolve_resumed(path: Path) -> Training:
     anew = settings.init_from if last_checkpoint(run.checkpoints) is None else None
     source = None if anew is None else load_config(model_folder(Path(anew)))
     return Training(settings, train, val, run, source)
+
+
+def in_its_shape(request: Request, source: ModelConfig) -> Request:
+    """The request with what it leaves open of the net's shape taken from the net that it starts from."""
+    return replace(
+        request,
+        network=request.network or source.network,
+        crop=request.crop or source.crop,
+        width=request.width or source.width,
+        fc_width=request.fc_width or source.fc_width,
+    )
+
+
+def like_its_source(settings: Settings, source: ModelConfig) -> Settings:
+    """The settings with what a net keeps of the one it starts from: mean, rounding, and the scale of its first weights.
+
+    That scale belongs to the weights: a first layer of another shape is drawn, and has none.
+    """
+    first, theirs = (NETWORKS[name].blocks[0][0] for name in (settings.network, source.network))
+    is_taken = first.kernel == theirs.kernel and scaled_channels(first.channels, settings.width) == scaled_channels(
+        theirs.channels, source.width
+    )
+    return replace(
+        settings,
+        mean_rgb=source.mean_rgb,
+        pooling=source.pooling,
+        input_scale=source.input_scale if is_taken else None,
+    )
 
 
 def like_its_classifier(request: Request, source: ModelConfig | None) -> Request:
@@ -208,15 +238,7 @@ def like_its_classifier(request: Request, source: ModelConfig | None) -> Request
                 f"--scale {request.scale} is not that of {request.init_from}, {scale}, which rates the boxes: leave "
                 "it out, or start from a net of that scale."
             )
-    return replace(
-        request,
-        network=source.network,
-        crop=source.crop,
-        width=source.width,
-        fc_width=source.fc_width,
-        scale=scale,
-        initialization="normal",
-    )
+    return replace(in_its_shape(request, source), scale=scale, initialization="normal")
 
 
 def run_name(data: str, net: TrainedNet | LocalizationNet, crop: int, seed: int) -> str:

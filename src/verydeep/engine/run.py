@@ -16,7 +16,7 @@ from verydeep.engine.checkpoint import RunFolder, last_checkpoint, load_checkpoi
 from verydeep.engine.journal import Journal, MetricsLog, read_metrics
 from verydeep.engine.localization.localizers import localizers_of
 from verydeep.engine.localization.parts import boxed
-from verydeep.engine.members import Net, NetAtScales
+from verydeep.engine.members import Collection, Net, NetAtScales
 from verydeep.engine.pictures import draw_curves
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.request import Training
@@ -111,6 +111,7 @@ def train_and_test(training: Training, runtime: Runtime) -> None:
         bad_images=settings.bad_images,
         fast_decode=settings.fast_decode,
         regression=settings.regression,
+        input_scale=settings.input_scale,
     )
     state = new_state(runtime.place(model), job)
     metrics_length = load_checkpoint(checkpoint, state, job) if checkpoint is not None else 0
@@ -226,7 +227,7 @@ def test(run: RunFolder, settings: Settings, runtime: Runtime, journal: Journal)
     if settings.regression is None:
         how: ClassTest | BoxTest = ClassTest(members, "dense")
     else:
-        how = BoxTest(localizers_of(members, "dense", None, run.path))
+        how = BoxTest(localizers_of(members, "dense", None, Collection(run.path)))
     folder = run.path / "evaluations" / "-".join([split.name, *how.words])
     order = Order(settings.data, folder, decoding=settings.decoding, bad_boxes=settings.bad_boxes)
     how.run(split, order, runtime, journal)

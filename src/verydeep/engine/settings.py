@@ -11,6 +11,7 @@ from verydeep.data.truth import BadBoxes
 from verydeep.engine.checkpoint import RunFolder
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json
+from verydeep.models.vgg import Pooling
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Settings:
     mean_rgb: tuple[float, float, float] | None = None
     """Measured on the training set, or kept from the net it starts from."""
     covariance: tuple[tuple[float, ...], ...] | None = None
+    pooling: Pooling = "ceil"
+    """Of the net it starts from."""
+    input_scale: tuple[float, float, float] | None = None
+    """Of conv1_1's weights, where they are taken from a net that has one."""
 
     @property
     def decoding(self) -> Decoding:
@@ -58,6 +63,7 @@ class Settings:
             recipe = Recipe.from_json(values["recipe"])
             covariance = tuple(tuple(row) for row in values["covariance"])
             mean_rgb: Any = tuple(values["mean_rgb"])
+            input_scale: Any = tuple(values["input_scale"]) if values.get("input_scale") else None
             known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
             if values["network"] not in NETWORKS:
                 raise ValueError(values["network"])
@@ -65,7 +71,13 @@ class Settings:
                 raise ValueError(values["fine_tuned"])
             if values.get("regression") not in (None, *get_args(Regression)):
                 raise ValueError(values["regression"])
-            return cls(**{**known, "recipe": recipe, "covariance": covariance, "mean_rgb": mean_rgb})
+            decoded = {
+                "recipe": recipe,
+                "covariance": covariance,
+                "mean_rgb": mean_rgb,
+                "input_scale": input_scale,
+            }
+            return cls(**{**known, **decoded})
         except (KeyError, TypeError, ValueError) as error:
             raise VerydeepError(f"{run.settings} is not the settings of a run ({error!r}).") from None
 

@@ -97,8 +97,10 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
         width=settings.width,
         fc_width=settings.fc_width,
         mean_rgb=settings.mean_rgb,
+        input_scale=settings.input_scale,
         scale=str(settings.recipe.stages[-1].scale),
         fine_tuned=settings.fine_tuned,
+        pooling=settings.pooling,
         regression=settings.regression,
         seed=settings.seed,
         split={

@@ -1,7 +1,7 @@
 """The protocols of Tables 3-7 measured on the nets of a folder of runs."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,13 @@ class Conditions:
         """
         return nets_by_seed(protocol, self.nets, self.split.class_names, self.crop)
 
+    @property
+    def guests(self) -> list[NetAtScales]:
+        """Nets of others that were trained otherwise than the paper's, and so answer for no row, at their own scale."""
+        strangers = [net for net in self.nets if net.imported and net.trained is None and not net.config.is_trunk]
+        told = [net.telling(self.split.class_names) for net in strangers]
+        return [NetAtScales(net, net.config.test_scales) for net in told if net is not None]
+
     def in_words(self, scales: Iterable[int]) -> str:
         """For those who read the table; ``scales`` are the Q of its rows."""
         decoding = ", fast decoding" if self.decoding.fast else ""
@@ -66,7 +73,6 @@ class Conditions:
 class Measured:
     """What one protocol gave, over the seeds that have all of its nets."""
 
-    protocol: EvalProtocol
     seeds: tuple[int, ...]
     wrong_top1: Bools
     """(seeds, n)"""
@@ -122,7 +128,7 @@ def compute_views(protocols: Sequence[EvalProtocol], conditions: Conditions) -> 
     """
     wanted: dict[Path, tuple[Net, dict[ViewAtScale, None]]] = {}
     for protocol in protocols:
-        for each in itertools.chain(*conditions.members(protocol).values()):
+        for each in (*itertools.chain(*conditions.members(protocol).values()), *conditions.guests):
             _, views = wanted.setdefault(each.net.path, (each.net, {}))
             views.update(dict.fromkeys(views_to_compute(protocol.view, each.scales)))
     for net, _ in wanted.values():
@@ -146,14 +152,18 @@ def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
     Raises:
         VerydeepError: as ``predict_and_keep``.
     """
-    split, each_seed = conditions.split, conditions.members(protocol)
+    each_seed = conditions.members(protocol)
+    return measure_nets(protocol.view, each_seed, conditions) if each_seed else None
+
+
+def measure_nets(view: View, each_seed: Mapping[int, Sequence[NetAtScales]], conditions: Conditions) -> Measured:
+    """The same of nets that are named, for each seed."""
+    split = conditions.split
     assert split.labels is not None
-    if not each_seed:
-        return None
     whole = {seed: nets for seed, nets in each_seed.items() if all(each.net.converged for each in nets)}
     left_out = [each.net for seed, nets in each_seed.items() if seed not in whole for each in nets]
     each_seed = whole or each_seed
-    answers = [ask(protocol.view, members, conditions) for members in each_seed.values()]
+    answers = [ask(view, members, conditions) for members in each_seed.values()]
     said = [ranks(answer.said.posteriors, split.labels[answer.said.indices]) for answer in answers]
     centers = [
         ranks(answer.centers.posteriors, split.labels[answer.centers.indices]) >= 1
@@ -161,7 +171,6 @@ def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
         if answer.centers is not None
     ]
     return Measured(
-        protocol=protocol,
         seeds=tuple(each_seed),
         wrong_top1=np.stack(said) >= 1,
         wrong_topk=np.stack(said) >= topk_for(len(split.class_names)),
@@ -217,8 +226,10 @@ def compare(table: PaperTable, rows: Sequence[tuple[PaperRow, Measured | None]])
             difference = paired_difference(wrong_a, wrong_b)
         else:
             difference = paired_difference(a.wrong_top1, b.wrong_top1, same_seeds=False)
-        paper = table.differences.get((a.protocol, b.protocol))
+        assert row_a.protocol is not None
+        assert row_b.protocol is not None
+        paper = table.differences.get((row_a.protocol, row_b.protocol))
         if row_a.top1_val is not None and row_b.top1_val is not None:
             paper = round(row_a.top1_val - row_b.top1_val, 1)
-        comparisons.append(Comparison(a.protocol, b.protocol, paper, difference))
+        comparisons.append(Comparison(row_a.protocol, row_b.protocol, paper, difference))
     return comparisons

@@ -1,8 +1,8 @@
 """A test of nets on a part of a data set, from its images to the files it leaves: of classes, or of boxes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import Decoding
@@ -10,15 +10,15 @@ from verydeep.data.split import Split
 from verydeep.data.submission import devkit_numbers
 from verydeep.data.truth import BadBoxes
 from verydeep.engine.checkpoint import Weights
-from verydeep.engine.evaluation import check_classes, evaluate, test_nets
+from verydeep.engine.evaluation import evaluate, test_nets
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.classes import ClassSource
 from verydeep.engine.localization.evaluation import choose_threshold, evaluate_boxes
 from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.parts import holds_val, open_boxed_part
 from verydeep.engine.localization.report import leave_box_submission, leave_localization
-from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, Tuned
-from verydeep.engine.members import NetAtScales
+from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, Merging, Tuned
+from verydeep.engine.members import NetAtScales, check_classes
 from verydeep.engine.report import leave_evaluation, leave_submission
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import open_part
@@ -74,7 +74,7 @@ class ClassTest:
         for each in self.nets:
             if each.net.config.regression is not None:
                 raise VerydeepError(f"{each.net.path} predicts boxes and no classes: give --task localize.")
-            check_classes(split, each.net.config, each.net.path)
+            check_classes(split, each.net)
         check_labels(split, order)
         return split
 
@@ -84,7 +84,11 @@ class ClassTest:
         Raises:
             VerydeepError: as ``test_nets``, or the submission lacks an image.
         """
-        tested = test_nets(self.nets, split, self.view, runtime, order.decoding)
+        asked = tuple(replace(each, net=each.net.telling(split.class_names) or each.net) for each in self.nets)
+        for each in asked:
+            if each.net.outputs is not None:
+                journal.say(f"{each.net}: {len(split.class_names)} of its outputs are meant, by their WNIDs.")
+        tested = test_nets(asked, split, self.view, runtime, order.decoding)
         if not runtime.is_main:
             return
         if order.submission is not None:
@@ -146,7 +150,7 @@ class BoxTest:
             journal.say(f"Written: {order.submission} ({len(split):,} lines)")
         if boxed is None:
             return
-        merging: float | Tuned | Literal["by halves"] = "by halves" if by_halves else chosen
+        merging: Merging = "by halves" if by_halves else chosen
         found = evaluate_boxes(self.localizers, boxed, runtime, order.decoding, merging)
         if found is not None:
             leave_localization(found, boxed, order.folder, order.about(runtime), journal)

@@ -45,6 +45,8 @@ class Job:
     fast_decode: bool = False
     regression: Regression | None = None
     """What a localization net learns; every image of train and val then has a box. None: classes."""
+    input_scale: tuple[float, float, float] | None = None
+    """Of the net (``ModelConfig.input_scale``)."""
 
     @property
     def watched(self) -> Split:
@@ -178,6 +180,7 @@ def train_stage(
             group["lr"] = learning_rate * group["factor"]
         state.model.train()
         loss_sum += backward(parallel, state.model, batch, basis, job, state.step, runtime)
+        unscale_input_gradient(state.model, job.input_scale)
         ends_epoch = epoch_at(job, state.step + 1) > epoch_at(job, state.step) or state.step + 1 == last_step
         grad_norm = gradient_norm(state.model) if ends_epoch else 0.0
         state.optimizer.step()
@@ -263,6 +266,17 @@ def backward(
         (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]  # DDP takes the mean over processes, we want the sum
         total += loss.detach()
     return total
+
+
+def unscale_input_gradient(model: VGG, input_scale: tuple[float, float, float] | None) -> None:
+    """Let conv1_1 learn as it would in the system that the net was imported from.
+
+    There its weights are k times ours, and their gradient 1/k of ours: a step of theirs, in our units, is ours divided
+    by k squared. Weight decay, which the optimizer adds later, is the same in both units (DESIGN 2).
+    """
+    gradient = model.get_submodule("conv1_1").get_parameter("weight").grad
+    if input_scale is not None and gradient is not None:
+        gradient /= gradient.new_tensor(input_scale).square()[:, None, None]
 
 
 def gradient_norm(model: VGG) -> float:

@@ -5,7 +5,8 @@ Layers carry the paper's names: ``net.conv1_1``, ``net.relu1_1``, ``net.pool1``,
 feature extraction needs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch.nn import functional as F
 
 from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, STRIDE, Network, check_crop, scaled_channels
 from verydeep.errors import VerydeepError
+
+Pooling = Literal["ceil", "floor"]
+"""How max-pooling rounds the size of an odd map: up, as Caffe, or down."""
 
 ILSVRC_MEAN_RGB = (123.68, 116.779, 103.939)
 """Mean pixel of ILSVRC's training images, 0-255 (docs/choices.md)."""
@@ -62,9 +66,11 @@ class VGG(nn.Module):
     1x1. ``logits`` averages the map over its positions. The weights are not usable until ``initialize`` or a weight
     file has filled them.
 
+    With no classes the net is a trunk: it ends at pool5, whose output it returns.
+
     Args:
         network: one of ``NETWORKS``.
-        num_classes: K, outputs of fc8.
+        num_classes: K, outputs of fc8; 0 for a trunk.
         crop: side of the training crop in pixels, a multiple of 32; fc6 has a kernel of crop/32.
         width: factor on the channels of the convolutions; 1 is the paper's.
         fc_width: channels of fc6 and fc7.
@@ -90,10 +96,10 @@ class VGG(nn.Module):
     ) -> None:
         super().__init__()
         check_crop(crop)
-        if num_classes < 1 or width <= 0 or fc_width < 1 or not 0 <= dropout < 1:
+        if num_classes < 0 or width <= 0 or fc_width < 1 or not 0 <= dropout < 1:
             raise VerydeepError(
-                f"num_classes={num_classes}, width={width}, fc_width={fc_width}, dropout={dropout}: the first three "
-                "must be positive and dropout in [0, 1)."
+                f"num_classes={num_classes}, width={width}, fc_width={fc_width}, dropout={dropout}: the widths must "
+                "be positive, the classes not negative, and dropout in [0, 1)."
             )
         self.network, self.crop, self.width, self.fc_width = network, crop, width, fc_width
         self.num_classes, self.ceil_mode = num_classes, ceil_mode
@@ -112,6 +118,8 @@ class VGG(nn.Module):
                     self.add_module(f"norm{i}_{j}", nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0))
                 channels = out
             self.add_module(f"pool{i}", nn.MaxPool2d(2, stride=2, ceil_mode=ceil_mode))
+        if num_classes == 0:
+            return
         self.fc6 = FullyConnected(channels, fc_width, crop // STRIDE)
         self.relu6 = nn.ReLU()
         self.drop6 = Dropout(dropout)
@@ -123,12 +131,32 @@ class VGG(nn.Module):
     def forward(self, images: Tensor, keep: Mapping[str, Tensor] | None = None) -> Tensor:
         """Class score map (N, K, h, w) of images (N, 3, H, W), RGB 0-255; each side at least the crop.
 
+        Of a trunk the output of pool5 (N, C, h, w); each side at least 32.
+
         ``keep`` may hold the dropout masks, (N, fc_width) bool, under "drop6" and "drop7".
         """
         x = images - self.mean_rgb[:, None, None]
         for name, layer in self.named_children():
             x = layer(x, keep[name]) if keep is not None and name in keep else layer(x)
         return x
+
+    def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """Layer -> its output (N, C, h, w), of images (N, 3, H, W), RGB 0-255; nothing above them is computed.
+
+        Raises:
+            VerydeepError: the net has no such layer.
+        """
+        names = [name for name, _ in self.named_children()]
+        if unknown := [name for name in layers if name not in names]:
+            raise VerydeepError(
+                f"--layer {unknown[0]} is no layer of this net {self.network.name}: choose one of {', '.join(names)}."
+            )
+        x, found = images - self.mean_rgb[:, None, None], {}
+        for name in names[: 1 + max(names.index(name) for name in layers)]:
+            x = self.get_submodule(name)(x)
+            if name in layers:
+                found[name] = x
+        return found
 
     def logits(self, images: Tensor, keep: Mapping[str, Tensor] | None = None) -> Tensor:
         """(N, K): the class score map averaged over its positions, before any soft-max (section 3.2)."""
@@ -138,6 +166,15 @@ class VGG(nn.Module):
     def weight_layers(self) -> dict[str, nn.Conv2d]:
         """The layers that have weights, by name, from conv1_1 to fc8."""
         return {name: layer for name, layer in self.named_children() if isinstance(layer, nn.Conv2d)}
+
+    @torch.no_grad()
+    def keep_outputs(self, outputs: Sequence[int]) -> None:
+        """Reduce fc8 to some of its outputs, in the order given; a soft-max then is over these."""
+        kept = FullyConnected(self.fc_width, len(outputs), 1)
+        kept.weight = nn.Parameter(self.fc8.weight[list(outputs)])
+        assert self.fc8.bias is not None
+        kept.bias = nn.Parameter(self.fc8.bias[list(outputs)])
+        self.fc8, self.num_classes = kept.train(self.training), len(outputs)
 
     def set_dropout(self, p: float) -> None:
         """Change the share of units that drop6 and drop7 drop."""

@@ -27,7 +27,7 @@ from verydeep.engine.localization.evaluation import (
 from verydeep.engine.localization.localizers import Localizers, localizers_of
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.threshold import THRESHOLDS, Tuned
-from verydeep.engine.members import Net, NetAtScales
+from verydeep.engine.members import Collection, Net, NetAtScales
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 
@@ -43,7 +43,7 @@ def localizers(
     home: Home, members: Members, classes: Classes | None = None, view: LocalizationView = "dense"
 ) -> Localizers:
     nets = [NetAtScales(Net.open(home.runs / run), tuple(scales)) for run, scales in members.items()]
-    return localizers_of(nets, view, classes, home.runs)
+    return localizers_of(nets, view, classes, Collection(home.runs))
 
 
 def evaluated(home: Home, wanted: Localizers, *merging: Any, part: BoxedPart | None = None) -> LocalizationEvaluation:

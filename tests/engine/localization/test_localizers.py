@@ -16,7 +16,7 @@ from verydeep.engine.localization.localizers import (
     localizers_of,
     required_localizers,
 )
-from verydeep.engine.members import Net, NetAtScales, find_nets
+from verydeep.engine.members import Collection, Net, NetAtScales, find_nets
 from verydeep.errors import VerydeepError
 
 
@@ -33,13 +33,18 @@ def names(localizers: Localizers) -> list[str]:
 def test_named_nets_get_the_classes_of_their_own_seed(home: Home) -> None:
     for seed in (3, 8):
         members = [NetAtScales(home.net("D/384pcr", seed), (384,))]
-        found = localizers_of(members, "dense", EvalProtocol.parse("D/256-512/384 : crops"), home.runs)
+        found = localizers_of(members, "dense", EvalProtocol.parse("D/256-512/384 : crops"), Collection(home.runs))
         assert names(found) == [f"D-384pcr-s{seed}/384", "@", f"D-256-512-s{seed}", "crops"]
         assert found.classes is not None and found.classes.told == "D/256-512/384 : crops"
-        assert names(localizers_of(members, "center", None, home.runs))[2:] == [f"D-384pcr-s{seed}", "center"]
-        assert names(localizers_of(members, "center", "truth", home.runs))[1:] == ["@", "truth"]
+        assert names(localizers_of(members, "center", None, Collection(home.runs)))[2:] == [
+            f"D-384pcr-s{seed}",
+            "center",
+        ]
+        assert names(localizers_of(members, "center", "truth", Collection(home.runs)))[1:] == ["@", "truth"]
     other = replace(members[0].net, config=replace(members[0].net.config, seed=5))
-    found = localizers_of([NetAtScales(other, (384,))], "dense", EvalProtocol.parse("D/256-512/384"), home.runs)
+    found = localizers_of(
+        [NetAtScales(other, (384,))], "dense", EvalProtocol.parse("D/256-512/384"), Collection(home.runs)
+    )
     assert names(found)[2] == "D-256-512-s3", "where its own seed is not there, the first"
 
 
@@ -47,7 +52,7 @@ def test_a_net_that_predicts_no_boxes_is_refused(home: Home) -> None:
     members = [NetAtScales(home.net(text), (384,)) for text in ("D/384pcr", "D/384")]
     for classes in (None, "truth", EvalProtocol.parse("D/256-512/384")):
         with pytest.raises(VerydeepError, match="D-384-s3 predicts classes and no boxes"):
-            localizers_of(members, "dense", classes, home.runs)
+            localizers_of(members, "dense", classes, Collection(home.runs))
 
 
 def by_seed(home: Home, text: str, nets: list[Net] | None = None) -> dict[int, list[str]]:
@@ -85,7 +90,7 @@ def test_what_nobody_answers_is_one_sentence(home: Home, tmp_path: Path, text: s
     config = config.replace('"E"', '"A"').replace('"256-512"', '"256"').replace('"seed": 8', '"seed": 5', 1)
     (tmp_path / "a" / "model" / "config.json").write_text(config)
     with pytest.raises(VerydeepError, match=told) as caught:
-        required_localizers(LocalizationProtocol.parse(text), tmp_path, CLASSES, CROP, "last")
+        required_localizers(LocalizationProtocol.parse(text), Collection(tmp_path), CLASSES, CROP, "last")
     assert "\n" not in str(caught.value)
 
 
@@ -99,7 +104,7 @@ def test_the_best_weights_are_rated_by_the_same_classification_net(home: Home, t
 
 def test_all_nets_are_asked_once_and_have_to_know_the_datas_classes(home: Home) -> None:
     members = [NetAtScales(home.net("D/384pcr"), (352,)), NetAtScales(home.net("D/384pcr"), (384,))]
-    found = localizers_of(members, "dense", EvalProtocol.parse("D/256-512/384"), home.runs)
+    found = localizers_of(members, "dense", EvalProtocol.parse("D/256-512/384"), Collection(home.runs))
     assert [net.path.name for net in found.nets] == ["D-384pcr-s3", "D-256-512-s3"]
     found.check(home.val)
     with pytest.raises(VerydeepError, match="'gnu'"):

@@ -22,7 +22,14 @@ from verydeep.engine.localization.classes import Asked, ask
 from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.predictions import BoxPredictions, pool, predict_boxes
-from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, Tuned, merge_by_image, tune, tune_by_halves
+from verydeep.engine.localization.threshold import (
+    DEFAULT_THRESHOLD,
+    Merging,
+    Tuned,
+    merge_by_image,
+    threshold_of_each,
+    tune,
+)
 from verydeep.engine.localization.verdict import Truth, Verdict
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
@@ -186,7 +193,7 @@ def evaluate_boxes(
     part: BoxedPart,
     runtime: Runtime,
     decoding: Decoding,
-    merging: float | Tuned | Literal["by halves"] = DEFAULT_THRESHOLD,
+    merging: Merging = DEFAULT_THRESHOLD,
 ) -> LocalizationEvaluation | None:
     """The errors of both protocols; None on all processes but the main one.
 
@@ -195,8 +202,7 @@ def evaluate_boxes(
         part: on which images.
         runtime: of this process.
         decoding: of files.
-        merging: up to which distance boxes are merged: so far, as was chosen on other images, or as is best on the
-            other half of these.
+        merging: up to which distance boxes are merged.
 
     Raises:
         VerydeepError: as ``answer``.
@@ -205,12 +211,7 @@ def evaluate_boxes(
     if not runtime.is_main:
         return None
     truth = Truth.of(part.split, found.asked, part.blacklisted)
-    tuned = [merging] if isinstance(merging, Tuned) else []
-    if merging == "by halves":
-        thresholds, tuned = tune_by_halves(found.pooled, found.asked, truth)
-    else:
-        threshold = merging.threshold if isinstance(merging, Tuned) else merging
-        thresholds = np.full(len(found.asked.indices), threshold)
+    thresholds, tuned = threshold_of_each(merging, found.pooled, found.asked, truth)
     rows, verdicts = [], []
     for net, crop, look, scales, merged in looks(localizers, found, part.split, thresholds):
         verdict = Verdict.of(merged, found.asked, truth)

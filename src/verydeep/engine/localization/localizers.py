@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from verydeep.configs.localization import Classes, LocalizationProtocol, LocalizationView, own_classes
 from verydeep.configs.protocols import EvalProtocol
 from verydeep.data.split import Split
 from verydeep.engine.checkpoint import Weights
-from verydeep.engine.evaluation import check_classes
 from verydeep.engine.localization.classes import ClassSource
-from verydeep.engine.members import Net, NetAtScales, find_nets, nets_by_seed, required_by_seed
+from verydeep.engine.members import Collection, Net, NetAtScales, check_classes, nets_by_seed, required_by_seed
 from verydeep.errors import VerydeepError
 
 
@@ -36,14 +34,14 @@ class Localizers:
             VerydeepError: the classes differ.
         """
         for net in self.nets:
-            check_classes(split, net.config, net.path)
+            check_classes(split, net)
 
 
 def localizers_of(
     members: Sequence[NetAtScales],
     view: LocalizationView,
     classes: Classes | None,
-    runs: Path,
+    runs: Collection,
     weights: Weights = "last",
 ) -> Localizers:
     """Named nets, with the true classes, those of a protocol of runs in a folder, or of the nets they started from.
@@ -93,7 +91,7 @@ def localizers_by_seed(
 
 
 def required_localizers(
-    protocol: LocalizationProtocol, runs: Path, class_names: Sequence[str], crop: int, weights: Weights
+    protocol: LocalizationProtocol, runs: Collection, class_names: Sequence[str], crop: int, weights: Weights
 ) -> list[Localizers]:
     """The same of a folder of runs, where at least one seed has to have them all; one for each seed.
 
@@ -104,7 +102,7 @@ def required_localizers(
     if protocol.classes not in ("truth", own_classes(protocol.members, protocol.view)):
         assert isinstance(protocol.classes, EvalProtocol)
         required_by_seed(protocol.classes, runs, class_names, crop, weights)
-    found = localizers_by_seed(protocol, find_nets(runs, weights), class_names, crop)
+    found = localizers_by_seed(protocol, runs.nets(weights), class_names, crop)
     if not found:
         raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
     return list(found.values())

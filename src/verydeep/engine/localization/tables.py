@@ -12,7 +12,13 @@ from verydeep.engine.localization.candidates import Floats
 from verydeep.engine.localization.evaluation import Answer, answer
 from verydeep.engine.localization.localizers import Localizers, localizers_by_seed
 from verydeep.engine.localization.parts import BoxedPart
-from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, merge_by_image, tune, tune_by_halves
+from verydeep.engine.localization.threshold import (
+    DEFAULT_THRESHOLD,
+    Merging,
+    merge_by_image,
+    threshold_of_each,
+    tune,
+)
 from verydeep.engine.localization.verdict import Truth, Verdict
 from verydeep.engine.members import Net, check_division
 from verydeep.engine.tables import Comparison, Conditions
@@ -144,13 +150,12 @@ def judge(said: Answer, conditions: BoxConditions, on_validation: Answer | None)
     """Merge and compare the boxes of one row and seed."""
     part = conditions.part
     truth = Truth.of(part.split, said.asked, part.blacklisted)
-    thresholds = np.full(len(said.asked.indices), DEFAULT_THRESHOLD)
+    merging: Merging = "by halves" if conditions.tune_on is part else DEFAULT_THRESHOLD
     if on_validation is not None:
         assert conditions.tune_on is not None
         known = Truth.of(conditions.tune_on.split, on_validation.asked, conditions.tune_on.blacklisted)
-        thresholds[:] = tune(on_validation.pooled, on_validation.asked, known).threshold
-    elif conditions.tune_on is part:
-        thresholds, _ = tune_by_halves(said.pooled, said.asked, truth)
+        merging = tune(on_validation.pooled, on_validation.asked, known)
+    thresholds, _ = threshold_of_each(merging, said.pooled, said.asked, truth)
     return Judged(Verdict.of(merge_by_image(said.pooled, thresholds), said.asked, truth), truth, thresholds)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +24,10 @@ class Tuned:
     threshold: float
     errors: dict[float, float]
     """Threshold tried -> localization error in percent."""
+
+
+Merging = float | Tuned | Literal["by halves"]
+"""Up to which distance boxes are merged: so far, as was chosen on other images, or as is best on the other half."""
 
 
 def tune(images: Sequence[Candidates], asked: Asked, truth: Truth) -> Tuned:
@@ -56,6 +61,17 @@ def tune_by_halves(images: Sequence[Candidates], asked: Asked, truth: Truth) -> 
         thresholds[places % 2 == half] = found.threshold
         tuned.append(found)
     return thresholds, tuned
+
+
+def threshold_of_each(
+    merging: Merging, images: Sequence[Candidates], asked: Asked, truth: Truth
+) -> tuple[Floats, list[Tuned]]:
+    """(n,) the threshold of each image, and how it was chosen, where it was."""
+    if merging == "by halves":
+        return tune_by_halves(images, asked, truth)
+    if isinstance(merging, Tuned):
+        return np.full(len(images), merging.threshold), [merging]
+    return np.full(len(images), merging), []
 
 
 def merge_by_image(images: Sequence[Candidates], thresholds: Floats) -> Merged:

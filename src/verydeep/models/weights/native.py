@@ -1,4 +1,4 @@
-"""The model folder: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub ."""
+"""The model folder: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub."""
 
 import math
 import shutil
@@ -18,7 +18,7 @@ from verydeep.configs.recipes import FineTuned
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json, writing
-from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
+from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -32,16 +32,21 @@ class ModelConfig:
 
     network: str
     class_names: tuple[str, ...]
+    """None of a trunk, whose convolutions are all it has."""
     class_words: tuple[str, ...]
     crop: int = PAPER_CROP
     width: float = 1.0
     fc_width: int = PAPER_FC_WIDTH
     mean_rgb: tuple[float, float, float] = ILSVRC_MEAN_RGB
+    input_scale: tuple[float, float, float] | None = None
+    """What conv1_1's weights were divided by, R, G, B, when a net that divides its input was imported; None: nothing.
+
+    Its gradient is divided by the square, so that the net learns as it would have in its own system."""
     scale: str | None = None
     """The train scale S as text, "256" or "256-512"; None where the source has none."""
     fine_tuned: FineTuned = "all"
     """The layers that learned at this S; "fc" where the convolutions are those of the net it started from."""
-    pooling: Literal["ceil", "floor"] = "ceil"
+    pooling: Pooling = "ceil"
     seed: int = 0
     split: Mapping[str, Any] = field(default_factory=dict)
     """How the training part was chosen, so that a flat folder is never tested on what it was trained on."""
@@ -60,8 +65,13 @@ class ModelConfig:
         return "classify" if self.regression is None else "localize"
 
     @property
+    def is_trunk(self) -> bool:
+        """Whether it is convolutions alone, which name no classes."""
+        return not self.class_names
+
+    @property
     def num_outputs(self) -> int:
-        """Of fc8: one a class, or four numbers for a box of each class, or of any."""
+        """Of fc8: one a class, or four numbers for a box of each class, or of any; 0 of a trunk."""
         classes = len(self.class_names)
         return {None: classes, "per-class": 4 * classes, "single-class": 4}[self.regression]
 
@@ -107,6 +117,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
             raise VerydeepError(f"{path} cannot be written ({error}): make room, or choose another --out.") from None
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether there is a config.json that says that verydeep wrote it."""
+    if not (folder / CONFIG).exists():
+        return False
+    values = read_json(folder / CONFIG)
+    return isinstance(values, dict) and values.get("model_type") == "verydeep"
+
+
 def load_config(folder: Path) -> ModelConfig:
     """Read ``config.json``.
 
@@ -121,20 +139,30 @@ def load_config(folder: Path) -> ModelConfig:
         raise VerydeepError(f"{path} does not describe a net of verydeep (model_type is missing or another).")
     if values.get("format") != FORMAT:
         raise VerydeepError(f"{path} has format {values.get('format')}, this version reads {FORMAT}: upgrade verydeep.")
-    for key in ("class_names", "class_words", "mean_rgb"):
-        values[key] = tuple(values[key]) if isinstance(values.get(key), list) else ()
-    if isinstance(values.get("mean_box"), list):
-        values["mean_box"] = tuple(values["mean_box"])
-    known = {name: values[name] for name in ModelConfig.__dataclass_fields__ if name in values}
+    known: dict[str, Any] = {
+        name: tuple(values[name]) if isinstance(values[name], list) else values[name]
+        for name in ModelConfig.__dataclass_fields__
+        if name in values
+    }
     wrong = [name for name, good in _CHECKS.items() if name in known and not good(known[name])]
-    if wrong or "network" not in known or len(known["class_names"]) != len(known["class_words"]):
-        what = ", ".join(f"{name}={known[name]!r:.40}" for name in wrong) or "network, class_names or class_words"
+    lacking = [name for name in _REQUIRED if name not in known]
+    if wrong or lacking or len(known["class_names"]) != len(known["class_words"]):
+        named = [*(f"{name}={known[name]!r:.40}" for name in wrong), *lacking]
+        what = ", ".join(named) or "class_names or class_words"
         raise VerydeepError(f"{path} is damaged at {what}: restore it from the run that wrote it.")
     return ModelConfig(**known)
 
 
+def _are_names(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_color(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_number, value))
 
 
 def _is_box(value: object) -> bool:
@@ -144,17 +172,19 @@ def _is_box(value: object) -> bool:
     return all(map(math.isfinite, value)) and min(value[2:]) > 0
 
 
+_REQUIRED = ("network", "class_names", "class_words", "mean_rgb")
 _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "network": lambda value: value in NETWORKS,
-    "class_names": lambda value: len(value) > 0 and all(isinstance(name, str) for name in value),
-    "class_words": lambda value: all(isinstance(words, str) for words in value),
+    "class_names": _are_names,
+    "class_words": _are_names,
     "crop": lambda value: isinstance(value, int) and value >= 32 and value % 32 == 0,
     "width": lambda value: _is_number(value) and value > 0,
     "fc_width": lambda value: isinstance(value, int) and value > 0,
-    "mean_rgb": lambda value: len(value) == 3 and all(map(_is_number, value)),
+    "mean_rgb": _is_color,
+    "input_scale": lambda value: value is None or (_is_color(value) and min(value) > 0),
     "scale": lambda value: value is None or (isinstance(value, str) and TrainScale.is_one(value)),
     "fine_tuned": lambda value: value in get_args(FineTuned),
-    "pooling": lambda value: value in ("ceil", "floor"),
+    "pooling": lambda value: value in get_args(Pooling),
     "split": lambda value: isinstance(value, dict),
     "regression": lambda value: value is None or value in get_args(Regression),
     "mean_box": lambda value: value is None or _is_box(value),

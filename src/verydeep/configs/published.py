@@ -1,0 +1,125 @@
+"""Nets that others published, by name: where their files lie, how they are told, under which licence.
+
+Sources: the authors' page in Caffe's model zoo, MatConvNet's list of pre-trained nets, and what torchvision and Keras
+say of their own files, which tests compare with this table. The errors of the authors' nets are the paper's (Table 3).
+"""
+
+from dataclasses import dataclass
+
+OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe"
+MATCONVNET = "https://www.vlfeat.org/matconvnet/models"
+TORCHVISION = "https://download.pytorch.org/models"
+KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+CC_BY = "CC-BY-4.0"
+BSD = "BSD-3-Clause"
+
+JITTERED = "256-512"
+"""The train scale of the nets that the authors published."""
+
+
+@dataclass(frozen=True)
+class PublishedNet:
+    """A weight file that anybody may have."""
+
+    name: str
+    """As the command line takes it."""
+    network: str
+    url: str
+    digest: str
+    """"sha1:", "md5:" or "sha256:" and what the file's digest begins with."""
+    licence: str
+    errors: tuple[float, float]
+    """Published top-1 and top-5 error in percent on ILSVRC-2012's validation images."""
+    protocol: str
+    """How that was tested."""
+    scale: str | None = None
+    """The train scale S where it is one of the paper's own nets, which answer for rows of the paper's tables."""
+
+    @property
+    def file(self) -> str:
+        """What the file is called."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+def _authors(depth: int, network: str, errors: tuple[float, float]) -> list[PublishedNet]:
+    """The authors' net in Caffe's file, and the same in MatConvNet's and Keras's."""
+    digests = {
+        16: ("9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24", "f72d927587ca4c97fbd165ec9cb9997f"),
+        19: ("239785e7862442717d831f682bb824055e51e9ba", "106118b7cf60435e6d8e04f6a6dc3657"),
+    }
+    keras = {16: "64373286793e3c8b2b4e3219cbf3544b", 19: "cbe5617147190e668d6c5d5026f83318"}
+    sha1, md5 = digests[depth]
+    dense = "dense, Q=384"
+    return [
+        PublishedNet(
+            f"oxford-vgg{depth}",
+            network,
+            f"{OXFORD}/VGG_ILSVRC_{depth}_layers.caffemodel",
+            f"sha1:{sha1}",
+            CC_BY,
+            errors,
+            dense,
+            JITTERED,
+        ),
+        PublishedNet(
+            f"matconvnet-vgg{depth}",
+            network,
+            f"{MATCONVNET}/imagenet-vgg-verydeep-{depth}.mat",
+            f"md5:{md5}",
+            CC_BY,
+            errors,
+            dense,
+            JITTERED,
+        ),
+        PublishedNet(
+            f"keras-vgg{depth}",
+            network,
+            f"{KERAS}/vgg{depth}/vgg{depth}_weights_tf_dim_ordering_tf_kernels.h5",
+            f"md5:{keras[depth]}",
+            CC_BY,
+            errors,
+            dense,
+            JITTERED,
+        ),
+    ]
+
+
+def _torchvision(name: str, network: str, digest: str, accuracy: tuple[float, float]) -> PublishedNet:
+    """A net that torchvision trained anew."""
+    return PublishedNet(
+        f"torchvision-{name}",
+        network,
+        f"{TORCHVISION}/{name}-{digest}.pth",
+        f"sha256:{digest}",
+        BSD,
+        (round(100 - accuracy[0], 3), round(100 - accuracy[1], 3)),
+        "central crop, Q=256",
+    )
+
+
+PUBLISHED: dict[str, PublishedNet] = {
+    net.name: net
+    for net in (
+        *_authors(16, "D", (25.6, 8.1)),
+        *_authors(19, "E", (25.5, 8.0)),
+        _torchvision("vgg11", "A", "8a719046", (69.020, 88.628)),
+        _torchvision("vgg11_bn", "A", "6002323d", (70.370, 89.810)),
+        _torchvision("vgg13", "B", "19584684", (69.928, 89.246)),
+        _torchvision("vgg13_bn", "B", "abd245e5", (71.586, 90.374)),
+        _torchvision("vgg16", "D", "397923af", (71.592, 90.382)),
+        _torchvision("vgg16_bn", "D", "6c64b313", (73.360, 91.516)),
+        _torchvision("vgg19", "E", "dcbb9e9d", (72.376, 90.876)),
+        _torchvision("vgg19_bn", "E", "c79401a0", (74.218, 91.842)),
+    )
+}
+"""By name. timm's copies of torchvision's nets, "timm/vgg16.tv_in1k", lie on the Hugging Face Hub."""
+
+
+def known_by(digests: dict[str, str]) -> PublishedNet | None:
+    """The net whose file has this digest, given by algorithm; None where it is not one of these."""
+    for net in PUBLISHED.values():
+        algorithm, _, beginning = net.digest.partition(":")
+        if digests.get(algorithm, "").startswith(beginning) and algorithm in digests:
+            return net
+    return None

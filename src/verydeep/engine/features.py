@@ -1,0 +1,155 @@
+"""Descriptors of whole images (appendix B): activations of a layer, averaged over positions and the mirror image.
+
+The net is applied densely at each test scale, as in testing. What is computed goes to a shelf at once, one kind for
+each layer and scale, so that memory does not grow with the number of images and an interrupted job goes on. There an
+image is known by its path, size and modification time: lists that share images share their descriptors.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.split import Split
+from verydeep.engine.inference import ready, rescaled_images
+from verydeep.engine.members import Net
+from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.shelf import Shelf, lacking
+from verydeep.errors import VerydeepError
+from verydeep.files import cache_folder
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import ModelConfig
+from verydeep.ops.descriptors import Floats
+
+VERSION = 1
+"""Changes whenever the same net and images would give other descriptors than before."""
+
+DESCRIPTORS = "descriptors"
+"""Of the arrays on the shelf."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A layer at a test scale Q."""
+
+    layer: str
+    scale: int
+
+    def __str__(self) -> str:
+        return f"{self.layer}-{self.scale}"
+
+
+@dataclass(frozen=True)
+class Described:
+    """The end of a job."""
+
+    skipped: dict[str, str]
+    """File -> why it could not be decoded."""
+
+
+def default_layer(config: ModelConfig) -> str:
+    """relu7, the paper's 4096-D penultimate layer; of a trunk pool5, its last."""
+    return "pool5" if config.is_trunk else "relu7"
+
+
+@torch.inference_mode()
+def describe(model: VGG, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Layer -> (N, D) float32 of whole images (N, 3, H, W), RGB 0-255: the mean over positions and both mirrorings.
+
+    Raises:
+        VerydeepError: the net has no such layer.
+    """
+    found = model.activations(torch.cat([images, images.flip(3)]), layers)
+    return {layer: each.float().mean(dim=(2, 3)).view(2, len(images), -1).mean(dim=0) for layer, each in found.items()}
+
+
+def about_descriptors(net: Net, split: Split, runtime: Runtime, decoding: Decoding) -> dict[str, Any]:
+    """All that changes the descriptor of an image, apart from layer and scale."""
+    return {
+        "version": VERSION,
+        "net": digest_of_net(net),
+        "camera_rotation": split.camera_rotation,
+        "precision": runtime.precision,
+        "decoding": "fast" if decoding.fast else "full",
+        "averaging": "activations over positions and mirror images",
+    }
+
+
+def shelf_in_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding) -> Shelf:
+    """Where the descriptors of one net on one list of images are kept between commands."""
+    about = about_descriptors(net, split, runtime, decoding)
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    return Shelf(cache_folder() / "descriptors" / key, {**about, "net_folder": str(net.folder)})
+
+
+def image_ids(split: Split) -> npt.NDArray[np.int64]:
+    """(n,) by which images are known on a shelf: 64 bits of a hash of path, size and modification time."""
+    return np.array([_image_id(split, index) for index in range(len(split))], np.int64)
+
+
+def _image_id(split: Split, index: int) -> int:
+    try:
+        status = split.path(index).stat()
+    except OSError as error:  # told when it is to be decoded
+        told = f"{split.files[index]}\0{error.errno}"
+    else:
+        told = f"{split.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
+    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "little", signed=True)
+
+
+def describe_and_keep(
+    net: Net, split: Split, looks: Sequence[Look], shelf: Shelf, runtime: Runtime, decoding: Decoding = STRICT
+) -> Iterator[float | Described]:
+    """Compute what the shelf lacks; the net is loaded only then.
+
+    Yields how many images are done, first those that were already, and last, on all processes, what was skipped.
+
+    Raises:
+        VerydeepError: a layer or a file does not exist or cannot be used, or the disk is full.
+    """
+    by_kind, ids = {str(look): look for look in looks}, image_ids(split)
+    there = {kind: np.flatnonzero(np.isin(ids, shelf.indices(kind))) for kind in by_kind}
+    groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.gather(lacking(there, list(by_kind), len(split)))[0]
+    yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
+    model = ready(net.load(), runtime) if groups else None
+    skipped: dict[str, str] = {}
+    for kinds, indices in groups:
+        assert model is not None
+        wanted = [by_kind[kind] for kind in kinds]
+        layers, scales = ([*dict.fromkeys(each)] for each in zip(*((w.layer, w.scale) for w in wanted), strict=True))
+        with closing(shelf):
+            for batch in rescaled_images(model, split, scales, runtime, decoding, whole=True, indices=indices):
+                skipped |= batch.skipped
+                with runtime.autocast():
+                    each_scale = {scale: describe(model, images, layers) for scale, images in batch.images.items()}
+                held = {
+                    str(look): {DESCRIPTORS: each_scale[look.scale][look.layer].cpu().numpy()}
+                    for look in (wanted if batch.images else ())
+                }
+                shelf.add(ids[batch.indices], held)
+                if shelf.not_kept:
+                    raise VerydeepError(shelf.not_kept)
+                yield (len(batch.indices) + len(batch.skipped)) * runtime.world_size / len(groups)
+        if shelf.not_kept:
+            raise VerydeepError(shelf.not_kept)
+    yield Described({file: why for part in runtime.gather(skipped) for file, why in part.items()})
+
+
+def kept_descriptors(shelf: Shelf, split: Split, look: Look) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Which images of a split (n,), ascending, and their descriptors (n, D), of one layer and scale."""
+    ids = image_ids(split)
+    held = shelf.load(str(look), wanted=ids)
+    if held is None:
+        return np.empty(0, np.int64), np.empty((0, 0), np.float32)
+    found, arrays = held
+    indices = np.flatnonzero(np.isin(ids, found))
+    return indices, arrays[DESCRIPTORS][np.searchsorted(found, ids[indices])]

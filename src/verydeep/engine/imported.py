@@ -1,0 +1,66 @@
+"""Nets that are no folder of ours: a weight file, a published name, a repository on the Hub. Each becomes one, once."""
+
+import hashlib
+from pathlib import Path
+
+from verydeep.configs.published import PUBLISHED
+from verydeep.engine.conversion import convert_file
+from verydeep.engine.downloads import fetch, fetch_from_hub
+from verydeep.errors import VerydeepError
+from verydeep.files import cache_folder
+from verydeep.models.weights.native import CONFIG, WEIGHTS, is_ours
+
+HUB, TIMM = "hf-hub:", "timm/"
+
+
+def is_name(text: str) -> bool:
+    """Whether this names a net by what is published, and not by a path."""
+    return text in PUBLISHED or text.startswith((HUB, TIMM))
+
+
+def imported_folder(name: Path) -> Path:
+    """The model folder, in the cache, of a net that is no folder here; made if it is asked for the first time.
+
+    Raises:
+        VerydeepError: there is no such file or published net, it cannot be fetched, or as ``convert_file``.
+    """
+    text = name.as_posix()
+    if name.is_file():
+        if name.name == WEIGHTS and is_ours(name.parent):
+            return name.parent
+        return converted_once(name, name_for(name))
+    if text in PUBLISHED:
+        folder = models_folder() / text
+        return folder if (folder / CONFIG).exists() else converted_once(fetch(PUBLISHED[text]), text)
+    if text.startswith((HUB, TIMM)):
+        repository = text.removeprefix(HUB)
+        folder = fetch_from_hub(repository)
+        if not (folder / WEIGHTS).exists():
+            raise VerydeepError(f"{text} holds no {WEIGHTS}: give a repository that verydeep or timm wrote.")
+        if is_ours(folder):
+            return folder
+        return converted_once(folder / WEIGHTS, f"{repository.replace('/', '-')}-{folder.name[:8]}")
+    raise VerydeepError(
+        f"There is no run, model folder or weight file {name}: give the path that `verydeep train` printed, or a net "
+        "that is published, as oxford-vgg16 (verydeep convert --help names them)."
+    )
+
+
+def models_folder() -> Path:
+    """Where converted nets are kept."""
+    return cache_folder() / "models"
+
+
+def name_for(path: Path) -> str:
+    """What the conversion of a file is called: another once the file has changed."""
+    status = path.stat()
+    told = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    return f"{path.stem}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+def converted_once(path: Path, name: str) -> Path:
+    """The conversion of a file, kept under a name."""
+    folder = models_folder() / name
+    if not (folder / CONFIG).exists():
+        convert_file(path).save(folder)
+    return folder

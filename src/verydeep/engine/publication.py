@@ -1,0 +1,83 @@
+"""What of a net is published: its model folder without the paths of this machine, and a card."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath, PurePosixPath
+
+from verydeep.engine.card import model_card
+from verydeep.engine.checkpoint import Weights
+from verydeep.engine.imported import is_name
+from verydeep.engine.members import Net
+from verydeep.engine.results import results_of
+from verydeep.files import writing
+from verydeep.models.weights.native import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, save_config
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The files of a repository."""
+
+    card: str
+    configs: Mapping[str, ModelConfig]
+    """By the folder in the repository: ".", and that of the net that rates boxes."""
+    weights: Mapping[str, Path]
+    """The files on this machine, by the same folders."""
+
+    def lay_out(self, folder: Path) -> dict[str, Path]:
+        """Write what is small into a folder; all files by their paths in the repository, weights where they lie.
+
+        Raises:
+            VerydeepError: the folder cannot be written to.
+        """
+        with writing(folder / CARD) as beside:
+            beside.write_text(self.card, encoding="utf-8")
+        for place, config in self.configs.items():
+            save_config(folder / place, config)
+        texts = [CARD, *(str(PurePosixPath(place, CONFIG)) for place in self.configs)]
+        weights = {str(PurePosixPath(place, WEIGHTS)): path for place, path in self.weights.items()}
+        return {name: folder / name for name in texts} | weights
+
+    def save(self, folder: Path) -> list[str]:
+        """Write all of it into a folder; the paths in it.
+
+        Raises:
+            VerydeepError: it cannot be written.
+        """
+        files = self.lay_out(folder)
+        for name, path in files.items():
+            if path != folder / name:
+                with writing(folder / name) as beside:
+                    shutil.copyfile(path, beside)
+        return list(files)
+
+
+def publication(run: Path, weights: Weights, repository: str) -> Publication:
+    """What is published of a net, and of the classification net that rates its boxes if it is a localization net.
+
+    Args:
+        run: as the command line names the net.
+        weights: of a run, which.
+        repository: OWNER/NAME.
+
+    Raises:
+        VerydeepError: the net, or an evaluation of it, is damaged.
+    """
+    net = Net.open(run, weights)
+    nets = {".": net} if net.config.regression is None else {".": net, CLASSIFIER: net.classifier}
+    for each in nets.values():
+        each.load()  # what is damaged is not published
+    configs = {place: without_paths(each.config) for place, each in nets.items()}
+    card = model_card(repository, configs["."], results_of(run, net.folder))
+    return Publication(card, configs, {place: each.folder / WEIGHTS for place, each in nets.items()})
+
+
+def without_paths(config: ModelConfig) -> ModelConfig:
+    """The same with the last parts of paths alone: where a folder lies on this machine is nobody's business."""
+    split, about = dict(config.split), dict(config.provenance)
+    for values, key in ((split, "data"), (about, "data"), (about, "init_from")):
+        if isinstance(path := values.get(key), str) and not is_name(path):
+            values[key] = PurePath(path).name
+    return replace(config, split=split, provenance=about)

@@ -1,0 +1,103 @@
+"""What evaluations of a net found, read from the folders that they left."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verydeep.engine.checkpoint import RunFolder
+from verydeep.errors import VerydeepError
+from verydeep.files import read_json
+from verydeep.ops.metrics import Share
+
+LEFT_OUT = ("The posteriors were not kept", "Not converged:")
+"""Notes of no interest elsewhere, or that stand in the net's config.json."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The protocol of one evaluation, the last row of its table."""
+
+    data: str
+    """The folder's name."""
+    split: str
+    num_images: int
+    protocol: str
+    """In words: "dense, Q=256,384,512"."""
+    errors: dict[str, Share]
+    notes: tuple[str, ...]
+    """What must be known before the figures are quoted."""
+
+
+def results_of(run: Path, folder: Path) -> list[Result]:
+    """The evaluations of a single net, as ``verydeep train`` and ``verydeep evaluate`` leave them; by folder name.
+
+    Args:
+        run: as the command line names the net: a folder, a weight file, a published name.
+        folder: its model folder, in a run, or by itself.
+
+    Raises:
+        VerydeepError: an errors.json is damaged.
+    """
+    beside = (folder.parent, run) if run.is_dir() else (Path(),)
+    places = dict.fromkeys((place / "evaluations").resolve() for place in beside)
+    paths = [path for place in places for path in sorted(place.glob("*/errors.json"))]
+    return [result for path in paths for result in read_result(path, run, folder)]
+
+
+def read_result(path: Path, run: Path, folder: Path) -> Iterator[Result]:
+    """The evaluation in an errors.json, if it is of this net.
+
+    Raises:
+        VerydeepError: the file is damaged.
+    """
+    values = read_json(path)
+    try:
+        if is_of(run, folder, values):
+            yield to_result(values)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise VerydeepError(
+            f"{path} is not what verydeep evaluate writes ({error!r}): remove it, or evaluate again."
+        ) from None
+
+
+def is_of(net: Path, folder: Path, values: dict[str, Any]) -> bool:
+    """Whether an evaluation is of the net in this model folder, and of no other beside it.
+
+    Paths may have been relative to elsewhere, or moved since: it is the names that have to agree.
+    """
+    if len(values["nets"]) != 1:
+        return False
+    run, name = RunFolder(folder.parent), Path(values["nets"][0]).name
+    if folder not in (run.model, run.best):
+        return name in (net.name, folder.name)
+    tested = name if name in (run.model.name, run.best.name) else {"last": "model", "best": "best"}[values["weights"]]
+    return tested == folder.name
+
+
+def to_result(values: dict[str, Any]) -> Result:
+    """The last row, and what was noted."""
+    row = values["rows"][-1]
+    scales = ",".join(map(str, row["scales"]))
+    notes = [note.replace(values["nets"][0], "this net") for note in values["notes"]]
+    return Result(
+        data=Path(values["data"]).name,
+        split=values["split"],
+        num_images=values["num_images"],
+        protocol=f"{row.get('view') or row['look']}, Q={scales}, {values['precision']}",
+        errors=class_errors(row["errors"]) if "errors" in row else box_errors(row),
+        notes=tuple(note for note in notes if not note.startswith(LEFT_OUT)),
+    )
+
+
+def class_errors(errors: dict[str, Any]) -> dict[str, Share]:
+    """Top-1 and top-k."""
+    found = {"top-1 error": Share(**errors["top1"])}
+    return found if errors["k"] == 1 else found | {f"top-{errors['k']} error": Share(**errors["topk"])}
+
+
+def box_errors(row: dict[str, Any]) -> dict[str, Share]:
+    """Of the true class's box, and of the boxes of guessed classes where some were."""
+    found = {"error of the true class's box": Share(**row["truth"]["error"])}
+    guesses = row["guesses"]
+    return found if guesses is None else found | {"localization error": Share(**guesses["error"])}

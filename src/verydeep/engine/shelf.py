@@ -1,0 +1,111 @@
+"""Arrays of images kept on the disk as they are computed: what is there is not computed again.
+
+A shelf is a folder. In it lies a folder for each kind of array (a view or a layer, at a test scale), and in that files
+of some images each: ``indices`` (n,), which images, and arrays (n, ...) of them. Several processes may write at once.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from verydeep.errors import VerydeepError
+from verydeep.files import write_json, writing
+
+FLUSH_SECONDS = 30
+"""What a kill may cost."""
+
+INDICES = "indices"
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+
+
+class Shelf:
+    """One folder, and what waits to be written into it."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """``about`` is told to people, in about.json."""
+        self.folder, self.about = folder, about
+        self.not_kept = ""
+        """Why keeping failed, if it did; computing goes on without it."""
+        self.waiting: list[tuple[npt.NDArray[np.int64], Mapping[str, Arrays]]] = []
+        self.flushed = time.monotonic()
+
+    def files(self, kind: str) -> Iterator[Path]:
+        """Of one kind, in a fixed order."""
+        yield from sorted((self.folder / kind).glob("*.safetensors"))
+
+    def indices(self, kind: str) -> npt.NDArray[np.int64]:
+        """Of which images one kind is there, ascending; of nothing else is read."""
+        found = [np.empty(0, np.int64)]
+        for path in self.files(kind):
+            with suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
+                found.append(file.get_tensor(INDICES))
+        return np.unique(np.concatenate(found))
+
+    def load(
+        self, kind: str, wanted: npt.NDArray[np.int64] | None = None
+    ) -> tuple[npt.NDArray[np.int64], Arrays] | None:
+        """Indices, ascending, and arrays of one kind, no image twice; of all images or of those that are wanted.
+
+        A damaged file is as if it had never been written.
+        """
+        kept = []
+        for path in self.files(kind):
+            with suppress(SafetensorError, OSError, KeyError):
+                held = load_file(path)
+                indices = held.pop(INDICES)
+                if wanted is not None:
+                    chosen = np.isin(indices, wanted)
+                    indices, held = indices[chosen], {name: array[chosen] for name, array in held.items()}
+                kept.append((indices, held))
+        if not kept:
+            return None
+        indices, first = np.unique(np.concatenate([each for each, _ in kept]), return_index=True)
+        names = kept[0][1]
+        return indices, {name: np.concatenate([held[name] for _, held in kept])[first] for name in names}
+
+    def add(self, indices: npt.NDArray[np.int64], held: Mapping[str, Arrays]) -> None:
+        """Keep arrays of these images, by kind and name, soon."""
+        if len(indices):
+            self.waiting.append((indices, held))
+        if time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what waits, one file a kind."""
+        parts, self.waiting, self.flushed = self.waiting, [], time.monotonic()
+        if not parts or self.not_kept:
+            return
+        indices = np.concatenate([each for each, _ in parts])
+        try:
+            if not (self.folder / "about.json").exists():
+                with suppress(VerydeepError):  # another process may be writing the same; it is only told to people
+                    write_json(self.folder / "about.json", self.about)
+            for kind, names in parts[0][1].items():
+                arrays = {name: np.concatenate([held[kind][name] for _, held in parts]) for name in names}
+                with writing(self.folder / kind / f"{indices[0]:08d}-{os.getpid()}.safetensors") as beside:
+                    save_file({INDICES: indices, **arrays}, beside)
+        except (VerydeepError, SafetensorError) as error:
+            self.not_kept = str(error)
+
+
+def lacking(
+    kept: Mapping[str, npt.NDArray[np.int64]], kinds: Sequence[str], count: int
+) -> list[tuple[list[str], npt.NDArray[np.int64]]]:
+    """Which kinds lack which of ``count`` images; those that lack the same together, so that one is decoded once."""
+    groups: dict[bytes, list[str]] = {}
+    for kind in kinds:
+        missing = np.ones(count, np.bool_)
+        missing[kept[kind]] = False
+        if missing.any():
+            groups.setdefault(missing.tobytes(), []).append(kind)
+    return [(group, np.flatnonzero(np.frombuffer(missing, np.bool_))) for missing, group in groups.items()]

@@ -1,0 +1,106 @@
+"""``verydeep convert``, and a converted net in every command that takes a run."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.engine.test_conversion import as_torchvision_sees, torchvision_net
+from tests.runs import Cli
+
+WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.save(torchvision_net(4).state_dict(), tmp_path / "net.pth")
+    return tmp_path / "net.pth"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Photographs of two of the net's classes, in train/ and val/."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for name in (WNIDS[2], WNIDS[1]):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            for i in range(3):
+                pixels = rng.integers(0, 256, (240, 250, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / part / name / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_what_was_read_is_told(inside: Cli, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("\n".join(WNIDS) + "\n")
+    done = inside("convert", weights, "out", "--class-names", "names.txt")
+    assert "net A at 0.0976" in done.stdout and "4 classes" in done.stdout
+    assert "RGB, 0-255, minus the mean RGB (123.675, 116.28, 103.53), divided by" in done.stdout
+    assert (tmp_path / "out" / "config.json").exists()
+    told = json.loads(inside("convert", weights, "again", "--format", "json").stdout)
+    assert told["network"] == "A" and told["out"] == "again"
+    again = inside("convert", weights, "out", check=False)
+    assert again.returncode == 1 and "out already exists" in again.stderr
+
+
+def test_a_weight_file_predicts_as_its_source(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:
+    """Straight from the file, without a folder in between."""
+    file = folders / "val" / WNIDS[1] / "0.png"
+    words = ("--scales", "224", "--views", "center", "--precision", "fp32", "--format", "json")
+    said = json.loads(inside("predict", weights, file, *words).stdout)
+    rgb = Image.open(file).convert("RGB").resize((233, 224), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float()
+    left = (233 - 224) // 2
+    with torch.inference_mode():
+        theirs = torchvision_net(4)(as_torchvision_sees(pixels[None, :, :, left : left + 224])).softmax(1)[0]
+    found = {each["class"]: each["probability"] for each in said["classes"]}
+    assert [found[f"class {k}"] for k in range(4)] == pytest.approx(theirs.tolist(), abs=2e-3)
+
+
+def test_classes_are_matched_by_wnid_in_evaluate(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:
+    """The errors are those of the source's scores for the two classes of the data set alone."""
+    (tmp_path / "names.txt").write_text("\n".join(WNIDS) + "\n")
+    inside("convert", weights, "net", "--class-names", "names.txt")
+    done = inside("evaluate", folders, "net", "--scales", "224", "--views", "center", "--precision", "fp32")
+    assert re.search("2 of its outputs are meant, by their WNIDs", done.stdout)
+    (folder,) = (tmp_path / "evaluations").iterdir()
+    lines = (folder / "predictions.csv").read_text().splitlines()[1:]
+    assert len(lines) == 6
+    for line in lines:
+        assert set(re.findall(r"n\d{8}", line.split(",", 1)[1])) == set(WNIDS[1:3])
+
+
+def test_an_evaluation_of_a_weight_file_is_left_here(inside: Cli, folders: Path, tmp_path: Path) -> None:
+    """And not in a folder that is called like the file."""
+    torch.save(torchvision_net(1000).state_dict(), tmp_path / "net.pth")
+    inside("evaluate", folders, "net.pth", "--scales", "224", "--views", "center", "--precision", "fp32")
+    assert [path.name for path in (tmp_path / "evaluations").iterdir()] == ["val-net.pth-photos-center-224"]
+
+
+def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:
+    """Network, crop and width are the file's; other classes, so fc8 is drawn, and that is said."""
+    words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--out", "run")
+    done = inside("train", folders, "--init-from", weights, *words)
+    assert re.search(r"drawn: other classes \(4 there, 2 here\): fc8", done.stdout)
+    assert re.search(r"taken: conv1_1, .*fc6, fc7\n", done.stdout)
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert config["input_scale"] == pytest.approx([58.395, 57.12, 57.375]) and config["pooling"] == "floor"
+    assert config["mean_rgb"] == pytest.approx([123.675, 116.28, 103.53])
+    assert settings["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (2 / 256) ** 0.5)
+
+
+def test_a_trunk_is_no_classifier_but_a_beginning(inside: Cli, folders: Path, tmp_path: Path) -> None:
+    state = {name: each for name, each in torchvision_net(4).state_dict().items() if name.startswith("features")}
+    torch.save(state, tmp_path / "trunk.pth")
+    assert "a trunk" in inside("convert", "trunk.pth", "trunk").stdout
+    for words in (("predict", "trunk", folders), ("evaluate", folders, "trunk")):
+        done = inside(*words, check=False)
+        assert done.returncode == 1 and "convolutions alone" in done.stderr
+    words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--fc-width", "8", "--out", "run")
+    done = inside("train", folders, "--init-from", "trunk", *words)
+    assert re.search(r"drawn: .* fc6, fc7, fc8", done.stdout)
+    assert "fc8" in done.stdout

@@ -1,0 +1,162 @@
+"""``verydeep export``: what is written, what is said of it, and that it gives what the net gives."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from tests.models.weights.test_onnx import NAMES, THIN, drawn, images
+from tests.peers import need
+from tests.runs import Cli
+from tests.thin_nets import FC_WIDTH, save, thin_networks
+from verydeep.models.weights import exported_weights
+from verydeep.models.weights.native import ModelConfig
+
+CONFIG = replace(THIN, crop=32, scale="256-512")
+
+
+def leave(run: Path, config: ModelConfig = CONFIG) -> Path:
+    save(drawn(config), config, run)
+    return run
+
+
+def dense_posterior(session: Any, path: Path, short_sides: list[int]) -> npt.NDArray[np.float32]:
+    """(K,): what section 3.2 does with a photograph, by Pillow and the exported net alone."""
+    found = []
+    for short in short_sides:
+        with Image.open(path) as image:
+            scale = short / min(image.size)
+            size = (round(image.width * scale), round(image.height * scale))
+            pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float32).transpose(2, 0, 1)
+        both = np.stack([pixels, pixels[..., ::-1]])
+        found.append(session.run(["posterior"], {"images": both})[0].mean(axis=0))
+    mean: npt.NDArray[np.float32] = np.mean(found, axis=0)
+    return mean
+
+
+def test_an_onnx_file_predicts_as_we_do(inside: Cli, tmp_path: Path, photographs: Path) -> None:
+    for peer in ("onnx", "onnxruntime"):
+        need(peer)
+    from onnxruntime import InferenceSession
+
+    run, photo = leave(tmp_path / "photos-A"), photographs / "test" / "bee" / "001.jpg"
+    said = inside("export", run, "--format", "onnx").stdout.splitlines()
+    session = InferenceSession(tmp_path / "photos-A.onnx", providers=["CPUExecutionProvider"])
+    about = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items() if "[" in text}
+    posterior = dense_posterior(session, photo, about["short_sides"])
+    told = inside("predict", run, photo, "--precision", "fp32", "--format", "json", "--workers", 0).stdout
+    for guess in json.loads(told)["classes"]:
+        assert guess["probability"] == pytest.approx(posterior[about["class_names"].index(guess["class"])], abs=1e-4)
+    assert np.ptp(posterior) > 0.1
+    size = (tmp_path / "photos-A.onnx").stat().st_size
+    assert said[0] == f"Written: photos-A.onnx ({size / 1e6:.1f} MB)"
+    assert said[1].startswith("In: images (N, 3, H, W) float32, RGB, 0-255, each side at least 32 pixels")
+    assert [line.split()[1] for line in said if line.startswith("Out: ")] == ["scores", "posterior"]
+    assert said[-1] == "Rescale photographs to a short side of 37 or 55 or 73 pixels."
+
+
+def test_a_torch_export_file_is_told_and_runs(inside: Cli, tmp_path: Path) -> None:
+    config = replace(CONFIG, regression="per-class", mean_box=(0.5, 0.5, 0.5, 0.5))
+    run = leave(tmp_path / "boxes", config)
+    said = inside("export", run, "--format", "torch-export", "--out", "here/net.pt2").stdout
+    pixels = torch.from_numpy(images(2, 64, 97))
+    found = torch.export.load(tmp_path / "here" / "net.pt2").module()(pixels)
+    assert list(found) == ["boxes"] and found["boxes"].shape == (2, 20, 2, 4)
+    with torch.no_grad():
+        expected = drawn(config)(pixels)
+    assert (found["boxes"] - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert "Written: here/net.pt2" in said and "Out: boxes (N, 20, h, w), center x" in said
+    assert "each class's box in units of the crop" in said
+
+
+def test_the_best_weights_are_others(inside: Cli, tmp_path: Path) -> None:
+    need("onnx")
+    import onnx
+
+    run = leave(tmp_path / "run")
+    (run / "model").rename(run / "best")
+    with torch.random.fork_rng():
+        model = drawn(CONFIG)
+        with torch.no_grad():
+            model.fc8.weight += 1
+    save(model, CONFIG, run)
+    biases = []
+    for weights in ("last", "best"):
+        inside("export", run, "--format", "onnx", "--weights", weights, "--out", f"{weights}.onnx")
+        tensors = {each.name: each for each in onnx.load(tmp_path / f"{weights}.onnx").graph.initializer}
+        biases.append(onnx.numpy_helper.to_array(tensors["fc8.weight"]))
+    np.testing.assert_allclose(biases[0], biases[1] + 1)
+
+
+@pytest.mark.parametrize(("system", "ending"), [("torchvision", ".pth"), ("timm", ".safetensors")])
+def test_a_state_dict_comes_with_its_words(
+    system: str, ending: str, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    thin_networks(monkeypatch, cache)
+    monkeypatch.setattr(exported_weights, "PAPER_FC_WIDTH", FC_WIDTH)
+    config = replace(CONFIG, network="D", crop=224, width=1.0, fc_width=FC_WIDTH)
+    run = leave(tmp_path / "photos-D", config)
+    said = inside("export", run, "--format", system).stdout.splitlines()
+    path = tmp_path / f"photos-D-{system}{ending}"
+    about = json.loads((tmp_path / f"{path.name}.json").read_text())
+    assert path.exists() and said[0].startswith(f"Written: {path.name} (")
+    assert said[1].startswith(f"Written: {path.name}.json")
+    assert "vgg16" in said[2] and "num_classes=5" in said[2] and path.name in said[2]
+    assert "Normalize(mean=[0.509804, 0.352941, 0.235294], std=[0.229000, 0.224000, 0.225000])" in said[3]
+    assert about["mean"] == pytest.approx([130 / 255, 90 / 255, 60 / 255])
+    assert about["class_words"] == list(NAMES)
+    assert said[5] == f"Pooling rounds down in {system} and up here: images of 224 by 224 give equal scores."
+    floor = leave(tmp_path / "floor", replace(config, pooling="floor"))
+    assert "Pooling" not in inside("export", floor, "--format", system).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nowhere", "--format", "onnx"), "There is no run, model folder or weight file nowhere"),
+        (("run", "--format", "timm"), "timm cannot run this net: its vgg11 is of crop 224, and this net of crop 32;"),
+        (("run", "--format", "torchvision"), "torchvision cannot run this net: its vgg11 is of crop 224"),
+        (("run", "--format", "torch-export", "--out", "run"), "run cannot be written"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence(
+    arguments: tuple[str, ...], told: str, inside: Cli, tmp_path: Path
+) -> None:
+    leave(tmp_path / "run")
+    refused = inside("export", *arguments, check=False)
+    assert refused.returncode == 1 and refused.stderr.startswith(f"verydeep: {told}")
+    assert refused.stderr.count("\n") == 1 and refused.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch-export", "torchvision", "timm"])
+def test_a_full_disk_is_told_and_nothing_is_left(
+    format: str,  # noqa: A002
+    inside: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cache: Path,
+) -> None:
+    resource = pytest.importorskip("resource", reason="sets a limit to the size of files")
+    need("onnx")
+    thin_networks(monkeypatch, cache)
+    monkeypatch.setattr(exported_weights, "PAPER_FC_WIDTH", FC_WIDTH)
+    leave(tmp_path / "run", replace(CONFIG, crop=224, width=1.0, fc_width=FC_WIDTH))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
+    try:
+        refused = inside("export", "run", "--format", format, check=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert refused.returncode == 1 and "cannot be written" in refused.stderr and "make room" in refused.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name != "run" and path.suffix != ".json"]
+
+
+def test_the_format_has_to_be_said(inside: Cli) -> None:
+    assert inside("export", "run", check=False).returncode == 2

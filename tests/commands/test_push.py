@@ -1,0 +1,182 @@
+"""``verydeep push``: what arrives on a Hub on this machine, and what is said where nothing does."""
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.fake_hub import TOKEN, FakeHub, serving
+from tests.models.weights.test_onnx import THIN, drawn
+from tests.peers import need
+from tests.runs import Cli
+from tests.thin_nets import save
+from verydeep.files import write_json
+from verydeep.models.weights.native import ModelConfig, keep_classifier
+
+# Of the Hub's library, in the older way in.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+CONFIG = replace(THIN, crop=32, scale="256", provenance={"trained_by": "verydeep", "epochs": 3})
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    need("huggingface_hub")
+    from huggingface_hub import constants
+
+    with serving() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the older way in, which needs no other server
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that knows where it lies, with one evaluation."""
+    run, data = tmp_path / "runs" / "photos-A", str(tmp_path / "pictures" / "photos")
+    about = {**CONFIG.provenance, "data": data, "init_from": str(tmp_path / "runs" / "other"), "num_images": 12}
+    save(drawn(CONFIG), replace(CONFIG, split={"seed": 0, "data": data}, provenance=about), run)
+    share = {"percent": 12.5, "low": 7.25, "high": 19.75}
+    errors = {"top1": share, "topk": {**share, "percent": 2.5}, "k": 4, "class_recall": share, "num_images": 40}
+    row = {"net": "photos-A", "crop": 32, "view": "dense", "scales": [224, 256], "errors": errors}
+    values = {"data": data, "nets": [str(run)], "weights": "last", "split": "test", "num_images": 40, "rows": [row]}
+    values |= {"precision": "fp32", "notes": [f"Not converged: {run} did not make all drops of its learning rate."]}
+    write_json(run / "evaluations" / "test-dense" / "errors.json", values)
+    return run
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_what_was_shown_arrives(hub: FakeHub, run: Path, inside: Cli, tmp_path: Path) -> None:
+    shown = inside("push", run, "jane/photos-vgg", "--out", "card").stdout
+    assert shown == "Written: card/ (README.md, config.json, model.safetensors); nothing was uploaded.\n"
+    assert not hub.asked
+    done = inside("push", run, "jane/photos-vgg")
+    arrived = dict(hub.files["jane/photos-vgg"])
+    assert arrived == files_in(tmp_path / "card") and set(arrived) == {"README.md", "config.json", "model.safetensors"}
+    assert arrived["model.safetensors"] == (run / "model" / "model.safetensors").read_bytes()
+    assert hub.private == {"jane/photos-vgg": False}
+    assert f"{hub.address}/jane/photos-vgg" in done.stdout
+    assert "verydeep predict hf-hub:jane/photos-vgg photo.jpg" in done.stdout
+    # Once more, into the repository that is there now.
+    (run / "evaluations" / "test-dense" / "errors.json").unlink()
+    inside("push", run, "jane/photos-vgg")
+    assert b"Not measured." in hub.files["jane/photos-vgg"]["README.md"] and b"12.5" in arrived["README.md"]
+
+
+def test_it_is_the_same_net_without_the_paths(
+    hub: FakeHub, run: Path, inside: Cli, tmp_path: Path, photographs: Path
+) -> None:
+    inside("push", run, "jane/photos-vgg")
+    for name, content in hub.files["jane/photos-vgg"].items():
+        assert str(tmp_path).encode() not in content, name
+        (tmp_path / "copy").mkdir(exist_ok=True)
+        (tmp_path / "copy" / name).write_bytes(content)
+    values, own = (json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "copy", run / "model"))
+    assert (values["split"]["data"], values["provenance"]["data"]) == ("photos", "photos")
+    assert values["provenance"]["init_from"] == "other"
+    assert {**values, "split": 0, "provenance": 0} == {**own, "split": 0, "provenance": 0}
+    photo = photographs / "test" / "bee" / "001.jpg"
+    told = [inside("predict", net, photo, "--format", "json").stdout for net in (run, tmp_path / "copy")]
+    assert told[0] == told[1]
+
+
+def test_a_localization_net_brings_its_classifier(hub: FakeHub, run: Path, inside: Cli, tmp_path: Path) -> None:
+    config: ModelConfig = replace(CONFIG, regression="single-class", mean_box=(0.5, 0.5, 0.5, 0.5))
+    boxes = tmp_path / "runs" / "boxes"
+    save(drawn(config), config, boxes)
+    keep_classifier(boxes / "model", run / "model")
+    assert "verydeep localize hf-hub:jane/boxes" in inside("push", boxes, "jane/boxes").stdout
+    arrived = hub.files["jane/boxes"]
+    assert {name.rpartition("/")[0] for name in arrived} == {"", "classifier"} and len(arrived) == 5
+    assert arrived["classifier/model.safetensors"] == (run / "model" / "model.safetensors").read_bytes()
+    assert str(tmp_path).encode() not in b"".join(arrived.values())
+    assert b'pipeline_tag: "object-detection"' in arrived["README.md"]
+
+
+def test_private_is_private(hub: FakeHub, run: Path, inside: Cli) -> None:
+    inside("push", run, "jane/secret", "--private")
+    inside("push", run, "jane/secret", "--private")
+    assert hub.private == {"jane/secret": True} and len(hub.files["jane/secret"]) == 3
+    hub.private["jane/known"] = False
+    refused = inside("push", run, "jane/known", "--private", check=False)
+    assert refused.returncode == 1 and "jane/known is public already: make it private there" in refused.stderr
+    assert "jane/known" not in hub.files
+
+
+@pytest.mark.parametrize(
+    ("failing", "told"),
+    [
+        ({"repos/create": 403, "api/models/jane/x": 404}, "This token may not write to jane/x: make one that may"),
+        ({"repos/create": 401, "api/models/jane/x": 404}, "does not know this token: log in with `hf auth login`"),
+        ({"repos/create": 500}, "refused to take jane/x (500: as the test wants it): try again later."),
+        ({"lfs/objects/batch": 403}, "This token may not write to jane/x"),
+        ({"/storage/": 400}, "refused to take jane/x (400"),
+        ({"commit/main": 413}, "refused to take jane/x (413"),
+    ],
+)
+def test_a_refusal_is_told(failing: dict[str, int], told: str, hub: FakeHub, run: Path, inside: Cli) -> None:
+    hub.failing = failing
+    refused = inside("push", run, "jane/x", check=False)
+    assert refused.returncode == 1 and refused.stdout == "" and "Traceback" not in refused.stderr
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("verydeep: ") and told in last and last.endswith(".")
+    assert not hub.files
+
+
+def test_no_token_a_wrong_one_and_no_network(
+    hub: FakeHub, run: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    refused = inside("push", run, "jane/x", check=False)
+    assert refused.returncode == 1 and not hub.asked
+    assert refused.stderr == (
+        "verydeep: The Hub wants to know who you are: log in with `hf auth login`, or set HF_TOKEN.\n"
+    )
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "b" * 34)
+    refused = inside("push", run, "jane/x", check=False)
+    assert refused.stderr == (
+        f"verydeep: {hub.address} does not know this token: log in with `hf auth login`, or set HF_TOKEN to another.\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr(constants, "ENDPOINT", nobody)
+    refused = inside("push", run, "jane/x", check=False)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith(f"verydeep: jane/x cannot be pushed to {nobody} (")
+    assert refused.stderr.endswith("): check the network, and try again.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("photos-vgg",), "'photos-vgg' is no repository: write OWNER/NAME"),
+        (("jane/a/b",), "'jane/a/b' is no repository"),
+        (("jane/x", "--out", "runs"), "runs already exists: choose another --out, or remove it."),
+        (("jane/x", "--weights", "best"), "holds no net in best/"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_sent(
+    arguments: tuple[str, ...], told: str, hub: FakeHub, run: Path, inside: Cli
+) -> None:
+    refused = inside("push", run, *arguments, check=False)
+    assert refused.returncode == 1 and told in refused.stderr and refused.stderr.count("\n") == 1
+    assert not hub.asked
+
+
+def test_a_damaged_net_is_not_published(hub: FakeHub, run: Path, inside: Cli) -> None:
+    path = run / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    refused = inside("push", run, "jane/x", check=False)
+    assert refused.returncode == 1 and "is damaged" in refused.stderr and not hub.asked

@@ -1,0 +1,181 @@
+"""From a weight file to a model folder: what the source sees is what ours sees, and outputs have the right names."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.peers import import_torchvision, need
+from verydeep.configs import published
+from verydeep.configs.published import PUBLISHED
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.engine import conversion
+from verydeep.engine.checkpoint import load
+from verydeep.engine.conversion import convert_file, digests_of, name_classes
+from verydeep.engine.imported import models_folder
+from verydeep.errors import VerydeepError
+from verydeep.models.weights.foreign import CAFFE_INPUT, ForeignNet
+from verydeep.models.weights.native import load_config
+
+THIN_A = (6, "M", 12, "M", 25, 25, "M", 50, 50, "M", 50, 50, "M")
+
+
+def torchvision_net(num_classes: int, seed: int = 0) -> nn.Module:
+    """Theirs, of a tenth of the width."""
+    need("torchvision")
+    module = import_torchvision().models.vgg
+    torch.manual_seed(seed)
+    net = module.VGG(module.make_layers(list(THIN_A)), init_weights=False)
+    shape = [nn.Linear(50 * 49, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 16), nn.ReLU(), nn.Dropout()]
+    net.classifier = nn.Sequential(*shape, nn.Linear(16, num_classes))
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.normal_(layer.bias, std=0.1)
+    module_net: nn.Module = net.eval()
+    return module_net
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def photographs(height: int = 224, width: int = 224) -> Tensor:
+    return (255 * torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(5))).round()
+
+
+def as_torchvision_sees(images: Tensor) -> Tensor:
+    """By the presets of its own weights."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return (images / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+def test_a_torchvision_file_gives_its_logits(tmp_path: Path) -> None:
+    theirs = torchvision_net(7)
+    torch.save(theirs.state_dict(), tmp_path / "mine.pth")
+    converted = convert_file(tmp_path / "mine.pth", class_names=[f"kind {k}" for k in range(7)])
+    converted.save(tmp_path / "out")
+    ours, config = load(tmp_path / "out")
+    images = photographs()
+    with torch.inference_mode():
+        logits, reference = ours.logits(images), theirs(as_torchvision_sees(images))
+    assert (logits - reference).abs().max() < 1e-4 * reference.abs().max()
+    assert config.network == "A" and config.crop == 224 and config.pooling == "floor"
+    assert config.class_names == config.class_words == tuple(f"kind {k}" for k in range(7))
+    assert config.input_scale == pytest.approx((58.395, 57.12, 57.375))
+    assert config.scale is None and config.provenance["imported_from"] == "mine.pth"
+
+
+def test_the_user_can_say_what_a_net_was_trained_to_see(tmp_path: Path) -> None:
+    """The same weights, but trained on BGR, 0-255: the file looks the same."""
+    theirs = torchvision_net(7)
+    torch.save(theirs.state_dict(), tmp_path / "mine.pth")
+    convert_file(tmp_path / "mine.pth", "caffe", [f"kind {k}" for k in range(7)]).save(tmp_path / "out")
+    ours, config = load(tmp_path / "out")
+    images = photographs()
+    bgr = images.flip(1) - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
+    with torch.inference_mode():
+        assert torch.allclose(ours.logits(images), theirs(bgr), rtol=1e-3)
+    assert config.input_scale is None
+
+
+def foreign(names: tuple[str, ...] = (), words: tuple[str, ...] = ()) -> ForeignNet:
+    return ForeignNet("test", {}, CAFFE_INPUT, "ceil", names, words)
+
+
+def test_a_thousand_outputs_are_ilsvrcs_in_caffes_order() -> None:
+    names, words = name_classes(foreign(), 1000, None, Path("x"))
+    assert names == tuple(sorted(names)) == tuple(known_classes())
+    assert (names[0], words[0]) == ("n01440764", "tench, Tinca tinca")
+    with_background, words = name_classes(foreign(), 1001, None, Path("x"))
+    assert with_background == ("background", *names) and words[1] == "tench, Tinca tinca"
+
+
+def test_names_come_from_the_user_the_file_or_are_numbers() -> None:
+    assert name_classes(foreign(), 3, None, Path("x"))[0] == ("class 0", "class 1", "class 2")
+    theirs = foreign(("n01443537", "b"), ("goldfish?", "a bee"))
+    assert name_classes(theirs, 2, None, Path("x")) == (
+        ("n01443537", "b"),
+        ("goldfish, Carassius auratus", "a bee"),
+    )
+    assert name_classes(theirs, 2, ["x", "y"], Path("x")) == (("x", "y"), ("x", "y"))
+    with pytest.raises(VerydeepError, match=r"some\.h5 has 4 outputs, and there are 2 class names"):
+        name_classes(theirs, 4, None, Path("some.h5"))
+    with pytest.raises(VerydeepError, match="two outputs are called 'x'"):
+        name_classes(theirs, 2, ["x", "x"], Path("some.h5"))
+
+
+def test_a_trunk_is_kept_as_one(tmp_path: Path) -> None:
+    """Its map is that of the source's features, on a rectangle."""
+    theirs = torchvision_net(3)
+    features = {name: tensor for name, tensor in theirs.state_dict().items() if name.startswith("features")}
+    torch.save(features, tmp_path / "trunk.pth")
+    convert_file(tmp_path / "trunk.pth").save(tmp_path / "out")
+    ours, config = load(tmp_path / "out")
+    assert config.is_trunk and config.class_names == ()
+    images = photographs(75, 110)
+    with torch.inference_mode():
+        reference = theirs.get_submodule("features")(as_torchvision_sees(images))
+        assert torch.allclose(ours(images), reference, rtol=1e-3, atol=1e-4)
+    assert reference.shape == (2, 50, 2, 3)
+
+
+def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called; then it has the paper's train scale, and is found by its name."""
+    torch.save(torchvision_net(1000).state_dict(), tmp_path / "vgg.pth")
+    digest = digests_of(tmp_path / "vgg.pth")["sha1"]
+    mine = replace(PUBLISHED["oxford-vgg16"], digest=f"sha1:{digest}")
+    monkeypatch.setitem(PUBLISHED, "oxford-vgg16", mine)
+    assert published.PUBLISHED is PUBLISHED
+    found = convert_file(tmp_path / "vgg.pth")
+    assert found.published == mine and found.config.scale == "256-512"
+    assert found.config.provenance["licence"] == "CC-BY-4.0"
+    # By name, from the folder where a user without a network puts the file.
+    (cache / "weights").mkdir(parents=True)
+    (tmp_path / "vgg.pth").rename(cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel")
+    _, config = load("oxford-vgg16")
+    assert config == found.config or config.provenance["imported_from"] == "VGG_ILSVRC_16_layers.caffemodel"
+    assert load_config(models_folder() / "oxford-vgg16").class_names == tuple(known_classes())
+    (cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel").unlink()
+    assert load("oxford-vgg16")[1] == config  # converted once
+
+
+def test_a_file_is_converted_once_and_again_when_it_changed(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.pth"
+    torch.save(torchvision_net(3).state_dict(), file)
+    first = load(file)[0].fc8.bias.clone()
+    torch.save(torchvision_net(3, seed=1).state_dict(), file)
+    second = load(file)[0].fc8.bias
+    assert not torch.equal(first, second)
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "read_foreign", None)
+        assert torch.equal(load(file)[0].fc8.bias, second)
+
+
+def test_a_model_folder_is_named_by_its_weights_too(tmp_path: Path, cache: Path) -> None:
+    torch.save(torchvision_net(3).state_dict(), tmp_path / "a.pth")
+    convert_file(tmp_path / "a.pth").save(tmp_path / "out")
+    assert load(tmp_path / "out" / "model.safetensors")[1] == load(tmp_path / "out")[1]
+    assert not models_folder().exists()
+
+
+def test_what_is_nothing_is_told_with_the_names_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(VerydeepError, match=r"no run, model folder or weight file nowhere.*oxford-vgg16"):
+        load("nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VerydeepError, match="holds no net"):
+        load(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", bytes(5000), b"GIF89a", json.dumps({"a": 1}).encode()])
+def test_a_file_that_is_no_weights_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(VerydeepError, match=r"x\.pth"):
+        convert_file(tmp_path / "x.pth")

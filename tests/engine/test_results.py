@@ -1,0 +1,123 @@
+"""Which evaluations are those of a net, and what is read of them."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.runs import Cli
+from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin_networks
+from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.scales import TrainScale
+from verydeep.engine.results import results_of
+from verydeep.errors import VerydeepError
+from verydeep.files import read_json, write_json
+from verydeep.models.weights.native import ModelConfig
+
+COMMON = ("--precision", "fp32", "--workers", 0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number, part in enumerate(("train", "val")):
+        make_pictures(tmp_path / "data" / part, 3, first=50 * number)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def config(data: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> ModelConfig:
+    thin_networks(monkeypatch, cache)
+    return describe(TrainedNet("A", TrainScale(256, 512)), data)
+
+
+def test_the_last_row_is_read(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
+    run = leave_run(tmp_path / "runs", config)
+    inside("evaluate", data, run, "--scales", "256,384", *COMMON)
+    (path,) = run.glob("evaluations/*/errors.json")
+    row = read_json(path)["rows"][-1]["errors"]
+    (result,) = results_of(run, run / "model")
+    assert (result.data, result.split, result.num_images) == ("data", "val", 18)
+    assert result.protocol == "dense, Q=256,384, fp32"
+    assert list(result.errors) == ["top-1 error", "top-5 error"]
+    assert result.errors["top-1 error"].percent == row["top1"]["percent"] > 0
+    assert result.errors["top-5 error"].high == row["topk"]["high"]
+
+
+def leave(folder: Path, nets: list[str], view: str, weights: str = "last") -> None:
+    """An evaluation of these nets."""
+    share = {"percent": 1.0, "low": 0.5, "high": 2.0}
+    row = {"view": view, "scales": [256], "errors": {"top1": share, "topk": share, "k": 5}}
+    values = {"data": "photos", "nets": nets, "weights": weights, "split": "val", "num_images": 9, "rows": [row]}
+    write_json(folder / "errors.json", {**values, "precision": "fp32", "notes": []})
+
+
+def test_each_net_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Last and best weights, named by option or by folder; fusions; a moved run; nets beside each other."""
+    there, nets = tmp_path / "runs" / "a" / "evaluations", tmp_path / "nets"
+    leave(there / "1", ["runs/a"], "last")
+    leave(there / "2", ["runs/a"], "best", "best")
+    leave(there / "3", ["runs/a/best"], "folder of best")
+    leave(there / "4", ["runs/a/model"], "folder of last")
+    leave(there / "5", ["runs/a", "runs/b"], "fused")
+    leave(nets / "evaluations" / "1", ["nets/first"], "first")
+    leave(nets / "evaluations" / "2", ["/elsewhere/nets/second"], "second")
+
+    def views(run: Path, folder: Path) -> list[str]:
+        return [result.protocol.partition(",")[0] for result in results_of(run, folder)]
+
+    shutil.move(tmp_path / "runs" / "a", tmp_path / "moved")
+    run = tmp_path / "moved"
+    for folder in (run / "model", run / "best", *(nets / name for name in ("first", "second", "third"))):
+        folder.mkdir(parents=True)
+    for name in (run, run / "model"):
+        assert views(name, run / "model") == ["last", "folder of last"]
+    for name in (run, run / "best"):
+        assert views(name, run / "best") == ["best", "folder of best"]
+    assert views(nets / "first", nets / "first") == ["first"]
+    assert views(nets / "second", nets / "second") == ["second"]
+    assert views(nets / "third", nets / "third") == []
+    # Nets that are no folders here: their evaluations lie where the command was given.
+    leave(tmp_path / "evaluations" / "1", ["oxford-vgg16"], "published")
+    leave(tmp_path / "evaluations" / "2", ["files/mine.pth"], "file")
+    monkeypatch.chdir(tmp_path)
+    cached = Path("cache") / "models"
+    assert views(Path("oxford-vgg16"), cached / "oxford-vgg16") == ["published"]
+    assert views(Path("files/mine.pth"), cached / "mine-0123456789ab") == ["file"]
+
+
+def test_what_was_seen_is_noted_without_paths(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
+    changed = replace(config, provenance={"converged": False}, split={**config.split, "train": "others"})
+    run = leave_run(tmp_path / "runs", changed)
+    inside("evaluate", data, run, "--split", "train", "--scales", "256", *COMMON)
+    (result,) = results_of(run, run / "model")
+    assert any(note.startswith("Note: this net: the folder has changed since the training") for note in result.notes)
+    assert not any(str(tmp_path) in note or "converged" in note for note in result.notes)
+
+
+def test_boxes(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
+    from tests.thin_nets import leave_box_run
+    from verydeep.configs.localization import LocalizationNet
+
+    make_boxes(data)
+    net = LocalizationNet("A", TrainScale(256, 512), "per-class", "all")
+    run = leave_box_run(tmp_path / "runs", net, data)
+    inside("evaluate", data, run, "--task", "localize", "--scales", "256", *COMMON)
+    (result,) = results_of(run, run / "model")
+    assert list(result.errors) == ["error of the true class's box", "localization error"]
+    (path,) = run.glob("evaluations/*/errors.json")
+    row = read_json(path)["rows"][-1]
+    shares = [share.percent for share in result.errors.values()]
+    assert shares == [row["truth"]["error"]["percent"], row["guesses"]["error"]["percent"]]
+    assert np.ptp([*shares, 0]) > 0 and result.protocol == "dense, Q=256, fp32"
+
+
+@pytest.mark.parametrize("text", ['{"nets": ["run"]}', "[1]", '{"nets": 3, "rows": []}', "{"])
+def test_a_damaged_one_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "evaluations" / "val" / "errors.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    (tmp_path / "run" / "model").mkdir()
+    with pytest.raises(VerydeepError, match=r"errors\.json (is not what verydeep evaluate writes|cannot be read)"):
+        results_of(tmp_path / "run", tmp_path / "run" / "model")
