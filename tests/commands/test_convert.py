@@ -66,7 +66,7 @@ def test_classes_are_matched_by_wnid_in_evaluate(inside: Cli, weights: Path, fol
     inside("convert", weights, "net", "--class-names", "names.txt")
     done = inside("evaluate", folders, "net", "--scales", "224", "--views", "center", "--precision", "fp32")
     assert re.search("2 of its outputs are meant, by their WNIDs", done.stdout)
-    (folder,) = (tmp_path / "evaluations").iterdir()
+    (folder,) = (tmp_path / "net" / "evaluations").iterdir()
     lines = (folder / "predictions.csv").read_text().splitlines()[1:]
     assert len(lines) == 6
     for line in lines:

@@ -110,7 +110,11 @@ def test_a_net_that_starts_from_a_published_one_carries_its_licence() -> None:
     need("huggingface_hub")
     from huggingface_hub import ModelCard
 
-    config = replace(CONFIG, fine_tuned="fc", provenance={**CONFIG.provenance, "init_from": "torchvision-vgg16"})
+    config = replace(
+        CONFIG,
+        fine_tuned="fc",
+        provenance={**CONFIG.provenance, "init_from": "torchvision-vgg16", "licence": "BSD-3-Clause"},
+    )
     text = model_card("jane/x", config, ())
     assert ModelCard(text).data.license == "bsd-3-clause"
     assert "| license of what it starts from | BSD-3-Clause |" in text

@@ -22,6 +22,10 @@ def test_classes_are_left_in_the_run_or_beside_several() -> None:
     assert place_for((A.path,), one, "photos") == (Path("runs/a"), "dense+crops-256,384")
     assert place_for((A.path,), one, "others") == (Path("runs/a"), "others-dense+crops-256,384")
     assert place_for((A.folder,), one, "photos") == (Path("runs/a"), "dense+crops-256,384")
+    alone = ClassTest((NetAtScales(replace(A, path=Path("nets/vgg16"), folder=Path("nets/vgg16")), (256,)),), "center")
+    assert place_for((Path("nets/vgg16"),), alone, "photos") == (Path("nets/vgg16"), "center-256")
+    elsewhere = ClassTest((NetAtScales(replace(A, path=Path("oxford-vgg16")), (256,)),), "center")
+    assert place_for((Path("oxford-vgg16"),), elsewhere, "photos") == (Path(), "oxford-vgg16-center-256")
     two = ClassTest((NetAtScales(A, (256,)), NetAtScales(B, (384, 256))), "center")
     assert place_for((A.path, B.path), two, "photos") == (Path("runs"), "a+b-center-256,384")
 

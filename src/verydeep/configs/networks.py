@@ -55,12 +55,17 @@ class Network:
         width: float = 1.0,
         fc_width: int = PAPER_FC_WIDTH,
     ) -> int:
-        """Weights and biases, by the formula: for D at 1000 classes 138,357,544 (Table 2 rounds it to 138M)."""
+        """Weights and biases, by the formula: for D at 1000 classes 138,357,544 (Table 2 rounds it to 138M).
+
+        With no classes those of a trunk.
+        """
         total, in_channels = 0, 3
         for _, conv in self.convs():
             out_channels = scaled_channels(conv.channels, width)
             total += (conv.kernel**2 * in_channels + 1) * out_channels
             in_channels = out_channels
+        if num_classes == 0:
+            return total
         for inputs, outputs in (
             (in_channels * (crop // STRIDE) ** 2, fc_width),
             (fc_width, fc_width),

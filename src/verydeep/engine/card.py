@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from verydeep.configs.published import PUBLISHED
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.results import Result
 from verydeep.models.weights.native import ModelConfig
@@ -73,9 +72,7 @@ def index_entry(task: str, result: Result) -> dict[str, Any]:
 
 def licence_of(config: ModelConfig) -> str | None:
     """Of the weights that were imported, or that the training started from; None where nobody said."""
-    about = config.provenance
-    source = PUBLISHED.get(str(about.get("init_from")))
-    licence = about.get("licence") or (source and source.licence)
+    licence = config.provenance.get("licence")
     return None if licence is None else str(licence)
 
 

@@ -23,7 +23,7 @@ def place_for(runs: tuple[Path, ...], test: ClassTest | BoxTest, data: str) -> t
     name = "-".join([*([] if known == {short_name(data)} else [short_name(data)]), *words, scales])
     if any(each.net.path not in (each.net.folder, each.net.folder.parent) for each in nets):
         return Path(), f"{'+'.join(path.name for path in runs)}-{name}"
-    if len(runs) == 1 and runs[0] == nets[0].net.folder:
+    if len(runs) == 1 and runs[0] == nets[0].net.folder and runs[0].name in ("model", "best"):
         return runs[0].parent, f"{runs[0].name}-{name}" if runs[0].name == "best" else name
     if len(runs) == 1:
         return runs[0], name

@@ -206,6 +206,7 @@ def like_its_source(settings: Settings, source: ModelConfig) -> Settings:
         mean_rgb=source.mean_rgb,
         pooling=source.pooling,
         input_scale=source.input_scale if is_taken else None,
+        licence=source.provenance.get("licence"),
     )
 
 

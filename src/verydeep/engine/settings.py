@@ -45,6 +45,8 @@ class Settings:
     """Of the net it starts from."""
     input_scale: tuple[float, float, float] | None = None
     """Of conv1_1's weights, where they are taken from a net that has one."""
+    licence: str | None = None
+    """Of the weights it starts from, where it is known."""
 
     @property
     def decoding(self) -> Decoding:

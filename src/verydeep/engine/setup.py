@@ -116,6 +116,7 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
             "data": settings.data,
             "num_images": len(train),
             "init_from": settings.init_from,
+            **({} if settings.licence is None else {"licence": settings.licence}),
             "precision": "bf16" if settings.bf16 else "fp32",
             "epochs": settings.recipe.epochs,
             "recipe": settings.recipe.to_json(),

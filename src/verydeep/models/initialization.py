@@ -108,7 +108,7 @@ def _origin(model: VGG, name: str, class_names: tuple[str, ...], source: Source)
     if source.network in SHALLOW and model.network.name not in SHALLOW and name not in LAYERS_FROM_A:
         return LayerOrigin(name, False, "the paper takes only conv1_1-conv3_2 and fc6-fc8 from A")
     if theirs is None:
-        return LayerOrigin(name, False, f"{source.network} has no such layer")
+        return LayerOrigin(name, False, f"{source.name} has no such layer")
     if name == "fc8" and source.class_names != class_names:
         return LayerOrigin(name, False, f"other classes ({len(source.class_names)} there, {len(class_names)} here)")
     if theirs.shape != ours.shape:

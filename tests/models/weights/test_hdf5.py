@@ -116,6 +116,18 @@ def test_hostile_files_are_refused(what: str, tmp_path: Path) -> None:
     refused(write(tmp_path / "net.h5", change), *words)
 
 
+def test_a_name_is_no_path_to_another_file(tmp_path: Path) -> None:
+    """HDF5's library writes no such name; who changes the bytes does."""
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = KERNEL
+    path = write(tmp_path / "net.h5", lambda group: group.create_dataset("_elsewhere_secret", data=KERNEL))
+    with h5py.File(path, "a") as file:
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/")  # at a place where nothing is looked up
+    assert path.read_bytes().count(b"_elsewhere_secret") == 1
+    path.write_bytes(path.read_bytes().replace(b"_elsewhere_secret", b"/elsewhere/secret"))
+    refused(path, "link", "/elsewhere/secret")
+
+
 def test_no_tensor_is_larger_than_any_of_a_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "net.h5")
     monkeypatch.setattr(hdf5, "MOST_VALUES", 107)

@@ -202,3 +202,8 @@ def test_what_is_missing_is_left_out(missing: str, tmp_path: Path) -> None:
     convs = {"block1_conv1": (3, 3, 3, 4), "block4_conv2": (3, 3, 7, 7), "block5_conv3": (3, 3, 8, 8)}
     path = write_layers(tmp_path / "net.h5", **{name: (shape,) for name, shape in convs.items() if name != missing})
     assert {f"block{name[4]}_conv{name[6]}" for name in read_keras(path).tensors} == convs.keys() - {missing}
+
+
+def test_a_layer_without_outputs_is_left_to_others(tmp_path: Path) -> None:
+    path = write_layers(tmp_path / "net.h5", block5_conv3=((3, 3, 8, 8),), fc1=((72, 0),))
+    assert read_keras(path).tensors["fc6.weight"].shape == (0, 8, 3, 3)

@@ -185,6 +185,7 @@ STRANGE: dict[str, tuple[dict[str, Tensor | None], tuple[str, ...]]] = {
     "whole numbers": ({"classifier_6__weight": torch.zeros(5, 9, dtype=torch.int8)}, ("classifier.6.weight", "int8")),
     "no running mean": ({"features_4__running_mean": None}, ("features.4.running_mean", "lacks")),
     "a variance too short": ({"features_8__running_var": torch.ones(3)}, ("features.8.running_var", "3")),
+    "a bias too long": ({"features_0__bias": torch.ones(5)}, ("features.0.bias", "has 5")),
     "no square of positions": ({"classifier_0__weight": torch.zeros(9, 8 * 48)}, ("384", "classifier.0.weight")),
     "fewer inputs than channels": ({"classifier_0__weight": torch.zeros(9, 3)}, ("3 inputs", "classifier.0.weight")),
     "no inputs": ({"classifier_0__weight": torch.zeros(9, 0)}, ("0 inputs", "classifier.0.weight")),

@@ -47,7 +47,7 @@ def _kernel(values: Tensor, name: str, channels: int, path: Path) -> Tensor:
     """(H, W, in, out), or (in, out) where ``channels`` precede, as (out, in, H, W)."""
     if values.ndim == 2:
         side = side_of(len(values), channels, name, path) if name == "fc6" else 1
-        values = values.reshape(side, side, -1, values.shape[1])
+        values = values.reshape(side, side, len(values) // side**2, values.shape[1])
     elif values.shape[0] != values.shape[1]:
         shape = "x".join(map(str, values.shape))
         raise VerydeepError(

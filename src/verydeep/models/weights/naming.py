@@ -147,17 +147,18 @@ def _with_norm(layer: Mapping[str, Tensor], tensors: Mapping[str, Tensor], conv:
     Zero padding happens before both, so this is exact at the borders, too.
     """
     weight = layer["weight"].double()
-    statistics = []
-    for kind in ("weight", "bias", "running_mean", "running_var"):
-        name = f"{_behind(conv)}.{kind}"
-        tensor = tensors.get(name)
+    names = [f"{_behind(conv)}.{kind}" for kind in ("weight", "bias", "running_mean", "running_var")]
+    found = {name: tensors.get(name) for name in names}
+    found[f"{conv}.bias"] = layer.get("bias", torch.zeros(len(weight)))  # a batch norm makes it superfluous
+    vectors = []
+    for name, tensor in found.items():
         if tensor is None or tensor.shape != weight.shape[:1] or not tensor.is_floating_point():
-            found = "lacks it" if tensor is None else f"has {_shape(tensor)}"
-            raise VerydeepError(f"{path} needs {len(weight)} numbers as {name} and {found}: it is cut, get it anew.")
-        statistics.append(tensor.double())
-    scale, shift, mean, variance = statistics
+            shape = "lacks it" if tensor is None else f"has {_shape(tensor)}"
+            raise VerydeepError(f"{path} needs {len(weight)} numbers as {name} and {shape}: it is cut, get it anew.")
+        vectors.append(tensor.double())
+    scale, shift, mean, variance, bias = vectors
     scale = scale / (variance + BATCH_NORM_EPSILON).sqrt()
-    bias = shift + (layer.get("bias", torch.zeros(1)).double() - mean) * scale
+    bias = shift + (bias - mean) * scale
     return {"weight": (weight * scale[:, None, None, None]).float(), "bias": bias.float()}
 
 
