@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.models.weights.test_onnx import NAMES, THIN, drawn, images
+from tests.models.export.test_onnx import NAMES, THIN, drawn, images
 from tests.peers import need
 from tests.runs import Cli
 from tests.thin_nets import FC_WIDTH, save, thin_networks
-from verydeep.models.weights import exported_weights
+from verydeep.models.export import state_dict as exported_weights
 from verydeep.models.weights.native import ModelConfig
 
 CONFIG = replace(THIN, crop=32, scale="256-512")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_hub import TOKEN, FakeHub, serving
-from tests.models.weights.test_onnx import THIN, drawn
+from tests.models.export.test_onnx import THIN, drawn
 from tests.peers import need
 from tests.runs import Cli
 from tests.thin_nets import save

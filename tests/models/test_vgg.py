@@ -18,6 +18,7 @@ from tests.table1 import CONTEXT, TABLE_1
 from verydeep.configs.networks import NETWORKS
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
+from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 
 MEAN = (131.0, 96.0, 57.0)
@@ -384,7 +385,7 @@ def test_dropout_does_nothing_in_eval_mode_or_at_zero() -> None:
         {"crop": 0},
         {"crop": 100},
         {"crop": -32},
-        {"num_classes": 0},
+        {"num_classes": -1},
         {"width": 0.0},
         {"width": -1.0},
         {"fc_width": 0},
@@ -395,3 +396,21 @@ def test_dropout_does_nothing_in_eval_mode_or_at_zero() -> None:
 def test_arguments_out_of_range_are_told(arguments: dict[str, Any]) -> None:
     with pytest.raises(VerydeepError, match=re.escape(str(next(iter(arguments.values()))))):
         VGG(NETWORKS["A"], **{"num_classes": 3, **arguments})
+
+
+def test_a_trunk_ends_at_pool5() -> None:
+    """Its map is what the whole net gives to fc6, and it has the parameters of the convolutions alone."""
+    shape = {"crop": 64, "width": 0.1, "fc_width": 9}
+    whole, trunk = VGG(NETWORKS["D"], 5, **shape).eval(), VGG(NETWORKS["D"], 0, **shape).eval()
+    initialize(whole, "he")
+    trunk.load_state_dict({name: each for name, each in whole.state_dict().items() if name.startswith("conv")})
+    images = 255 * torch.rand(2, 3, 77, 130)
+    with torch.inference_mode():
+        found = whole.activations(images, ["relu5_3", "pool5", "fc7"])
+        assert torch.equal(trunk(images), found["pool5"]) and found["pool5"].shape == (2, 51, 3, 5)
+        assert torch.equal(found["fc7"], whole.fc7(whole.relu6(whole.fc6(found["pool5"]))))
+        assert found["relu5_3"].min() == 0 and found["fc7"].min() < 0
+    count = sum(parameter.numel() for parameter in trunk.parameters())
+    assert count == NETWORKS["D"].num_parameters(0, 64, 0.1, 9)
+    with pytest.raises(VerydeepError, match=r"--layer fc6 is no layer of this net D: choose one of conv1_1, .*pool5"):
+        trunk.activations(images, ["fc6"])

@@ -8,7 +8,7 @@ from tyro.conf import arg
 from verydeep.options import Run, Weights, option
 
 if TYPE_CHECKING:
-    from verydeep.models.weights.exported_weights import System
+    from verydeep.models.export.state_dict import System
     from verydeep.models.weights.native import ModelConfig
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2", "torchvision": "-torchvision.pth", "timm": "-timm.safetensors"}
@@ -41,17 +41,17 @@ def export(
     model, config = load_model(model_folder(run, weights))
     path = out or Path(f"{run.stem if run.is_file() else run.resolve().name}{ENDINGS[format]}")
     if format == "onnx":
-        from verydeep.models.weights.onnx import write_onnx
+        from verydeep.models.export.onnx import write_onnx
 
         write_onnx(path, model, config)
         lines = program_in_words(config)
     elif format == "torch-export":
-        from verydeep.models.weights.torch_export import write_torch_export
+        from verydeep.models.export.torch_export import write_torch_export
 
         write_torch_export(path, model, config)
         lines = program_in_words(config)
     else:
-        from verydeep.models.weights.exported_weights import write_state_dict
+        from verydeep.models.export.state_dict import write_state_dict
 
         write_state_dict(path, format, model.state_dict(), config)
         lines = state_dict_in_words(format, path, config)
@@ -60,7 +60,7 @@ def export(
 
 def program_in_words(config: "ModelConfig") -> list[str]:
     """What goes in, what comes out."""
-    from verydeep.models.weights.exported import input_in_words, outputs_in_words, short_sides
+    from verydeep.models.export.description import input_in_words, outputs_in_words, short_sides
 
     return [
         f"In: {input_in_words(config)}",
@@ -71,7 +71,7 @@ def program_in_words(config: "ModelConfig") -> list[str]:
 
 def state_dict_in_words(system: "System", path: Path, config: "ModelConfig") -> list[str]:
     """How it is loaded, and what the net must be given there."""
-    from verydeep.models.weights.exported_weights import about_path, describe_for
+    from verydeep.models.export.state_dict import about_path, describe_for
 
     about = describe_for(system, config)
     net, classes = about["architecture"], about["num_classes"]

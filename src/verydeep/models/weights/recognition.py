@@ -5,18 +5,20 @@ from pathlib import Path
 from torch import Tensor
 
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.caffe import looks_like_caffemodel, read_caffemodel
 from verydeep.models.weights.foreign import ForeignNet
-from verydeep.models.weights.keras import read_keras
-from verydeep.models.weights.matconvnet import read_matconvnet
-from verydeep.models.weights.state_dicts import read_pickled, read_safetensors
-from verydeep.models.weights.timm import from_timm, is_timm
-from verydeep.models.weights.torchvision import from_torchvision, is_torchvision
+from verydeep.models.weights.readers.caffe import looks_like_caffemodel, read_caffemodel
+from verydeep.models.weights.readers.keras import read_keras
+from verydeep.models.weights.readers.matconvnet import read_matconvnet
+from verydeep.models.weights.readers.state_dicts import read_pickled, read_safetensors
+from verydeep.models.weights.readers.timm import from_timm, is_timm
+from verydeep.models.weights.readers.torchvision import from_torchvision, is_torchvision
 
 FORMATS = "Caffe (.caffemodel), MatConvNet (.mat), Keras (.h5), torchvision (.pth) or timm (.safetensors)"
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+KERAS_MEMBER = b"metadata.json"
+"""The first file in a .keras archive."""
 MATLAB = b"MATLAB"
 BRACE_AT = 8
 """Where the header of a safetensors file begins, behind its length."""
@@ -40,6 +42,8 @@ def read_foreign(path: Path) -> ForeignNet:
         return read_keras(path)
     if head[BRACE_AT : BRACE_AT + 1] == b"{":  # first: the length before it may look like anything
         return of_state_dict(read_safetensors(path), path)
+    if head.startswith(ZIP) and KERAS_MEMBER in head:
+        raise VerydeepError(f"{path} is an archive of Keras 3: unpack it, and give the model.weights.h5 inside.")
     if head.startswith((ZIP, PICKLE)):
         return of_state_dict(read_pickled(path), path)
     if looks_like_caffemodel(head):

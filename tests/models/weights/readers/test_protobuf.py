@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verydeep.models.weights.protobuf import BYTES, VARINT, DamagedError, fields, read_varint
+from verydeep.models.weights.readers.protobuf import BYTES, VARINT, DamagedError, fields, read_varint
 
 encoder = pytest.importorskip("google.protobuf.internal.encoder", reason="protobuf is not installed")
 descriptor_pb2 = pytest.importorskip("google.protobuf.descriptor_pb2")

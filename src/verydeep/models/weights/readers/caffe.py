@@ -16,7 +16,7 @@ from torch import Tensor
 
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import CAFFE_INPUT, MOST_VALUES, ForeignNet
-from verydeep.models.weights.protobuf import (
+from verydeep.models.weights.readers.protobuf import (
     BYTES,
     FIXED32,
     FIXED64,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from verydeep.configs.networks import Network
 from verydeep.models.weights.foreign import CAFFE_INPUT, TORCHVISION_INPUT, ForeignNet, InputConvention
-from verydeep.models.weights.naming import Naming, feature_names, told_of_side
+from verydeep.models.weights.readers.naming import Naming, feature_names, told_of_side
 
 CONVERTED_INPUT = InputConvention("RGB", (255 * 0.48235, 255 * 0.45882, 255 * 0.40784))
 """Of torchvision's VGG16_Weights.IMAGENET1K_FEATURES: the authors' convolutions, made to take RGB."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.weights.source_nets import (
+from tests.models.weights.readers.source_nets import (
     CONFIGURATIONS,
     assert_close,
     photograph,
@@ -18,8 +18,8 @@ from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import CAFFE_INPUT, TORCHVISION_INPUT, ForeignNet
-from verydeep.models.weights.state_dicts import read_pickled
-from verydeep.models.weights.torchvision import from_torchvision, is_torchvision, torchvision_names
+from verydeep.models.weights.readers.state_dicts import read_pickled
+from verydeep.models.weights.readers.torchvision import from_torchvision, is_torchvision, torchvision_names
 
 FC = ("fc6", "fc7", "fc8")
 SIDES = 231, 250

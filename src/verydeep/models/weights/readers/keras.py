@@ -12,8 +12,8 @@ from torch import Tensor
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import CAFFE_INPUT, ForeignNet
-from verydeep.models.weights.hdf5 import read_layers
-from verydeep.models.weights.naming import side_of, told_of_side
+from verydeep.models.weights.readers.hdf5 import read_layers
+from verydeep.models.weights.readers.naming import side_of, told_of_side
 
 FC = {"fc1": "fc6", "fc2": "fc7", "predictions": "fc8"}
 
@@ -28,6 +28,8 @@ def read_keras(path: Path) -> ForeignNet:
             points to other files, or h5py is not installed.
     """
     place, layers = read_layers(path, "model_weights", "layers")
+    head = _other_head(layers)
+    layers = {name: weights for name, weights in layers.items() if name not in head}
     named = _by_order(layers, path) if place == "layers" else _by_name(layers, path)
     tensors: dict[str, Tensor] = {}
     channels = 0
@@ -39,8 +41,18 @@ def read_keras(path: Path) -> ForeignNet:
                 raise VerydeepError(f"{path} has a {kind} of shape {shape} in {name}: it is of another architecture.")
             tensors[f"{name}.{kind}"] = values if kind == "bias" else _kernel(values, name, channels, path)
             channels = values.shape[-1] if name.startswith("conv") else channels
-    note = f"The file does not tell its input, which is that of Keras's own VGG nets: {CAFFE_INPUT}."
-    return ForeignNet("Keras", tensors, CAFFE_INPUT, "floor", notes=(note, *told_of_side(tensors)))
+    notes = [f"The file does not tell its input, which is that of Keras's own VGG nets: {CAFFE_INPUT}."]
+    if head:
+        notes.append(f"Its head is no VGG net's and left out ({', '.join(head)}): what was read are the convolutions.")
+    return ForeignNet("Keras", tensors, CAFFE_INPUT, "floor", notes=(*notes, *told_of_side(tensors)))
+
+
+def _other_head(layers: _Layers) -> list[str]:
+    """Dense layers of people's own on the convolutions of Keras's VGG nets, whose top is not there."""
+    if "block1_conv1" not in layers or layers.keys() & FC.keys():
+        return []
+    unknown = (name for name in layers if not re.fullmatch(r"block\d_conv\d", name))
+    return [name for name in unknown if any(values.ndim == 2 for values in layers[name])]
 
 
 def _kernel(values: Tensor, name: str, channels: int, path: Path) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.matlab import check_mat_file
+from verydeep.models.weights.readers.matlab import check_mat_file
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy comes with verydeep[test]")
 

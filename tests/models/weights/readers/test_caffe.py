@@ -27,8 +27,8 @@ from tests.foreign_files import (
     write_caffemodel,
 )
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.caffe import looks_like_caffemodel, read_caffemodel
 from verydeep.models.weights.foreign import CAFFE_INPUT
+from verydeep.models.weights.readers.caffe import looks_like_caffemodel, read_caffemodel
 
 
 def assert_equal(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verydeep.errors import VerydeepError
-from verydeep.models.weights import hdf5
-from verydeep.models.weights.hdf5 import read_layers
+from verydeep.models.weights.readers import hdf5
+from verydeep.models.weights.readers.hdf5 import read_layers
 
 h5py = pytest.importorskip("h5py", reason="h5py comes with verydeep[keras]")
 

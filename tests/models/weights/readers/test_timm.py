@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tests.models.weights.source_nets import (
+from tests.models.weights.readers.source_nets import (
     CONFIGURATIONS,
     assert_close,
     fill,
@@ -22,9 +22,9 @@ from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import TORCHVISION_INPUT, ForeignNet
-from verydeep.models.weights.state_dicts import read_safetensors
-from verydeep.models.weights.timm import from_timm, is_timm, timm_names
-from verydeep.models.weights.torchvision import from_torchvision, is_torchvision
+from verydeep.models.weights.readers.state_dicts import read_safetensors
+from verydeep.models.weights.readers.timm import from_timm, is_timm, timm_names
+from verydeep.models.weights.readers.torchvision import from_torchvision, is_torchvision
 
 FC = ("fc6", "fc7", "fc8")
 MLP_RATIO = 1 / 256

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
-from tests.models.weights.source_nets import announce, rewrite
+from tests.models.weights.readers.source_nets import announce, rewrite
 from verydeep.errors import VerydeepError
-from verydeep.models.weights import state_dicts
-from verydeep.models.weights.state_dicts import read_pickled, read_safetensors
+from verydeep.models.weights.readers import state_dicts
+from verydeep.models.weights.readers.state_dicts import read_pickled, read_safetensors
 
 TENSORS = {
     "features.0.weight": torch.linspace(-2, 3, 4 * 3 * 9).reshape(4, 3, 3, 3),

@@ -19,7 +19,7 @@ from torch import Tensor
 from tests.foreign_files import cell, matconvnet_layers, thin_weights, write_matconvnet
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import RGB_INPUT
-from verydeep.models.weights.matconvnet import read_matconvnet
+from verydeep.models.weights.readers.matconvnet import read_matconvnet
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy comes with verydeep[test]")
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.weights.test_onnx import NAMES, THIN, drawn, images
+from tests.models.export.test_onnx import NAMES, THIN, drawn, images
 from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS, PAPER_FC_WIDTH, scaled_channels
 from verydeep.errors import VerydeepError
-from verydeep.models.weights import exported_weights
-from verydeep.models.weights.exported_weights import System, check_exists_there, write_state_dict
+from verydeep.models.export import state_dict as exported_weights
+from verydeep.models.export.state_dict import System, check_exists_there, write_state_dict
 from verydeep.models.weights.native import ModelConfig
 
 FC_WIDTH = 12

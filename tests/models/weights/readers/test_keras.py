@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.models.weights.source_nets import (
+from tests.models.weights.readers.source_nets import (
     CHANNELS,
     CONFIGURATIONS,
     assert_close,
@@ -24,7 +24,8 @@ from tests.peers import need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import CAFFE_INPUT
-from verydeep.models.weights.keras import read_keras
+from verydeep.models.weights.readers.keras import read_keras
+from verydeep.models.weights.recognition import read_foreign
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras's own code
 h5py = pytest.importorskip("h5py", reason="h5py comes with verydeep[keras]")
@@ -149,13 +150,9 @@ def test_a_cut_net_is_not_taken_for_another(keras: ModuleType, tmp_path: Path) -
 
 
 def test_other_layers_with_weights_are_named(keras: ModuleType, tmp_path: Path) -> None:
-    """What people put on top of a net without its own."""
+    """A layer that may change what the convolutions give, or holds them."""
     trunk = keras_net(keras, "D", top=False)
     pooled = keras.layers.GlobalAveragePooling2D()(trunk.output)
-    own = keras.Model(trunk.inputs, keras.layers.Dense(3, name="cats")(pooled))
-    own.save(tmp_path / "own.h5")
-    with pytest.raises(VerydeepError, match=r"own\.h5.*'cats'"):
-        read_keras(tmp_path / "own.h5")
     normed = keras.layers.BatchNormalization()(pooled)
     keras.Model(trunk.inputs, normed).save_weights(tmp_path / "own.weights.h5")
     with pytest.raises(VerydeepError, match=r"own\.weights\.h5.*'batch_normalization'"):
@@ -207,3 +204,28 @@ def test_what_is_missing_is_left_out(missing: str, tmp_path: Path) -> None:
 def test_a_layer_without_outputs_is_left_to_others(tmp_path: Path) -> None:
     path = write_layers(tmp_path / "net.h5", block5_conv3=((3, 3, 8, 8),), fc1=((72, 0),))
     assert read_keras(path).tensors["fc6.weight"].shape == (0, 8, 3, 3)
+
+
+def test_the_convolutions_under_a_head_of_ones_own_are_read(keras: ModuleType, tmp_path: Path) -> None:
+    """As people build on Keras's VGG-16: pooling, then dense layers of their own, saved as a whole."""
+    base = keras_net(keras, "D", top=False)
+    x = keras.layers.GlobalMaxPooling2D()(base.output)
+    x = keras.layers.Dense(6, activation="relu", name="dense_49")(x)
+    model = keras.Model(base.input, keras.layers.Dense(2, name="dense_50")(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "mine.h5")
+    net = read_keras(tmp_path / "mine.h5")
+    assert set(net.tensors) == {f"{name}.{kind}" for name, _ in NETWORKS["D"].convs() for kind in ("weight", "bias")}
+    assert any("left out (dense_49, dense_50)" in note for note in net.notes)
+    for layer in base.layers:
+        if (name := layer.name.replace("block", "conv").replace("_conv", "_")) + ".weight" in net.tensors:
+            kernel, bias = (torch.as_tensor(values) for values in layer.get_weights())
+            assert torch.equal(net.tensors[f"{name}.weight"], kernel.permute(3, 2, 0, 1))
+            assert torch.equal(net.tensors[f"{name}.bias"], bias)
+
+
+def test_a_keras_archive_is_told_what_is_inside(keras: ModuleType, tmp_path: Path) -> None:
+    keras_net(keras, "D").save(tmp_path / "mine.keras")
+    with pytest.raises(VerydeepError, match=r"mine\.keras is an archive of Keras 3: .*model\.weights\.h5"):
+        read_foreign(tmp_path / "mine.keras")

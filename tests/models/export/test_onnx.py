@@ -14,11 +14,11 @@ from tests.conftest import picture
 from tests.peers import need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
+from verydeep.models.export import onnx as exporter
+from verydeep.models.export.onnx import write_onnx
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
-from verydeep.models.weights import onnx as exporter
 from verydeep.models.weights.native import ModelConfig
-from verydeep.models.weights.onnx import write_onnx
 
 NAMES = ("ant", "bee; or wasp", "c", "d", "e")
 THIN = ModelConfig("A", NAMES, NAMES, crop=64, width=1 / 16, fc_width=12, mean_rgb=(130.0, 90.0, 60.0))

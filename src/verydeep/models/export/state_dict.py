@@ -16,12 +16,12 @@ from torch import Tensor
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing
-from verydeep.models.weights.exported import describe
+from verydeep.models.export.description import describe
 from verydeep.models.weights.folding import unfolded
 from verydeep.models.weights.foreign import TORCHVISION_INPUT
 from verydeep.models.weights.native import ModelConfig, write_tensors
-from verydeep.models.weights.timm import timm_names
-from verydeep.models.weights.torchvision import torchvision_names
+from verydeep.models.weights.readers.timm import timm_names
+from verydeep.models.weights.readers.torchvision import torchvision_names
 
 System = Literal["torchvision", "timm"]
 

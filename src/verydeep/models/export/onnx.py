@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from verydeep.errors import VerydeepError
 from verydeep.files import writing
+from verydeep.models.export.description import IMAGES, describe, input_in_words, outputs_in_words
 from verydeep.models.vgg import VGG, Dropout
-from verydeep.models.weights.exported import IMAGES, describe, input_in_words, outputs_in_words
 from verydeep.models.weights.native import ModelConfig
 
 if TYPE_CHECKING:

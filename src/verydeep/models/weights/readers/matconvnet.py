@@ -19,7 +19,7 @@ from torch import Tensor
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import Pooling
 from verydeep.models.weights.foreign import RGB_INPUT, ForeignNet, InputConvention
-from verydeep.models.weights.matlab import check_mat_file
+from verydeep.models.weights.readers.matlab import check_mat_file
 
 _WANTED = ("layers", "meta", "normalization", "classes")
 _WITH_WEIGHTS = re.compile(r"conv[1-5]_[1-4]|fc[678]")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from verydeep.configs.networks import Network
 from verydeep.models.weights.foreign import TORCHVISION_INPUT, ForeignNet
-from verydeep.models.weights.naming import Naming, feature_names, told_of_side
+from verydeep.models.weights.readers.naming import Naming, feature_names, told_of_side
 
 FC = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from verydeep.configs.networks import STRIDE
 from verydeep.files import writing
+from verydeep.models.export.description import IMAGES, describe, input_in_words, outputs_in_words
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.exported import IMAGES, describe, input_in_words, outputs_in_words
 from verydeep.models.weights.native import ModelConfig
 
 ABOUT = "verydeep.json"
