@@ -14,6 +14,7 @@ from verydeep.commands.prepare import prepare
 from verydeep.commands.push import push
 from verydeep.commands.reproduce import reproduce
 from verydeep.commands.train import train
+from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
 from verydeep.errors import VerydeepError
 
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "predict": predict,
     "localize": localize,
+    "transfer": transfer,
     "reproduce": reproduce,
     "convert": convert,
     "export": export,

@@ -3,13 +3,16 @@
 import csv
 import json
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from tyro.conf import arg
 
+from verydeep.configs.protocols import View
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import VerydeepError
 from verydeep.options import (
+    VIEWS_HELP,
     BadImages,
     Device,
     Format,
@@ -17,11 +20,19 @@ from verydeep.options import (
     Precision,
     Run,
     Scales,
-    Views,
     Weights,
     Workers,
     check_range,
+    option,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from verydeep.data.decoding import Decoding
+    from verydeep.data.split import Split
+    from verydeep.engine.runtime import Runtime
 
 
 def predict(
@@ -30,7 +41,7 @@ def predict(
     /,
     *,
     scales: Scales = None,
-    views: Views = "dense",
+    views: Annotated[View | None, option(VIEWS_HELP, "dense")] = None,
     top: Annotated[int, arg(help="How many classes to tell.", metavar="N")] = 5,
     format: Format = "table",  # noqa: A002
     weights: Weights = "last",
@@ -42,7 +53,8 @@ def predict(
     """Tell the most probable classes of photographs.
 
     RUN is a folder that `verydeep train` left, a weight file, or a published net; FILES are photographs, folders of
-    them, or patterns such as "photos/*.jpg".
+    them, or patterns such as "photos/*.jpg". Of a folder that `verydeep transfer` left the margins of its linear
+    classifiers are told: above 0 for the class, and no probabilities.
 
     Try:
         verydeep predict runs/generated-A-256-512-c64-s0 photo.jpg
@@ -52,49 +64,97 @@ def predict(
     from verydeep.data.photographs import find_photographs
     from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
-    from verydeep.engine.checkpoint import model_folder
-    from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, predict_split
-    from verydeep.engine.progress import progress_bar
-    from verydeep.models.weights.native import load_model
+    from verydeep.engine.classifier import is_classifier
 
     check_range("--top", top, 1)
     check_range("--workers", workers, 0)
-    model, config = load_model(model_folder(run, weights))
+    if is_classifier(run):
+        if scales is not None or views is not None:
+            raise VerydeepError(f"{run} says itself how images are described: leave --scales and --views out.")
+        ask, kind = classifier_at(run), "margin"
+    else:
+        ask, kind = net_at(run, weights, scales, views or "dense"), "probability"
+    split = Split.of_photographs(find_photographs(files))
+    with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
+        said = ask(split, runtime, Decoding(bad_images))
+    results = []
+    for index, scores in zip(said.indices, said.scores, strict=True):
+        best = (-scores).argsort(kind="stable")[:top]
+        classes = [
+            {"class": said.class_names[k], "words": said.class_words[k], kind: float(scores[k])} for k in best.tolist()
+        ]
+        results.append({"path": split.files[index], "classes": classes})
+    {"table": print_table, "json": print_json, "csv": print_csv}[format](results, kind)
+    for file, reason in said.skipped.items():
+        print(f"skipped {file}: {reason}", file=sys.stderr)
+
+
+class Said(NamedTuple):
+    """What was said of photographs."""
+
+    indices: Sequence[int]
+    scores: "npt.NDArray[np.float32]"
+    """(n, K) posteriors, or margins."""
+    class_names: tuple[str, ...]
+    class_words: tuple[str, ...]
+    skipped: dict[str, str]
+
+
+Ask = Callable[["Split", "Runtime", "Decoding"], Said]
+
+
+def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
+    """The posteriors of a net.
+
+    Raises:
+        VerydeepError: there is none, or it names no classes.
+    """
+    from verydeep.engine.checkpoint import load
+    from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, predict_split
+    from verydeep.engine.progress import progress_bar
+
+    model, config = load(run, weights)
     if config.regression is not None:
         raise VerydeepError(f"{run} predicts boxes: verydeep localize tells them, and the classes with them.")
     if config.is_trunk:
         raise VerydeepError(f"{run} has convolutions alone and names no classes: train a net from it with --init-from.")
-    split = Split.of_photographs(find_photographs(files))
     chosen = config.test_scales if scales is None else parse_test_scales(scales)
     wanted = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[views] for scale in chosen]
-    with (
-        engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime,
-        progress_bar(visible=len(split) > 1) as progress,
-    ):
-        task = progress.add_task("Predicting", total=len(split), note="")
-        for done in predict_split(model, split, wanted, runtime, Decoding(bad_images)):
-            if isinstance(done, Predictions):
-                predictions = done
-            else:
-                progress.advance(task, done)
-    results = []
-    for index, posterior in zip(predictions.indices, predictions.mean(views, chosen), strict=True):
-        best = (-posterior).argsort(kind="stable")[:top]
-        classes = [
-            {
-                "class": config.class_names[k],
-                "words": config.class_words[k],
-                "probability": float(posterior[k]),
-            }
-            for k in best
-        ]
-        results.append({"path": split.files[index], "classes": classes})
-    {"table": print_table, "json": print_json, "csv": print_csv}[format](results)
-    for file, reason in predictions.skipped.items():
-        print(f"skipped {file}: {reason}", file=sys.stderr)
+
+    def ask(split: "Split", runtime: "Runtime", decoding: "Decoding") -> Said:
+        with progress_bar(visible=len(split) > 1) as progress:
+            task = progress.add_task("Predicting", total=len(split), note="")
+            for done in predict_split(model, split, wanted, runtime, decoding):
+                if isinstance(done, Predictions):
+                    said = done
+                else:
+                    progress.advance(task, done)
+        scores = said.mean(views, chosen)
+        return Said(said.indices.tolist(), scores, config.class_names, config.class_words, said.skipped)
+
+    return ask
 
 
-def print_table(results: list[dict[str, Any]]) -> None:
+def classifier_at(run: Any) -> Ask:
+    """The margins of linear classifiers.
+
+    Raises:
+        VerydeepError: they are damaged, or their nets are not there.
+    """
+    from verydeep.engine.classifier import load_classifier
+
+    classifier = load_classifier(run)
+
+    def ask(split: "Split", runtime: "Runtime", decoding: "Decoding") -> Said:
+        found = classifier.says(split, runtime, decoding)
+        assert found is not None
+        indices, scores, skipped = found
+        return Said(indices, scores, classifier.class_names, classifier.class_words, skipped)
+
+    return ask
+
+
+def print_table(results: list[dict[str, Any]], kind: str) -> None:
     """For people: one block a photograph."""
     from rich.console import Console
     from rich.table import Table
@@ -103,23 +163,24 @@ def print_table(results: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("photograph", "class"):
         table.add_column(heading, overflow="fold")
-    table.add_column("probability", justify="right")
+    table.add_column(kind, justify="right")
     for result in results:
         for i, guess in enumerate(result["classes"]):
-            table.add_row(Text(result["path"] if i == 0 else ""), Text(guess["words"]), f"{guess['probability']:.1%}")
+            score = f"{guess[kind]:.1%}" if kind == "probability" else f"{guess[kind]:+.2f}"
+            table.add_row(Text(result["path"] if i == 0 else ""), Text(guess["words"]), score)
     Console().print(table)
 
 
-def print_json(results: list[dict[str, Any]]) -> None:
+def print_json(results: list[dict[str, Any]], _kind: str) -> None:
     """For machines: one object a line."""
     for result in results:
         print(json.dumps(result, ensure_ascii=False))
 
 
-def print_csv(results: list[dict[str, Any]]) -> None:
-    """For machines: path, rank, class, words, probability."""
+def print_csv(results: list[dict[str, Any]], kind: str) -> None:
+    """For machines: path, rank, class, words, probability or margin."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "rank", "class", "words", "probability"])
+    writer.writerow(["path", "rank", "class", "words", kind])
     for result in results:
         for rank, guess in enumerate(result["classes"], start=1):
-            writer.writerow([result["path"], rank, guess["class"], guess["words"], f"{guess['probability']:.6f}"])
+            writer.writerow([result["path"], rank, guess["class"], guess["words"], f"{guess[kind]:.6f}"])

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Labels = npt.NDArray[np.int64]
 Boxes = npt.NDArray[np.float32]
+Relevance = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,7 @@ class Split:
     name: str
     root: Path
     files: tuple[str, ...]
-    """POSIX paths relative to ``root``."""
+    """POSIX paths relative to ``root``; one may repeat where the samples are persons (VOC's actions)."""
     labels: Labels | None
     """(n,) index into ``class_names`` of each file; None where the part has no labels."""
     class_names: tuple[str, ...]
@@ -31,6 +32,9 @@ class Split:
     """Whether the rotation that a camera noted in EXIF is applied."""
     boxes: tuple[Boxes, ...] | None = None
     """Per file (m, 4) float32, inclusive xyxy in pixels of the file, counted from 0; None where none are known."""
+    relevance: Relevance | None = None
+    """(n, K) of sets where an image may have several classes or none, whose ``labels`` is None: 1 the class is on the
+    image, -1 it is not, 0 neither counts (VOC's 'difficult')."""
 
     @classmethod
     def of_photographs(cls, paths: Sequence[Path]) -> "Split":
@@ -66,6 +70,7 @@ class Split:
             files=tuple(self.files[i] for i in chosen),
             labels=None if self.labels is None else self.labels[chosen],
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in chosen),
+            relevance=None if self.relevance is None else self.relevance[chosen],
         )
 
     def __len__(self) -> int:

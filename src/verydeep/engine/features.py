@@ -85,7 +85,7 @@ def about_descriptors(net: Net, split: Split, runtime: Runtime, decoding: Decodi
 
 
 def shelf_in_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding) -> Shelf:
-    """Where the descriptors of one net on one list of images are kept between commands."""
+    """Where the descriptors of one net are kept between commands, of this split's images and of others."""
     about = about_descriptors(net, split, runtime, decoding)
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
     return Shelf(cache_folder() / "descriptors" / key, {**about, "net_folder": str(net.folder)})
@@ -144,12 +144,9 @@ def describe_and_keep(
     yield Described({file: why for part in runtime.gather(skipped) for file, why in part.items()})
 
 
-def kept_descriptors(shelf: Shelf, split: Split, look: Look) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Which images of a split (n,), ascending, and their descriptors (n, D), of one layer and scale."""
-    ids = image_ids(split)
+def kept_descriptors(shelf: Shelf, ids: npt.NDArray[np.int64], look: Look) -> Floats:
+    """(n, D) descriptors of the images with these ``image_ids``, which are all there, of one layer and scale."""
     held = shelf.load(str(look), wanted=ids)
-    if held is None:
-        return np.empty(0, np.int64), np.empty((0, 0), np.float32)
+    assert held is not None
     found, arrays = held
-    indices = np.flatnonzero(np.isin(ids, found))
-    return indices, arrays[DESCRIPTORS][np.searchsorted(found, ids[indices])]
+    return arrays[DESCRIPTORS][np.searchsorted(found, ids)]

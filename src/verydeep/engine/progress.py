@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 class RateColumn(ProgressColumn):
-    """Images a second, where one count of the bar is that many images."""
+    """Images a second, where one count of the bar is that many images; nothing where it is none."""
 
     def __init__(self, images: int) -> None:
         super().__init__(table_column=Column(no_wrap=True))
@@ -32,7 +32,7 @@ class RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The speed so far, or nothing while it is unknown."""
         speed = task.finished_speed or task.speed
-        return Text(f"{speed * self.images:,.0f} images/s" if speed else "", style="cyan")
+        return Text(f"{speed * self.images:,.0f} images/s" if speed and self.images else "", style="cyan")
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def progress_bar(*, images: int = 1, visible: bool = True) -> Iterator[Progress]
     """A bar on standard error with count, rate, time left and a free text (the field ``note``).
 
     Args:
-        images: how many one count stands for: the batch, where steps are counted.
+        images: how many one count stands for: the batch, where steps are counted; 0 where no images are.
         visible: False for all processes but the main one.
     """
     with Progress(

@@ -186,7 +186,7 @@ def start(
     """
     _keep_freed_memory()
     chosen = choose_device(device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    cores = available_cores()
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if chosen.type == "cuda":
@@ -208,6 +208,11 @@ def start(
     finally:
         if world_size > 1:
             dist.destroy_process_group()
+
+
+def available_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def in_group() -> bool:

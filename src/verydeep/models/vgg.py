@@ -140,17 +140,27 @@ class VGG(nn.Module):
             x = layer(x, keep[name]) if keep is not None and name in keep else layer(x)
         return x
 
+    def check_layer(self, name: str) -> None:
+        """Refuse what is no layer.
+
+        Raises:
+            VerydeepError: it is none.
+        """
+        names = [layer for layer, _ in self.named_children()]
+        if name not in names:
+            raise VerydeepError(
+                f"--layer {name} is no layer of this net {self.network.name}: choose one of {', '.join(names)}."
+            )
+
     def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """Layer -> its output (N, C, h, w), of images (N, 3, H, W), RGB 0-255; nothing above them is computed.
 
         Raises:
             VerydeepError: the net has no such layer.
         """
+        for name in layers:
+            self.check_layer(name)
         names = [name for name, _ in self.named_children()]
-        if unknown := [name for name in layers if name not in names]:
-            raise VerydeepError(
-                f"--layer {unknown[0]} is no layer of this net {self.network.name}: choose one of {', '.join(names)}."
-            )
         x, found = images - self.mean_rgb[:, None, None], {}
         for name in names[: 1 + max(names.index(name) for name in layers)]:
             x = self.get_submodule(name)(x)

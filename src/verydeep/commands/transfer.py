@@ -1,0 +1,148 @@
+"""``verydeep transfer``: a classifier of a few photographs per class, without training a net."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from verydeep.configs.scales import parse_test_scales
+from verydeep.errors import VerydeepError
+from verydeep.options import (
+    BadImages,
+    Device,
+    FastDecode,
+    Precision,
+    Weights,
+    Workers,
+    check_range,
+    option,
+)
+
+
+def transfer(
+    data: Annotated[
+        str,
+        Positional,
+        arg(metavar="DATA", help="Class folders, a folder with labels.csv (path,label;label), VOC, or Caltech."),
+    ],
+    run: Annotated[
+        tuple[Path, ...],
+        Positional,
+        arg(metavar="RUN", help="The nets that describe: runs, weight files, oxford-vgg16, ...; several are stacked."),
+    ],
+    /,
+    *,
+    layer: Annotated[
+        str | None,
+        option("Whose activations: relu7, fc7 (before ReLU), relu5_3, pool5, ...", "relu7; of a trunk pool5", "NAME"),
+    ] = None,
+    scales: Annotated[
+        str | None,
+        option("Test scales Q beside a crop of 224.", "256,384,512; VOC: 640 and 768, too", "Q,Q,.."),
+    ] = None,
+    aggregate: Annotated[
+        Literal["average", "stack", "max"] | None,
+        option("What becomes of the scales.", "average; Caltech: stack"),
+    ] = None,
+    normalize: Annotated[
+        Literal["parts", "whole"], arg(help="What has length one: each part and the whole, or the whole alone.")
+    ] = "parts",
+    c: Annotated[
+        str | None,
+        option("What a wrong margin costs: one value, or several to choose from.", "0.01 to 100", "X,X,.."),
+    ] = None,
+    num_train: Annotated[
+        int | None, option("Photographs of each class to learn from.", "the set's protocol, or four fifths", "N")
+    ] = None,
+    num_test: Annotated[
+        int | None, option("Photographs of each class to test on, at most; 0: none.", "the set's protocol", "N")
+    ] = None,
+    num_splits: Annotated[int | None, option("How often they are drawn.", "Caltech: 3, else 1", "N")] = None,
+    seed: int = 0,
+    actions: Annotated[bool, arg(help="VOC-2012: its action task, on whole images.")] = False,
+    weights: Weights = "last",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    workers: Workers = None,
+    bad_images: BadImages = "error",
+    fast_decode: FastDecode = False,
+    out: Annotated[Path | None, option("Where the classifier goes.", "runs/DATA-transfer-NETS", "DIR")] = None,
+) -> None:
+    """Turn photographs into a classifier: a net describes them, linear SVMs tell the descriptors apart.
+
+    The nets learn nothing, so a few photographs of each class are enough. The classifier is scored as its data set is
+    (mean class recall, mean AP), and a RUN of `verydeep predict`. With several draws the first one's is kept.
+
+    Try:
+        verydeep transfer photos oxford-vgg16
+        verydeep transfer photos runs/photos-A-256-c64-s0 --num-train 5 --num-splits 3
+        verydeep transfer caltech oxford-vgg16 oxford-vgg19
+    """
+    from verydeep.data.decoding import Decoding
+    from verydeep.data.transfer_sets import open_transfer_set
+    from verydeep.engine import runtime as engine
+    from verydeep.engine.classifier import Classifier, save_classifier
+    from verydeep.engine.features import default_layer
+    from verydeep.engine.journal import Journal
+    from verydeep.engine.members import Net
+    from verydeep.engine.representation import Representation, describe_split, union
+    from verydeep.engine.source import locate, short_name
+    from verydeep.engine.svm import CANDIDATES
+    from verydeep.engine.transfer import PAPER_SCALES, VOC_SCALES, as_values, in_words, transfer
+    from verydeep.files import write_json
+
+    check_range("--workers", workers, 0)
+    candidates = CANDIDATES if c is None else parse_costs(c)
+    task = open_transfer_set(
+        locate(data), seed=seed, num_train=num_train, num_test=num_test, num_splits=num_splits, actions=actions
+    )
+    nets = tuple(Net.open(path, weights) for path in run)
+    representation = Representation(
+        nets=nets,
+        layers=tuple(layer or default_layer(net.config) for net in nets),
+        scales=(VOC_SCALES if task.name.startswith("VOC") else PAPER_SCALES)
+        if scales is None
+        else parse_test_scales(scales),
+        aggregation=aggregate or ("stack" if task.name.startswith("Caltech") else "average"),
+        normalization=normalize,
+    )
+    representation.check()
+    place = out or Path("runs") / f"{short_name(data)}-transfer-{'+'.join(path.name for path in run)}"
+    if (place / "transfer.json").exists():
+        raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
+    journal = Journal()
+    everything = union([split for one in task.partitions for split in (one.train, one.test) if split is not None])
+    journal.say(f"Data: {everything.root}: {task.partitions[0].train.layout}; {len(everything):,} images.")
+    with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
+        described = describe_split(representation, everything, runtime, Decoding(bad_images, fast_decode))
+        assert described is not None
+        found = [
+            transfer(
+                one, everything, described, task.metric, candidates=candidates, seed=seed + number, runtime=runtime
+            )
+            for number, one in enumerate(task.partitions)
+        ]
+        precision_used = runtime.precision
+    for line in in_words(found, task, representation):
+        journal.say(line)
+    split = task.partitions[0].train
+    save_classifier(place, Classifier(split.class_names, split.class_words, representation, found[0].classifiers))
+    about = {"precision": precision_used, "fast_decode": fast_decode, "skipped": described.skipped}
+    write_json(place / "transfer.json", {**as_values(found, task, representation), **about})
+    journal.say(f"Written: {place}/ (classifier.json, classifiers.safetensors, transfer.json)")
+    journal.say(f"Try:  verydeep predict {place} photo.jpg")
+
+
+def parse_costs(text: str) -> tuple[float, ...]:
+    """Read "0.1,1,10".
+
+    Raises:
+        VerydeepError: these are not different numbers above 0.
+    """
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or not all(0 < value < float("inf") for value in values) or len(set(values)) < len(values):
+        raise VerydeepError(f"--c {text!r}: write different numbers above 0, as 0.1,1,10.")
+    return values

@@ -1,0 +1,122 @@
+"""A transferred classifier on the disk: linear classifiers, and how the images that they take are described.
+
+classifier.json     classes, nets, layers, scales, C
+classifiers.safetensors   weights (K, D) and biases (K,)
+
+The nets are named, not copied: a classifier of a few kilobytes stands for each class, a net has half a gigabyte.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from torch import from_numpy
+
+from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.split import Split
+from verydeep.engine.linear import Floats32, LinearClassifiers, margins
+from verydeep.engine.members import Net
+from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.representation import Representation, describe_split
+from verydeep.engine.runtime import Runtime
+from verydeep.errors import VerydeepError
+from verydeep.files import read_json, write_json
+from verydeep.models.weights.native import write_tensors
+from verydeep.ops.descriptors import Aggregation, Normalization
+
+FIELDS, TENSORS = "classifier.json", "classifiers.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """What ``verydeep transfer`` leaves, and ``verydeep predict`` takes."""
+
+    class_names: tuple[str, ...]
+    class_words: tuple[str, ...]
+    representation: Representation
+    linear: LinearClassifiers
+
+    def says(
+        self, split: Split, runtime: Runtime, decoding: Decoding = STRICT
+    ) -> tuple[list[int], Floats32, dict[str, str]] | None:
+        """Which images, their margins (n, K), and what was skipped; None but on the main process.
+
+        Raises:
+            VerydeepError: as ``describe_split``.
+        """
+        found = describe_split(self.representation, split, runtime, decoding)
+        if found is None:
+            return None
+        return found.indices.tolist(), margins(self.linear, found.values), found.skipped
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether ``transfer`` left it."""
+    return (folder / FIELDS).exists()
+
+
+def save_classifier(folder: Path, classifier: Classifier) -> None:
+    """Write it; classifier.json, by which one is known, last."""
+    asked = classifier.representation
+    tensors = {name: from_numpy(values) for name, values in classifier.linear.to_tensors().items()}
+    write_tensors(folder / TENSORS, tensors, {"format": "pt"})
+    write_json(
+        folder / FIELDS,
+        {
+            "model_type": "verydeep-classifier",
+            "format": FORMAT,
+            "class_names": classifier.class_names,
+            "class_words": classifier.class_words,
+            "nets": [
+                {"path": told_path(net), "digest": digest_of_net(net), "layer": layer}
+                for net, layer in zip(asked.nets, asked.layers, strict=True)
+            ],
+            "scales": asked.scales,
+            "aggregation": asked.aggregation,
+            "normalization": asked.normalization,
+            **classifier.linear.to_fields(),
+        },
+    )
+
+
+def told_path(net: Net) -> str:
+    """How the net is found again: a folder or file by its whole path, a published net by its name."""
+    return str(net.path.resolve()) if net.path.exists() else net.path.as_posix()
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """Read it, and find its nets.
+
+    Raises:
+        VerydeepError: it is damaged, a net is not there any more, or is another net now.
+    """
+    fields: Any = read_json(folder / FIELDS)
+    try:
+        if fields["model_type"] != "verydeep-classifier" or fields["format"] != FORMAT:
+            raise ValueError(f"format {fields['format']}")
+        if fields["aggregation"] not in get_args(Aggregation) or fields["normalization"] not in get_args(Normalization):
+            raise ValueError("aggregation or normalization")
+        tensors = load_file(folder / TENSORS)
+        linear = LinearClassifiers.from_tensors(tensors, fields, str(folder))
+        names, words = tuple(map(str, fields["class_names"])), tuple(map(str, fields["class_words"]))
+        told = [(Path(each["path"]), str(each["digest"]), str(each["layer"])) for each in fields["nets"]]
+        scales = tuple(int(scale) for scale in fields["scales"])
+        if not len(names) == len(words) == len(linear.weights) or not told or not scales:
+            raise ValueError("classes, nets or scales")
+    except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
+        raise VerydeepError(f"{folder} is damaged ({error!r}): run verydeep transfer again.") from None
+    nets = []
+    for path, digest, _ in told:
+        net = Net.open(path)
+        if digest_of_net(net) != digest:
+            raise VerydeepError(
+                f"{path} is another net than the one that {folder} was trained with: restore it, or run verydeep "
+                "transfer again."
+            )
+        nets.append(net)
+    layers = tuple(layer for _, _, layer in told)
+    representation = Representation(tuple(nets), layers, scales, fields["aggregation"], fields["normalization"])
+    return Classifier(names, words, representation, linear)

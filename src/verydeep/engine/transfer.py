@@ -1,0 +1,184 @@
+"""Linear classifiers on descriptors of a data set (appendix B): trained, tested by the set's protocol, kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verydeep.data.split import Split
+from verydeep.data.transfer_sets import Metric, Partition, TransferSet
+from verydeep.engine.linear import Floats32, LinearClassifiers, margins
+from verydeep.engine.representation import Descriptors, Representation
+from verydeep.engine.runtime import Runtime, available_cores
+from verydeep.engine.svm import Trial, affordable_processes, follow, train
+from verydeep.errors import VerydeepError
+from verydeep.ops.average_precision import average_precision, average_precision_11_points
+from verydeep.ops.targets import Targets, one_vs_rest
+
+PAPER_SCALES = (256, 384, 512)
+"""Of Caltech, and what is taken where the paper says nothing."""
+VOC_SCALES = (256, 384, 512, 640, 768)
+
+
+def targets_of(split: Split) -> Targets | None:
+    """(n, K) what is on the images of a split; None where nobody says."""
+    if split.labels is not None:
+        return one_vs_rest(split.labels, len(split.class_names))
+    return split.relevance
+
+
+def score_of_each_class(metric: Metric, scores: Floats32, targets: Targets) -> list[float]:
+    """In percent, of margins (n, K): each class's recall or average precision; NaN where it is on no image."""
+    if metric == "mean class recall":
+        predicted, labels = scores.argmax(axis=1), targets.argmax(axis=1)
+        counts = np.bincount(labels, minlength=targets.shape[1]).astype(np.float64)
+        right = np.bincount(labels[predicted == labels], minlength=targets.shape[1])
+        with np.errstate(invalid="ignore"):
+            recalls: list[float] = (100 * right / counts).tolist()
+        return recalls
+    precision = average_precision_11_points if metric == "AP, 11 points" else average_precision
+    return [100 * precision(scores[:, k], targets[:, k]) for k in range(targets.shape[1])]
+
+
+def score(metric: Metric, scores: Floats32, targets: Targets) -> float:
+    """The mean over the classes that are on an image."""
+    return float(np.nanmean(score_of_each_class(metric, scores, targets)))
+
+
+@dataclass(frozen=True, eq=False)
+class Transferred:
+    """What one partition gave."""
+
+    classifiers: LinearClassifiers
+    trials: tuple[Trial, ...]
+    """How C was chosen."""
+    num_train: int
+    test: Split | None
+    """Those of its images that could be decoded; None: nothing was tested."""
+    margins: Floats32 | None
+    """(n, K) of the test images."""
+    of_each_class: list[float]
+    """In percent; empty where the test images have no labels."""
+
+    @property
+    def score(self) -> float | None:
+        """In percent, the set's own."""
+        return float(np.nanmean(self.of_each_class)) if self.of_each_class else None
+
+
+def transfer(
+    one: Partition,
+    everything: Split,
+    descriptors: Descriptors,
+    metric: Metric,
+    *,
+    candidates: Sequence[float],
+    seed: int,
+    runtime: Runtime,
+) -> Transferred:
+    """Train on the training images of a partition, C chosen on a fifth of them, and test on its test images.
+
+    Args:
+        one: the partition.
+        everything: the split that was described.
+        descriptors: of it.
+        metric: the set's own.
+        candidates: for C; a single one is taken as it is.
+        seed: of the fifth.
+        runtime: of this process.
+
+    Raises:
+        VerydeepError: as ``svm.train``.
+    """
+    split, values = described(one.train, everything, descriptors)
+    targets = targets_of(split)
+    assert targets is not None
+    trainings = len(split.class_names) * (len(candidates) + (len(candidates) > 1))
+    shape = values.shape[0], values.shape[1]
+    processes = affordable_processes(shape, trainings, runtime.free_memory(), available_cores())
+    steps = train(
+        values,
+        targets,
+        split.class_names,
+        lambda scores, wanted: score(metric, scores, wanted),
+        candidates=candidates,
+        seed=seed,
+        processes=processes,
+    )
+    classifiers, trials = follow(steps, trainings)
+    if one.test is None:
+        return Transferred(classifiers, trials, len(split), None, None, [])
+    tested, test_values = described(one.test, everything, descriptors)
+    found = margins(classifiers, test_values)
+    wanted = targets_of(tested)
+    each = [] if wanted is None else score_of_each_class(metric, found, wanted)
+    return Transferred(classifiers, trials, len(split), tested, found, each)
+
+
+def described(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Floats32]:
+    """The images of a part that were described, and their descriptors (n, D).
+
+    Raises:
+        VerydeepError: not one was.
+    """
+    rows = {everything.path(index): row for row, index in enumerate(descriptors.indices.tolist())}
+    kept = [index for index in range(len(part)) if part.path(index) in rows]
+    if not kept:
+        raise VerydeepError(f"Not one of the {len(part)} images of {part.root} ({part.name}) could be decoded.")
+    return part.subset(kept), descriptors.values[[rows[part.path(index)] for index in kept]]
+
+
+def mean_and_deviation(scores: Sequence[float]) -> tuple[float, float | None]:
+    """The mean over the draws, and their standard deviation (n - 1), where there are several."""
+    return float(np.mean(scores)), float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+
+
+def in_words(found: Sequence[Transferred], task: TransferSet, representation: Representation) -> Iterator[str]:
+    """What was found, for people."""
+    yield f"Described by {representation}: {found[0].classifiers.weights.shape[1]:,} dimensions."
+    for each in found:
+        if each.trials:
+            tried = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in each.trials)
+            yield f"C={each.classifiers.C:g}, chosen on a fifth of {each.num_train:,} training images ({tried})."
+        if note := each.classifiers.note(task.class_names):
+            yield note
+    scores = [each.score for each in found if each.score is not None]
+    if scores:
+        mean, deviation = mean_and_deviation(scores)
+        spread = "" if deviation is None else f" ± {deviation:.1f} (standard deviation over {len(scores)} draws)"
+        count = sum(len(each.test) for each in found if each.test is not None)
+        yield f"{metric_in_words(task.metric)}: {mean:.1f}{spread}, on {count:,} test images."
+
+
+def metric_in_words(metric: Metric) -> str:
+    """For people, in percent."""
+    return {
+        "mean class recall": "Mean class recall, %",
+        "AP, 11 points": "Mean AP (11 points), %",
+        "AP, all points": "Mean AP, %",
+    }[metric]
+
+
+def as_values(found: Sequence[Transferred], task: TransferSet, representation: Representation) -> dict[str, Any]:
+    """The same and more for machines."""
+    scores = [each.score for each in found if each.score is not None]
+    mean, deviation = mean_and_deviation(scores) if scores else (None, None)
+    return {
+        "data": task.name,
+        "metric": task.metric,
+        "score": mean,
+        "deviation": deviation,
+        "representation": str(representation),
+        "draws": [
+            {
+                "score": each.score,
+                "C": each.classifiers.C,
+                "tried": {f"{trial.C:g}": trial.score for trial in each.trials},
+                "num_train": each.num_train,
+                "num_test": 0 if each.test is None else len(each.test),
+                "of_each_class": dict(zip(task.class_names, each.of_each_class, strict=False)),
+            }
+            for each in found
+        ],
+    }

@@ -1,0 +1,134 @@
+"""CSV files of several labels an image."""
+
+from pathlib import Path
+
+import pytest
+
+from verydeep.data.label_csv import find_label_csv, open_divided_labels, open_labels
+from verydeep.data.split import Split
+from verydeep.errors import VerydeepError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for file in ("a.jpg", "b.jpg", "deep/c.PNG", "deep/d e.jpg"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    return tmp_path
+
+
+def put(folder: Path, name: str, *lines: str, header: str = "path,label") -> None:
+    (folder / name).write_text("\n".join((header, *lines)) + "\n", "utf-8")
+
+
+def labels(split: Split) -> dict[str, set[str]]:
+    assert split.relevance is not None
+    assert set(split.relevance.ravel().tolist()) <= {-1, 1}
+    return {
+        file: {name for name, mark in zip(split.class_names, row, strict=True) if mark > 0}
+        for file, row in zip(split.files, split.relevance, strict=True)
+    }
+
+
+def test_several_labels_or_none(folder: Path) -> None:
+    put(folder, "labels.csv", "deep/c.PNG,sea; dog", "a.jpg,", " b.jpg , dog ", '"deep/d e.jpg","sea, calm;dog"', "")
+    split = open_labels(folder)
+    assert split.class_names == ("dog", "sea", "sea, calm")
+    assert labels(split) == {
+        "a.jpg": set(),
+        "b.jpg": {"dog"},
+        "deep/c.PNG": {"dog", "sea"},
+        "deep/d e.jpg": {"dog", "sea, calm"},
+    }
+    assert list(split.files) == sorted(split.files)
+    assert split.labels is None
+    assert split.camera_rotation
+    assert (split.root, split.layout) == (folder, "labels.csv")
+
+
+def test_as_spreadsheets_write_it(folder: Path) -> None:
+    text = "path,label\r\n./a.jpg,dog\r\nb.jpg,Bär;dog\r\n"
+    (folder / "labels.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert labels(open_labels(folder)) == {"a.jpg": {"dog"}, "b.jpg": {"Bär", "dog"}}
+
+
+def test_two_files_say_which_part(folder: Path) -> None:
+    put(folder, "train.csv", "a.jpg,dog", "b.jpg,sea")
+    put(folder, "test.csv", "deep/c.PNG,dog;sea")
+    train, test = open_divided_labels(folder)
+    assert (train.name, test.name) == ("train", "test")
+    assert train.class_names == test.class_names == ("dog", "sea")
+    assert (labels(train), labels(test)) == ({"a.jpg": {"dog"}, "b.jpg": {"sea"}}, {"deep/c.PNG": {"dog", "sea"}})
+
+
+def test_which_files_there_are(folder: Path) -> None:
+    assert find_label_csv(folder) == ()
+    put(folder, "train.csv")
+    with pytest.raises(VerydeepError, match=r"holds train\.csv: keep labels\.csv"):
+        find_label_csv(folder)
+    put(folder, "test.csv")
+    assert find_label_csv(folder) == ("train.csv", "test.csv")
+    put(folder, "labels.csv")
+    with pytest.raises(VerydeepError, match=r"holds labels\.csv and train\.csv and test\.csv: keep"):
+        find_label_csv(folder)
+    (folder / "train.csv").unlink()
+    (folder / "test.csv").unlink()
+    assert find_label_csv(folder) == ("labels.csv",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (("a.jpg,dog", "b.jpg,dog", "./a.jpg,sea"), r"Line 4 of .*labels\.csv lists a\.jpg, as line 2 does"),
+        (("a.jpg,dog", "e.jpg,dog"), r"Line 3 of .*labels\.csv lists 'e\.jpg', which is no file below"),
+        (("deep,dog",), r"Line 2 of .*lists 'deep', which is no file"),
+        ((",dog",), r"Line 2 of .*lists '', which is no file"),
+        (("../a.jpg,dog",), r"lists '\.\./a\.jpg', which is no file below"),
+        (("a.jpg,dog;",), r"Line 2 of .*gives a\.jpg an empty label \('dog;'\)"),
+        (("a.jpg,dog; ;sea",), r"Line 2 of .*gives a\.jpg an empty label"),
+        (("a.jpg,;",), r"Line 2 of .*gives a\.jpg an empty label"),
+        (("a.jpg",), r"Line 2 of .*is not a path and its labels, joined by semicolons: 'a\.jpg'"),
+        (("a.jpg,dog,sea",), r"Line 2 of .*is not a path and its labels"),
+        (("a.jpg,", "b.jpg,"), r"labels\.csv gives no photograph a label"),
+        ((), r"labels\.csv gives no photograph a label"),
+        (('a.jpg,"dog',), r"labels\.csv cannot be read as CSV in UTF-8"),
+    ],
+)
+def test_what_cannot_be_right_is_told(folder: Path, lines: tuple[str, ...], told: str) -> None:
+    put(folder, "labels.csv", *lines)
+    with pytest.raises(VerydeepError, match=told):
+        open_labels(folder)
+
+
+def test_an_absolute_path_is_told(folder: Path) -> None:
+    put(folder, "labels.csv", f"{folder / 'a.jpg'},dog")
+    with pytest.raises(VerydeepError, match="which is no file below"):
+        open_labels(folder)
+
+
+def test_other_columns_and_other_files_are_told(folder: Path) -> None:
+    put(folder, "labels.csv", "a.jpg,dog", header="image,label")
+    with pytest.raises(VerydeepError, match=r"Line 1 of .*labels\.csv is not path,label but 'image,label'"):
+        open_labels(folder)
+    (folder / "labels.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xff")
+    with pytest.raises(VerydeepError, match=r"labels\.csv cannot be read as CSV in UTF-8"):
+        open_labels(folder)
+
+
+def test_what_is_learned_from_is_not_tested_on(folder: Path) -> None:
+    put(folder, "train.csv", "a.jpg,dog", "b.jpg,sea")
+    put(folder, "test.csv", "deep/c.PNG,dog", "deep/../b.jpg,sea")
+    with pytest.raises(VerydeepError, match="which is no file below"):
+        open_divided_labels(folder)
+    put(folder, "test.csv", "deep/c.PNG,dog", "b.jpg,sea")
+    with pytest.raises(VerydeepError, match=r"Line 3 of .*test\.csv lists b\.jpg, as line 3 of train\.csv does"):
+        open_divided_labels(folder)
+
+
+def test_a_label_that_is_never_learned_is_told(folder: Path) -> None:
+    put(folder, "train.csv", "a.jpg,dog")
+    put(folder, "test.csv", "b.jpg,dog;cat")
+    with pytest.raises(
+        VerydeepError, match=r"Line 2 of .*test\.csv gives b\.jpg the label 'cat', which train\.csv lacks"
+    ):
+        open_divided_labels(folder)

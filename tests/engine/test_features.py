@@ -1,0 +1,199 @@
+"""Descriptors against a slow twin that cuts every window; streamed, stopped and resumed against all at once."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.thin_nets import save
+from verydeep.configs.scales import in_pixels
+from verydeep.data.decoding import decode
+from verydeep.data.split import Split
+from verydeep.engine import features
+from verydeep.engine.features import (
+    Described,
+    Look,
+    default_layer,
+    describe_and_keep,
+    image_ids,
+    kept_descriptors,
+    shelf_in_cache,
+)
+from verydeep.engine.members import Net
+from verydeep.engine.representation import Representation, describe_split, union
+from verydeep.engine.runtime import Runtime
+from verydeep.errors import VerydeepError
+from verydeep.models.initialization import initialize
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import ModelConfig
+from verydeep.ops.images import rescaled_size
+
+CPU = Runtime(torch.device("cpu"), bf16=False)
+CONFIG = ModelConfig("D", ("a", "b"), ("a", "b"), crop=64, width=0.1, fc_width=12, mean_rgb=(100.0, 120.0, 140.0))
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Net:
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
+    model = CONFIG.build()
+    initialize(model, "he", 2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.uniform_(-3, 3, generator=torch.Generator().manual_seed(len(name)))
+    save(model, CONFIG, tmp_path / "run")
+    return Net.open(tmp_path / "run")
+
+
+def by_windows(model: VGG, split: Split, index: int, scale: int) -> dict[str, npt.NDArray[np.float32]]:
+    """Layer by layer; fc6 sees one 2x2 window of pool5 after another, as rows of numbers."""
+    image = decode(split.path(index), camera_rotation=True)
+    size = rescaled_size(*image.size, in_pixels(scale, model.crop))
+    pixels = torch.from_numpy(np.array(image.resize(size, 2))).permute(2, 0, 1).float()
+    sums: dict[str, Tensor] = {}
+    for view in (pixels, pixels.flip(2)):
+        x = (view - torch.tensor(CONFIG.mean_rgb)[:, None, None])[None]
+        for name, layer in model.named_children():
+            if name.startswith("fc"):
+                break
+            x = layer(x)
+            if name in ("conv5_3", "relu5_3", "pool5"):
+                sums[name] = sums.get(name, 0) + x[0].mean(dim=(1, 2)) / 2
+        found: dict[str, list[Tensor]] = {"fc7": [], "relu7": []}
+        for top in range(x.shape[2] - 1):
+            for left in range(x.shape[3] - 1):
+                window = x[0, :, top : top + 2, left : left + 2].flatten()
+                hidden = F.relu(F.linear(window, model.fc6.weight.flatten(1), model.fc6.bias))
+                seen = F.linear(hidden, model.fc7.weight.flatten(1), model.fc7.bias)
+                found["fc7"].append(seen)
+                found["relu7"].append(F.relu(seen))
+        for name, each in found.items():
+            sums[name] = sums.get(name, 0) + torch.stack(each).mean(dim=0) / 2
+    return {name: each.numpy() for name, each in sums.items()}
+
+
+def run(net: Net, split: Split, looks: list[Look]) -> None:
+    *_, last = describe_and_keep(net, split, looks, shelf_in_cache(net, split, CPU, features.STRICT), CPU)
+    assert last == Described({})
+
+
+def kept(net: Net, split: Split, look: Look) -> npt.NDArray[np.float32]:
+    return kept_descriptors(shelf_in_cache(net, split, CPU, features.STRICT), image_ids(split), look)
+
+
+@torch.inference_mode()
+def test_descriptors_are_means_over_windows_and_mirror_images(net: Net, val_split: Split) -> None:
+    """On rectangles whose sides are no multiples of 32; every layer that can be asked for differs from the others."""
+    split, model = val_split.subset([0, 1, 3]), net.load()
+    for layer in ("conv5_3", "relu5_3", "pool5", "fc7", "relu7"):
+        run(net, split, [Look(layer, scale) for scale in (256, 320)])
+    for scale in (256, 320):
+        for index in range(len(split)):
+            expected = by_windows(model, split, index, scale)
+            for layer, values in expected.items():
+                found = kept(net, split, Look(layer, scale))[index]
+                assert found == pytest.approx(values, rel=1e-4, abs=1e-4 * float(np.abs(values).max())), (layer, scale)
+    assert kept(net, split, Look("relu7", 256)).min() == 0 > kept(net, split, Look("fc7", 256)).min()
+
+
+def test_a_job_that_was_stopped_goes_on(net: Net, val_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the shelf is not computed again, and the end is the same to the bit as without the stop."""
+    monkeypatch.setattr(Runtime, "batch_pixels", 1)
+    look, count = Look("relu7", 256), 0
+    whole = describe_split(Representation((net,), ("relu7",), (256,)), val_split, CPU)
+    assert whole is not None
+    for path in shelf_in_cache(net, val_split, CPU, features.STRICT).folder.rglob("*.safetensors"):
+        path.unlink()
+    describe = features.describe
+
+    def stopping(*arguments: object) -> dict[str, Tensor]:
+        nonlocal count
+        count += 1
+        if count == 6:
+            raise KeyboardInterrupt
+        return describe(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(features, "describe", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(net, val_split, [look])
+    run(net, val_split, [look])
+    assert count == 1 + len(val_split)
+    again = describe_split(Representation((net,), ("relu7",), (256,)), val_split, CPU)
+    assert again is not None and np.array_equal(again.values, whole.values)
+    assert count == 1 + len(val_split)
+
+
+def test_lists_that_share_images_share_descriptors(net: Net, val_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in another order; an image that was written anew is described anew."""
+    look = Look("pool5", 256)
+    some = val_split.subset([4, 2, 7])
+    run(net, some, [look])
+    of_some = kept(net, some, look)
+    seen: list[int] = []
+    describe = features.describe
+    monkeypatch.setattr(features, "describe", lambda *a: (seen.append(len(a[1])), describe(*a))[1])
+    run(net, val_split, [look])
+    assert sum(seen) == len(val_split) - 3
+    assert np.array_equal(kept(net, val_split, look)[[4, 2, 7]], of_some)
+
+
+def test_what_cannot_be_decoded_is_left_out(net: Net, val_split: Split, tmp_path: Path) -> None:
+    files = []
+    for number, index in enumerate((0, 1, 2)):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(val_split.path(index).read_bytes() if number != 1 else b"no picture")
+        files.append(path)
+    split = Split.of_photographs(files)
+    with pytest.raises(VerydeepError, match=r"1\.jpg"):
+        describe_split(Representation((net,), ("relu7",), (256,)), split, CPU)
+    skip = features.Decoding("skip")
+    found = describe_split(Representation((net,), ("relu7",), (256,)), split, CPU, skip)
+    assert found is not None
+    assert found.indices.tolist() == [0, 2] and list(found.skipped) == [files[1].as_posix()]
+
+
+def test_two_nets_and_scales_are_put_together(net: Net, val_split: Split) -> None:
+    """The pieces by hand; every descriptor has length one."""
+    run(net, val_split, [Look(layer, scale) for layer in ("relu7", "pool5") for scale in (256, 320)])
+    a, b = ([kept(net, val_split, Look(layer, q)) for q in (256, 320)] for layer in ("relu7", "pool5"))
+
+    def unit(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    asked = Representation((net, net), ("relu7", "pool5"), (256, 320), "average")
+    found = describe_split(asked, val_split, CPU)
+    assert found is not None
+    expected = unit(np.hstack([unit((a[0] + a[1]) / 2), unit((b[0] + b[1]) / 2)]))
+    assert found.values == pytest.approx(expected, abs=1e-6)
+    stack = describe_split(Representation((net,), ("relu7",), (256, 320), "stack"), val_split, CPU)
+    assert stack is not None
+    assert stack.values == pytest.approx(unit(np.hstack([unit(a[0]), unit(a[1])])), abs=1e-6)
+
+
+def test_the_default_layer_is_the_papers_or_a_trunks_last(net: Net) -> None:
+    assert default_layer(net.config) == "relu7"
+    assert default_layer(ModelConfig("A", (), ())) == "pool5"
+
+
+def test_a_layer_that_is_not_there_is_told(net: Net, val_split: Split) -> None:
+    with pytest.raises(VerydeepError, match=r"--layer relu9 .* choose one of conv1_1"):
+        describe_split(Representation((net,), ("relu9",), (256,)), val_split, CPU)
+
+
+def test_a_union_has_each_image_once(val_split: Split) -> None:
+    found = union([val_split.subset([3, 1]), val_split.subset([1, 2])])
+    assert found.files == tuple(val_split.files[index] for index in (1, 2, 3))
+    assert found.labels is None and found.root == val_split.root
+
+
+def test_a_union_of_two_folders_keeps_files_of_one_name_apart(train_split: Split, val_split: Split) -> None:
+    """train/ant/00.jpg and val/ant/00.jpg."""
+    assert train_split.files[0] == val_split.files[0]
+    found = union([train_split, val_split])
+    assert len(found) == len(train_split) + len(val_split)
+    paths = {found.path(index) for index in range(len(found))}
+    assert paths == {split.path(i) for split in (train_split, val_split) for i in range(len(split))}

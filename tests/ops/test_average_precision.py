@@ -1,0 +1,123 @@
+"""VOC's average precision: by hand, as the devkit step by step, and where scikit-learn's differs."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from verydeep.ops.average_precision import average_precision, average_precision_11_points
+
+BOTH = (average_precision_11_points, average_precision)
+
+
+def ranked(*marks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that rank these marks in their order."""
+    return np.arange(len(marks), 0, -1, dtype=np.float32), np.array(marks, np.int8)
+
+
+@pytest.mark.parametrize(
+    ("marks", "eleven", "every"),
+    [
+        ((1,), 1, 1),
+        ((1, 1, -1), 1, 1),
+        ((-1, 1), Fraction(1, 2), Fraction(1, 2)),
+        # Recall 1/2 with precision 1, recall 1 with 2/3: six points of eleven reach no further than the first.
+        ((1, -1, 1), Fraction(6 * 3 + 5 * 2, 33), Fraction(5, 6)),
+        # The best precision at any recall is that of the last rank.
+        ((-1, 1, 1), Fraction(2, 3), Fraction(2, 3)),
+        # Four found at ranks 1, 3, 4, 8: best precisions 1, 3/4, 3/4, 1/2 at recall 1/4, 1/2, 3/4, 1.
+        ((1, -1, 1, 1, -1, -1, -1, 1), Fraction(3 * 4 + 5 * 3 + 3 * 2, 44), Fraction(4 + 3 + 3 + 2, 16)),
+    ],
+)
+def test_by_hand(marks: tuple[int, ...], eleven: Fraction, every: Fraction) -> None:
+    scores, relevance = ranked(*marks)
+    assert average_precision_11_points(scores, relevance) == pytest.approx(float(eleven), abs=1e-12)
+    assert average_precision(scores, relevance) == pytest.approx(float(every), abs=1e-12)
+
+
+@pytest.mark.parametrize("precision", BOTH)
+def test_difficult_images_take_no_rank(precision) -> None:
+    without = precision(*ranked(1, -1, 1, -1, 1))
+    assert precision(*ranked(0, 0, 1, 0, -1, 1, 0, -1, 1, 0)) == without
+    assert precision(*ranked(-1, 1, -1, 1, -1, 1)) != without
+
+
+@pytest.mark.parametrize("precision", BOTH)
+def test_equal_scores_rank_in_the_order_of_the_data_set(precision) -> None:
+    """As MATLAB's stable sort leaves them."""
+    same = np.zeros(2, np.float32)
+    assert precision(same, np.array([1, -1], np.int8)) == 1
+    assert precision(same, np.array([-1, 1], np.int8)) == 0.5
+
+
+@pytest.mark.parametrize("precision", BOTH)
+def test_images_without_a_result_come_last(precision) -> None:
+    relevance = np.array([1, -1, 1, -1], np.int8)
+    expected = precision(np.array([-9.0, 3.0, 5.0, 4.0]), relevance)
+    assert precision(np.array([-np.inf, 3.0, 5.0, 4.0]), relevance) == expected
+    assert precision(np.array([np.nan, 3.0, 5.0, 4.0]), relevance) == expected
+    assert precision(np.array([9.0, 3.0, 5.0, 4.0]), relevance) != expected
+
+
+@pytest.mark.parametrize("precision", BOTH)
+def test_a_class_on_no_image_has_none(precision) -> None:
+    for marks in ((-1, 0, -1), (0, 0), ()):
+        assert math.isnan(precision(*ranked(*marks)))
+
+
+def test_three_of_ten_reach_recall_three_tenths() -> None:
+    """In binary 3 * 0.1 is more than 0.3; here the precision falls right behind the third."""
+    marks = (1, 1, 1, *[-1] * 20, *[1] * 7)
+    assert 3 / 10 < 3 * 0.1
+    assert average_precision_11_points(*ranked(*marks)) == pytest.approx((4 * 1 + 7 * 10 / 30) / 11, abs=1e-12)
+
+
+def devkit(scores: list[float], marks: list[int]) -> tuple[Fraction, Fraction]:
+    """VOCevalcls.m until 2009 and VOCap.m since, step by step."""
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    num_relevant = sum(mark > 0 for mark in marks)
+    tp = fp = 0
+    recall, precision = [], []
+    for i in order:
+        tp += marks[i] > 0
+        fp += marks[i] < 0
+        if tp + fp:  # 0/0, which max() passes over in MATLAB
+            recall.append(Fraction(tp, num_relevant))
+            precision.append(Fraction(tp, tp + fp))
+    eleven = Fraction(0)
+    for t in range(11):
+        reached = [p for r, p in zip(recall, precision, strict=True) if r >= Fraction(t, 10)]
+        eleven += (max(reached) if reached else 0) / Fraction(11)
+    mrec, mpre = [Fraction(0), *recall, Fraction(1)], [Fraction(0), *precision, Fraction(0)]
+    for i in reversed(range(len(mpre) - 1)):
+        mpre[i] = max(mpre[i], mpre[i + 1])
+    steps = [i for i in range(1, len(mrec)) if mrec[i] != mrec[i - 1]]
+    return eleven, sum(((mrec[i] - mrec[i - 1]) * mpre[i] for i in steps), Fraction(0))
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from((-1, -1, -1, 0, 1, 1))), min_size=1, max_size=60))
+def test_as_the_devkit_step_by_step(rows: list[tuple[int, int]]) -> None:
+    """Scores of seven values, so that most are ties."""
+    scores, marks = [float(score) for score, _ in rows], [mark for _, mark in rows]
+    if 1 not in marks:
+        return
+    eleven, every = devkit(scores, marks)
+    values, relevance = np.array(scores, np.float32), np.array(marks, np.int8)
+    assert average_precision_11_points(values, relevance) == pytest.approx(float(eleven), abs=1e-12)
+    assert average_precision(values, relevance) == pytest.approx(float(every), abs=1e-12)
+
+
+def test_scikit_learn_counts_otherwise() -> None:
+    """It sums the precisions as they are, and ranks equal scores together; without either case it agrees."""
+    falling, tied = ranked(1, -1, 1), (np.zeros(2), np.array([1, -1], np.int8))
+    rising = ranked(-1, 1, 1)
+    assert average_precision_score(falling[1] > 0, falling[0]) == pytest.approx(average_precision(*falling))
+    assert average_precision_score(rising[1] > 0, rising[0]) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert average_precision(*rising) == pytest.approx(2 / 3)
+    assert average_precision_score(tied[1] > 0, tied[0]) == pytest.approx(1 / 2)
+    assert average_precision(*tied) == 1
+    assert average_precision_11_points(*falling) != pytest.approx(average_precision(*falling))

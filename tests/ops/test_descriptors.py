@@ -1,0 +1,30 @@
+"""Scales put together, by the formulas written out for two images and two scales."""
+
+import numpy as np
+import pytest
+
+from verydeep.ops.descriptors import aggregated, normalized, stacked
+
+A = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
+B = np.array([[0.0, 5.0], [2.0, 0.0]], np.float32)
+
+
+def test_length_is_one_and_zero_stays_zero() -> None:
+    assert normalized(A) == pytest.approx(np.array([[0.6, 0.8], [0, 0]]))
+
+
+def test_the_mean_is_of_the_values_as_they_are() -> None:
+    """(1.5, 4.5) and (1, 0), not the mean of unit vectors."""
+    assert aggregated([A, B], "average") == pytest.approx(np.array([[1.5, 4.5], [1, 0]]) / [[22.5**0.5], [1]])
+
+
+def test_the_largest_of_each_value() -> None:
+    assert aggregated([A, B], "max") == pytest.approx(np.array([[3, 5], [2, 0]]) / [[34**0.5], [2]])
+
+
+def test_stacked_parts_weigh_the_same_unless_the_whole_alone_is_normalized() -> None:
+    parts = np.array([[0.6, 0.8, 0, 1], [0, 0, 1, 0]]) / [[2**0.5], [1]]
+    assert aggregated([A, B], "stack") == pytest.approx(parts)
+    assert stacked([A, B]) == pytest.approx(parts)
+    whole = np.array([[3, 4, 0, 5], [0, 0, 2, 0]]) / [[50**0.5], [2]]
+    assert aggregated([A, B], "stack", "whole") == pytest.approx(whole)

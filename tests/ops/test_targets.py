@@ -1,0 +1,57 @@
+"""Targets of single labels, and who is held out of them."""
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verydeep.ops.targets import hold_out, one_vs_rest
+
+
+def several_labels(seed: int, num_images: int, num_classes: int, often: float) -> npt.NDArray[np.int8]:
+    """Classes of falling frequency, images of several, one or no class, some of them left out."""
+    rng = np.random.default_rng(seed)
+    targets = np.where(rng.random((num_images, num_classes)) < often / np.arange(1, num_classes + 1), 1, -1)
+    targets[rng.random(targets.shape) < 0.05] = 0
+    return targets.astype(np.int8)
+
+
+def test_one_class_against_the_rest() -> None:
+    targets = one_vs_rest(np.array([2, 0, 2, 1]), 4)
+    assert targets.dtype == np.int8
+    assert targets.tolist() == [[-1, -1, 1, -1], [1, -1, -1, -1], [-1, -1, 1, -1], [-1, 1, -1, -1]]
+
+
+def test_of_single_labels_a_fifth_of_every_class_is_held_out() -> None:
+    counts = np.array([30, 2, 5, 7, 60, 8, 3])  # 20% of 7 and 8 are 1.4 and 1.6
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(7), counts))
+    held = hold_out(one_vs_rest(labels, 7), seed=3)
+    assert np.bincount(labels[held], minlength=7).tolist() == [6, 1, 1, 1, 12, 2, 1]
+
+
+def test_a_class_of_one_image_keeps_it_for_training() -> None:
+    assert not hold_out(one_vs_rest(np.array([0, 1, 1, 1]), 2), seed=0)[0]
+
+
+def test_images_of_no_class_are_held_out_too() -> None:
+    held = hold_out(np.full((50, 2), -1, np.int8), seed=0)
+    assert held.sum() == 10
+
+
+def test_the_draw_is_the_seeds_alone() -> None:
+    targets = several_labels(0, 200, 5, 0.6)
+    first, again, other = hold_out(targets, 1), hold_out(targets, 1), hold_out(targets, 2)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, np.arange(200) < first.sum())  # nor is it the order of the files
+
+
+@given(seed=st.integers(0, 10_000), num_classes=st.integers(1, 12), often=st.floats(0.1, 0.9))
+def test_of_several_labels_every_class_is_held_out_by_about_a_fifth(seed: int, num_classes: int, often: float) -> None:
+    targets = several_labels(seed, 300, num_classes, often)
+    held, positive = hold_out(targets, seed), targets == 1
+    total, of_held = positive.sum(axis=0), positive[held].sum(axis=0)
+    assert abs(held.mean() - 0.2) < 0.08
+    for count, found in zip(total, of_held, strict=True):
+        assert abs(found - 0.2 * count) <= 2 + 0.16 * count
+        assert count < 10 or 0 < found < count
