@@ -141,7 +141,7 @@ def test_a_share_of_each_class_is_held_out() -> None:
 
 
 def test_rare_labels_are_on_both_sides() -> None:
-    """Two images have the rare label, and every image has another one too, so it is no class of its own."""
+    """Two images have the rare label and both common ones: divided after these, both would often be on one side."""
     rng = np.random.default_rng(0)
     rows = np.where(rng.random((200, 3)) < 0.4, 1, -1)
     rows[:, 2] = -1

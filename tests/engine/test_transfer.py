@@ -30,9 +30,9 @@ def split_of(labels: list[int] | None, name: str, first: int = 0, relevance: lis
 
 
 def test_recall_is_a_mean_over_classes_of_unequal_size() -> None:
-    """Right: 3 of 4 ants, 1 of 1 bell, no crab there; accuracy would be 80%."""
+    """Right: 3 of 4 ants (one is as much a bell, which does not count), the bell; accuracy would be 80%."""
     labels = np.array([0, 0, 0, 0, 1])
-    margins = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 1, 0], [-2, -1, -3]], np.float32)
+    margins = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [-2, -1, -3]], np.float32)
     targets = np.where(labels[:, None] == np.arange(3), 1, -1).astype(np.int8)
     each = score_of_each_class("mean class recall", margins, targets)
     assert each[:2] == [75, 100] and np.isnan(each[2])

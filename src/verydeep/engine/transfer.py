@@ -14,6 +14,7 @@ from verydeep.engine.runtime import Runtime, available_cores
 from verydeep.engine.svm import Trial, affordable_processes, follow, train
 from verydeep.errors import VerydeepError
 from verydeep.ops.average_precision import average_precision, average_precision_11_points
+from verydeep.ops.metrics import predicted_classes
 from verydeep.ops.targets import Targets, one_vs_rest
 
 PAPER_SCALES = (256, 384, 512)
@@ -31,7 +32,8 @@ def targets_of(split: Split) -> Targets | None:
 def score_of_each_class(metric: Metric, scores: Floats32, targets: Targets) -> list[float]:
     """In percent, of margins (n, K): each class's recall or average precision; NaN where it is on no image."""
     if metric == "mean class recall":
-        predicted, labels = scores.argmax(axis=1), targets.argmax(axis=1)
+        labels = targets.argmax(axis=1)
+        predicted = predicted_classes(scores, labels)
         counts = np.bincount(labels, minlength=targets.shape[1]).astype(np.float64)
         right = np.bincount(labels[predicted == labels], minlength=targets.shape[1])
         with np.errstate(invalid="ignore"):
