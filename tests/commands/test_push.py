@@ -13,6 +13,7 @@ from tests.models.export.test_onnx import THIN, drawn
 from tests.peers import need
 from tests.runs import Cli
 from tests.thin_nets import save
+from verydeep.engine.posteriors import digest_of_folder
 from verydeep.files import write_json
 from verydeep.models.weights.native import ModelConfig, keep_classifier
 
@@ -46,6 +47,7 @@ def run(tmp_path: Path) -> Path:
     row = {"net": "photos-A", "crop": 32, "view": "dense", "scales": [224, 256], "errors": errors}
     values = {"data": data, "nets": [str(run)], "weights": "last", "split": "test", "num_images": 40, "rows": [row]}
     values |= {"precision": "fp32", "notes": [f"Not converged: {run} did not make all drops of its learning rate."]}
+    values["digests"] = [digest_of_folder(run / "model")]
     write_json(run / "evaluations" / "test-dense" / "errors.json", values)
     return run
 

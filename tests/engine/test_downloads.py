@@ -2,6 +2,8 @@
 
 import hashlib
 import http.server
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -75,7 +77,7 @@ def test_a_file_is_fetched_once(server: Server, net: PublishedNet) -> None:
     assert path == weights_folder() / "some.weights" and path.read_bytes() == CONTENT
     assert fetch(net) == path
     assert server.asked == [None]
-    assert [file.name for file in weights_folder().iterdir()] == ["some.weights"]
+    assert {file.name for file in weights_folder().iterdir()} == {"some.weights", "some.weights.lock"}
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -105,7 +107,7 @@ def test_another_file_is_refused(server: Server, net: PublishedNet) -> None:
     server.content = CONTENT[:-1] + b"?"
     with pytest.raises(VerydeepError, match="is not the published file of torchvision-vgg16"):
         fetch(net)
-    assert list(weights_folder().iterdir()) == []
+    assert {file.name for file in weights_folder().iterdir()} == {"some.weights.lock"}
     mine = weights_folder() / "some.weights"
     mine.write_bytes(b"something else")
     with pytest.raises(VerydeepError, match="is not the published file") as raised:
@@ -117,9 +119,26 @@ def test_without_a_network_the_place_for_the_file_is_told(net: PublishedNet) -> 
     away = replace(net, url="http://127.0.0.1:9/some.weights")
     with pytest.raises(VerydeepError, match="refused") as raised:
         fetch(away)
-    assert f"put the file some.weights into {weights_folder()}" in str(raised.value)
+    assert f"put the file some.weights (553 MB) into {weights_folder()}" in str(raised.value)
     (weights_folder() / "some.weights").write_bytes(CONTENT)
     assert fetch(away).read_bytes() == CONTENT
+
+
+def test_one_process_downloads_at_a_time(net: PublishedNet) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from verydeep.files import locking
+with locking(Path({str(weights_folder() / "some.weights.lock")!r})) as free:
+    print(free, flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdin is not None and other.stdout.readline() == b"True\n"
+        with pytest.raises(VerydeepError, match="is being downloaded by another process"):
+            fetch(net)
+        other.stdin.close()
+    assert fetch(net).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.runs import Cli
 from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin_networks
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.scales import TrainScale
+from verydeep.engine.posteriors import digest_of_folder
 from verydeep.engine.results import results_of
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 
 COMMON = ("--precision", "fp32", "--workers", 0)
 
@@ -45,46 +47,49 @@ def test_the_last_row_is_read(data: Path, config: ModelConfig, inside: Cli, tmp_
     assert result.errors["top-5 error"].high == row["topk"]["high"]
 
 
-def leave(folder: Path, nets: list[str], view: str, weights: str = "last") -> None:
-    """An evaluation of these nets."""
+def leave(folder: Path, nets: list[str], view: str, folders: list[Path]) -> None:
+    """An evaluation of these nets, as they are called, in these model folders."""
     share = {"percent": 1.0, "low": 0.5, "high": 2.0}
     row = {"view": view, "scales": [256], "errors": {"top1": share, "topk": share, "k": 5}}
-    values = {"data": "photos", "nets": nets, "weights": weights, "split": "val", "num_images": 9, "rows": [row]}
+    values = {"data": "photos", "nets": nets, "weights": "last", "split": "val", "num_images": 9, "rows": [row]}
+    values["digests"] = [digest_of_folder(each) for each in folders]
     write_json(folder / "errors.json", {**values, "precision": "fp32", "notes": []})
 
 
-def test_each_net_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Last and best weights, named by option or by folder; fusions; a moved run; nets beside each other."""
+def net_in(folder: Path, config: ModelConfig, seed: int) -> Path:
+    """A model folder; no two are equal."""
+    save_config(folder, replace(config, seed=seed))
+    save_weights(folder, {"fc8.bias": torch.full((3,), float(seed))})
+    return folder
+
+
+def test_each_net_has_its_own(tmp_path: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Last and best weights, fusions, a moved run, nets beside each other: told by what the nets are, not by paths."""
     there, nets = tmp_path / "runs" / "a" / "evaluations", tmp_path / "nets"
-    leave(there / "1", ["runs/a"], "last")
-    leave(there / "2", ["runs/a"], "best", "best")
-    leave(there / "3", ["runs/a/best"], "folder of best")
-    leave(there / "4", ["runs/a/model"], "folder of last")
-    leave(there / "5", ["runs/a", "runs/b"], "fused")
-    leave(nets / "evaluations" / "1", ["nets/first"], "first")
-    leave(nets / "evaluations" / "2", ["/elsewhere/nets/second"], "second")
+    last, best = (net_in(tmp_path / "runs" / "a" / name, config, k) for k, name in enumerate(("model", "best")))
+    first, second, third = (net_in(nets / name, config, k) for k, name in enumerate(("1st", "2nd", "3rd"), start=2))
+    leave(there / "1", ["runs/a"], "last", [last])
+    leave(there / "2", ["runs/a"], "best", [best])
+    leave(there / "3", ["runs/a", "runs/b"], "fused", [last, first])
+    leave(nets / "evaluations" / "1", ["nets/1st"], "first", [first])
+    leave(second / "evaluations" / "1", ["/elsewhere/2nd"], "second", [second])
 
     def views(run: Path, folder: Path) -> list[str]:
         return [result.protocol.partition(",")[0] for result in results_of(run, folder)]
 
     shutil.move(tmp_path / "runs" / "a", tmp_path / "moved")
     run = tmp_path / "moved"
-    for folder in (run / "model", run / "best", *(nets / name for name in ("first", "second", "third"))):
-        folder.mkdir(parents=True)
-    for name in (run, run / "model"):
-        assert views(name, run / "model") == ["last", "folder of last"]
-    for name in (run, run / "best"):
-        assert views(name, run / "best") == ["best", "folder of best"]
-    assert views(nets / "first", nets / "first") == ["first"]
-    assert views(nets / "second", nets / "second") == ["second"]
-    assert views(nets / "third", nets / "third") == []
-    # Nets that are no folders here: their evaluations lie where the command was given.
-    leave(tmp_path / "evaluations" / "1", ["oxford-vgg16"], "published")
-    leave(tmp_path / "evaluations" / "2", ["files/mine.pth"], "file")
+    assert views(run, run / "model") == views(run / "model", run / "model") == ["last"]
+    assert views(run, run / "best") == views(run / "best", run / "best") == ["best"]
+    assert views(first, first) == ["first"]
+    assert views(second, second) == ["second"]
+    assert views(third, third) == []
+    # Nets that are no folders here: their evaluations lie where the command was given. Owners may share a name.
+    alice, bob = (net_in(tmp_path / "cache" / name, config, k) for k, name in enumerate(("alice", "bob"), start=5))
+    leave(tmp_path / "evaluations" / "1", ["hf-hub:alice/vgg"], "of alice", [alice])
     monkeypatch.chdir(tmp_path)
-    cached = Path("cache") / "models"
-    assert views(Path("oxford-vgg16"), cached / "oxford-vgg16") == ["published"]
-    assert views(Path("files/mine.pth"), cached / "mine-0123456789ab") == ["file"]
+    assert views(Path("hf-hub:alice/vgg"), alice) == ["of alice"]
+    assert views(Path("hf-hub:bob/vgg"), bob) == []
 
 
 def test_what_was_seen_is_noted_without_paths(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
@@ -118,6 +123,8 @@ def test_a_damaged_one_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "run" / "evaluations" / "val" / "errors.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    (tmp_path / "run" / "model").mkdir()
+    folder = tmp_path / "run" / "model"
+    save_config(folder, ModelConfig("A", ("a",), ("a",)))
+    save_weights(folder, {})
     with pytest.raises(VerydeepError, match=r"errors\.json (is not what verydeep evaluate writes|cannot be read)"):
-        results_of(tmp_path / "run", tmp_path / "run" / "model")
+        results_of(tmp_path / "run", folder)

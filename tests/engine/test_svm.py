@@ -2,8 +2,9 @@
 
 import sys
 import tracemalloc
-from collections.abc import Generator
-from typing import TypeVar
+from collections.abc import Callable, Generator
+from functools import partialmethod
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,13 @@ def recall(found: Floats32, targets: Targets) -> float:
 def mean_average_precision(found: Floats32, targets: Targets) -> float:
     counted = [targets[:, k] != 0 for k in range(targets.shape[1])]
     return float(np.mean([average_precision_score(targets[c, k] == 1, found[c, k]) for k, c in enumerate(counted)]))
+
+
+def remember_and_fit(
+    self: LinearSVC, given: list[Doubles], fit: Callable[..., LinearSVC], features: Doubles, *args: Any, **options: Any
+) -> LinearSVC:
+    given.append(features)
+    return fit(self, features, *args, **options)
 
 
 def with_bias_feature(descriptors: Floats32) -> Doubles:
@@ -169,7 +177,19 @@ def test_each_class_is_told_as_it_is_trained() -> None:
     assert [name for _, name in told] == NAMES[1:] + NAMES + NAMES
 
 
-def test_descriptors_are_converted_once_for_all_classes() -> None:
+def test_classes_are_trained_one_at_a_time_on_one_converted_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors, targets = photographs(60)
+    given: list[Doubles] = []
+    monkeypatch.setattr(LinearSVC, "fit", partialmethod(remember_and_fit, given, LinearSVC.fit))
+    steps = train(descriptors, targets, NAMES, recall, candidates=(0.1, 1.0))
+    next(steps)
+    assert len(given) == 1
+    assert len(list(steps)) == 11 and len(given) == 12
+    assert given[0].dtype == np.float64 and given[0].flags.c_contiguous
+    assert all(each is given[0] for each in given)
+
+
+def test_no_class_copies_the_descriptors() -> None:
     """Copies are of 8 bytes a value; LIBLINEAR's own, of 16, is not seen here."""
     descriptors, targets = photographs(2000, 100)
     targets[::7, 1] = 0

@@ -39,11 +39,21 @@ def test_images_of_no_class_are_held_out_too() -> None:
 
 
 def test_the_draw_is_the_seeds_alone() -> None:
-    targets = several_labels(0, 200, 5, 0.6)
-    first, again, other = hold_out(targets, 1), hold_out(targets, 1), hold_out(targets, 2)
+    labels = np.arange(60) % 3
+    first, again, other = (hold_out(one_vs_rest(labels, 3), seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert not np.array_equal(first, np.arange(200) < first.sum())  # nor is it the order of the files
+    for label in range(3):
+        held, held_by_another = (np.flatnonzero(each[labels == label]).tolist() for each in (first, other))
+        assert held != held_by_another
+        assert held != [0, 1, 2, 3]  # nor is it the order of the files
+
+
+def test_a_rare_class_is_served_before_the_one_that_shares_its_images() -> None:
+    targets = np.full((20, 2), 1, np.int8)
+    targets[2:, 1] = -1
+    for seed in range(20):
+        held = hold_out(targets, seed)
+        assert held[:2].sum() == 1 and held.sum() == 4
 
 
 @given(seed=st.integers(0, 10_000), num_classes=st.integers(1, 12), often=st.floats(0.1, 0.9))

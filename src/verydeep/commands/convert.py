@@ -48,11 +48,14 @@ def convert(
     from verydeep.configs.published import PUBLISHED
     from verydeep.engine.conversion import convert_file
     from verydeep.engine.downloads import fetch
+    from verydeep.engine.imported import is_name
     from verydeep.errors import VerydeepError
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise VerydeepError(f"{out} already exists: choose another OUT, or remove it.")
     published = PUBLISHED.get(str(file))
+    if published is None and not file.exists() and is_name(file.as_posix()):
+        raise VerydeepError(f"{file} is a RUN by that name, and converted on its first use: convert takes files.")
     path = file if published is None or file.exists() else fetch(published)
     names = None if class_names is None else read_names(class_names)
     converted = convert_file(path, input, names)

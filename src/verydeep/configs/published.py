@@ -6,6 +6,8 @@ say of their own files, which tests compare with this table. The errors of the a
 
 from dataclasses import dataclass
 
+from verydeep.configs.networks import NETWORKS
+
 OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe"
 MATCONVNET = "https://www.vlfeat.org/matconvnet/models"
 TORCHVISION = "https://download.pytorch.org/models"
@@ -35,6 +37,11 @@ class PublishedNet:
     """How that was tested."""
     scale: str | None = None
     """The train scale S where it is one of the paper's own nets, which answer for rows of the paper's tables."""
+
+    @property
+    def megabytes(self) -> int:
+        """How large the file is, about: four bytes a weight."""
+        return round(4 * NETWORKS[self.network].num_parameters() / 1e6)
 
     @property
     def file(self) -> str:
@@ -117,9 +124,9 @@ PUBLISHED: dict[str, PublishedNet] = {
 
 
 def known_by(digests: dict[str, str]) -> PublishedNet | None:
-    """The net whose file has this digest, given by algorithm; None where it is not one of these."""
+    """The net whose file has these digests, by algorithm (sha1, md5, sha256); None where it is not one of these."""
     for net in PUBLISHED.values():
         algorithm, _, beginning = net.digest.partition(":")
-        if digests.get(algorithm, "").startswith(beginning) and algorithm in digests:
+        if digests[algorithm].startswith(beginning):
             return net
     return None

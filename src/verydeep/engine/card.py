@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from verydeep.configs.networks import STRIDE
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.results import Result
 from verydeep.models.weights.native import ModelConfig
@@ -117,11 +118,12 @@ net, config = verydeep.load("{net}")
 def input_section(config: ModelConfig) -> str:
     """The input convention."""
     mean = ", ".join(f"{value:.3f}" for value in config.mean_rgb)
+    least = STRIDE if config.is_trunk else config.crop
     scales = ", ".join(f"{q} ({in_pixels(q, config.crop)} px)" for q in config.test_scales)
     rounding = "up, as Caffe's" if config.pooling == "ceil" else "down"
     return (
         f"## Input\n\nRGB, 0-255, and nothing else: the net itself subtracts its mean RGB ({mean}). It is fully "
-        f"convolutional, and takes images of any size from {config.crop}x{config.crop} pixels, its crop; it is tested "
+        f"convolutional, and takes images of any size from {least}x{least} pixels; it is tested "
         f"at a short side of Q = {scales}. Pooling rounds {rounding}."
     )
 

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from verydeep.configs.published import PUBLISHED
 from verydeep.engine.imported import imported_folder, is_name
 from verydeep.engine.training import Job, TrainState, new_schedule
 from verydeep.errors import VerydeepError
@@ -29,6 +30,9 @@ from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import CONFIG, ModelConfig, load_model, write_tensors
 
 Weights = Literal["last", "best"]
+
+WEIGHT_SUFFIXES = (".caffemodel", ".mat", ".h5", ".pth", ".pt", ".safetensors")
+"""Of other systems' files."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ def model_folder(run: Path, weights: Weights = "last") -> Path:
     Raises:
         VerydeepError: there is none, or ``best`` is asked of what is a single net; or as ``imported_folder``.
     """
+    if not run.exists() and not is_name(run.as_posix()):
+        return imported_folder(run)  # which says so
     is_run = run.is_dir() and not (run / CONFIG).exists()
     if not is_run:
         if weights == "best":
@@ -94,6 +100,11 @@ def is_net(path: Path) -> bool:
     if not path.is_dir():
         return path.is_file() or is_name(path.as_posix())
     return (path / CONFIG).exists() or (RunFolder(path).model / CONFIG).exists()
+
+
+def looks_like_a_net(path: Path) -> bool:
+    """Whether a path that is not there was meant for a weight file or a published net."""
+    return path.suffix in WEIGHT_SUFFIXES or path.name.split("-")[0] in {name.split("-")[0] for name in PUBLISHED}
 
 
 def load(source: str | Path, weights: Weights = "last") -> tuple[VGG, ModelConfig]:

@@ -20,21 +20,14 @@ from verydeep.models.weights.foreign import (
     InputConvention,
 )
 from verydeep.models.weights.identification import identify
-from verydeep.models.weights.native import (
-    WEIGHTS,
-    ModelConfig,
-    is_ours,
-    load_config,
-    load_tensors,
-    save_config,
-    save_weights,
-)
+from verydeep.models.weights.native import WEIGHTS, ModelConfig, is_ours, save_config, save_weights
 from verydeep.models.weights.recognition import read_foreign
 
 InputName = Literal["caffe", "rgb", "torchvision"]
 INPUTS: dict[InputName, InputConvention] = {"caffe": CAFFE_INPUT, "rgb": RGB_INPUT, "torchvision": TORCHVISION_INPUT}
 """What a user may say that a net was trained to see."""
 
+ILSVRC_CLASSES = 1000
 BACKGROUND = "background"
 """The class before ILSVRC's thousand in nets of 1001 outputs."""
 
@@ -57,7 +50,7 @@ class Converted:
 
 
 def convert_file(path: Path, told: InputName | None = None, class_names: Sequence[str] | None = None) -> Converted:
-    """Read a weight file; of one in a model folder of ours that folder.
+    """Read a weight file.
 
     Args:
         path: of the file.
@@ -65,18 +58,18 @@ def convert_file(path: Path, told: InputName | None = None, class_names: Sequenc
         class_names: of its outputs, where the file does not have them.
 
     Raises:
-        VerydeepError: the file is of no system that is known, or damaged, or is no VGG net; or the names are not as
-            many as its outputs.
+        VerydeepError: the file is of no system that is known, or damaged, or is no VGG net, or one of ours; or the
+            names are not as many as its outputs.
     """
     if path.name == WEIGHTS and is_ours(path.parent):
-        return Converted(load_config(path.parent), load_tensors(path.parent), ("It is a net of verydeep already.",))
+        raise VerydeepError(f"{path} is a net of verydeep already: use its folder, {path.parent}, as RUN.")
     foreign = read_foreign(path)
     if told is not None:
         foreign = replace(foreign, input=INPUTS[told])
     config, num_classes = identify(foreign.tensors, path)
     names, words = name_classes(foreign, num_classes, class_names, path)
     digests = digests_of(path)
-    published = known_by(digests)
+    published = known_by(digests) if told is None else None  # seen otherwise it is another net
     divided = foreign.input.divisor_rgb != (1, 1, 1)
     config = replace(
         config,
@@ -89,7 +82,10 @@ def convert_file(path: Path, told: InputName | None = None, class_names: Sequenc
         provenance=provenance(path, foreign, published, digests["sha256"]),
     )
     first = folded(foreign.tensors["conv1_1.weight"], foreign.input)
-    return Converted(config, {**foreign.tensors, "conv1_1.weight": first}, foreign.notes, published)
+    notes = foreign.notes
+    if class_names is None and not foreign.class_names and BACKGROUND not in names and num_classes == ILSVRC_CLASSES:
+        notes = (*notes, f"Its {num_classes:,} outputs are taken for ILSVRC's, in the order of their WNIDs.")
+    return Converted(config, {**foreign.tensors, "conv1_1.weight": first}, notes, published)
 
 
 def name_classes(

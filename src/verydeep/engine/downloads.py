@@ -14,7 +14,7 @@ from pathlib import Path
 from verydeep.configs.published import PublishedNet
 from verydeep.engine.progress import download_bar
 from verydeep.errors import VerydeepError
-from verydeep.files import cache_folder
+from verydeep.files import cache_folder, locking
 
 AT_ONCE = 1 << 20
 TIMEOUT_SECONDS = 30
@@ -36,23 +36,34 @@ def fetch(net: PublishedNet) -> Path:
         check_digest(path, net)
         return path
     partial = path.with_name(path.name + ".part")
+    with locking(path.with_name(path.name + ".lock")) as free:
+        if not free:
+            raise VerydeepError(f"{net.name} is being downloaded by another process: wait for its end.")
+        complete(partial, path, net)
+    return path
+
+
+def complete(partial: Path, path: Path, net: PublishedNet) -> None:
+    """Fetch what is missing of a published net, check it, and let it take its place.
+
+    Raises:
+        VerydeepError: as ``fetch``.
+    """
     try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
         download(net.url, partial, net.name)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         kept = f" ({partial.stat().st_size / 1e6:,.0f} MB are kept)" if partial.exists() else ""
         raise VerydeepError(
             f"{net.name} cannot be downloaded from {net.url} ({reason}){kept}: try again with a network, or put the "
-            f"file {net.file} into {path.parent}."
+            f"file {net.file} ({net.megabytes} MB) into {path.parent}."
         ) from None
     try:
         check_digest(partial, net)
-    except VerydeepError:
+    except VerydeepError as error:
         partial.unlink()
-        raise
+        raise VerydeepError(f"What {net.url} gave: {error}") from None
     partial.replace(path)
-    return path
 
 
 def download(url: str, path: Path, what: str) -> None:
@@ -108,12 +119,7 @@ def fetch_from_hub(repository: str) -> Path:
         VerydeepError: there is no such repository, we may not read it, or there is no network and nothing in the cache.
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - only those who ask for the Hub wait for it
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError  # noqa: PLC0415
 
     name = f"hf-hub:{repository}"
     try:
@@ -123,7 +129,7 @@ def fetch_from_hub(repository: str) -> Path:
         raise VerydeepError(
             f"{name} is no repository that the Hub shows us: write hf-hub:OWNER/NAME, and log in where it is private."
         ) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the library lets those of its network library through, too
         raise VerydeepError(
             f"{name} cannot be fetched ({type(error).__name__}): try again with a network; fetched once it works "
             "without."

@@ -21,7 +21,7 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import ready, rescaled_images
 from verydeep.engine.members import Net
-from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.posteriors import check_unchanged, digest_of_net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.shelf import Shelf, lacking
 from verydeep.errors import VerydeepError
@@ -121,6 +121,8 @@ def describe_and_keep(
     groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.gather(lacking(there, list(by_kind), len(split)))[0]
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
+    if groups:
+        check_unchanged(net, str(shelf.about["net"]))
     skipped: dict[str, str] = {}
     for kinds, indices in groups:
         assert model is not None

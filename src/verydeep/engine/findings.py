@@ -111,14 +111,15 @@ class Findings:
         )
         crop = self.conditions.crop
         yield self.conditions.in_words(q for each in self.table.protocols for m in each.members for q in m.test_scales)
-        tested = [*(row for _, row in self.rows if row is not None), *(row for _, row in self.guests)]
         if self.guests:
-            yield "Below the rows: nets of others, trained otherwise than the paper's; they answer for no row."
+            yield "Below the rows: nets of others, or that began with theirs; they answer for no row."
+        tested = [row for _, row in self.rows if row is not None]
         geometry = {q: each for row in tested for q, each in row.geometry.items()}
         if geometry:
             yield geometry_in_words(geometry)
         if geometry and crop < 64:
             yield "At this crop differences of views are geometry-limited."
+        tested += [row for _, row in self.guests]
         yield from unconverged_in_words(run for row in tested for run in row.unconverged)
         nets = [net for row in tested for net in row.nets]
         yield from dict.fromkeys(note for net in nets for note in seen_before(net, self.conditions.split, "last"))

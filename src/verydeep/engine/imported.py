@@ -1,6 +1,9 @@
 """Nets that are no folder of ours: a weight file, a published name, a repository on the Hub. Each becomes one, once."""
 
 import hashlib
+import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from verydeep.configs.published import PUBLISHED
@@ -10,7 +13,12 @@ from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
 from verydeep.models.weights.native import CONFIG, WEIGHTS, is_ours
 
+VERSION = 1
+"""Changes whenever the same file would become another net than before."""
+
 HUB, TIMM = "hf-hub:", "timm/"
+TIMM_LICENCE = "BSD-3-Clause"
+"""Of torchvision's nets, which timm's are copies of."""
 
 
 def is_name(text: str) -> bool:
@@ -39,7 +47,8 @@ def imported_folder(name: Path) -> Path:
             raise VerydeepError(f"{text} holds no {WEIGHTS}: give a repository that verydeep or timm wrote.")
         if is_ours(folder):
             return folder
-        return converted_once(folder / WEIGHTS, f"{repository.replace('/', '-')}-{folder.name[:8]}")
+        licence = TIMM_LICENCE if repository.startswith(TIMM) else None
+        return converted_once(folder / WEIGHTS, f"{repository.replace('/', '-')}-{folder.name[:8]}", licence)
     raise VerydeepError(
         f"There is no run, model folder or weight file {name}: give the path that `verydeep train` printed, or a net "
         "that is published, as oxford-vgg16 (verydeep convert --help names them)."
@@ -48,7 +57,7 @@ def imported_folder(name: Path) -> Path:
 
 def models_folder() -> Path:
     """Where converted nets are kept."""
-    return cache_folder() / "models"
+    return cache_folder() / f"models-{VERSION}"
 
 
 def name_for(path: Path) -> str:
@@ -58,9 +67,21 @@ def name_for(path: Path) -> str:
     return f"{path.stem}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
-def converted_once(path: Path, name: str) -> Path:
-    """The conversion of a file, kept under a name."""
+def converted_once(path: Path, name: str, licence: str | None = None) -> Path:
+    """The conversion of a file, kept under a name; several processes may ask for the same one at once."""
     folder = models_folder() / name
-    if not (folder / CONFIG).exists():
-        convert_file(path).save(folder)
+    if (folder / CONFIG).exists():
+        return folder
+    converted = convert_file(path)
+    if licence is not None:
+        about = {**converted.config.provenance, "licence": licence}
+        converted = replace(converted, config=replace(converted.config, provenance=about))
+    own = folder.with_name(f"{name}.{os.getpid()}.tmp")
+    converted.save(own)
+    try:
+        own.rename(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(own, ignore_errors=True)
+        if not (folder / CONFIG).exists():
+            raise
     return folder

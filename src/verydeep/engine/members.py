@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from verydeep.configs.localization import LocalizationNet, LocalizationProtocol
 from verydeep.configs.networks import PAPER_FC_WIDTH
@@ -11,7 +12,7 @@ from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.configs.scales import TrainScale
 from verydeep.data.folder import WNID
 from verydeep.data.split import Split
-from verydeep.engine.checkpoint import RunFolder, Weights, is_net, model_folder
+from verydeep.engine.checkpoint import RunFolder, Weights, is_net, looks_like_a_net, model_folder
 from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -67,8 +68,14 @@ class Net:
 
     @property
     def trained(self) -> TrainedNet | LocalizationNet | None:
-        """Which of the paper's nets this is; None at another width, or where the train scale is not known."""
+        """Which of the paper's nets this is.
+
+        None at another width, where the train scale is not known, or where it began with weights of another system:
+        the paper's nets began with random ones, or with net A's.
+        """
         config = self.config
+        if "descends_from" in config.provenance:
+            return None
         if config.width != 1 or config.fc_width != PAPER_FC_WIDTH or config.scale is None:
             return None
         scale = TrainScale.parse(config.scale)
@@ -93,14 +100,19 @@ class Net:
         return "imported_from" in self.config.provenance
 
     @property
+    def foreign(self) -> bool:
+        """Whether another system trained it, or what it started from."""
+        return self.imported or "descends_from" in self.config.provenance
+
+    @property
     def ended(self) -> bool:
-        """Whether its training came to its end."""
-        return "converged" in self.config.provenance
+        """Whether its training came to its end; of a net that another system trained nothing else is known."""
+        return self.imported or "converged" in self.config.provenance
 
     @property
     def converged(self) -> bool:
-        """Whether its training made all of its drops of the learning rate."""
-        return bool(self.config.provenance.get("converged"))
+        """Whether its training made all of its drops of the learning rate, as far as we know."""
+        return bool(self.config.provenance.get("converged", self.imported))
 
     def __str__(self) -> str:
         return str(self.trained or self.path.name)
@@ -145,11 +157,16 @@ class Collection:
         """Read "runs", "oxford-vgg16,oxford-vgg19" or "runs,oxford-vgg16": at most one folder of runs among nets.
 
         Raises:
-            VerydeepError: there are two folders of runs.
+            VerydeepError: there are two folders of runs, or a net is not there.
         """
         parts = [text] if Path(text).is_dir() else [part for part in text.split(",") if part]
         named = tuple(Path(part) for part in parts if is_net(Path(part)))
         folders = [Path(part) for part in parts if Path(part) not in named]
+        if strange := [each for each in folders if not each.is_dir() and (named or looks_like_a_net(each))]:
+            raise VerydeepError(
+                f"--runs {text}: {strange[0]} is neither a folder of runs nor a net that is there: give its path, or "
+                "the name of a published net (verydeep convert --help has them)."
+            )
         if len(folders) > 1:
             raise VerydeepError(
                 f"--runs {text}: {folders[0]} and {folders[1]} are two folders of runs, or no nets: give one folder, "
@@ -158,13 +175,13 @@ class Collection:
         return cls(folders[0] if folders else Path("runs"), named)
 
     def nets(self, weights: Weights = "last") -> list[Net]:
-        """All of them. Of nets that are named the last weights count; they need not be runs.
+        """All of them.
 
         Raises:
-            VerydeepError: a config.json is damaged, or a net that is named is not there.
+            VerydeepError: a config.json is damaged, a net that is named is not there, or has no best weights.
         """
         inside = [net for net in find_nets(self.folder, weights) if net.path not in self.named]
-        return [*inside, *(Net.open(path) for path in self.named)]
+        return [*inside, *(Net.open(path, weights) for path in self.named)]
 
     def __str__(self) -> str:
         return ", ".join(map(str, (*self.named, self.folder)))
@@ -248,8 +265,16 @@ def check_classes(split: Split, net: Net) -> None:
         raise VerydeepError(
             f"{net.path} has convolutions alone and names no classes: train a net from it with --init-from."
         )
-    if net.telling(split.class_names) is not None:
-        return
+    if net.telling(split.class_names) is None:
+        refuse_classes(split, net)
+
+
+def refuse_classes(split: Split, net: Net) -> NoReturn:
+    """Say where the classes of a data set and of a net differ.
+
+    Raises:
+        VerydeepError: always.
+    """
     known = net.config.class_names
     if len(split.class_names) != len(known):
         raise VerydeepError(

@@ -22,12 +22,17 @@ def place_for(runs: tuple[Path, ...], test: ClassTest | BoxTest, data: str) -> t
     words = map(protocol_name, test.words)
     name = "-".join([*([] if known == {short_name(data)} else [short_name(data)]), *words, scales])
     if any(each.net.path not in (each.net.folder, each.net.folder.parent) for each in nets):
-        return Path(), f"{'+'.join(path.name for path in runs)}-{name}"
+        return Path(), f"{'+'.join(map(net_name, runs))}-{name}"
     if len(runs) == 1 and runs[0] == nets[0].net.folder and runs[0].name in ("model", "best"):
         return runs[0].parent, f"{runs[0].name}-{name}" if runs[0].name == "best" else name
     if len(runs) == 1:
         return runs[0], name
     return runs[0].parent, f"{'+'.join(path.name for path in runs)}-{name}"
+
+
+def net_name(path: Path) -> str:
+    """A net as part of the name of a folder; of the Hub with its owner."""
+    return path.name if path.exists() else path.as_posix().replace("hf-hub:", "").replace("/", "-")
 
 
 def protocol_name(protocol: str) -> str:

@@ -101,8 +101,8 @@ def predict_and_keep(
     groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.gather(lacking(there, list(by_kind), len(split)))[0]
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
-    if groups and digest_of_net(net) != shelf.about["net"]:
-        raise VerydeepError(f"{net.path} changed while it was read: wait for the end of its training.")
+    if groups:
+        check_unchanged(net, str(shelf.about["net"]))
     computed: list[Part] = []
     for kinds, indices in groups:
         assert model is not None
@@ -126,18 +126,37 @@ def kept_in_words() -> str:
     return f"Posteriors kept: {size / 1e6:,.0f} MB in {folder}."
 
 
+def check_unchanged(net: Net, digest: str) -> None:
+    """Refuse a net that was another one when its digest was taken.
+
+    Raises:
+        VerydeepError: it was.
+    """
+    if digest_of_net(net) != digest:
+        raise VerydeepError(f"{net.path} changed while it was read: wait for the end of its training.")
+
+
 def digest_of_net(net: Net) -> str:
     """What tells its description and its weights from those of other nets.
 
     Raises:
         VerydeepError: one of them is not there.
     """
+    return digest_of_folder(net.folder)
+
+
+def digest_of_folder(folder: Path) -> str:
+    """The same of a model folder.
+
+    Raises:
+        VerydeepError: its description or its weights are not there.
+    """
     digests = []
-    for path in (net.folder / CONFIG, net.folder / WEIGHTS):
+    for path in (folder / CONFIG, folder / WEIGHTS):
         try:
             status = path.stat()
         except FileNotFoundError:
-            raise VerydeepError(f"{net.folder} has no {path.name}: its training has not saved a net yet.") from None
+            raise VerydeepError(f"{folder} has no {path.name}: its training has not saved a net yet.") from None
         digests.append(_digest_of_file(path, status.st_size, status.st_mtime_ns))
     return " ".join(digests)
 

@@ -12,13 +12,14 @@ from rich.table import Table
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
+from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
 from verydeep.data.submission import write_submission
 from verydeep.engine.evaluation import Evaluation, Geometry, Tested, fuse
 from verydeep.engine.journal import Journal
 from verydeep.engine.members import Net
 from verydeep.engine.pictures import draw_confusion, draw_examples
-from verydeep.engine.posteriors import kept_in_words
+from verydeep.engine.posteriors import digest_of_net, kept_in_words
 from verydeep.engine.source import fingerprint
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing_text
@@ -46,7 +47,8 @@ def leave_evaluation(
     notes = list(caveats(evaluation, split, nets, weights))
     for note in notes:
         journal.say(note)
-    about = {**about, "nets": [str(net.path) for net in nets], "split": split.name, "layout": split.layout}
+    which = {"nets": [str(net.path) for net in nets], "digests": [digest_of_net(net) for net in nets]}
+    about = {**about, **which, "split": split.name, "layout": split.layout}
     write_evaluation(folder, evaluation, split, {**about, "notes": notes})
     draw_examples(split, evaluation, folder / "examples.png")
     draw_confusion(folder / "confusion.png", evaluation, split)
@@ -144,6 +146,8 @@ def net_caveats(net: Net, evaluation: Evaluation, split: Split, weights: str) ->
 def seen_before(net: Net, split: Split, weights: str) -> Iterator[str]:
     """What a net has seen of these images, if anything."""
     seen, known = fingerprint(split), net.config.split
+    if net.imported and split.name == "train" and set(split.class_names) <= known_classes().keys():
+        yield f"Note: {net.path.name} may have been trained on these images, as they may be ILSVRC's training images."
     if seen == known.get("train"):
         yield "Note: these are the images that the net was trained on."
     elif seen == known.get("val"):

@@ -197,6 +197,7 @@ def like_its_source(settings: Settings, source: ModelConfig) -> Settings:
 
     That scale belongs to the weights: a first layer of another shape is drawn, and has none.
     """
+    about = source.provenance
     first, theirs = (NETWORKS[name].blocks[0][0] for name in (settings.network, source.network))
     is_taken = first.kernel == theirs.kernel and scaled_channels(first.channels, settings.width) == scaled_channels(
         theirs.channels, source.width
@@ -206,7 +207,8 @@ def like_its_source(settings: Settings, source: ModelConfig) -> Settings:
         mean_rgb=source.mean_rgb,
         pooling=source.pooling,
         input_scale=source.input_scale if is_taken else None,
-        licence=source.provenance.get("licence"),
+        licence=about.get("licence"),
+        descends_from=about.get("descends_from") or about.get("published_as") or about.get("imported_from"),
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verydeep.engine.checkpoint import RunFolder
+from verydeep.engine.posteriors import digest_of_folder
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json
 from verydeep.ops.metrics import Share
@@ -42,37 +42,23 @@ def results_of(run: Path, folder: Path) -> list[Result]:
     beside = (folder.parent, run) if run.is_dir() else (Path(),)
     places = dict.fromkeys((place / "evaluations").resolve() for place in beside)
     paths = [path for place in places for path in sorted(place.glob("*/errors.json"))]
-    return [result for path in paths for result in read_result(path, run, folder)]
+    return [result for path in paths for result in read_result(path, folder)]
 
 
-def read_result(path: Path, run: Path, folder: Path) -> Iterator[Result]:
-    """The evaluation in an errors.json, if it is of this net.
+def read_result(path: Path, folder: Path) -> Iterator[Result]:
+    """The evaluation in an errors.json, if it is of this net and of no other: paths may be another's by now.
 
     Raises:
         VerydeepError: the file is damaged.
     """
     values = read_json(path)
     try:
-        if is_of(run, folder, values):
+        if values["digests"] == [digest_of_folder(folder)]:
             yield to_result(values)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise VerydeepError(
             f"{path} is not what verydeep evaluate writes ({error!r}): remove it, or evaluate again."
         ) from None
-
-
-def is_of(net: Path, folder: Path, values: dict[str, Any]) -> bool:
-    """Whether an evaluation is of the net in this model folder, and of no other beside it.
-
-    Paths may have been relative to elsewhere, or moved since: it is the names that have to agree.
-    """
-    if len(values["nets"]) != 1:
-        return False
-    run, name = RunFolder(folder.parent), Path(values["nets"][0]).name
-    if folder not in (run.model, run.best):
-        return name in (net.name, folder.name)
-    tested = name if name in (run.model.name, run.best.name) else {"last": "model", "best": "best"}[values["weights"]]
-    return tested == folder.name
 
 
 def to_result(values: dict[str, Any]) -> Result:

@@ -47,6 +47,8 @@ class Settings:
     """Of conv1_1's weights, where they are taken from a net that has one."""
     licence: str | None = None
     """Of the weights it starts from, where it is known."""
+    descends_from: str | None = None
+    """The net of another system that it starts from, perhaps by way of other runs."""
 
     @property
     def decoding(self) -> Decoding:

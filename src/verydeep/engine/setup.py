@@ -117,6 +117,7 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
             "num_images": len(train),
             "init_from": settings.init_from,
             **({} if settings.licence is None else {"licence": settings.licence}),
+            **({} if settings.descends_from is None else {"descends_from": settings.descends_from}),
             "precision": "bf16" if settings.bf16 else "fp32",
             "epochs": settings.recipe.epochs,
             "recipe": settings.recipe.to_json(),

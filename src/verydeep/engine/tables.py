@@ -46,8 +46,13 @@ class Conditions:
 
     @property
     def guests(self) -> list[NetAtScales]:
-        """Nets of others that were trained otherwise than the paper's, and so answer for no row, at their own scale."""
-        strangers = [net for net in self.nets if net.imported and net.trained is None and not net.config.is_trunk]
+        """Nets of others, or that began with theirs, which answer for no row; each at its own scale."""
+        strangers = [
+            net
+            for net in self.nets
+            if net.foreign and net.trained is None and not net.config.is_trunk and net.config.regression is None
+            if net.config.crop == self.crop
+        ]
         told = [net.telling(self.split.class_names) for net in strangers]
         return [NetAtScales(net, net.config.test_scales) for net in told if net is not None]
 

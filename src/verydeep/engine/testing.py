@@ -65,12 +65,13 @@ class ClassTest:
         return [self.view]
 
     def open(self, order: Order, part: str) -> Split:
-        """The part to test on, divided as for the first net's training.
+        """The part to test on, divided as for the training of the first net that was trained here.
 
         Raises:
             VerydeepError: it does not exist, a net has other classes or predicts boxes, or as ``check_labels``.
         """
-        split = open_part(order.data, part, dict(self.nets[0].net.config.split))
+        divided = next((each.net.config.split for each in self.nets if each.net.config.split), {})
+        split = open_part(order.data, part, dict(divided))
         for each in self.nets:
             if each.net.config.regression is not None:
                 raise VerydeepError(f"{each.net.path} predicts boxes and no classes: give --task localize.")

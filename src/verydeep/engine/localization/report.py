@@ -18,6 +18,7 @@ from verydeep.engine.localization.evaluation import LocalizationEvaluation, gues
 from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.pictures import draw_examples, draw_success
+from verydeep.engine.posteriors import digest_of_net
 from verydeep.engine.report import check_complete, geometry_in_words, scales_in_words, seen_before
 from verydeep.engine.runtime import Runtime
 from verydeep.files import write_json, writing_text
@@ -107,6 +108,7 @@ def as_values(evaluation: LocalizationEvaluation, split: Split) -> dict[str, Any
     rows = [{**asdict(row), "pixels": [in_pixels(scale, row.crop) for scale in row.scales]} for row in evaluation.rows]
     return {
         "nets": [str(member.net.path) for member in localizers.members],
+        "digests": [digest_of_net(member.net) for member in localizers.members],
         "view": localizers.view,
         "classes": "truth" if localizers.classes is None else localizers.classes.told,
         "split": split.name,

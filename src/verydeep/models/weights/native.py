@@ -162,7 +162,9 @@ def _is_number(value: object) -> bool:
 
 
 def _is_color(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_number, value))
+    return (
+        isinstance(value, tuple) and len(value) == 3 and all(_is_number(each) and math.isfinite(each) for each in value)
+    )
 
 
 def _is_box(value: object) -> bool:
@@ -178,14 +180,16 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "class_names": _are_names,
     "class_words": _are_names,
     "crop": lambda value: isinstance(value, int) and value >= 32 and value % 32 == 0,
-    "width": lambda value: _is_number(value) and value > 0,
+    "width": lambda value: _is_number(value) and 0 < value < math.inf,
     "fc_width": lambda value: isinstance(value, int) and value > 0,
     "mean_rgb": _is_color,
     "input_scale": lambda value: value is None or (_is_color(value) and min(value) > 0),
     "scale": lambda value: value is None or (isinstance(value, str) and TrainScale.is_one(value)),
     "fine_tuned": lambda value: value in get_args(FineTuned),
     "pooling": lambda value: value in get_args(Pooling),
+    "seed": lambda value: isinstance(value, int),
     "split": lambda value: isinstance(value, dict),
+    "provenance": lambda value: isinstance(value, dict),
     "regression": lambda value: value is None or value in get_args(Regression),
     "mean_box": lambda value: value is None or _is_box(value),
 }
