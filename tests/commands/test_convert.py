@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.engine.test_conversion import as_torchvision_sees, torchvision_net
 from tests.runs import Cli
+from verydeep.engine.checkpoint import load
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
 
@@ -70,7 +71,14 @@ def test_classes_are_matched_by_wnid_in_evaluate(inside: Cli, weights: Path, fol
     lines = (folder / "predictions.csv").read_text().splitlines()[1:]
     assert len(lines) == 6
     for line in lines:
-        assert set(re.findall(r"n\d{8}", line.split(",", 1)[1])) == set(WNIDS[1:3])
+        path, _, _, *said = line.split(",")
+        left, source = (233 - 224) // 2, torchvision_net(4)
+        rgb = Image.open(folders / "val" / path).convert("RGB").resize((233, 224), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float()[None, :, :, left : left + 224]
+        with torch.inference_mode():
+            theirs = source(as_torchvision_sees(pixels))[0, 1:3].softmax(0).tolist()
+        posterior = dict(zip(said[::2], map(float, said[1::2]), strict=True))
+        assert [posterior[name] for name in WNIDS[1:3]] == pytest.approx(theirs, abs=2e-3)
 
 
 def test_an_evaluation_of_a_weight_file_is_left_here(inside: Cli, folders: Path, tmp_path: Path) -> None:
@@ -91,6 +99,22 @@ def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folde
     assert config["input_scale"] == pytest.approx([58.395, 57.12, 57.375]) and config["pooling"] == "floor"
     assert config["mean_rgb"] == pytest.approx([123.675, 116.28, 103.53])
     assert settings["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (2 / 256) ** 0.5)
+    assert config["provenance"]["descends_from"] == "net.pth"
+    # The first layer moves as far as the others, which it would not if its gradient were not divided.
+    before, after = load(weights)[0].state_dict(), load(tmp_path / "run")[0].state_dict()
+    moved = {
+        name: float((after[name] - before[name]).norm() / before[name].norm())
+        for name in ("conv1_1.weight", "conv2_1.weight", "conv3_1.weight")
+    }
+    assert 0 < moved["conv1_1.weight"] < 20 * max(moved["conv2_1.weight"], moved["conv3_1.weight"])
+
+
+def test_a_first_layer_that_is_drawn_has_no_scale(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:
+    words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--width", "0.05", "--out", "run")
+    done = inside("train", folders, "--init-from", weights, "--fc-width", "16", *words)
+    assert re.search(r"drawn: another shape \(6x3x3x3 there, 3x3x3x3 here\): conv1_1\n", done.stdout)
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["input_scale"] is None and config["pooling"] == "floor"
 
 
 def test_a_trunk_is_no_classifier_but_a_beginning(inside: Cli, folders: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.peers import import_torchvision, need
 from verydeep.configs import published
 from verydeep.configs.published import PUBLISHED
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine import conversion
+from verydeep.engine import conversion, imported
 from verydeep.engine.checkpoint import load
 from verydeep.engine.conversion import convert_file, digests_of, name_classes
 from verydeep.engine.imported import models_folder
@@ -132,7 +132,10 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, mo
     mine = replace(PUBLISHED["oxford-vgg16"], digest=f"sha1:{digest}")
     monkeypatch.setitem(PUBLISHED, "oxford-vgg16", mine)
     assert published.PUBLISHED is PUBLISHED
+    seen_otherwise = convert_file(tmp_path / "vgg.pth", "caffe")
+    assert seen_otherwise.published is None and seen_otherwise.config.scale is None
     found = convert_file(tmp_path / "vgg.pth")
+    assert any("taken for ILSVRC's" in note for note in found.notes)
     assert found.published == mine and found.config.scale == "256-512"
     assert found.config.provenance["licence"] == "CC-BY-4.0"
     # By name, from the folder where a user without a network puts the file.
@@ -159,11 +162,42 @@ def test_a_file_is_converted_once_and_again_when_it_changed(
         assert torch.equal(load(file)[0].fc8.bias, second)
 
 
+def test_a_folder_is_known_as_a_net_only_when_it_is_complete(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between the weights and config.json, and tried again; another process that was first wins."""
+    torch.save(torchvision_net(3).state_dict(), tmp_path / "a.pth")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "save_config", stop)
+        with pytest.raises(KeyboardInterrupt):
+            load(tmp_path / "a.pth")
+    assert not list(models_folder().glob("*/config.json"))
+    net, config = load(tmp_path / "a.pth")
+    (folder,) = (path for path in models_folder().iterdir() if (path / "config.json").exists())
+    converted, renamed = convert_file(tmp_path / "a.pth"), folder.with_name("later")
+
+    def first(*_: object) -> conversion.Converted:
+        renamed.rename(folder)
+        return converted
+
+    folder.rename(renamed)
+    monkeypatch.setattr(imported, "convert_file", first)
+    again, same = load(tmp_path / "a.pth")
+    assert same == config and torch.equal(again.fc8.weight, net.fc8.weight)
+    assert len([path for path in models_folder().iterdir() if (path / "config.json").exists()]) == 1
+
+
 def test_a_model_folder_is_named_by_its_weights_too(tmp_path: Path, cache: Path) -> None:
     torch.save(torchvision_net(3).state_dict(), tmp_path / "a.pth")
     convert_file(tmp_path / "a.pth").save(tmp_path / "out")
     assert load(tmp_path / "out" / "model.safetensors")[1] == load(tmp_path / "out")[1]
     assert not models_folder().exists()
+    with pytest.raises(VerydeepError, match="is a net of verydeep already"):
+        convert_file(tmp_path / "out" / "model.safetensors")
 
 
 def test_what_is_nothing_is_told_with_the_names_that_there_are(tmp_path: Path) -> None:

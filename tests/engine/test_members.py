@@ -20,6 +20,7 @@ from verydeep.engine.members import (
     nets_by_seed,
     required_by_seed,
 )
+from verydeep.engine.posteriors import shelf_of
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
@@ -289,3 +290,37 @@ def test_nets_are_named_beside_a_folder_of_runs(tmp_path: Path, monkeypatch: pyt
         Collection.parse("mine,elsewhere")
     with pytest.raises(VerydeepError, match="nowhere"):
         Collection(Path("mine"), (Path("nowhere"),)).nets()
+
+
+def test_posteriors_of_chosen_outputs_are_kept_by_themselves(tmp_path: Path, val_split: Split) -> None:
+    """The same file, but a soft-max over other classes."""
+    net = ilsvrc_net(tmp_path, WNIDS)
+    some, turned = net.telling(WNIDS[:2]), net.telling(WNIDS[1::-1])
+    assert some is not None and turned is not None
+    folders = {shelf_of(each, val_split, "fp32", fast_decode=False).folder for each in (net, some, turned)}
+    assert len(folders) == 3
+
+
+def test_what_began_with_others_weights_is_none_of_the_papers_nets(tmp_path: Path) -> None:
+    net = Net.open(leave(tmp_path, "run", provenance={"converged": True, "descends_from": "torchvision-vgg16"}))
+    assert net.trained is None and net.foreign and not net.imported and net.converged
+    assert answering(WANTED, [net], CLASSES, 64) == {}
+    theirs = Net.open(leave(tmp_path, "theirs", provenance={"imported_from": "x.mat"}))
+    assert theirs.trained == WANTED and theirs.imported and theirs.ended and theirs.converged
+
+
+def test_named_runs_give_the_weights_that_are_asked_for(tmp_path: Path) -> None:
+    run = leave(tmp_path, "run", seed=1)
+    save_config(run / "best", replace(BASE, seed=7))
+    assert [net.config.seed for net in Collection(tmp_path / "none", (run,)).nets("best")] == [7]
+    save_config(tmp_path / "single", BASE)
+    with pytest.raises(VerydeepError, match="single is a single net: --weights best"):
+        Collection(tmp_path / "none", (tmp_path / "single",)).nets("best")
+
+
+@pytest.mark.parametrize("text", ["mine,vgg19.caffemodel", "oxford-vgg61", "oxford-vgg16,rums", "nets/some.pth"])
+def test_a_misspelt_net_is_no_folder_of_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    leave(tmp_path / "mine", "a")
+    with pytest.raises(VerydeepError, match="is neither a folder of runs nor a net that is there"):
+        Collection.parse(text)

@@ -25,6 +25,10 @@ SETTINGS = Settings(
     micro_batch=8,
     mean_rgb=(120.5, 99.25, 61.0),
     covariance=((3.0, 2.0, 1.0), (2.0, 5.0, 0.5), (1.0, 0.5, 4.0)),
+    pooling="floor",
+    input_scale=(58.0, 57.0, 57.5),
+    licence="BSD-3-Clause",
+    descends_from="torchvision-vgg16",
 )
 
 

@@ -87,11 +87,12 @@ def transfer(
     from verydeep.engine.members import Net
     from verydeep.engine.representation import Representation, describe_split, union
     from verydeep.engine.source import locate, short_name
-    from verydeep.engine.svm import CANDIDATES
+    from verydeep.engine.svm import CANDIDATES, require_scikit_learn
     from verydeep.engine.transfer import PAPER_SCALES, VOC_SCALES, as_values, in_words, transfer
     from verydeep.files import write_json
 
     check_range("--workers", workers, 0)
+    require_scikit_learn()
     candidates = CANDIDATES if c is None else parse_costs(c)
     task = open_transfer_set(
         locate(data), seed=seed, num_train=num_train, num_test=num_test, num_splits=num_splits, actions=actions

@@ -183,6 +183,19 @@ def fit(
     )
 
 
+def require_scikit_learn() -> None:
+    """Called before hours of work that would be in vain without it.
+
+    Raises:
+        VerydeepError: it is not installed.
+    """
+    try:
+        import joblib  # noqa: F401, PLC0415 - an extra, needed here alone
+        import sklearn.svm  # noqa: F401, PLC0415 - as above
+    except ImportError:
+        raise VerydeepError("Training linear SVMs needs scikit-learn: pip install 'verydeep[transfer]'.") from None
+
+
 def affordable_processes(shape: tuple[int, int], num_trainings: int, free_memory: int, cores: int) -> int:
     """How many processes ``train`` may use: 1 where it is quick, or where LIBLINEAR's copies would not fit.
 
@@ -246,16 +259,10 @@ def _in_double(descriptors: Floats) -> Doubles:
 
 
 def _solve_each(features: Doubles, targets: Targets, C: float, processes: int) -> Iterator[_Solution]:
-    """In the order of the classes.
+    """In the order of the classes."""
+    require_scikit_learn()
+    import joblib  # noqa: PLC0415 - an extra, needed here alone
 
-    Raises:
-        VerydeepError: scikit-learn is not installed.
-    """
-    try:
-        import joblib  # noqa: PLC0415 - an extra, needed here alone
-        import sklearn.svm  # noqa: F401, PLC0415 - as above
-    except ImportError:
-        raise VerydeepError("Training linear SVMs needs scikit-learn: pip install 'verydeep[transfer]'.") from None
     # Processes read one copy of the features, a file that is mapped.
     run = joblib.Parallel(n_jobs=processes, return_as="generator")
     solutions: Iterator[_Solution] = run(
