@@ -36,7 +36,7 @@ def folders(tmp_path: Path) -> Path:
 
 
 def test_what_was_read_is_told(inside: Cli, weights: Path, tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("\n".join(WNIDS) + "\n")
+    (tmp_path / "names.txt").write_text("\n".join(WNIDS) + "\n", encoding="utf-8-sig")  # as Notepad writes
     done = inside("convert", weights, "out", "--class-names", "names.txt")
     assert "net A at 0.0976" in done.stdout and "4 classes" in done.stdout
     assert "RGB, 0-255, minus the mean RGB (123.675, 116.28, 103.53), divided by" in done.stdout
@@ -86,6 +86,15 @@ def test_an_evaluation_of_a_weight_file_is_left_here(inside: Cli, folders: Path,
     torch.save(torchvision_net(1000).state_dict(), tmp_path / "net.pth")
     inside("evaluate", folders, "net.pth", "--scales", "224", "--views", "center", "--precision", "fp32")
     assert [path.name for path in (tmp_path / "evaluations").iterdir()] == ["val-net.pth-photos-center-224"]
+
+
+def test_a_first_use_tells_what_was_assumed(inside: Cli, weights: Path, folders: Path) -> None:
+    """On standard error, once; and outputs without names are no classes of a data set."""
+    first, second = (inside("predict", weights, folders, "--scales", "224", "--top", "1") for _ in range(2))
+    assert "net.pth: The file does not tell its input" in first.stderr and "have no names" in first.stderr
+    assert "does not tell its input" not in second.stderr
+    done = inside("evaluate", folders, weights, check=False)
+    assert done.returncode == 1 and "does not name its 4 classes: verydeep convert" in done.stderr
 
 
 def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:

@@ -12,20 +12,28 @@ from verydeep.engine.journal import Journal
 from verydeep.engine.training import EpochReport, Report
 
 
-def told(photographs: Path, regression: Regression | None, off_target: float | None, log: Path) -> str:
-    """What is said in ten steps of two epochs with a loss far above ln 3."""
+def told(
+    photographs: Path, regression: Regression | None, off_target: float | None, log: Path, loss: float = 50.0
+) -> str:
+    """What is said in ten steps of two epochs with such a loss."""
     job = replace(small_job(photographs), regression=regression)
     adviser = Adviser(job, Journal(log), first_step=0)
     for step in range(1, 11):
-        ends = EpochReport(step // 5, 50.0, 90.0, False, 1.0, 0.0, 0.0, off_target) if step % 5 == 0 else None
-        adviser.listen(Report(step, 50.0, 1e-2, ends, stopped=False), 10)
+        ends = EpochReport(step // 5, loss, 90.0, False, 1.0, 0.0, 0.0, off_target) if step % 5 == 0 else None
+        adviser.listen(Report(step, loss, 1e-2, ends, stopped=False), 10)
     return log.read_text() if log.exists() else ""
 
 
 def test_classes_that_stay_at_ln_k_are_told(photographs: Path, tmp_path: Path) -> None:
+    text = told(photographs, None, None, tmp_path / "log", loss=1.09)
+    assert text.count("Plateau: after 10 steps the loss is 1.09, still near ln K = 1.10") == 1
+    assert "Crops" not in text and "Diverging" not in text
+
+
+def test_a_loss_far_above_that_of_guessing_is_no_plateau(photographs: Path, tmp_path: Path) -> None:
     text = told(photographs, None, None, tmp_path / "log")
-    assert text.count("Plateau: after 10 steps the loss is 50.00, still near ln K = 1.10") == 1
-    assert "Crops" not in text
+    assert text.count("Diverging: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
+    assert "a smaller --learning-rate than 0.01" in text and "Plateau" not in text
 
 
 @pytest.mark.parametrize("regression", ["per-class", "single-class"])

@@ -133,9 +133,11 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, mo
     monkeypatch.setitem(PUBLISHED, "oxford-vgg16", mine)
     assert published.PUBLISHED is PUBLISHED
     seen_otherwise = convert_file(tmp_path / "vgg.pth", "caffe")
+    assert not any("does not tell its input" in note for note in seen_otherwise.notes)
     assert seen_otherwise.published is None and seen_otherwise.config.scale is None
     found = convert_file(tmp_path / "vgg.pth")
     assert any("taken for ILSVRC's" in note for note in found.notes)
+    assert any("does not tell its input" in note and "--input caffe" in note for note in found.notes)
     assert found.published == mine and found.config.scale == "256-512"
     assert found.config.provenance["licence"] == "CC-BY-4.0"
     # By name, from the folder where a user without a network puts the file.

@@ -87,6 +87,6 @@ def read_names(path: Path) -> list[str]:
     from verydeep.errors import VerydeepError
 
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise VerydeepError(f"--class-names {path} cannot be read ({error}): give a text file.") from None

@@ -45,11 +45,13 @@ def export(
 
         write_onnx(path, model, config)
         lines = program_in_words(config)
+        lines.append(f'Run: onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})')
     elif format == "torch-export":
         from verydeep.models.export.torch_export import write_torch_export
 
         write_torch_export(path, model, config)
         lines = program_in_words(config)
+        lines.append(f'Run: torch.export.load("{path}").module()(images)')
     else:
         from verydeep.models.export.state_dict import write_state_dict
 
@@ -76,9 +78,9 @@ def state_dict_in_words(system: "System", path: Path, config: "ModelConfig") -> 
     about = describe_for(system, config)
     net, classes = about["architecture"], about["num_classes"]
     load = (
-        f'net = torchvision.models.{net}(num_classes={classes}); net.load_state_dict(torch.load("{path}"))'
+        f'net = torchvision.models.{net}(num_classes={classes}); net.load_state_dict(torch.load("{path}")); net.eval()'
         if system == "torchvision"
-        else f'net = timm.create_model("{net}", num_classes={classes}, checkpoint_path="{path}")'
+        else f'net = timm.create_model("{net}", num_classes={classes}, checkpoint_path="{path}").eval()'
     )
     mean, std = (", ".join(f"{value:.6f}" for value in about[key]) for key in ("mean", "std"))
     lines = [

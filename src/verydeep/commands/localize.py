@@ -84,6 +84,8 @@ def localize(
     check_range("--merge-threshold", merge_threshold, 0, 2)
     check_range("--workers", workers, 0)
     net = Net.open(run, weights)
+    if net.config.is_trunk:
+        raise VerydeepError(f"{run} has convolutions alone and names no classes: train a net from it with --init-from.")
     if net.config.regression is None:
         raise VerydeepError(
             f"{run} tells classes and no boxes: train a net that does from it, by verydeep train DATA --task localize "
@@ -94,7 +96,9 @@ def localize(
     if protocol == "truth":
         raise VerydeepError("--classes truth: nobody knows it of these photographs; name a protocol, or leave it out.")
     localizers = localizers_of([NetAtScales(net, chosen)], "dense", protocol, Collection.parse(runs), weights)
-    split = Split.of_photographs(find_photographs(files))
+    if pictures and any(Path(each).is_dir() and Path(each).resolve() == out.resolve() for each in files):
+        raise VerydeepError(f"--out {out}: the pictures would lie among the photographs; choose another folder.")
+    split = Split.of_photographs(find_photographs(files, leave_out=out))
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         found = locate(localizers, split, threshold, runtime, Decoding(bad_images), top=top)

@@ -8,8 +8,12 @@ from verydeep.data.folder import list_images
 from verydeep.errors import VerydeepError
 
 
-def find_photographs(arguments: Sequence[str]) -> list[Path]:
+def find_photographs(arguments: Sequence[str], leave_out: Path | None = None) -> list[Path]:
     """The files that paths, folders and patterns mean, in the order given, none twice.
+
+    Args:
+        arguments: as the command line has them.
+        leave_out: a folder whose files are not meant by a folder around it: where pictures of photographs go.
 
     Raises:
         VerydeepError: an argument means no file.
@@ -19,6 +23,8 @@ def find_photographs(arguments: Sequence[str]) -> list[Path]:
         path = Path(argument)
         if path.is_dir():
             matches = [path / name for name in list_images(path)]
+            if leave_out is not None and not path.resolve().is_relative_to(leave_out.resolve()):
+                matches = [each for each in matches if not each.resolve().is_relative_to(leave_out.resolve())]
         else:
             names = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
             matches = [path] if path.exists() else [Path(name) for name in sorted(names)]

@@ -45,7 +45,7 @@ def tell_plan(state: TrainState, job: Job, settings: Settings, run: RunFolder, j
         journal.say(
             f"Note: {per_class:.0f} photographs a class are few for a net from random weights; expect it to err far "
             "more often than the paper's. Give --init-from a trained net, or let a linear SVM on a trained net's "
-            "descriptors learn from few (`transfer`, in a later release)."
+            "descriptors learn from few (verydeep transfer)."
         )
 
 
@@ -62,6 +62,10 @@ def last_step(state: TrainState, job: Job) -> int:
     end = state.schedule.first_step + state.schedule.num_steps
     later = sum(stage.epochs for stage in job.recipe.stages[state.stage + 1 :])
     return end + steps_after(later, len(job.train), job.recipe.batch_size)
+
+
+DIVERGING = 1.2
+"""Times the loss of guessing, above which a net does not learn too little but too fast."""
 
 
 class Adviser:
@@ -104,7 +108,13 @@ class Adviser:
                 )
         if not self.alarmed and report.step >= self.alarm_step:
             self.alarmed = True
-            if self.loss > self.threshold:
+            if self.loss > DIVERGING * self.chance:
+                self.journal.say(
+                    f"Diverging: after {report.step:,} steps the loss is {self.loss:.2f}, above ln K = "
+                    f"{self.chance:.2f}, which guessing gives: try a smaller --learning-rate than "
+                    f"{report.learning_rate:g}."
+                )
+            elif self.loss > self.threshold:
                 self.journal.say(
                     f"Plateau: after {report.step:,} steps the loss is {self.loss:.2f}, still near ln K = "
                     f"{self.chance:.2f}. With dropout small data stay there longer: try --dropout-after 5; or "

@@ -20,7 +20,7 @@ from verydeep.models.weights.foreign import (
     InputConvention,
 )
 from verydeep.models.weights.identification import identify
-from verydeep.models.weights.native import WEIGHTS, ModelConfig, is_ours, save_config, save_weights
+from verydeep.models.weights.native import WEIGHTS, ModelConfig, is_ours, save_config, save_weights, unnamed
 from verydeep.models.weights.recognition import read_foreign
 
 InputName = Literal["caffe", "rgb", "torchvision"]
@@ -83,8 +83,12 @@ def convert_file(path: Path, told: InputName | None = None, class_names: Sequenc
     )
     first = folded(foreign.tensors["conv1_1.weight"], foreign.input)
     notes = foreign.notes
+    if foreign.assumed and told is None:
+        notes = (f"{foreign.assumed} If it was trained otherwise, say --input {', '.join(INPUTS)}.", *notes)
     if class_names is None and not foreign.class_names and BACKGROUND not in names and num_classes == ILSVRC_CLASSES:
         notes = (*notes, f"Its {num_classes:,} outputs are taken for ILSVRC's, in the order of their WNIDs.")
+    if names and names == unnamed(num_classes):
+        notes = (*notes, f"Its {num_classes} outputs have no names: give --class-names FILE, one in a line.")
     return Converted(config, {**foreign.tensors, "conv1_1.weight": first}, notes, published)
 
 
@@ -103,7 +107,7 @@ def name_classes(
     elif not names and num_classes == len(known) + 1:
         names = (BACKGROUND, *known)
     elif not names:
-        names = tuple(f"class {number}" for number in range(num_classes))
+        names = unnamed(num_classes)
     if len(names) != num_classes:
         raise VerydeepError(f"{path} has {num_classes} outputs, and there are {len(names)} class names: give one each.")
     if len(set(names)) < len(names):

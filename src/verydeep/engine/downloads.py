@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from verydeep.configs.published import PublishedNet
+from verydeep.engine.hub import REPOSITORY
 from verydeep.engine.progress import download_bar
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder, locking
@@ -96,6 +97,11 @@ def download(url: str, path: Path, what: str) -> None:
             raise http.client.IncompleteRead(b"", total - path.stat().st_size)
 
 
+def first_line(error: Exception) -> str:
+    """Of what went wrong."""
+    return str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
+
+
 def check_digest(path: Path, net: PublishedNet) -> None:
     """Refuse a file that is not the published one.
 
@@ -122,6 +128,8 @@ def fetch_from_hub(repository: str) -> Path:
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError  # noqa: PLC0415
 
     name = f"hf-hub:{repository}"
+    if not REPOSITORY.fullmatch(repository):
+        raise VerydeepError(f"{name} is no repository: write hf-hub:OWNER/NAME.")
     try:
         wanted = ["config.json", "model.safetensors", "classifier/*"]
         return Path(snapshot_download(repository, cache_dir=cache_folder() / "hub", allow_patterns=wanted))
@@ -131,6 +139,5 @@ def fetch_from_hub(repository: str) -> Path:
         ) from None
     except Exception as error:  # the library lets those of its network library through, too
         raise VerydeepError(
-            f"{name} cannot be fetched ({type(error).__name__}): try again with a network; fetched once it works "
-            "without."
+            f"{name} cannot be fetched ({first_line(error)}): try again with a network; fetched once it works without."
         ) from None

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def converted_once(path: Path, name: str, licence: str | None = None) -> Path:
     if (folder / CONFIG).exists():
         return folder
     converted = convert_file(path)
+    for note in (f"{converted.config.provenance['format']}, kept in {folder}", *converted.notes):
+        print(f"{path.name}: {note}", file=sys.stderr)
     if licence is not None:
         about = {**converted.config.provenance, "licence": licence}
         converted = replace(converted, config=replace(converted.config, provenance=about))

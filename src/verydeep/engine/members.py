@@ -16,7 +16,15 @@ from verydeep.engine.checkpoint import RunFolder, Weights, is_net, looks_like_a_
 from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, load_config, load_model
+from verydeep.models.weights.native import (
+    CLASSIFIER,
+    CONFIG,
+    WEIGHTS,
+    ModelConfig,
+    load_config,
+    load_model,
+    unnamed,
+)
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,7 @@ class Collection:
             )
         if len(folders) > 1:
             raise VerydeepError(
-                f"--runs {text}: {folders[0]} and {folders[1]} are two folders of runs, or no nets: give one folder, "
+                f"--runs {text}: {folders[0]} and {folders[1]} are two folders of runs, and no nets: give one folder, "
                 "and nets beside it."
             )
         return cls(folders[0] if folders else Path("runs"), named)
@@ -276,6 +284,11 @@ def refuse_classes(split: Split, net: Net) -> NoReturn:
         VerydeepError: always.
     """
     known = net.config.class_names
+    if known == unnamed(len(known)):
+        raise VerydeepError(
+            f"{net.path} does not name its {len(known)} classes: verydeep convert {net.path} DIR --class-names FILE "
+            "gives them names."
+        )
     if len(split.class_names) != len(known):
         raise VerydeepError(
             f"{split.root} has {len(split.class_names)} classes, {net.path} was trained on {len(known)}: "

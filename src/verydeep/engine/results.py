@@ -53,7 +53,7 @@ def read_result(path: Path, folder: Path) -> Iterator[Result]:
     """
     values = read_json(path)
     try:
-        if values["digests"] == [digest_of_folder(folder)]:
+        if values.get("digests") == [digest_of_folder(folder)]:
             yield to_result(values)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise VerydeepError(

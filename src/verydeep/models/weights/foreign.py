@@ -60,5 +60,7 @@ class ForeignNet:
     class_names: tuple[str, ...] = ()
     """WNIDs, where the file has them, in the order of its outputs."""
     class_words: tuple[str, ...] = ()
+    assumed: str = ""
+    """Why this input was taken, where the file does not tell it; of no interest where the user does."""
     notes: tuple[str, ...] = ()
     """What the user should be told: parts left out, guesses made."""

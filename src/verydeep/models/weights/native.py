@@ -117,6 +117,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
             raise VerydeepError(f"{path} cannot be written ({error}): make room, or choose another --out.") from None
 
 
+def unnamed(count: int) -> tuple[str, ...]:
+    """What outputs are called that nobody named."""
+    return tuple(f"class {number}" for number in range(count))
+
+
 def is_ours(folder: Path) -> bool:
     """Whether there is a config.json that says that verydeep wrote it."""
     if not (folder / CONFIG).exists():

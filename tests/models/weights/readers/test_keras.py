@@ -113,7 +113,7 @@ def test_logits_are_the_sources(keras: ModuleType, network: str, writer: str, tm
     layers = [*(layer for layer, _ in NETWORKS[network].convs()), "fc6", "fc7", "fc8"]
     assert {name.split(".")[0] for name in net.tensors} == set(layers)
     assert net.tensors["fc6.weight"].shape == (9, CHANNELS[-1], 3, 3)
-    assert "BGR" in net.notes[0] and "3x3" in net.notes[1]
+    assert "BGR" in net.assumed and "3x3" in net.notes[0]
 
 
 @pytest.mark.parametrize("writer", WRITERS)

@@ -53,7 +53,7 @@ def test_logits_are_the_sources(network: str, batch_norm: bool, tmp_path: Path) 
     assert {name.split(".")[0] for name in net.tensors} == {*(name for name, _ in NETWORKS[network].convs()), *FC}
     assert {tensor.dtype for tensor in net.tensors.values()} == {torch.float32}
     assert (net.input, net.pooling) == (TORCHVISION_INPUT, "floor")
-    assert len(net.notes) == 1 and "torchvision" in net.notes[0]
+    assert net.notes == () and "torchvision" in net.assumed
 
 
 @pytest.mark.parametrize("network", CONFIGURATIONS)
@@ -76,7 +76,7 @@ def test_jcjohnsons_conversions_take_bgr(tmp_path: Path) -> None:
     with torch.no_grad():
         assert_close(plain_logits(net, images).flatten(1), source(seen))
     assert (net.format, net.input, net.pooling) == ("jcjohnson", CAFFE_INPUT, "floor")
-    assert "BGR" in net.notes[0]
+    assert "BGR" in net.assumed
 
 
 def test_a_classifier_without_numbers_is_absent(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_classifier_without_numbers_is_absent(tmp_path: Path) -> None:
         features = source.features(prepared(images, "IMAGENET1K_FEATURES"))  # type: ignore[operator]
     assert_close(plain_features(net, images), features)
     assert not any(name.startswith("fc") for name in net.tensors)
-    assert "NaN" in net.notes[0] and "IMAGENET1K_FEATURES" in net.format
+    assert "NaN" in net.assumed and "IMAGENET1K_FEATURES" in net.format
 
 
 def test_a_single_nan_is_no_absence(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_fc_layers_that_see_fewer_positions(tmp_path: Path) -> None:
     with torch.no_grad():
         assert_close(plain_logits(net, images).flatten(1), source(prepared(images, "IMAGENET1K_V1")))
     assert net.tensors["fc6.weight"].shape[2:] == (2, 2)
-    assert "2x2" in net.notes[1] and "64" in net.notes[1]
+    assert "2x2" in net.notes[0] and "64" in net.notes[0]
 
 
 def test_batch_norm_behind_convolutions_without_bias(tmp_path: Path) -> None:

@@ -41,10 +41,12 @@ def read_keras(path: Path) -> ForeignNet:
                 raise VerydeepError(f"{path} has a {kind} of shape {shape} in {name}: it is of another architecture.")
             tensors[f"{name}.{kind}"] = values if kind == "bias" else _kernel(values, name, channels, path)
             channels = values.shape[-1] if name.startswith("conv") else channels
-    notes = [f"The file does not tell its input, which is that of Keras's own VGG nets: {CAFFE_INPUT}."]
+    assumed = f"The file does not tell its input, which is that of Keras's own VGG nets: {CAFFE_INPUT}."
+    notes = tuple(told_of_side(tensors))
     if head:
-        notes.append(f"Its head is no VGG net's and left out ({', '.join(head)}): what was read are the convolutions.")
-    return ForeignNet("Keras", tensors, CAFFE_INPUT, "floor", notes=(*notes, *told_of_side(tensors)))
+        left_out = f"Its head is no VGG net's and left out ({', '.join(head)}): what was read are the convolutions."
+        notes = (left_out, *notes)
+    return ForeignNet("Keras", tensors, CAFFE_INPUT, "floor", assumed=assumed, notes=notes)
 
 
 def _other_head(layers: _Layers) -> list[str]:

@@ -50,7 +50,7 @@ def read_matconvnet(path: Path) -> ForeignNet:
     if names and len(names) != outputs:
         notes += (f"The file names {len(names)} classes for {outputs} outputs: its names are left out.",)
         names, words = (), ()
-    return ForeignNet("MatConvNet", tensors, convention, _pooling(path, layers), names, words, notes)
+    return ForeignNet("MatConvNet", tensors, convention, _pooling(path, layers), names, words, notes=notes)
 
 
 def _load(path: Path) -> dict[str, Array]:

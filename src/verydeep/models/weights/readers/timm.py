@@ -39,8 +39,6 @@ def from_timm(tensors: Mapping[str, Tensor], path: Path) -> ForeignNet:
         translated,
         TORCHVISION_INPUT,
         "floor",
-        notes=(
-            f"The file does not tell its input, which is that of timm's own nets: {TORCHVISION_INPUT}.",
-            *told_of_side(translated),
-        ),
+        assumed=f"The file does not tell its input, which is that of timm's own nets: {TORCHVISION_INPUT}.",
+        notes=tuple(told_of_side(translated)),
     )

@@ -55,5 +55,6 @@ def from_torchvision(tensors: Mapping[str, Tensor], path: Path) -> ForeignNet:
         translated,
         convention,
         "floor",
-        notes=(f"{why} {source}: {convention}.", *told_of_side(translated)),
+        assumed=f"{why} {source}: {convention}.",
+        notes=tuple(told_of_side(translated)),
     )
