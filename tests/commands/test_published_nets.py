@@ -1,0 +1,92 @@
+"""Nets by their published names, from files in the authors' format: tables without training, and fine-tuning."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.foreign_files import write_caffemodel
+from tests.runs import Cli
+from tests.thin_nets import CROP, FC_WIDTH, make_pictures, thin_networks
+from verydeep.configs.networks import NETWORKS
+from verydeep.configs.published import PUBLISHED
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.engine.checkpoint import load
+from verydeep.models.initialization import initialize
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.folding import unfolded
+from verydeep.models.weights.foreign import CAFFE_INPUT, TORCHVISION_INPUT
+from verydeep.models.weights.readers.torchvision import torchvision_names
+
+FAST = ("--precision", "fp32", "--workers", 0)
+
+
+def thin_net(network: str, seed: int) -> VGG:
+    net = VGG(NETWORKS[network], 1000, crop=CROP, fc_width=FC_WIDTH)
+    initialize(net, "he", seed)
+    return net
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pictures of six of ILSVRC's classes, and the published files where a user without a network puts them."""
+    thin_networks(monkeypatch, tmp_path / "cache")
+    folder = tmp_path / "cache" / "weights"
+    folder.mkdir(parents=True)
+    for name, network, seed in (("oxford-vgg16", "D", 1), ("oxford-vgg19", "E", 2), ("torchvision-vgg16", "D", 3)):
+        path, tensors = folder / PUBLISHED[name].file, dict(thin_net(network, seed).state_dict())
+        ours = tensors["conv1_1.weight"]
+        if name.startswith("oxford"):
+            write_caffemodel(path, {**tensors, "conv1_1.weight": unfolded(ours, CAFFE_INPUT)})
+        else:
+            tensors["conv1_1.weight"] = unfolded(ours, TORCHVISION_INPUT)
+            theirs = torchvision_names(NETWORKS[network])
+            named = {f"{theirs[key.split('.')[0]]}.{key.split('.')[1]}": each for key, each in tensors.items()}
+            torch.save({key: each.flatten(1) if "classifier" in key and each.ndim > 1 else each
+                        for key, each in named.items()}, path)  # fmt: skip
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        monkeypatch.setitem(PUBLISHED, name, replace(PUBLISHED[name], digest=f"sha256:{digest[:8]}"))
+    names = list(known_classes())
+    for part in ("train", "val"):
+        make_pictures(tmp_path / "data" / part, 2, first=50 * (part == "val"))
+        for label, each in enumerate(sorted((tmp_path / "data" / part).iterdir())):
+            each.rename(each.with_name(names[100 * label]))
+    return tmp_path / "data"
+
+
+def test_the_authors_nets_answer_for_their_rows(inside: Cli, data: Path, tmp_path: Path) -> None:
+    """Without training; torchvision's net stands below them, under its own name."""
+    named = "oxford-vgg16,oxford-vgg19,torchvision-vgg16"
+    done = inside("reproduce", "table4", "--data", data, "--runs", named, "--no-train", "--crop", CROP, *FAST)
+    (path,) = (tmp_path / "runs" / "tables").glob("*/table4.json")
+    table = json.loads(path.read_text())
+    measured = {row["label"]: row["measured"] for row in table["rows"]}
+    answered = {name for name, each in measured.items() if each is not None}
+    assert answered == {"D/256-512/256,384,512", "E/256-512/256,384,512"}
+    assert [each["label"] for each in table["others"]] == ["torchvision-vgg16/256"]
+    assert "Not converged" not in done.stdout and "nets of others" in done.stdout
+    # The row is what evaluating the net by its name gives.
+    inside("evaluate", data, "oxford-vgg16", "--scales", "256,384,512", *FAST, "--out", "alone")
+    alone = json.loads((tmp_path / "alone" / "errors.json").read_text())["rows"][-1]["errors"]
+    assert measured["D/256-512/256,384,512"]["top1"] == alone["top1"]
+
+
+def test_fine_tuning_starts_from_the_authors_file(inside: Cli, data: Path, tmp_path: Path) -> None:
+    """fc8 is drawn anew, and that is said; the rate is 0.001, with the paper's batch; BGR is RGB by then."""
+    words = ("--epochs", 1, "--batch-size", 4, "--learning-rate", 1e-9, *FAST, "--out", "run")
+    done = inside("train", data, "--init-from", "oxford-vgg16", *words)
+    assert "drawn: other classes (1000 there, 6 here): fc8" in done.stdout
+    net, config = load(tmp_path / "run")
+    theirs = thin_net("D", 1)
+    for name in ("conv1_1", "conv3_2", "fc7"):
+        assert torch.allclose(net.get_submodule(name).weight, theirs.get_submodule(name).weight, atol=1e-5), name
+    assert config.network == "D" and config.provenance["licence"] == "CC-BY-4.0"
+    assert config.provenance["descends_from"] == "oxford-vgg16" and len(config.class_names) == 6
+    assert config.mean_rgb == pytest.approx((123.68, 116.779, 103.939))
+    inside("train", data, "--init-from", "oxford-vgg16", "--epochs", 1, *FAST, "--out", "paced")
+    settings = json.loads((tmp_path / "paced" / "run.json").read_text())
+    batch = settings["recipe"]["batch_size"]
+    assert settings["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (batch / 256) ** 0.5)
