@@ -94,7 +94,7 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
 
 def test_a_stuck_loss_is_told(photographs: Path, cli: Cli) -> None:
     done = cli("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
-    assert "Plateau: after 10 steps" in done.stdout and "--dropout-after" in done.stdout
+    assert "Worse than guessing: after 10 steps" in done.stdout and "another --learning-rate than" in done.stdout
 
 
 def test_data_that_changed_stop_a_resumed_run(tmp_path: Path, cli: Cli) -> None:

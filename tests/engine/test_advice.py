@@ -27,13 +27,13 @@ def told(
 def test_classes_that_stay_at_ln_k_are_told(photographs: Path, tmp_path: Path) -> None:
     text = told(photographs, None, None, tmp_path / "log", loss=1.09)
     assert text.count("Plateau: after 10 steps the loss is 1.09, still near ln K = 1.10") == 1
-    assert "Crops" not in text and "Diverging" not in text
+    assert "Crops" not in text and "Worse" not in text
 
 
 def test_a_loss_far_above_that_of_guessing_is_no_plateau(photographs: Path, tmp_path: Path) -> None:
     text = told(photographs, None, None, tmp_path / "log")
-    assert text.count("Diverging: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
-    assert "a smaller --learning-rate than 0.01" in text and "Plateau" not in text
+    assert text.count("Worse than guessing: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
+    assert "another --learning-rate than 0.01" in text and "Plateau" not in text
 
 
 @pytest.mark.parametrize("regression", ["per-class", "single-class"])

@@ -118,13 +118,13 @@ def test_boxes(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> 
     assert np.ptp([*shares, 0]) > 0 and result.protocol == "dense, Q=256, fp32"
 
 
-@pytest.mark.parametrize("text", ['{"nets": ["run"]}', "[1]", '{"nets": 3, "rows": []}', "{"])
+@pytest.mark.parametrize("text", ['{"digests": ["D"]}', "[1]", '{"digests": ["D"], "rows": []}', "{"])
 def test_a_damaged_one_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "run" / "evaluations" / "val" / "errors.json"
     path.parent.mkdir(parents=True)
-    path.write_text(text)
     folder = tmp_path / "run" / "model"
     save_config(folder, ModelConfig("A", ("a",), ("a",)))
     save_weights(folder, {})
+    path.write_text(text.replace("D", digest_of_folder(folder)))
     with pytest.raises(VerydeepError, match=r"errors\.json (is not what verydeep evaluate writes|cannot be read)"):
         results_of(tmp_path / "run", folder)

@@ -64,8 +64,8 @@ def last_step(state: TrainState, job: Job) -> int:
     return end + steps_after(later, len(job.train), job.recipe.batch_size)
 
 
-DIVERGING = 1.2
-"""Times the loss of guessing, above which a net does not learn too little but too fast."""
+WORSE_THAN_GUESSING = 1.2
+"""Times the loss of guessing: a net above it is not on the plateau, but still beyond it, or again."""
 
 
 class Adviser:
@@ -108,11 +108,10 @@ class Adviser:
                 )
         if not self.alarmed and report.step >= self.alarm_step:
             self.alarmed = True
-            if self.loss > DIVERGING * self.chance:
+            if self.loss > WORSE_THAN_GUESSING * self.chance:
                 self.journal.say(
-                    f"Diverging: after {report.step:,} steps the loss is {self.loss:.2f}, above ln K = "
-                    f"{self.chance:.2f}, which guessing gives: try a smaller --learning-rate than "
-                    f"{report.learning_rate:g}."
+                    f"Worse than guessing: after {report.step:,} steps the loss is {self.loss:.2f}, above ln K = "
+                    f"{self.chance:.2f}: try another --learning-rate than {report.learning_rate:g}."
                 )
             elif self.loss > self.threshold:
                 self.journal.say(
