@@ -78,14 +78,13 @@ def localize(
     from verydeep.engine.localization.localizers import localizers_of
     from verydeep.engine.localization.photographs import draw_located, locate, picture_paths
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
-    from verydeep.engine.members import Collection, Net, NetAtScales
+    from verydeep.engine.members import Collection, Net, NetAtScales, refuse_trunk
 
     check_range("--top", top, 1, 5)
     check_range("--merge-threshold", merge_threshold, 0, 2)
     check_range("--workers", workers, 0)
     net = Net.open(run, weights)
-    if net.config.is_trunk:
-        raise VerydeepError(f"{run} has convolutions alone and names no classes: train a net from it with --init-from.")
+    refuse_trunk(net.config, run)
     if net.config.regression is None:
         raise VerydeepError(
             f"{run} tells classes and no boxes: train a net that does from it, by verydeep train DATA --task localize "

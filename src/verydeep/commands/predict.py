@@ -111,13 +111,13 @@ def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
     """
     from verydeep.engine.checkpoint import load
     from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, predict_split
+    from verydeep.engine.members import refuse_trunk
     from verydeep.engine.progress import progress_bar
 
     model, config = load(run, weights)
     if config.regression is not None:
         raise VerydeepError(f"{run} predicts boxes: verydeep localize tells them, and the classes with them.")
-    if config.is_trunk:
-        raise VerydeepError(f"{run} has convolutions alone and names no classes: train a net from it with --init-from.")
+    refuse_trunk(config, run)
     chosen = config.test_scales if scales is None else parse_test_scales(scales)
     wanted = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[views] for scale in chosen]
 

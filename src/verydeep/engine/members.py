@@ -269,12 +269,21 @@ def check_classes(split: Split, net: Net) -> None:
     Raises:
         VerydeepError: it is a trunk, or the number, names or order of its classes differ, and are not all WNIDs.
     """
-    if net.config.is_trunk:
-        raise VerydeepError(
-            f"{net.path} has convolutions alone and names no classes: train a net from it with --init-from."
-        )
+    refuse_trunk(net.config, net.path)
     if net.telling(split.class_names) is None:
         refuse_classes(split, net)
+
+
+def refuse_trunk(config: ModelConfig, path: Path) -> None:
+    """Refuse a net that names no classes, where classes are wanted of it.
+
+    Raises:
+        VerydeepError: it is a trunk.
+    """
+    if config.is_trunk:
+        raise VerydeepError(
+            f"{path} has convolutions alone and names no classes: train a net from it with --init-from."
+        )
 
 
 def refuse_classes(split: Split, net: Net) -> NoReturn:
