@@ -46,9 +46,9 @@ def convert(
         verydeep convert vgg11-mine.pth mine --class-names names.txt
     """
     from verydeep.configs.published import PUBLISHED
-    from verydeep.engine.conversion import convert_file
-    from verydeep.engine.downloads import fetch
-    from verydeep.engine.imported import is_name
+    from verydeep.engine.importing.conversion import convert_file
+    from verydeep.engine.importing.downloads import fetch
+    from verydeep.engine.importing.imported import is_name
     from verydeep.errors import VerydeepError
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

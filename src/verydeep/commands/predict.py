@@ -64,7 +64,7 @@ def predict(
     from verydeep.data.photographs import find_photographs
     from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
-    from verydeep.engine.classifier import is_classifier
+    from verydeep.engine.transfer.classifier import is_classifier
 
     check_range("--top", top, 1)
     check_range("--workers", workers, 0)
@@ -141,7 +141,7 @@ def classifier_at(run: Any) -> Ask:
     Raises:
         VerydeepError: they are damaged, or their nets are not there.
     """
-    from verydeep.engine.classifier import load_classifier
+    from verydeep.engine.transfer.classifier import load_classifier
 
     classifier = load_classifier(run)
 

@@ -81,14 +81,14 @@ def transfer(
     from verydeep.data.decoding import Decoding
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine import runtime as engine
-    from verydeep.engine.classifier import Classifier, save_classifier
-    from verydeep.engine.features import default_layer
     from verydeep.engine.journal import Journal
     from verydeep.engine.members import Net
-    from verydeep.engine.representation import Representation, describe_split, union
     from verydeep.engine.source import locate, short_name
-    from verydeep.engine.svm import CANDIDATES, require_scikit_learn
-    from verydeep.engine.transfer import PAPER_SCALES, VOC_SCALES, as_values, in_words, transfer
+    from verydeep.engine.transfer.classifier import Classifier, save_classifier
+    from verydeep.engine.transfer.features import default_layer
+    from verydeep.engine.transfer.protocol import PAPER_SCALES, VOC_SCALES, as_values, in_words, transfer
+    from verydeep.engine.transfer.representation import Representation, describe_split, union
+    from verydeep.engine.transfer.svm import CANDIDATES, require_scikit_learn
     from verydeep.files import write_json
 
     check_range("--workers", workers, 0)

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from verydeep.configs.published import PUBLISHED
-from verydeep.engine.imported import imported_folder, is_name
+from verydeep.engine.importing.imported import imported_folder, is_name
 from verydeep.engine.training import Job, TrainState, new_schedule
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG

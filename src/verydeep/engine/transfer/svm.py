@@ -18,8 +18,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from verydeep.engine.linear import CHUNK, Floats, Floats32, LinearClassifiers, margins
 from verydeep.engine.progress import progress_bar
+from verydeep.engine.transfer.linear import CHUNK, Floats, Floats32, LinearClassifiers, margins
 from verydeep.errors import VerydeepError
 from verydeep.ops.targets import Targets, hold_out
 

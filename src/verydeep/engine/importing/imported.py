@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from verydeep.configs.published import PUBLISHED
-from verydeep.engine.conversion import convert_file
-from verydeep.engine.downloads import fetch, fetch_from_hub
+from verydeep.engine.importing.conversion import convert_file
+from verydeep.engine.importing.downloads import fetch, fetch_from_hub
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
 from verydeep.models.weights.native import CONFIG, WEIGHTS, is_ours

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from verydeep.engine import linear
-from verydeep.engine.linear import LinearClassifiers, margins
+from verydeep.engine.transfer import linear
+from verydeep.engine.transfer.linear import LinearClassifiers, margins
 from verydeep.errors import VerydeepError
 
 TWO = LinearClassifiers(

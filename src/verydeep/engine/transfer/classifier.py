@@ -16,11 +16,11 @@ from torch import from_numpy
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.linear import Floats32, LinearClassifiers, margins
 from verydeep.engine.members import Net
 from verydeep.engine.posteriors import digest_of_net
-from verydeep.engine.representation import Representation, describe_split
 from verydeep.engine.runtime import Runtime
+from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
+from verydeep.engine.transfer.representation import Representation, describe_split
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json
 from verydeep.models.weights.native import write_tensors

@@ -16,9 +16,19 @@ from scipy.optimize import lsq_linear, minimize
 from sklearn.metrics import average_precision_score
 from sklearn.svm import SVC, LinearSVC
 
-from verydeep.engine import svm
-from verydeep.engine.linear import LinearClassifiers, margins
-from verydeep.engine.svm import CANDIDATES, Step, Trial, affordable_processes, best, fit, follow, train, try_candidates
+from verydeep.engine.transfer import svm
+from verydeep.engine.transfer.linear import LinearClassifiers, margins
+from verydeep.engine.transfer.svm import (
+    CANDIDATES,
+    Step,
+    Trial,
+    affordable_processes,
+    best,
+    fit,
+    follow,
+    train,
+    try_candidates,
+)
 from verydeep.errors import VerydeepError
 from verydeep.ops.targets import Targets, hold_out, one_vs_rest
 

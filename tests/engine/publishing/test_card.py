@@ -8,8 +8,8 @@ from tests.peers import need
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.published import PUBLISHED
 from verydeep.configs.recipes import RECIPES
-from verydeep.engine.card import model_card
-from verydeep.engine.results import Result
+from verydeep.engine.publishing.card import model_card
+from verydeep.engine.publishing.results import Result
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.metrics import Share
 

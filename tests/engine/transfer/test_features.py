@@ -13,8 +13,10 @@ from tests.thin_nets import save
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import decode
 from verydeep.data.split import Split
-from verydeep.engine import features
-from verydeep.engine.features import (
+from verydeep.engine.members import Net
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.transfer import features
+from verydeep.engine.transfer.features import (
     Described,
     Look,
     default_layer,
@@ -23,9 +25,7 @@ from verydeep.engine.features import (
     kept_descriptors,
     shelf_in_cache,
 )
-from verydeep.engine.members import Net
-from verydeep.engine.representation import Representation, describe_split, union
-from verydeep.engine.runtime import Runtime
+from verydeep.engine.transfer.representation import Representation, describe_split, union
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG

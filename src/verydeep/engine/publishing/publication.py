@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
-from verydeep.engine.card import model_card
 from verydeep.engine.checkpoint import Weights
-from verydeep.engine.imported import is_name
+from verydeep.engine.importing.imported import is_name
 from verydeep.engine.members import Net
-from verydeep.engine.results import results_of
+from verydeep.engine.publishing.card import model_card
+from verydeep.engine.publishing.results import results_of
 from verydeep.files import writing
 from verydeep.models.weights.native import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, save_config
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from verydeep.configs.published import PUBLISHED, PublishedNet
-from verydeep.engine.downloads import fetch, fetch_from_hub, weights_folder
+from verydeep.engine.importing.downloads import fetch, fetch_from_hub, weights_folder
 from verydeep.errors import VerydeepError
 
 CONTENT = bytes(range(256)) * 5000

@@ -10,9 +10,16 @@ from sklearn.svm import SVC
 
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition
-from verydeep.engine.representation import Descriptors
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer import described, mean_and_deviation, score, score_of_each_class, targets_of, transfer
+from verydeep.engine.transfer.protocol import (
+    described,
+    mean_and_deviation,
+    score,
+    score_of_each_class,
+    targets_of,
+    transfer,
+)
+from verydeep.engine.transfer.representation import Descriptors
 from verydeep.errors import VerydeepError
 from verydeep.ops.descriptors import normalized
 

@@ -15,7 +15,10 @@ import torch
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.features import (
+from verydeep.engine.members import Net
+from verydeep.engine.progress import progress_bar
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.transfer.features import (
     Described,
     Look,
     describe_and_keep,
@@ -23,9 +26,6 @@ from verydeep.engine.features import (
     kept_descriptors,
     shelf_in_cache,
 )
-from verydeep.engine.members import Net
-from verydeep.engine.progress import progress_bar
-from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.ops.descriptors import Aggregation, Floats, Normalization, aggregated, stacked
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
-from verydeep.engine.linear import Floats32, LinearClassifiers, margins
-from verydeep.engine.representation import Descriptors, Representation
 from verydeep.engine.runtime import Runtime, available_cores
-from verydeep.engine.svm import Trial, affordable_processes, follow, train
+from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
+from verydeep.engine.transfer.representation import Descriptors, Representation
+from verydeep.engine.transfer.svm import Trial, affordable_processes, follow, train
 from verydeep.errors import VerydeepError
 from verydeep.ops.average_precision import average_precision, average_precision_11_points
 from verydeep.ops.metrics import predicted_classes

@@ -13,7 +13,7 @@ from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.scales import TrainScale
 from verydeep.engine.posteriors import digest_of_folder
-from verydeep.engine.results import results_of
+from verydeep.engine.publishing.results import results_of
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights

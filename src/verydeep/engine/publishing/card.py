@@ -8,7 +8,7 @@ import torch
 
 from verydeep.configs.networks import STRIDE
 from verydeep.configs.scales import in_pixels
-from verydeep.engine.results import Result
+from verydeep.engine.publishing.results import Result
 from verydeep.models.weights.native import ModelConfig
 
 PAPER = "[Very Deep Convolutional Networks for Large-Scale Image Recognition](https://arxiv.org/abs/1409.1556)"

@@ -1,0 +1,1 @@
+"""Descriptors of images by trained nets, and linear classifiers on them (appendix B)."""
