@@ -98,7 +98,7 @@ def agree(folder: Path, photos: Path, part: str) -> dict[str, Any]:
             assert boxes[line["label"]] == [float(line[side]) for side in SIDES], "one class, one box"
         right.append(line["label"] in boxes and overlaps[-1] >= 0.5)
     last = report["rows"][-1]
-    assert last["truth"]["mean_iou"] == pytest.approx(np.mean(overlaps), abs=0.005)
+    assert last["truth"]["mean_iou"]["value"] == pytest.approx(np.mean(overlaps), abs=0.005)
     assert last["truth"]["error"]["percent"] == pytest.approx(100 * np.mean(np.array(overlaps) < 0.5))
     if last["guesses"] is not None:
         assert last["guesses"]["error"]["percent"] == pytest.approx(100 * (1 - np.mean(right)))
@@ -124,7 +124,8 @@ def test_a_run(home: Path, inside: Cli) -> None:
     assert [report[name] for name in ("data", "split", "weights", "precision")] == ["photos", "val", "last", "fp32"]
     table = done.stdout[done.stdout.index("D/384pcr on 12 images of val") :]
     for row in report["rows"]:
-        shown = [str(row["look"]), f"{row['truth']['error']['percent']:.1f} [", f"{row['truth']['mean_iou']:.3f}"]
+        truth = row["truth"]
+        shown = [str(row["look"]), f"{truth['error']['percent']:.1f} [", f"{truth['mean_iou']['value']:.3f} ±"]
         assert any(all(word in line for word in shown) for line in table.splitlines())
     for note in report["notes"]:
         assert note in done.stdout
@@ -289,7 +290,7 @@ def test_the_blacklist_is_left_out_of_the_errors(home: Path, ilsvrc: Path, insid
     kept = [iou for path, iou in ious.items() if not path.endswith(("2.JPEG", "6.JPEG"))]
     both = [report_of(home / name)["rows"][-1]["truth"] for name in ("with", "without")]
     assert [each["num_images"] for each in both] == [5, 3]
-    assert both[1]["mean_iou"] == pytest.approx(np.mean(kept), abs=1e-3) != both[0]["mean_iou"]
+    assert both[1]["mean_iou"]["value"] == pytest.approx(np.mean(kept), abs=1e-3) != both[0]["mean_iou"]["value"]
     listed.write_text("2\nfive\n")
     refused = inside(*common, check=False)
     assert refused.returncode == 1 and "'five'" in refused.stderr and str(listed.relative_to(home)) in refused.stderr

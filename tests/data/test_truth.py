@@ -233,6 +233,15 @@ def test_a_damaged_table_is_told_with_its_line(pets: Path, text: str, told: str)
         boxes_of(pets, "train")
 
 
+def test_boxes_as_fractions_of_the_image_are_told(pets: Path) -> None:
+    images = [f"train/{name}/{n}.png,{name}" for name in ("cat", "dog") for n in (1, 2)]
+    put(pets / "boxes.csv", HEADER + "".join(f"{image},0,0.25,0.5,1.0\n" for image in images))
+    with pytest.raises(VerydeepError, match=r"All boxes of .*boxes\.csv are fractions of their images: multiply by"):
+        boxes_of(pets, "train")
+    put(pets / "boxes.csv", HEADER + "".join(f"{image},0,0.25,10.5,1.0\n" for image in images))
+    assert boxes_of(pets, "train")[1].num_boxed == 4
+
+
 def test_no_boxes_at_all_say_where_to_put_them(pets: Path) -> None:
     with pytest.raises(VerydeepError, match=r"holds no boxes: write them to .*boxes\.csv"):
         boxes_of(pets, "train")

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import norm, t, ttest_1samp, ttest_ind
 
-from verydeep.ops.bootstrap import T95, Difference, error_over_runs, paired_difference
+from verydeep.ops.bootstrap import T95, Difference, error_over_runs, mean_over_runs, paired_difference
 from verydeep.ops.metrics import wilson
 
 Bools = npt.NDArray[np.bool_]
@@ -89,6 +89,26 @@ def test_the_interval_over_few_runs_covers(num_runs: int, images: float, runs: f
     world = World(images, runs, seed=num_runs)
     shares = [error_over_runs(world.draw((0.2,), num_runs, 800)[0]) for _ in range(1000)]
     assert np.mean([share.low <= 20 <= share.high for share in shares]) >= 0.93
+
+
+def test_the_mean_of_one_run_has_the_normal_interval() -> None:
+    values = np.random.default_rng(2).random(80)
+    mean = mean_over_runs(values[None])
+    low, high = norm.interval(0.95, values.mean(), values.std(ddof=1) / math.sqrt(80))
+    assert mean.value == values.mean() and mean.margin == pytest.approx((high - low) / 2, rel=1e-4)
+    assert str(mean) == f"{values.mean():.3f} ±{(high - low) / 2:.3f}"
+
+
+def test_a_mean_over_runs_knows_how_little_few_runs_say() -> None:
+    """Runs that differ on no image alone: all that is left is the t interval of their means."""
+    means = np.array([0.3, 0.5, 0.45])
+    mean = mean_over_runs(np.repeat(means[:, None], 40, axis=1))
+    low, high = ttest_1samp(means, 0).confidence_interval(0.95)
+    assert (mean.value, mean.margin) == pytest.approx((means.mean(), (high - low) / 2), rel=1e-4)
+
+
+def test_the_mean_of_one_image_says_nothing() -> None:
+    assert mean_over_runs(np.array([[0.7]])).margin == 1
 
 
 def test_a_difference_is_told_with_its_sign() -> None:

@@ -5,7 +5,9 @@ They are handed on as they were written, one image at a time; ``truth`` decides 
 
 import csv
 import os
+import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -158,7 +160,16 @@ def _read_table(split: Split, root: Path) -> Table:
                     unknown.append(reader.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise VerydeepError(f"{path} cannot be read as CSV in UTF-8 ({error}).") from None
+    _refuse_fractions(path, lines)
     return Table(path, lines, split.files, tuple(unknown), from_imagenet=False)
+
+
+def _refuse_fractions(path: Path, lines: Mapping[str, Sequence[tuple[int, Sequence[str]]]]) -> None:
+    """Boxes in units of the image would pass for boxes of one pixel in its corner."""
+    fractions = re.compile(r"\s*(0|1|[01]?\.[0-9]+)\s*")
+    numbers = [number for boxes in lines.values() for _, fields in boxes for number in fields[1:]]
+    if any("." in number for number in numbers) and all(map(fractions.fullmatch, numbers)):
+        raise VerydeepError(f"All boxes of {path} are fractions of their images: multiply by widths and heights.")
 
 
 def _read_localizations(split: Split, path: Path) -> Table:

@@ -13,8 +13,16 @@ from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.journal import Journal
 from verydeep.engine.members import Net
 from verydeep.engine.report import geometry_in_words, seen_before
-from verydeep.engine.tables import Comparison, Conditions, Measured, compare, compute_views, measure, measure_nets
-from verydeep.errors import VerydeepError
+from verydeep.engine.tables import (
+    Comparison,
+    Conditions,
+    Measured,
+    compare,
+    compute_views,
+    measure,
+    measure_nets,
+    refuse_unanswered,
+)
 from verydeep.files import write_json, writing
 from verydeep.ops.metrics import topk_for
 
@@ -113,6 +121,8 @@ class Findings:
         yield self.conditions.in_words(q for each in self.table.protocols for m in each.members for q in m.test_scales)
         if self.guests:
             yield "Below the rows: nets of others, or that began with theirs; they answer for no row."
+        for net in self.conditions.guests_of_other_crops:
+            yield f"Left out: {net.path.name}, whose crop is {net.config.crop}: --crop {net.config.crop} takes it."
         tested = [row for _, row in self.rows if row is not None]
         geometry = {q: each for row in tested for q, each in row.geometry.items()}
         if geometry:
@@ -202,10 +212,8 @@ def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[F
     """
     protocols = dict.fromkeys(protocol for table in tables for protocol in table.protocols)
     if not conditions.guests and not any(conditions.members(protocol) for protocol in protocols):
-        names, classes = " or ".join(table.name for table in tables), len(conditions.split.class_names)
-        raise VerydeepError(
-            f"No run answers for any row of {names} at crop {conditions.crop} with these {classes} classes: leave "
-            "--no-train out, or give another --runs or --crop."
+        refuse_unanswered(
+            " or ".join(table.name for table in tables), [net for table in tables for net in table.nets], conditions
         )
     compute_views(list(protocols), conditions)
     if not conditions.runtime.is_main:

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from verydeep.configs.localization import Regression
 from verydeep.data.loading import TrainBatch
 from verydeep.data.split import Split
-from verydeep.engine.inference import Rescaled, center_posterior
-from verydeep.engine.localization.candidates import Floats, boxes_of_class, center_boxes
+from verydeep.engine.inference import Rescaled, ViewAtScale, center_posterior
+from verydeep.engine.localization.candidates import BoxNet, Floats, boxes_of_class, candidates, file_sizes
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.localization_errors import RIGHT_AT, Bools, Instances, ground_truth_overlaps
@@ -60,4 +60,7 @@ def center_overlaps(
     assert split.labels is not None and split.boxes is not None
     labels = split.labels[batch.indices]
     truth = Instances.of(labels, [split.boxes[index] for index in batch.indices])
-    return ground_truth_overlaps(center_boxes(model, batch, scale, split, labels, regression, runtime), truth)
+    net, view = BoxNet(model, regression, classifier=None), ViewAtScale("center", scale)
+    sizes = file_sizes(split, batch.indices.tolist())
+    found = candidates(net, batch.images[scale], view, sizes, labels[:, None], runtime)
+    return ground_truth_overlaps(np.stack([each.boxes[0, 0] for each in found]), truth)

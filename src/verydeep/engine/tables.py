@@ -4,13 +4,13 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from verydeep.configs.localization import LocalizationProtocol
+from verydeep.configs.localization import LocalizationNet, LocalizationProtocol
 from verydeep.configs.paper import PaperRow, PaperTable
-from verydeep.configs.protocols import EvalProtocol, View
+from verydeep.configs.protocols import EvalProtocol, TrainedNet, View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
@@ -18,8 +18,12 @@ from verydeep.engine.evaluation import Geometry, Said, fuse, predict_views, test
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
 from verydeep.engine.members import Net, NetAtScales, check_division, nets_by_seed
 from verydeep.engine.runtime import Runtime
+from verydeep.errors import VerydeepError
 from verydeep.ops.bootstrap import Bools, Difference, error_over_runs, paired_difference
 from verydeep.ops.metrics import Share, ranks, topk_for
+
+MOST_TOLD = 12
+"""Runs that are named where none of them answers."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,21 @@ class Conditions:
     @property
     def guests(self) -> list[NetAtScales]:
         """Nets of others, or that began with theirs, which answer for no row; each at its own scale."""
+        return [NetAtScales(net, net.config.test_scales) for net in self._strangers if net.config.crop == self.crop]
+
+    @property
+    def guests_of_other_crops(self) -> list[Net]:
+        """Such nets that would stand in the table at another crop."""
+        return [net for net in self._strangers if net.config.crop != self.crop]
+
+    @property
+    def _strangers(self) -> list[Net]:
         strangers = [
-            net
+            net.telling(self.split.class_names)
             for net in self.nets
             if net.foreign and net.trained is None and not net.config.is_trunk and net.config.regression is None
-            if net.config.crop == self.crop
         ]
-        told = [net.telling(self.split.class_names) for net in strangers]
-        return [NetAtScales(net, net.config.test_scales) for net in told if net is not None]
+        return [net for net in strangers if net is not None]
 
     def in_words(self, scales: Iterable[int]) -> str:
         """For those who read the table; ``scales`` are the Q of its rows."""
@@ -72,6 +83,31 @@ class Conditions:
             "precision": self.runtime.precision,
             "fast_decode": self.decoding.fast,
         }
+
+
+def refuse_unanswered(
+    names: str, wanted: Sequence[TrainedNet] | Sequence[LocalizationNet], conditions: Conditions
+) -> NoReturn:
+    """Say which nets a table asks for, and which are there.
+
+    Raises:
+        VerydeepError: always.
+    """
+    classes = conditions.split.class_names
+    asked = ", ".join(dict.fromkeys(map(str, wanted)))
+    there = [
+        f"{net.trained or net.config.network} ({net.path.name}"
+        + ("" if net.config.crop == conditions.crop else f", crop {net.config.crop}")
+        + ("" if net.config.class_names == classes else ", other classes")
+        + ")"
+        for net in conditions.nets
+    ]
+    more = f" and {len(there) - MOST_TOLD} more" if len(there) > MOST_TOLD else ""
+    raise VerydeepError(
+        f"No run answers for any row of {names} at crop {conditions.crop} with these {len(classes)} classes: it asks "
+        f"for {asked}, and there {'are ' + ', '.join(there[:MOST_TOLD]) + more if there else 'is no run'}; leave "
+        "--no-train out, or give another --runs or --crop."
+    )
 
 
 @dataclass(frozen=True, eq=False)

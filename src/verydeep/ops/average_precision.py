@@ -9,6 +9,11 @@ that recall or any higher one, and it gives equal scores one rank.
 import numpy as np
 import numpy.typing as npt
 
+from verydeep.ops.metrics import Z95, Share
+
+INTERVAL_STREAM = 9
+DRAWS_AT_ONCE = 100
+
 Floats = npt.NDArray[np.floating]
 Relevance = npt.NDArray[np.int8]
 
@@ -61,3 +66,67 @@ def _best_precisions(scores: Floats, relevance: Relevance) -> tuple[npt.NDArray[
         return np.zeros(0, np.int64), np.zeros(0)
     precision = found / np.arange(1, len(found) + 1)
     return found, np.maximum.accumulate(precision[::-1])[::-1]
+
+
+def mean_with_interval(
+    scores: Floats, relevance: Relevance, *, at_11_points: bool, seed: int = 0, draws: int = 1000
+) -> Share:
+    """The mean average precision over classes in percent with its 95% interval over test sets of as many images.
+
+    The interval reaches 1.96 standard deviations of a bootstrap, which draws images with replacement for all classes
+    together, to both sides. The bootstrap's percentiles are no such interval: copies of an image raise the precision,
+    at 11 points by as much as few images do. In a simulation they held the mean over test sets in 77 to 90% of cases,
+    this interval in 86 to 98% (tests/ops/test_average_precision.py). The classifiers stay as they are: what other
+    training images would have given is not in it.
+
+    Args:
+        scores: (n, K) larger is surer.
+        relevance: (n, K) as ``average_precision_11_points``; a class that is on no image is left out.
+        at_11_points: which of the two definitions.
+        seed: of the draws.
+        draws: how many.
+    """
+    generator = np.random.Generator(np.random.Philox(key=[seed, INTERVAL_STREAM]))
+    count, means = len(scores), []
+    for start in range(0, draws, DRAWS_AT_ONCE):
+        size = min(DRAWS_AT_ONCE, draws - start)
+        times = generator.multinomial(count, np.full(count, 1 / count), size=size)  # (draws, n)
+        each = [
+            precisions_of_draws(scores[:, k], relevance[:, k], times, at_11_points=at_11_points)
+            for k in np.flatnonzero((relevance > 0).any(axis=0))
+        ]
+        means.append(np.nanmean(each, axis=0))
+    precision = average_precision_11_points if at_11_points else average_precision
+    point = np.nanmean([precision(scores[:, k], relevance[:, k]) for k in range(scores.shape[1])])
+    half = Z95 * float(np.concatenate(means).std())
+    return Share(100 * float(point), 100 * max(0.0, float(point) - half), 100 * min(1.0, float(point) + half))
+
+
+def precisions_of_draws(
+    scores: Floats, relevance: Relevance, times: npt.NDArray[np.int64], *, at_11_points: bool
+) -> npt.NDArray[np.float64]:
+    """(draws,) the average precision where every image is there so many times; NaN where the class is on none.
+
+    As precision rises from one copy of an image of the class to the next, and falls over copies of others, no more is
+    looked at than the last copy of each image of the class.
+
+    Args:
+        scores: (n,)
+        relevance: (n,)
+        times: (draws, n)
+        at_11_points: which of the two definitions.
+    """
+    order = np.argsort(-scores, kind="stable")
+    order = order[relevance[order] != 0]
+    ranked, hits = times[:, order], relevance[order] > 0
+    found = np.cumsum(ranked[:, hits], axis=1)  # (draws, P)
+    ranks = np.cumsum(ranked, axis=1)[:, hits]
+    precision = found / np.maximum(ranks, 1)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    total = found[:, -1]
+    with np.errstate(invalid="ignore"):
+        if not at_11_points:
+            return np.asarray((ranked[:, hits] * best).sum(axis=1) / total)
+    first = [(10 * found >= recall * total[:, None]).argmax(axis=1) for recall in range(11)]  # (11, draws)
+    mean = np.take_along_axis(best, np.stack(first, axis=1), axis=1).mean(axis=1)
+    return np.asarray(np.where(total > 0, mean, np.nan))

@@ -35,6 +35,17 @@ T95 = (
 
 
 @dataclass(frozen=True)
+class Mean:
+    """A mean with the half width of its 95% interval."""
+
+    value: float
+    margin: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ±{self.margin:.3f}"
+
+
+@dataclass(frozen=True)
 class Difference:
     """A difference of two errors in percentage points with its 95% interval."""
 
@@ -72,6 +83,17 @@ def error_over_runs(wrong: Bools) -> Share:
         low=max(0.0, 100 * error - math.hypot(100 * error - images.low, runs)),
         high=min(100.0, 100 * error + math.hypot(images.high - 100 * error, runs)),
     )
+
+
+def mean_over_runs(values: npt.NDArray[np.floating]) -> Mean:
+    """The mean of a figure of each image over runs; the images by the normal approximation, runs as above.
+
+    Args:
+        values: (R, N) within 0 to 1, the images in one order; R and N at least 1.
+    """
+    num_images = values.shape[1]
+    images = 1.96 * float(values.mean(axis=0).std(ddof=1)) / math.sqrt(num_images) if num_images > 1 else 1.0
+    return Mean(float(values.mean()), min(1.0, math.hypot(images, _runs_distance(values) / 100)))
 
 
 def paired_difference(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from verydeep.ops.bootstrap import Mean, mean_over_runs
 from verydeep.ops.boxes import Boxes, iou
 from verydeep.ops.metrics import Share, wilson
 
@@ -50,7 +51,7 @@ class LocalizationErrors:
 
     error: Share
     """At an IoU of 0.5."""
-    mean_iou: float
+    mean_iou: Mean
     """An image without a guess of the true class counts 0; of the ground-truth-class protocol, of one box an image."""
     num_images: int
     """Without those on the blacklist."""
@@ -86,7 +87,7 @@ def localization_errors(overlaps: Floats, blacklisted: Bools | None = None) -> L
     """
     counted = overlaps if blacklisted is None else overlaps[~blacklisted]
     wrong = int((counted < RIGHT_AT).sum())
-    return LocalizationErrors(wilson(wrong, len(counted)), float(counted.mean()), len(counted))
+    return LocalizationErrors(wilson(wrong, len(counted)), mean_over_runs(counted[None]), len(counted))
 
 
 def success(overlaps: Floats, thresholds: npt.ArrayLike) -> list[Share]:

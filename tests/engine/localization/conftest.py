@@ -1,7 +1,7 @@
 """Thin nets that tell classes and boxes, under the paper's names, and pictures with boxes to test them on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,16 @@ from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.protocols import TrainedNet
 from verydeep.data.split import Split
 from verydeep.data.truth import read_boxes, with_boxes
+from verydeep.engine.localization.candidates import Merged
+from verydeep.engine.localization.classes import Asked
+from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation, Look
+from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.parts import BoxedPart
+from verydeep.engine.localization.verdict import Truth, Verdict
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import open_part
+from verydeep.ops.localization_errors import Instances
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
@@ -69,3 +75,33 @@ def home(files: Path) -> Iterator[Home]:
         val = open_part(str(files / "data"), "val")
         boxed, _ = with_boxes(val, read_boxes(val, files / "data"))
         yield Home(files, val, BoxedPart(val, boxed, np.isin(np.arange(len(val)), [1, 8])))
+
+
+def evaluation_of(
+    split: Split, overlaps: list[list[float]], guesses: list[list[float]] | None, counted: list[bool], looks: list[Look]
+) -> LocalizationEvaluation:
+    """An evaluation of all images of a split, one list of IoUs for each row."""
+    n, asked_for = len(split), 0 if guesses is None else 2
+    assert split.labels is not None and split.boxes is not None
+    boxes = np.zeros((n, 1 + asked_for, 4))
+    boxes[:, 0] = np.arange(n)[:, None] + [0, 1, 20, 22]
+    merged = Merged(boxes, np.ones((n, 1 + asked_for)))
+    verdicts = tuple(
+        Verdict(merged, np.array(each), None if guesses is None else np.array(guesses[row]))
+        for row, each in enumerate(overlaps)
+    )
+    asked = Asked(np.arange(n), np.zeros((n, asked_for), np.int64), np.zeros((n, asked_for), np.float32), split.labels)
+    truth = Truth(Instances.of(split.labels, list(split.boxes)), np.array(counted))
+    rows = tuple(
+        BoxRow("x", 32, look, () if look == "constant" else (256,), *verdict.errors(truth))
+        for look, verdict in zip(looks, verdicts, strict=True)
+    )
+    return LocalizationEvaluation(rows, verdicts, asked, truth, Localizers((), "dense", None), (), (0.5,), {}, ())
+
+
+@pytest.fixture
+def boxed(val_split: Split) -> Split:
+    """Twelve images of three classes, the first with two instances."""
+    boxes = [np.array([[i, 2, 30, 20 + i]], np.float32) for i in range(12)]
+    boxes[0] = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
+    return replace(val_split, boxes=tuple(boxes), class_words=("ant, emmet", "$bell_1$", "crab"))

@@ -15,9 +15,9 @@ from tests.plain_boxes import Floats, Photograph
 from verydeep.configs.localization import Regression
 from verydeep.data.decoding import STRICT
 from verydeep.data.split import Split
-from verydeep.engine.inference import ViewAtScale, rescaled_images
+from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.localization import candidates as module
-from verydeep.engine.localization.candidates import Candidates, boxes_of_class, center_boxes, merge_images, pooled
+from verydeep.engine.localization.candidates import Candidates, boxes_of_class, merge_images, pooled
 from verydeep.engine.localization.classes import Asked
 from verydeep.engine.localization.predictions import BoxPredictions, pool, predict_boxes
 from verydeep.engine.members import Net
@@ -161,14 +161,20 @@ def test_the_central_crops_box_is_that_of_the_crop_alone(
                 assert found.boxes.shape == (3, 1, 4) and found.scores.shape == (3, 1)
                 np.testing.assert_allclose(found.boxes[:, 0], expected[:, :4], atol=2e-3)
                 np.testing.assert_allclose(found.scores[:, 0], expected[:, 4], atol=1e-5)
-        for whole in (True, False):
-            model, boxes = net.load(), dict[int, Floats]()
-            for batch in rescaled_images(model, split, [view.scale], CPU, whole=whole):
-                true = LABELS[batch.indices]
-                one = center_boxes(model, batch, view.scale, split, true, regression, CPU)
-                boxes |= dict(zip(batch.indices.tolist(), one, strict=True))
-            expected = np.stack([predicted[view][index].boxes[0, 0] for index in range(len(split))])
-            np.testing.assert_allclose([boxes[index] for index in range(len(split))], expected, atol=1e-3)
+
+
+def test_boxes_that_nothing_is_chosen_from_are_not_rated(
+    nets: dict[tuple[Regression, bool], Net], split: Split, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The classification net is not even loaded; the boxes are the same."""
+    net, views = nets["per-class", False], [ViewAtScale("center", 256)]
+    rated = predict_boxes(net, views, asked, split, CPU, STRICT)
+    monkeypatch.setattr(Net, "classifier", property(lambda _: pytest.fail("the classification net was asked")))
+    unrated = predict_boxes(net, views, asked, split, CPU, STRICT, rated=False)
+    assert rated is not None and unrated is not None
+    for index in range(len(split)):
+        np.testing.assert_array_equal(unrated[views[0]][index].boxes, rated[views[0]][index].boxes)
+        assert (unrated[views[0]][index].scores == 1).all()
 
 
 def test_of_a_box_for_each_class_the_classs_own_numbers_count() -> None:

@@ -88,7 +88,7 @@ def test_rows_are_what_plain_loops_give(name: str, home: Home) -> None:
         kept = np.array(both)[counted]
         assert row.look == look and row.truth.num_images == 10
         assert row.truth.error.percent == pytest.approx(100 * np.mean(kept[:, 0] < 0.5))
-        assert row.truth.mean_iou == pytest.approx(np.mean(kept[:, 0]), abs=1e-4)
+        assert row.truth.mean_iou.value == pytest.approx(np.mean(kept[:, 0]), abs=1e-4)
         assert (row.guesses is None) == (classes == "truth")
         if row.guesses is not None:
             assert row.guesses.error.percent == pytest.approx(100 * np.mean(kept[:, 1] < 0.5))

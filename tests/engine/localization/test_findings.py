@@ -22,6 +22,7 @@ from verydeep.engine.members import Net
 from verydeep.engine.source import fingerprint
 from verydeep.engine.tables import Conditions
 from verydeep.models.weights.native import ModelConfig
+from verydeep.ops.bootstrap import Mean
 from verydeep.ops.metrics import Share, wilson
 
 NAMES = ("ant", "bell", "crab", "dill", "elk", "fig")
@@ -44,7 +45,8 @@ def part(name: str = "val", names: tuple[str, ...] = NAMES) -> BoxedPart:
 def known(text: str, *wrong: int, **others: Any) -> MeasuredBoxes:
     """A row that errs on the first images, so many with each seed."""
     values: dict[str, Any] = {
-        "mean_iou": 0.625, "thresholds": (0.5,), "skipped": 0, "is_answer": True, "unconverged": (), "tested": (),
+        "mean_iou": Mean(0.625, 0.125), "thresholds": (0.5,), "skipped": 0, "is_answer": True, "unconverged": (),
+        "tested": (),
     }  # fmt: skip
     errs = np.stack([images < count for count in wrong])
     return MeasuredBoxes(LocalizationProtocol.parse(text), tuple(range(len(wrong))), errs, **values | others)
@@ -82,15 +84,15 @@ def test_rows_stand_beside_the_papers_in_its_order() -> None:
     assert findings.headings() == ["row", "paper", "error", "mean IoU", "t", "seeds"]
     rows = list(findings.cells())
     assert [row[0] for row in rows] == [SCR, PCR_FC, PCR]
-    assert rows[0][1] == "36.4" and rows[0][2].startswith("32.5 [") and rows[0][3:] == ["0.625", "0.5", "2"]
-    assert rows[1][1:] == ["34.3", interval(62), "0.625", "0.3,0.5", "1"]
-    assert rows[2][1:] == ["33.1", interval(20), "0.625", "0.5", "1"]
+    assert rows[0][1] == "36.4" and rows[0][2].startswith("32.5 [") and rows[0][3:] == ["0.625 ±0.125", "0.5", "2"]
+    assert rows[1][1:] == ["34.3", interval(62), "0.625 ±0.125", "0.3,0.5", "1"]
+    assert rows[2][1:] == ["33.1", interval(20), "0.625 ±0.125", "0.5", "1"]
 
 
 def test_other_authors_rows_are_as_published() -> None:
     rows = list(table("table10", {FUSED: known(FUSED, 50)}).cells())
     assert rows == [
-        ["VGG", "26.9/25.3", interval(50), "0.625", "0.5", "1"],
+        ["VGG", "26.9/25.3", interval(50), "0.625 ±0.125", "0.5", "1"],
         ["GoogLeNet (Szegedy et al., 2014)", "-/26.7", "as published", "", "", ""],
         ["OverFeat (Sermanet et al., 2014)", "30.0/29.9", "as published", "", "", ""],
         ["Krizhevsky et al. (Krizhevsky et al., 2012)", "-/34.2", "as published", "", "", ""],
@@ -187,7 +189,7 @@ def test_files_and_terminal_agree(
         assert (values["label"], values["paper"]) == (line[0].rstrip("*"), {"val": row.val, "test": row.test})
         if values["measured"] is not None and line[2] != "not converged":
             assert line[2] == str(Share(**values["measured"]["error"]))
-            assert f"{values['measured']['mean_iou']:.3f}" == line[3]
+            assert line[3] == str(Mean(**values["measured"]["mean_iou"]))
             assert np.mean(values["measured"]["error_of_each_seed"]) == values["measured"]["error"]["percent"]
     assert [each["paper"] for each in report["differences"]] == [each.paper for each in findings.comparisons]
 

@@ -1,6 +1,5 @@
 """What the pictures of boxes show, by their pixels and by what Matplotlib is given."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.engine.localization.conftest import evaluation_of
 from verydeep.data.split import Split
-from verydeep.engine.localization.candidates import Merged
-from verydeep.engine.localization.classes import Asked
-from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation, Look
-from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.pictures import (
     NamedBox,
     Rectangle,
@@ -26,8 +22,6 @@ from verydeep.engine.localization.pictures import (
     free_place,
     ranks_of_examples,
 )
-from verydeep.engine.localization.verdict import Truth, Verdict
-from verydeep.ops.localization_errors import Instances
 
 RED, BLUE = (214, 39, 40), (31, 119, 180)
 """Matplotlib's tab:red and tab:blue: classes 0 and 1."""
@@ -173,36 +167,6 @@ def given_to_matplotlib(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]
     for name in ("imshow", "set_title", "plot", "add_patch", "axvline"):
         note(name)
     return found
-
-
-def evaluation_of(
-    split: Split, overlaps: list[list[float]], guesses: list[list[float]] | None, counted: list[bool], looks: list[Look]
-) -> LocalizationEvaluation:
-    """An evaluation of all images of a split, one list of IoUs for each row."""
-    n, asked_for = len(split), 0 if guesses is None else 2
-    assert split.labels is not None and split.boxes is not None
-    boxes = np.zeros((n, 1 + asked_for, 4))
-    boxes[:, 0] = np.arange(n)[:, None] + [0, 1, 20, 22]
-    merged = Merged(boxes, np.ones((n, 1 + asked_for)))
-    verdicts = tuple(
-        Verdict(merged, np.array(each), None if guesses is None else np.array(guesses[row]))
-        for row, each in enumerate(overlaps)
-    )
-    asked = Asked(np.arange(n), np.zeros((n, asked_for), np.int64), np.zeros((n, asked_for), np.float32), split.labels)
-    truth = Truth(Instances.of(split.labels, list(split.boxes)), np.array(counted))
-    rows = tuple(
-        BoxRow("x", 32, look, () if look == "constant" else (256,), *verdict.errors(truth))
-        for look, verdict in zip(looks, verdicts, strict=True)
-    )
-    return LocalizationEvaluation(rows, verdicts, asked, truth, Localizers((), "dense", None), (), (0.5,), {}, ())
-
-
-@pytest.fixture
-def boxed(val_split: Split) -> Split:
-    """Twelve images of three classes, the first with two instances."""
-    boxes = [np.array([[i, 2, 30, 20 + i]], np.float32) for i in range(12)]
-    boxes[0] = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)
-    return replace(val_split, boxes=tuple(boxes), class_words=("ant, emmet", "$bell_1$", "crab"))
 
 
 def test_examples_are_chosen_by_rank(boxed: Split, given_to_matplotlib: dict[str, list[Any]], tmp_path: Path) -> None:

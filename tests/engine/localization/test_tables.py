@@ -128,13 +128,13 @@ def test_a_row_is_what_plain_loops_give(text: str, home: Home, measured: Any) ->
                 wrong.append((pair[1] if guesses else pair[0]) < 0.5)
             assert each.wrong[place].tolist() == wrong
         assert each.error.percent == pytest.approx(100 * each.wrong.mean())
-        assert each.mean_iou == pytest.approx(np.mean(of_truth), abs=1e-4)
+        assert each.mean_iou.value == pytest.approx(np.mean(of_truth), abs=1e-4)
 
 
 def test_the_nets_differ(measured: Any) -> None:
     """Or else the rows above could not tell one net, scale or seed from another."""
     rows = [each for findings in measured[1].values() for _, each in findings.rows if each is not None]
-    assert len({each.mean_iou for each in rows}) == len(OWN_ROWS)
+    assert len({each.mean_iou.value for each in rows}) == len(OWN_ROWS)
     assert any(0 < each.error.percent < 100 for each in rows)
     assert any(each.wrong[0].tolist() != each.wrong[1].tolist() for each in rows if len(each.seeds) > 1)
 
@@ -147,8 +147,8 @@ def test_table_8_is_one_crop_an_image_and_asks_nobody_for_classes(measured: Any)
     counted = measured[0]["table8"]
     runs = [run for net in ("D/384scr-fc", "D/384pcr-fc", "D/384pcr") for run in runs_of(net)]
     assert counted.images == {(run, "center", 384): NUM_IMAGES for run in runs}
-    every = [*runs, *(f"{run}/classifier" for run in runs)]
-    assert counted.loads == dict.fromkeys(every, 1) and counted.rows == dict.fromkeys(every, NUM_IMAGES)
+    # One box of one class an image: no classification net has to rate it.
+    assert counted.loads == dict.fromkeys(runs, 1) and counted.rows == dict.fromkeys(runs, NUM_IMAGES)
 
 
 def test_table_9_lets_each_net_see_each_image_once_a_scale_for_all_of_its_rows(measured: Any) -> None:
@@ -271,7 +271,11 @@ def test_a_table_without_any_run_is_one_sentence(home: Home) -> None:
     for name in LOCALIZATION_TABLES:
         with pytest.raises(VerydeepError, match=f"No run answers for any row of {name} at crop 32 with these 6") as e:
             found(name, nothing)
-        assert "\n" not in str(e.value)
+        assert "\n" not in str(e.value) and "there is no run" in str(e.value)
+    with pytest.raises(
+        VerydeepError, match=r"asks for D/384scr-fc, D/384pcr-fc, D/384pcr, and there are .*D/256pcr \("
+    ) as e:
+        found("table8", replace(shared, nets=replace(shared.nets, nets=[home.net("D/256pcr")])))
     some = found("table9", without(shared, "D/256pcr")).rows
     assert [each is None for _, each in some] == [True, False, False, True]
 

@@ -63,7 +63,7 @@ def test_errors_are_sums_over_images_and_guesses(split: Split, asked: Asked) -> 
         assert found.num_images == len(counted) == 7
         assert found.error.percent == pytest.approx(100 * np.mean([overlap < 0.5 for overlap in counted]))
         assert found.error.percent != pytest.approx(100 * np.mean([overlap < 0.5 for overlap in overlaps]))
-        assert found.mean_iou == pytest.approx(np.mean(counted))
+        assert found.mean_iou.value == pytest.approx(np.mean(counted))
     assert 0 in of_guesses and of_truth != of_guesses and 0 < first.error.percent < 100
 
 

@@ -19,7 +19,7 @@ from verydeep.configs.localization import Regression
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import image_size
 from verydeep.data.split import Split
-from verydeep.engine.inference import Rescaled, ViewAtScale
+from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.boxes import Boxes, center_window, clip, decode, decode_dense
@@ -49,7 +49,8 @@ class BoxNet:
 
     model: VGG
     regression: Regression
-    classifier: VGG
+    classifier: VGG | None
+    """None where each image gets one box of one class, so that there is nothing to choose: its rating is 1."""
 
 
 def boxes_of_class(outputs: Tensor, labels: Tensor, regression: Regression) -> Tensor:
@@ -64,33 +65,6 @@ def boxes_of_class(outputs: Tensor, labels: Tensor, regression: Regression) -> T
         return outputs[:, None].expand(-1, labels.shape[1], *outputs.shape[1:])
     by_class = outputs.reshape(len(outputs), -1, 4, *outputs.shape[2:])  # (N, K, 4, ...)
     return by_class[torch.arange(len(outputs), device=outputs.device)[:, None], labels]
-
-
-@torch.inference_mode()
-def center_boxes(
-    model: VGG, batch: Rescaled, scale: int, split: Split, labels: Labels, regression: Regression, runtime: Runtime
-) -> Boxes:
-    """(n, 4): the box that the central crop gives for one class an image, inclusive, in the file's pixels.
-
-    It may reach beyond the crop, not beyond the image. No classification net is asked: there is nothing to choose.
-
-    Args:
-        model: a localization net.
-        batch: whole images or their central crops.
-        scale: Q, in the paper's units.
-        split: that the batch is of.
-        labels: (n,) the classes.
-        regression: of the net.
-        runtime: of this process.
-    """
-    with runtime.autocast():
-        outputs = model(center_crop(batch.images[scale], model.crop)).float().flatten(1)
-    asked = torch.from_numpy(labels).to(outputs.device)[:, None]
-    numbers = boxes_of_class(outputs, asked, regression)[:, 0].cpu().numpy()
-    sizes = file_sizes(split, batch.indices.tolist())
-    windows = [center_window(size, in_pixels(scale, model.crop), model.crop) for size in sizes]
-    each = zip(numbers, windows, sizes, strict=True)
-    return np.array([clip(decode(four, window), *size) for four, window, size in each]).reshape(-1, 4)
 
 
 @torch.inference_mode()
@@ -115,11 +89,14 @@ def candidates(
     crop = net.model.crop
     images = center_crop(images, crop) if view.view == "center" else images
     with runtime.autocast():
-        outputs, scores = net.model(images), net.classifier(images)
-    posteriors = scores.float().softmax(dim=1)  # (n, K, h, w)
+        outputs = net.model(images)
+        scores = None if net.classifier is None else net.classifier(images)
     asked = torch.from_numpy(labels).to(images.device)
-    rows = torch.arange(len(images), device=images.device)[:, None]
-    rated = posteriors[rows, asked].flatten(2).cpu().numpy()  # (n, G, h w)
+    if scores is None:
+        rated = np.ones((*labels.shape, outputs[0, 0].numel()), np.float32)
+    else:
+        rows = torch.arange(len(images), device=images.device)[:, None]
+        rated = scores.float().softmax(dim=1)[rows, asked].flatten(2).cpu().numpy()  # (n, G, h w)
     numbers = boxes_of_class(outputs.float(), asked, net.regression).cpu().numpy()  # (n, G, 4, h, w)
     short = in_pixels(view.scale, crop)
     for each, size, score in zip(numbers, sizes, rated, strict=True):

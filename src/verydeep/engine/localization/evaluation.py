@@ -133,11 +133,17 @@ def answer_about(
         VerydeepError: as ``predict_boxes``, or not one image could be decoded.
     """
     looks: dict[Net, set[ViewAtScale]] = {}
+    rated: set[Net] = set()
     for each in wanted:
         for member in each.members:
-            views = product({each.view, *beside}, member.scales)
-            looks.setdefault(member.net, set()).update(ViewAtScale(view, scale) for view, scale in views)
-    every = {net: predict_boxes(net, views, asked, split, runtime, decoding) for net, views in looks.items()}
+            views = {ViewAtScale(view, scale) for view, scale in product({each.view, *beside}, member.scales)}
+            looks.setdefault(member.net, set()).update(views)
+            alone = asked.classes.shape[1] == len(each.members) == len(views) == 1 and each.view == "center"
+            rated |= set() if alone else {member.net}
+    every = {
+        net: predict_boxes(net, views, asked, split, runtime, decoding, rated=net in rated)
+        for net, views in looks.items()
+    }
     seen = {net: predictions for net, predictions in every.items() if predictions is not None}
     decoded = [set(boxes) for predictions in seen.values() for boxes in predictions.values()]
     if decoded:  # on the main process

@@ -15,8 +15,7 @@ from verydeep.engine.findings import (
 )
 from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, compare_rows, measure_table
 from verydeep.engine.report import seen_before
-from verydeep.engine.tables import Comparison
-from verydeep.errors import VerydeepError
+from verydeep.engine.tables import Comparison, refuse_unanswered
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,12 @@ class BoxFindings:
     def title(self) -> str:
         """What the table is of."""
         split = self.conditions.part.split
-        return f"{table_in_words(self.name)}: {self.table.title}; {len(split):,} images of {split.name}"
+        return f"{table_in_words(self.name)}: {self.table.title}; {self.num_counted:,} images of {split.name}"
+
+    @property
+    def num_counted(self) -> int:
+        """Images that the error counts: those with a box that are not on the devkit's blacklist."""
+        return int((~self.conditions.part.blacklisted).sum())
 
     def headings(self) -> list[str]:
         """Of the columns."""
@@ -58,7 +62,7 @@ class BoxFindings:
                 cells = ["not converged", "", "", str(len(measured.seeds))]
             else:
                 merged = ",".join(f"{threshold:g}" for threshold in measured.thresholds)
-                cells = [str(measured.error), f"{measured.mean_iou:.3f}", merged, str(len(measured.seeds))]
+                cells = [str(measured.error), str(measured.mean_iou), merged, str(len(measured.seeds))]
             mark = "*" if measured is not None and measured.protocol != row.protocol else ""
             yield [f"{row.label or row.protocol}{mark}", paper, *cells]
 
@@ -112,7 +116,7 @@ class BoxFindings:
             "table": self.name,
             "title": self.table.title,
             **self.conditions.nets.as_values(),
-            "num_images": len(self.conditions.part.split),
+            "num_images": self.num_counted,
             "rows": rows,
             "differences": comparison_values(self.comparisons),
         }
@@ -125,7 +129,7 @@ def measured_values(measured: MeasuredBoxes) -> dict[str, Any]:
         "seeds": list(measured.seeds),
         "error": asdict(measured.error),
         "error_of_each_seed": [100 * float(each.mean()) for each in measured.wrong],
-        "mean_iou": measured.mean_iou,
+        "mean_iou": asdict(measured.mean_iou),
         "thresholds": list(measured.thresholds),
         "unconverged": list(measured.unconverged),
         "skipped": measured.skipped,
@@ -142,9 +146,5 @@ def find_out_about_boxes(table: LocalizationTable, conditions: BoxConditions) ->
     if not conditions.nets.runtime.is_main:
         return
     if all(measured is None for _, measured in rows):
-        shared = conditions.nets
-        raise VerydeepError(
-            f"No run answers for any row of {table.name} at crop {shared.crop} with these "
-            f"{len(shared.split.class_names)} classes: leave --no-train out, or give another --runs or --crop."
-        )
+        refuse_unanswered(table.name, table.nets, conditions.nets)
     yield BoxFindings(table, rows, compare_rows(rows), conditions)

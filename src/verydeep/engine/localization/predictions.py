@@ -30,15 +30,24 @@ class BoxPredictions:
 
 
 def predict_boxes(
-    net: Net, views: Iterable[ViewAtScale], asked: Asked, split: Split, runtime: Runtime, decoding: Decoding
+    net: Net,
+    views: Iterable[ViewAtScale],
+    asked: Asked,
+    split: Split,
+    runtime: Runtime,
+    decoding: Decoding,
+    *,
+    rated: bool = True,
 ) -> Predicted | None:
     """Let a localization net see images in these views; None on all processes but the main one.
+
+    ``rated``: whether boxes have to be chosen from, so that the classification net is asked, too.
 
     Raises:
         VerydeepError: as ``rescaled_images``, or the net that rates the boxes is not there.
     """
     wanted = sorted(views, key=lambda view: (view.view, view.scale))
-    box_net = load_box_net(net, runtime)
+    box_net = load_box_net(net, runtime, rated=rated)
     classes = dict(zip(asked.indices.tolist(), asked.classes, strict=True))
     found: Predicted = {view: {} for view in wanted}
     scales, whole = sorted({view.scale for view in wanted}), any(view.view == "dense" for view in wanted)
@@ -59,14 +68,15 @@ def predict_boxes(
     return {view: {index: boxes for part in gathered for index, boxes in part[view].items()} for view in wanted}
 
 
-def load_box_net(net: Net, runtime: Runtime) -> BoxNet:
-    """A localization net and the one that rates its boxes, on the device.
+def load_box_net(net: Net, runtime: Runtime, *, rated: bool) -> BoxNet:
+    """A localization net and, where its boxes are rated, the one that rates them, on the device.
 
     Raises:
         VerydeepError: one of them is not there.
     """
     assert net.config.regression is not None
-    return BoxNet(ready(net.load(), runtime), net.config.regression, ready(net.classifier.load(), runtime))
+    classifier = ready(net.classifier.load(), runtime) if rated else None
+    return BoxNet(ready(net.load(), runtime), net.config.regression, classifier)
 
 
 def pool(

@@ -22,6 +22,7 @@ from verydeep.engine.posteriors import digest_of_net
 from verydeep.engine.report import check_complete, geometry_in_words, scales_in_words, seen_before
 from verydeep.engine.runtime import Runtime
 from verydeep.files import write_json, writing_text
+from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 
 
@@ -34,7 +35,7 @@ def leave_localization(
     """
     split = part.split
     who = ", ".join(str(member.net) for member in evaluation.localizers.members)
-    title = f"{who} on {len(evaluation.asked.indices):,} images of {split.name}, {about['precision']}"
+    title = f"{who} on {evaluation.rows[-1].truth.num_images:,} images of {split.name}, {about['precision']}"
     journal.show(errors_table(evaluation, title))
     notes = list(caveats(evaluation, part.whole, about["weights"]))
     for note in notes:
@@ -64,7 +65,7 @@ def errors_table(evaluation: LocalizationEvaluation, title: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in evaluation.rows:
-        cells = [str(row.truth.error), f"{row.truth.mean_iou:.3f}"]
+        cells = [str(row.truth.error), str(row.truth.mean_iou)]
         cells += [] if row.guesses is None else [str(row.guesses.error)]
         table.add_row(
             row.net if several and row.net else row.look,
@@ -92,8 +93,16 @@ def caveats(evaluation: LocalizationEvaluation, split: Split, weights: str) -> I
         yield f"Merged up to a distance of {used}."
     if evaluation.geometry:
         yield geometry_in_words(evaluation.geometry)
-    if any(row.look == "constant" for row in evaluation.rows):
+    if evaluation.rows[0].look == "constant":
         yield "Constant: the mean box of the training part, on every image; it sees nothing."
+        wrong = [each.truth_overlaps[None, evaluation.truth.counted] < RIGHT_AT for each in evaluation.verdicts]
+        gained = paired_difference(wrong[-1], wrong[0])
+        if gained.high >= 0:
+            yield (
+                f"Not better than the constant box beyond chance ({gained} points of the true class's error): train "
+                "more epochs or at a larger --learning-rate, and look at examples.png; where objects fill the pictures "
+                "the constant box is hard to beat."
+            )
     yield from dict.fromkeys(note for net in localizers.nets for note in seen_before(net, split, weights))
     for member in localizers.members:
         if member.net.config.provenance.get("converged") is False:
@@ -113,7 +122,7 @@ def as_values(evaluation: LocalizationEvaluation, split: Split) -> dict[str, Any
         "classes": "truth" if localizers.classes is None else localizers.classes.told,
         "split": split.name,
         "layout": split.layout,
-        "num_images": len(evaluation.asked.indices),
+        "num_images": evaluation.rows[-1].truth.num_images,
         "class_error": None if localizers.classes is None else asdict(evaluation.asked.class_error),
         "thresholds": list(evaluation.thresholds),
         "tuned": [asdict(each) for each in evaluation.tuned],

@@ -22,7 +22,7 @@ from verydeep.engine.localization.threshold import (
 from verydeep.engine.localization.verdict import Truth, Verdict
 from verydeep.engine.members import Net, check_division
 from verydeep.engine.tables import Comparison, Conditions
-from verydeep.ops.bootstrap import error_over_runs, paired_difference
+from verydeep.ops.bootstrap import Mean, error_over_runs, mean_over_runs, paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT, Bools
 from verydeep.ops.metrics import Share
 
@@ -48,7 +48,7 @@ class MeasuredBoxes:
     seeds: tuple[int, ...]
     wrong: Bools
     """(seeds, n) by the row's own measure, without the images on the blacklist."""
-    mean_iou: float
+    mean_iou: Mean
     """Of the true class's box, over images and seeds."""
     thresholds: tuple[float, ...]
     """Of merging: all that were used."""
@@ -174,7 +174,7 @@ def summarize(
         protocol=protocol,
         seeds=tuple(seeds),
         wrong=np.stack([each.wrong for each in answers]),
-        mean_iou=float(np.mean([each.verdict.truth_overlaps[each.truth.counted] for each in answers])),
+        mean_iou=mean_over_runs(np.stack([each.verdict.truth_overlaps[each.truth.counted] for each in answers])),
         thresholds=tuple(np.unique(np.concatenate([each.thresholds for each in answers])).tolist()),
         skipped=len(part.split) - len(answers[0].thresholds),
         is_answer=bool(whole),

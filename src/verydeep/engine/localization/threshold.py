@@ -44,7 +44,7 @@ def tune(images: Sequence[Candidates], asked: Asked, truth: Truth) -> Tuned:
     for threshold, merged in zip(THRESHOLDS, merge_images(images, THRESHOLDS), strict=True):
         of_truth, of_guesses = Verdict.of(merged, asked, truth).errors(truth)
         error = of_truth.error if of_guesses is None else of_guesses.error
-        figures.append((error.percent, -of_truth.mean_iou, threshold))
+        figures.append((error.percent, -of_truth.mean_iou.value, threshold))
     return Tuned(min(figures)[2], {threshold: error for error, _, threshold in figures})
 
 
