@@ -10,12 +10,10 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
-
-Indices = npt.NDArray[np.int64]
+from verydeep.ops.targets import Indices, hold_out_rarest_first
 
 
 def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, seed: int) -> tuple[Split, Split]:
@@ -62,26 +60,15 @@ def few_of_each_class(split: Split, count: int, *, seed: int) -> Split:
 
 
 def hold_out(split: Split, share: float, *, seed: int) -> tuple[Split, Split]:
-    """All images but a share of each class, and that share: at least one image where a class has two or more.
-
-    Where an image may have several classes, the rarest classes are divided first (after Sechidis et al. 2011), so that
-    they come as near to the share as they can; images of no class are divided like a class.
+    """All images but a share of each class, and that share, as ``hold_out_rarest_first`` divides them.
 
     Args:
         split: labels or relevance known.
         share: in (0, 1).
         seed: of the draw.
     """
-    kept, held = np.zeros(len(split), np.bool_), np.zeros(len(split), np.bool_)
-    groups = list(_classes(split))
-    groups.append(np.setdiff1d(np.arange(len(split)), np.concatenate(groups)))
-    for members in sorted(groups, key=len):  # stable: of equally large ones in the order of the classes
-        undecided = members[~(kept | held)[members]]
-        wanted = min(len(members) - 1, max(1, round(share * len(members)))) - int(held[members].sum())
-        drawn = _drawn(split, undecided, seed)
-        held[drawn[: max(0, wanted)]] = True
-        kept[drawn[max(0, wanted) :]] = True
-    return split.subset(np.flatnonzero(kept).tolist()), split.subset(np.flatnonzero(held).tolist())
+    held = hold_out_rarest_first(list(_classes(split)), len(split), share, lambda members: _drawn(split, members, seed))
+    return split.subset(np.flatnonzero(~held).tolist()), split.subset(np.flatnonzero(held).tolist())
 
 
 def _classes(split: Split) -> Iterator[Indices]:

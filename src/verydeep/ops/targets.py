@@ -4,12 +4,16 @@ Targets are (n, K) int8, one column a class: 1 the class is on the image, -1 it 
 class's training (VOC's 'difficult').
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 HOLD_OUT_STREAM = 7
 
 Targets = npt.NDArray[np.int8]
+Bools = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
 
 
 def one_vs_rest(labels: npt.NDArray[np.int64], num_classes: int) -> Targets:
@@ -17,12 +21,8 @@ def one_vs_rest(labels: npt.NDArray[np.int64], num_classes: int) -> Targets:
     return np.where(labels[:, None] == np.arange(num_classes), 1, -1).astype(np.int8)
 
 
-def hold_out(targets: Targets, seed: int, share: float = 0.2) -> npt.NDArray[np.bool_]:
-    """(n,) which images are held out: a share of each class's, rounded, at least one and never all.
-
-    Classes are served from the rarest to the most frequent, each from those of its images that no rarer class has
-    placed; of single labels that is a stratified draw. An image of several classes is placed once, so a class of few
-    images may still lie on one side alone, and so does a class of one image. Images of no class are drawn last.
+def hold_out(targets: Targets, seed: int, share: float = 0.2) -> Bools:
+    """(n,) which images are held out, as ``hold_out_rarest_first`` has it, in an order drawn at random.
 
     Args:
         targets: (n, K)
@@ -30,15 +30,31 @@ def hold_out(targets: Targets, seed: int, share: float = 0.2) -> npt.NDArray[np.
         share: to be held out.
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, HOLD_OUT_STREAM]))
-    positive = targets == 1
-    held, placed = np.zeros(len(targets), np.bool_), np.zeros(len(targets), np.bool_)
-    for label in np.argsort(positive.sum(axis=0), kind="stable"):
-        of_class = positive[:, label]
-        total = int(of_class.sum())
-        wanted = min(max(1, round(share * total)), total - 1) - int((of_class & held).sum())
-        free = generator.permutation(np.flatnonzero(of_class & ~placed))
-        held[free[: max(0, wanted)]] = True
-        placed |= of_class
-    free = generator.permutation(np.flatnonzero(~placed))
+    classes = [np.flatnonzero(column == 1) for column in targets.T]
+    return hold_out_rarest_first(classes, len(targets), share, generator.permutation)
+
+
+def hold_out_rarest_first(
+    classes: Sequence[Indices], num_images: int, share: float, draw: Callable[[Indices], Indices]
+) -> Bools:
+    """(n,) which images are held out: a share of each class's, rounded, at least one and never all.
+
+    Classes are served from the rarest to the most frequent, each from those of its images that no rarer class has
+    placed (after Sechidis et al. 2011); of single labels that is a stratified draw. An image of several classes is
+    placed once, so a class of few images may still lie on one side alone, and so does a class of one image. Images of
+    no class come last.
+
+    Args:
+        classes: the images of each class.
+        num_images: n.
+        share: to be held out.
+        draw: puts images into an order; the first are held out.
+    """
+    held, placed = np.zeros(num_images, np.bool_), np.zeros(num_images, np.bool_)
+    for members in sorted(classes, key=len):  # stable: of equally large ones in the order of the classes
+        wanted = min(max(1, round(share * len(members))), len(members) - 1) - int(held[members].sum())
+        held[draw(members[~placed[members]])[: max(0, wanted)]] = True
+        placed[members] = True
+    free = draw(np.flatnonzero(~placed))
     held[free[: round(share * len(free))]] = True
     return held
