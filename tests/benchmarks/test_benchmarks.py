@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks import descriptors, testing, timing
 from benchmarks import plain_tiny_imagenet as plain
-from benchmarks import testing, timing
 from tests.conftest import picture
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
@@ -106,6 +106,28 @@ def test_testing_times_nothing_that_differs(view: View, tmp_path: Path) -> None:
     comparison.checked("loop", lambda: testing.plain_loop(net, THIN.crop, task, files))()
     with pytest.raises(SystemExit, match="ours and the loop differ"):
         comparison.checked("loop", lambda: testing.plain_loop(net, THIN.crop, another, files))()
+
+
+def test_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it on a thin net, against torchvision's layers."""
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    monkeypatch.setattr(descriptors, "CASE", THIN)
+    monkeypatch.setattr(descriptors, "make_photographs", lambda folder, tiles, count: some_files(folder))
+    monkeypatch.setattr(sys, "argv", ["descriptors", "--repeats", "1", "--device", "cpu"])
+    descriptors.main()
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith(("| bf16", "| fp32"))]
+    assert [row[1] for row in rows] == ["ours", "torchvision"] * (1 + has_fast_bf16(torch.device("cpu")))
+
+
+def test_descriptors_that_differ_are_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the mirror images they do."""
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    monkeypatch.setattr(torch.Tensor, "flip", lambda images, dims: images)
+    with pytest.raises(SystemExit, match="descriptors differ by"):
+        descriptors.compare(THIN, some_files(tmp_path), 1, Runtime(torch.device("cpu"), bf16=False))
 
 
 def test_growth_is_a_power() -> None:
