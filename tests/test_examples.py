@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from verydeep.data.layout import open_split
+from verydeep.data.transfer_sets import open_transfer_set
 
 ROOT = Path(__file__).parents[1]
 WNIDS = ("n00000003", "n00000001", "n00000002")
@@ -47,6 +48,24 @@ def test_tiny_imagenet_subset(tmp_path: Path) -> None:
     assert "test/n00000002/n00000002_10.JPEG,n00000002,10,2,50,60" in table
     assert "val/n00000001/val_4.JPEG,n00000001,0,32,44,62" in table
     assert sum(1 for path in (subset / "val").rglob("*.JPEG") if path.is_symlink()) == 4
+
+
+def test_drawn_folders(tmp_path: Path) -> None:
+    """The division is the one that transfer tests on."""
+    for name in ("BACKGROUND_Google", "ant", "crab"):
+        folder = tmp_path / "101_ObjectCategories" / name
+        folder.mkdir(parents=True)
+        for i in range(32):
+            Image.new("RGB", (8, 9)).save(folder / f"image_{i:04}.jpg")
+    script = ROOT / "examples" / "drawn_folders.py"
+    command = [sys.executable, str(script), ".", "drawn", "--seed", "2"]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=60)
+    wanted = open_transfer_set(tmp_path, seed=2).partitions[0]
+    for part, split in (("train", wanted.train), ("test", wanted.test)):
+        links = sorted((tmp_path / "drawn" / part).glob("*/*"))
+        assert split is not None and len(links) == {"train": 90, "test": 6}[part]
+        assert [f"{link.parent.name}/{link.name}" for link in links] == sorted(split.files)
+        assert {link.resolve() for link in links} == {split.path(i) for i in range(len(split))}
 
 
 def test_examples_are_short() -> None:
