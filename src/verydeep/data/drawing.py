@@ -48,15 +48,15 @@ def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, se
     return split.subset(sorted(train)), split.subset(sorted(test))
 
 
-def few_of_each_class(split: Split, count: int, *, seed: int) -> Split:
-    """The first ``count`` images of each class in the order drawn: of a split's training images, a part of those.
+def few_of_each_class(split: Split, count: int, *, seed: int) -> Indices:
+    """The first ``count`` images of each class in the order drawn, ascending; fewer are a part of more.
 
     Args:
         split: labels known.
         count: of each class, or all where it has fewer.
         seed: that of the draw.
     """
-    return split.subset(sorted(int(i) for members in _classes(split) for i in _drawn(split, members, seed)[:count]))
+    return np.sort(np.concatenate([_drawn(split, members, seed)[:count] for members in _classes(split)]))
 
 
 def hold_out(split: Split, share: float, *, seed: int) -> tuple[Split, Split]:

@@ -80,10 +80,10 @@ def draw_examples(split: Split, evaluation: Evaluation, path: Path, *, seed: int
     plt.close(figure)
 
 
-def draw_confusion(path: Path, evaluation: Evaluation, split: Split) -> None:
+def draw_confusion(path: Path, counts: npt.NDArray[np.int64], class_words: Sequence[str]) -> None:
     """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
     plt = pyplot()
-    counts, names = evaluation.confusion, [words.split(",")[0] for words in split.class_words]
+    names = [words.split(",")[0] for words in class_words]
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     side = max(4.0, min(14.0, 0.3 * len(names) + 2))
     figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import numpy.typing as npt
 from rich.table import Table
 
 from verydeep.configs.networks import PAPER_CROP
@@ -51,7 +52,7 @@ def leave_evaluation(
     about = {**about, **which, "split": split.name, "layout": split.layout}
     write_evaluation(folder, evaluation, split, {**about, "notes": notes})
     draw_examples(split, evaluation, folder / "examples.png")
-    draw_confusion(folder / "confusion.png", evaluation, split)
+    draw_confusion(folder / "confusion.png", evaluation.confusion, split.class_words)
     journal.say(f"Written: {folder}/ (errors.json, predictions.csv, classes.csv, confusion.csv, .png, examples.png)")
 
 
@@ -75,12 +76,17 @@ def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: 
             shares = (each.error.percent, each.error.low, each.error.high)
             words = split.class_words[each.label]
             writer.writerow([names[each.label], words, each.num_images, *(f"{share:.2f}" for share in shares)])
-    with writing_text(folder / "confusion.csv") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["true", *names])
-        writer.writerows([name, *counts] for name, counts in zip(names, evaluation.confusion.tolist(), strict=True))
+    write_confusion(folder / "confusion.csv", evaluation.confusion, names)
     # Last, as the sign that all of it is there.
     write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
+
+
+def write_confusion(path: Path, counts: npt.NDArray[np.int64], class_names: Sequence[str]) -> None:
+    """A line for each true class, a column for each predicted one."""
+    with writing_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["true", *class_names])
+        writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
 
 
 def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:
