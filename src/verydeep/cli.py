@@ -1,5 +1,6 @@
 """The command line: ``verydeep COMMAND``. The signature of a command is its help."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -8,11 +9,13 @@ import tyro
 from verydeep.commands.convert import convert
 from verydeep.commands.evaluate import evaluate
 from verydeep.commands.export import export
+from verydeep.commands.features import features
 from verydeep.commands.localize import localize
 from verydeep.commands.predict import predict
 from verydeep.commands.prepare import prepare
 from verydeep.commands.push import push
 from verydeep.commands.reproduce import reproduce
+from verydeep.commands.search import search
 from verydeep.commands.train import train
 from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
@@ -24,6 +27,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict,
     "localize": localize,
     "transfer": transfer,
+    "features": features,
+    "search": search,
     "reproduce": reproduce,
     "convert": convert,
     "export": export,
@@ -40,6 +45,8 @@ Start with `verydeep train`: it makes a small set of pictures, trains a net on i
 
 def main() -> None:
     """Run one command. Exit codes: 0; 1 for an error told in one sentence; 2 for wrong usage; 130, 143 for signals."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be no UTF-8; in JSON this is how they are escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="verydeep", description=DESCRIPTION)
     except VerydeepError as error:

@@ -75,8 +75,9 @@ def _usual_mode() -> int:
 
 def write_json(path: Path, values: Any) -> None:
     """Write a JSON file."""
-    with writing(path) as beside:
-        beside.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    with writing(path) as beside:  # of names that are no UTF-8, the escaped bytes are JSON, too
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path) -> Any:

@@ -61,6 +61,15 @@ def test_merging() -> None:
     assert [line.split(" | ")[1].split(",")[0] for line in lines] == ["ours", "one set at a time", "one set at a time"]
 
 
+def test_search() -> None:
+    """It ends where one side finds other neighbors."""
+    pytest.importorskip("faiss", reason="faiss is not installed")
+    lines = run("-m", "benchmarks.search", "--quick").splitlines()
+    for count in ("1", "64"):
+        found = [line.split(" | ")[1] for line in lines if line.startswith(f"| {count} |")]
+        assert found == ["ours, PyTorch", "ours, FAISS", "NumPy", "FAISS, an index in memory"]
+
+
 THIN = testing.Case("B", crop=64, num_classes=50, width=1 / 8, fc_width=96)
 
 

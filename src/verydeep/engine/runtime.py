@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,12 @@ from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 
 MEMINFO = Path("/proc/meminfo")
+
+PATIENCE = timedelta(hours=2)
+"""How long a process waits for another that lists a million files, or has the larger ones; torchrun ends them all where
+one dies."""
+
+Value = TypeVar("Value")
 
 Precision = Literal["auto", "bf16", "fp32"]
 """As options name it; auto is bf16 where the hardware multiplies it."""
@@ -113,6 +120,14 @@ class Runtime:
             dist.all_reduce(values)
         return values
 
+    def from_main(self, value: Value) -> Value:
+        """What the main process has, on every process."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
     def gather(self, value: Any) -> list[Any]:
         """What each process has, in the order of their ranks, on every process."""
         if self.world_size == 1:
@@ -182,7 +197,7 @@ def start(
     """Set this process up, join the others that torchrun started with it, and leave them at the end.
 
     Raises:
-        VerydeepError: the device does not exist.
+        VerydeepError: the device does not exist, or another process ended.
     """
     _keep_freed_memory()
     chosen = choose_device(device)
@@ -202,9 +217,13 @@ def start(
         share = cores // local
         num_workers = max(1, min(16, share if chosen.type == "cuda" else share // 8))
     if world_size > 1:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Runtime(chosen, bf16, rank, world_size, num_workers)
+    except RuntimeError as error:
+        if world_size == 1 or "by peer" not in str(error):  # closed, or reset
+            raise
+        raise VerydeepError(f"Process {rank} ends, as another one did, which tells why.") from None
     finally:
         if world_size > 1:
             dist.destroy_process_group()

@@ -21,6 +21,8 @@ from verydeep.files import write_json, writing
 
 FLUSH_SECONDS = 30
 """What a kill may cost."""
+FLUSH_BYTES = 256 << 20
+"""What may wait in memory: a GPU gives gigabytes in that time."""
 
 INDICES = "indices"
 
@@ -32,11 +34,12 @@ class Shelf:
     """One folder, and what waits to be written into it."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
-        """``about`` is told to people, in about.json."""
+        """``about`` is told to people, in about.json; nothing is where it is empty."""
         self.folder, self.about = folder, about
         self.not_kept = ""
         """Why keeping failed, if it did; computing goes on without it."""
         self.waiting: list[tuple[npt.NDArray[np.int64], Mapping[str, Arrays]]] = []
+        self.waiting_bytes = 0
         self.flushed = time.monotonic()
 
     def files(self, kind: str) -> Iterator[Path]:
@@ -77,22 +80,23 @@ class Shelf:
         """Keep arrays of these images, by kind and name, soon."""
         if len(indices):
             self.waiting.append((indices, held))
-        if time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self.waiting_bytes += sum(array.nbytes for arrays in held.values() for array in arrays.values())
+        if time.monotonic() - self.flushed > FLUSH_SECONDS or self.waiting_bytes > FLUSH_BYTES:
             self.close()
 
     def close(self) -> None:
         """Write what waits, one file a kind."""
-        parts, self.waiting, self.flushed = self.waiting, [], time.monotonic()
+        parts, self.waiting, self.waiting_bytes, self.flushed = self.waiting, [], 0, time.monotonic()
         if not parts or self.not_kept:
             return
         indices = np.concatenate([each for each, _ in parts])
         try:
-            if not (self.folder / "about.json").exists():
+            if self.about and not (self.folder / "about.json").exists():
                 with suppress(VerydeepError):  # another process may be writing the same; it is only told to people
                     write_json(self.folder / "about.json", self.about)
             for kind, names in parts[0][1].items():
                 arrays = {name: np.concatenate([held[kind][name] for _, held in parts]) for name in names}
-                with writing(self.folder / kind / f"{indices[0]:08d}-{os.getpid()}.safetensors") as beside:
+                with writing(self.folder / kind / f"{time.time_ns()}-{os.getpid()}.safetensors") as beside:
                     save_file({INDICES: indices, **arrays}, beside)
         except (VerydeepError, SafetensorError) as error:
             self.not_kept = str(error)

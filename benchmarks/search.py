@@ -1,0 +1,221 @@
+"""Queries a second in a million descriptors on the disk, and the memory that it takes: ours against NumPy and FAISS.
+
+    python -m benchmarks.search --write     # 8.4 GB of disk, and as much memory for FAISS's index; a quarter of an hour
+
+An archive as ``verydeep features`` leaves it is drawn: 4096 values of length one, float16, half of them zero, in shards
+of 32,768 images. Ours is ``engine.transfer.search.nearest``, which reads all of it for each call, by PyTorch and by
+FAISS. NumPy is what docs/features.md reads an archive with: one shard after the other, as float32. FAISS's index holds
+all of it in memory, as float16; building it is timed, too. It comes last, as there may be no room for it beside the
+files, which the system keeps in memory after the first, untimed call. That all find the same is checked in each call.
+
+Memory is the peak of a process of its own that answers one batch, above what it had before it touched a descriptor
+(Linux alone tells it).
+"""
+
+import argparse
+import multiprocessing
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file, save_file
+
+from benchmarks.timing import interleave, rate, report, speedup, table
+from verydeep.engine.progress import track
+from verydeep.engine.transfer.archive import Manifest, packed, shards_of
+from verydeep.engine.transfer.search import Comparison, by_faiss, by_torch, nearest
+
+OURS, OURS_FAISS, NUMPY, INDEX = "ours, PyTorch", "ours, FAISS", "NumPy", "FAISS, an index in memory"
+SHARD, TOP, BATCH = 32_768, 10, 64
+TOLERANCE = 1e-4
+"""Of a similarity."""
+
+Floats = npt.NDArray[np.float32]
+Side = Callable[[Floats], Floats]
+"""Queries (q, D) -> the similarities of their neighbors (q, TOP), falling."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An archive."""
+
+    folder: Path
+    images: int
+    dimensions: int
+
+    @property
+    def manifest(self) -> Manifest:
+        """As far as a search asks for it."""
+        return Manifest(
+            net="none",
+            weights="last",
+            digest="",
+            layer="relu7",
+            scales=(256,),
+            aggregation="average",
+            precision="fp32",
+            fast_decode=False,
+            dimensions=self.dimensions,
+            images_root="/",
+        )
+
+    def drawn(self, seed: int, count: int) -> Floats:
+        """(count, D) of length one, half of the values zero, as behind a ReLU."""
+        values = np.random.default_rng(seed).standard_normal((count, self.dimensions), np.float32).clip(0)
+        return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True), np.float32)
+
+    def write(self) -> None:
+        """Draw it, shard by shard."""
+        (self.folder / "shards").mkdir()
+        firsts = range(0, self.images, SHARD)
+        for first in track(firsts, "Drawing descriptors", len(firsts)):
+            count = min(SHARD, self.images - first)
+            paths = packed([f"{number}.jpg" for number in range(first, first + count)])
+            values = self.drawn(first + 1, count).astype(np.float16)
+            save_file({"descriptors": values, "paths": paths}, self.folder / "shards" / f"{first:09d}.safetensors")
+
+
+def by_ours(case: Case, compare: Comparison, queries: Floats) -> Floats:
+    found = nearest(case.folder, case.manifest, queries, TOP, compare=compare)
+    return np.array([[one.similarity for one in each] for each in found], np.float32)
+
+
+def by_numpy(case: Case, queries: Floats) -> Floats:
+    best = np.empty((len(queries), 0), np.float32)
+    for shard in shards_of(case.folder):
+        values = load_file(shard.path)["descriptors"].astype(np.float32)
+        best = np.concatenate([best, queries @ values.T], axis=1)
+        best = np.sort(np.partition(best, -TOP, axis=1)[:, -TOP:], axis=1)[:, ::-1]
+    return best
+
+
+def built(case: Case) -> faiss.Index:
+    """FAISS's own index, which takes the bytes of float16 as they are."""
+    index = faiss.IndexScalarQuantizer(case.dimensions, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.is_trained = True
+    for shard in shards_of(case.folder):
+        index.add_sa_codes(load_file(shard.path)["descriptors"].view(np.uint8))
+    return index
+
+
+def by_index(index: faiss.Index, queries: Floats) -> Floats:
+    found: Floats = index.search(queries, TOP)[0]
+    return found
+
+
+def sides_of(case: Case) -> dict[str, Callable[[], Side]]:
+    """What makes each side ready, in a process of its own or in this one."""
+    return {
+        OURS: lambda: partial(by_ours, case, by_torch),
+        OURS_FAISS: lambda: partial(by_ours, case, by_faiss),
+        NUMPY: lambda: partial(by_numpy, case),
+        INDEX: lambda: partial(by_index, built(case)),
+    }
+
+
+def megabytes(case: Case, name: str) -> float:
+    """The peak of this process's memory while one batch is answered, above what it was before."""
+    queries = case.drawn(0, BATCH)
+    by_torch(torch.from_numpy(queries), torch.from_numpy(queries), 1)  # threads and their buffers exist
+    before = peak()
+    sides_of(case)[name]()(queries)
+    return (peak() - before) / 1e6
+
+
+def peak() -> int:
+    """Bytes that this process had in memory at most; a parent's, unlike with getrusage, do not count."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
+
+
+def memory(case: Case, name: str) -> float:
+    """The same in a fresh process."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(megabytes, case, name).result()
+
+
+def checked(name: str, side: Side, queries: Floats, expected: Floats) -> Callable[[], None]:
+    """A side that ends the run where it does not find what ours found."""
+
+    def run() -> None:
+        difference = float(np.abs(side(queries) - expected).max())
+        if not difference <= TOLERANCE:
+            raise SystemExit(f"{name} finds other similarities ({difference:.2g}): nothing to compare.")
+
+    return run
+
+
+def measure(case: Case, repeats: int) -> tuple[list[list[str]], float]:
+    """Rows of the table, and the seconds that FAISS's index takes to be built."""
+    taken: dict[str, float] = {}
+    for name in sides_of(case):
+        print(f"Memory of: {name} ...", file=sys.stderr, flush=True)
+        taken[name] = memory(case, name)
+    make = sides_of(case)
+    reading = {name: make[name]() for name in (OURS, OURS_FAISS, NUMPY)}
+    expected = {count: reading[OURS](case.drawn(0, count)) for count in (1, BATCH)}
+    seconds = {count: timed(case, reading, similarities, repeats) for count, similarities in expected.items()}
+    begin = time.perf_counter()
+    index = {INDEX: make[INDEX]()}
+    building = time.perf_counter() - begin
+    for count, similarities in expected.items():
+        seconds[count] |= timed(case, index, similarities, repeats)
+    rows = [
+        [
+            str(count),
+            name,
+            rate(times, count),
+            "-" if name == OURS else speedup(times, seconds[count][OURS]),
+            f"{taken[name]:,.0f}",
+        ]
+        for count in expected
+        for name, times in seconds[count].items()
+    ]
+    return rows, building
+
+
+def timed(case: Case, sides: dict[str, Side], expected: Floats, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each side in each repeat, for as many queries as the expected similarities are of."""
+    print(f"Queries at once: {len(expected)} ...", file=sys.stderr, flush=True)
+    queries = case.drawn(0, len(expected))
+    return interleave({name: checked(name, side, queries, expected) for name, side in sides.items()}, repeats)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where there is room for 8 GB")
+    parser.add_argument("--quick", action="store_true", help="seconds, to see that it works; the figures mean nothing")
+    parser.add_argument("--write", action="store_true", help="write the table to benchmarks/results/")
+    options = parser.parse_args()
+    images, dimensions, repeats = (3000, 256, 1) if options.quick else (options.images, 4096, options.repeats)
+    needed = 2 * images * dimensions
+    if shutil.disk_usage(options.folder).free < 1.2 * needed:
+        raise SystemExit(f"{options.folder} has no room for {needed / 1e9:.1f} GB: give another --folder.")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        case = Case(Path(folder), images, dimensions)
+        case.write()
+        rows, building = measure(case, repeats)
+    header = ["queries at once", "how", "queries/s", "ours (PyTorch) is faster, times", "memory, MB"]
+    body = (
+        f"{images:,} descriptors of {dimensions:,} values, float16, {needed / 1e9:.1f} GB; {TOP} neighbors; "
+        f"threads: {torch.get_num_threads()}. Medians of {repeats} interleaved repeats; ratios within a repeat, "
+        f"[smallest, largest]. FAISS's index took {building:,.0f} s to be built.\n\n{table(header, rows)}"
+    )
+    packages = ("torch", "numpy", "faiss-cpu", "safetensors")
+    report("search", "Search in descriptors", body, torch.device("cpu"), packages, write=options.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Descriptors of many images on the disk (appendix B), read without loading them all.
+
+manifest.json   by which net and how all of them were described; how many there are
+shards/         safetensors of some images each (``Shard``)
+skipped.json    files that the last job could not decode
+.lock           empty; locked while a job writes
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from verydeep.engine.checkpoint import Weights
+from verydeep.engine.members import Net
+from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.shelf import INDICES
+from verydeep.engine.transfer.features import DESCRIPTORS, VERSION
+from verydeep.engine.transfer.representation import Representation
+from verydeep.errors import VerydeepError
+from verydeep.files import read_json, write_json
+from verydeep.models.weights.native import write_tensors
+from verydeep.ops.descriptors import Aggregation
+
+MANIFEST, SHARDS, SKIPPED, LOCK = "manifest.json", "shards", "skipped.json", ".lock"
+PATHS, PATH_IDS = "paths", "path_ids"
+MODEL_TYPE, FORMAT = "verydeep-descriptors", 1
+
+VALUES_AT_ONCE = 2**21
+"""Of descriptors in float32: 8 MB stay in a processor's cache, where more made one query four times as slow."""
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What all descriptors of an archive have in common."""
+
+    net: str
+    """Its whole path, or the name of a published net."""
+    weights: Weights
+    digest: str
+    layer: str
+    scales: tuple[int, ...]
+    aggregation: Aggregation
+    precision: str
+    fast_decode: bool
+    dimensions: int
+    images_root: str
+    """The folder that the paths in the archive begin at, unless they are whole."""
+    num_images: int = 0
+    """When the last job ended."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """What is written there.
+
+        Raises:
+            VerydeepError: there is none, or it is damaged, of something else, or of another version.
+        """
+        path = folder / MANIFEST
+        if not path.exists():
+            raise VerydeepError(
+                f"{folder} holds no descriptors: verydeep features RUN IMAGES --out {folder} writes them."
+            )
+        fields: Any = read_json(path)
+        if not isinstance(fields, dict) or fields.pop("model_type", None) != MODEL_TYPE:
+            raise VerydeepError(f"{path} is not of verydeep features: choose another folder.")
+        if (fields.pop("format", None), fields.pop("version", None)) != (FORMAT, VERSION):
+            raise VerydeepError(
+                f"{path} is of another version of verydeep: describe the images anew in another folder."
+            )
+        try:
+            found = cls(**{**fields, "scales": tuple(map(int, fields["scales"]))})
+            texts = (found.net, found.digest, found.layer, found.images_root)
+            known = found.weights in get_args(Weights) and found.aggregation in get_args(Aggregation)
+            known = known and all(isinstance(text, str) for text in texts)
+            if not (known and found.scales and found.dimensions > 0):
+                raise ValueError("a value that cannot be")
+        except (KeyError, TypeError, ValueError) as error:
+            raise VerydeepError(f"{path} is damaged ({error}): describe the images anew in another folder.") from None
+        return found
+
+    def write(self, folder: Path) -> None:
+        """Write it.
+
+        Raises:
+            VerydeepError: the disk is full or does not let us.
+        """
+        write_json(folder / MANIFEST, {"model_type": MODEL_TYPE, "format": FORMAT, "version": VERSION, **asdict(self)})
+
+    def representation(self, net: Net) -> Representation:
+        """How the net, which is that of the archive, describes."""
+        return Representation((net,), (self.layer,), self.scales, self.aggregation)
+
+    def find_net(self, folder: Path) -> Net:
+        """The net that described the images of the archive in ``folder``.
+
+        Raises:
+            VerydeepError: it is not there any more, or is another one now.
+        """
+        net = Net.open(Path(self.net), self.weights)
+        if digest_of_net(net) != self.digest:
+            raise VerydeepError(
+                f"{self.net} is another net than the one that described the images of {folder}: restore it, or "
+                "describe them in a new folder."
+            )
+        return net
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of some images: row by row ``descriptors`` (n, D) float16 of length one, ``path_ids`` and ``indices``.
+
+    The latter two are 64 bits of a hash of an image's path, and of its path, size and time (``image_ids``). ``paths``
+    are their bytes, each path ended by a zero.
+    """
+
+    path: Path
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """The file.
+
+        Raises:
+            VerydeepError: it is damaged.
+        """
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                yield file
+        except SafetensorError as error:
+            raise VerydeepError(
+                f"{self.path} is damaged ({error}): run verydeep features again, which describes its images anew."
+            ) from None
+
+    def ids(self) -> tuple[Ids, Ids]:
+        """``path_ids`` and ``indices``, (n,) each, of a shard that has the rest, too."""
+        with self.opened() as file:
+            file.get_slice(DESCRIPTORS), file.get_slice(PATHS)
+            return file.get_tensor(PATH_IDS).numpy(), file.get_tensor(INDICES).numpy()
+
+    def paths(self) -> list[str]:
+        """Of its images, as they stand in the archive."""
+        with self.opened() as file:
+            return unpacked(file.get_tensor(PATHS).numpy())
+
+    def __len__(self) -> int:
+        with self.opened() as file:
+            return int(file.get_slice(DESCRIPTORS).get_shape()[0])
+
+    def rows(self, at_once: int) -> Iterator[Tensor]:
+        """Its descriptors, (at most ``at_once``, D) float16, in their order."""
+        with self.opened() as file:
+            rows = file.get_slice(DESCRIPTORS)
+            count = rows.get_shape()[0]
+            for first in range(0, count, at_once):
+                yield rows[first : min(first + at_once, count)]
+
+    def drop(self, dropped: npt.NDArray[np.bool_]) -> None:
+        """Forget some of its images, (n,).
+
+        Raises:
+            VerydeepError: it is damaged, or the disk is full.
+        """
+        if dropped.all():
+            self.path.unlink()
+            return
+        kept = np.flatnonzero(~dropped)
+        paths = self.paths()
+        with self.opened() as file:
+            tensors = {name: file.get_tensor(name)[kept] for name in (DESCRIPTORS, PATH_IDS, INDICES)}
+        tensors[PATHS] = torch.from_numpy(packed([paths[row] for row in kept]))
+        write_tensors(self.path, tensors, {})
+
+
+def shards_of(folder: Path) -> list[Shard]:
+    """Of an archive, in the order they were written in."""
+    return [Shard(path) for path in sorted((folder / SHARDS).glob("*.safetensors"))]
+
+
+def all_rows(shards: Sequence[Shard], dimensions: int, device: torch.device) -> Iterator[Tensor]:
+    """The descriptors of all shards, (some, D) float32 on the device, in one buffer that the next ones overwrite.
+
+    Shards are mapped, not read as a whole; PyTorch converts float16 ten times as fast as NumPy and more (measured).
+
+    Raises:
+        VerydeepError: a shard is damaged, or of another archive.
+    """
+    buffer = torch.empty(max(1, VALUES_AT_ONCE // dimensions), dimensions, device=device)
+    for shard in shards:
+        for rows in shard.rows(len(buffer)):
+            if rows.shape[1] != dimensions:
+                raise VerydeepError(
+                    f"{shard.path} has {rows.shape[1]} dimensions, not {dimensions}: it is of another archive."
+                )
+            yield buffer[: len(rows)].copy_(rows)
+
+
+def path_ids(files: Sequence[str]) -> Ids:
+    """(n,) 64 bits of a hash of each path."""
+    digests = b"".join(hashlib.sha256(encoded(file)).digest()[:8] for file in files)
+    return np.frombuffer(digests, "<i8").astype(np.int64)
+
+
+def encoded(path: str) -> bytes:
+    """A path as the file system has it; names that are no UTF-8 reach Python as surrogates."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def packed(files: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Paths one behind the other, each ended by a zero byte, which no path holds."""
+    return np.array(bytearray(b"".join(encoded(file) + b"\0" for file in files)))
+
+
+def unpacked(paths: npt.NDArray[np.uint8]) -> list[str]:
+    """The same as they were."""
+    return paths.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]

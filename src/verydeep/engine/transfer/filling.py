@@ -1,0 +1,241 @@
+"""A job that describes photographs into an archive: what is asked for, what is there, what is left of it.
+
+The main process lists the photographs and finds out which are described already; all processes share the others.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from verydeep.data.decoding import Decoding
+from verydeep.data.photographs import photograph_names
+from verydeep.data.split import Split
+from verydeep.engine.checkpoint import Weights
+from verydeep.engine.journal import Journal
+from verydeep.engine.members import Net
+from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.progress import progress_bar
+from verydeep.engine.runtime import Precision, Runtime, wants_bf16
+from verydeep.engine.transfer.archive import (
+    LOCK,
+    MANIFEST,
+    SHARDS,
+    SKIPPED,
+    Ids,
+    Manifest,
+    path_ids,
+    shards_of,
+)
+from verydeep.engine.transfer.classifier import told_path
+from verydeep.engine.transfer.features import default_layer, image_ids
+from verydeep.engine.transfer.representation import Representation, followed
+from verydeep.engine.transfer.streaming import Todo, describe_into
+from verydeep.errors import VerydeepError
+from verydeep.files import locking, write_json
+from verydeep.ops.descriptors import Aggregation
+
+DEFAULT_SCALES = (256,)
+"""256, 384 and 512, the paper's, take seven times as long."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How photographs are to be described; what is None is as the archive has it or, of a new one, the usual."""
+
+    net: Net
+    weights: Weights = "last"
+    layer: str | None = None
+    scales: tuple[int, ...] | None = None
+    aggregation: Aggregation | None = None
+    precision: Precision = "auto"
+    fast_decode: bool = False
+    device: str = "auto"
+
+    def manifest(self, folder: Path) -> Manifest:
+        """What the archive in ``folder`` says, or is going to say.
+
+        Raises:
+            VerydeepError: the folder holds other things, or descriptors of another kind; or the net has no such layer.
+        """
+        if not (folder / MANIFEST).exists():
+            if folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+                raise VerydeepError(f"--out {folder} holds other things than descriptors: choose a new folder.")
+            return self.new_manifest()
+        there = Manifest.read(folder)
+        if digest_of_net(self.net) != there.digest:
+            raise VerydeepError(
+                f"{folder} holds descriptors by {there.net} as it was then, and {self.net.path} is another net: choose "
+                "another --out."
+            )
+        for option, known, wanted in (
+            ("--layer", there.layer, self.layer),
+            ("--scales", there.scales, self.scales),
+            ("--aggregate", there.aggregation, self.aggregation),
+            ("--precision", there.precision, None if self.precision == "auto" else self.precision),
+        ):
+            if wanted not in (None, known):
+                told = ",".join(map(str, known)) if isinstance(known, tuple) else known
+                raise VerydeepError(f"{folder} holds descriptors with {option} {told}: give that, or another --out.")
+        if self.fast_decode != there.fast_decode:
+            how = "with" if there.fast_decode else "without"
+            raise VerydeepError(f"{folder} holds descriptors {how} --fast-decode: ask for the same, or another --out.")
+        return replace(there, net=told_path(self.net), weights=self.weights)  # it may have been moved
+
+    def new_manifest(self) -> Manifest:
+        """Of an archive that is not there yet, nor known where its images are.
+
+        Raises:
+            VerydeepError: the net has no such layer.
+        """
+        layer = self.layer or default_layer(self.net.config)
+        asked = Representation((self.net,), (layer,), self.scales or DEFAULT_SCALES, self.aggregation or "average")
+        asked.check()
+        return Manifest(
+            net=told_path(self.net),
+            weights=self.weights,
+            digest=digest_of_net(self.net),
+            layer=layer,
+            scales=asked.scales,
+            aggregation=asked.aggregation,
+            precision="bf16" if wants_bf16(self.precision, self.device) else "fp32",
+            fast_decode=self.fast_decode,
+            dimensions=num_dimensions(asked),
+            images_root="",
+        )
+
+
+def num_dimensions(asked: Representation) -> int:
+    """Of an image's descriptor by one net."""
+    (net,), (layer,), side = asked.nets, asked.layers, asked.nets[0].config.crop
+    with torch.device("meta"):
+        model = net.config.build().to("meta")
+        (found,) = model.activations(torch.empty(1, 3, side, side), [layer]).values()
+    return int(found.shape[1]) * (len(asked.scales) if asked.aggregation == "stack" else 1)
+
+
+def fill(folder: Path, asked: Asked, patterns: Sequence[str], runtime: Runtime, decoding: Decoding) -> None:
+    """Describe photographs into an archive, and say so; what it holds already is not computed again.
+
+    Raises:
+        VerydeepError: as ``Asked.manifest`` and ``describe_into``; a pattern means no photograph, another job writes
+            there, or not one image could be decoded.
+    """
+    journal = Journal(silent=not runtime.is_main)
+    with ExitStack() as stack:
+        begun = begin(folder, asked, patterns, journal, stack) if runtime.is_main else None
+        begun = runtime.from_main(begun)
+        assert begun is not None
+        manifest, todo = begun
+        how = manifest.representation(asked.net)
+        job = describe_into(folder, todo, how, manifest.digest, runtime, decoding)
+        total = todo.num_there + len(todo.split)
+        skipped = followed(job, "Describing", total, visible=runtime.is_main and len(todo.split) > 1)
+        if runtime.is_main:
+            journal.say(f"Described by {how}, {manifest.precision}.")
+            end(folder, manifest, todo, skipped, journal)
+
+
+def begin(
+    folder: Path, asked: Asked, patterns: Sequence[str], journal: Journal, stack: ExitStack
+) -> tuple[Manifest, Todo]:
+    """Find out what is to be done, on the main process; the archive is locked until the stack is closed.
+
+    Raises:
+        VerydeepError: as ``fill``.
+    """
+    asked.manifest(folder)  # refuses before anything is left there
+    names = photograph_names(patterns)
+    if not stack.enter_context(locking(folder / LOCK)):
+        raise VerydeepError(f"Another job writes into {folder}: wait for its end, or choose another --out.")
+    manifest = asked.manifest(folder)  # another job may just have begun it
+    split = below(manifest.images_root, names)
+    manifest = replace(manifest, images_root=str(split.root))
+    manifest.write(folder)
+    ids = ids_of(split)
+    lacking = np.flatnonzero(~np.isin(ids, tidied(folder, path_ids(split.files), ids, journal)))
+    there = len(split) - len(lacking)
+    journal.say(f"Images: {len(split):,}{f', of which {there:,} are described already' if there else ''}.")
+    return manifest, Todo(split.subset(lacking.tolist()), ids[lacking], there)
+
+
+def below(root: str, names: Sequence[str]) -> Split:
+    """Photographs, each once, their paths relative to a folder or, if it is "", to the one that holds them all.
+
+    Those outside of it keep their whole paths.
+    """
+    whole = [os.path.abspath(name) for name in names]  # noqa: PTH100 - links stay as they are
+    root = root or os.path.commonpath({os.path.dirname(path) for path in whole})  # noqa: PTH120
+    inside = root.rstrip(os.sep) + os.sep
+    files = tuple(dict.fromkeys(path.removeprefix(inside) for path in whole))
+    return replace(Split.of_photographs([]), root=Path(root), files=files)
+
+
+def ids_of(split: Split) -> Ids:
+    """``image_ids``, behind a bar where they are many: each file is looked at."""
+    at_once, found = 10_000, [np.empty(0, np.int64)]
+    with progress_bar(visible=len(split) > at_once) as progress:
+        task = progress.add_task("Looking for what is new", total=len(split), note="")
+        for first in range(0, len(split), at_once):
+            part = range(first, min(first + at_once, len(split)))
+            found.append(image_ids(split.subset(part)))
+            progress.advance(task, len(part))
+    return np.concatenate(found)
+
+
+def tidied(folder: Path, paths: Ids, ids: Ids, journal: Journal) -> Ids:
+    """By which ids images are known to an archive, once what is not true any more has been removed from it.
+
+    That is: shards that are damaged, which are set aside, halves of shards that a kill left, and images that have
+    changed since they were described.
+
+    Args:
+        folder: of the archive.
+        paths: of images as they are now, the ids of their paths.
+        ids: the images' own.
+        journal: told what was set aside.
+    """
+    for left in (folder / SHARDS).glob("*.tmp"):
+        left.unlink()
+    shards, known = [], [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for shard in shards_of(folder):
+        try:
+            known.append(shard.ids())
+        except VerydeepError:
+            aside = shard.path.rename(shard.path.with_suffix(".damaged"))
+            journal.say(f"Damaged, and set aside as {aside}: its images are described anew where they are named.")
+        else:
+            shards.append(shard)
+    known_paths, known_ids = (np.concatenate(each) for each in zip(*known, strict=True))
+    changed = np.isin(known_paths, paths) & ~np.isin(known_ids, ids)
+    ends = np.cumsum([len(each) for _, each in known[1:]])
+    for shard, rows in zip(shards, np.split(changed, ends)[: len(shards)], strict=True):
+        if rows.any():
+            shard.drop(rows)
+    return known_ids[~changed]
+
+
+def end(folder: Path, manifest: Manifest, todo: Todo, skipped: dict[str, str], journal: Journal) -> None:
+    """Count, list what was skipped, and say what there is now.
+
+    Raises:
+        VerydeepError: there is nothing.
+    """
+    shards = shards_of(folder)
+    count, size = sum(map(len, shards)), sum(shard.path.stat().st_size for shard in shards)
+    (folder / SKIPPED).unlink(missing_ok=True)
+    if skipped:
+        write_json(folder / SKIPPED, skipped)
+        journal.say(f"Skipped: {len(skipped):,} files that cannot be decoded, listed in {folder / SKIPPED}.")
+    if not count:
+        raise VerydeepError(f"Not one of the {len(todo.split):,} images could be decoded.")
+    replace(manifest, num_images=count).write(folder)
+    journal.say(
+        f"Written: {folder}/ ({MANIFEST}, {SHARDS}/): {count:,} images, {manifest.dimensions:,} dimensions, "
+        f"{size / 1e6:,.1f} MB."
+    )
+    journal.say(f"Try:  verydeep search {folder} photo.jpg")

@@ -1,0 +1,127 @@
+"""Descriptors that are written to an archive as they are computed (appendix B), and those of a few photographs.
+
+Each process goes through its share of the images in portions: no more than one portion's headers are read before the
+first image is described, and no more descriptors are in memory than a shelf lets wait.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.split import Split
+from verydeep.engine.inference import ready, rescaled_images
+from verydeep.engine.posteriors import check_unchanged
+from verydeep.engine.progress import progress_bar
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.shelf import Arrays, Shelf
+from verydeep.engine.transfer.archive import PATH_IDS, PATHS, SHARDS, Ids, packed, path_ids
+from verydeep.engine.transfer.features import DESCRIPTORS, Described, describe
+from verydeep.engine.transfer.representation import Representation
+from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
+from verydeep.ops.descriptors import Floats, aggregated
+
+PORTION = 16384
+"""Images: enough to fill batches of one shape, few enough that reading their headers delays nothing."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that were described."""
+
+    indices: Ids
+    """(n,) in the split"""
+    values: Floats
+    """(n, D) of length one"""
+    skipped: dict[str, str]
+    """File -> why it could not be decoded."""
+
+
+def described(
+    asked: Representation,
+    model: VGG,
+    split: Split,
+    runtime: Runtime,
+    decoding: Decoding = STRICT,
+    indices: Ids | None = None,
+) -> Iterator[Batch]:
+    """This process's share of a split, or of those ``indices`` of it, by one net, which is ``ready``; nothing is kept.
+
+    Raises:
+        VerydeepError: a file cannot be decoded, or the net overflows.
+    """
+    (net,), (layer,) = asked.nets, asked.layers
+    for batch in rescaled_images(model, split, asked.scales, runtime, decoding, whole=True, indices=indices):
+        if not batch.images:
+            yield Batch(batch.indices, np.empty((0, 0), np.float32), batch.skipped)
+            continue
+        with runtime.autocast():
+            each = [describe(model, batch.images[scale], [layer])[layer].cpu().numpy() for scale in asked.scales]
+        values = aggregated(each, asked.aggregation, asked.normalization)
+        if not np.isfinite(values).all():
+            raise VerydeepError(f"The descriptors by {net.path} are not all numbers: train it anew.")
+        yield Batch(batch.indices, values, batch.skipped)
+
+
+def describe_all(asked: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> Floats:
+    """(n, D) of a few images, by one process; nothing is kept.
+
+    Raises:
+        VerydeepError: as ``described``.
+    """
+    batches = []
+    with progress_bar(visible=len(split) > 1) as progress:
+        task = progress.add_task("Describing", total=len(split), note="")
+        for batch in described(asked, ready(asked.nets[0].load(), runtime), split, runtime, decoding):
+            batches.append(batch)
+            progress.advance(task, len(batch.indices))
+    order = np.argsort(np.concatenate([batch.indices for batch in batches]))
+    return np.concatenate([batch.values for batch in batches])[order]
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What an archive lacks."""
+
+    split: Split
+    ids: Ids
+    """(n,) by which its images will be known (``image_ids``)."""
+    num_there: int
+    """Images that were asked for and are described already."""
+
+
+def describe_into(
+    folder: Path, todo: Todo, asked: Representation, digest: str, runtime: Runtime, decoding: Decoding
+) -> Iterator[float | Described]:
+    """Describe what an archive lacks, each process its share; the net is loaded only where something is lacking.
+
+    Yields how many images are done, first those that were already, and last, on all processes, what was skipped.
+
+    Raises:
+        VerydeepError: as ``described``, the net is not that of the archive any more, or the disk is full.
+    """
+    yield todo.num_there
+    mine = np.arange(len(todo.split))[runtime.rank :: runtime.world_size]
+    alone = replace(runtime, rank=0, world_size=1)  # its share is divided no further
+    shelf, skipped = Shelf(folder, {}), dict[str, str]()
+    if len(mine):
+        model = ready(asked.nets[0].load(), runtime)
+        check_unchanged(asked.nets[0], digest)
+    with closing(shelf):
+        for first in range(0, len(mine), PORTION):
+            for batch in described(asked, model, todo.split, alone, decoding, mine[first : first + PORTION]):
+                skipped |= batch.skipped
+                files = [todo.split.files[index] for index in batch.indices]
+                values = batch.values.astype(np.float16)
+                arrays: Arrays = {DESCRIPTORS: values, PATHS: packed(files), PATH_IDS: path_ids(files)}
+                shelf.add(todo.ids[batch.indices], {SHARDS: arrays})
+                if shelf.not_kept:
+                    raise VerydeepError(shelf.not_kept)
+                yield (len(batch.indices) + len(batch.skipped)) * runtime.world_size
+    if shelf.not_kept:
+        raise VerydeepError(shelf.not_kept)
+    yield Described({file: why for part in runtime.gather(skipped) for file, why in part.items()})

@@ -1,0 +1,133 @@
+"""The nearest against a twin in float64 that looks at everything."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from verydeep.engine.transfer import archive, search
+from verydeep.engine.transfer.archive import Manifest, packed
+from verydeep.engine.transfer.search import Comparison, Neighbor, by_faiss, by_torch, fastest, nearest
+from verydeep.errors import VerydeepError
+
+D, SIZES = 37, (40, 1, 3, 71)
+MANIFEST = Manifest(
+    "run", "last", "0", "relu7", (256,), "average", "fp32", fast_decode=False, dimensions=D, images_root="/photos"
+)
+
+
+def drawn(seed: int, count: int) -> npt.NDArray[np.float32]:
+    """(count, D) of length one, half of the values zero, as behind a ReLU."""
+    values = np.random.default_rng(seed).normal(size=(count, D)).clip(0)
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> npt.NDArray[np.float32]:
+    """115 descriptors in four shards, compared sixteen at a time."""
+    monkeypatch.setattr(archive, "VALUES_AT_ONCE", 16 * D)
+    everything, first = drawn(0, sum(SIZES)), 0
+    (tmp_path / "shards").mkdir()
+    for number, size in enumerate(SIZES):
+        part = everything[first : first + size].astype(np.float16)
+        names = packed([f"{place}.jpg" for place in range(first, first + size)])
+        save_file({"descriptors": part, "paths": names}, tmp_path / "shards" / f"{number}.safetensors")
+        first += size
+    return everything
+
+
+def by_brute_force(
+    rows: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], top: int
+) -> list[list[tuple[str, float]]]:
+    held = rows.astype(np.float16).astype(np.float64)
+    found = []
+    for query in queries.astype(np.float64):
+        similarities = [float(np.dot(query, row)) for row in held]
+        best = sorted(range(len(held)), key=lambda place: -similarities[place])[:top]
+        found.append([(f"/photos/{place}.jpg", similarities[place]) for place in best])
+    return found
+
+
+@pytest.mark.parametrize("compare", [by_torch, by_faiss])
+@pytest.mark.parametrize(("count", "top"), [(1, 1), (1, 10), (3, 7), (25, 20), (2, 115), (2, 500)])
+def test_the_nearest_are_the_nearest(
+    tmp_path: Path, rows: npt.NDArray[np.float32], compare: Comparison, count: int, top: int
+) -> None:
+    if compare is by_faiss:
+        pytest.importorskip("faiss", reason="faiss is not installed")
+    queries = drawn(1, count)
+    found = nearest(tmp_path, MANIFEST, queries, top, compare=compare)
+    expected = by_brute_force(rows, queries, top)
+    assert len(found) == count
+    for mine, theirs in zip(found, expected, strict=True):
+        assert [str(each.path) for each in mine] == [path for path, _ in theirs]
+        assert [each.similarity for each in mine] == pytest.approx([value for _, value in theirs], abs=1e-6)
+
+
+def test_a_photograph_finds_itself_first(tmp_path: Path, rows: npt.NDArray[np.float32]) -> None:
+    for place in (0, 39, 40, 43, 114):
+        ((first, second),) = nearest(tmp_path, MANIFEST, rows[place : place + 1], 2)
+        assert first.path == Path(f"/photos/{place}.jpg")
+        assert first.similarity == pytest.approx(1, abs=5e-4) and second.similarity < 0.99
+
+
+def test_float16_hardly_changes_a_similarity(tmp_path: Path, rows: npt.NDArray[np.float32]) -> None:
+    """By less than half a unit in its last place, as the inner product of vectors of length one says."""
+    queries = drawn(2, 5)
+    exact = queries.astype(np.float64) @ rows.astype(np.float64).T
+    for each, row in zip(nearest(tmp_path, MANIFEST, queries, 115), exact, strict=True):
+        for one in each:
+            assert one.similarity == pytest.approx(row[int(one.path.stem)], abs=2.0**-11)
+
+
+def test_equals_are_all_found(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    same = np.repeat(drawn(3, 1), 5, axis=0).astype(np.float16)
+    for number, names in enumerate((["b", "a"], ["d", "c", "e"])):
+        values = {"descriptors": same[: len(names)], "paths": packed(names)}
+        save_file(values, tmp_path / "shards" / f"{number}.safetensors")
+    ((*found,),) = nearest(tmp_path, replace(MANIFEST, images_root=""), drawn(3, 1), 5)
+    assert {each.path.name for each in found} == set("abcde")
+    assert all(each.similarity == pytest.approx(1, abs=5e-4) for each in found)
+
+
+def test_whole_paths_lie_where_they_say(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    names = packed(["inside/a.jpg", "/elsewhere/b.jpg"])
+    save_file({"descriptors": drawn(4, 2).astype(np.float16), "paths": names}, tmp_path / "shards" / "0.safetensors")
+    ((*found,),) = nearest(tmp_path, MANIFEST, drawn(4, 1), 2)
+    assert [str(each.path) for each in found] == ["/photos/inside/a.jpg", "/elsewhere/b.jpg"]
+
+
+def test_an_empty_archive_is_told(tmp_path: Path) -> None:
+    with pytest.raises(VerydeepError, match="holds no descriptors yet"):
+        nearest(tmp_path, MANIFEST, drawn(1, 1), 3)
+
+
+def test_a_damaged_shard_is_told(tmp_path: Path, rows: npt.NDArray[np.float32]) -> None:
+    path = tmp_path / "shards" / "2.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(VerydeepError, match=r"2\.safetensors is damaged"):
+        nearest(tmp_path, MANIFEST, drawn(1, 1), 3)
+
+
+def test_faiss_is_asked_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "find_spec", lambda _: object())
+    assert fastest(torch.empty(40, 3)) is by_faiss and fastest(torch.empty(39, 3)) is by_torch
+    assert fastest(torch.empty(40, 3, device="meta")) is by_torch
+    monkeypatch.setattr(search, "find_spec", lambda _: None)
+    assert fastest(torch.empty(40, 3)) is by_torch
+
+
+def test_a_large_archive_is_compared_behind_a_bar(
+    tmp_path: Path, rows: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [Neighbor(Path("/photos/5.jpg"), pytest.approx(1, abs=1e-3))] == nearest(tmp_path, MANIFEST, rows[5:6], 1)[0]
+    assert "Comparing" not in capsys.readouterr().err
+    monkeypatch.setattr(search, "SHOWN_FROM", len(rows))
+    nearest(tmp_path, MANIFEST, rows[5:6], 1)
+    assert "Comparing" in capsys.readouterr().err
