@@ -5,9 +5,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
 from tests.runs import Cli
+from verydeep.data.voc import CLASSES, open_voc
+from verydeep.data.voc_actions import ACTIONS
+from verydeep.ops.average_precision import average_precision
 
 FAST = ("--scales", "256", "--precision", "fp32", "--c", "1")
 
@@ -28,6 +34,17 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     assert set(draw["tried"]) == {"1", "10"} and draw["num_train"] == 33 and draw["num_test"] == 12
     assert list(draw["of_each_class"]) == ["ant", "bell", "crab"]
     assert "relu7, Q=256, 320 averaged" in told["representation"]
+    assert [point["num_train"] for point in told["curve"]] == [1, 2, 5, 10, 11]
+    assert told["curve"][-1]["scores"] == [told["score"]]
+    with (tmp_path / "few" / "confusion.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    counts = np.array([row[1:] for row in rows], int)
+    assert header[1:] == ["ant", "bell", "crab"] and counts.sum(axis=1).tolist() == [4, 4, 4]
+    assert 100 * counts.trace() / 12 == pytest.approx(told["score"])
+    for name in ("curve.png", "confusion.png"):
+        with Image.open(tmp_path / "few" / name) as image:
+            assert min(image.size) > 300
+    assert "Photographs of each class: 1: " in done.stdout
 
 
 def test_predict_tells_margins_as_transfer_did(inside: Cli, described: Path, class_folders: Path) -> None:
@@ -77,7 +94,9 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
         (("--c", "1,x"), "--c '1,x': write different numbers"),
         (("--c", "0"), "--c '0'"),
         (("--num-train", "3"), "says itself what is learned from"),
-        (("--actions",), "is not Pascal VOC"),
+        (("--actions", "image"), "is not Pascal VOC"),
+        (("--submission", "sent"), "--submission writes what VOC's server takes, and class-folders"),
+        (("--part", "test"), "has no test whose classes are known"),
         (("--scales", "100"), "100"),
     ],
 )
@@ -87,6 +106,11 @@ def test_what_cannot_be_is_told(
     done = inside("transfer", class_folders, trained, *arguments, "--out", "few", check=False)
     assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "few").exists()
+
+
+def test_no_net_is_told(inside: Cli, class_folders: Path) -> None:
+    done = inside("transfer", class_folders, check=False)
+    assert done.returncode == 1 and "Say which net describes the photographs" in done.stderr
 
 
 def test_a_classifier_without_its_net_is_told(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
@@ -110,3 +134,72 @@ def test_a_classifier_is_not_overwritten(inside: Cli, described: Path, class_fol
     assert done.returncode == 1 and "already holds a classifier" in done.stderr
     done = inside("predict", described, class_folders, "--scales", "256", check=False)
     assert done.returncode == 1 and "leave --scales and --views out" in done.stderr
+
+
+# VOC: its actions, its parts, its server.
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    """Both tasks with train and val; of trainval and test of the classes no labels of test, as VOC-2012 has it."""
+    folder = put_action_pictures(tmp_path / "VOC2012", ("train", "val"))
+    put_voc_pictures(folder, 2012, ("train", "val", "trainval", "test"))
+    for path in (folder / "ImageSets" / "Main").glob("*_test.txt"):
+        path.unlink()
+    return folder
+
+
+def test_actions_of_images_and_of_boxes(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
+    """What the box adds doubles the dimensions; predict takes what needs no box, and refuses what does."""
+    done = inside("transfer", voc, trained, *FAST, "--actions", "image")
+    told = {"image": json.loads((tmp_path / "runs" / "VOC2012-actions-transfer-run" / "transfer.json").read_text())}
+    assert "45 images, 74 persons." in done.stdout and "on 38 test persons" in done.stdout and "Try:" in done.stdout
+    done = inside("transfer", voc, trained, *FAST, "--actions", "image+box", "--out", "boxes")
+    told["image+box"] = json.loads((tmp_path / "boxes" / "transfer.json").read_text())
+    assert "Q=256, of the image and of the box: 32 dimensions." in done.stdout and "Try:" not in done.stdout
+    assert told["image"]["score"] != told["image+box"]["score"]
+    photo = voc / "JPEGImages" / "2011_000000.jpg"
+    (answer,) = inside("predict", "runs/VOC2012-actions-transfer-run", photo, "--format", "json").stdout.splitlines()
+    assert {each["class"] for each in json.loads(answer)["classes"]} < set(ACTIONS)
+    refused = inside("predict", "boxes", photo, check=False)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert "This classifier was trained on photographs and boxes of persons" in refused.stderr
+
+
+def test_what_vocs_server_takes(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
+    """Of test, whose labels are its own; of val, the scores of the files give the score that was told."""
+    done = inside("transfer", voc, trained, *FAST, "--out", "few", "--submission", "sent")
+    assert json.loads((tmp_path / "few" / "transfer.json").read_text())["score"] is None
+    place = tmp_path / "sent" / "results" / "VOC2012" / "Main"
+    assert f"Written: sent/{place.relative_to(tmp_path / 'sent')}/" in done.stdout
+    assert sorted(path.name for path in place.iterdir()) == sorted(f"comp2_cls_test_{name}.txt" for name in CLASSES)
+    assert len((place / "comp2_cls_test_cow.txt").read_text().splitlines()) == 49
+
+    inside("transfer", voc, trained, *FAST, "--part", "val", "--out", "val", "--submission", "sent")
+    test = open_voc(voc, "val")
+    assert test.relevance is not None
+    precisions = []
+    for k, name in enumerate(CLASSES):
+        lines = [line.split() for line in (place / f"comp2_cls_val_{name}.txt").read_text().splitlines()]
+        assert [f"JPEGImages/{image}.jpg" for image, _ in lines] == list(test.files)
+        scores = np.array([float(score) for _, score in lines])
+        precisions.append(average_precision(scores, test.relevance[:, k]))
+    told = json.loads((tmp_path / "val" / "transfer.json").read_text())
+    assert told["score"] == pytest.approx(100 * float(np.mean(precisions)))
+
+    inside("transfer", voc, trained, *FAST, "--actions", "image+box", "--out", "boxes", "--submission", "sent")
+    lines = (place.with_name("Action") / "comp10_action_val_walking.txt").read_text().splitlines()
+    assert len(lines) == 38 and len({line.rsplit(" ", 1)[0] for line in lines}) == 38
+
+
+def test_a_picture_that_cannot_be_read_is_one_sentence(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
+    """Or left out with all persons on it, and listed."""
+    bad = voc / "JPEGImages" / "2011_000001.jpg"
+    bad.write_bytes(b"no picture")
+    words = ("transfer", voc, trained, *FAST, "--actions", "image+box", "--out", "few")
+    refused = inside(*words, check=False)
+    assert refused.returncode == 1 and refused.stderr.splitlines()[-1].startswith(f"verydeep: {bad} is not an image")
+    assert not (tmp_path / "few").exists()
+    inside(*words, "--bad-images", "skip")
+    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert list(told["skipped"]) == ["JPEGImages/2011_000001.jpg"] and told["draws"][0]["num_train"] == 34

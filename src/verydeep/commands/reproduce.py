@@ -1,9 +1,11 @@
 """``verydeep reproduce``: the tables of the paper, each as one command."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -12,6 +14,7 @@ from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, Conv, check_crop
 from verydeep.configs.paper import LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES, PaperTable
 from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.transfer import TRANSFER_TABLES, TransferTable
 from verydeep.errors import VerydeepError
 from verydeep.options import (
     BadBoxes,
@@ -28,6 +31,11 @@ from verydeep.options import (
     option,
 )
 
+if TYPE_CHECKING:
+    from verydeep.data.decoding import Decoding
+    from verydeep.engine.members import Collection
+    from verydeep.engine.runtime import Runtime
+
 What = Literal[
     "table1",
     "table2",
@@ -39,6 +47,8 @@ What = Literal[
     "table8",
     "table9",
     "table10",
+    "table11",
+    "table12",
     "shallow",
     "ladder",
 ]
@@ -48,11 +58,14 @@ def reproduce(
     what: Annotated[
         What,
         Positional,
-        arg(metavar="WHAT", help="table1 ... table10; shallow: section 4.1's 5x5 net; ladder: all nets of tables 3-7."),
+        arg(metavar="WHAT", help="table1 ... table12; shallow: section 4.1's 5x5 net; ladder: all nets of tables 3-7."),
     ],
     /,
     *,
-    data: Annotated[str | None, option("A folder of photographs; tables 1 and 2 need none.", metavar="DATA")] = None,
+    data: Annotated[
+        str | None,
+        option("A folder of photographs; table11: VOC, Caltech, with commas between; 1 and 2: none.", metavar="DATA"),
+    ] = None,
     runs: Runs = "runs",
     train: Annotated[bool, arg(help="Train the nets that are missing, after telling what that costs.")] = True,
     crop: Annotated[
@@ -80,13 +93,15 @@ def reproduce(
     """Print a table of the paper with the errors of your own nets on your own data beside the published ones.
 
     What is missing is trained first, each net from the one that the paper started it from; stopped, the same command
-    goes on where it was.
+    goes on where it was. Tables 11 and 12 train linear SVMs on descriptors of nets in --runs, and never a net: theirs
+    learned from other data.
 
     Try:
         verydeep reproduce table1
         verydeep reproduce table3 --data photos --crop 64 --epochs 15
         verydeep reproduce table4 --data ilsvrc --runs oxford-vgg16,oxford-vgg19 --no-train
         verydeep reproduce table8 --data photos --crop 64 --epochs 15
+        verydeep reproduce table11 --data VOC2007,101_ObjectCategories --runs oxford-vgg16,oxford-vgg19
     """
     if what in ("table1", "table2"):
         print_networks(parameters=what == "table2")
@@ -117,16 +132,30 @@ def reproduce(
     from verydeep.engine.source import open_part, short_name
     from verydeep.engine.tables import Conditions
 
-    part, collection = open_part(data, split), Collection.parse(runs)
+    collection, decoding = Collection.parse(runs), Decoding(bad_images, fast_decode)
+    start = partial(engine.start, device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers)
+    if what in TRANSFER_TABLES:
+        refuse_given(
+            what,
+            {
+                "--epochs": epochs is not None,
+                "--batch-size": batch_size is not None,
+                "--dropout-after": dropout_after is not None,
+                "--seeds": chosen_seeds != (0,),
+                "--split": split != "val",
+                "--bad-boxes": bad_boxes != "error",
+            },
+        )
+        measure_transfer(TRANSFER_TABLES[what], data, collection, crop, out, devices, decoding, start)
+        return
+    part = open_part(data, split)
     if part.labels is None:
         raise VerydeepError(
             f"The {split} part of {data} has no labels, so there is no error to compare: choose --split."
         )
-    if devices > 1 and not engine.in_group():
-        engine.launch(devices, sys.argv[1:])
+    if launched(devices):
         return
-    bf16 = engine.wants_bf16(precision, device)
-    with engine.start(device=device, bf16=bf16, num_workers=workers) as runtime:
+    with start() as runtime:
         journal = Journal(silent=not runtime.is_main)
         journal.say(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
         about_boxes = None
@@ -150,17 +179,73 @@ def reproduce(
                 runs=collection,
             )
             train_missing(nets_of(what), chosen_seeds, request, runtime, journal)
-        conditions = Conditions(collection.nets(), data, part, crop, runtime, Decoding(bad_images, fast_decode))
-        place = out or collection.folder / "tables" / f"{short_name(data)}-{split}-c{crop}-{runtime.precision}"
-        place = place.with_name(f"{place.name}-tuned") if tune_threshold and out is None else place
+        conditions = Conditions(collection.nets(), data, part, crop, runtime, decoding)
+        name = f"{short_name(data)}-{split}-c{crop}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
         found: Iterator[MeasuredTable] = (
             find_out(tables_of(what), conditions)
             if about_boxes is None
             else find_out_about_boxes(LOCALIZATION_TABLES[what], BoxConditions(conditions, *about_boxes))
         )
         for findings in found:
-            leave_findings(findings, place, journal)
+            leave_findings(findings, out or collection.folder / "tables" / name, journal)
         journal.say(kept_in_words())
+
+
+def launched(devices: int) -> bool:
+    """Whether several processes were asked for, and have done it all by now."""
+    from verydeep.engine import runtime as engine
+
+    if devices == 1 or engine.in_group():
+        return False
+    engine.launch(devices, sys.argv[1:])
+    return True
+
+
+def refuse_given(what: What, options: Mapping[str, bool]) -> None:
+    """Refuse options that tables 11 and 12 have no use for.
+
+    Args:
+        what: the table.
+        options: by name, whether each was given.
+
+    Raises:
+        VerydeepError: one was.
+    """
+    if given := [name for name, is_given in options.items() if is_given]:
+        raise VerydeepError(
+            f"{what} trains no nets, and its data sets say what is learned from and tested on: leave "
+            f"{' and '.join(given)} out."
+        )
+
+
+def measure_transfer(
+    table: TransferTable,
+    data: str,
+    runs: "Collection",
+    crop: int,
+    out: Path | None,
+    devices: int,
+    decoding: "Decoding",
+    start: "Callable[[], AbstractContextManager[Runtime]]",
+) -> None:
+    """Table 11 or 12, of nets that are there."""
+    from verydeep.engine.findings import leave_findings
+    from verydeep.engine.journal import Journal
+    from verydeep.engine.transfer.findings import find_out_about_transfer
+    from verydeep.engine.transfer.svm import require_scikit_learn
+    from verydeep.engine.transfer.tables import TransferConditions, find_answering, open_columns
+
+    require_scikit_learn()
+    sets = open_columns(table, [data] if Path(data).is_dir() else data.split(","))
+    answering, unconverged = find_answering(table, runs, crop)
+    if launched(devices):
+        return
+    with start() as runtime:
+        journal = Journal(silent=not runtime.is_main)
+        conditions = TransferConditions(sets, answering, unconverged, crop, runtime, decoding)
+        place = out or runs.folder / "tables" / f"{'+'.join(sets)}-c{crop}-{runtime.precision}".replace(" ", "-")
+        for findings in find_out_about_transfer(table, conditions, journal):
+            leave_findings(findings, place, journal)
 
 
 def tables_of(what: What) -> list[PaperTable]:

@@ -59,7 +59,16 @@ def transfer(
     ] = None,
     num_splits: Annotated[int | None, option("How often they are drawn.", "Caltech: 3, else 1", "N")] = None,
     seed: int = 0,
-    actions: Annotated[bool, arg(help="VOC-2012: its action task, on whole images.")] = False,
+    part: Annotated[
+        Literal["val", "test"] | None, option("What is tested on, where a set has both.", "test, if it is there")
+    ] = None,
+    actions: Annotated[
+        Literal["image", "image+box"] | None,
+        option("VOC-2012: its action task, of whole images, or of the persons' boxes too.", "its classes"),
+    ] = None,
+    submission: Annotated[
+        Path | None, option("VOC: write the result files that its server takes.", metavar="DIR")
+    ] = None,
     weights: Weights = "last",
     precision: Precision = "auto",
     device: Device = "auto",
@@ -77,61 +86,55 @@ def transfer(
         verydeep transfer photos oxford-vgg16
         verydeep transfer photos runs/photos-A-256-c64-s0 --num-train 5 --num-splits 3
         verydeep transfer caltech oxford-vgg16 oxford-vgg19
+        verydeep transfer VOC2012 oxford-vgg16 oxford-vgg19 --actions image+box --submission results
     """
+    from verydeep.configs.transfer import SCALES
     from verydeep.data.decoding import Decoding
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine import runtime as engine
     from verydeep.engine.journal import Journal
     from verydeep.engine.members import Net
     from verydeep.engine.source import locate, short_name
-    from verydeep.engine.transfer.classifier import Classifier, save_classifier
     from verydeep.engine.transfer.features import default_layer
-    from verydeep.engine.transfer.protocol import PAPER_SCALES, VOC_SCALES, as_values, in_words, transfer
-    from verydeep.engine.transfer.representation import Representation, describe_split, union
+    from verydeep.engine.transfer.job import Job, carry_out, leave_outcome
+    from verydeep.engine.transfer.protocol import data_in_words
+    from verydeep.engine.transfer.representation import Representation
     from verydeep.engine.transfer.svm import CANDIDATES, require_scikit_learn
-    from verydeep.files import write_json
 
     check_range("--workers", workers, 0)
+    if not run:
+        raise VerydeepError("Say which net describes the photographs: name a run behind DATA, or oxford-vgg16.")
     require_scikit_learn()
     candidates = CANDIDATES if c is None else parse_costs(c)
     task = open_transfer_set(
-        locate(data), seed=seed, num_train=num_train, num_test=num_test, num_splits=num_splits, actions=actions
+        locate(data),
+        seed=seed,
+        num_train=num_train,
+        num_test=num_test,
+        num_splits=num_splits,
+        part=part,
+        actions=actions is not None,
     )
     nets = tuple(Net.open(path, weights) for path in run)
+    found_best = SCALES[task.kind]
     representation = Representation(
         nets=nets,
         layers=tuple(layer or default_layer(net.config) for net in nets),
-        scales=(VOC_SCALES if task.name.startswith("VOC") else PAPER_SCALES)
-        if scales is None
-        else parse_test_scales(scales),
-        aggregation=aggregate or ("stack" if task.name.startswith("Caltech") else "average"),
+        scales=found_best.scales if scales is None else parse_test_scales(scales),
+        aggregation=aggregate or found_best.aggregation,
         normalization=normalize,
+        seen=actions or "image",
     )
-    representation.check()
-    place = out or Path("runs") / f"{short_name(data)}-transfer-{'+'.join(path.name for path in run)}"
-    if (place / "transfer.json").exists():
-        raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
+    job = Job(task, representation, candidates, seed, Decoding(bad_images, fast_decode))
+    subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
+    place = out or Path("runs") / f"{short_name(data)}{subject}-transfer-{'+'.join(path.name for path in run)}"
+    job.check(place, submission)
     journal = Journal()
-    everything = union([split for one in task.partitions for split in (one.train, one.test) if split is not None])
-    journal.say(f"Data: {everything.root}: {task.partitions[0].train.layout}; {len(everything):,} images.")
+    journal.say(data_in_words(task, job.everything))
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
-        described = describe_split(representation, everything, runtime, Decoding(bad_images, fast_decode))
-        assert described is not None
-        found = [
-            transfer(
-                one, everything, described, task.metric, candidates=candidates, seed=seed + number, runtime=runtime
-            )
-            for number, one in enumerate(task.partitions)
-        ]
-        precision_used = runtime.precision
-    for line in in_words(found, task, representation):
-        journal.say(line)
-    split = task.partitions[0].train
-    save_classifier(place, Classifier(split.class_names, split.class_words, representation, found[0].classifiers))
-    about = {"precision": precision_used, "fast_decode": fast_decode, "skipped": described.skipped}
-    write_json(place / "transfer.json", {**as_values(found, task, representation), **about})
-    journal.say(f"Written: {place}/ (classifier.json, classifiers.safetensors, transfer.json)")
-    journal.say(f"Try:  verydeep predict {place} photo.jpg")
+        outcome = carry_out(job, runtime)
+    assert outcome is not None
+    leave_outcome(outcome, place, submission, journal)
 
 
 def parse_costs(text: str) -> tuple[float, ...]:

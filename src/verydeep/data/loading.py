@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from verydeep.data.augmentation import Draw, Sample, draw_box, draw_sample, localization_crop, training_crop
 from verydeep.data.decoding import BadImages, decode, image_size, reduction_for
+from verydeep.data.regions import cut, edges_of
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 from verydeep.ops.images import rescaled_size
@@ -164,9 +165,10 @@ class TestBatch:
 
 @dataclass(frozen=True)
 class TestImages(Dataset[tuple[Any, ...]]):
-    """Whole images of a split rescaled to several short sides in pixels, or their central crops.
+    """Images of a split rescaled to several short sides in pixels, whole or their central crops.
 
-    Each is decoded once; with ``fast_decode`` once for each reduction that a short side allows.
+    An image is a file, or the region of it that the split says. Each is decoded once; with ``fast_decode`` once for
+    each reduction that a short side allows.
     """
 
     split: Split
@@ -178,7 +180,6 @@ class TestImages(Dataset[tuple[Any, ...]]):
     __test__ = False
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        path, rotation = self.split.path(index), self.split.camera_rotation
         decoded: dict[int, Image.Image] = {}
         views = []
         try:
@@ -187,14 +188,26 @@ class TestImages(Dataset[tuple[Any, ...]]):
                 # What a scale gets must not depend on which others are asked for beside it.
                 reduction = 1 if size is None else reduction_for(min(size), short)
                 if reduction not in decoded:
-                    at_least = (short, short) if self.fast_decode else None
-                    decoded[reduction] = decode(path, camera_rotation=rotation, at_least=at_least)
+                    decoded[reduction] = self.decoded(index, reduction)
                 image = decoded[reduction]
                 new_size = rescaled_size(*(size or image.size), short)
                 views.append(self.view(image.resize(new_size, Image.Resampling.BILINEAR)))
         except VerydeepError as error:
             return index, None, (self.split.files[index], str(error))
         return index, views, None
+
+    def decoded(self, index: int, reduction: int) -> Image.Image:
+        """One image; with a reduction of 2, 4 or 8 a JPEG has that many times fewer pixels a side."""
+        path, rotation, regions = self.split.path(index), self.split.camera_rotation, self.split.regions
+        if reduction == 1:
+            image = decode(path, camera_rotation=rotation)
+            width, height = image.size
+        else:
+            width, height = image_size(path, camera_rotation=rotation)
+            image = decode(path, camera_rotation=rotation, at_least=(width // reduction, height // reduction))
+        if regions is None:
+            return image
+        return cut(image, edges_of(regions[index], (width, height), path), (width, height))
 
     def view(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """(H, W, 3) of the whole rescaled image, or of its central crop."""
@@ -205,8 +218,13 @@ class TestImages(Dataset[tuple[Any, ...]]):
         return pixels[top : top + self.crop, left : left + self.crop]
 
     def size(self, index: int) -> tuple[int, int]:
-        """(width, height) of a file as its header says; one that is decoded smaller still counts as this large."""
-        return image_size(self.split.path(index), camera_rotation=self.split.camera_rotation)
+        """(width, height) of an image as its file's header says; one decoded smaller still counts as this large."""
+        path, regions = self.split.path(index), self.split.regions
+        size = image_size(path, camera_rotation=self.split.camera_rotation)
+        if regions is None:
+            return size
+        left, upper, right, lower = edges_of(regions[index], size, path)
+        return right - left, lower - upper
 
     def shapes(self, index: int) -> tuple[tuple[int, int], ...]:
         """(width, height) at each scale; of a file that has no readable header, nothing."""

@@ -35,6 +35,8 @@ class Split:
     relevance: Relevance | None = None
     """(n, K) of sets where an image may have several classes or none, whose ``labels`` is None: 1 the class is on the
     image, -1 it is not, 0 neither counts (VOC's 'difficult')."""
+    regions: Boxes | None = None
+    """(n, 4) what of each file is looked at, in the frame of ``boxes``; None: all of it."""
 
     @classmethod
     def of_photographs(cls, paths: Sequence[Path]) -> "Split":
@@ -62,6 +64,11 @@ class Split:
         assert self.boxes is not None
         return self.subset([i for i, boxes in enumerate(self.boxes) if len(boxes)])
 
+    def in_boxes(self) -> "Split":
+        """The same samples, of each of which no more is looked at than lies in its one box."""
+        assert self.boxes is not None and all(len(boxes) == 1 for boxes in self.boxes)
+        return replace(self, regions=np.concatenate(self.boxes))
+
     def subset(self, indices: Sequence[int]) -> "Split":
         """A split of these images."""
         chosen = list(indices)
@@ -71,6 +78,7 @@ class Split:
             labels=None if self.labels is None else self.labels[chosen],
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in chosen),
             relevance=None if self.relevance is None else self.relevance[chosen],
+            regions=None if self.regions is None else self.regions[chosen],
         )
 
     def __len__(self) -> int:
@@ -79,3 +87,7 @@ class Split:
     def path(self, index: int) -> Path:
         """The file of one image."""
         return self.root / self.files[index]
+
+    def sample(self, index: int) -> tuple[Path, bytes]:
+        """What tells one sample from the others of its set: its file and, as a file may repeat, its boxes."""
+        return self.path(index), b"" if self.boxes is None else self.boxes[index].tobytes()

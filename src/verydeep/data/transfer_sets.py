@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from verydeep.configs.transfer import DataKind
 from verydeep.data.caltech import NUM_SPLITS, Caltech, find_caltech, open_caltech
 from verydeep.data.drawing import draw_of_each_class, hold_out
 from verydeep.data.label_csv import LABELS, TEST, TRAIN, find_label_csv, open_divided_labels, open_labels
@@ -47,6 +48,7 @@ class TransferSet:
 
     name: str
     """'VOC-2007', 'VOC-2012 actions', 'Caltech-101', or as the folder is called."""
+    kind: DataKind
     class_names: tuple[str, ...]
     metric: Metric
     partitions: tuple[Partition, ...]
@@ -119,6 +121,7 @@ def _open_voc(folder: Path, part: Part | None, actions: bool) -> TransferSet:
     partition = Partition(read(folder, "trainval" if tested == "test" else "train"), read(folder, tested))
     return TransferSet(
         name=f"VOC-{year} actions" if actions else f"VOC-{year}",
+        kind="VOC actions" if actions else "VOC",
         class_names=partition.train.class_names,
         metric="AP, 11 points" if year <= _LAST_OF_11_POINTS else "AP, all points",
         partitions=(partition,),
@@ -130,7 +133,7 @@ def _open_caltech(caltech: Caltech, folder: Path, draws: _Draws) -> TransferSet:
     num_train = draws.num_train or caltech.num_train
     num_test = caltech.num_test if draws.num_test is None else draws.num_test
     partitions = tuple(_draw(everything, num_train, num_test, seed) for seed in draws.seeds(NUM_SPLITS))
-    return TransferSet(caltech.name, everything.class_names, "mean class recall", partitions)
+    return TransferSet(caltech.name, "Caltech", everything.class_names, "mean class recall", partitions)
 
 
 def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> TransferSet:
@@ -147,7 +150,7 @@ def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> Trans
     else:
         everything = open_labels(root)
         partitions = [_hold_out_labels(everything, seed) for seed in draws.seeds()]
-    return TransferSet(root.resolve().name, partitions[0].train.class_names, "AP, all points", tuple(partitions))
+    return TransferSet(root.resolve().name, "own", partitions[0].train.class_names, "AP, all points", tuple(partitions))
 
 
 def _open_class_folders(root: Path, part: Part | None, draws: _Draws) -> TransferSet:
@@ -166,7 +169,9 @@ def _open_class_folders(root: Path, part: Part | None, draws: _Draws) -> Transfe
         # As training divides it with this seed, so that a net is not tested on what it learned from.
         drawn = [[open_split(root, name, seed=seed) for name in ("train", "val")] for seed in draws.seeds()]
         partitions = [Partition(train, test) for train, test in drawn]
-    return TransferSet(root.resolve().name, partitions[0].train.class_names, "mean class recall", tuple(partitions))
+    return TransferSet(
+        root.resolve().name, "own", partitions[0].train.class_names, "mean class recall", tuple(partitions)
+    )
 
 
 def _divided_folders(root: Path, part: Part | None) -> Partition | None:

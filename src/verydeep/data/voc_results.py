@@ -7,6 +7,7 @@ for those that learned from VOC's trainval alone.
 """
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,6 +18,9 @@ from verydeep.data.voc import voc_year
 from verydeep.data.voc_actions import find_persons, read_action_lists
 from verydeep.errors import VerydeepError
 from verydeep.files import writing
+
+Person = tuple[str, int]
+"""Image and object."""
 
 
 def write_voc_results(folder: Path, split: Split, scores: npt.NDArray[np.floating]) -> Path:
@@ -34,11 +38,7 @@ def write_voc_results(folder: Path, split: Split, scores: npt.NDArray[np.floatin
         VerydeepError: a score is not a number, or a file cannot be written.
     """
     ids = [PurePosixPath(file).stem for file in split.files]
-    place = _place(folder, split, scores, "Main")
-    for name, column in zip(split.class_names, scores.T, strict=True):
-        lines = [f"{image} {_text(score)}" for image, score in zip(ids, column, strict=True)]
-        _write(place / f"comp2_cls_{split.name}_{name}.txt", lines)
-    return place
+    return _write_results(folder, split, scores, "Main/comp2_cls", ids, {})
 
 
 def write_voc_action_results(folder: Path, split: Split, scores: npt.NDArray[np.floating]) -> Path:
@@ -55,18 +55,41 @@ def write_voc_action_results(folder: Path, split: Split, scores: npt.NDArray[np.
     Raises:
         VerydeepError: as ``write_voc_results``, or VOC's lists are no longer there.
     """
-    persons = _persons(split)
-    lists = read_action_lists(split.root, split.name)
-    place = _place(folder, split, scores, "Action")
+    asked = {
+        action: {_in_words(person) for person in marks}
+        for action, marks in read_action_lists(split.root, split.name).items()
+    }
+    return _write_results(folder, split, scores, "Action/comp10_action", list(map(_in_words, _persons(split))), asked)
+
+
+def _write_results(
+    folder: Path,
+    split: Split,
+    scores: npt.NDArray[np.floating],
+    task: str,
+    samples: Sequence[str],
+    asked: Mapping[str, Collection[str]],
+) -> Path:
+    """One file a class, with a line for each sample, or for those that the class is asked of where that is known."""
+    assert scores.shape == (len(samples), len(split.class_names))
+    if not np.isfinite(scores).all():
+        raise VerydeepError(
+            f"The scores are not all numbers, so no results were written to {folder}: test another net."
+        )
+    beginning = folder / "results" / f"VOC{voc_year(split.root)}" / f"{task}_{split.name}"
     for name, column in zip(split.class_names, scores.T, strict=True):
-        asked = lists.get(name, persons)
-        pairs = zip(persons, column, strict=True)
-        lines = [f"{person[0]} {person[1]} {_text(score)}" for person, score in pairs if person in asked]
-        _write(place / f"comp10_action_{split.name}_{name}.txt", lines)
-    return place
+        with writing(beginning.with_name(f"{beginning.name}_{name}.txt")) as beside:
+            # All digits: rounded to six, as the devkit's example does, near scores would become equal.
+            lines = [
+                f"{sample} {float(score)!r}\n"
+                for sample, score in zip(samples, column, strict=True)
+                if name not in asked or sample in asked[name]
+            ]
+            beside.write_text("".join(lines), encoding="ascii", newline="\n")
+    return beginning.parent
 
 
-def _persons(split: Split) -> list[tuple[str, int]]:
+def _persons(split: Split) -> list[Person]:
     """Image and object of each sample, found again by image and box: a split knows no more of them."""
     numbers: defaultdict[tuple[str, bytes], list[int]] = defaultdict(list)
     for person in find_persons(split.root, split.name):
@@ -76,21 +99,5 @@ def _persons(split: Split) -> list[tuple[str, int]]:
     return [(key[0], numbers[key].pop(0)) for key in keys]
 
 
-def _place(folder: Path, split: Split, scores: npt.NDArray[np.floating], task: str) -> Path:
-    """Where the files go, the scores being in order."""
-    assert scores.shape == (len(split), len(split.class_names))
-    if not np.isfinite(scores).all():
-        raise VerydeepError(
-            f"The scores are not all numbers, so no results were written to {folder}: test another net."
-        )
-    return folder / "results" / f"VOC{voc_year(split.root)}" / task
-
-
-def _text(score: np.floating) -> str:
-    """All digits that tell it apart: rounded to six, as the devkit's example does, near scores would become equal."""
-    return repr(float(score))
-
-
-def _write(path: Path, lines: list[str]) -> None:
-    with writing(path) as beside:
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="ascii", newline="\n")
+def _in_words(person: Person) -> str:
+    return f"{person[0]} {person[1]}"

@@ -1,5 +1,6 @@
 """Descriptors against a slow twin that cuts every window; streamed, stopped and resumed against all at once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,12 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Net:
     return Net.open(tmp_path / "run")
 
 
-def by_windows(model: VGG, split: Split, index: int, scale: int) -> dict[str, npt.NDArray[np.float32]]:
+def by_windows(
+    model: VGG, split: Split, index: int, scale: int, box: tuple[int, int, int, int] | None = None
+) -> dict[str, npt.NDArray[np.float32]]:
     """Layer by layer; fc6 sees one 2x2 window of pool5 after another, as rows of numbers."""
     image = decode(split.path(index), camera_rotation=True)
+    image = image if box is None else image.crop((box[0], box[1], box[2] + 1, box[3] + 1))
     size = rescaled_size(*image.size, in_pixels(scale, model.crop))
     pixels = torch.from_numpy(np.array(image.resize(size, 2))).permute(2, 0, 1).float()
     sums: dict[str, Tensor] = {}
@@ -98,6 +102,47 @@ def test_descriptors_are_means_over_windows_and_mirror_images(net: Net, val_spli
                 found = kept(net, split, Look(layer, scale))[index]
                 assert found == pytest.approx(values, rel=1e-4, abs=1e-4 * float(np.abs(values).max())), (layer, scale)
     assert kept(net, split, Look("relu7", 256)).min() == 0 > kept(net, split, Look("fc7", 256)).min()
+
+
+@pytest.fixture
+def persons(val_split: Split) -> Split:
+    """Two on the first photograph, 98x41, and one on the next, 45x61; the boxes are no squares."""
+    boxes = ((3, 4, 40, 39), (20, 0, 90, 30), (9, 11, 40, 58))
+    each = tuple(np.array([box], np.float32) for box in boxes)
+    return replace(val_split.subset([0, 0, 1]), labels=None, boxes=each)
+
+
+@torch.inference_mode()
+def test_an_image_and_its_box_are_stacked(net: Net, persons: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of what Pillow cuts out; a photograph with two persons is described once as a whole."""
+    seen: list[int] = []
+    describe = features.describe
+    monkeypatch.setattr(features, "describe", lambda *a: (seen.append(len(a[1])), describe(*a))[1])
+    image_alone = describe_split(Representation((net,), ("relu7",), (256, 320)), persons, CPU)
+    assert image_alone is not None and sum(seen) == 2 * 2
+    assert np.array_equal(image_alone.values[0], image_alone.values[1])
+    found = describe_split(Representation((net,), ("relu7",), (256, 320), seen="image+box"), persons, CPU)
+    assert found is not None and sum(seen) == 2 * 2 + 2 * 3
+    assert persons.boxes is not None
+    model = net.load()
+    for index, box in enumerate(persons.boxes):
+        parts = []
+        for region in (None, tuple(map(int, box[0]))):
+            each = [by_windows(model, persons, index, scale, region)["relu7"] for scale in (256, 320)]  # type: ignore[arg-type]
+            mean = np.mean(each, axis=0)
+            parts.append(mean / np.linalg.norm(mean))
+        expected = np.concatenate(parts) / 2**0.5
+        assert found.values[index] == pytest.approx(expected, abs=1e-4)
+    assert not np.allclose(found.values[0], found.values[1], atol=1e-2)
+
+
+def test_a_person_whose_box_is_bad_is_left_out_alone(net: Net, persons: Split) -> None:
+    boxes = (np.array([[100, 0, 110, 9]], np.float32), *persons.boxes[1:])  # type: ignore[index]
+    asked = Representation((net,), ("relu7",), (256,), seen="image+box")
+    with pytest.raises(VerydeepError, match=r"The box \(100, 0, 110, 9\) lies outside of .*, which has 98x41 pixels"):
+        describe_split(asked, replace(persons, boxes=boxes), CPU)
+    found = describe_split(asked, replace(persons, boxes=boxes), CPU, features.Decoding("skip"))
+    assert found is not None and found.indices.tolist() == [1, 2] and len(found.skipped) == 1
 
 
 def test_a_job_that_was_stopped_goes_on(net: Net, val_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +233,13 @@ def test_a_union_has_each_image_once(val_split: Split) -> None:
     found = union([val_split.subset([3, 1]), val_split.subset([1, 2])])
     assert found.files == tuple(val_split.files[index] for index in (1, 2, 3))
     assert found.labels is None and found.root == val_split.root
+
+
+def test_a_union_has_each_person_once(persons: Split) -> None:
+    """With their boxes; the order is that of the files."""
+    found = union([persons.subset([2, 0]), persons.subset([1, 0])])
+    assert found.files == persons.files and found.boxes is not None and persons.boxes is not None
+    assert {found.sample(i) for i in range(3)} == {persons.sample(i) for i in range(3)}
 
 
 def test_a_union_of_two_folders_keeps_files_of_one_name_apart(train_split: Split, val_split: Split) -> None:

@@ -129,6 +129,20 @@ def test_images_that_could_not_be_decoded_are_left_out(case: tuple[Partition, Sp
         described(one.test, everything, nothing)
 
 
+def test_persons_of_one_image_are_not_mixed_up() -> None:
+    """Neither where each has a descriptor, nor where they share that of the image."""
+    boxes = tuple(np.array([[i, 0, 9, 9]], np.float32) for i in range(4))
+    persons = Split(
+        "val", Path("voc"), ("a.jpg", "a.jpg", "b.jpg", "b.jpg"), None, NAMES, NAMES, "", False,
+        boxes=boxes, relevance=np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, -1]], np.int8),
+    )  # fmt: skip
+    everything = persons.subset([1, 0, 3, 2])
+    values = np.arange(8, dtype=np.float32).reshape(4, 2)
+    split, found = described(persons, everything, Descriptors(np.array([0, 1, 3]), values[:3], {}))
+    assert split.relevance is not None and split.relevance.tolist() == [[1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
+    assert found.tolist() == values[[1, 0, 2]].tolist()
+
+
 def test_the_spread_is_the_sample_deviation() -> None:
     assert mean_and_deviation([90.0]) == (90.0, None)
     assert mean_and_deviation([90.0, 92.0, 94.0]) == (92.0, pytest.approx(2.0))

@@ -1,6 +1,6 @@
 """A transferred classifier on the disk: linear classifiers, and how the images that they take are described.
 
-classifier.json     classes, nets, layers, scales, C
+classifier.json     classes, nets, layers, scales, whether boxes are described too, C
 classifiers.safetensors   weights (K, D) and biases (K,)
 
 The nets are named, not copied: a classifier of a few kilobytes stands for each class, a net has half a gigabyte.
@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import from_numpy
 
+from verydeep.configs.transfer import Seen
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.members import Net
@@ -45,8 +46,13 @@ class Classifier:
         """Which images, their margins (n, K), and what was skipped; None but on the main process.
 
         Raises:
-            VerydeepError: as ``describe_split``.
+            VerydeepError: it takes boxes and the split has none, or as ``describe_split``.
         """
+        if self.representation.seen == "image+box" and split.boxes is None:
+            raise VerydeepError(
+                "This classifier was trained on photographs and boxes of persons, and photographs alone do not say who "
+                "is meant: train one with --actions image."
+            )
         found = describe_split(self.representation, split, runtime, decoding)
         if found is None:
             return None
@@ -77,6 +83,7 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
             "scales": asked.scales,
             "aggregation": asked.aggregation,
             "normalization": asked.normalization,
+            "seen": asked.seen,
             **classifier.linear.to_fields(),
         },
     )
@@ -99,6 +106,9 @@ def load_classifier(folder: Path) -> Classifier:
             raise ValueError(f"format {fields['format']}")
         if fields["aggregation"] not in get_args(Aggregation) or fields["normalization"] not in get_args(Normalization):
             raise ValueError("aggregation or normalization")
+        seen = fields.get("seen", "image")  # before there were boxes it was not said
+        if seen not in get_args(Seen):
+            raise ValueError("seen")
         tensors = load_file(folder / TENSORS)
         linear = LinearClassifiers.from_tensors(tensors, fields, str(folder))
         names, words = tuple(map(str, fields["class_names"])), tuple(map(str, fields["class_words"]))
@@ -118,5 +128,5 @@ def load_classifier(folder: Path) -> Classifier:
             )
         nets.append(net)
     layers = tuple(layer for _, _, layer in told)
-    representation = Representation(tuple(nets), layers, scales, fields["aggregation"], fields["normalization"])
+    representation = Representation(tuple(nets), layers, scales, fields["aggregation"], fields["normalization"], seen)
     return Classifier(names, words, representation, linear)

@@ -1,8 +1,9 @@
-"""Descriptors of whole images (appendix B): activations of a layer, averaged over positions and the mirror image.
+"""Descriptors of images (appendix B): activations of a layer, averaged over positions and the mirror image.
 
 The net is applied densely at each test scale, as in testing. What is computed goes to a shelf at once, one kind for
 each layer and scale, so that memory does not grow with the number of images and an interrupted job goes on. There an
-image is known by its path, size and modification time: lists that share images share their descriptors.
+image is known by its path, size and modification time, and its region where it is no more than that of a file: lists
+that share images share their descriptors, and so do the persons on one image, where all of it is described.
 """
 
 import hashlib
@@ -92,7 +93,7 @@ def shelf_in_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding)
 
 
 def image_ids(split: Split) -> npt.NDArray[np.int64]:
-    """(n,) by which images are known on a shelf: 64 bits of a hash of path, size and modification time."""
+    """(n,) by which images are known on a shelf: 64 bits of a hash of path, size, modification time and region."""
     return np.array([_image_id(split, index) for index in range(len(split))], np.int64)
 
 
@@ -103,13 +104,15 @@ def _image_id(split: Split, index: int) -> int:
         told = f"{split.files[index]}\0{error.errno}"
     else:
         told = f"{split.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
-    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "little", signed=True)
+    if split.regions is not None:
+        told += f"\0{split.regions[index].tolist()}"
+    return int.from_bytes(hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)
 
 
 def describe_and_keep(
     net: Net, split: Split, looks: Sequence[Look], shelf: Shelf, runtime: Runtime, decoding: Decoding = STRICT
 ) -> Iterator[float | Described]:
-    """Compute what the shelf lacks; the net is loaded only then.
+    """Compute what the shelf lacks, an image that the split repeats once; the net is loaded only then.
 
     Yields how many images are done, first those that were already, and last, on all processes, what was skipped.
 
@@ -117,7 +120,9 @@ def describe_and_keep(
         VerydeepError: a layer or a file does not exist or cannot be used, or the disk is full.
     """
     by_kind, ids = {str(look): look for look in looks}, image_ids(split)
-    there = {kind: np.flatnonzero(np.isin(ids, shelf.indices(kind))) for kind in by_kind}
+    repeated = np.ones(len(ids), np.bool_)
+    repeated[np.unique(ids, return_index=True)[1]] = False
+    there = {kind: np.flatnonzero(repeated | np.isin(ids, shelf.indices(kind))) for kind in by_kind}
     groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.gather(lacking(there, list(by_kind), len(split)))[0]
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
@@ -147,7 +152,13 @@ def describe_and_keep(
 
 
 def kept_descriptors(shelf: Shelf, ids: npt.NDArray[np.int64], look: Look) -> Floats:
-    """(n, D) descriptors of the images with these ``image_ids``, which are all there, of one layer and scale."""
+    """(n, D) descriptors of the images with these ``image_ids``, which are all there and may repeat.
+
+    Args:
+        shelf: of the net.
+        ids: of the images.
+        look: layer and scale.
+    """
     held = shelf.load(str(look), wanted=ids)
     assert held is not None
     found, arrays = held

@@ -17,10 +17,6 @@ from verydeep.ops.average_precision import average_precision, average_precision_
 from verydeep.ops.metrics import predicted_classes
 from verydeep.ops.targets import Targets, one_vs_rest
 
-PAPER_SCALES = (256, 384, 512)
-"""Of Caltech, and what is taken where the paper says nothing."""
-VOC_SCALES = (256, 384, 512, 640, 768)
-
 
 def targets_of(split: Split) -> Targets | None:
     """(n, K) what is on the images of a split; None where nobody says."""
@@ -119,21 +115,28 @@ def transfer(
 
 
 def described(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Floats32]:
-    """The images of a part that were described, and their descriptors (n, D).
+    """The samples of a part that were described, and their descriptors (n, D).
 
     Raises:
         VerydeepError: not one was.
     """
-    rows = {everything.path(index): row for row, index in enumerate(descriptors.indices.tolist())}
-    kept = [index for index in range(len(part)) if part.path(index) in rows]
+    rows = {everything.sample(index): row for row, index in enumerate(descriptors.indices.tolist())}
+    kept = [index for index in range(len(part)) if part.sample(index) in rows]
     if not kept:
         raise VerydeepError(f"Not one of the {len(part)} images of {part.root} ({part.name}) could be decoded.")
-    return part.subset(kept), descriptors.values[[rows[part.path(index)] for index in kept]]
+    return part.subset(kept), descriptors.values[[rows[part.sample(index)] for index in kept]]
 
 
 def mean_and_deviation(scores: Sequence[float]) -> tuple[float, float | None]:
     """The mean over the draws, and their standard deviation (n - 1), where there are several."""
     return float(np.mean(scores)), float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+
+
+def data_in_words(task: TransferSet, everything: Split) -> str:
+    """What was recognized and how much of it there is, for people."""
+    images = len(set(everything.files))
+    count = f"{images:,} images" + ("" if images == len(everything) else f", {len(everything):,} persons")
+    return f"Data: {everything.root}: {task.partitions[0].train.layout}; {count}."
 
 
 def in_words(found: Sequence[Transferred], task: TransferSet, representation: Representation) -> Iterator[str]:
@@ -149,8 +152,14 @@ def in_words(found: Sequence[Transferred], task: TransferSet, representation: Re
     if scores:
         mean, deviation = mean_and_deviation(scores)
         spread = "" if deviation is None else f" ± {deviation:.1f} (standard deviation over {len(scores)} draws)"
-        count = sum(len(each.test) for each in found if each.test is not None)
-        yield f"{metric_in_words(task.metric)}: {mean:.1f}{spread}, on {count:,} test images."
+        tested = [each.test for each in found if each.test is not None]
+        count = f"{sum(map(len, tested)):,} test {samples_of(task)}"
+        yield f"{metric_in_words(task.metric)}: {mean:.1f}{spread}, on {count}."
+
+
+def samples_of(task: TransferSet) -> str:
+    """What is learned from and tested on."""
+    return "persons" if task.kind == "VOC actions" else "images"
 
 
 def metric_in_words(metric: Metric) -> str:

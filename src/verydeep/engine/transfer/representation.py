@@ -1,18 +1,20 @@
 """How images are described for a linear classifier (appendix B): by which nets, at which layer and scales.
 
-Of one net: descriptors of several test scales are averaged, stacked, or the largest value taken. Of several nets: they
-are stacked. Whatever comes out has length one.
+Of one net: descriptors of several test scales are averaged, stacked, or the largest value taken. Those of several nets,
+and of an image and of the box on it, are stacked. Whatever comes out has length one.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from verydeep.configs.transfer import Seen
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.members import Net
@@ -32,7 +34,7 @@ from verydeep.ops.descriptors import Aggregation, Floats, Normalization, aggrega
 
 @dataclass(frozen=True)
 class Representation:
-    """What an image becomes."""
+    """What a sample, an image or a box on one, becomes."""
 
     nets: tuple[Net, ...]
     layers: tuple[str, ...]
@@ -40,6 +42,7 @@ class Representation:
     scales: tuple[int, ...]
     aggregation: Aggregation = "average"
     normalization: Normalization = "parts"
+    seen: Seen = "image"
 
     def check(self) -> None:
         """Refuse layers that the nets do not have, before anything is computed.
@@ -55,16 +58,21 @@ class Representation:
         names = " + ".join(f"{net.path.name} {layer}" for net, layer in zip(self.nets, self.layers, strict=True))
         how = {"average": "averaged", "stack": "stacked", "max": "the largest of each"}[self.aggregation]
         scales = ", ".join(map(str, self.scales))
-        return f"{names}, Q={scales}{f' {how}' if len(self.scales) > 1 else ''}"
+        of_both = ", of the image and of the box" if self.seen == "image+box" else ""
+        return f"{names}, Q={scales}{f' {how}' if len(self.scales) > 1 else ''}{of_both}"
 
     def looks(self, layer: str) -> list[Look]:
         """At one net's layer."""
         return [Look(layer, scale) for scale in self.scales]
 
+    def views(self, split: Split) -> list[Split]:
+        """The samples of a split as the nets see them: their whole images, then no more than their boxes."""
+        return [split, split.in_boxes()] if self.seen == "image+box" else [split]
+
 
 @dataclass(frozen=True, eq=False)
 class Descriptors:
-    """Of images of a split."""
+    """Of samples of a split."""
 
     indices: npt.NDArray[np.int64]
     """(n,) in the split, ascending, without those that could not be decoded."""
@@ -77,36 +85,75 @@ class Descriptors:
 def describe_split(
     representation: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT
 ) -> Descriptors | None:
-    """Describe images, behind a bar; what the cache holds is not computed again. None but on the main process.
+    """Describe samples, behind a bar; what the cache holds is not computed again. None but on the main process.
 
     Raises:
-        VerydeepError: a net has no such layer, an image cannot be decoded, or not one could.
+        VerydeepError: as ``fill_shelves``, or not one image could be decoded.
     """
-    skipped: dict[str, str] = {}
-    shelves = [shelf_in_cache(net, split, runtime, decoding) for net in representation.nets]
-    for number, (net, layer, shelf) in enumerate(
-        zip(representation.nets, representation.layers, shelves, strict=True), start=1
-    ):
-        each = describe_and_keep(net, split, representation.looks(layer), shelf, runtime, decoding)
-        title = f"Describing, {net.path.name} ({number} of {len(shelves)})"
-        skipped |= followed(each, title, len(split), visible=runtime.is_main and len(split) > 1)
-    runtime.gather(None)  # all of it is on the disk before anybody reads it
-    if not runtime.is_main:
-        return None
-    indices = np.flatnonzero([file not in skipped for file in split.files])
-    if not len(indices):
+    skipped = fill_shelves(representation, split, runtime, decoding)
+    return take_from_shelves(representation, split, skipped, runtime, decoding) if runtime.is_main else None
+
+
+def take_from_shelves(
+    representation: Representation,
+    split: Split,
+    skipped: dict[str, str],
+    runtime: Runtime,
+    decoding: Decoding = STRICT,
+) -> Descriptors:
+    """What ``fill_shelves`` computed of a split, put together.
+
+    Raises:
+        VerydeepError: not one image could be decoded.
+    """
+    ids = [image_ids(view) for view in representation.views(split)]
+    looks = [
+        (shelf_in_cache(net, split, runtime, decoding), representation.looks(layer))
+        for net, layer in zip(representation.nets, representation.layers, strict=True)
+    ]
+    described = np.ones(len(split), np.bool_)
+    for shelf, each_scale in looks:
+        for look in each_scale:
+            known = shelf.indices(str(look))
+            for of_view in ids:
+                described &= np.isin(of_view, known)
+    if not described.any():
         raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
-    ids = image_ids(split.subset(indices.tolist()))
     parts = [
         aggregated(
-            [kept_descriptors(shelf, ids, look) for look in representation.looks(layer)],
+            [kept_descriptors(shelf, of_view[described], look) for look in each_scale],
             representation.aggregation,
             representation.normalization,
         )
-        for shelf, layer in zip(shelves, representation.layers, strict=True)
+        for shelf, each_scale in looks
+        for of_view in ids
     ]
     values = parts[0] if len(parts) == 1 else stacked(parts, representation.normalization)
-    return Descriptors(indices, values, skipped)
+    return Descriptors(np.flatnonzero(described), values, skipped)
+
+
+def fill_shelves(
+    representation: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT
+) -> dict[str, str]:
+    """Compute all that is needed of a split and not kept yet, by all processes.
+
+    Returns:
+        File -> why it could not be decoded.
+
+    Raises:
+        VerydeepError: a net has no such layer, or an image cannot be decoded.
+    """
+    skipped: dict[str, str] = {}
+    views = representation.views(split)
+    jobs = list(product(zip(representation.nets, representation.layers, strict=True), views))
+    for number, ((net, layer), view) in enumerate(jobs, start=1):
+        shelf = shelf_in_cache(net, split, runtime, decoding)
+        each = describe_and_keep(net, view, representation.looks(layer), shelf, runtime, decoding)
+        what = "Describing" if view.regions is None else "Describing boxes"
+        title = f"{what}, {net.path.name} ({number} of {len(jobs)})"
+        skipped |= followed(each, title, len(split), visible=runtime.is_main and len(split) > 1)
+    runtime.gather(None)  # all of it is on the disk before anybody reads it
+    return skipped
 
 
 def followed(job: Iterator[float | Described], title: str, total: int, *, visible: bool) -> dict[str, str]:
@@ -121,16 +168,18 @@ def followed(job: Iterator[float | Described], title: str, total: int, *, visibl
 
 
 def union(splits: Sequence[Split]) -> Split:
-    """The images of splits of one set, each once, sorted by path; below the folder that holds them all."""
+    """The samples of splits of one set, each once, sorted by path; below the folder that holds them all."""
+    assert len({split.boxes is None for split in splits}) == 1
     first, root = splits[0], Path(os.path.commonpath([split.root for split in splits]))
-    prefixes = [split.root.relative_to(root) for split in splits]
-    files = sorted(
-        {(prefix / file).as_posix() for prefix, split in zip(prefixes, splits, strict=True) for file in split.files}
-    )
+    places = {split.sample(index): (split, index) for split in splits for index in range(len(split))}
+    each = [(split.path(index).relative_to(root).as_posix(), split, index) for split, index in places.values()]
+    each.sort(key=lambda sample: sample[0])
+    boxes = tuple(split.boxes[index] for _, split, index in each if split.boxes is not None)
     return Split(
         name="all",
         root=root,
-        files=tuple(files),
+        files=tuple(file for file, _, _ in each),
+        boxes=boxes or None,
         labels=None,
         class_names=first.class_names,
         class_words=first.class_words,

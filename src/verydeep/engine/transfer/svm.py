@@ -214,10 +214,12 @@ def affordable_processes(shape: tuple[int, int], num_trainings: int, free_memory
     return max(1, min(cores, (free_memory - shared) // copy))
 
 
-def follow(steps: Generator[Step, None, Result], num_steps: int, *, visible: bool = True) -> Result:
+def follow(
+    steps: Generator[Step, None, Result], num_steps: int, *, title: str = "Linear SVMs", visible: bool = True
+) -> Result:
     """Run a training to its end behind a progress bar that names class and C."""
     with progress_bar(images=0, visible=visible) as bar:
-        task = bar.add_task("Linear SVMs", total=num_steps, note="")
+        task = bar.add_task(title, total=num_steps, note="")
         while True:
             try:
                 step = next(steps)

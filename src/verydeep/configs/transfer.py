@@ -1,0 +1,164 @@
+"""Appendix B as data: at which scales each data set is described, and the published rows of Tables 11 and 12."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.published import JITTERED
+
+DataKind = Literal["VOC", "VOC actions", "Caltech", "own"]
+"""Whose protocol a data set has; own: people's photographs, of which the paper says nothing."""
+
+Seen = Literal["image", "image+box"]
+"""What of a sample is described: the whole image, or that and what lies in its box (VOC's actions)."""
+
+
+@dataclass(frozen=True)
+class MultiScale:
+    """Test scales Q, and what becomes of the descriptors of several."""
+
+    scales: tuple[int, ...]
+    aggregation: Literal["average", "stack"]
+
+
+_VOC = MultiScale((256, 384, 512, 640, 768), "average")
+
+SCALES: Mapping[DataKind, MultiScale] = {
+    "VOC": _VOC,
+    "VOC actions": _VOC,  # the paper names no others
+    "Caltech": MultiScale((256, 384, 512), "stack"),
+    "own": MultiScale((256, 384, 512), "average"),
+}
+"""What the paper found best for each kind of data."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A cell of Table 11 or 12, in percent."""
+
+    value: float | None
+    deviation: float | None = None
+    """Over the splits of Caltech."""
+    extended: float | None = None
+    """What the paper marks by *: of nets that were trained on more classes than ILSVRC's thousand."""
+
+    def __str__(self) -> str:
+        plain = [] if self.value is None else [f"{self.value:.1f}"]
+        spread = [] if self.deviation is None else [f"± {self.deviation:.1f}"]
+        starred = [] if self.extended is None else [f"({self.extended:.1f}*)" if plain else f"{self.extended:.1f}*"]
+        return " ".join([*plain, *spread, *starred])
+
+
+@dataclass(frozen=True)
+class TransferRow:
+    """A row: its figures by column; a column that is missing was printed empty."""
+
+    label: str
+    figures: Mapping[str, Figure]
+    nets: tuple[TrainedNet, ...] = ()
+    """Whose descriptors are stacked; none of the systems of other authors, which are printed and never run."""
+    seen: Seen = "image"
+
+
+@dataclass(frozen=True)
+class TransferTable:
+    """A table of appendix B: ``TRANSFER_TABLES["table11"]``."""
+
+    name: str
+    title: str
+    section: str
+    columns: tuple[str, ...]
+    """The data sets, as ``data/transfer_sets.py`` names them."""
+    rows: tuple[TransferRow, ...]
+
+    @property
+    def nets(self) -> tuple[TrainedNet, ...]:
+        """What describes the images, none twice."""
+        return tuple(dict.fromkeys(net for row in self.rows for net in row.nets))
+
+
+_D, _E = (TrainedNet.parse(f"{network}/{JITTERED}") for network in "DE")
+"""The nets that the authors published."""
+
+_DATA = ("VOC-2007", "VOC-2012", "Caltech-101", "Caltech-256")
+_ACTIONS = "VOC-2012 actions"
+
+
+def _row(label: str, *figures: Figure | None, nets: tuple[TrainedNet, ...] = ()) -> TransferRow:
+    """Of Table 11."""
+    found = {name: figure for name, figure in zip(_DATA, figures, strict=True) if figure is not None}
+    return TransferRow(label, found, nets)
+
+
+TRANSFER_TABLES: dict[str, TransferTable] = {
+    table.name: table
+    for table in (
+        TransferTable(
+            "table11",
+            "Comparison with the state of the art on VOC-2007, VOC-2012, Caltech-101, Caltech-256",
+            "B",
+            _DATA,
+            (
+                _row(
+                    "Zeiler & Fergus (Zeiler & Fergus, 2013)", None, Figure(79.0), Figure(86.5, 0.5), Figure(74.2, 0.3)
+                ),
+                _row(
+                    "Chatfield et al. (Chatfield et al., 2014)",
+                    Figure(82.4),
+                    Figure(83.2),
+                    Figure(88.4, 0.6),
+                    Figure(77.6, 0.1),
+                ),
+                _row("He et al. (He et al., 2014)", Figure(82.4), None, Figure(93.4, 0.5), None),
+                _row(
+                    "Wei et al. (Wei et al., 2014)",
+                    Figure(81.5, extended=85.2),
+                    Figure(81.7, extended=90.3),
+                    None,
+                    None,
+                ),
+                _row(
+                    "VGG Net-D (16 layers)",
+                    Figure(89.3),
+                    Figure(89.0),
+                    Figure(91.8, 1.0),
+                    Figure(85.0, 0.2),
+                    nets=(_D,),
+                ),
+                _row(
+                    "VGG Net-E (19 layers)",
+                    Figure(89.3),
+                    Figure(89.0),
+                    Figure(92.3, 0.5),
+                    Figure(85.1, 0.3),
+                    nets=(_E,),
+                ),
+                _row(
+                    "VGG Net-D & Net-E",
+                    Figure(89.7),
+                    Figure(89.3),
+                    Figure(92.7, 0.5),
+                    Figure(86.2, 0.3),
+                    nets=(_D, _E),
+                ),
+            ),
+        ),
+        TransferTable(
+            "table12",
+            "Comparison with the state of the art in single-image action classification on VOC-2012",
+            "B",
+            (_ACTIONS,),
+            (
+                TransferRow("(Oquab et al., 2014)", {_ACTIONS: Figure(None, extended=70.2)}),
+                TransferRow("(Gkioxari et al., 2014)", {_ACTIONS: Figure(73.6)}),
+                TransferRow("(Hoai, 2014)", {_ACTIONS: Figure(76.3)}),
+                TransferRow("VGG Net-D & Net-E, image-only", {_ACTIONS: Figure(79.2)}, (_D, _E)),
+                TransferRow(
+                    "VGG Net-D & Net-E, image and bounding box", {_ACTIONS: Figure(84.0)}, (_D, _E), "image+box"
+                ),
+            ),
+        ),
+    )
+}
+"""Tables 11 and 12 by their names."""

@@ -1,0 +1,46 @@
+"""The part of a photograph that is looked at, where its box is all that counts (appendix B: VOC's actions).
+
+The box is cut out and then rescaled as a whole image would be; nothing around it is seen, not even by resampling.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from verydeep.errors import VerydeepError
+
+Edges = tuple[int, int, int, int]
+"""(left, upper, right, lower), right and lower being the first pixels outside."""
+
+
+def edges_of(region: npt.NDArray[np.float32], size: tuple[int, int], path: Path) -> Edges:
+    """The whole pixels that a box touches, within its image.
+
+    Args:
+        region: (4,) inclusive xyxy, counted from 0.
+        size: (width, height) of the image.
+        path: of the image, for messages.
+
+    Raises:
+        VerydeepError: the box touches none.
+    """
+    width, height = size
+    x1, y1, x2, y2 = map(float, region)
+    left, upper = max(0, math.floor(x1)), max(0, math.floor(y1))
+    right, lower = min(width, math.ceil(x2) + 1), min(height, math.ceil(y2) + 1)
+    if left >= right or upper >= lower:
+        raise VerydeepError(
+            f"The box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) lies outside of {path}, which has {width}x{height} pixels: "
+            "correct its annotation."
+        )
+    return left, upper, right, lower
+
+
+def cut(image: Image.Image, edges: Edges, size: tuple[int, int]) -> Image.Image:
+    """What lies between edges that were given in an image of ``size``, of which this may be a reduced copy."""
+    x, y = image.width / size[0], image.height / size[1]
+    left, upper, right, lower = edges
+    return image.crop((math.floor(left * x), math.floor(upper * y), math.ceil(right * x), math.ceil(lower * y)))

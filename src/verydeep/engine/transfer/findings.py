@@ -1,0 +1,158 @@
+"""What a measured table of appendix B says: rows beside the paper's, and what must be known of them."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from verydeep.configs.scales import in_pixels
+from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
+from verydeep.data.transfer_sets import TransferSet
+from verydeep.engine.findings import table_in_words, unconverged_in_words
+from verydeep.engine.journal import Journal
+from verydeep.engine.report import seen_before
+from verydeep.engine.transfer.protocol import as_values, samples_of
+from verydeep.engine.transfer.tables import (
+    LAYER,
+    Measured,
+    MeasuredCell,
+    TransferConditions,
+    measure_cells,
+    missing_in_words,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TransferFindings:
+    """A table of appendix B, measured."""
+
+    table: TransferTable
+    measured: Measured
+    conditions: TransferConditions
+
+    @property
+    def name(self) -> str:
+        """Of the table's files."""
+        return self.table.name
+
+    @property
+    def title(self) -> str:
+        """What the table is of."""
+        return f"{table_in_words(self.name)}: {self.table.title}"
+
+    def headings(self) -> list[str]:
+        """Of the columns: the paper's figures, and beside them what was measured where the data set is there."""
+        there = self.conditions.sets
+        pairs = [[f"{column}: paper", *(["here"] if column in there else [])] for column in self.table.columns]
+        return ["row", *(heading for pair in pairs for heading in pair)]
+
+    def cells(self) -> Iterator[list[str]]:
+        """The rows, as text."""
+        for row in self.table.rows:
+            cells = [row.label]
+            for column in self.table.columns:
+                cells.append(str(row.figures.get(column, "-")))
+                cells += [self.cell(row, column)] if column in self.conditions.sets else []
+            yield cells
+
+    def cell(self, row: TransferRow, column: str) -> str:
+        """What was measured, or why nothing was; nothing at all for other authors."""
+        if (row.label, column) in self.measured:
+            return str(self.measured[row.label, column])
+        lacking = [str(net) for net in row.nets if net not in self.conditions.answering]
+        return f"no {', '.join(lacking)}" if lacking else ""
+
+    def remarks(self) -> Iterator[str]:
+        """What stands below the table."""
+        conditions = self.conditions
+        yield (
+            "In %. VOC: mean AP, of 2007 at 11 points, with 95% intervals over test sets of this size. Caltech: mean "
+            "class recall ± the standard deviation over draws. *: nets trained on more than ILSVRC's 1000 classes."
+        )
+        scales = sorted({q for task in conditions.sets.values() for q in SCALES[task.kind].scales})
+        pixels = ", ".join(f"{q} ({in_pixels(q, conditions.crop)} px)" for q in scales)
+        decoding = ", fast decoding" if conditions.decoding.fast else ""
+        yield f"Crop {conditions.crop}, {conditions.runtime.precision}{decoding}, {LAYER}; Q: {pixels}."
+        yield from map(set_in_words, conditions.sets.values())
+        if absent := [column for column in self.table.columns if column not in conditions.sets]:
+            yield f"Not measured: {', '.join(absent)}; --data takes several folders, with commas between them."
+        for wanted, net in conditions.answering.items():
+            yield f"{wanted} is {net.path}."
+        if lacking := [net for net in self.table.nets if net not in conditions.answering]:
+            yield f"For the other rows {missing_in_words(lacking, conditions.crop)}"
+        yield from unconverged_in_words(conditions.unconverged)
+        yield from dict.fromkeys(note for key, cell in self.measured.items() for note in notes(*key, cell))
+
+    def as_values(self) -> dict[str, Any]:
+        """All of it for machines, but for the remarks."""
+        conditions = self.conditions
+        rows = [
+            {
+                "label": row.label,
+                "nets": list(map(str, row.nets)),
+                "seen": row.seen,
+                "figures": {
+                    column: {
+                        "paper": asdict(row.figures[column]) if column in row.figures else None,
+                        "measured": measured_values(self.measured.get((row.label, column))),
+                    }
+                    for column in self.table.columns
+                },
+            }
+            for row in self.table.rows
+        ]
+        return {
+            "table": self.name,
+            "title": self.table.title,
+            "data": {column: str(task.partitions[0].train.root) for column, task in conditions.sets.items()},
+            "crop": conditions.crop,
+            "precision": conditions.runtime.precision,
+            "fast_decode": conditions.decoding.fast,
+            "nets": {str(wanted): str(net.path) for wanted, net in conditions.answering.items()},
+            "unconverged": list(conditions.unconverged),
+            "rows": rows,
+        }
+
+
+def set_in_words(task: TransferSet) -> str:
+    """What was learned from and tested on."""
+    first, noun = task.partitions[0], samples_of(task)
+    assert first.test is not None
+    draws = f"; the first of {len(task.partitions)} draws" if len(task.partitions) > 1 else ""
+    return (
+        f"{task.name}: {first.train.layout}{draws}: learned from {len(first.train):,} {noun} of {first.train.name}, "
+        f"tested on {len(first.test):,} of {first.test.name}."
+    )
+
+
+def notes(label: str, column: str, cell: MeasuredCell) -> Iterator[str]:
+    """What must be known of one figure."""
+    job = cell.outcome.job
+    for each in cell.outcome.found:
+        if note := each.classifiers.note(job.task.class_names):
+            yield f"{label}, {column}: {note}"
+    for net in job.representation.nets:
+        yield from seen_before(net, job.everything, "last")
+    if cell.outcome.skipped:
+        yield f"Skipped: {len(cell.outcome.skipped)} files of {column} that cannot be decoded."
+
+
+def measured_values(cell: MeasuredCell | None) -> dict[str, Any] | None:
+    """A measured cell for machines."""
+    if cell is None:
+        return None
+    outcome = cell.outcome
+    values = as_values(outcome.found, outcome.job.task, outcome.job.representation)
+    return {**values, "interval": cell.interval and asdict(cell.interval), "skipped": outcome.skipped}
+
+
+def find_out_about_transfer(
+    table: TransferTable, conditions: TransferConditions, journal: Journal
+) -> Iterator[TransferFindings]:
+    """Measure a table; nothing comes of it on all processes but the main one.
+
+    Raises:
+        VerydeepError: as ``measure_cells``.
+    """
+    measured = measure_cells(table, conditions, journal)
+    if conditions.runtime.is_main:
+        yield TransferFindings(table, measured, conditions)

@@ -1,0 +1,163 @@
+"""A transfer as a whole (appendix B): a data set and what describes it, and what comes of that and is left of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from verydeep.configs.transfer import DataKind
+from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.split import Split
+from verydeep.data.transfer_sets import TransferSet
+from verydeep.data.voc_results import write_voc_action_results, write_voc_results
+from verydeep.engine.journal import Journal
+from verydeep.engine.pictures import draw_confusion
+from verydeep.engine.report import write_confusion
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.transfer.classifier import Classifier, save_classifier
+from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
+from verydeep.engine.transfer.linear import Floats32
+from verydeep.engine.transfer.protocol import Transferred, as_values, in_words, metric_in_words, transfer
+from verydeep.engine.transfer.representation import Representation, fill_shelves, take_from_shelves, union
+from verydeep.errors import VerydeepError
+from verydeep.files import write_json
+from verydeep.ops.metrics import confusion_matrix
+
+RESULTS = "transfer.json"
+
+SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Floats32], Path]] = {
+    "VOC": write_voc_results,
+    "VOC actions": write_voc_action_results,
+}
+"""The data sets whose server takes results, and who writes them."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for."""
+
+    task: TransferSet
+    representation: Representation
+    candidates: Sequence[float]
+    """For C."""
+    seed: int = 0
+    """Of what is held out to choose C; the next draw has the next seed."""
+    decoding: Decoding = STRICT
+
+    @property
+    def everything(self) -> Split:
+        """All samples that are learned from or tested on, each once."""
+        return union([split for one in self.task.partitions for split in (one.train, one.test) if split is not None])
+
+    def check(self, place: Path, submission: Path | None) -> None:
+        """Refuse what could not be done or left, before hours of work.
+
+        Raises:
+            VerydeepError: a net has no such layer, there is a classifier already, or no server takes the results.
+        """
+        self.representation.check()
+        if (place / RESULTS).exists():
+            raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
+        if submission is not None and self.task.kind not in SUBMISSIONS:
+            raise VerydeepError(
+                f"--submission writes what VOC's server takes, and {self.task.name} is not Pascal VOC: leave it out."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of it."""
+
+    job: Job
+    found: tuple[Transferred, ...]
+    """Of each draw."""
+    skipped: dict[str, str]
+    """File -> why it could not be decoded."""
+    precision: str
+    curve: tuple[Point, ...] = ()
+    """What fewer photographs of each class give; nothing where images may have several."""
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64] | None:
+        """(K, K) of the first draw's test images; None where they may have several classes, or nothing is known."""
+        test, found = self.found[0].test, self.found[0].margins
+        return None if test is None or test.labels is None or found is None else confusion_matrix(found, test.labels)
+
+
+def carry_out(job: Job, runtime: Runtime) -> Outcome | None:
+    """Describe all samples, then train and test on every partition; None but on the main process.
+
+    Raises:
+        VerydeepError: as ``fill_shelves`` and ``train_and_test``.
+    """
+    skipped = fill_shelves(job.representation, job.everything, runtime, job.decoding)
+    return train_and_test(job, skipped, runtime, with_curve=True) if runtime.is_main else None
+
+
+def train_and_test(job: Job, skipped: dict[str, str], runtime: Runtime, *, with_curve: bool = False) -> Outcome:
+    """The same once all samples were described, but for those that were skipped.
+
+    ``with_curve``: whether SVMs are trained on fewer photographs of each class, too.
+
+    Raises:
+        VerydeepError: as ``take_from_shelves`` and ``transfer``.
+    """
+    everything = job.everything
+    described = take_from_shelves(job.representation, everything, skipped, runtime, job.decoding)
+    found = tuple(
+        transfer(
+            one,
+            everything,
+            described,
+            job.task.metric,
+            candidates=job.candidates,
+            seed=job.seed + number,
+            runtime=runtime,
+        )
+        for number, one in enumerate(job.task.partitions)
+    )
+    outcome = Outcome(job, found, skipped, runtime.precision)
+    if not with_curve or outcome.confusion is None:
+        return outcome
+    return replace(outcome, curve=learning_curve(job.task, everything, described, found, seed=job.seed))
+
+
+def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journal: Journal) -> None:
+    """Say what was found, keep the first draw's classifiers, and write VOC's result files where they are asked for."""
+    job, first = outcome.job, outcome.found[0]
+    for line in in_words(outcome.found, job.task, job.representation):
+        journal.say(line)
+    names = job.task.partitions[0].train
+    classifier = Classifier(names.class_names, names.class_words, job.representation, first.classifiers)
+    save_classifier(place, classifier)
+    about = {
+        "precision": outcome.precision,
+        "fast_decode": job.decoding.fast,
+        "skipped": outcome.skipped,
+        "curve": [asdict(point) for point in outcome.curve],
+    }
+    write_json(place / RESULTS, {**as_values(outcome.found, job.task, job.representation), **about})
+    written = ["classifier.json", "classifiers.safetensors", RESULTS, *leave_looks(outcome, place, journal)]
+    journal.say(f"Written: {place}/ ({', '.join(written)})")
+    if submission is not None:
+        assert first.test is not None
+        assert first.margins is not None
+        journal.say(f"Written: {SUBMISSIONS[job.task.kind](submission, first.test, first.margins)}/")
+    if job.representation.seen == "image":
+        journal.say(f"Try:  verydeep predict {place} photo.jpg")
+
+
+def leave_looks(outcome: Outcome, place: Path, journal: Journal) -> list[str]:
+    """Say and draw what fewer photographs give, and which classes are taken for which; returns the files' names."""
+    names, written = outcome.job.task.partitions[0].train, []
+    if outcome.curve:
+        journal.say(f"Photographs of each class: {'; '.join(map(str, outcome.curve))}.")
+        draw_curve(outcome.curve, metric_in_words(outcome.job.task.metric), place / "curve.png")
+        written.append("curve.png")
+    if outcome.confusion is not None:
+        write_confusion(place / "confusion.csv", outcome.confusion, names.class_names)
+        draw_confusion(place / "confusion.png", outcome.confusion, names.class_words)
+        written += ["confusion.csv", "confusion.png"]
+    return written
