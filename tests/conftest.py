@@ -1,5 +1,6 @@
 """Photographs that nobody can turn, mirror or recolor unnoticed, and what all property tests share."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import settings
 from PIL import Image
 
@@ -17,6 +19,11 @@ from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, verydee
 from verydeep import cli as command_line
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes on the same cores, and in them torch with as many threads each, are slower than one.
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The machine may be shared: a property is wrong or right, not slow.
 settings.register_profile("no deadline", deadline=None)
