@@ -57,9 +57,27 @@ def test_a_photograph_beside_its_neighbors(photos: list[Path], drawn: dict[str, 
     assert drawn["words"][0].endswith("0.jpg") and "\n" not in drawn["words"][0]
     told = [words.split("\n") for words in drawn["words"][1:]]
     assert [similarity for similarity, _ in told] == ["1.000", "0.571", "0.714"]
-    assert [name[-5:] for _, name in told] == ["0.jpg"[-5:], "3.jpg", "2.jpg"] and folder[-5:] in told[0][1]
+    assert [name[-5:] for _, name in told] == ["0.jpg", "3.jpg", "2.jpg"] and f"{folder[-5:]}/" in told[0][1]
     with Image.open(tmp_path / "made" / "picture.png") as image:
-        assert image.width > 1000 and np.asarray(image.convert("L")).std() > 20
+        assert image.width > 700 and np.asarray(image.convert("L")).std() > 20
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 6, 13])
+def test_tiles_do_not_overlap(photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Nor reach over the borders, whatever the number of neighbors."""
+    from matplotlib.figure import Figure
+
+    tiles: list[tuple[float, float, float, float]] = []
+    add_axes = Figure.add_axes
+    monkeypatch.setattr(Figure, "add_axes", lambda self, place: (tiles.append(place), add_axes(self, place))[1])
+    monkeypatch.setattr(pictures, "show", lambda *_: None)
+    draw_neighbors(photos[:2], [[Neighbor(photos[0], 1)] * count] * 2, tmp_path / "picture.png")
+    assert len(tiles) == 2 * (1 + count)
+    for number, (left, bottom, width, height) in enumerate(tiles):
+        assert 0 < left < left + width < 1 and 0 < bottom < bottom + height < 1
+        for other in tiles[:number]:
+            apart = left >= other[0] + other[2] or other[0] >= left + width
+            assert apart or bottom >= other[1] + other[3] or other[1] >= bottom + height
 
 
 def test_photographs_are_upright(tmp_path: Path, drawn: dict[str, list[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ LETTERS = 26
 DPI = 120
 
 
+@dataclass(frozen=True)
+class Tile:
+    """An image and the words below it; all measures in inches, from the upper left corner of the picture."""
+
+    left: float
+    upper: float
+    side: float
+    file: Path
+    words: tuple[str, ...]
+
+
 def draw_neighbors(queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbor]], path: Path) -> None:
     """Each photograph, and right of it what is nearest to it, with similarity and name; more than fit are left out.
 
@@ -43,45 +55,45 @@ def draw_neighbors(queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbo
         VerydeepError: the disk is full or does not let us.
     """
     plt = pyplot()
-    blocks = [(query, each[:MOST_NEIGHBORS]) for query, each in zip(queries, neighbors, strict=True)][:MOST_QUERIES]
-    step, below = TILE + GAP, TILE + TEXT + GAP
-    rows = [max(1, -(-len(each) // COLUMNS)) for _, each in blocks]
-    span = min(2, max(rows))  # of a photograph, in tiles
-    heights = [below * max(count, span) for count in rows]
-    width, height = GAP + span * step + GAP + COLUMNS * step, GAP + sum(heights) + GAP * (len(blocks) - 1)
+    tiles, (width, height) = arranged(queries[:MOST_QUERIES], [each[:MOST_NEIGHBORS] for each in neighbors])
     figure = plt.figure(figsize=(width, height), dpi=DPI)
-
-    def place(left: float, upper: float, side: float, file: Path, words: Sequence[str], weight: str) -> None:
-        bottom = height - upper - side
-        axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-        show(axes, file)
-        lines = "\n".join(shortened(each, int(LETTERS * side / TILE)) for each in words)
-        figure.text(
-            (left + side / 2) / width,
+    for tile in tiles:
+        bottom, side = height - tile.upper - tile.side, tile.side
+        show(figure.add_axes((tile.left / width, bottom / height, side / width, side / height)), tile.file)
+        words = figure.text(
+            (tile.left + side / 2) / width,
             (bottom - 0.04) / height,
-            lines,
-            ha="center",
-            va="top",
-            fontsize=7,
-            fontweight=weight,
+            "\n".join(shortened(each, int(LETTERS * side / TILE)) for each in tile.words),
             parse_math=False,
-            linespacing=1.1,
         )
-
-    upper = GAP
-    for (query, each), taken in zip(blocks, heights, strict=True):
-        place(GAP, upper, span * step - GAP + (span - 1) * TEXT, query, [name_of(query)], "bold")
-        for number, neighbor in enumerate(each):
-            row, column = divmod(number, COLUMNS)
-            left = 2 * GAP + span * step + column * step
-            told = [f"{neighbor.similarity:.3f}", name_of(neighbor.path)]
-            place(left, upper + row * below, TILE, neighbor.path, told, "normal")
-        upper += taken + GAP
+        words.set(ha="center", va="top", fontsize=7, linespacing=1.1)
+        words.set_fontweight("normal" if len(tile.words) > 1 else "bold")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that no font here has become boxes
         with writing(path) as beside:
             figure.savefig(beside, dpi=DPI, format=path.suffix[1:].lower())
     plt.close(figure)
+
+
+def arranged(
+    queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbor]]
+) -> tuple[list[Tile], tuple[float, float]]:
+    """The tiles of a picture, and its width and height: a photograph is as high as two rows of neighbors."""
+    step, below = TILE + GAP, TILE + TEXT + GAP
+    blocks = list(zip(queries, neighbors, strict=False))
+    columns = min(COLUMNS, max(len(each) for _, each in blocks))
+    rows = [-(-len(each) // COLUMNS) for _, each in blocks]
+    large = 2 if max(rows) > 1 else 1
+    side = TILE + (large - 1) * below
+    first, upper, tiles = GAP + side + 2 * GAP, GAP, []
+    for (query, each), count in zip(blocks, rows, strict=True):
+        tiles.append(Tile(GAP, upper, side, query, (name_of(query),)))
+        for number, one in enumerate(each):
+            row, column = divmod(number, columns)
+            words = (f"{one.similarity:.3f}", name_of(one.path))
+            tiles.append(Tile(first + column * step, upper + row * below, TILE, one.path, words))
+        upper += max(count, large) * below + GAP
+    return tiles, (first + columns * step, upper)
 
 
 def show(axes: Any, file: Path) -> None:
