@@ -4,9 +4,9 @@
 
 A descriptor is relu7 averaged over positions, mirror images and Q = 256, 384, 512. Ours is the loop behind ``verydeep
 transfer`` and ``verydeep features``, from JPEG files to descriptors of length one: each image decoded once for all
-scales, ahead of the net; batches of one shape with their mirror images. The peer is what one writes with torchvision: its
-convolutions, its FC layers turned into convolutions, one image, scale and flip at a time, decoded for each scale, in
-inference mode; bf16 with weights rounded beforehand. It runs in a process of its own, so that our allocator does not
+scales, ahead of the net; batches of one shape with their mirror images. The peer is what one writes with torchvision:
+its convolutions, its FC layers turned into convolutions, one image, scale and flip at a time, decoded for each scale,
+in inference mode; bf16 with weights rounded beforehand. It runs in a process of its own, so that our allocator does not
 speed it up. Weights are drawn and the same in both; max-pooling rounds down in both, as torchvision's does; every
 call's descriptors are compared, before any time is taken.
 
@@ -32,7 +32,7 @@ from benchmarks.timing import interleave, rate, report, speedup, table
 from tests.peers import import_torchvision
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.data.split import Split
-from verydeep.engine.inference import rescaled_images
+from verydeep.engine.inference import ready, rescaled_images
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.engine.transfer.features import describe
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
@@ -108,7 +108,7 @@ def compare(case: Case, files: Sequence[Path], repeats: int, runtime: Runtime) -
     Raises:
         SystemExit: the descriptors differ.
     """
-    model, found = runtime.place(drawn(case)), dict[str, Floats]()
+    model, found = ready(drawn(case), runtime), dict[str, Floats]()
     largest = 0.0
 
     def noted(name: str, values: Floats) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
-from tests.runs import Cli
+from tests.runs import SHORT_TRAINING, SMALL_NET, Cli
 from verydeep.data.voc import CLASSES, open_voc
 from verydeep.data.voc_actions import ACTIONS
 from verydeep.ops.average_precision import average_precision
@@ -69,9 +70,11 @@ def test_several_nets_are_stacked(inside: Cli, class_folders: Path, trained: Pat
     told = json.loads((tmp_path / "both" / "classifier.json").read_text())
     assert [Path(each["path"]).name for each in told["nets"]] == [trained.name, "twin"]
     inside("transfer", class_folders, trained, *FAST, "--out", "one")
-    # Twice the same net says what it says once.
-    one, both = (json.loads((tmp_path / name / "transfer.json").read_text())["score"] for name in ("one", "both"))
-    assert one == pytest.approx(both, abs=10)
+    weights = [load_file(tmp_path / name / "classifiers.safetensors")["weights"] for name in ("one", "both")]
+    width = weights[0].shape[1]
+    # Twice the same net says what it says once: each half has 1 / sqrt(2) of the descriptor and of the weights.
+    assert weights[1].shape == (3, 2 * width)
+    np.testing.assert_allclose(weights[1], np.tile(weights[0], 2) / 2**0.5, atol=2e-3)
 
 
 def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
@@ -203,3 +206,42 @@ def test_a_picture_that_cannot_be_read_is_one_sentence(inside: Cli, voc: Path, t
     inside(*words, "--bad-images", "skip")
     told = json.loads((tmp_path / "few" / "transfer.json").read_text())
     assert list(told["skipped"]) == ["JPEGImages/2011_000001.jpg"] and told["draws"][0]["num_train"] == 34
+
+
+def test_the_best_weights_are_found_again(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+    inside("transfer", class_folders, trained, *FAST, "--weights", "best", "--out", "best")
+    inside("predict", "best", class_folders / "val")
+    told = json.loads((tmp_path / "best" / "classifier.json").read_text())
+    assert [net["weights"] for net in told["nets"]] == ["best"]
+
+
+def test_photographs_that_the_net_learned_from_are_told(inside: Cli, class_folders: Path, tmp_path: Path) -> None:
+    """Its own division says nothing; another one does, and a number of photographs."""
+    shutil.copytree(class_folders / "train", tmp_path / "flat")
+    inside("train", "flat", *SMALL_NET, *SHORT_TRAINING, "--seed", "1")
+    (run,) = (tmp_path / "runs").iterdir()
+    for options, is_told in ((("--seed", "1"), False), (("--seed", "0"), True), (("--num-train", "3"), True)):
+        done = inside("transfer", "flat", run, *FAST, *options, "--out", f"few{'-'.join(options)}")
+        assert ("may have learned from some" in done.stdout or "may have been trained on" in done.stdout) == is_told
+
+
+def test_a_class_that_is_not_tested_is_told(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(class_folders / "train", photos)
+    for name, lines in {
+        "train.csv": ["ant/00.jpg,ant", "ant/01.jpg,ant", "bell/00.jpg,bell", "bell/01.jpg,bell"],
+        "test.csv": ["ant/02.jpg,ant", "crab/00.jpg,", "crab/01.jpg,"],
+    }.items():
+        (photos / name).write_text("\n".join(["path,label", *lines]) + "\n")
+    done = inside("transfer", "photos", trained, *FAST, "--out", "few")
+    assert "Of bell no image was tested on" in done.stdout
+    told = json.loads((tmp_path / "few" / "transfer.json").read_text(), parse_constant=pytest.fail)
+    assert told["draws"][0]["of_each_class"]["bell"] is None
+
+
+def test_a_folder_of_other_things_is_refused(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run.json").write_text("{}")
+    done = inside("transfer", class_folders, trained, *FAST, "--out", "mine", check=False)
+    assert done.returncode == 1 and "--out mine holds other things than a classifier" in done.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["run.json"]

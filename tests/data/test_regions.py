@@ -10,7 +10,7 @@ from PIL import Image
 from tests.conftest import picture
 from verydeep.data import loading
 from verydeep.data.loading import TestImages
-from verydeep.data.regions import edges_of
+from verydeep.data.regions import cut, edges_of
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 
@@ -96,3 +96,13 @@ def test_fast_decoding_sees_the_same_box(tmp_path: Path) -> None:
     assert full.shape == reduced.shape == (100, 107, 3) and fast.shapes(0) == ((107, 100),)
     assert np.abs(full.astype(int) - reduced).mean() < 4 < np.abs(full.astype(int) - full[:, ::-1]).mean()
     assert not np.array_equal(full, reduced), "it was decoded smaller"
+
+
+def test_of_a_reduced_copy_no_more_is_cut_than_there_is() -> None:
+    """Pillow would add black pixels; 475 is 237.5 pixels at half the size, which rounding takes for 239."""
+    for width in range(300, 620):
+        for reduction in (2, 4, 8):
+            reduced = Image.new("RGB", (-(-width // reduction), 50), "white")
+            whole = cut(reduced, (0, 0, width, 50 * reduction), (width, 50 * reduction))
+            assert whole.size == reduced.size, (width, reduction)
+            assert whole.getextrema() == ((255, 255),) * 3

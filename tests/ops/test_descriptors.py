@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verydeep.ops.descriptors import aggregated, normalized, stacked
+from verydeep.ops.descriptors import aggregated, composed, normalized
 
 A = np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)
 B = np.array([[0.0, 5.0], [2.0, 0.0]], np.float32)
@@ -25,6 +25,27 @@ def test_the_largest_of_each_value() -> None:
 def test_stacked_parts_weigh_the_same_unless_the_whole_alone_is_normalized() -> None:
     parts = np.array([[0.6, 0.8, 0, 1], [0, 0, 1, 0]]) / [[2**0.5], [1]]
     assert aggregated([A, B], "stack") == pytest.approx(parts)
-    assert stacked([A, B]) == pytest.approx(parts)
+    assert composed([[A], [B]], "average") == pytest.approx(parts)
     whole = np.array([[3, 4, 0, 5], [0, 0, 2, 0]]) / [[50**0.5], [2]]
     assert aggregated([A, B], "stack", "whole") == pytest.approx(whole)
+    assert composed([[A], [B]], "average", "whole") == pytest.approx(whole)
+
+
+def test_nets_weigh_the_same_unless_the_whole_alone_is_normalized() -> None:
+    """The second net's values are ten times as large; each has two scales."""
+    first, second = np.array([3.0, 4.0]), np.array([0.0, 20.0])
+    nets = [[np.array([row - 1, row + 1], np.float32) for row in (first,)], [np.array([second] * 2, np.float32)]]
+    averaged = [[net[0][:1], net[0][1:]] for net in nets]
+    parts = np.concatenate([first / 5, second / 20]) / 2**0.5
+    assert composed(averaged, "average")[0] == pytest.approx(parts)
+    assert composed(averaged, "average", "whole")[0] == pytest.approx(np.concatenate([first, second]) / 425**0.5)
+
+
+def test_what_is_put_together_stays_as_it_was() -> None:
+    """Arrays may belong to somebody else."""
+    for how in ("average", "stack", "max"):
+        for normalization in ("parts", "whole"):
+            a, b = A.copy(), B.copy()
+            composed([[a, b], [b]], how, normalization)
+            composed([[a]], how, normalization)
+            assert (a == A).all() and (b == B).all()

@@ -84,7 +84,7 @@ def transfer(
 
     Try:
         verydeep transfer photos oxford-vgg16
-        verydeep transfer photos runs/photos-A-256-c64-s0 --num-train 5 --num-splits 3
+        verydeep transfer photos oxford-vgg16 --num-train 5 --num-splits 3
         verydeep transfer caltech oxford-vgg16 oxford-vgg19
         verydeep transfer VOC2012 oxford-vgg16 oxford-vgg19 --actions image+box --submission results
     """
@@ -133,8 +133,8 @@ def transfer(
     journal.say(data_in_words(task, job.everything))
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         outcome = carry_out(job, runtime)
-    assert outcome is not None
-    leave_outcome(outcome, place, submission, journal)
+    if outcome is not None:  # on the main process
+        leave_outcome(outcome, place, submission, journal)
 
 
 def parse_costs(text: str) -> tuple[float, ...]:

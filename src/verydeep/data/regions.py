@@ -41,6 +41,12 @@ def edges_of(region: npt.NDArray[np.float32], size: tuple[int, int], path: Path)
 
 def cut(image: Image.Image, edges: Edges, size: tuple[int, int]) -> Image.Image:
     """What lies between edges that were given in an image of ``size``, of which this may be a reduced copy."""
-    x, y = image.width / size[0], image.height / size[1]
     left, upper, right, lower = edges
-    return image.crop((math.floor(left * x), math.floor(upper * y), math.ceil(right * x), math.ceil(lower * y)))
+    return image.crop(
+        (
+            left * image.width // size[0],
+            upper * image.height // size[1],
+            -(-right * image.width // size[0]),
+            -(-lower * image.height // size[1]),
+        )
+    )

@@ -38,6 +38,7 @@ class Net:
     config: ModelConfig
     outputs: tuple[int, ...] | None = None
     """Which of the net's outputs its classes are, in their order; None: all of them, as they stand."""
+    weights: Weights = "last"
 
     def __hash__(self) -> int:  # its config holds what cannot be hashed
         return hash(self.folder)
@@ -50,7 +51,7 @@ class Net:
             VerydeepError: the folder is neither a run nor a model folder, or damaged.
         """
         folder = model_folder(path, weights)
-        return cls(path, folder, load_config(folder))
+        return cls(path, folder, load_config(folder), weights=weights)
 
     def load(self) -> VGG:
         """The net itself, in eval mode."""

@@ -148,9 +148,14 @@ class Runtime:
         """Bytes that this process may still take on its device."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        lines = MEMINFO.read_text().splitlines() if MEMINFO.exists() else []  # only Linux says
-        kibibytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-        return 1024 * kibibytes[0] // self.world_size if kibibytes else 8 * 2**30 // self.world_size
+        return host_memory() // self.world_size
+
+
+def host_memory() -> int:
+    """Bytes that are free in the machine's own memory, whatever computes; 8 GB where nobody says."""
+    lines = MEMINFO.read_text().splitlines() if MEMINFO.exists() else []  # only Linux says
+    kibibytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * kibibytes[0] if kibibytes else 8 * 2**30
 
 
 def has_fast_bf16(device: torch.device) -> bool:

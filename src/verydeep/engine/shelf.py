@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing
@@ -63,12 +63,13 @@ class Shelf:
         """
         kept = []
         for path in self.files(kind):
-            with suppress(SafetensorError, OSError, KeyError):
-                held = load_file(path)
-                indices = held.pop(INDICES)
-                if wanted is not None:
-                    chosen = np.isin(indices, wanted)
-                    indices, held = indices[chosen], {name: array[chosen] for name, array in held.items()}
+            with suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
+                indices = file.get_tensor(INDICES)
+                chosen = np.ones(len(indices), np.bool_) if wanted is None else np.isin(indices, wanted)
+                if not chosen.any():
+                    continue
+                held = {name: file.get_tensor(name)[chosen] for name in file.keys() if name != INDICES}  # noqa: SIM118
+                indices = indices[chosen]
                 kept.append((indices, held))
         if not kept:
             return None

@@ -1,6 +1,6 @@
 """Descriptors of images: scales put together, and length one (appendix B)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -16,20 +16,48 @@ Normalization = Literal["parts", "whole"]
 
 def normalized(descriptors: Floats) -> Floats:
     """(n, D) of length one; one that is zero stays zero."""
-    lengths = np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return np.asarray(descriptors / np.where(lengths > 0, lengths, 1), np.float32)
+    return _normalize(np.array(descriptors, np.float32))
 
 
-def aggregated(scales: Sequence[Floats], how: Aggregation, normalization: Normalization = "parts") -> Floats:
+def aggregated(scales: Iterable[Floats], how: Aggregation, normalization: Normalization = "parts") -> Floats:
     """(n, D), or (n, scales * D) where they are stacked, of the (n, D) of each scale; of length one."""
+    return composed([scales], how, normalization)
+
+
+def composed(parts: Iterable[Iterable[Floats]], how: Aggregation, normalization: Normalization = "parts") -> Floats:
+    """(n, sum of D) of length one: the scales of each part put together, and the parts behind each other.
+
+    Of scales that come one by one, two are in memory at a time unless they are stacked.
+
+    Args:
+        parts: of each net, or of images and of the boxes on them, the (n, D) of each scale.
+        how: what becomes of the scales.
+        normalization: "parts": scales that are stacked, and parts, have length one before they are.
+    """
+    each = []
+    for scales in parts:
+        together = _stacked(scales, normalization) if how == "stack" else _reduced(scales, how)
+        each.append(_normalize(together) if normalization == "parts" else together)
+    return _normalize(each[0] if len(each) == 1 else np.concatenate(each, axis=1))
+
+
+def _stacked(scales: Iterable[Floats], normalization: Normalization) -> Floats:
+    return np.concatenate([normalized(scale) if normalization == "parts" else scale for scale in scales], axis=1)
+
+
+def _reduced(scales: Iterable[Floats], how: Aggregation) -> Floats:
+    rest = iter(scales)
+    total, count = np.array(next(rest), np.float32), 1
+    for scale in rest:
+        (np.add if how == "average" else np.maximum)(total, scale, out=total)
+        count += 1
     if how == "average":
-        return normalized(np.mean(scales, axis=0, dtype=np.float32))
-    if how == "max":
-        return normalized(np.max(scales, axis=0))
-    return stacked(scales, normalization)
+        total /= count
+    return total
 
 
-def stacked(parts: Sequence[Floats], normalization: Normalization = "parts") -> Floats:
-    """(n, sum of D): parts behind each other, of length one."""
-    each = [normalized(part) if normalization == "parts" else part for part in parts]
-    return normalized(np.concatenate(each, axis=1))
+def _normalize(descriptors: Floats) -> Floats:
+    """In place: the largest arrays of a transfer pass here."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", descriptors, descriptors))
+    descriptors /= np.where(lengths > 0, lengths, 1)[:, None]
+    return descriptors

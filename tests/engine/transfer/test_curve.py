@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from sklearn.svm import LinearSVC
 
 from verydeep.data.drawing import draw_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
-from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
 from verydeep.engine.transfer.protocol import transfer
 from verydeep.engine.transfer.representation import Descriptors
@@ -52,7 +50,6 @@ def test_points_are_svms_of_the_first_photographs_by_their_hashes(
             task.metric,
             candidates=[3.0],
             seed=0,
-            runtime=Runtime(torch.device("cpu"), bf16=False),
         )
         for one in partitions
     )

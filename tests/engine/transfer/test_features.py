@@ -1,5 +1,7 @@
 """Descriptors against a slow twin that cuts every window; streamed, stopped and resumed against all at once."""
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.conftest import picture
 from tests.thin_nets import save
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import decode
+from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
@@ -22,11 +27,17 @@ from verydeep.engine.transfer.features import (
     Look,
     default_layer,
     describe_and_keep,
-    image_ids,
+    ids_in_cache,
     kept_descriptors,
     shelf_in_cache,
 )
-from verydeep.engine.transfer.representation import Representation, describe_split, union
+from verydeep.engine.transfer.representation import (
+    Representation,
+    describe_split,
+    fill_shelves,
+    take_from_shelves,
+    union,
+)
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -86,7 +97,7 @@ def run(net: Net, split: Split, looks: list[Look]) -> None:
 
 
 def kept(net: Net, split: Split, look: Look) -> npt.NDArray[np.float32]:
-    return kept_descriptors(shelf_in_cache(net, split, CPU, features.STRICT), image_ids(split), look)
+    return kept_descriptors(shelf_in_cache(net, split, CPU, features.STRICT), ids_in_cache(split), look)
 
 
 @torch.inference_mode()
@@ -249,3 +260,48 @@ def test_a_union_of_two_folders_keeps_files_of_one_name_apart(train_split: Split
     assert len(found) == len(train_split) + len(val_split)
     paths = {found.path(index) for index in range(len(found))}
     assert paths == {split.path(i) for split in (train_split, val_split) for i in range(len(split))}
+
+
+def test_photographs_of_two_folders_are_kept_apart(net: Net, tmp_path: Path) -> None:
+    """Of one name, size and time, as bitmaps unpacked with normalized times are."""
+    values = []
+    for number in (1, 2):
+        path = tmp_path / str(number) / "cat" / "1.bmp"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(picture(70, 90, seed=number)).save(path)
+        os.utime(path, ns=(0, 0))
+        split = replace(Split.of_photographs([path]), root=tmp_path / str(number), files=("cat/1.bmp",))
+        found = describe_split(Representation((net,), ("relu7",), (256,)), split, CPU)
+        assert found is not None
+        values.append(found.values)
+    assert np.abs(values[0] - values[1]).max() > 0.01
+
+
+def test_what_vanished_from_the_cache_is_told(net: Net, val_split: Split) -> None:
+    """Never is another image's descriptor in its place."""
+    look = Look("relu7", 256)
+    run(net, val_split.subset([0, 1]), [look])
+    shelf = shelf_in_cache(net, val_split, CPU, features.STRICT)
+    for split in (val_split.subset([0, 1, 2]), val_split.subset([5])):
+        with pytest.raises(VerydeepError, match="changed while it was read: run the command again"):
+            kept_descriptors(shelf, ids_in_cache(split), look)
+
+
+def test_a_photograph_that_changed_meanwhile_is_told(net: Net, class_folders: Path, tmp_path: Path) -> None:
+    shutil.copytree(class_folders / "val", tmp_path / "val")
+    split = open_folder(tmp_path, "val", seed=0, val_fraction=0.2).subset([0, 1, 2])
+    representation = Representation((net,), ("relu7",), (256,))
+    skipped = fill_shelves(representation, split, CPU)
+    os.utime(split.path(1), ns=(5, 5))
+    with pytest.raises(VerydeepError, match=r"01\.jpg changed while it was described"):
+        take_from_shelves(representation, split, skipped, CPU)
+
+
+def test_descriptors_that_are_no_numbers_are_not_kept(net: Net, val_split: Split) -> None:
+    model = net.load()
+    with torch.no_grad():
+        model.conv1_1.weight[0] = torch.inf
+    save(model, CONFIG, net.path)
+    broken = Net.open(net.path)
+    with pytest.raises(VerydeepError, match=r"The descriptors by .*run are not all numbers: train it anew"):
+        run(broken, val_split.subset([0]), [Look("relu7", 256)])

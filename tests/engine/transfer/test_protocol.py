@@ -83,7 +83,7 @@ def case() -> tuple[Partition, Split, Descriptors]:
 def test_a_partition_is_trained_and_tested(case: tuple[Partition, Split, Descriptors]) -> None:
     """Margins are those of scikit-learn's other solver, LIBSVM, with the bias as a feature, trained by hand."""
     one, everything, descriptors = case
-    found = transfer(one, everything, descriptors, "mean class recall", candidates=[3.0], seed=0, runtime=CPU)
+    found = transfer(one, everything, descriptors, "mean class recall", candidates=[3.0], seed=0)
     assert found.margins is not None and one.train.labels is not None and one.test is not None
     with_bias = np.hstack([descriptors.values, np.ones((105, 1), np.float32)])
     expected = np.stack(
@@ -105,11 +105,11 @@ def test_a_partition_is_trained_and_tested(case: tuple[Partition, Split, Descrip
 def test_c_is_chosen_without_the_test_images(case: tuple[Partition, Split, Descriptors]) -> None:
     """The choice, and the classifiers, do not change with them."""
     one, everything, descriptors = case
-    found = transfer(one, everything, descriptors, "mean class recall", candidates=[0.01, 1, 100], seed=0, runtime=CPU)
+    found = transfer(one, everything, descriptors, "mean class recall", candidates=[0.01, 1, 100], seed=0)
     values = descriptors.values.copy()
     values[60:] = values[60:][::-1] * -1
     other = Descriptors(descriptors.indices, values, {})
-    again = transfer(one, everything, other, "mean class recall", candidates=[0.01, 1, 100], seed=0, runtime=CPU)
+    again = transfer(one, everything, other, "mean class recall", candidates=[0.01, 1, 100], seed=0)
     assert [trial.C for trial in found.trials] == [0.01, 1, 100]
     assert found.trials == again.trials and np.array_equal(found.classifiers.weights, again.classifiers.weights)
     assert found.score != again.score

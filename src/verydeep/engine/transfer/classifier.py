@@ -17,6 +17,7 @@ from torch import from_numpy
 from verydeep.configs.transfer import Seen
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
+from verydeep.engine.checkpoint import Weights
 from verydeep.engine.members import Net
 from verydeep.engine.posteriors import digest_of_net
 from verydeep.engine.runtime import Runtime
@@ -77,7 +78,7 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
             "class_names": classifier.class_names,
             "class_words": classifier.class_words,
             "nets": [
-                {"path": told_path(net), "digest": digest_of_net(net), "layer": layer}
+                {"path": told_path(net), "weights": net.weights, "digest": digest_of_net(net), "layer": layer}
                 for net, layer in zip(asked.nets, asked.layers, strict=True)
             ],
             "scales": asked.scales,
@@ -112,21 +113,25 @@ def load_classifier(folder: Path) -> Classifier:
         tensors = load_file(folder / TENSORS)
         linear = LinearClassifiers.from_tensors(tensors, fields, str(folder))
         names, words = tuple(map(str, fields["class_names"])), tuple(map(str, fields["class_words"]))
-        told = [(Path(each["path"]), str(each["digest"]), str(each["layer"])) for each in fields["nets"]]
+        told = [
+            (Path(each["path"]), each.get("weights", "last"), each["digest"], each["layer"]) for each in fields["nets"]
+        ]
+        if not all(weights in get_args(Weights) and isinstance(layer, str) for _, weights, _, layer in told):
+            raise ValueError("weights or layer")
         scales = tuple(int(scale) for scale in fields["scales"])
         if not len(names) == len(words) == len(linear.weights) or not told or not scales:
             raise ValueError("classes, nets or scales")
     except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
         raise VerydeepError(f"{folder} is damaged ({error!r}): run verydeep transfer again.") from None
     nets = []
-    for path, digest, _ in told:
-        net = Net.open(path)
+    for path, weights, digest, _ in told:
+        net = Net.open(path, weights)
         if digest_of_net(net) != digest:
             raise VerydeepError(
                 f"{path} is another net than the one that {folder} was trained with: restore it, or run verydeep "
                 "transfer again."
             )
         nets.append(net)
-    layers = tuple(layer for _, _, layer in told)
+    layers = tuple(layer for *_, layer in told)
     representation = Representation(tuple(nets), layers, scales, fields["aggregation"], fields["normalization"], seen)
     return Classifier(names, words, representation, linear)

@@ -10,10 +10,11 @@ from verydeep.data.drawing import few_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.pictures import pyplot
+from verydeep.engine.runtime import available_cores, host_memory
 from verydeep.engine.transfer.linear import margins
 from verydeep.engine.transfer.protocol import Transferred, described, mean_and_deviation, score, targets_of
 from verydeep.engine.transfer.representation import Descriptors
-from verydeep.engine.transfer.svm import Step, fit, follow
+from verydeep.engine.transfer.svm import Step, affordable_processes, fit, follow
 
 COUNTS = (1, 2, 5, 10, 20, 30, 60, 100, 200, 500)
 """Photographs of each class."""
@@ -63,7 +64,11 @@ def learning_curve(
             assert wanted is not None and targets is not None
             for count, each in scores.items():
                 few = few_of_each_class(train, count, seed=seed + number)
-                svms = yield from fit(values[few], targets[few], known.classifiers.C, train.class_names)
+                shape = len(few), values.shape[1]
+                processes = affordable_processes(shape, len(train.class_names), host_memory(), available_cores())
+                svms = yield from fit(
+                    values[few], targets[few], known.classifiers.C, train.class_names, processes=processes
+                )
                 each.append(score(task.metric, margins(svms, test_values), wanted))
         return scores
 

@@ -34,6 +34,8 @@ from verydeep.ops.descriptors import Floats
 VERSION = 1
 """Changes whenever the same net and images would give other descriptors than before."""
 
+Indices = npt.NDArray[np.int64]
+
 DESCRIPTORS = "descriptors"
 """Of the arrays on the shelf."""
 
@@ -92,18 +94,26 @@ def shelf_in_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding)
     return Shelf(cache_folder() / "descriptors" / key, {**about, "net_folder": str(net.folder)})
 
 
-def image_ids(split: Split) -> npt.NDArray[np.int64]:
-    """(n,) by which images are known on a shelf: 64 bits of a hash of path, size, modification time and region."""
-    return np.array([_image_id(split, index) for index in range(len(split))], np.int64)
+def image_ids(split: Split, folder: str = "") -> Indices:
+    """(n,) by which images are known: 64 bits of a hash of path, size, modification time and region.
+
+    ``folder`` is put before the paths where images of several folders may meet.
+    """
+    return np.array([_image_id(split, index, folder) for index in range(len(split))], np.int64)
 
 
-def _image_id(split: Split, index: int) -> int:
+def ids_in_cache(split: Split) -> Indices:
+    """(n,) the same on a shelf of the cache, which has images of all folders."""
+    return image_ids(split, f"{split.root.resolve()}/")
+
+
+def _image_id(split: Split, index: int, folder: str) -> int:
     try:
         status = split.path(index).stat()
     except OSError as error:  # told when it is to be decoded
-        told = f"{split.files[index]}\0{error.errno}"
+        told = f"{folder}{split.files[index]}\0{error.errno}"
     else:
-        told = f"{split.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
+        told = f"{folder}{split.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
     if split.regions is not None:
         told += f"\0{split.regions[index].tolist()}"
     return int.from_bytes(hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)
@@ -119,11 +129,11 @@ def describe_and_keep(
     Raises:
         VerydeepError: a layer or a file does not exist or cannot be used, or the disk is full.
     """
-    by_kind, ids = {str(look): look for look in looks}, image_ids(split)
+    by_kind, ids = {str(look): look for look in looks}, ids_in_cache(split)
     repeated = np.ones(len(ids), np.bool_)
     repeated[np.unique(ids, return_index=True)[1]] = False
     there = {kind: np.flatnonzero(repeated | np.isin(ids, shelf.indices(kind))) for kind in by_kind}
-    groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.gather(lacking(there, list(by_kind), len(split)))[0]
+    groups: list[tuple[list[str], Indices]] = runtime.gather(lacking(there, list(by_kind), len(split)))[0]
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
     if groups:
@@ -142,6 +152,8 @@ def describe_and_keep(
                     str(look): {DESCRIPTORS: each_scale[look.scale][look.layer].cpu().numpy()}
                     for look in (wanted if batch.images else ())
                 }
+                if not all(np.isfinite(values).all() for arrays in held.values() for values in arrays.values()):
+                    raise VerydeepError(f"The descriptors by {net.path} are not all numbers: train it anew.")
                 shelf.add(ids[batch.indices], held)
                 if shelf.not_kept:
                     raise VerydeepError(shelf.not_kept)
@@ -151,15 +163,20 @@ def describe_and_keep(
     yield Described({file: why for part in runtime.gather(skipped) for file, why in part.items()})
 
 
-def kept_descriptors(shelf: Shelf, ids: npt.NDArray[np.int64], look: Look) -> Floats:
+def kept_descriptors(shelf: Shelf, ids: Indices, look: Look) -> Floats:
     """(n, D) descriptors of the images with these ``image_ids``, which are all there and may repeat.
 
     Args:
         shelf: of the net.
         ids: of the images.
         look: layer and scale.
+
+    Raises:
+        VerydeepError: one is not there any more.
     """
     held = shelf.load(str(look), wanted=ids)
-    assert held is not None
-    found, arrays = held
-    return arrays[DESCRIPTORS][np.searchsorted(found, ids)]
+    found, arrays = held or (np.empty(0, np.int64), {DESCRIPTORS: np.empty((0, 1), np.float32)})
+    places = np.searchsorted(found, ids)
+    if not np.isin(ids, found).all():
+        raise VerydeepError(f"{shelf.folder} changed while it was read: run the command again.")
+    return arrays[DESCRIPTORS][places]

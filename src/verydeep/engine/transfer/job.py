@@ -1,7 +1,8 @@
 """A transfer as a whole (appendix B): a data set and what describes it, and what comes of that and is left of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from verydeep.data.transfer_sets import TransferSet
 from verydeep.data.voc_results import write_voc_action_results, write_voc_results
 from verydeep.engine.journal import Journal
 from verydeep.engine.pictures import draw_confusion
-from verydeep.engine.report import write_confusion
+from verydeep.engine.report import seen_before, write_confusion
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.classifier import Classifier, save_classifier
+from verydeep.engine.source import fingerprint
+from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier, save_classifier
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
 from verydeep.engine.transfer.linear import Floats32
 from verydeep.engine.transfer.protocol import Transferred, as_values, in_words, metric_in_words, transfer
@@ -26,6 +28,7 @@ from verydeep.files import write_json
 from verydeep.ops.metrics import confusion_matrix
 
 RESULTS = "transfer.json"
+CURVE, CONFUSION_TABLE, CONFUSION = LOOKS = ("curve.png", "confusion.csv", "confusion.png")
 
 SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Floats32], Path]] = {
     "VOC": write_voc_results,
@@ -60,6 +63,8 @@ class Job:
         self.representation.check()
         if (place / RESULTS).exists():
             raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
+        if place.exists() and not {entry.name for entry in place.iterdir()} <= {FIELDS, TENSORS, *LOOKS}:
+            raise VerydeepError(f"--out {place} holds other things than a classifier: choose a new folder.")
         if submission is not None and self.task.kind not in SUBMISSIONS:
             raise VerydeepError(
                 f"--submission writes what VOC's server takes, and {self.task.name} is not Pascal VOC: leave it out."
@@ -114,7 +119,6 @@ def train_and_test(job: Job, skipped: dict[str, str], runtime: Runtime, *, with_
             job.task.metric,
             candidates=job.candidates,
             seed=job.seed + number,
-            runtime=runtime,
         )
         for number, one in enumerate(job.task.partitions)
     )
@@ -132,15 +136,21 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
     names = job.task.partitions[0].train
     classifier = Classifier(names.class_names, names.class_words, job.representation, first.classifiers)
     save_classifier(place, classifier)
+    for note in dict.fromkeys(seen_in_training(job)):
+        journal.say(note)
     about = {
+        "root": str(job.everything.root),
+        "seed": job.seed,
+        "weights": [net.weights for net in job.representation.nets],
         "precision": outcome.precision,
         "fast_decode": job.decoding.fast,
         "skipped": outcome.skipped,
         "curve": [asdict(point) for point in outcome.curve],
     }
+    looks = leave_looks(outcome, place, journal)
+    # Last, as the sign that all of it is there.
     write_json(place / RESULTS, {**as_values(outcome.found, job.task, job.representation), **about})
-    written = ["classifier.json", "classifiers.safetensors", RESULTS, *leave_looks(outcome, place, journal)]
-    journal.say(f"Written: {place}/ ({', '.join(written)})")
+    journal.say(f"Written: {place}/ ({', '.join([FIELDS, TENSORS, *looks, RESULTS])})")
     if submission is not None:
         assert first.test is not None
         assert first.margins is not None
@@ -149,15 +159,33 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
         journal.say(f"Try:  verydeep predict {place} photo.jpg")
 
 
+def seen_in_training(job: Job) -> Iterator[str]:
+    """Whether a net learned from photographs that are tested on here."""
+    for net, one in product(job.representation.nets, job.task.partitions):
+        if one.test is None:
+            continue
+        yield from seen_before(net, one.test, net.weights)
+        known, folder = net.config.split, str(one.train.root.resolve())
+        if (
+            one.test.root == one.train.root
+            and known.get("data") == folder
+            and known.get("val") != fingerprint(one.test)
+        ):
+            yield (
+                f"Note: {net.path.name} was trained on photographs of {folder} and may have learned from some that "
+                "are tested on here, so the score is not of unseen data: take another net."
+            )
+
+
 def leave_looks(outcome: Outcome, place: Path, journal: Journal) -> list[str]:
     """Say and draw what fewer photographs give, and which classes are taken for which; returns the files' names."""
     names, written = outcome.job.task.partitions[0].train, []
     if outcome.curve:
         journal.say(f"Photographs of each class: {'; '.join(map(str, outcome.curve))}.")
-        draw_curve(outcome.curve, metric_in_words(outcome.job.task.metric), place / "curve.png")
-        written.append("curve.png")
+        draw_curve(outcome.curve, metric_in_words(outcome.job.task.metric), place / CURVE)
+        written.append(CURVE)
     if outcome.confusion is not None:
-        write_confusion(place / "confusion.csv", outcome.confusion, names.class_names)
-        draw_confusion(place / "confusion.png", outcome.confusion, names.class_words)
-        written += ["confusion.csv", "confusion.png"]
+        write_confusion(place / CONFUSION_TABLE, outcome.confusion, names.class_names)
+        draw_confusion(place / CONFUSION, outcome.confusion, names.class_words)
+        written += [CONFUSION_TABLE, CONFUSION]
     return written

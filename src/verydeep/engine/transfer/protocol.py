@@ -8,7 +8,7 @@ import numpy as np
 
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
-from verydeep.engine.runtime import Runtime, available_cores
+from verydeep.engine.runtime import available_cores, host_memory
 from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
 from verydeep.engine.transfer.representation import Descriptors, Representation
 from verydeep.engine.transfer.svm import Trial, affordable_processes, follow, train
@@ -73,7 +73,6 @@ def transfer(
     *,
     candidates: Sequence[float],
     seed: int,
-    runtime: Runtime,
 ) -> Transferred:
     """Train on the training images of a partition, C chosen on a fifth of them, and test on its test images.
 
@@ -84,7 +83,6 @@ def transfer(
         metric: the set's own.
         candidates: for C; a single one is taken as it is.
         seed: of the fifth.
-        runtime: of this process.
 
     Raises:
         VerydeepError: as ``svm.train``.
@@ -94,7 +92,7 @@ def transfer(
     assert targets is not None
     trainings = len(split.class_names) * (len(candidates) + (len(candidates) > 1))
     shape = values.shape[0], values.shape[1]
-    processes = affordable_processes(shape, trainings, runtime.free_memory(), available_cores())
+    processes = affordable_processes(shape, trainings, host_memory(), available_cores())
     steps = train(
         values,
         targets,
@@ -155,6 +153,11 @@ def in_words(found: Sequence[Transferred], task: TransferSet, representation: Re
         tested = [each.test for each in found if each.test is not None]
         count = f"{sum(map(len, tested)):,} test {samples_of(task)}"
         yield f"{metric_in_words(task.metric)}: {mean:.1f}{spread}, on {count}."
+    absent = {
+        name for each in found for name, one in zip(task.class_names, each.of_each_class, strict=False) if np.isnan(one)
+    }
+    if absent:
+        yield f"Of {', '.join(sorted(absent))} no image was tested on; the mean is over the other classes."
 
 
 def samples_of(task: TransferSet) -> str:
@@ -188,7 +191,10 @@ def as_values(found: Sequence[Transferred], task: TransferSet, representation: R
                 "tried": {f"{trial.C:g}": trial.score for trial in each.trials},
                 "num_train": each.num_train,
                 "num_test": 0 if each.test is None else len(each.test),
-                "of_each_class": dict(zip(task.class_names, each.of_each_class, strict=False)),
+                "of_each_class": {
+                    name: None if np.isnan(one) else one
+                    for name, one in zip(task.class_names, each.of_each_class, strict=False)
+                },
             }
             for each in found
         ],

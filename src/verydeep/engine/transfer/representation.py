@@ -24,12 +24,12 @@ from verydeep.engine.transfer.features import (
     Described,
     Look,
     describe_and_keep,
-    image_ids,
+    ids_in_cache,
     kept_descriptors,
     shelf_in_cache,
 )
 from verydeep.errors import VerydeepError
-from verydeep.ops.descriptors import Aggregation, Floats, Normalization, aggregated, stacked
+from verydeep.ops.descriptors import Aggregation, Floats, Normalization, composed
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Representation:
         how = {"average": "averaged", "stack": "stacked", "max": "the largest of each"}[self.aggregation]
         scales = ", ".join(map(str, self.scales))
         of_both = ", of the image and of the box" if self.seen == "image+box" else ""
-        return f"{names}, Q={scales}{f' {how}' if len(self.scales) > 1 else ''}{of_both}"
+        whole = ", the whole normalized alone" if self.normalization == "whole" else ""
+        return f"{names}, Q={scales}{f' {how}' if len(self.scales) > 1 else ''}{of_both}{whole}"
 
     def looks(self, layer: str) -> list[Look]:
         """At one net's layer."""
@@ -104,9 +105,9 @@ def take_from_shelves(
     """What ``fill_shelves`` computed of a split, put together.
 
     Raises:
-        VerydeepError: not one image could be decoded.
+        VerydeepError: not one image could be decoded, or one has changed since.
     """
-    ids = [image_ids(view) for view in representation.views(split)]
+    ids = [ids_in_cache(view) for view in representation.views(split)]
     looks = [
         (shelf_in_cache(net, split, runtime, decoding), representation.looks(layer))
         for net, layer in zip(representation.nets, representation.layers, strict=True)
@@ -119,16 +120,17 @@ def take_from_shelves(
                 described &= np.isin(of_view, known)
     if not described.any():
         raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
-    parts = [
-        aggregated(
-            [kept_descriptors(shelf, of_view[described], look) for look in each_scale],
-            representation.aggregation,
-            representation.normalization,
+    lacking = [file for file, is_there in zip(split.files, described, strict=True) if not is_there]
+    if changed := sorted(set(lacking) - skipped.keys()):
+        raise VerydeepError(
+            f"{split.root / changed[0]} changed while it was described, or the cache was emptied: run the same again."
         )
+    parts = (
+        (kept_descriptors(shelf, of_view[described], look) for look in each_scale)
         for shelf, each_scale in looks
         for of_view in ids
-    ]
-    values = parts[0] if len(parts) == 1 else stacked(parts, representation.normalization)
+    )
+    values = composed(parts, representation.aggregation, representation.normalization)
     return Descriptors(np.flatnonzero(described), values, skipped)
 
 

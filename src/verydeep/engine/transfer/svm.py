@@ -248,8 +248,8 @@ def _in_double(descriptors: Floats) -> Doubles:
         broken = np.flatnonzero(~np.isfinite(features[start : start + CHUNK]).all(axis=1))
         if len(broken):
             raise VerydeepError(
-                f"The descriptor of training image {start + broken[0] + 1} of {len(features)} is not finite: "
-                "the net overflowed; compute the descriptors with --precision fp32."
+                f"The descriptor of training image {start + broken[0] + 1} of {len(features)} is not finite: take "
+                "another net."
             )
     nodes = np.count_nonzero(features) + 2 * len(features)
     if nodes > MOST_NODES:
