@@ -265,8 +265,10 @@ def test_of_equal_scores_the_smallest_c_is_chosen() -> None:
         train(descriptors, targets, NAMES, lambda found, of: 0.25, candidates=(3.0, 0.3, 100.0, 0.3))
     )
     assert trials == (Trial(0.3, 0.25), Trial(3.0, 0.25), Trial(100.0, 0.25))
-    assert classifiers.C == 0.3
-    assert best([Trial(0.1, 0.5), Trial(1.0, 0.75), Trial(10.0, 0.75)]) == 1.0
+    assert classifiers.C == 3.0
+    assert best([Trial(0.1, 0.5), Trial(1.0, 0.75), Trial(3.0, 0.75)]) == 3.0
+    assert best([Trial(1.0, 0.75), Trial(10.0, 0.5), Trial(100.0, 0.75)]) == 1.0
+    assert best([Trial(0.01, 0.9), Trial(10.0, 0.8)]) == 0.01
 
 
 def test_with_one_c_nothing_is_held_out() -> None:

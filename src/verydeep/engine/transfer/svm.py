@@ -10,6 +10,7 @@ in the dual, by coordinate descent. The bias is the weight of a feature that is 
 Results do not depend on the number of processes, nor on the order of the classes.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ from verydeep.ops.targets import Targets, hold_out
 
 CANDIDATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """For descriptors of norm 1: below, all images of a class weigh the same; above, nothing is left to be traded off."""
+
+USUAL = 10.0
+"""The C of the authors' public code, for where a few images cannot tell; at the smallest of equals no margin of a class
+that is rare would be above 0."""
 
 TOLERANCE = 1e-4
 """Of the projected gradient, which is in units of the margin.
@@ -106,8 +111,8 @@ def train(
 
 
 def best(trials: Sequence[Trial]) -> float:
-    """The C of the best score; of equal scores the smallest."""
-    return max(trials, key=lambda trial: (trial.score, -trial.C)).C
+    """The C of the best score; of equal scores the one nearest to ``USUAL``, by their ratio, then the smaller."""
+    return max(trials, key=lambda trial: (trial.score, -abs(math.log(trial.C / USUAL)), -trial.C)).C
 
 
 def try_candidates(
