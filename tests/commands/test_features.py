@@ -34,6 +34,20 @@ def test_options_say_how(trained: Path, photographs: Path, inside: Cli, tmp_path
     assert (told["precision"], told["fast_decode"], told["weights"]) == ("fp32", True, "last")
 
 
+def test_options_left_out_are_as_they_were(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    """Also --weights and --fast-decode."""
+    for name in ("model", "best"):
+        shutil.copytree(trained / "model", tmp_path / "run" / name)
+    config = tmp_path / "run" / "best" / "config.json"
+    config.write_text(config.read_text().replace('"seed": 3', '"seed": 4'))  # another net
+    inside("features", "run", photographs / "test", "--out", "there", "--weights", "best", "--fast-decode", *FP32)
+    inside("features", "run", photographs / "val", "--out", "there")
+    told = json.loads((tmp_path / "there" / "manifest.json").read_text())
+    assert (told["weights"], told["fast_decode"], told["num_images"]) == ("best", True, 24)
+    refused = inside("features", "run", photographs, "--out", "there", "--weights", "last", check=False)
+    assert refused.returncode == 1 and "another net" in refused.stderr
+
+
 def test_two_processes_share_the_work(trained: Path, photographs: Path, cli: Cli, inside: Cli, tmp_path: Path) -> None:
     """Both write, none twice, and what they write is what one writes; what one of them skips is listed."""
     shutil.copytree(photographs / "val", tmp_path / "photos")

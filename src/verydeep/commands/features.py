@@ -15,7 +15,6 @@ from verydeep.options import (
     FastDecode,
     Precision,
     Run,
-    Weights,
     Workers,
     check_range,
     option,
@@ -38,7 +37,9 @@ def features(
     aggregate: Annotated[
         Literal["average", "stack", "max"] | None, option("What becomes of several scales.", "average")
     ] = None,
-    weights: Weights = "last",
+    weights: Annotated[
+        Literal["last", "best"] | None, option("best: by validation error, which it then has seen.", "last")
+    ] = None,
     precision: Precision = "auto",
     device: Device = "auto",
     devices: Devices = 1,
@@ -50,7 +51,8 @@ def features(
 
     A descriptor has 4096 numbers (relu7) and length one: a layer's activations, averaged over positions and the mirror
     image. They are written as they are computed, so a job that was stopped goes on with the same command, and other
-    IMAGES add what is not there yet. In DIR all are described the same way: options left out are as they were.
+    IMAGES add what is not there yet. In DIR all are described the same way: options left out are as they were;
+    --no-fast-decode says no more than leaving it out.
 
     Try:
         verydeep features oxford-vgg16 photos --out photos-described
@@ -60,10 +62,11 @@ def features(
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
     from verydeep.engine.members import Net
-    from verydeep.engine.transfer.filling import Asked, fill
+    from verydeep.engine.transfer.filling import Asked, fill, usual_weights
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
+    weights = weights or usual_weights(out, run)
     asked = Asked(
         net=Net.open(run, weights),
         weights=weights,
@@ -80,4 +83,4 @@ def features(
         return
     with engine.start(device=device, bf16=chosen == "bf16", num_workers=workers) as runtime:
         asked = replace(asked, precision="bf16" if chosen == "bf16" else "fp32")
-        fill(out, asked, images, runtime, Decoding(bad_images, fast_decode))
+        fill(out, asked, images, runtime, Decoding(bad_images))

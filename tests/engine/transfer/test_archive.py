@@ -13,7 +13,16 @@ from safetensors.numpy import load_file, save_file
 
 from tests.engine.transfer.archives import described, leave_net
 from verydeep.engine.transfer import archive
-from verydeep.engine.transfer.archive import Manifest, Shard, all_rows, packed, path_ids, shards_of, unpacked
+from verydeep.engine.transfer.archive import (
+    DamagedShardError,
+    Manifest,
+    Shard,
+    all_rows,
+    packed,
+    path_ids,
+    shards_of,
+    unpacked,
+)
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json
 
@@ -115,6 +124,9 @@ def test_a_shard_forgets_some_images(folder: Path) -> None:
     before, paths = load_file(shard.path), shard.paths()
     dropped = np.arange(12) % 5 == 1
     shard.drop(dropped)
+    with pytest.raises(VerydeepError, match="is being changed by a job of verydeep features: try again"):
+        shard.paths()
+    (shard,) = shards_of(folder)
     after = load_file(shard.path)
     assert shard.paths() == [path for path, gone in zip(paths, dropped, strict=True) if not gone]
     for name in ("descriptors", "path_ids", "indices"):
@@ -126,9 +138,34 @@ def test_a_shard_forgets_some_images(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"too short", bytes(200)])
 def test_a_damaged_shard_is_told(tmp_path: Path, content: bytes) -> None:
-    shard = Shard(tmp_path / "1.safetensors")
-    shard.path.write_bytes(content)
+    path = tmp_path / "1.safetensors"
+    path.write_bytes(content)
+    shard = Shard.at(path)
     for read in (shard.ids, shard.paths, shard.__len__, lambda: list(shard.rows(5))):
         with pytest.raises(VerydeepError, match=r"1\.safetensors is damaged .*run verydeep features again") as told:
             read()
         assert "\n" not in str(told.value)
+
+
+def test_a_shard_that_is_gone_is_told(folder: Path) -> None:
+    (shard,) = shards_of(folder)
+    shard.path.unlink()
+    for read in (shard.ids, shard.paths, shard.__len__, lambda: list(shard.rows(5)), lambda: Shard.at(shard.path)):
+        with pytest.raises(VerydeepError) as told:
+            read()
+        assert (
+            str(told.value) == f"{folder} is being changed by a job of verydeep features: try again when it has ended."
+        )
+
+
+def test_a_shard_that_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is not taken for a damaged one."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (shard,) = shards_of(folder)
+    monkeypatch.setattr(archive, "safe_open", refused)
+    with pytest.raises(VerydeepError, match=r"cannot be read .*Permission denied") as told:
+        shard.ids()
+    assert not isinstance(told.value, DamagedShardError)

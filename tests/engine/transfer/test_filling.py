@@ -28,9 +28,9 @@ from verydeep.data.split import Split
 from verydeep.engine import shelf
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer import streaming
+from verydeep.engine.transfer import filling, streaming
 from verydeep.engine.transfer.archive import Manifest
-from verydeep.engine.transfer.filling import Asked, below
+from verydeep.engine.transfer.filling import Asked, below, usual_weights
 from verydeep.engine.transfer.representation import Representation, describe_split
 from verydeep.errors import VerydeepError
 
@@ -171,6 +171,41 @@ def test_images_of_a_shard_of_which_all_changed(net: Net, photos: Path, tmp_path
     assert len(content(tmp_path / "out")) == 4 and len(list((tmp_path / "out" / "shards").iterdir())) == 1
 
 
+@pytest.mark.parametrize("batches", [0, 2])
+def test_a_job_that_stops_takes_nothing_away(
+    net: Net, photos: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], batches: int,
+) -> None:  # fmt: skip
+    """What was known of images that have changed is there until all are described anew; how many they are is told."""
+    out = tmp_path / "out"
+    described(net, out, photos)
+    before, describe = content(out), streaming.describe
+    for path in photos.rglob("*.jpg"):
+        os.utime(path, ns=(1, 1))
+    old = {shard: shard.read_bytes() for shard in (out / "shards").iterdir()}
+    seen.clear()
+    capsys.readouterr()
+
+    def stopped(*arguments: Any) -> dict[str, Tensor]:
+        if len(seen) == batches:
+            raise KeyboardInterrupt
+        return describe(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(streaming, "describe", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            described(net, out, photos)
+    assert "Changed since they were described, and described anew: 12 images." in capsys.readouterr().out
+    assert all(shard.read_bytes() == held for shard, held in old.items())
+    done = sum(seen)
+    described(net, out, photos)
+    told = capsys.readouterr().out
+    assert f"described anew: {12 - done} images." in told and "12 images, 12 dimensions" in told
+    assert sum(seen) == 12 and content(out).keys() == before.keys()
+    described(net, out, photos)
+    assert "Changed" not in capsys.readouterr().out
+
+
 def test_an_image_listed_twice_is_there_once(net: Net, photos: Path, tmp_path: Path, seen: list[int]) -> None:
     described(net, tmp_path / "out", photos, photos / "plain" / "00.jpg", photos / "plain" / ".." / "plain" / "00.jpg")
     assert sum(seen) == len(content(tmp_path / "out")) == 12
@@ -227,12 +262,33 @@ def test_another_net_is_refused_and_the_same_may_move(net: Net, photos: Path, tm
     assert Manifest.read(tmp_path / "out").find_net(tmp_path / "out").path == moved.path
 
 
+def test_fast_decoding_left_out_is_as_it_was(
+    net: Net, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe_into, seen = filling.describe_into, []
+
+    def noted(*arguments: Any) -> Any:
+        seen.append(arguments[-1])
+        return describe_into(*arguments)
+
+    monkeypatch.setattr(filling, "describe_into", noted)
+    described(net, tmp_path / "out", photos / "plain", fast_decode=True, decoding=SKIP)
+    described(net, tmp_path / "out", photos)
+    described(net, tmp_path / "usual", photos / "plain", decoding=Decoding(fast=True))
+    assert seen == [Decoding("skip", fast=True), Decoding(fast=True), Decoding()]
+    assert Manifest.read(tmp_path / "out").fast_decode and len(content(tmp_path / "out")) == 12
+
+
 def test_best_weights_are_found_again(net: Net, photos: Path, tmp_path: Path) -> None:
     best = leave_net(tmp_path / "aside", seed=4)
     shutil.copytree(best.folder, net.path / "best")
     described(Net.open(net.path, "best"), tmp_path / "out", photos / "plain", weights="best")
     found = Manifest.read(tmp_path / "out").find_net(tmp_path / "out")
     assert found.folder == net.path / "best"
+    assert usual_weights(tmp_path / "out", net.path) == "best"
+    assert usual_weights(tmp_path / "new", net.path) == "last"
+    assert usual_weights(tmp_path / "out", best.folder) == "last"  # a single net
+    described(Net.open(best.folder), tmp_path / "out", photos)
 
 
 @pytest.mark.parametrize("reason", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("disk full")])

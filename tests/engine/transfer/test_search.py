@@ -1,5 +1,6 @@
 """The nearest against a twin in float64 that looks at everything."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from verydeep.engine.transfer import archive, search
-from verydeep.engine.transfer.archive import Manifest, packed
+from verydeep.engine.transfer.archive import Manifest, packed, unpacked
 from verydeep.engine.transfer.search import Comparison, Neighbor, by_faiss, by_torch, fastest, nearest
 from verydeep.errors import VerydeepError
 
@@ -113,6 +114,52 @@ def test_a_damaged_shard_is_told(tmp_path: Path, rows: npt.NDArray[np.float32]) 
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(VerydeepError, match=r"2\.safetensors is damaged"):
         nearest(tmp_path, MANIFEST, drawn(1, 1), 3)
+
+
+def reverse(path: Path) -> None:
+    """Another file of the same size."""
+    held, beside = load_file(path), path.with_suffix(".tmp")
+    names = packed(unpacked(held["paths"])[::-1])
+    save_file({"descriptors": held["descriptors"][::-1].copy(), "paths": names}, beside)
+    beside.replace(path)
+
+
+def shorten(path: Path) -> None:
+    held, beside = load_file(path), path.with_suffix(".tmp")
+    save_file({"descriptors": held["descriptors"][1:], "paths": packed(unpacked(held["paths"])[1:])}, beside)
+    beside.replace(path)
+
+
+@pytest.mark.parametrize("change", [reverse, shorten, Path.unlink])
+@pytest.mark.parametrize(("call", "shard"), [(0, 3), (9, 0)])
+def test_an_archive_that_changes_meanwhile_is_told(
+    tmp_path: Path, rows: npt.NDArray[np.float32], change: Callable[[Path], None], call: int, shard: int
+) -> None:
+    """Between counting and comparing, and between comparing and naming: else rows would be named as others."""
+    calls = 0
+
+    def meanwhile(queries: torch.Tensor, held: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal calls
+        if calls == call:
+            change(tmp_path / "shards" / f"{shard}.safetensors")
+        calls += 1
+        return by_torch(queries, held, top)
+
+    told = f"{tmp_path} is being changed by a job of verydeep features: try again when it has ended."
+    with pytest.raises(VerydeepError) as refused:
+        nearest(tmp_path, MANIFEST, rows[4:5], 3, compare=meanwhile)
+    assert str(refused.value) == told
+
+
+def test_what_a_job_adds_meanwhile_does_no_harm(tmp_path: Path, rows: npt.NDArray[np.float32]) -> None:
+    def meanwhile(queries: torch.Tensor, held: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+        save_file(
+            {"descriptors": held.numpy(), "paths": packed(["x"] * len(held))}, tmp_path / "shards" / "00.safetensors"
+        )
+        return by_torch(queries, held, top)
+
+    ((found,),) = nearest(tmp_path, MANIFEST, rows[4:5], 1, compare=meanwhile)
+    assert found.path == Path("/photos/4.jpg")
 
 
 def test_faiss_is_asked_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,28 +116,52 @@ class Manifest:
         return net
 
 
+class DamagedShardError(VerydeepError):
+    """A shard that is to be set aside."""
+
+
+State = tuple[int, int, int]
+"""Of a file: a job that writes another in its place changes it."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """A file of some images: row by row ``descriptors`` (n, D) float16 of length one, ``path_ids`` and ``indices``.
 
     The latter two are 64 bits of a hash of an image's path, and of its path, size and time (``image_ids``). ``paths``
     are their bytes, each path ended by a zero.
+
+    It is opened as often as something is read, since an archive may have more shards than a process may have files
+    open; each time it is the same file, whose rows are the same images, or an error.
     """
 
     path: Path
+    state: State
+
+    @classmethod
+    def at(cls, path: Path) -> "Shard":
+        """The shard that is there now.
+
+        Raises:
+            VerydeepError: it is gone, or cannot be read.
+        """
+        with told_if_gone(path):
+            return cls(path, state_of(path))
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
         """The file.
 
         Raises:
-            VerydeepError: it is damaged.
+            VerydeepError: it is damaged, gone or replaced since, or cannot be read.
         """
         try:
-            with safe_open(self.path, framework="pt") as file:
+            with told_if_gone(self.path), safe_open(self.path, framework="pt") as file:
+                if state_of(self.path) != self.state:  # looked at once it is open: if it is the same, that was opened
+                    raise FileNotFoundError
                 yield file
         except SafetensorError as error:
-            raise VerydeepError(
+            raise DamagedShardError(
                 f"{self.path} is damaged ({error}): run verydeep features again, which describes its images anew."
             ) from None
 
@@ -165,10 +189,10 @@ class Shard:
                 yield rows[first : min(first + at_once, count)]
 
     def drop(self, dropped: npt.NDArray[np.bool_]) -> None:
-        """Forget some of its images, (n,).
+        """Forget some of its images, (n,); what the shard is then, ``Shard.at`` tells.
 
         Raises:
-            VerydeepError: it is damaged, or the disk is full.
+            VerydeepError: it is damaged or gone, or the disk is full.
         """
         if dropped.all():
             self.path.unlink()
@@ -181,9 +205,32 @@ class Shard:
         write_tensors(self.path, tensors, {})
 
 
+def state_of(path: Path) -> State:
+    """What tells a file from another one in its place."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def told_if_gone(path: Path) -> Iterator[None]:
+    """Say what it means that a shard is not there any more, or cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise VerydeepError(
+            f"{path.parent.parent} is being changed by a job of verydeep features: try again when it has ended."
+        ) from None
+    except OSError as error:
+        raise VerydeepError(f"{path} cannot be read ({error}): see to its permissions and the disk.") from None
+
+
 def shards_of(folder: Path) -> list[Shard]:
-    """Of an archive, in the order they were written in."""
-    return [Shard(path) for path in sorted((folder / SHARDS).glob("*.safetensors"))]
+    """Of an archive, in the order they were written in.
+
+    Raises:
+        VerydeepError: one is gone while they are listed.
+    """
+    return [Shard.at(path) for path in sorted((folder / SHARDS).glob("*.safetensors"))]
 
 
 def all_rows(shards: Sequence[Shard], dimensions: int, device: torch.device) -> Iterator[Tensor]:

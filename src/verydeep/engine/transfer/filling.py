@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from verydeep.data.decoding import Decoding
 from verydeep.data.photographs import photograph_names
 from verydeep.data.split import Split
-from verydeep.engine.checkpoint import Weights
+from verydeep.engine.checkpoint import RunFolder, Weights
 from verydeep.engine.journal import Journal
 from verydeep.engine.members import Net
 from verydeep.engine.posteriors import digest_of_net
@@ -26,8 +27,10 @@ from verydeep.engine.transfer.archive import (
     MANIFEST,
     SHARDS,
     SKIPPED,
+    DamagedShardError,
     Ids,
     Manifest,
+    Shard,
     path_ids,
     shards_of,
 )
@@ -42,6 +45,26 @@ from verydeep.ops.descriptors import Aggregation
 DEFAULT_SCALES = (256,)
 """256, 384 and 512, the paper's, take seven times as long."""
 
+Outdated = list[tuple[Shard, npt.NDArray[np.bool_]]]
+"""Shards, and which of their rows are of images as they were before they changed."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an archive holds."""
+
+    shards: list[Shard]
+    sizes: list[int]
+    path_ids: Ids
+    """Of all shards, one behind the other."""
+    ids: Ids
+
+    def outdated(self, paths: Ids, ids: Ids) -> Outdated:
+        """Of images as they are now, by the ids of their paths and their own."""
+        rows = np.isin(self.path_ids, paths) & ~np.isin(self.ids, ids)
+        each = np.split(rows, np.cumsum(self.sizes))  # and nothing behind the last
+        return [(shard, part) for shard, part in zip(self.shards, each, strict=False) if part.any()]
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -54,6 +77,7 @@ class Asked:
     aggregation: Aggregation | None = None
     precision: Precision = "auto"
     fast_decode: bool = False
+    """False is as the archive has it, too."""
     device: str = "auto"
 
     def manifest(self, folder: Path) -> Manifest:
@@ -81,9 +105,8 @@ class Asked:
             if wanted not in (None, known):
                 told = ",".join(map(str, known)) if isinstance(known, tuple) else known
                 raise VerydeepError(f"{folder} holds descriptors with {option} {told}: give that, or another --out.")
-        if self.fast_decode != there.fast_decode:
-            how = "with" if there.fast_decode else "without"
-            raise VerydeepError(f"{folder} holds descriptors {how} --fast-decode: ask for the same, or another --out.")
+        if self.fast_decode and not there.fast_decode:
+            raise VerydeepError(f"{folder} holds descriptors without --fast-decode: leave it out, or another --out.")
         return replace(there, net=told_path(self.net), weights=self.weights)  # it may have been moved
 
     def new_manifest(self) -> Manifest:
@@ -109,6 +132,16 @@ class Asked:
         )
 
 
+def usual_weights(folder: Path, run: Path) -> Weights:
+    """Which weights of a run an archive's images were described by; of a new archive, or a single net, the last.
+
+    Raises:
+        VerydeepError: the archive is damaged.
+    """
+    known = (folder / MANIFEST).exists() and RunFolder(run).best.is_dir()
+    return Manifest.read(folder).weights if known else "last"
+
+
 def num_dimensions(asked: Representation) -> int:
     """Of an image's descriptor by one net."""
     (net,), (layer,), side = asked.nets, asked.layers, asked.nets[0].config.crop
@@ -121,6 +154,15 @@ def num_dimensions(asked: Representation) -> int:
 def fill(folder: Path, asked: Asked, patterns: Sequence[str], runtime: Runtime, decoding: Decoding) -> None:
     """Describe photographs into an archive, and say so; what it holds already is not computed again.
 
+    Of images that have changed, what was known is forgotten at the end: a job that fails takes nothing away.
+
+    Args:
+        folder: of the archive.
+        asked: how they are to be described.
+        patterns: which photographs.
+        runtime: what with.
+        decoding: what a file that cannot be decoded means; how fast they are decoded is as the archive has it.
+
     Raises:
         VerydeepError: as ``Asked.manifest`` and ``describe_into``; a pattern means no photograph, another job writes
             there, or not one image could be decoded.
@@ -130,19 +172,22 @@ def fill(folder: Path, asked: Asked, patterns: Sequence[str], runtime: Runtime, 
         begun = begin(folder, asked, patterns, journal, stack) if runtime.is_main else None
         begun = runtime.from_main(begun)
         assert begun is not None
-        manifest, todo = begun
+        manifest, todo, outdated = begun
         how = manifest.representation(asked.net)
+        decoding = replace(decoding, fast=manifest.fast_decode)
         job = describe_into(folder, todo, how, manifest.digest, runtime, decoding)
         total = todo.num_there + len(todo.split)
         skipped = followed(job, "Describing", total, visible=runtime.is_main and len(todo.split) > 1)
         if runtime.is_main:
             journal.say(f"Described by {how}, {manifest.precision}.")
+            for shard, rows in outdated:
+                shard.drop(rows)
             end(folder, manifest, todo, skipped, journal)
 
 
 def begin(
     folder: Path, asked: Asked, patterns: Sequence[str], journal: Journal, stack: ExitStack
-) -> tuple[Manifest, Todo]:
+) -> tuple[Manifest, Todo, Outdated]:
     """Find out what is to be done, on the main process; the archive is locked until the stack is closed.
 
     Raises:
@@ -156,11 +201,14 @@ def begin(
     split = below(manifest.images_root, names)
     manifest = replace(manifest, images_root=str(split.root))
     manifest.write(folder)
-    ids = ids_of(split)
-    lacking = np.flatnonzero(~np.isin(ids, tidied(folder, path_ids(split.files), ids, journal)))
-    there = len(split) - len(lacking)
+    ids, paths = ids_of(split), path_ids(split.files)
+    held = tidied(folder, journal)
+    lacking = np.flatnonzero(~np.isin(ids, held.ids))
+    there, changed = len(split) - len(lacking), int(np.isin(paths[lacking], held.path_ids).sum())
     journal.say(f"Images: {len(split):,}{f', of which {there:,} are described already' if there else ''}.")
-    return manifest, Todo(split.subset(lacking.tolist()), ids[lacking], there)
+    if changed:
+        journal.say(f"Changed since they were described, and described anew: {changed:,} images.")
+    return manifest, Todo(split.subset(lacking.tolist()), ids[lacking], there), held.outdated(paths, ids)
 
 
 def below(root: str, names: Sequence[str]) -> Split:
@@ -187,36 +235,23 @@ def ids_of(split: Split) -> Ids:
     return np.concatenate(found)
 
 
-def tidied(folder: Path, paths: Ids, ids: Ids, journal: Journal) -> Ids:
-    """By which ids images are known to an archive, once what is not true any more has been removed from it.
-
-    That is: shards that are damaged, which are set aside, halves of shards that a kill left, and images that have
-    changed since they were described.
-
-    Args:
-        folder: of the archive.
-        paths: of images as they are now, the ids of their paths.
-        ids: the images' own.
-        journal: told what was set aside.
-    """
+def tidied(folder: Path, journal: Journal) -> Held:
+    """What an archive holds, once shards that are damaged are set aside, and halves that a kill left removed."""
     for left in (folder / SHARDS).glob("*.tmp"):
         left.unlink()
-    shards, known = [], [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    shards, paths, ids = [], [], []
     for shard in shards_of(folder):
         try:
-            known.append(shard.ids())
-        except VerydeepError:
+            its_paths, its_ids = shard.ids()
+        except DamagedShardError:
             aside = shard.path.rename(shard.path.with_suffix(".damaged"))
             journal.say(f"Damaged, and set aside as {aside}: its images are described anew where they are named.")
         else:
             shards.append(shard)
-    known_paths, known_ids = (np.concatenate(each) for each in zip(*known, strict=True))
-    changed = np.isin(known_paths, paths) & ~np.isin(known_ids, ids)
-    ends = np.cumsum([len(each) for _, each in known[1:]])
-    for shard, rows in zip(shards, np.split(changed, ends)[: len(shards)], strict=True):
-        if rows.any():
-            shard.drop(rows)
-    return known_ids[~changed]
+            paths.append(its_paths)
+            ids.append(its_ids)
+    nothing = np.empty(0, np.int64)
+    return Held(shards, list(map(len, ids)), np.concatenate([nothing, *paths]), np.concatenate([nothing, *ids]))
 
 
 def end(folder: Path, manifest: Manifest, todo: Todo, skipped: dict[str, str], journal: Journal) -> None:

@@ -58,7 +58,8 @@ def nearest(
         compare: how; None: as is fastest.
 
     Raises:
-        VerydeepError: the archive is empty, or a shard is damaged.
+        VerydeepError: the archive is empty, a shard is damaged, or a job removes images from it meanwhile; what a job
+            adds is not seen, and does no harm.
     """
     shards = shards_of(folder)
     starts = [0, *accumulate(map(len, shards))]
