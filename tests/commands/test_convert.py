@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.engine.test_conversion import as_torchvision_sees, torchvision_net
+from tests.engine.importing.test_conversion import as_torchvision_sees, torchvision_net
 from tests.runs import Cli
 from verydeep.engine.checkpoint import load
 
