@@ -245,3 +245,11 @@ def test_a_folder_of_other_things_is_refused(inside: Cli, class_folders: Path, t
     done = inside("transfer", class_folders, trained, *FAST, "--out", "mine", check=False)
     assert done.returncode == 1 and "--out mine holds other things than a classifier" in done.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["run.json"]
+
+
+def test_one_that_was_killed_while_it_was_written_is_made_again(
+    inside: Cli, class_folders: Path, trained: Path, described: Path
+) -> None:
+    (described / "transfer.json").rename(described / "transfer.json.tmp")
+    inside("transfer", class_folders, trained, *FAST, "--out", "few")
+    assert (described / "transfer.json").exists()

@@ -58,12 +58,13 @@ class Job:
         """Refuse what could not be done or left, before hours of work.
 
         Raises:
-            VerydeepError: a net has no such layer, there is a classifier already, or no server takes the results.
+            VerydeepError: a net has no such layer, the folder holds something already, or no server takes the results.
         """
         self.representation.check()
         if (place / RESULTS).exists():
             raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
-        if place.exists() and not {entry.name for entry in place.iterdir()} <= {FIELDS, TENSORS, *LOOKS}:
+        its = {FIELDS, TENSORS, *LOOKS}  # of one that was stopped
+        if place.exists() and not {entry.name.removesuffix(".tmp") for entry in place.iterdir()} <= {*its, RESULTS}:
             raise VerydeepError(f"--out {place} holds other things than a classifier: choose a new folder.")
         if submission is not None and self.task.kind not in SUBMISSIONS:
             raise VerydeepError(
