@@ -112,10 +112,10 @@ from verydeep.files import locking
 with locking(Path(sys.argv[1])) as free:
     if os.fork() == 0:  # as a worker that decodes
         os.setsid()
-        os.write(1, f"child {os.getpid()}\n".encode())  # at once: two processes write here
+        os.write(1, f"child {os.getpid()}\\n".encode())  # at once: two processes write here
         time.sleep(120)
         os._exit(0)
-    os.write(1, b"free\n" if free else b"held\n")
+    os.write(1, b"free\\n" if free else b"held\\n")
     time.sleep(120)
 """
 
