@@ -53,6 +53,11 @@ class Net:
         folder = model_folder(path, weights)
         return cls(path, folder, load_config(folder), weights=weights)
 
+    @property
+    def told_path(self) -> str:
+        """How it is found again from anywhere: a folder or file by its whole path, a published net by its name."""
+        return str(self.path.resolve()) if self.path.exists() else self.path.as_posix()
+
     def load(self) -> VGG:
         """The net itself, in eval mode."""
         model = load_model(self.folder)[0]

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from verydeep.ops.metrics import Share, wilson
+from verydeep.ops.metrics import Z95, Share, wilson
 
 BOOTSTRAP_STREAM = 4
 
@@ -92,7 +92,7 @@ def mean_over_runs(values: npt.NDArray[np.floating]) -> Mean:
         values: (R, N) within 0 to 1, the images in one order; R and N at least 1.
     """
     num_images = values.shape[1]
-    images = 1.96 * float(values.mean(axis=0).std(ddof=1)) / math.sqrt(num_images) if num_images > 1 else 1.0
+    images = Z95 * float(values.mean(axis=0).std(ddof=1)) / math.sqrt(num_images) if num_images > 1 else 1.0
     return Mean(float(values.mean()), min(1.0, math.hypot(images, _runs_distance(values) / 100)))
 
 

@@ -78,7 +78,7 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
             "class_names": classifier.class_names,
             "class_words": classifier.class_words,
             "nets": [
-                {"path": told_path(net), "weights": net.weights, "digest": digest_of_net(net), "layer": layer}
+                {"path": net.told_path, "weights": net.weights, "digest": digest_of_net(net), "layer": layer}
                 for net, layer in zip(asked.nets, asked.layers, strict=True)
             ],
             "scales": asked.scales,
@@ -88,11 +88,6 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
             **classifier.linear.to_fields(),
         },
     )
-
-
-def told_path(net: Net) -> str:
-    """How the net is found again: a folder or file by its whole path, a published net by its name."""
-    return str(net.path.resolve()) if net.path.exists() else net.path.as_posix()
 
 
 def load_classifier(folder: Path) -> Classifier:

@@ -34,7 +34,6 @@ from verydeep.engine.transfer.archive import (
     path_ids,
     shards_of,
 )
-from verydeep.engine.transfer.classifier import told_path
 from verydeep.engine.transfer.features import default_layer, image_ids
 from verydeep.engine.transfer.representation import Representation, followed
 from verydeep.engine.transfer.streaming import Todo, describe_into
@@ -107,7 +106,7 @@ class Asked:
                 raise VerydeepError(f"{folder} holds descriptors with {option} {told}: give that, or another --out.")
         if self.fast_decode and not there.fast_decode:
             raise VerydeepError(f"{folder} holds descriptors without --fast-decode: leave it out, or another --out.")
-        return replace(there, net=told_path(self.net), weights=self.weights)  # it may have been moved
+        return replace(there, net=self.net.told_path, weights=self.weights)  # it may have been moved
 
     def new_manifest(self) -> Manifest:
         """Of an archive that is not there yet, nor known where its images are.
@@ -119,7 +118,7 @@ class Asked:
         asked = Representation((self.net,), (layer,), self.scales or DEFAULT_SCALES, self.aggregation or "average")
         asked.check()
         return Manifest(
-            net=told_path(self.net),
+            net=self.net.told_path,
             weights=self.weights,
             digest=digest_of_net(self.net),
             layer=layer,
