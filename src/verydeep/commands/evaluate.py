@@ -1,6 +1,5 @@
 """``verydeep evaluate``: the errors of nets on a data set, by any protocol of the paper."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -142,8 +141,7 @@ def evaluate(
     merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
     name = short_enough("-".join([split, name, *merging, *(["best"] if weights == "best" else [])]))
     place = out or folder / "evaluations" / name
-    if devices > 1 and not engine.in_group():
-        engine.launch(devices, sys.argv[1:])
+    if engine.launched(devices):
         return
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         journal = Journal(silent=not runtime.is_main)

@@ -1,6 +1,5 @@
 """``verydeep features``: descriptors of any number of photographs, on the disk."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -78,8 +77,7 @@ def features(
         device=device,
     )
     chosen = asked.manifest(out).precision
-    if devices > 1 and not engine.in_group():
-        engine.launch(devices, sys.argv[1:])
+    if engine.launched(devices):
         return
     with engine.start(device=device, bf16=chosen == "bf16", num_workers=workers) as runtime:
         asked = replace(asked, precision="bf16" if chosen == "bf16" else "fp32")

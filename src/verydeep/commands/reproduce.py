@@ -1,6 +1,5 @@
 """``verydeep reproduce``: the tables of the paper, each as one command."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -153,7 +152,7 @@ def reproduce(
         raise VerydeepError(
             f"The {split} part of {data} has no labels, so there is no error to compare: choose --split."
         )
-    if launched(devices):
+    if engine.launched(devices):
         return
     with start() as runtime:
         journal = Journal(silent=not runtime.is_main)
@@ -191,16 +190,6 @@ def reproduce(
         journal.say(kept_in_words())
 
 
-def launched(devices: int) -> bool:
-    """Whether several processes were asked for, and have done it all by now."""
-    from verydeep.engine import runtime as engine
-
-    if devices == 1 or engine.in_group():
-        return False
-    engine.launch(devices, sys.argv[1:])
-    return True
-
-
 def refuse_given(what: What, options: Mapping[str, bool]) -> None:
     """Refuse options that tables 11 and 12 have no use for.
 
@@ -229,6 +218,7 @@ def measure_transfer(
     start: "Callable[[], AbstractContextManager[Runtime]]",
 ) -> None:
     """Table 11 or 12, of nets that are there."""
+    from verydeep.engine import runtime as engine
     from verydeep.engine.findings import leave_findings
     from verydeep.engine.journal import Journal
     from verydeep.engine.transfer.findings import find_out_about_transfer
@@ -238,7 +228,7 @@ def measure_transfer(
     require_scikit_learn()
     sets = open_columns(table, [data] if Path(data).is_dir() else data.split(","))
     answering, unconverged = find_answering(table, runs, crop)
-    if launched(devices):
+    if engine.launched(devices):
         return
     with start() as runtime:
         journal = Journal(silent=not runtime.is_main)

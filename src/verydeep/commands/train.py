@@ -1,7 +1,6 @@
 """``verydeep train``: train a net and test it."""
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -188,8 +187,7 @@ def train(
         out=out,
     )
     training = resolve(request) if resume is None else resolve_resumed(resume)
-    if devices > 1 and not engine.in_group():
-        engine.launch(devices, sys.argv[1:])
+    if engine.launched(devices):
         return
     settings = training.settings
     with engine.start(

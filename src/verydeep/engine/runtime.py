@@ -244,6 +244,18 @@ def in_group() -> bool:
     return "RANK" in os.environ
 
 
+def launched(devices: int) -> bool:
+    """Whether several processes were asked for, and have done it all by now; within one of them, no.
+
+    Raises:
+        SystemExit: as ``launch``.
+    """
+    if devices == 1 or in_group():
+        return False
+    launch(devices, sys.argv[1:])
+    return True
+
+
 def launch(num_processes: int, arguments: Sequence[str]) -> None:
     """Run the command line again in that many processes of this machine, by torchrun's own launcher.
 
