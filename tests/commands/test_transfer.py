@@ -90,10 +90,26 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
     assert "(standard deviation over 2 draws), on 24 test images" in done.stdout
 
 
+def test_two_processes_share_the_describing(
+    cli: Cli, inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both describe, one learns and speaks, and it finds what one process alone finds."""
+    told = {}
+    for name, run, more in (("one", inside, ()), ("two", cli, ("--devices", 2))):
+        monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / f"cache-{name}"))
+        done = run("transfer", class_folders, trained, *FAST, *more, "--out", name)
+        assert done.stdout.count("Data: ") == done.stdout.count("Written: ") == 1
+        told[name] = json.loads((tmp_path / name / "transfer.json").read_text())
+    assert told["two"]["draws"] == told["one"]["draws"]
+    shards = (tmp_path / "cache-two").rglob("*.safetensors")
+    assert len({path.stem.split("-")[1] for path in shards}) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("--layer", "fc9"), "--layer fc9 is no layer of this net"),
+        (("--devices", 0), "--devices 0"),
         (("--c", "1,x"), "--c '1,x': write different numbers"),
         (("--c", "0"), "--c '0'"),
         (("--num-train", "3"), "says itself what is learned from"),

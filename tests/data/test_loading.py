@@ -132,14 +132,17 @@ def test_batches_hold_every_image_once_and_one_shape_each(train_split: Split, pi
     batches = shape_batches(images, indices, pixels)
     assert sorted(index for batch in batches for index in batch) == sorted(indices)
     fullest: dict[object, int] = {}
+    areas = []
     for batch in batches:
         (shapes,) = {images.shapes(index) for index in batch}
         area = max(width * height for width, height in shapes)
+        areas.append(area * len(batch))
         full = max(1, (2 * pixels + area - 1) // (2 * area))  # the nearest whole number, halves down
         assert len(batch) <= full
         fullest[shapes] = fullest.get(shapes, 0) + (len(batch) < full)
     assert max(fullest.values()) <= 1  # at most the last batch of a shape is not full
     assert len(fullest) == 5
+    assert areas == sorted(areas, reverse=True)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

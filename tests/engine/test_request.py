@@ -109,6 +109,10 @@ def test_the_rate_is_that_of_the_start(network: str, source: str | None, rate: f
         assert [stage.learning_rate for stage in asked.stages] == [0.5] * count
 
 
+def test_on_a_trunk_the_rate_is_that_of_the_layers_that_are_drawn() -> None:
+    assert default_rate("D", ModelConfig("D", (), ())) == 1e-2
+
+
 def test_the_generated_set_has_a_recipe_of_its_own() -> None:
     assert decide_recipe(Request("generated"), "A", None, 10_000) == RECIPES["generated"]
     assert decide_recipe(Request("generated"), "D", net("A"), 10_000) == RECIPES["generated"]

@@ -95,8 +95,8 @@ def train(
         float | None,
         option(
             "At the start.",
-            "0.01 from random weights, from A, and of localize with fewer than 100,000 images, else 0.001; less for a "
-            "smaller batch",
+            "0.01 from random weights, from A, on a trunk, and of localize with fewer than 100,000 images, else 0.001; "
+            "less for a smaller batch",
             "X",
         ),
     ] = None,

@@ -10,6 +10,7 @@ from verydeep.errors import VerydeepError
 from verydeep.options import (
     BadImages,
     Device,
+    Devices,
     FastDecode,
     Precision,
     Weights,
@@ -72,6 +73,7 @@ def transfer(
     weights: Weights = "last",
     precision: Precision = "auto",
     device: Device = "auto",
+    devices: Devices = 1,
     workers: Workers = None,
     bad_images: BadImages = "error",
     fast_decode: FastDecode = False,
@@ -101,6 +103,7 @@ def transfer(
     from verydeep.engine.transfer.representation import Representation
     from verydeep.engine.transfer.svm import CANDIDATES, require_scikit_learn
 
+    check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
     if not run:
         raise VerydeepError("Say which net describes the photographs: name a run behind DATA, or oxford-vgg16.")
@@ -129,9 +132,11 @@ def transfer(
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
     place = out or Path("runs") / f"{short_name(data)}{subject}-transfer-{'+'.join(path.name for path in run)}"
     job.check(place, submission)
-    journal = Journal()
-    journal.say(data_in_words(task, job.everything))
+    if engine.launched(devices):
+        return
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
+        journal = Journal(silent=not runtime.is_main)
+        journal.say(data_in_words(task, job.everything))
         outcome = carry_out(job, runtime)
     if outcome is not None:  # on the main process
         leave_outcome(outcome, place, submission, journal)

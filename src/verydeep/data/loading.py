@@ -248,16 +248,21 @@ def _collate_test(rows: Sequence[tuple[Any, ...]]) -> TestBatch:
 
 
 def shape_batches(images: TestImages, indices: Iterable[int], pixels: int) -> list[list[int]]:
-    """Indices grouped by shape, in batches of about ``pixels`` pixels of the largest scale, at least one image."""
+    """Indices grouped by shape, in batches of about ``pixels`` pixels of the largest scale, at least one image.
+
+    The largest batch is first, so that what the others need fits into the memory that it leaves. From small to large,
+    hundreds of shapes left ever more holes into which nothing fitted.
+    """
     groups: dict[tuple[tuple[int, int], ...], list[int]] = {}
     for index in indices:
         groups.setdefault(images.shapes(index), []).append(index)
-    batches = []
+    batches: list[tuple[int, list[int]]] = []
     for shapes, members in sorted(groups.items()):
         area = max((width * height for width, height in shapes), default=pixels)
         size = max(1, round(pixels / area))  # not floored: at Q=512, 1.997 images are two
-        batches += [members[start : start + size] for start in range(0, len(members), size)]
-    return batches
+        parts = [members[start : start + size] for start in range(0, len(members), size)]
+        batches += [(area * len(part), part) for part in parts]
+    return [part for _, part in sorted(batches, key=lambda batch: batch[0], reverse=True)]
 
 
 def test_loader(
