@@ -1,6 +1,7 @@
 """The command line: ``verydeep COMMAND``. The signature of a command is its help."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 
@@ -37,6 +38,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
 }
 
+KEEPING = {"evaluate", "transfer", "features", "reproduce", "prepare"}
+"""Commands that keep what is done, image by image."""
+GOES_ON = "; the same command goes on from here"
+
 DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 
 Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
@@ -56,6 +61,8 @@ def main() -> None:
         print(f"verydeep: {error}: check that the path exists, may be used, and has room.", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+            print(f"verydeep: stopped{GOES_ON if sys.argv[1] in KEEPING else ''}.", file=sys.stderr)
         sys.exit(130)
 
 

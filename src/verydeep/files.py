@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -71,6 +71,23 @@ def _usual_mode() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask
+
+
+def check_out(folder: Path, ours: Callable[[str], bool], what: str) -> None:
+    """Refuse to write into a folder of other things.
+
+    Args:
+        folder: what --out names; perhaps not there.
+        ours: whether a name there is one of ours.
+        what: we write, for the message.
+
+    Raises:
+        VerydeepError: it is a file, or holds something that is not ours.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise VerydeepError(f"--out {folder} is a file: choose a folder.")
+    if folder.exists() and not all(ours(entry.name) for entry in folder.iterdir()):
+        raise VerydeepError(f"--out {folder} holds other things than {what}: choose a new folder.")
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -50,10 +50,13 @@ def test_json_csv_and_table_tell_the_same(archive: Path, inside: Cli, tmp_path: 
     told = [(result["path"], each["path"]) for result in results for each in result["neighbors"]]
     assert [(row["path"], row["neighbor"]) for row in rows] == told
     assert [int(row["rank"]) for row in rows] == [1, 2, 3, 4] * 6
+    assert {row["missing"] for row in rows} == {"0"}
     similarities = [each["similarity"] for result in results for each in result["neighbors"]]
     assert [float(row["similarity"]) for row in rows] == pytest.approx(similarities, abs=1e-6)
     blocks = inside(*common).stdout.split("\n\n")
     assert [block.splitlines()[0] for block in blocks] == [result["path"] for result in results]
+    (tmp_path / "photos" / "bee" / "001.jpg").rename(tmp_path / "moved.jpg")
+    assert "  1.000  photos/bee/001.jpg (missing)\n" in inside("search", "there", "moved.jpg", "--no-pictures").stdout
     assert blocks[0].splitlines()[1] == "  1.000  photos/bee/001.jpg"
     assert not list(tmp_path.glob("*.png"))
 
@@ -86,6 +89,8 @@ def test_a_photograph_from_elsewhere_and_a_picture(archive: Path, photographs: P
     assert len(names) == 15 and {Path(name).parent for name in names} == {
         tmp_path / "photos" / kind for kind in ("apple", "bee", "cloud")
     }
+    gone = [Path(each["path"]).parent.name == "cloud" for each in result["neighbors"]]
+    assert [each["missing"] for each in result["neighbors"]] == gone and any(gone) and not all(gone)
     assert "Picture written: made/it.png" in done.stderr
     with Image.open(tmp_path / "elsewhere" / "made" / "it.png") as image:
         assert image.width > 1000
@@ -135,10 +140,10 @@ def no_shards(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "arguments", "told"),
     [
-        (another_net, (), "net is another net than the one that described the images of there"),
-        (no_net, (), "net"),
+        (another_net, (), "net is another net than the one that there was made with"),
+        (no_net, (), "there/manifest.json names the net"),
         (no_picture, (), "photos/bee/001.jpg is not an image"),
-        (no_archive, (), "there holds no descriptors: verydeep features"),
+        (no_archive, (), "there holds no descriptors: write some with verydeep features"),
         (no_shards, (), "there holds no descriptors yet"),
         (None, ("--top", 0), "--top 0"),
         (None, ("--out", "picture.tga"), "--out picture.tga: a picture ends in one of .png"),

@@ -14,6 +14,7 @@ from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli
 from verydeep.data.voc import CLASSES, open_voc
 from verydeep.data.voc_actions import ACTIONS
+from verydeep.engine.transfer import job
 from verydeep.ops.average_precision import average_precision
 
 FAST = ("--scales", "256", "--precision", "fp32", "--c", "1")
@@ -30,7 +31,10 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
         "transfer", class_folders, trained, "--scales", "256,320", "--precision", "fp32", "--c", "1,10", "--out", "few"
     )
     told = json.loads((tmp_path / "few" / "transfer.json").read_text())
-    assert f"Mean class recall, %: {told['score']:.1f}, on 12 test images." in done.stdout
+    (interval,) = [draw["interval"] for draw in told["draws"]]
+    assert interval["low"] < interval["percent"] == told["score"] <= interval["high"] <= 100
+    limits = f"[{interval['low']:.1f},{interval['high']:.1f}] (95% interval over test images)"
+    assert f"Mean class recall, %: {told['score']:.1f} {limits}, on 12 test images." in done.stdout
     (draw,) = told["draws"]
     assert set(draw["tried"]) == {"1", "10"} and draw["num_train"] == 33 and draw["num_test"] == 12
     assert list(draw["of_each_class"]) == ["ant", "bell", "crab"]
@@ -45,7 +49,7 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     for name in ("curve.png", "confusion.png"):
         with Image.open(tmp_path / "few" / name) as image:
             assert min(image.size) > 300
-    assert "Photographs of each class: 1: " in done.stdout
+    assert "With so many photographs of each class, or all it has: 1: " in done.stdout
 
 
 def test_predict_tells_margins_as_transfer_did(inside: Cli, described: Path, class_folders: Path) -> None:
@@ -87,7 +91,7 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
     assert told["score"] == pytest.approx(sum(scores) / 2)
     assert told["deviation"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
     assert [draw["num_train"] for draw in told["draws"]] == [9, 9]
-    assert "(standard deviation over 2 draws), on 24 test images" in done.stdout
+    assert "(standard deviation over 2 draws), on 12 test images in each draw." in done.stdout
 
 
 def test_two_processes_share_the_describing(
@@ -139,10 +143,11 @@ def test_a_classifier_without_its_net_is_told(inside: Cli, class_folders: Path, 
     config = tmp_path / "net" / "config.json"
     config.write_text(config.read_text().replace('"seed": 3', '"seed": 4'))
     done = inside("predict", "few", class_folders, check=False)
-    assert done.returncode == 1 and "is another net than the one that few was trained with" in done.stderr
+    assert done.returncode == 1 and "is another net than the one that few was made with" in done.stderr
     shutil.rmtree(tmp_path / "net")
     done = inside("predict", "few", class_folders, check=False)
-    assert done.returncode == 1 and "net" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and "few/classifier.json names the net " in done.stderr
+    assert "which is gone" in done.stderr and done.stderr.count("\n") == 1
     fields = tmp_path / "few" / "classifier.json"
     fields.write_text(fields.read_text().replace("parts", "halves"))
     assert "few is damaged" in inside("predict", "few", class_folders, check=False).stderr
@@ -151,8 +156,9 @@ def test_a_classifier_without_its_net_is_told(inside: Cli, class_folders: Path, 
 def test_a_classifier_is_not_overwritten(inside: Cli, described: Path, class_folders: Path, trained: Path) -> None:
     done = inside("transfer", class_folders, trained, *FAST, "--out", described, check=False)
     assert done.returncode == 1 and "already holds a classifier" in done.stderr
-    done = inside("predict", described, class_folders, "--scales", "256", check=False)
-    assert done.returncode == 1 and "leave --scales and --views out" in done.stderr
+    for option in (("--scales", "256"), ("--views", "dense"), ("--weights", "best")):
+        done = inside("predict", described, class_folders, *option, check=False)
+        assert done.returncode == 1 and "leave --scales, --views and --weights out" in done.stderr
 
 
 # VOC: its actions, its parts, its server.
@@ -269,3 +275,78 @@ def test_one_that_was_killed_while_it_was_written_is_made_again(
     (described / "transfer.json").rename(described / "transfer.json.tmp")
     inside("transfer", class_folders, trained, *FAST, "--out", "few")
     assert (described / "transfer.json").exists()
+
+
+def test_photographs_that_are_skipped_are_counted(
+    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path
+) -> None:
+    """In words, in the file, and in the number that the curve ends at."""
+    shutil.copytree(class_folders, tmp_path / "photos")
+    for name in ("ant", "bell", "crab"):
+        next((tmp_path / "photos" / "train" / name).iterdir()).write_text("no picture")
+    refused = inside("transfer", "photos", trained, *FAST, "--out", "few", check=False)
+    assert refused.returncode == 1 and "is not an image" in refused.stderr
+    done = inside("transfer", "photos", trained, *FAST, "--bad-images", "skip", "--out", "few")
+    assert "Skipped: 3 files that cannot be decoded, listed in transfer.json." in done.stdout
+    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert len(told["skipped"]) == 3 and told["curve"][-1]["num_train"] == 10
+    for path in (tmp_path / "photos" / "train" / "bell").iterdir():
+        path.write_text("no picture")
+    refused = inside("transfer", "photos", trained, *FAST, "--bad-images", "skip", "--out", "none", check=False)
+    assert refused.returncode == 1 and "Class bell is on no training image that can be decoded" in refused.stderr
+
+
+def test_too_few_photographs_are_told_before_any_is_described(
+    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "fill_shelves", pytest.fail)
+    shutil.copytree(class_folders / "train", tmp_path / "photos")
+    for told, classes, more in (
+        ("only 1 training image, none of which could be held out to choose C", ("ant", "bell"), ("--num-train", "1")),
+        ("Class ant is on every training image", ("ant",), ()),
+    ):
+        for name in {"ant", "bell", "crab"} - set(classes):
+            shutil.rmtree(tmp_path / "photos" / name, ignore_errors=True)
+        done = inside("transfer", "photos", trained, "--scales", "256", *more, "--out", "few", check=False)
+        assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_one_photograph_of_each_class_is_enough_for_one_c(
+    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path
+) -> None:
+    inside("transfer", class_folders / "train", trained, *FAST, "--num-train", "1", "--out", "few")
+    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert told["draws"][0]["num_train"] == 3 and told["draws"][0]["num_test"] == 30
+
+
+def test_confusion_is_counted_over_all_draws(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+    words = ("--num-train", "3", "--num-test", "4", "--num-splits", "2")
+    inside("transfer", class_folders / "train", trained, *FAST, *words, "--out", "few")
+    _, *rows = csv.reader((tmp_path / "few" / "confusion.csv").read_text().splitlines())
+    counts = np.array([row[1:] for row in rows], int)
+    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert counts.sum(axis=1).tolist() == [8, 8, 8]
+    assert 100 * counts.trace() / 24 == pytest.approx(told["score"])
+
+
+@pytest.mark.parametrize("command", ["transfer", "train"])
+def test_nothing_is_left_among_the_photographs(
+    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, command: str
+) -> None:
+    """Where the next command would take curve.png for a photograph of a class called runs."""
+    shutil.copytree(class_folders / "train", tmp_path, dirs_exist_ok=True)
+    words = (trained, *FAST) if command == "transfer" else SMALL_NET
+    done = inside(command, ".", *words, check=False)
+    assert done.returncode == 1 and "would lie among the photographs of" in done.stderr and "--out" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    inside: Cli, class_folders: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "fill_shelves", interrupt)
+    done = inside("transfer", class_folders, trained, *FAST, "--out", "few", check=False)
+    assert done.returncode == 130 and done.stderr == "verydeep: stopped; the same command goes on from here.\n"

@@ -69,8 +69,10 @@ def predict(
     check_range("--top", top, 1)
     check_range("--workers", workers, 0)
     if is_classifier(run):
-        if scales is not None or views is not None:
-            raise VerydeepError(f"{run} says itself how images are described: leave --scales and --views out.")
+        if scales is not None or views is not None or weights != "last":
+            raise VerydeepError(
+                f"{run} says itself how images are described: leave --scales, --views and --weights out."
+            )
         ask, kind = classifier_at(run), "margin"
     else:
         ask, kind = net_at(run, weights, scales, views or "dense"), "probability"

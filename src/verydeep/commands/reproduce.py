@@ -53,6 +53,10 @@ What = Literal[
 ]
 
 
+MEASURED_ON = {"table11": "VOC2007,101_ObjectCategories", "table12": "VOC2012"}
+"""Folders of sets whose tables take no other data."""
+
+
 def reproduce(
     what: Annotated[
         What,
@@ -106,7 +110,7 @@ def reproduce(
         print_networks(parameters=what == "table2")
         return
     if data is None:
-        raise VerydeepError(f"{what} is measured on photographs: give --data FOLDER.")
+        raise VerydeepError(f"{what} is measured on photographs: give --data {MEASURED_ON.get(what, 'FOLDER')}.")
     check_crop(crop)
     check_range("--epochs", epochs, 1)
     check_range("--batch-size", batch_size, 1)

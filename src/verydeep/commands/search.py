@@ -57,7 +57,14 @@ def search(
     results = [
         {
             "path": path.as_posix(),
-            "neighbors": [{"path": as_seen_from_here(one.path), "similarity": one.similarity} for one in each],
+            "neighbors": [
+                {
+                    "path": as_seen_from_here(one.path),
+                    "similarity": one.similarity,
+                    "missing": not one.path.exists(),
+                }
+                for one in each
+            ],
         }
         for path, each in zip(paths, found, strict=True)
     ]
@@ -82,7 +89,7 @@ def print_table(results: list[dict[str, Any]]) -> None:
     for number, result in enumerate(results):
         print("\n" * (number > 0) + result["path"])
         for each in result["neighbors"]:
-            print(f"  {each['similarity']:.3f}  {each['path']}")
+            print(f"  {each['similarity']:.3f}  {each['path']}{' (missing)' if each['missing'] else ''}")
 
 
 def print_json(results: list[dict[str, Any]]) -> None:
@@ -92,9 +99,10 @@ def print_json(results: list[dict[str, Any]]) -> None:
 
 
 def print_csv(results: list[dict[str, Any]]) -> None:
-    """For machines: path, rank, neighbor, similarity."""
+    """For machines: path, rank, neighbor, similarity, whether the neighbor is missing (0 or 1)."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "rank", "neighbor", "similarity"])
+    writer.writerow(["path", "rank", "neighbor", "similarity", "missing"])
     for result in results:
         for rank, each in enumerate(result["neighbors"], start=1):
-            writer.writerow([result["path"], rank, each["path"], f"{each['similarity']:.6f}"])
+            similarity, missing = f"{each['similarity']:.6f}", int(each["missing"])
+            writer.writerow([result["path"], rank, each["path"], similarity, missing])

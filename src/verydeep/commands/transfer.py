@@ -105,6 +105,13 @@ def transfer(
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
+    check_range("--num-train", num_train, 1)
+    check_range("--num-test", num_test, 0)
+    check_range("--num-splits", num_splits, 1)
+    if num_test == 0 and num_splits is not None:
+        raise VerydeepError(
+            "--num-test 0 tests nothing, so there is nothing to draw several times: leave --num-splits out."
+        )
     if not run:
         raise VerydeepError("Say which net describes the photographs: name a run behind DATA, or oxford-vgg16.")
     require_scikit_learn()

@@ -43,7 +43,7 @@ def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, se
         more = f" ({len(short) - 1} more classes have too few)" if len(short) > 1 else ""
         raise VerydeepError(
             f"Class {name!r} of {split.root} has {count} photographs{more}, where {least} are needed, {num_train} of "
-            "them to learn from: add photographs, or learn from fewer a class."
+            "them to learn from: add photographs, or lower --num-train."
         )
     return split.subset(sorted(train)), split.subset(sorted(test))
 

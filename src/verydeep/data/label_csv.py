@@ -86,7 +86,7 @@ def _read(path: Path) -> Listed:
                         )
                     listed[file] = reader.line_num, labels
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VerydeepError(f"{path} cannot be read as CSV in UTF-8 ({error}).") from None
+        raise VerydeepError(f"{path} cannot be read as CSV in UTF-8 ({error}): save it as that.") from None
     return listed
 
 
@@ -94,7 +94,9 @@ def _read_row(row: list[str], root: Path, where: str) -> tuple[str, frozenset[st
     """The photograph's path in its one spelling, and its labels."""
     if len(row) != 2:
         raise VerydeepError(f"{where} is not a path and its labels, joined by semicolons: {','.join(row)!r}.")
-    file = PurePosixPath(row[0].strip())
+    file, whole = PurePosixPath(row[0].strip()), root.absolute()
+    if file.is_relative_to(whole):
+        file = file.relative_to(whole)
     if not row[0].strip() or ".." in file.parts or file.is_absolute() or not (root / file).is_file():
         raise VerydeepError(f"{where} lists {row[0].strip()!r}, which is no file below {root}: correct or remove it.")
     labels = [label.strip() for label in row[1].split(";")] if row[1].strip() else []

@@ -44,5 +44,5 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             )
         found.update(dict.fromkeys(matches))
     if not found:
-        raise VerydeepError("No photograph was named: give files, folders or patterns behind RUN.")
+        raise VerydeepError("No photograph was named: give files, folders or patterns.")
     return list(found)

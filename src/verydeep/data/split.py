@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from verydeep.errors import VerydeepError
+
 Labels = npt.NDArray[np.int64]
 Boxes = npt.NDArray[np.float32]
 Relevance = npt.NDArray[np.int8]
@@ -91,3 +93,10 @@ class Split:
     def sample(self, index: int) -> tuple[Path, bytes]:
         """What tells one sample from the others of its set: its file and, as a file may repeat, its boxes."""
         return self.path(index), b"" if self.boxes is None else self.boxes[index].tobytes()
+
+
+def nothing_decoded(split: Split) -> VerydeepError:
+    """The error of a job whose images are all skipped."""
+    if len(split) == 1:
+        return VerydeepError(f"{split.path(0)} could not be decoded, and no other image was asked for.")
+    return VerydeepError(f"Not one of the {len(split):,} images of {split.root} ({split.name}) could be decoded.")

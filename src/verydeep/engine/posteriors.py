@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
+from verydeep.engine.checkpoint import Weights
+from verydeep.engine.importing.imported import is_name
 from verydeep.engine.inference import Part, Predictions, ViewAtScale, assemble, infer, ready
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
@@ -134,6 +136,23 @@ def check_unchanged(net: Net, digest: str) -> None:
     """
     if digest_of_net(net) != digest:
         raise VerydeepError(f"{net.path} changed while it was read: wait for the end of its training.")
+
+
+def net_as_it_was(path: Path, weights: Weights, digest: str, named_in: Path) -> Net:
+    """The net that a file names by its path and digest.
+
+    Raises:
+        VerydeepError: it is not there any more, or is another one now.
+    """
+    if not path.exists() and not is_name(path.as_posix()):
+        raise VerydeepError(f"{named_in} names the net {path}, which is gone: put it back, or write there where it is.")
+    net = Net.open(path, weights)
+    if digest_of_net(net) != digest:
+        raise VerydeepError(
+            f"{path} is another net than the one that {named_in.parent} was made with: restore that, or make "
+            f"{named_in.parent} anew."
+        )
+    return net
 
 
 def digest_of_net(net: Net) -> str:

@@ -11,7 +11,7 @@ from verydeep.configs.networks import scaled_channels
 from verydeep.configs.recipes import FineTuned
 from verydeep.data.decoding import image_size
 from verydeep.data.layout import split_names
-from verydeep.data.split import Split
+from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.statistics import PixelSums, pixel_sums, sampled
 from verydeep.engine.checkpoint import model_folder
 from verydeep.engine.journal import Journal
@@ -80,7 +80,7 @@ def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
     for one in track(each, "Measuring colors", len(indices)) if runtime.is_main else each:
         sums.add(one)
     if sums.count == 0:
-        raise VerydeepError(f"Not one image of {train.root} could be decoded.")
+        raise nothing_decoded(train)
     mean: Any = settings.mean_rgb or tuple(sums.mean.tolist())
     covariance = tuple(tuple(row) for row in sums.covariance.tolist())
     return replace(settings, mean_rgb=mean, covariance=covariance)

@@ -8,6 +8,7 @@ from verydeep.data.layout import open_split
 from verydeep.data.split import Split
 from verydeep.data.synthetic import COUNTS, VERSION, generate, is_generated
 from verydeep.engine.progress import progress_bar
+from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
 
 GENERATED = "generated"
@@ -30,6 +31,18 @@ def locate(data: str) -> Path:
 def short_name(data: str) -> str:
     """What a run's folder calls its data."""
     return GENERATED if data == GENERATED else Path(data).resolve().name
+
+
+def check_place(place: Path, train: Split) -> None:
+    """Refuse to leave pictures among photographs, where the next command would take them for a class.
+
+    Raises:
+        VerydeepError: the place is below the folder of a split.
+    """
+    if place.resolve().is_relative_to(train.root.resolve()):
+        raise VerydeepError(
+            f"{place} would lie among the photographs of {train.root} and be taken for some: choose an --out elsewhere."
+        )
 
 
 def fingerprint(split: Split) -> str:

@@ -13,7 +13,7 @@ from verydeep.configs.recipes import Recipe
 from verydeep.data.decoding import BadImages, Decoding
 from verydeep.data.loading import TrainBatch, TrainSamples, train_loader
 from verydeep.data.sampling import StepSampler, rows_of, steps_after
-from verydeep.data.split import Split
+from verydeep.data.split import Split, nothing_decoded
 from verydeep.engine.inference import rescaled_images, rounded
 from verydeep.engine.objective import row_losses, wrong_answers
 from verydeep.engine.runtime import Runtime, StopRequest, release_freed_memory
@@ -344,6 +344,6 @@ def validate(model: VGG, job: Job, scale: int, runtime: Runtime) -> Validation:
             handle.remove()
     wrong, total = runtime.sum(counts).tolist()
     if not total:
-        raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
+        raise nothing_decoded(split)
     dead = (runtime.sum(alive) == 0).float().mean(dim=1).tolist()
     return Validation(100 * wrong / total, dead[0], dead[1], skipped)

@@ -91,11 +91,14 @@ def mean_with_interval(
     for start in range(0, draws, DRAWS_AT_ONCE):
         size = min(DRAWS_AT_ONCE, draws - start)
         times = generator.multinomial(count, np.full(count, 1 / count), size=size)  # (draws, n)
-        each = [
-            precisions_of_draws(scores[:, k], relevance[:, k], times, at_11_points=at_11_points)
-            for k in np.flatnonzero((relevance > 0).any(axis=0))
-        ]
-        means.append(np.nanmean(each, axis=0))
+        each = np.array(
+            [
+                precisions_of_draws(scores[:, k], relevance[:, k], times, at_11_points=at_11_points)
+                for k in np.flatnonzero((relevance > 0).any(axis=0))
+            ]
+        )
+        some = ~np.isnan(each).all(axis=0)  # of few images a draw may show no class at all
+        means.append(np.nanmean(each[:, some], axis=0))
     precision = average_precision_11_points if at_11_points else average_precision
     point = np.nanmean([precision(scores[:, k], relevance[:, k]) for k in range(scores.shape[1])])
     half = Z95 * float(np.concatenate(means).std())

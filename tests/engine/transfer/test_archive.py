@@ -81,7 +81,7 @@ def test_a_manifest_of_something_else_is_told(tmp_path: Path, text: str) -> None
 
 
 def test_a_folder_without_a_manifest_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VerydeepError, match="holds no descriptors: verydeep features RUN IMAGES --out"):
+    with pytest.raises(VerydeepError, match="holds no descriptors: write some with verydeep features RUN"):
         Manifest.read(tmp_path)
 
 
@@ -94,7 +94,7 @@ def test_a_manifest_without_a_value_is_told(folder: Path) -> None:
 
 def test_another_net_in_the_same_place_is_told(folder: Path, tmp_path: Path) -> None:
     leave_net(tmp_path / "run", seed=9)
-    with pytest.raises(VerydeepError, match=r"run is another net than the one that described the images of .*out"):
+    with pytest.raises(VerydeepError, match=r"run is another net than the one that .*out was made with"):
         Manifest.read(folder).find_net(folder)
 
 

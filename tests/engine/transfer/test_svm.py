@@ -283,18 +283,18 @@ def test_a_class_of_one_image_leaves_nothing_to_choose_c_by() -> None:
     descriptors, targets = photographs(60)
     targets[np.flatnonzero(targets[:, 2] == 1)[1:], 2] = -1
     with pytest.raises(
-        VerydeepError, match=r"images of class crab both .* of its 1 0 were held out: add .* or give one C"
+        VerydeepError, match=r"Class crab has only 1 training image, none of which could be .* or give one C, as --c 10"
     ):
         ended(train(descriptors, targets, NAMES, recall))
 
 
-@pytest.mark.parametrize(("only", "lacking"), [(-1, "positive"), (1, "negative")])
-def test_a_class_without_contrast_is_named(only: int, lacking: str) -> None:
+@pytest.mark.parametrize(("only", "where"), [(-1, "on no training image"), (1, "on every training image")])
+def test_a_class_without_contrast_is_named(only: int, where: str) -> None:
     descriptors, targets = photographs(60)
     targets[:, 3] = only
     targets[5, 3] = 0
     for steps in (fit(descriptors, targets, 1.0, NAMES), train(descriptors, targets, NAMES, recall)):
-        with pytest.raises(VerydeepError, match=f"Class drum has no {lacking} training image"):
+        with pytest.raises(VerydeepError, match=f"Class drum is {where}"):
             ended(steps)
 
 

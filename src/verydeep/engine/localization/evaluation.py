@@ -14,7 +14,7 @@ import numpy as np
 from verydeep.configs.localization import LocalizationView
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import Decoding
-from verydeep.data.split import Split
+from verydeep.data.split import Split, nothing_decoded
 from verydeep.engine.evaluation import Geometry, dense_geometry
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.localization.candidates import Candidates, Floats, Merged, file_sizes
@@ -33,7 +33,6 @@ from verydeep.engine.localization.threshold import (
 from verydeep.engine.localization.verdict import Truth, Verdict
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import VerydeepError
 from verydeep.ops.boxes import Boxes
 from verydeep.ops.images import rescaled_size
 from verydeep.ops.localization_errors import LocalizationErrors
@@ -149,7 +148,7 @@ def answer_about(
     if decoded:  # on the main process
         kept = set.intersection(*decoded)
         if not kept:
-            raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
+            raise nothing_decoded(split)
         asked = asked.subset(np.flatnonzero([index in kept for index in asked.indices.tolist()]))
     return [
         Answer(asked, [BoxPredictions(m.net, m.scales, seen[m.net]) for m in each.members if m.net in seen], each.view)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from verydeep.engine.checkpoint import Weights
 from verydeep.engine.members import Net
-from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.posteriors import net_as_it_was
 from verydeep.engine.shelf import INDICES
 from verydeep.engine.transfer.features import DESCRIPTORS, VERSION
 from verydeep.engine.transfer.representation import Representation
@@ -69,7 +69,7 @@ class Manifest:
         path = folder / MANIFEST
         if not path.exists():
             raise VerydeepError(
-                f"{folder} holds no descriptors: verydeep features RUN IMAGES --out {folder} writes them."
+                f"{folder} holds no descriptors: write some with verydeep features RUN IMAGES --out DIR and name DIR."
             )
         fields: Any = read_json(path)
         if not isinstance(fields, dict) or fields.pop("model_type", None) != MODEL_TYPE:
@@ -107,13 +107,7 @@ class Manifest:
         Raises:
             VerydeepError: it is not there any more, or is another one now.
         """
-        net = Net.open(Path(self.net), self.weights)
-        if digest_of_net(net) != self.digest:
-            raise VerydeepError(
-                f"{self.net} is another net than the one that described the images of {folder}: restore it, or "
-                "describe them in a new folder."
-            )
-        return net
+        return net_as_it_was(Path(self.net), self.weights, self.digest, folder / MANIFEST)
 
 
 class DamagedShardError(VerydeepError):

@@ -18,8 +18,7 @@ from verydeep.configs.transfer import Seen
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.checkpoint import Weights
-from verydeep.engine.members import Net
-from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.posteriors import digest_of_net, net_as_it_was
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
 from verydeep.engine.transfer.representation import Representation, describe_split
@@ -117,16 +116,10 @@ def load_classifier(folder: Path) -> Classifier:
         if not len(names) == len(words) == len(linear.weights) or not told or not scales:
             raise ValueError("classes, nets or scales")
     except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
-        raise VerydeepError(f"{folder} is damaged ({error!r}): run verydeep transfer again.") from None
-    nets = []
-    for path, weights, digest, _ in told:
-        net = Net.open(path, weights)
-        if digest_of_net(net) != digest:
-            raise VerydeepError(
-                f"{path} is another net than the one that {folder} was trained with: restore it, or run verydeep "
-                "transfer again."
-            )
-        nets.append(net)
+        raise VerydeepError(
+            f"{folder} is damaged ({type(error).__name__}: {error}): run verydeep transfer again."
+        ) from None
+    nets = tuple(net_as_it_was(path, weights, digest, folder / FIELDS) for path, weights, digest, _ in told)
     layers = tuple(layer for *_, layer in told)
-    representation = Representation(tuple(nets), layers, scales, fields["aggregation"], fields["normalization"], seen)
+    representation = Representation(nets, layers, scales, fields["aggregation"], fields["normalization"], seen)
     return Classifier(names, words, representation, linear)

@@ -49,7 +49,7 @@ def learning_curve(
         found: what each draw gave.
         seed: of the first draw.
     """
-    labels = task.partitions[0].train.labels
+    labels = described(task.partitions[0].train, everything, descriptors)[0].labels
     assert labels is not None
     most = int(np.bincount(labels).max())
     fewer = [count for count in COUNTS if count < most]
@@ -88,7 +88,7 @@ def draw_curve(points: Sequence[Point], metric: str, path: Path) -> None:
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
-    axes.set(xlabel="photographs of each class to learn from", ylabel=metric, ylim=(0, 100))
+    axes.set(xlabel="photographs of each class to learn from, or all it has", ylabel=metric, ylim=(0, 100))
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -38,7 +38,7 @@ from verydeep.engine.transfer.features import default_layer, image_ids
 from verydeep.engine.transfer.representation import Representation, followed
 from verydeep.engine.transfer.streaming import Todo, describe_into
 from verydeep.errors import VerydeepError
-from verydeep.files import locking, write_json
+from verydeep.files import check_out, locking, write_json
 from verydeep.ops.descriptors import Aggregation
 
 DEFAULT_SCALES = (256,)
@@ -86,8 +86,7 @@ class Asked:
             VerydeepError: the folder holds other things, or descriptors of another kind; or the net has no such layer.
         """
         if not (folder / MANIFEST).exists():
-            if folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-                raise VerydeepError(f"--out {folder} holds other things than descriptors: choose a new folder.")
+            check_out(folder, lambda name: name.startswith("."), "descriptors")
             return self.new_manifest()
         there = Manifest.read(folder)
         if digest_of_net(self.net) != there.digest:

@@ -78,7 +78,7 @@ class TransferFindings:
         for wanted, net in conditions.answering.items():
             yield f"{wanted} is {net.path}."
         if lacking := [net for net in self.table.nets if net not in conditions.answering]:
-            yield f"For the other rows {missing_in_words(lacking, conditions.crop)}"
+            yield f"The other rows need {missing_in_words(lacking, conditions.crop)}"
         yield from unconverged_in_words(conditions.unconverged)
         yield from dict.fromkeys(note for key, cell in self.measured.items() for note in notes(*key, cell))
 

@@ -17,14 +17,21 @@ from verydeep.engine.journal import Journal
 from verydeep.engine.pictures import draw_confusion
 from verydeep.engine.report import seen_before, write_confusion
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import fingerprint
+from verydeep.engine.source import check_place, fingerprint
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier, save_classifier
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
 from verydeep.engine.transfer.linear import Floats32
-from verydeep.engine.transfer.protocol import Transferred, as_values, in_words, metric_in_words, transfer
+from verydeep.engine.transfer.protocol import (
+    Transferred,
+    as_values,
+    check_training,
+    in_words,
+    metric_in_words,
+    transfer,
+)
 from verydeep.engine.transfer.representation import Representation, fill_shelves, take_from_shelves, union
 from verydeep.errors import VerydeepError
-from verydeep.files import write_json
+from verydeep.files import check_out, write_json
 from verydeep.ops.metrics import confusion_matrix
 
 RESULTS = "transfer.json"
@@ -58,14 +65,17 @@ class Job:
         """Refuse what could not be done or left, before hours of work.
 
         Raises:
-            VerydeepError: a net has no such layer, the folder holds something already, or no server takes the results.
+            VerydeepError: a net has no such layer, the images do not suffice, the folder holds something already or
+                lies among them, or no server takes the results.
         """
         self.representation.check()
+        for seed, one in enumerate(self.task.partitions, start=self.seed):
+            check_place(place, one.train)
+            check_training(one.train, self.candidates, seed)
         if (place / RESULTS).exists():
             raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
-        its = {FIELDS, TENSORS, *LOOKS}  # of one that was stopped
-        if place.exists() and not {entry.name.removesuffix(".tmp") for entry in place.iterdir()} <= {*its, RESULTS}:
-            raise VerydeepError(f"--out {place} holds other things than a classifier: choose a new folder.")
+        its = {FIELDS, TENSORS, *LOOKS, RESULTS}  # of one that was stopped
+        check_out(place, lambda name: name.removesuffix(".tmp") in its, "a classifier")
         if submission is not None and self.task.kind not in SUBMISSIONS:
             raise VerydeepError(
                 f"--submission writes what VOC's server takes, and {self.task.name} is not Pascal VOC: leave it out."
@@ -87,9 +97,13 @@ class Outcome:
 
     @property
     def confusion(self) -> npt.NDArray[np.int64] | None:
-        """(K, K) of the first draw's test images; None where they may have several classes, or nothing is known."""
-        test, found = self.found[0].test, self.found[0].margins
-        return None if test is None or test.labels is None or found is None else confusion_matrix(found, test.labels)
+        """(K, K) of the test images of all draws; None where they may have several classes, or nothing is known."""
+        counts = [
+            confusion_matrix(each.margins, each.test.labels)
+            for each in self.found
+            if each.test is not None and each.test.labels is not None and each.margins is not None
+        ]
+        return sum(counts[1:], counts[0]) if counts else None
 
 
 def carry_out(job: Job, runtime: Runtime) -> Outcome | None:
@@ -134,6 +148,8 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
     job, first = outcome.job, outcome.found[0]
     for line in in_words(outcome.found, job.task, job.representation):
         journal.say(line)
+    if outcome.skipped:
+        journal.say(f"Skipped: {len(outcome.skipped):,} files that cannot be decoded, listed in {RESULTS}.")
     names = job.task.partitions[0].train
     classifier = Classifier(names.class_names, names.class_words, job.representation, first.classifiers)
     save_classifier(place, classifier)
@@ -182,7 +198,7 @@ def leave_looks(outcome: Outcome, place: Path, journal: Journal) -> list[str]:
     """Say and draw what fewer photographs give, and which classes are taken for which; returns the files' names."""
     names, written = outcome.job.task.partitions[0].train, []
     if outcome.curve:
-        journal.say(f"Photographs of each class: {'; '.join(map(str, outcome.curve))}.")
+        journal.say(f"With so many photographs of each class, or all it has: {'; '.join(map(str, outcome.curve))}.")
         draw_curve(outcome.curve, metric_in_words(outcome.job.task.metric), place / CURVE)
         written.append(CURVE)
     if outcome.confusion is not None:

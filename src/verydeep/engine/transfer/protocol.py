@@ -1,20 +1,19 @@
 """Linear classifiers on descriptors of a data set (appendix B): trained, tested by the set's protocol, kept."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from verydeep.data.split import Split
+from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
 from verydeep.engine.runtime import available_cores, host_memory
 from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
 from verydeep.engine.transfer.representation import Descriptors, Representation
-from verydeep.engine.transfer.svm import Trial, affordable_processes, follow, train
-from verydeep.errors import VerydeepError
-from verydeep.ops.average_precision import average_precision, average_precision_11_points
-from verydeep.ops.metrics import predicted_classes
+from verydeep.engine.transfer.svm import Trial, affordable_processes, check_targets, follow, held_out, train
+from verydeep.ops.average_precision import average_precision, average_precision_11_points, mean_with_interval
+from verydeep.ops.metrics import Share, mean_class_recall, predicted_classes
 from verydeep.ops.targets import Targets, one_vs_rest
 
 
@@ -44,6 +43,14 @@ def score(metric: Metric, scores: Floats32, targets: Targets) -> float:
     return float(np.nanmean(score_of_each_class(metric, scores, targets)))
 
 
+def score_with_interval(metric: Metric, scores: Floats32, targets: Targets) -> Share:
+    """The same with its 95% interval over test images."""
+    if metric != "mean class recall":
+        return mean_with_interval(scores, targets, at_11_points=metric == "AP, 11 points")
+    labels = targets.argmax(axis=1)
+    return mean_class_recall(predicted_classes(scores, labels) == labels, labels)
+
+
 @dataclass(frozen=True, eq=False)
 class Transferred:
     """What one partition gave."""
@@ -58,6 +65,8 @@ class Transferred:
     """(n, K) of the test images."""
     of_each_class: list[float]
     """In percent; empty where the test images have no labels."""
+    interval: Share | None = None
+    """Of the score, over test sets of this size; other training images are not in it."""
 
     @property
     def score(self) -> float | None:
@@ -109,7 +118,21 @@ def transfer(
     found = margins(classifiers, test_values)
     wanted = targets_of(tested)
     each = [] if wanted is None else score_of_each_class(metric, found, wanted)
-    return Transferred(classifiers, trials, len(split), tested, found, each)
+    interval = None if wanted is None else score_with_interval(metric, found, wanted)
+    return Transferred(classifiers, trials, len(split), tested, found, each, interval)
+
+
+def check_training(train: Split, candidates: Sequence[float], seed: int) -> None:
+    """Refuse training images that do not suffice, before any is described.
+
+    Raises:
+        VerydeepError: as ``check_targets`` and, where C is to be chosen, ``held_out``.
+    """
+    targets = targets_of(train)
+    assert targets is not None
+    check_targets(targets, train.class_names)
+    if len(candidates) > 1:
+        held_out(targets, train.class_names, seed)
 
 
 def described(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Floats32]:
@@ -121,7 +144,7 @@ def described(part: Split, everything: Split, descriptors: Descriptors) -> tuple
     rows = {everything.sample(index): row for row, index in enumerate(descriptors.indices.tolist())}
     kept = [index for index in range(len(part)) if part.sample(index) in rows]
     if not kept:
-        raise VerydeepError(f"Not one of the {len(part)} images of {part.root} ({part.name}) could be decoded.")
+        raise nothing_decoded(part)
     return part.subset(kept), descriptors.values[[rows[part.sample(index)] for index in kept]]
 
 
@@ -149,10 +172,13 @@ def in_words(found: Sequence[Transferred], task: TransferSet, representation: Re
     scores = [each.score for each in found if each.score is not None]
     if scores:
         mean, deviation = mean_and_deviation(scores)
-        spread = "" if deviation is None else f" ± {deviation:.1f} (standard deviation over {len(scores)} draws)"
-        tested = [each.test for each in found if each.test is not None]
-        count = f"{sum(map(len, tested)):,} test {samples_of(task)}"
-        yield f"{metric_in_words(task.metric)}: {mean:.1f}{spread}, on {count}."
+        told, each_draw = f"{found[0].interval} (95% interval over test images)", ""
+        if deviation is not None:
+            told = f"{mean:.1f} ± {deviation:.1f} (standard deviation over {len(scores)} draws)"
+            each_draw = " in each draw"
+        counts = [len(each.test) for each in found if each.test is not None]
+        of_all = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
+        yield f"{metric_in_words(task.metric)}: {told}, on {of_all} test {samples_of(task)}{each_draw}."
     absent = {
         name for each in found for name, one in zip(task.class_names, each.of_each_class, strict=False) if np.isnan(one)
     }
@@ -187,6 +213,7 @@ def as_values(found: Sequence[Transferred], task: TransferSet, representation: R
         "draws": [
             {
                 "score": each.score,
+                "interval": each.interval and asdict(each.interval),
                 "C": each.classifiers.C,
                 "tried": {f"{trial.C:g}": trial.score for trial in each.trials},
                 "num_train": each.num_train,

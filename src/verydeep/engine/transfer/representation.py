@@ -16,7 +16,7 @@ import torch
 
 from verydeep.configs.transfer import Seen
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.data.split import Split
+from verydeep.data.split import Split, nothing_decoded
 from verydeep.engine.members import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
@@ -119,7 +119,7 @@ def take_from_shelves(
             for of_view in ids:
                 described &= np.isin(of_view, known)
     if not described.any():
-        raise VerydeepError(f"Not one of the {len(split)} images of {split.root} could be decoded.")
+        raise nothing_decoded(split)
     lacking = [file for file, is_there in zip(split.files, described, strict=True) if not is_there]
     if changed := sorted(set(lacking) - skipped.keys()):
         raise VerydeepError(

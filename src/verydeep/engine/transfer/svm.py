@@ -132,20 +132,48 @@ def try_candidates(
     features = _in_double(descriptors)
     for candidate in candidates:
         _check_cost(candidate)
-    held = hold_out(targets, seed)
-    for label, name in enumerate(class_names):
-        total, of_held = int((targets[:, label] == 1).sum()), int((targets[held, label] == 1).sum())
-        if total and of_held in (0, total):
-            raise VerydeepError(
-                f"Choosing C needs images of class {name} both in the part held out and in the rest, but of "
-                f"its {total} {of_held} were held out: add images of the class, or give one C."
-            )
+    held = held_out(targets, class_names, seed)
     trained_on = np.where(held[:, None], 0, targets).astype(np.int8)
     trials = []
     for candidate in sorted(set(candidates)):
         classifiers = yield from fit(features, trained_on, candidate, class_names, processes=processes)
         trials.append(Trial(candidate, metric(margins(classifiers, features[held]), targets[held])))
     return tuple(trials)
+
+
+def held_out(targets: Targets, class_names: Sequence[str], seed: int) -> npt.NDArray[np.bool_]:
+    """(n,) which of the training images choose C: a fifth.
+
+    Raises:
+        VerydeepError: a class has no image among them, or none among the others.
+    """
+    held = hold_out(targets, seed)
+    for label, name in enumerate(class_names):
+        total, of_held = int((targets[:, label] == 1).sum()), int((targets[held, label] == 1).sum())
+        if total and of_held in (0, total):
+            only = f"only {total} training image{'s' * (total > 1)}, {'all' if of_held else 'none'} of which"
+            raise VerydeepError(
+                f"Class {name} has {only} could be held out to choose C by: add images of the class, or give one C, "
+                f"as --c {USUAL:g}."
+            )
+    return held
+
+
+def check_targets(targets: Targets, class_names: Sequence[str]) -> None:
+    """Refuse classes that cannot be told from others.
+
+    Raises:
+        VerydeepError: of one there is no image, or no image is without it.
+    """
+    for name, column in zip(class_names, targets.T, strict=True):
+        if not (column == 1).any():
+            raise VerydeepError(
+                f"Class {name} is on no training image that can be decoded: add images of it, or leave it out."
+            )
+        if not (column == -1).any():
+            raise VerydeepError(
+                f"Class {name} is on every training image, so there is nothing to tell it from: add images of others."
+            )
 
 
 def fit(
@@ -168,14 +196,7 @@ def fit(
     assert targets.shape == (len(descriptors), len(class_names))
     _check_cost(C)
     features = _in_double(descriptors)
-    for target, sign in ((1, "positive"), (-1, "negative")):
-        for name, there in zip(class_names, (targets == target).any(axis=0), strict=True):
-            if there:
-                continue
-            raise VerydeepError(
-                f"Class {name} has no {sign} training image, so there is nothing to tell apart: "
-                "add images, or leave the class out."
-            )
+    check_targets(targets, class_names)
     solutions = []
     for name, solution in zip(class_names, _solve_each(features, targets, C, processes), strict=True):
         solutions.append(solution)

@@ -19,7 +19,6 @@ from verydeep.engine.transfer.representation import Representation, fill_shelves
 from verydeep.engine.transfer.svm import CANDIDATES
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import WEIGHTS
-from verydeep.ops.average_precision import mean_with_interval
 from verydeep.ops.metrics import Share
 
 LAYER = "relu7"
@@ -70,11 +69,7 @@ class MeasuredCell:
         task, first = outcome.job.task, outcome.found[0]
         assert first.test is not None
         assert first.margins is not None
-        interval = None
-        if task.metric != "mean class recall":
-            targets = targets_of(first.test)
-            assert targets is not None
-            interval = mean_with_interval(first.margins, targets, at_11_points=task.metric == "AP, 11 points")
+        interval = None if task.metric == "mean class recall" else first.interval
         scores = [each.score for each in outcome.found if each.score is not None]
         return cls(outcome, *mean_and_deviation(scores), interval)
 
@@ -134,8 +129,9 @@ def find_answering(table: TransferTable, runs: Collection, crop: int) -> tuple[d
     if not any(row.nets and set(row.nets) <= answering.keys() for row in table.rows):
         lacking = [net for net in table.nets if net not in answering]
         trunks = ", ".join(str(net.path) for net in there if net.config.is_trunk)
-        without = f" ({trunks}: convolutions alone, without {LAYER})" if trunks else ""
-        raise VerydeepError(f"No row of {table.name} can be measured{without}: {missing_in_words(lacking, crop)}")
+        without = f" {trunks} will not do, being convolutions alone, without {LAYER}." if trunks else ""
+        told = missing_in_words(lacking, crop)
+        raise VerydeepError(f"No row of {table.name} can be measured without {told}{without}")
     return answering, tuple(str(net.path) for net in nets if not net.converged)
 
 
@@ -149,8 +145,8 @@ def missing_in_words(lacking: Sequence[TrainedNet], crop: int) -> str:
     ]
     example = f", as {published[0]}," if published and crop == PAPER_CROP else ""
     return (
-        f"there is no {' and no '.join(map(str, lacking))} at crop {crop} and full width, trained to its end on "
-        f"whatever classes: name one{example} in --runs; none is trained here, as these nets learned from other data."
+        f"{' or '.join(map(str, lacking))} at crop {crop} and full width, trained to the end on whatever classes: name "
+        f"one{example} in --runs; none is trained here."
     )
 
 
