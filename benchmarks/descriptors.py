@@ -8,8 +8,8 @@ scales, ahead of the net; batches of one shape with their mirror images. The pee
 its convolutions, its FC layers turned into convolutions, one image, scale and flip at a time, decoded for each scale,
 in inference mode. Unless told otherwise such a loop computes in float32, and ours in bf16 where the hardware has it;
 each is timed in both, the loop's weights rounded beforehand. It runs in a process of its own, so that our allocator
-does not speed it up. Weights are drawn and the same in both; max-pooling rounds down in both, as torchvision's does; every
-call's descriptors are compared, before any time is taken.
+does not speed it up. Weights are drawn and the same in both; max-pooling rounds down in both, as torchvision's does;
+every call's descriptors are compared, before any time is taken.
 
 Goal on two cores: 2 times the loop.
 """

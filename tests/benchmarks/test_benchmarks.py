@@ -67,7 +67,7 @@ def test_search() -> None:
     lines = run("-m", "benchmarks.search", "--quick").splitlines()
     for count in ("1", "64"):
         found = [line.split(" | ")[1] for line in lines if line.startswith(f"| {count} |")]
-        assert found == ["ours, PyTorch", "ours, FAISS", "NumPy", "FAISS, an index in memory"]
+        assert found == ["ours", "FAISS, a part at a time", "NumPy", "FAISS, an index in memory"]
 
 
 THIN = testing.Case("B", crop=64, num_classes=50, width=1 / 8, fc_width=96)

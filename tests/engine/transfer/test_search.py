@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from verydeep.engine.transfer import archive, search
 from verydeep.engine.transfer.archive import Manifest, packed, unpacked
-from verydeep.engine.transfer.search import Comparison, Neighbor, by_faiss, by_torch, fastest, nearest
+from verydeep.engine.transfer.search import compared, nearest
 from verydeep.errors import VerydeepError
 
 D, SIZES = 37, (40, 1, 3, 71)
@@ -53,15 +53,10 @@ def by_brute_force(
     return found
 
 
-@pytest.mark.parametrize("compare", [by_torch, by_faiss])
 @pytest.mark.parametrize(("count", "top"), [(1, 1), (1, 10), (3, 7), (25, 20), (2, 115), (2, 500)])
-def test_the_nearest_are_the_nearest(
-    tmp_path: Path, rows: npt.NDArray[np.float32], compare: Comparison, count: int, top: int
-) -> None:
-    if compare is by_faiss:
-        pytest.importorskip("faiss", reason="faiss is not installed")
+def test_the_nearest_are_the_nearest(tmp_path: Path, rows: npt.NDArray[np.float32], count: int, top: int) -> None:
     queries = drawn(1, count)
-    found = nearest(tmp_path, MANIFEST, queries, top, compare=compare)
+    found = nearest(tmp_path, MANIFEST, queries, top)
     expected = by_brute_force(rows, queries, top)
     assert len(found) == count
     for mine, theirs in zip(found, expected, strict=True):
@@ -133,7 +128,12 @@ def shorten(path: Path) -> None:
 @pytest.mark.parametrize("change", [reverse, shorten, Path.unlink])
 @pytest.mark.parametrize(("call", "shard"), [(0, 3), (9, 0)])
 def test_an_archive_that_changes_meanwhile_is_told(
-    tmp_path: Path, rows: npt.NDArray[np.float32], change: Callable[[Path], None], call: int, shard: int
+    tmp_path: Path,
+    rows: npt.NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    call: int,
+    shard: int,
 ) -> None:
     """Between counting and comparing, and between comparing and naming: else rows would be named as others."""
     calls = 0
@@ -143,38 +143,24 @@ def test_an_archive_that_changes_meanwhile_is_told(
         if calls == call:
             change(tmp_path / "shards" / f"{shard}.safetensors")
         calls += 1
-        return by_torch(queries, held, top)
+        return compared(queries, held, top)
 
+    monkeypatch.setattr(search, "compared", meanwhile)
     told = f"{tmp_path} is being changed by a job of verydeep features: try again when it has ended."
     with pytest.raises(VerydeepError) as refused:
-        nearest(tmp_path, MANIFEST, rows[4:5], 3, compare=meanwhile)
+        nearest(tmp_path, MANIFEST, rows[4:5], 3)
     assert str(refused.value) == told
 
 
-def test_what_a_job_adds_meanwhile_does_no_harm(tmp_path: Path, rows: npt.NDArray[np.float32]) -> None:
+def test_what_a_job_adds_meanwhile_does_no_harm(
+    tmp_path: Path, rows: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def meanwhile(queries: torch.Tensor, held: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
         save_file(
             {"descriptors": held.numpy(), "paths": packed(["x"] * len(held))}, tmp_path / "shards" / "00.safetensors"
         )
-        return by_torch(queries, held, top)
+        return compared(queries, held, top)
 
-    ((found,),) = nearest(tmp_path, MANIFEST, rows[4:5], 1, compare=meanwhile)
+    monkeypatch.setattr(search, "compared", meanwhile)
+    ((found,),) = nearest(tmp_path, MANIFEST, rows[4:5], 1)
     assert found.path == Path("/photos/4.jpg")
-
-
-def test_faiss_is_asked_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "find_spec", lambda _: object())
-    assert fastest(torch.empty(40, 3)) is by_faiss and fastest(torch.empty(39, 3)) is by_torch
-    assert fastest(torch.empty(40, 3, device="meta")) is by_torch
-    monkeypatch.setattr(search, "find_spec", lambda _: None)
-    assert fastest(torch.empty(40, 3)) is by_torch
-
-
-def test_a_large_archive_is_compared_behind_a_bar(
-    tmp_path: Path, rows: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert [Neighbor(Path("/photos/5.jpg"), pytest.approx(1, abs=1e-3))] == nearest(tmp_path, MANIFEST, rows[5:6], 1)[0]
-    assert "Comparing" not in capsys.readouterr().err
-    monkeypatch.setattr(search, "SHOWN_FROM", len(rows))
-    nearest(tmp_path, MANIFEST, rows[5:6], 1)
-    assert "Comparing" in capsys.readouterr().err
