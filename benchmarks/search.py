@@ -7,8 +7,8 @@ of 32,768 images. Ours is ``engine.transfer.search.nearest``, which reads all of
 PyTorch; FAISS's own exact comparison is given the same parts. NumPy is what docs/features.md reads an archive with: one
 shard after the other, as float32. FAISS's index holds all of it in memory, as float16; building it is timed, too. It
 comes last, as there may be no room for it beside the files, which the system keeps in memory after the first, untimed
-call. That all find the same is checked in each call. Nothing else may run: FAISS's threads wait for each other, and were
-six times as slow beside another process.
+call. That all find the same is checked in each call. Nothing else may run: FAISS's threads wait for each other, and
+are several times as slow beside another process.
 
 Memory is the peak of a process of its own that answers one batch, above what it had before it touched a descriptor
 (Linux alone tells it).
@@ -33,9 +33,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.timing import interleave, rate, report, speedup, table
+from verydeep.engine.archive.manifest import Manifest
+from verydeep.engine.archive.search import compared, nearest
+from verydeep.engine.archive.shards import all_rows, packed, shards_of
 from verydeep.engine.progress import track
-from verydeep.engine.transfer.archive import Manifest, all_rows, packed, shards_of
-from verydeep.engine.transfer.search import compared, nearest
 
 OURS, FAISS, NUMPY, INDEX = "ours", "FAISS, a part at a time", "NumPy", "FAISS, an index in memory"
 SHARD, TOP, BATCH = 32_768, 10, 64

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.engine.transfer.archives import content
+from tests.engine.archive.archives import content
 from tests.runs import Cli
 
 FP32 = ("--precision", "fp32", "--workers", 0)

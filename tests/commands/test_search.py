@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.engine.transfer.archives import content
+from tests.engine.archive.archives import content
 from tests.runs import Cli
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
+from verydeep.engine.archive import streaming
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer import streaming
 from verydeep.engine.transfer.representation import Representation
 from verydeep.ops.descriptors import Floats
 

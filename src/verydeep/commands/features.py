@@ -60,8 +60,8 @@ def features(
     """
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
+    from verydeep.engine.archive.filling import Asked, fill, usual_weights
     from verydeep.engine.members import Net
-    from verydeep.engine.transfer.filling import Asked, fill, usual_weights
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)

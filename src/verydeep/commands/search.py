@@ -38,10 +38,10 @@ def search(
     from verydeep.data.photographs import find_photographs
     from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
-    from verydeep.engine.transfer.archive import Manifest
-    from verydeep.engine.transfer.pictures import FORMATS, MOST_QUERIES, draw_neighbors
-    from verydeep.engine.transfer.search import nearest
-    from verydeep.engine.transfer.streaming import describe_all
+    from verydeep.engine.archive.manifest import Manifest
+    from verydeep.engine.archive.pictures import FORMATS, MOST_QUERIES, draw_neighbors
+    from verydeep.engine.archive.search import nearest
+    from verydeep.engine.archive.streaming import describe_all
 
     check_range("--top", top, 1)
     check_range("--workers", workers, 0)

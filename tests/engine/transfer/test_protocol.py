@@ -12,7 +12,7 @@ from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.protocol import (
-    described,
+    described_part,
     mean_and_deviation,
     score,
     score_of_each_class,
@@ -118,15 +118,15 @@ def test_c_is_chosen_without_the_test_images(case: tuple[Partition, Split, Descr
 def test_images_that_could_not_be_decoded_are_left_out(case: tuple[Partition, Split, Descriptors]) -> None:
     one, everything, descriptors = case
     some = Descriptors(descriptors.indices[5:100], descriptors.values[5:100], {})
-    split, values = described(one.train, everything, some)
+    split, values = described_part(one.train, everything, some)
     assert split.files == one.train.files[5:] and np.array_equal(values, descriptors.values[5:60])
     assert split.labels is not None and split.labels.tolist() == (np.arange(5, 60) % 3).tolist()
     assert one.test is not None
     rows = [60 + index for index in range(40)]
-    assert np.array_equal(described(one.test, everything, some)[1], descriptors.values[rows])
+    assert np.array_equal(described_part(one.test, everything, some)[1], descriptors.values[rows])
     nothing = Descriptors(descriptors.indices[:60], descriptors.values[:60], {})
     with pytest.raises(VerydeepError, match=r"Not one of the 45 images of photos \(test\)"):
-        described(one.test, everything, nothing)
+        described_part(one.test, everything, nothing)
 
 
 def test_persons_of_one_image_are_not_mixed_up() -> None:
@@ -138,7 +138,7 @@ def test_persons_of_one_image_are_not_mixed_up() -> None:
     )  # fmt: skip
     everything = persons.subset([1, 0, 3, 2])
     values = np.arange(8, dtype=np.float32).reshape(4, 2)
-    split, found = described(persons, everything, Descriptors(np.array([0, 1, 3]), values[:3], {}))
+    split, found = described_part(persons, everything, Descriptors(np.array([0, 1, 3]), values[:3], {}))
     assert split.relevance is not None and split.relevance.tolist() == [[1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
     assert found.tolist() == values[[1, 0, 2]].tolist()
 

@@ -12,7 +12,7 @@ from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.pictures import pyplot
 from verydeep.engine.runtime import available_cores, host_memory
 from verydeep.engine.transfer.linear import margins
-from verydeep.engine.transfer.protocol import Transferred, described, mean_and_deviation, score, targets_of
+from verydeep.engine.transfer.protocol import Transferred, described_part, mean_and_deviation, score, targets_of
 from verydeep.engine.transfer.representation import Descriptors
 from verydeep.engine.transfer.svm import Step, affordable_processes, fit, follow
 
@@ -49,7 +49,7 @@ def learning_curve(
         found: what each draw gave.
         seed: of the first draw.
     """
-    labels = described(task.partitions[0].train, everything, descriptors)[0].labels
+    labels = described_part(task.partitions[0].train, everything, descriptors)[0].labels
     assert labels is not None
     most = int(np.bincount(labels).max())
     fewer = [count for count in COUNTS if count < most]
@@ -58,8 +58,8 @@ def learning_curve(
         scores: dict[int, list[float]] = {count: [] for count in fewer}
         for number, (one, known) in enumerate(zip(task.partitions, found, strict=True)):
             assert one.test is not None
-            train, values = described(one.train, everything, descriptors)
-            tested, test_values = described(one.test, everything, descriptors)
+            train, values = described_part(one.train, everything, descriptors)
+            tested, test_values = described_part(one.test, everything, descriptors)
             wanted, targets = targets_of(tested), targets_of(train)
             assert wanted is not None and targets is not None
             for count, each in scores.items():

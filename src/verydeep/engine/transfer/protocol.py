@@ -96,7 +96,7 @@ def transfer(
     Raises:
         VerydeepError: as ``svm.train``.
     """
-    split, values = described(one.train, everything, descriptors)
+    split, values = described_part(one.train, everything, descriptors)
     targets = targets_of(split)
     assert targets is not None
     trainings = len(split.class_names) * (len(candidates) + (len(candidates) > 1))
@@ -114,7 +114,7 @@ def transfer(
     classifiers, trials = follow(steps, trainings)
     if one.test is None:
         return Transferred(classifiers, trials, len(split), None, None, [])
-    tested, test_values = described(one.test, everything, descriptors)
+    tested, test_values = described_part(one.test, everything, descriptors)
     found = margins(classifiers, test_values)
     wanted = targets_of(tested)
     each = [] if wanted is None else score_of_each_class(metric, found, wanted)
@@ -135,7 +135,7 @@ def check_training(train: Split, candidates: Sequence[float], seed: int) -> None
         held_out(targets, train.class_names, seed)
 
 
-def described(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Floats32]:
+def described_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Floats32]:
     """The samples of a part that were described, and their descriptors (n, D).
 
     Raises:

@@ -13,12 +13,12 @@ import numpy as np
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
+from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Ids, packed, path_ids
 from verydeep.engine.inference import ready, rescaled_images
 from verydeep.engine.posteriors import check_unchanged
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.shelf import Arrays, Shelf
-from verydeep.engine.transfer.archive import PATH_IDS, PATHS, SHARDS, Ids, packed, path_ids
 from verydeep.engine.transfer.features import DESCRIPTORS, Described, describe
 from verydeep.engine.transfer.representation import Representation
 from verydeep.errors import VerydeepError

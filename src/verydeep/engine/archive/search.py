@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from verydeep.engine.archive.manifest import Manifest
+from verydeep.engine.archive.shards import all_rows, shards_of
 from verydeep.engine.progress import progress_bar
-from verydeep.engine.transfer.archive import Manifest, all_rows, shards_of
 from verydeep.errors import VerydeepError
 from verydeep.ops.descriptors import Floats
 

@@ -1,17 +1,11 @@
-"""Descriptors of many images on the disk (appendix B), read without loading them all.
-
-manifest.json   by which net and how all of them were described; how many there are
-shards/         safetensors of some images each (``Shard``)
-skipped.json    files that the last job could not decode
-.lock           empty; locked while a job writes
-"""
+"""The shards of an archive: descriptors of some images each, read a few rows at a time."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,95 +13,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from verydeep.engine.checkpoint import Weights
-from verydeep.engine.members import Net
-from verydeep.engine.posteriors import net_as_it_was
 from verydeep.engine.shelf import INDICES
-from verydeep.engine.transfer.features import DESCRIPTORS, VERSION
-from verydeep.engine.transfer.representation import Representation
+from verydeep.engine.transfer.features import DESCRIPTORS
 from verydeep.errors import VerydeepError
-from verydeep.files import read_json, write_json
 from verydeep.models.weights.native import write_tensors
-from verydeep.ops.descriptors import Aggregation
 
-MANIFEST, SHARDS, SKIPPED, LOCK = "manifest.json", "shards", "skipped.json", ".lock"
+SHARDS = "shards"
 PATHS, PATH_IDS = "paths", "path_ids"
-MODEL_TYPE, FORMAT = "verydeep-descriptors", 1
 
 VALUES_AT_ONCE = 2**21
 """Of descriptors in float32: 8 MB stay in a processor's cache, where more made one query four times as slow."""
 
 Ids = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What all descriptors of an archive have in common."""
-
-    net: str
-    """Its whole path, or the name of a published net."""
-    weights: Weights
-    digest: str
-    layer: str
-    scales: tuple[int, ...]
-    aggregation: Aggregation
-    precision: str
-    fast_decode: bool
-    dimensions: int
-    images_root: str
-    """The folder that the paths in the archive begin at, unless they are whole."""
-    num_images: int = 0
-    """When the last job ended."""
-
-    @classmethod
-    def read(cls, folder: Path) -> "Manifest":
-        """What is written there.
-
-        Raises:
-            VerydeepError: there is none, or it is damaged, of something else, or of another version.
-        """
-        path = folder / MANIFEST
-        if not path.exists():
-            raise VerydeepError(
-                f"{folder} holds no descriptors: write some with verydeep features RUN IMAGES --out DIR and name DIR."
-            )
-        fields: Any = read_json(path)
-        if not isinstance(fields, dict) or fields.pop("model_type", None) != MODEL_TYPE:
-            raise VerydeepError(f"{path} is not of verydeep features: choose another folder.")
-        if (fields.pop("format", None), fields.pop("version", None)) != (FORMAT, VERSION):
-            raise VerydeepError(
-                f"{path} is of another version of verydeep: describe the images anew in another folder."
-            )
-        try:
-            found = cls(**{**fields, "scales": tuple(map(int, fields["scales"]))})
-            texts = (found.net, found.digest, found.layer, found.images_root)
-            known = found.weights in get_args(Weights) and found.aggregation in get_args(Aggregation)
-            known = known and all(isinstance(text, str) for text in texts)
-            if not (known and found.scales and found.dimensions > 0):
-                raise ValueError("a value that cannot be")
-        except (KeyError, TypeError, ValueError) as error:
-            raise VerydeepError(f"{path} is damaged ({error}): describe the images anew in another folder.") from None
-        return found
-
-    def write(self, folder: Path) -> None:
-        """Write it.
-
-        Raises:
-            VerydeepError: the disk is full or does not let us.
-        """
-        write_json(folder / MANIFEST, {"model_type": MODEL_TYPE, "format": FORMAT, "version": VERSION, **asdict(self)})
-
-    def representation(self, net: Net) -> Representation:
-        """How the net, which is that of the archive, describes."""
-        return Representation((net,), (self.layer,), self.scales, self.aggregation)
-
-    def find_net(self, folder: Path) -> Net:
-        """The net that described the images of the archive in ``folder``.
-
-        Raises:
-            VerydeepError: it is not there any more, or is another one now.
-        """
-        return net_as_it_was(Path(self.net), self.weights, self.digest, folder / MANIFEST)
 
 
 class DamagedShardError(VerydeepError):

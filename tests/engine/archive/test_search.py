@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from verydeep.engine.transfer import archive, search
-from verydeep.engine.transfer.archive import Manifest, packed, unpacked
-from verydeep.engine.transfer.search import compared, nearest
+from verydeep.engine.archive import search, shards
+from verydeep.engine.archive.manifest import Manifest
+from verydeep.engine.archive.search import compared, nearest
+from verydeep.engine.archive.shards import packed, unpacked
 from verydeep.errors import VerydeepError
 
 D, SIZES = 37, (40, 1, 3, 71)
@@ -30,7 +31,7 @@ def drawn(seed: int, count: int) -> npt.NDArray[np.float32]:
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> npt.NDArray[np.float32]:
     """115 descriptors in four shards, compared sixteen at a time."""
-    monkeypatch.setattr(archive, "VALUES_AT_ONCE", 16 * D)
+    monkeypatch.setattr(shards, "VALUES_AT_ONCE", 16 * D)
     everything, first = drawn(0, sum(SIZES)), 0
     (tmp_path / "shards").mkdir()
     for number, size in enumerate(SIZES):

@@ -16,30 +16,29 @@ import torch
 from verydeep.data.decoding import Decoding
 from verydeep.data.photographs import photograph_names
 from verydeep.data.split import Split
+from verydeep.engine.archive.manifest import MANIFEST, Manifest
+from verydeep.engine.archive.shards import (
+    SHARDS,
+    DamagedShardError,
+    Ids,
+    Shard,
+    path_ids,
+    shards_of,
+)
+from verydeep.engine.archive.streaming import Todo, describe_into
 from verydeep.engine.checkpoint import RunFolder, Weights
 from verydeep.engine.journal import Journal
 from verydeep.engine.members import Net
 from verydeep.engine.posteriors import digest_of_net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Precision, Runtime, wants_bf16
-from verydeep.engine.transfer.archive import (
-    LOCK,
-    MANIFEST,
-    SHARDS,
-    SKIPPED,
-    DamagedShardError,
-    Ids,
-    Manifest,
-    Shard,
-    path_ids,
-    shards_of,
-)
 from verydeep.engine.transfer.features import default_layer, image_ids
 from verydeep.engine.transfer.representation import Representation, followed
-from verydeep.engine.transfer.streaming import Todo, describe_into
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out, locking, write_json
 from verydeep.ops.descriptors import Aggregation
+
+SKIPPED, LOCK = "skipped.json", ".lock"
 
 DEFAULT_SCALES = (256,)
 """256, 384 and 512, the paper's, take seven times as long."""

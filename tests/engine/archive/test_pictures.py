@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SHAPES, picture
-from verydeep.engine.transfer import pictures
-from verydeep.engine.transfer.pictures import draw_neighbors, name_of, shortened
-from verydeep.engine.transfer.search import Neighbor
+from verydeep.engine.archive import pictures
+from verydeep.engine.archive.pictures import draw_neighbors, name_of, shortened
+from verydeep.engine.archive.search import Neighbor
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
-"""What an archive refuses to be, and how its files are read and cut."""
+"""How the files of an archive are read and cut."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from tests.engine.transfer.archives import described, leave_net
-from verydeep.engine.transfer import archive
-from verydeep.engine.transfer.archive import (
+from verydeep.engine.archive import shards
+from verydeep.engine.archive.shards import (
     DamagedShardError,
-    Manifest,
     Shard,
     all_rows,
     packed,
@@ -24,14 +20,6 @@ from verydeep.engine.transfer.archive import (
     unpacked,
 )
 from verydeep.errors import VerydeepError
-from verydeep.files import write_json
-
-
-@pytest.fixture
-def folder(tmp_path: Path, class_folders: Path) -> Path:
-    described(leave_net(tmp_path / "run"), tmp_path / "out", class_folders / "val")
-    return tmp_path / "out"
-
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=())).map(
     lambda text: text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
@@ -48,62 +36,12 @@ def test_paths_are_told_apart(files: list[str]) -> None:
     assert len(set(path_ids(files).tolist())) == len(files)
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"model_type": "verydeep-classifier"}, "is not of verydeep features: choose another folder"),
-        ({"format": 2}, "is of another version of verydeep"),
-        ({"version": 0}, "is of another version of verydeep"),
-        ({"dimensions": 0}, "is damaged"),
-        ({"dimensions": "many"}, "is damaged"),
-        ({"scales": []}, "is damaged"),
-        ({"scales": None}, "is damaged"),
-        ({"aggregation": "median"}, "is damaged"),
-        ({"weights": "worst"}, "is damaged"),
-        ({"layer": 7}, "is damaged"),
-        ({"extra": 1}, "is damaged"),
-    ],
-)
-def test_a_manifest_that_cannot_be_is_told(folder: Path, change: dict[str, Any], told: str) -> None:
-    path = folder / "manifest.json"
-    values = json.loads(path.read_text())
-    write_json(path, {**values, **change})
-    with pytest.raises(VerydeepError, match=told) as refused:
-        Manifest.read(folder)
-    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("text", ["[]", "{", '{"manifest_version": 3}', "null"])
-def test_a_manifest_of_something_else_is_told(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(VerydeepError, match=r"manifest\.json"):
-        Manifest.read(tmp_path)
-
-
-def test_a_folder_without_a_manifest_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VerydeepError, match="holds no descriptors: write some with verydeep features RUN"):
-        Manifest.read(tmp_path)
-
-
-def test_a_manifest_without_a_value_is_told(folder: Path) -> None:
-    path = folder / "manifest.json"
-    write_json(path, {key: value for key, value in json.loads(path.read_text()).items() if key != "digest"})
-    with pytest.raises(VerydeepError, match="is damaged"):
-        Manifest.read(folder)
-
-
-def test_another_net_in_the_same_place_is_told(folder: Path, tmp_path: Path) -> None:
-    leave_net(tmp_path / "run", seed=9)
-    with pytest.raises(VerydeepError, match=r"run is another net than the one that .*out was made with"):
-        Manifest.read(folder).find_net(folder)
-
-
 def test_rows_are_read_a_few_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Into one buffer, in order, over the ends of shards."""
     (shard,) = shards_of(folder)
     held = load_file(shard.path)
     save_file({name: values[:1] for name, values in held.items()}, shard.path.with_name("9.safetensors"))
-    monkeypatch.setattr(archive, "VALUES_AT_ONCE", 5 * 12 + 3)
+    monkeypatch.setattr(shards, "VALUES_AT_ONCE", 5 * 12 + 3)
     places, parts = set(), []
     for rows in all_rows(shards_of(folder), 12, torch.device("cpu")):
         assert rows.dtype == torch.float32
@@ -165,7 +103,7 @@ def test_a_shard_that_cannot_be_read_is_told(folder: Path, monkeypatch: pytest.M
         raise PermissionError(13, "Permission denied")
 
     (shard,) = shards_of(folder)
-    monkeypatch.setattr(archive, "safe_open", refused)
+    monkeypatch.setattr(shards, "safe_open", refused)
     with pytest.raises(VerydeepError, match=r"cannot be read .*Permission denied") as told:
         shard.ids()
     assert not isinstance(told.value, DamagedShardError)

@@ -21,16 +21,16 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from tests.conftest import SHAPES, picture
-from tests.engine.transfer.archives import CPU, content, described, leave_net
+from tests.engine.archive.archives import CPU, content, described, leave_net
 from tests.thin_nets import save
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine import shelf
+from verydeep.engine.archive import filling, streaming
+from verydeep.engine.archive.filling import Asked, below, usual_weights
+from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer import filling, streaming
-from verydeep.engine.transfer.archive import Manifest
-from verydeep.engine.transfer.filling import Asked, below, usual_weights
 from verydeep.engine.transfer.representation import Representation, describe_split
 from verydeep.errors import VerydeepError
 
@@ -106,11 +106,11 @@ def test_the_archive_holds_what_is_computed_in_memory(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.engine.transfer.archives import described
+from tests.engine.archive.archives import described
 from verydeep.engine import shelf
 from verydeep.engine.members import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer import streaming
+from verydeep.engine.archive import streaming
 
 describe, count = streaming.describe, 0
 def killed(*arguments):

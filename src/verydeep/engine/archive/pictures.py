@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.data.decoding import decode
+from verydeep.engine.archive.search import Neighbor
 from verydeep.engine.pictures import pyplot
-from verydeep.engine.transfer.search import Neighbor
 from verydeep.errors import VerydeepError
 from verydeep.files import writing
 

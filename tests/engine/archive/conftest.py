@@ -1,0 +1,13 @@
+"""An archive of a few pictures."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.archive.archives import described, leave_net
+
+
+@pytest.fixture
+def folder(tmp_path: Path, class_folders: Path) -> Path:
+    described(leave_net(tmp_path / "run"), tmp_path / "out", class_folders / "val")
+    return tmp_path / "out"
