@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 class RateColumn(ProgressColumn):
-    """Images a second, where one count of the bar is that many images; nothing where it is none."""
+    """Images a second, or seconds an image, where one count of the bar is that many images; nothing where it is none."""
 
     def __init__(self, images: int) -> None:
         super().__init__(table_column=Column(no_wrap=True))
@@ -31,8 +31,11 @@ class RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """The speed so far, or nothing while it is unknown."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed * self.images:,.0f} images/s" if speed and self.images else "", style="cyan")
+        rate = (task.finished_speed or task.speed or 0) * self.images
+        if not rate:
+            return Text("")
+        told = f"{1 / rate:,.0f} s/image" if rate < 0.5 else f"{rate:,.{int(rate < 10)}f} images/s"
+        return Text(told, style="cyan")
 
 
 @contextmanager
@@ -51,6 +54,7 @@ def progress_bar(*, images: int = 1, visible: bool = True) -> Iterator[Progress]
         TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=Console(stderr=True),
+        speed_estimate_period=300,  # a batch of a slow net may take longer than rich's 30 seconds
         disable=not visible,
     ) as progress:
         yield progress
