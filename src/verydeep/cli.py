@@ -62,7 +62,7 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
-            print(f"verydeep: stopped{GOES_ON if sys.argv[1] in KEEPING else ''}.", file=sys.stderr)
+            print(f"verydeep: stopped{GOES_ON if KEEPING & set(sys.argv[1:2]) else ''}.", file=sys.stderr)
         sys.exit(130)
 
 

@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 class RateColumn(ProgressColumn):
-    """Images a second, or seconds an image, where one count of the bar is that many images; nothing where it is none."""
+    """Images a second or seconds an image, where one count of the bar is that many images; nothing where it is none."""
 
     def __init__(self, images: int) -> None:
         super().__init__(table_column=Column(no_wrap=True))
