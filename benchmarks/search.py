@@ -32,7 +32,7 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import load_file, save_file
 
-from benchmarks.timing import interleave, rate, report, speedup, table
+from benchmarks.timing import interleave, peak, rate, report, speedup, table
 from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.archive.search import compared, nearest
 from verydeep.engine.archive.shards import all_rows, packed, shards_of
@@ -141,12 +141,6 @@ def megabytes(case: Case, name: str) -> float:
     before = peak()
     sides_of(case)[name]()(queries)
     return (peak() - before) / 1e6
-
-
-def peak() -> int:
-    """Bytes that this process had in memory at most; a parent's, unlike with getrusage, do not count."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return 1024 * int(line.split()[1])
 
 
 def memory(case: Case, name: str) -> float:

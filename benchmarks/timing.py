@@ -45,6 +45,12 @@ def speedup(peer: Sequence[float], ours: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"
 
 
+def peak() -> int:
+    """Bytes that this process had in memory at most (Linux); a parent's, unlike with getrusage, do not count."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
+
+
 def hardware(device: torch.device) -> str:
     """What computes, in words."""
     if device.type == "cuda":
