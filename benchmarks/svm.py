@@ -4,8 +4,8 @@
 
 Descriptors are drawn: no value is zero, as LIBLINEAR keeps no others, and the classes overlap. C is chosen among as
 many values as are asked for, by what is held out, and all classes are trained once more, as ``verydeep transfer`` does
-it, by as many processes as ``affordable_processes`` finds room for in 14 GiB. The bar names class and C. What is told is
-the peak of the process, imports and descriptors included.
+it, by as many processes as ``affordable_processes`` finds room for in 14 GiB. The bar names class and C. What is told
+is the peak of the process, imports and descriptors included.
 """
 
 import argparse
