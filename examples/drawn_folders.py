@@ -14,8 +14,9 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("src", type=Path, metavar="SRC", help="Caltech-101, Caltech-256 or class folders")
 parser.add_argument("dest", type=Path, metavar="DEST", help="a new folder")
 parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--num-test", type=int, help="photographs of each class, at most, a part of the set's own")
 options = parser.parse_args()
-partition = open_transfer_set(options.src, seed=options.seed, num_splits=1).partitions[0]
+partition = open_transfer_set(options.src, seed=options.seed, num_test=options.num_test, num_splits=1).partitions[0]
 for part, split in (("train", partition.train), ("test", partition.test)):
     assert split is not None and split.labels is not None
     for index, label in enumerate(split.labels):
