@@ -4,8 +4,8 @@
 
 Descriptors are drawn: no value is zero, as LIBLINEAR keeps no others, and the classes overlap. C is chosen among as
 many values as are asked for, by what is held out, and all classes are trained once more, as ``verydeep transfer`` does
-it, by as many processes as ``affordable_processes`` finds room for in 14 GiB. The bar names class and C. What is told
-is the peak of the process, imports and descriptors included.
+it; ``affordable_processes`` finds room for one process in 14 GiB. The bar names class and C. What is told
+is the peak of the one process, imports and descriptors included.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.timing import peak, report, table
 from verydeep.engine.transfer.protocol import score
-from verydeep.engine.transfer.svm import affordable_processes, follow, train
+from verydeep.engine.transfer.svm import follow, train
 from verydeep.ops.targets import Targets, one_vs_rest
 
 LIMIT = 14 * 2**30
@@ -48,7 +48,6 @@ def main() -> None:
     candidates = tuple(map(float, options.c.split(",")))
     values, targets = drawn(options.images, options.dimensions, options.classes)
     trainings = options.classes * (len(candidates) + (len(candidates) > 1))
-    processes = affordable_processes((options.images, options.dimensions), trainings, LIMIT, 2)
     begin = time.perf_counter()
     steps = train(
         values,
@@ -56,17 +55,16 @@ def main() -> None:
         [f"class {label}" for label in range(options.classes)],
         lambda scores, wanted: score("mean class recall", scores, wanted),
         candidates=candidates,
-        processes=processes,
     )
     classifiers, trials = follow(steps, trainings)
     seconds, most = time.perf_counter() - begin, peak()
     tried = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in trials)
-    rows = [[f"{trainings}", f"{processes}", f"{seconds / trainings:,.0f}", f"{most / 2**30:.1f}"]]
+    rows = [[f"{trainings}", f"{seconds / trainings:,.0f}", f"{most / 2**30:.1f}"]]
     body = (
         f"{options.images:,} descriptors of {options.dimensions:,} dimensions, {options.classes} classes; mean class "
         f"recall, %, by C on the fifth held out: {tried}; without convergence in 10,000 passes: "
         f"{len(classifiers.unconverged)} classes.\n\n"
-        + table(["SVMs trained", "processes", "seconds each", "peak of memory, GiB"], rows)
+        + table(["SVMs trained", "seconds each", "peak of memory, GiB"], rows)
     )
     report("svm", "Linear SVMs", body, torch.device("cpu"), ("numpy", "scikit-learn", "joblib"), write=options.write)
     if most > LIMIT:

@@ -38,9 +38,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
 }
 
-KEEPING = {"evaluate", "transfer", "features", "reproduce", "prepare"}
-"""Commands that keep what is done, image by image."""
-GOES_ON = "; the same command goes on from here"
+KEEPING = {"transfer", "features"}
+"""Commands that describe images."""
+GOES_ON = "; the descriptors so far are kept, and the same command goes on from them"
 
 DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 

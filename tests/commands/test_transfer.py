@@ -14,7 +14,7 @@ from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli
 from verydeep.data.voc import CLASSES, open_voc
 from verydeep.data.voc_actions import ACTIONS
-from verydeep.engine.transfer import job
+from verydeep.engine.transfer import representation
 from verydeep.ops.average_precision import average_precision
 
 FAST = ("--scales", "256", "--precision", "fp32", "--c", "1")
@@ -293,16 +293,16 @@ def test_photographs_that_are_skipped_are_counted(
     for path in (tmp_path / "photos" / "train" / "bell").iterdir():
         path.write_text("no picture")
     refused = inside("transfer", "photos", trained, *FAST, "--bad-images", "skip", "--out", "none", check=False)
-    assert refused.returncode == 1 and "Class bell is on no training image that can be decoded" in refused.stderr
+    assert refused.returncode == 1 and "Class bell is on no training image, or on none that can" in refused.stderr
 
 
 def test_too_few_photographs_are_told_before_any_is_described(
     inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "fill_shelves", pytest.fail)
+    monkeypatch.setattr(representation, "fill_shelves", pytest.fail)
     shutil.copytree(class_folders / "train", tmp_path / "photos")
     for told, classes, more in (
-        ("only 1 training image, none of which could be held out to choose C", ("ant", "bell"), ("--num-train", "1")),
+        ("Of the 1 training images of class ant 0 fell to the fifth", ("ant", "bell"), ("--num-train", "1")),
         ("Class ant is on every training image", ("ant",), ()),
     ):
         for name in {"ant", "bell", "crab"} - set(classes):
@@ -339,6 +339,8 @@ def test_nothing_is_left_among_the_photographs(
     done = inside(command, ".", *words, check=False)
     assert done.returncode == 1 and "would lie among the photographs of" in done.stderr and "--out" in done.stderr
     assert not (tmp_path / "runs").exists()
+    (tmp_path / "runs").symlink_to(class_folders / "val" / "ant")  # whose pictures are one more class
+    assert "would lie among" in inside(command, ".", *words, check=False).stderr
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(
@@ -347,6 +349,8 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "fill_shelves", interrupt)
+    monkeypatch.setattr(representation, "fill_shelves", interrupt)
     done = inside("transfer", class_folders, trained, *FAST, "--out", "few", check=False)
-    assert done.returncode == 130 and done.stderr == "verydeep: stopped; the same command goes on from here.\n"
+    assert done.returncode == 130 and done.stderr == (
+        "verydeep: stopped; the descriptors so far are kept, and the same command goes on from them.\n"
+    )

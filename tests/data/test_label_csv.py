@@ -103,6 +103,10 @@ def test_what_cannot_be_right_is_told(folder: Path, lines: tuple[str, ...], told
 def test_a_whole_path_is_taken_from_below_the_folder_alone(folder: Path) -> None:
     put(folder, "labels.csv", f"{folder / 'a.jpg'},dog")
     assert open_labels(folder).files == ("a.jpg",)
+    link = folder.parent / "link"
+    link.symlink_to(folder)
+    for root in (folder / ".." / folder.name, link):
+        assert open_labels(root).files == ("a.jpg",)
     (folder.parent / "outside.jpg").write_bytes((folder / "a.jpg").read_bytes())
     put(folder, "labels.csv", f"{folder.parent / 'outside.jpg'},dog")
     with pytest.raises(VerydeepError, match="which is no file below"):

@@ -335,23 +335,6 @@ def test_a_scale_below_the_crop_is_refused(val_split: Split) -> None:
         predictions_of(small_net(), val_split, [ViewAtScale("dense", 200), ViewAtScale("dense", 256)])
 
 
-@pytest.mark.parametrize(("free", "is_enough"), [(2 * 4 * 73 * 97 * 4 * 4, True), (2 * 4 * 73 * 97 * 4 * 4 - 1, False)])
-def test_images_that_cannot_fit_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, is_enough: bool
-) -> None:
-    """Input and output of conv1_2 in float32: 4 channels, at Q=512 73x97 pixels, four images a batch."""
-    for number in range(4):
-        Image.fromarray(picture(60, 80, seed=number)).save(tmp_path / f"{number}.jpg")
-    monkeypatch.setattr(Runtime, "batch_pixels", 4 * 73 * 97)
-    monkeypatch.setattr(Runtime, "free_memory", lambda _: free)
-    split, views = Split.of_photographs(sorted(tmp_path.iterdir())), [ViewAtScale("dense", q) for q in (256, 512)]
-    if is_enough:
-        assert len(predictions_of(small_net(), split, views).indices) == 4
-    else:
-        with pytest.raises(VerydeepError, match=r"0\.jpg has 97x73 pixels at .*give smaller --scales"):
-            predictions_of(small_net(), split, views)
-
-
 def broken(split: Split, folder: Path, bad: set[int]) -> Split:
     for i, file in enumerate(split.files):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,7 +62,7 @@ def search(
                 {
                     "path": as_seen_from_here(one.path),
                     "similarity": one.similarity,
-                    "missing": not one.path.exists(),
+                    "missing": not os.path.exists(one.path),  # noqa: PTH110 - False where we may not look
                 }
                 for one in each
             ],

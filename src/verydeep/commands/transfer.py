@@ -98,9 +98,9 @@ def transfer(
     from verydeep.engine.members import Net
     from verydeep.engine.source import locate, short_name
     from verydeep.engine.transfer.features import default_layer
-    from verydeep.engine.transfer.job import Job, carry_out, leave_outcome
+    from verydeep.engine.transfer.job import Job, leave_outcome, train_and_test
     from verydeep.engine.transfer.protocol import data_in_words
-    from verydeep.engine.transfer.representation import Representation
+    from verydeep.engine.transfer.representation import Representation, fill_shelves
     from verydeep.engine.transfer.svm import CANDIDATES, require_scikit_learn
 
     check_range("--devices", devices, 1)
@@ -144,8 +144,9 @@ def transfer(
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         journal = Journal(silent=not runtime.is_main)
         journal.say(data_in_words(task, job.everything))
-        outcome = carry_out(job, runtime)
-    if outcome is not None:  # on the main process
+        skipped = fill_shelves(representation, job.everything, runtime, job.decoding)
+    if runtime.is_main:  # the others have done their part
+        outcome = train_and_test(job, skipped, runtime, with_curve=True)
         leave_outcome(outcome, place, submission, journal)
 
 

@@ -8,6 +8,9 @@ from verydeep.errors import VerydeepError
 SCALE_STEP = 32
 """How far the test scales below and above a fixed S lie from it (section 4.2)."""
 
+LARGEST = 4096
+"""Test scale: the paper's is 768; at 10,000 one image takes a hundred gigabytes."""
+
 
 def in_pixels(scale: int, crop: int) -> int:
     """The short side in pixels for a net of another crop: 256 is 73 pixels at crop 64; halves round up."""
@@ -86,13 +89,14 @@ def parse_test_scales(text: str) -> tuple[int, ...]:
     """Read "256,384,512", test scales Q, rising.
 
     Raises:
-        VerydeepError: these are not whole numbers from the crop of 224 upwards, or one comes twice.
+        VerydeepError: these are not whole numbers from the crop of 224 to 4096, or one comes twice.
     """
     parts = text.split(",")
     scales = sorted(int(part) for part in parts if part.strip().isdecimal())
-    if len(scales) != len(parts) or len(set(scales)) != len(scales) or scales[0] < PAPER_CROP:
+    in_range = all(PAPER_CROP <= scale <= LARGEST for scale in scales)
+    if len(scales) != len(parts) or len(set(scales)) != len(scales) or not in_range:
         raise VerydeepError(
-            f"--scales {text!r}: write different whole numbers from {PAPER_CROP} upwards, as 256,384,512, in "
+            f"--scales {text!r}: write different whole numbers from {PAPER_CROP} to {LARGEST}, as 256,384,512, in "
             "the paper's units, beside a crop of 224."
         )
     return tuple(scales)

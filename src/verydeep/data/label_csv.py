@@ -6,6 +6,7 @@ share is held out, or ``train.csv`` and ``test.csv`` say which are learned from 
 """
 
 import csv
+import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -94,9 +95,10 @@ def _read_row(row: list[str], root: Path, where: str) -> tuple[str, frozenset[st
     """The photograph's path in its one spelling, and its labels."""
     if len(row) != 2:
         raise VerydeepError(f"{where} is not a path and its labels, joined by semicolons: {','.join(row)!r}.")
-    file, whole = PurePosixPath(row[0].strip()), root.absolute()
-    if file.is_relative_to(whole):
-        file = file.relative_to(whole)
+    file = PurePosixPath(row[0].strip())
+    for whole in (os.path.abspath(root), root.resolve()):  # noqa: PTH100 - as typed, and behind links
+        if file.is_relative_to(whole):
+            file = file.relative_to(whole)
     if not row[0].strip() or ".." in file.parts or file.is_absolute() or not (root / file).is_file():
         raise VerydeepError(f"{where} lists {row[0].strip()!r}, which is no file below {root}: correct or remove it.")
     labels = [label.strip() for label in row[1].split(";")] if row[1].strip() else []

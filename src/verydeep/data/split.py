@@ -98,5 +98,5 @@ class Split:
 def nothing_decoded(split: Split) -> VerydeepError:
     """The error of a job whose images are all skipped."""
     if len(split) == 1:
-        return VerydeepError(f"{split.path(0)} could not be decoded, and no other image was asked for.")
+        return VerydeepError(f"{split.path(0)} could not be decoded.")
     return VerydeepError(f"Not one of the {len(split):,} images of {split.root} ({split.name}) could be decoded.")

@@ -65,8 +65,8 @@ class _Draws:
     num_splits: int | None
 
     def seeds(self, num_splits: int = 1) -> range:
-        """One for each draw, in a row; ``num_splits`` of them where nothing else was asked for."""
-        return range(self.seed, self.seed + (self.num_splits or num_splits))
+        """One for each draw, in a row; ``num_splits`` of them if nothing else was asked for; one if none is tested."""
+        return range(self.seed, self.seed + (1 if self.num_test == 0 else self.num_splits or num_splits))
 
 
 def open_transfer_set(

@@ -98,7 +98,9 @@ class Adviser:
         elif not self.timed and self.reports >= 2 * WARM_UP and time.perf_counter() - self.warm_time > 2:
             self.timed = True
             each = (time.perf_counter() - self.warm_time) / (report.step - self.warm_step)
-            self.journal.say(f"Time: {each:.2g} s a step, {in_words(each * (last - report.step))} to go.")
+            self.journal.say(
+                f"Time: {each:,.{0 if each >= 10 else 2}f} s a step, {in_words(each * (last - report.step))} to go."
+            )
         if not self.counted and report.epoch is not None:
             self.counted = True
             if report.epoch.off_target:

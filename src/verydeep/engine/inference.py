@@ -165,7 +165,7 @@ def rescaled_images(
     central crop alone, which is faster.
 
     Raises:
-        VerydeepError: a scale is smaller than the crop or needs more memory than is free, or a file cannot be decoded.
+        VerydeepError: a scale is smaller than the crop, or a file cannot be decoded.
     """
     scales = sorted(scales)
     shorts = [in_pixels(scale, model.crop) for scale in scales]
@@ -175,7 +175,6 @@ def rescaled_images(
         )
     images = TestImages(split, tuple(shorts), None if whole else model.crop, decoding.fast)
     batches = shape_batches(images, range(len(split)) if indices is None else indices, runtime.batch_pixels)
-    check_room(model, images, batches, runtime)
     batches = batches[runtime.rank :: runtime.world_size]
     workers = runtime.num_workers if len(batches) > 1 else 0
     if workers:
@@ -186,31 +185,6 @@ def rescaled_images(
             for scale, pixels in zip(scales, batch.images, strict=False)
         }
         yield Rescaled(batch.indices, moved, batch.skipped)
-
-
-def check_room(model: VGG, images: TestImages, batches: Sequence[Sequence[int]], runtime: Runtime) -> None:
-    """Refuse images whose first two layers alone, which are alive at once, would not fit into the free memory.
-
-    Args:
-        model: the net.
-        images: at all scales.
-        batches: the largest first; a file without a readable header has no size.
-        runtime: where they are tested.
-
-    Raises:
-        VerydeepError: they would not.
-    """
-    largest = next((batch for batch in batches if images.shapes(batch[0])), None)
-    if largest is None:
-        return
-    width, height = max(images.shapes(largest[0]), key=lambda shape: shape[0] * shape[1])
-    channels = next(iter(model.weight_layers().values())).out_channels
-    needed = 2 * len(largest) * width * height * channels * (2 if runtime.bf16 else 4)
-    if needed > (free := runtime.free_memory()):
-        raise VerydeepError(
-            f"{images.split.path(largest[0])} has {width}x{height} pixels at the largest scale, which needs more than "
-            f"{needed / 2**30:,.0f} GiB of memory, and {free / 2**30:,.0f} are free: give smaller --scales."
-        )
 
 
 def infer(

@@ -27,7 +27,7 @@ from verydeep.engine.run import train_run
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.settings import Settings
 from verydeep.engine.setup import open_training_parts
-from verydeep.engine.source import locate, open_part
+from verydeep.engine.source import locate, open_part, refuse_among_photographs
 from verydeep.engine.training import make_optimizer
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
@@ -143,6 +143,7 @@ def train_missing(
     rungs = missing_rungs(wanted, seeds, request.runs, names, request.crop)
     if not rungs:
         return
+    refuse_among_photographs(request.runs.folder, train)
     for rung in rungs:
         check_place(rung, request, runtime)
     if any(isinstance(rung.net, LocalizationNet) for rung in rungs):

@@ -30,7 +30,7 @@ from verydeep.engine.members import Collection
 from verydeep.engine.runtime import Precision, in_group, wants_bf16
 from verydeep.engine.settings import Settings
 from verydeep.engine.setup import open_training_parts
-from verydeep.engine.source import GENERATED, VAL_FRACTION, check_place, locate, short_name
+from verydeep.engine.source import GENERATED, VAL_FRACTION, locate, refuse_among_photographs, short_name
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import CLASSIFIER, ModelConfig, load_config
 
@@ -163,7 +163,7 @@ def resolve(request: Request) -> Training:
         raise VerydeepError(
             f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
         )
-    check_place(run.path, train)
+    refuse_among_photographs(run.path, train)
     return Training(settings, train, val, run, source, request)
 
 

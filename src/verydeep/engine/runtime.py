@@ -148,7 +148,7 @@ class Runtime:
         """Bytes that this process may still take on its device."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        return host_memory() // self.world_size
+        return host_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def host_memory() -> int:

@@ -80,7 +80,7 @@ def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
     for one in track(each, "Measuring colors", len(indices)) if runtime.is_main else each:
         sums.add(one)
     if sums.count == 0:
-        raise nothing_decoded(train)
+        raise nothing_decoded(train.subset(indices.tolist()))
     mean: Any = settings.mean_rgb or tuple(sums.mean.tolist())
     covariance = tuple(tuple(row) for row in sums.covariance.tolist())
     return replace(settings, mean_rgb=mean, covariance=covariance)

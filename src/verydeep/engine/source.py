@@ -1,6 +1,7 @@
 """DATA as the command line takes it: a folder of photographs, or the word ``generated``."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,18 @@ def short_name(data: str) -> str:
     return GENERATED if data == GENERATED else Path(data).resolve().name
 
 
-def check_place(place: Path, train: Split) -> None:
-    """Refuse to leave pictures among photographs, where the next command would take them for a class.
+def refuse_among_photographs(place: Path, part: Split) -> None:
+    """Refuse to leave pictures below class folders, where the next command would take them for a class.
 
     Raises:
-        VerydeepError: the place is below the folder of a split.
+        VerydeepError: the place is below the folder of a part, whose classes are folders.
     """
-    if place.resolve().is_relative_to(train.root.resolve()):
+    root = part.root.resolve()
+    places = (place.resolve(), Path(os.path.abspath(place)))  # noqa: PTH100 - where a link lies counts, too
+    if part.labels is not None and any(each.is_relative_to(root) for each in places):
         raise VerydeepError(
-            f"{place} would lie among the photographs of {train.root} and be taken for some: choose an --out elsewhere."
+            f"{place} would lie among the photographs of {part.root} and be taken for a class: choose another folder, "
+            "by --out, or --runs of reproduce."
         )
 
 

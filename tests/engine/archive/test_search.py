@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from verydeep.engine.archive import search, shards
 from verydeep.engine.archive.manifest import Manifest
-from verydeep.engine.archive.search import compared, nearest
+from verydeep.engine.archive.search import Neighbor, compared, nearest
 from verydeep.engine.archive.shards import packed, unpacked
 from verydeep.errors import VerydeepError
 
@@ -165,3 +165,13 @@ def test_what_a_job_adds_meanwhile_does_no_harm(
     monkeypatch.setattr(search, "compared", meanwhile)
     ((found,),) = nearest(tmp_path, MANIFEST, rows[4:5], 1)
     assert found.path == Path("/photos/4.jpg")
+
+
+def test_a_large_archive_is_compared_behind_a_bar(
+    tmp_path: Path, rows: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [Neighbor(Path("/photos/5.jpg"), pytest.approx(1, abs=1e-3))] == nearest(tmp_path, MANIFEST, rows[5:6], 1)[0]
+    assert "Comparing" not in capsys.readouterr().err
+    monkeypatch.setattr(search, "SHOWN_FROM", len(rows))
+    nearest(tmp_path, MANIFEST, rows[5:6], 1)
+    assert "Comparing" in capsys.readouterr().err

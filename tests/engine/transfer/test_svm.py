@@ -283,7 +283,7 @@ def test_a_class_of_one_image_leaves_nothing_to_choose_c_by() -> None:
     descriptors, targets = photographs(60)
     targets[np.flatnonzero(targets[:, 2] == 1)[1:], 2] = -1
     with pytest.raises(
-        VerydeepError, match=r"Class crab has only 1 training image, none of which could be .* or give one C, as --c 10"
+        VerydeepError, match=r"Of the 1 training images of class crab 0 fell to the fifth .* or give one C, as --c 10"
     ):
         ended(train(descriptors, targets, NAMES, recall))
 

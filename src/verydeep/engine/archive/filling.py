@@ -85,7 +85,7 @@ class Asked:
             VerydeepError: the folder holds other things, or descriptors of another kind; or the net has no such layer.
         """
         if not (folder / MANIFEST).exists():
-            check_out(folder, lambda name: name.startswith("."), "descriptors")
+            check_out(folder, lambda name: name.startswith(".") or name == f"{MANIFEST}.tmp", "descriptors")
             return self.new_manifest()
         there = Manifest.read(folder)
         if digest_of_net(self.net) != there.digest:

@@ -1,5 +1,6 @@
 """One picture of photographs and of what is nearest to each of them."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,9 +104,10 @@ def show(axes: Any, file: Path) -> None:
     try:
         image = decode(file, camera_rotation=True, at_least=(side, side))
     except VerydeepError:
+        word = "unreadable" if os.path.exists(file) else "missing"  # noqa: PTH110 - False where we may not look
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.fill_between([0, 1], 0, 1, color="lightgray", linewidth=0)
-        axes.text(0.5, 0.5, "unreadable" if file.exists() else "missing", ha="center", va="center", fontsize=9)
+        axes.text(0.5, 0.5, word, ha="center", va="center", fontsize=9)
     else:
         image.thumbnail((side, side))
         axes.imshow(image)

@@ -17,7 +17,7 @@ from verydeep.engine.journal import Journal
 from verydeep.engine.pictures import draw_confusion
 from verydeep.engine.report import seen_before, write_confusion
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import check_place, fingerprint
+from verydeep.engine.source import fingerprint, refuse_among_photographs
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier, save_classifier
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
 from verydeep.engine.transfer.linear import Floats32
@@ -28,8 +28,9 @@ from verydeep.engine.transfer.protocol import (
     in_words,
     metric_in_words,
     transfer,
+    with_interval,
 )
-from verydeep.engine.transfer.representation import Representation, fill_shelves, take_from_shelves, union
+from verydeep.engine.transfer.representation import Representation, take_from_shelves, union
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out, write_json
 from verydeep.ops.metrics import confusion_matrix
@@ -70,7 +71,9 @@ class Job:
         """
         self.representation.check()
         for seed, one in enumerate(self.task.partitions, start=self.seed):
-            check_place(place, one.train)
+            for part in (one.train, one.test):
+                if part is not None:
+                    refuse_among_photographs(place, part)
             check_training(one.train, self.candidates, seed)
         if (place / RESULTS).exists():
             raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
@@ -106,18 +109,8 @@ class Outcome:
         return sum(counts[1:], counts[0]) if counts else None
 
 
-def carry_out(job: Job, runtime: Runtime) -> Outcome | None:
-    """Describe all samples, then train and test on every partition; None but on the main process.
-
-    Raises:
-        VerydeepError: as ``fill_shelves`` and ``train_and_test``.
-    """
-    skipped = fill_shelves(job.representation, job.everything, runtime, job.decoding)
-    return train_and_test(job, skipped, runtime, with_curve=True) if runtime.is_main else None
-
-
 def train_and_test(job: Job, skipped: dict[str, str], runtime: Runtime, *, with_curve: bool = False) -> Outcome:
-    """The same once all samples were described, but for those that were skipped.
+    """Train and test on every partition, once all samples were described (``fill_shelves``) but those skipped.
 
     ``with_curve``: whether SVMs are trained on fewer photographs of each class, too.
 
@@ -137,6 +130,8 @@ def train_and_test(job: Job, skipped: dict[str, str], runtime: Runtime, *, with_
         )
         for number, one in enumerate(job.task.partitions)
     )
+    if len(found) == 1:
+        found = (with_interval(found[0], job.task.metric),)
     outcome = Outcome(job, found, skipped, runtime.precision)
     if not with_curve or outcome.confusion is None:
         return outcome

@@ -1,13 +1,14 @@
 """Linear classifiers on descriptors of a data set (appendix B): trained, tested by the set's protocol, kept."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
+from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import available_cores, host_memory
 from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
 from verydeep.engine.transfer.representation import Descriptors, Representation
@@ -43,14 +44,6 @@ def score(metric: Metric, scores: Floats32, targets: Targets) -> float:
     return float(np.nanmean(score_of_each_class(metric, scores, targets)))
 
 
-def score_with_interval(metric: Metric, scores: Floats32, targets: Targets) -> Share:
-    """The same with its 95% interval over test images."""
-    if metric != "mean class recall":
-        return mean_with_interval(scores, targets, at_11_points=metric == "AP, 11 points")
-    labels = targets.argmax(axis=1)
-    return mean_class_recall(predicted_classes(scores, labels) == labels, labels)
-
-
 @dataclass(frozen=True, eq=False)
 class Transferred:
     """What one partition gave."""
@@ -66,7 +59,7 @@ class Transferred:
     of_each_class: list[float]
     """In percent; empty where the test images have no labels."""
     interval: Share | None = None
-    """Of the score, over test sets of this size; other training images are not in it."""
+    """Of the score, over test sets of this size; other training images are not in it. Of one draw alone."""
 
     @property
     def score(self) -> float | None:
@@ -118,8 +111,7 @@ def transfer(
     found = margins(classifiers, test_values)
     wanted = targets_of(tested)
     each = [] if wanted is None else score_of_each_class(metric, found, wanted)
-    interval = None if wanted is None else score_with_interval(metric, found, wanted)
-    return Transferred(classifiers, trials, len(split), tested, found, each, interval)
+    return Transferred(classifiers, trials, len(split), tested, found, each)
 
 
 def check_training(train: Split, candidates: Sequence[float], seed: int) -> None:
@@ -146,6 +138,20 @@ def described_part(part: Split, everything: Split, descriptors: Descriptors) -> 
     if not kept:
         raise nothing_decoded(part)
     return part.subset(kept), descriptors.values[[rows[part.sample(index)] for index in kept]]
+
+
+def with_interval(found: Transferred, metric: Metric) -> Transferred:
+    """The same with the 95% interval of its score over test images, where there is a score."""
+    wanted = None if found.test is None else targets_of(found.test)
+    if wanted is None or found.margins is None or not (wanted > 0).any():
+        return found
+    if metric == "mean class recall":
+        labels = wanted.argmax(axis=1)
+        return replace(found, interval=mean_class_recall(predicted_classes(found.margins, labels) == labels, labels))
+    with progress_bar() as progress:
+        progress.add_task("Interval of the score", total=None, note="")
+        interval = mean_with_interval(found.margins, wanted, at_11_points=metric == "AP, 11 points")
+    return replace(found, interval=interval)
 
 
 def mean_and_deviation(scores: Sequence[float]) -> tuple[float, float | None]:

@@ -151,10 +151,9 @@ def held_out(targets: Targets, class_names: Sequence[str], seed: int) -> npt.NDA
     for label, name in enumerate(class_names):
         total, of_held = int((targets[:, label] == 1).sum()), int((targets[held, label] == 1).sum())
         if total and of_held in (0, total):
-            only = f"only {total} training image{'s' * (total > 1)}, {'all' if of_held else 'none'} of which"
             raise VerydeepError(
-                f"Class {name} has {only} could be held out to choose C by: add images of the class, or give one C, "
-                f"as --c {USUAL:g}."
+                f"Of the {total} training images of class {name} {of_held} fell to the fifth that C is chosen by, and "
+                f"some have to, though not all: add images of the class, or give one C, as --c {USUAL:g}."
             )
     return held
 
@@ -168,7 +167,7 @@ def check_targets(targets: Targets, class_names: Sequence[str]) -> None:
     for name, column in zip(class_names, targets.T, strict=True):
         if not (column == 1).any():
             raise VerydeepError(
-                f"Class {name} is on no training image that can be decoded: add images of it, or leave it out."
+                f"Class {name} is on no training image, or on none that can be decoded: add some, or leave it out."
             )
         if not (column == -1).any():
             raise VerydeepError(
