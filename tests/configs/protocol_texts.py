@@ -10,10 +10,10 @@ from verydeep.configs.protocols import VIEWS, EvalProtocol, Member, TrainedNet
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 
-scale_pairs = st.tuples(st.integers(224, 9999), st.integers(224, 9999)).map(lambda pair: TrainScale(*sorted(pair)))
-train_scales = st.integers(224, 9999).map(lambda scale: TrainScale(scale, scale)) | scale_pairs
+scale_pairs = st.tuples(st.integers(224, 4096), st.integers(224, 4096)).map(lambda pair: TrainScale(*sorted(pair)))
+train_scales = st.integers(224, 4096).map(lambda scale: TrainScale(scale, scale)) | scale_pairs
 nets = st.builds(TrainedNet, st.sampled_from(list(NETWORKS)), train_scales, st.sampled_from(["all", "fc"]))
-rising_scales = st.lists(st.integers(224, 99_999), min_size=1, max_size=5, unique=True).map(lambda q: tuple(sorted(q)))
+rising_scales = st.lists(st.integers(224, 4096), min_size=1, max_size=5, unique=True).map(lambda q: tuple(sorted(q)))
 members = st.builds(Member, nets, rising_scales)
 protocols = st.builds(
     EvalProtocol,

@@ -21,7 +21,6 @@ from typing import Literal, get_args
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP
 from verydeep.configs.notation import (
-    LARGEST_SCALE,
     Part,
     check_test_scales,
     read_members,
@@ -32,7 +31,7 @@ from verydeep.configs.notation import (
 )
 from verydeep.configs.protocols import EvalProtocol, Member, TrainedNet, read_protocol
 from verydeep.configs.recipes import FineTuned
-from verydeep.configs.scales import TrainScale
+from verydeep.configs.scales import LARGEST_SCALE, TrainScale
 
 Regression = Literal["per-class", "single-class"]
 """A box for each class (PCR), 4K outputs, or one for all classes (SCR), 4 outputs."""

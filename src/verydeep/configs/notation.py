@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP
-from verydeep.configs.scales import TrainScale
+from verydeep.configs.scales import LARGEST_SCALE, TrainScale
 from verydeep.errors import VerydeepError
 
-LARGEST_SCALE = 99_999
-_NUMBER = "[1-9][0-9]{2,4}"
+_NUMBER = "[1-9][0-9]{2,3}"
 
 MemberT = TypeVar("MemberT")
 ViewT = TypeVar("ViewT", bound=str)
@@ -100,7 +99,7 @@ def split_member(part: Part, example: str) -> tuple[Part, tuple[int, ...]]:
     scales: list[int] = []
     for field in fields[2].split(","):
         scale = int(field.text) if re.fullmatch(_NUMBER, field.text) else 0
-        if scale < PAPER_CROP or scale in scales:
+        if not PAPER_CROP <= scale <= LARGEST_SCALE or scale in scales:
             raise field.error(
                 f"write test scales as different whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as "
                 "256,384,512"

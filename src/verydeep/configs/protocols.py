@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP
 from verydeep.configs.notation import (
-    LARGEST_SCALE,
     Part,
     check_test_scales,
     read_members,
@@ -20,7 +19,7 @@ from verydeep.configs.notation import (
     write_member,
 )
 from verydeep.configs.recipes import FineTuned
-from verydeep.configs.scales import TrainScale
+from verydeep.configs.scales import LARGEST_SCALE, TrainScale
 
 View = Literal["dense", "crops", "dense+crops", "center"]
 """How a net sees an image at one scale: the whole of it; 5x5 crops and their flips; the mean of both; the central crop

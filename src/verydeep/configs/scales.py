@@ -8,8 +8,8 @@ from verydeep.errors import VerydeepError
 SCALE_STEP = 32
 """How far the test scales below and above a fixed S lie from it (section 4.2)."""
 
-LARGEST = 4096
-"""Test scale: the paper's is 768; at 10,000 one image takes a hundred gigabytes."""
+LARGEST_SCALE = 4096
+"""The paper's largest is 768; at Q=10,000 one image takes a hundred gigabytes."""
 
 
 def in_pixels(scale: int, crop: int) -> int:
@@ -29,16 +29,16 @@ class TrainScale:
         """Read "256" or "256-512".
 
         Raises:
-            VerydeepError: it is neither, the range is upside down, or S is smaller than the crop of 224.
+            VerydeepError: it is neither, the range is upside down, or S is not from the crop of 224 to 4096.
         """
         first, dash, last = text.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise VerydeepError(f"--scale {text!r} is not a train scale: write one number (256) or a range (256-512).")
         scale = cls(int(first), int(last or first))
-        if not PAPER_CROP <= scale.smallest <= scale.largest:
+        if not PAPER_CROP <= scale.smallest <= scale.largest <= LARGEST_SCALE:
             raise VerydeepError(
-                f"--scale {text}: S counts in the paper's units, from {PAPER_CROP} (the crop itself) upwards, the "
-                "smaller number first."
+                f"--scale {text}: S counts in the paper's units, from {PAPER_CROP} (the crop itself) to "
+                f"{LARGEST_SCALE}, the smaller number first."
             )
         return scale
 
@@ -93,10 +93,10 @@ def parse_test_scales(text: str) -> tuple[int, ...]:
     """
     parts = text.split(",")
     scales = sorted(int(part) for part in parts if part.strip().isdecimal())
-    in_range = all(PAPER_CROP <= scale <= LARGEST for scale in scales)
+    in_range = all(PAPER_CROP <= scale <= LARGEST_SCALE for scale in scales)
     if len(scales) != len(parts) or len(set(scales)) != len(scales) or not in_range:
         raise VerydeepError(
-            f"--scales {text!r}: write different whole numbers from {PAPER_CROP} to {LARGEST}, as 256,384,512, in "
-            "the paper's units, beside a crop of 224."
+            f"--scales {text!r}: write different whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, as 256,384,512, "
+            "in the paper's units, beside a crop of 224."
         )
     return tuple(scales)
