@@ -3,7 +3,7 @@
     python -m benchmarks.search --write     # 8.4 GB of disk, and as much memory for FAISS's index; a quarter of an hour
 
 An archive as ``verydeep features`` leaves it is drawn: 4096 values of length one, float16, half of them zero, in shards
-of 32,768 images. Ours is ``engine.transfer.search.nearest``, which reads all of it for each call and compares by
+of 32,768 images. Ours is ``engine.archive.search.nearest``, which reads all of it for each call and compares by
 PyTorch; FAISS's own exact comparison is given the same parts. NumPy is what docs/features.md reads an archive with: one
 shard after the other, as float32. FAISS's index holds all of it in memory, as float16; building it is timed, too. It
 comes last, as there may be no room for it beside the files, which the system keeps in memory after the first, untimed

@@ -105,9 +105,6 @@ def transfer(
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
-    check_range("--num-train", num_train, 1)
-    check_range("--num-test", num_test, 0)
-    check_range("--num-splits", num_splits, 1)
     if num_test == 0 and num_splits is not None:
         raise VerydeepError(
             "--num-test 0 tests nothing, so there is nothing to draw several times: leave --num-splits out."

@@ -212,13 +212,13 @@ def _hold_out_labels(everything: Split, seed: int) -> Partition:
 
 
 def _check_numbers(draws: _Draws) -> None:
-    for what, number, least in (
-        ("photographs a class to learn from", draws.num_train, 1),
-        ("photographs a class to test on", draws.num_test, 0),
-        ("splits to draw", draws.num_splits, 1),
+    for option, what, number, least in (
+        ("--num-train", "photographs a class to learn from", draws.num_train, 1),
+        ("--num-test", "photographs a class to test on", draws.num_test, 0),
+        ("--num-splits", "splits to draw", draws.num_splits, 1),
     ):
         if number is not None and number < least:
-            raise VerydeepError(f"The number of {what} has to be at least {least}, not {number}.")
+            raise VerydeepError(f"{option}, the number of {what}, has to be at least {least}, not {number}.")
 
 
 def _refuse_numbers(draws: _Draws, root: Path) -> None:

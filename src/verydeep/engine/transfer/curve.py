@@ -12,7 +12,14 @@ from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.pictures import pyplot
 from verydeep.engine.runtime import available_cores, host_memory
 from verydeep.engine.transfer.linear import margins
-from verydeep.engine.transfer.protocol import Transferred, described_part, mean_and_deviation, score, targets_of
+from verydeep.engine.transfer.protocol import (
+    Transferred,
+    decoded_part,
+    described_part,
+    mean_and_deviation,
+    score,
+    targets_of,
+)
 from verydeep.engine.transfer.representation import Descriptors
 from verydeep.engine.transfer.svm import Step, affordable_processes, fit, follow
 
@@ -49,7 +56,7 @@ def learning_curve(
         found: what each draw gave.
         seed: of the first draw.
     """
-    labels = described_part(task.partitions[0].train, everything, descriptors)[0].labels
+    labels = decoded_part(task.partitions[0].train, everything, descriptors)[0].labels
     assert labels is not None
     most = int(np.bincount(labels).max())
     fewer = [count for count in COUNTS if count < most]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class Job:
     """Of what is held out to choose C; the next draw has the next seed."""
     decoding: Decoding = STRICT
 
-    @property
+    @cached_property
     def everything(self) -> Split:
         """All samples that are learned from or tested on, each once."""
         return union([split for one in self.task.partitions for split in (one.train, one.test) if split is not None])

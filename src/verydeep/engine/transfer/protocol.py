@@ -127,8 +127,8 @@ def check_training(train: Split, candidates: Sequence[float], seed: int) -> None
         held_out(targets, train.class_names, seed)
 
 
-def described_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Floats32]:
-    """The samples of a part that were described, and their descriptors (n, D).
+def decoded_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, list[int]]:
+    """The samples of a part that were described, and their rows among the descriptors.
 
     Raises:
         VerydeepError: not one was.
@@ -137,7 +137,17 @@ def described_part(part: Split, everything: Split, descriptors: Descriptors) -> 
     kept = [index for index in range(len(part)) if part.sample(index) in rows]
     if not kept:
         raise nothing_decoded(part)
-    return part.subset(kept), descriptors.values[[rows[part.sample(index)] for index in kept]]
+    return part.subset(kept), [rows[part.sample(index)] for index in kept]
+
+
+def described_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Floats32]:
+    """The same with their descriptors (n, D).
+
+    Raises:
+        VerydeepError: as ``decoded_part``.
+    """
+    split, rows = decoded_part(part, everything, descriptors)
+    return split, descriptors.values[rows]
 
 
 def with_interval(found: Transferred, metric: Metric) -> Transferred:
