@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from verydeep.configs.networks import NETWORKS
-from verydeep.engine.checkpoint import load
 from verydeep.engine.importing.conversion import convert_file
+from verydeep.engine.nets.folders import load
 from verydeep.models.vgg import VGG
 
 SIZES = ((224, 224), (300, 401), (257, 190))

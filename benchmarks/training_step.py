@@ -39,7 +39,7 @@ from verydeep.configs.scales import TrainScale
 from verydeep.data.loading import TrainBatch
 from verydeep.data.split import Split
 from verydeep.engine.runtime import Runtime, StopRequest, start
-from verydeep.engine.training import Job, backward, color_matrix, fit, make_optimizer, net_input, new_state
+from verydeep.engine.training.fit import Job, backward, color_matrix, fit, make_optimizer, net_input, new_state
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 

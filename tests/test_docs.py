@@ -46,6 +46,24 @@ def parsed_only(command: Callable[..., None]) -> Callable[..., None]:
     return functools.wraps(command)(lambda *_, **__: None)
 
 
+def test_modules_are_where_the_documents_say() -> None:
+    """A path with a folder in it is one below the package."""
+    package = ROOT / "src" / "verydeep"
+    floors = "|".join(path.name for path in package.iterdir() if path.is_dir())
+    named = {
+        path
+        for page in PAGES
+        for path in re.findall(rf"`((?:{floors})/[\w/]*(?:\.py)?)`", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 40 and [path for path in sorted(named) if not (package / path).exists()] == []
+
+
+def test_every_room_of_the_engine_is_told() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "src" / "verydeep" / "engine").glob("*/__init__.py")}
+    assert rooms and {room for room in rooms if f"`{room}/`" not in text} == set()
+
+
 def test_the_pages_are_found() -> None:
     assert {"README.md", "CONTRIBUTING.md", "dense-evaluation.md", "paper-map.md"} <= {page.name for page in PAGES}
     assert ["train"] in list(commands(ROOT / "README.md"))

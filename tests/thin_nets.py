@@ -17,8 +17,9 @@ from tests.conftest import SHAPES, picture
 from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import TrainedNet
-from verydeep.engine import members, reproduction, request
+from verydeep.engine.nets import net
 from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
+from verydeep.engine.training import ladder, request
 from verydeep.files import write_json
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -37,9 +38,9 @@ def thin_networks(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
             for block, channels in zip(network.blocks, CHANNELS, strict=True)
         )
         monkeypatch.setitem(NETWORKS, name, Network(name, blocks))
-    for module in (members, request, command):
+    for module in (net, request, command):
         monkeypatch.setattr(module, "PAPER_FC_WIDTH", FC_WIDTH)
-    monkeypatch.setattr(reproduction, "VGG", partial(VGG, fc_width=FC_WIDTH))
+    monkeypatch.setattr(ladder, "VGG", partial(VGG, fc_width=FC_WIDTH))
     monkeypatch.setenv("VERYDEEP_CACHE", str(cache))
 
 

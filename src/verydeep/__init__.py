@@ -18,7 +18,7 @@ from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 
 if TYPE_CHECKING:
-    from verydeep.engine.checkpoint import load
+    from verydeep.engine.nets.folders import load
     from verydeep.models.initialization import initialize
     from verydeep.models.vgg import VGG
     from verydeep.models.weights.native import ModelConfig
@@ -41,7 +41,7 @@ _NEEDS_TORCH = {
     "VGG": "verydeep.models.vgg",
     "initialize": "verydeep.models.initialization",
     "ModelConfig": "verydeep.models.weights.native",
-    "load": "verydeep.engine.checkpoint",
+    "load": "verydeep.engine.nets.folders",
 }
 
 

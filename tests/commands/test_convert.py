@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.engine.importing.test_conversion import as_torchvision_sees, torchvision_net
 from tests.runs import Cli
-from verydeep.engine.checkpoint import load
+from verydeep.engine.nets.folders import load
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
 

@@ -19,7 +19,7 @@ from tests.runs import SMALL_NET, Cli, make_photographs
 from tests.thin_nets import describe, leave_run, thin_networks
 from verydeep.configs.protocols import TrainedNet
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine import report as report_module
+from verydeep.engine.classification import report as report_module
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, load_config, save_config
 

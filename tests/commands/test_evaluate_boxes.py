@@ -18,7 +18,7 @@ from tests.thin_nets import CLASSES, describe, leave_box_run, leave_run, make_bo
 from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.protocols import TrainedNet
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine import report as class_report
+from verydeep.engine.classification import report as class_report
 from verydeep.engine.localization import report as box_report
 
 FP32 = ("--precision", "fp32", "--workers", 0)

@@ -14,7 +14,7 @@ from tests.thin_nets import CROP, FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.published import PUBLISHED
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.checkpoint import load
+from verydeep.engine.nets.folders import load
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import unfolded

@@ -13,7 +13,7 @@ from tests.models.export.test_onnx import THIN, drawn
 from tests.peers import need
 from tests.runs import Cli
 from tests.thin_nets import save
-from verydeep.engine.posteriors import digest_of_folder
+from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.files import write_json
 from verydeep.models.weights.native import ModelConfig, keep_classifier
 

@@ -18,10 +18,10 @@ from tests.table1 import NUM_PARAMETERS, TABLE_1
 from tests.thin_nets import FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE
-from verydeep.engine import reproduction, run
-from verydeep.engine.members import Collection, find_nets
-from verydeep.engine.request import Request
-from verydeep.engine.run import train_run
+from verydeep.engine.nets.collection import Collection, find_nets
+from verydeep.engine.training import ladder, run
+from verydeep.engine.training.request import Request
+from verydeep.engine.training.run import train_run
 from verydeep.errors import VerydeepError
 
 PUBLISHED_MILLIONS = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
@@ -95,7 +95,7 @@ def test_shallow_from_photographs_to_the_table(
 ) -> None:
     """Stopped after the first net, the same command goes on; then there is nothing left to train."""
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(reproduction, "train_run", after(1, KeyboardInterrupt(), train_run))
+        interrupted.setattr(ladder, "train_run", after(1, KeyboardInterrupt(), train_run))
         with pytest.raises(KeyboardInterrupt):
             reproduce("shallow")
     told = capsys.readouterr().out
@@ -172,13 +172,13 @@ def test_what_is_trained_has_the_papers_width_and_one_division(home: Path, monke
         asked.append(arguments[:3])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reproduction, "train_missing", listen)
+    monkeypatch.setattr(ladder, "train_missing", listen)
     whats: tuple[command.What, ...] = ("ladder", "table6")
     for what in whats:
         with pytest.raises(KeyboardInterrupt):
             reproduce(what, seeds="0,12", bad_images="skip", fast_decode=True)
-    (ladder, seeds, request), (table_6, _, _) = asked
-    assert ladder == LADDER and seeds == (0, 12)
+    (rungs, seeds, request), (table_6, _, _) = asked
+    assert rungs == LADDER and seeds == (0, 12)
     assert isinstance(request, Request)
     assert (request.width, request.fc_width, request.split_seed, request.crop) == (1.0, FC_WIDTH, 0, 32)
     assert (request.data, request.epochs, request.batch_size, request.precision) == ("photos", 2, 8, "fp32")

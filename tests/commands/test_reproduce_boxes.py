@@ -15,11 +15,11 @@ from tests.runs import Cli
 from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin_networks
 from verydeep.configs.paper import LOCALIZATION_TABLES
 from verydeep.configs.protocols import TrainedNet
-from verydeep.engine import report as class_report
-from verydeep.engine import reproduction, run
+from verydeep.engine.classification import report as class_report
 from verydeep.engine.localization import report as box_report
-from verydeep.engine.members import find_nets
-from verydeep.engine.run import train_run
+from verydeep.engine.nets.collection import find_nets
+from verydeep.engine.training import ladder, run
+from verydeep.engine.training.run import train_run
 from verydeep.errors import VerydeepError
 from verydeep.ops.metrics import Share
 
@@ -78,7 +78,7 @@ def test_from_photographs_to_the_tables(
 ) -> None:
     """Stopped before the fifth net, the same command goes on; Table 9 needs one more, Table 10 none."""
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(reproduction, "train_run", after(4, KeyboardInterrupt(), train_run))
+        interrupted.setattr(ladder, "train_run", after(4, KeyboardInterrupt(), train_run))
         with pytest.raises(KeyboardInterrupt):
             reproduce("table8")
     told = capsys.readouterr().out

@@ -22,8 +22,8 @@ from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, TRANSFER_TABLES
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
-from verydeep.engine import members
-from verydeep.engine.members import Net
+from verydeep.engine.nets import net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.transfer import findings, tables
 from verydeep.engine.transfer.job import Outcome
 from verydeep.errors import VerydeepError
@@ -59,7 +59,7 @@ def leave_describer(run: Path, config: ModelConfig) -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """runs/ with thin D and E, of other classes than any data set here; a terminal that folds nothing."""
     thin_networks(monkeypatch, tmp_path / "cache")
-    monkeypatch.setattr(members, "PAPER_FC_WIDTH", FC_WIDTH)
+    monkeypatch.setattr(net, "PAPER_FC_WIDTH", FC_WIDTH)
     leave_describer(tmp_path / "runs" / "deep", WIDE)
     leave_describer(tmp_path / "runs" / "deeper", replace(WIDE, network="E"))
     monkeypatch.setattr(tables, "CANDIDATES", (1.0, 10.0))

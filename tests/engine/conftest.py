@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from verydeep.data.split import Split
-from verydeep.engine.evaluation import Tested
+from verydeep.engine.classification.evaluation import Tested
 from verydeep.engine.inference import Predictions, SingleView, ViewAtScale
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.models.weights.native import ModelConfig
 
 NAMES = ("ant", "bell", "crab")

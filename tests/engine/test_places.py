@@ -10,7 +10,7 @@ from verydeep.configs.localization import LocalizationView
 from verydeep.engine.localization import classes as module
 from verydeep.engine.localization.classes import ClassSource
 from verydeep.engine.localization.localizers import Localizers
-from verydeep.engine.members import Net, NetAtScales
+from verydeep.engine.nets.net import Net, NetAtScales
 from verydeep.engine.places import place_for, protocol_name, short_enough
 from verydeep.engine.testing import BoxTest, ClassTest
 

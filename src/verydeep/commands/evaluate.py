@@ -33,7 +33,7 @@ from verydeep.options import (
 )
 
 if TYPE_CHECKING:
-    from verydeep.engine.members import Collection
+    from verydeep.engine.nets.collection import Collection
     from verydeep.engine.testing import BoxTest, ClassTest
 
 
@@ -96,7 +96,7 @@ def evaluate(
     from verydeep.engine import runtime as engine
     from verydeep.engine.journal import Journal
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
-    from verydeep.engine.members import Collection
+    from verydeep.engine.nets.collection import Collection
     from verydeep.engine.places import place_for, protocol_name, short_enough
     from verydeep.engine.source import open_part, short_name
     from verydeep.engine.testing import Order
@@ -167,7 +167,7 @@ def test_of_runs(
             answers for the classes.
     """
     from verydeep.engine.localization.localizers import localizers_of
-    from verydeep.engine.members import Net, NetAtScales
+    from verydeep.engine.nets.net import Net, NetAtScales
     from verydeep.engine.testing import BoxTest, ClassTest
 
     if len({path.resolve() for path in runs}) < len(runs):
@@ -209,7 +209,7 @@ def tests_of_protocol(
         VerydeepError: nobody answers, or two runs of one seed do.
     """
     from verydeep.engine.localization.localizers import required_localizers
-    from verydeep.engine.members import required_by_seed
+    from verydeep.engine.nets.collection import required_by_seed
     from verydeep.engine.testing import BoxTest, ClassTest
 
     if isinstance(asked, LocalizationProtocol):

@@ -35,7 +35,7 @@ def export(
         verydeep export runs/photos-D-256-512-c224-s0 --format onnx
         verydeep export runs/photos-D-256-512-c224-s0 --format torchvision --out vgg16-photos.pth
     """
-    from verydeep.engine.checkpoint import model_folder
+    from verydeep.engine.nets.folders import model_folder
     from verydeep.models.weights.native import load_model
 
     model, config = load_model(model_folder(run, weights))

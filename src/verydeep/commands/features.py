@@ -61,7 +61,7 @@ def features(
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
     from verydeep.engine.archive.filling import Asked, fill, usual_weights
-    from verydeep.engine.members import Net
+    from verydeep.engine.nets.net import Net
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)

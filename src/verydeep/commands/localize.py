@@ -78,7 +78,8 @@ def localize(
     from verydeep.engine.localization.localizers import localizers_of
     from verydeep.engine.localization.photographs import draw_located, locate, picture_paths
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
-    from verydeep.engine.members import Collection, Net, NetAtScales, refuse_trunk
+    from verydeep.engine.nets.collection import Collection
+    from verydeep.engine.nets.net import Net, NetAtScales, refuse_trunk
 
     check_range("--top", top, 1, 5)
     check_range("--merge-threshold", merge_threshold, 0, 2)

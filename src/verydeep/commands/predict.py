@@ -111,9 +111,9 @@ def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
     Raises:
         VerydeepError: there is none, or it names no classes.
     """
-    from verydeep.engine.checkpoint import load
     from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, predict_split
-    from verydeep.engine.members import refuse_trunk
+    from verydeep.engine.nets.folders import load
+    from verydeep.engine.nets.net import refuse_trunk
     from verydeep.engine.progress import progress_bar
 
     model, config = load(run, weights)

@@ -32,7 +32,7 @@ from verydeep.options import (
 
 if TYPE_CHECKING:
     from verydeep.data.decoding import Decoding
-    from verydeep.engine.members import Collection
+    from verydeep.engine.nets.collection import Collection
     from verydeep.engine.runtime import Runtime
 
 What = Literal[
@@ -123,17 +123,17 @@ def reproduce(
 
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.findings import MeasuredTable, find_out, leave_findings
+    from verydeep.engine.classification.findings import MeasuredTable, find_out, leave_findings
+    from verydeep.engine.classification.posteriors import kept_in_words
+    from verydeep.engine.classification.tables import Conditions
     from verydeep.engine.journal import Journal
     from verydeep.engine.localization.findings import find_out_about_boxes
     from verydeep.engine.localization.parts import open_box_parts
     from verydeep.engine.localization.tables import BoxConditions
-    from verydeep.engine.members import Collection
-    from verydeep.engine.posteriors import kept_in_words
-    from verydeep.engine.reproduction import train_missing
-    from verydeep.engine.request import Request
+    from verydeep.engine.nets.collection import Collection
     from verydeep.engine.source import open_part, short_name
-    from verydeep.engine.tables import Conditions
+    from verydeep.engine.training.ladder import train_missing
+    from verydeep.engine.training.request import Request
 
     collection, decoding = Collection.parse(runs), Decoding(bad_images, fast_decode)
     start = partial(engine.start, device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers)
@@ -223,7 +223,7 @@ def measure_transfer(
 ) -> None:
     """Table 11 or 12, of nets that are there."""
     from verydeep.engine import runtime as engine
-    from verydeep.engine.findings import leave_findings
+    from verydeep.engine.classification.findings import leave_findings
     from verydeep.engine.journal import Journal
     from verydeep.engine.transfer.findings import find_out_about_transfer
     from verydeep.engine.transfer.svm import require_scikit_learn

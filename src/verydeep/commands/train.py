@@ -138,8 +138,8 @@ def train(
         verydeep train --resume runs/photos-A-256-c64-s0
     """
     from verydeep.engine import runtime as engine
-    from verydeep.engine.request import Request, resolve, resolve_resumed
-    from verydeep.engine.run import train_run
+    from verydeep.engine.training.request import Request, resolve, resolve_resumed
+    from verydeep.engine.training.run import train_run
 
     if crop is not None:
         check_crop(crop)

@@ -95,7 +95,7 @@ def transfer(
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine import runtime as engine
     from verydeep.engine.journal import Journal
-    from verydeep.engine.members import Net
+    from verydeep.engine.nets.net import Net
     from verydeep.engine.source import locate, short_name
     from verydeep.engine.transfer.features import default_layer
     from verydeep.engine.transfer.job import Job, leave_outcome, train_and_test

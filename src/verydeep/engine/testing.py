@@ -9,8 +9,8 @@ from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.data.submission import devkit_numbers
 from verydeep.data.truth import BadBoxes
-from verydeep.engine.checkpoint import Weights
-from verydeep.engine.evaluation import evaluate, test_nets
+from verydeep.engine.classification.evaluation import evaluate, test_nets
+from verydeep.engine.classification.report import leave_evaluation, leave_submission
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.classes import ClassSource
 from verydeep.engine.localization.evaluation import choose_threshold, evaluate_boxes
@@ -18,8 +18,8 @@ from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.parts import holds_val, open_boxed_part
 from verydeep.engine.localization.report import leave_box_submission, leave_localization
 from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, Merging, Tuned
-from verydeep.engine.members import NetAtScales, check_classes
-from verydeep.engine.report import leave_evaluation, leave_submission
+from verydeep.engine.nets.folders import Weights
+from verydeep.engine.nets.net import NetAtScales, check_classes
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import open_part
 from verydeep.errors import VerydeepError

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from tests.thin_nets import save
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.engine.archive.filling import Asked, fill
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.models.initialization import initialize
 from verydeep.models.weights.native import ModelConfig

@@ -29,7 +29,7 @@ from verydeep.engine import shelf
 from verydeep.engine.archive import filling, streaming
 from verydeep.engine.archive.filling import Asked, below, usual_weights
 from verydeep.engine.archive.manifest import Manifest
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.representation import Representation, describe_split
 from verydeep.errors import VerydeepError
@@ -108,7 +108,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.engine.archive.archives import described
 from verydeep.engine import shelf
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.archive import streaming
 

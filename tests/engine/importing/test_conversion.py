@@ -12,10 +12,10 @@ from tests.peers import import_torchvision, need
 from verydeep.configs import published
 from verydeep.configs.published import PUBLISHED
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.checkpoint import load
 from verydeep.engine.importing import conversion, imported
 from verydeep.engine.importing.conversion import convert_file, digests_of, name_classes
 from verydeep.engine.importing.imported import models_folder
+from verydeep.engine.nets.folders import load
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import CAFFE_INPUT, ForeignNet
 from verydeep.models.weights.native import load_config

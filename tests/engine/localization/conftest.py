@@ -19,7 +19,7 @@ from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluati
 from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.verdict import Truth, Verdict
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import open_part
 from verydeep.ops.localization_errors import Instances

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.engine.classification.test_tables import rescaled, single_view
 from tests.engine.localization.conftest import Home
-from tests.engine.test_tables import rescaled, single_view
 from tests.plain_boxes import Rated, best_merged, best_overlap, rated_boxes
 from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.protocols import EvalProtocol

@@ -20,7 +20,7 @@ from verydeep.engine.localization import candidates as module
 from verydeep.engine.localization.candidates import Candidates, boxes_of_class, merge_images, pooled
 from verydeep.engine.localization.classes import Asked
 from verydeep.engine.localization.predictions import BoxPredictions, pool, predict_boxes
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG

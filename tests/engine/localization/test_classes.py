@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.engine.classification.test_tables import rescaled, single_view
 from tests.engine.localization.conftest import CPU, Home
-from tests.engine.test_tables import rescaled, single_view
 from verydeep.data.decoding import STRICT
-from verydeep.engine.evaluation import Said
+from verydeep.engine.classification.evaluation import Said
 from verydeep.engine.localization.classes import Asked, ClassSource, ask, best_classes
-from verydeep.engine.members import Net, NetAtScales
+from verydeep.engine.nets.net import Net, NetAtScales
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import load_config, load_model, save_config
 

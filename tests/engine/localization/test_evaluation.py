@@ -27,7 +27,8 @@ from verydeep.engine.localization.evaluation import (
 from verydeep.engine.localization.localizers import Localizers, localizers_of
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.threshold import THRESHOLDS, Tuned
-from verydeep.engine.members import Collection, Net, NetAtScales
+from verydeep.engine.nets.collection import Collection
+from verydeep.engine.nets.net import Net, NetAtScales
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 

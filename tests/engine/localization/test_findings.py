@@ -13,14 +13,14 @@ from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import LOCALIZATION_TABLES
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
-from verydeep.engine.findings import leave_findings
+from verydeep.engine.classification.findings import leave_findings
+from verydeep.engine.classification.tables import Conditions
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.findings import BoxFindings
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, compare_rows
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.source import fingerprint
-from verydeep.engine.tables import Conditions
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.bootstrap import Mean
 from verydeep.ops.metrics import Share, wilson

@@ -16,7 +16,8 @@ from verydeep.engine.localization.localizers import (
     localizers_of,
     required_localizers,
 )
-from verydeep.engine.members import Collection, Net, NetAtScales, find_nets
+from verydeep.engine.nets.collection import Collection, find_nets
+from verydeep.engine.nets.net import Net, NetAtScales
 from verydeep.errors import VerydeepError
 
 

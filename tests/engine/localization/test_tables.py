@@ -18,14 +18,15 @@ from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import LOCALIZATION_TABLES, TABLES
 from verydeep.configs.protocols import EvalProtocol
 from verydeep.data.decoding import Decoding
+from verydeep.engine.classification.tables import Conditions
 from verydeep.engine.localization import predictions, tables
 from verydeep.engine.localization.candidates import candidates
 from verydeep.engine.localization.findings import BoxFindings, find_out_about_boxes
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, best_classes_there, measure_table
 from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
-from verydeep.engine.members import Net, find_nets
-from verydeep.engine.tables import Conditions
+from verydeep.engine.nets.collection import find_nets
+from verydeep.engine.nets.net import Net
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 

@@ -12,7 +12,7 @@ from tests.runs import Cli
 from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin_networks
 from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.scales import TrainScale
-from verydeep.engine.posteriors import digest_of_folder
+from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.engine.publishing.results import results_of
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json

@@ -19,7 +19,7 @@ from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import decode
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer import features
 from verydeep.engine.transfer.features import (

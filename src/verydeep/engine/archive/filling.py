@@ -26,10 +26,10 @@ from verydeep.engine.archive.shards import (
     shards_of,
 )
 from verydeep.engine.archive.streaming import Todo, describe_into
-from verydeep.engine.checkpoint import RunFolder, Weights
 from verydeep.engine.journal import Journal
-from verydeep.engine.members import Net
-from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.nets.digests import digest_of_net
+from verydeep.engine.nets.folders import RunFolder, Weights
+from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Precision, Runtime, wants_bf16
 from verydeep.engine.transfer.features import default_layer, image_ids

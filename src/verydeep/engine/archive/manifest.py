@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from verydeep.engine.checkpoint import Weights
-from verydeep.engine.members import Net
-from verydeep.engine.posteriors import net_as_it_was
+from verydeep.engine.nets.digests import net_as_it_was
+from verydeep.engine.nets.folders import Weights
+from verydeep.engine.nets.net import Net
 from verydeep.engine.transfer.features import VERSION
 from verydeep.engine.transfer.representation import Representation
 from verydeep.errors import VerydeepError

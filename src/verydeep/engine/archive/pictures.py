@@ -9,7 +9,7 @@ from typing import Any
 
 from verydeep.data.decoding import decode
 from verydeep.engine.archive.search import Neighbor
-from verydeep.engine.pictures import pyplot
+from verydeep.engine.plotting import pyplot
 from verydeep.errors import VerydeepError
 from verydeep.files import writing
 

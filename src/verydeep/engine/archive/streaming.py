@@ -15,7 +15,7 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Ids, packed, path_ids
 from verydeep.engine.inference import ready, rescaled_images
-from verydeep.engine.posteriors import check_unchanged
+from verydeep.engine.nets.digests import check_unchanged
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.shelf import Arrays, Shelf

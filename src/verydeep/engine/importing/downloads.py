@@ -12,8 +12,8 @@ import urllib.request
 from pathlib import Path
 
 from verydeep.configs.published import PublishedNet
+from verydeep.engine.hub import REPOSITORY
 from verydeep.engine.progress import download_bar
-from verydeep.engine.publishing.hub import REPOSITORY
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder, locking
 

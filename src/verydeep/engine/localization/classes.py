@@ -10,11 +10,11 @@ from verydeep.configs.localization import LocalizationView
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.evaluation import Said, fuse, predict_views
+from verydeep.engine.classification.evaluation import Said, fuse, predict_views
 from verydeep.engine.inference import SINGLE_VIEWS, Posteriors, ViewAtScale
 from verydeep.engine.localization.candidates import Labels
-from verydeep.engine.members import NetAtScales
-from verydeep.engine.posteriors import digest_of_net
+from verydeep.engine.nets.digests import digest_of_net
+from verydeep.engine.nets.net import NetAtScales
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.metrics import Share, topk_for, wilson
 

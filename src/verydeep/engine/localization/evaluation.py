@@ -15,7 +15,7 @@ from verydeep.configs.localization import LocalizationView
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split, nothing_decoded
-from verydeep.engine.evaluation import Geometry, dense_geometry
+from verydeep.engine.classification.evaluation import Geometry, dense_geometry
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.localization.candidates import Candidates, Floats, Merged, file_sizes
 from verydeep.engine.localization.classes import Asked, ask
@@ -31,7 +31,7 @@ from verydeep.engine.localization.threshold import (
     tune,
 )
 from verydeep.engine.localization.verdict import Truth, Verdict
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.boxes import Boxes
 from verydeep.ops.images import rescaled_size

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from verydeep.configs.localization import Classes, LocalizationProtocol, LocalizationView, own_classes
 from verydeep.configs.protocols import EvalProtocol
 from verydeep.data.split import Split
-from verydeep.engine.checkpoint import Weights
 from verydeep.engine.localization.classes import ClassSource
-from verydeep.engine.members import Collection, Net, NetAtScales, nets_by_seed, refuse_classes, required_by_seed
+from verydeep.engine.nets.collection import Collection, nets_by_seed, required_by_seed
+from verydeep.engine.nets.folders import Weights
+from verydeep.engine.nets.net import Net, NetAtScales, refuse_classes
 from verydeep.errors import VerydeepError
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from verydeep.data.decoding import decode
 from verydeep.data.split import Split
+from verydeep.engine.classification.report import scales_in_words
 from verydeep.engine.localization.candidates import Floats
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
-from verydeep.engine.pictures import pyplot
-from verydeep.engine.report import scales_in_words
+from verydeep.engine.plotting import pyplot
 from verydeep.ops.localization_errors import RIGHT_AT, success
 
 NUM_EXAMPLES = 10

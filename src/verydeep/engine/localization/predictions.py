@@ -11,7 +11,7 @@ from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale, ready, rescaled_images
 from verydeep.engine.localization.candidates import BoxNet, Candidates, candidates, file_sizes, pooled
 from verydeep.engine.localization.classes import Asked
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from verydeep.configs.localization import LocalizationProtocol, own_classes
 from verydeep.configs.paper import TABLES, LocalizationRow, LocalizationTable
+from verydeep.engine.classification.tables import Comparison, Conditions
 from verydeep.engine.localization.candidates import Floats
 from verydeep.engine.localization.evaluation import Answer, answer
 from verydeep.engine.localization.localizers import Localizers, localizers_by_seed
@@ -20,8 +21,7 @@ from verydeep.engine.localization.threshold import (
     tune,
 )
 from verydeep.engine.localization.verdict import Truth, Verdict
-from verydeep.engine.members import Net, check_division
-from verydeep.engine.tables import Comparison, Conditions
+from verydeep.engine.nets.net import Net, check_division
 from verydeep.ops.bootstrap import Mean, error_over_runs, mean_over_runs, paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT, Bools
 from verydeep.ops.metrics import Share

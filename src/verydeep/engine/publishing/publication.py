@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
-from verydeep.engine.checkpoint import Weights
 from verydeep.engine.importing.imported import is_name
-from verydeep.engine.members import Net
+from verydeep.engine.nets.folders import Weights
+from verydeep.engine.nets.net import Net
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import results_of
 from verydeep.files import writing

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verydeep.engine.posteriors import digest_of_folder
+from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json
 from verydeep.ops.metrics import Share

@@ -17,8 +17,8 @@ from torch import from_numpy
 from verydeep.configs.transfer import Seen
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.checkpoint import Weights
-from verydeep.engine.posteriors import digest_of_net, net_as_it_was
+from verydeep.engine.nets.digests import digest_of_net, net_as_it_was
+from verydeep.engine.nets.folders import Weights
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
 from verydeep.engine.transfer.representation import Representation, describe_split

@@ -21,8 +21,8 @@ from torch import Tensor
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import ready, rescaled_images
-from verydeep.engine.members import Net
-from verydeep.engine.posteriors import check_unchanged, digest_of_net
+from verydeep.engine.nets.digests import check_unchanged, digest_of_net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.shelf import Shelf, lacking
 from verydeep.errors import VerydeepError

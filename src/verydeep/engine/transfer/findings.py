@@ -7,9 +7,9 @@ from typing import Any
 from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
 from verydeep.data.transfer_sets import TransferSet
-from verydeep.engine.findings import table_in_words, unconverged_in_words
+from verydeep.engine.classification.findings import table_in_words, unconverged_in_words
+from verydeep.engine.classification.report import seen_before
 from verydeep.engine.journal import Journal
-from verydeep.engine.report import seen_before
 from verydeep.engine.transfer.protocol import as_values, samples_of
 from verydeep.engine.transfer.tables import (
     LAYER,

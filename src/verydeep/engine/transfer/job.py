@@ -14,9 +14,9 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.data.voc_results import write_voc_action_results, write_voc_results
+from verydeep.engine.classification.pictures import draw_confusion
+from verydeep.engine.classification.report import seen_before, write_confusion
 from verydeep.engine.journal import Journal
-from verydeep.engine.pictures import draw_confusion
-from verydeep.engine.report import seen_before, write_confusion
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import fingerprint, refuse_among_photographs
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier, save_classifier

@@ -17,7 +17,7 @@ import torch
 from verydeep.configs.transfer import Seen
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, nothing_decoded
-from verydeep.engine.members import Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.features import (

@@ -10,7 +10,8 @@ from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
 from verydeep.engine.journal import Journal
-from verydeep.engine.members import Collection, Net
+from verydeep.engine.nets.collection import Collection
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import locate
 from verydeep.engine.transfer.job import Job, Outcome, train_and_test

@@ -1,0 +1,242 @@
+"""What a net's predictions on a split are worth: rows of errors, with the geometry behind each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from verydeep.configs.networks import STRIDE
+from verydeep.configs.protocols import View
+from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.split import Split
+from verydeep.engine.classification.posteriors import predict_and_keep
+from verydeep.engine.inference import (
+    SINGLE_VIEWS,
+    Posteriors,
+    Predictions,
+    SingleView,
+    ViewAtScale,
+    mean_posterior,
+    predict_split,
+)
+from verydeep.engine.nets.net import Net, NetAtScales
+from verydeep.engine.progress import progress_bar
+from verydeep.engine.runtime import Runtime
+from verydeep.ops.metrics import (
+    Errors,
+    classification_errors,
+    confusion_matrix,
+    expected_calibration_error,
+)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The class score map of a typical image, and the share of its windows' area that lies inside the images.
+
+    The stride is 32 pixels at any crop, so a small net's windows reach beyond a small image; findings about views
+    are then limited by geometry (docs/choices.md).
+    """
+
+    map_height: int
+    map_width: int
+    inside: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One protocol and what it gave."""
+
+    net: str
+    """Which net; of a fusion how many."""
+    crop: int
+    """Of the net, in pixels; test scales count beside it."""
+    view: View
+    scales: tuple[int, ...]
+    """Empty of a fusion, whose nets have their own."""
+    errors: Errors
+    geometry: tuple[Geometry, ...] = ()
+    """At each scale; of rows with a dense part."""
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What one net, or several together, say of the images of a split by one protocol."""
+
+    indices: npt.NDArray[np.int64]
+    """(n,) which images, ascending"""
+    posteriors: Posteriors
+    """(n, K)"""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One net, what it was asked, and what it predicts."""
+
+    net: Net
+    scales: tuple[int, ...]
+    predictions: Predictions
+
+    __test__ = False  # not a test, whatever its name makes pytest think
+
+    def says(self, view: View) -> "Said":
+        """The mean over the scales and what the view is made of."""
+        return Said(self.predictions.indices, self.predictions.mean(view, self.scales))
+
+    def geometry(self, view: View, scales: Sequence[int]) -> tuple[Geometry, ...]:
+        """Of the dense part of a view at each scale."""
+        if "dense" not in SINGLE_VIEWS[view]:
+            return ()
+        ceil_mode = self.net.config.pooling == "ceil"
+        return tuple(dense_geometry(self.predictions.sizes[q], self.net.config.crop, ceil_mode) for q in scales)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one or several nets gave on one split; the last row is the protocol that was asked for."""
+
+    rows: tuple[Row, ...]
+    posteriors: Posteriors
+    """(n, K) of the last row"""
+    indices: npt.NDArray[np.int64]
+    """(n,) which image of the split each is"""
+    calibration: float
+    """Expected calibration error of these posteriors, in percentage points."""
+    confusion: npt.NDArray[np.int64]
+    """(K, K) images of the row's class that they put into the column's."""
+    skipped: dict[str, str]
+    not_kept: str = ""
+    """Why the posteriors are not kept for the next time, where they should have been."""
+
+
+def views_to_compute(view: View, scales: Sequence[int]) -> list[ViewAtScale]:
+    """What the report of one protocol needs: beside every dense scale stands the central crop."""
+    views = SINGLE_VIEWS[view]
+    beside: tuple[SingleView, ...] = ("center",) if "dense" in views else ()
+    return [ViewAtScale(each, scale) for each in (*beside, *views) for scale in scales]
+
+
+def test_nets(
+    nets: Sequence[NetAtScales],
+    split: Split,
+    view: View,
+    runtime: Runtime,
+    decoding: Decoding = STRICT,
+) -> list[Tested]:
+    """Let nets, each at its own scales, predict a split, one after another; returned on the main process alone.
+
+    Raises:
+        VerydeepError: as ``predict_and_keep``.
+    """
+    tested = []
+    for each in nets:
+        views, what = views_to_compute(view, each.scales), "Testing" if len(nets) == 1 else f"Testing {each.net}"
+        seen = predict_views(each.net, views, split, runtime, what, decoding)
+        if seen is not None:
+            tested.append(Tested(each.net, each.scales, seen))
+    return tested
+
+
+def predict_views(
+    net: Net,
+    views: Sequence[ViewAtScale],
+    split: Split,
+    runtime: Runtime,
+    what: str,
+    decoding: Decoding = STRICT,
+    *,
+    keep: bool = True,
+) -> Predictions | None:
+    """What one net predicts, with a progress bar that says ``what`` is done; None on all processes but the main one.
+
+    With ``keep`` what is already kept is not computed again, and the rest is kept.
+
+    Raises:
+        VerydeepError: as ``predict_and_keep``.
+    """
+    steps = (
+        predict_and_keep(net, split, views, runtime, decoding)
+        if keep
+        else predict_split(net.load(), split, views, runtime, decoding)
+    )
+    kept = next(steps)
+    assert not isinstance(kept, Predictions)
+    with progress_bar(visible=runtime.is_main and len(split) - kept > 1) as progress:
+        task = progress.add_task(what, total=len(split), note="")
+        progress.advance(task, kept)
+        for done in steps:
+            if isinstance(done, Predictions):
+                return done
+            progress.advance(task, done)
+    return None
+
+
+def evaluate(tested: Sequence[Tested], split: Split, view: View) -> Evaluation:
+    """The errors of each net, and of the nets together; of a single net also of each view and scale."""
+    assert split.labels is not None
+    said = fuse([each.says(view) for each in tested])
+    labels = split.labels[said.indices]
+    rows: list[Row] = []
+    for each in tested:
+        rows += net_rows(each, view, split.labels) if len(tested) == 1 else [total_row(each, view, split.labels)]
+    if len(tested) > 1:
+        together, crop = f"{len(tested)} nets", tested[0].net.config.crop
+        if "dense" in SINGLE_VIEWS[view]:
+            centers = fuse([each.says("center") for each in tested])
+            errors = classification_errors(centers.posteriors, split.labels[centers.indices])
+            rows.append(Row(together, crop, "center", (), errors))
+        rows.append(Row(together, crop, view, (), classification_errors(said.posteriors, labels)))
+    return Evaluation(
+        rows=tuple(rows),
+        posteriors=said.posteriors,
+        indices=said.indices,
+        calibration=expected_calibration_error(said.posteriors, labels),
+        confusion=confusion_matrix(said.posteriors, labels),
+        skipped={file: why for each in tested for file, why in each.predictions.skipped.items()},
+        not_kept=next((each.predictions.not_kept for each in tested if each.predictions.not_kept), ""),
+    )
+
+
+def fuse(said: Sequence[Said]) -> Said:
+    """The mean of what nets say of the images that each of them decoded (section 4.4)."""
+    indices = said[0].indices
+    for each in said[1:]:
+        indices = np.intersect1d(indices, each.indices, assume_unique=True)
+    return Said(indices, mean_posterior([each.posteriors[np.searchsorted(each.indices, indices)] for each in said]))
+
+
+def net_rows(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> list[Row]:
+    """Every view at every scale, then over the scales, then the protocol itself."""
+    predictions, rows = tested.predictions, []
+
+    def row(view: View, scales: tuple[int, ...]) -> Row:
+        errors = classification_errors(predictions.mean(view, scales), labels[predictions.indices])
+        return Row(str(tested.net), tested.net.config.crop, view, scales, errors, tested.geometry(view, scales))
+
+    rows += [row(each.view, (each.scale,)) for each in views_to_compute(view, tested.scales)]
+    views: list[View] = [*SINGLE_VIEWS[view], view] if len(SINGLE_VIEWS[view]) > 1 else [view]
+    if len(tested.scales) > 1:
+        rows += [row(each, tested.scales) for each in views]
+    elif len(views) > 1:
+        rows.append(row(view, tested.scales))
+    return rows
+
+
+def total_row(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> Row:
+    """The protocol of one net of a fusion."""
+    said = tested.says(view)
+    errors = classification_errors(said.posteriors, labels[said.indices])
+    geometry = tested.geometry(view, tested.scales)
+    return Row(str(tested.net), tested.net.config.crop, view, tested.scales, errors, geometry)
+
+
+def dense_geometry(sizes: npt.NDArray[np.int64], crop: int, ceil_mode: bool = True) -> Geometry:
+    """Median map and mean share inside of rescaled images (n, 2), height and width in pixels."""
+    rounding = STRIDE - 1 if ceil_mode else 0
+    counts = (sizes + rounding) // STRIDE - crop // STRIDE + 1  # windows along each side
+    # Only the last window can stick out: the one before it ends at least a stride earlier.
+    beyond = np.maximum(0, STRIDE * (counts - 1) + crop - sizes)
+    inside = (1 - beyond / (counts * crop)).prod(axis=1)
+    height, width = np.median(counts, axis=0)
+    return Geometry(int(height), int(width), float(inside.mean()))

@@ -1,0 +1,285 @@
+"""What a measured table says: rows beside the paper's, their order, which differences are larger than chance."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.table import Table
+from rich.text import Text
+
+from verydeep.configs.paper import PaperRow, PaperTable
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.engine.classification.report import geometry_in_words, seen_before
+from verydeep.engine.classification.tables import (
+    Comparison,
+    Conditions,
+    Measured,
+    compare,
+    compute_views,
+    measure,
+    measure_nets,
+    refuse_unanswered,
+)
+from verydeep.engine.journal import Journal
+from verydeep.engine.nets.net import Net
+from verydeep.files import write_json, writing
+from verydeep.ops.metrics import topk_for
+
+
+class MeasuredTable(Protocol):
+    """What a measured table has to say, of classes or of boxes."""
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+
+    @property
+    def title(self) -> str:
+        """What it is of."""
+
+    def headings(self) -> list[str]:
+        """Of its columns."""
+
+    def cells(self) -> Iterator[list[str]]:
+        """Its rows, as text."""
+
+    def remarks(self) -> Iterator[str]:
+        """What stands below it."""
+
+    def as_values(self) -> dict[str, Any]:
+        """All of it for machines, but for the remarks."""
+
+
+def table_in_words(name: str) -> str:
+    """Table 3 of "table3", Shallow of "shallow"."""
+    return name.replace("table", "Table ").capitalize()
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """A table of the paper, measured on a data set."""
+
+    table: PaperTable
+    rows: Sequence[tuple[PaperRow, Measured | None]]
+    """Measured is None where a row has no runs, or is of other authors."""
+    comparisons: Sequence[Comparison]
+    conditions: Conditions
+    guests: Sequence[tuple[str, Measured]] = ()
+    """Nets of others that answer for no row, under their own names."""
+
+    @property
+    def name(self) -> str:
+        """Of the table's files."""
+        return self.table.name
+
+    @property
+    def title(self) -> str:
+        """What the table is of."""
+        split = self.conditions.split
+        return f"{table_in_words(self.name)}: {self.table.title}; {len(split):,} images of {split.name}"
+
+    def headings(self) -> list[str]:
+        """Of the columns."""
+        return ["row", "paper", "top-1", *([f"top-{self.k}"] if self.k > 1 else []), "center", "seeds"]
+
+    @property
+    def k(self) -> int:
+        """Guesses of the second error: five, or what few classes allow; of two classes 1, which is the first again."""
+        return topk_for(len(self.conditions.split.class_names))
+
+    def cells(self) -> Iterator[list[str]]:
+        """The rows, as text."""
+        has_test = any(row.top5_test is not None for row in self.table.rows)
+        for row, measured in self.rows:
+            name = row.label or str(row.protocol)
+            published = (row.top1_val, row.top5_val, *([row.top5_test] if has_test else []))
+            paper = "/".join("-" if value is None else f"{value:.1f}" for value in published)
+            if row.protocol is None:
+                cells = ["as published", "", "", ""]
+            elif measured is None:
+                cells = ["no run", "", "", ""]
+            elif not measured.is_answer:
+                cells = ["not converged", "", "", str(len(measured.seeds))]
+            else:
+                cells = in_cells(measured)
+            yield [name, paper, *self.with_its_errors(cells)]
+        for name, measured in self.guests:
+            yield [name, "", *self.with_its_errors(in_cells(measured))]
+
+    def with_its_errors(self, cells: list[str]) -> list[str]:
+        """Without the second error where it is the first again."""
+        return cells if self.k > 1 else [cells[0], *cells[2:]]
+
+    def remarks(self) -> Iterator[str]:
+        """What stands below the table."""
+        yield (
+            "Errors in %, with 95% intervals over images, and over seeds where there are several. Paper: top-1/top-5 "
+            "on ILSVRC's validation images, top-5 on its test images. Center: top-1 of the central crop."
+        )
+        crop = self.conditions.crop
+        yield self.conditions.in_words(q for each in self.table.protocols for m in each.members for q in m.test_scales)
+        if self.guests:
+            yield "Below the rows: nets of others, or that began with theirs; they answer for no row."
+        for net in self.conditions.guests_of_other_crops:
+            yield f"Left out: {net.path.name}, whose crop is {net.config.crop}: --crop {net.config.crop} takes it."
+        tested = [row for _, row in self.rows if row is not None]
+        geometry = {q: each for row in tested for q, each in row.geometry.items()}
+        if geometry:
+            yield geometry_in_words(geometry)
+        if geometry and crop < 64:
+            yield "At this crop differences of views are geometry-limited."
+        tested += [row for _, row in self.guests]
+        yield from unconverged_in_words(run for row in tested for run in row.unconverged)
+        nets = [net for row in tested for net in row.nets]
+        yield from dict.fromkeys(note for net in nets for note in seen_before(net, self.conditions.split, "last"))
+        if skipped := set[str]().union(*(row.skipped for row in tested)):
+            yield f"Skipped: {len(skipped)} files that cannot be decoded."
+        for reason in dict.fromkeys(row.not_kept for row in tested if row.not_kept):
+            yield f"The posteriors were not kept for the next time: {reason}"
+        for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
+            yield f"The paper: {note}."
+        yield from unequal_trainings(nets)
+        is_ilsvrc = self.conditions.split.class_names == tuple(known_classes())
+        if self.comparisons and (self.table.differences or not is_ilsvrc):
+            yield from order_of_rows(self.comparisons, "top-1 errors")
+
+    def as_values(self) -> dict[str, Any]:
+        """All of it for machines, but for the remarks."""
+        rows = [
+            {
+                "label": row.label or str(row.protocol),
+                "protocol": None if row.protocol is None else str(row.protocol),
+                "paper": {"top1_val": row.top1_val, "top5_val": row.top5_val, "top5_test": row.top5_test},
+                "note": row.note,
+                "measured": None if measured is None else measured_values(measured),
+            }
+            for row, measured in self.rows
+        ]
+        return {
+            "table": self.name,
+            "title": self.table.title,
+            **self.conditions.as_values(),
+            "k": self.k,
+            "rows": rows,
+            "others": [{"label": label, "measured": measured_values(row)} for label, row in self.guests],
+            "differences": comparison_values(self.comparisons),
+        }
+
+
+def in_cells(measured: Measured) -> list[str]:
+    """Both errors, that of the central crop, and the number of seeds."""
+    center = "" if measured.center is None else f"{measured.center.percent:.1f}"
+    return [str(measured.top1), str(measured.topk), center, str(len(measured.seeds))]
+
+
+def unconverged_in_words(runs: Iterable[str]) -> Iterator[str]:
+    """Runs that are no answer, if there are any."""
+    if found := sorted(set(runs)):
+        yield f"Not converged, and no answer (not all drops of the learning rate were made): {', '.join(found)}."
+
+
+def unequal_trainings(nets: Iterable[Net]) -> Iterator[str]:
+    """What else differs between the nets of a table."""
+    each = list(nets)
+    trained_on = sorted({str(net.config.provenance.get("data")) for net in each} - {"None"})
+    if len(trained_on) > 1:
+        yield f"Note: the nets were trained on different data: {', '.join(trained_on)}."
+    lengths = sorted({int(net.config.provenance.get("epochs", 0)) for net in each} - {0})
+    if len(lengths) > 1:
+        yield f"Note: the nets were trained for different times: {', '.join(map(str, lengths))} epochs at most."
+
+
+def order_of_rows(comparisons: Sequence[Comparison], error: str) -> Iterator[str]:
+    """The order of a table's rows against the paper's, and the differences of ``error`` that are larger than chance."""
+    count, signs = len(comparisons), [each.as_in_the_paper for each in comparisons]
+    known = [sign for sign in signs if sign is not None]
+    if known:
+        yield f"{sum(known)} of {len(known)} pairs of rows stand in the paper's order of {error}."
+    real = [each for each in comparisons if each.measured.larger_than_chance]
+    by_chance = f" By chance alone one would expect about {0.05 * count:.0f}." if count >= 10 else ""
+    yield f"{len(real)} of {count} differences of {error} are larger than chance.{by_chance}"
+    for each in comparisons if len(comparisons) == 1 else real:
+        paper = "" if each.paper is None else f"; in the paper {each.paper:+.1f}"
+        yield f"  {each.first} minus {each.second}: {each.measured}{paper}"
+
+
+def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[Findings]:
+    """Measure tables, on the main process; what they share is computed once, by all.
+
+    Raises:
+        VerydeepError: two runs answer for one member, or as ``compute_views``.
+    """
+    protocols = dict.fromkeys(protocol for table in tables for protocol in table.protocols)
+    if not conditions.guests and not any(conditions.members(protocol) for protocol in protocols):
+        refuse_unanswered(
+            " or ".join(table.name for table in tables), [net for table in tables for net in table.nets], conditions
+        )
+    compute_views(list(protocols), conditions)
+    if not conditions.runtime.is_main:
+        return
+    # All is kept now; the others have nothing to add.
+    conditions = replace(conditions, runtime=replace(conditions.runtime, world_size=1))
+    for table in tables:
+        rows = [(row, None if row.protocol is None else measure(row.protocol, conditions)) for row in table.rows]
+        yield Findings(table, rows, compare(table, rows), conditions, list(measure_guests(table, conditions)))
+
+
+def measure_guests(table: PaperTable, conditions: Conditions) -> Iterator[tuple[str, Measured]]:
+    """The nets that answer for no row, in each view that the table has."""
+    for guest in conditions.guests:
+        for view in dict.fromkeys(protocol.view for protocol in table.protocols):
+            scales = ",".join(map(str, guest.scales))
+            name = f"{guest.net}/{scales}{'' if view == 'dense' else f' : {view}'}"
+            yield name, measure_nets(view, {guest.net.config.seed: [guest]}, conditions)
+
+
+def leave_findings(findings: MeasuredTable, folder: Path, journal: Journal) -> None:
+    """Print a table and what it says, and write it: <name>.json for machines, <name>.md for a page."""
+    remarks = list(findings.remarks())
+    table = Table(title=findings.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    first, *others = findings.headings()
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right")
+    for name, *cells in findings.cells():
+        table.add_row(Text(name), *cells)
+    journal.show(table)
+    for remark in remarks:
+        journal.say(remark)
+    write_json(folder / f"{findings.name}.json", {**findings.as_values(), "remarks": remarks})
+    lines = [findings.headings(), ["---"] * len(findings.headings()), *findings.cells()]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    bullets = "\n".join(f"- {remark.strip()}" for remark in remarks)
+    with writing(folder / f"{findings.name}.md") as beside:
+        beside.write_text(f"## {findings.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
+    journal.say(f"Written: {folder}/{findings.name}.json and .md\n")
+
+
+def comparison_values(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Differences of rows for machines."""
+    return [
+        {
+            "first": str(each.first),
+            "second": str(each.second),
+            "paper": each.paper,
+            **asdict(each.measured),
+            "larger_than_chance": each.measured.larger_than_chance,
+        }
+        for each in comparisons
+    ]
+
+
+def measured_values(measured: Measured) -> dict[str, Any]:
+    """A measured row for machines."""
+    return {
+        "seeds": list(measured.seeds),
+        "top1": asdict(measured.top1),
+        "topk": asdict(measured.topk),
+        "top1_of_each_seed": [100 * float(each.mean()) for each in measured.wrong_top1],
+        "topk_of_each_seed": [100 * float(each.mean()) for each in measured.wrong_topk],
+        "center_top1": None if measured.center is None else asdict(measured.center),
+        "unconverged": list(measured.unconverged),
+        "skipped": sorted(measured.skipped),
+        "geometry": {str(q): asdict(each) for q, each in measured.geometry.items()},
+    }

@@ -1,0 +1,66 @@
+"""Pictures for those who would rather look than read: predictions, confusions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from verydeep.data.decoding import decode
+from verydeep.data.split import Split
+from verydeep.engine.classification.evaluation import Evaluation
+from verydeep.engine.plotting import pyplot
+
+EXAMPLES_STREAM = 3
+
+
+def draw_examples(split: Split, evaluation: Evaluation, path: Path, *, seed: int = 0, count: int = 24) -> None:
+    """A sheet of photographs drawn by the seed, each with its most probable class; wrong ones are red."""
+    assert split.labels is not None
+    plt = pyplot()
+    count = min(count, len(evaluation.indices))
+    generator = np.random.Generator(np.random.Philox(key=[seed, EXAMPLES_STREAM]))
+    rows: npt.NDArray[np.int64] = np.sort(generator.choice(len(evaluation.indices), count, replace=False))
+    columns = min(8, count)
+    figure, grid = plt.subplots(
+        -(-count // columns),
+        columns,
+        figsize=(1.5 * columns, 1.75 * -(-count // columns)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, row in zip(grid.flat, rows, strict=False):
+        index, posterior = int(evaluation.indices[row]), evaluation.posteriors[row]
+        guess = int(posterior.argmax())
+        image = decode(split.path(index), camera_rotation=split.camera_rotation)
+        image.thumbnail((256, 256))
+        axes.imshow(image)
+        words = split.class_words[guess].split(",")[0]
+        axes.set_title(
+            f"{words} {posterior[guess]:.0%}",
+            fontsize=8,
+            parse_math=False,
+            color="tab:green" if guess == split.labels[index] else "tab:red",
+        )
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_confusion(path: Path, counts: npt.NDArray[np.int64], class_words: Sequence[str]) -> None:
+    """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
+    plt = pyplot()
+    names = [words.split(",")[0] for words in class_words]
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    side = max(4.0, min(14.0, 0.3 * len(names) + 2))
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    picture = axes.imshow(shares, cmap="viridis", vmin=0, vmax=100)
+    figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(names) <= 60:  # more cannot be read
+        ticks = range(len(names))
+        axes.set_xticks(ticks, names, rotation=90, fontsize=7, parse_math=False)
+        axes.set_yticks(ticks, names, fontsize=7, parse_math=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

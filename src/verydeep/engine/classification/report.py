@@ -1,0 +1,208 @@
+"""What is left for a reader: tables of errors, what must be known of them, and files."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from verydeep.configs.networks import PAPER_CROP
+from verydeep.configs.protocols import View
+from verydeep.configs.scales import in_pixels
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.split import Split
+from verydeep.data.submission import write_submission
+from verydeep.engine.classification.evaluation import Evaluation, Geometry, Tested, fuse
+from verydeep.engine.classification.pictures import draw_confusion, draw_examples
+from verydeep.engine.classification.posteriors import kept_in_words
+from verydeep.engine.journal import Journal
+from verydeep.engine.nets.digests import digest_of_net
+from verydeep.engine.nets.net import Net
+from verydeep.engine.source import fingerprint
+from verydeep.errors import VerydeepError
+from verydeep.files import write_json, writing_text
+from verydeep.ops.metrics import class_errors, ranks
+
+
+def leave_evaluation(
+    evaluation: Evaluation,
+    split: Split,
+    nets: Sequence[Net],
+    folder: Path,
+    about: dict[str, Any],
+    journal: Journal,
+) -> None:
+    """Show the table of errors and what must be known of it, and write it all into a folder.
+
+    Written are errors.json, predictions.csv, classes.csv, confusion.csv, confusion.png and examples.png.
+    """
+    weights, precision = about["weights"], about["precision"]
+    who = str(nets[0]) if len(nets) == 1 else f"{len(nets)} nets"
+    title = f"{who} on {len(evaluation.indices):,} images of {split.name}, {precision}, {weights} weights"
+    title += ", fast decoding" if about["fast_decode"] else ""
+    journal.show(errors_table(evaluation, title))
+    journal.say(f"Expected calibration error: {evaluation.calibration:.1f} points. {kept_in_words()}")
+    notes = list(caveats(evaluation, split, nets, weights))
+    for note in notes:
+        journal.say(note)
+    which = {"nets": [str(net.path) for net in nets], "digests": [digest_of_net(net) for net in nets]}
+    about = {**about, **which, "split": split.name, "layout": split.layout}
+    write_evaluation(folder, evaluation, split, {**about, "notes": notes})
+    draw_examples(split, evaluation, folder / "examples.png")
+    draw_confusion(folder / "confusion.png", evaluation.confusion, split.class_words)
+    journal.say(f"Written: {folder}/ (errors.json, predictions.csv, classes.csv, confusion.csv, .png, examples.png)")
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: dict[str, Any]) -> None:
+    """Write an evaluation into a folder.
+
+    errors.json holds all rows and ``about``; predictions.csv a line an image, classes.csv a line a class, confusion.csv
+    a line for each true class with the counts of the predicted ones.
+    """
+    rows = [asdict(row) for row in evaluation.rows]
+    for values, row in zip(rows, evaluation.rows, strict=True):
+        values["pixels"] = [in_pixels(scale, row.crop) for scale in row.scales]
+    report = {**about, "num_images": len(evaluation.indices), "rows": rows, "skipped": evaluation.skipped}
+    names = split.class_names
+    with writing_text(folder / "predictions.csv") as file:
+        write_predictions(file, evaluation, split)
+    with writing_text(folder / "classes.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", "words", "images", "error", "low", "high"])
+        for each in class_errors(evaluation.confusion):
+            shares = (each.error.percent, each.error.low, each.error.high)
+            words = split.class_words[each.label]
+            writer.writerow([names[each.label], words, each.num_images, *(f"{share:.2f}" for share in shares)])
+    write_confusion(folder / "confusion.csv", evaluation.confusion, names)
+    # Last, as the sign that all of it is there.
+    write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
+
+
+def write_confusion(path: Path, counts: npt.NDArray[np.int64], class_names: Sequence[str]) -> None:
+    """A line for each true class, a column for each predicted one."""
+    with writing_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["true", *class_names])
+        writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
+
+
+def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:
+    """path, label, rank of the label (0 is right), and the five most probable classes with their posteriors."""
+    assert split.labels is not None
+    top = min(5, len(split.class_names))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["path", "label", "rank", *(f"{what}{i}" for i in range(1, top + 1) for what in ("class", "p"))])
+    places = ranks(evaluation.posteriors, split.labels[evaluation.indices])
+    best = np.argsort(-evaluation.posteriors, axis=1, kind="stable")[:, :top]
+    for index, place, classes, posterior in zip(evaluation.indices, places, best, evaluation.posteriors, strict=True):
+        guesses = [cell for k in classes for cell in (split.class_names[k], f"{posterior[k]:.6f}")]
+        writer.writerow([split.files[index], split.class_names[split.labels[index]], int(place), *guesses])
+
+
+def leave_submission(path: Path, tested: Sequence[Tested], split: Split, view: View) -> None:
+    """Write the ILSVRC test server's file: the five best classes of every image, labels or not (section 4.4).
+
+    Raises:
+        VerydeepError: an image could not be decoded, or the classes are not ILSVRC's.
+    """
+    said = fuse([each.says(view) for each in tested])
+    check_complete(path, split, len(said.indices))
+    write_submission(path, split.files, split.class_names, said.posteriors)
+
+
+def check_complete(path: Path, split: Split, decoded: int) -> None:
+    """Refuse a submission that lacks images: the server knows them by their line.
+
+    Raises:
+        VerydeepError: some could not be decoded.
+    """
+    if lacking := len(split) - decoded:
+        raise VerydeepError(
+            f"{lacking} images of {split.root} cannot be decoded, and {path} needs a line for each: find them with "
+            "verydeep verify, and restore them."
+        )
+
+
+def caveats(evaluation: Evaluation, split: Split, nets: Sequence[Net], weights: str) -> Iterator[str]:
+    """What a reader must know before he quotes the figures."""
+    known: dict[str, None] = {}
+    for net in nets:
+        known.update(dict.fromkeys(net_caveats(net, evaluation, split, weights)))
+    yield from known
+    if evaluation.skipped:
+        yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded (listed in errors.json)."
+    if evaluation.not_kept:
+        yield f"The posteriors were not kept for the next time: {evaluation.not_kept}"
+
+
+def net_caveats(net: Net, evaluation: Evaluation, split: Split, weights: str) -> Iterator[str]:
+    """What one net has seen of these images, and whether it was trained to its end."""
+    config = net.config
+    yield from seen_before(net, split, weights)
+    if config.provenance.get("converged") is False:
+        yield f"Not converged: {net.path} did not make all drops of its learning rate."
+    geometry = [each for row in evaluation.rows for each in row.geometry]
+    if config.crop < 64 and any(each.inside < 1 for each in geometry):
+        yield "Note: at this crop the windows reach beyond the image: differences of views are geometry-limited."
+
+
+def seen_before(net: Net, split: Split, weights: str) -> Iterator[str]:
+    """What a net has seen of these images, if anything."""
+    seen, known = fingerprint(split), net.config.split
+    if net.imported and split.name == "train" and set(split.class_names) <= known_classes().keys():
+        yield f"Note: {net.path.name} may have been trained on these images, as they may be ILSVRC's training images."
+    if seen == known.get("train"):
+        yield "Note: these are the images that the net was trained on."
+    elif seen == known.get("val"):
+        if weights == "best":
+            yield "Note: these images chose these weights, so the errors are not of unseen data."
+        elif known.get("plateau"):
+            yield "Note: these images decided when the learning rate dropped, so the errors are not of unseen data."
+    elif split.name == "all" and known.get("data") == str(split.root.resolve()):
+        yield "Note: most of these images are those that the net was trained on."
+    elif known.get(split.name) is not None and known.get("data") == str(split.root.resolve()):
+        yield (
+            f"Note: {net.path}: the folder has changed since the training, or was divided otherwise, so some images "
+            "may have been trained on."
+        )
+
+
+def errors_table(evaluation: Evaluation, title: str) -> Table:
+    """Rows of errors in percent with their 95% intervals, narrow enough for a terminal of 80 columns."""
+    k, crops = evaluation.rows[0].errors.k, {row.crop for row in evaluation.rows}
+    several = len({row.net for row in evaluation.rows}) > 1
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.caption = "In %, with 95% intervals. Map: positions of dense testing, share of their windows inside."
+    table.caption_justify = "left"
+    for heading in ("net, view" if several else "view", "Q" if crops == {PAPER_CROP} else "Q (px)", "map"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("top-1 error", *([f"top-{k} error"] if k > 1 else []), "class recall"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in evaluation.rows:
+        shares = [row.errors.top1, *([row.errors.topk] if k > 1 else []), row.errors.class_recall]
+        last = row is evaluation.rows[-1]
+        table.add_row(
+            f"{row.net} {row.view}" if several else row.view,
+            "\n".join(scales_in_words(row.scales, row.crop)),
+            "\n".join(f"{each.map_height}x{each.map_width} {each.inside:.0%}" for each in row.geometry),
+            *map(str, shares),
+            style="bold" if last else "",
+        )
+    return table
+
+
+def geometry_in_words(geometry: Mapping[int, Geometry]) -> str:
+    """Of dense maps, by test scale."""
+    maps = "; ".join(
+        f"Q={q} {each.map_height}x{each.map_width}, {each.inside:.0%}" for q, each in sorted(geometry.items())
+    )
+    return f"Dense maps, and the share of their windows' area inside the images: {maps}."
+
+
+def scales_in_words(scales: Sequence[int], crop: int) -> list[str]:
+    """Test scales as reports print them: in the paper's units, and in pixels where these differ."""
+    return [str(q) if crop == PAPER_CROP else f"{q} ({in_pixels(q, crop)})" for q in scales]

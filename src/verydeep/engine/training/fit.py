@@ -1,0 +1,349 @@
+"""Training (section 3.1): mini-batch gradient descent with momentum, read from top to bottom in ``fit``."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from verydeep.configs.localization import Regression
+from verydeep.configs.recipes import Recipe
+from verydeep.data.decoding import BadImages, Decoding
+from verydeep.data.loading import TrainBatch, TrainSamples, train_loader
+from verydeep.data.sampling import StepSampler, rows_of, steps_after
+from verydeep.data.split import Split, nothing_decoded
+from verydeep.engine.inference import rescaled_images, rounded
+from verydeep.engine.runtime import Runtime, StopRequest, release_freed_memory
+from verydeep.engine.training.objective import row_losses, wrong_answers
+from verydeep.engine.training.schedule import Schedule
+from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
+from verydeep.ops.images import Floats, color_basis, flip_where
+from verydeep.ops.seeds import torch_seed
+
+
+class LossNotFiniteError(VerydeepError):
+    """The loss overflowed; the weights are of no use any more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on, and how; nothing of it changes while it runs."""
+
+    train: Split
+    val: Split | None
+    """Drives the plateau and chooses the best weights, where there is one."""
+    recipe: Recipe
+    covariance: Floats
+    """(3, 3) of the training set's RGB pixels."""
+    seed: int
+    micro_batch: int
+    """Rows that go through the net at once; the gradient is that of the whole batch."""
+    bad_images: BadImages = "error"
+    fast_decode: bool = False
+    regression: Regression | None = None
+    """What a localization net learns; every image of train and val then has a box. None: classes."""
+    input_scale: tuple[float, float, float] | None = None
+    """Of the net (``ModelConfig.input_scale``)."""
+
+    @property
+    def watched(self) -> Split:
+        """The validation part, or some training images, which then show dead units and no error."""
+        return self.val or self.train.first_of_each_class(-(-256 // len(self.train.class_names)))
+
+
+@dataclass
+class TrainState:
+    """Everything that changes while training; a checkpoint holds all of it."""
+
+    model: VGG
+    optimizer: torch.optim.SGD
+    schedule: Schedule
+    stage: int = 0
+    step: int = 0
+    """Steps done, over all stages."""
+    epoch_loss: float = 0.0
+    """Sum of the losses of this epoch's steps so far."""
+    epoch_steps: int = 0
+    best_error: float = math.inf
+    skipped: dict[str, str] = field(default_factory=dict)
+    off_target: int = 0
+    """Of this epoch's samples so far, in all processes, those whose crop hardly sees the box (localization)."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is known at the end of an epoch."""
+
+    epoch: int
+    """Epochs done."""
+    train_loss: float
+    val_error: float | None
+    """Top-1 error in percent, center crop; of a localization net the ground-truth-class error."""
+    is_best: bool
+    grad_norm: float
+    dead_fc6: float
+    """Share of units that are zero for every validation image."""
+    dead_fc7: float
+    off_target: float | None
+    """Share of the samples whose crop sees less than half of the box (localization)."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One or more steps of training, and perhaps the end of an epoch."""
+
+    step: int
+    loss: float
+    """Mean over the steps since the last report."""
+    learning_rate: float
+    epoch: EpochReport | None
+    stopped: bool
+    """A signal asks to stop, in this process or another: save now."""
+
+
+def make_optimizer(model: VGG, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with momentum; weights decay, biases do not and learn at twice the rate (docs/choices.md).
+
+    What does not learn is left out, so that it does not decay either.
+    """
+    learning = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    weights = [parameter for name, parameter in learning if name.endswith("weight")]
+    biases = [parameter for name, parameter in learning if name.endswith("bias")]
+    return torch.optim.SGD(
+        [
+            {"params": weights, "weight_decay": recipe.weight_decay, "factor": 1.0},
+            {"params": biases, "weight_decay": 0.0, "factor": recipe.bias_rate_factor},
+        ],
+        lr=0.0,
+        momentum=recipe.momentum,
+        fused=True,
+    )
+
+
+def new_schedule(recipe: Recipe, stage: int, step: int, num_images: int) -> Schedule:
+    """The schedule of a stage that begins at this step."""
+    batch = recipe.batch_size
+    last = steps_after(step * batch // num_images + recipe.stages[stage].epochs, num_images, batch)
+    patience = max(recipe.patience_epochs * num_images // batch, recipe.patience_iterations)
+    return Schedule(recipe, recipe.stages[stage], first_step=step, num_steps=last - step, patience=patience)
+
+
+def new_state(model: VGG, job: Job) -> TrainState:
+    """The state before the first step."""
+    schedule = new_schedule(job.recipe, 0, 0, len(job.train))
+    return TrainState(model, make_optimizer(model, job.recipe), schedule)
+
+
+def fit(state: TrainState, job: Job, runtime: Runtime, stop: StopRequest) -> Iterator[Report]:
+    """Train from ``state`` to the end, stage after stage. At each report ``state`` may be saved.
+
+    Raises:
+        LossNotFiniteError: the loss overflowed.
+        VerydeepError: a file cannot be decoded and bad images are errors.
+    """
+    parallel = runtime.parallel(state.model)
+    while state.stage < len(job.recipe.stages):
+        yield from train_stage(state, parallel, job, runtime, stop)
+
+
+def train_stage(
+    state: TrainState, parallel: nn.Module, job: Job, runtime: Runtime, stop: StopRequest
+) -> Iterator[Report]:
+    """The rest of the current stage."""
+    recipe, stage_index, schedule = job.recipe, state.stage, state.schedule
+    stage = recipe.stages[stage_index]
+    samples = TrainSamples(
+        job.train,
+        stage.scale.in_pixels(state.model.crop),
+        state.model.crop,
+        job.seed,
+        job.fast_decode,
+        with_boxes=job.regression is not None,
+    )
+    last_step = schedule.first_step + schedule.num_steps
+    sampler = StepSampler(
+        len(job.train), recipe.batch_size, job.seed, state.step, last_step, runtime.rank, runtime.world_size
+    )
+    basis = color_matrix(job, runtime.device)
+    loss_sum, steps, off_target = torch.zeros((), device=runtime.device), 0, 0
+    state.model.set_dropout(stage.dropout)
+    if runtime.num_workers:
+        release_freed_memory()
+    for batch in train_loader(
+        samples, sampler, runtime.num_workers, bad_images=job.bad_images, pin_memory=runtime.pin_memory
+    ):
+        learning_rate = schedule.learning_rate(state.step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate * group["factor"]
+        state.model.train()
+        loss_sum += backward(parallel, state.model, batch, basis, job, state.step, runtime)
+        unscale_input_gradient(state.model, job.input_scale)
+        ends_epoch = epoch_at(job, state.step + 1) > epoch_at(job, state.step) or state.step + 1 == last_step
+        grad_norm = gradient_norm(state.model) if ends_epoch else 0.0
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.step, steps = state.step + 1, steps + 1
+        state.skipped |= batch.skipped
+        off_target += 0 if batch.off_target is None else int(batch.off_target.sum())
+        if not (ends_epoch or state.step % runtime.report_every == 0):
+            continue
+        stop_asked, off = (torch.full_like(loss_sum, float(each)) for each in (stop.signal is not None, off_target))
+        loss, stopped, off_targets = runtime.sum(torch.stack([loss_sum, stop_asked, off])).tolist()
+        if not math.isfinite(loss):
+            raise LossNotFiniteError(f"The loss is not finite at step {state.step} (learning rate {learning_rate:g})")
+        state.epoch_loss, state.epoch_steps = state.epoch_loss + loss, state.epoch_steps + steps
+        state.off_target += int(off_targets)
+        report = Report(
+            step=state.step,
+            loss=loss / steps,
+            learning_rate=learning_rate,
+            epoch=end_epoch(state, job, runtime, grad_norm, state.step == last_step) if ends_epoch else None,
+            stopped=stopped > 0,
+        )
+        loss_sum, steps, off_target = torch.zeros_like(loss_sum), 0, 0
+        yield report
+        if state.stage != stage_index:
+            return
+
+
+def epoch_at(job: Job, step: int) -> int:
+    """Epochs done after that many steps."""
+    return step * job.recipe.batch_size // len(job.train)
+
+
+def color_matrix(job: Job, device: torch.device) -> Tensor | None:
+    """The (3, 3) matrix that turns three normals into the color shift, or None."""
+    if job.recipe.color_shift == "none":
+        return None
+    return torch.from_numpy(color_basis(job.covariance, job.recipe.color_shift)).float().to(device)
+
+
+def net_input(batch: TrainBatch, basis: Tensor | None) -> Tensor:
+    """(N, 3, H, W) float: the crops flipped and color-shifted, RGB around 0-255; the net subtracts the mean."""
+    images = flip_where(batch.images.permute(0, 3, 1, 2), batch.flip).float()
+    return images if basis is None else images + (batch.color @ basis.T)[:, :, None, None]
+
+
+def dropout_masks(model: VGG, job: Job, step: int, runtime: Runtime) -> dict[str, Tensor]:
+    """This process's rows of the whole batch's masks, drawn from (seed, step) alone."""
+    p, batch = model.drop6.p, job.recipe.batch_size
+    if p == 0:
+        return {}
+    generator = torch.Generator(runtime.device).manual_seed(torch_seed(job.seed, step))
+    rows = rows_of(runtime.rank, runtime.world_size, batch)
+    masks = torch.empty(2, batch, model.fc_width, dtype=torch.bool, device=runtime.device)
+    masks.bernoulli_(1 - p, generator=generator)
+    return {"drop6": masks[0, rows], "drop7": masks[1, rows]}
+
+
+def backward(
+    parallel: nn.Module,
+    model: VGG,
+    batch: TrainBatch,
+    basis: Tensor | None,
+    job: Job,
+    step: int,
+    runtime: Runtime,
+) -> Tensor:
+    """Add the gradient of the mean loss over the global batch; returns this process's part of that loss.
+
+    The loss is a sum over rows divided by the global batch, so neither micro-batches nor processes change it.
+    """
+    masks = dropout_masks(model, job, step, runtime)
+    total = torch.zeros((), device=runtime.device)
+    count = len(batch.targets)
+    for first in range(0, count, job.micro_batch):
+        part = batch.rows(first, job.micro_batch).map(runtime.move)
+        keep = {name: mask[first : first + job.micro_batch] for name, mask in masks.items()}
+        runtime.sync_gradients(parallel, first + job.micro_batch >= count)
+        with runtime.autocast():
+            scores = cast(Tensor, parallel(net_input(part, basis), keep)).float().flatten(1)
+        losses = row_losses(scores, part, job.regression)
+        loss = (losses * part.valid).sum() / job.recipe.batch_size
+        (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]  # DDP takes the mean over processes, we want the sum
+        total += loss.detach()
+    return total
+
+
+def unscale_input_gradient(model: VGG, input_scale: tuple[float, float, float] | None) -> None:
+    """Let conv1_1 learn as it would in the system that the net was imported from.
+
+    There its weights are k times ours, and their gradient 1/k of ours: a step of theirs, in our units, is ours divided
+    by k squared. Weight decay, which the optimizer adds later, is the same in both units (DESIGN 2).
+    """
+    gradient = model.get_submodule("conv1_1").get_parameter("weight").grad
+    if input_scale is not None and gradient is not None:
+        gradient /= gradient.new_tensor(input_scale).square()[:, None, None]
+
+
+def gradient_norm(model: VGG) -> float:
+    """The Euclidean norm of the gradient of all that learns."""
+    return float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
+
+
+def end_epoch(state: TrainState, job: Job, runtime: Runtime, grad_norm: float, is_last: bool) -> EpochReport:
+    """Validate, let the schedule decide, and begin the next stage where this one is over."""
+    scale = job.recipe.stages[state.stage].scale.middle
+    seen = validate(state.model, job, scale, runtime)
+    error = seen.error if job.val is not None else None
+    train_loss = state.epoch_loss / state.epoch_steps
+    is_best = error is not None and error < state.best_error
+    num_classes = len(job.train.class_names) if job.regression is None else None
+    over = state.schedule.update(state.step, error, train_loss, num_classes)
+    state.best_error = min(state.best_error, error) if error is not None else state.best_error
+    off_target = state.off_target / (state.epoch_steps * job.recipe.batch_size) if job.regression is not None else None
+    state.epoch_loss, state.epoch_steps, state.off_target = 0.0, 0, 0
+    skipped = runtime.gather(state.skipped | seen.skipped)
+    state.skipped = {file: reason for part in skipped for file, reason in part.items()}
+    if over or is_last:
+        state.stage += 1
+        if state.stage < len(job.recipe.stages):
+            state.schedule = new_schedule(job.recipe, state.stage, state.step, len(job.train))
+    epoch = epoch_at(job, state.step)
+    return EpochReport(epoch, train_loss, error, is_best, grad_norm, seen.dead_fc6, seen.dead_fc7, off_target)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a pass over held-out images shows."""
+
+    error: float
+    """Top-1 or ground-truth-class error in percent, center crop."""
+    dead_fc6: float
+    dead_fc7: float
+    skipped: dict[str, str]
+    """Of this process's share."""
+
+
+def validate(model: VGG, job: Job, scale: int, runtime: Runtime) -> Validation:
+    """The error of the central crop, and the shares of units of fc6 and fc7 that no image activates."""
+    split = job.watched
+    alive = torch.zeros(2, model.fc_width, device=runtime.device)
+
+    def note(row: int) -> torch.utils.hooks.RemovableHandle:
+        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            alive[row] += (output > 0).sum(dim=(0, 2, 3))
+
+        return model.get_submodule(f"relu{row + 6}").register_forward_hook(hook)
+
+    handles = [note(0), note(1)]
+    skipped: dict[str, str] = {}
+    counts = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # wrong, all
+    try:
+        # Without dropout; the copy that bf16 takes has the same hooks.
+        tested = (rounded(model) if runtime.bf16 else model).eval()
+        for batch in rescaled_images(tested, split, [scale], runtime, whole=False, decoding=Decoding(job.bad_images)):
+            skipped |= batch.skipped
+            wrong = wrong_answers(tested, batch, scale, split, job.regression, runtime)
+            counts += torch.tensor([wrong.sum(), len(wrong)], device=runtime.device)
+    finally:
+        for handle in handles:
+            handle.remove()
+    wrong, total = runtime.sum(counts).tolist()
+    if not total:
+        raise nothing_decoded(split)
+    dead = (runtime.sum(alive) == 0).float().mean(dim=1).tolist()
+    return Validation(100 * wrong / total, dead[0], dead[1], skipped)

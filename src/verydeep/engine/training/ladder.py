@@ -1,0 +1,270 @@
+"""The paper's ladder of nets: which are missing in a folder of runs, what they will cost, and their training."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.table import Table
+from torch.nn import functional as F
+
+from verydeep.configs.ladder import start_of, with_starts
+from verydeep.configs.localization import LocalizationNet
+from verydeep.configs.networks import NETWORKS
+from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.recipes import RECIPES
+from verydeep.data.layout import split_names
+from verydeep.data.sampling import steps_after
+from verydeep.engine.journal import Journal
+from verydeep.engine.localization.parts import boxed
+from verydeep.engine.nets.collection import Collection, answering
+from verydeep.engine.nets.folders import RunFolder
+from verydeep.engine.nets.net import check_division
+from verydeep.engine.progress import track
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.source import locate, open_part, refuse_among_photographs
+from verydeep.engine.training.advice import in_words
+from verydeep.engine.training.checkpoint import checkpoint_bytes
+from verydeep.engine.training.fit import make_optimizer
+from verydeep.engine.training.request import Request, Training, decide_recipe, resolve, resolve_resumed, run_name
+from verydeep.engine.training.run import train_run
+from verydeep.engine.training.settings import Settings
+from verydeep.engine.training.setup import open_training_parts
+from verydeep.errors import VerydeepError
+from verydeep.models.initialization import initialize
+from verydeep.models.vgg import VGG
+
+TIMED_IMAGES = 8
+"""Images of the step that is timed for the plan."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A net of the ladder, or one that predicts boxes, that has to be trained with one seed."""
+
+    net: TrainedNet | LocalizationNet
+    seed: int
+    begun: Path | None = None
+    """The run that was begun and not ended."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step of a network takes on this machine, apart from decoding."""
+
+    seconds_per_image: float
+    seconds_per_update: float
+    disk_bytes: int
+    """Of a run: the checkpoint, the last and the best net."""
+
+
+def missing_rungs(
+    wanted: Sequence[TrainedNet | LocalizationNet],
+    seeds: Sequence[int],
+    runs: Collection,
+    class_names: Sequence[str],
+    crop: int,
+) -> list[Rung]:
+    """What has to be trained so that every wanted net exists with every seed, each after the net it starts from.
+
+    Raises:
+        VerydeepError: two runs of one seed answer for the same net.
+    """
+    nets, rungs = runs.nets(), []
+    for seed in seeds:
+        found = {net: answering(net, nets, class_names, crop).get(seed) for net in with_starts(wanted)}
+        trained = {net for net, run in found.items() if run is not None and run.ended}
+        for net in with_starts(wanted, there=trained):
+            run = found[net]
+            rungs.append(Rung(net, seed, None if run is None else run.path))
+    return rungs
+
+
+def training_of(rung: Rung, request: Request, class_names: Sequence[str]) -> Training:
+    """The training of a rung; what it starts from is there by now.
+
+    Raises:
+        VerydeepError: as ``resolve``.
+    """
+    if rung.begun is not None:
+        return resolve_resumed(rung.begun)
+    start, source = start_of(rung.net), None
+    if start is not None:
+        assert request.crop is not None
+        source = answering(start, request.runs.nets(), class_names, request.crop)[rung.seed].path
+    return resolve(
+        replace(
+            request_for(rung.net, request),
+            init_from=source,
+            dropout_after=None if start is not None and start.network == rung.net.network else request.dropout_after,
+            seed=rung.seed,
+        )
+    )
+
+
+def request_for(net: TrainedNet | LocalizationNet, request: Request) -> Request:
+    """What is asked of the training of one net, apart from where it starts."""
+    return replace(
+        request,
+        network=net.network,
+        scale=net.scale,
+        fine_tuned=net.fine_tuned,
+        regression=net.regression if isinstance(net, LocalizationNet) else None,
+    )
+
+
+def train_missing(
+    wanted: Sequence[TrainedNet | LocalizationNet],
+    seeds: Sequence[int],
+    request: Request,
+    runtime: Runtime,
+    journal: Journal,
+) -> None:
+    """Tell what is missing and what it costs, and train one after another; stopped, the next call goes on there.
+
+    Args:
+        wanted: nets; what they start from is trained, too.
+        seeds: each net is trained once for each.
+        request: what all trainings share, the folder of runs and the crop among it.
+        runtime: of this process.
+        journal: to tell it.
+
+    Raises:
+        VerydeepError: as ``resolve``, ``train_run`` and ``check_boxes``; two runs answer for the same net; one that is
+            there divided the folder otherwise.
+        SystemExit: a signal asked to stop.
+    """
+    assert request.crop is not None
+    train, _ = open_training_parts(request.data, request.split_seed or 0, request.val_fraction)
+    names, nets = train.class_names, request.runs.nets()
+    for each in with_starts(wanted):
+        for seed, net in answering(each, nets, names, request.crop).items():
+            if seed in seeds:  # told before hours of training from it
+                check_division(net, request.data, train)
+    rungs = missing_rungs(wanted, seeds, request.runs, names, request.crop)
+    if not rungs:
+        return
+    refuse_among_photographs(request.runs.folder, train)
+    for rung in rungs:
+        check_place(rung, request, runtime)
+    if any(isinstance(rung.net, LocalizationNet) for rung in rungs):
+        check_boxes(request, runtime)
+    costs = measure_costs(rungs, len(names), request.crop, runtime)
+    tell_plan(rungs, costs, len(train), request, runtime.world_size, journal)
+    for number, rung in enumerate(rungs, start=1):
+        journal.say(f"\nTraining {number} of {len(rungs)}: {rung.net}, seed {rung.seed}")
+        train_run(training_of(rung, request, names), runtime)
+
+
+def check_place(rung: Rung, request: Request, runtime: Runtime) -> None:
+    """Refuse, before anything is trained, what would stop the ladder on its way.
+
+    Raises:
+        VerydeepError: a run of the same name is no answer, or one that was begun cannot go on as it began.
+    """
+    assert request.crop is not None
+    if rung.begun is None:
+        name = run_name(request.data, rung.net, request.crop, rung.seed)
+        if RunFolder(request.runs.folder / name).settings.exists():
+            raise VerydeepError(
+                f"{request.runs.folder / name} does not answer for {rung.net} (another width, other classes, or no net "
+                "yet): move it elsewhere, or give another --runs."
+            )
+        return
+    settings = Settings.load(RunFolder(rung.begun))
+    if settings.bf16 != runtime.bf16 or settings.deterministic:
+        how = f"--precision {'bf16' if settings.bf16 else 'fp32'}{' --deterministic' * settings.deterministic}"
+        raise VerydeepError(
+            f"{rung.begun} was begun with {how}: end it with verydeep train --resume {rung.begun}, then come back."
+        )
+
+
+def check_boxes(request: Request, runtime: Runtime) -> None:
+    """Read the boxes of all parts that localization nets will be trained and tested on; classification nets come first.
+
+    Raises:
+        VerydeepError: a part has none, or one is bad and that is an error.
+    """
+    how = {"seed": request.split_seed or 0, "val_fraction": request.val_fraction}
+    for name in split_names(locate(request.data)):
+        part = open_part(request.data, name, how)
+        if name != "all" and part.labels is not None and len(part):
+            boxed(part, request.data, request.bad_boxes, runtime, Journal(silent=True))
+
+
+def measure_costs(rungs: Sequence[Rung], num_classes: int, crop: int, runtime: Runtime) -> dict[str, Cost]:
+    """Network -> what a step takes, each timed on noise; FC-only trainings count as whole ones."""
+    networks = sorted({rung.net.network for rung in rungs})
+    each = ((network, measure_cost(network, num_classes, crop, runtime)) for network in networks)
+    return dict(track(each, "Timing the nets", len(networks)) if runtime.is_main else each)
+
+
+def measure_cost(network: str, num_classes: int, crop: int, runtime: Runtime) -> Cost:
+    """Time one small step, after one that warms up."""
+    model = VGG(NETWORKS[network], num_classes, crop=crop)
+    initialize(model, "glorot", 0)
+    model = runtime.place(model).train()
+    optimizer = make_optimizer(model, RECIPES["256"])
+    images = runtime.move(torch.full((TIMED_IMAGES, 3, crop, crop), 128.0))
+    targets = runtime.move(torch.arange(TIMED_IMAGES) % num_classes)
+
+    def backward() -> None:
+        with runtime.autocast():
+            scores = model(images).float().flatten(1)
+        F.cross_entropy(scores, targets).backward()  # type: ignore[no-untyped-call]
+
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+
+    def seconds(action: Callable[[], None]) -> float:
+        runtime.wait()
+        begin = time.perf_counter()
+        action()
+        runtime.wait()
+        return time.perf_counter() - begin
+
+    disk = checkpoint_bytes(model) + 2 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    with runtime.tuned():
+        backward()
+        update()
+        return Cost(seconds(backward) / TIMED_IMAGES, seconds(update), disk)
+
+
+def estimate(cost: Cost, num_images: int, epochs: int, batch_size: int, processes: int) -> float:
+    """Seconds of a whole training."""
+    steps = steps_after(epochs, num_images, batch_size)
+    return epochs * num_images * cost.seconds_per_image / processes + steps * cost.seconds_per_update
+
+
+def tell_plan(
+    rungs: Sequence[Rung],
+    costs: dict[str, Cost],
+    num_images: int,
+    request: Request,
+    processes: int,
+    journal: Journal,
+) -> None:
+    """Which runs, from what, how long and how large, and all of them together."""
+    table = Table(title=f"To be trained: {len(rungs)} nets", title_justify="left", box=None, pad_edge=False)
+    for heading in ("net", "seed", "starts from", "epochs", "at most", "disk"):
+        table.add_column(heading, no_wrap=True)
+    total_seconds, total_bytes = 0.0, 0.0
+    for rung in rungs:
+        cost = costs[rung.net.network]
+        recipe = decide_recipe(request_for(rung.net, request), rung.net.network, None, num_images)
+        seconds = estimate(cost, num_images, recipe.epochs, recipe.batch_size, processes)
+        total_seconds, total_bytes = total_seconds + seconds, total_bytes + cost.disk_bytes
+        start = start_of(rung.net)
+        origin = "its checkpoint" if rung.begun else "random weights" if start is None else str(start)
+        table.add_row(
+            str(rung.net),
+            str(rung.seed),
+            origin,
+            str(recipe.epochs),
+            in_words(seconds),
+            f"{cost.disk_bytes / 1e9:.1f} GB",
+        )
+    journal.show(table)
+    journal.say(f"In all {in_words(total_seconds)} (timed on this machine), {total_bytes / 1e9:.1f} GB.")

@@ -1,0 +1,237 @@
+"""A training run from its settings to its errors: set up or resumed, trained, saved, tested."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.data.layout import split_names
+from verydeep.data.split import Split
+from verydeep.engine.journal import Journal
+from verydeep.engine.localization.localizers import localizers_of
+from verydeep.engine.localization.parts import boxed
+from verydeep.engine.nets.collection import Collection
+from verydeep.engine.nets.folders import RunFolder, model_folder
+from verydeep.engine.nets.net import Net, NetAtScales
+from verydeep.engine.progress import progress_bar
+from verydeep.engine.runtime import Runtime, StopRequest
+from verydeep.engine.source import locate, open_part
+from verydeep.engine.testing import BoxTest, ClassTest, Order
+from verydeep.engine.training.advice import Adviser, last_step, tell_plan
+from verydeep.engine.training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
+from verydeep.engine.training.curves import draw_curves
+from verydeep.engine.training.fit import Job, LossNotFiniteError, Report, TrainState, fit, new_state
+from verydeep.engine.training.metrics import MetricsLog, read_metrics
+from verydeep.engine.training.request import Training
+from verydeep.engine.training.settings import Settings
+from verydeep.engine.training.setup import (
+    choose_learning,
+    fitting_micro_batch,
+    mean_box,
+    measure,
+    model_config,
+    warm_start,
+)
+from verydeep.errors import VerydeepError
+from verydeep.files import locking, write_json
+from verydeep.models.weights.native import ModelConfig, keep_classifier, load_config, save_config, save_weights
+
+CHECKPOINT_SECONDS = 600
+
+
+def train_run(training: Training, runtime: Runtime) -> None:
+    """Train and test; a resumed run goes on from its last checkpoint, if it came to one.
+
+    Raises:
+        VerydeepError: another job trains it, the data, the source net or the checkpoint cannot be used, or the loss
+            overflowed.
+        SystemExit: 130 or 143, after saving, when SIGINT or SIGTERM asked to stop.
+    """
+    with alone(training.run, runtime):
+        train_and_test(training, runtime)
+
+
+@contextmanager
+def alone(run: RunFolder, runtime: Runtime) -> Iterator[None]:
+    """Keep other jobs from the run; the main process holds the lock for all of this one.
+
+    Raises:
+        VerydeepError: another job trains it; the other processes end without a word.
+    """
+    with locking(run.lock) if runtime.is_main else nullcontext(True) as free:
+        if not all(runtime.gather(free)):
+            if not runtime.is_main:
+                raise SystemExit(1)
+            raise VerydeepError(f"{run.path} is being trained by another process: wait for its end, or stop it.")
+        yield
+
+
+def train_and_test(training: Training, runtime: Runtime) -> None:
+    """What ``train_run`` does once it has the run for itself."""
+    run, train, val = training.run, training.train, training.val
+    journal = Journal(run.path / "train.log", silent=not runtime.is_main)
+    journal.say(f"Data: {train.root}: {train.layout}; {len(train):,} to train on, {len(train.class_names)} classes.")
+    if training.settings.regression is not None:  # first, as they may not be there
+        training = on_those_with_boxes(training, runtime, journal)
+    settings = training.settings
+    if settings.covariance is None:
+        settings = measure(settings, training.train, runtime)
+    config = model_config(settings, train, val)
+    if settings.regression is not None:
+        train, val = training.train, training.val
+        about = {**config.provenance, "num_images": len(train)}
+        config = replace(config, mean_box=mean_box(train, settings, runtime), provenance=about)
+    model = config.build()
+    choose_learning(model, settings.fine_tuned)
+    batch_size, processes = settings.recipe.batch_size, runtime.world_size
+    if batch_size < processes:
+        raise VerydeepError(f"A batch of {batch_size} cannot be shared by {processes} processes: lower --devices.")
+    micro_batch = settings.micro_batch or fitting_micro_batch(model, -(-batch_size // processes), runtime)
+    settings = replace(settings, micro_batch=micro_batch)
+    checkpoint = last_checkpoint(run.checkpoints)
+    if checkpoint is not None and not training.resume:
+        raise VerydeepError(f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out.")
+    if checkpoint is None:
+        warm_start(model, settings, training.source, config.class_names, journal)
+        if runtime.is_main:
+            settings.save(run)
+            save_config(run.model, config)
+            if settings.regression is not None:
+                keep_classifier(run.model, model_folder(Path(settings.init_from or "")))
+    elif any(getattr(load_config(run.model), name) != getattr(config, name) for name in ("split", "mean_box")):
+        raise VerydeepError(f"{settings.data} has changed since {run.path} was started: train anew, or restore it.")
+    job = Job(
+        train=train,
+        val=val,
+        recipe=settings.recipe,
+        covariance=np.array(settings.covariance),
+        seed=settings.seed,
+        micro_batch=micro_batch,
+        bad_images=settings.bad_images,
+        fast_decode=settings.fast_decode,
+        regression=settings.regression,
+        input_scale=settings.input_scale,
+    )
+    state = new_state(runtime.place(model), job)
+    metrics_length = load_checkpoint(checkpoint, state, job) if checkpoint is not None else 0
+    tell_plan(state, job, settings, run, journal)
+    train_to_the_end(state, job, config, run, runtime, journal, metrics_length)
+    if state.skipped:
+        journal.say(f"Skipped: {len(state.skipped)} files that cannot be decoded, listed in {run.path}/skipped.json.")
+    runtime.gather(None)  # the net is on the disk before anybody reads it
+    test(run, settings, runtime, journal)
+
+
+def on_those_with_boxes(training: Training, runtime: Runtime, journal: Journal) -> Training:
+    """The training on those of its images that have a box, with their boxes.
+
+    Raises:
+        VerydeepError: as ``boxed``.
+    """
+    settings, tested = training.settings, part_to_test(training.settings)
+
+    def with_boxes(part: Split) -> Split:
+        listed = training.run.bad_boxes(part.name)
+        return boxed(part, settings.data, settings.bad_boxes, runtime, journal, listed)
+
+    train, val = with_boxes(training.train), None if training.val is None else with_boxes(training.val)
+    if tested is not None and tested.name == "test":
+        with_boxes(tested)  # boxes that cannot be used are told now, not after the training
+    return training.on(train, val)
+
+
+def train_to_the_end(
+    state: TrainState,
+    job: Job,
+    config: ModelConfig,
+    run: RunFolder,
+    runtime: Runtime,
+    journal: Journal,
+    metrics_length: int,
+) -> None:
+    """The loop around ``fit``: metrics, bar, advice, checkpoints."""
+    log = closing(MetricsLog(run.metrics, metrics_length)) if runtime.is_main else nullcontext()
+    adviser = Adviser(job, journal, state.step)
+    begin = saved = time.perf_counter()
+    bar = progress_bar(images=job.recipe.batch_size, visible=runtime.is_main)
+    with log as metrics, StopRequest() as stop, bar as progress, runtime.tuned():
+        task = progress.add_task("Training", total=last_step(state, job), completed=state.step, note="")
+        try:
+            for report in fit(state, job, runtime, stop):
+                now, last = time.perf_counter(), last_step(state, job)
+                adviser.listen(report, last)
+                note = f"loss {adviser.loss:.3f}, rate {report.learning_rate:g}"
+                progress.update(task, completed=report.step, total=last, note=note)
+                if metrics is not None:
+                    metrics.write(report, now - begin)
+                    if report.epoch is not None or report.stopped or now - saved > CHECKPOINT_SECONDS:
+                        save(state, report, run, metrics, config)
+                        saved = now
+                if report.stopped:
+                    journal.say(f"Stopped at step {report.step:,} and saved; go on with --resume {run.path}")
+                    runtime.gather(None)  # nobody leaves before the checkpoint is complete
+                    raise SystemExit(128 + (stop.signal or signal.SIGTERM))
+        except LossNotFiniteError as error:
+            kept = last_checkpoint(run.checkpoints)
+            good = f"the last good checkpoint is {kept}" if kept else "no checkpoint was written yet"
+            raise VerydeepError(f"{error}; {good}. Train anew with a smaller --learning-rate.") from None
+    if runtime.is_main:
+        what = "top-1 error" if job.regression is None else "ground-truth-class error"
+        draw_curves(read_metrics(run.metrics), run.path / "curves.png", run.path.name, what)
+    converged = state.schedule.complete(state.step)
+    if runtime.is_main:
+        ended = replace(config, provenance={**config.provenance, "steps": state.step, "converged": converged})
+        for folder in (run.model, run.best):
+            if folder.exists():
+                save_config(folder, ended)
+    if not converged:
+        drops = state.schedule.drops
+        journal.say(f"Not converged: the learning rate dropped {drops} of {job.recipe.num_drops} times.")
+
+
+def save(state: TrainState, report: Report, run: RunFolder, metrics: MetricsLog, config: ModelConfig) -> None:
+    """Model folders first, so that whatever the checkpoint speaks of exists when it does.
+
+    Raises:
+        LossNotFiniteError: the weights overflowed in this step, so the last checkpoint is the last good one.
+    """
+    if not all(bool(parameter.isfinite().all()) for parameter in state.model.parameters()):
+        raise LossNotFiniteError(f"The weights are not finite after step {state.step}")
+    if report.epoch is not None:
+        tensors = state.model.state_dict()
+        if report.epoch.is_best:
+            save_config(run.best, config)
+            save_weights(run.best, tensors)
+        save_weights(run.model, tensors)
+    if state.skipped:
+        write_json(run.path / "skipped.json", state.skipped)
+    save_checkpoint(run.checkpoints, state, metrics.length())
+
+
+def part_to_test(settings: Settings) -> Split | None:
+    """The test part, or else the validation part; None where neither has labels."""
+    how = {"seed": settings.split_seed, "val_fraction": settings.val_fraction}
+    names = split_names(locate(settings.data))
+    parts = (open_part(settings.data, name, how) for name in ("test", "val") if name in names)
+    return next((part for part in parts if part.labels is not None and len(part)), None)
+
+
+def test(run: RunFolder, settings: Settings, runtime: Runtime, journal: Journal) -> None:
+    """Dense testing at the paper's scales for this S."""
+    split, net = part_to_test(settings), Net.open(run.path)
+    if split is None:
+        journal.say(f"Done: {run.path} (nothing with labels to test on)")
+        return
+    members = (NetAtScales(net, net.config.test_scales),)
+    if settings.regression is None:
+        how: ClassTest | BoxTest = ClassTest(members, "dense")
+    else:
+        how = BoxTest(localizers_of(members, "dense", None, Collection(run.path)))
+    folder = run.path / "evaluations" / "-".join([split.name, *how.words])
+    order = Order(settings.data, folder, decoding=settings.decoding, bad_boxes=settings.bad_boxes)
+    how.run(split, order, runtime, journal)
+    journal.say(f"Run: {run.path}")

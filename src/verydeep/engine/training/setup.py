@@ -1,0 +1,186 @@
+"""From the settings of a run to its data, its net and its first weights."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verydeep.configs.networks import scaled_channels
+from verydeep.configs.recipes import FineTuned
+from verydeep.data.decoding import image_size
+from verydeep.data.layout import split_names
+from verydeep.data.split import Split, nothing_decoded
+from verydeep.data.statistics import PixelSums, pixel_sums, sampled
+from verydeep.engine.journal import Journal
+from verydeep.engine.nets.folders import model_folder
+from verydeep.engine.progress import track
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.source import fingerprint, locate, open_part
+from verydeep.engine.training.settings import Settings
+from verydeep.errors import VerydeepError
+from verydeep.models.initialization import LayerOrigin, Source, draw_layer, initialize, initialize_from
+from verydeep.models.vgg import VGG, FullyConnected
+from verydeep.models.weights.native import ModelConfig, load_tensors
+from verydeep.ops.boxes import encode
+
+
+def open_training_parts(data: str, seed: int, val_fraction: float) -> tuple[Split, Split | None]:
+    """The part to train on, and the one to validate on, if there is one.
+
+    Raises:
+        VerydeepError: there is no training part, or it has no labels.
+    """
+    how = {"seed": seed, "val_fraction": val_fraction}
+    train = open_part(data, "train", how)
+    if train.labels is None or len(train) == 0:
+        raise VerydeepError(f"{train.root} has no labeled images to train on: put them into one folder per class.")
+    if len(train.class_names) < 2:
+        raise VerydeepError(f"{train.root} has a single class, {train.class_names[0]}: there is nothing to tell apart.")
+    if "test" in split_names(locate(data)):
+        open_part(data, "test", how)  # a test part that cannot be read is told now, not after the training
+    if "val" not in split_names(locate(data)):
+        return train, None
+    val = open_part(data, "val", how)
+    return train, (val if val.labels is not None and len(val) else None)
+
+
+def mean_box(split: Split, settings: Settings, runtime: Runtime) -> tuple[float, float, float, float]:
+    """``ModelConfig.mean_box`` of a part whose images all have boxes; headers take a minute for half a million files.
+
+    Raises:
+        VerydeepError: a file has no readable header, unless bad images are skipped.
+    """
+    assert split.boxes is not None
+    total, count = np.zeros(4), 0
+    each = track(split.boxes, "Measuring boxes", len(split)) if runtime.is_main else split.boxes
+    for index, boxes in enumerate(each):
+        try:
+            width, height = image_size(split.path(index), camera_rotation=split.camera_rotation)
+        except VerydeepError:
+            if settings.bad_images == "error":
+                raise
+            continue
+        total += encode(boxes, (0, 0, width, height)).mean(axis=0)
+        count += 1
+    x, y, width_share, height_share = (total / max(1, count)).tolist()
+    return x, y, width_share, height_share
+
+
+def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
+    """The settings with mean RGB and covariance of the training set, at the smallest S.
+
+    A mean that they already have, that of the net it starts from, is kept.
+    """
+    indices = sampled(len(train), settings.seed)
+    short = min(stage.scale.in_pixels(settings.crop)[0] for stage in settings.recipe.stages)
+    sums = PixelSums.nothing()
+    each = pixel_sums(train, indices, short, skip_bad=settings.bad_images == "skip", num_workers=runtime.num_workers)
+    for one in track(each, "Measuring colors", len(indices)) if runtime.is_main else each:
+        sums.add(one)
+    if sums.count == 0:
+        raise nothing_decoded(train.subset(indices.tolist()))
+    mean: Any = settings.mean_rgb or tuple(sums.mean.tolist())
+    covariance = tuple(tuple(row) for row in sums.covariance.tolist())
+    return replace(settings, mean_rgb=mean, covariance=covariance)
+
+
+def model_config(settings: Settings, train: Split, val: Split | None) -> ModelConfig:
+    """What will travel with the net."""
+    assert settings.mean_rgb is not None
+    return ModelConfig(
+        network=settings.network,
+        class_names=train.class_names,
+        class_words=train.class_words,
+        crop=settings.crop,
+        width=settings.width,
+        fc_width=settings.fc_width,
+        mean_rgb=settings.mean_rgb,
+        input_scale=settings.input_scale,
+        scale=str(settings.recipe.stages[-1].scale),
+        fine_tuned=settings.fine_tuned,
+        pooling=settings.pooling,
+        regression=settings.regression,
+        seed=settings.seed,
+        split={
+            "seed": settings.split_seed,
+            "val_fraction": settings.val_fraction,
+            "train": fingerprint(train),
+            "val": fingerprint(val) if val is not None else None,
+            "data": str(train.root.resolve()),
+            "plateau": any(stage.milestones is None for stage in settings.recipe.stages),
+        },
+        provenance={
+            "trained_by": "verydeep",
+            "data": settings.data,
+            "num_images": len(train),
+            "init_from": settings.init_from,
+            **({} if settings.licence is None else {"licence": settings.licence}),
+            **({} if settings.descends_from is None else {"descends_from": settings.descends_from}),
+            "precision": "bf16" if settings.bf16 else "fp32",
+            "epochs": settings.recipe.epochs,
+            "recipe": settings.recipe.to_json(),
+        },
+    )
+
+
+def warm_start(
+    model: VGG, settings: Settings, theirs: ModelConfig | None, class_names: Sequence[str], journal: Journal
+) -> None:
+    """Draw the weights, or take them from another net, which ``theirs`` describes, and say which.
+
+    Boxes are not classes: fc8 is taken from a net of the same task alone, even where the shapes agree.
+
+    Raises:
+        VerydeepError: nothing of that net fits, or not all of the convolutions where only the FC layers are to learn.
+    """
+    if settings.init_from is None:
+        initialize(model, settings.recipe.initialization, settings.seed)
+        return
+    assert theirs is not None
+    tensors = load_tensors(model_folder(Path(settings.init_from)))
+    source = Source(settings.init_from, theirs.network, tensors, theirs.class_names)
+    origins = initialize_from(model, class_names, source, settings.recipe.initialization, settings.seed)
+    for origin in origins:
+        if settings.fine_tuned == "fc" and not origin.taken and origin.layer.startswith("conv"):
+            raise VerydeepError(
+                f"--fine-tune fc keeps the convolutions of {settings.init_from}, but {origin.layer} cannot be taken "
+                f"({origin.reason}): start from a net {settings.network} of the same width."
+            )
+    if (settings.regression is None) != (theirs.regression is None):
+        draw_layer(model, "fc8", settings.recipe.initialization, settings.seed)
+        what = "classes" if settings.regression is None else "boxes"
+        origins[-1] = LayerOrigin("fc8", False, f"{what} are learned from scratch")
+    journal.say(f"Weights from {settings.init_from} (net {theirs.network}; its mean RGB is kept):")
+    for line in origins_in_words(origins):
+        journal.say(line)
+
+
+def choose_learning(model: VGG, fine_tuned: FineTuned) -> None:
+    """Let all layers learn, or fc6, fc7 and fc8 alone: below those nothing is then kept for the backward pass."""
+    for layer in model.weight_layers().values():
+        layer.requires_grad_(fine_tuned == "all" or isinstance(layer, FullyConnected))
+
+
+def origins_in_words(origins: list[LayerOrigin]) -> list[str]:
+    """One line for the layers taken, one for each reason why others were drawn."""
+    reasons: dict[str, list[str]] = {}
+    for origin in origins:
+        reasons.setdefault("taken" if origin.taken else f"drawn: {origin.reason}", []).append(origin.layer)
+    return [f"  {reason}: {', '.join(layers)}" for reason, layers in reasons.items()]
+
+
+def fitting_micro_batch(model: VGG, rows: int, runtime: Runtime) -> int:
+    """The largest power of two of rows whose activations fill at most a quarter of the free memory.
+
+    Counted are the outputs of every convolution, kept twice in fp32: before and behind the ReLU.
+    """
+    side, values = model.crop, 0
+    for block in model.network.blocks:
+        values += sum(2 * side * side * scaled_channels(conv.channels, model.width) for conv in block)
+        side = -(-side // 2)
+    fitting = runtime.free_memory() // 4 // (4 * values)
+    mine = min(rows, 1 << max(0, fitting.bit_length() - 1))
+    everyone: list[int] = runtime.gather(mine)
+    return min(everyone)

@@ -1,0 +1,335 @@
+"""What a table prints and writes: rows beside the paper's, their order, and what must be known of them."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
+from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
+from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.split import Split
+from verydeep.engine.classification import findings as module
+from verydeep.engine.classification import tables
+from verydeep.engine.classification.evaluation import Geometry
+from verydeep.engine.classification.findings import Findings, find_out, leave_findings, order_of_rows
+from verydeep.engine.classification.tables import Conditions, Measured, compare
+from verydeep.engine.journal import Journal
+from verydeep.engine.nets.collection import find_nets
+from verydeep.engine.nets.net import Net
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.source import fingerprint, open_part
+from verydeep.errors import VerydeepError
+from verydeep.models.weights.native import ModelConfig
+from verydeep.ops.metrics import Share, wilson
+
+CPU = Runtime(torch.device("cpu"), bf16=False)
+
+images = np.arange(300)
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that folds no row."""
+    monkeypatch.setenv("COLUMNS", "600")
+
+
+def photographs(class_names: tuple[str, ...] = ("ant", "bell", "crab", "dill", "elk", "fig")) -> Split:
+    files = tuple(f"{i}.png" for i in range(len(images)))
+    return Split("val", Path("photos/val"), files, images % 6, class_names, class_names, "class folders", True)
+
+
+def conditions(split: Split | None = None, crop: int = 64) -> Conditions:
+    return Conditions([], "photos", split or photographs(), crop, CPU)
+
+
+def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any) -> Measured:
+    """A row that errs on the first images, so many with each seed."""
+    wrong = np.stack([images < count for count in top1])
+    return Measured(
+        seeds or tuple(range(len(top1))),
+        wrong,
+        np.stack([images < top5] * len(top1)),
+        **{
+            "center": None,
+            "geometry": {},
+            "is_answer": True,
+            "unconverged": (),
+            "nets": (),
+            "skipped": frozenset(),
+            "not_kept": "",
+            **others,
+        },
+    )
+
+
+def table(name: str, measured: dict[str, Measured], where: Conditions | None = None) -> Findings:
+    """A table of the paper of which some rows were measured."""
+    paper = {**TABLES, "shallow": SHALLOW_TABLE}[name]
+    rows = [(row, measured.get(str(row.protocol))) for row in paper.rows]
+    return Findings(paper, rows, compare(paper, rows), where or conditions())
+
+
+TABLE_3 = {
+    "A/256/256": known(90, top5=33, center=wilson(111, 300), geometry={256: Geometry(3, 4, 0.625)}),
+    "B/256/256": known(90, 60, top5=12, geometry={256: Geometry(3, 4, 0.625)}),
+    "C/256/256": known(60, is_answer=False, unconverged=("runs/C", "runs/C2")),
+    "D/256/256": known(30, geometry={384: Geometry(4, 5, 1.0)}),
+}
+
+
+def test_rows_stand_beside_the_papers() -> None:
+    findings = table("table3", TABLE_3)
+    assert findings.headings() == ["row", "paper", "top-1", "top-5", "center", "seeds"]
+    rows = {cells[0]: cells[1:] for cells in findings.cells()}
+    assert list(rows) == [str(protocol) for protocol in TABLES["table3"].protocols]
+    low_high = "[{0.low:.1f},{0.high:.1f}]"
+    assert rows["A/256/256"] == [
+        "29.6/10.4",
+        "30.0 " + low_high.format(wilson(90, 300)),
+        "11.0 " + low_high.format(wilson(33, 300)),
+        "37.0",
+        "1",
+    ]
+    assert rows["B/256/256"][0] == "28.7/9.9" and rows["B/256/256"][1].startswith("25.0 [")
+    assert rows["B/256/256"][3:] == ["", "2"]
+    assert rows["C/256/256"] == ["28.1/9.4", "not converged", "", "", "1"]
+    assert rows["E/256/256"] == ["27.3/9.0", "no run", "", "", ""]
+    assert findings.title == "Table 3: ConvNet performance at a single test scale; 300 images of val"
+
+
+def test_other_authors_rows_are_as_published() -> None:
+    best = str(TABLES["table7"].rows[1].protocol)
+    rows = {cells[0]: cells[1:] for cells in table("table7", {best: known(30)}).cells()}
+    assert rows["Krizhevsky et al. (Krizhevsky et al., 2012) (5 nets)"] == [
+        "38.1/16.4/16.4",
+        "as published",
+        "",
+        "",
+        "",
+    ]
+    assert rows["MSRA (He et al., 2014) (11 nets)"] == ["-/-/8.1", "as published", "", "", ""]
+    assert rows["VGG (1 net, multi-crop & dense eval.)"][:2] == ["24.4/7.1/7.0", f"10.0 {interval(30)}"]
+    assert rows["VGG (2 nets, multi-crop & dense eval.)"][:2] == ["23.7/6.8/6.8", "no run"]
+    assert sum(cells[1] == "as published" for cells in rows.values()) == 12
+
+
+def interval(wrong: int) -> str:
+    share = wilson(wrong, 300)
+    return f"[{share.low:.1f},{share.high:.1f}]"
+
+
+def test_other_authors_are_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is looked for, computed or measured but for the protocols of the paper's own rows."""
+    asked: list[EvalProtocol] = []
+
+    def nothing(protocol: EvalProtocol, _: Conditions) -> None:
+        asked.append(protocol)
+
+    monkeypatch.setattr(module, "measure", nothing)
+    monkeypatch.setattr(module, "compute_views", lambda protocols, _: asked.extend(protocols))
+    monkeypatch.setattr(tables.Conditions, "members", lambda *_: {0: ["a net"]})
+    (findings,) = find_out([TABLES["table7"]], conditions())
+    assert len(findings.rows) == 15
+    assert asked == [*TABLES["table7"].protocols] * 2 and len(TABLES["table7"].protocols) == 3
+
+
+def test_of_two_classes_there_is_one_error() -> None:
+    split = replace(photographs(("ant", "bell")), labels=images % 2)
+    findings = table("table3", TABLE_3, conditions(split))
+    assert findings.headings() == ["row", "paper", "top-1", "center", "seeds"]
+    assert next(findings.cells()) == ["A/256/256", "29.6/10.4", f"30.0 {interval(90)}", "37.0", "1"]
+
+
+def remarks_of(findings: Findings) -> str:
+    return "\n".join(findings.remarks())
+
+
+def test_remarks_tell_geometry_and_what_did_not_converge() -> None:
+    told = remarks_of(table("table3", TABLE_3))
+    assert "Q=256 3x4, 62%; Q=384 4x5, 100%" in told
+    assert "runs/C, runs/C2" in told and "Not converged" in told
+    assert "geometry-limited" not in told
+    assert "geometry-limited" in remarks_of(table("table3", TABLE_3, conditions(crop=32)))
+    assert "Dense maps" not in remarks_of(table("shallow", SHALLOW))
+
+
+def order_of(findings: Findings) -> list[str]:
+    return [line.strip() for line in order_of_rows(findings.comparisons, "top-1 errors")]
+
+
+SHALLOW = {
+    "B/256/256 : center": known(60),
+    "B-5x5/256/256 : center": known(90),
+}
+
+
+def test_the_order_of_rows_against_the_papers() -> None:
+    """A-B and A-D and B-D as the paper has them; D and E the other way round, E and A as in the paper."""
+    measured = {
+        "A/256/256": known(92),
+        "B/256/256": known(91),
+        "D/256/256": known(30),
+        "E/256/256": known(28),
+    }
+    told = order_of(table("table3", measured))
+    assert told[0] == "5 of 6 pairs of rows stand in the paper's order of top-1 errors."
+    # A and B differ by one image, D and E by two of which none is the other way: within chance.
+    assert told[1] == "4 of 6 differences of top-1 errors are larger than chance."
+    assert [line.split(":")[0] for line in told[2:]] == [
+        f"{first}/256/256 minus {second}/256/256" for first, second in ("AD", "AE", "BD", "BE")
+    ]
+    assert told[2].startswith("A/256/256 minus D/256/256: +20.7 [+") and told[2].endswith("in the paper +2.6")
+
+
+def test_a_single_difference_is_told_even_within_chance() -> None:
+    within = SHALLOW | {"B-5x5/256/256 : center": known(61)}
+    for measured, count, points in ((SHALLOW, 1, "-10.0"), (within, 0, "-0.3")):
+        told = order_of(table("shallow", measured))
+        assert told[0] == "1 of 1 pairs of rows stand in the paper's order of top-1 errors."
+        assert told[1] == f"{count} of 1 differences of top-1 errors are larger than chance."
+        assert told[2].startswith(f"B/256/256 : center minus B-5x5/256/256 : center: {points} [")
+        assert len(told) == 3 and told[2].endswith("in the paper -7.0")
+    assert "7% higher" in remarks_of(table("shallow", SHALLOW))
+
+
+def test_on_ilsvrc_itself_the_order_needs_no_words() -> None:
+    thousand = tuple(known_classes())
+    assert len(thousand) == 1000
+    ours = table("table3", TABLE_3)
+    assert "in the paper's order" in remarks_of(ours) and "larger than chance" in remarks_of(ours)
+    theirs = remarks_of(table("table3", TABLE_3, conditions(photographs(thousand))))
+    assert "order" not in theirs and "chance" not in theirs
+    others = remarks_of(table("table3", TABLE_3, conditions(photographs((*thousand[:-1], "n99999999")))))
+    assert "in the paper's order" in others
+
+
+def test_rows_that_are_no_answers_are_not_compared() -> None:
+    findings = table("table3", TABLE_3)
+    assert {str(each.first)[0] + str(each.second)[0] for each in findings.comparisons} == {"AB", "AD", "BD"}
+    alone = table("table3", {"A/256/256": TABLE_3["A/256/256"], "C/256/256": TABLE_3["C/256/256"]})
+    assert alone.comparisons == [] and "order" not in remarks_of(alone)
+
+
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        ({"val": "these", "plateau": True}, "decided when the learning rate dropped"),
+        ({"train": "these"}, "the images that the net was trained on"),
+        ({"val": "these", "plateau": False}, None),
+        ({"val": "others", "plateau": True}, None),
+    ],
+)
+def test_what_the_nets_have_seen_of_the_images_is_told(split: dict[str, Any], told: str | None) -> None:
+    names = photographs().class_names
+    seen = {key: fingerprint(photographs()) if value == "these" else value for key, value in split.items()}
+    nets = tuple(Net(Path(path), Path(path), ModelConfig("A", names, names, split=seen)) for path in ("one", "two"))
+    remarks = list(table("table3", {"A/256/256": known(90, nets=nets)}).remarks())
+    assert sum("Note: these" in remark for remark in remarks) == (told is not None)
+    assert told is None or any(told in remark for remark in remarks)
+
+
+def test_what_was_skipped_or_not_kept_is_told() -> None:
+    rows = {
+        "A/256/256": known(90, skipped=frozenset({"a.png", "b.png"}), not_kept="the disk is full"),
+        "D/256/256": known(30, skipped=frozenset({"b.png"}), not_kept="the disk is full"),
+    }
+    told = remarks_of(table("table3", rows))
+    assert "2 files that cannot be decoded" in told and told.count("the disk is full") == 1
+
+
+def markdown_rows(text: str) -> list[list[str]]:
+    """The cells of each line of a Markdown table, without the line of dashes."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert set(lines[1]) <= set("| -")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+
+
+@pytest.mark.parametrize(("name", "measured"), [("table3", TABLE_3), ("shallow", SHALLOW), ("table7", {})])
+def test_files_and_terminal_agree(
+    name: str, measured: dict[str, Measured], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = table(name, measured)
+    leave_findings(findings, tmp_path / "tables", Journal())
+    printed = capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [f"{name}.json", f"{name}.md"]
+    assert f"{tmp_path}/tables/{name}.json" in printed
+
+    page = (tmp_path / "tables" / f"{name}.md").read_text()
+    heading, *lines = markdown_rows(page)
+    assert heading == findings.headings() and lines == list(findings.cells())
+    shown = [re.sub(r"\s+", "", line) for line in printed.splitlines()]
+    for cells in (heading, *lines):
+        assert re.sub(r"\s+", "", "".join(cells)) in shown
+    for remark in findings.remarks():
+        assert remark in printed and f"- {remark.strip()}" in page
+    assert findings.title in printed and f"## {findings.title}" in page
+
+    report = json.loads((tmp_path / "tables" / f"{name}.json").read_text())
+    assert (report["table"], report["num_images"], report["crop"], report["k"]) == (name, 300, 64, 5)
+    assert (report["data"], report["split"], report["precision"]) == ("photos", "val", "fp32")
+    assert report["remarks"] == list(findings.remarks())
+    for row, cells in zip(report["rows"], lines, strict=True):
+        assert row["label"] == cells[0]
+        published = [row["paper"][key] for key in ("top1_val", "top5_val", "top5_test")]
+        texts = cells[1].split("/")
+        assert texts == ["-" if value is None else f"{value:.1f}" for value in published[: len(texts)]]
+        if cells[2] in ("no run", "as published"):
+            assert row["measured"] is None and (row["protocol"] is None) == (cells[2] == "as published")
+            continue
+        ours = row["measured"]
+        assert len(ours["seeds"]) == int(cells[5])
+        assert bool(ours["unconverged"]) == (cells[2] == "not converged")
+        if not ours["unconverged"]:
+            assert [str(Share(**ours[key])) for key in ("top1", "topk")] == cells[2:4]
+            assert ours["top1"]["percent"] == pytest.approx(np.mean(ours["top1_of_each_seed"]))
+            center = ours["center_top1"]
+            assert cells[4] == ("" if center is None else f"{center['percent']:.1f}")
+    assert len(report["differences"]) == len(findings.comparisons)
+    for values, each in zip(report["differences"], findings.comparisons, strict=True):
+        assert (values["first"], values["second"]) == (str(each.first), str(each.second))
+        assert values["larger_than_chance"] == (values["low"] > 0 or values["high"] < 0)
+        assert values["points"] == each.measured.points and values["paper"] == each.paper
+
+
+def test_a_row_of_brackets_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
+    paper = PaperTable("table3", "a title", "4.1", (row,))
+    leave_findings(Findings(paper, [(row, known(90))], [], conditions()), tmp_path, Journal())
+    assert "[bold]A[/bold]" in capsys.readouterr().out
+
+
+def test_json_of_nothing_measured_is_written(tmp_path: Path) -> None:
+    leave_findings(table("table6", {}), tmp_path, Journal(silent=True))
+    report = json.loads((tmp_path / "table6.json").read_text())
+    assert [row["measured"] for row in report["rows"]] == [None] * 4 and report["differences"] == []
+
+
+def test_no_run_at_all_is_one_sentence() -> None:
+    with pytest.raises(VerydeepError, match=r"No run answers for any row of table3 at crop 64 with these 6") as caught:
+        next(find_out([TABLES["table3"]], conditions()))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_three_kinds_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer, one that did not converge, and no run, from folders of runs to cells."""
+    make_pictures(tmp_path / "data" / "train", 1, first=100)
+    make_pictures(tmp_path / "data" / "val", 1)
+    thin_networks(monkeypatch, tmp_path / "cache")
+    a, b = (TrainedNet.parse(text) for text in ("A/256", "B/256"))
+    leave_run(tmp_path / "runs", describe(a, tmp_path / "data"))
+    late = leave_run(tmp_path / "runs", describe(b, tmp_path / "data", converged=False))
+    split = open_part(str(tmp_path / "data"), "val")
+    where = Conditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU)
+    (findings,) = find_out([TABLES["table3"]], where)
+    kinds = {cells[0]: cells[2] for cells in findings.cells()}
+    assert kinds.pop("B/256/256") == "not converged"
+    assert re.fullmatch(r"\d+\.\d \[\d+\.\d,\d+\.\d\]", kinds.pop("A/256/256"))
+    assert set(kinds.values()) == {"no run"} and len(kinds) == 10
+    assert findings.comparisons == [] and str(late) in remarks_of(findings)

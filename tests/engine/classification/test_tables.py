@@ -1,0 +1,501 @@
+"""Every row of the tables on nets of a few thousand weights, against a plain loop; what was computed, counted."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tests.thin_nets import CLASSES, CROP, describe, leave_run, make_pictures, thin_networks
+from verydeep.configs.ladder import LADDER
+from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
+from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.data.split import Split
+from verydeep.engine import inference
+from verydeep.engine.classification import evaluation, tables
+from verydeep.engine.classification.findings import Findings, find_out
+from verydeep.engine.classification.tables import Conditions, Measured, compare, compute_views, measure
+from verydeep.engine.nets.collection import Collection, find_nets
+from verydeep.engine.nets.net import Net, NetAtScales, check_division
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.source import open_part
+from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import load_model, save_config
+from verydeep.ops.metrics import ranks
+
+CPU = Runtime(torch.device("cpu"), bf16=False)
+
+ALL_TABLES = (*TABLES.values(), SHALLOW_TABLE)
+
+TWICE = ("A/256", "D/256", "D/384", "D/256-512", "E/256-512")
+"""Nets that were trained with seeds 3 and 8; all others with 3 alone."""
+
+PIXELS = {224: 32, 256: 37, 288: 41, 352: 50, 384: 55, 416: 59, 512: 73}
+"""Q in the paper's units -> at crop 32, Q / 7 rounded."""
+
+NUM_IMAGES = 12
+
+View = tuple[str, str, int]
+"""(run, view, Q)"""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class Counted:
+    """What was asked of the nets."""
+
+    images: Counter[View] = field(default_factory=Counter)
+    """Images seen in each view of each net."""
+    rows: Counter[str] = field(default_factory=Counter)
+    """Run -> images, crops and mirror images that went through its net."""
+    loads: Counter[str] = field(default_factory=Counter)
+    """Run -> how often its weights were read."""
+
+
+@dataclass
+class Ladder:
+    """All nets, all tables, and what each step computed."""
+
+    runs: Path
+    val: Split
+    steps: dict[str, Counted]
+    findings: dict[str, Findings]
+    posteriors: dict[str, list[Floats]]
+    """Protocol -> what each seed's nets gave, as ``ranks`` saw it."""
+
+
+def count(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """Count from now on."""
+    counted, names = Counted(), {}
+    load, logits, posterior = Net.load, VGG.logits, inference.posterior
+    scales = {short: q for q, short in PIXELS.items()}
+
+    def loaded(net: Net) -> VGG:
+        model = load(net)
+        names[id(model)] = (net.path.name, model)  # the model is kept, so that no other gets its id
+        counted.loads[net.path.name] += 1
+        return model
+
+    def seen(model: VGG, images: Tensor, *rest: Any) -> Tensor:
+        counted.rows[names[id(model)][0]] += len(images)
+        return logits(model, images, *rest)
+
+    def viewed(model: VGG, images: Tensor, view: inference.SingleView, runtime: Runtime) -> Tensor:
+        counted.images[names[id(model)][0], view, scales[min(images.shape[2:])]] += len(images)
+        return posterior(model, images, view, runtime)
+
+    monkeypatch.setattr(Net, "load", loaded)
+    monkeypatch.setattr(VGG, "logits", seen)
+    monkeypatch.setattr(inference, "posterior", viewed)
+    return counted
+
+
+@pytest.fixture(scope="module")
+def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
+    root = tmp_path_factory.mktemp("ladder")
+    make_pictures(root / "data" / "train", 1, first=100)
+    make_pictures(root / "data" / "val", 2)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        thin_networks(monkeypatch, root / "cache")
+        for net in (*LADDER, TrainedNet.parse("B-5x5/256")):
+            for seed in (3, 8) if str(net) in TWICE else (3,):
+                leave_run(root / "runs", describe(net, root / "data", seed=seed))
+        val = open_part(str(root / "data"), "val")
+        conditions = Conditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU)
+        with monkeypatch.context() as watched:
+            steps, findings = find_out_in_steps(conditions, count(watched))
+        yield Ladder(root / "runs", val, steps, findings, fused_posteriors(conditions))
+
+
+def find_out_in_steps(conditions: Conditions, counted: Counted) -> tuple[dict[str, Counted], dict[str, Findings]]:
+    """What Table 6 computes, what Table 4 then, what all tables then, what all of them the second time."""
+    asked = {"table6": [TABLES["table6"]], "table4": [TABLES["table4"]], "all": ALL_TABLES, "again": ALL_TABLES}
+    steps: dict[str, Counted] = {}
+    findings: dict[str, Findings] = {}
+    for name, wanted in asked.items():
+        found = list(find_out(wanted, conditions))
+        findings |= {each.table.name: each for each in found}
+        steps[name] = replace(counted)
+        counted.images, counted.rows, counted.loads = Counter(), Counter(), Counter()
+    return steps, findings
+
+
+def fused_posteriors(conditions: Conditions) -> dict[str, list[Floats]]:
+    """Protocol -> the posteriors of each seed that errors are counted of; all are kept by now."""
+    posteriors: dict[str, list[Floats]] = {}
+    given: list[Floats] = []
+
+    def remember(scores: Floats, labels: Any) -> Any:
+        given.append(scores)
+        return ranks(scores, labels)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(tables, "ranks", remember)
+        for protocol in dict.fromkeys(protocol for table in ALL_TABLES for protocol in table.protocols):
+            given.clear()
+            measure(protocol, conditions)
+            dense = protocol.view in ("dense", "dense+crops")
+            posteriors[str(protocol)] = given[: len(given) // 2] if dense else given[:]  # then come the central crop's
+    return posteriors
+
+
+def run_of(net: str, seed: int) -> str:
+    return f"{net.replace('/', '-')}-s{seed}"
+
+
+def seeds_of(protocol: EvalProtocol) -> tuple[int, ...]:
+    return (3, 8) if all(str(member.net) in TWICE for member in protocol.members) else (3,)
+
+
+# A plain loop: one image, one view, one scale, one net at a time.
+
+
+def rescaled(path: Path, scale: int) -> Tensor:
+    """(3, H, W) with this Q for its short side."""
+    with Image.open(path) as image:
+        width, height = image.size
+        short, q = min(width, height), PIXELS[scale]
+        size = (round(width * q / short), round(height * q / short))
+        pixels = np.array(image.resize(size, Image.Resampling.BILINEAR))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float()
+
+
+def softmax(scores: Tensor) -> Floats:
+    """(N, K) of (N, K), in double precision."""
+    powers = np.exp(scores.double().numpy())
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+@torch.no_grad()
+def single_view(model: VGG, image: Tensor, view: str) -> Floats:
+    """(K,) of one image (3, H, W)."""
+    height, width = image.shape[1:]
+    if view == "dense":
+        sides = [softmax(model(each[None]).mean(dim=(2, 3)))[0] for each in (image, image.flip(2))]
+        return np.asarray((sides[0] + sides[1]) / 2, np.float64)
+    if view == "center":
+        top, left = (height - CROP) // 2, (width - CROP) // 2
+        crop = image[None, :, top : top + CROP, left : left + CROP]
+        return np.asarray(softmax(model(crop)[:, :, 0, 0])[0], np.float64)
+    tops, lefts = ([int(i * (side - CROP) / 4 + 0.5) for i in range(5)] for side in (height, width))
+    crops = [image[:, top : top + CROP, left : left + CROP] for top in tops for left in lefts]
+    crops += [crop.flip(2) for crop in crops]
+    return np.asarray(softmax(model(torch.stack(crops))[:, :, 0, 0]).mean(axis=0), np.float64)
+
+
+@pytest.fixture(scope="module")
+def plainly(ladder: Ladder) -> Any:
+    """(run, view, Q) -> (n, K), each computed when it is first asked for."""
+
+    @cache
+    def of_split(run: str, view: str, scale: int) -> Floats:
+        model = load_model(ladder.runs / run / "model")[0]
+        paths = [ladder.val.path(index) for index in range(len(ladder.val))]
+        return np.stack([single_view(model, rescaled(path, scale), view) for path in paths])
+
+    return of_split
+
+
+def errors_at(posterior: Floats, labels: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.bool_]:
+    """(n,) whether the true class is not among the k best."""
+    best = np.argsort(-posterior, axis=1)[:, :k]
+    return np.array([label not in row for label, row in zip(labels, best, strict=True)])
+
+
+@pytest.mark.parametrize("text", dict.fromkeys(str(each) for table in ALL_TABLES for each in table.protocols))
+def test_a_row_is_the_mean_over_members_scales_and_views(text: str, ladder: Ladder, plainly: Any) -> None:
+    protocol = EvalProtocol.parse(text)
+    views = protocol.view.split("+")
+    labels = ladder.val.labels
+    assert labels is not None
+    rows = [row for each in ladder.findings.values() for row in each.rows if row[0].protocol == protocol]
+    assert rows
+    for _, measured in rows:
+        assert measured is not None
+        assert measured.seeds == seeds_of(protocol) and not measured.unconverged
+        center_errors = []
+        for place, seed in enumerate(measured.seeds):
+            of_members, centers = [], []
+            for member in protocol.members:
+                run = run_of(str(member.net), seed)
+                of_scales = [sum(plainly(run, view, q) for view in views) / len(views) for q in member.test_scales]
+                of_members.append(sum(of_scales) / len(of_scales))
+                if "dense" in views:
+                    centers.append(sum(plainly(run, "center", q) for q in member.test_scales) / len(of_scales))
+            fused = sum(of_members) / len(of_members)
+            np.testing.assert_allclose(ladder.posteriors[text][place], fused, rtol=0, atol=1e-5)
+            assert measured.wrong_top1[place].tolist() == errors_at(fused, labels, 1).tolist()
+            assert measured.wrong_topk[place].tolist() == errors_at(fused, labels, 5).tolist()
+            if centers:
+                center_errors.append(errors_at(sum(centers) / len(centers), labels, 1).mean())
+        assert measured.top1.percent == pytest.approx(100 * measured.wrong_top1.mean())
+        assert (measured.center is None) == (not center_errors)
+        if measured.center is not None:
+            assert measured.center.percent == pytest.approx(100 * np.mean(center_errors))
+            scales = {q for member in protocol.members for q in member.test_scales}
+            assert measured.geometry.keys() == scales
+        else:
+            assert measured.geometry == {}
+
+
+def test_the_nets_differ_from_each_other_and_from_image_to_image(ladder: Ladder) -> None:
+    """Or else the rows above could not tell one net, scale or view from another."""
+    errors = [measured.wrong_top1 for each in ladder.findings.values() for _, measured in each.rows if measured]
+    assert len({tuple(wrong[0]) for wrong in errors}) > len(TABLES["table4"].rows)
+    assert all(0 < wrong.mean() < 1 for wrong in errors)
+
+
+def views_of(net: str, views: str, scales: tuple[int, ...]) -> set[View]:
+    seeds = (3, 8) if net in TWICE else (3,)
+    return {(run_of(net, seed), view, q) for seed in seeds for view in views.split() for q in scales}
+
+
+FIXED, LARGER, JITTERED = (224, 256, 288), (352, 384, 416), (256, 384, 512)
+
+
+def test_table_6_is_300_crops_an_image_and_each_net_is_loaded_once(ladder: Ladder) -> None:
+    counted = ladder.steps["table6"]
+    views = set().union(
+        *(views_of(net, "center dense", FIXED) for net in ("C/256", "D/256", "E/256")),
+        *(views_of(net, "center dense", LARGER) for net in ("C/384", "D/384", "E/384")),
+        views_of("D/256-512fc", "center dense", JITTERED),
+        *(views_of(net, "center dense crops", JITTERED) for net in ("D/256-512", "E/256-512")),
+    )
+    views -= {view for view in views if view[0] in (run_of("D/256", 8), run_of("D/384", 8))}  # no seven with seed 8
+    assert counted.images == dict.fromkeys(views, NUM_IMAGES)
+    seven = ("C/256", "D/256", "E/256", "C/384", "D/384", "E/384", "D/256-512fc")
+    assert counted.loads == dict.fromkeys(
+        [run_of(net, 3) for net in seven]
+        + [run_of(net, seed) for net in ("D/256-512", "E/256-512") for seed in (3, 8)],
+        1,
+    )
+    whole = (1 + 2) * 3  # at three scales the central crop, the image and its mirror image
+    for net in seven:
+        assert counted.rows[run_of(net, 3)] == whole * NUM_IMAGES
+    for seed in (3, 8):
+        both = sum(counted.rows[run_of(net, seed)] for net in ("D/256-512", "E/256-512"))
+        assert both == (300 + 2 * whole) * NUM_IMAGES
+
+
+def test_table_4_then_needs_what_it_does_not_share_with_the_seven_nets(ladder: Ladder) -> None:
+    views = views_of("B/256", "center dense", FIXED) | views_of("C/256-512", "center dense", JITTERED)
+    views |= {(run_of("D/256", 8), view, q) for view in ("center", "dense") for q in FIXED}
+    views |= {(run_of("D/384", 8), view, q) for view in ("center", "dense") for q in LARGER}
+    assert ladder.steps["table4"].images == dict.fromkeys(views, NUM_IMAGES)
+
+
+def test_the_other_tables_then_need_single_scales_of_three_nets(ladder: Ladder) -> None:
+    """All else of Tables 3, 5 and 7 is in Tables 4 and 6: 12 rows at one scale, most of them among the several."""
+    new = views_of("A/256", "center dense", (256,)) | views_of("A-LRN/256", "center dense", (256,))
+    new |= views_of("B-5x5/256", "center", (224,))  # Q is 256, but where nothing else is asked images come cut
+    assert ladder.steps["all"].images == dict.fromkeys(new, NUM_IMAGES)
+    assert set(ladder.steps["all"].loads.values()) == {1}
+
+
+def test_the_second_time_nothing_is_computed(ladder: Ladder) -> None:
+    assert ladder.steps["again"] == Counted()
+
+
+# Which nets take part.
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """data/ with val/, and flat/ without; thin nets."""
+    make_pictures(tmp_path / "data" / "train", 1, first=100)
+    make_pictures(tmp_path / "data" / "val", 1)
+    make_pictures(tmp_path / "flat", 5)
+    thin_networks(monkeypatch, tmp_path / "cache")
+    return tmp_path
+
+
+def conditions_of(folder: Path, data: str = "data", part: str = "val") -> Conditions:
+    split = open_part(str(folder / data), part)
+    return Conditions(find_nets(folder / "runs"), str(folder / data), split, CROP, CPU)
+
+
+A, D = (TrainedNet.parse(text) for text in ("A/256", "D/256"))
+BOTH = EvalProtocol.parse("A/256/256 + D/256/256")
+
+
+def test_a_run_without_all_drops_is_named(small: Path) -> None:
+    leave_run(small / "runs", describe(A, small / "data"))
+    late = leave_run(small / "runs", describe(D, small / "data", converged=False))
+    measured = measure(BOTH, conditions_of(small))
+    assert measured is not None and measured.unconverged == (str(late),) and not measured.is_answer
+    alone = EvalProtocol.parse("A/256/256")
+    answer = measure(alone, conditions_of(small))
+    assert answer is not None and answer.unconverged == () and answer.is_answer
+    rows = [(PaperRow(alone, 20.0, 5.0), answer), (PaperRow(BOTH, 20.0, 5.0), measured)]
+    assert compare(NO_TABLE, rows) == []
+
+
+def test_a_seed_that_did_not_converge_is_left_out_where_another_did(small: Path) -> None:
+    leave_run(small / "runs", describe(A, small / "data", seed=1))
+    late = leave_run(small / "runs", describe(A, small / "data", seed=2, converged=False))
+    answer = measure(EvalProtocol.parse("A/256/256"), conditions_of(small))
+    assert answer is not None and answer.is_answer
+    assert (answer.seeds, answer.unconverged) == ((1,), (str(late),))
+
+
+def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
+    for net, seeds in ((A, (0, 1, 2)), (D, (1, 2, 5))):
+        for seed in seeds:
+            leave_run(small / "runs", describe(net, small / "data", seed=seed))
+    conditions = conditions_of(small)
+    assert {seed: [each.net.path.name for each in nets] for seed, nets in conditions.members(BOTH).items()} == {
+        1: ["A-256-s1", "D-256-s1"],
+        2: ["A-256-s2", "D-256-s2"],
+    }
+    measured = measure(BOTH, conditions)
+    assert measured is not None and measured.wrong_top1.shape == (2, 6)
+    assert measure(EvalProtocol.parse("B/256/256"), conditions) is None
+    assert measure(EvalProtocol.parse("D/256fc/256"), conditions) is None
+
+
+def test_two_runs_of_one_seed_are_an_error_that_names_both(small: Path) -> None:
+    leave_run(small / "runs", describe(A, small / "data"))
+    leave_run(small / "runs", describe(A, small / "data"), "copy")
+    with pytest.raises(VerydeepError, match=r"Two runs answer for A/256 with seed 0: .*A-256-s0 and .*copy"):
+        compute_views([EvalProtocol.parse("A/256/256")], conditions_of(small))
+
+
+def test_a_training_that_has_saved_no_net_yet_is_no_run(small: Path) -> None:
+    """As when a table is looked at while the ladder trains."""
+    leave_run(small / "runs", describe(A, small / "data"))
+    begun = leave_run(small / "runs", describe(D, small / "data", converged=None))
+    (begun / "model" / "model.safetensors").unlink()
+    conditions = conditions_of(small)
+    compute_views([BOTH], conditions)
+    assert measure(BOTH, conditions) is None
+    assert measure(EvalProtocol.parse("A/256/256"), conditions) is not None
+
+
+def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None:
+    leave_run(small / "runs", describe(A, small / "flat", seed=4, split_seed=0))
+    ours = conditions_of(small, "flat")
+    compute_views([EvalProtocol.parse("A/256/256")], ours)
+    theirs = leave_run(small / "runs", describe(D, small / "flat", seed=4, split_seed=1))
+    with pytest.raises(VerydeepError, match=f"{theirs} was trained on another division .*seed 1") as caught:
+        compute_views([BOTH], conditions_of(small, "flat"))
+    assert "\n" not in str(caught.value)
+    # Where val/ is a folder, the seed divides nothing.
+    net = Net.open(leave_run(small / "elsewhere", describe(D, small / "data", split_seed=1)))
+    check_division(net, str(small / "data"), conditions_of(small).split)
+
+
+def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) -> None:
+    """It answers for no row, under its own name, in each view of the table; a trunk is not asked."""
+    leave_run(small / "runs", describe(A, small / "data"))
+    strange = replace(describe(D, small / "data"), scale=None, provenance={"imported_from": "d.pth"})
+    theirs = leave_run(small / "elsewhere", strange, "theirs")
+    trunk = replace(strange, class_names=(), class_words=())
+    save_config(small / "elsewhere" / "trunk", trunk)
+    unknown = replace(strange, class_names=CLASSES[::-1], class_words=CLASSES[::-1])
+    leave_run(small / "elsewhere", unknown, "other-classes")
+    named = Collection(small / "runs", tuple((small / "elsewhere").iterdir()))
+    conditions = replace(conditions_of(small), nets=named.nets())
+    paper = PaperTable("table5", "views", "4.4", (PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4),))
+    crops = replace(paper, rows=(*paper.rows, PaperRow(EvalProtocol.parse("E/256/256 : crops"), 27.0, 9.0)))
+    (found,) = find_out([crops], conditions)
+    assert [name for name, _ in found.guests] == ["theirs/256", "theirs/256 : crops"]
+    cells = {name: rest for name, *rest in found.cells()}
+    assert cells["theirs/256"][0] == "" and cells["E/256/256 : crops"][1] == "no run"
+    said = Net.open(theirs)
+    for (_, guest), view in zip(found.guests, ("dense", "crops"), strict=True):
+        (tested,) = evaluation.test_nets([NetAtScales(said, (256,))], conditions.split, view, CPU)
+        wrong = tested.says(view).posteriors.argmax(1) != conditions.split.labels
+        assert guest.top1.percent == pytest.approx(100 * wrong.mean())
+    assert any("nets of others" in remark for remark in found.remarks())
+    assert [each["label"] for each in found.as_values()["others"]] == ["theirs/256", "theirs/256 : crops"]
+
+
+# Comparisons of rows whose errors are known.
+
+images = np.arange(300)
+NO_TABLE = PaperTable("table3", "", "4.1", ())
+
+
+def known(wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> Measured:
+    errors = np.stack(wrong)
+    return Measured(seeds, errors, errors, None, {}, not unconverged, unconverged, (), frozenset(), "")
+
+
+def row(text: str, top1: float | None) -> PaperRow:
+    return PaperRow(EvalProtocol.parse(text), top1, None)
+
+
+def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() -> None:
+    """A errs on 90 images, D on 30 of these, B on 88 of them and 3 others: 20 points are real, 1/3 of one is not."""
+    a, d = images < 90, images < 30
+    b = (images < 88) | (images >= 297)
+    rows = [
+        (row("A/256/256", 29.6), known([a])),
+        (row("B/256/256", 28.7), known([b])),
+        (row("D/256/256", 27.0), known([d])),
+        (row("E/256/256", 27.3), None),
+        (PaperRow(None, 40.7, 18.2, None, "others"), None),
+        (row("C/256/256", 28.1), known([a], unconverged=("runs/C",))),
+    ]
+    found = {(str(each.first)[0], str(each.second)[0]): each for each in compare(NO_TABLE, rows)}
+    assert list(found) == [("A", "B"), ("A", "D"), ("B", "D")]
+    assert [each.paper for each in found.values()] == [0.9, 2.6, 1.7]
+    points = [each.measured.points for each in found.values()]
+    assert points == pytest.approx([-100 / 300, 6000 / 300, 6100 / 300])
+    assert [each.measured.larger_than_chance for each in found.values()] == [False, True, True]
+    assert [each.as_in_the_paper for each in found.values()] == [False, True, True]
+
+
+def test_no_sign_where_one_of_the_two_has_none() -> None:
+    a, d = known([images < 90]), known([images < 30])
+    (unknown,) = compare(NO_TABLE, [(row("A/256/256", None), a), (row("D/256/256", 27.0), d)])
+    assert unknown.paper is None and unknown.as_in_the_paper is None
+    (even,) = compare(NO_TABLE, [(row("A/256/256", 27.0), a), (row("D/256/256", 27.0), d)])
+    assert even.paper == 0 and even.as_in_the_paper is None
+    same = known([images >= 210])  # as many as A, on other images
+    (tie,) = compare(NO_TABLE, [(row("A/256/256", 29.6), a), (row("D/256/256", 27.0), same)])
+    assert tie.measured.points == 0 and tie.as_in_the_paper is None
+
+
+def test_runs_that_share_their_seed_are_paired() -> None:
+    """Seeds 1 and 2 of each; the runs differ by 10 points, but of each pair D is better by 10 points exactly.
+
+    Unpaired, or paired the other way round, two runs that far apart say nothing.
+    """
+    a = {1: images < 90, 2: images < 60, 7: images < 299}
+    d = {2: images < 30, 1: images < 60, 9: images < 299}
+    rows = [
+        (row("A/256/256", 29.6), known(list(a.values()), tuple(a))),
+        (row("D/256/256", 27.0), known(list(d.values()), tuple(d))),
+    ]
+    (found,) = compare(NO_TABLE, rows)
+    assert found.measured.points == pytest.approx(10)  # 7 and 9 have no partner
+    assert found.measured.larger_than_chance
+
+
+def test_rows_without_a_common_seed_are_two_samples() -> None:
+    """The same runs as above, paired by nothing: 12.7 becomes 4.3 standard errors, but of runs 10 points apart."""
+    rows = [
+        (row("A/256/256", 29.6), known([images < 90, images < 60], (1, 2))),
+        (row("D/256/256", 27.0), known([images < 60, images < 30], (3, 4))),
+    ]
+    (found,) = compare(NO_TABLE, rows)
+    assert found.measured.points == pytest.approx(10)
+    assert not found.measured.larger_than_chance
+    # Both rows' variances are 50 points squared: the standard error of the difference is 7.07.
+    half = 4.3027 * 50**0.5
+    assert found.measured.high - found.measured.low == pytest.approx(2 * half, rel=0.02)
+    rows[1] = (rows[1][0], known([images < 30], (3,)))
+    (uneven,) = compare(NO_TABLE, rows)
+    assert uneven.measured.points == pytest.approx(15)

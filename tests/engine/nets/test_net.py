@@ -1,0 +1,117 @@
+"""What travels with a net, and which classes it knows."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
+from verydeep.configs.networks import PAPER_FC_WIDTH
+from verydeep.data.split import Split
+from verydeep.engine.classification.posteriors import shelf_of
+from verydeep.engine.nets.net import Net, check_classes
+from verydeep.errors import VerydeepError
+from verydeep.models.initialization import initialize
+from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+
+
+def test_nets_that_are_not_the_papers(tmp_path: Path) -> None:
+    """Called by their folder, as are nets of an unknown train scale."""
+    for name, values in (("thin", {"width": 0.25}), ("narrow", {"fc_width": 512}), ("imported", {"scale": None})):
+        net = Net.open(leave(tmp_path, name, **values))
+        assert net.trained is None and str(net) == name
+    assert BASE.width == 1 and BASE.fc_width == PAPER_FC_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("provenance", "ended", "converged"),
+    [({}, False, False), ({"converged": False}, True, False), ({"converged": True}, True, True)],
+)
+def test_how_a_training_ended(tmp_path: Path, provenance: dict[str, Any], ended: bool, converged: bool) -> None:
+    net = Net.open(leave(tmp_path, "run", provenance=provenance))
+    assert (net.ended, net.converged) == (ended, converged)
+
+
+def test_the_best_weights_of_a_box_net_share_the_copy_beside_the_last_ones(tmp_path: Path) -> None:
+    """As a run, by --weights best, and as the model folder best/."""
+    run, config = tmp_path / "run", ModelConfig(network="A", class_names=("a",), class_words=("a",))
+    for folder in ("model", "best"):
+        save_config(run / folder, replace(config, regression="per-class"))
+    save_config(run / "model" / "classifier", config)
+    for net in (Net.open(run), Net.open(run, "best"), Net.open(run / "best"), Net.open(run / "model")):
+        assert net.classifier.folder == run / "model" / "classifier"
+
+
+def ilsvrc_net(tmp_path: Path, names: tuple[str, ...]) -> Net:
+    config = replace(BASE, class_names=names, class_words=tuple(f"a {name}" for name in names))
+    model = config.build()
+    initialize(model)
+    save_weights(tmp_path / "net", model.state_dict())
+    save_config(tmp_path / "net", config)
+    return Net.open(tmp_path / "net")
+
+
+def test_classes_are_matched_by_their_wnids(tmp_path: Path) -> None:
+    """Of a net of more classes, in another order, those of the data set, in its order; checked on the scores."""
+    net = ilsvrc_net(tmp_path, ("background", *WNIDS[::-1]))
+    asked = (WNIDS[2], WNIDS[0], WNIDS[1])
+    told = net.telling(asked)
+    assert told is not None
+    assert told.config.class_names == asked and told.config.class_words == tuple(f"a {name}" for name in asked)
+    images = torch.rand(2, 3, 70, 64, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.inference_mode():
+        every, some = net.load()(images), told.load()(images)
+    assert torch.allclose(some, every[:, [2, 4, 3]], rtol=1e-5) and len(set(every[0, :, 0, 0].tolist())) == 5
+
+
+@pytest.mark.parametrize(
+    ("theirs", "asked"),
+    [
+        (("ant", "bell", "crab"), ("bell", "ant", "crab")),
+        (("ant", "bell", "crab"), ("ant", "bell")),
+        (WNIDS, (*WNIDS[:2], "n99999999")),
+        (WNIDS[:2], WNIDS[:3]),
+    ],
+)
+def test_names_that_mean_nothing_elsewhere_are_not_matched(
+    tmp_path: Path, theirs: tuple[str, ...], asked: tuple[str, ...]
+) -> None:
+    save_config(tmp_path, replace(BASE, class_names=theirs, class_words=theirs))
+    net = Net.open(tmp_path)
+    assert net.telling(asked) is None
+    assert net.telling(theirs) is net
+
+
+def test_a_box_net_is_not_reordered(tmp_path: Path) -> None:
+    """Its outputs are four a class."""
+    save_config(tmp_path, replace(BASE, class_names=WNIDS, class_words=WNIDS, regression="per-class"))
+    assert Net.open(tmp_path).telling(WNIDS[:2]) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("ant", "bell"), "3 classes.*2"),
+        (("ant", "bell", "dog"), "crab.*dog"),
+        (("bell", "ant", "crab"), "ant.*bell"),
+        ((), "convolutions alone"),
+    ],
+)
+def test_other_classes_are_refused(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
+    save_config(tmp_path, replace(BASE, class_names=names, class_words=names))
+    split = Split("val", Path("photos"), ("1.jpg",), None, CLASSES, CLASSES, "class folders", camera_rotation=True)
+    with pytest.raises(VerydeepError, match=told):
+        check_classes(split, Net.open(tmp_path))
+    save_config(tmp_path, BASE)
+    check_classes(split, Net.open(tmp_path))
+
+
+def test_posteriors_of_chosen_outputs_are_kept_by_themselves(tmp_path: Path, val_split: Split) -> None:
+    """The same file, but a soft-max over other classes."""
+    net = ilsvrc_net(tmp_path, WNIDS)
+    some, turned = net.telling(WNIDS[:2]), net.telling(WNIDS[1::-1])
+    assert some is not None and turned is not None
+    folders = {shelf_of(each, val_split, "fp32", fast_decode=False).folder for each in (net, some, turned)}
+    assert len(folders) == 3

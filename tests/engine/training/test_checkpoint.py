@@ -1,0 +1,44 @@
+"""A training that is saved, thrown away and loaded goes on as if nothing had been."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from tests.engine.training.test_fit import CPU, small_job, small_state
+from verydeep.configs.recipes import FineTuned
+from verydeep.engine.runtime import StopRequest
+from verydeep.engine.training.checkpoint import checkpoint_bytes, load_checkpoint, save_checkpoint
+from verydeep.engine.training.fit import fit
+
+
+@pytest.mark.parametrize(("fine_tuned", "moving"), [("all", 22), ("fc", 6)])
+def test_a_resumed_training_is_bit_equal(photographs: Path, tmp_path: Path, fine_tuned: FineTuned, moving: int) -> None:
+    job = small_job(photographs)
+    whole, begun, resumed = (small_state(job, fine_tuned) for _ in range(3))
+    losses = [report.loss for report in fit(whole, job, CPU, StopRequest())]
+    steps = fit(begun, job, CPU, StopRequest())
+    assert [next(steps).loss for _ in range(7)] == losses[:7]  # past the end of the first epoch
+    path = save_checkpoint(tmp_path, begun, 123)
+    with torch.no_grad():
+        for parameter in resumed.model.parameters():
+            parameter.fill_(7.0)
+    assert load_checkpoint(path, resumed, job) == 123
+    assert [report.loss for report in fit(resumed, job, CPU, StopRequest())] == losses[7:]
+    for (name, ours), theirs in zip(resumed.model.named_parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+    with safe_open(path, framework="pt") as file:
+        momentum = [name for name in file.keys() if name.startswith("momentum.")]  # noqa: SIM118 - not a dictionary
+    assert len(momentum) == moving
+
+
+@pytest.mark.parametrize("fine_tuned", ["all", "fc"])
+def test_the_size_that_is_announced_is_that_of_the_file(
+    photographs: Path, tmp_path: Path, fine_tuned: FineTuned
+) -> None:
+    job = small_job(photographs)
+    state = small_state(job, fine_tuned)
+    next(fit(state, job, CPU, StopRequest()))
+    size = save_checkpoint(tmp_path, state, 0).stat().st_size
+    assert 0 < size - checkpoint_bytes(state.model) < 8000  # the header: names and shapes of 44 tensors

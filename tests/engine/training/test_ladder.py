@@ -1,0 +1,322 @@
+"""What is missing of the ladder, in which order it is trained, from what, and on which division of the data."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
+from verydeep.configs.ladder import LADDER, start_of
+from verydeep.configs.networks import NETWORKS
+from verydeep.configs.paper import SHALLOW_TABLE, TABLES
+from verydeep.configs.protocols import TrainedNet
+from verydeep.engine.journal import Journal
+from verydeep.engine.nets.collection import Collection, answering, find_nets
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.source import fingerprint
+from verydeep.engine.training import ladder
+from verydeep.engine.training.ladder import Cost, Rung, estimate, measure_costs, missing_rungs, tell_plan, train_missing
+from verydeep.engine.training.ladder import training_of as training_for
+from verydeep.engine.training.request import Request, Training
+from verydeep.errors import VerydeepError
+from verydeep.models.weights.native import ModelConfig, load_config, save_config
+
+CPU = Runtime(torch.device("cpu"), bf16=False)
+
+NAMES = ("ant", "bell", "crab", "dill", "elk", "fig")
+
+
+def net(text: str) -> TrainedNet:
+    return TrainedNet.parse(text)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """flat/ and data/ with val/, photographs of six classes; thin nets."""
+    make_pictures(tmp_path / "data" / "train", 4, first=100)
+    make_pictures(tmp_path / "data" / "val", 1)
+    make_pictures(tmp_path / "flat", 6)
+    thin_networks(monkeypatch, tmp_path / "cache")
+    return tmp_path
+
+
+def leave_config(runs: Path, text: str, seed: int = 0, *, ended: bool = True) -> Path:
+    """A run without weights: whether it is there is all that counts."""
+    wanted = net(text)
+    config = ModelConfig(
+        wanted.network, NAMES, NAMES, CROP, fc_width=12, scale=str(wanted.scale), fine_tuned=wanted.fine_tuned,
+        seed=seed, provenance={"converged": False} if ended else {},
+    )  # fmt: skip
+    run = runs / f"{text.replace('/', '-')}-s{seed}"
+    save_config(run / "model", config)
+    return run
+
+
+def missing(wanted: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tuple[str, int]]:
+    rungs = missing_rungs([net(text) for text in wanted], seeds, Collection(runs), NAMES, CROP)
+    return [(str(rung.net), rung.seed) for rung in rungs]
+
+
+# What is missing.
+
+
+def test_of_an_empty_folder_all_is_missing_each_after_its_start(home: Path) -> None:
+    rungs = missing_rungs(LADDER, (0, 4), Collection(home / "nowhere"), NAMES, CROP)
+    assert len(rungs) == 26 and {rung.seed for rung in rungs} == {0, 4}
+    assert all(rung.begun is None for rung in rungs)
+    for place, rung in enumerate(rungs):
+        start = start_of(rung.net)
+        assert start is None or Rung(start, rung.seed) in rungs[:place]
+
+
+def test_the_shallow_table_needs_a_which_is_not_in_it(home: Path) -> None:
+    assert [str(each) for each in SHALLOW_TABLE.nets] == ["B/256", "B-5x5/256"]
+    assert missing(["B/256", "B-5x5/256"], [7], home) == [("A/256", 7), ("B/256", 7), ("B-5x5/256", 7)]
+
+
+def test_what_is_there_is_not_trained_again_with_that_seed(home: Path) -> None:
+    leave_config(home / "runs", "A/256", 0)
+    leave_config(home / "runs", "B/256", 1)
+    leave_config(home / "runs", "B-5x5/256", 0)
+    found = missing(["B/256", "B-5x5/256"], [0, 1], home / "runs")
+    assert found == [("B/256", 0), ("B-5x5/256", 1)]
+
+
+def test_a_net_that_did_not_converge_is_there(home: Path) -> None:
+    leave_config(home / "runs", "A/256", ended=True)
+    assert missing(["A/256"], [0], home / "runs") == []
+
+
+def test_what_only_trained_nets_descend_from_is_not_trained(home: Path) -> None:
+    leave_config(home / "runs", "D/256-512")
+    assert missing(["D/256-512"], [0], home / "runs") == []
+    assert missing(["D/256-512", "B-5x5/256"], [0], home / "runs") == [("B-5x5/256", 0)]
+    # D/256-512fc descends from D/384, which the trained jittered net is no substitute for.
+    assert missing(["D/256-512", "D/256-512fc"], [0], home / "runs") == [
+        ("A/256", 0), ("D/256", 0), ("D/384", 0), ("D/256-512fc", 0),
+    ]  # fmt: skip
+
+
+def test_a_run_that_was_begun_goes_on(home: Path) -> None:
+    leave_config(home / "runs", "A/256")
+    begun = leave_config(home / "runs", "D/256", ended=False)
+    wanted = [net("D/384"), net("D/256")]
+    assert missing_rungs(wanted, [0], Collection(home / "runs"), NAMES, CROP) == [
+        Rung(net("D/256"), 0, begun),
+        Rung(net("D/384"), 0),
+    ]
+
+
+def test_a_net_of_other_classes_or_another_crop_answers_for_nothing(home: Path) -> None:
+    run = leave_config(home / "runs", "A/256")
+    assert missing_rungs([net("A/256")], [0], Collection(home / "runs"), NAMES, 2 * CROP) == [Rung(net("A/256"), 0)]
+    assert missing_rungs([net("A/256")], [0], Collection(home / "runs"), ("x", *NAMES[1:]), CROP) == [
+        Rung(net("A/256"), 0)
+    ]
+    config = load_config(run / "model")
+    save_config(run / "model", replace(config, width=0.5))
+    assert missing(["A/256"], [0], home / "runs") == [("A/256", 0)]
+
+
+# The training of a rung.
+
+
+@pytest.fixture
+def request_for(home: Path) -> Request:
+    """As the command makes it, on the flat folder."""
+    return Request(
+        str(home / "flat"), crop=CROP, width=1.0, fc_width=12, epochs=3, batch_size=256, split_seed=0,
+        precision="fp32", runs=Collection(home / "runs"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "rate"),
+    [
+        ("A/256", None, 1e-2),
+        ("A-LRN/256", None, 1e-2),
+        ("B-5x5/256", None, 1e-2),
+        ("B/256", "A/256", 1e-2),
+        ("E/256", "A/256", 1e-2),
+        ("C/384", "C/256", 1e-3),
+        ("D/256-512", "D/384", 1e-3),
+        ("D/256-512fc", "D/384", 1e-3),
+    ],
+)
+def test_a_rung_starts_from_its_run_of_the_same_seed(
+    text: str, start: str | None, rate: float, home: Path, request_for: Request
+) -> None:
+    """Rates of section 3.1, with its batch of 256, and DESIGN.md 13: 1e-2 from random weights or from A."""
+    runs: dict[tuple[str, int], Path] = {}
+    for each in LADDER:
+        for seed in (2, 6):
+            if str(each) != text:
+                config = describe(each, home / "flat", seed=seed)
+                mean = (float(seed), 1.0, float(len(runs)))
+                runs[str(each), seed] = home / "runs" / f"{len(runs)}"
+                save_config(runs[str(each), seed] / "model", replace(config, mean_rgb=mean))
+    training = training_for(Rung(net(text), 6), request_for, NAMES)
+    settings = training.settings
+    wanted = net(text)
+    assert (settings.network, settings.fine_tuned, settings.seed) == (wanted.network, wanted.fine_tuned, 6)
+    (stage,) = settings.recipe.stages
+    assert stage.scale == wanted.scale and stage.epochs == 3
+    assert stage.learning_rate == rate
+    assert (settings.width, settings.fc_width, settings.crop) == (1.0, 12, CROP)
+    assert settings.init_from == (None if start is None else str(runs[start, 6]))
+    assert settings.mean_rgb == (None if start is None else load_config(runs[start, 6] / "model").mean_rgb)
+    assert not training.resume
+    layers = "fc" if wanted.fine_tuned == "fc" else ""
+    assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-c32-s6"
+
+
+@pytest.mark.parametrize(
+    ("text", "dropouts"), [("A/256", [0.0, 0.5]), ("B/256", [0.0, 0.5]), ("D/384", [0.5]), ("D/256-512fc", [0.5])]
+)
+def test_only_nets_with_new_convolutions_begin_without_dropout(
+    text: str, dropouts: list[float], home: Path, request_for: Request
+) -> None:
+    for each in LADDER:
+        if str(each) != text:
+            save_config(home / "runs" / str(each).replace("/", "-") / "model", describe(each, home / "flat"))
+    training = training_for(Rung(net(text), 0), replace(request_for, dropout_after=1), NAMES)
+    assert [stage.dropout for stage in training.settings.recipe.stages] == dropouts
+
+
+def test_the_division_of_a_flat_folder_is_the_same_for_every_seed(home: Path, request_for: Request) -> None:
+    parts = []
+    for seed in (0, 1, 2):
+        training = training_for(Rung(net("A/256"), seed), request_for, NAMES)
+        assert training.settings.seed == seed and training.settings.split_seed == 0
+        assert training.val is not None and not set(training.train.files) & set(training.val.files)
+        parts.append((training.train.files, training.val.files))
+    assert parts[0] == parts[1] == parts[2]
+    other = training_for(Rung(net("A/256"), 0), replace(request_for, split_seed=None, seed=0), NAMES)
+    apart = training_for(Rung(net("A/256"), 1), replace(request_for, split_seed=None), NAMES)
+    assert other.train.files == parts[0][0] != apart.train.files  # or the seeds would not matter here
+
+
+# One after another.
+
+
+class FakeTraining:
+    """Leaves a run's config in place of training; stops when told to, as a signal would."""
+
+    def __init__(self, stop_after: int = 99) -> None:
+        self.stop_after = stop_after
+        self.trained: list[Training] = []
+
+    def __call__(self, training: Training, runtime: Runtime) -> None:
+        settings = training.settings
+        scale = settings.recipe.stages[-1].scale
+        wanted = TrainedNet(settings.network, scale, settings.fine_tuned)
+        begun = describe(wanted, Path(settings.data), seed=settings.seed, converged=None)
+        save_config(training.run.model, replace(begun, fc_width=settings.fc_width))
+        filled = replace(settings, mean_rgb=(1.0, 2.0, 3.0), covariance=((1.0, 0.0, 0.0),) * 3)
+        filled.save(training.run)
+        if len(self.trained) == self.stop_after:
+            raise SystemExit(130)
+        self.trained.append(training)
+        save_config(training.run.model, replace(begun, provenance={"converged": True}))
+
+    def names(self) -> list[str]:
+        return [training.run.path.name for training in self.trained]
+
+
+def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(
+    home: Path, request_for: Request, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped within the second training, the next call resumes that one, and a third finds nothing to do."""
+    wanted = [net("D/256-512"), net("B-5x5/256")]
+    first, second, third = FakeTraining(stop_after=1), FakeTraining(), FakeTraining()
+    monkeypatch.setattr(ladder, "train_run", first)
+    with pytest.raises(SystemExit):
+        train_missing(wanted, [5], request_for, CPU, Journal())
+    assert first.names() == ["flat-A-256-c32-s5"]
+    told = capsys.readouterr().out
+    assert "To be trained: 5 nets" in told and told.index("In all") < told.index("Training 1 of 5: A/256, seed 5")
+
+    monkeypatch.setattr(ladder, "train_run", second)
+    train_missing(wanted, [5], request_for, CPU, Journal())
+    assert second.names() == [f"flat-{name}-c32-s5" for name in ("D-256", "D-384", "D-256-512", "B-5x5-256")]
+    assert [training.resume for training in second.trained] == [True, False, False, False]
+    starts = [training.settings.init_from for training in second.trained]
+    assert starts == [str(home / "runs" / f"flat-{name}-c32-s5") for name in ("A-256", "D-256", "D-384")] + [None]
+    told = capsys.readouterr().out
+    assert "To be trained: 4 nets" in told and "its checkpoint" in told
+
+    monkeypatch.setattr(ladder, "train_run", third)
+    train_missing(wanted, [5], request_for, CPU, Journal())
+    assert third.trained == [] and capsys.readouterr().out == ""
+
+
+def test_a_net_that_divided_the_folder_otherwise_is_told_before_the_training(
+    home: Path, request_for: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`verydeep train --seed 1` divides a flat folder by its seed; what started from it could not be tested."""
+    trained = FakeTraining()
+    monkeypatch.setattr(ladder, "train_run", trained)
+    config = describe(net("A/256"), home / "flat", seed=1, split_seed=1)
+    save_config(home / "runs" / "mine" / "model", config)
+    with pytest.raises(VerydeepError, match="mine was trained on another division"):
+        train_missing([net("B/256")], [0, 1], request_for, CPU, Journal())
+    assert trained.trained == []
+    train_missing([net("B/256")], [0], request_for, CPU, Journal())  # another seed has nothing to do with it
+    assert len(trained.trained) == 2
+    nets = find_nets(home / "runs")
+    assert answering(net("B/256"), nets, NAMES, CROP)[0].config.split["val"] == fingerprint(trained.trained[0].val)  # type: ignore[arg-type]
+
+
+# What it will cost.
+
+
+def test_the_plan_adds_up(
+    request_for: Request, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: 3 epochs of 1,024 images are 3,072 images in 12 batches of 256."""
+    monkeypatch.setenv("COLUMNS", "200")
+    costs = {"A": Cost(0.1, 2.0, 3_000_000_000), "D": Cost(0.5, 8.0, 7_500_000_000)}
+    assert estimate(costs["A"], 1024, 3, 256, 1) == pytest.approx(307.2 + 24)
+    assert estimate(costs["D"], 1024, 3, 256, 2) == pytest.approx(1536 / 2 + 96)
+    rungs = [Rung(net("A/256"), 0), Rung(net("D/256"), 0), Rung(net("D/384"), 3, Path("runs/begun"))]
+    tell_plan(rungs, costs, 1024, request_for, 1, Journal())
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["To", "be", "trained:", "3", "nets"]
+    assert lines[2][:4] == ["A/256", "0", "random", "weights"] and lines[2][-2:] == ["3.0", "GB"]
+    assert lines[3][:4] == ["D/256", "0", "A/256", "3"] and lines[3][-2:] == ["7.5", "GB"]
+    assert lines[4][:5] == ["D/384", "3", "its", "checkpoint", "3"]
+    # 331.2 s and twice 1,632 s
+    assert " ".join(lines[5]) == "In all about 60 minutes (timed on this machine), 18.0 GB."
+
+
+def test_each_network_is_timed_once(home: Path) -> None:
+    rungs = [Rung(net(text), seed) for text in ("A/256", "D/256", "D/384") for seed in (0, 1)]
+    costs = measure_costs(rungs, 6, CROP, CPU)
+    assert sorted(costs) == ["A", "D"]
+    for name, cost in costs.items():
+        assert cost.seconds_per_image > 0 and cost.seconds_per_update > 0
+        # Two nets in fp32, and a checkpoint that holds weights and momentum.
+        weights = 4 * NETWORKS[name].num_parameters(6, CROP, fc_width=12)
+        assert 4 * weights <= cost.disk_bytes < 6 * weights
+
+
+def test_the_tables_need_the_ladder(home: Path) -> None:
+    wanted = [each for table in TABLES.values() for each in table.nets]
+    assert {rung.net for rung in missing_rungs(wanted, [0], Collection(home), NAMES, CROP)} == set(LADDER)
+
+
+def test_two_runs_of_one_seed_are_an_error(home: Path) -> None:
+    run = leave_config(home / "runs", "A/256")
+    save_config(home / "runs" / "again" / "model", load_config(run / "model"))
+    with pytest.raises(VerydeepError, match="Two runs answer for A/256 with seed 0"):
+        missing(["B/256"], [0], home / "runs")
+
+
+def test_a_run_is_left_as_training_leaves_it(home: Path) -> None:
+    """The folders these tests make are runs to the package, and their nets load."""
+    leave_run(home / "runs", describe(net("C/384"), home / "data", seed=2))
+    (found,) = find_nets(home / "runs")
+    assert (found.trained, found.config.seed, found.ended, found.converged) == (net("C/384"), 2, True, True)
+    assert found.load().num_classes == 6

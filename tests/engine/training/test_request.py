@@ -1,0 +1,246 @@
+"""What a request leaves open, and what is made of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.rectangles import leave_classifier
+from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.recipes import RECIPES
+from verydeep.configs.scales import TrainScale
+from verydeep.engine.nets.collection import Collection
+from verydeep.engine.training.request import (
+    Request,
+    decide_recipe,
+    default_rate,
+    like_its_classifier,
+    resolve,
+    resolve_resumed,
+    run_name,
+)
+from verydeep.engine.training.setup import model_config
+from verydeep.errors import VerydeepError
+from verydeep.models.weights.native import ModelConfig, load_config, save_config
+
+
+def net(name: str) -> ModelConfig:
+    return ModelConfig(name, ("ant", "bee"), ("ant", "bee"))
+
+
+def test_what_is_left_open_is_the_papers(photographs: Path) -> None:
+    training = resolve(Request(str(photographs), precision="fp32"))
+    settings = training.settings
+    assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 224, 1.0, 4096)
+    assert settings.fine_tuned == "all" and not settings.bf16 and settings.mean_rgb is None
+    # 60 images: a batch of 3, and a rate for it; all else as it stands in section 3.1.
+    (stage,) = settings.recipe.stages
+    assert stage == replace(RECIPES["256"].stages[0], learning_rate=pytest.approx(1e-2 * (3 / 256) ** 0.5))
+    assert replace(settings.recipe, stages=RECIPES["256"].stages, batch_size=256) == RECIPES["256"]
+    assert (len(training.train), len(training.val or ())) == (60, 15)
+    assert training.run.path == Path("runs") / f"{photographs.name}-A-256-c224-s0"
+    assert training.source is None and not training.resume
+
+
+def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
+    asked = Request(
+        str(photographs),
+        network="C",
+        crop=64,
+        scale=TrainScale(256, 512),
+        width=0.5,
+        fc_width=24,
+        initialization="normal",
+        epochs=9,
+        milestones=(0.25,),
+        batch_size=16,
+        micro_batch=5,
+        learning_rate=0.125,
+        dropout=0.25,
+        color_shift="eigenvalue",
+        seed=4,
+        val_fraction=0.5,
+        bad_images="skip",
+        fast_decode=True,
+        deterministic=True,
+        runs=Collection(tmp_path),
+    )
+    training = resolve(asked)
+    settings = training.settings
+    same = ("network", "crop", "width", "fc_width", "seed", "val_fraction", "micro_batch", "bad_images", "fast_decode",
+            "deterministic", "fine_tuned")  # fmt: skip
+    assert {name: getattr(settings, name) for name in same} == {name: getattr(asked, name) for name in same}
+    recipe = settings.recipe
+    assert (recipe.batch_size, recipe.initialization, recipe.color_shift) == (16, "normal", "eigenvalue")
+    (stage,) = recipe.stages
+    assert (str(stage.scale), stage.epochs, stage.milestones) == ("256-512", 9, (0.25,))
+    assert (stage.learning_rate, stage.dropout) == (0.125, 0.25)
+    assert training.run.path == tmp_path / f"{photographs.name}-C-256-512-c64-s4"
+    assert resolve(replace(asked, out=tmp_path / "mine")).run.path == tmp_path / "mine"
+
+
+def test_a_run_is_called_after_what_was_trained() -> None:
+    jittered = TrainScale(256, 512)
+    assert run_name("/data/photos", TrainedNet("D", jittered, "fc"), 224, 0) == "photos-D-256-512fc-c224-s0"
+    assert run_name("generated", TrainedNet("A-LRN", TrainScale(384, 384)), 64, 7) == "generated-A-LRN-384-c64-s7"
+
+
+@pytest.mark.parametrize(
+    ("network", "source", "rate"),
+    [
+        ("D", None, 1e-2),
+        ("D", "A", 1e-2),
+        ("B-5x5", "A-LRN", 1e-2),
+        ("A", "A", 1e-3),  # the next stage of the same net
+        ("A-LRN", "A", 1e-3),
+        ("E", "D", 1e-3),
+        ("A", "D", 1e-3),
+    ],
+)
+def test_the_rate_is_that_of_the_start(network: str, source: str | None, rate: float) -> None:
+    theirs = None if source is None else net(source)
+    assert default_rate(network, theirs) == rate
+    photographs = decide_recipe(Request("photos"), network, theirs, 256 * 20)
+    assert [stage.learning_rate for stage in photographs.stages] == [rate]
+    generated = decide_recipe(Request("generated"), network, theirs, 10_000)
+    assert [stage.learning_rate for stage in generated.stages] == [rate, rate]
+    for data, count in (("photos", 1), ("generated", 2)):
+        asked = decide_recipe(Request(data, learning_rate=0.5), network, theirs, 10_000)
+        assert [stage.learning_rate for stage in asked.stages] == [0.5] * count
+
+
+def test_on_a_trunk_the_rate_is_that_of_the_layers_that_are_drawn() -> None:
+    assert default_rate("D", ModelConfig("D", (), ())) == 1e-2
+
+
+def test_the_generated_set_has_a_recipe_of_its_own() -> None:
+    assert decide_recipe(Request("generated"), "A", None, 10_000) == RECIPES["generated"]
+    assert decide_recipe(Request("generated"), "D", net("A"), 10_000) == RECIPES["generated"]
+
+
+@pytest.mark.parametrize("name", ["256", "384", "256-512"])
+def test_the_papers_stages_go_by_their_scale(name: str) -> None:
+    request = Request("photos", scale=TrainScale.parse(name))
+    assert decide_recipe(request, "D", None if name == "256" else net("D"), 1_281_167) == RECIPES[name]
+
+
+def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs: Path, trained: Path) -> None:
+    theirs = load_config(trained / "model")
+    training = resolve(
+        Request(theirs.split["data"], network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
+    )
+    assert training.source == theirs
+    assert training.settings.mean_rgb == theirs.mean_rgb
+    assert (training.settings.split_seed, training.settings.val_fraction) == (3, 0.2)
+    other = resolve(Request(str(photographs / "val"), crop=32, init_from=trained, seed=11, val_fraction=0.4))
+    assert (other.settings.split_seed, other.settings.val_fraction) == (11, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"network": "Z"}, "--network Z is not known"),
+        ({"fine_tuned": "fc"}, "--fine-tune fc needs .* --init-from"),
+        ({"init_from": Path("nowhere")}, "no run, model folder or weight file nowhere"),
+        ({"data": "no-photographs"}, "no-photographs"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(photographs: Path, changes: dict[str, object], told: str) -> None:
+    with pytest.raises(VerydeepError, match=told) as caught:
+        resolve(Request(**{"data": str(photographs), **changes}))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_exists_is_resumed_with_its_own_settings(photographs: Path, trained: Path) -> None:
+    with pytest.raises(VerydeepError, match=f"--resume {trained}"):
+        resolve(Request(str(photographs), out=trained))
+    training = resolve_resumed(trained)
+    assert training.resume and training.run.path == trained
+    assert (training.settings.seed, str(training.settings.recipe.stages[0].scale)) == (3, "256-512")
+    assert len(training.train) == 60
+
+
+def test_a_divided_train_folder_is_divided_again_as_before(tmp_path: Path, photographs: Path) -> None:
+    """DATA/train without val beside it: the part that was divided is train/, and the command names DATA."""
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    for kind in sorted((photographs / "train").iterdir()):
+        (data / "train" / kind.name).symlink_to(kind, target_is_directory=True)
+    first = resolve(Request(str(data), crop=32, seed=5, out=tmp_path / "first"))
+    settings = replace(first.settings, mean_rgb=(1.0, 2.0, 3.0))
+    save_config(tmp_path / "first" / "model", model_config(settings, first.train, first.val))
+    second = resolve(Request(str(data), init_from=tmp_path / "first", out=tmp_path / "second"))
+    assert second.settings.seed == 0 and second.settings.split_seed == 5
+    assert first.val is not None and second.val is not None
+    assert second.val.files == first.val.files
+
+
+# Boxes (appendix A.1)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    """A net A of the photographs' classes, jittered."""
+    return leave_classifier(tmp_path / "classifier", scale="256-512")
+
+
+def test_a_localization_net_is_like_the_one_it_starts_from(photographs: Path, classifier: Path) -> None:
+    theirs = load_config(classifier)
+    training = resolve(Request(str(photographs), init_from=classifier, regression="single-class", fine_tuned="fc"))
+    settings, recipe = training.settings, training.settings.recipe
+    assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 32, 1 / 16, 16)
+    assert (settings.regression, settings.fine_tuned, settings.mean_rgb) == ("single-class", "fc", theirs.mean_rgb)
+    assert training.run.path == Path("runs") / f"{photographs.name}-A-256-512scr-fc-c32-s0"
+    # 60 images: a batch of 3, the rate of small data for it, the last layer the paper's way; all else as for classes.
+    (stage,) = recipe.stages
+    rate = pytest.approx(1e-2 * (3 / 256) ** 0.5)
+    assert stage == replace(RECIPES["256"].stages[0], scale=TrainScale(256, 512), learning_rate=rate)
+    assert (recipe.batch_size, recipe.initialization) == (3, "normal")
+    with pytest.raises(VerydeepError, match=r"--scale 384 is not that of .*, 256-512"):  # the copy that rates the boxes
+        resolve(Request(str(photographs), init_from=classifier, regression="per-class", scale=TrainScale(384, 384)))
+
+
+@pytest.mark.parametrize(("images", "rate"), [(1_281_167, 1e-3), (100_000, 1e-3), (99_999, 1e-2), (5_120, 1e-2)])
+def test_boxes_are_learned_at_the_papers_rate_or_at_that_of_small_data(images: int, rate: float) -> None:
+    """Whatever the network and what it starts from; by request, at another, and without dropout at first."""
+    for source in ("A", "D"):
+        asked = Request("photos", regression="per-class", init_from=Path("net"))
+        recipe = decide_recipe(asked, "D", net(source), images)
+        assert [stage.learning_rate for stage in recipe.stages] == [rate]
+        assert recipe.batch_size == 256
+    asked = replace(asked, learning_rate=0.25, dropout_after=2)
+    stages = decide_recipe(asked, "D", net("D"), images).stages
+    assert [(stage.learning_rate, stage.dropout) for stage in stages] == [(0.25, 0.0), (0.25, 0.5)]
+
+
+def test_the_boxes_of_the_generated_set_have_a_recipe_of_their_own(classifier: Path) -> None:
+    """At its own S, whatever that of the source, as no other was measured; another by request."""
+    asked = Request("generated", regression="single-class", init_from=classifier)
+    recipe = decide_recipe(like_its_classifier(asked, load_config(classifier)), "A", load_config(classifier), 10_000)
+    assert recipe == replace(RECIPES["localize-generated"], initialization="normal")
+    other = like_its_classifier(replace(asked, scale=TrainScale(384, 384)), load_config(classifier))
+    (stage,) = decide_recipe(other, "A", load_config(classifier), 10_000).stages
+    assert str(stage.scale) == "384"
+
+
+def test_batch_and_rate_go_by_the_images_that_have_boxes(photographs: Path, classifier: Path) -> None:
+    training = resolve(Request(str(photographs), init_from=classifier, regression="per-class"))
+    boxed = training.train.subset(range(40))
+    fewer = training.on(boxed, None)
+    assert (len(fewer.train), fewer.val, fewer.settings.recipe.batch_size) == (40, None, 2)
+    (stage,) = fewer.settings.recipe.stages
+    assert stage.learning_rate == pytest.approx(1e-2 * (2 / 256) ** 0.5)
+    assert stage.milestones == (0.60, 0.80, 0.93) != training.settings.recipe.stages[0].milestones
+    assert replace(fewer.settings, recipe=training.settings.recipe) == training.settings
+    asked = resolve(Request(str(photographs), init_from=classifier, regression="per-class", batch_size=7))
+    assert asked.on(boxed, asked.val).settings.recipe.batch_size == 7
+    resumed = replace(training, request=None)
+    assert resumed.resume and resumed.on(boxed, None).settings == resumed.settings
+
+
+def test_other_classes_or_another_order_are_refused(photographs: Path, tmp_path: Path) -> None:
+    for names in (("bee", "apple", "cloud"), ("apple", "bee"), ("apple", "bee", "clouds")):
+        folder = leave_classifier(tmp_path / "-".join(names), names)
+        with pytest.raises(VerydeepError, match=f"{folder} knows other classes than .*{photographs.name}") as caught:
+            resolve(Request(str(photographs), init_from=folder, regression="per-class"))
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,167 @@
+"""Where the first weights come from, and which of them may move."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import kstest
+
+from tests.engine.training.test_fit import CPU
+from tests.engine.training.test_settings import SETTINGS
+from tests.models.plain_twin import fill
+from verydeep.configs.localization import Regression
+from verydeep.configs.recipes import Initialization
+from verydeep.data.split import Split
+from verydeep.engine.journal import Journal
+from verydeep.engine.training.request import Request, resolve
+from verydeep.engine.training.settings import Settings
+from verydeep.engine.training.setup import choose_learning, mean_box, measure, model_config, warm_start
+from verydeep.errors import VerydeepError
+from verydeep.files import read_json
+from verydeep.models.weights import native
+from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+
+CLASSES = ("ant", "bee", "crab")
+
+
+def config_of(network: str, width: float = 1 / 16) -> ModelConfig:
+    return ModelConfig(network, CLASSES, CLASSES, crop=32, width=width, fc_width=12)
+
+
+def start(folder: Path, source: ModelConfig, network: str, settings: Settings = SETTINGS) -> None:
+    """Begin a net of this name from a saved one."""
+    net = source.build()
+    fill(net, seed=2)
+    save_config(folder / "source", source)
+    save_weights(folder / "source", net.state_dict())
+    settings = replace(settings, init_from=str(folder / "source"), network=network)
+    warm_start(config_of(network).build(), settings, source, CLASSES, Journal())
+
+
+@pytest.mark.parametrize(("source", "layer"), [(config_of("A"), "conv1_2"), (config_of("D", 1 / 8), "conv1_1")])
+def test_convolutions_that_cannot_be_taken_would_never_learn(tmp_path: Path, source: ModelConfig, layer: str) -> None:
+    with pytest.raises(VerydeepError, match=f"--fine-tune fc keeps .*{layer} cannot be taken .*net D") as caught:
+        start(tmp_path, source, "D")
+    assert "\n" not in str(caught.value)
+
+
+def test_fc_layers_that_cannot_be_taken_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another crop means another fc6, which is drawn; all thirteen convolutions of D are taken."""
+    start(tmp_path, replace(config_of("D"), crop=64), "D")
+    told = capsys.readouterr().out
+    assert "drawn: another shape" in told and told.count("conv") == 13
+
+
+def test_other_nets_are_taken_as_before_where_all_layers_learn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(tmp_path, config_of("A"), "D", replace(SETTINGS, fine_tuned="all"))
+    assert "drawn: the paper takes only" in capsys.readouterr().out
+
+
+def test_the_net_that_another_starts_from_is_described_once(
+    photographs: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its config.json is read by ``resolve`` and handed on, its mean with it; the covariance is that of the data."""
+    read: list[Path] = []
+
+    def noted(path: Path) -> object:
+        read.append(path)
+        return read_json(path)
+
+    monkeypatch.setattr(native, "read_json", noted)
+    asked = Request(str(photographs), network="B", crop=32, width=1 / 16, fc_width=16, init_from=trained)
+    training = resolve(asked)
+    settings = measure(training.settings, training.train, CPU)
+    config = model_config(settings, training.train, training.val)
+    warm_start(config.build(), settings, training.source, config.class_names, Journal())
+    assert read == [trained / "model" / "config.json"]
+    fresh = measure(resolve(replace(asked, init_from=None)).settings, training.train, CPU)
+    assert fresh.covariance == settings.covariance
+
+
+def test_a_mean_that_is_given_is_kept(photographs: Path) -> None:
+    training = resolve(Request(str(photographs), crop=32))
+    given = measure(replace(training.settings, mean_rgb=(1.0, 2.0, 3.0)), training.train, CPU)
+    measured = measure(training.settings, training.train, CPU)
+    assert given.mean_rgb == (1.0, 2.0, 3.0) != measured.mean_rgb
+    assert given.covariance == measured.covariance
+
+
+def test_which_layers_learn() -> None:
+    model = config_of("A").build()
+    choose_learning(model, "fc")
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert learning == ["fc6.weight", "fc6.bias", "fc7.weight", "fc7.bias", "fc8.weight", "fc8.bias"]
+    choose_learning(model, "all")
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+FOUR = (*CLASSES, "dill")
+
+
+@pytest.mark.parametrize(
+    ("regression", "theirs"), [("single-class", None), ("per-class", None), (None, "single-class")]
+)
+def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
+    regression: Regression | None, theirs: Regression | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where the shapes agree: four classes, and four numbers of a box. Boxes begin at N(0, 0.01)."""
+    source = replace(config_of("A"), class_names=FOUR, class_words=FOUR, fc_width=400, regression=theirs)
+    net = source.build()
+    fill(net, seed=2)
+    save_config(tmp_path, source)
+    save_weights(tmp_path, net.state_dict())
+    model = replace(source, regression=regression).build()
+    scheme: Initialization = "glorot" if regression is None else "normal"
+    recipe = replace(SETTINGS.recipe, initialization=scheme)
+    settings = replace(SETTINGS, init_from=str(tmp_path), network="A", regression=regression, recipe=recipe)
+    warm_start(model, settings, source, FOUR, Journal())
+    before, after = net.state_dict(), model.state_dict()
+    assert [name for name in after if not torch.equal(before[name], after[name])] == ["fc8.weight", "fc8.bias"]
+    assert (after["fc8.bias"] == 0).all()
+    weight = after["fc8.weight"].flatten().double()
+    if regression is not None:
+        assert kstest(weight / 0.01, "norm").pvalue > 1e-3
+    else:
+        assert weight.abs().max() <= (6 / 404) ** 0.5 < 1.02 * weight.abs().max()
+    what = "classes" if regression is None else "boxes"
+    assert f"drawn: {what} are learned from scratch: fc8" in capsys.readouterr().out
+
+
+def test_the_mean_box_weighs_images_and_not_instances(tmp_path: Path) -> None:
+    """Three files of different shapes, the second with two boxes, worked out by hand in sixteenths."""
+    boxes = {(16, 8): [[0, 0, 7, 3]], (4, 16): [[0, 0, 3, 3], [2, 8, 3, 15]], (32, 16): [[16, 4, 31, 15]]}
+    for number, size in enumerate(boxes):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    split = replace(
+        Split.of_photographs([Path(f"{number}.png") for number in range(3)]),
+        root=tmp_path,
+        boxes=tuple(np.array(rows, np.float32) for rows in boxes.values()),
+    )
+    # Over 16: (4, 4, 8, 8); (8, 2, 16, 4) and (12, 12, 8, 8), in the mean (10, 7, 12, 6); (12, 10, 8, 12).
+    expected = tuple(np.mean([[4, 4, 8, 8], [10, 7, 12, 6], [12, 10, 8, 12]], axis=0) / 16)
+    assert mean_box(split, SETTINGS, CPU) == pytest.approx(expected)
+
+
+def test_of_the_mean_box_files_without_a_header_are_no_part(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (10, 20)).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"no picture at all")
+    boxes = np.array([[0, 0, 4, 9]], np.float32)
+    split = replace(Split.of_photographs([Path("a.png"), Path("b.png")]), root=tmp_path, boxes=(boxes, boxes))
+    assert mean_box(split, replace(SETTINGS, bad_images="skip"), CPU) == pytest.approx((0.25, 0.25, 0.5, 0.5))
+    with pytest.raises(VerydeepError, match=r"b\.png"):
+        mean_box(split, replace(SETTINGS, bad_images="error"), CPU)
+
+
+def test_the_camera_turns_the_mean_box(tmp_path: Path) -> None:
+    """The boxes of people's own photographs are those of the turned image."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
+    split = replace(Split.of_photographs([Path("a.jpg")]), root=tmp_path, boxes=(np.array([[0, 0, 9, 4]], np.float32),))
+    assert mean_box(split, SETTINGS, CPU) == pytest.approx((0.5, 0.125, 1.0, 0.25))
