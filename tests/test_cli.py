@@ -3,6 +3,8 @@
 import resource
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,15 @@ def test_help_answers_at_once() -> None:
     assert "verydeep train" in done.stdout
     assert not {"torch", "matplotlib", "numpy", "scipy", "PIL"} & set(done.stderr.split())
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_the_version_is_that_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["version"]
+    monkeypatch.setattr(sys, "argv", ["verydeep", "--version"])
+    main()
+    assert capsys.readouterr().out == f"verydeep {declared}\n"
 
 
 @pytest.mark.parametrize(

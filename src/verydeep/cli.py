@@ -1,5 +1,6 @@
 """The command line: ``verydeep COMMAND``. The signature of a command is its help."""
 
+import importlib.metadata
 import io
 import os
 import sys
@@ -42,6 +43,9 @@ KEEPING = {"transfer", "features"}
 """Commands that describe images."""
 GOES_ON = "; the descriptors so far are kept, and the same command goes on from them"
 
+VERSION = "--version"
+"""What one asks before anything else; no command has such an option."""
+
 DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 
 Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
@@ -52,6 +56,9 @@ def main() -> None:
     """Run one command. Exit codes: 0; 1 for an error told in one sentence; 2 for wrong usage; 130, 143 for signals."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be no UTF-8; in JSON this is how they are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.argv[1:] == [VERSION]:
+        print(f"verydeep {importlib.metadata.version('verydeep')}")
+        return
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="verydeep", description=DESCRIPTION)
     except VerydeepError as error:
