@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,50 @@ def test_two_processes_share_the_describing(
     assert told["two"]["draws"] == told["one"]["draws"]
     shards = (tmp_path / "cache-two").rglob("*.safetensors")
     assert len({path.stem.split("-")[1] for path in shards}) == 2
+
+
+def test_copies_are_told(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+    """A photograph that lies in both parts, under other names."""
+    shutil.copytree(class_folders, tmp_path / "photos")
+    learned = sorted((tmp_path / "photos/train/bell").iterdir())[3]
+    shutil.copy(learned, tmp_path / "photos/val/bell" / f"again{learned.suffix}")
+    done = inside("transfer", "photos", trained, *FAST, "--out", "few")
+    pair = f"val/bell/again{learned.suffix}", f"train/bell/{learned.name}"
+    assert f"({pair[0]} is {pair[1]}), so the score is of data that were partly seen" in done.stdout
+    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert told["copies"] == dict([pair])
+    assert "copy" not in inside("transfer", class_folders, trained, *FAST, "--out", "none").stdout
+
+
+APART = """
+import os, sys
+os.environ["VERYDEEP_CACHE"] = f"cache-{os.environ['RANK']}"
+os.makedirs(f"machine-{os.environ['RANK']}", exist_ok=True)
+os.chdir(f"machine-{os.environ['RANK']}")
+from verydeep.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("command", "named"), [("transfer", "cache-0"), ("features", "described")])
+def test_machines_without_a_common_disk_are_told(
+    class_folders: Path, trained: Path, tmp_path: Path, command: str, named: str
+) -> None:
+    """Two processes that see other folders by the same name describe nothing, and one of them says why."""
+    (tmp_path / "apart.py").write_text(APART)
+    words = {
+        "transfer": ["transfer", class_folders, trained, *FAST, "--out", "few"],
+        "features": ["features", trained, class_folders, "--precision", "fp32", "--out", "described"],
+    }[command]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "apart.py"]
+    launch += map(str, words)
+    done = subprocess.run(launch, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")] == [
+        f"verydeep: {named} is not the same folder to all 2 processes: put it where all of their machines see it "
+        "(--out; VERYDEEP_CACHE moves the cache), or run on one machine."
+    ]
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("shared-*"))
 
 
 @pytest.mark.parametrize(

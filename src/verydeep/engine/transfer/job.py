@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verydeep.configs.transfer import DataKind
+from verydeep.data.copies import copies
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
@@ -151,6 +152,9 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
     save_classifier(place, classifier)
     for note in dict.fromkeys(seen_in_training(job)):
         journal.say(note)
+    learned_from_too = copies_of_tested(job)
+    if learned_from_too:
+        journal.say(copies_in_words(learned_from_too))
     about = {
         "root": str(job.everything.root),
         "seed": job.seed,
@@ -158,6 +162,7 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
         "precision": outcome.precision,
         "fast_decode": job.decoding.fast,
         "skipped": outcome.skipped,
+        "copies": learned_from_too,
         "curve": [asdict(point) for point in outcome.curve],
     }
     looks = leave_looks(outcome, place, journal)
@@ -188,6 +193,27 @@ def seen_in_training(job: Job) -> Iterator[str]:
                 f"Note: {net.path.name} was trained on photographs of {folder} and may have learned from some that "
                 "are tested on here, so the score is not of unseen data: take another net."
             )
+
+
+def copies_of_tested(job: Job) -> dict[str, str]:
+    """Of all draws: file that was tested on -> an equal one that was learned from, below the folder of them all."""
+    root = job.everything.root
+    found = (copies(one.test, one.train) for one in job.task.partitions if one.test is not None)
+    return {
+        tested.relative_to(root).as_posix(): learned.relative_to(root).as_posix()
+        for each in found
+        for tested, learned in each.items()
+    }
+
+
+def copies_in_words(found: Mapping[str, str]) -> str:
+    """That the score is too good, for people."""
+    (tested, learned), *others = found.items()
+    more = f" and {len(others):,} more" if others else ""
+    return (
+        f"Note: a photograph that was tested on has a copy that was learned from ({tested} is {learned}){more}, so the "
+        f"score is of data that were partly seen; all are listed in {RESULTS}: keep one of each."
+    )
 
 
 def leave_looks(outcome: Outcome, place: Path, journal: Journal) -> list[str]:

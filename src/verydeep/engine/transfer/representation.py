@@ -20,6 +20,7 @@ from verydeep.data.split import Split, nothing_decoded
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
+from verydeep.engine.shelf import check_shared
 from verydeep.engine.transfer.features import (
     Described,
     Look,
@@ -29,6 +30,7 @@ from verydeep.engine.transfer.features import (
     shelf_in_cache,
 )
 from verydeep.errors import VerydeepError
+from verydeep.files import cache_folder
 from verydeep.ops.descriptors import Aggregation, Floats, Normalization, composed
 
 
@@ -143,8 +145,9 @@ def fill_shelves(
         File -> why it could not be decoded.
 
     Raises:
-        VerydeepError: a net has no such layer, or an image cannot be decoded.
+        VerydeepError: a net has no such layer, an image cannot be decoded, or the processes have no cache in common.
     """
+    check_shared(cache_folder(), runtime)
     skipped: dict[str, str] = {}
     views = representation.views(split)
     jobs = list(product(zip(representation.nets, representation.layers, strict=True), views))
