@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import descriptors, testing, timing
+from benchmarks import descriptors, svm, testing, timing
 from benchmarks import plain_tiny_imagenet as plain
 from tests.conftest import picture
 from verydeep.configs.networks import NETWORKS
@@ -68,6 +69,21 @@ def test_search() -> None:
     for count in ("1", "64"):
         found = [line.split(" | ")[1] for line in lines if line.startswith(f"| {count} |")]
         assert found == ["ours", "FAISS, a part at a time", "NumPy", "FAISS, an index in memory"]
+
+
+def test_svm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each C is tried on what was held out, where the drawn classes can be told apart; too much memory is no result."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    sizes = ["--images", "400", "--dimensions", "64", "--classes", "4", "--c", "1,10"]
+    monkeypatch.setattr(sys, "argv", ["svm", *sizes])
+    svm.main()
+    out = capsys.readouterr().out
+    assert "\n| 12 | 0 | " in out  # two values of C and the chosen one, four classes
+    tried = dict(re.findall(r"(\d+): (\d+\.\d)", out))
+    assert tried.keys() == {"1", "10"} and all(float(recall) > 40 for recall in tried.values())
+    monkeypatch.setattr(svm, "LIMIT", 0)
+    with pytest.raises(SystemExit, match="More than 0 GiB"):
+        svm.main()
 
 
 THIN = testing.Case("B", crop=64, num_classes=50, width=1 / 8, fc_width=96)
