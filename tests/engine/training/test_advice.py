@@ -4,12 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.engine.training.test_fit import small_job
 from verydeep.configs.localization import Regression
+from verydeep.configs.scales import in_pixels
 from verydeep.engine.journal import Journal
-from verydeep.engine.training.advice import Adviser, what_is_learned
+from verydeep.engine.training import advice
+from verydeep.engine.training.advice import Adviser, in_trained_images, what_is_learned
 from verydeep.engine.training.fit import EpochReport, Report
+from verydeep.models.weights.native import ModelConfig
 
 
 def told(
@@ -45,6 +50,36 @@ def test_crops_that_hardly_see_their_box_are_told_once(photographs: Path, tmp_pa
     text = told(photographs, "per-class", 0.1234, tmp_path / "log")
     assert text.count("Crops: 12.3% of the first epoch's see less than half of their box, though 10 were drawn") == 1
     assert text.count("\n") == 1
+
+
+def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
+    """By the multiplications of the net itself, and three times those of a forward pass for a trained image."""
+    split = small_job(photographs).train
+    config = ModelConfig("B", ("ant", "bell"), ("ant", "bell"), crop=64, width=1 / 8, fc_width=16, scale="256-512")
+    net, tested, counter = config.build().eval(), 0, FlopCounterMode(display=False)
+    for scale in config.test_scales:
+        side = in_pixels(scale, 64)
+        with counter:
+            net(torch.zeros(2, 3, side, side * 4 // 3))
+        tested += counter.get_total_flops()
+    with counter:
+        net(torch.zeros(1, 3, 64, 64))
+    trained = 3 * counter.get_total_flops()
+    assert in_trained_images(split, config) == pytest.approx(len(split) * tested / trained, rel=0.1)
+    alone = in_trained_images(split, replace(config, fine_tuned="fc"))  # nothing goes back through the convolutions
+    assert alone == pytest.approx(len(split) * 3 * tested / trained, rel=0.1)
+
+
+def test_the_time_of_the_test_is_told(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that says one second more each time it is looked at."""
+    monkeypatch.setattr(advice.time, "perf_counter", iter(range(100)).__next__)
+    job = small_job(photographs)
+    adviser = Adviser(job, Journal(tmp_path / "log"), first_step=0, test_images=100 * job.recipe.batch_size)
+    for step in range(1, 10):
+        adviser.listen(Report(step, 1.0, 1e-2, None, stopped=False), 108)
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    # Warm after 3 reports, sure of it at the eighth: 4 seconds for 5 steps.
+    assert line == "Time: 0.80 s a step, about 80 seconds to go, then about 80 seconds of tests."
 
 
 def test_what_is_learned_in_words(photographs: Path) -> None:

@@ -4,14 +4,17 @@ import math
 import time
 from collections import deque
 
+from verydeep.configs.networks import PAPER_CROP
 from verydeep.data.augmentation import NUM_CROPS
 from verydeep.data.sampling import steps_after
+from verydeep.data.split import Split
 from verydeep.engine.journal import Journal
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.source import GENERATED
 from verydeep.engine.training.checkpoint import checkpoint_bytes
 from verydeep.engine.training.fit import Job, Report, TrainState
 from verydeep.engine.training.settings import Settings
+from verydeep.models.weights.native import ModelConfig
 
 FEW_IMAGES = 500
 """Photographs a class below which a net from random weights disappoints (docs/choices.md)."""
@@ -65,6 +68,15 @@ def last_step(state: TrainState, job: Job) -> int:
     return end + steps_after(later, len(job.train), job.recipe.batch_size)
 
 
+def in_trained_images(tested: Split, config: ModelConfig) -> float:
+    """How many trained images a dense test of photographs of 4:3 is about worth, at all scales and mirrored.
+
+    A trained image is a crop that goes forward and, at twice the cost, backward; but where FC layers learn alone.
+    """
+    crops_each = sum(2 * 4 / 3 * (scale / PAPER_CROP) ** 2 for scale in config.test_scales)
+    return len(tested) * crops_each / (1 if config.fine_tuned == "fc" else 3)
+
+
 WORSE_THAN_GUESSING = 1.2
 """Times the loss of guessing: a net above it is not on the plateau, but still beyond it, or again."""
 
@@ -75,11 +87,13 @@ class Adviser:
     These are a loss that stays at ln K, where classes are learned; and where boxes are, crops that hardly see them.
     """
 
-    def __init__(self, job: Job, journal: Journal, first_step: int) -> None:
+    def __init__(self, job: Job, journal: Journal, first_step: int, test_images: float = 0) -> None:
+        """``test_images``: how many trained images the test at the end is worth (``in_trained_images``)."""
         steps = [steps_after(epochs, len(job.train), job.recipe.batch_size) for epochs in (10, job.recipe.epochs)]
         self.alarm_step = min(5000, steps[0], max(1, round(job.recipe.told_stuck_after * steps[1])))
         self.chance = math.log(len(job.train.class_names))
         self.threshold = job.recipe.told_stuck_below * self.chance
+        self.test_steps = test_images / job.recipe.batch_size
         self.journal, self.timed, self.counted = journal, False, first_step > 0
         self.alarmed = first_step >= self.alarm_step or job.regression is not None
         self.losses: deque[float] = deque(maxlen=100)
@@ -99,9 +113,9 @@ class Adviser:
         elif not self.timed and self.reports >= 2 * WARM_UP and time.perf_counter() - self.warm_time > 2:
             self.timed = True
             each = (time.perf_counter() - self.warm_time) / (report.step - self.warm_step)
-            self.journal.say(
-                f"Time: {each:,.{0 if each >= 10 else 2}f} s a step, {in_words(each * (last - report.step))} to go."
-            )
+            then = f", then {in_words(each * self.test_steps)} of tests" if self.test_steps else ""
+            to_go = f"{in_words(each * (last - report.step))} to go{then}"
+            self.journal.say(f"Time: {each:,.{0 if each >= 10 else 2}f} s a step, {to_go}.")
         if not self.counted and report.epoch is not None:
             self.counted = True
             if report.epoch.off_target:

@@ -21,7 +21,7 @@ from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime, StopRequest
 from verydeep.engine.source import locate, open_part
 from verydeep.engine.testing import BoxTest, ClassTest, Order
-from verydeep.engine.training.advice import Adviser, last_step, tell_plan
+from verydeep.engine.training.advice import Adviser, in_trained_images, last_step, tell_plan
 from verydeep.engine.training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
 from verydeep.engine.training.fit import Job, LossNotFiniteError, Report, TrainState, fit, new_state
@@ -75,8 +75,9 @@ def train_and_test(training: Training, runtime: Runtime) -> None:
     run, train, val = training.run, training.train, training.val
     journal = Journal(run.path / "train.log", silent=not runtime.is_main)
     journal.say(f"Data: {train.root}: {train.layout}; {len(train):,} to train on, {len(train.class_names)} classes.")
+    tested = part_to_test(training.settings)
     if training.settings.regression is not None:  # first, as they may not be there
-        training = on_those_with_boxes(training, runtime, journal)
+        training = on_those_with_boxes(training, tested, runtime, journal)
     settings = training.settings
     if settings.covariance is None:
         settings = measure(settings, training.train, runtime)
@@ -119,20 +120,21 @@ def train_and_test(training: Training, runtime: Runtime) -> None:
     state = new_state(runtime.place(model), job)
     metrics_length = load_checkpoint(checkpoint, state, job) if checkpoint is not None else 0
     tell_plan(state, job, settings, run, journal)
-    train_to_the_end(state, job, config, run, runtime, journal, metrics_length)
+    adviser = Adviser(job, journal, state.step, 0 if tested is None else in_trained_images(tested, config))
+    train_to_the_end(state, job, config, run, runtime, journal, metrics_length, adviser)
     if state.skipped:
         journal.say(f"Skipped: {len(state.skipped)} files that cannot be decoded, listed in {run.path}/skipped.json.")
     runtime.gather(None)  # the net is on the disk before anybody reads it
-    test(run, settings, runtime, journal)
+    test(run, tested, settings, runtime, journal)
 
 
-def on_those_with_boxes(training: Training, runtime: Runtime, journal: Journal) -> Training:
+def on_those_with_boxes(training: Training, tested: Split | None, runtime: Runtime, journal: Journal) -> Training:
     """The training on those of its images that have a box, with their boxes.
 
     Raises:
         VerydeepError: as ``boxed``.
     """
-    settings, tested = training.settings, part_to_test(training.settings)
+    settings = training.settings
 
     def with_boxes(part: Split) -> Split:
         listed = training.run.bad_boxes(part.name)
@@ -152,10 +154,10 @@ def train_to_the_end(
     runtime: Runtime,
     journal: Journal,
     metrics_length: int,
+    adviser: Adviser,
 ) -> None:
     """The loop around ``fit``: metrics, bar, advice, checkpoints."""
     log = closing(MetricsLog(run.metrics, metrics_length)) if runtime.is_main else nullcontext()
-    adviser = Adviser(job, journal, state.step)
     begin = saved = time.perf_counter()
     bar = progress_bar(images=job.recipe.batch_size, visible=runtime.is_main)
     with log as metrics, StopRequest() as stop, bar as progress, runtime.tuned():
@@ -220,9 +222,9 @@ def part_to_test(settings: Settings) -> Split | None:
     return next((part for part in parts if part.labels is not None and len(part)), None)
 
 
-def test(run: RunFolder, settings: Settings, runtime: Runtime, journal: Journal) -> None:
+def test(run: RunFolder, split: Split | None, settings: Settings, runtime: Runtime, journal: Journal) -> None:
     """Dense testing at the paper's scales for this S."""
-    split, net = part_to_test(settings), Net.open(run.path)
+    net = Net.open(run.path)
     if split is None:
         journal.say(f"Done: {run.path} (nothing with labels to test on)")
         return
