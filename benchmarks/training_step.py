@@ -36,10 +36,13 @@ from benchmarks.timing import interleave, rate, report, speedup, table
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import TrainScale
-from verydeep.data.loading import TrainBatch
 from verydeep.data.split import Split
-from verydeep.engine.runtime import Runtime, StopRequest, start
-from verydeep.engine.training.fit import Job, backward, color_matrix, fit, make_optimizer, net_input, new_state
+from verydeep.data.training_images import TrainBatch
+from verydeep.engine.runtime import Runtime, start
+from verydeep.engine.training.fit import fit, make_optimizer, new_state
+from verydeep.engine.training.gradients import backward, color_matrix, net_input
+from verydeep.engine.training.job import Job
+from verydeep.engine.training.stopping import StopRequest
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 

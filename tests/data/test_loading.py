@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 
 from tests.conftest import picture
-from verydeep.data import loading
+from verydeep.data import testing_images
 from verydeep.data.augmentation import draw_box, draw_sample, localization_crop, training_crop
 from verydeep.data.folder import open_folder
-from verydeep.data.loading import TestImages, TrainSamples, shape_batches, train_loader
 from verydeep.data.sampling import StepSampler
 from verydeep.data.split import Split
+from verydeep.data.testing_images import TestImages, shape_batches
+from verydeep.data.training_images import TrainSamples, train_loader
 from verydeep.errors import VerydeepError
 
 SCALE, CROP, SEED = (37, 73), 32, 5
@@ -104,7 +105,7 @@ def test_a_bad_training_image_is_one_sentence_that_names_it(damaged: Split, work
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_test_image_is_one_sentence_that_names_it(damaged: Split, workers: int) -> None:
-    sentence = sentence_of(loading.test_loader(TestImages(damaged, (37,)), [[10], [11]], workers))
+    sentence = sentence_of(testing_images.test_loader(TestImages(damaged, (37,)), [[10], [11]], workers))
     assert damaged.files[10] in sentence
     assert "\n" not in sentence
 
@@ -115,7 +116,7 @@ def test_workers_end_with_a_process_that_still_holds_its_loader(damaged: Split) 
 import sys, torch
 from pathlib import Path
 from verydeep.data.folder import open_folder
-from verydeep.data.loading import TestImages, test_loader
+from verydeep.data.testing_images import TestImages, test_loader
 split = open_folder(Path({str(damaged.root.parent)!r}) / {damaged.root.name!r}, "all", seed=0, val_fraction=0.2)
 batches = iter(test_loader(TestImages(split, (37,)), [[i] for i in range(len(split))], 2, bad_images="skip"))
 sys.kept = batches  # as a traceback keeps it
@@ -149,7 +150,7 @@ def test_batches_hold_every_image_once_and_one_shape_each(train_split: Split, pi
 def test_test_batches_are_whole_images_at_every_scale(train_split: Split, workers: int) -> None:
     images = TestImages(train_split, (37, 73))
     batches = shape_batches(images, range(len(train_split)), 20_000)
-    loaded = list(loading.test_loader(images, batches, workers))
+    loaded = list(testing_images.test_loader(images, batches, workers))
     assert [batch.indices.tolist() for batch in loaded] == batches
     for batch in loaded:
         assert batch.skipped == {}
@@ -169,7 +170,7 @@ def test_test_batches_leave_out_and_name_what_is_broken(damaged: Split, workers:
     images = TestImages(damaged, (37, 73))
     batches = shape_batches(images, range(len(damaged)), 20_000)
     assert sorted(index for batch in batches for index in batch) == list(range(len(damaged)))
-    loaded = list(loading.test_loader(images, batches, workers, bad_images="skip"))
+    loaded = list(testing_images.test_loader(images, batches, workers, bad_images="skip"))
     kept = sorted(int(index) for batch in loaded for index in batch.indices)
     assert kept == [index for index in range(len(damaged)) if index not in (3, 10)]
     named = {file: reason for batch in loaded for file, reason in batch.skipped.items()}

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import picture
-from verydeep.data import loading
-from verydeep.data.loading import TestImages
+from verydeep.data import testing_images
 from verydeep.data.regions import cut, edges_of
 from verydeep.data.split import Split
+from verydeep.data.testing_images import TestImages
 from verydeep.errors import VerydeepError
 
 PATH = Path("a.jpg")
@@ -53,7 +53,7 @@ def persons(tmp_path: Path) -> Split:
 def test_what_lies_in_a_box_is_cut_out_and_rescaled_as_a_whole_image(persons: Split, workers: int) -> None:
     """By Pillow alone; what lies around the box is not seen."""
     images = TestImages(persons.in_boxes(), (37, 64))
-    for batch in loading.test_loader(images, [[0], [1], [2]], workers):
+    for batch in testing_images.test_loader(images, [[0], [1], [2]], workers):
         (index,) = batch.indices.tolist()
         x1, y1, x2, y2 = map(int, persons.boxes[index][0])  # type: ignore[index]
         with Image.open(persons.path(index)) as file:
@@ -78,7 +78,7 @@ def test_a_bad_box_is_skipped_alone(persons: Split) -> None:
     images = TestImages(bad, (37,))
     assert images.shapes(0) == ()
     skipped = {}
-    for batch in loading.test_loader(images, [[0], [1]], 0, bad_images="skip"):
+    for batch in testing_images.test_loader(images, [[0], [1]], 0, bad_images="skip"):
         skipped |= batch.skipped
         assert batch.indices.tolist() in ([], [1])
     assert list(skipped) == ["a.png"] and "lies outside of" in skipped["a.png"]

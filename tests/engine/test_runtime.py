@@ -1,8 +1,5 @@
 """What is set for the whole process follows what is done in it."""
 
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -33,28 +30,3 @@ def test_a_deterministic_run_leaves_nothing_to_trial(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with start(device="cpu", deterministic=True), Runtime(torch.device("cuda"), bf16=True).tuned():
         assert not torch.backends.cudnn.benchmark
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is told to keep memory")
-def test_freed_memory_is_kept_until_it_is_released() -> None:
-    """In a process of its own; what is kept would be copied, page by page, once a worker has been forked."""
-    script = """
-import torch
-from pathlib import Path
-from verydeep.engine.runtime import release_freed_memory, start
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
-
-with start(device="cpu"):
-    before = resident()
-    del_me = torch.ones(50_000_000)
-    del del_me
-    kept = resident()
-    release_freed_memory()
-    print(kept - before, resident() - before)
-"""
-    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    kept, released = map(float, output.split())
-    assert kept > 190
-    assert released < 20

@@ -95,6 +95,7 @@ def evaluate(
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
     from verydeep.engine.journal import Journal
+    from verydeep.engine.launching import launched
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.places import place_for, protocol_name, short_enough
@@ -141,7 +142,7 @@ def evaluate(
     merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
     name = short_enough("-".join([split, name, *merging, *(["best"] if weights == "best" else [])]))
     place = out or folder / "evaluations" / name
-    if engine.launched(devices):
+    if launched(devices):
         return
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         journal = Journal(silent=not runtime.is_main)

@@ -61,6 +61,7 @@ def features(
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
     from verydeep.engine.archive.filling import Asked, fill, usual_weights
+    from verydeep.engine.launching import launched
     from verydeep.engine.nets.net import Net
 
     check_range("--devices", devices, 1)
@@ -77,7 +78,7 @@ def features(
         device=device,
     )
     chosen = asked.manifest(out).precision
-    if engine.launched(devices):
+    if launched(devices):
         return
     with engine.start(device=device, bf16=chosen == "bf16", num_workers=workers) as runtime:
         asked = replace(asked, precision="bf16" if chosen == "bf16" else "fp32")

@@ -32,6 +32,7 @@ from verydeep.options import (
 
 if TYPE_CHECKING:
     from verydeep.data.decoding import Decoding
+    from verydeep.data.split import Split
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.runtime import Runtime
 
@@ -127,11 +128,12 @@ def reproduce(
     from verydeep.engine.classification.posteriors import kept_in_words
     from verydeep.engine.classification.tables import Conditions
     from verydeep.engine.journal import Journal
+    from verydeep.engine.launching import launched
     from verydeep.engine.localization.findings import find_out_about_boxes
     from verydeep.engine.localization.parts import open_box_parts
     from verydeep.engine.localization.tables import BoxConditions
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.source import open_part, short_name
+    from verydeep.engine.source import short_name
     from verydeep.engine.training.ladder import train_missing
     from verydeep.engine.training.request import Request
 
@@ -151,12 +153,8 @@ def reproduce(
         )
         measure_transfer(TRANSFER_TABLES[what], data, collection, crop, out, devices, decoding, start)
         return
-    part = open_part(data, split)
-    if part.labels is None:
-        raise VerydeepError(
-            f"The {split} part of {data} has no labels, so there is no error to compare: choose --split."
-        )
-    if engine.launched(devices):
+    part = open_labelled_part(data, split)
+    if launched(devices):
         return
     with start() as runtime:
         journal = Journal(silent=not runtime.is_main)
@@ -194,6 +192,22 @@ def reproduce(
         journal.say(kept_in_words())
 
 
+def open_labelled_part(data: str, split: str) -> "Split":
+    """The part to test on.
+
+    Raises:
+        VerydeepError: it is not there, or has no labels.
+    """
+    from verydeep.engine.source import open_part
+
+    part = open_part(data, split)
+    if part.labels is None:
+        raise VerydeepError(
+            f"The {split} part of {data} has no labels, so there is no error to compare: choose --split."
+        )
+    return part
+
+
 def refuse_given(what: What, options: Mapping[str, bool]) -> None:
     """Refuse options that tables 11 and 12 have no use for.
 
@@ -222,9 +236,9 @@ def measure_transfer(
     start: "Callable[[], AbstractContextManager[Runtime]]",
 ) -> None:
     """Table 11 or 12, of nets that are there."""
-    from verydeep.engine import runtime as engine
     from verydeep.engine.classification.findings import leave_findings
     from verydeep.engine.journal import Journal
+    from verydeep.engine.launching import launched
     from verydeep.engine.transfer.findings import find_out_about_transfer
     from verydeep.engine.transfer.svm import require_scikit_learn
     from verydeep.engine.transfer.tables import TransferConditions, find_answering, open_columns
@@ -232,7 +246,7 @@ def measure_transfer(
     require_scikit_learn()
     sets = open_columns(table, [data] if Path(data).is_dir() else data.split(","))
     answering, unconverged = find_answering(table, runs, crop)
-    if engine.launched(devices):
+    if launched(devices):
         return
     with start() as runtime:
         journal = Journal(silent=not runtime.is_main)

@@ -138,6 +138,7 @@ def train(
         verydeep train --resume runs/photos-A-256-c64-s0
     """
     from verydeep.engine import runtime as engine
+    from verydeep.engine.launching import launched
     from verydeep.engine.training.request import Request, resolve, resolve_resumed
     from verydeep.engine.training.run import train_run
 
@@ -187,7 +188,7 @@ def train(
         out=out,
     )
     training = resolve(request) if resume is None else resolve_resumed(resume)
-    if engine.launched(devices):
+    if launched(devices):
         return
     settings = training.settings
     with engine.start(

@@ -95,6 +95,7 @@ def transfer(
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine import runtime as engine
     from verydeep.engine.journal import Journal
+    from verydeep.engine.launching import launched
     from verydeep.engine.nets.net import Net
     from verydeep.engine.source import locate, short_name
     from verydeep.engine.transfer.features import default_layer
@@ -136,7 +137,7 @@ def transfer(
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
     place = out or Path("runs") / f"{short_name(data)}{subject}-transfer-{'+'.join(path.name for path in run)}"
     job.check(place, submission)
-    if engine.launched(devices):
+    if launched(devices):
         return
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         journal = Journal(silent=not runtime.is_main)

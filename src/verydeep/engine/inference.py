@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.data.loading import TestImages, shape_batches, test_loader
 from verydeep.data.split import Split, nothing_decoded
-from verydeep.engine.runtime import Runtime, release_freed_memory
+from verydeep.data.testing_images import TestImages, shape_batches, test_loader
+from verydeep.engine.memory import release_freed_memory
+from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.ops.images import center_crop, grid_crops

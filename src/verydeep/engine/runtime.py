@@ -1,17 +1,11 @@
 """Devices, precision and processes: the only place that names them (section 3.3's data parallelism)."""
 
-import ctypes
 import inspect
-import logging
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -19,10 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from verydeep.engine.memory import host_memory, keep_freed_memory
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-
-MEMINFO = Path("/proc/meminfo")
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for another that lists a million files, or has the larger ones; torchrun ends them all where
@@ -151,13 +144,6 @@ class Runtime:
         return host_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def host_memory() -> int:
-    """Bytes that are free in the machine's own memory, whatever computes; 8 GB where nobody says."""
-    lines = MEMINFO.read_text().splitlines() if MEMINFO.exists() else []  # only Linux says
-    kibibytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * kibibytes[0] if kibibytes else 8 * 2**30
-
-
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the hardware multiplies bf16, rather than emulating it."""
     if device.type == "cuda":
@@ -204,7 +190,7 @@ def start(
     Raises:
         VerydeepError: the device does not exist, or another process ended.
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     chosen = choose_device(device)
     cores = available_cores()
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -237,84 +223,3 @@ def start(
 def available_cores() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
-def in_group() -> bool:
-    """Whether torchrun started this process."""
-    return "RANK" in os.environ
-
-
-def launched(devices: int) -> bool:
-    """Whether several processes were asked for, and have done it all by now; within one of them, no.
-
-    Raises:
-        SystemExit: as ``launch``.
-    """
-    if devices == 1 or in_group():
-        return False
-    launch(devices, sys.argv[1:])
-    return True
-
-
-def launch(num_processes: int, arguments: Sequence[str]) -> None:
-    """Run the command line again in that many processes of this machine, by torchrun's own launcher.
-
-    Raises:
-        SystemExit: with the exit code of the first process that failed, or 128 and the signal that asked to stop.
-    """
-    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
-    from torch.distributed.run import main as torchrun  # noqa: PLC0415
-
-    # What went wrong has been told by the process itself, in one sentence.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    try:
-        torchrun(["--standalone", f"--nproc-per-node={num_processes}", "-m", "verydeep.cli", *arguments])
-    except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        sys.exit(code if code > 0 else 128 - code)
-    except SignalException as stop:
-        sys.exit(128 + stop.sigval)
-
-
-class StopRequest:
-    """Remembers SIGINT or SIGTERM until the loop asks, so that it can save first; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __enter__(self) -> "StopRequest":
-        self._before: dict[int, Callable[..., Any] | int | None] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
-
-
-def release_freed_memory() -> None:
-    """Hand back what ``start`` told glibc to keep, before processes are forked.
-
-    While a child lives, every page that its parent writes anew is copied first. With the memory of D's activations at
-    Q=512 kept, that made the batch after the start of a decoding worker twice as slow (10.3 s in place of 5.3).
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks: nearly doubles the speed of convolutions on CPUs (measured)."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 << 20)):
-                mallopt(option, value)

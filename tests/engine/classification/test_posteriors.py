@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from tests.models.plain_twin import fill
-from verydeep.data import decoding, loading
+from verydeep.data import decoding, testing_images
 from verydeep.data.decoding import Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
@@ -75,7 +75,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         return decoding.decode(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(VGG, "logits", noted_logits)
-    monkeypatch.setattr(loading, "decode", noted_decode)
+    monkeypatch.setattr(testing_images, "decode", noted_decode)
     return done
 
 
@@ -195,7 +195,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from verydeep.data import loading
+from verydeep.data import testing_images
 from verydeep.data.folder import open_folder
 from verydeep.engine import shelf
 from verydeep.engine.classification import posteriors
@@ -203,7 +203,7 @@ from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 
-decode, count = loading.decode, 0
+decode, count = testing_images.decode, 0
 def killed(path, **options):
     global count
     count += 1
@@ -211,7 +211,7 @@ def killed(path, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return decode(path, **options)
 
-loading.decode, shelf.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 10_000
+testing_images.decode, shelf.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 10_000
 split = open_folder(Path(sys.argv[2]), "val", seed=0, val_fraction=0.2)
 views = [ViewAtScale("center", 256), ViewAtScale("dense", 256), ViewAtScale("crops", 384), ViewAtScale("dense", 384)]
 for _ in posteriors.predict_and_keep(Net.open(Path(sys.argv[1])), split, views, Runtime(torch.device("cpu"), False)):

@@ -8,9 +8,9 @@ from safetensors import safe_open
 
 from tests.engine.training.test_fit import CPU, small_job, small_state
 from verydeep.configs.recipes import FineTuned
-from verydeep.engine.runtime import StopRequest
 from verydeep.engine.training.checkpoint import checkpoint_bytes, load_checkpoint, save_checkpoint
 from verydeep.engine.training.fit import fit
+from verydeep.engine.training.stopping import StopRequest
 
 
 @pytest.mark.parametrize(("fine_tuned", "moving"), [("all", 22), ("fc", 6)])

@@ -12,10 +12,11 @@ from torch import Tensor
 from tests.ops.test_images import EIGENVALUES, EIGENVECTORS, IMAGENET_COVARIANCE
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import RECIPES, ColorShift
-from verydeep.data.loading import TrainBatch
 from verydeep.data.split import Split
+from verydeep.data.training_images import TrainBatch
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.fit import Job, color_matrix, dropout_masks, net_input
+from verydeep.engine.training.gradients import color_matrix, dropout_masks, net_input
+from verydeep.engine.training.job import Job
 from verydeep.models.vgg import VGG
 
 CPU = torch.device("cpu")

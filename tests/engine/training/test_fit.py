@@ -21,11 +21,14 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import FineTuned, Recipe, Stage
 from verydeep.configs.scales import TrainScale
 from verydeep.data.layout import open_split
-from verydeep.data.loading import TrainSamples, train_loader
 from verydeep.data.sampling import global_batch
-from verydeep.engine.runtime import Runtime, StopRequest
-from verydeep.engine.training.fit import Job, TrainState, dropout_masks, fit, make_optimizer, new_state
+from verydeep.data.training_images import TrainSamples, train_loader
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.training.fit import TrainState, fit, make_optimizer, new_state
+from verydeep.engine.training.gradients import dropout_masks
+from verydeep.engine.training.job import Job
 from verydeep.engine.training.setup import choose_learning
+from verydeep.engine.training.stopping import StopRequest
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG, Dropout
 from verydeep.models.weights.folding import folded, unfolded

@@ -17,12 +17,15 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import TrainScale
 from verydeep.data.augmentation import draw_sample
-from verydeep.data.loading import TrainSamples, train_loader
 from verydeep.data.sampling import global_batch
 from verydeep.data.split import Split
-from verydeep.engine.runtime import Runtime, StopRequest
-from verydeep.engine.training.fit import Job, fit, new_state, validate
+from verydeep.data.training_images import TrainSamples, train_loader
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.training.fit import fit, new_state
+from verydeep.engine.training.job import Job
 from verydeep.engine.training.objective import box_losses
+from verydeep.engine.training.stopping import StopRequest
+from verydeep.engine.training.validation import validate
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 

@@ -12,7 +12,8 @@ from verydeep.engine.journal import Journal
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.source import GENERATED
 from verydeep.engine.training.checkpoint import checkpoint_bytes
-from verydeep.engine.training.fit import Job, Report, TrainState
+from verydeep.engine.training.fit import Report, TrainState
+from verydeep.engine.training.job import Job
 from verydeep.engine.training.settings import Settings
 from verydeep.models.weights.native import ModelConfig
 

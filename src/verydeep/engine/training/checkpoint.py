@@ -8,7 +8,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from verydeep.engine.training.fit import Job, TrainState, new_schedule
+from verydeep.engine.training.fit import TrainState, new_schedule
+from verydeep.engine.training.job import Job
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import write_tensors

@@ -3,55 +3,26 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from verydeep.configs.localization import Regression
 from verydeep.configs.recipes import Recipe
-from verydeep.data.decoding import BadImages, Decoding
-from verydeep.data.loading import TrainBatch, TrainSamples, train_loader
-from verydeep.data.sampling import StepSampler, rows_of, steps_after
-from verydeep.data.split import Split, nothing_decoded
-from verydeep.engine.inference import rescaled_images, rounded
-from verydeep.engine.runtime import Runtime, StopRequest, release_freed_memory
-from verydeep.engine.training.objective import row_losses, wrong_answers
+from verydeep.data.sampling import StepSampler, steps_after
+from verydeep.data.training_images import TrainSamples, train_loader
+from verydeep.engine.memory import release_freed_memory
+from verydeep.engine.runtime import Runtime
+from verydeep.engine.training.gradients import backward, color_matrix, gradient_norm, unscale_input_gradient
+from verydeep.engine.training.job import Job
 from verydeep.engine.training.schedule import Schedule
+from verydeep.engine.training.stopping import StopRequest
+from verydeep.engine.training.validation import validate
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.ops.images import Floats, color_basis, flip_where
-from verydeep.ops.seeds import torch_seed
 
 
 class LossNotFiniteError(VerydeepError):
     """The loss overflowed; the weights are of no use any more."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is trained on, and how; nothing of it changes while it runs."""
-
-    train: Split
-    val: Split | None
-    """Drives the plateau and chooses the best weights, where there is one."""
-    recipe: Recipe
-    covariance: Floats
-    """(3, 3) of the training set's RGB pixels."""
-    seed: int
-    micro_batch: int
-    """Rows that go through the net at once; the gradient is that of the whole batch."""
-    bad_images: BadImages = "error"
-    fast_decode: bool = False
-    regression: Regression | None = None
-    """What a localization net learns; every image of train and val then has a box. None: classes."""
-    input_scale: tuple[float, float, float] | None = None
-    """Of the net (``ModelConfig.input_scale``)."""
-
-    @property
-    def watched(self) -> Split:
-        """The validation part, or some training images, which then show dead units and no error."""
-        return self.val or self.train.first_of_each_class(-(-256 // len(self.train.class_names)))
 
 
 @dataclass
@@ -214,76 +185,6 @@ def epoch_at(job: Job, step: int) -> int:
     return step * job.recipe.batch_size // len(job.train)
 
 
-def color_matrix(job: Job, device: torch.device) -> Tensor | None:
-    """The (3, 3) matrix that turns three normals into the color shift, or None."""
-    if job.recipe.color_shift == "none":
-        return None
-    return torch.from_numpy(color_basis(job.covariance, job.recipe.color_shift)).float().to(device)
-
-
-def net_input(batch: TrainBatch, basis: Tensor | None) -> Tensor:
-    """(N, 3, H, W) float: the crops flipped and color-shifted, RGB around 0-255; the net subtracts the mean."""
-    images = flip_where(batch.images.permute(0, 3, 1, 2), batch.flip).float()
-    return images if basis is None else images + (batch.color @ basis.T)[:, :, None, None]
-
-
-def dropout_masks(model: VGG, job: Job, step: int, runtime: Runtime) -> dict[str, Tensor]:
-    """This process's rows of the whole batch's masks, drawn from (seed, step) alone."""
-    p, batch = model.drop6.p, job.recipe.batch_size
-    if p == 0:
-        return {}
-    generator = torch.Generator(runtime.device).manual_seed(torch_seed(job.seed, step))
-    rows = rows_of(runtime.rank, runtime.world_size, batch)
-    masks = torch.empty(2, batch, model.fc_width, dtype=torch.bool, device=runtime.device)
-    masks.bernoulli_(1 - p, generator=generator)
-    return {"drop6": masks[0, rows], "drop7": masks[1, rows]}
-
-
-def backward(
-    parallel: nn.Module,
-    model: VGG,
-    batch: TrainBatch,
-    basis: Tensor | None,
-    job: Job,
-    step: int,
-    runtime: Runtime,
-) -> Tensor:
-    """Add the gradient of the mean loss over the global batch; returns this process's part of that loss.
-
-    The loss is a sum over rows divided by the global batch, so neither micro-batches nor processes change it.
-    """
-    masks = dropout_masks(model, job, step, runtime)
-    total = torch.zeros((), device=runtime.device)
-    count = len(batch.targets)
-    for first in range(0, count, job.micro_batch):
-        part = batch.rows(first, job.micro_batch).map(runtime.move)
-        keep = {name: mask[first : first + job.micro_batch] for name, mask in masks.items()}
-        runtime.sync_gradients(parallel, first + job.micro_batch >= count)
-        with runtime.autocast():
-            scores = cast(Tensor, parallel(net_input(part, basis), keep)).float().flatten(1)
-        losses = row_losses(scores, part, job.regression)
-        loss = (losses * part.valid).sum() / job.recipe.batch_size
-        (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]  # DDP takes the mean over processes, we want the sum
-        total += loss.detach()
-    return total
-
-
-def unscale_input_gradient(model: VGG, input_scale: tuple[float, float, float] | None) -> None:
-    """Let conv1_1 learn as it would in the system that the net was imported from.
-
-    There its weights are k times ours, and their gradient 1/k of ours: a step of theirs, in our units, is ours divided
-    by k squared. Weight decay, which the optimizer adds later, is the same in both units (DESIGN 2).
-    """
-    gradient = model.get_submodule("conv1_1").get_parameter("weight").grad
-    if input_scale is not None and gradient is not None:
-        gradient /= gradient.new_tensor(input_scale).square()[:, None, None]
-
-
-def gradient_norm(model: VGG) -> float:
-    """The Euclidean norm of the gradient of all that learns."""
-    return float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
-
-
 def end_epoch(state: TrainState, job: Job, runtime: Runtime, grad_norm: float, is_last: bool) -> EpochReport:
     """Validate, let the schedule decide, and begin the next stage where this one is over."""
     scale = job.recipe.stages[state.stage].scale.middle
@@ -304,46 +205,3 @@ def end_epoch(state: TrainState, job: Job, runtime: Runtime, grad_norm: float, i
             state.schedule = new_schedule(job.recipe, state.stage, state.step, len(job.train))
     epoch = epoch_at(job, state.step)
     return EpochReport(epoch, train_loss, error, is_best, grad_norm, seen.dead_fc6, seen.dead_fc7, off_target)
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What a pass over held-out images shows."""
-
-    error: float
-    """Top-1 or ground-truth-class error in percent, center crop."""
-    dead_fc6: float
-    dead_fc7: float
-    skipped: dict[str, str]
-    """Of this process's share."""
-
-
-def validate(model: VGG, job: Job, scale: int, runtime: Runtime) -> Validation:
-    """The error of the central crop, and the shares of units of fc6 and fc7 that no image activates."""
-    split = job.watched
-    alive = torch.zeros(2, model.fc_width, device=runtime.device)
-
-    def note(row: int) -> torch.utils.hooks.RemovableHandle:
-        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            alive[row] += (output > 0).sum(dim=(0, 2, 3))
-
-        return model.get_submodule(f"relu{row + 6}").register_forward_hook(hook)
-
-    handles = [note(0), note(1)]
-    skipped: dict[str, str] = {}
-    counts = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # wrong, all
-    try:
-        # Without dropout; the copy that bf16 takes has the same hooks.
-        tested = (rounded(model) if runtime.bf16 else model).eval()
-        for batch in rescaled_images(tested, split, [scale], runtime, whole=False, decoding=Decoding(job.bad_images)):
-            skipped |= batch.skipped
-            wrong = wrong_answers(tested, batch, scale, split, job.regression, runtime)
-            counts += torch.tensor([wrong.sum(), len(wrong)], device=runtime.device)
-    finally:
-        for handle in handles:
-            handle.remove()
-    wrong, total = runtime.sum(counts).tolist()
-    if not total:
-        raise nothing_decoded(split)
-    dead = (runtime.sum(alive) == 0).float().mean(dim=1).tolist()
-    return Validation(100 * wrong / total, dead[0], dead[1], skipped)

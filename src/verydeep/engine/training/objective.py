@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from verydeep.configs.localization import Regression
-from verydeep.data.loading import TrainBatch
 from verydeep.data.split import Split
+from verydeep.data.training_images import TrainBatch
 from verydeep.engine.inference import Rescaled, ViewAtScale, center_posterior
 from verydeep.engine.localization.candidates import BoxNet, Floats, boxes_of_class, candidates, file_sizes
 from verydeep.engine.runtime import Runtime

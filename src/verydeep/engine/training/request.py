@@ -25,9 +25,10 @@ from verydeep.configs.scales import TrainScale
 from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split
 from verydeep.data.truth import BadBoxes
+from verydeep.engine.launching import in_group
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, model_folder
-from verydeep.engine.runtime import Precision, in_group, wants_bf16
+from verydeep.engine.runtime import Precision, wants_bf16
 from verydeep.engine.source import GENERATED, VAL_FRACTION, locate, refuse_among_photographs, short_name
 from verydeep.engine.training.checkpoint import last_checkpoint
 from verydeep.engine.training.settings import Settings

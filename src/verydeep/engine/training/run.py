@@ -18,13 +18,14 @@ from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, model_folder
 from verydeep.engine.nets.net import Net, NetAtScales
 from verydeep.engine.progress import progress_bar
-from verydeep.engine.runtime import Runtime, StopRequest
+from verydeep.engine.runtime import Runtime
 from verydeep.engine.source import locate, open_part
 from verydeep.engine.testing import BoxTest, ClassTest, Order
 from verydeep.engine.training.advice import Adviser, in_trained_images, last_step, tell_plan
 from verydeep.engine.training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
-from verydeep.engine.training.fit import Job, LossNotFiniteError, Report, TrainState, fit, new_state
+from verydeep.engine.training.fit import LossNotFiniteError, Report, TrainState, fit, new_state
+from verydeep.engine.training.job import Job
 from verydeep.engine.training.metrics import MetricsLog, read_metrics
 from verydeep.engine.training.request import Training
 from verydeep.engine.training.settings import Settings
@@ -36,6 +37,7 @@ from verydeep.engine.training.setup import (
     model_config,
     warm_start,
 )
+from verydeep.engine.training.stopping import StopRequest
 from verydeep.errors import VerydeepError
 from verydeep.files import locking, write_json
 from verydeep.models.weights.native import ModelConfig, keep_classifier, load_config, save_config, save_weights

@@ -9,8 +9,9 @@ import numpy as np
 from verydeep.data.drawing import few_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
+from verydeep.engine.memory import host_memory
 from verydeep.engine.plotting import pyplot
-from verydeep.engine.runtime import available_cores, host_memory
+from verydeep.engine.runtime import available_cores
 from verydeep.engine.transfer.linear import margins
 from verydeep.engine.transfer.protocol import (
     Transferred,

@@ -8,8 +8,9 @@ import numpy as np
 
 from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
+from verydeep.engine.memory import host_memory
 from verydeep.engine.progress import progress_bar
-from verydeep.engine.runtime import available_cores, host_memory
+from verydeep.engine.runtime import available_cores
 from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
 from verydeep.engine.transfer.representation import Descriptors, Representation
 from verydeep.engine.transfer.svm import Trial, affordable_processes, check_targets, follow, held_out, train

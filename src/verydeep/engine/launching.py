@@ -1,0 +1,44 @@
+"""Several processes of one job on this machine, by torchrun's own launcher."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+
+def in_group() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ
+
+
+def launched(devices: int) -> bool:
+    """Whether several processes were asked for, and have done it all by now; within one of them, no.
+
+    Raises:
+        SystemExit: as ``launch``.
+    """
+    if devices == 1 or in_group():
+        return False
+    launch(devices, sys.argv[1:])
+    return True
+
+
+def launch(num_processes: int, arguments: Sequence[str]) -> None:
+    """Run the command line again in that many processes of this machine, by torchrun's own launcher.
+
+    Raises:
+        SystemExit: with the exit code of the first process that failed, or 128 and the signal that asked to stop.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+    from torch.distributed.run import main as torchrun  # noqa: PLC0415
+
+    # What went wrong has been told by the process itself, in one sentence.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        torchrun(["--standalone", f"--nproc-per-node={num_processes}", "-m", "verydeep.cli", *arguments])
+    except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        sys.exit(code if code > 0 else 128 - code)
+    except SignalException as stop:
+        sys.exit(128 + stop.sigval)
