@@ -68,6 +68,23 @@ def test_drawn_folders(tmp_path: Path) -> None:
         assert {link.resolve() for link in links} == {split.path(i) for i in range(len(split))}
 
 
+def test_paired_differences(tmp_path: Path) -> None:
+    """On the images that both saw: of four the first errs on two, the second on one of these."""
+    for name, ranks in (
+        ("dense", {"a": 1, "b": 2, "c": 5, "d": 1, "e": 1}),
+        ("crops", {"d": 1, "c": 3, "b": 1, "a": 1}),
+    ):
+        lines = [f"{path},ant,{rank}" for path, rank in ranks.items()]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "predictions.csv").write_text("\n".join(["path,label,rank", *lines]))
+    command = [sys.executable, str(ROOT / "examples" / "paired_differences.py"), "dense", "crops"]
+    told = subprocess.run(command, check=True, cwd=tmp_path, timeout=60, capture_output=True, text=True).stdout
+    first, dense, crops, both = told.splitlines()
+    assert first.startswith("4 images;")
+    assert dense.startswith("dense: 50.0 [") and crops.startswith("crops: 25.0 [")
+    assert both.startswith("dense minus crops: +25.0 [+0.0,")
+
+
 def test_examples_are_short() -> None:
     for script in (ROOT / "examples").glob("*.py"):
         assert len(script.read_text().splitlines()) <= 40, script.name

@@ -74,7 +74,7 @@ def test_errors_and_predictions_agree(trained: Path, photographs: Path, cli: Cli
         assert line["path"].startswith(line["label"])
         shares = [float(line[f"p{i}"]) for i in (1, 2, 3)]
         assert abs(sum(shares) - 1) < 1e-4 and shares == sorted(shares, reverse=True)
-        assert line[f"class{int(line['rank']) + 1}"] == line["label"]
+        assert line[f"class{line['rank']}"] == line["label"]
     agree(report, lines, tmp_path / "report")
     left = {path.name for path in (tmp_path / "report").iterdir()}
     names = {"errors.json", "predictions.csv", "classes.csv", "confusion.csv", "confusion.png", "examples.png"}
@@ -88,7 +88,7 @@ def agree(report: dict[str, Any], lines: list[dict[str, str]], folder: Path) -> 
     """The last row's errors, the classes and the confusions are what predictions.csv says."""
     errors, wrong = report["rows"][-1]["errors"], [line["class1"] != line["label"] for line in lines]
     assert errors["top1"]["percent"] == pytest.approx(100 * np.mean(wrong))
-    assert errors["topk"]["percent"] == pytest.approx(100 * np.mean([line["rank"] == "2" for line in lines]))
+    assert errors["topk"]["percent"] == pytest.approx(100 * np.mean([line["rank"] == "3" for line in lines]))
     assert (errors["k"], errors["num_images"]) == (2, len(lines))
     cells = Counter((line["label"], line["class1"]) for line in lines)
     confusion = read(folder / "confusion.csv")

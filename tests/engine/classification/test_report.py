@@ -35,7 +35,7 @@ def test_files_written(known: tuple[Split, Tested], tmp_path: Path) -> None:
     lines = read(tmp_path / "out" / "predictions.csv")
     assert [line["path"] for line in lines] == [split.files[i] for i in tested.predictions.indices]
     assert [line["label"] for line in lines] == ["ant"] * 3 + ["bell"] * 4 + ["crab"] * 4
-    assert [int(line["rank"]) for line in lines] == [1] * 3 + [0] * 4 + [2] * 4
+    assert [int(line["rank"]) for line in lines] == [2] * 3 + [1] * 4 + [3] * 4
     first = lines[0]
     assert [first["class1"], first["class2"], first["class3"]] == ["bell", "ant", "crab"]
     assert [float(first[f"p{i}"]) for i in (1, 2, 3)] == pytest.approx([0.5, 0.425, 0.075], abs=1e-6)

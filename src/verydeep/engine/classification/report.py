@@ -91,7 +91,7 @@ def write_confusion(path: Path, counts: npt.NDArray[np.int64], class_names: Sequ
 
 
 def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:
-    """path, label, rank of the label (0 is right), and the five most probable classes with their posteriors."""
+    """path, label, rank of the label (1 is right), and the five most probable classes with their posteriors."""
     assert split.labels is not None
     top = min(5, len(split.class_names))
     writer = csv.writer(file, lineterminator="\n")
@@ -100,7 +100,7 @@ def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> Non
     best = np.argsort(-evaluation.posteriors, axis=1, kind="stable")[:, :top]
     for index, place, classes, posterior in zip(evaluation.indices, places, best, evaluation.posteriors, strict=True):
         guesses = [cell for k in classes for cell in (split.class_names[k], f"{posterior[k]:.6f}")]
-        writer.writerow([split.files[index], split.class_names[split.labels[index]], int(place), *guesses])
+        writer.writerow([split.files[index], split.class_names[split.labels[index]], int(place) + 1, *guesses])
 
 
 def leave_submission(path: Path, tested: Sequence[Tested], split: Split, view: View) -> None:
