@@ -16,7 +16,7 @@ from verydeep.ops.metrics import wilson
 
 def wrong_answers(test: Path) -> dict[str, bool]:
     with (test / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        return {row["path"]: row["rank"] != "1" for row in csv.DictReader(file)}
+        return {row["path"]: row["label"] != row["class1"] for row in csv.DictReader(file)}
 
 
 def main() -> None:
@@ -24,12 +24,14 @@ def main() -> None:
     parser.add_argument("tests", type=Path, nargs="+", metavar="TEST", help="a folder that verydeep evaluate left")
     found = {test: wrong_answers(test) for test in parser.parse_args().tests}
     seen_by_all = sorted(set.intersection(*(set(each) for each in found.values())))
+    if not seen_by_all:
+        parser.error("no image was seen by all of these tests: name tests of the same images")
     wrong = {test: np.array([[each[path] for path in seen_by_all]]) for test, each in found.items()}
-    print(f"{len(seen_by_all):,} images; top-1 error in percent, differences in points, and 95% intervals.")
+    print(f"{len(seen_by_all):,} images; top-1 error in percent, differences in points; intervals over images alone.")
     for test, each in wrong.items():
-        print(f"{test.name}: {wilson(each.sum(), each.size)}")
+        print(f"{test}: {wilson(each.sum(), each.size)}")
     for one, other in combinations(wrong, 2):
-        print(f"{one.name} minus {other.name}: {paired_difference(wrong[one], wrong[other])}")
+        print(f"{one} minus {other}: {paired_difference(wrong[one], wrong[other])}")
 
 
 if __name__ == "__main__":

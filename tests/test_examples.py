@@ -70,19 +70,23 @@ def test_drawn_folders(tmp_path: Path) -> None:
 
 def test_paired_differences(tmp_path: Path) -> None:
     """On the images that both saw: of four the first errs on two, the second on one of these."""
-    for name, ranks in (
-        ("dense", {"a": 1, "b": 2, "c": 5, "d": 1, "e": 1}),
-        ("crops", {"d": 1, "c": 3, "b": 1, "a": 1}),
-    ):
-        lines = [f"{path},ant,{rank}" for path, rank in ranks.items()]
+    said = {
+        "dense": {"a": "ant", "b": "bee", "c": "cow", "d": "ant", "e": "ant"},
+        "crops": {"d": "ant", "c": "bee", "b": "ant", "a": "ant"},
+        "others": {"x": "ant"},
+    }
+    for name, guesses in said.items():
+        lines = [f"{path},ant,{guess}" for path, guess in guesses.items()]
         (tmp_path / name).mkdir()
-        (tmp_path / name / "predictions.csv").write_text("\n".join(["path,label,rank", *lines]))
+        (tmp_path / name / "predictions.csv").write_text("\n".join(["path,label,class1", *lines]))
     command = [sys.executable, str(ROOT / "examples" / "paired_differences.py"), "dense", "crops"]
     told = subprocess.run(command, check=True, cwd=tmp_path, timeout=60, capture_output=True, text=True).stdout
     first, dense, crops, both = told.splitlines()
     assert first.startswith("4 images;")
     assert dense.startswith("dense: 50.0 [") and crops.startswith("crops: 25.0 [")
     assert both.startswith("dense minus crops: +25.0 [+0.0,")
+    done = subprocess.run([*command, "others"], cwd=tmp_path, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "no image was seen by all of these tests" in done.stderr
 
 
 def test_examples_are_short() -> None:

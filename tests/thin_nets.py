@@ -17,8 +17,8 @@ from tests.conftest import SHAPES, picture
 from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import TrainedNet
+from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_part
 from verydeep.engine.nets import net
-from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.engine.training import ladder, request
 from verydeep.files import write_json
 from verydeep.models.initialization import initialize

@@ -39,9 +39,13 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
 }
 
-KEEPING = {"transfer", "features"}
-"""Commands that describe images."""
-GOES_ON = "; the descriptors so far are kept, and the same command goes on from them"
+KEPT = {
+    "transfer": "the descriptors",
+    "features": "the descriptors",
+    "evaluate": "the posteriors",
+    "reproduce": "runs and posteriors",
+}
+"""What a command that is stopped has left, and does not compute again."""
 
 VERSION = "--version"
 """What one asks before anything else; no command has such an option."""
@@ -49,6 +53,7 @@ VERSION = "--version"
 DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 
 Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
+`verydeep --version` tells the version.
 """
 
 
@@ -69,7 +74,9 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
-            print(f"verydeep: stopped{GOES_ON if KEEPING & set(sys.argv[1:2]) else ''}.", file=sys.stderr)
+            kept = KEPT.get("".join(sys.argv[1:2]))
+            goes_on = "" if kept is None else f"; {kept} so far are kept, and the same command goes on from them"
+            print(f"verydeep: stopped{goes_on}.", file=sys.stderr)
         sys.exit(130)
 
 

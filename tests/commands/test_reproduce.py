@@ -124,7 +124,7 @@ def test_shallow_from_photographs_to_the_table(
         assert row["measured"]["seeds"] == [0] and row["measured"]["unconverged"] == []
         # The run's own report after training tells the same of the central crop at Q = 256.
         name = row["protocol"].split("/")[0]
-        errors = home / "runs" / f"photos-{name}-256-c32-s0" / "evaluations" / "val-dense" / "errors.json"
+        errors = home / "runs" / f"photos-{name}-256-c32-s0" / "evaluations" / "val-dense-256" / "errors.json"
         (center,) = [each for each in json.loads(errors.read_text())["rows"] if each["view"] == "center"]
         assert center["scales"] == [256]
         assert row["measured"]["top1"]["percent"] == center["errors"]["top1"]["percent"]

@@ -18,14 +18,14 @@ def test_a_run_leaves_what_its_reader_needs(trained: Path) -> None:
     assert left - others == {
         ".lock", "run.json", "metrics.jsonl", "train.log", "curves.png", "checkpoints/step-000000020.safetensors",
         "model/config.json", "model/model.safetensors", "best/config.json", "best/model.safetensors",
-        "evaluations/test-dense/errors.json", "evaluations/test-dense/predictions.csv",
-        "evaluations/test-dense/examples.png", "evaluations/test-dense/classes.csv",
-        "evaluations/test-dense/confusion.csv", "evaluations/test-dense/confusion.png",
+        "evaluations/test-dense-256,384,512/errors.json", "evaluations/test-dense-256,384,512/predictions.csv",
+        "evaluations/test-dense-256,384,512/examples.png", "evaluations/test-dense-256,384,512/classes.csv",
+        "evaluations/test-dense-256,384,512/confusion.csv", "evaluations/test-dense-256,384,512/confusion.png",
     }  # fmt: skip
     recipe = json.loads((trained / "run.json").read_text())["recipe"]
     assert (recipe["batch_size"], recipe["momentum"], recipe["weight_decay"]) == (12, 0.9, 5e-4)
     assert recipe["stages"][0]["scale"] == "256-512"
-    for picture in (trained / "curves.png", trained / "evaluations" / "test-dense" / "examples.png"):
+    for picture in (trained / "curves.png", trained / "evaluations" / "test-dense-256,384,512" / "examples.png"):
         with Image.open(picture) as image:
             assert min(image.size) > 200
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
@@ -80,7 +80,7 @@ def test_other_classes_draw_fc8_anew(trained: Path, tmp_path: Path, cli: Cli) ->
 def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path, cli: Cli) -> None:
     make_photographs(tmp_path, {"flat": 10})
     cli("train", "flat", *SMALL_NET, "--epochs", 1, "--seed", 7, "--out", "run")
-    tested = (tmp_path / "run" / "evaluations" / "val-dense" / "predictions.csv").read_text().splitlines()[1:]
+    tested = (tmp_path / "run" / "evaluations" / "val-dense-256" / "predictions.csv").read_text().splitlines()[1:]
     assert len(tested) == 6
     again = cli("evaluate", "flat", "run", "--precision", "fp32", "--out", "again")
     assert (tmp_path / "again" / "predictions.csv").read_text().splitlines()[1:] == tested

@@ -130,19 +130,29 @@ os.environ["VERYDEEP_CACHE"] = f"cache-{os.environ['RANK']}"
 os.makedirs(f"machine-{os.environ['RANK']}", exist_ok=True)
 os.chdir(f"machine-{os.environ['RANK']}")
 from verydeep.cli import main
+from verydeep.engine import runtime
+runtime.APPEARS_WITHIN = 1
 main()
 """
 
 
-@pytest.mark.parametrize(("command", "named"), [("transfer", "cache-0"), ("features", "described")])
+@pytest.mark.parametrize(
+    ("command", "named", "remedy"),
+    [
+        ("transfer", "cache-0", "VERYDEEP_CACHE moves the cache"),
+        ("features", "described", "by --out"),
+        ("train", "run", "by --out"),
+    ],
+)
 def test_machines_without_a_common_disk_are_told(
-    class_folders: Path, trained: Path, tmp_path: Path, command: str, named: str
+    class_folders: Path, trained: Path, tmp_path: Path, command: str, named: str, remedy: str
 ) -> None:
     """Two processes that see other folders by the same name describe nothing, and one of them says why."""
     (tmp_path / "apart.py").write_text(APART)
     words = {
         "transfer": ["transfer", class_folders, trained, *FAST, "--out", "few"],
         "features": ["features", trained, class_folders, "--precision", "fp32", "--out", "described"],
+        "train": ["train", class_folders, *SMALL_NET, "--epochs", 1, "--out", "run"],
     }[command]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "apart.py"]
     launch += map(str, words)
@@ -150,9 +160,9 @@ def test_machines_without_a_common_disk_are_told(
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")] == [
         f"verydeep: {named} is not the same folder to all 2 processes: put it where all of their machines see it "
-        "(--out; VERYDEEP_CACHE moves the cache), or run on one machine."
+        f"({remedy}), or run on one machine."
     ]
-    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("shared-*"))
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob(".shared-*"))
 
 
 @pytest.mark.parametrize(

@@ -44,3 +44,24 @@ def known(val_split: Split) -> tuple[Split, Tested]:
     }
     predictions = replace(predicted(rows, indices), skipped={val_split.files[2]: "cut short"})
     return val_split, Tested(net_called("x"), (256, 384), predictions)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """What matplotlib is given."""
+    from matplotlib.axes import Axes
+
+    found: dict[str, list[Any]] = {}
+
+    def note(name: str) -> None:
+        original = getattr(Axes, name)
+
+        def noted(self: Axes, *values: Any, **options: Any) -> Any:
+            found.setdefault(name, []).append((*values, options))
+            return original(self, *values, **options)
+
+        monkeypatch.setattr(Axes, name, noted)
+
+    for name in ("imshow", "set_title", "set_xticks", "set_yticks", "set"):
+        note(name)
+    return found

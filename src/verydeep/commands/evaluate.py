@@ -42,7 +42,7 @@ def evaluate(
     run: Annotated[
         tuple[Path, ...],
         Positional,
-        arg(metavar="RUN", help="Folders that verydeep train left, or model folders; several are fused."),
+        arg(metavar="RUN", help="Runs, weight files, oxford-vgg16, ...; several are fused."),
     ] = (),
     /,
     *,
@@ -79,9 +79,9 @@ def evaluate(
 ) -> None:
     """Test nets on photographs: top-1 and top-5 error, mean class recall, 95% intervals; or write what they say.
 
-    DATA is what `verydeep train` takes; RUN folders that it left, or model folders. Images are rescaled to the short
-    side Q and seen whole, as 50 crops, both, or as the central crop; posteriors are averaged over the image and its
-    mirror image, the scales and the nets. What was computed is kept, so that nothing is computed twice.
+    DATA is what `verydeep train` takes; RUN what it left, a weight file, or a published net. Images are rescaled to the
+    short side Q and seen whole, as 50 crops, both, or as the central crop; posteriors are averaged over the image and
+    its mirror image, the scales and the nets. What was computed is kept, so that nothing is computed twice.
 
     With --task localize the nets predict boxes: of the true class, and of the five classes that their classification
     nets, or those of --classes, name.
@@ -94,12 +94,12 @@ def evaluate(
     """
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
+    from verydeep.engine.datasets import open_part, short_name
     from verydeep.engine.journal import Journal
     from verydeep.engine.launching import launched
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.places import place_for, protocol_name, short_enough
-    from verydeep.engine.source import open_part, short_name
     from verydeep.engine.testing import Order
 
     check_range("--devices", devices, 1)

@@ -30,7 +30,7 @@ def push(
         verydeep push runs/photos-D-256-c224-s0 jane/photos-vgg16 --out card
         verydeep push runs/photos-D-256-c224-s0 jane/photos-vgg16
     """
-    from verydeep.engine.hub import check_repository, upload
+    from verydeep.engine.publishing.hub import check_repository, upload
     from verydeep.engine.publishing.publication import publication
 
     check_repository(repository)

@@ -124,16 +124,17 @@ def reproduce(
 
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.classification.findings import MeasuredTable, find_out, leave_findings
+    from verydeep.engine.classification.findings import find_out
     from verydeep.engine.classification.posteriors import kept_in_words
     from verydeep.engine.classification.tables import Conditions
+    from verydeep.engine.datasets import short_name
     from verydeep.engine.journal import Journal
     from verydeep.engine.launching import launched
     from verydeep.engine.localization.findings import find_out_about_boxes
     from verydeep.engine.localization.parts import open_box_parts
     from verydeep.engine.localization.tables import BoxConditions
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.source import short_name
+    from verydeep.engine.reporting.measured_table import MeasuredTable, leave_findings
     from verydeep.engine.training.ladder import train_missing
     from verydeep.engine.training.request import Request
 
@@ -198,7 +199,7 @@ def open_labelled_part(data: str, split: str) -> "Split":
     Raises:
         VerydeepError: it is not there, or has no labels.
     """
-    from verydeep.engine.source import open_part
+    from verydeep.engine.datasets import open_part
 
     part = open_part(data, split)
     if part.labels is None:
@@ -236,9 +237,9 @@ def measure_transfer(
     start: "Callable[[], AbstractContextManager[Runtime]]",
 ) -> None:
     """Table 11 or 12, of nets that are there."""
-    from verydeep.engine.classification.findings import leave_findings
     from verydeep.engine.journal import Journal
     from verydeep.engine.launching import launched
+    from verydeep.engine.reporting.measured_table import leave_findings
     from verydeep.engine.transfer.findings import find_out_about_transfer
     from verydeep.engine.transfer.svm import require_scikit_learn
     from verydeep.engine.transfer.tables import TransferConditions, find_answering, open_columns

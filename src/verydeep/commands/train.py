@@ -95,8 +95,8 @@ def train(
         float | None,
         option(
             "At the start.",
-            "0.01 from random weights, from A, on a trunk, and of localize with fewer than 100,000 images, else 0.001; "
-            "less for a smaller batch",
+            "0.01 from random weights, for a deeper net from A, on a trunk, and of localize with fewer than 100,000 "
+            "images, else 0.001; less for a smaller batch",
             "X",
         ),
     ] = None,
@@ -117,7 +117,9 @@ def train(
     bad_images: BadImages = "error",
     fast_decode: FastDecode = False,
     deterministic: Annotated[bool, arg(help="Bit-equal repetition on GPUs too, at some cost.")] = False,
-    out: Annotated[Path | None, option("The run's folder.", "runs/DATA-NETWORK-S-cCROP-sSEED", "DIR")] = None,
+    out: Annotated[
+        Path | None, option("The run's folder.", "runs/DATA-NETWORK-S[fc|pcr|scr]-cCROP-sSEED", "DIR")
+    ] = None,
     resume: Annotated[
         Path | None, option("Go on with this run where it stopped; its own settings hold.", metavar="RUN")
     ] = None,

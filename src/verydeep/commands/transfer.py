@@ -94,10 +94,10 @@ def transfer(
     from verydeep.data.decoding import Decoding
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine import runtime as engine
+    from verydeep.engine.datasets import locate, short_name
     from verydeep.engine.journal import Journal
     from verydeep.engine.launching import launched
     from verydeep.engine.nets.net import Net
-    from verydeep.engine.source import locate, short_name
     from verydeep.engine.transfer.features import default_layer
     from verydeep.engine.transfer.job import Job, leave_outcome, train_and_test
     from verydeep.engine.transfer.protocol import data_in_words

@@ -29,8 +29,8 @@ def verify(
     goes on without it.
     """
     from verydeep.data.layout import open_split, split_names
+    from verydeep.engine.datasets import locate
     from verydeep.engine.progress import track
-    from verydeep.engine.source import locate
     from verydeep.errors import VerydeepError
     from verydeep.files import write_json
 

@@ -4,6 +4,7 @@ Sources: the authors' page in Caffe's model zoo, MatConvNet's list of pre-traine
 say of their own files, which tests compare with this table. The errors of the authors' nets are the paper's (Table 3).
 """
 
+import re
 from dataclasses import dataclass
 
 from verydeep.configs.networks import NETWORKS
@@ -18,6 +19,10 @@ BSD = "BSD-3-Clause"
 
 JITTERED = "256-512"
 """The train scale of the nets that the authors published."""
+
+
+REPOSITORY = re.compile(r"\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?", re.ASCII)
+"""OWNER/NAME, as the Hugging Face Hub takes it."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Train scales S and test scales Q, in the paper's units: the short side of an image beside a crop of 224."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from verydeep.configs.networks import PAPER_CROP
@@ -100,3 +101,8 @@ def parse_test_scales(text: str) -> tuple[int, ...]:
             "in the paper's units, beside a crop of 224."
         )
     return tuple(scales)
+
+
+def scales_in_words(scales: Sequence[int], crop: int) -> list[str]:
+    """Test scales as reports print them: in the paper's units, and in pixels where these differ."""
+    return [str(q) if crop == PAPER_CROP else f"{q} ({in_pixels(q, crop)})" for q in scales]

@@ -1,14 +1,18 @@
 """Photographs that lie in two parts of a set under different names: what was learned from is then tested on."""
 
 import filecmp
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 from verydeep.data.split import Split
 
 BEGINNING = 4096
-"""Bytes; of files of one size those that begin alike are compared to their end."""
+"""Bytes; files of one size that begin alike are compared to their end."""
+
+Key = tuple[int, bytes]
+"""The size of a file, and a digest of its beginning."""
 
 
 def copies(tested: Split, learned: Split) -> dict[Path, Path]:
@@ -16,20 +20,22 @@ def copies(tested: Split, learned: Split) -> dict[Path, Path]:
 
     Files that cannot be read have no copy; they are told where they are decoded.
     """
-    by_size: dict[int, set[Path]] = defaultdict(set)
+    sizes = {size for _, size in _sizes(tested)}
+    known: dict[Key, list[Path]] = defaultdict(list)
     for path, size in _sizes(learned):
-        by_size[size].add(path)
-    alike = {path: by_size[size] for path, size in _sizes(tested) if size in by_size}
-    beginnings = {path: _beginning(path) for path in {*alike, *(each for others in alike.values() for each in others)}}
-    found = {}
-    for path, others in alike.items():
-        same = (each for each in sorted(others) if beginnings[each] == beginnings[path] and _equal(path, each))
-        if (copy := next(same, None)) is not None:
-            found[path] = copy
+        if size in sizes:
+            known[_key(path, size)].append(path)
+    sizes = {size for size, _ in known}
+    found: dict[Path, Path] = {}
+    for path, size in _sizes(tested):
+        if size in sizes:
+            same = (each for each in known.get(_key(path, size), ()) if _equal(path, each))
+            if (copy := next(same, None)) is not None:
+                found[path] = copy
     return found
 
 
-def _sizes(split: Split) -> Iterable[tuple[Path, int]]:
+def _sizes(split: Split) -> Iterator[tuple[Path, int]]:
     for path in dict.fromkeys(split.path(index) for index in range(len(split))):
         try:
             yield path, path.stat().st_size
@@ -37,12 +43,12 @@ def _sizes(split: Split) -> Iterable[tuple[Path, int]]:
             continue
 
 
-def _beginning(path: Path) -> bytes:
+def _key(path: Path, size: int) -> Key:
     try:
         with path.open("rb") as file:
-            return file.read(BEGINNING)
+            return size, hashlib.blake2b(file.read(BEGINNING), digest_size=16).digest()
     except OSError:
-        return b""
+        return size, b""
 
 
 def _equal(one: Path, other: Path) -> bool:

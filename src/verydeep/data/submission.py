@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 from verydeep.files import writing
 
@@ -97,3 +98,16 @@ def devkit_numbers(class_names: Sequence[str]) -> list[int]:
             "leave --submission out."
         )
     return [known[name].devkit_id for name in class_names]
+
+
+def check_complete(path: Path, split: Split, decoded: int) -> None:
+    """Refuse a submission that lacks images: the server knows them by their line.
+
+    Raises:
+        VerydeepError: some could not be decoded.
+    """
+    if lacking := len(split) - decoded:
+        raise VerydeepError(
+            f"{lacking} images of {split.root} cannot be decoded, and {path} needs a line for each: find them with "
+            "verydeep verify, and restore them."
+        )

@@ -16,7 +16,7 @@ from typing import Literal
 
 from verydeep.configs.transfer import DataKind
 from verydeep.data.caltech import NUM_SPLITS, Caltech, find_caltech, open_caltech
-from verydeep.data.drawing import draw_of_each_class, hold_out
+from verydeep.data.draws import draw_of_each_class, hold_out
 from verydeep.data.label_csv import LABELS, TEST, TRAIN, find_label_csv, open_divided_labels, open_labels
 from verydeep.data.layout import open_split, split_names
 from verydeep.data.split import Split

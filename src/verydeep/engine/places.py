@@ -3,7 +3,7 @@
 from hashlib import sha256
 from pathlib import Path
 
-from verydeep.engine.source import short_name
+from verydeep.engine.datasets import short_name
 from verydeep.engine.testing import BoxTest, ClassTest
 
 LONGEST_NAME = 120

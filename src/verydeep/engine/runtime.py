@@ -2,10 +2,12 @@
 
 import inspect
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -20,6 +22,9 @@ from verydeep.models.vgg import VGG
 PATIENCE = timedelta(hours=2)
 """How long a process waits for another that lists a million files, or has the larger ones; torchrun ends them all where
 one dies."""
+
+APPEARS_WITHIN = 60
+"""Seconds: so long network file systems may remember that a folder or file was not there."""
 
 Value = TypeVar("Value")
 
@@ -137,11 +142,52 @@ class Runtime:
         dist.gather_object(value, values)
         return values or []
 
+    def check_shared(self, folder: Path, remedy: str) -> None:
+        """Refuse a folder that not all processes see, as on machines without a common disk; it is made.
+
+        Args:
+            folder: into which they write, or out of which they read what another wrote.
+            remedy: how it is put elsewhere, for the message.
+
+        Raises:
+            VerydeepError: that is so; the other processes end without a word.
+            SystemExit: on those.
+        """
+        if self.world_size == 1:
+            return
+        sign = folder / f".shared-{os.getpid()}-{time.time_ns()}"
+        try:
+            if self.is_main:
+                folder.mkdir(parents=True, exist_ok=True)
+                sign.touch()
+            seen = self.gather(_appears(folder / self.from_main(sign.name)))
+        finally:
+            if self.is_main:
+                sign.unlink(missing_ok=True)
+        if all(seen):
+            return
+        if not self.is_main:
+            raise SystemExit(1)
+        raise VerydeepError(
+            f"{folder} is not the same folder to all {self.world_size} processes: put it where all of their machines "
+            f"see it ({remedy}), or run on one machine."
+        )
+
     def free_memory(self) -> int:
         """Bytes that this process may still take on its device."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
         return host_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _appears(path: Path) -> bool:
+    """Whether a file that another machine has made is there by and by."""
+    end = time.monotonic() + APPEARS_WITHIN
+    while not path.exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def has_fast_bf16(device: torch.device) -> bool:

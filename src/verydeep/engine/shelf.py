@@ -16,7 +16,6 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing
 
@@ -102,33 +101,6 @@ class Shelf:
                     save_file({INDICES: indices, **arrays}, beside)
         except (VerydeepError, SafetensorError) as error:
             self.not_kept = str(error)
-
-
-def check_shared(folder: Path, runtime: Runtime) -> None:
-    """Refuse a job of several processes that do not see the same folder, as on machines without a common disk.
-
-    Raises:
-        VerydeepError: that is so; the other processes end without a word.
-        SystemExit: on those.
-    """
-    if runtime.world_size == 1:
-        return
-    sign = folder / f"shared-{os.getpid()}-{time.time_ns()}"
-    if runtime.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        sign.touch()
-    name = runtime.from_main(sign.name)
-    seen = runtime.gather((folder / name).exists())
-    if runtime.is_main:
-        sign.unlink()
-    if all(seen):
-        return
-    if not runtime.is_main:
-        raise SystemExit(1)
-    raise VerydeepError(
-        f"{folder} is not the same folder to all {runtime.world_size} processes: put it where all of their machines "
-        "see it (--out; VERYDEEP_CACHE moves the cache), or run on one machine."
-    )
 
 
 def lacking(

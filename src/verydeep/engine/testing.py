@@ -11,6 +11,7 @@ from verydeep.data.submission import devkit_numbers
 from verydeep.data.truth import BadBoxes
 from verydeep.engine.classification.evaluation import evaluate, test_nets
 from verydeep.engine.classification.report import leave_evaluation, leave_submission
+from verydeep.engine.datasets import open_part
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.classes import ClassSource
 from verydeep.engine.localization.evaluation import choose_threshold, evaluate_boxes
@@ -21,7 +22,6 @@ from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, Merging, T
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import NetAtScales, check_classes
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import open_part
 from verydeep.errors import VerydeepError
 
 
@@ -164,7 +164,7 @@ class BoxTest:
         """
         val = self.open(Order(order.data, order.folder), "val")
         part = open_boxed_part(val, order.data, order.bad_boxes, runtime, journal)
-        tuned = runtime.gather(choose_threshold(self.localizers, part, runtime, order.decoding))[0]
+        tuned = runtime.from_main(choose_threshold(self.localizers, part, runtime, order.decoding))
         assert isinstance(tuned, Tuned)
         return tuned
 

@@ -18,13 +18,15 @@ from verydeep.data.split import Split
 from verydeep.engine.classification import findings as module
 from verydeep.engine.classification import tables
 from verydeep.engine.classification.evaluation import Geometry
-from verydeep.engine.classification.findings import Findings, find_out, leave_findings, order_of_rows
+from verydeep.engine.classification.findings import Findings, find_out
 from verydeep.engine.classification.tables import Conditions, Measured, compare
+from verydeep.engine.datasets import fingerprint, open_part
 from verydeep.engine.journal import Journal
 from verydeep.engine.nets.collection import find_nets
 from verydeep.engine.nets.net import Net
+from verydeep.engine.reporting.comparison import order_of_rows
+from verydeep.engine.reporting.measured_table import leave_findings
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import fingerprint, open_part
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.metrics import Share, wilson

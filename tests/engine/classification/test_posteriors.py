@@ -27,7 +27,7 @@ from verydeep.engine.classification import posteriors
 from verydeep.engine.classification.posteriors import kept_in_words, posteriors_folder, predict_and_keep
 from verydeep.engine.inference import Part, Predictions, ViewAtScale, predict_split
 from verydeep.engine.nets.net import Net
-from verydeep.engine.runtime import Runtime
+from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json, writing
 from verydeep.models.vgg import VGG
@@ -507,9 +507,10 @@ def test_a_process_that_keeps_nothing_itself_can_go_on(
     """Everything lies in the first process's cache, and the second, on another machine, has a cache of its own."""
 
     class Second(Runtime):
-        def gather(self, value: object) -> list[object]:
+        def from_main(self, value: Value) -> Value:
             """The first process lacks nothing."""
-            return [[], value]
+            assert value
+            return type(value)()
 
         def gather_on_main(self, value: object) -> list[object]:
             return []
@@ -559,8 +560,8 @@ def parts_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Part]]:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_each_process_keeps_what_it_computed(net: Net, split: Split, parts_of: list[Part], rank: int) -> None:
     class Two(Runtime):
-        def gather(self, value: object) -> list[object]:
-            return [value]
+        def from_main(self, value: Value) -> Value:
+            return value
 
     steps = predict_and_keep(net, split, VIEWS, Two(torch.device("cpu"), False, rank, 2))
     for _ in steps:

@@ -23,10 +23,10 @@ from verydeep.engine import inference
 from verydeep.engine.classification import evaluation, tables
 from verydeep.engine.classification.findings import Findings, find_out
 from verydeep.engine.classification.tables import Conditions, Measured, compare, compute_views, measure
+from verydeep.engine.datasets import open_part
 from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.nets.net import Net, NetAtScales, check_division
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import open_part
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import load_model, save_config

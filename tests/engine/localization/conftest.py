@@ -13,6 +13,7 @@ from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.protocols import TrainedNet
 from verydeep.data.split import Split
 from verydeep.data.truth import read_boxes, with_boxes
+from verydeep.engine.datasets import open_part
 from verydeep.engine.localization.candidates import Merged
 from verydeep.engine.localization.classes import Asked
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation, Look
@@ -21,7 +22,6 @@ from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.verdict import Truth, Verdict
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import open_part
 from verydeep.ops.localization_errors import Instances
 
 CPU = Runtime(torch.device("cpu"), bf16=False)

@@ -257,6 +257,9 @@ class Together(Runtime):
     def gather(self, value: Any) -> list[Any]:
         return self.table.swap(self.rank, value)
 
+    def from_main(self, value: Any) -> Any:
+        return self.table.swap(self.rank, value)[0]
+
     def gather_on_main(self, value: Any) -> list[Any]:
         return self.table.swap(self.rank, value) if self.is_main else self.table.swap(self.rank, value)[:0]
 

@@ -13,14 +13,14 @@ from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import LOCALIZATION_TABLES
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
-from verydeep.engine.classification.findings import leave_findings
 from verydeep.engine.classification.tables import Conditions
+from verydeep.engine.datasets import fingerprint
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.findings import BoxFindings
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, compare_rows
 from verydeep.engine.nets.net import Net
-from verydeep.engine.source import fingerprint
+from verydeep.engine.reporting.measured_table import leave_findings
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.bootstrap import Mean
 from verydeep.ops.metrics import Share, wilson

@@ -9,12 +9,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.engine.training.test_fit import small_job
 from verydeep.configs.localization import Regression
-from verydeep.configs.scales import in_pixels
+from verydeep.configs.networks import NETWORKS
+from verydeep.engine.classification.evaluation import views_to_compute
+from verydeep.engine.inference import predict_split
 from verydeep.engine.journal import Journal
+from verydeep.engine.runtime import Runtime
 from verydeep.engine.training import advice
 from verydeep.engine.training.advice import Adviser, in_trained_images, what_is_learned
 from verydeep.engine.training.fit import EpochReport, Report
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.initialization import initialize
+from verydeep.models.vgg import VGG
 
 
 def told(
@@ -53,21 +57,22 @@ def test_crops_that_hardly_see_their_box_are_told_once(photographs: Path, tmp_pa
 
 
 def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
-    """By the multiplications of the net itself, and three times those of a forward pass for a trained image."""
-    split = small_job(photographs).train
-    config = ModelConfig("B", ("ant", "bell"), ("ant", "bell"), crop=64, width=1 / 8, fc_width=16, scale="256-512")
-    net, tested, counter = config.build().eval(), 0, FlopCounterMode(display=False)
-    for scale in config.test_scales:
-        side = in_pixels(scale, 64)
-        with counter:
-            net(torch.zeros(2, 3, side, side * 4 // 3))
-        tested += counter.get_total_flops()
+    """By the multiplications of a whole test, and three times those of a crop's forward pass for a trained image."""
+    split, runtime = small_job(photographs).train, Runtime(torch.device("cpu"), bf16=False)
+    net = VGG(NETWORKS["B"], 3, crop=64, width=1 / 8, fc_width=16).eval()
+    initialize(net)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        list(predict_split(net, split, views_to_compute("dense", (256, 384)), runtime))
+    tested = counter.get_total_flops()
     with counter:
         net(torch.zeros(1, 3, 64, 64))
     trained = 3 * counter.get_total_flops()
-    assert in_trained_images(split, config) == pytest.approx(len(split) * tested / trained, rel=0.1)
-    alone = in_trained_images(split, replace(config, fine_tuned="fc"))  # nothing goes back through the convolutions
-    assert alone == pytest.approx(len(split) * 3 * tested / trained, rel=0.1)
+    told = in_trained_images(len(split), (256, 384), fc_alone=False, boxes=False)
+    assert told == pytest.approx(tested / trained, rel=0.1)  # the photographs are of 4:3, 7:5 and 1:1
+    # Where nothing goes back through the convolutions a trained image is one pass; boxes are rated by another net.
+    assert in_trained_images(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * told)
+    assert in_trained_images(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
 
 
 def test_the_time_of_the_test_is_told(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,20 @@ from verydeep.configs.ladder import LADDER, start_of
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES
 from verydeep.configs.protocols import TrainedNet
+from verydeep.engine.datasets import fingerprint
 from verydeep.engine.journal import Journal
 from verydeep.engine.nets.collection import Collection, answering, find_nets
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import fingerprint
 from verydeep.engine.training import ladder
-from verydeep.engine.training.ladder import Cost, Rung, estimate, measure_costs, missing_rungs, tell_plan, train_missing
+from verydeep.engine.training.ladder import (
+    Cost,
+    Rung,
+    estimate,
+    measure_costs,
+    missing_rungs,
+    tell_rungs,
+    train_missing,
+)
 from verydeep.engine.training.ladder import training_of as training_for
 from verydeep.engine.training.request import Request, Training
 from verydeep.errors import VerydeepError
@@ -281,7 +289,7 @@ def test_the_plan_adds_up(
     assert estimate(costs["A"], 1024, 3, 256, 1) == pytest.approx(307.2 + 24)
     assert estimate(costs["D"], 1024, 3, 256, 2) == pytest.approx(1536 / 2 + 96)
     rungs = [Rung(net("A/256"), 0), Rung(net("D/256"), 0), Rung(net("D/384"), 3, Path("runs/begun"))]
-    tell_plan(rungs, costs, 1024, request_for, 1, Journal())
+    tell_rungs(rungs, costs, (1024, 0), request_for, 1, Journal())
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["To", "be", "trained:", "3", "nets"]
     assert lines[2][:4] == ["A/256", "0", "random", "weights"] and lines[2][-2:] == ["3.0", "GB"]

@@ -85,7 +85,7 @@ def moved(run: Path, source: Path) -> set[str]:
 def test_a_run_leaves_the_net_and_the_one_it_started_from(localizer: Path, classifier: Path) -> None:
     left = {path.relative_to(localizer).as_posix() for path in localizer.rglob("*") if path.is_file()}
     assert left >= {"run.json", "metrics.jsonl", "curves.png", "model/model.safetensors", "best/model.safetensors"}
-    assert "evaluations/test-boxes-dense/errors.json" in left
+    assert "evaluations/test-boxes-dense-256/errors.json" in left
     assert not [name for name in left if name.startswith("bad-boxes")]
     for name in ("config.json", "model.safetensors"):
         assert (localizer / "model" / "classifier" / name).read_bytes() == (classifier / name).read_bytes()

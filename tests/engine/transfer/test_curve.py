@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.svm import LinearSVC
 
-from verydeep.data.drawing import draw_of_each_class
+from verydeep.data.draws import draw_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve

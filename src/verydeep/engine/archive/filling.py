@@ -32,7 +32,6 @@ from verydeep.engine.nets.folders import RunFolder, Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Precision, Runtime, wants_bf16
-from verydeep.engine.shelf import check_shared
 from verydeep.engine.transfer.features import default_layer, image_ids
 from verydeep.engine.transfer.representation import Representation, followed
 from verydeep.errors import VerydeepError
@@ -167,10 +166,10 @@ def fill(folder: Path, asked: Asked, patterns: Sequence[str], runtime: Runtime, 
     """
     journal = Journal(silent=not runtime.is_main)
     with ExitStack() as stack:
+        runtime.check_shared(folder, "by --out")
         begun = begin(folder, asked, patterns, journal, stack) if runtime.is_main else None
         begun = runtime.from_main(begun)
         assert begun is not None
-        check_shared(folder, runtime)
         manifest, todo, outdated = begun
         how = manifest.representation(asked.net)
         decoding = replace(decoding, fast=manifest.fast_decode)

@@ -1,18 +1,13 @@
 """What a measured table says: rows beside the paper's, their order, which differences are larger than chance."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
-
-from rich.table import Table
-from rich.text import Text
+from typing import Any
 
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.classification.report import geometry_in_words, seen_before
+from verydeep.engine.classification.report import geometry_in_words
 from verydeep.engine.classification.tables import (
-    Comparison,
     Conditions,
     Measured,
     compare,
@@ -21,39 +16,11 @@ from verydeep.engine.classification.tables import (
     measure_nets,
     refuse_unanswered,
 )
-from verydeep.engine.journal import Journal
-from verydeep.engine.nets.net import Net
-from verydeep.files import write_json, writing
+from verydeep.engine.reporting.caveats import seen_before
+from verydeep.engine.reporting.comparison import Comparison, comparison_values, order_of_rows
+from verydeep.engine.reporting.measured_table import table_in_words, unconverged_in_words, unequal_trainings
+from verydeep.files import cache_folder
 from verydeep.ops.metrics import topk_for
-
-
-class MeasuredTable(Protocol):
-    """What a measured table has to say, of classes or of boxes."""
-
-    @property
-    def name(self) -> str:
-        """Of its files."""
-
-    @property
-    def title(self) -> str:
-        """What it is of."""
-
-    def headings(self) -> list[str]:
-        """Of its columns."""
-
-    def cells(self) -> Iterator[list[str]]:
-        """Its rows, as text."""
-
-    def remarks(self) -> Iterator[str]:
-        """What stands below it."""
-
-    def as_values(self) -> dict[str, Any]:
-        """All of it for machines, but for the remarks."""
-
-
-def table_in_words(name: str) -> str:
-    """Table 3 of "table3", Shallow of "shallow"."""
-    return name.replace("table", "Table ").capitalize()
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,48 +140,18 @@ def in_cells(measured: Measured) -> list[str]:
     return [str(measured.top1), str(measured.topk), center, str(len(measured.seeds))]
 
 
-def unconverged_in_words(runs: Iterable[str]) -> Iterator[str]:
-    """Runs that are no answer, if there are any."""
-    if found := sorted(set(runs)):
-        yield f"Not converged, and no answer (not all drops of the learning rate were made): {', '.join(found)}."
-
-
-def unequal_trainings(nets: Iterable[Net]) -> Iterator[str]:
-    """What else differs between the nets of a table."""
-    each = list(nets)
-    trained_on = sorted({str(net.config.provenance.get("data")) for net in each} - {"None"})
-    if len(trained_on) > 1:
-        yield f"Note: the nets were trained on different data: {', '.join(trained_on)}."
-    lengths = sorted({int(net.config.provenance.get("epochs", 0)) for net in each} - {0})
-    if len(lengths) > 1:
-        yield f"Note: the nets were trained for different times: {', '.join(map(str, lengths))} epochs at most."
-
-
-def order_of_rows(comparisons: Sequence[Comparison], error: str) -> Iterator[str]:
-    """The order of a table's rows against the paper's, and the differences of ``error`` that are larger than chance."""
-    count, signs = len(comparisons), [each.as_in_the_paper for each in comparisons]
-    known = [sign for sign in signs if sign is not None]
-    if known:
-        yield f"{sum(known)} of {len(known)} pairs of rows stand in the paper's order of {error}."
-    real = [each for each in comparisons if each.measured.larger_than_chance]
-    by_chance = f" By chance alone one would expect about {0.05 * count:.0f}." if count >= 10 else ""
-    yield f"{len(real)} of {count} differences of {error} are larger than chance.{by_chance}"
-    for each in comparisons if len(comparisons) == 1 else real:
-        paper = "" if each.paper is None else f"; in the paper {each.paper:+.1f}"
-        yield f"  {each.first} minus {each.second}: {each.measured}{paper}"
-
-
 def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[Findings]:
     """Measure tables, on the main process; what they share is computed once, by all.
 
     Raises:
-        VerydeepError: two runs answer for one member, or as ``compute_views``.
+        VerydeepError: two runs answer for one member, the processes have no cache in common, or as ``compute_views``.
     """
     protocols = dict.fromkeys(protocol for table in tables for protocol in table.protocols)
     if not conditions.guests and not any(conditions.members(protocol) for protocol in protocols):
         refuse_unanswered(
             " or ".join(table.name for table in tables), [net for table in tables for net in table.nets], conditions
         )
+    conditions.runtime.check_shared(cache_folder(), "VERYDEEP_CACHE moves the cache")
     compute_views(list(protocols), conditions)
     if not conditions.runtime.is_main:
         return
@@ -232,42 +169,6 @@ def measure_guests(table: PaperTable, conditions: Conditions) -> Iterator[tuple[
             scales = ",".join(map(str, guest.scales))
             name = f"{guest.net}/{scales}{'' if view == 'dense' else f' : {view}'}"
             yield name, measure_nets(view, {guest.net.config.seed: [guest]}, conditions)
-
-
-def leave_findings(findings: MeasuredTable, folder: Path, journal: Journal) -> None:
-    """Print a table and what it says, and write it: <name>.json for machines, <name>.md for a page."""
-    remarks = list(findings.remarks())
-    table = Table(title=findings.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    first, *others = findings.headings()
-    table.add_column(first, overflow="fold")
-    for heading in others:
-        table.add_column(heading, justify="right")
-    for name, *cells in findings.cells():
-        table.add_row(Text(name), *cells)
-    journal.show(table)
-    for remark in remarks:
-        journal.say(remark)
-    write_json(folder / f"{findings.name}.json", {**findings.as_values(), "remarks": remarks})
-    lines = [findings.headings(), ["---"] * len(findings.headings()), *findings.cells()]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    bullets = "\n".join(f"- {remark.strip()}" for remark in remarks)
-    with writing(folder / f"{findings.name}.md") as beside:
-        beside.write_text(f"## {findings.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
-    journal.say(f"Written: {folder}/{findings.name}.json and .md\n")
-
-
-def comparison_values(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Differences of rows for machines."""
-    return [
-        {
-            "first": str(each.first),
-            "second": str(each.second),
-            "paper": each.paper,
-            **asdict(each.measured),
-            "larger_than_chance": each.measured.larger_than_chance,
-        }
-        for each in comparisons
-    ]
 
 
 def measured_values(measured: Measured) -> dict[str, Any]:

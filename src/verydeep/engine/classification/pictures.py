@@ -1,6 +1,5 @@
 """Pictures for those who would rather look than read: predictions, confusions."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,23 +43,5 @@ def draw_examples(split: Split, evaluation: Evaluation, path: Path, *, seed: int
             parse_math=False,
             color="tab:green" if guess == split.labels[index] else "tab:red",
         )
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def draw_confusion(path: Path, counts: npt.NDArray[np.int64], class_words: Sequence[str]) -> None:
-    """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
-    plt = pyplot()
-    names = [words.split(",")[0] for words in class_words]
-    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    side = max(4.0, min(14.0, 0.3 * len(names) + 2))
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    picture = axes.imshow(shares, cmap="viridis", vmin=0, vmax=100)
-    figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8)
-    axes.set(xlabel="predicted", ylabel="true")
-    if len(names) <= 60:  # more cannot be read
-        ticks = range(len(names))
-        axes.set_xticks(ticks, names, rotation=90, fontsize=7, parse_math=False)
-        axes.set_yticks(ticks, names, fontsize=7, parse_math=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -96,7 +96,7 @@ def predict_and_keep(
     by_kind, nothing = {kind_of(view): view for view in views}, np.empty(0, np.int64)
     there = dict.fromkeys(by_kind, nothing) | {kind_of(*part.posteriors): part.indices for part in kept}
     # Every process must divide the same images, whatever others have written meanwhile.
-    groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.gather(lacking(there, list(by_kind), len(split)))[0]
+    groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.from_main(lacking(there, list(by_kind), len(split)))
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
     if groups:

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import numpy.typing as npt
 from rich.table import Table
 
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.protocols import View
-from verydeep.configs.scales import in_pixels
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.configs.scales import in_pixels, scales_in_words
 from verydeep.data.split import Split
-from verydeep.data.submission import write_submission
+from verydeep.data.submission import check_complete, write_submission
 from verydeep.engine.classification.evaluation import Evaluation, Geometry, Tested, fuse
-from verydeep.engine.classification.pictures import draw_confusion, draw_examples
+from verydeep.engine.classification.pictures import draw_examples
 from verydeep.engine.classification.posteriors import kept_in_words
 from verydeep.engine.journal import Journal
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
-from verydeep.engine.source import fingerprint
-from verydeep.errors import VerydeepError
+from verydeep.engine.reporting.caveats import seen_before
+from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.files import write_json, writing_text
 from verydeep.ops.metrics import class_errors, ranks
 
@@ -82,14 +80,6 @@ def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: 
     write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
 
 
-def write_confusion(path: Path, counts: npt.NDArray[np.int64], class_names: Sequence[str]) -> None:
-    """A line for each true class, a column for each predicted one."""
-    with writing_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["true", *class_names])
-        writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
-
-
 def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:
     """path, label, rank of the label (1 is right), and the five most probable classes with their posteriors."""
     assert split.labels is not None
@@ -114,19 +104,6 @@ def leave_submission(path: Path, tested: Sequence[Tested], split: Split, view: V
     write_submission(path, split.files, split.class_names, said.posteriors)
 
 
-def check_complete(path: Path, split: Split, decoded: int) -> None:
-    """Refuse a submission that lacks images: the server knows them by their line.
-
-    Raises:
-        VerydeepError: some could not be decoded.
-    """
-    if lacking := len(split) - decoded:
-        raise VerydeepError(
-            f"{lacking} images of {split.root} cannot be decoded, and {path} needs a line for each: find them with "
-            "verydeep verify, and restore them."
-        )
-
-
 def caveats(evaluation: Evaluation, split: Split, nets: Sequence[Net], weights: str) -> Iterator[str]:
     """What a reader must know before he quotes the figures."""
     known: dict[str, None] = {}
@@ -148,27 +125,6 @@ def net_caveats(net: Net, evaluation: Evaluation, split: Split, weights: str) ->
     geometry = [each for row in evaluation.rows for each in row.geometry]
     if config.crop < 64 and any(each.inside < 1 for each in geometry):
         yield "Note: at this crop the windows reach beyond the image: differences of views are geometry-limited."
-
-
-def seen_before(net: Net, split: Split, weights: str) -> Iterator[str]:
-    """What a net has seen of these images, if anything."""
-    seen, known = fingerprint(split), net.config.split
-    if net.imported and split.name == "train" and set(split.class_names) <= known_classes().keys():
-        yield f"Note: {net.path.name} may have been trained on these images, as they may be ILSVRC's training images."
-    if seen == known.get("train"):
-        yield "Note: these are the images that the net was trained on."
-    elif seen == known.get("val"):
-        if weights == "best":
-            yield "Note: these images chose these weights, so the errors are not of unseen data."
-        elif known.get("plateau"):
-            yield "Note: these images decided when the learning rate dropped, so the errors are not of unseen data."
-    elif split.name == "all" and known.get("data") == str(split.root.resolve()):
-        yield "Note: most of these images are those that the net was trained on."
-    elif known.get(split.name) is not None and known.get("data") == str(split.root.resolve()):
-        yield (
-            f"Note: {net.path}: the folder has changed since the training, or was divided otherwise, so some images "
-            "may have been trained on."
-        )
 
 
 def errors_table(evaluation: Evaluation, title: str) -> Table:
@@ -201,8 +157,3 @@ def geometry_in_words(geometry: Mapping[int, Geometry]) -> str:
         f"Q={q} {each.map_height}x{each.map_width}, {each.inside:.0%}" for q, each in sorted(geometry.items())
     )
     return f"Dense maps, and the share of their windows' area inside the images: {maps}."
-
-
-def scales_in_words(scales: Sequence[int], crop: int) -> list[str]:
-    """Test scales as reports print them: in the paper's units, and in pixels where these differ."""
-    return [str(q) if crop == PAPER_CROP else f"{q} ({in_pixels(q, crop)})" for q in scales]

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from verydeep.configs.localization import LocalizationNet, LocalizationProtocol
+from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.configs.protocols import EvalProtocol, TrainedNet, View
 from verydeep.configs.scales import in_pixels
@@ -18,9 +18,10 @@ from verydeep.engine.classification.evaluation import Geometry, Said, fuse, pred
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
 from verydeep.engine.nets.collection import nets_by_seed
 from verydeep.engine.nets.net import Net, NetAtScales, check_division
+from verydeep.engine.reporting.comparison import Comparison, difference_of_runs
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.ops.bootstrap import Bools, Difference, error_over_runs, paired_difference
+from verydeep.ops.bootstrap import Bools, error_over_runs
 from verydeep.ops.metrics import Share, ranks, topk_for
 
 MOST_TOLD = 12
@@ -146,22 +147,6 @@ class Measured:
         return error_over_runs(self.wrong_topk)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two rows of one table, the first minus the second, in points of error."""
-
-    first: EvalProtocol | LocalizationProtocol
-    second: EvalProtocol | LocalizationProtocol
-    paper: float | None
-    measured: Difference
-
-    @property
-    def as_in_the_paper(self) -> bool | None:
-        """Whether the sign is the paper's; None where one of the two is zero, or the paper gives none."""
-        product = (self.paper or 0.0) * self.measured.points
-        return None if product == 0 else product > 0
-
-
 def compute_views(protocols: Sequence[EvalProtocol], conditions: Conditions) -> None:
     """Let each net see each image once for all that the protocols ask of it; the posteriors are kept on the disk.
 
@@ -261,13 +246,7 @@ def compare(table: PaperTable, rows: Sequence[tuple[PaperRow, Measured | None]])
     answers = [(row, each) for row, each in rows if each is not None and each.is_answer]
     comparisons = []
     for (row_a, a), (row_b, b) in itertools.combinations(answers, 2):
-        shared = sorted(set(a.seeds) & set(b.seeds))
-        if shared:
-            wrong_a = a.wrong_top1[[a.seeds.index(seed) for seed in shared]]
-            wrong_b = b.wrong_top1[[b.seeds.index(seed) for seed in shared]]
-            difference = paired_difference(wrong_a, wrong_b)
-        else:
-            difference = paired_difference(a.wrong_top1, b.wrong_top1, same_seeds=False)
+        difference = difference_of_runs(a.seeds, a.wrong_top1, b.seeds, b.wrong_top1)
         assert row_a.protocol is not None
         assert row_b.protocol is not None
         paper = table.differences.get((row_a.protocol, row_b.protocol))

@@ -7,12 +7,13 @@ beginning is published, as torchvision's.
 import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from verydeep.configs.published import PublishedNet
-from verydeep.engine.hub import REPOSITORY
+from verydeep.configs.published import REPOSITORY, PublishedNet
+from verydeep.engine.launching import in_group
 from verydeep.engine.progress import download_bar
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder, locking
@@ -36,12 +37,15 @@ def fetch(net: PublishedNet) -> Path:
     if path.exists():
         check_digest(path, net)
         return path
-    partial = path.with_name(path.name + ".part")
-    with locking(path.with_name(path.name + ".lock")) as free:
-        if not free:
+    while True:
+        with locking(path.with_name(path.name + ".lock")) as free:
+            if free:
+                if not path.exists():  # another process of this job may have fetched it meanwhile
+                    complete(path.with_name(path.name + ".part"), path, net)
+                return path
+        if not in_group():
             raise VerydeepError(f"{net.name} is being downloaded by another process: wait for its end.")
-        complete(partial, path, net)
-    return path
+        time.sleep(1)
 
 
 def complete(partial: Path, path: Path, net: PublishedNet) -> None:

@@ -6,16 +6,11 @@ from typing import Any
 
 from verydeep.configs.paper import LocalizationRow, LocalizationTable
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.classification.findings import (
-    comparison_values,
-    order_of_rows,
-    table_in_words,
-    unconverged_in_words,
-    unequal_trainings,
-)
-from verydeep.engine.classification.report import seen_before
-from verydeep.engine.classification.tables import Comparison, refuse_unanswered
+from verydeep.engine.classification.tables import refuse_unanswered
 from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, compare_rows, measure_table
+from verydeep.engine.reporting.caveats import seen_before
+from verydeep.engine.reporting.comparison import Comparison, comparison_values, order_of_rows
+from verydeep.engine.reporting.measured_table import table_in_words, unconverged_in_words, unequal_trainings
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,10 @@ import numpy as np
 from verydeep.data.imagenet import read_blacklist, validation_number
 from verydeep.data.split import Split
 from verydeep.data.truth import BadBoxes, read_boxes, with_boxes
+from verydeep.engine.datasets import locate, open_part
 from verydeep.engine.journal import Journal
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import locate, open_part
 from verydeep.files import write_json
 from verydeep.ops.localization_errors import Bools
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from verydeep.configs.scales import scales_in_words
 from verydeep.data.decoding import decode
 from verydeep.data.split import Split
-from verydeep.engine.classification.report import scales_in_words
 from verydeep.engine.localization.candidates import Floats
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
 from verydeep.engine.plotting import pyplot
@@ -32,7 +32,7 @@ POINTS = 72 / DPI
 PALETTE = ("red", "blue", "green", "orange", "purple", "cyan", "brown", "pink", "olive", "gray")
 """Of classes, in Matplotlib's ``tab:`` colors."""
 
-THRESHOLDS = np.linspace(0.05, 1, 96)
+LEAST_OVERLAPS = np.linspace(0.05, 1, 96)
 """Of IoU."""
 
 STYLES = {"constant": ":", "center": "--", "dense": "-"}
@@ -177,7 +177,7 @@ def draw_success(evaluation: LocalizationEvaluation, path: Path) -> None:
         both = (verdict.truth_overlaps, verdict.guess_overlaps)
         for axes, overlaps in zip(panels[0], (each for each in both if each is not None), strict=True):
             axes.plot(
-                THRESHOLDS,
+                LEAST_OVERLAPS,
                 shares(overlaps[evaluation.truth.counted]),
                 STYLES[row.look],
                 color="tab:gray" if row.look == "constant" else None,
@@ -186,7 +186,7 @@ def draw_success(evaluation: LocalizationEvaluation, path: Path) -> None:
             )
     for axes, title in zip(panels[0], titles, strict=True):
         axes.axvline(RIGHT_AT, color="black", linewidth=0.8)
-        axes.set(title=title, xlabel="IoU of at least", xlim=(THRESHOLDS[0], 1), ylim=(0, 100))
+        axes.set(title=title, xlabel="IoU of at least", xlim=(LEAST_OVERLAPS[0], 1), ylim=(0, 100))
         axes.grid(alpha=0.3)
     panels[0, 0].set_ylabel("% of the images")
     panels[0, 0].legend(fontsize=8, loc="lower left")
@@ -196,7 +196,7 @@ def draw_success(evaluation: LocalizationEvaluation, path: Path) -> None:
 
 def shares(overlaps: Floats) -> npt.NDArray[np.float64]:
     """(T,) percent of images (n,) whose best box reaches each of the thresholds."""
-    return np.array([share.percent for share in success(overlaps, THRESHOLDS)])
+    return np.array([share.percent for share in success(overlaps, LEAST_OVERLAPS)])
 
 
 def in_words(row: BoxRow, *, several: bool) -> str:

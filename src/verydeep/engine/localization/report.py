@@ -9,17 +9,18 @@ from typing import Any
 from rich.table import Table
 
 from verydeep.configs.networks import PAPER_CROP
-from verydeep.configs.scales import in_pixels
+from verydeep.configs.scales import in_pixels, scales_in_words
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.data.submission import write_localization_submission
-from verydeep.engine.classification.report import check_complete, geometry_in_words, scales_in_words, seen_before
+from verydeep.data.submission import check_complete, write_localization_submission
+from verydeep.engine.classification.report import geometry_in_words
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.evaluation import LocalizationEvaluation, guess_boxes
 from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.pictures import draw_examples, draw_success
 from verydeep.engine.nets.digests import digest_of_net
+from verydeep.engine.reporting.caveats import seen_before
 from verydeep.engine.runtime import Runtime
 from verydeep.files import write_json, writing_text
 from verydeep.ops.bootstrap import paired_difference

@@ -8,7 +8,7 @@ import numpy as np
 
 from verydeep.configs.localization import LocalizationProtocol, own_classes
 from verydeep.configs.paper import TABLES, LocalizationRow, LocalizationTable
-from verydeep.engine.classification.tables import Comparison, Conditions
+from verydeep.engine.classification.tables import Conditions
 from verydeep.engine.localization.candidates import Floats
 from verydeep.engine.localization.evaluation import Answer, answer
 from verydeep.engine.localization.localizers import Localizers, localizers_by_seed
@@ -22,7 +22,8 @@ from verydeep.engine.localization.threshold import (
 )
 from verydeep.engine.localization.verdict import Truth, Verdict
 from verydeep.engine.nets.net import Net, check_division
-from verydeep.ops.bootstrap import Mean, error_over_runs, mean_over_runs, paired_difference
+from verydeep.engine.reporting.comparison import Comparison, difference_of_runs
+from verydeep.ops.bootstrap import Mean, error_over_runs, mean_over_runs
 from verydeep.ops.localization_errors import RIGHT_AT, Bools
 from verydeep.ops.metrics import Share
 
@@ -188,12 +189,7 @@ def compare_rows(rows: Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]) -
     known = [(row, each) for row, each in rows if each is not None and each.is_answer]
     comparisons = []
     for (row_a, a), (row_b, b) in itertools.combinations(known, 2):
-        shared = sorted(set(a.seeds) & set(b.seeds))
-        wrong_a, wrong_b = a.wrong, b.wrong
-        if shared:
-            wrong_a = a.wrong[[a.seeds.index(seed) for seed in shared]]
-            wrong_b = b.wrong[[b.seeds.index(seed) for seed in shared]]
-        difference = paired_difference(wrong_a, wrong_b, same_seeds=bool(shared))
+        difference = difference_of_runs(a.seeds, a.wrong, b.seeds, b.wrong)
         paper = None if row_a.val is None or row_b.val is None else round(row_a.val - row_b.val, 1)
         comparisons.append(Comparison(a.protocol, b.protocol, paper, difference))
     return comparisons

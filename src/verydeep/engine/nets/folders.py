@@ -9,6 +9,8 @@ runs/<name>/
   skipped.json        files that could not be decoded
   bad-boxes-*.json    boxes that were mended or left out
   train.log           what was printed
+  curves.png          loss and validation error over the steps
+  evaluations/        a folder for each test
   .lock               empty; locked while a process trains it
 """
 
@@ -23,7 +25,6 @@ from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import CONFIG, ModelConfig, load_model
 
 Weights = Literal["last", "best"]
-
 
 WEIGHT_SUFFIXES = (".caffemodel", ".mat", ".h5", ".pth", ".pt", ".safetensors")
 """Of other systems' files."""
@@ -64,6 +65,21 @@ class RunFolder:
     def best(self) -> Path:
         """The model folder of the best weights by validation error."""
         return self.path / "best"
+
+    @property
+    def log(self) -> Path:
+        """What was said."""
+        return self.path / "train.log"
+
+    @property
+    def curves(self) -> Path:
+        """The picture of the training."""
+        return self.path / "curves.png"
+
+    @property
+    def skipped(self) -> Path:
+        """Files that could not be decoded."""
+        return self.path / "skipped.json"
 
     def bad_boxes(self, part: str) -> Path:
         """The list of boxes of train or val that were mended or left out."""

@@ -10,8 +10,8 @@ from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.scales import TrainScale
 from verydeep.data.folder import WNID
 from verydeep.data.split import Split
+from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_part
 from verydeep.engine.nets.folders import RunFolder, Weights, model_folder
-from verydeep.engine.source import VAL_FRACTION, fingerprint, open_part
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import (

@@ -3,19 +3,18 @@
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.data.augmentation import NUM_CROPS
 from verydeep.data.sampling import steps_after
-from verydeep.data.split import Split
+from verydeep.engine.datasets import GENERATED
 from verydeep.engine.journal import Journal
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.engine.source import GENERATED
 from verydeep.engine.training.checkpoint import checkpoint_bytes
 from verydeep.engine.training.fit import Report, TrainState
 from verydeep.engine.training.job import Job
 from verydeep.engine.training.settings import Settings
-from verydeep.models.weights.native import ModelConfig
 
 FEW_IMAGES = 500
 """Photographs a class below which a net from random weights disappoints (docs/choices.md)."""
@@ -69,13 +68,20 @@ def last_step(state: TrainState, job: Job) -> int:
     return end + steps_after(later, len(job.train), job.recipe.batch_size)
 
 
-def in_trained_images(tested: Split, config: ModelConfig) -> float:
-    """How many trained images a dense test of photographs of 4:3 is about worth, at all scales and mirrored.
+def in_trained_images(num_images: int, scales: Sequence[int], *, fc_alone: bool, boxes: bool) -> float:
+    """How many trained images the test at the end is about worth, of photographs of 4:3.
 
-    A trained image is a crop that goes forward and, at twice the cost, backward; but where FC layers learn alone.
+    At each scale the whole image, its mirror image and the central crop go forward; for boxes they do so twice, as
+    another net rates them. A trained image is a crop that goes forward and, at twice the cost, backward.
+
+    Args:
+        num_images: that are tested.
+        scales: test scales Q.
+        fc_alone: whether the FC layers learn alone, and nothing goes back through the convolutions.
+        boxes: whether the net predicts boxes.
     """
-    crops_each = sum(2 * 4 / 3 * (scale / PAPER_CROP) ** 2 for scale in config.test_scales)
-    return len(tested) * crops_each / (1 if config.fine_tuned == "fc" else 3)
+    crops_each = sum(2 * 4 / 3 * (scale / PAPER_CROP) ** 2 + 1 for scale in scales)
+    return num_images * crops_each * (2 if boxes else 1) / (1 if fc_alone else 3)
 
 
 WORSE_THAN_GUESSING = 1.2

@@ -16,6 +16,7 @@ from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.data.layout import split_names
 from verydeep.data.sampling import steps_after
+from verydeep.engine.datasets import locate, open_part, refuse_among_photographs
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.parts import boxed
 from verydeep.engine.nets.collection import Collection, answering
@@ -23,14 +24,13 @@ from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.nets.net import check_division
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import locate, open_part, refuse_among_photographs
-from verydeep.engine.training.advice import in_words
+from verydeep.engine.training.advice import in_trained_images, in_words
 from verydeep.engine.training.checkpoint import checkpoint_bytes
 from verydeep.engine.training.fit import make_optimizer
 from verydeep.engine.training.request import Request, Training, decide_recipe, resolve, resolve_resumed, run_name
 from verydeep.engine.training.run import train_run
 from verydeep.engine.training.settings import Settings
-from verydeep.engine.training.setup import open_training_parts
+from verydeep.engine.training.setup import open_part_to_test, open_training_parts
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -151,7 +151,9 @@ def train_missing(
     if any(isinstance(rung.net, LocalizationNet) for rung in rungs):
         check_boxes(request, runtime)
     costs = measure_costs(rungs, len(names), request.crop, runtime)
-    tell_plan(rungs, costs, len(train), request, runtime.world_size, journal)
+    tested = open_part_to_test(request.data, request.split_seed or 0, request.val_fraction)
+    num_tested = 0 if tested is None else len(tested)
+    tell_rungs(rungs, costs, (len(train), num_tested), request, runtime.world_size, journal)
     for number, rung in enumerate(rungs, start=1):
         journal.say(f"\nTraining {number} of {len(rungs)}: {rung.net}, seed {rung.seed}")
         train_run(training_of(rung, request, names), runtime)
@@ -233,28 +235,35 @@ def measure_cost(network: str, num_classes: int, crop: int, runtime: Runtime) ->
 
 
 def estimate(cost: Cost, num_images: int, epochs: int, batch_size: int, processes: int) -> float:
-    """Seconds of a whole training."""
+    """Seconds of a training, without the test at its end."""
     steps = steps_after(epochs, num_images, batch_size)
     return epochs * num_images * cost.seconds_per_image / processes + steps * cost.seconds_per_update
 
 
-def tell_plan(
+def tell_rungs(
     rungs: Sequence[Rung],
     costs: dict[str, Cost],
-    num_images: int,
+    num_images: tuple[int, int],
     request: Request,
     processes: int,
     journal: Journal,
 ) -> None:
-    """Which runs, from what, how long and how large, and all of them together."""
+    """Which runs, from what, how long and how large, and all of them together.
+
+    ``num_images``: to train on, and to test on.
+    """
+    train, tested = num_images
     table = Table(title=f"To be trained: {len(rungs)} nets", title_justify="left", box=None, pad_edge=False)
     for heading in ("net", "seed", "starts from", "epochs", "at most", "disk"):
         table.add_column(heading, no_wrap=True)
     total_seconds, total_bytes = 0.0, 0.0
     for rung in rungs:
         cost = costs[rung.net.network]
-        recipe = decide_recipe(request_for(rung.net, request), rung.net.network, None, num_images)
-        seconds = estimate(cost, num_images, recipe.epochs, recipe.batch_size, processes)
+        recipe = decide_recipe(request_for(rung.net, request), rung.net.network, None, train)
+        boxes = isinstance(rung.net, LocalizationNet)
+        worth = in_trained_images(tested, rung.net.scale.test_scales, fc_alone=False, boxes=boxes)
+        seconds = estimate(cost, train, recipe.epochs, recipe.batch_size, processes)
+        seconds += worth * cost.seconds_per_image / processes
         total_seconds, total_bytes = total_seconds + seconds, total_bytes + cost.disk_bytes
         start = start_of(rung.net)
         origin = "its checkpoint" if rung.begun else "random weights" if start is None else str(start)

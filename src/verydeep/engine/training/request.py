@@ -25,11 +25,11 @@ from verydeep.configs.scales import TrainScale
 from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split
 from verydeep.data.truth import BadBoxes
+from verydeep.engine.datasets import GENERATED, VAL_FRACTION, locate, refuse_among_photographs, short_name
 from verydeep.engine.launching import in_group
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, model_folder
 from verydeep.engine.runtime import Precision, wants_bf16
-from verydeep.engine.source import GENERATED, VAL_FRACTION, locate, refuse_among_photographs, short_name
 from verydeep.engine.training.checkpoint import last_checkpoint
 from verydeep.engine.training.settings import Settings
 from verydeep.engine.training.setup import open_training_parts
@@ -49,7 +49,7 @@ class Request:
     fc_width: int | None = None
     initialization: Initialization = "glorot"
     init_from: Path | None = None
-    """A run or model folder to take layers from."""
+    """The net to take layers from."""
     fine_tuned: FineTuned = "all"
     regression: Regression | None = None
     """Boxes are to be learned, starting from a net that knows the classes; None: classes."""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.layout import split_names
 from verydeep.data.split import Split
 from verydeep.engine.journal import Journal
 from verydeep.engine.localization.localizers import localizers_of
@@ -17,16 +16,16 @@ from verydeep.engine.localization.parts import boxed
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, model_folder
 from verydeep.engine.nets.net import Net, NetAtScales
+from verydeep.engine.places import place_for, short_enough
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import locate, open_part
 from verydeep.engine.testing import BoxTest, ClassTest, Order
 from verydeep.engine.training.advice import Adviser, in_trained_images, last_step, tell_plan
 from verydeep.engine.training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
 from verydeep.engine.training.fit import LossNotFiniteError, Report, TrainState, fit, new_state
 from verydeep.engine.training.job import Job
-from verydeep.engine.training.metrics import MetricsLog, read_metrics
+from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
 from verydeep.engine.training.request import Training
 from verydeep.engine.training.settings import Settings
 from verydeep.engine.training.setup import (
@@ -35,6 +34,7 @@ from verydeep.engine.training.setup import (
     mean_box,
     measure,
     model_config,
+    open_part_to_test,
     warm_start,
 )
 from verydeep.engine.training.stopping import StopRequest
@@ -62,8 +62,10 @@ def alone(run: RunFolder, runtime: Runtime) -> Iterator[None]:
     """Keep other jobs from the run; the main process holds the lock for all of this one.
 
     Raises:
-        VerydeepError: another job trains it; the other processes end without a word.
+        VerydeepError: another job trains it, or the processes do not see the same folder; all but the main one end
+            without a word.
     """
+    runtime.check_shared(run.path, "by --out")
     with locking(run.lock) if runtime.is_main else nullcontext(True) as free:
         if not all(runtime.gather(free)):
             if not runtime.is_main:
@@ -75,9 +77,9 @@ def alone(run: RunFolder, runtime: Runtime) -> Iterator[None]:
 def train_and_test(training: Training, runtime: Runtime) -> None:
     """What ``train_run`` does once it has the run for itself."""
     run, train, val = training.run, training.train, training.val
-    journal = Journal(run.path / "train.log", silent=not runtime.is_main)
+    journal = Journal(run.log, silent=not runtime.is_main)
     journal.say(f"Data: {train.root}: {train.layout}; {len(train):,} to train on, {len(train.class_names)} classes.")
-    tested = part_to_test(training.settings)
+    tested = open_part_to_test(training.settings.data, training.settings.split_seed, training.settings.val_fraction)
     if training.settings.regression is not None:  # first, as they may not be there
         training = on_those_with_boxes(training, tested, runtime, journal)
     settings = training.settings
@@ -122,10 +124,16 @@ def train_and_test(training: Training, runtime: Runtime) -> None:
     state = new_state(runtime.place(model), job)
     metrics_length = load_checkpoint(checkpoint, state, job) if checkpoint is not None else 0
     tell_plan(state, job, settings, run, journal)
-    adviser = Adviser(job, journal, state.step, 0 if tested is None else in_trained_images(tested, config))
+    worth = in_trained_images(
+        0 if tested is None else len(tested),
+        config.test_scales,
+        fc_alone=config.fine_tuned == "fc",
+        boxes=config.regression is not None,
+    )
+    adviser = Adviser(job, journal, state.step, worth)
     train_to_the_end(state, job, config, run, runtime, journal, metrics_length, adviser)
     if state.skipped:
-        journal.say(f"Skipped: {len(state.skipped)} files that cannot be decoded, listed in {run.path}/skipped.json.")
+        journal.say(f"Skipped: {len(state.skipped)} files that cannot be decoded, listed in {run.skipped}.")
     runtime.gather(None)  # the net is on the disk before anybody reads it
     test(run, tested, settings, runtime, journal)
 
@@ -185,7 +193,7 @@ def train_to_the_end(
             raise VerydeepError(f"{error}; {good}. Train anew with a smaller --learning-rate.") from None
     if runtime.is_main:
         what = "top-1 error" if job.regression is None else "ground-truth-class error"
-        draw_curves(read_metrics(run.metrics), run.path / "curves.png", run.path.name, what)
+        draw_curves(read_metrics(run.metrics), run.curves, run.path.name, what)
     converged = state.schedule.complete(state.step)
     if runtime.is_main:
         ended = replace(config, provenance={**config.provenance, "steps": state.step, "converged": converged})
@@ -212,16 +220,8 @@ def save(state: TrainState, report: Report, run: RunFolder, metrics: MetricsLog,
             save_weights(run.best, tensors)
         save_weights(run.model, tensors)
     if state.skipped:
-        write_json(run.path / "skipped.json", state.skipped)
+        write_json(run.skipped, state.skipped)
     save_checkpoint(run.checkpoints, state, metrics.length())
-
-
-def part_to_test(settings: Settings) -> Split | None:
-    """The test part, or else the validation part; None where neither has labels."""
-    how = {"seed": settings.split_seed, "val_fraction": settings.val_fraction}
-    names = split_names(locate(settings.data))
-    parts = (open_part(settings.data, name, how) for name in ("test", "val") if name in names)
-    return next((part for part in parts if part.labels is not None and len(part)), None)
 
 
 def test(run: RunFolder, split: Split | None, settings: Settings, runtime: Runtime, journal: Journal) -> None:
@@ -235,7 +235,8 @@ def test(run: RunFolder, split: Split | None, settings: Settings, runtime: Runti
         how: ClassTest | BoxTest = ClassTest(members, "dense")
     else:
         how = BoxTest(localizers_of(members, "dense", None, Collection(run.path)))
-    folder = run.path / "evaluations" / "-".join([split.name, *how.words])
+    place, name = place_for((run.path,), how, settings.data)
+    folder = place / "evaluations" / short_enough(f"{split.name}-{name}")
     order = Order(settings.data, folder, decoding=settings.decoding, bad_boxes=settings.bad_boxes)
     how.run(split, order, runtime, journal)
     journal.say(f"Run: {run.path}")

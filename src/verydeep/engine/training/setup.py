@@ -13,11 +13,11 @@ from verydeep.data.decoding import image_size
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.statistics import PixelSums, pixel_sums, sampled
+from verydeep.engine.datasets import fingerprint, locate, open_part
 from verydeep.engine.journal import Journal
 from verydeep.engine.nets.folders import model_folder
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import fingerprint, locate, open_part
 from verydeep.engine.training.settings import Settings
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import LayerOrigin, Source, draw_layer, initialize, initialize_from
@@ -44,6 +44,13 @@ def open_training_parts(data: str, seed: int, val_fraction: float) -> tuple[Spli
         return train, None
     val = open_part(data, "val", how)
     return train, (val if val.labels is not None and len(val) else None)
+
+
+def open_part_to_test(data: str, seed: int, val_fraction: float) -> Split | None:
+    """The test part, or else the validation part; None where neither has labels."""
+    how, names = {"seed": seed, "val_fraction": val_fraction}, split_names(locate(data))
+    parts = (open_part(data, name, how) for name in ("test", "val") if name in names)
+    return next((part for part in parts if part.labels is not None and len(part)), None)
 
 
 def mean_box(split: Split, settings: Settings, runtime: Runtime) -> tuple[float, float, float, float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.drawing import few_of_each_class
+from verydeep.data.draws import few_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.memory import host_memory

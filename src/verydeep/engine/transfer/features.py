@@ -133,7 +133,7 @@ def describe_and_keep(
     repeated = np.ones(len(ids), np.bool_)
     repeated[np.unique(ids, return_index=True)[1]] = False
     there = {kind: np.flatnonzero(repeated | np.isin(ids, shelf.indices(kind))) for kind in by_kind}
-    groups: list[tuple[list[str], Indices]] = runtime.gather(lacking(there, list(by_kind), len(split)))[0]
+    groups: list[tuple[list[str], Indices]] = runtime.from_main(lacking(there, list(by_kind), len(split)))
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
     if groups:

@@ -7,9 +7,10 @@ from typing import Any
 from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
 from verydeep.data.transfer_sets import TransferSet
-from verydeep.engine.classification.findings import table_in_words, unconverged_in_words
-from verydeep.engine.classification.report import seen_before
 from verydeep.engine.journal import Journal
+from verydeep.engine.reporting.caveats import seen_before
+from verydeep.engine.reporting.measured_table import table_in_words, unconverged_in_words
+from verydeep.engine.transfer.job import copies_in_words
 from verydeep.engine.transfer.protocol import as_values, samples_of
 from verydeep.engine.transfer.tables import (
     LAYER,
@@ -132,6 +133,8 @@ def notes(label: str, column: str, cell: MeasuredCell) -> Iterator[str]:
             yield f"{label}, {column}: {note}"
     for net in job.representation.nets:
         yield from seen_before(net, job.everything, "last")
+    if cell.outcome.copies:
+        yield f"{column}: {copies_in_words(cell.outcome.copies)}"
     if cell.outcome.skipped:
         yield f"Skipped: {len(cell.outcome.skipped)} files of {column} that cannot be decoded."
 

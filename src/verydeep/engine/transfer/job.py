@@ -15,11 +15,11 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.data.voc_results import write_voc_action_results, write_voc_results
-from verydeep.engine.classification.pictures import draw_confusion
-from verydeep.engine.classification.report import seen_before, write_confusion
+from verydeep.engine.datasets import fingerprint, refuse_among_photographs
 from verydeep.engine.journal import Journal
+from verydeep.engine.reporting.caveats import seen_before
+from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import fingerprint, refuse_among_photographs
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier, save_classifier
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
 from verydeep.engine.transfer.linear import Floats32
@@ -97,6 +97,8 @@ class Outcome:
     skipped: dict[str, str]
     """File -> why it could not be decoded."""
     precision: str
+    copies: Mapping[str, str]
+    """Of all draws: file that was tested on -> an equal one that was learned from, below the folder of them all."""
     curve: tuple[Point, ...] = ()
     """What fewer photographs of each class give; nothing where images may have several."""
 
@@ -134,7 +136,7 @@ def train_and_test(job: Job, skipped: dict[str, str], runtime: Runtime, *, with_
     )
     if len(found) == 1:
         found = (with_interval(found[0], job.task.metric),)
-    outcome = Outcome(job, found, skipped, runtime.precision)
+    outcome = Outcome(job, found, skipped, runtime.precision, copies_of_tested(job))
     if not with_curve or outcome.confusion is None:
         return outcome
     return replace(outcome, curve=learning_curve(job.task, everything, described, found, seed=job.seed))
@@ -152,9 +154,8 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
     save_classifier(place, classifier)
     for note in dict.fromkeys(seen_in_training(job)):
         journal.say(note)
-    learned_from_too = copies_of_tested(job)
-    if learned_from_too:
-        journal.say(copies_in_words(learned_from_too))
+    if outcome.copies:
+        journal.say(copies_in_words(outcome.copies))
     about = {
         "root": str(job.everything.root),
         "seed": job.seed,
@@ -162,7 +163,7 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
         "precision": outcome.precision,
         "fast_decode": job.decoding.fast,
         "skipped": outcome.skipped,
-        "copies": learned_from_too,
+        "copies": outcome.copies,
         "curve": [asdict(point) for point in outcome.curve],
     }
     looks = leave_looks(outcome, place, journal)
@@ -196,7 +197,7 @@ def seen_in_training(job: Job) -> Iterator[str]:
 
 
 def copies_of_tested(job: Job) -> dict[str, str]:
-    """Of all draws: file that was tested on -> an equal one that was learned from, below the folder of them all."""
+    """``Outcome.copies``."""
     root = job.everything.root
     found = (copies(one.test, one.train) for one in job.task.partitions if one.test is not None)
     return {
@@ -212,7 +213,7 @@ def copies_in_words(found: Mapping[str, str]) -> str:
     more = f" and {len(others):,} more" if others else ""
     return (
         f"Note: a photograph that was tested on has a copy that was learned from ({tested} is {learned}){more}, so the "
-        f"score is of data that were partly seen; all are listed in {RESULTS}: keep one of each."
+        "score is of data that were partly seen: keep one of each."
     )
 
 

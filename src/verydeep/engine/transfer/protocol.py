@@ -1,4 +1,4 @@
-"""Linear classifiers on descriptors of a data set (appendix B): trained, tested by the set's protocol, kept."""
+"""Linear classifiers on descriptors of a data set (appendix B): trained, and tested by the set's protocol."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -20,7 +20,6 @@ from verydeep.data.split import Split, nothing_decoded
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.shelf import check_shared
 from verydeep.engine.transfer.features import (
     Described,
     Look,
@@ -147,7 +146,7 @@ def fill_shelves(
     Raises:
         VerydeepError: a net has no such layer, an image cannot be decoded, or the processes have no cache in common.
     """
-    check_shared(cache_folder(), runtime)
+    runtime.check_shared(cache_folder(), "VERYDEEP_CACHE moves the cache")
     skipped: dict[str, str] = {}
     views = representation.views(split)
     jobs = list(product(zip(representation.nets, representation.layers, strict=True), views))

@@ -9,11 +9,11 @@ from verydeep.configs.published import PUBLISHED
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
+from verydeep.engine.datasets import locate
 from verydeep.engine.journal import Journal
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.source import locate
 from verydeep.engine.transfer.job import Job, Outcome, train_and_test
 from verydeep.engine.transfer.protocol import data_in_words, mean_and_deviation, targets_of
 from verydeep.engine.transfer.representation import Representation, fill_shelves

@@ -4,17 +4,15 @@
 
 import gc
 import http.client
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from verydeep.configs.published import REPOSITORY
 from verydeep.errors import VerydeepError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-REPOSITORY = re.compile(r"\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?", re.ASCII)
 
 
 def check_repository(repository: str) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.peers import need
-from verydeep.engine.hub import check_repository
+from verydeep.engine.publishing.hub import check_repository
 from verydeep.errors import VerydeepError
 
 ALPHABET = st.text("aZ0-_. é@:", max_size=12)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from verydeep.engine.training.fit import EpochReport, Report
-from verydeep.engine.training.metrics import MetricsLog, read_metrics
+from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
 
 
 def report(step: int, epoch: EpochReport | None = None) -> Report:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verydeep.data.drawing import draw_of_each_class, few_of_each_class, hold_out
+from verydeep.data.draws import draw_of_each_class, few_of_each_class, hold_out
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 

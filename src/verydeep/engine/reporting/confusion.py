@@ -1,0 +1,37 @@
+"""Which classes are taken for which: as a table and as a picture."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from verydeep.engine.plotting import pyplot
+from verydeep.files import writing_text
+
+
+def write_confusion(path: Path, counts: npt.NDArray[np.int64], class_names: Sequence[str]) -> None:
+    """A line for each true class, a column for each predicted one."""
+    with writing_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["true", *class_names])
+        writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
+
+
+def draw_confusion(path: Path, counts: npt.NDArray[np.int64], class_words: Sequence[str]) -> None:
+    """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
+    plt = pyplot()
+    names = [words.split(",")[0] for words in class_words]
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    side = max(4.0, min(14.0, 0.3 * len(names) + 2))
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    picture = axes.imshow(shares, cmap="viridis", vmin=0, vmax=100)
+    figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(names) <= 60:  # more cannot be read
+        ticks = range(len(names))
+        axes.set_xticks(ticks, names, rotation=90, fontsize=7, parse_math=False)
+        axes.set_yticks(ticks, names, fontsize=7, parse_math=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
