@@ -4,7 +4,9 @@ import importlib.metadata
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import tyro
 
@@ -47,6 +49,8 @@ KEPT = {
 }
 """What a command that is stopped has left, and does not compute again."""
 
+TURN_SECONDS = 5
+
 VERSION = "--version"
 """What one asks before anything else; no command has such an option."""
 
@@ -67,17 +71,31 @@ def main() -> None:
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="verydeep", description=DESCRIPTION)
     except VerydeepError as error:
-        print(f"verydeep: {error}", file=sys.stderr)
-        sys.exit(1)
+        fail(str(error))
     except OSError as error:
-        print(f"verydeep: {error}: check that the path exists, may be used, and has room.", file=sys.stderr)
-        sys.exit(1)
+        fail(f"{error}: check that the path exists, may be used, and has room.")
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        if is_main():  # of several processes one speaks
             kept = KEPT.get("".join(sys.argv[1:2]))
             goes_on = "" if kept is None else f"; {kept} so far are kept, and the same command goes on from them"
             print(f"verydeep: stopped{goes_on}.", file=sys.stderr)
         sys.exit(130)
+
+
+def fail(words: str) -> NoReturn:
+    """Say what is wrong, and end.
+
+    What all processes of a job find wrong the main one says: the others wait, and torchrun ends them before their turn.
+    """
+    if not is_main():
+        time.sleep(TURN_SECONDS)
+    print(f"verydeep: {words}", file=sys.stderr)
+    sys.exit(1)
+
+
+def is_main() -> bool:
+    """Of the processes that torchrun started, as ``Runtime.is_main``."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 if __name__ == "__main__":

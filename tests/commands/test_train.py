@@ -77,6 +77,13 @@ def test_other_classes_draw_fc8_anew(trained: Path, tmp_path: Path, cli: Cli) ->
     ] == pytest.approx(1e-3 * (12 / 256) ** 0.5)
 
 
+def test_what_all_processes_find_wrong_is_told_once(photographs: Path, tmp_path: Path, cli: Cli) -> None:
+    done = cli("train", photographs, *SMALL_NET, "--batch-size", 1, "--devices", 2, "--out", "run", check=False)
+    told = [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")]
+    assert done.returncode == 1
+    assert told == ["verydeep: A batch of 1 cannot be shared by 2 processes: lower --devices."]
+
+
 def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path, cli: Cli) -> None:
     make_photographs(tmp_path, {"flat": 10})
     cli("train", "flat", *SMALL_NET, "--epochs", 1, "--seed", 7, "--out", "run")
