@@ -23,7 +23,7 @@ from verydeep.commands.search import search
 from verydeep.commands.train import train
 from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
-from verydeep.errors import VerydeepError
+from verydeep.errors import OtherProcessError, VerydeepError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
@@ -49,7 +49,7 @@ KEPT = {
 }
 """What a command that is stopped has left, and does not compute again."""
 
-TURN_SECONDS = 5
+TURN_SECONDS = 3
 
 VERSION = "--version"
 """What one asks before anything else; no command has such an option."""
@@ -70,6 +70,9 @@ def main() -> None:
         return
     try:
         tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="verydeep", description=DESCRIPTION)
+    except OtherProcessError as error:
+        time.sleep(2 * TURN_SECONDS)
+        fail(str(error))
     except VerydeepError as error:
         fail(str(error))
     except OSError as error:
@@ -86,6 +89,7 @@ def fail(words: str) -> NoReturn:
     """Say what is wrong, and end.
 
     What all processes of a job find wrong the main one says: the others wait, and torchrun ends them before their turn.
+    What one alone finds wrong it says, and those that end with it wait longer.
     """
     if not is_main():
         time.sleep(TURN_SECONDS)

@@ -6,3 +6,7 @@ class VerydeepError(Exception):
 
     The command line prints the sentence and exits with 1; no traceback is shown.
     """
+
+
+class OtherProcessError(VerydeepError):
+    """This process of a job ends because another one did, which tells why."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from verydeep.engine.memory import host_memory, keep_freed_memory
-from verydeep.errors import VerydeepError
+from verydeep.errors import OtherProcessError, VerydeepError
 from verydeep.models.vgg import VGG
 
 PATIENCE = timedelta(hours=2)
@@ -234,7 +234,8 @@ def start(
     """Set this process up, join the others that torchrun started with it, and leave them at the end.
 
     Raises:
-        VerydeepError: the device does not exist, or another process ended.
+        VerydeepError: the device does not exist.
+        OtherProcessError: another process ended.
     """
     keep_freed_memory()
     chosen = choose_device(device)
@@ -260,7 +261,7 @@ def start(
     except RuntimeError as error:
         if world_size == 1 or "by peer" not in str(error):  # closed, or reset
             raise
-        raise VerydeepError(f"Process {rank} ends, as another one did, which tells why.") from None
+        raise OtherProcessError(f"Process {rank} ends, as another one did, which tells why.") from None
     finally:
         if world_size > 1:
             dist.destroy_process_group()
