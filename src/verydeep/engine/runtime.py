@@ -150,8 +150,7 @@ class Runtime:
             remedy: how it is put elsewhere, for the message.
 
         Raises:
-            VerydeepError: that is so; the other processes end without a word.
-            SystemExit: on those.
+            VerydeepError: that is so.
         """
         if self.world_size == 1:
             return
@@ -164,14 +163,11 @@ class Runtime:
         finally:
             if self.is_main:
                 sign.unlink(missing_ok=True)
-        if all(seen):
-            return
-        if not self.is_main:
-            raise SystemExit(1)
-        raise VerydeepError(
-            f"{folder} is not the same folder to all {self.world_size} processes: put it where all of their machines "
-            f"see it ({remedy}), or run on one machine."
-        )
+        if not all(seen):
+            raise VerydeepError(
+                f"{folder} is not the same folder to all {self.world_size} processes: put it where all of their "
+                f"machines see it ({remedy}), or run on one machine."
+            )
 
     def free_memory(self) -> int:
         """Bytes that this process may still take on its device."""

@@ -62,14 +62,11 @@ def alone(run: RunFolder, runtime: Runtime) -> Iterator[None]:
     """Keep other jobs from the run; the main process holds the lock for all of this one.
 
     Raises:
-        VerydeepError: another job trains it, or the processes do not see the same folder; all but the main one end
-            without a word.
+        VerydeepError: another job trains it, or the processes do not see the same folder.
     """
     runtime.check_shared(run.path, "by --out")
     with locking(run.lock) if runtime.is_main else nullcontext(True) as free:
         if not all(runtime.gather(free)):
-            if not runtime.is_main:
-                raise SystemExit(1)
             raise VerydeepError(f"{run.path} is being trained by another process: wait for its end, or stop it.")
         yield
 
