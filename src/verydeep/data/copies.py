@@ -20,14 +20,15 @@ def copies(tested: Split, learned: Split) -> dict[Path, Path]:
 
     Files that cannot be read have no copy; they are told where they are decoded.
     """
-    sizes = {size for _, size in _sizes(tested)}
+    asked = list(_sizes(tested))
+    sizes = {size for _, size in asked}
     known: dict[Key, list[Path]] = defaultdict(list)
     for path, size in _sizes(learned):
         if size in sizes:
             known[_key(path, size)].append(path)
     sizes = {size for size, _ in known}
     found: dict[Path, Path] = {}
-    for path, size in _sizes(tested):
+    for path, size in asked:
         if size in sizes:
             same = (each for each in known.get(_key(path, size), ()) if _equal(path, each))
             if (copy := next(same, None)) is not None:

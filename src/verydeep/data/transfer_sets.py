@@ -11,11 +11,13 @@
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from verydeep.configs.transfer import DataKind
 from verydeep.data.caltech import NUM_SPLITS, Caltech, find_caltech, open_caltech
+from verydeep.data.copies import copies
 from verydeep.data.draws import draw_of_each_class, hold_out
 from verydeep.data.label_csv import LABELS, TEST, TRAIN, find_label_csv, open_divided_labels, open_labels
 from verydeep.data.layout import open_split, split_names
@@ -53,6 +55,14 @@ class TransferSet:
     metric: Metric
     partitions: tuple[Partition, ...]
     """One for each draw; a single one where the set itself says what is tested on."""
+
+    @cached_property
+    def copies(self) -> dict[Path, Path]:
+        """File that is tested on in a draw -> an equal one that is learned from in the same; files are read once."""
+        found: dict[Path, Path] = {}
+        for one in self.partitions:
+            found |= {} if one.test is None else copies(one.test, one.train)
+        return found
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.journal import Journal
 from verydeep.engine.reporting.caveats import seen_before
 from verydeep.engine.reporting.measured_table import table_in_words, unconverged_in_words
-from verydeep.engine.transfer.job import copies_in_words
+from verydeep.engine.transfer.job import copies_in_words, copies_of_tested
 from verydeep.engine.transfer.protocol import as_values, samples_of
 from verydeep.engine.transfer.tables import (
     LAYER,
@@ -133,8 +133,8 @@ def notes(label: str, column: str, cell: MeasuredCell) -> Iterator[str]:
             yield f"{label}, {column}: {note}"
     for net in job.representation.nets:
         yield from seen_before(net, job.everything, "last")
-    if cell.outcome.copies:
-        yield f"{column}: {copies_in_words(cell.outcome.copies)}"
+    if learned_from_too := copies_of_tested(job):
+        yield f"{column}: {copies_in_words(learned_from_too)}"
     if cell.outcome.skipped:
         yield f"Skipped: {len(cell.outcome.skipped)} files of {column} that cannot be decoded."
 

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from verydeep.configs.transfer import DataKind
-from verydeep.data.copies import copies
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
@@ -97,8 +96,6 @@ class Outcome:
     skipped: dict[str, str]
     """File -> why it could not be decoded."""
     precision: str
-    copies: Mapping[str, str]
-    """Of all draws: file that was tested on -> an equal one that was learned from, below the folder of them all."""
     curve: tuple[Point, ...] = ()
     """What fewer photographs of each class give; nothing where images may have several."""
 
@@ -136,7 +133,7 @@ def train_and_test(job: Job, skipped: dict[str, str], runtime: Runtime, *, with_
     )
     if len(found) == 1:
         found = (with_interval(found[0], job.task.metric),)
-    outcome = Outcome(job, found, skipped, runtime.precision, copies_of_tested(job))
+    outcome = Outcome(job, found, skipped, runtime.precision)
     if not with_curve or outcome.confusion is None:
         return outcome
     return replace(outcome, curve=learning_curve(job.task, everything, described, found, seed=job.seed))
@@ -154,8 +151,9 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
     save_classifier(place, classifier)
     for note in dict.fromkeys(seen_in_training(job)):
         journal.say(note)
-    if outcome.copies:
-        journal.say(copies_in_words(outcome.copies))
+    learned_from_too = copies_of_tested(job)
+    if learned_from_too:
+        journal.say(copies_in_words(learned_from_too))
     about = {
         "root": str(job.everything.root),
         "seed": job.seed,
@@ -163,7 +161,7 @@ def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journa
         "precision": outcome.precision,
         "fast_decode": job.decoding.fast,
         "skipped": outcome.skipped,
-        "copies": outcome.copies,
+        "copies": learned_from_too,
         "curve": [asdict(point) for point in outcome.curve],
     }
     looks = leave_looks(outcome, place, journal)
@@ -197,13 +195,10 @@ def seen_in_training(job: Job) -> Iterator[str]:
 
 
 def copies_of_tested(job: Job) -> dict[str, str]:
-    """``Outcome.copies``."""
-    root = job.everything.root
-    found = (copies(one.test, one.train) for one in job.task.partitions if one.test is not None)
+    """``TransferSet.copies``, below the folder of all samples."""
+    root, found = job.everything.root, job.task.copies
     return {
-        tested.relative_to(root).as_posix(): learned.relative_to(root).as_posix()
-        for each in found
-        for tested, learned in each.items()
+        tested.relative_to(root).as_posix(): learned.relative_to(root).as_posix() for tested, learned in found.items()
     }
 
 
