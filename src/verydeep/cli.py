@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import io
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from verydeep.commands.search import search
 from verydeep.commands.train import train
 from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
+from verydeep.engine.launching import is_main
 from verydeep.errors import OtherProcessError, VerydeepError
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -95,11 +95,6 @@ def fail(words: str) -> NoReturn:
         time.sleep(TURN_SECONDS)
     print(f"verydeep: {words}", file=sys.stderr)
     sys.exit(1)
-
-
-def is_main() -> bool:
-    """Of the processes that torchrun started, as ``Runtime.is_main``."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 if __name__ == "__main__":

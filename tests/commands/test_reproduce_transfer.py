@@ -1,6 +1,7 @@
 """``verydeep reproduce table11, table12``: every row of the paper's own nets, on small trees of every data set."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -312,6 +313,22 @@ def test_voc_is_tested_where_labels_are_known(home: Path, reproduce: Reproduce) 
     for path in (folder / "ImageSets" / "Main").glob("*_test.txt"):
         path.unlink()
     assert "tested on 47 of val" in reproduce("table11", data="VOC2012", runs="runs/deep")
+
+
+def test_copies_are_told_once(home: Path, reproduce: Reproduce) -> None:
+    """A photograph that was learned from is tested on under another name; all rows share the note."""
+    folder = put_voc_pictures(home / "VOC2012", 2012, ("train", "val"))
+    sets, pictures = folder / "ImageSets" / "Main", folder / "JPEGImages"
+    learned, tested = ((sets / f"{part}.txt").read_text().split()[0] for part in ("train", "val"))
+    shutil.copy(pictures / f"{learned}.jpg", pictures / f"{tested}.jpg")
+    told = reproduce("table11", data="VOC2012")
+    pair = f"JPEGImages/{tested}.jpg", f"JPEGImages/{learned}.jpg"
+    note = f"VOC-2012: Note: a photograph that was tested on has a copy that was learned from ({pair[0]} is {pair[1]})"
+    assert told.count(note) == 1
+    (place,) = (home / "runs" / "tables").iterdir()
+    rows = own_rows(json.loads((place / "table11.json").read_text()))
+    assert len(rows) == 3
+    assert all(row["figures"]["VOC-2012"]["measured"]["copies"] == dict([pair]) for row in rows)
 
 
 # Refusals.

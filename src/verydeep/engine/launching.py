@@ -11,6 +11,11 @@ def in_group() -> bool:
     return "RANK" in os.environ
 
 
+def is_main() -> bool:
+    """Whether this process speaks, of those that torchrun started: as ``Runtime.is_main``, before there is one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def launched(devices: int) -> bool:
     """Whether several processes were asked for, and have done it all by now; within one of them, no.
 

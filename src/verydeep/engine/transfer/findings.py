@@ -145,7 +145,12 @@ def measured_values(cell: MeasuredCell | None) -> dict[str, Any] | None:
         return None
     outcome = cell.outcome
     values = as_values(outcome.found, outcome.job.task, outcome.job.representation)
-    return {**values, "interval": cell.interval and asdict(cell.interval), "skipped": outcome.skipped}
+    return {
+        **values,
+        "interval": cell.interval and asdict(cell.interval),
+        "skipped": outcome.skipped,
+        "copies": copies_of_tested(outcome.job),
+    }
 
 
 def find_out_about_transfer(
