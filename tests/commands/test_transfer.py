@@ -165,11 +165,35 @@ def test_machines_without_a_common_disk_are_told(
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob(".shared-*"))
 
 
+UNLIKE = """
+import os
+from verydeep.engine import runtime
+runtime.has_fast_bf16 = lambda device: os.environ["RANK"] == "0"
+from verydeep.cli import main
+main()
+"""
+
+
+def test_machines_that_would_compute_unlike_are_told(class_folders: Path, trained: Path, tmp_path: Path) -> None:
+    """One is fast in bf16 and the other is not, and nobody has chosen."""
+    (tmp_path / "unlike.py").write_text(UNLIKE)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "unlike.py"]
+    launch += map(str, ["features", trained, class_folders, "--out", "described"])
+    done = subprocess.run(launch, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")] == [
+        "verydeep: Of the 2 processes some would compute in bf16, which their hardware is fast in, others in fp32: "
+        "give --precision."
+    ]
+    assert not list((tmp_path / "described").rglob("*.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("--layer", "fc9"), "--layer fc9 is no layer of this net"),
         (("--devices", 0), "--devices 0"),
+        (("--seed", 2**64), "--seed"),
         (("--c", "1,x"), "--c '1,x': write different numbers"),
         (("--c", "0"), "--c '0'"),
         (("--num-train", "3"), "says itself what is learned from"),

@@ -13,21 +13,25 @@ from verydeep.data.voc import CLASSES
 from verydeep.data.voc_actions import ACTIONS
 
 
-def draw(path: Path, label: int = 0) -> None:
+def draw(path: Path, label: int = 0, *, gray: bool = False) -> None:
     """A picture that its name decides, in the color of a class; no side is a multiple of 32."""
     tint = np.random.default_rng(label).uniform(-110, 110, 3)
     number = zlib.crc32(path.name.encode()) + len(path.parent.name)
     pixels = picture(*SHAPES[number % len(SHAPES)], seed=number % 10_000).astype(np.float64)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((pixels + tint).clip(0, 255).astype(np.uint8)).save(path, quality=95)
+    image = Image.fromarray((pixels + tint).clip(0, 255).astype(np.uint8))
+    (image.convert("L") if gray else image).save(path, quality=95)
 
 
 def put_caltech_101(root: Path) -> Path:
-    """Three classes, one of the 31 photographs that the smallest has; the background is a class, its tmp a stray."""
+    """Three classes, one of the 31 photographs that the smallest has; the background is a class, its tmp a stray.
+
+    Every tenth photograph is gray, in a file of one channel.
+    """
     folder = root / "101_ObjectCategories"
     for label, (name, size) in enumerate({"BACKGROUND_Google": 32, "airplanes": 34, "inline_skate": 31}.items()):
         for i in range(1, size + 1):
-            draw(folder / name / f"image_{i:04d}.jpg", label)
+            draw(folder / name / f"image_{i:04d}.jpg", label, gray=i % 10 == 0)
     (folder / "BACKGROUND_Google" / "tmp").write_bytes(b"stray")
     return root
 

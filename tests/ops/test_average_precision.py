@@ -179,6 +179,23 @@ def test_the_interval_is_about_the_mean_over_classes_that_are_there() -> None:
     assert mean_with_interval(scores, relevance, at_11_points=True).percent != share.percent
 
 
+def test_photographs_are_drawn_with_all_that_is_on_them() -> None:
+    """Four persons who are alike tell as little as one: the interval is as wide as of a quarter of the samples."""
+    scores, relevance = drawn(np.random.default_rng(5), 200)
+    photographs = np.arange(800) % 200
+    every = np.tile(scores, (4, 1)), np.tile(relevance, (4, 1))
+    once, apart, together = (
+        share.high - share.low
+        for share in (
+            mean_with_interval(scores, relevance, at_11_points=False),
+            mean_with_interval(*every, at_11_points=False),
+            mean_with_interval(*every, at_11_points=False, photographs=photographs),
+        )
+    )
+    assert together == pytest.approx(once, rel=0.15)
+    assert together > 1.6 * apart
+
+
 def test_draws_that_show_no_class_are_left_out_of_the_interval() -> None:
     """Of one image of a class among three, eight draws in twenty-seven; the class is found in all others."""
     scores, relevance = np.array([[1.0], [0.0], [0.5]]), np.array([[1], [-1], [-1]], np.int8)

@@ -48,6 +48,35 @@ def test_the_draw_is_the_seeds_alone() -> None:
         assert held != [0, 1, 2, 3]  # nor is it the order of the files
 
 
+def test_a_class_that_came_to_one_side_gets_one_image_on_the_other() -> None:
+    """Two of nine classes on each of 27 images: each class is on six, and serving the others may leave none of them."""
+    first = np.arange(27) % 9
+    targets = np.full((27, 9), -1, np.int8)
+    targets[np.arange(27), first] = targets[np.arange(27), (first + 1 + np.arange(27) // 9) % 9] = 1
+    for seed in range(200):
+        held = hold_out(targets, seed)
+        assert (targets[held] == 1).any(axis=0).all() and (targets[~held] == 1).any(axis=0).all()
+        assert held.sum() < 12
+
+
+def test_no_class_loses_its_last_image_to_another() -> None:
+    """Both classes are on the same two images: one is held out."""
+    for seed in range(20):
+        assert hold_out(np.ones((2, 2), np.int8), seed).sum() == 1
+
+
+def test_samples_of_one_photograph_stay_together() -> None:
+    """A fifth of the photographs, of every class, in whatever order their samples come."""
+    rng = np.random.default_rng(0)
+    photographs = rng.permutation(np.repeat(np.arange(100), 3))
+    targets = several_labels(1, 300, 4, 0.5)
+    held = hold_out(targets, seed=2, photographs=photographs)
+    assert not set(photographs[held]) & set(photographs[~held])
+    assert len(set(photographs[held])) == 20
+    for column in targets.T:
+        assert 0 < (column[held] == 1).sum() < (column == 1).sum()
+
+
 def test_a_rare_class_is_served_before_the_one_that_shares_its_images() -> None:
     targets = np.full((20, 2), 1, np.int8)
     targets[2:, 1] = -1

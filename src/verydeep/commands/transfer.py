@@ -106,6 +106,7 @@ def transfer(
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
+    check_range("--seed", seed, 0, 2**31 - 1)
     if num_test == 0 and num_splits is not None:
         raise VerydeepError(
             "--num-test 0 tests nothing, so there is nothing to draw several times: leave --num-splits out."

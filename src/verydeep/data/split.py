@@ -54,6 +54,12 @@ class Split:
             camera_rotation=True,
         )
 
+    @property
+    def photographs(self) -> Labels:
+        """(n,) which photograph each sample is of, counted from 0 in their order: persons may share one."""
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(file, len(numbers)) for file in self.files], np.int64)
+
     def first_of_each_class(self, count: int) -> "Split":
         """A split of the first ``count`` images of each class, its labels known."""
         assert self.labels is not None

@@ -230,7 +230,7 @@ def start(
     """Set this process up, join the others that torchrun started with it, and leave them at the end.
 
     Raises:
-        VerydeepError: the device does not exist.
+        VerydeepError: the device does not exist, or not all processes would compute in the same precision.
         OtherProcessError: another process ended.
     """
     keep_freed_memory()
@@ -252,8 +252,14 @@ def start(
         num_workers = max(1, min(16, share if chosen.type == "cuda" else share // 8))
     if world_size > 1:
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+    runtime = Runtime(chosen, bf16, rank, world_size, num_workers)
     try:
-        yield Runtime(chosen, bf16, rank, world_size, num_workers)
+        if len(set(runtime.gather(bf16))) > 1:
+            raise VerydeepError(
+                f"Of the {world_size} processes some would compute in bf16, which their hardware is fast in, others in "
+                "fp32: give --precision."
+            )
+        yield runtime
     except RuntimeError as error:
         if world_size == 1 or "by peer" not in str(error):  # closed, or reset
             raise

@@ -21,17 +21,22 @@ def one_vs_rest(labels: npt.NDArray[np.int64], num_classes: int) -> Targets:
     return np.where(labels[:, None] == np.arange(num_classes), 1, -1).astype(np.int8)
 
 
-def hold_out(targets: Targets, seed: int, share: float = 0.2) -> Bools:
-    """(n,) which images are held out, as ``hold_out_rarest_first`` has it, in an order drawn at random.
+def hold_out(targets: Targets, seed: int, share: float = 0.2, photographs: Indices | None = None) -> Bools:
+    """(n,) which samples are held out: photographs as ``hold_out_rarest_first`` has it, in an order drawn at random.
 
     Args:
         targets: (n, K)
         seed: of the draw.
-        share: to be held out.
+        share: of the photographs to be held out.
+        photographs: (n,) which one each sample is of, counted from 0: those of one stay together, as they look alike.
+            None: each has its own.
     """
+    if photographs is None:
+        photographs = np.arange(len(targets))
     generator = np.random.Generator(np.random.Philox(key=[seed, HOLD_OUT_STREAM]))
-    classes = [np.flatnonzero(column == 1) for column in targets.T]
-    return hold_out_rarest_first(classes, len(targets), share, generator.permutation)
+    classes = [np.unique(photographs[column == 1]) for column in targets.T]
+    held = hold_out_rarest_first(classes, int(photographs.max(initial=-1)) + 1, share, generator.permutation)
+    return held[photographs]
 
 
 def hold_out_rarest_first(
@@ -40,9 +45,9 @@ def hold_out_rarest_first(
     """(n,) which images are held out: a share of each class's, rounded, at least one and never all.
 
     Classes are served from the rarest to the most frequent, each from those of its images that no rarer class has
-    placed (after Sechidis et al. 2011); of single labels that is a stratified draw. An image of several classes is
-    placed once, so a class of few images may still lie on one side alone, and so does a class of one image. Images of
-    no class come last.
+    placed (after Sechidis et al. 2011); of single labels that is a stratified draw. Images of no class come last. An
+    image of several classes is placed once, so those of a class may all have come to one side: then one of them changes
+    it, if no other class has its last one there. A class of one image lies on one side.
 
     Args:
         classes: the images of each class.
@@ -57,4 +62,13 @@ def hold_out_rarest_first(
         placed[members] = True
     free = draw(np.flatnonzero(~placed))
     held[free[: round(share * len(free))]] = True
+    several = sorted((members for members in classes if len(members) > 1), key=len)
+    for members in several:
+        if held[members].all() or not held[members].any():
+            side = held[members[0]]
+            for image in draw(members):
+                concerned = [each for each in several if image in each]
+                if all((held[each] == side).sum() > 1 for each in concerned):
+                    held[image] = not side
+                    break
     return held

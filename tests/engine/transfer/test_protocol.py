@@ -1,6 +1,8 @@
 """Scores by hand, and a partition of generated descriptors that can and cannot be told apart."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,22 +11,29 @@ import torch
 from sklearn.svm import SVC
 
 from verydeep.data.split import Split
-from verydeep.data.transfer_sets import Partition
+from verydeep.data.transfer_sets import Partition, TransferSet
 from verydeep.engine.runtime import Runtime
+from verydeep.engine.transfer import svm
 from verydeep.engine.transfer.protocol import (
+    as_values,
+    check_training,
     described_part,
+    in_words,
     mean_and_deviation,
     score,
     score_of_each_class,
     targets_of,
     transfer,
+    with_interval,
 )
-from verydeep.engine.transfer.representation import Descriptors
+from verydeep.engine.transfer.representation import Descriptors, Representation
 from verydeep.errors import VerydeepError
 from verydeep.ops.descriptors import normalized
+from verydeep.ops.targets import hold_out
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 NAMES = ("ant", "bell", "crab")
+REPRESENTATION = Representation((), (), (256,))
 
 
 def split_of(labels: list[int] | None, name: str, first: int = 0, relevance: list[list[int]] | None = None) -> Split:
@@ -141,6 +150,51 @@ def test_persons_of_one_image_are_not_mixed_up() -> None:
     split, found = described_part(persons, everything, Descriptors(np.array([0, 1, 3]), values[:3], {}))
     assert split.relevance is not None and split.relevance.tolist() == [[1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
     assert found.tolist() == values[[1, 0, 2]].tolist()
+
+
+def test_c_is_chosen_by_photographs_that_were_not_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Persons of one photograph, who share its descriptor, are all held out or none."""
+    files = tuple(f"{i // 3:02d}.jpg" for i in range(90))
+    relevance = np.where(np.arange(90)[:, None] % 4 == np.arange(3), 1, -1).astype(np.int8)
+    persons = Split("train", Path("voc"), files, None, NAMES, NAMES, "", False, relevance=relevance,
+                    boxes=tuple(np.array([[i, 0, i + 9, 9]], np.float32) for i in range(90)))  # fmt: skip
+    values = drawn(np.arange(90) // 3 % 3, 3)[np.arange(90) // 3 * 3]
+    held: list[npt.NDArray[np.bool_]] = []
+
+    def keeping(*arguments: Any, **options: Any) -> npt.NDArray[np.bool_]:
+        held.append(hold_out(*arguments, **options))
+        return held[-1]
+
+    monkeypatch.setattr(svm, "hold_out", keeping)
+    check_training(persons, [1.0, 10.0], seed=0)
+    transfer(Partition(persons, None), persons, Descriptors(np.arange(90), values, {}), "AP, all points",
+             candidates=[1.0, 10.0], seed=0)  # fmt: skip
+    early, late = held
+    assert np.array_equal(early, late)
+    chosen = {files[i] for i in np.flatnonzero(late)}
+    assert 4 <= len(chosen) <= 8 and late.sum() == 3 * len(chosen)
+
+
+@pytest.mark.parametrize("mark", [-1, 0])
+def test_without_a_class_on_a_test_image_there_is_no_score(mark: int) -> None:
+    """As of a test.csv without labels: it says so, for people and for machines."""
+    relevance = np.where(np.arange(60)[:, None] % 3 == np.arange(3), 1, -1).tolist()
+    one = Partition(
+        split_of(None, "train", relevance=relevance), split_of(None, "test", first=500, relevance=[[mark] * 3] * 2)
+    )
+    assert one.test is not None
+    everything = Split("all", Path("photos"), (*one.train.files, *one.test.files), None, NAMES, NAMES, "", True)
+    descriptors = Descriptors(np.arange(62), drawn(np.arange(62) % 3, 1), {})
+    found = with_interval(
+        transfer(one, everything, descriptors, "AP, all points", candidates=[1.0], seed=0), "AP, all points"
+    )
+    task = TransferSet("photos", "own", NAMES, "AP, all points", (one,))
+    assert list(in_words([found], task, REPRESENTATION))[-1] == (
+        "No score: of no test image it is known that a class is on it."
+    )
+    values = json.loads(json.dumps(as_values([found], task, REPRESENTATION)), parse_constant=pytest.fail)
+    assert values["score"] is None and values["draws"][0]["of_each_class"] == {}
+    assert found.margins is not None and found.margins.shape == (2, 3)
 
 
 def test_the_spread_is_the_sample_deviation() -> None:

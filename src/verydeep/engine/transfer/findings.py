@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from verydeep.configs.scales import in_pixels
-from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
+from verydeep.configs.transfer import SCALES, MultiScale, TransferRow, TransferTable
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.journal import Journal
 from verydeep.engine.reporting.caveats import seen_before
@@ -69,11 +69,10 @@ class TransferFindings:
             "In %. VOC: mean AP, of 2007 at 11 points, with 95% intervals over test sets of this size. Caltech: mean "
             "class recall ± the standard deviation over draws. *: nets trained on more than ILSVRC's 1000 classes."
         )
-        scales = sorted({q for task in conditions.sets.values() for q in SCALES[task.kind].scales})
-        pixels = ", ".join(f"{q} ({in_pixels(q, conditions.crop)} px)" for q in scales)
         decoding = ", fast decoding" if conditions.decoding.fast else ""
-        yield f"Crop {conditions.crop}, {conditions.runtime.precision}{decoding}, {LAYER}; Q: {pixels}."
-        yield from map(set_in_words, conditions.sets.values())
+        yield f"Crop {conditions.crop}, {conditions.runtime.precision}{decoding}, {LAYER}."
+        for task in conditions.sets.values():
+            yield f"{set_in_words(task)} {scales_in_words(SCALES[task.kind], conditions.crop)}"
         if absent := [column for column in self.table.columns if column not in conditions.sets]:
             yield f"Not measured: {', '.join(absent)}; --data takes several folders, with commas between them."
         for wanted, net in conditions.answering.items():
@@ -123,6 +122,12 @@ def set_in_words(task: TransferSet) -> str:
         f"{task.name}: {first.train.layout}{draws}: learned from {len(first.train):,} {noun} of {first.train.name}, "
         f"tested on {len(first.test):,} of {first.test.name}."
     )
+
+
+def scales_in_words(best: MultiScale, crop: int) -> str:
+    """At which scales, and what became of them."""
+    pixels = ", ".join(f"{q} ({in_pixels(q, crop)} px)" for q in best.scales)
+    return f"Q={pixels}, {'stacked' if best.aggregation == 'stack' else 'averaged'}."
 
 
 def notes(label: str, column: str, cell: MeasuredCell) -> Iterator[str]:

@@ -16,6 +16,7 @@ from verydeep.data.transfer_sets import TransferSet
 from verydeep.data.voc_results import write_voc_action_results, write_voc_results
 from verydeep.engine.datasets import fingerprint, refuse_among_photographs
 from verydeep.engine.journal import Journal
+from verydeep.engine.memory import release_freed_memory
 from verydeep.engine.reporting.caveats import seen_before
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.runtime import Runtime
@@ -118,6 +119,7 @@ def train_and_test(job: Job, skipped: dict[str, str], runtime: Runtime, *, with_
     Raises:
         VerydeepError: as ``take_from_shelves`` and ``transfer``.
     """
+    release_freed_memory()  # of the nets, which the SVMs have use for
     everything = job.everything
     described = take_from_shelves(job.representation, everything, skipped, runtime, job.decoding)
     found = tuple(

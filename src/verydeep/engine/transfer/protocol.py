@@ -58,7 +58,7 @@ class Transferred:
     margins: Floats32 | None
     """(n, K) of the test images."""
     of_each_class: list[float]
-    """In percent; empty where the test images have no labels."""
+    """In percent; empty where no class is known to be on a test image."""
     interval: Share | None = None
     """Of the score, over test sets of this size; other training images are not in it. Of one draw alone."""
 
@@ -90,7 +90,8 @@ def transfer(
     Raises:
         VerydeepError: as ``svm.train``.
     """
-    split, values = described_part(one.train, everything, descriptors)
+    split, rows = decoded_part(one.train, everything, descriptors)
+    values = descriptors.values[rows].astype(np.float64)  # as the SVMs take them: one copy lives on, not two
     targets = targets_of(split)
     assert targets is not None
     trainings = len(split.class_names) * (len(candidates) + (len(candidates) > 1))
@@ -103,6 +104,7 @@ def transfer(
         lambda scores, wanted: score(metric, scores, wanted),
         candidates=candidates,
         seed=seed,
+        photographs=split.photographs,
         processes=processes,
     )
     classifiers, trials = follow(steps, trainings)
@@ -111,7 +113,7 @@ def transfer(
     tested, test_values = described_part(one.test, everything, descriptors)
     found = margins(classifiers, test_values)
     wanted = targets_of(tested)
-    each = [] if wanted is None else score_of_each_class(metric, found, wanted)
+    each = [] if wanted is None or not (wanted > 0).any() else score_of_each_class(metric, found, wanted)
     return Transferred(classifiers, trials, len(split), tested, found, each)
 
 
@@ -125,7 +127,7 @@ def check_training(train: Split, candidates: Sequence[float], seed: int) -> None
     assert targets is not None
     check_targets(targets, train.class_names)
     if len(candidates) > 1:
-        held_out(targets, train.class_names, seed)
+        held_out(targets, train.class_names, seed, train.photographs)
 
 
 def decoded_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, list[int]]:
@@ -153,15 +155,21 @@ def described_part(part: Split, everything: Split, descriptors: Descriptors) -> 
 
 def with_interval(found: Transferred, metric: Metric) -> Transferred:
     """The same with the 95% interval of its score over test images, where there is a score."""
-    wanted = None if found.test is None else targets_of(found.test)
-    if wanted is None or found.margins is None or not (wanted > 0).any():
+    if found.test is None or found.margins is None or found.score is None:
         return found
+    wanted = targets_of(found.test)
+    assert wanted is not None
     if metric == "mean class recall":
         labels = wanted.argmax(axis=1)
         return replace(found, interval=mean_class_recall(predicted_classes(found.margins, labels) == labels, labels))
     with progress_bar() as progress:
         progress.add_task("Interval of the score", total=None, note="")
-        interval = mean_with_interval(found.margins, wanted, at_11_points=metric == "AP, 11 points")
+        interval = mean_with_interval(
+            found.margins,
+            wanted,
+            at_11_points=metric == "AP, 11 points",
+            photographs=found.test.photographs,
+        )
     return replace(found, interval=interval)
 
 
@@ -196,6 +204,8 @@ def in_words(found: Sequence[Transferred], task: TransferSet, representation: Re
         counts = [len(each.test) for each in found if each.test is not None]
         of_all = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
         yield f"{metric_in_words(task.metric)}: {told}, on {of_all} test {samples_of(task)}{each_draw}."
+    elif any(each.test is not None for each in found):
+        yield f"No score: of no test {samples_of(task).removesuffix('s')} it is known that a class is on it."
     absent = {
         name for each in found for name, one in zip(task.class_names, each.of_each_class, strict=False) if np.isnan(one)
     }

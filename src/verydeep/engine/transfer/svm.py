@@ -22,7 +22,7 @@ import numpy.typing as npt
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.transfer.linear import CHUNK, Floats, Floats32, LinearClassifiers, margins
 from verydeep.errors import VerydeepError
-from verydeep.ops.targets import Targets, hold_out
+from verydeep.ops.targets import Indices, Targets, hold_out
 
 CANDIDATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """For descriptors of norm 1: below, all images of a class weigh the same; above, nothing is left to be traded off."""
@@ -79,6 +79,7 @@ def train(
     *,
     candidates: Sequence[float] = CANDIDATES,
     seed: int = 0,
+    photographs: Indices | None = None,
     processes: int = 1,
 ) -> Generator[Step, None, tuple[LinearClassifiers, tuple[Trial, ...]]]:
     """Choose C on a held-out part of the training images, then train on all of them.
@@ -92,6 +93,7 @@ def train(
         metric: what a data set is scored by.
         candidates: for C.
         seed: of what is held out.
+        photographs: (n,) which one each sample is of, where persons share some: those of one are held out together.
         processes: see ``affordable_processes``.
 
     Returns:
@@ -104,7 +106,14 @@ def train(
     trials: tuple[Trial, ...] = ()
     if len(candidates) > 1:
         trials = yield from try_candidates(
-            features, targets, class_names, metric, candidates=candidates, seed=seed, processes=processes
+            features,
+            targets,
+            class_names,
+            metric,
+            candidates=candidates,
+            seed=seed,
+            photographs=photographs,
+            processes=processes,
         )
     chosen = best(trials) if trials else candidates[0]
     return (yield from fit(features, targets, chosen, class_names, processes=processes)), trials
@@ -123,6 +132,7 @@ def try_candidates(
     *,
     candidates: Sequence[float] = CANDIDATES,
     seed: int = 0,
+    photographs: Indices | None = None,
     processes: int = 1,
 ) -> Generator[Step, None, tuple[Trial, ...]]:
     """Hold out 20% of the training images, train on the others with each C, and score those held out.
@@ -132,7 +142,7 @@ def try_candidates(
     features = _in_double(descriptors)
     for candidate in candidates:
         _check_cost(candidate)
-    held = held_out(targets, class_names, seed)
+    held = held_out(targets, class_names, seed, photographs)
     trained_on = np.where(held[:, None], 0, targets).astype(np.int8)
     trials = []
     for candidate in sorted(set(candidates)):
@@ -141,13 +151,15 @@ def try_candidates(
     return tuple(trials)
 
 
-def held_out(targets: Targets, class_names: Sequence[str], seed: int) -> npt.NDArray[np.bool_]:
+def held_out(
+    targets: Targets, class_names: Sequence[str], seed: int, photographs: Indices | None = None
+) -> npt.NDArray[np.bool_]:
     """(n,) which of the training images choose C: a fifth.
 
     Raises:
         VerydeepError: a class has no image among them, or none among the others.
     """
-    held = hold_out(targets, seed)
+    held = hold_out(targets, seed, photographs=photographs)
     for label, name in enumerate(class_names):
         total, of_held = int((targets[:, label] == 1).sum()), int((targets[held, label] == 1).sum())
         if total and of_held in (0, total):
