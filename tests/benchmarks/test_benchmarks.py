@@ -80,7 +80,7 @@ def test_svm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "\n| 12 | 0 | " in out  # two values of C and the chosen one, four classes
     tried = dict(re.findall(r"(\d+): (\d+\.\d)", out))
-    assert tried.keys() == {"1", "10"} and all(float(recall) > 40 for recall in tried.values())
+    assert tried.keys() == {"1", "10"} and all(float(recall) > 35 for recall in tried.values())
     monkeypatch.setattr(svm, "LIMIT", 0)
     with pytest.raises(SystemExit, match="More than 0 GiB"):
         svm.main()
