@@ -3,7 +3,7 @@
 import pytest
 from rich.progress import Progress
 
-from verydeep.engine.progress import RateColumn
+from verydeep.engine.progress import CountColumn, RateColumn
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,11 @@ def test_a_bar_tells_its_rate(images: int, seconds: float, told: str) -> None:
     now += seconds
     progress.advance(task)
     assert RateColumn(images).render(progress.tasks[0]).plain == told
+
+
+@pytest.mark.parametrize(("done", "told"), [(0, "  0/497"), (20, " 20/497"), (500, "497/497")])
+def test_no_more_than_all_is_counted(done: int, told: str) -> None:
+    """Of 497 images the main one of two processes has done 250."""
+    progress = Progress()
+    progress.add_task("Testing", total=497, completed=done)
+    assert CountColumn().render(progress.tasks[0]).plain == told

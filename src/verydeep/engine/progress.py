@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import TypeVar
 
 from rich.console import Console
@@ -20,6 +21,19 @@ from rich.table import Column
 from rich.text import Text
 
 Item = TypeVar("Item")
+
+
+class CountColumn(MofNCompleteColumn):
+    """How many of how many, never more than all: one of several processes counts for each what it has done itself."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=Column(no_wrap=True))
+
+    def render(self, task: Task) -> Text:
+        """As rich renders it, of no more than all."""
+        told = copy(task)
+        told.completed = task.completed if task.total is None else min(task.completed, task.total)
+        return super().render(told)
 
 
 class RateColumn(ProgressColumn):
@@ -49,7 +63,7 @@ def progress_bar(*, images: int = 1, visible: bool = True) -> Iterator[Progress]
     with Progress(
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=16),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        CountColumn(),
         RateColumn(images),
         TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
