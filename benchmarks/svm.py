@@ -2,7 +2,7 @@
 
     python -m benchmarks.svm --write        # Linux; an hour of one core, with --c 1 a third of it
 
-Descriptors are drawn: no value is zero, as LIBLINEAR keeps no others, and the classes overlap. What follows is all that
+Descriptors are drawn: no value is zero, as LIBLINEAR keeps no others, most of it noise. What follows is all that
 ``verydeep transfer`` does with them: C is chosen among as many values as are asked for, by what is held out, all
 classes are trained once more, and a tenth as many images tested. It believes the machine to have 14 GiB, in which there
 is room for one process. The bar names class and C. What is told is the peak of that process, imports and descriptors
