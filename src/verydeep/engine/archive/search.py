@@ -1,7 +1,8 @@
 """The images of an archive that are nearest to others: exactly, by the inner product of descriptors of length one.
 
 The descriptors pass by, a few megabytes at a time as float32, so the memory that is needed does not grow with their
-number. PyTorch compares them; FAISS's own exact comparison gains a tenth at best (benchmarks/search.py).
+number. PyTorch compares them; FAISS's own exact comparison of the same parts is no faster beyond chance
+(benchmarks/search.py).
 """
 
 from dataclasses import dataclass
