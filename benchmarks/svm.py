@@ -11,6 +11,7 @@ included.
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -43,16 +44,9 @@ def drawn(images: int, dimensions: int, classes: int) -> tuple[npt.NDArray[np.fl
 
 def split_of(labels: npt.NDArray[np.int64], classes: int) -> Split:
     """Images that nobody opens."""
-    return Split(
-        name="all",
-        root=Path(),
-        files=tuple(f"{number}.jpg" for number in range(len(labels))),
-        labels=labels,
-        class_names=tuple(f"class {label}" for label in range(classes)),
-        class_words=tuple(f"class {label}" for label in range(classes)),
-        layout="drawn",
-        camera_rotation=False,
-    )
+    names = tuple(f"class {label}" for label in range(classes))
+    images = Split.of_photographs([Path(f"{number}.jpg") for number in range(len(labels))])
+    return replace(images, labels=labels, class_names=names, class_words=names)
 
 
 def main() -> None:

@@ -66,9 +66,6 @@ def hold_out_rarest_first(
     for members in several:
         if held[members].all() or not held[members].any():
             side = held[members[0]]
-            for image in draw(members):
-                concerned = [each for each in several if image in each]
-                if all((held[each] == side).sum() > 1 for each in concerned):
-                    held[image] = not side
-                    break
+            last = {image for each in several if (held[each] == side).sum() == 1 for image in each.tolist()}
+            held[[image for image in draw(members).tolist() if image not in last][:1]] = not side
     return held

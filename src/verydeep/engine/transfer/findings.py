@@ -12,6 +12,7 @@ from verydeep.engine.reporting.caveats import seen_before
 from verydeep.engine.reporting.measured_table import table_in_words, unconverged_in_words
 from verydeep.engine.transfer.job import copies_in_words, copies_of_tested
 from verydeep.engine.transfer.protocol import as_values, samples_of
+from verydeep.engine.transfer.representation import AGGREGATED
 from verydeep.engine.transfer.tables import (
     LAYER,
     Measured,
@@ -127,7 +128,7 @@ def set_in_words(task: TransferSet) -> str:
 def scales_in_words(best: MultiScale, crop: int) -> str:
     """At which scales, and what became of them."""
     pixels = ", ".join(f"{q} ({in_pixels(q, crop)} px)" for q in best.scales)
-    return f"Q={pixels}, {'stacked' if best.aggregation == 'stack' else 'averaged'}."
+    return f"Q={pixels}, {AGGREGATED[best.aggregation]}."
 
 
 def notes(label: str, column: str, cell: MeasuredCell) -> Iterator[str]:

@@ -5,7 +5,7 @@ and of an image and of the box on it, are stacked. Whatever comes out has length
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -32,6 +32,13 @@ from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
 from verydeep.ops.descriptors import Aggregation, Floats, Normalization, composed
 
+AGGREGATED: Mapping[Aggregation, str] = {
+    "average": "averaged",
+    "stack": "stacked",
+    "max": "the largest of each",
+}
+"""What became of several scales, for people."""
+
 
 @dataclass(frozen=True)
 class Representation:
@@ -57,7 +64,7 @@ class Representation:
 
     def __str__(self) -> str:
         names = " + ".join(f"{net.path.name} {layer}" for net, layer in zip(self.nets, self.layers, strict=True))
-        how = {"average": "averaged", "stack": "stacked", "max": "the largest of each"}[self.aggregation]
+        how = AGGREGATED[self.aggregation]
         scales = ", ".join(map(str, self.scales))
         of_both = ", of the image and of the box" if self.seen == "image+box" else ""
         whole = ", the whole normalized alone" if self.normalization == "whole" else ""
