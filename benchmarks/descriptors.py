@@ -33,9 +33,9 @@ from benchmarks.timing import interleave, rate, report, speedup, table
 from tests.peers import import_torchvision
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.data.split import Split
+from verydeep.engine.descriptors.activations import layer_descriptors
 from verydeep.engine.inference import ready, rescaled_images
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
-from verydeep.engine.transfer.features import describe
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
 from verydeep.ops.descriptors import Floats, aggregated
 
@@ -60,7 +60,7 @@ def ours(model: VGG, files: Sequence[Path], runtime: Runtime) -> Floats:
     found: dict[int, list[Floats]] = {}
     for batch in rescaled_images(model, Split.of_photographs(files), SCALES, runtime, whole=True):
         with runtime.autocast():
-            each = [describe(model, images, [LAYER])[LAYER].cpu().numpy() for images in batch.images.values()]
+            each = [layer_descriptors(model, images, [LAYER])[LAYER].cpu().numpy() for images in batch.images.values()]
         found |= {index: [scale[row] for scale in each] for row, index in enumerate(batch.indices.tolist())}
     return aggregated([np.stack([found[i][q] for i in range(len(files))]) for q in range(len(SCALES))], "average")
 

@@ -34,7 +34,7 @@ from safetensors.numpy import load_file, save_file
 
 from benchmarks.timing import interleave, peak, rate, report, speedup, table
 from verydeep.engine.archive.manifest import Manifest
-from verydeep.engine.archive.search import compared, nearest
+from verydeep.engine.archive.search import nearest, top_similarities
 from verydeep.engine.archive.shards import all_rows, packed, shards_of
 from verydeep.engine.progress import track
 
@@ -137,7 +137,7 @@ def sides_of(case: Case) -> dict[str, Callable[[], Side]]:
 def megabytes(case: Case, name: str) -> float:
     """The peak of this process's memory while one batch is answered, above what it was before."""
     queries = case.drawn(0, BATCH)
-    compared(torch.from_numpy(queries), torch.from_numpy(queries), 1)  # threads and their buffers exist
+    top_similarities(torch.from_numpy(queries), torch.from_numpy(queries), 1)  # threads and their buffers exist
     before = peak()
     sides_of(case)[name]()(queries)
     return (peak() - before) / 1e6

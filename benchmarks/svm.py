@@ -22,8 +22,8 @@ import torch
 from benchmarks.timing import peak, report, table
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition
+from verydeep.engine.descriptors.representation import Descriptors
 from verydeep.engine.transfer import protocol
-from verydeep.engine.transfer.representation import Descriptors
 
 LIMIT = 14 * 2**30
 AT_ONCE = 4096

@@ -41,8 +41,8 @@ from verydeep.data.training_images import TrainBatch
 from verydeep.engine.runtime import Runtime, start
 from verydeep.engine.training.fit import fit, make_optimizer, new_state
 from verydeep.engine.training.gradients import backward, color_matrix, net_input
-from verydeep.engine.training.job import Job
 from verydeep.engine.training.stopping import StopRequest
+from verydeep.engine.training.task import TrainingTask
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 
@@ -79,7 +79,7 @@ CASES = (Case("D", 224, 8, 1000), Case("A", 64, 64, 20))
 QUICK = (Case("D", 64, 4, 7, 1 / 16, 24), Case("A", 32, 6, 5, 1 / 16, 24))
 
 
-def job_of(case: Case, paths: list[Path], num_images: int) -> Job:
+def job_of(case: Case, paths: list[Path], num_images: int) -> TrainingTask:
     """The paper's recipe on these files, each used as often as needed."""
     split = Split(
         name="train",
@@ -94,7 +94,7 @@ def job_of(case: Case, paths: list[Path], num_images: int) -> Job:
     stage = Stage(TrainScale(256, 512), learning_rate=LEARNING_RATE, milestones=())
     recipe = Recipe(stages=(stage,), batch_size=case.batch)
     covariance = 3000 * np.eye(3) + 1500  # grey levels of ordinary photographs
-    return Job(split, None, recipe, covariance, seed=0, micro_batch=case.batch)
+    return TrainingTask(split, None, recipe, covariance, seed=0, micro_batch=case.batch)
 
 
 def random_batch(case: Case) -> TrainBatch:
@@ -168,7 +168,7 @@ def plain_step(
     return net, step
 
 
-def our_step(model: VGG, batch: TrainBatch, job: Job, runtime: Runtime) -> Callable[[], float]:
+def our_step(model: VGG, batch: TrainBatch, job: TrainingTask, runtime: Runtime) -> Callable[[], float]:
     """The body of ``train_stage``'s loop; returns the loss."""
     optimizer, basis = make_optimizer(model, job.recipe), color_matrix(job, runtime.device)
     parallel = runtime.parallel(model)
@@ -185,7 +185,7 @@ def our_step(model: VGG, batch: TrainBatch, job: Job, runtime: Runtime) -> Calla
     return step
 
 
-def compare(case: Case, job: Job, runtime: Runtime, repeats: int, steps: int) -> list[list[str]]:
+def compare(case: Case, job: TrainingTask, runtime: Runtime, repeats: int, steps: int) -> list[list[str]]:
     """Rows of the first table."""
     model, batch = case.model(runtime), random_batch(case)
     there = batch.map(runtime.move)
@@ -266,7 +266,7 @@ class Pieces:
             handle.remove()
 
 
-def profile(case: Case, job: Job, runtime: Runtime, steps: int) -> list[str]:
+def profile(case: Case, job: TrainingTask, runtime: Runtime, steps: int) -> list[str]:
     """A row of the second table: milliseconds a step, from ``fit`` itself."""
     state = new_state(case.model(runtime), job)
     reports, pieces, warm = fit(state, job, runtime, StopRequest()), Pieces(runtime.device), 10

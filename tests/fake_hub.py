@@ -52,7 +52,7 @@ class FakeHub:
                      for each in values["files"]]  # fmt: skip
             return 200, {"files": modes}
         if path.endswith(".git/info/lfs/objects/batch"):
-            return 200, {"transfer": "basic", "objects": [self.place_for(each) for each in values["objects"]]}
+            return 200, {"transfer": "basic", "objects": [self.evaluation_folder(each) for each in values["objects"]]}
         name = path.removeprefix("/api/models/")
         if method == "GET" and name in self.private:
             return 200, {"id": name, "private": self.private[name], "sha": "0" * 40, "siblings": []}
@@ -66,7 +66,7 @@ class FakeHub:
         self.private[name] = values.get("visibility") == "private" or bool(values.get("private"))
         return 200, url
 
-    def place_for(self, values: dict[str, Any]) -> dict[str, Any]:
+    def evaluation_folder(self, values: dict[str, Any]) -> dict[str, Any]:
         """Where LFS wants one object."""
         place = {"href": f"{self.address}/storage/{values['oid']}", "header": {}}
         return {"oid": values["oid"], "size": values["size"], "actions": {"upload": place}}

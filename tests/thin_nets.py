@@ -17,7 +17,7 @@ from tests.conftest import SHAPES, picture
 from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import TrainedNet
-from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_part
+from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets import net
 from verydeep.engine.training import ladder, request
 from verydeep.files import write_json
@@ -79,7 +79,7 @@ def describe(
 ) -> ModelConfig:
     """What travels with such a net; ``converged`` is None before its training has ended."""
     how = {"seed": split_seed, "val_fraction": VAL_FRACTION}
-    train, val = (open_part(str(data), name, how) for name in ("train", "val"))
+    train, val = (open_data_split(str(data), name, how) for name in ("train", "val"))
     return ModelConfig(
         network=net.network,
         class_names=train.class_names,

@@ -319,9 +319,9 @@ def test_what_cannot_be_kept_is_told(
     done = inside("evaluate", photographs, trained, *FP32, "--out", "not-kept")
     assert "not kept for the next time" in done.stdout and str(tmp_path / "file") in done.stdout.replace("\n", "")
     assert any("not kept" in note for note in report_of(tmp_path / "not-kept")["notes"])
-    kept, not_kept = posteriors_of(tmp_path / "kept"), posteriors_of(tmp_path / "not-kept")
+    kept, write_error = posteriors_of(tmp_path / "kept"), posteriors_of(tmp_path / "not-kept")
     for path, said in kept.items():
-        assert not_kept[path] == pytest.approx(said, abs=1e-5)
+        assert write_error[path] == pytest.approx(said, abs=1e-5)
 
 
 def test_two_processes_share_the_images(

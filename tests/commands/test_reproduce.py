@@ -20,7 +20,7 @@ from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE
 from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.training import ladder, run
-from verydeep.engine.training.request import Request
+from verydeep.engine.training.plan import TrainRequest
 from verydeep.engine.training.run import train_run
 from verydeep.errors import VerydeepError
 
@@ -179,7 +179,7 @@ def test_what_is_trained_has_the_papers_width_and_one_division(home: Path, monke
             reproduce(what, seeds="0,12", bad_images="skip", fast_decode=True)
     (rungs, seeds, request), (table_6, _, _) = asked
     assert rungs == LADDER and seeds == (0, 12)
-    assert isinstance(request, Request)
+    assert isinstance(request, TrainRequest)
     assert (request.width, request.fc_width, request.split_seed, request.crop) == (1.0, FC_WIDTH, 0, 32)
     assert (request.data, request.epochs, request.batch_size, request.precision) == ("photos", 2, 8, "fp32")
     assert (request.bad_images, request.fast_decode, request.runs) == ("skip", True, Collection(Path("runs")))

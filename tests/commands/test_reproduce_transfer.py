@@ -25,8 +25,8 @@ from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
 from verydeep.engine.nets import net
 from verydeep.engine.nets.net import Net
-from verydeep.engine.transfer import findings, tables
-from verydeep.engine.transfer.job import Outcome
+from verydeep.engine.transfer import tables
+from verydeep.engine.transfer.task import TransferResult
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
@@ -34,7 +34,7 @@ from verydeep.ops.average_precision import average_precision, average_precision_
 
 Floats = npt.NDArray[np.float32]
 Reproduce = Callable[..., str]
-Outcomes = dict[tuple[str, str], Outcome]
+Outcomes = dict[tuple[str, str], TransferResult]
 
 FC_WIDTH = 48
 WIDE = ModelConfig(
@@ -106,7 +106,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> Outcomes:
         kept.update({key: cell.outcome for key, cell in found.items()})
         return found
 
-    monkeypatch.setattr(findings, "measure_cells", keeping)
+    monkeypatch.setattr(table_report, "measure_cells", keeping)
     return kept
 
 
@@ -147,7 +147,7 @@ def unit(x: Floats) -> Floats:
 
 
 @torch.inference_mode()
-def margins_slowly(outcome: Outcome, home: Path) -> Floats:
+def margins_slowly(outcome: TransferResult, home: Path) -> Floats:
     """(n, K) of the last partition's test samples, with the C that was chosen: by plain loops, Pillow, scikit-learn."""
     task, asked = outcome.job.task, outcome.job.representation
     nets = [Net.open(net.path).load() for net in asked.nets]
@@ -190,7 +190,7 @@ def score_slowly(margins: Floats, task: TransferSet) -> float:
     return 100 * float(np.mean([precision(margins[:, k], test.relevance[:, k]) for k in range(margins.shape[1])]))
 
 
-def check_slowly(outcome: Outcome, told: dict[str, Any], home: Path) -> None:
+def check_slowly(outcome: TransferResult, told: dict[str, Any], home: Path) -> None:
     """The margins of the last draw are those of plain loops, and the score is that of the margins."""
     margins = outcome.found[-1].margins
     assert margins is not None and margins.std() > 0.01

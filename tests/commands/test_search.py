@@ -17,8 +17,8 @@ from tests.runs import Cli
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.archive import streaming
+from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.representation import Representation
 from verydeep.ops.descriptors import Floats
 
 FP32 = ("--precision", "fp32", "--workers", 0)
@@ -65,13 +65,13 @@ def test_photographs_are_described_as_the_archive_was(
     archive: Path, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside("features", "net", "photos", "--out", "other", "--precision", "bf16", "--fast-decode", "--layer", "pool5")
-    describe_all, seen = streaming.describe_all, []
+    describe_images, seen = streaming.describe_images, []
 
     def noted(asked: Representation, split: Split, runtime: Runtime, decoding: Decoding) -> Floats:
         seen.append((asked.layers, runtime.precision, decoding))
-        return describe_all(asked, split, runtime, decoding)
+        return describe_images(asked, split, runtime, decoding)
 
-    monkeypatch.setattr(streaming, "describe_all", noted)
+    monkeypatch.setattr(streaming, "describe_images", noted)
     for folder in ("there", "other"):
         inside("search", folder, "photos/bee/001.jpg", "--no-pictures")
     assert seen == [(("relu7",), "fp32", Decoding()), (("pool5",), "bf16", Decoding(fast=True))]

@@ -16,7 +16,7 @@ from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli
 from verydeep.data.voc import CLASSES, open_voc
 from verydeep.data.voc_actions import ACTIONS
-from verydeep.engine.transfer import representation
+from verydeep.engine.descriptors import representation
 from verydeep.ops.average_precision import average_precision
 
 FAST = ("--scales", "256", "--precision", "fp32", "--c", "1")
@@ -379,7 +379,7 @@ def test_photographs_that_are_skipped_are_counted(
 def test_too_few_photographs_are_told_before_any_is_described(
     inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(representation, "fill_shelves", pytest.fail)
+    monkeypatch.setattr(representation, "compute_descriptors", pytest.fail)
     shutil.copytree(class_folders / "train", tmp_path / "photos")
     for told, classes, more in (
         ("Of the 1 training images of class ant 0 fell to the fifth", ("ant", "bell"), ("--num-train", "1")),
@@ -429,7 +429,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(representation, "fill_shelves", interrupt)
+    monkeypatch.setattr(representation, "compute_descriptors", interrupt)
     done = inside("transfer", class_folders, trained, *FAST, "--out", "few", check=False)
     assert done.returncode == 130 and done.stderr == (
         "verydeep: stopped; the descriptors so far are kept, and the same command goes on from them.\n"

@@ -124,11 +124,11 @@ def test_a_smaller_batch_has_a_lower_rate() -> None:
 
 @given(recipes, st.integers(1, 200))
 def test_shortening_keeps_the_epochs_asked_for_and_their_shares(recipe: Recipe, epochs: int) -> None:
-    shortened = shortened_to(recipe, epochs)
-    assert shortened.epochs == epochs
-    assert all(stage.epochs > 0 for stage in shortened.stages)
-    if len(shortened.stages) == len(recipe.stages):
-        for before, after in zip(recipe.stages, shortened.stages, strict=True):
+    shorten_text = shortened_to(recipe, epochs)
+    assert shorten_text.epochs == epochs
+    assert all(stage.epochs > 0 for stage in shorten_text.stages)
+    if len(shorten_text.stages) == len(recipe.stages):
+        for before, after in zip(recipe.stages, shorten_text.stages, strict=True):
             assert abs(after.epochs - epochs * before.epochs / recipe.epochs) <= 1
             assert (after.scale, after.dropout) == (before.scale, before.dropout)
 

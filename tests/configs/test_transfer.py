@@ -45,7 +45,9 @@ def test_a_row_is_the_papers(name: str) -> None:
 
 def test_the_papers_own_rows_are_of_the_nets_that_it_published() -> None:
     """Net-D, Net-E, both; of actions both, without and with the box."""
-    rows = [(row.label, "".join(net.network for net in row.nets), row.seen) for row in TRANSFER_TABLES["table11"].rows]
+    rows = [
+        (row.label, "".join(net.network for net in row.nets), row.coverage) for row in TRANSFER_TABLES["table11"].rows
+    ]
     assert rows[-3:] == [
         ("VGG Net-D (16 layers)", "D", "image"),
         ("VGG Net-E (19 layers)", "E", "image"),
@@ -53,7 +55,7 @@ def test_the_papers_own_rows_are_of_the_nets_that_it_published() -> None:
     ]
     assert all(not nets for _, nets, _ in rows[:-3])
     own = [row for row in TRANSFER_TABLES["table12"].rows if row.nets]
-    assert [row.seen for row in own] == ["image", "image+box"]
+    assert [row.coverage for row in own] == ["image", "image+box"]
     assert {net for row in own for net in row.nets} == set(TRANSFER_TABLES["table11"].nets)
     for net in TRANSFER_TABLES["table11"].nets:
         name = {"D": "oxford-vgg16", "E": "oxford-vgg19"}[net.network]

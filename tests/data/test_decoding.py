@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
-from verydeep.data.decoding import decode, image_size, inspect
+from verydeep.data.decoding import decode, image_size, inspect_image
 from verydeep.errors import VerydeepError
 
 WIDTH, HEIGHT = 149, 211
@@ -34,7 +34,7 @@ def pixels_of(path: Path, **options) -> np.ndarray:
     return np.asarray(image)
 
 
-def cut(path: Path, share: float) -> Path:
+def cut_region(path: Path, share: float) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     return path
@@ -153,7 +153,7 @@ def test_a_truncated_file_is_used_as_far_as_it_goes(tmp_path, name, options):
     noise = np.random.default_rng(0).integers(0, 12, (HEIGHT, WIDTH, 3), np.uint8)
     pixels = photograph() + noise
     whole = pixels_of(save(tmp_path / name, pixels, **options))
-    kept = pixels_of(cut(tmp_path / name, 0.9))
+    kept = pixels_of(cut_region(tmp_path / name, 0.9))
     good = int(0.75 * HEIGHT)
     assert kept.shape == whole.shape
     assert (kept[:good] == whole[:good]).all()
@@ -169,7 +169,7 @@ def test_three_quarters_of_the_rows_decide(tmp_path, mode, share):
     noise = np.random.default_rng(0).integers(30, 200, (480, 64, 3), np.uint8)
     path = tmp_path / "a.jpg"
     Image.fromarray(noise).convert(mode).save(path, quality=90)
-    cut(path, share)
+    cut_region(path, share)
     if share > 0.75:
         assert pixels_of(path).shape == (480, 64, 3)
     else:
@@ -180,13 +180,13 @@ def test_three_quarters_of_the_rows_decide(tmp_path, mode, share):
 
 def test_a_truncated_progressive_jpeg_has_all_its_rows_but_coarser(tmp_path):
     whole = pixels_of(save(tmp_path / "a.jpg", progressive=True, quality=95))
-    assert close(pixels_of(cut(tmp_path / "a.jpg", 0.7)), whole, 60)
+    assert close(pixels_of(cut_region(tmp_path / "a.jpg", 0.7)), whole, 60)
 
 
 def test_threads_do_not_see_each_others_tolerance(tmp_path):
     noise = np.random.default_rng(1).integers(30, 200, (480, 64, 3), np.uint8)
-    kept = cut(save(tmp_path / "kept.jpg", noise), 0.9)
-    lost = cut(save(tmp_path / "lost.jpg", noise), 0.5)
+    kept = cut_region(save(tmp_path / "kept.jpg", noise), 0.9)
+    lost = cut_region(save(tmp_path / "lost.jpg", noise), 0.5)
     whole = save(tmp_path / "whole.jpg", noise, exif=BROKEN_EXIF)
 
     def usable(path: Path) -> bool:
@@ -220,7 +220,7 @@ def test_what_is_no_image_is_named(tmp_path, content):
     for read in (decode, image_size):
         with pytest.raises(VerydeepError, match=r"a photo\.jpg"):
             read(path, camera_rotation=True)
-    assert "a photo.jpg" in str(inspect(path).error)
+    assert "a photo.jpg" in str(inspect_image(path).error)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -265,10 +265,10 @@ def test_fast_decoding_leaves_other_formats_alone(tmp_path):
 
 
 def test_an_inspection_tells_what_is_unusual(tmp_path):
-    assert inspect(save(tmp_path / "plain.jpg")).oddities == ()
-    assert inspect(save(tmp_path / "a.JPEG", format="PNG")).oddities == ("PNG under the name .JPEG",)
+    assert inspect_image(save(tmp_path / "plain.jpg")).oddities == ()
+    assert inspect_image(save(tmp_path / "a.JPEG", format="PNG")).oddities == ("PNG under the name .JPEG",)
     Image.new("CMYK", (20, 30)).save(tmp_path / "c.jpg")
-    assert inspect(tmp_path / "c.jpg").oddities == ("CMYK, converted to RGB",)
+    assert inspect_image(tmp_path / "c.jpg").oddities == ("CMYK, converted to RGB",)
     noise = np.random.default_rng(0).integers(30, 200, (480, 64, 3), np.uint8)
-    (oddity,) = inspect(cut(save(tmp_path / "t.jpg", noise), 0.9)).oddities
+    (oddity,) = inspect_image(cut_region(save(tmp_path / "t.jpg", noise), 0.9)).oddities
     assert oddity in {f"damaged, {percent}% of its rows were decoded" for percent in range(86, 94)}

@@ -150,9 +150,9 @@ def test_batches_hold_every_image_once_and_one_shape_each(train_split: Split, pi
 def test_test_batches_are_whole_images_at_every_scale(train_split: Split, workers: int) -> None:
     images = TestImages(train_split, (37, 73))
     batches = shape_batches(images, range(len(train_split)), 20_000)
-    loaded = list(testing_images.test_loader(images, batches, workers))
-    assert [batch.indices.tolist() for batch in loaded] == batches
-    for batch in loaded:
+    load_batches = list(testing_images.test_loader(images, batches, workers))
+    assert [batch.indices.tolist() for batch in load_batches] == batches
+    for batch in load_batches:
         assert batch.skipped == {}
         for row, index in enumerate(batch.indices):
             with Image.open(train_split.path(int(index))) as file:
@@ -170,12 +170,12 @@ def test_test_batches_leave_out_and_name_what_is_broken(damaged: Split, workers:
     images = TestImages(damaged, (37, 73))
     batches = shape_batches(images, range(len(damaged)), 20_000)
     assert sorted(index for batch in batches for index in batch) == list(range(len(damaged)))
-    loaded = list(testing_images.test_loader(images, batches, workers, bad_images="skip"))
-    kept = sorted(int(index) for batch in loaded for index in batch.indices)
+    load_batches = list(testing_images.test_loader(images, batches, workers, bad_images="skip"))
+    kept = sorted(int(index) for batch in load_batches for index in batch.indices)
     assert kept == [index for index in range(len(damaged)) if index not in (3, 10)]
-    named = {file: reason for batch in loaded for file, reason in batch.skipped.items()}
+    named = {file: reason for batch in load_batches for file, reason in batch.skipped.items()}
     assert set(named) == {damaged.files[3], damaged.files[10]}
-    for batch in loaded:
+    for batch in load_batches:
         assert all(len(scaled) == len(batch.indices) for scaled in batch.images)
 
 

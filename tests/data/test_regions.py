@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.conftest import picture
 from verydeep.data import testing_images
-from verydeep.data.regions import cut, edges_of
+from verydeep.data.regions import cut_region, edges_of
 from verydeep.data.split import Split
 from verydeep.data.testing_images import TestImages
 from verydeep.errors import VerydeepError
@@ -57,11 +57,11 @@ def test_what_lies_in_a_box_is_cut_out_and_rescaled_as_a_whole_image(persons: Sp
         (index,) = batch.indices.tolist()
         x1, y1, x2, y2 = map(int, persons.boxes[index][0])  # type: ignore[index]
         with Image.open(persons.path(index)) as file:
-            cut = file.convert("RGB").crop((x1, y1, x2 + 1, y2 + 1))
+            cut_region = file.convert("RGB").crop((x1, y1, x2 + 1, y2 + 1))
         for short, scaled in zip((37, 64), batch.images, strict=True):
-            scale = short / min(cut.size)
-            size = [short if side == min(cut.size) else round(side * scale) for side in cut.size]
-            expected = np.asarray(cut.resize(size, Image.Resampling.BILINEAR))
+            scale = short / min(cut_region.size)
+            size = [short if side == min(cut_region.size) else round(side * scale) for side in cut_region.size]
+            expected = np.asarray(cut_region.resize(size, Image.Resampling.BILINEAR))
             assert np.array_equal(scaled[0].numpy(), expected)
         assert images.shapes(index) == tuple((each.shape[2], each.shape[1]) for each in batch.images)
 
@@ -103,6 +103,6 @@ def test_of_a_reduced_copy_no_more_is_cut_than_there_is() -> None:
     for width in range(300, 620):
         for reduction in (2, 4, 8):
             reduced = Image.new("RGB", (-(-width // reduction), 50), "white")
-            whole = cut(reduced, (0, 0, width, 50 * reduction), (width, 50 * reduction))
+            whole = cut_region(reduced, (0, 0, width, 50 * reduction), (width, 50 * reduction))
             assert whole.size == reduced.size, (width, reduction)
             assert whole.getextrema() == ((255, 255),) * 3

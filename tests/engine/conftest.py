@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import Tested
+from verydeep.engine.classification.evaluation import NetPredictions
 from verydeep.engine.inference import Predictions, SingleView, ViewAtScale
 from verydeep.engine.nets.net import Net
 from verydeep.models.weights.native import ModelConfig
@@ -30,7 +30,7 @@ def predicted(rows: dict[tuple[SingleView, int], list[list[float]]], indices: li
 
 
 @pytest.fixture
-def known(val_split: Split) -> tuple[Split, Tested]:
+def known(val_split: Split) -> tuple[Split, NetPredictions]:
     """Posteriors of twelve images of three classes (four each), image 2 skipped; errors as counted below."""
     assert val_split.labels is not None and val_split.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     indices = [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
@@ -43,7 +43,7 @@ def known(val_split: Split) -> tuple[Split, Tested]:
         ("crops", 384): [[0.4, 0.3, 0.3]] * 11,  # 8 of 11
     }
     predictions = replace(predicted(rows, indices), skipped={val_split.files[2]: "cut short"})
-    return val_split, Tested(net_called("x"), (256, 384), predictions)
+    return val_split, NetPredictions(net_called("x"), (256, 384), predictions)
 
 
 @pytest.fixture

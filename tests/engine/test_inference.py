@@ -17,7 +17,7 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import (
-    Part,
+    ImageBatch,
     Predictions,
     SingleView,
     ViewAtScale,
@@ -280,7 +280,7 @@ def test_batch_size_workers_and_order_change_nothing(train_split: Split, monkeyp
 def test_the_shares_of_the_processes_are_the_split(train_split: Split, world_size: int) -> None:
     """None twice, none missing, and what one process computes: 33 images on two, three and five processes."""
     net, views = small_net("A"), [FEW_VIEWS[0], FEW_VIEWS[3]]
-    parts: list[Part] = []
+    parts: list[ImageBatch] = []
     for rank in range(world_size):
         parts += infer(net, train_split, views, Runtime(torch.device("cpu"), False, rank, world_size))
     found = [int(index) for part in parts for index in part.indices]

@@ -11,7 +11,7 @@ from tests.models.plain_twin import fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import Initialization
 from verydeep.errors import VerydeepError
-from verydeep.models.initialization import Source, draw_layer, initialize, initialize_from
+from verydeep.models.initialization import WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG
 
 CLASSES = ("ant", "bell", "crab")
@@ -126,13 +126,15 @@ def test_deviation_001_makes_the_logits_of_deep_nets_vanish(name: str, published
     assert 0.3 < measured / logit_deviation(net) < 30
 
 
-def source_of(net: VGG, classes: tuple[str, ...] = CLASSES) -> Source:
+def source_of(net: VGG, classes: tuple[str, ...] = CLASSES) -> WeightSource:
     fill(net, seed=9)
     tensors = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    return Source("runs/first", net.network.name, tensors, classes)
+    return WeightSource("runs/first", net.network.name, tensors, classes)
 
 
-def taken_and_drawn(net: VGG, source: Source, classes: tuple[str, ...] = CLASSES) -> tuple[list[str], dict[str, str]]:
+def taken_and_drawn(
+    net: VGG, source: WeightSource, classes: tuple[str, ...] = CLASSES
+) -> tuple[list[str], dict[str, str]]:
     """Names of the layers said to be taken, reasons of the others; the weights have to be what is said."""
     origins = initialize_from(net, classes, source, "glorot", seed=3)
     assert [origin.layer for origin in origins] == list(net.weight_layers())

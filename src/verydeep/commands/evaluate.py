@@ -33,8 +33,8 @@ from verydeep.options import (
 )
 
 if TYPE_CHECKING:
+    from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.testing import BoxTest, ClassTest
 
 
 def evaluate(
@@ -94,13 +94,13 @@ def evaluate(
     """
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.datasets import open_part, short_name
-    from verydeep.engine.journal import Journal
+    from verydeep.engine.datasets import data_name, open_data_split
+    from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
+    from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.launching import launched
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
+    from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.places import place_for, protocol_name, short_enough
-    from verydeep.engine.testing import Order
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
@@ -118,7 +118,7 @@ def evaluate(
         )
     if tune_threshold and merge_threshold is not None:
         raise VerydeepError("--tune-threshold chooses the threshold: leave --merge-threshold out.")
-    order = Order(
+    order = EvaluationOptions(
         data=data,
         folder=Path(),
         weights=weights,
@@ -130,26 +130,26 @@ def evaluate(
     )
     if protocol is None:
         tests = [test_of_runs(task, run, scales, views, classes, Collection.parse(runs), weights)]
-        folder, name = place_for(run, tests[0], data)
+        folder, name = evaluation_folder(run, tests[0], data)
     else:
         asked = read_protocol(task, protocol)
         collection = Collection.parse(runs)
-        tests = tests_of_protocol(asked, collection, open_part(data, split).class_names, crop, weights)
-        folder, name = collection.folder, f"{short_name(data)}-c{crop}-{protocol_name(str(asked))}"
+        tests = tests_of_protocol(asked, collection, open_data_split(data, split).class_names, crop, weights)
+        folder, name = collection.folder, f"{data_name(data)}-c{crop}-{protocol_name(str(asked))}"
     if submission is not None and len(tests) > 1:
         raise VerydeepError(f"--submission holds one answer, and {len(tests)} seeds answer: name the runs of one.")
     parts = [test.open(order, split) for test in tests]
     merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
-    name = short_enough("-".join([split, name, *merging, *(["best"] if weights == "best" else [])]))
+    name = shorten_name("-".join([split, name, *merging, *(["best"] if weights == "best" else [])]))
     place = out or folder / "evaluations" / name
     if launched(devices):
         return
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
-        journal = Journal(silent=not runtime.is_main)
+        log = Log(silent=not runtime.is_main)
         for test, part in zip(tests, parts, strict=True):
-            journal.say(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
+            log.info(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
             own = place / f"s{test.nets[0].net.config.seed}" if len(tests) > 1 else place
-            test.run(part, replace(order, folder=own), runtime, journal)
+            test.run(part, replace(order, folder=own), runtime, log)
 
 
 def test_of_runs(
@@ -160,28 +160,30 @@ def test_of_runs(
     classes: str | None,
     class_runs: "Collection",
     weights: Literal["last", "best"],
-) -> "ClassTest | BoxTest":
+) -> "ClassEvaluationTask | BoxEvaluationTask":
     """The nets in these folders, at the test scales asked for, or else each at its own.
 
     Raises:
         VerydeepError: a folder is named twice or holds no net, boxes are asked for in a view they have not, or nobody
             answers for the classes.
     """
-    from verydeep.engine.localization.localizers import localizers_of
-    from verydeep.engine.nets.net import Net, NetAtScales
-    from verydeep.engine.testing import BoxTest, ClassTest
+    from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
+    from verydeep.engine.localization.box_ensemble import box_ensemble
+    from verydeep.engine.nets.net import EnsembleMember, Net
 
     if len({path.resolve() for path in runs}) < len(runs):
         raise VerydeepError("A run is named twice: a fusion is the mean of different nets.")
     nets = [Net.open(path, weights) for path in runs]
     chosen = None if scales is None else parse_test_scales(scales)
-    members = tuple(NetAtScales(net, chosen or net.config.test_scales) for net in nets)
+    members = tuple(EnsembleMember(net, chosen or net.config.test_scales) for net in nets)
     if task == "classify":
-        return ClassTest(members, views or "dense")
+        return ClassEvaluationTask(members, views or "dense")
     if views not in (None, *LOCALIZATION_VIEWS):
         raise VerydeepError(f"--views {views}: boxes are predicted in {' or '.join(LOCALIZATION_VIEWS)}.")
     source = None if classes is None else parse_classes(classes)
-    return BoxTest(localizers_of(members, "center" if views == "center" else "dense", source, class_runs, weights))
+    return BoxEvaluationTask(
+        box_ensemble(members, "center" if views == "center" else "dense", source, class_runs, weights)
+    )
 
 
 def read_protocol(task: Literal["classify", "localize"], text: str) -> EvalProtocol | LocalizationProtocol:
@@ -203,17 +205,17 @@ def tests_of_protocol(
     class_names: tuple[str, ...],
     crop: int,
     weights: Literal["last", "best"],
-) -> "list[ClassTest | BoxTest]":
+) -> "list[ClassEvaluationTask | BoxEvaluationTask]":
     """The nets that answer for a protocol, one test for each seed.
 
     Raises:
         VerydeepError: nobody answers, or two runs of one seed do.
     """
-    from verydeep.engine.localization.localizers import required_localizers
-    from verydeep.engine.nets.collection import required_by_seed
-    from verydeep.engine.testing import BoxTest, ClassTest
+    from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
+    from verydeep.engine.localization.box_ensemble import required_box_ensembles
+    from verydeep.engine.nets.collection import required_ensembles
 
     if isinstance(asked, LocalizationProtocol):
-        return [BoxTest(each) for each in required_localizers(asked, runs, class_names, crop, weights)]
-    found = required_by_seed(asked, runs, class_names, crop, weights)
-    return [ClassTest(tuple(nets), asked.view) for nets in found.values()]
+        return [BoxEvaluationTask(each) for each in required_box_ensembles(asked, runs, class_names, crop, weights)]
+    found = required_ensembles(asked, runs, class_names, crop, weights)
+    return [ClassEvaluationTask(tuple(nets), asked.view) for nets in found.values()]

@@ -60,14 +60,14 @@ def features(
     """
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.archive.filling import Asked, fill, usual_weights
+    from verydeep.engine.archive.describing import DescribeOptions, archive_weights, describe_archive
     from verydeep.engine.launching import launched
     from verydeep.engine.nets.net import Net
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
-    weights = weights or usual_weights(out, run)
-    asked = Asked(
+    weights = weights or archive_weights(out, run)
+    options = DescribeOptions(
         net=Net.open(run, weights),
         weights=weights,
         layer=layer,
@@ -77,9 +77,9 @@ def features(
         fast_decode=fast_decode,
         device=device,
     )
-    chosen = asked.manifest(out).precision
+    chosen = options.manifest(out).precision
     if launched(devices):
         return
     with engine.start(device=device, bf16=chosen == "bf16", num_workers=workers) as runtime:
-        asked = replace(asked, precision="bf16" if chosen == "bf16" else "fp32")
-        fill(out, asked, images, runtime, Decoding(bad_images))
+        options = replace(options, precision="bf16" if chosen == "bf16" else "fp32")
+        describe_archive(out, options, images, runtime, Decoding(bad_images))

@@ -71,15 +71,15 @@ def localize(
         verydeep localize runs/photos-D-384pcr-c224-s0 holiday/ --scales 352,384 --format csv > holiday.csv
         verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg --top 5 --classes "D/384/384 + E/384/384"
     """
-    from verydeep.data.decoding import Decoding, inspect
+    from verydeep.data.decoding import Decoding, inspect_image
     from verydeep.data.photographs import find_photographs
     from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
-    from verydeep.engine.localization.localizers import localizers_of
-    from verydeep.engine.localization.photographs import draw_located, locate, picture_paths
+    from verydeep.engine.localization.box_ensemble import box_ensemble
+    from verydeep.engine.localization.objects import draw_objects, locate_objects, picture_paths
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.nets.net import Net, NetAtScales, refuse_trunk
+    from verydeep.engine.nets.net import EnsembleMember, Net, refuse_trunk
 
     check_range("--top", top, 1, 5)
     check_range("--merge-threshold", merge_threshold, 0, 2)
@@ -95,13 +95,13 @@ def localize(
     protocol = None if classes is None else parse_classes(classes)
     if protocol == "truth":
         raise VerydeepError("--classes truth: nobody knows it of these photographs; name a protocol, or leave it out.")
-    localizers = localizers_of([NetAtScales(net, chosen)], "dense", protocol, Collection.parse(runs), weights)
+    ensemble = box_ensemble([EnsembleMember(net, chosen)], "dense", protocol, Collection.parse(runs), weights)
     if pictures and any(Path(each).is_dir() and Path(each).resolve() == out.resolve() for each in files):
         raise VerydeepError(f"--out {out}: the pictures would lie among the photographs; choose another folder.")
     split = Split.of_photographs(find_photographs(files, leave_out=out))
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
-        found = locate(localizers, split, threshold, runtime, Decoding(bad_images), top=top)
+        found = locate_objects(ensemble, split, threshold, runtime, Decoding(bad_images), top=top)
     names, words = net.config.class_names, net.config.class_words
     results: list[dict[str, Any]] = []
     for index, objects in found.items():
@@ -113,10 +113,10 @@ def localize(
         result["picture"] = path.as_posix()
     {"table": print_table, "json": print_json, "csv": print_csv}[format](results)
     if pictures:
-        draw_located(split, found, words, paths)
+        draw_objects(split, found, words, paths)
         print(f"Pictures written: {len(paths):,}, in {out}/", file=sys.stderr)
     for index in sorted(set(range(len(split))) - set(found)):
-        print(f"skipped {split.files[index]}: {inspect(split.path(index)).error}", file=sys.stderr)
+        print(f"skipped {split.files[index]}: {inspect_image(split.path(index)).error}", file=sys.stderr)
 
 
 def print_table(results: list[dict[str, Any]]) -> None:

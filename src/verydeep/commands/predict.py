@@ -91,7 +91,7 @@ def predict(
         print(f"skipped {file}: {reason}", file=sys.stderr)
 
 
-class Said(NamedTuple):
+class PhotographScores(NamedTuple):
     """What was said of photographs."""
 
     indices: Sequence[int]
@@ -102,7 +102,7 @@ class Said(NamedTuple):
     skipped: dict[str, str]
 
 
-Ask = Callable[["Split", "Runtime", "Decoding"], Said]
+Ask = Callable[["Split", "Runtime", "Decoding"], PhotographScores]
 
 
 def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
@@ -123,7 +123,7 @@ def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
     chosen = config.test_scales if scales is None else parse_test_scales(scales)
     wanted = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[views] for scale in chosen]
 
-    def ask(split: "Split", runtime: "Runtime", decoding: "Decoding") -> Said:
+    def ask(split: "Split", runtime: "Runtime", decoding: "Decoding") -> PhotographScores:
         with progress_bar(visible=len(split) > 1) as progress:
             task = progress.add_task("Predicting", total=len(split), note="")
             for done in predict_split(model, split, wanted, runtime, decoding):
@@ -132,7 +132,7 @@ def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
                 else:
                     progress.advance(task, done)
         scores = said.mean(views, chosen)
-        return Said(said.indices.tolist(), scores, config.class_names, config.class_words, said.skipped)
+        return PhotographScores(said.indices.tolist(), scores, config.class_names, config.class_words, said.skipped)
 
     return ask
 
@@ -147,11 +147,11 @@ def classifier_at(run: Any) -> Ask:
 
     classifier = load_classifier(run)
 
-    def ask(split: "Split", runtime: "Runtime", decoding: "Decoding") -> Said:
+    def ask(split: "Split", runtime: "Runtime", decoding: "Decoding") -> PhotographScores:
         found = classifier.says(split, runtime, decoding)
         assert found is not None
         indices, scores, skipped = found
-        return Said(indices, scores, classifier.class_names, classifier.class_words, skipped)
+        return PhotographScores(indices, scores, classifier.class_names, classifier.class_words, skipped)
 
     return ask
 

@@ -124,19 +124,19 @@ def reproduce(
 
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.classification.findings import find_out
-    from verydeep.engine.classification.posteriors import kept_in_words
-    from verydeep.engine.classification.tables import Conditions
-    from verydeep.engine.datasets import short_name
-    from verydeep.engine.journal import Journal
+    from verydeep.engine.classification.posteriors import posterior_cache_message
+    from verydeep.engine.classification.table_report import measure_classification_tables
+    from verydeep.engine.classification.tables import TableConditions
+    from verydeep.engine.datasets import data_name
     from verydeep.engine.launching import launched
-    from verydeep.engine.localization.findings import find_out_about_boxes
-    from verydeep.engine.localization.parts import open_box_parts
-    from verydeep.engine.localization.tables import BoxConditions
+    from verydeep.engine.localization.boxed_split import open_table_splits
+    from verydeep.engine.localization.table_report import measure_localization_table
+    from verydeep.engine.localization.tables import LocalizationTableConditions
+    from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.reporting.measured_table import MeasuredTable, leave_findings
+    from verydeep.engine.reporting.measured_table import MeasuredTable, write_measured_table
     from verydeep.engine.training.ladder import train_missing
-    from verydeep.engine.training.request import Request
+    from verydeep.engine.training.plan import TrainRequest
 
     collection, decoding = Collection.parse(runs), Decoding(bad_images, fast_decode)
     start = partial(engine.start, device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers)
@@ -154,17 +154,17 @@ def reproduce(
         )
         measure_transfer(TRANSFER_TABLES[what], data, collection, crop, out, devices, decoding, start)
         return
-    part = open_labelled_part(data, split)
+    part = open_labeled_split(data, split)
     if launched(devices):
         return
     with start() as runtime:
-        journal = Journal(silent=not runtime.is_main)
-        journal.say(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
+        log = Log(silent=not runtime.is_main)
+        log.info(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
         about_boxes = None
         if what in LOCALIZATION_TABLES:  # before hours of training: there may be none
-            about_boxes = open_box_parts(part, data, bad_boxes, runtime, journal, tune=tune_threshold)
+            about_boxes = open_table_splits(part, data, bad_boxes, runtime, log, tune=tune_threshold)
         if train:
-            request = Request(
+            request = TrainRequest(
                 data=data,
                 crop=crop,
                 width=1.0,  # whatever the data: other nets answer for no row
@@ -180,28 +180,30 @@ def reproduce(
                 fast_decode=fast_decode,
                 runs=collection,
             )
-            train_missing(nets_of(what), chosen_seeds, request, runtime, journal)
-        conditions = Conditions(collection.nets(), data, part, crop, runtime, decoding)
-        name = f"{short_name(data)}-{split}-c{crop}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
+            train_missing(nets_of(what), chosen_seeds, request, runtime, log)
+        conditions = TableConditions(collection.nets(), data, part, crop, runtime, decoding)
+        name = f"{data_name(data)}-{split}-c{crop}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
         found: Iterator[MeasuredTable] = (
-            find_out(tables_of(what), conditions)
+            measure_classification_tables(tables_of(what), conditions)
             if about_boxes is None
-            else find_out_about_boxes(LOCALIZATION_TABLES[what], BoxConditions(conditions, *about_boxes))
+            else measure_localization_table(
+                LOCALIZATION_TABLES[what], LocalizationTableConditions(conditions, *about_boxes)
+            )
         )
         for findings in found:
-            leave_findings(findings, out or collection.folder / "tables" / name, journal)
-        journal.say(kept_in_words())
+            write_measured_table(findings, out or collection.folder / "tables" / name, log)
+        log.info(posterior_cache_message())
 
 
-def open_labelled_part(data: str, split: str) -> "Split":
+def open_labeled_split(data: str, split: str) -> "Split":
     """The part to test on.
 
     Raises:
         VerydeepError: it is not there, or has no labels.
     """
-    from verydeep.engine.datasets import open_part
+    from verydeep.engine.datasets import open_data_split
 
-    part = open_part(data, split)
+    part = open_data_split(data, split)
     if part.labels is None:
         raise VerydeepError(
             f"The {split} part of {data} has no labels, so there is no error to compare: choose --split."
@@ -237,24 +239,24 @@ def measure_transfer(
     start: "Callable[[], AbstractContextManager[Runtime]]",
 ) -> None:
     """Table 11 or 12, of nets that are there."""
-    from verydeep.engine.journal import Journal
     from verydeep.engine.launching import launched
-    from verydeep.engine.reporting.measured_table import leave_findings
-    from verydeep.engine.transfer.findings import find_out_about_transfer
+    from verydeep.engine.log import Log
+    from verydeep.engine.reporting.measured_table import write_measured_table
     from verydeep.engine.transfer.svm import require_scikit_learn
-    from verydeep.engine.transfer.tables import TransferConditions, find_answering, open_columns
+    from verydeep.engine.transfer.table_report import measure_transfer_table
+    from verydeep.engine.transfer.tables import TransferConditions, find_transfer_nets, open_columns
 
     require_scikit_learn()
     sets = open_columns(table, [data] if Path(data).is_dir() else data.split(","))
-    answering, unconverged = find_answering(table, runs, crop)
+    find_answering_nets, unconverged = find_transfer_nets(table, runs, crop)
     if launched(devices):
         return
     with start() as runtime:
-        journal = Journal(silent=not runtime.is_main)
-        conditions = TransferConditions(sets, answering, unconverged, crop, runtime, decoding)
+        log = Log(silent=not runtime.is_main)
+        conditions = TransferConditions(sets, find_answering_nets, unconverged, crop, runtime, decoding)
         place = out or runs.folder / "tables" / f"{'+'.join(sets)}-c{crop}-{runtime.precision}".replace(" ", "-")
-        for findings in find_out_about_transfer(table, conditions, journal):
-            leave_findings(findings, place, journal)
+        for findings in measure_transfer_table(table, conditions, log):
+            write_measured_table(findings, place, log)
 
 
 def tables_of(what: What) -> list[PaperTable]:

@@ -42,7 +42,7 @@ def search(
     from verydeep.engine.archive.manifest import Manifest
     from verydeep.engine.archive.pictures import FORMATS, MOST_QUERIES, draw_neighbors
     from verydeep.engine.archive.search import nearest
-    from verydeep.engine.archive.streaming import describe_all
+    from verydeep.engine.archive.streaming import describe_images
 
     check_range("--top", top, 1)
     check_range("--workers", workers, 0)
@@ -53,8 +53,8 @@ def search(
     paths = find_photographs(files)
     with engine.start(device=device, bf16=manifest.precision == "bf16", num_workers=workers) as runtime:
         decoding = Decoding(fast=manifest.fast_decode)
-        described = describe_all(manifest.representation(net), Split.of_photographs(paths), runtime, decoding)
-        found = nearest(folder, manifest, described, top, device=runtime.device)
+        describe_batches = describe_images(manifest.representation(net), Split.of_photographs(paths), runtime, decoding)
+        found = nearest(folder, manifest, describe_batches, top, device=runtime.device)
     results = [
         {
             "path": path.as_posix(),

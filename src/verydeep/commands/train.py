@@ -141,7 +141,7 @@ def train(
     """
     from verydeep.engine import runtime as engine
     from verydeep.engine.launching import launched
-    from verydeep.engine.training.request import Request, resolve, resolve_resumed
+    from verydeep.engine.training.plan import TrainRequest, plan_resumed, plan_training
     from verydeep.engine.training.run import train_run
 
     if crop is not None:
@@ -160,7 +160,7 @@ def train(
     check_range("--workers", workers, 0)
     if regression is not None and task != "localize":
         raise VerydeepError(f"--regression {regression} is of boxes: give --task localize with it, or leave it out.")
-    request = Request(
+    request = TrainRequest(
         data=data,
         network=network,
         crop=crop,
@@ -189,17 +189,17 @@ def train(
         deterministic=deterministic,
         out=out,
     )
-    training = resolve(request) if resume is None else resolve_resumed(resume)
+    plan = plan_training(request) if resume is None else plan_resumed(resume)
     if launched(devices):
         return
-    settings = training.settings
+    settings = plan.settings
     with engine.start(
         device=device,
         bf16=settings.bf16,
         num_workers=workers,
         deterministic=settings.deterministic,
     ) as runtime:
-        train_run(training, runtime)
+        train_run(plan, runtime)
 
 
 def parse_shares(text: str) -> tuple[float, ...]:

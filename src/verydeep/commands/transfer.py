@@ -94,15 +94,15 @@ def transfer(
     from verydeep.data.decoding import Decoding
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine import runtime as engine
-    from verydeep.engine.datasets import locate, short_name
-    from verydeep.engine.journal import Journal
+    from verydeep.engine.datasets import data_folder, data_name
+    from verydeep.engine.descriptors.activations import default_layer
+    from verydeep.engine.descriptors.representation import Representation, compute_descriptors
     from verydeep.engine.launching import launched
+    from verydeep.engine.log import Log
     from verydeep.engine.nets.net import Net
-    from verydeep.engine.transfer.features import default_layer
-    from verydeep.engine.transfer.job import Job, leave_outcome, train_and_test
-    from verydeep.engine.transfer.protocol import data_in_words
-    from verydeep.engine.transfer.representation import Representation, fill_shelves
+    from verydeep.engine.transfer.protocol import describe_data
     from verydeep.engine.transfer.svm import CANDIDATES, require_scikit_learn
+    from verydeep.engine.transfer.task import TransferTask, run_transfer, write_transfer_result
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
@@ -116,7 +116,7 @@ def transfer(
     require_scikit_learn()
     candidates = CANDIDATES if c is None else parse_costs(c)
     task = open_transfer_set(
-        locate(data),
+        data_folder(data),
         seed=seed,
         num_train=num_train,
         num_test=num_test,
@@ -132,21 +132,21 @@ def transfer(
         scales=found_best.scales if scales is None else parse_test_scales(scales),
         aggregation=aggregate or found_best.aggregation,
         normalization=normalize,
-        seen=actions or "image",
+        coverage=actions or "image",
     )
-    job = Job(task, representation, candidates, seed, Decoding(bad_images, fast_decode))
+    job = TransferTask(task, representation, candidates, seed, Decoding(bad_images, fast_decode))
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
-    place = out or Path("runs") / f"{short_name(data)}{subject}-transfer-{'+'.join(path.name for path in run)}"
+    place = out or Path("runs") / f"{data_name(data)}{subject}-transfer-{'+'.join(path.name for path in run)}"
     job.check(place, submission)
     if launched(devices):
         return
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
-        journal = Journal(silent=not runtime.is_main)
-        journal.say(data_in_words(task, job.everything))
-        skipped = fill_shelves(representation, job.everything, runtime, job.decoding)
+        log = Log(silent=not runtime.is_main)
+        log.info(describe_data(task, job.everything))
+        skipped = compute_descriptors(representation, job.everything, runtime, job.decoding)
     if runtime.is_main:  # the others have done their part
-        outcome = train_and_test(job, skipped, runtime, with_curve=True)
-        leave_outcome(outcome, place, submission, journal)
+        outcome = run_transfer(job, skipped, runtime, with_curve=True)
+        write_transfer_result(outcome, place, submission, log)
 
 
 def parse_costs(text: str) -> tuple[float, ...]:

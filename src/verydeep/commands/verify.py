@@ -29,7 +29,7 @@ def verify(
     goes on without it.
     """
     from verydeep.data.layout import open_split, split_names
-    from verydeep.engine.datasets import locate
+    from verydeep.engine.datasets import data_folder
     from verydeep.engine.progress import track
     from verydeep.errors import VerydeepError
     from verydeep.files import write_json
@@ -37,7 +37,7 @@ def verify(
     check_range("--workers", workers, 1)
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise VerydeepError(f"--out {out} cannot be written; name a file in an existing folder.")
-    root = locate(data)
+    root = data_folder(data)
     names = split_names(root)
     if "all" in names:  # train and val are made of it
         names = tuple(name for name in names if name not in {"train", "val"})
@@ -74,10 +74,10 @@ def verify(
 @contextmanager
 def _inspector(workers: int) -> "Iterator[Callable[[Sequence[Path]], Iterator[Inspection]]]":
     """A function that inspects files in order, with this many processes; they end with the context."""
-    from verydeep.data.decoding import inspect
+    from verydeep.data.decoding import inspect_image
 
     if workers == 1:
-        yield partial(map, inspect)
+        yield partial(map, inspect_image)
         return
     import multiprocessing
     import signal
@@ -93,7 +93,7 @@ def _inspector(workers: int) -> "Iterator[Callable[[Sequence[Path]], Iterator[In
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )
     try:
-        yield partial(executor.map, inspect, chunksize=FILES_PER_TURN)
+        yield partial(executor.map, inspect_image, chunksize=FILES_PER_TURN)
     except BrokenProcessPool as error:
         raise VerydeepError(
             "A process that decodes was killed, by a lack of memory or by a file that breaks the decoder; "

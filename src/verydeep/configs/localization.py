@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP
 from verydeep.configs.notation import (
-    Part,
+    TextSpan,
     check_test_scales,
     read_members,
     split_member,
@@ -69,7 +69,7 @@ class LocalizationNet:
         Raises:
             VerydeepError: it is neither; the place is pointed at.
         """
-        return _read_net(Part("The net", text).stripped())
+        return _read_net(TextSpan("The net", text).stripped())
 
     def __str__(self) -> str:
         return f"{self.network}/{self.scale}{_SHORT[self.regression]}{'-fc' if self.fine_tuned == 'fc' else ''}"
@@ -97,7 +97,7 @@ class LocalizationMember:
         Raises:
             VerydeepError: it is not a net, its train scale and its test scales; the place is pointed at.
         """
-        return _read_member(Part("The member", text).stripped())
+        return _read_member(TextSpan("The member", text).stripped())
 
     def __str__(self) -> str:
         return write_member(self.net, self.test_scales)
@@ -124,7 +124,7 @@ class LocalizationProtocol:
         Raises:
             VerydeepError: it is no protocol, or a member comes twice; the place is pointed at.
         """
-        boxes, *after = Part("--protocol", text).split("@")
+        boxes, *after = TextSpan("--protocol", text).split("@")
         members, view = read_members(boxes, _read_member, LOCALIZATION_VIEWS)
         if len(after) > 1:
             raise after[1].error('a second "@"; the classes come from one protocol')
@@ -151,10 +151,10 @@ def parse_classes(text: str) -> Classes:
     Raises:
         VerydeepError: it is neither; the place is pointed at.
     """
-    return _read_classes(Part("--classes", text).stripped())
+    return _read_classes(TextSpan("--classes", text).stripped())
 
 
-def _read_classes(part: Part) -> Classes:
+def _read_classes(part: TextSpan) -> Classes:
     if part.text == "truth":
         return "truth"
     if "/" not in part.text:
@@ -162,12 +162,12 @@ def _read_classes(part: Part) -> Classes:
     return read_protocol(part)
 
 
-def _read_member(part: Part) -> LocalizationMember:
+def _read_member(part: TextSpan) -> LocalizationMember:
     net, test_scales = split_member(part, example="D/384pcr/352,384")
     return LocalizationMember(_read_net(net), test_scales)
 
 
-def _read_net(part: Part) -> LocalizationNet:
+def _read_net(part: TextSpan) -> LocalizationNet:
     network, field = split_net(part, example="D/384pcr")
     match = re.fullmatch("(.*)(pcr|scr)(-fc)?", field.text, re.DOTALL)
     scale = train_scale(match[1]) if match else None

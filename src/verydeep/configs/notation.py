@@ -19,7 +19,7 @@ ViewT = TypeVar("ViewT", bound=str)
 
 
 @dataclass(frozen=True)
-class Part:
+class TextSpan:
     """A part of a text that remembers where it stands, so that an error can point at it."""
 
     about: str
@@ -34,16 +34,16 @@ class Part:
         """What it says."""
         return self.whole[self.start : None if self.length is None else self.start + self.length]
 
-    def stripped(self) -> "Part":
+    def stripped(self) -> "TextSpan":
         """Without the white space around it."""
         text = self.text.strip()
-        return Part(self.about, self.whole, self.start + self.text.find(text), len(text))
+        return TextSpan(self.about, self.whole, self.start + self.text.find(text), len(text))
 
-    def split(self, mark: str, *, strip: bool = True) -> list["Part"]:
+    def split(self, mark: str, *, strip: bool = True) -> list["TextSpan"]:
         """The parts between the marks."""
         parts, start = [], self.start
         for text in self.text.split(mark):
-            part = Part(self.about, self.whole, start, len(text))
+            part = TextSpan(self.about, self.whole, start, len(text))
             parts.append(part.stripped() if strip else part)
             start += len(text) + len(mark)
         return parts
@@ -60,7 +60,7 @@ class Part:
 
 
 def read_members(
-    part: Part, read_member: Callable[[Part], MemberT], views: tuple[ViewT, ...]
+    part: TextSpan, read_member: Callable[[TextSpan], MemberT], views: tuple[ViewT, ...]
 ) -> tuple[tuple[MemberT, ...], ViewT]:
     """Different members, and the view they share: the first of ``views`` when left out.
 
@@ -79,7 +79,7 @@ def read_members(
     return tuple(members), _read_view(after[0], views) if after else views[0]
 
 
-def _read_view(part: Part, views: tuple[ViewT, ...]) -> ViewT:
+def _read_view(part: TextSpan, views: tuple[ViewT, ...]) -> ViewT:
     text = "+".join(side.text for side in part.split("+"))
     for view in views:
         if text == view:
@@ -87,7 +87,7 @@ def _read_view(part: Part, views: tuple[ViewT, ...]) -> ViewT:
     raise part.error(f"no such view; choose {', '.join(views)}")
 
 
-def split_member(part: Part, example: str) -> tuple[Part, tuple[int, ...]]:
+def split_member(part: TextSpan, example: str) -> tuple[TextSpan, tuple[int, ...]]:
     """The net's part and the test scales, rising.
 
     Raises:
@@ -105,10 +105,10 @@ def split_member(part: Part, example: str) -> tuple[Part, tuple[int, ...]]:
                 "256,384,512"
             )
         scales.append(scale)
-    return Part(part.about, part.whole, part.start, fields[2].start - 1 - part.start), tuple(sorted(scales))
+    return TextSpan(part.about, part.whole, part.start, fields[2].start - 1 - part.start), tuple(sorted(scales))
 
 
-def split_net(part: Part, example: str) -> tuple[str, Part]:
+def split_net(part: TextSpan, example: str) -> tuple[str, TextSpan]:
     """The network's name and the train scale's part.
 
     Raises:

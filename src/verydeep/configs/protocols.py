@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP
 from verydeep.configs.notation import (
-    Part,
+    TextSpan,
     check_test_scales,
     read_members,
     split_member,
@@ -47,7 +47,7 @@ class TrainedNet:
         Raises:
             VerydeepError: it is neither; the place is pointed at.
         """
-        return _read_net(Part("The net", text).stripped())
+        return _read_net(TextSpan("The net", text).stripped())
 
     def __str__(self) -> str:
         return f"{self.network}/{self.scale}{'fc' if self.fine_tuned == 'fc' else ''}"
@@ -70,7 +70,7 @@ class Member:
         Raises:
             VerydeepError: it is not a net, its train scale and its test scales; the place is pointed at.
         """
-        return _read_member(Part("The member", text).stripped())
+        return _read_member(TextSpan("The member", text).stripped())
 
     def __str__(self) -> str:
         return write_member(self.net, self.test_scales)
@@ -96,14 +96,14 @@ class EvalProtocol:
         Raises:
             VerydeepError: it is no protocol, or a member comes twice; the place is pointed at.
         """
-        return read_protocol(Part("--protocol", text))
+        return read_protocol(TextSpan("--protocol", text))
 
     def __str__(self) -> str:
         members = " + ".join(map(str, self.members))
         return members if self.view == "dense" else f"{members} : {self.view}"
 
 
-def read_protocol(part: Part) -> EvalProtocol:
+def read_protocol(part: TextSpan) -> EvalProtocol:
     """The protocol that a part of a longer text is.
 
     Raises:
@@ -112,12 +112,12 @@ def read_protocol(part: Part) -> EvalProtocol:
     return EvalProtocol(*read_members(part, _read_member, VIEWS))
 
 
-def _read_member(part: Part) -> Member:
+def _read_member(part: TextSpan) -> Member:
     net, test_scales = split_member(part, example="D/256-512/256,384,512")
     return Member(_read_net(net), test_scales)
 
 
-def _read_net(part: Part) -> TrainedNet:
+def _read_net(part: TextSpan) -> TrainedNet:
     network, field = split_net(part, example="D/256-512")
     numbers = field.text.removesuffix("fc")
     scale = train_scale(numbers)

@@ -10,7 +10,7 @@ from verydeep.configs.published import JITTERED
 DataKind = Literal["VOC", "VOC actions", "Caltech", "own"]
 """Whose protocol a data set has; own: people's photographs, of which the paper says nothing."""
 
-Seen = Literal["image", "image+box"]
+Coverage = Literal["image", "image+box"]
 """What of a sample is described: the whole image, or that and what lies in its box (VOC's actions)."""
 
 
@@ -58,7 +58,7 @@ class TransferRow:
     figures: Mapping[str, Figure]
     nets: tuple[TrainedNet, ...] = ()
     """Whose descriptors are stacked; none of the systems of other authors, which are printed and never run."""
-    seen: Seen = "image"
+    coverage: Coverage = "image"
 
 
 @dataclass(frozen=True)

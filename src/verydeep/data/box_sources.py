@@ -22,7 +22,7 @@ COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
-class Given:
+class BoxList:
     """Boxes that were read with the split: Tiny-ImageNet's and the generated set's."""
 
     split: Split
@@ -43,7 +43,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Table:
+class BoxTable:
     """Lines of a CSV file: the user's, or Kaggle's."""
 
     path: Path
@@ -75,7 +75,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class XmlFiles:
+class BoxXmlFiles:
     """A folder of XML files, one for each image."""
 
     folder: Path
@@ -99,7 +99,7 @@ class XmlFiles:
         return [str(self.folder / f"{name}.xml") for name in self.unknown]
 
 
-Source = Given | Table | XmlFiles
+Source = BoxList | BoxTable | BoxXmlFiles
 
 
 def find_source(split: Split, root: Path) -> Source:
@@ -117,7 +117,7 @@ def find_source(split: Split, root: Path) -> Source:
     if split.labels is None:
         raise VerydeepError(f"{split.root} has no labels, so its boxes cannot be told apart; choose a labeled part.")
     if split.boxes is not None:
-        return Given(split, imagenet)
+        return BoxList(split, imagenet)
     if (root / TABLE).is_file():
         return _read_table(split, root)
     part = split.root.name
@@ -136,7 +136,7 @@ def find_source(split: Split, root: Path) -> Source:
     )
 
 
-def _read_table(split: Split, root: Path) -> Table:
+def _read_table(split: Split, root: Path) -> BoxTable:
     """boxes.csv: one line for each box, its path relative to ``root``."""
     path = root / TABLE
     inside = split.root.relative_to(root).as_posix()
@@ -161,7 +161,7 @@ def _read_table(split: Split, root: Path) -> Table:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise VerydeepError(f"{path} cannot be read as CSV in UTF-8 ({error}).") from None
     _refuse_fractions(path, lines)
-    return Table(path, lines, split.files, tuple(unknown), from_imagenet=False)
+    return BoxTable(path, lines, split.files, tuple(unknown), from_imagenet=False)
 
 
 def _refuse_fractions(path: Path, lines: Mapping[str, Sequence[tuple[int, Sequence[str]]]]) -> None:
@@ -172,7 +172,7 @@ def _refuse_fractions(path: Path, lines: Mapping[str, Sequence[tuple[int, Sequen
         raise VerydeepError(f"All boxes of {path} are fractions of their images: multiply by widths and heights.")
 
 
-def _read_localizations(split: Split, path: Path) -> Table:
+def _read_localizations(split: Split, path: Path) -> BoxTable:
     """Kaggle's list, which names images without folder and suffix."""
     listed = read_localizations(path)
     lines = {}
@@ -181,7 +181,7 @@ def _read_localizations(split: Split, path: Path) -> Table:
             lines[file] = boxes
     there = {PurePosixPath(file).stem for file in list_images(split.root)} if listed else set()
     unknown = sorted(line for stem, boxes in listed.items() if stem not in there for line, _ in boxes)
-    return Table(path, lines, split.files, tuple(unknown), from_imagenet=True)
+    return BoxTable(path, lines, split.files, tuple(unknown), from_imagenet=True)
 
 
 def _find_xml(folder: Path) -> set[str]:
@@ -201,7 +201,7 @@ def _find_xml(folder: Path) -> set[str]:
     return found
 
 
-def _match(split: Split, folder: Path, images: Path, imagenet: bool) -> XmlFiles:
+def _match(split: Split, folder: Path, images: Path, imagenet: bool) -> BoxXmlFiles:
     """Which file belongs to which image: that of its path, or one of its name that lies in no class's folder.
 
     Args:
@@ -225,7 +225,7 @@ def _match(split: Split, folder: Path, images: Path, imagenet: bool) -> XmlFiles
     unused = xml.difference(name for name in names if name is not None)
     if imagenet:
         unused = {name for name in unused if _folder(name) in classes or not WNID.fullmatch(_folder(name))}
-    return XmlFiles(folder, tuple(names), tuple(_without_image(unused, images, classes)), imagenet)
+    return BoxXmlFiles(folder, tuple(names), tuple(_without_image(unused, images, classes)), imagenet)
 
 
 def _without_image(unused: set[str], images: Path, classes: set[str]) -> list[str]:

@@ -121,7 +121,7 @@ def image_size(path: Path, *, camera_rotation: bool) -> tuple[int, int]:
     return (height, width) if turn in _SIDEWAYS else (width, height)
 
 
-def inspect(path: Path) -> Inspection:
+def inspect_image(path: Path) -> Inspection:
     """Decode one file as training would, and tell what is wrong or unusual about it."""
     try:
         with _naming(path):

@@ -13,7 +13,7 @@ from verydeep.data.decoding import BadImages
 from verydeep.errors import VerydeepError
 
 
-def loaded(
+def load_batches(
     samples: Any,
     batches: Any,
     collate: Callable[[Any], Any],

@@ -39,7 +39,7 @@ _FLAT_IMAGE = {part: re.compile(rf"(?:\./)?(?:{part}/)?(ILSVRC2012_{part}_\d{{8}
 
 
 @dataclass(frozen=True)
-class Source:
+class IlsvrcSource:
     """ILSVRC-2012 as it was found."""
 
     folder: Path
@@ -63,7 +63,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Step:
+class PreparationProgress:
     """How far one part is."""
 
     part: str
@@ -72,23 +72,23 @@ class Step:
     """Images that the complete part has; None where nothing says it."""
 
 
-def find_source(folder: Path) -> Source:
+def find_source(folder: Path) -> IlsvrcSource:
     """Recognize what ``folder`` holds.
 
     Raises:
         VerydeepError: neither the tars nor Kaggle's tree, or its lists cannot be read.
     """
     if tars := find_tars(folder):
-        return Source(folder, "ILSVRC-2012's original tars", read_devkit(folder), tars)
+        return IlsvrcSource(folder, "ILSVRC-2012's original tars", read_devkit(folder), tars)
     if is_kaggle(folder):
-        return Source(folder, "ILSVRC-2012 as Kaggle's tree", read_kaggle(folder), {})
+        return IlsvrcSource(folder, "ILSVRC-2012 as Kaggle's tree", read_kaggle(folder), {})
     raise VerydeepError(
         f"{folder} holds neither ILSVRC-2012's tars ({TARS['train']}, {TARS['val']}) nor Kaggle's tree "
         f"({KAGGLE_IMAGES}); name the folder that does."
     )
 
 
-def prepare_ilsvrc(source: Source, destination: Path) -> Iterator[Step]:
+def prepare_ilsvrc(source: IlsvrcSource, destination: Path) -> Iterator[PreparationProgress]:
     """Bring every part into ``destination``/{train,val}/WNID/ and test/; yield after each image.
 
     Kaggle's files are hard-linked where the file system can, so both trees share their bytes.
@@ -104,10 +104,10 @@ def prepare_ilsvrc(source: Source, destination: Path) -> Iterator[Step]:
         expected = source.expected(part)
         total = sum(expected.values()) or None
         done = there.total()
-        yield Step(part, done, total)
+        yield PreparationProgress(part, done, total)
         for _ in _bring(source, part, destination / part, there):
             done += 1
-            yield Step(part, done, total)
+            yield PreparationProgress(part, done, total)
 
 
 def count_images(destination: Path, part: str) -> dict[str, int]:
@@ -117,7 +117,7 @@ def count_images(destination: Path, part: str) -> dict[str, int]:
     return dict(Counter(file.rpartition("/")[0] for file in files))
 
 
-def describe_part(source: Source, destination: Path, part: str) -> str:
+def describe_part(source: IlsvrcSource, destination: Path, part: str) -> str:
     """One line: how many images a part has, and what the complete set would have beyond them."""
     found, expected = count_images(destination, part), source.expected(part)
     told = f"{part}: {sum(found.values()):,} images"
@@ -136,7 +136,7 @@ def describe_part(source: Source, destination: Path, part: str) -> str:
     return told
 
 
-def _bring(source: Source, part: str, folder: Path, there: Counter[str]) -> Iterator[None]:
+def _bring(source: IlsvrcSource, part: str, folder: Path, there: Counter[str]) -> Iterator[None]:
     """Write what ``folder`` lacks of one part, yielding after each image; ``there`` counts what it has."""
     expected = source.expected(part)
     if not source.tars:
@@ -149,7 +149,7 @@ def _bring(source: Source, part: str, folder: Path, there: Counter[str]) -> Iter
         yield from _unpack_flat(source, part, folder)
 
 
-def _unpack_train(source: Source, folder: Path, there: Counter[str]) -> Iterator[None]:
+def _unpack_train(source: IlsvrcSource, folder: Path, there: Counter[str]) -> Iterator[None]:
     """The tar of 1000 tars; one whose class is complete already is not read."""
     path = source.tars["train"]
     with path.open("rb") as file, _open_tar(file, str(path)) as outer:
@@ -172,7 +172,7 @@ def _unpack_train(source: Source, folder: Path, there: Counter[str]) -> Iterator
                         yield
 
 
-def _unpack_flat(source: Source, part: str, folder: Path) -> Iterator[None]:
+def _unpack_flat(source: IlsvrcSource, part: str, folder: Path) -> Iterator[None]:
     """The tar of val, whose images go to the folders of their classes, or of test, whose images stay flat."""
     path = source.tars[part]
     with path.open("rb") as file, _open_tar(file, str(path)) as archive:
@@ -185,7 +185,7 @@ def _unpack_flat(source: Source, part: str, folder: Path) -> Iterator[None]:
                 yield
 
 
-def _link_kaggle(source: Source, part: str, folder: Path) -> Iterator[None]:
+def _link_kaggle(source: IlsvrcSource, part: str, folder: Path) -> Iterator[None]:
     images = source.folder / KAGGLE_IMAGES / part
     for file in list_images(images):
         wnid = "" if part == "test" else kaggle_class(source.metadata, source.folder, part, file)

@@ -39,7 +39,7 @@ def edges_of(region: npt.NDArray[np.float32], size: tuple[int, int], path: Path)
     return left, upper, right, lower
 
 
-def cut(image: Image.Image, edges: Edges, size: tuple[int, int]) -> Image.Image:
+def cut_region(image: Image.Image, edges: Edges, size: tuple[int, int]) -> Image.Image:
     """What lies between edges that were given in an image of ``size``, of which this may be a reduced copy."""
     left, upper, right, lower = edges
     return image.crop(

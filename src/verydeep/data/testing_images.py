@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from verydeep.data.decoding import BadImages, decode, image_size, reduction_for
-from verydeep.data.loading import loaded
-from verydeep.data.regions import cut, edges_of
+from verydeep.data.loading import load_batches
+from verydeep.data.regions import cut_region, edges_of
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 from verydeep.ops.images import rescaled_size
@@ -80,7 +80,7 @@ class TestImages(Dataset[tuple[Any, ...]]):
             image = decode(path, camera_rotation=rotation, at_least=(width // reduction, height // reduction))
         if regions is None:
             return image
-        return cut(image, edges_of(regions[index], (width, height), path), (width, height))
+        return cut_region(image, edges_of(regions[index], (width, height), path), (width, height))
 
     def view(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """(H, W, 3) of the whole rescaled image, or of its central crop."""
@@ -151,4 +151,4 @@ def test_loader(
     Raises:
         VerydeepError: a file cannot be decoded and bad images are errors.
     """
-    return loaded(images, batches, _collate_test, num_workers, bad_images, pin_memory)
+    return load_batches(images, batches, _collate_test, num_workers, bad_images, pin_memory)

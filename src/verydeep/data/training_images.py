@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from verydeep.data.augmentation import Draw, Sample, draw_box, draw_sample, localization_crop, training_crop
 from verydeep.data.decoding import BadImages
-from verydeep.data.loading import loaded
+from verydeep.data.loading import load_batches
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 
@@ -136,4 +136,4 @@ def train_loader(
     Raises:
         VerydeepError: a file cannot be decoded and bad images are errors.
     """
-    return loaded(samples, sampler, _collate_train, num_workers, bad_images, pin_memory)
+    return load_batches(samples, sampler, _collate_train, num_workers, bad_images, pin_memory)

@@ -27,7 +27,7 @@ from verydeep.data.voc_actions import open_voc_actions
 from verydeep.errors import VerydeepError
 
 Metric = Literal["mean class recall", "AP, 11 points", "AP, all points"]
-Part = Literal["val", "test"]
+WhichSplit = Literal["val", "test"]
 
 HELD_OUT = 0.2
 """The share of each class that is tested on where nothing else says what is, as ``open_split`` keeps for val."""
@@ -86,7 +86,7 @@ def open_transfer_set(
     num_train: int | None = None,
     num_test: int | None = None,
     num_splits: int | None = None,
-    part: Part | None = None,
+    part: WhichSplit | None = None,
     actions: bool = False,
 ) -> TransferSet:
     """Recognize what lies in ``root`` and divide it as its protocol says.
@@ -122,7 +122,7 @@ def open_transfer_set(
     return _open_caltech(*caltech, draws) if caltech else _open_label_csv(root, tables, draws)
 
 
-def _open_voc(folder: Path, part: Part | None, actions: bool) -> TransferSet:
+def _open_voc(folder: Path, part: WhichSplit | None, actions: bool) -> TransferSet:
     lists = folder / SETS / ("Action" if actions else "Main")
     if not lists.is_dir():
         raise VerydeepError(f"{lists} is missing, which has the lists of the task: unpack VOC's archive again.")
@@ -163,7 +163,7 @@ def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> Trans
     return TransferSet(root.resolve().name, "own", partitions[0].train.class_names, "AP, all points", tuple(partitions))
 
 
-def _open_class_folders(root: Path, part: Part | None, draws: _Draws) -> TransferSet:
+def _open_class_folders(root: Path, part: WhichSplit | None, draws: _Draws) -> TransferSet:
     divided = _divided_folders(root, part)
     if divided is not None:
         _refuse_numbers(draws, root)
@@ -184,7 +184,7 @@ def _open_class_folders(root: Path, part: Part | None, draws: _Draws) -> Transfe
     )
 
 
-def _divided_folders(root: Path, part: Part | None) -> Partition | None:
+def _divided_folders(root: Path, part: WhichSplit | None) -> Partition | None:
     """What the folders themselves say is tested on; None where a share of the one folder is to be held out."""
     names = split_names(root)
     whole = "all" if "all" in names else "train"  # beside "all", val is no folder but such a share

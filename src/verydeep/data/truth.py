@@ -27,7 +27,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from verydeep.data.annotations import Annotation
-from verydeep.data.box_sources import Given, Source, find_source
+from verydeep.data.box_sources import BoxList, Source, find_source
 from verydeep.data.decoding import image_size
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Boxes, Split
@@ -50,7 +50,7 @@ XYXY = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Problem:
+class BoxProblem:
     """Something about a box that cannot be right, and what was done."""
 
     what: str
@@ -62,13 +62,13 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Found:
+class ReadBoxes:
     """What became of the boxes of one image, or of an annotation without one."""
 
     index: int | None
     """Of the image in its split."""
     boxes: Boxes = field(default_factory=lambda: _NO_BOXES)
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[BoxProblem, ...] = ()
     known: tuple[str, ...] = ()
     """Defects that the set is known for."""
 
@@ -81,26 +81,28 @@ class BoxReport:
     num_boxed: int
     """Images that have a box."""
     num_boxes: int
-    problems: tuple[Problem, ...]
+    problems: tuple[BoxProblem, ...]
     known: Mapping[str, int]
     """Defect that the set is known for -> how often it was mended."""
 
     def __str__(self) -> str:
-        told = f"{self.num_boxes:,} boxes on {self.num_boxed:,} of {self.num_images:,} images"
+        explanation = f"{self.num_boxes:,} boxes on {self.num_boxed:,} of {self.num_images:,} images"
         done = Counter(problem.done for problem in self.problems)
-        told += "".join(f"; {count:,} {what}" for what, count in sorted(done.items()))
+        explanation += "".join(f"; {count:,} {what}" for what, count in sorted(done.items()))
         if self.known:
-            told += "; known defects: " + ", ".join(f"{count:,} {what}" for what, count in sorted(self.known.items()))
-        return told
+            explanation += "; known defects: " + ", ".join(
+                f"{count:,} {what}" for what, count in sorted(self.known.items())
+            )
+        return explanation
 
 
-def with_boxes(split: Split, found: Iterable[Found]) -> tuple[Split, BoxReport]:
+def with_boxes(split: Split, found: Iterable[ReadBoxes]) -> tuple[Split, BoxReport]:
     """The split with what ``read_boxes`` found; images without a box stay (``Split.boxed`` leaves them out).
 
     Raises:
         VerydeepError: not one image has a box.
     """
-    boxes, problems, known = [_NO_BOXES] * len(split), list[Problem](), Counter[str]()
+    boxes, problems, known = [_NO_BOXES] * len(split), list[BoxProblem](), Counter[str]()
     for one in found:
         if one.index is not None and len(one.boxes):
             boxes[one.index] = one.boxes
@@ -119,7 +121,7 @@ def with_boxes(split: Split, found: Iterable[Found]) -> tuple[Split, BoxReport]:
     return replace(split, boxes=tuple(boxes)), report
 
 
-def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_workers: int = 0) -> Iterator[Found]:
+def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_workers: int = 0) -> Iterator[ReadBoxes]:
     """Annotations without an image first, then each image of the split in order.
 
     An XML file takes about 0.1 ms and the header of its image as much, so ILSVRC's half a million take two to four
@@ -136,21 +138,21 @@ def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_work
     """
     source = find_source(split, root)
     for where in source.strangers():
-        yield _strict(Found(None, problems=(Problem(f"{where} has no image", "left out"),)), bad_boxes)
+        yield _strict(ReadBoxes(None, problems=(BoxProblem(f"{where} has no image", "left out"),)), bad_boxes)
     reader = _Reader(split, source, bad_boxes)
     for batch in DataLoader(reader, batch_size=_AT_ONCE, num_workers=num_workers, collate_fn=list):
         for found in batch:
             yield _strict(found, bad_boxes)
 
 
-def _strict(found: Found, bad_boxes: BadBoxes) -> Found:
+def _strict(found: ReadBoxes, bad_boxes: BadBoxes) -> ReadBoxes:
     if bad_boxes == "error" and found.problems:
         first = found.problems[0]
         raise VerydeepError(f"{first.what}; mend it, or let --bad-boxes clip or skip deal with it.")
     return found
 
 
-class _Reader(Dataset[Found]):
+class _Reader(Dataset[ReadBoxes]):
     """Reads and judges the boxes of one image after another."""
 
     def __init__(self, split: Split, source: Source, bad_boxes: BadBoxes) -> None:
@@ -160,12 +162,12 @@ class _Reader(Dataset[Found]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, index: int) -> Found:
+    def __getitem__(self, index: int) -> ReadBoxes:
         split, path = self.split, self.split.path(index)
         try:
             annotation = self.source.read(index)
         except VerydeepError as error:
-            return Found(index, problems=(Problem(str(error).rstrip("."), "left out"),))
+            return ReadBoxes(index, problems=(BoxProblem(str(error).rstrip("."), "left out"),))
         if annotation is None:
             return self.without_box(index, "has no annotation")
         try:
@@ -174,7 +176,7 @@ class _Reader(Dataset[Found]):
             size = None
         return self.judge(index, annotation, size)
 
-    def judge(self, index: int, annotation: Annotation, size: tuple[int, int] | None) -> Found:
+    def judge(self, index: int, annotation: Annotation, size: tuple[int, int] | None) -> ReadBoxes:
         """Keep, mend or leave out each box; ``size`` is the file's, None where it has no readable header."""
         assert self.split.labels is not None
         lenient, label = self.source.from_imagenet, self.split.labels[index]
@@ -185,33 +187,33 @@ class _Reader(Dataset[Found]):
                 what = (
                     f"{self.split.path(index)} has {_times(size)} pixels, but its boxes were drawn on {_times(drawn)}"
                 )
-                return Found(index, problems=(Problem(what, "left out"),))
+                return ReadBoxes(index, problems=(BoxProblem(what, "left out"),))
             known += [_RESCALED] * lenient
         for instance in annotation.instances:
             classes = self.labels.get(_normalized(instance.name))
             if classes is None:
                 what = f"{instance.where} is of a class that the set does not have, {instance.name!r}"
-                problems.append(Problem(what, "left out"))
+                problems.append(BoxProblem(what, "left out"))
             elif label in classes:
                 defects, box = mend(instance.xyxy, drawn)
                 if defects and lenient:
                     known += [_KNOWN[defect] for defect in defects]
                 elif defects:
                     box = box if self.bad_boxes == "clip" else None
-                    what = f"{instance.where} {_told(defects, drawn)}"
-                    problems.append(Problem(what, "left out" if box is None else "clipped"))
+                    what = f"{instance.where} {_scaled_remark(defects, drawn)}"
+                    problems.append(BoxProblem(what, "left out" if box is None else "clipped"))
                 if box is not None:
                     boxes.append(box if size is None or drawn is None else _scaled(box, drawn, size))
         if not (boxes or problems or set(known) - {_RESCALED}):
             return self.without_box(index, "has no box of its class")
-        return Found(index, np.array(boxes, np.float32).reshape(-1, 4), tuple(problems), tuple(known))
+        return ReadBoxes(index, np.array(boxes, np.float32).reshape(-1, 4), tuple(problems), tuple(known))
 
-    def without_box(self, index: int, what: str) -> Found:
+    def without_box(self, index: int, what: str) -> ReadBoxes:
         """An image without a box: more than half of ILSVRC's training images have none."""
-        from_ilsvrc = self.source.from_imagenet and not isinstance(self.source, Given)
+        from_ilsvrc = self.source.from_imagenet and not isinstance(self.source, BoxList)
         if from_ilsvrc and _TRAINING_IMAGE.fullmatch(PurePosixPath(self.split.files[index]).stem):
-            return Found(index, known=("training images without boxes",))
-        return Found(index, problems=(Problem(f"{self.split.path(index)} {what}", "left out"),))
+            return ReadBoxes(index, known=("training images without boxes",))
+        return ReadBoxes(index, problems=(BoxProblem(f"{self.split.path(index)} {what}", "left out"),))
 
 
 def labels_by_name(split: Split) -> dict[str, set[int]]:
@@ -248,11 +250,11 @@ def mend(box: XYXY, size: tuple[float, float] | None) -> tuple[tuple[Defect, ...
     return tuple(defects), (x1, y1, x2, y2)
 
 
-def _told(defects: Iterable[Defect], size: tuple[float, float] | None) -> str:
-    told = {"order": "has a min larger than its max", "area": "has no area"}
+def _scaled_remark(defects: Iterable[Defect], size: tuple[float, float] | None) -> str:
+    explanation = {"order": "has a min larger than its max", "area": "has no area"}
     if size is not None:
-        told["beyond"] = f"reaches beyond the image of {_times(size)}"
-    return " and ".join(told[defect] for defect in defects)
+        explanation["beyond"] = f"reaches beyond the image of {_times(size)}"
+    return " and ".join(explanation[defect] for defect in defects)
 
 
 def _scaled(box: XYXY, drawn: tuple[float, float], size: tuple[int, int]) -> XYXY:

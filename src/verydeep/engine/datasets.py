@@ -16,7 +16,7 @@ GENERATED = "generated"
 VAL_FRACTION = 0.2
 
 
-def locate(data: str) -> Path:
+def data_folder(data: str) -> Path:
     """The folder that DATA means; the generated set is made on its first use, in the cache."""
     if data != GENERATED:
         return Path(data)
@@ -29,12 +29,12 @@ def locate(data: str) -> Path:
     return root
 
 
-def short_name(data: str) -> str:
+def data_name(data: str) -> str:
     """What a run's folder calls its data."""
     return GENERATED if data == GENERATED else Path(data).resolve().name
 
 
-def refuse_among_photographs(place: Path, part: Split) -> None:
+def check_outside_data(place: Path, part: Split) -> None:
     """Refuse to leave pictures below class folders, where the next command would take them for a class.
 
     Raises:
@@ -54,7 +54,7 @@ def fingerprint(split: Split) -> str:
     return hashlib.sha256("\n".join((split.root.name, *split.files)).encode()).hexdigest()[:16]
 
 
-def open_part(data: str, name: str, settings: dict[str, Any] | None = None) -> Split:
+def open_data_split(data: str, name: str, settings: dict[str, Any] | None = None) -> Split:
     """One part of DATA, a flat folder being split as ``settings`` (``val_fraction``, ``seed``) of a run say.
 
     Raises:
@@ -62,7 +62,7 @@ def open_part(data: str, name: str, settings: dict[str, Any] | None = None) -> S
     """
     settings = settings or {}
     return open_split(
-        locate(data),
+        data_folder(data),
         name,
         seed=int(settings.get("seed", 0)),
         val_fraction=float(settings.get("val_fraction", VAL_FRACTION)),

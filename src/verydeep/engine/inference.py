@@ -60,7 +60,7 @@ class Predictions:
     """Per test scale (n, 2): height and width in pixels of each image there, or of the crop if no more was seen."""
     skipped: dict[str, str] = field(default_factory=dict)
     """File -> why it could not be decoded."""
-    not_kept: str = ""
+    write_error: str = ""
     """Why they are not kept for the next time, where they should have been."""
 
     def mean(self, view: View, scales: Sequence[int]) -> Posteriors:
@@ -129,7 +129,7 @@ def ready(model: VGG, runtime: Runtime) -> VGG:
 
 
 @dataclass(frozen=True)
-class Part:
+class ImageBatch:
     """What one batch gave, or what was kept of several."""
 
     indices: npt.NDArray[np.int64]
@@ -140,7 +140,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Rescaled:
+class RescaledBatch:
     """One batch of images of one shape at several test scales, on the device."""
 
     indices: npt.NDArray[np.int64]
@@ -159,7 +159,7 @@ def rescaled_images(
     *,
     whole: bool,
     indices: Iterable[int] | None = None,
-) -> Iterator[Rescaled]:
+) -> Iterator[RescaledBatch]:
     """This process's share of a split, or of those ``indices`` of it, batch after batch, as the net takes them.
 
     Every image is decoded once for all scales; images are grouped by shape so that batches stay full. ``whole`` or the
@@ -185,7 +185,7 @@ def rescaled_images(
             scale: runtime.move(pixels).permute(0, 3, 1, 2).float()
             for scale, pixels in zip(scales, batch.images, strict=False)
         }
-        yield Rescaled(batch.indices, moved, batch.skipped)
+        yield RescaledBatch(batch.indices, moved, batch.skipped)
 
 
 def infer(
@@ -196,7 +196,7 @@ def infer(
     decoding: Decoding = STRICT,
     *,
     indices: Iterable[int] | None = None,
-) -> Iterator[Part]:
+) -> Iterator[ImageBatch]:
     """The posteriors of this process's share of a split, or of those ``indices`` of it, batch after batch.
 
     The net is ``ready``.
@@ -216,7 +216,7 @@ def infer(
             scale: np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
             for scale, images in batch.images.items()
         }
-        yield Part(batch.indices, posteriors, sizes, batch.skipped)
+        yield ImageBatch(batch.indices, posteriors, sizes, batch.skipped)
 
 
 def predict_split(
@@ -232,7 +232,7 @@ def predict_split(
         VerydeepError: as ``infer``, or not one image could be decoded.
     """
     yield 0
-    mine: list[Part] = []
+    mine: list[ImageBatch] = []
     for part in infer(ready(model, runtime), split, views, runtime, decoding):
         mine.append(part)
         yield (len(part.indices) + len(part.skipped)) * runtime.world_size
@@ -241,7 +241,7 @@ def predict_split(
         yield assemble(gathered, split, views)
 
 
-def assemble(parts: Sequence[Part], split: Split, views: Sequence[ViewAtScale]) -> Predictions:
+def assemble(parts: Sequence[ImageBatch], split: Split, views: Sequence[ViewAtScale]) -> Predictions:
     """The predictions that parts of a split make together; every part may hold some of the views.
 
     Raises:

@@ -29,7 +29,7 @@ class LayerOrigin:
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """A net that another one starts from: its name, its tensors (``conv1_1.weight``, ...) and its classes."""
 
     name: str
@@ -75,7 +75,7 @@ def initialize(model: VGG, scheme: Initialization = "glorot", seed: int = 0) -> 
 
 @torch.no_grad()
 def initialize_from(
-    model: VGG, class_names: Sequence[str], source: Source, scheme: Initialization = "glorot", seed: int = 0
+    model: VGG, class_names: Sequence[str], source: WeightSource, scheme: Initialization = "glorot", seed: int = 0
 ) -> list[LayerOrigin]:
     """Take from ``source`` every layer that fits, draw the others, and say which and why.
 
@@ -102,7 +102,7 @@ def initialize_from(
     return origins
 
 
-def _origin(model: VGG, name: str, class_names: tuple[str, ...], source: Source) -> LayerOrigin:
+def _origin(model: VGG, name: str, class_names: tuple[str, ...], source: WeightSource) -> LayerOrigin:
     """Whether one layer is taken, and the reason in words."""
     theirs, ours = source.tensors.get(f"{name}.weight"), model.weight_layers()[name].weight
     if source.network in SHALLOW and model.network.name not in SHALLOW and name not in LAYERS_FROM_A:

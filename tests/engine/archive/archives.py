@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from tests.thin_nets import save
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.engine.archive.filling import Asked, fill
+from verydeep.engine.archive.describing import DescribeOptions, describe_archive
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.models.initialization import initialize
@@ -27,10 +27,10 @@ def leave_net(run: Path, seed: int = 2) -> Net:
     return Net.open(run)
 
 
-def described(net: Net, folder: Path, *images: Path, decoding: Decoding = STRICT, **asked: object) -> None:
+def describe_batches(net: Net, folder: Path, *images: Path, decoding: Decoding = STRICT, **asked: object) -> None:
     """What ``verydeep features`` does with them, in fp32."""
-    request = Asked(net, **{"precision": "fp32", **asked})  # type: ignore[arg-type]
-    fill(folder, request, list(map(str, images)), CPU, decoding)
+    request = DescribeOptions(net, **{"precision": "fp32", **asked})  # type: ignore[arg-type]
+    describe_archive(folder, request, list(map(str, images)), CPU, decoding)
 
 
 def content(folder: Path) -> dict[str, npt.NDArray[np.float16]]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.archive.archives import described, leave_net
+from tests.engine.archive.archives import describe_batches, leave_net
 
 
 @pytest.fixture
 def folder(tmp_path: Path, class_folders: Path) -> Path:
-    described(leave_net(tmp_path / "run"), tmp_path / "out", class_folders / "val")
+    describe_batches(leave_net(tmp_path / "run"), tmp_path / "out", class_folders / "val")
     return tmp_path / "out"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.conftest import SHAPES, picture
 from verydeep.engine.archive import pictures
-from verydeep.engine.archive.pictures import draw_neighbors, name_of, shortened
+from verydeep.engine.archive.pictures import draw_neighbors, name_of, shorten_text
 from verydeep.engine.archive.search import Neighbor
 
 
@@ -133,4 +133,4 @@ def test_formats(photos: list[Path], tmp_path: Path, suffix: str) -> None:
 def test_names_say_the_folder_and_are_cut_in_front() -> None:
     assert name_of(Path("/photos/panda/1.jpg")) == "panda/1.jpg" and name_of(Path("1.jpg")) == "1.jpg"
     assert name_of(Path("a\nb/\udcff.jpg")) == "a\N{REPLACEMENT CHARACTER}b/\N{REPLACEMENT CHARACTER}.jpg"
-    assert shortened("panda/1.jpg", 11) == "panda/1.jpg" and shortened("panda/1.jpg", 7) == "…/1.jpg"
+    assert shorten_text("panda/1.jpg", 11) == "panda/1.jpg" and shorten_text("panda/1.jpg", 7) == "…/1.jpg"

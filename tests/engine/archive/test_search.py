@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from verydeep.engine.archive import search, shards
 from verydeep.engine.archive.manifest import Manifest
-from verydeep.engine.archive.search import Neighbor, compared, nearest
+from verydeep.engine.archive.search import Neighbor, nearest, top_similarities
 from verydeep.engine.archive.shards import packed, unpacked
 from verydeep.errors import VerydeepError
 
@@ -144,9 +144,9 @@ def test_an_archive_that_changes_meanwhile_is_told(
         if calls == call:
             change(tmp_path / "shards" / f"{shard}.safetensors")
         calls += 1
-        return compared(queries, held, top)
+        return top_similarities(queries, held, top)
 
-    monkeypatch.setattr(search, "compared", meanwhile)
+    monkeypatch.setattr(search, "top_similarities", meanwhile)
     told = f"{tmp_path} is being changed by a job of verydeep features: try again when it has ended."
     with pytest.raises(VerydeepError) as refused:
         nearest(tmp_path, MANIFEST, rows[4:5], 3)
@@ -160,9 +160,9 @@ def test_what_a_job_adds_meanwhile_does_no_harm(
         save_file(
             {"descriptors": held.numpy(), "paths": packed(["x"] * len(held))}, tmp_path / "shards" / "00.safetensors"
         )
-        return compared(queries, held, top)
+        return top_similarities(queries, held, top)
 
-    monkeypatch.setattr(search, "compared", meanwhile)
+    monkeypatch.setattr(search, "top_similarities", meanwhile)
     ((found,),) = nearest(tmp_path, MANIFEST, rows[4:5], 1)
     assert found.path == Path("/photos/4.jpg")
 

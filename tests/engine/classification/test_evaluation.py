@@ -21,9 +21,15 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
 from verydeep.engine.classification import evaluation as module
-from verydeep.engine.classification.evaluation import Tested, dense_geometry, evaluate, fuse, views_to_compute
+from verydeep.engine.classification.evaluation import (
+    NetPredictions,
+    dense_geometry,
+    evaluate_predictions,
+    fuse_posteriors,
+    views_to_compute,
+)
 from verydeep.engine.inference import SingleView
-from verydeep.engine.nets.net import Net, NetAtScales
+from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
@@ -96,9 +102,9 @@ def test_beside_every_dense_scale_stands_the_central_crop() -> None:
     assert [(v.view, v.scale) for v in views_to_compute("dense+crops", (256,))] == both
 
 
-def test_rows_by_hand(known: tuple[Split, Tested]) -> None:
+def test_rows_by_hand(known: tuple[Split, NetPredictions]) -> None:
     split, tested = known
-    evaluation = evaluate([tested], split, "dense")
+    evaluation = evaluate_predictions([tested], split, "dense")
     got: list[object] = [(row.view, row.scales, row.errors.top1.percent) for row in evaluation.rows]
     assert got == [
         ("center", (256,), pytest.approx(100 * 7 / 11)),
@@ -118,10 +124,10 @@ def test_rows_by_hand(known: tuple[Split, Tested]) -> None:
     assert evaluation.calibration == pytest.approx(100 * (0.5 - 4 / 11))  # all in one bin, 4 of 11 right
 
 
-def test_rows_of_both_views_by_hand(known: tuple[Split, Tested]) -> None:
+def test_rows_of_both_views_by_hand(known: tuple[Split, NetPredictions]) -> None:
     """Crops alone (0.3, 0.2, 0.5) miss 7 of 11, with dense (0.3625, 0.35, 0.2875) 8."""
     split, tested = known
-    evaluation = evaluate([tested], split, "dense+crops")
+    evaluation = evaluate_predictions([tested], split, "dense+crops")
     wrong = {(row.view, row.scales): round(row.errors.top1.percent * 11 / 100) for row in evaluation.rows}
     assert list(wrong.items()) == [
         (("center", (256,)), 7), (("center", (384,)), 7), (("dense", (256,)), 8), (("dense", (384,)), 7),
@@ -130,14 +136,14 @@ def test_rows_of_both_views_by_hand(known: tuple[Split, Tested]) -> None:
     ]  # fmt: skip
     assert evaluation.posteriors[3] == pytest.approx([0.3625, 0.35, 0.2875])
     assert [len(row.geometry) for row in evaluation.rows] == [0, 0, 1, 1, 0, 0, 2, 0, 2]
-    one = evaluate([replace(tested, scales=(384,))], split, "dense+crops")
+    one = evaluate_predictions([replace(tested, scales=(384,))], split, "dense+crops")
     assert [(row.view, row.scales) for row in one.rows] == [
         (view, (384,)) for view in ("center", "dense", "crops", "dense+crops")
     ]
     assert one.posteriors[0] == pytest.approx([0.225, 0.6, 0.175])
 
 
-def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, Tested]) -> None:
+def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, NetPredictions]) -> None:
     """The first net says (0.425, 0.5, 0.075) over two scales, the second (0.5, 0.4, 0.1) at one.
 
     Their mean (0.4625, 0.45, 0.0875) chooses the first class; over the three scales alike, (0.45, 0.467, 0.083), it
@@ -146,8 +152,8 @@ def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, T
     split, first = known
     said = [[0.5, 0.4, 0.1]] * 11
     rows: dict[tuple[SingleView, int], list[list[float]]] = {("center", 512): said, ("dense", 512): said}
-    second = Tested(net_called("y"), (512,), predicted(rows, first.predictions.indices.tolist()))
-    evaluation = evaluate([first, second], split, "dense")
+    second = NetPredictions(net_called("y"), (512,), predicted(rows, first.predictions.indices.tolist()))
+    evaluation = evaluate_predictions([first, second], split, "dense")
     assert evaluation.posteriors == pytest.approx(np.array([[0.4625, 0.45, 0.0875]] * 11), abs=1e-6)
     assert [(row.net, row.view, row.scales) for row in evaluation.rows] == [
         ("x", "dense", (256, 384)), ("y", "dense", (512,)), ("2 nets", "center", ()), ("2 nets", "dense", ()),
@@ -157,17 +163,19 @@ def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, T
     assert [round(row.errors.top1.percent * 11 / 100) for row in evaluation.rows] == [7, 8, 8, 8]
 
 
-def test_only_images_that_every_net_decoded_are_fused(known: tuple[Split, Tested]) -> None:
+def test_only_images_that_every_net_decoded_are_fused(known: tuple[Split, NetPredictions]) -> None:
     """Image 2 is broken for the first net, images 0 and 9 for the second."""
     split, first = known
     indices = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11]
     said = [[0.1, 0.9 - index / 20, index / 20] for index in indices]
-    second = Tested(net_called("y"), (256,), predicted({("crops", 256): said}, indices))
-    said_together = fuse([replace(first, scales=(256,)).says("crops"), second.says("crops")])
+    second = NetPredictions(net_called("y"), (256,), predicted({("crops", 256): said}, indices))
+    said_together = fuse_posteriors(
+        [replace(first, scales=(256,)).mean_posteriors("crops"), second.mean_posteriors("crops")]
+    )
     assert said_together.indices.tolist() == [1, 3, 4, 5, 6, 7, 8, 10, 11]
     by_hand = [[0.15, (1.0 - index / 20) / 2, (0.7 + index / 20) / 2] for index in said_together.indices]
     assert said_together.posteriors == pytest.approx(np.array(by_hand), abs=1e-6)
-    assert evaluate([replace(first, scales=(256,)), second], split, "crops").rows[-1].errors.num_images == 9
+    assert evaluate_predictions([replace(first, scales=(256,)), second], split, "crops").rows[-1].errors.num_images == 9
 
 
 # Scores of four classes at the positions of the map: of the image, and of its mirror image.
@@ -257,10 +265,10 @@ def test_the_order_of_averaging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         save_weights(tmp_path / name, {f"{name}.weight": model.fc8.weight})  # never read, but a net has them
     monkeypatch.setattr(Net, "load", lambda net: models[net.path.name])
     members = [
-        NetAtScales(Net.open(tmp_path / "first"), (256,)),
-        NetAtScales(Net.open(tmp_path / "second"), (256, 384)),
+        EnsembleMember(Net.open(tmp_path / "first"), (256,)),
+        EnsembleMember(Net.open(tmp_path / "second"), (256, 384)),
     ]
-    evaluation = evaluate(module.test_nets(members, split, "dense", CPU), split, "dense")
+    evaluation = evaluate_predictions(module.predict_nets(members, split, "dense", CPU), split, "dense")
     expected = over_nets_and_scales(at_a_scale)
     assert evaluation.posteriors[0] == pytest.approx(expected, abs=1e-6)
     assert expected == pytest.approx([0.135, 0.304, 0.281, 0.280], abs=1e-3)
@@ -287,13 +295,15 @@ def two_nets(tmp_path_factory: pytest.TempPathFactory) -> list[Net]:
 def test_a_fusion_is_the_mean_of_single_runs(val_split: Split, two_nets: list[Net], view: View) -> None:
     """Of three scales and of one."""
     assert val_split.labels is not None
-    members = list(starmap(NetAtScales, zip(two_nets, ((256, 384, 512), (384,)), strict=True)))
-    singles = [evaluate(module.test_nets([member], val_split, view, CPU), val_split, view) for member in members]
-    fusion = evaluate(module.test_nets(members, val_split, view, CPU), val_split, view)
+    members = list(starmap(EnsembleMember, zip(two_nets, ((256, 384, 512), (384,)), strict=True)))
+    singles = [
+        evaluate_predictions(module.predict_nets([member], val_split, view, CPU), val_split, view) for member in members
+    ]
+    fusion = evaluate_predictions(module.predict_nets(members, val_split, view, CPU), val_split, view)
     mean = np.mean([single.posteriors for single in singles], axis=0)
     assert fusion.posteriors == pytest.approx(mean, abs=1e-6)
     assert np.abs(singles[0].posteriors - singles[1].posteriors).max() > 0.01
     assert [row.errors for row in fusion.rows[:2]] == [single.rows[-1].errors for single in singles]
     assert fusion.rows[-1].errors.top1.percent == pytest.approx(100 * (mean.argmax(1) != val_split.labels).mean())
-    again = evaluate(module.test_nets(members[::-1], val_split, view, CPU), val_split, view)
+    again = evaluate_predictions(module.predict_nets(members[::-1], val_split, view, CPU), val_split, view)
     assert again.posteriors == pytest.approx(fusion.posteriors, abs=1e-7)

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import Evaluation
+from verydeep.engine.classification.evaluation import ClassificationEvaluation
 from verydeep.engine.classification.pictures import draw_examples
 
 
-def evaluation_of(split: Split, posteriors: np.ndarray[Any, Any], confusion: list[list[int]]) -> Evaluation:
+def evaluation_of(
+    split: Split, posteriors: np.ndarray[Any, Any], confusion: list[list[int]]
+) -> ClassificationEvaluation:
     indices = np.arange(len(posteriors))
-    return Evaluation((), posteriors, indices, calibration=0, confusion=np.array(confusion), skipped={})
+    return ClassificationEvaluation((), posteriors, indices, calibration=0, confusion=np.array(confusion), skipped={})
 
 
 def test_examples_tell_right_from_wrong(val_split: Split, drawn: dict[str, list[Any]], tmp_path: Path) -> None:

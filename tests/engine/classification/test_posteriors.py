@@ -22,10 +22,10 @@ from verydeep.data import decoding, testing_images
 from verydeep.data.decoding import Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
-from verydeep.engine import inference, shelf
+from verydeep.engine import cache, inference
 from verydeep.engine.classification import posteriors
-from verydeep.engine.classification.posteriors import kept_in_words, posteriors_folder, predict_and_keep
-from verydeep.engine.inference import Part, Predictions, ViewAtScale, predict_split
+from verydeep.engine.classification.posteriors import posterior_cache_message, posteriors_folder, predict_cached
+from verydeep.engine.inference import ImageBatch, Predictions, ViewAtScale, predict_split
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
@@ -107,7 +107,7 @@ def predict(
     net: Net, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU, *, fast_decode: bool = False
 ) -> Predictions:
     """What is predicted; the counts of images on the way add up to the split."""
-    *counts, predictions = predict_and_keep(net, split, views, runtime, Decoding(fast=fast_decode))
+    *counts, predictions = predict_cached(net, split, views, runtime, Decoding(fast=fast_decode))
     assert isinstance(predictions, Predictions)
     assert sum(count for count in counts if not isinstance(count, Predictions)) == pytest.approx(len(split))
     return predictions
@@ -148,11 +148,11 @@ def test_what_is_kept_is_not_computed_again(
     assert_same(predict(net, split), expected, 0)
     assert_same(predict(net, split, VIEWS[2:0:-1]), select(expected, VIEWS[2:0:-1]), 0)
     assert not work.shapes and not work.decoded
-    assert next(predict_and_keep(net, split, VIEWS, CPU)) == len(split)
-    assert kept_in_words() == f"Posteriors kept: 0 MB in {posteriors_folder()}."
+    assert next(predict_cached(net, split, VIEWS, CPU)) == len(split)
+    assert posterior_cache_message() == f"Posteriors kept: 0 MB in {posteriors_folder()}."
     (posteriors_folder() / "another").mkdir()
     (posteriors_folder() / "another" / "part.safetensors").write_bytes(bytes(3_000_000))
-    assert ": 3 MB in " in kept_in_words()
+    assert ": 3 MB in " in posterior_cache_message()
     (about,) = posteriors_folder().glob("*/about.json")
     assert json.loads(about.read_text())["net_folder"] == str(net.folder)
 
@@ -180,7 +180,7 @@ def test_an_interrupted_prediction_goes_on(net: Net, split: Split, work: Work, r
 
 
 def test_a_prediction_that_nobody_waits_for_is_kept(net: Net, split: Split, work: Work) -> None:
-    steps = predict_and_keep(net, split, VIEWS, CPU)
+    steps = predict_cached(net, split, VIEWS, CPU)
     assert next(steps) == 0
     assert sum(next(steps) for _ in range(2)) > 0  # type: ignore[misc]
     steps.close()  # type: ignore[attr-defined]
@@ -197,7 +197,7 @@ from pathlib import Path
 import torch
 from verydeep.data import testing_images
 from verydeep.data.folder import open_folder
-from verydeep.engine import shelf
+from verydeep.engine import array_cache
 from verydeep.engine.classification import posteriors
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
@@ -402,7 +402,7 @@ def test_a_net_is_rounded_once_for_all_that_lacks(
 ) -> None:
     """Of one view some images are kept, of the others none: two groups, one net."""
     bf16, rounded, count = replace(CPU, bf16=True), inference.rounded, 0
-    steps = predict_and_keep(net, split, VIEWS[:1], bf16)
+    steps = predict_cached(net, split, VIEWS[:1], bf16)
     assert sum(next(steps) for _ in range(2)) > 0  # type: ignore[misc]
     steps.close()  # type: ignore[attr-defined]
     work.forget()
@@ -447,7 +447,7 @@ def test_broken_images_are_tried_again(net: Net, split: Split, work: Work) -> No
         split.path(index).write_bytes(split.path(index).read_bytes()[:300])
     told = {split.files[index] for index in (2, 5)}
     for decoded in (set(split.files), told):  # the second time only these
-        *_, predictions = predict_and_keep(net, split, VIEWS, CPU, Decoding("skip"))
+        *_, predictions = predict_cached(net, split, VIEWS, CPU, Decoding("skip"))
         assert isinstance(predictions, Predictions)
         assert set(predictions.skipped) == told
         assert predictions.indices.tolist() == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]
@@ -464,10 +464,10 @@ def test_without_a_place_to_keep_them_they_are_computed(net: Net, split: Split, 
         work.forget()
         got = predict(net, split)
         assert_same(got, expected)
-        assert str(tmp_path / "cache") in got.not_kept
+        assert str(tmp_path / "cache") in got.write_error
         assert sorted(work.decoded) == sorted(split.files)
     (tmp_path / "cache").unlink()
-    assert predict(net, split).not_kept == ""
+    assert predict(net, split).write_error == ""
 
 
 def test_a_full_disk_is_told(net: Net, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,9 +476,9 @@ def test_a_full_disk_is_told(net: Net, split: Split, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(shelf, "save_file", full)
+    monkeypatch.setattr(cache, "save_file", full)
     got = predict(net, split)
-    assert "No space left" in got.not_kept
+    assert "No space left" in got.write_error
     assert_same(got, directly(net, split))
 
 
@@ -493,8 +493,8 @@ def test_two_processes_that_describe_the_folder_at_once_keep_both(
             with writing(path) as same:
                 same.write_text("{}")
 
-    monkeypatch.setattr(shelf, "write_json", taken)
-    assert predict(net, split).not_kept == ""
+    monkeypatch.setattr(cache, "write_json", taken)
+    assert predict(net, split).write_error == ""
     assert (next(posteriors_folder().glob("*/about.json"))).read_text() == "{}"
     work.forget()
     predict(net, split)
@@ -516,7 +516,7 @@ def test_a_process_that_keeps_nothing_itself_can_go_on(
             return []
 
     monkeypatch.setenv("VERYDEEP_CACHE", str(net.path / "elsewhere"))
-    steps = list(predict_and_keep(net, split, VIEWS[:2], Second(torch.device("cpu"), False, rank=1, world_size=2)))
+    steps = list(predict_cached(net, split, VIEWS[:2], Second(torch.device("cpu"), False, rank=1, world_size=2)))
     assert steps == [len(split)] and not work.shapes  # what all together say is known to the first alone
 
 
@@ -544,11 +544,11 @@ def test_a_net_without_weights_is_told(net: Net, split: Split) -> None:
 
 
 @pytest.fixture
-def parts_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Part]]:
+def parts_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ImageBatch]]:
     """The parts that are computed."""
-    found: list[Part] = []
+    found: list[ImageBatch] = []
 
-    def noted(*arguments: object, **options: object) -> Iterator[Part]:
+    def noted(*arguments: object, **options: object) -> Iterator[ImageBatch]:
         for part in inference.infer(*arguments, **options):  # type: ignore[arg-type]
             found.append(part)
             yield part
@@ -558,12 +558,12 @@ def parts_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Part]]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_each_process_keeps_what_it_computed(net: Net, split: Split, parts_of: list[Part], rank: int) -> None:
+def test_each_process_keeps_what_it_computed(net: Net, split: Split, parts_of: list[ImageBatch], rank: int) -> None:
     class Two(Runtime):
         def from_main(self, value: Value) -> Value:
             return value
 
-    steps = predict_and_keep(net, split, VIEWS, Two(torch.device("cpu"), False, rank, 2))
+    steps = predict_cached(net, split, VIEWS, Two(torch.device("cpu"), False, rank, 2))
     for _ in steps:
         if len(parts_of) == 2:
             break

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import Tested, evaluate
-from verydeep.engine.classification.report import leave_submission, write_evaluation
+from verydeep.engine.classification.evaluation import NetPredictions, evaluate_predictions
+from verydeep.engine.classification.report import write_classification_submission, write_evaluation
 from verydeep.errors import VerydeepError
 
 
@@ -18,10 +18,10 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_files_written(known: tuple[Split, Tested], tmp_path: Path) -> None:
+def test_files_written(known: tuple[Split, NetPredictions], tmp_path: Path) -> None:
     split, tested = known
     split = replace(split, class_words=("ant, emmet", "bell", "crab"))
-    evaluation = evaluate([tested], split, "dense")
+    evaluation = evaluate_predictions([tested], split, "dense")
     write_evaluation(tmp_path / "out", evaluation, split, {"net": "runs/x"})
     report = json.loads((tmp_path / "out" / "errors.json").read_text())
     assert (report["net"], report["num_images"], report["skipped"]) == ("runs/x", 11, {split.files[2]: "cut short"})
@@ -50,8 +50,8 @@ def test_files_written(known: tuple[Split, Tested], tmp_path: Path) -> None:
     assert left == ["classes.csv", "confusion.csv", "errors.json", "predictions.csv"]
 
 
-def test_an_image_that_cannot_be_decoded_is_not_submitted(known: tuple[Split, Tested], tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_decoded_is_not_submitted(known: tuple[Split, NetPredictions], tmp_path: Path) -> None:
     split, tested = known
     with pytest.raises(VerydeepError, match=r"1 images of .* cannot be decoded"):
-        leave_submission(tmp_path / "guesses.txt", [tested], replace(split, labels=None), "dense")
+        write_classification_submission(tmp_path / "guesses.txt", [tested], replace(split, labels=None), "dense")
     assert not list(tmp_path.iterdir())

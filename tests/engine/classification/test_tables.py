@@ -21,11 +21,17 @@ from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.data.split import Split
 from verydeep.engine import inference
 from verydeep.engine.classification import evaluation, tables
-from verydeep.engine.classification.findings import Findings, find_out
-from verydeep.engine.classification.tables import Conditions, Measured, compare, compute_views, measure
-from verydeep.engine.datasets import open_part
+from verydeep.engine.classification.table_report import MeasuredClassificationTable, measure_classification_tables
+from verydeep.engine.classification.tables import (
+    MeasuredRow,
+    TableConditions,
+    compare_rows,
+    compute_views,
+    measure_protocol,
+)
+from verydeep.engine.datasets import open_data_split
 from verydeep.engine.nets.collection import Collection, find_nets
-from verydeep.engine.nets.net import Net, NetAtScales, check_division
+from verydeep.engine.nets.net import EnsembleMember, Net, check_same_split
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -69,7 +75,7 @@ class Ladder:
     runs: Path
     val: Split
     steps: dict[str, Counted]
-    findings: dict[str, Findings]
+    findings: dict[str, MeasuredClassificationTable]
     posteriors: dict[str, list[Floats]]
     """Protocol -> what each seed's nets gave, as ``ranks`` saw it."""
 
@@ -110,27 +116,29 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
         for net in (*LADDER, TrainedNet.parse("B-5x5/256")):
             for seed in (3, 8) if str(net) in TWICE else (3,):
                 leave_run(root / "runs", describe(net, root / "data", seed=seed))
-        val = open_part(str(root / "data"), "val")
-        conditions = Conditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU)
+        val = open_data_split(str(root / "data"), "val")
+        conditions = TableConditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU)
         with monkeypatch.context() as watched:
             steps, findings = find_out_in_steps(conditions, count(watched))
         yield Ladder(root / "runs", val, steps, findings, fused_posteriors(conditions))
 
 
-def find_out_in_steps(conditions: Conditions, counted: Counted) -> tuple[dict[str, Counted], dict[str, Findings]]:
+def find_out_in_steps(
+    conditions: TableConditions, counted: Counted
+) -> tuple[dict[str, Counted], dict[str, MeasuredClassificationTable]]:
     """What Table 6 computes, what Table 4 then, what all tables then, what all of them the second time."""
     asked = {"table6": [TABLES["table6"]], "table4": [TABLES["table4"]], "all": ALL_TABLES, "again": ALL_TABLES}
     steps: dict[str, Counted] = {}
-    findings: dict[str, Findings] = {}
+    findings: dict[str, MeasuredClassificationTable] = {}
     for name, wanted in asked.items():
-        found = list(find_out(wanted, conditions))
+        found = list(measure_classification_tables(wanted, conditions))
         findings |= {each.table.name: each for each in found}
         steps[name] = replace(counted)
         counted.images, counted.rows, counted.loads = Counter(), Counter(), Counter()
     return steps, findings
 
 
-def fused_posteriors(conditions: Conditions) -> dict[str, list[Floats]]:
+def fused_posteriors(conditions: TableConditions) -> dict[str, list[Floats]]:
     """Protocol -> the posteriors of each seed that errors are counted of; all are kept by now."""
     posteriors: dict[str, list[Floats]] = {}
     given: list[Floats] = []
@@ -143,7 +151,7 @@ def fused_posteriors(conditions: Conditions) -> dict[str, list[Floats]]:
         monkeypatch.setattr(tables, "ranks", remember)
         for protocol in dict.fromkeys(protocol for table in ALL_TABLES for protocol in table.protocols):
             given.clear()
-            measure(protocol, conditions)
+            measure_protocol(protocol, conditions)
             dense = protocol.view in ("dense", "dense+crops")
             posteriors[str(protocol)] = given[: len(given) // 2] if dense else given[:]  # then come the central crop's
     return posteriors
@@ -320,9 +328,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def conditions_of(folder: Path, data: str = "data", part: str = "val") -> Conditions:
-    split = open_part(str(folder / data), part)
-    return Conditions(find_nets(folder / "runs"), str(folder / data), split, CROP, CPU)
+def conditions_of(folder: Path, data: str = "data", part: str = "val") -> TableConditions:
+    split = open_data_split(str(folder / data), part)
+    return TableConditions(find_nets(folder / "runs"), str(folder / data), split, CROP, CPU)
 
 
 A, D = (TrainedNet.parse(text) for text in ("A/256", "D/256"))
@@ -332,19 +340,19 @@ BOTH = EvalProtocol.parse("A/256/256 + D/256/256")
 def test_a_run_without_all_drops_is_named(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "data"))
     late = leave_run(small / "runs", describe(D, small / "data", converged=False))
-    measured = measure(BOTH, conditions_of(small))
+    measured = measure_protocol(BOTH, conditions_of(small))
     assert measured is not None and measured.unconverged == (str(late),) and not measured.is_answer
     alone = EvalProtocol.parse("A/256/256")
-    answer = measure(alone, conditions_of(small))
+    answer = measure_protocol(alone, conditions_of(small))
     assert answer is not None and answer.unconverged == () and answer.is_answer
     rows = [(PaperRow(alone, 20.0, 5.0), answer), (PaperRow(BOTH, 20.0, 5.0), measured)]
-    assert compare(NO_TABLE, rows) == []
+    assert compare_rows(NO_TABLE, rows) == []
 
 
 def test_a_seed_that_did_not_converge_is_left_out_where_another_did(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "data", seed=1))
     late = leave_run(small / "runs", describe(A, small / "data", seed=2, converged=False))
-    answer = measure(EvalProtocol.parse("A/256/256"), conditions_of(small))
+    answer = measure_protocol(EvalProtocol.parse("A/256/256"), conditions_of(small))
     assert answer is not None and answer.is_answer
     assert (answer.seeds, answer.unconverged) == ((1,), (str(late),))
 
@@ -358,10 +366,10 @@ def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
         1: ["A-256-s1", "D-256-s1"],
         2: ["A-256-s2", "D-256-s2"],
     }
-    measured = measure(BOTH, conditions)
+    measured = measure_protocol(BOTH, conditions)
     assert measured is not None and measured.wrong_top1.shape == (2, 6)
-    assert measure(EvalProtocol.parse("B/256/256"), conditions) is None
-    assert measure(EvalProtocol.parse("D/256fc/256"), conditions) is None
+    assert measure_protocol(EvalProtocol.parse("B/256/256"), conditions) is None
+    assert measure_protocol(EvalProtocol.parse("D/256fc/256"), conditions) is None
 
 
 def test_two_runs_of_one_seed_are_an_error_that_names_both(small: Path) -> None:
@@ -378,8 +386,8 @@ def test_a_training_that_has_saved_no_net_yet_is_no_run(small: Path) -> None:
     (begun / "model" / "model.safetensors").unlink()
     conditions = conditions_of(small)
     compute_views([BOTH], conditions)
-    assert measure(BOTH, conditions) is None
-    assert measure(EvalProtocol.parse("A/256/256"), conditions) is not None
+    assert measure_protocol(BOTH, conditions) is None
+    assert measure_protocol(EvalProtocol.parse("A/256/256"), conditions) is not None
 
 
 def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None:
@@ -392,7 +400,7 @@ def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None
     assert "\n" not in str(caught.value)
     # Where val/ is a folder, the seed divides nothing.
     net = Net.open(leave_run(small / "elsewhere", describe(D, small / "data", split_seed=1)))
-    check_division(net, str(small / "data"), conditions_of(small).split)
+    check_same_split(net, str(small / "data"), conditions_of(small).split)
 
 
 def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) -> None:
@@ -408,14 +416,14 @@ def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) 
     conditions = replace(conditions_of(small), nets=named.nets())
     paper = PaperTable("table5", "views", "4.4", (PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4),))
     crops = replace(paper, rows=(*paper.rows, PaperRow(EvalProtocol.parse("E/256/256 : crops"), 27.0, 9.0)))
-    (found,) = find_out([crops], conditions)
-    assert [name for name, _ in found.guests] == ["theirs/256", "theirs/256 : crops"]
+    (found,) = measure_classification_tables([crops], conditions)
+    assert [name for name, _ in found.other_nets] == ["theirs/256", "theirs/256 : crops"]
     cells = {name: rest for name, *rest in found.cells()}
     assert cells["theirs/256"][0] == "" and cells["E/256/256 : crops"][1] == "no run"
     said = Net.open(theirs)
-    for (_, guest), view in zip(found.guests, ("dense", "crops"), strict=True):
-        (tested,) = evaluation.test_nets([NetAtScales(said, (256,))], conditions.split, view, CPU)
-        wrong = tested.says(view).posteriors.argmax(1) != conditions.split.labels
+    for (_, guest), view in zip(found.other_nets, ("dense", "crops"), strict=True):
+        (tested,) = evaluation.predict_nets([EnsembleMember(said, (256,))], conditions.split, view, CPU)
+        wrong = tested.mean_posteriors(view).posteriors.argmax(1) != conditions.split.labels
         assert guest.top1.percent == pytest.approx(100 * wrong.mean())
     assert any("nets of others" in remark for remark in found.remarks())
     assert [each["label"] for each in found.as_values()["others"]] == ["theirs/256", "theirs/256 : crops"]
@@ -427,9 +435,9 @@ images = np.arange(300)
 NO_TABLE = PaperTable("table3", "", "4.1", ())
 
 
-def known(wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> Measured:
+def known(wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> MeasuredRow:
     errors = np.stack(wrong)
-    return Measured(seeds, errors, errors, None, {}, not unconverged, unconverged, (), frozenset(), "")
+    return MeasuredRow(seeds, errors, errors, None, {}, not unconverged, unconverged, (), frozenset(), "")
 
 
 def row(text: str, top1: float | None) -> PaperRow:
@@ -448,7 +456,7 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
         (PaperRow(None, 40.7, 18.2, None, "others"), None),
         (row("C/256/256", 28.1), known([a], unconverged=("runs/C",))),
     ]
-    found = {(str(each.first)[0], str(each.second)[0]): each for each in compare(NO_TABLE, rows)}
+    found = {(str(each.first)[0], str(each.second)[0]): each for each in compare_rows(NO_TABLE, rows)}
     assert list(found) == [("A", "B"), ("A", "D"), ("B", "D")]
     assert [each.paper for each in found.values()] == [0.9, 2.6, 1.7]
     points = [each.measured.points for each in found.values()]
@@ -459,12 +467,12 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
 
 def test_no_sign_where_one_of_the_two_has_none() -> None:
     a, d = known([images < 90]), known([images < 30])
-    (unknown,) = compare(NO_TABLE, [(row("A/256/256", None), a), (row("D/256/256", 27.0), d)])
+    (unknown,) = compare_rows(NO_TABLE, [(row("A/256/256", None), a), (row("D/256/256", 27.0), d)])
     assert unknown.paper is None and unknown.as_in_the_paper is None
-    (even,) = compare(NO_TABLE, [(row("A/256/256", 27.0), a), (row("D/256/256", 27.0), d)])
+    (even,) = compare_rows(NO_TABLE, [(row("A/256/256", 27.0), a), (row("D/256/256", 27.0), d)])
     assert even.paper == 0 and even.as_in_the_paper is None
     same = known([images >= 210])  # as many as A, on other images
-    (tie,) = compare(NO_TABLE, [(row("A/256/256", 29.6), a), (row("D/256/256", 27.0), same)])
+    (tie,) = compare_rows(NO_TABLE, [(row("A/256/256", 29.6), a), (row("D/256/256", 27.0), same)])
     assert tie.measured.points == 0 and tie.as_in_the_paper is None
 
 
@@ -479,7 +487,7 @@ def test_runs_that_share_their_seed_are_paired() -> None:
         (row("A/256/256", 29.6), known(list(a.values()), tuple(a))),
         (row("D/256/256", 27.0), known(list(d.values()), tuple(d))),
     ]
-    (found,) = compare(NO_TABLE, rows)
+    (found,) = compare_rows(NO_TABLE, rows)
     assert found.measured.points == pytest.approx(10)  # 7 and 9 have no partner
     assert found.measured.larger_than_chance
 
@@ -490,12 +498,12 @@ def test_rows_without_a_common_seed_are_two_samples() -> None:
         (row("A/256/256", 29.6), known([images < 90, images < 60], (1, 2))),
         (row("D/256/256", 27.0), known([images < 60, images < 30], (3, 4))),
     ]
-    (found,) = compare(NO_TABLE, rows)
+    (found,) = compare_rows(NO_TABLE, rows)
     assert found.measured.points == pytest.approx(10)
     assert not found.measured.larger_than_chance
     # Both rows' variances are 50 points squared: the standard error of the difference is 7.07.
     half = 4.3027 * 50**0.5
     assert found.measured.high - found.measured.low == pytest.approx(2 * half, rel=0.02)
     rows[1] = (rows[1][0], known([images < 30], (3,)))
-    (uneven,) = compare(NO_TABLE, rows)
+    (uneven,) = compare_rows(NO_TABLE, rows)
     assert uneven.measured.points == pytest.approx(15)

@@ -13,13 +13,13 @@ from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.protocols import TrainedNet
 from verydeep.data.split import Split
 from verydeep.data.truth import read_boxes, with_boxes
-from verydeep.engine.datasets import open_part
+from verydeep.engine.datasets import open_data_split
+from verydeep.engine.localization.box_ensemble import BoxEnsemble
+from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
+from verydeep.engine.localization.boxed_split import BoxedSplit
+from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.candidates import Merged
-from verydeep.engine.localization.classes import Asked
-from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation, Look
-from verydeep.engine.localization.localizers import Localizers
-from verydeep.engine.localization.parts import BoxedPart
-from verydeep.engine.localization.verdict import Truth, Verdict
+from verydeep.engine.localization.evaluation import BoxRow, BoxView, LocalizationEvaluation
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.localization_errors import Instances
@@ -38,7 +38,7 @@ class Home:
     root: Path
     val: Split
     """Its boxes not read."""
-    part: BoxedPart
+    part: BoxedSplit
     """The same with its boxes; the second and the ninth image do not count."""
 
     @property
@@ -72,13 +72,17 @@ def home(files: Path) -> Iterator[Home]:
     """While a module's tests run, thin nets count as the paper's."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         thin_networks(monkeypatch, files / "cache")
-        val = open_part(str(files / "data"), "val")
-        boxed, _ = with_boxes(val, read_boxes(val, files / "data"))
-        yield Home(files, val, BoxedPart(val, boxed, np.isin(np.arange(len(val)), [1, 8])))
+        val = open_data_split(str(files / "data"), "val")
+        read_boxed_split, _ = with_boxes(val, read_boxes(val, files / "data"))
+        yield Home(files, val, BoxedSplit(val, read_boxed_split, np.isin(np.arange(len(val)), [1, 8])))
 
 
 def evaluation_of(
-    split: Split, overlaps: list[list[float]], guesses: list[list[float]] | None, counted: list[bool], looks: list[Look]
+    split: Split,
+    overlaps: list[list[float]],
+    guesses: list[list[float]] | None,
+    counted: list[bool],
+    looks: list[BoxView],
 ) -> LocalizationEvaluation:
     """An evaluation of all images of a split, one list of IoUs for each row."""
     n, asked_for = len(split), 0 if guesses is None else 2
@@ -86,21 +90,25 @@ def evaluation_of(
     boxes = np.zeros((n, 1 + asked_for, 4))
     boxes[:, 0] = np.arange(n)[:, None] + [0, 1, 20, 22]
     merged = Merged(boxes, np.ones((n, 1 + asked_for)))
-    verdicts = tuple(
-        Verdict(merged, np.array(each), None if guesses is None else np.array(guesses[row]))
+    box_errors_of_rows = tuple(
+        BoxErrors(merged, np.array(each), None if guesses is None else np.array(guesses[row]))
         for row, each in enumerate(overlaps)
     )
-    asked = Asked(np.arange(n), np.zeros((n, asked_for), np.int64), np.zeros((n, asked_for), np.float32), split.labels)
-    truth = Truth(Instances.of(split.labels, list(split.boxes)), np.array(counted))
-    rows = tuple(
-        BoxRow("x", 32, look, () if look == "constant" else (256,), *verdict.errors(truth))
-        for look, verdict in zip(looks, verdicts, strict=True)
+    candidate_classes = CandidateClasses(
+        np.arange(n), np.zeros((n, asked_for), np.int64), np.zeros((n, asked_for), np.float32), split.labels
     )
-    return LocalizationEvaluation(rows, verdicts, asked, truth, Localizers((), "dense", None), (), (0.5,), {}, ())
+    truth = GroundTruth(Instances.of(split.labels, list(split.boxes)), np.array(counted))
+    rows = tuple(
+        BoxRow("x", 32, look, () if look == "constant" else (256,), *box_errors.errors(truth))
+        for look, box_errors in zip(looks, box_errors_of_rows, strict=True)
+    )
+    return LocalizationEvaluation(
+        rows, box_errors_of_rows, candidate_classes, truth, BoxEnsemble((), "dense", None), (), (0.5,), {}, ()
+    )
 
 
 @pytest.fixture
-def boxed(val_split: Split) -> Split:
+def read_boxed_split(val_split: Split) -> Split:
     """Twelve images of three classes, the first with two instances."""
     boxes = [np.array([[i, 2, 30, 20 + i]], np.float32) for i in range(12)]
     boxes[0] = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)

@@ -17,8 +17,8 @@ from verydeep.data.decoding import STRICT
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.localization import candidates as module
+from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.candidates import Candidates, boxes_of_class, merge_images, pooled
-from verydeep.engine.localization.classes import Asked
 from verydeep.engine.localization.predictions import BoxPredictions, pool, predict_boxes
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
@@ -91,8 +91,8 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Regression, boo
 
 
 @pytest.fixture
-def asked() -> Asked:
-    return Asked(np.arange(len(SHAPES)), GUESSES, np.zeros(GUESSES.shape, np.float32), LABELS)
+def candidate_classes() -> CandidateClasses:
+    return CandidateClasses(np.arange(len(SHAPES)), GUESSES, np.zeros(GUESSES.shape, np.float32), LABELS)
 
 
 @torch.inference_mode()
@@ -114,11 +114,11 @@ def seen_alone(net: Net, photograph: Photograph, corners: Sequence[tuple[int, in
 
 @pytest.mark.parametrize("regression", REGRESSIONS)
 def test_a_dense_box_is_that_of_the_crop_at_its_window(
-    regression: Regression, nets: dict[tuple[Regression, bool], Net], split: Split, asked: Asked
+    regression: Regression, nets: dict[tuple[Regression, bool], Net], split: Split, candidate_classes: CandidateClasses
 ) -> None:
     """And rated by the posterior of that crop alone. Of windows that lie inside; the others have no crop."""
     net, scales = nets[regression, True], (256, 384, 512)
-    predicted = predict_boxes(net, [ViewAtScale("dense", q) for q in scales], asked, split, CPU, STRICT)
+    predicted = predict_boxes(net, [ViewAtScale("dense", q) for q in scales], candidate_classes, split, CPU, STRICT)
     assert predicted is not None
     places, ratings, clipped = set(), [], 0
     for scale in scales:
@@ -144,33 +144,36 @@ def test_a_dense_box_is_that_of_the_crop_at_its_window(
 
 @pytest.mark.parametrize("regression", REGRESSIONS)
 def test_the_central_crops_box_is_that_of_the_crop_alone(
-    regression: Regression, nets: dict[tuple[Regression, bool], Net], split: Split, asked: Asked
+    regression: Regression, nets: dict[tuple[Regression, bool], Net], split: Split, candidate_classes: CandidateClasses
 ) -> None:
     """Whether the net is given whole images, as beside a dense view, or the crops."""
     net, views = nets[regression, False], [ViewAtScale("center", 256), ViewAtScale("center", 512)]
-    predicted = predict_boxes(net, views, asked, split, CPU, STRICT)
-    beside = predict_boxes(net, [*views, ViewAtScale("dense", 512)], asked, split, CPU, STRICT)
-    assert predicted is not None and beside is not None
+    predicted = predict_boxes(net, views, candidate_classes, split, CPU, STRICT)
+    extra_views = predict_boxes(net, [*views, ViewAtScale("dense", 512)], candidate_classes, split, CPU, STRICT)
+    assert predicted is not None and extra_views is not None
     for view in views:
         for index in range(len(split)):
             photograph = Photograph.open(split.path(index), view.scale, CROP)
             top, left = ((side - CROP) // 2 for side in photograph.pixels.shape[1:])
             labels = [int(LABELS[index]), *GUESSES[index].tolist()]
             (expected,) = seen_alone(net, photograph, [(left, top)], labels)
-            for found in (predicted[view][index], beside[view][index]):
+            for found in (predicted[view][index], extra_views[view][index]):
                 assert found.boxes.shape == (3, 1, 4) and found.scores.shape == (3, 1)
                 np.testing.assert_allclose(found.boxes[:, 0], expected[:, :4], atol=2e-3)
                 np.testing.assert_allclose(found.scores[:, 0], expected[:, 4], atol=1e-5)
 
 
 def test_boxes_that_nothing_is_chosen_from_are_not_rated(
-    nets: dict[tuple[Regression, bool], Net], split: Split, asked: Asked, monkeypatch: pytest.MonkeyPatch
+    nets: dict[tuple[Regression, bool], Net],
+    split: Split,
+    candidate_classes: CandidateClasses,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The classification net is not even loaded; the boxes are the same."""
     net, views = nets["per-class", False], [ViewAtScale("center", 256)]
-    rated = predict_boxes(net, views, asked, split, CPU, STRICT)
+    rated = predict_boxes(net, views, candidate_classes, split, CPU, STRICT)
     monkeypatch.setattr(Net, "classifier", property(lambda _: pytest.fail("the classification net was asked")))
-    unrated = predict_boxes(net, views, asked, split, CPU, STRICT, rated=False)
+    unrated = predict_boxes(net, views, candidate_classes, split, CPU, STRICT, rated=False)
     assert rated is not None and unrated is not None
     for index in range(len(split)):
         np.testing.assert_array_equal(unrated[views[0]][index].boxes, rated[views[0]][index].boxes)
@@ -189,10 +192,12 @@ def test_of_a_box_for_each_class_the_classs_own_numbers_count() -> None:
     assert shared.shape == chosen.shape and all(torch.equal(shared[:, g], outputs[:, :4]) for g in (0, 1))
 
 
-def test_bf16_moves_boxes_by_a_few_pixels(nets: dict[tuple[Regression, bool], Net], split: Split, asked: Asked) -> None:
+def test_bf16_moves_boxes_by_a_few_pixels(
+    nets: dict[tuple[Regression, bool], Net], split: Split, candidate_classes: CandidateClasses
+) -> None:
     net, views = nets["per-class", False], [ViewAtScale("dense", 256)]
-    exact = predict_boxes(net, views, asked, split, CPU, STRICT)
-    rough = predict_boxes(net, views, asked, split, Runtime(torch.device("cpu"), bf16=True), STRICT)
+    exact = predict_boxes(net, views, candidate_classes, split, CPU, STRICT)
+    rough = predict_boxes(net, views, candidate_classes, split, Runtime(torch.device("cpu"), bf16=True), STRICT)
     assert exact is not None and rough is not None
     far = [np.abs(exact[views[0]][i].boxes - rough[views[0]][i].boxes).max() for i in range(len(split))]
     assert 0 < max(far) < 4
@@ -208,7 +213,7 @@ def test_boxes_are_pooled_class_by_class_over_scales_and_nets() -> None:
     rng = np.random.default_rng(4)
     said = {(net, q, i): some(rng, 3, 2 + q // 100 + net + i) for net in (0, 1) for q in (256, 384) for i in (0, 1, 2)}
     indices = np.array([0, 2])
-    asked = Asked(indices, np.zeros((2, 3), np.int64), np.zeros((2, 3), np.float32), None)
+    candidate_classes = CandidateClasses(indices, np.zeros((2, 3), np.int64), np.zeros((2, 3), np.float32), None)
 
     def predicted(net: int, scales: tuple[int, ...]) -> BoxPredictions:
         views = {ViewAtScale("dense", q): {i: said[net, q, i] for i in (0, 1, 2)} for q in (256, 384)}
@@ -216,7 +221,7 @@ def test_boxes_are_pooled_class_by_class_over_scales_and_nets() -> None:
 
     both = [predicted(0, (256, 384)), predicted(1, (384,))]
     for scales, order in ((None, [(0, 256), (0, 384), (1, 384)]), ((256,), [(0, 256), (1, 256)])):
-        for index, found in zip(indices.tolist(), pool(both, "dense", asked, scales), strict=True):
+        for index, found in zip(indices.tolist(), pool(both, "dense", candidate_classes, scales), strict=True):
             parts = [said[net, q, index] for net, q in order]
             for label in range(3):
                 rows = [row for part in parts for row in part.boxes[label].tolist()]

@@ -56,8 +56,8 @@ def test_a_box_lies_where_its_pixels_are_beside_the_photograph_without_it(tmp_pa
     below[: round(28 * ratio)] = False  # without the labels
     assert extent(below)[0::2] == pytest.approx((10 * ratio, 41 * ratio), abs=2.5)
     assert extent(below)[3] == pytest.approx(36 * ratio, abs=2.5)
-    beside = near(right, RED)[:, round(38 * ratio) : round(39 * ratio)]
-    assert extent(beside)[1] == pytest.approx(20 * ratio, abs=2.5)
+    extra_views = near(right, RED)[:, round(38 * ratio) : round(39 * ratio)]
+    assert extent(extra_views)[1] == pytest.approx(20 * ratio, abs=2.5)
     labels = [extent(near(right, color)[: round(19.4 * ratio)]) for color in (RED, BLUE)]
     for (left, upper, end, lower), color in zip(labels, (RED, BLUE), strict=True):
         assert left >= 0 and upper >= 0 and end - left > 40 and lower - upper >= 13
@@ -169,19 +169,21 @@ def given_to_matplotlib(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]
     return found
 
 
-def test_examples_are_chosen_by_rank(boxed: Split, given_to_matplotlib: dict[str, list[Any]], tmp_path: Path) -> None:
+def test_examples_are_chosen_by_rank(
+    read_boxed_split: Split, given_to_matplotlib: dict[str, list[Any]], tmp_path: Path
+) -> None:
     """Of eleven that count, ten in the order of their IoU and not of their files; 0.5 is right."""
     overlaps = [0.5, 0.99, 0.2, 0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.1, 0.45, 0.0]
     counted = [i != 1 for i in range(12)]
-    found = evaluation_of(boxed, [[0.0] * 12, overlaps], None, counted, ["center", "dense"])
-    draw_examples(boxed, found, tmp_path / "examples.png")
+    found = evaluation_of(read_boxed_split, [[0.0] * 12, overlaps], None, counted, ["center", "dense"])
+    draw_examples(read_boxed_split, found, tmp_path / "examples.png")
     order = [3, 4, 5, 6, 0, 10, 7, 8, 2, 9, 11]
     places = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
-    assert boxed.labels is not None
+    assert read_boxed_split.labels is not None
     titles = [(title, options["color"]) for _, title, options in given_to_matplotlib["set_title"]]
     assert titles == [
         (
-            f"{('ant', '$bell_1$', 'crab')[boxed.labels[order[place]]]}\n"
+            f"{('ant', '$bell_1$', 'crab')[read_boxed_split.labels[order[place]]]}\n"
             f"rank {place + 1} of 11, IoU {overlaps[order[place]]:.2f}",
             "tab:green" if overlaps[order[place]] >= 0.5 else "tab:red",
         )
@@ -191,14 +193,16 @@ def test_examples_are_chosen_by_rank(boxed: Split, given_to_matplotlib: dict[str
     for place, axes in zip(places, panels, strict=True):
         index = order[place]
         ((image, options),) = [rest for shown, *rest in given_to_matplotlib["imshow"] if shown is axes]
-        with Image.open(boxed.path(index)) as original:
+        with Image.open(read_boxed_split.path(index)) as original:
             width, height = original.size
             assert np.abs(np.asarray(image, np.int16) - np.asarray(original.convert("RGB"))).max() == 0
         assert options["extent"] == (-0.5, width - 0.5, height - 0.5, -0.5)
         drawn = [patch for shown, patch, _ in given_to_matplotlib["add_patch"] if shown is axes]
-        assert boxed.boxes is not None
+        assert read_boxed_split.boxes is not None
         rectangles = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in drawn]
-        truth = [(x1 - 0.5, y1 - 0.5, x2 - x1 + 1, y2 - y1 + 1) for x1, y1, x2, y2 in boxed.boxes[index].tolist()]
+        truth = [
+            (x1 - 0.5, y1 - 0.5, x2 - x1 + 1, y2 - y1 + 1) for x1, y1, x2, y2 in read_boxed_split.boxes[index].tolist()
+        ]
         assert rectangles == [*truth, (index - 0.5, index + 0.5, 21, 22)]
         assert [patch.get_linestyle() for patch in drawn] == ["dashed"] * len(truth) + ["solid"]
     with Image.open(tmp_path / "examples.png") as sheet:
@@ -206,12 +210,12 @@ def test_examples_are_chosen_by_rank(boxed: Split, given_to_matplotlib: dict[str
 
 
 def test_success_counts_what_the_error_counts(
-    boxed: Split, given_to_matplotlib: dict[str, list[Any]], tmp_path: Path
+    read_boxed_split: Split, given_to_matplotlib: dict[str, list[Any]], tmp_path: Path
 ) -> None:
     overlaps = [[0.5] * 6 + [0.8] * 6, [0.05] + [0.3] * 5 + [1.0] * 6]
     guesses = [[0.0] * 3 + [0.5] * 9, [0.0] * 6 + [0.95] * 6]
     counted = [True] * 10 + [False] * 2
-    found = evaluation_of(boxed, overlaps, guesses, counted, ["constant", "dense"])
+    found = evaluation_of(read_boxed_split, overlaps, guesses, counted, ["constant", "dense"])
     draw_success(found, tmp_path / "success.png")
     curves = given_to_matplotlib["plot"]
     assert [options["label"] for *_, options in curves] == ["constant"] * 2 + ["dense, Q=256 (37)"] * 2
@@ -231,8 +235,8 @@ def test_success_counts_what_the_error_counts(
 
 
 def test_success_of_the_truth_alone_has_one_panel(
-    boxed: Split, given_to_matplotlib: dict[str, list[Any]], tmp_path: Path
+    read_boxed_split: Split, given_to_matplotlib: dict[str, list[Any]], tmp_path: Path
 ) -> None:
-    found = evaluation_of(boxed, [[0.4] * 12], None, [True] * 12, ["center"])
+    found = evaluation_of(read_boxed_split, [[0.4] * 12], None, [True] * 12, ["center"])
     draw_success(found, tmp_path / "success.png")
     assert len(given_to_matplotlib["plot"]) == len(given_to_matplotlib["axvline"]) == 1

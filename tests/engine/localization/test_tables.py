@@ -18,12 +18,17 @@ from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import LOCALIZATION_TABLES, TABLES
 from verydeep.configs.protocols import EvalProtocol
 from verydeep.data.decoding import Decoding
-from verydeep.engine.classification.tables import Conditions
+from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.localization import predictions, tables
+from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.candidates import candidates
-from verydeep.engine.localization.findings import BoxFindings, find_out_about_boxes
-from verydeep.engine.localization.parts import BoxedPart
-from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, best_classes_there, measure_table
+from verydeep.engine.localization.table_report import MeasuredLocalizationTable, measure_localization_table
+from verydeep.engine.localization.tables import (
+    LocalizationTableConditions,
+    MeasuredBoxes,
+    best_classes_there,
+    measure_table,
+)
 from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
 from verydeep.engine.nets.collection import find_nets
 from verydeep.engine.nets.net import Net
@@ -67,29 +72,29 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Counted:
         counted.rows[names[id(model)][0]] += len(images)
         return forward(model, images, *rest)
 
-    def asked(net: Any, images: Tensor, view: Any, *rest: Any) -> Any:
+    def candidate_classes(net: Any, images: Tensor, view: Any, *rest: Any) -> Any:
         assert min(images.shape[2:]) == (CROP if view.view == "center" else PIXELS[view.scale])
         counted.images[names[id(net.model)][0], view.view, view.scale] += len(images)
         return candidates(net, images, view, *rest)
 
     monkeypatch.setattr(Net, "load", loaded)
     monkeypatch.setattr(VGG, "forward", seen)
-    monkeypatch.setattr(predictions, "candidates", asked)
+    monkeypatch.setattr(predictions, "candidates", candidate_classes)
     return counted
 
 
-def conditions(home: Home, **others: Any) -> BoxConditions:
-    shared = Conditions(find_nets(home.runs), str(home.root / "data"), home.val, CROP, CPU)
-    return BoxConditions(shared, **{"part": home.part, **others})
+def conditions(home: Home, **others: Any) -> LocalizationTableConditions:
+    shared = TableConditions(find_nets(home.runs), str(home.root / "data"), home.val, CROP, CPU)
+    return LocalizationTableConditions(shared, **{"part": home.part, **others})
 
 
-def found(name: str, shared: BoxConditions) -> BoxFindings:
-    (findings,) = find_out_about_boxes(LOCALIZATION_TABLES[name], shared)
+def found(name: str, shared: LocalizationTableConditions) -> MeasuredLocalizationTable:
+    (findings,) = measure_localization_table(LOCALIZATION_TABLES[name], shared)
     return findings
 
 
 @pytest.fixture(scope="module")
-def measured(home: Home) -> Iterator[tuple[dict[str, Counted], dict[str, BoxFindings]]]:
+def measured(home: Home) -> Iterator[tuple[dict[str, Counted], dict[str, MeasuredLocalizationTable]]]:
     """All tables, one after the other, Table 9 twice; what each computed. Nothing was kept before."""
     steps, findings = {}, {}
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -197,7 +202,7 @@ def test_other_authors_are_never_run(measured: Any) -> None:
 # Which classes, and which nets take part.
 
 
-def without(shared: BoxConditions, *nets: str) -> BoxConditions:
+def without(shared: LocalizationTableConditions, *nets: str) -> LocalizationTableConditions:
     kept = [net for net in shared.nets.nets if str(net) not in nets]
     return replace(shared, nets=replace(shared.nets, nets=kept))
 
@@ -227,7 +232,7 @@ def test_of_the_classes_that_are_there_the_best_are_taken(home: Home) -> None:
     assert [best_classes_there(each, without(shared, *texts).nets) for each in TRUTH] == list(TRUTH)
 
 
-def unfinished(shared: BoxConditions, **seeds: tuple[int, ...]) -> BoxConditions:
+def unfinished(shared: LocalizationTableConditions, **seeds: tuple[int, ...]) -> LocalizationTableConditions:
     """The same where the nets of these names and seeds did not make all drops of their rate."""
     names = {name.replace("_", "-"): those for name, those in seeds.items()}
     nets = [
@@ -283,7 +288,7 @@ def test_a_table_without_any_run_is_one_sentence(home: Home) -> None:
 
 def test_all_nets_that_answer_have_to_have_divided_the_data_alike(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[tuple[str, Any]] = []
-    monkeypatch.setattr(tables, "check_division", lambda net, data, part: checked.append((net.path.name, part)))
+    monkeypatch.setattr(tables, "check_same_split", lambda net, data, part: checked.append((net.path.name, part)))
     measure_table(LOCALIZATION_TABLES["table9"], conditions(home))
     nets = ("D/256pcr", "D/384pcr", "D/256-512", "E/256-512")
     assert sorted(name for name, _ in checked) == sorted(run for net in nets for run in runs_of(net))
@@ -296,7 +301,7 @@ def test_all_nets_that_answer_have_to_have_divided_the_data_alike(home: Home, mo
 def test_thresholds_are_chosen_on_the_other_half_or_on_another_part(home: Home) -> None:
     by_halves = measure_table(LOCALIZATION_TABLES["table9"], conditions(home, tune_on=home.part))
     even = home.part.split.subset([0, 2, 4, 6])
-    other = BoxedPart(home.val, even, np.zeros(4, np.bool_))
+    other = BoxedSplit(home.val, even, np.zeros(4, np.bool_))
     cheap = without(conditions(home, tune_on=other), "D/256-512", "E/256-512")
     elsewhere = measure_table(LOCALIZATION_TABLES["table9"], cheap)
     for rows, most in ((by_halves, 4), (elsewhere, 2)):  # two seeds, and two halves or one part
@@ -333,7 +338,7 @@ def test_what_cannot_be_decoded_is_left_out_of_all_rows(home: Home, tmp_path: Pa
     for index in (2, 8):
         (root / home.val.files[index]).write_bytes(b"no picture")
     whole = replace(home.val, root=root)
-    part = BoxedPart(whole, replace(home.part.split, root=root), home.part.blacklisted)
+    part = BoxedSplit(whole, replace(home.part.split, root=root), home.part.blacklisted)
     shared = conditions(home, part=part)
     skipping = replace(shared, nets=replace(shared.nets, split=whole, decoding=Decoding("skip")))
     cheap = ("D/256-512", "E/256-512")
@@ -346,7 +351,7 @@ def test_what_cannot_be_decoded_is_left_out_of_all_rows(home: Home, tmp_path: Pa
 
 
 def test_on_the_other_processes_there_is_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "answer", lambda *_: [])
+    monkeypatch.setattr(tables, "predict_ensembles", lambda *_: [])
     shared = conditions(home)
     second = replace(shared, nets=replace(shared.nets, runtime=replace(CPU, rank=1, world_size=2)))
-    assert list(find_out_about_boxes(LOCALIZATION_TABLES["table9"], second)) == []
+    assert list(measure_localization_table(LOCALIZATION_TABLES["table9"], second)) == []

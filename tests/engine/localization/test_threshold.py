@@ -9,14 +9,20 @@ import pytest
 from tests.ops.test_merging import predictions
 from tests.plain_boxes import Rated, best_merged, best_overlap
 from verydeep.engine.localization import threshold as module
+from verydeep.engine.localization.box_errors import GroundTruth
+from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.candidates import Candidates, merge_images
-from verydeep.engine.localization.classes import Asked
-from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, THRESHOLDS, merge_by_image, tune, tune_by_halves
-from verydeep.engine.localization.verdict import Truth
+from verydeep.engine.localization.threshold import (
+    DEFAULT_THRESHOLD,
+    THRESHOLDS,
+    choose_thresholds_by_halves,
+    merge_by_image,
+    tune,
+)
 from verydeep.ops.localization_errors import Instances
 
 Floats = npt.NDArray[np.float64]
-Case = tuple[list[Candidates], Asked, Truth]
+Case = tuple[list[Candidates], CandidateClasses, GroundTruth]
 
 
 def rated(image: Candidates, place: int) -> list[Rated]:
@@ -35,15 +41,17 @@ def case(count: int, seed: int, guesses: int = 2) -> Case:
         boxes = np.stack([predictions(rng, 12) for _ in range(3)]).astype(np.float32)
         scores = rng.random((3, 12)).astype(np.float32)
         images.append(Candidates(boxes[[label, *others]], scores[[label, *others]]))
-    asked = Asked(np.arange(count), named, np.zeros(named.shape, np.float32), labels)
+    candidate_classes = CandidateClasses(np.arange(count), named, np.zeros(named.shape, np.float32), labels)
     near = [best_merged(rated(each, 0), rng.uniform(0.4, 1))[0] for each in images]
     instances = [np.array([box]) + rng.normal(0, 10, 4) for box in near]
-    return images, asked, Truth(Instances.of(labels, instances), rng.random(count) > 0.2)
+    return images, candidate_classes, GroundTruth(Instances.of(labels, instances), rng.random(count) > 0.2)
 
 
-def figures(images: list[Candidates], asked: Asked, truth: Truth, threshold: float) -> tuple[float, float]:
+def figures(
+    images: list[Candidates], candidate_classes: CandidateClasses, truth: GroundTruth, threshold: float
+) -> tuple[float, float]:
     """Localization error, of the true class's box where nothing was guessed, and mean IoU of that box."""
-    assert asked.labels is not None
+    assert candidate_classes.labels is not None
     wrong, overlaps = [], []
     for row in np.flatnonzero(truth.counted).tolist():
         # One object an image.
@@ -53,10 +61,10 @@ def figures(images: list[Candidates], asked: Asked, truth: Truth, threshold: flo
         overlaps.append(found[0])
         right = [
             found[1 + place] >= 0.5
-            for place, guess in enumerate(asked.guesses[row].tolist())
-            if guess == asked.labels[row]
+            for place, guess in enumerate(candidate_classes.guesses[row].tolist())
+            if guess == candidate_classes.labels[row]
         ]
-        wrong.append(not any(right) if asked.guesses.size else found[0] < 0.5)
+        wrong.append(not any(right) if candidate_classes.guesses.size else found[0] < 0.5)
     return 100 * float(np.mean(wrong)), float(np.mean(overlaps))
 
 
@@ -64,9 +72,9 @@ def figures(images: list[Candidates], asked: Asked, truth: Truth, threshold: flo
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_threshold_of_the_smallest_error_is_chosen(seed: int, guesses: int) -> None:
     """Of several the one with the largest mean IoU of the true class's box."""
-    images, asked, truth = case(14, seed, guesses)
-    tuned = tune(images, asked, truth)
-    errors = {threshold: figures(images, asked, truth, threshold) for threshold in THRESHOLDS}
+    images, candidate_classes, truth = case(14, seed, guesses)
+    tuned = tune(images, candidate_classes, truth)
+    errors = {threshold: figures(images, candidate_classes, truth, threshold) for threshold in THRESHOLDS}
     assert tuned.errors == pytest.approx({threshold: error for threshold, (error, _) in errors.items()})
     assert tuned.threshold == min(THRESHOLDS, key=lambda t: (round(errors[t][0], 9), -errors[t][1], t))
     assert len({error for error, _ in errors.values()}) > 1 and tuned.threshold != THRESHOLDS[0]
@@ -79,12 +87,12 @@ def test_what_is_tried_reaches_from_equal_boxes_to_boxes_that_are_apart() -> Non
 
 def test_where_nothing_differs_the_smallest_is_chosen() -> None:
     """All boxes are one box."""
-    images, asked, truth = case(4, 1)
+    images, candidate_classes, truth = case(4, 1)
     same = [Candidates(np.broadcast_to(each.boxes[:, :1], each.boxes.shape), each.scores) for each in images]
-    assert tune(same, asked, truth).threshold == 0
+    assert tune(same, candidate_classes, truth).threshold == 0
 
 
-def moved(truth: Truth, rows: npt.NDArray[np.bool_]) -> Truth:
+def moved(truth: GroundTruth, rows: npt.NDArray[np.bool_]) -> GroundTruth:
     """Other objects on these images."""
     boxes = truth.instances.boxes.copy()
     boxes[rows] += 60
@@ -93,17 +101,17 @@ def moved(truth: Truth, rows: npt.NDArray[np.bool_]) -> Truth:
 
 def test_an_image_has_no_part_in_its_own_threshold() -> None:
     """The halves alternate among the images that count; each has what is best on the other."""
-    images, asked, truth = case(24, 6)
-    thresholds, tuned = tune_by_halves(images, asked, truth)
+    images, candidate_classes, truth = case(24, 6)
+    thresholds, tuned = choose_thresholds_by_halves(images, candidate_classes, truth)
     counted = np.flatnonzero(truth.counted)
     halves = [counted[0::2], counted[1::2]]
     assert len(tuned) == 2
     for half, other in (halves, halves[::-1]):
         (mine,) = set(thresholds[half].tolist())
-        expected = tune([images[i] for i in other], asked.subset(other), truth.subset(other))
+        expected = tune([images[i] for i in other], candidate_classes.subset(other), truth.subset(other))
         assert mine == expected.threshold and expected in tuned
         inside = np.isin(np.arange(24), half)
-        again, _ = tune_by_halves(images, asked, moved(truth, inside))
+        again, _ = choose_thresholds_by_halves(images, candidate_classes, moved(truth, inside))
         assert again[half].tolist() == thresholds[half].tolist(), "its own truth does not matter"
         assert again[other].tolist() != thresholds[other].tolist(), "that of the others does"
     assert len(set(thresholds[counted].tolist())) == 2
@@ -112,8 +120,10 @@ def test_an_image_has_no_part_in_its_own_threshold() -> None:
 
 @pytest.mark.parametrize("counted", [[True], [True, False, False], [False, False, True]])
 def test_one_image_has_no_other(counted: list[bool]) -> None:
-    images, asked, truth = case(len(counted), 3)
-    thresholds, tuned = tune_by_halves(images, asked, replace(truth, counted=np.array(counted)))
+    images, candidate_classes, truth = case(len(counted), 3)
+    thresholds, tuned = choose_thresholds_by_halves(
+        images, candidate_classes, replace(truth, counted=np.array(counted))
+    )
     assert thresholds.tolist() == [DEFAULT_THRESHOLD] * len(counted) and tuned == []
 
 

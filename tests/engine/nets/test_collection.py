@@ -9,7 +9,13 @@ import pytest
 
 from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
-from verydeep.engine.nets.collection import Collection, answering, find_nets, nets_by_seed, required_by_seed
+from verydeep.engine.nets.collection import (
+    Collection,
+    ensembles_by_seed,
+    find_answering_nets,
+    find_nets,
+    required_ensembles,
+)
 from verydeep.engine.nets.net import Net
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import save_config
@@ -22,10 +28,10 @@ def test_the_net_of_a_run_is_found_by_what_travels_with_it(tmp_path: Path) -> No
     (net,) = find_nets(tmp_path)
     assert (net.path, net.folder, net.config) == (path, path / "model", BASE)
     assert str(net) == "D/256-512" and net.trained == WANTED
-    assert answering(WANTED, [net], CLASSES, 64) == {3: net}
+    assert find_answering_nets(WANTED, [net], CLASSES, 64) == {3: net}
     # What people call the classes, the mean, the pooling and the split are no part of who answers.
     other = replace(net, config=replace(BASE, class_words=CLASSES, pooling="floor", split={"seed": 9}))
-    assert answering(WANTED, [other], CLASSES, 64) == {3: other}
+    assert find_answering_nets(WANTED, [other], CLASSES, 64) == {3: other}
 
 
 @pytest.mark.parametrize(
@@ -54,14 +60,14 @@ def test_another_net_does_not_answer(tmp_path: Path, values: dict[str, Any]) -> 
     leave(tmp_path, "b")
     nets = find_nets(tmp_path)
     assert [net.path.name for net in nets] == ["a", "b"]
-    assert answering(WANTED, nets[:1], CLASSES, 64) == {}
-    assert answering(WANTED, nets, CLASSES, 64) == {3: nets[1]}
+    assert find_answering_nets(WANTED, nets[:1], CLASSES, 64) == {}
+    assert find_answering_nets(WANTED, nets, CLASSES, 64) == {3: nets[1]}
 
 
 def test_fine_tuned_fc_layers_answer_for_themselves(tmp_path: Path) -> None:
     leave(tmp_path, "all")
     leave(tmp_path, "fc", fine_tuned="fc")
-    found = answering(TrainedNet.parse("D/256-512fc"), find_nets(tmp_path), CLASSES, 64)
+    found = find_answering_nets(TrainedNet.parse("D/256-512fc"), find_nets(tmp_path), CLASSES, 64)
     assert {seed: net.path.name for seed, net in found.items()} == {3: "fc"}
 
 
@@ -69,11 +75,11 @@ def test_two_runs_of_one_seed_are_an_error_that_names_both(tmp_path: Path) -> No
     first, second = leave(tmp_path, "a"), leave(tmp_path, "z")
     leave(tmp_path, "other", seed=4)
     with pytest.raises(VerydeepError, match=r"D/256-512 with seed 3") as raised:
-        answering(WANTED, find_nets(tmp_path), CLASSES, 64)
+        find_answering_nets(WANTED, find_nets(tmp_path), CLASSES, 64)
     assert str(first) in str(raised.value) and str(second) in str(raised.value)
     assert "other" not in str(raised.value)
     with pytest.raises(VerydeepError, match="seed 3"):
-        required_by_seed(EvalProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64)
+        required_ensembles(EvalProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64)
 
 
 def test_what_lies_in_a_folder_of_runs(tmp_path: Path) -> None:
@@ -103,23 +109,23 @@ def test_seeds_are_shared(tmp_path: Path) -> None:
     nets = find_nets(tmp_path)
     text = "E/256-512/384 + D/256-512/256,384,512 + D/256-512/256 : crops"
     for found in (
-        nets_by_seed(EvalProtocol.parse(text), nets, CLASSES, 64),
-        required_by_seed(EvalProtocol.parse(text), Collection(tmp_path), CLASSES, 64),
+        ensembles_by_seed(EvalProtocol.parse(text), nets, CLASSES, 64),
+        required_ensembles(EvalProtocol.parse(text), Collection(tmp_path), CLASSES, 64),
     ):
         assert list(found) == [0, 5]
         for seed, members in found.items():
             assert [(each.net.path.name, each.scales) for each in members] == [
                 (f"e{seed}", (384,)), (f"d{seed}", (256, 384, 512)), (f"d{seed}", (256,)),
             ]  # fmt: skip
-    assert list(nets_by_seed(EvalProtocol.parse("D/256-512/384"), nets, CLASSES, 64)) == [0, 3, 5]
-    assert nets_by_seed(EvalProtocol.parse("D/256-512/384 + A/256/256"), nets, CLASSES, 64) == {}
+    assert list(ensembles_by_seed(EvalProtocol.parse("D/256-512/384"), nets, CLASSES, 64)) == [0, 3, 5]
+    assert ensembles_by_seed(EvalProtocol.parse("D/256-512/384 + A/256/256"), nets, CLASSES, 64) == {}
 
 
 def test_a_run_that_has_saved_no_weights_is_no_member_yet(tmp_path: Path) -> None:
     for seed in (0, 1):
         leave(tmp_path, f"d{seed}", seed=seed)
     (tmp_path / "d0" / "model" / "model.safetensors").unlink()
-    assert list(nets_by_seed(EvalProtocol.parse("D/256-512/384"), find_nets(tmp_path), CLASSES, 64)) == [1]
+    assert list(ensembles_by_seed(EvalProtocol.parse("D/256-512/384"), find_nets(tmp_path), CLASSES, 64)) == [1]
 
 
 def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
@@ -130,7 +136,7 @@ def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
     leave(tmp_path, "without", seed=2)
     save_config(tmp_path / "single", replace(BASE, seed=3))
     assert [net.folder for net in find_nets(tmp_path, "best")] == [tmp_path / f"d{seed}" / "best" for seed in (0, 1)]
-    found = required_by_seed(EvalProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64, "best")
+    found = required_ensembles(EvalProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64, "best")
     assert {seed: nets[0].net.folder.name for seed, nets in found.items()} == {0: "best", 1: "best"}
 
 
@@ -139,7 +145,7 @@ def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
     leave(tmp_path, "thin", network="E", width=0.5)
     for crop, missing in ((64, "E/256-512"), (224, "D/256-512")):
         with pytest.raises(VerydeepError, match=f"answers for {re.escape(missing)} at crop {crop}") as raised:
-            required_by_seed(EvalProtocol.parse("D/256-512/384 + E/256-512/384"), Collection(tmp_path), CLASSES, crop)
+            required_ensembles(EvalProtocol.parse("D/256-512/384 + E/256-512/384"), Collection(tmp_path), CLASSES, crop)
         assert str(tmp_path) in str(raised.value)
 
 
@@ -148,7 +154,7 @@ def test_members_that_share_no_seed_are_told(tmp_path: Path) -> None:
     leave(tmp_path, "e", network="E", seed=1)
     text = "D/256-512/384 + E/256-512/384 : crops"
     with pytest.raises(VerydeepError, match="no seed has them all") as raised:
-        required_by_seed(EvalProtocol.parse(text), Collection(tmp_path), CLASSES, 64)
+        required_ensembles(EvalProtocol.parse(text), Collection(tmp_path), CLASSES, 64)
     assert text in str(raised.value)
 
 
@@ -156,8 +162,10 @@ def test_only_an_imported_net_answers_for_other_classes(tmp_path: Path) -> None:
     own = leave(tmp_path, "own", class_names=WNIDS, class_words=WNIDS, seed=1)
     leave(tmp_path, "theirs", class_names=WNIDS, class_words=WNIDS, seed=2, provenance={"imported_from": "x.mat"})
     nets = find_nets(tmp_path)
-    assert set(answering(WANTED, nets, WNIDS, 64)) == {1, 2}
-    assert {seed: net.path.name for seed, net in answering(WANTED, nets, WNIDS[1:3], 64).items()} == {2: "theirs"}
+    assert set(find_answering_nets(WANTED, nets, WNIDS, 64)) == {1, 2}
+    assert {seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, WNIDS[1:3], 64).items()} == {
+        2: "theirs"
+    }
     assert own.name == "own"
 
 
@@ -182,7 +190,7 @@ def test_nets_are_named_beside_a_folder_of_runs(tmp_path: Path, monkeypatch: pyt
 def test_what_began_with_others_weights_is_none_of_the_papers_nets(tmp_path: Path) -> None:
     net = Net.open(leave(tmp_path, "run", provenance={"converged": True, "descends_from": "torchvision-vgg16"}))
     assert net.trained is None and net.foreign and not net.imported and net.converged
-    assert answering(WANTED, [net], CLASSES, 64) == {}
+    assert find_answering_nets(WANTED, [net], CLASSES, 64) == {}
     theirs = Net.open(leave(tmp_path, "theirs", provenance={"imported_from": "x.mat"}))
     assert theirs.trained == WANTED and theirs.imported and theirs.ended and theirs.converged
 

@@ -10,7 +10,7 @@ import torch
 from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.data.split import Split
-from verydeep.engine.classification.posteriors import shelf_of
+from verydeep.engine.classification.posteriors import posterior_cache
 from verydeep.engine.nets.net import Net, check_classes
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
@@ -57,7 +57,7 @@ def test_classes_are_matched_by_their_wnids(tmp_path: Path) -> None:
     """Of a net of more classes, in another order, those of the data set, in its order; checked on the scores."""
     net = ilsvrc_net(tmp_path, ("background", *WNIDS[::-1]))
     asked = (WNIDS[2], WNIDS[0], WNIDS[1])
-    told = net.telling(asked)
+    told = net.with_outputs_for(asked)
     assert told is not None
     assert told.config.class_names == asked and told.config.class_words == tuple(f"a {name}" for name in asked)
     images = torch.rand(2, 3, 70, 64, generator=torch.Generator().manual_seed(1)) * 255
@@ -80,14 +80,14 @@ def test_names_that_mean_nothing_elsewhere_are_not_matched(
 ) -> None:
     save_config(tmp_path, replace(BASE, class_names=theirs, class_words=theirs))
     net = Net.open(tmp_path)
-    assert net.telling(asked) is None
-    assert net.telling(theirs) is net
+    assert net.with_outputs_for(asked) is None
+    assert net.with_outputs_for(theirs) is net
 
 
 def test_a_box_net_is_not_reordered(tmp_path: Path) -> None:
     """Its outputs are four a class."""
     save_config(tmp_path, replace(BASE, class_names=WNIDS, class_words=WNIDS, regression="per-class"))
-    assert Net.open(tmp_path).telling(WNIDS[:2]) is None
+    assert Net.open(tmp_path).with_outputs_for(WNIDS[:2]) is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_other_classes_are_refused(tmp_path: Path, names: tuple[str, ...], told:
 def test_posteriors_of_chosen_outputs_are_kept_by_themselves(tmp_path: Path, val_split: Split) -> None:
     """The same file, but a soft-max over other classes."""
     net = ilsvrc_net(tmp_path, WNIDS)
-    some, turned = net.telling(WNIDS[:2]), net.telling(WNIDS[1::-1])
+    some, turned = net.with_outputs_for(WNIDS[:2]), net.with_outputs_for(WNIDS[1::-1])
     assert some is not None and turned is not None
-    folders = {shelf_of(each, val_split, "fp32", fast_decode=False).folder for each in (net, some, turned)}
+    folders = {posterior_cache(each, val_split, "fp32", fast_decode=False).folder for each in (net, some, turned)}
     assert len(folders) == 3

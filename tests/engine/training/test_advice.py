@@ -12,11 +12,11 @@ from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS
 from verydeep.engine.classification.evaluation import views_to_compute
 from verydeep.engine.inference import predict_split
-from verydeep.engine.journal import Journal
+from verydeep.engine.log import Log
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training import advice
-from verydeep.engine.training.advice import Adviser, in_trained_images, what_is_learned
-from verydeep.engine.training.fit import EpochReport, Report
+from verydeep.engine.training.advice import TrainingMonitor, learning_target, test_cost_in_images
+from verydeep.engine.training.fit import EpochReport, StepReport
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 
@@ -25,11 +25,11 @@ def told(
     photographs: Path, regression: Regression | None, off_target: float | None, log: Path, loss: float = 50.0
 ) -> str:
     """What is said in ten steps of two epochs with such a loss."""
-    job = replace(small_job(photographs), regression=regression)
-    adviser = Adviser(job, Journal(log), first_step=0)
+    task = replace(small_job(photographs), regression=regression)
+    monitor = TrainingMonitor(task, Log(log), first_step=0)
     for step in range(1, 11):
         ends = EpochReport(step // 5, loss, 90.0, False, 1.0, 0.0, 0.0, off_target) if step % 5 == 0 else None
-        adviser.listen(Report(step, loss, 1e-2, ends, stopped=False), 10)
+        monitor.observe(StepReport(step, loss, 1e-2, ends, stopped=False), 10)
     return log.read_text() if log.exists() else ""
 
 
@@ -68,26 +68,26 @@ def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
     with counter:
         net(torch.zeros(1, 3, 64, 64))
     trained = 3 * counter.get_total_flops()
-    told = in_trained_images(len(split), (256, 384), fc_alone=False, boxes=False)
+    told = test_cost_in_images(len(split), (256, 384), fc_alone=False, boxes=False)
     assert told == pytest.approx(tested / trained, rel=0.1)  # the photographs are of 4:3, 7:5 and 1:1
     # Where nothing goes back through the convolutions a trained image is one pass; boxes are rated by another net.
-    assert in_trained_images(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * told)
-    assert in_trained_images(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
+    assert test_cost_in_images(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * told)
+    assert test_cost_in_images(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
 
 
 def test_the_time_of_the_test_is_told(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that says one second more each time it is looked at."""
     monkeypatch.setattr(advice.time, "perf_counter", iter(range(100)).__next__)
-    job = small_job(photographs)
-    adviser = Adviser(job, Journal(tmp_path / "log"), first_step=0, test_images=100 * job.recipe.batch_size)
+    task = small_job(photographs)
+    monitor = TrainingMonitor(task, Log(tmp_path / "log"), first_step=0, test_images=100 * task.recipe.batch_size)
     for step in range(1, 10):
-        adviser.listen(Report(step, 1.0, 1e-2, None, stopped=False), 108)
+        monitor.observe(StepReport(step, 1.0, 1e-2, None, stopped=False), 108)
     (line,) = (tmp_path / "log").read_text().splitlines()
     # Warm after 3 reports, sure of it at the eighth: 4 seconds for 5 steps.
     assert line == "Time: 0.80 s a step, about 80 seconds to go, then about 80 seconds of tests."
 
 
 def test_what_is_learned_in_words(photographs: Path) -> None:
-    job = small_job(photographs)
-    words = [what_is_learned(replace(job, regression=each)) for each in (None, "per-class", "single-class")]
+    task = small_job(photographs)
+    words = [learning_target(replace(task, regression=each)) for each in (None, "per-class", "single-class")]
     assert words == ["3 classes", "a box for each of 3 classes", "one box, whatever the class"]

@@ -15,17 +15,17 @@ from verydeep.engine.training.stopping import StopRequest
 
 @pytest.mark.parametrize(("fine_tuned", "moving"), [("all", 22), ("fc", 6)])
 def test_a_resumed_training_is_bit_equal(photographs: Path, tmp_path: Path, fine_tuned: FineTuned, moving: int) -> None:
-    job = small_job(photographs)
-    whole, begun, resumed = (small_state(job, fine_tuned) for _ in range(3))
-    losses = [report.loss for report in fit(whole, job, CPU, StopRequest())]
-    steps = fit(begun, job, CPU, StopRequest())
+    task = small_job(photographs)
+    whole, begun, resumed = (small_state(task, fine_tuned) for _ in range(3))
+    losses = [report.loss for report in fit(whole, task, CPU, StopRequest())]
+    steps = fit(begun, task, CPU, StopRequest())
     assert [next(steps).loss for _ in range(7)] == losses[:7]  # past the end of the first epoch
     path = save_checkpoint(tmp_path, begun, 123)
     with torch.no_grad():
         for parameter in resumed.model.parameters():
             parameter.fill_(7.0)
-    assert load_checkpoint(path, resumed, job) == 123
-    assert [report.loss for report in fit(resumed, job, CPU, StopRequest())] == losses[7:]
+    assert load_checkpoint(path, resumed, task) == 123
+    assert [report.loss for report in fit(resumed, task, CPU, StopRequest())] == losses[7:]
     for (name, ours), theirs in zip(resumed.model.named_parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
     with safe_open(path, framework="pt") as file:
@@ -37,8 +37,8 @@ def test_a_resumed_training_is_bit_equal(photographs: Path, tmp_path: Path, fine
 def test_the_size_that_is_announced_is_that_of_the_file(
     photographs: Path, tmp_path: Path, fine_tuned: FineTuned
 ) -> None:
-    job = small_job(photographs)
-    state = small_state(job, fine_tuned)
-    next(fit(state, job, CPU, StopRequest()))
+    task = small_job(photographs)
+    state = small_state(task, fine_tuned)
+    next(fit(state, task, CPU, StopRequest()))
     size = save_checkpoint(tmp_path, state, 0).stat().st_size
     assert 0 < size - checkpoint_bytes(state.model) < 8000  # the header: names and shapes of 44 tensors

@@ -26,9 +26,9 @@ from verydeep.data.training_images import TrainSamples, train_loader
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.fit import TrainState, fit, make_optimizer, new_state
 from verydeep.engine.training.gradients import dropout_masks
-from verydeep.engine.training.job import Job
 from verydeep.engine.training.setup import choose_learning
 from verydeep.engine.training.stopping import StopRequest
+from verydeep.engine.training.task import TrainingTask
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG, Dropout
 from verydeep.models.weights.folding import folded, unfolded
@@ -37,9 +37,11 @@ from verydeep.models.weights.foreign import TORCHVISION_INPUT
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
 
-def small_job(photographs: Path, *, batch: int = 12, micro: int = 12, dropout: float = 0.5, epochs: int = 2) -> Job:
+def small_job(
+    photographs: Path, *, batch: int = 12, micro: int = 12, dropout: float = 0.5, epochs: int = 2
+) -> TrainingTask:
     stage = Stage(TrainScale(256, 512), dropout=dropout, epochs=epochs, milestones=(0.7,))
-    return Job(
+    return TrainingTask(
         train=open_split(photographs, "train"),
         val=open_split(photographs, "val"),
         recipe=Recipe(stages=(stage,), batch_size=batch),
@@ -49,7 +51,7 @@ def small_job(photographs: Path, *, batch: int = 12, micro: int = 12, dropout: f
     )
 
 
-def small_state(job: Job, fine_tuned: FineTuned = "all") -> TrainState:
+def small_state(task: TrainingTask, fine_tuned: FineTuned = "all") -> TrainState:
     model = VGG(NETWORKS["A"], 3, crop=32, width=1 / 16, fc_width=16, mean_rgb=(100.0, 110.0, 90.0))
     initialize(model, "glorot", seed=1)
     with torch.no_grad():
@@ -57,7 +59,7 @@ def small_state(job: Job, fine_tuned: FineTuned = "all") -> TrainState:
             if name.endswith("bias"):
                 parameter.fill_(0.1)  # so that a decay of biases would show
     choose_learning(model, fine_tuned)
-    return new_state(CPU.place(model), job)
+    return new_state(CPU.place(model), task)
 
 
 @pytest.mark.parametrize("fine_tuned", ["all", "fc"])
@@ -66,17 +68,17 @@ def test_a_step_is_the_papers(photographs: Path, fine_tuned: FineTuned) -> None:
 
     Where the FC layers alone learn, they take the same steps and the convolutions stay as they are, bit for bit.
     """
-    job = small_job(photographs, dropout=0.0)
-    job = replace(job, recipe=replace(job.recipe, color_shift="none"))
-    state = small_state(job, fine_tuned)
-    reference = small_state(job).model
+    task = small_job(photographs, dropout=0.0)
+    task = replace(task, recipe=replace(task.recipe, color_shift="none"))
+    state = small_state(task, fine_tuned)
+    reference = small_state(task).model
     reference.set_dropout(0)
     velocity = {name: torch.zeros_like(parameter) for name, parameter in reference.named_parameters()}
-    steps = fit(state, job, CPU, StopRequest())
+    steps = fit(state, task, CPU, StopRequest())
     for step in range(2):
         report = next(steps)
-        samples = TrainSamples(job.train, job.recipe.stages[0].scale.in_pixels(32), 32, job.seed)
-        (batch,) = train_loader(samples, [global_batch(job.seed, step, len(job.train), 12)], 0)
+        samples = TrainSamples(task.train, task.recipe.stages[0].scale.in_pixels(32), 32, task.seed)
+        (batch,) = train_loader(samples, [global_batch(task.seed, step, len(task.train), 12)], 0)
         images = batch.images.permute(0, 3, 1, 2).float()
         images[batch.flip] = images[batch.flip].flip(3)
         reference.zero_grad()
@@ -104,10 +106,10 @@ def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path)
     Without the division of the gradient the first layer would move some 3,000 times as far.
     """
     divisor = torch.tensor(TORCHVISION_INPUT.divisor_rgb)
-    job = small_job(photographs, dropout=0.0, epochs=20)
-    job = replace(job, recipe=replace(job.recipe, color_shift="none"), input_scale=TORCHVISION_INPUT.divisor_rgb)
-    state = small_state(job)
-    theirs = nn.Sequential(*list(small_state(job).model.children()))
+    task = small_job(photographs, dropout=0.0, epochs=20)
+    task = replace(task, recipe=replace(task.recipe, color_shift="none"), input_scale=TORCHVISION_INPUT.divisor_rgb)
+    state = small_state(task)
+    theirs = nn.Sequential(*list(small_state(task).model.children()))
     for layer in theirs:
         if isinstance(layer, Dropout):
             layer.p = 0.0
@@ -122,11 +124,11 @@ def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path)
         [{"params": weights, "weight_decay": 5e-4, "lr": 0.01}, {"params": biases, "weight_decay": 0, "lr": 0.02}],
         momentum=0.9,
     )
-    steps = fit(state, job, CPU, StopRequest())
+    steps = fit(state, task, CPU, StopRequest())
     for step in range(10):
         next(steps)
-        samples = TrainSamples(job.train, job.recipe.stages[0].scale.in_pixels(32), 32, job.seed)
-        (batch,) = train_loader(samples, [global_batch(job.seed, step, len(job.train), 12)], 0)
+        samples = TrainSamples(task.train, task.recipe.stages[0].scale.in_pixels(32), 32, task.seed)
+        (batch,) = train_loader(samples, [global_batch(task.seed, step, len(task.train), 12)], 0)
         images = batch.images.permute(0, 3, 1, 2).float()
         images = torch.stack([x.flip(2) if f else x for x, f in zip(images, batch.flip, strict=True)])
         seen = (images - state.model.mean_rgb[:, None, None]) / divisor[:, None, None]
@@ -142,8 +144,8 @@ def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path)
 
 
 def test_below_the_layers_that_learn_nothing_is_computed_backwards(photographs: Path) -> None:
-    job = small_job(photographs, epochs=1)
-    state = small_state(job, "fc")
+    task = small_job(photographs, epochs=1)
+    state = small_state(task, "fc")
     kept = dict.fromkeys(("pool5", "fc6"), 0)
 
     def note(name: str) -> Callable[..., None]:
@@ -154,7 +156,7 @@ def test_below_the_layers_that_learn_nothing_is_computed_backwards(photographs: 
 
     for name in kept:
         state.model.get_submodule(name).register_forward_hook(note(name))
-    next(fit(state, job, CPU, StopRequest()))
+    next(fit(state, task, CPU, StopRequest()))
     assert kept == {"pool5": 0, "fc6": 1}
     with_momentum = {name for name, p in state.model.named_parameters() if p in state.optimizer.state}
     assert with_momentum == {f"fc{i}.{part}" for i in (6, 7, 8) for part in ("weight", "bias")}
@@ -178,26 +180,27 @@ def test_micro_batches_do_not_change_the_step(photographs: Path, fine_tuned: Fin
 
 
 def test_processes_take_their_rows_of_the_same_masks(photographs: Path) -> None:
-    job = small_job(photographs)
-    model = small_state(job).model
+    task = small_job(photographs)
+    model = small_state(task).model
     model.set_dropout(0.5)
-    whole = dropout_masks(model, job, 7, CPU)
-    halves = [dropout_masks(model, job, 7, replace(CPU, rank=rank, world_size=2)) for rank in (0, 1)]
+    whole = dropout_masks(model, task, 7, CPU)
+    halves = [dropout_masks(model, task, 7, replace(CPU, rank=rank, world_size=2)) for rank in (0, 1)]
     for name, mask in whole.items():
         assert torch.equal(mask, torch.cat([half[name] for half in halves]))
         assert 0.3 < mask.float().mean() < 0.7
     assert not torch.equal(whole["drop6"], whole["drop7"])
-    assert not torch.equal(whole["drop6"], dropout_masks(model, job, 8, CPU)["drop6"])
+    assert not torch.equal(whole["drop6"], dropout_masks(model, task, 8, CPU)["drop6"])
 
 
 def test_stages_follow_each_other(photographs: Path) -> None:
-    job = small_job(photographs)
+    task = small_job(photographs)
     first = Stage(TrainScale(256, 256), dropout=0.0, epochs=1, milestones=())
     second = Stage(TrainScale(256, 512), dropout=0.5, epochs=2, milestones=(0.5,))
-    job = replace(job, recipe=replace(job.recipe, stages=(first, second)))
-    state = small_state(job)
+    task = replace(task, recipe=replace(task.recipe, stages=(first, second)))
+    state = small_state(task)
     seen = [
-        (r.step, r.learning_rate, state.model.drop6.p, r.epoch is not None) for r in fit(state, job, CPU, StopRequest())
+        (r.step, r.learning_rate, state.model.drop6.p, r.epoch is not None)
+        for r in fit(state, task, CPU, StopRequest())
     ]
     assert [(step, dropout) for step, _, dropout, _ in seen] == [(s, 0.0 if s <= 5 else 0.5) for s in range(1, 16)]
     assert [rate for _, rate, _, _ in seen] == pytest.approx([0.01] * 10 + [0.001] * 5)
@@ -343,9 +346,9 @@ def test_a_gpu_trains_as_the_cpu(photographs: Path) -> None:
     gpu = Runtime(torch.device("cuda"), bf16=False)
     means = []
     for runtime in (CPU, gpu):
-        job = small_job(photographs, dropout=0.0, epochs=1)
-        state = new_state(runtime.place(small_state(job).model), job)
-        *_, last = fit(state, job, runtime, StopRequest())
+        task = small_job(photographs, dropout=0.0, epochs=1)
+        state = new_state(runtime.place(small_state(task).model), task)
+        *_, last = fit(state, task, runtime, StopRequest())
         assert last.epoch is not None
         means.append(last.epoch.train_loss)
     assert means[1] == pytest.approx(means[0], rel=1e-2)

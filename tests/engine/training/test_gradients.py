@@ -16,17 +16,17 @@ from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.gradients import color_matrix, dropout_masks, net_input
-from verydeep.engine.training.job import Job
+from verydeep.engine.training.task import TrainingTask
 from verydeep.models.vgg import VGG
 
 CPU = torch.device("cpu")
 NUM_SHIFTS = 200_000
 
 
-def job_with(color_shift: ColorShift, seed: int = 0, batch_size: int = 64) -> Job:
+def job_with(color_shift: ColorShift, seed: int = 0, batch_size: int = 64) -> TrainingTask:
     split = Split("train", Path(), (), np.zeros(0, np.int64), (), (), "", False)
     recipe = replace(RECIPES["256"], color_shift=color_shift, batch_size=batch_size)
-    return Job(split, None, recipe, IMAGENET_COVARIANCE, seed, batch_size)
+    return TrainingTask(split, None, recipe, IMAGENET_COVARIANCE, seed, batch_size)
 
 
 def batch_of(images: Tensor, color: Tensor, flip: Tensor | None = None) -> TrainBatch:
@@ -111,8 +111,8 @@ def test_dropout_masks_keep_their_share_and_differ_by_layer_and_row(p: float) ->
 
 
 def test_processes_take_their_rows_of_the_same_masks() -> None:
-    net, job = small_net(), job_with("none")
-    whole = dropout_masks(net, job, 8, Runtime(CPU, bf16=False))
-    parts = [dropout_masks(net, job, 8, Runtime(CPU, False, rank, 3)) for rank in range(3)]
+    net, task = small_net(), job_with("none")
+    whole = dropout_masks(net, task, 8, Runtime(CPU, bf16=False))
+    parts = [dropout_masks(net, task, 8, Runtime(CPU, False, rank, 3)) for rank in range(3)]
     for name, mask in whole.items():
         assert torch.equal(torch.cat([part[name] for part in parts]), mask)

@@ -13,21 +13,21 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES
 from verydeep.configs.protocols import TrainedNet
 from verydeep.engine.datasets import fingerprint
-from verydeep.engine.journal import Journal
-from verydeep.engine.nets.collection import Collection, answering, find_nets
+from verydeep.engine.log import Log
+from verydeep.engine.nets.collection import Collection, find_answering_nets, find_nets
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training import ladder
 from verydeep.engine.training.ladder import (
     Cost,
     Rung,
     estimate,
+    log_ladder,
     measure_costs,
     missing_rungs,
-    tell_rungs,
     train_missing,
 )
 from verydeep.engine.training.ladder import training_of as training_for
-from verydeep.engine.training.request import Request, Training
+from verydeep.engine.training.plan import TrainingPlan, TrainRequest
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig, load_config, save_config
 
@@ -132,9 +132,9 @@ def test_a_net_of_other_classes_or_another_crop_answers_for_nothing(home: Path) 
 
 
 @pytest.fixture
-def request_for(home: Path) -> Request:
+def request_for(home: Path) -> TrainRequest:
     """As the command makes it, on the flat folder."""
-    return Request(
+    return TrainRequest(
         str(home / "flat"), crop=CROP, width=1.0, fc_width=12, epochs=3, batch_size=256, split_seed=0,
         precision="fp32", runs=Collection(home / "runs"),
     )  # fmt: skip
@@ -154,7 +154,7 @@ def request_for(home: Path) -> Request:
     ],
 )
 def test_a_rung_starts_from_its_run_of_the_same_seed(
-    text: str, start: str | None, rate: float, home: Path, request_for: Request
+    text: str, start: str | None, rate: float, home: Path, request_for: TrainRequest
 ) -> None:
     """Rates of section 3.1, with its batch of 256, and DESIGN.md 13: 1e-2 from random weights or from A."""
     runs: dict[tuple[str, int], Path] = {}
@@ -184,7 +184,7 @@ def test_a_rung_starts_from_its_run_of_the_same_seed(
     ("text", "dropouts"), [("A/256", [0.0, 0.5]), ("B/256", [0.0, 0.5]), ("D/384", [0.5]), ("D/256-512fc", [0.5])]
 )
 def test_only_nets_with_new_convolutions_begin_without_dropout(
-    text: str, dropouts: list[float], home: Path, request_for: Request
+    text: str, dropouts: list[float], home: Path, request_for: TrainRequest
 ) -> None:
     for each in LADDER:
         if str(each) != text:
@@ -193,7 +193,7 @@ def test_only_nets_with_new_convolutions_begin_without_dropout(
     assert [stage.dropout for stage in training.settings.recipe.stages] == dropouts
 
 
-def test_the_division_of_a_flat_folder_is_the_same_for_every_seed(home: Path, request_for: Request) -> None:
+def test_the_division_of_a_flat_folder_is_the_same_for_every_seed(home: Path, request_for: TrainRequest) -> None:
     parts = []
     for seed in (0, 1, 2):
         training = training_for(Rung(net("A/256"), seed), request_for, NAMES)
@@ -214,9 +214,9 @@ class FakeTraining:
 
     def __init__(self, stop_after: int = 99) -> None:
         self.stop_after = stop_after
-        self.trained: list[Training] = []
+        self.trained: list[TrainingPlan] = []
 
-    def __call__(self, training: Training, runtime: Runtime) -> None:
+    def __call__(self, training: TrainingPlan, runtime: Runtime) -> None:
         settings = training.settings
         scale = settings.recipe.stages[-1].scale
         wanted = TrainedNet(settings.network, scale, settings.fine_tuned)
@@ -234,20 +234,20 @@ class FakeTraining:
 
 
 def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(
-    home: Path, request_for: Request, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, request_for: TrainRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stopped within the second training, the next call resumes that one, and a third finds nothing to do."""
     wanted = [net("D/256-512"), net("B-5x5/256")]
     first, second, third = FakeTraining(stop_after=1), FakeTraining(), FakeTraining()
     monkeypatch.setattr(ladder, "train_run", first)
     with pytest.raises(SystemExit):
-        train_missing(wanted, [5], request_for, CPU, Journal())
+        train_missing(wanted, [5], request_for, CPU, Log())
     assert first.names() == ["flat-A-256-c32-s5"]
     told = capsys.readouterr().out
     assert "To be trained: 5 nets" in told and told.index("In all") < told.index("Training 1 of 5: A/256, seed 5")
 
     monkeypatch.setattr(ladder, "train_run", second)
-    train_missing(wanted, [5], request_for, CPU, Journal())
+    train_missing(wanted, [5], request_for, CPU, Log())
     assert second.names() == [f"flat-{name}-c32-s5" for name in ("D-256", "D-384", "D-256-512", "B-5x5-256")]
     assert [training.resume for training in second.trained] == [True, False, False, False]
     starts = [training.settings.init_from for training in second.trained]
@@ -256,12 +256,12 @@ def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(
     assert "To be trained: 4 nets" in told and "its checkpoint" in told
 
     monkeypatch.setattr(ladder, "train_run", third)
-    train_missing(wanted, [5], request_for, CPU, Journal())
+    train_missing(wanted, [5], request_for, CPU, Log())
     assert third.trained == [] and capsys.readouterr().out == ""
 
 
 def test_a_net_that_divided_the_folder_otherwise_is_told_before_the_training(
-    home: Path, request_for: Request, monkeypatch: pytest.MonkeyPatch
+    home: Path, request_for: TrainRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`verydeep train --seed 1` divides a flat folder by its seed; what started from it could not be tested."""
     trained = FakeTraining()
@@ -269,19 +269,21 @@ def test_a_net_that_divided_the_folder_otherwise_is_told_before_the_training(
     config = describe(net("A/256"), home / "flat", seed=1, split_seed=1)
     save_config(home / "runs" / "mine" / "model", config)
     with pytest.raises(VerydeepError, match="mine was trained on another division"):
-        train_missing([net("B/256")], [0, 1], request_for, CPU, Journal())
+        train_missing([net("B/256")], [0, 1], request_for, CPU, Log())
     assert trained.trained == []
-    train_missing([net("B/256")], [0], request_for, CPU, Journal())  # another seed has nothing to do with it
+    train_missing([net("B/256")], [0], request_for, CPU, Log())  # another seed has nothing to do with it
     assert len(trained.trained) == 2
     nets = find_nets(home / "runs")
-    assert answering(net("B/256"), nets, NAMES, CROP)[0].config.split["val"] == fingerprint(trained.trained[0].val)  # type: ignore[arg-type]
+    assert find_answering_nets(net("B/256"), nets, NAMES, CROP)[0].config.split["val"] == fingerprint(
+        trained.trained[0].val
+    )  # type: ignore[arg-type]
 
 
 # What it will cost.
 
 
 def test_the_plan_adds_up(
-    request_for: Request, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    request_for: TrainRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By hand: 3 epochs of 1,024 images are 3,072 images in 12 batches of 256."""
     monkeypatch.setenv("COLUMNS", "200")
@@ -289,7 +291,7 @@ def test_the_plan_adds_up(
     assert estimate(costs["A"], 1024, 3, 256, 1) == pytest.approx(307.2 + 24)
     assert estimate(costs["D"], 1024, 3, 256, 2) == pytest.approx(1536 / 2 + 96)
     rungs = [Rung(net("A/256"), 0), Rung(net("D/256"), 0), Rung(net("D/384"), 3, Path("runs/begun"))]
-    tell_rungs(rungs, costs, (1024, 0), request_for, 1, Journal())
+    log_ladder(rungs, costs, (1024, 0), request_for, 1, Log())
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["To", "be", "trained:", "3", "nets"]
     assert lines[2][:4] == ["A/256", "0", "random", "weights"] and lines[2][-2:] == ["3.0", "GB"]

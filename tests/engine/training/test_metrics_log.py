@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from verydeep.engine.training.fit import EpochReport, Report
+from verydeep.engine.training.fit import EpochReport, StepReport
 from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
 
 
-def report(step: int, epoch: EpochReport | None = None) -> Report:
-    return Report(step=step, loss=1.5 + step, learning_rate=0.01, epoch=epoch, stopped=False)
+def report(step: int, epoch: EpochReport | None = None) -> StepReport:
+    return StepReport(step=step, loss=1.5 + step, learning_rate=0.01, epoch=epoch, stopped=False)
 
 
 def test_a_resumed_log_forgets_what_the_checkpoint_did_not_know(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from verydeep.data.split import Split
 from verydeep.data.training_images import TrainSamples, train_loader
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.fit import fit, new_state
-from verydeep.engine.training.job import Job
 from verydeep.engine.training.objective import box_losses
 from verydeep.engine.training.stopping import StopRequest
+from verydeep.engine.training.task import TrainingTask
 from verydeep.engine.training.validation import validate
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -66,9 +66,9 @@ def boxed_split(train_split: Split) -> Split:
     return replace(train_split, boxes=tuple(boxes))
 
 
-def box_job(split: Split, regression: Regression | None, micro: int, *, val: Split | None = None) -> Job:
+def box_job(split: Split, regression: Regression | None, micro: int, *, val: Split | None = None) -> TrainingTask:
     stage = Stage(TrainScale(256, 512), dropout=0.0, epochs=2, milestones=())
-    return Job(
+    return TrainingTask(
         train=split,
         val=val,
         recipe=Recipe(stages=(stage,), batch_size=BATCH, color_shift="none"),
@@ -109,19 +109,19 @@ def target_by_hand(split: Split, key: tuple[int, int], scale: tuple[int, int]) -
 def test_a_step_is_the_papers_with_the_euclidean_loss(boxed_split: Split, regression: Regression, micro: int) -> None:
     """Two steps by hand: torch's mean squared error, summed, halved, over the batch; targets from the draws."""
     outputs = 4 if regression == "single-class" else 12
-    job = box_job(boxed_split, regression, micro)
-    scale = job.recipe.stages[0].scale.in_pixels(CROP)
+    task = box_job(boxed_split, regression, micro)
+    scale = task.recipe.stages[0].scale.in_pixels(CROP)
     model = small_net(outputs)
     model.set_dropout(0)
-    state, reference = new_state(CPU.place(model), job), small_net(outputs)
+    state, reference = new_state(CPU.place(model), task), small_net(outputs)
     reference.set_dropout(0)
     velocity = {name: torch.zeros_like(parameter) for name, parameter in reference.named_parameters()}
-    steps = fit(state, job, CPU, StopRequest())
+    steps = fit(state, task, CPU, StopRequest())
     flips = 0
     for step in range(2):
         report = next(steps)
-        keys = global_batch(job.seed, step, len(job.train), BATCH)
-        (batch,) = train_loader(TrainSamples(job.train, scale, CROP, job.seed), [keys], 0)
+        keys = global_batch(task.seed, step, len(task.train), BATCH)
+        (batch,) = train_loader(TrainSamples(task.train, scale, CROP, task.seed), [keys], 0)
         images = batch.images.permute(0, 3, 1, 2).float()
         images[batch.flip] = images[batch.flip].flip(3)
         flips += int(batch.flip.sum())
@@ -148,10 +148,10 @@ def test_classes_that_a_batch_lacks_learn_no_box(boxed_split: Split) -> None:
     """Of fc8's rows those of the batch's classes alone move, but for the decay of the weights."""
     assert boxed_split.labels is not None
     some = boxed_split.subset([int(i) for i in np.flatnonzero(boxed_split.labels == 1)])
-    job = box_job(some, "per-class", BATCH)
+    task = box_job(some, "per-class", BATCH)
     model = small_net(12)
     decayed = model.fc8.weight.detach() * (1 - 0.01 * 5e-4)
-    next(fit(new_state(CPU.place(model), job), job, CPU, StopRequest()))
+    next(fit(new_state(CPU.place(model), task), task, CPU, StopRequest()))
     moved = [not torch.allclose(a, b, atol=1e-8) for a, b in zip(model.fc8.weight, decayed, strict=True)]
     assert moved == [False] * 4 + [True] * 4 + [False] * 4
     assert model.fc8.bias is not None
@@ -240,8 +240,8 @@ def test_a_box_beyond_the_image_is_cut_off(tmp_path: Path) -> None:
 def test_files_that_cannot_be_decoded_are_not_counted(tmp_path: Path) -> None:
     split = split_of(tmp_path, [(WIDE, 0, [[18, 9, 45, 21]]), (HIGH, 0, [[0, 0, 1, 1]]), (HIGH, 0, [[0, 0, 1, 1]])])
     (tmp_path / "1.png").write_bytes(b"no picture at all")
-    job = replace(box_job(split, "single-class", BATCH, val=split), bad_images="skip")
-    seen = validate(saying(CENTER), job, 256, CPU)
+    task = replace(box_job(split, "single-class", BATCH, val=split), bad_images="skip")
+    seen = validate(saying(CENTER), task, 256, CPU)
     assert seen.error == 50
     assert list(seen.skipped) == ["1.png"]
 
@@ -250,7 +250,7 @@ def test_files_that_cannot_be_decoded_are_not_counted(tmp_path: Path) -> None:
 def test_validation_is_without_dropout(val_split: Split, regression: Regression | None) -> None:
     """Whatever the net was set to before. bf16 tests a copy of it, whose units are counted all the same."""
     boxes = tuple(np.array([[5, 5, 35, 30]], np.float32) for _ in range(len(val_split)))
-    job = box_job(replace(val_split, boxes=boxes), regression, BATCH, val=replace(val_split, boxes=boxes))
+    task = box_job(replace(val_split, boxes=boxes), regression, BATCH, val=replace(val_split, boxes=boxes))
     model = CPU.place(small_net(12 if regression else 3))
     seen: list[Tensor] = []
     model.fc8.register_forward_hook(lambda _module, _inputs, output: seen.append(output.clone()))
@@ -258,11 +258,11 @@ def test_validation_is_without_dropout(val_split: Split, regression: Regression 
     results = []
     for _ in range(2):
         model.train()
-        results.append(validate(model, job, 256, CPU))
+        results.append(validate(model, task, 256, CPU))
     assert results[0] == results[1]
     half = len(seen) // 2
     assert torch.equal(torch.cat(seen[:half]), torch.cat(seen[half:]))
     assert torch.cat(seen).std() > 0
     assert results[0].dead_fc6 < 1
     model.train()
-    assert validate(model, job, 256, Runtime(torch.device("cpu"), bf16=True)).dead_fc6 < 1
+    assert validate(model, task, 256, Runtime(torch.device("cpu"), bf16=True)).dead_fc6 < 1

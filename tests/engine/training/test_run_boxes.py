@@ -17,15 +17,15 @@ from safetensors import safe_open
 
 from tests.rectangles import CLASSES, leave_classifier, make_rectangles
 from tests.runs import Cli, losses_of, metrics_of, verydeep
-from verydeep.engine.training.advice import Adviser
-from verydeep.engine.training.fit import Report
+from verydeep.engine.training.advice import TrainingMonitor
+from verydeep.engine.training.fit import StepReport
 from verydeep.models.weights.native import load_config, load_model, load_tensors
 
 SMALL = ("--batch-size", 12, "--precision", "fp32", "--workers", 0)
 JITTERED = (*SMALL, "--scale", "256-512", "--epochs", 2, "--learning-rate", 1e-3)
 
 Box = tuple[float, float, float, float]
-Truth = dict[str, tuple[tuple[int, int], Box]]
+GroundTruth = dict[str, tuple[tuple[int, int], Box]]
 """Path below the set's folder -> width and height, and the inclusive box."""
 
 
@@ -49,9 +49,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def truth(home: Path) -> Truth:
+def truth(home: Path) -> GroundTruth:
     """Read from the file that users would write."""
-    found = Truth()
+    found = GroundTruth()
     with (home / "rectangles" / "boxes.csv").open(newline="") as file:
         for path, _, *numbers in list(csv.reader(file))[1:]:
             x1, y1, x2, y2 = map(int, numbers)
@@ -99,7 +99,7 @@ def test_a_run_leaves_the_net_and_the_one_it_started_from(localizer: Path, class
     assert moved(localizer, classifier) == set(load_tensors(classifier))
 
 
-def test_the_mean_box_is_that_of_the_training_part(localizer: Path, truth: Truth) -> None:
+def test_the_mean_box_is_that_of_the_training_part(localizer: Path, truth: GroundTruth) -> None:
     """One box an image here; of several see test_setup."""
     shares = [
         [(x1 + x2 + 1) / 2 / width, (y1 + y2 + 1) / 2 / height, (x2 + 1 - x1) / width, (y2 + 1 - y1) / height]
@@ -135,7 +135,7 @@ def box_of(center: tuple[float, float], sides: tuple[float, float], size: tuple[
     return first[0], first[1], last[0], last[1]
 
 
-def of_central_crop(localizer: Path, root: Path, truth: Truth, part: str) -> list[float]:
+def of_central_crop(localizer: Path, root: Path, truth: GroundTruth, part: str) -> list[float]:
     """The IoU of each image's box by the first test protocol, written out once more."""
     model, _ = load_model(localizer / "model")
     overlaps = []
@@ -156,7 +156,7 @@ def of_central_crop(localizer: Path, root: Path, truth: Truth, part: str) -> lis
     return overlaps
 
 
-def test_it_learns_where_the_rectangle_is(localizer: Path, home: Path, truth: Truth) -> None:
+def test_it_learns_where_the_rectangle_is(localizer: Path, home: Path, truth: GroundTruth) -> None:
     ours = of_central_crop(localizer, home / "rectangles", truth, "test")
     mean_box = load_config(localizer / "model").mean_box
     assert mean_box is not None
@@ -171,7 +171,7 @@ def test_it_learns_where_the_rectangle_is(localizer: Path, home: Path, truth: Tr
     assert np.mean(ours) > 2.5 * np.mean(constant)
 
 
-def test_what_is_watched_is_the_error_of_the_central_crop(localizer: Path, home: Path, truth: Truth) -> None:
+def test_what_is_watched_is_the_error_of_the_central_crop(localizer: Path, home: Path, truth: GroundTruth) -> None:
     overlaps = np.array(of_central_crop(localizer, home / "rectangles", truth, "val"))
     low, high = (100 * np.mean(overlaps < 0.5 + rounding) for rounding in (-1e-4, 1e-4))
     *_, last = metrics_of(localizer)
@@ -187,15 +187,15 @@ def test_a_run_that_was_stopped_goes_on_bit_equal(
     shutil.copytree(few, data)
     words = ("train", data, "--task", "localize", "--init-from", jittered, *JITTERED)
     inside(*words, "--out", "whole")
-    listen = Adviser.listen
+    observe = TrainingMonitor.observe
 
-    def stop(adviser: Adviser, report: Report, last: int) -> None:
-        listen(adviser, report, last)
+    def stop(monitor: TrainingMonitor, report: StepReport, last: int) -> None:
+        observe(monitor, report, last)
         if report.step == 9:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Adviser, "listen", stop)
+        patch.setattr(TrainingMonitor, "observe", stop)
         assert inside(*words, "--out", "run", check=False).returncode == 130
     run, whole = tmp_path / "run", tmp_path / "whole"
     assert len(metrics_of(run)) == 10 < len(metrics_of(whole)) == 12

@@ -7,10 +7,10 @@ import pytest
 
 from verydeep.configs.recipes import RECIPES
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.engine.training.settings import Settings
+from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import VerydeepError
 
-SETTINGS = Settings(
+SETTINGS = RunSettings(
     data="/photos",
     network="D",
     crop=64,
@@ -42,14 +42,14 @@ def edited(folder: Path, **changes: object) -> RunFolder:
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
-    assert Settings.load(edited(tmp_path)) == SETTINGS
+    assert RunSettings.load(edited(tmp_path)) == SETTINGS
 
 
 def test_all_layers_learn_where_an_older_file_does_not_say(tmp_path: Path) -> None:
-    assert Settings.load(edited(tmp_path, fine_tuned=None)).fine_tuned == "all"
+    assert RunSettings.load(edited(tmp_path, fine_tuned=None)).fine_tuned == "all"
 
 
 @pytest.mark.parametrize("changes", [{"fine_tuned": "conv"}, {"network": "Z"}, {"recipe": None}, {"mean_rgb": 5}])
 def test_damage_is_told_in_one_sentence(tmp_path: Path, changes: dict[str, object]) -> None:
     with pytest.raises(VerydeepError, match=r"run\.json is not the settings of a run"):
-        Settings.load(edited(tmp_path, **changes))
+        RunSettings.load(edited(tmp_path, **changes))

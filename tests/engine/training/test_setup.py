@@ -15,10 +15,10 @@ from tests.models.plain_twin import fill
 from verydeep.configs.localization import Regression
 from verydeep.configs.recipes import Initialization
 from verydeep.data.split import Split
-from verydeep.engine.journal import Journal
-from verydeep.engine.training.request import Request, resolve
-from verydeep.engine.training.settings import Settings
-from verydeep.engine.training.setup import choose_learning, mean_box, measure, model_config, warm_start
+from verydeep.engine.log import Log
+from verydeep.engine.training.plan import TrainRequest, plan_training
+from verydeep.engine.training.settings import RunSettings
+from verydeep.engine.training.setup import choose_learning, initialize_weights, mean_box, measure_colors, model_config
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json
 from verydeep.models.weights import native
@@ -31,14 +31,14 @@ def config_of(network: str, width: float = 1 / 16) -> ModelConfig:
     return ModelConfig(network, CLASSES, CLASSES, crop=32, width=width, fc_width=12)
 
 
-def start(folder: Path, source: ModelConfig, network: str, settings: Settings = SETTINGS) -> None:
+def start(folder: Path, source: ModelConfig, network: str, settings: RunSettings = SETTINGS) -> None:
     """Begin a net of this name from a saved one."""
     net = source.build()
     fill(net, seed=2)
     save_config(folder / "source", source)
     save_weights(folder / "source", net.state_dict())
     settings = replace(settings, init_from=str(folder / "source"), network=network)
-    warm_start(config_of(network).build(), settings, source, CLASSES, Journal())
+    initialize_weights(config_of(network).build(), settings, source, CLASSES, Log())
 
 
 @pytest.mark.parametrize(("source", "layer"), [(config_of("A"), "conv1_2"), (config_of("D", 1 / 8), "conv1_1")])
@@ -65,7 +65,7 @@ def test_other_nets_are_taken_as_before_where_all_layers_learn(
 def test_the_net_that_another_starts_from_is_described_once(
     photographs: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its config.json is read by ``resolve`` and handed on, its mean with it; the covariance is that of the data."""
+    """Its config.json is read by ``plan_training`` and handed on, its mean with it; the covariance is that of the data."""
     read: list[Path] = []
 
     def noted(path: Path) -> object:
@@ -73,20 +73,20 @@ def test_the_net_that_another_starts_from_is_described_once(
         return read_json(path)
 
     monkeypatch.setattr(native, "read_json", noted)
-    asked = Request(str(photographs), network="B", crop=32, width=1 / 16, fc_width=16, init_from=trained)
-    training = resolve(asked)
-    settings = measure(training.settings, training.train, CPU)
+    asked = TrainRequest(str(photographs), network="B", crop=32, width=1 / 16, fc_width=16, init_from=trained)
+    training = plan_training(asked)
+    settings = measure_colors(training.settings, training.train, CPU)
     config = model_config(settings, training.train, training.val)
-    warm_start(config.build(), settings, training.source, config.class_names, Journal())
+    initialize_weights(config.build(), settings, training.source, config.class_names, Log())
     assert read == [trained / "model" / "config.json"]
-    fresh = measure(resolve(replace(asked, init_from=None)).settings, training.train, CPU)
+    fresh = measure_colors(plan_training(replace(asked, init_from=None)).settings, training.train, CPU)
     assert fresh.covariance == settings.covariance
 
 
 def test_a_mean_that_is_given_is_kept(photographs: Path) -> None:
-    training = resolve(Request(str(photographs), crop=32))
-    given = measure(replace(training.settings, mean_rgb=(1.0, 2.0, 3.0)), training.train, CPU)
-    measured = measure(training.settings, training.train, CPU)
+    training = plan_training(TrainRequest(str(photographs), crop=32))
+    given = measure_colors(replace(training.settings, mean_rgb=(1.0, 2.0, 3.0)), training.train, CPU)
+    measured = measure_colors(training.settings, training.train, CPU)
     assert given.mean_rgb == (1.0, 2.0, 3.0) != measured.mean_rgb
     assert given.covariance == measured.covariance
 
@@ -119,7 +119,7 @@ def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
     scheme: Initialization = "glorot" if regression is None else "normal"
     recipe = replace(SETTINGS.recipe, initialization=scheme)
     settings = replace(SETTINGS, init_from=str(tmp_path), network="A", regression=regression, recipe=recipe)
-    warm_start(model, settings, source, FOUR, Journal())
+    initialize_weights(model, settings, source, FOUR, Log())
     before, after = net.state_dict(), model.state_dict()
     assert [name for name in after if not torch.equal(before[name], after[name])] == ["fc8.weight", "fc8.bias"]
     assert (after["fc8.bias"] == 0).all()

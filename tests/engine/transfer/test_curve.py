@@ -12,9 +12,9 @@ from sklearn.svm import LinearSVC
 from verydeep.data.draws import draw_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
+from verydeep.engine.descriptors.representation import Descriptors
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
 from verydeep.engine.transfer.protocol import transfer
-from verydeep.engine.transfer.representation import Descriptors
 
 NAMES = ("ant", "bell", "crab")
 PER_CLASS, NUM_TRAIN, SEEDS = 20, 12, (5, 6)

@@ -12,21 +12,21 @@ from sklearn.svm import SVC
 
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
+from verydeep.engine.descriptors.representation import Descriptors, Representation
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer import svm
 from verydeep.engine.transfer.protocol import (
     as_values,
     check_training,
     described_part,
-    in_words,
     mean_and_deviation,
     score,
     score_of_each_class,
     targets_of,
     transfer,
+    transfer_remarks,
     with_interval,
 )
-from verydeep.engine.transfer.representation import Descriptors, Representation
 from verydeep.errors import VerydeepError
 from verydeep.ops.descriptors import normalized
 from verydeep.ops.targets import hold_out
@@ -189,7 +189,7 @@ def test_without_a_class_on_a_test_image_there_is_no_score(mark: int) -> None:
         transfer(one, everything, descriptors, "AP, all points", candidates=[1.0], seed=0), "AP, all points"
     )
     task = TransferSet("photos", "own", NAMES, "AP, all points", (one,))
-    assert list(in_words([found], task, REPRESENTATION))[-1] == (
+    assert list(transfer_remarks([found], task, REPRESENTATION))[-1] == (
         "No score: of no test image it is known that a class is on it."
     )
     values = json.loads(json.dumps(as_values([found], task, REPRESENTATION)), parse_constant=pytest.fail)

@@ -20,13 +20,13 @@ from verydeep.engine.transfer import svm
 from verydeep.engine.transfer.linear import LinearClassifiers, margins
 from verydeep.engine.transfer.svm import (
     CANDIDATES,
-    Step,
+    TrainedSvm,
     Trial,
     affordable_processes,
     best,
-    fit,
-    follow,
-    train,
+    fit_svms,
+    run_with_progress,
+    train_svms,
     try_candidates,
 )
 from verydeep.errors import VerydeepError
@@ -39,8 +39,8 @@ Result = TypeVar("Result")
 NAMES = ["ant", "bell", "crab", "drum"]
 
 
-def ended(steps: Generator[Step, None, Result]) -> Result:
-    return follow(steps, 1, visible=False)
+def ended(steps: Generator[TrainedSvm, None, Result]) -> Result:
+    return run_with_progress(steps, 1, visible=False)
 
 
 def photographs(num_images: int, dimensions: int = 12, noise: float = 1.0, seed: int = 0) -> tuple[Floats32, Targets]:
@@ -73,10 +73,15 @@ def mean_average_precision(found: Floats32, targets: Targets) -> float:
 
 
 def remember_and_fit(
-    self: LinearSVC, given: list[Doubles], fit: Callable[..., LinearSVC], features: Doubles, *args: Any, **options: Any
+    self: LinearSVC,
+    given: list[Doubles],
+    fit_svms: Callable[..., LinearSVC],
+    features: Doubles,
+    *args: Any,
+    **options: Any,
 ) -> LinearSVC:
     given.append(features)
-    return fit(self, features, *args, **options)
+    return fit_svms(self, features, *args, **options)
 
 
 def with_bias_feature(descriptors: Floats32) -> Doubles:
@@ -110,7 +115,7 @@ def slowly(features: Doubles, target: npt.NDArray[np.int8], cost: float) -> tupl
 def test_weights_are_those_of_a_slow_solver(cost: float) -> None:
     """And no other weights could cost less: the dual's value is within a thousandth."""
     descriptors, targets = several_labels(70, 6)
-    found, features = rows(ended(fit(descriptors, targets, cost, NAMES))), with_bias_feature(descriptors)
+    found, features = rows(ended(fit_svms(descriptors, targets, cost, NAMES))), with_bias_feature(descriptors)
     for row, target in zip(found, targets.T, strict=True):
         counted = target != 0
         expected, bound = slowly(features[counted], target[counted], cost)
@@ -123,7 +128,7 @@ def test_weights_are_those_of_a_slow_solver(cost: float) -> None:
 def test_the_optimality_conditions_hold(cost: float) -> None:
     """Weights are a sum of t_i x_i times C where the margin falls short, 0 where there is room, between on it."""
     descriptors, targets = photographs(400, 30)
-    found, features = rows(ended(fit(descriptors, targets, cost, NAMES))), with_bias_feature(descriptors)
+    found, features = rows(ended(fit_svms(descriptors, targets, cost, NAMES))), with_bias_feature(descriptors)
     for row, target in zip(found, targets.T, strict=True):
         signed = features * target[:, None]
         room = signed @ row - 1
@@ -137,7 +142,7 @@ def test_the_optimality_conditions_hold(cost: float) -> None:
 def test_the_bias_is_regularized() -> None:
     """LIBSVM's is not, so it finds another; given the feature of 1, and centered, it has no use for one of its own."""
     descriptors, targets = photographs(60, 6)
-    row = rows(ended(fit(descriptors, targets, 1.0, NAMES)))[1]
+    row = rows(ended(fit_svms(descriptors, targets, 1.0, NAMES)))[1]
     free = SVC(kernel="linear", C=1.0, tol=1e-6).fit(descriptors, targets[:, 1])
     assert abs(row[-1] - free.intercept_[0]) > 0.02
     features = with_bias_feature(descriptors)
@@ -150,17 +155,17 @@ def test_an_image_left_out_of_a_class_changes_nothing_there() -> None:
     descriptors, targets = photographs(60)
     out = np.array([4, 17, 33, 59])
     targets[out, 2] = 0
-    found = ended(fit(descriptors, targets, 1.0, NAMES))
+    found = ended(fit_svms(descriptors, targets, 1.0, NAMES))
     changed = descriptors.copy()
     changed[out] = np.random.default_rng(1).normal(size=changed[out].shape)
     kept = np.delete(np.arange(60), out)
     for others in (
-        ended(fit(changed, targets, 1.0, NAMES)),
-        ended(fit(descriptors[kept], targets[kept], 1.0, NAMES)),
+        ended(fit_svms(changed, targets, 1.0, NAMES)),
+        ended(fit_svms(descriptors[kept], targets[kept], 1.0, NAMES)),
     ):
         assert np.array_equal(others.weights[2], found.weights[2]) and others.biases[2] == found.biases[2]
         assert not np.array_equal(others.weights[1], found.weights[1])
-    with_them = ended(fit(descriptors, np.where(targets == 0, -1, targets), 1.0, NAMES))
+    with_them = ended(fit_svms(descriptors, np.where(targets == 0, -1, targets), 1.0, NAMES))
     assert not np.array_equal(with_them.weights[2], found.weights[2])
 
 
@@ -168,9 +173,9 @@ def test_the_same_bits_in_other_processes_and_another_order_of_classes() -> None
     descriptors, targets = several_labels(400, 500)  # large enough for the processes to read it from a mapped file
     order = [2, 0, 3, 1]
     names = [NAMES[k] for k in order]
-    found = ended(fit(descriptors, targets, 3.0, NAMES))
-    again = ended(fit(descriptors, targets, 3.0, NAMES))
-    elsewhere = ended(fit(descriptors, targets[:, order], 3.0, names, processes=2))
+    found = ended(fit_svms(descriptors, targets, 3.0, NAMES))
+    again = ended(fit_svms(descriptors, targets, 3.0, NAMES))
+    elsewhere = ended(fit_svms(descriptors, targets[:, order], 3.0, names, processes=2))
     assert found.weights.dtype == found.biases.dtype == np.float32
     assert np.array_equal(found.weights, again.weights) and np.array_equal(found.biases, again.biases)
     assert np.array_equal(found.weights[order], elsewhere.weights)
@@ -179,8 +184,8 @@ def test_the_same_bits_in_other_processes_and_another_order_of_classes() -> None
 
 def test_each_class_is_told_as_it_is_trained() -> None:
     descriptors, targets = photographs(40)
-    steps = train(descriptors, targets, NAMES, recall, candidates=(1.0, 0.1))
-    assert next(steps) == Step("ant", 0.1)
+    steps = train_svms(descriptors, targets, NAMES, recall, candidates=(1.0, 0.1))
+    assert next(steps) == TrainedSvm("ant", 0.1)
     told = [(step.C, step.class_name) for step in steps]
     assert len(told) == 11
     assert [C for C, _ in told] == [0.1] * 3 + [1.0] * 4 + [told[-1][0]] * 4
@@ -191,7 +196,7 @@ def test_classes_are_trained_one_at_a_time_on_one_converted_copy(monkeypatch: py
     descriptors, targets = photographs(60)
     given: list[Doubles] = []
     monkeypatch.setattr(LinearSVC, "fit", partialmethod(remember_and_fit, given, LinearSVC.fit))
-    steps = train(descriptors, targets, NAMES, recall, candidates=(0.1, 1.0))
+    steps = train_svms(descriptors, targets, NAMES, recall, candidates=(0.1, 1.0))
     next(steps)
     assert len(given) == 1
     assert len(list(steps)) == 11 and len(given) == 12
@@ -203,9 +208,9 @@ def test_no_class_copies_the_descriptors() -> None:
     """Copies are of 8 bytes a value; LIBLINEAR's own, of 16, is not seen here."""
     descriptors, targets = photographs(2000, 100)
     targets[::7, 1] = 0
-    ended(fit(descriptors[:50], targets[:50], 0.01, NAMES))  # imports
+    ended(fit_svms(descriptors[:50], targets[:50], 0.01, NAMES))  # imports
     tracemalloc.start()
-    ended(fit(descriptors, targets, 0.01, NAMES))
+    ended(fit_svms(descriptors, targets, 0.01, NAMES))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 8 * descriptors.size < peak < 1.5 * 8 * descriptors.size
@@ -234,35 +239,37 @@ def test_what_is_held_out_decides_for_c_and_then_trains() -> None:
     descriptors, targets = photographs(200, 60, noise=0.7)
     wrong = np.random.default_rng(2).permutation(200)[:66]
     targets[wrong] = np.roll(targets[wrong], 1, axis=1)
-    classifiers, trials = ended(train(descriptors, targets, NAMES, recall, seed=1))
-    by_fit = {C: recall(margins(ended(fit(descriptors, targets, C, NAMES)), descriptors), targets) for C in CANDIDATES}
+    classifiers, trials = ended(train_svms(descriptors, targets, NAMES, recall, seed=1))
+    by_fit = {
+        C: recall(margins(ended(fit_svms(descriptors, targets, C, NAMES)), descriptors), targets) for C in CANDIDATES
+    }
     assert [trial.C for trial in trials] == list(CANDIDATES)
     assert classifiers.C == best(trials) < max(by_fit, key=lambda C: by_fit[C])
-    on_all = ended(fit(descriptors, targets, classifiers.C, NAMES))
+    on_all = ended(fit_svms(descriptors, targets, classifiers.C, NAMES))
     assert np.array_equal(classifiers.weights, on_all.weights)
     assert np.array_equal(classifiers.biases, on_all.biases)
 
 
 def test_the_metric_never_sees_an_image_that_was_trained_on() -> None:
     descriptors, targets = photographs(100)
-    seen: list[tuple[Floats32, Targets]] = []
+    coverage: list[tuple[Floats32, Targets]] = []
 
     def spy(found: Floats32, of: Targets) -> float:
-        seen.append((found, of))
+        coverage.append((found, of))
         return 0.5
 
-    ended(train(descriptors, targets, NAMES, spy, candidates=(0.1, 1.0), seed=6))
+    ended(train_svms(descriptors, targets, NAMES, spy, candidates=(0.1, 1.0), seed=6))
     held = hold_out(targets, 6)
-    rest = ended(fit(descriptors[~held], targets[~held], 1.0, NAMES))
-    assert len(seen) == 2
-    assert np.array_equal(seen[1][0], margins(rest, descriptors[held]))
-    assert np.array_equal(seen[1][1], targets[held])
+    rest = ended(fit_svms(descriptors[~held], targets[~held], 1.0, NAMES))
+    assert len(coverage) == 2
+    assert np.array_equal(coverage[1][0], margins(rest, descriptors[held]))
+    assert np.array_equal(coverage[1][1], targets[held])
 
 
 def test_of_equal_scores_the_smallest_c_is_chosen() -> None:
     descriptors, targets = photographs(60)
     classifiers, trials = ended(
-        train(descriptors, targets, NAMES, lambda found, of: 0.25, candidates=(3.0, 0.3, 100.0, 0.3))
+        train_svms(descriptors, targets, NAMES, lambda found, of: 0.25, candidates=(3.0, 0.3, 100.0, 0.3))
     )
     assert trials == (Trial(0.3, 0.25), Trial(3.0, 0.25), Trial(100.0, 0.25))
     assert classifiers.C == 3.0
@@ -274,7 +281,7 @@ def test_of_equal_scores_the_smallest_c_is_chosen() -> None:
 def test_with_one_c_nothing_is_held_out() -> None:
     """One image of a class is enough then."""
     descriptors, targets = photographs(4)
-    classifiers, trials = ended(train(descriptors, targets, NAMES, recall, candidates=(3.0,)))
+    classifiers, trials = ended(train_svms(descriptors, targets, NAMES, recall, candidates=(3.0,)))
     assert trials == () and classifiers.C == 3.0
     assert (margins(classifiers, descriptors).argmax(axis=1) == np.arange(4)).all()
 
@@ -285,7 +292,7 @@ def test_a_class_of_one_image_leaves_nothing_to_choose_c_by() -> None:
     with pytest.raises(
         VerydeepError, match=r"Of the 1 training images of class crab 0 fell to the fifth .* or give one C, as --c 10"
     ):
-        ended(train(descriptors, targets, NAMES, recall))
+        ended(train_svms(descriptors, targets, NAMES, recall))
 
 
 @pytest.mark.parametrize(("only", "where"), [(-1, "on no training image"), (1, "on every training image")])
@@ -293,7 +300,7 @@ def test_a_class_without_contrast_is_named(only: int, where: str) -> None:
     descriptors, targets = photographs(60)
     targets[:, 3] = only
     targets[5, 3] = 0
-    for steps in (fit(descriptors, targets, 1.0, NAMES), train(descriptors, targets, NAMES, recall)):
+    for steps in (fit_svms(descriptors, targets, 1.0, NAMES), train_svms(descriptors, targets, NAMES, recall)):
         with pytest.raises(VerydeepError, match=f"Class drum is {where}"):
             ended(steps)
 
@@ -304,13 +311,16 @@ def test_a_descriptor_that_is_not_finite_is_told(value: float, monkeypatch: pyte
     descriptors, targets = photographs(60)
     descriptors[41, 3] = value
     with pytest.raises(VerydeepError, match="descriptor of training image 42 of 60 is not finite"):
-        ended(fit(descriptors, targets, 1.0, NAMES))
+        ended(fit_svms(descriptors, targets, 1.0, NAMES))
 
 
 @pytest.mark.parametrize("C", [0.0, -1.0, float("inf"), float("nan")])
 def test_c_has_to_be_above_zero(C: float) -> None:
     descriptors, targets = photographs(60)
-    for steps in (fit(descriptors, targets, C, NAMES), train(descriptors, targets, NAMES, recall, candidates=(1.0, C))):
+    for steps in (
+        fit_svms(descriptors, targets, C, NAMES),
+        train_svms(descriptors, targets, NAMES, recall, candidates=(1.0, C)),
+    ):
         with pytest.raises(VerydeepError, match="C has to be above 0, not"):
             next(steps)
 
@@ -320,17 +330,17 @@ def test_more_values_than_liblinear_can_count_are_refused(monkeypatch: pytest.Mo
     nodes = int((descriptors != 0).sum()) + 2 * 60
     assert nodes < descriptors.size + 2 * 60
     monkeypatch.setattr(svm, "MOST_NODES", nodes)
-    ended(fit(descriptors, targets, 1.0, NAMES))
+    ended(fit_svms(descriptors, targets, 1.0, NAMES))
     monkeypatch.setattr(svm, "MOST_NODES", nodes - 1)
     with pytest.raises(VerydeepError, match="60 descriptors of 12 dimensions are more than LIBLINEAR can count"):
-        ended(fit(descriptors, targets, 1.0, NAMES))
+        ended(fit_svms(descriptors, targets, 1.0, NAMES))
 
 
 def test_training_that_does_not_converge_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     descriptors, targets = photographs(120, 60, noise=2.0)
-    assert ended(fit(descriptors, targets, 100.0, NAMES)).unconverged == ()
+    assert ended(fit_svms(descriptors, targets, 100.0, NAMES)).unconverged == ()
     monkeypatch.setattr(svm, "MAX_PASSES", 3)
-    assert ended(fit(descriptors, targets, 100.0, NAMES)).unconverged == (0, 1, 2, 3)
+    assert ended(fit_svms(descriptors, targets, 100.0, NAMES)).unconverged == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("module", ["sklearn.svm", "joblib"])
@@ -338,7 +348,7 @@ def test_what_has_to_be_installed_is_named(module: str, monkeypatch: pytest.Monk
     descriptors, targets = photographs(60)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(VerydeepError, match=r"needs scikit-learn: pip install 'verydeep\[transfer\]'"):
-        ended(fit(descriptors, targets, 1.0, NAMES))
+        ended(fit_svms(descriptors, targets, 1.0, NAMES))
 
 
 def test_processes_are_as_many_as_memory_allows() -> None:

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from verydeep.engine.nets.digests import net_as_it_was
+from verydeep.engine.descriptors.activations import VERSION
+from verydeep.engine.descriptors.representation import Representation
+from verydeep.engine.nets.digests import open_unchanged_net
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import Net
-from verydeep.engine.transfer.features import VERSION
-from verydeep.engine.transfer.representation import Representation
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json
 from verydeep.ops.descriptors import Aggregation
@@ -84,4 +84,4 @@ class Manifest:
         Raises:
             VerydeepError: it is not there any more, or is another one now.
         """
-        return net_as_it_was(Path(self.net), self.weights, self.digest, folder / MANIFEST)
+        return open_unchanged_net(Path(self.net), self.weights, self.digest, folder / MANIFEST)

@@ -56,7 +56,7 @@ def draw_neighbors(queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbo
         VerydeepError: the disk is full or does not let us.
     """
     plt = pyplot()
-    tiles, (width, height) = arranged(queries[:MOST_QUERIES], [each[:MOST_NEIGHBORS] for each in neighbors])
+    tiles, (width, height) = lay_out_tiles(queries[:MOST_QUERIES], [each[:MOST_NEIGHBORS] for each in neighbors])
     figure = plt.figure(figsize=(width, height), dpi=DPI)
     for tile in tiles:
         bottom, side = height - tile.upper - tile.side, tile.side
@@ -64,7 +64,7 @@ def draw_neighbors(queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbo
         words = figure.text(
             (tile.left + side / 2) / width,
             (bottom - 0.04) / height,
-            "\n".join(shortened(each, int(LETTERS * side / TILE)) for each in tile.words),
+            "\n".join(shorten_text(each, int(LETTERS * side / TILE)) for each in tile.words),
             parse_math=False,
         )
         words.set(ha="center", va="top", fontsize=7, linespacing=1.1)
@@ -76,7 +76,7 @@ def draw_neighbors(queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbo
     plt.close(figure)
 
 
-def arranged(
+def lay_out_tiles(
     queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbor]]
 ) -> tuple[list[Tile], tuple[float, float]]:
     """The tiles of a picture, and its width and height: a photograph is as high as two rows of neighbors."""
@@ -121,6 +121,6 @@ def name_of(path: Path) -> str:
     )
 
 
-def shortened(text: str, letters: int) -> str:
+def shorten_text(text: str, letters: int) -> str:
     """Its end, if it is too long."""
     return text if len(text) <= letters else f"…{text[1 - letters :]}"

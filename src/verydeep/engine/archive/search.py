@@ -63,7 +63,7 @@ def nearest(
     with progress_bar(visible=starts[-1] >= SHOWN_FROM) as progress:
         task = progress.add_task("Comparing", total=starts[-1], note="")
         for rows in all_rows(shards, manifest.dimensions, asked.device):
-            found, where = compared(asked, rows, min(top, len(rows)))
+            found, where = top_similarities(asked, rows, min(top, len(rows)))
             values, places = torch.cat([values, found], dim=1), torch.cat([places, where + done], dim=1)
             values, order = values.topk(min(top, values.shape[1]), dim=1)
             places = places.gather(1, order)
@@ -82,7 +82,7 @@ def nearest(
     ]
 
 
-def compared(queries: Tensor, rows: Tensor, top: int) -> tuple[Tensor, Tensor]:
+def top_similarities(queries: Tensor, rows: Tensor, top: int) -> tuple[Tensor, Tensor]:
     """Of queries (q, D) and rows (n, D) the largest inner products (q, top), falling, and which rows' they are."""
     found = (rows @ queries.T).T.topk(top, dim=1)  # a quarter faster than queries @ rows.T (measured)
     return found.values, found.indices

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from verydeep.engine.shelf import INDICES
-from verydeep.engine.transfer.features import DESCRIPTORS
+from verydeep.engine.array_cache import INDICES
+from verydeep.engine.descriptors.activations import DESCRIPTORS
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import write_tensors
 
@@ -31,7 +31,7 @@ class DamagedShardError(VerydeepError):
     """A shard that is to be set aside."""
 
 
-State = tuple[int, int, int]
+FileState = tuple[int, int, int]
 """Of a file: a job that writes another in its place changes it."""
 
 
@@ -47,7 +47,7 @@ class Shard:
     """
 
     path: Path
-    state: State
+    state: FileState
 
     @classmethod
     def at(cls, path: Path) -> "Shard":
@@ -56,7 +56,7 @@ class Shard:
         Raises:
             VerydeepError: it is gone, or cannot be read.
         """
-        with told_if_gone(path):
+        with explain_unreadable(path):
             return cls(path, state_of(path))
 
     @contextmanager
@@ -67,7 +67,7 @@ class Shard:
             VerydeepError: it is damaged, gone or replaced since, or cannot be read.
         """
         try:
-            with told_if_gone(self.path), safe_open(self.path, framework="pt") as file:
+            with explain_unreadable(self.path), safe_open(self.path, framework="pt") as file:
                 if state_of(self.path) != self.state:  # looked at once it is open: if it is the same, that was opened
                     raise FileNotFoundError
                 yield file
@@ -116,14 +116,14 @@ class Shard:
         write_tensors(self.path, tensors, {})
 
 
-def state_of(path: Path) -> State:
+def state_of(path: Path) -> FileState:
     """What tells a file from another one in its place."""
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
-def told_if_gone(path: Path) -> Iterator[None]:
+def explain_unreadable(path: Path) -> Iterator[None]:
     """Say what it means that a shard is not there any more, or cannot be read."""
     try:
         yield

@@ -14,13 +14,13 @@ import numpy as np
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Ids, packed, path_ids
+from verydeep.engine.array_cache import ArrayCache, Arrays
+from verydeep.engine.descriptors.activations import DESCRIPTORS, DescribeResult, layer_descriptors
+from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.inference import ready, rescaled_images
 from verydeep.engine.nets.digests import check_unchanged
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.shelf import Arrays, Shelf
-from verydeep.engine.transfer.features import DESCRIPTORS, Described, describe
-from verydeep.engine.transfer.representation import Representation
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.ops.descriptors import Floats, aggregated
@@ -30,7 +30,7 @@ PORTION = 16384
 
 
 @dataclass(frozen=True)
-class Batch:
+class DescriptorBatch:
     """Images that were described."""
 
     indices: Ids
@@ -41,14 +41,14 @@ class Batch:
     """File -> why it could not be decoded."""
 
 
-def described(
+def describe_batches(
     asked: Representation,
     model: VGG,
     split: Split,
     runtime: Runtime,
     decoding: Decoding = STRICT,
     indices: Ids | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[DescriptorBatch]:
     """This process's share of a split, or of those ``indices`` of it, by one net, which is ``ready``; nothing is kept.
 
     Raises:
@@ -57,26 +57,28 @@ def described(
     (net,), (layer,) = asked.nets, asked.layers
     for batch in rescaled_images(model, split, asked.scales, runtime, decoding, whole=True, indices=indices):
         if not batch.images:
-            yield Batch(batch.indices, np.empty((0, 0), np.float32), batch.skipped)
+            yield DescriptorBatch(batch.indices, np.empty((0, 0), np.float32), batch.skipped)
             continue
         with runtime.autocast():
-            each = [describe(model, batch.images[scale], [layer])[layer].cpu().numpy() for scale in asked.scales]
+            each = [
+                layer_descriptors(model, batch.images[scale], [layer])[layer].cpu().numpy() for scale in asked.scales
+            ]
         values = aggregated(each, asked.aggregation, asked.normalization)
         if not np.isfinite(values).all():
             raise VerydeepError(f"The descriptors by {net.path} are not all numbers: train it anew.")
-        yield Batch(batch.indices, values, batch.skipped)
+        yield DescriptorBatch(batch.indices, values, batch.skipped)
 
 
-def describe_all(asked: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> Floats:
+def describe_images(asked: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> Floats:
     """(n, D) of a few images, by one process; nothing is kept.
 
     Raises:
-        VerydeepError: as ``described``.
+        VerydeepError: as ``describe_batches``.
     """
     batches = []
     with progress_bar(visible=len(split) > 1) as progress:
         task = progress.add_task("Describing", total=len(split), note="")
-        for batch in described(asked, ready(asked.nets[0].load(), runtime), split, runtime, decoding):
+        for batch in describe_batches(asked, ready(asked.nets[0].load(), runtime), split, runtime, decoding):
             batches.append(batch)
             progress.advance(task, len(batch.indices))
     order = np.argsort(np.concatenate([batch.indices for batch in batches]))
@@ -84,7 +86,7 @@ def describe_all(asked: Representation, split: Split, runtime: Runtime, decoding
 
 
 @dataclass(frozen=True)
-class Todo:
+class MissingImages:
     """What an archive lacks."""
 
     split: Split
@@ -94,34 +96,34 @@ class Todo:
     """Images that were asked for and are described already."""
 
 
-def describe_into(
-    folder: Path, todo: Todo, asked: Representation, digest: str, runtime: Runtime, decoding: Decoding
-) -> Iterator[float | Described]:
+def describe_missing_images(
+    folder: Path, missing: MissingImages, asked: Representation, digest: str, runtime: Runtime, decoding: Decoding
+) -> Iterator[float | DescribeResult]:
     """Describe what an archive lacks, each process its share; the net is loaded only where something is lacking.
 
     Yields how many images are done, first those that were already, and last, on all processes, what was skipped.
 
     Raises:
-        VerydeepError: as ``described``, the net is not that of the archive any more, or the disk is full.
+        VerydeepError: as ``describe_batches``, the net is not that of the archive any more, or the disk is full.
     """
-    yield todo.num_there
-    mine = np.arange(len(todo.split))[runtime.rank :: runtime.world_size]
+    yield missing.num_there
+    mine = np.arange(len(missing.split))[runtime.rank :: runtime.world_size]
     alone = replace(runtime, rank=0, world_size=1)  # its share is divided no further
-    shelf, skipped = Shelf(folder, {}), dict[str, str]()
+    cache, skipped = ArrayCache(folder, {}), dict[str, str]()
     if len(mine):
         model = ready(asked.nets[0].load(), runtime)
         check_unchanged(asked.nets[0], digest)
-    with closing(shelf):
+    with closing(cache):
         for first in range(0, len(mine), PORTION):
-            for batch in described(asked, model, todo.split, alone, decoding, mine[first : first + PORTION]):
+            for batch in describe_batches(asked, model, missing.split, alone, decoding, mine[first : first + PORTION]):
                 skipped |= batch.skipped
-                files = [todo.split.files[index] for index in batch.indices]
+                files = [missing.split.files[index] for index in batch.indices]
                 values = batch.values.astype(np.float16)
                 arrays: Arrays = {DESCRIPTORS: values, PATHS: packed(files), PATH_IDS: path_ids(files)}
-                shelf.add(todo.ids[batch.indices], {SHARDS: arrays})
-                if shelf.not_kept:
-                    raise VerydeepError(shelf.not_kept)
+                cache.add(missing.ids[batch.indices], {SHARDS: arrays})
+                if cache.write_error:
+                    raise VerydeepError(cache.write_error)
                 yield (len(batch.indices) + len(batch.skipped)) * runtime.world_size
-    if shelf.not_kept:
-        raise VerydeepError(shelf.not_kept)
-    yield Described({file: why for part in runtime.gather(skipped) for file, why in part.items()})
+    if cache.write_error:
+        raise VerydeepError(cache.write_error)
+    yield DescribeResult({file: why for part in runtime.gather(skipped) for file, why in part.items()})

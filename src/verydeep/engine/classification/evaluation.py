@@ -10,7 +10,7 @@ from verydeep.configs.networks import STRIDE
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.posteriors import predict_and_keep
+from verydeep.engine.classification.posteriors import predict_cached
 from verydeep.engine.inference import (
     SINGLE_VIEWS,
     Posteriors,
@@ -20,7 +20,7 @@ from verydeep.engine.inference import (
     mean_posterior,
     predict_split,
 )
-from verydeep.engine.nets.net import Net, NetAtScales
+from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.metrics import (
@@ -32,7 +32,7 @@ from verydeep.ops.metrics import (
 
 
 @dataclass(frozen=True)
-class Geometry:
+class MapGeometry:
     """The class score map of a typical image, and the share of its windows' area that lies inside the images.
 
     The stride is 32 pixels at any crop, so a small net's windows reach beyond a small image; findings about views
@@ -45,7 +45,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Row:
+class EvaluationRow:
     """One protocol and what it gave."""
 
     net: str
@@ -56,12 +56,12 @@ class Row:
     scales: tuple[int, ...]
     """Empty of a fusion, whose nets have their own."""
     errors: Errors
-    geometry: tuple[Geometry, ...] = ()
+    geometry: tuple[MapGeometry, ...] = ()
     """At each scale; of rows with a dense part."""
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class FusedPosteriors:
     """What one net, or several together, say of the images of a split by one protocol."""
 
     indices: npt.NDArray[np.int64]
@@ -71,7 +71,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Tested:
+class NetPredictions:
     """One net, what it was asked, and what it predicts."""
 
     net: Net
@@ -80,11 +80,11 @@ class Tested:
 
     __test__ = False  # not a test, whatever its name makes pytest think
 
-    def says(self, view: View) -> "Said":
+    def mean_posteriors(self, view: View) -> "FusedPosteriors":
         """The mean over the scales and what the view is made of."""
-        return Said(self.predictions.indices, self.predictions.mean(view, self.scales))
+        return FusedPosteriors(self.predictions.indices, self.predictions.mean(view, self.scales))
 
-    def geometry(self, view: View, scales: Sequence[int]) -> tuple[Geometry, ...]:
+    def geometry(self, view: View, scales: Sequence[int]) -> tuple[MapGeometry, ...]:
         """Of the dense part of a view at each scale."""
         if "dense" not in SINGLE_VIEWS[view]:
             return ()
@@ -93,10 +93,10 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ClassificationEvaluation:
     """What one or several nets gave on one split; the last row is the protocol that was asked for."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[EvaluationRow, ...]
     posteriors: Posteriors
     """(n, K) of the last row"""
     indices: npt.NDArray[np.int64]
@@ -106,7 +106,7 @@ class Evaluation:
     confusion: npt.NDArray[np.int64]
     """(K, K) images of the row's class that they put into the column's."""
     skipped: dict[str, str]
-    not_kept: str = ""
+    write_error: str = ""
     """Why the posteriors are not kept for the next time, where they should have been."""
 
 
@@ -117,24 +117,24 @@ def views_to_compute(view: View, scales: Sequence[int]) -> list[ViewAtScale]:
     return [ViewAtScale(each, scale) for each in (*beside, *views) for scale in scales]
 
 
-def test_nets(
-    nets: Sequence[NetAtScales],
+def predict_nets(
+    nets: Sequence[EnsembleMember],
     split: Split,
     view: View,
     runtime: Runtime,
     decoding: Decoding = STRICT,
-) -> list[Tested]:
+) -> list[NetPredictions]:
     """Let nets, each at its own scales, predict a split, one after another; returned on the main process alone.
 
     Raises:
-        VerydeepError: as ``predict_and_keep``.
+        VerydeepError: as ``predict_cached``.
     """
     tested = []
     for each in nets:
         views, what = views_to_compute(view, each.scales), "Testing" if len(nets) == 1 else f"Testing {each.net}"
         seen = predict_views(each.net, views, split, runtime, what, decoding)
         if seen is not None:
-            tested.append(Tested(each.net, each.scales, seen))
+            tested.append(NetPredictions(each.net, each.scales, seen))
     return tested
 
 
@@ -153,10 +153,10 @@ def predict_views(
     With ``keep`` what is already kept is not computed again, and the rest is kept.
 
     Raises:
-        VerydeepError: as ``predict_and_keep``.
+        VerydeepError: as ``predict_cached``.
     """
     steps = (
-        predict_and_keep(net, split, views, runtime, decoding)
+        predict_cached(net, split, views, runtime, decoding)
         if keep
         else predict_split(net.load(), split, views, runtime, decoding)
     )
@@ -172,47 +172,51 @@ def predict_views(
     return None
 
 
-def evaluate(tested: Sequence[Tested], split: Split, view: View) -> Evaluation:
+def evaluate_predictions(tested: Sequence[NetPredictions], split: Split, view: View) -> ClassificationEvaluation:
     """The errors of each net, and of the nets together; of a single net also of each view and scale."""
     assert split.labels is not None
-    said = fuse([each.says(view) for each in tested])
+    said = fuse_posteriors([each.mean_posteriors(view) for each in tested])
     labels = split.labels[said.indices]
-    rows: list[Row] = []
+    rows: list[EvaluationRow] = []
     for each in tested:
         rows += net_rows(each, view, split.labels) if len(tested) == 1 else [total_row(each, view, split.labels)]
     if len(tested) > 1:
         together, crop = f"{len(tested)} nets", tested[0].net.config.crop
         if "dense" in SINGLE_VIEWS[view]:
-            centers = fuse([each.says("center") for each in tested])
+            centers = fuse_posteriors([each.mean_posteriors("center") for each in tested])
             errors = classification_errors(centers.posteriors, split.labels[centers.indices])
-            rows.append(Row(together, crop, "center", (), errors))
-        rows.append(Row(together, crop, view, (), classification_errors(said.posteriors, labels)))
-    return Evaluation(
+            rows.append(EvaluationRow(together, crop, "center", (), errors))
+        rows.append(EvaluationRow(together, crop, view, (), classification_errors(said.posteriors, labels)))
+    return ClassificationEvaluation(
         rows=tuple(rows),
         posteriors=said.posteriors,
         indices=said.indices,
         calibration=expected_calibration_error(said.posteriors, labels),
         confusion=confusion_matrix(said.posteriors, labels),
         skipped={file: why for each in tested for file, why in each.predictions.skipped.items()},
-        not_kept=next((each.predictions.not_kept for each in tested if each.predictions.not_kept), ""),
+        write_error=next((each.predictions.write_error for each in tested if each.predictions.write_error), ""),
     )
 
 
-def fuse(said: Sequence[Said]) -> Said:
+def fuse_posteriors(said: Sequence[FusedPosteriors]) -> FusedPosteriors:
     """The mean of what nets say of the images that each of them decoded (section 4.4)."""
     indices = said[0].indices
     for each in said[1:]:
         indices = np.intersect1d(indices, each.indices, assume_unique=True)
-    return Said(indices, mean_posterior([each.posteriors[np.searchsorted(each.indices, indices)] for each in said]))
+    return FusedPosteriors(
+        indices, mean_posterior([each.posteriors[np.searchsorted(each.indices, indices)] for each in said])
+    )
 
 
-def net_rows(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> list[Row]:
+def net_rows(tested: NetPredictions, view: View, labels: npt.NDArray[np.int64]) -> list[EvaluationRow]:
     """Every view at every scale, then over the scales, then the protocol itself."""
     predictions, rows = tested.predictions, []
 
-    def row(view: View, scales: tuple[int, ...]) -> Row:
+    def row(view: View, scales: tuple[int, ...]) -> EvaluationRow:
         errors = classification_errors(predictions.mean(view, scales), labels[predictions.indices])
-        return Row(str(tested.net), tested.net.config.crop, view, scales, errors, tested.geometry(view, scales))
+        return EvaluationRow(
+            str(tested.net), tested.net.config.crop, view, scales, errors, tested.geometry(view, scales)
+        )
 
     rows += [row(each.view, (each.scale,)) for each in views_to_compute(view, tested.scales)]
     views: list[View] = [*SINGLE_VIEWS[view], view] if len(SINGLE_VIEWS[view]) > 1 else [view]
@@ -223,15 +227,15 @@ def net_rows(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> list[
     return rows
 
 
-def total_row(tested: Tested, view: View, labels: npt.NDArray[np.int64]) -> Row:
+def total_row(tested: NetPredictions, view: View, labels: npt.NDArray[np.int64]) -> EvaluationRow:
     """The protocol of one net of a fusion."""
-    said = tested.says(view)
+    said = tested.mean_posteriors(view)
     errors = classification_errors(said.posteriors, labels[said.indices])
     geometry = tested.geometry(view, tested.scales)
-    return Row(str(tested.net), tested.net.config.crop, view, tested.scales, errors, geometry)
+    return EvaluationRow(str(tested.net), tested.net.config.crop, view, tested.scales, errors, geometry)
 
 
-def dense_geometry(sizes: npt.NDArray[np.int64], crop: int, ceil_mode: bool = True) -> Geometry:
+def dense_geometry(sizes: npt.NDArray[np.int64], crop: int, ceil_mode: bool = True) -> MapGeometry:
     """Median map and mean share inside of rescaled images (n, 2), height and width in pixels."""
     rounding = STRIDE - 1 if ceil_mode else 0
     counts = (sizes + rounding) // STRIDE - crop // STRIDE + 1  # windows along each side
@@ -239,4 +243,4 @@ def dense_geometry(sizes: npt.NDArray[np.int64], crop: int, ceil_mode: bool = Tr
     beyond = np.maximum(0, STRIDE * (counts - 1) + crop - sizes)
     inside = (1 - beyond / (counts * crop)).prod(axis=1)
     height, width = np.median(counts, axis=0)
-    return Geometry(int(height), int(width), float(inside.mean()))
+    return MapGeometry(int(height), int(width), float(inside.mean()))

@@ -7,13 +7,15 @@ import numpy.typing as npt
 
 from verydeep.data.decoding import decode
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import Evaluation
+from verydeep.engine.classification.evaluation import ClassificationEvaluation
 from verydeep.engine.plotting import pyplot
 
 EXAMPLES_STREAM = 3
 
 
-def draw_examples(split: Split, evaluation: Evaluation, path: Path, *, seed: int = 0, count: int = 24) -> None:
+def draw_examples(
+    split: Split, evaluation: ClassificationEvaluation, path: Path, *, seed: int = 0, count: int = 24
+) -> None:
     """A sheet of photographs drawn by the seed, each with its most probable class; wrong ones are red."""
     assert split.labels is not None
     plt = pyplot()

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.inference import Part, Predictions, ViewAtScale, assemble, infer, ready
+from verydeep.engine.array_cache import ArrayCache, Arrays, find_missing
+from verydeep.engine.inference import ImageBatch, Predictions, ViewAtScale, assemble, infer, ready
 from verydeep.engine.nets.digests import check_unchanged, digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.shelf import Arrays, Shelf, lacking
 from verydeep.files import cache_folder
 
 VERSION = 2
@@ -31,7 +31,7 @@ def posteriors_folder() -> Path:
     return cache_folder() / "posteriors"
 
 
-def shelf_of(net: Net, split: Split, precision: str, *, fast_decode: bool) -> Shelf:
+def posterior_cache(net: Net, split: Split, precision: str, *, fast_decode: bool) -> ArrayCache:
     """The kept posteriors of one net on one list of images.
 
     The place is named by a hash of all that changes a posterior: another net or image is another shelf. The device is
@@ -50,7 +50,7 @@ def shelf_of(net: Net, split: Split, precision: str, *, fast_decode: bool) -> Sh
     }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
     told = {"net_folder": str(net.folder), "images_folder": str(split.root), "count": len(split)}
-    return Shelf(posteriors_folder() / key, {**about, **told})
+    return ArrayCache(posteriors_folder() / key, {**about, **told})
 
 
 def kind_of(view: ViewAtScale) -> str:
@@ -58,25 +58,25 @@ def kind_of(view: ViewAtScale) -> str:
     return f"{view.view}-{view.scale}"
 
 
-def kept_part(shelf: Shelf, view: ViewAtScale) -> Part | None:
+def cached_batch(cache: ArrayCache, view: ViewAtScale) -> ImageBatch | None:
     """What is kept of one view."""
-    held = shelf.load(kind_of(view))
+    held = cache.load(kind_of(view))
     if held is None:
         return None
     indices, arrays = held
-    return Part(indices, {view: arrays["posteriors"]}, {view.scale: arrays["sizes"]}, {})
+    return ImageBatch(indices, {view: arrays["posteriors"]}, {view.scale: arrays["sizes"]}, {})
 
 
-def keep(shelf: Shelf, part: Part) -> None:
+def cache_batch(cache: ArrayCache, part: ImageBatch) -> None:
     """Keep a part, soon."""
     held: dict[str, Arrays] = {
         kind_of(view): {"posteriors": posteriors, "sizes": part.sizes[view.scale]}
         for view, posteriors in part.posteriors.items()
     }
-    shelf.add(part.indices, held)
+    cache.add(part.indices, held)
 
 
-def predict_and_keep(
+def predict_cached(
     net: Net,
     split: Split,
     views: Sequence[ViewAtScale],
@@ -91,33 +91,35 @@ def predict_and_keep(
     Raises:
         VerydeepError: as ``infer``, the net cannot be loaded, or not one image could be decoded.
     """
-    shelf = shelf_of(net, split, runtime.precision, fast_decode=decoding.fast)
-    kept = [part for part in (kept_part(shelf, view) for view in views) if part is not None]
+    cache = posterior_cache(net, split, runtime.precision, fast_decode=decoding.fast)
+    kept = [part for part in (cached_batch(cache, view) for view in views) if part is not None]
     by_kind, nothing = {kind_of(view): view for view in views}, np.empty(0, np.int64)
     there = dict.fromkeys(by_kind, nothing) | {kind_of(*part.posteriors): part.indices for part in kept}
     # Every process must divide the same images, whatever others have written meanwhile.
-    groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.from_main(lacking(there, list(by_kind), len(split)))
+    groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.from_main(
+        find_missing(there, list(by_kind), len(split))
+    )
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
     if groups:
-        check_unchanged(net, str(shelf.about["net"]))
-    computed: list[Part] = []
+        check_unchanged(net, str(cache.about["net"]))
+    computed: list[ImageBatch] = []
     for kinds, indices in groups:
         assert model is not None
-        with closing(shelf):
+        with closing(cache):
             wanted = [by_kind[kind] for kind in kinds]
             for part in infer(model, split, wanted, runtime, decoding, indices=indices):
                 computed.append(part)
-                keep(shelf, part)
+                cache_batch(cache, part)
                 yield (len(part.indices) + len(part.skipped)) * runtime.world_size / len(groups)
     gathered = [part for process in runtime.gather_on_main(computed) for part in process]
     if runtime.is_main:
         predictions = assemble(kept + gathered, split, views)
-        predictions.not_kept = shelf.not_kept
+        predictions.write_error = cache.write_error
         yield predictions
 
 
-def kept_in_words() -> str:
+def posterior_cache_message() -> str:
     """How large all kept posteriors are, and where."""
     folder = posteriors_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))

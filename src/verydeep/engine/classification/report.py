@@ -14,25 +14,30 @@ from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels, scales_in_words
 from verydeep.data.split import Split
 from verydeep.data.submission import check_complete, write_submission
-from verydeep.engine.classification.evaluation import Evaluation, Geometry, Tested, fuse
+from verydeep.engine.classification.evaluation import (
+    ClassificationEvaluation,
+    MapGeometry,
+    NetPredictions,
+    fuse_posteriors,
+)
 from verydeep.engine.classification.pictures import draw_examples
-from verydeep.engine.classification.posteriors import kept_in_words
-from verydeep.engine.journal import Journal
+from verydeep.engine.classification.posteriors import posterior_cache_message
+from verydeep.engine.log import Log
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
-from verydeep.engine.reporting.caveats import seen_before
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
+from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.files import write_json, writing_text
 from verydeep.ops.metrics import class_errors, ranks
 
 
-def leave_evaluation(
-    evaluation: Evaluation,
+def write_evaluation_report(
+    evaluation: ClassificationEvaluation,
     split: Split,
     nets: Sequence[Net],
     folder: Path,
     about: dict[str, Any],
-    journal: Journal,
+    log: Log,
 ) -> None:
     """Show the table of errors and what must be known of it, and write it all into a folder.
 
@@ -42,20 +47,20 @@ def leave_evaluation(
     who = str(nets[0]) if len(nets) == 1 else f"{len(nets)} nets"
     title = f"{who} on {len(evaluation.indices):,} images of {split.name}, {precision}, {weights} weights"
     title += ", fast decoding" if about["fast_decode"] else ""
-    journal.show(errors_table(evaluation, title))
-    journal.say(f"Expected calibration error: {evaluation.calibration:.1f} points. {kept_in_words()}")
-    notes = list(caveats(evaluation, split, nets, weights))
+    log.show(errors_table(evaluation, title))
+    log.info(f"Expected calibration error: {evaluation.calibration:.1f} points. {posterior_cache_message()}")
+    notes = list(evaluation_remarks(evaluation, split, nets, weights))
     for note in notes:
-        journal.say(note)
+        log.info(note)
     which = {"nets": [str(net.path) for net in nets], "digests": [digest_of_net(net) for net in nets]}
     about = {**about, **which, "split": split.name, "layout": split.layout}
     write_evaluation(folder, evaluation, split, {**about, "notes": notes})
     draw_examples(split, evaluation, folder / "examples.png")
     draw_confusion(folder / "confusion.png", evaluation.confusion, split.class_words)
-    journal.say(f"Written: {folder}/ (errors.json, predictions.csv, classes.csv, confusion.csv, .png, examples.png)")
+    log.info(f"Written: {folder}/ (errors.json, predictions.csv, classes.csv, confusion.csv, .png, examples.png)")
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: dict[str, Any]) -> None:
+def write_evaluation(folder: Path, evaluation: ClassificationEvaluation, split: Split, about: dict[str, Any]) -> None:
     """Write an evaluation into a folder.
 
     errors.json holds all rows and ``about``; predictions.csv a line an image, classes.csv a line a class, confusion.csv
@@ -80,7 +85,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, split: Split, about: 
     write_json(folder / "errors.json", report | {"expected_calibration_error": evaluation.calibration})
 
 
-def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> None:
+def write_predictions(file: TextIO, evaluation: ClassificationEvaluation, split: Split) -> None:
     """path, label, rank of the label (1 is right), and the five most probable classes with their posteriors."""
     assert split.labels is not None
     top = min(5, len(split.class_names))
@@ -93,33 +98,35 @@ def write_predictions(file: TextIO, evaluation: Evaluation, split: Split) -> Non
         writer.writerow([split.files[index], split.class_names[split.labels[index]], int(place) + 1, *guesses])
 
 
-def leave_submission(path: Path, tested: Sequence[Tested], split: Split, view: View) -> None:
+def write_classification_submission(path: Path, tested: Sequence[NetPredictions], split: Split, view: View) -> None:
     """Write the ILSVRC test server's file: the five best classes of every image, labels or not (section 4.4).
 
     Raises:
         VerydeepError: an image could not be decoded, or the classes are not ILSVRC's.
     """
-    said = fuse([each.says(view) for each in tested])
+    said = fuse_posteriors([each.mean_posteriors(view) for each in tested])
     check_complete(path, split, len(said.indices))
     write_submission(path, split.files, split.class_names, said.posteriors)
 
 
-def caveats(evaluation: Evaluation, split: Split, nets: Sequence[Net], weights: str) -> Iterator[str]:
+def evaluation_remarks(
+    evaluation: ClassificationEvaluation, split: Split, nets: Sequence[Net], weights: str
+) -> Iterator[str]:
     """What a reader must know before he quotes the figures."""
     known: dict[str, None] = {}
     for net in nets:
-        known.update(dict.fromkeys(net_caveats(net, evaluation, split, weights)))
+        known.update(dict.fromkeys(net_remarks(net, evaluation, split, weights)))
     yield from known
     if evaluation.skipped:
         yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded (listed in errors.json)."
-    if evaluation.not_kept:
-        yield f"The posteriors were not kept for the next time: {evaluation.not_kept}"
+    if evaluation.write_error:
+        yield f"The posteriors were not kept for the next time: {evaluation.write_error}"
 
 
-def net_caveats(net: Net, evaluation: Evaluation, split: Split, weights: str) -> Iterator[str]:
+def net_remarks(net: Net, evaluation: ClassificationEvaluation, split: Split, weights: str) -> Iterator[str]:
     """What one net has seen of these images, and whether it was trained to its end."""
     config = net.config
-    yield from seen_before(net, split, weights)
+    yield from seen_images_remarks(net, split, weights)
     if config.provenance.get("converged") is False:
         yield f"Not converged: {net.path} did not make all drops of its learning rate."
     geometry = [each for row in evaluation.rows for each in row.geometry]
@@ -127,7 +134,7 @@ def net_caveats(net: Net, evaluation: Evaluation, split: Split, weights: str) ->
         yield "Note: at this crop the windows reach beyond the image: differences of views are geometry-limited."
 
 
-def errors_table(evaluation: Evaluation, title: str) -> Table:
+def errors_table(evaluation: ClassificationEvaluation, title: str) -> Table:
     """Rows of errors in percent with their 95% intervals, narrow enough for a terminal of 80 columns."""
     k, crops = evaluation.rows[0].errors.k, {row.crop for row in evaluation.rows}
     several = len({row.net for row in evaluation.rows}) > 1
@@ -151,7 +158,7 @@ def errors_table(evaluation: Evaluation, title: str) -> Table:
     return table
 
 
-def geometry_in_words(geometry: Mapping[int, Geometry]) -> str:
+def describe_geometry(geometry: Mapping[int, MapGeometry]) -> str:
     """Of dense maps, by test scale."""
     maps = "; ".join(
         f"Q={q} {each.map_height}x{each.map_width}, {each.inside:.0%}" for q, each in sorted(geometry.items())

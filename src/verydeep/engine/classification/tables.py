@@ -14,10 +14,17 @@ from verydeep.configs.protocols import EvalProtocol, TrainedNet, View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import Geometry, Said, fuse, predict_views, test_nets, views_to_compute
+from verydeep.engine.classification.evaluation import (
+    FusedPosteriors,
+    MapGeometry,
+    fuse_posteriors,
+    predict_nets,
+    predict_views,
+    views_to_compute,
+)
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
-from verydeep.engine.nets.collection import nets_by_seed
-from verydeep.engine.nets.net import Net, NetAtScales, check_division
+from verydeep.engine.nets.collection import ensembles_by_seed
+from verydeep.engine.nets.net import EnsembleMember, Net, check_same_split
 from verydeep.engine.reporting.comparison import Comparison, difference_of_runs
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
@@ -29,7 +36,7 @@ MOST_TOLD = 12
 
 
 @dataclass(frozen=True)
-class Conditions:
+class TableConditions:
     """What all rows of a table share."""
 
     nets: Sequence[Net]
@@ -42,32 +49,32 @@ class Conditions:
     runtime: Runtime
     decoding: Decoding = STRICT
 
-    def members(self, protocol: EvalProtocol) -> dict[int, list[NetAtScales]]:
+    def members(self, protocol: EvalProtocol) -> dict[int, list[EnsembleMember]]:
         """Seed -> the nets that answer for a protocol; empty where one is missing, or has saved no weights yet.
 
         Raises:
             VerydeepError: two runs of one seed answer for the same member.
         """
-        return nets_by_seed(protocol, self.nets, self.split.class_names, self.crop)
+        return ensembles_by_seed(protocol, self.nets, self.split.class_names, self.crop)
 
     @property
-    def guests(self) -> list[NetAtScales]:
+    def other_nets(self) -> list[EnsembleMember]:
         """Nets of others, or that began with theirs, which answer for no row; each at its own scale."""
-        return [NetAtScales(net, net.config.test_scales) for net in self._strangers if net.config.crop == self.crop]
+        return [EnsembleMember(net, net.config.test_scales) for net in self._other_nets if net.config.crop == self.crop]
 
     @property
-    def guests_of_other_crops(self) -> list[Net]:
+    def other_nets_of_other_crops(self) -> list[Net]:
         """Such nets that would stand in the table at another crop."""
-        return [net for net in self._strangers if net.config.crop != self.crop]
+        return [net for net in self._other_nets if net.config.crop != self.crop]
 
     @property
-    def _strangers(self) -> list[Net]:
-        strangers = [
-            net.telling(self.split.class_names)
+    def _other_nets(self) -> list[Net]:
+        other_nets = [
+            net.with_outputs_for(self.split.class_names)
             for net in self.nets
             if net.foreign and net.trained is None and not net.config.is_trunk and net.config.regression is None
         ]
-        return [net for net in strangers if net is not None]
+        return [net for net in other_nets if net is not None]
 
     def in_words(self, scales: Iterable[int]) -> str:
         """For those who read the table; ``scales`` are the Q of its rows."""
@@ -88,7 +95,7 @@ class Conditions:
 
 
 def refuse_unanswered(
-    names: str, wanted: Sequence[TrainedNet] | Sequence[LocalizationNet], conditions: Conditions
+    names: str, wanted: Sequence[TrainedNet] | Sequence[LocalizationNet], conditions: TableConditions
 ) -> NoReturn:
     """Say which nets a table asks for, and which are there.
 
@@ -113,7 +120,7 @@ def refuse_unanswered(
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredRow:
     """What one protocol gave, over the seeds that have all of its nets."""
 
     seeds: tuple[int, ...]
@@ -123,7 +130,7 @@ class Measured:
     """(seeds, n)"""
     center: Share | None
     """Top-1 error of the central crop at the same scales, where the protocol has a dense part."""
-    geometry: dict[int, Geometry]
+    geometry: dict[int, MapGeometry]
     """Of the dense part, by test scale."""
     is_answer: bool
     """Whether all nets made all drops of their learning rate."""
@@ -133,7 +140,7 @@ class Measured:
     """All that were tested."""
     skipped: frozenset[str]
     """Files that could not be decoded."""
-    not_kept: str
+    write_error: str
     """Why posteriors are not kept for the next time, where they should have been."""
 
     @property
@@ -147,19 +154,19 @@ class Measured:
         return error_over_runs(self.wrong_topk)
 
 
-def compute_views(protocols: Sequence[EvalProtocol], conditions: Conditions) -> None:
+def compute_views(protocols: Sequence[EvalProtocol], conditions: TableConditions) -> None:
     """Let each net see each image once for all that the protocols ask of it; the posteriors are kept on the disk.
 
     Raises:
-        VerydeepError: a net may have been trained on these images, or as ``predict_and_keep``.
+        VerydeepError: a net may have been trained on these images, or as ``predict_cached``.
     """
     wanted: dict[Path, tuple[Net, dict[ViewAtScale, None]]] = {}
     for protocol in protocols:
-        for each in (*itertools.chain(*conditions.members(protocol).values()), *conditions.guests):
+        for each in (*itertools.chain(*conditions.members(protocol).values()), *conditions.other_nets):
             _, views = wanted.setdefault(each.net.path, (each.net, {}))
             views.update(dict.fromkeys(views_to_compute(protocol.view, each.scales)))
     for net, _ in wanted.values():
-        check_division(net, conditions.data, conditions.split)
+        check_same_split(net, conditions.data, conditions.split)
     for number, (net, views) in enumerate(wanted.values(), start=1):
         predict_views(
             net,
@@ -171,33 +178,35 @@ def compute_views(protocols: Sequence[EvalProtocol], conditions: Conditions) -> 
         )
 
 
-def measure(protocol: EvalProtocol, conditions: Conditions) -> Measured | None:
+def measure_protocol(protocol: EvalProtocol, conditions: TableConditions) -> MeasuredRow | None:
     """Run a protocol on the nets of every seed that has them all, on the main process; None where no seed does.
 
     Seeds of which a net did not converge are left out where others did.
 
     Raises:
-        VerydeepError: as ``predict_and_keep``.
+        VerydeepError: as ``predict_cached``.
     """
     each_seed = conditions.members(protocol)
     return measure_nets(protocol.view, each_seed, conditions) if each_seed else None
 
 
-def measure_nets(view: View, each_seed: Mapping[int, Sequence[NetAtScales]], conditions: Conditions) -> Measured:
+def measure_nets(
+    view: View, each_seed: Mapping[int, Sequence[EnsembleMember]], conditions: TableConditions
+) -> MeasuredRow:
     """The same of nets that are named, for each seed."""
     split = conditions.split
     assert split.labels is not None
     whole = {seed: nets for seed, nets in each_seed.items() if all(each.net.converged for each in nets)}
     left_out = [each.net for seed, nets in each_seed.items() if seed not in whole for each in nets]
     each_seed = whole or each_seed
-    answers = [ask(view, members, conditions) for members in each_seed.values()]
+    answers = [predict_seed(view, members, conditions) for members in each_seed.values()]
     said = [ranks(answer.said.posteriors, split.labels[answer.said.indices]) for answer in answers]
     centers = [
         ranks(answer.centers.posteriors, split.labels[answer.centers.indices]) >= 1
         for answer in answers
         if answer.centers is not None
     ]
-    return Measured(
+    return MeasuredRow(
         seeds=tuple(each_seed),
         wrong_top1=np.stack(said) >= 1,
         wrong_topk=np.stack(said) >= topk_for(len(split.class_names)),
@@ -207,41 +216,41 @@ def measure_nets(view: View, each_seed: Mapping[int, Sequence[NetAtScales]], con
         unconverged=tuple(str(net.path) for net in left_out if not net.converged),
         nets=tuple(each.net for members in each_seed.values() for each in members),
         skipped=frozenset(file for answer in answers for file in answer.skipped),
-        not_kept=next((answer.not_kept for answer in answers if answer.not_kept), ""),
+        write_error=next((answer.write_error for answer in answers if answer.write_error), ""),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class SeedPredictions:
     """What the nets of one seed say together."""
 
-    said: Said
-    centers: Said | None
+    said: FusedPosteriors
+    centers: FusedPosteriors | None
     """Of the central crops alone, where the view has a dense part."""
-    geometry: dict[int, Geometry]
+    geometry: dict[int, MapGeometry]
     skipped: frozenset[str]
-    not_kept: str
+    write_error: str
 
 
-def ask(view: View, members: Sequence[NetAtScales], conditions: Conditions) -> Answer:
+def predict_seed(view: View, members: Sequence[EnsembleMember], conditions: TableConditions) -> SeedPredictions:
     """Ask one net after another; of each no more is held than the mean over its scales."""
     views: tuple[View, ...] = (view, "center") if "dense" in SINGLE_VIEWS[view] else (view,)
-    said: dict[View, list[Said]] = {each: [] for each in views}
-    geometry: dict[int, Geometry] = {}
+    said: dict[View, list[FusedPosteriors]] = {each: [] for each in views}
+    geometry: dict[int, MapGeometry] = {}
     skipped: set[str] = set()
-    not_kept = ""
+    write_error = ""
     for member in members:
-        (tested,) = test_nets([member], conditions.split, view, conditions.runtime, conditions.decoding)
+        (tested,) = predict_nets([member], conditions.split, view, conditions.runtime, conditions.decoding)
         for each in views:
-            said[each].append(tested.says(each))
+            said[each].append(tested.mean_posteriors(each))
         geometry |= dict(zip(tested.scales, tested.geometry(view, tested.scales), strict=False))
         skipped |= tested.predictions.skipped.keys()
-        not_kept = not_kept or tested.predictions.not_kept
-    centers = fuse(said["center"]) if len(views) > 1 else None
-    return Answer(fuse(said[view]), centers, geometry, frozenset(skipped), not_kept)
+        write_error = write_error or tested.predictions.write_error
+    centers = fuse_posteriors(said["center"]) if len(views) > 1 else None
+    return SeedPredictions(fuse_posteriors(said[view]), centers, geometry, frozenset(skipped), write_error)
 
 
-def compare(table: PaperTable, rows: Sequence[tuple[PaperRow, Measured | None]]) -> list[Comparison]:
+def compare_rows(table: PaperTable, rows: Sequence[tuple[PaperRow, MeasuredRow | None]]) -> list[Comparison]:
     """Every pair of rows that are both answers, on the seeds that both have."""
     answers = [(row, each) for row, each in rows if each is not None and each.is_answer]
     comparisons = []

@@ -123,10 +123,14 @@ def draw_examples(split: Split, evaluation: LocalizationEvaluation, path: Path) 
     What the annotations say is dashed, what the last row of the evaluation says is solid; a wrong one's title is red.
     """
     plt = pyplot()
-    verdict, asked, truth = evaluation.verdicts[-1], evaluation.asked, evaluation.truth
-    assert asked.labels is not None and split.boxes is not None
+    box_errors, candidate_classes, truth = (
+        evaluation.box_errors_of_rows[-1],
+        evaluation.candidate_classes,
+        evaluation.truth,
+    )
+    assert candidate_classes.labels is not None and split.boxes is not None
     counted = np.flatnonzero(truth.counted)
-    order = counted[np.argsort(-verdict.truth_overlaps[counted], kind="stable")]
+    order = counted[np.argsort(-box_errors.truth_overlaps[counted], kind="stable")]
     ranks = ranks_of_examples(len(order))
     columns = min(5, len(ranks))
     rows = -(-len(ranks) // columns)
@@ -135,15 +139,15 @@ def draw_examples(split: Split, evaluation: LocalizationEvaluation, path: Path) 
         axes.axis("off")
     for axes, rank in zip(grid.flat, ranks, strict=False):
         row = order[rank]
-        index, overlap = int(asked.indices[row]), verdict.truth_overlaps[row]
+        index, overlap = int(candidate_classes.indices[row]), box_errors.truth_overlaps[row]
         image = decode(split.path(index), camera_rotation=split.camera_rotation)
         size = image.size
         image.thumbnail((320, 320))
         _show(axes, image, size, "equal")
         for box in split.boxes[index]:
             _outline(axes, box, "tab:green", 1.5, "dashed")
-        _outline(axes, verdict.merged.boxes[row, 0], "tab:orange", 1.5, "solid")
-        words = split.class_words[asked.labels[row]].split(",")[0]
+        _outline(axes, box_errors.merged.boxes[row, 0], "tab:orange", 1.5, "solid")
+        words = split.class_words[candidate_classes.labels[row]].split(",")[0]
         axes.set_title(
             f"{words}\nrank {rank + 1:,} of {len(order):,}, IoU {overlap:.2f}",
             fontsize=8,
@@ -168,21 +172,21 @@ def draw_success(evaluation: LocalizationEvaluation, path: Path) -> None:
     plt = pyplot()
     titles = ["box of the true class"]
     if evaluation.rows[-1].guesses is not None:
-        titles.append(f"boxes of {evaluation.asked.guesses.shape[1]} guessed classes")
+        titles.append(f"boxes of {evaluation.candidate_classes.guesses.shape[1]} guessed classes")
     figure, panels = plt.subplots(
         1, len(titles), figsize=(0.5 + 4.5 * len(titles), 4.2), layout="constrained", sharey=True, squeeze=False
     )
-    for row, verdict in zip(evaluation.rows, evaluation.verdicts, strict=True):
+    for row, box_errors in zip(evaluation.rows, evaluation.box_errors_of_rows, strict=True):
         last = row is evaluation.rows[-1]
-        both = (verdict.truth_overlaps, verdict.guess_overlaps)
+        both = (box_errors.truth_overlaps, box_errors.guess_overlaps)
         for axes, overlaps in zip(panels[0], (each for each in both if each is not None), strict=True):
             axes.plot(
                 LEAST_OVERLAPS,
                 shares(overlaps[evaluation.truth.counted]),
-                STYLES[row.look],
-                color="tab:gray" if row.look == "constant" else None,
+                STYLES[row.view],
+                color="tab:gray" if row.view == "constant" else None,
                 linewidth=2.5 if last else 1.3,
-                label=in_words(row, several=len(evaluation.localizers.members) > 1),
+                label=in_words(row, several=len(evaluation.ensemble.members) > 1),
             )
     for axes, title in zip(panels[0], titles, strict=True):
         axes.axvline(RIGHT_AT, color="black", linewidth=0.8)
@@ -202,7 +206,7 @@ def shares(overlaps: Floats) -> npt.NDArray[np.float64]:
 def in_words(row: BoxRow, *, several: bool) -> str:
     """A row as its curve is called."""
     scales = ", ".join(scales_in_words(row.scales, row.crop))
-    who = row.net if several and row.net else row.look
+    who = row.net if several and row.net else row.view
     return f"{who}, Q={scales}" if scales else who
 
 

@@ -9,8 +9,8 @@ from verydeep.configs.localization import LocalizationView
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale, ready, rescaled_images
+from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.candidates import BoxNet, Candidates, candidates, file_sizes, pooled
-from verydeep.engine.localization.classes import Asked
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
@@ -32,7 +32,7 @@ class BoxPredictions:
 def predict_boxes(
     net: Net,
     views: Iterable[ViewAtScale],
-    asked: Asked,
+    candidate_classes: CandidateClasses,
     split: Split,
     runtime: Runtime,
     decoding: Decoding,
@@ -48,12 +48,14 @@ def predict_boxes(
     """
     wanted = sorted(views, key=lambda view: (view.view, view.scale))
     box_net = load_box_net(net, runtime, rated=rated)
-    classes = dict(zip(asked.indices.tolist(), asked.classes, strict=True))
+    classes = dict(zip(candidate_classes.indices.tolist(), candidate_classes.classes, strict=True))
     found: Predicted = {view: {} for view in wanted}
     scales, whole = sorted({view.scale for view in wanted}), any(view.view == "dense" for view in wanted)
-    batches = rescaled_images(box_net.model, split, scales, runtime, decoding, whole=whole, indices=asked.indices)
-    with progress_bar(visible=runtime.is_main and len(asked.indices) > 1) as progress:
-        task = progress.add_task(f"Boxes by {net}", total=len(asked.indices), note="")
+    batches = rescaled_images(
+        box_net.model, split, scales, runtime, decoding, whole=whole, indices=candidate_classes.indices
+    )
+    with progress_bar(visible=runtime.is_main and len(candidate_classes.indices) > 1) as progress:
+        task = progress.add_task(f"Boxes by {net}", total=len(candidate_classes.indices), note="")
         for batch in batches:
             indices = batch.indices.tolist()
             sizes = file_sizes(split, indices)
@@ -82,7 +84,7 @@ def load_box_net(net: Net, runtime: Runtime, *, rated: bool) -> BoxNet:
 def pool(
     predictions: Sequence[BoxPredictions],
     view: LocalizationView,
-    asked: Asked,
+    candidate_classes: CandidateClasses,
     scales: Sequence[int] | None = None,
 ) -> list[Candidates]:
     """The boxes of several nets, image by image, at the scales of each or at these alone."""
@@ -91,4 +93,4 @@ def pool(
         for each in predictions
         for scale in (each.scales if scales is None else scales)
     ]
-    return [pooled([part[index] for part in parts]) for index in asked.indices.tolist()]
+    return [pooled([part[index] for part in parts]) for index in candidate_classes.indices.tolist()]

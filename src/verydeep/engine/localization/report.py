@@ -13,45 +13,45 @@ from verydeep.configs.scales import in_pixels, scales_in_words
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.data.submission import check_complete, write_localization_submission
-from verydeep.engine.classification.report import geometry_in_words
-from verydeep.engine.journal import Journal
+from verydeep.engine.classification.report import describe_geometry
+from verydeep.engine.localization.box_ensemble import BoxEnsemble
+from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.evaluation import LocalizationEvaluation, guess_boxes
-from verydeep.engine.localization.localizers import Localizers
-from verydeep.engine.localization.parts import BoxedPart
 from verydeep.engine.localization.pictures import draw_examples, draw_success
+from verydeep.engine.log import Log
 from verydeep.engine.nets.digests import digest_of_net
-from verydeep.engine.reporting.caveats import seen_before
+from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.runtime import Runtime
 from verydeep.files import write_json, writing_text
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 
 
-def leave_localization(
-    evaluation: LocalizationEvaluation, part: BoxedPart, folder: Path, about: dict[str, Any], journal: Journal
+def write_localization_report(
+    evaluation: LocalizationEvaluation, part: BoxedSplit, folder: Path, about: dict[str, Any], log: Log
 ) -> None:
     """Show the table of errors and what must be known of it, and write it all into a folder.
 
     Written are errors.json, boxes.csv, success.png and examples.png.
     """
     split = part.split
-    who = ", ".join(str(member.net) for member in evaluation.localizers.members)
+    who = ", ".join(str(member.net) for member in evaluation.ensemble.members)
     title = f"{who} on {evaluation.rows[-1].truth.num_images:,} images of {split.name}, {about['precision']}"
-    journal.show(errors_table(evaluation, title))
-    notes = list(caveats(evaluation, part.whole, about["weights"]))
+    log.show(errors_table(evaluation, title))
+    notes = list(evaluation_remarks(evaluation, part.whole, about["weights"]))
     for note in notes:
-        journal.say(note)
+        log.info(note)
     write_boxes(folder / "boxes.csv", evaluation, split)
     draw_success(evaluation, folder / "success.png")
     draw_examples(split, evaluation, folder / "examples.png")
     # Last, as the sign that all of it is there.
     write_json(folder / "errors.json", {**about, **as_values(evaluation, split), "notes": notes})
-    journal.say(f"Written: {folder}/ (errors.json, boxes.csv, success.png, examples.png)")
+    log.info(f"Written: {folder}/ (errors.json, boxes.csv, success.png, examples.png)")
 
 
 def errors_table(evaluation: LocalizationEvaluation, title: str) -> Table:
     """Rows of errors in percent with their 95% intervals, narrow enough for a terminal of 80 columns."""
-    several = len(evaluation.localizers.members) > 1
+    several = len(evaluation.ensemble.members) > 1
     guessing = evaluation.rows[-1].guesses is not None
     crops = {row.crop for row in evaluation.rows}
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
@@ -69,7 +69,7 @@ def errors_table(evaluation: LocalizationEvaluation, title: str) -> Table:
         cells = [str(row.truth.error), str(row.truth.mean_iou)]
         cells += [] if row.guesses is None else [str(row.guesses.error)]
         table.add_row(
-            row.net if several and row.net else row.look,
+            row.net if several and row.net else row.view,
             "\n".join(scales_in_words(row.scales, row.crop)),
             *cells,
             style="bold" if row is evaluation.rows[-1] else "",
@@ -77,26 +77,28 @@ def errors_table(evaluation: LocalizationEvaluation, title: str) -> Table:
     return table
 
 
-def caveats(evaluation: LocalizationEvaluation, split: Split, weights: str) -> Iterator[str]:
+def evaluation_remarks(evaluation: LocalizationEvaluation, split: Split, weights: str) -> Iterator[str]:
     """What a reader must know before he quotes the figures; ``split`` is the part with the images that have no box."""
-    localizers, asked = evaluation.localizers, evaluation.asked
-    if localizers.classes is not None:
+    ensemble, candidate_classes = evaluation.ensemble, evaluation.candidate_classes
+    if ensemble.classes is not None:
         yield (
-            f"Classes: the best {asked.guesses.shape[1]} of {localizers.classes.told}; the true one is not among them "
-            f"on {asked.class_error}% of the images."
+            f"Classes: the best {candidate_classes.guesses.shape[1]} of {ensemble.classes.told}; the true one is not among them "
+            f"on {candidate_classes.class_error}% of the images."
         )
     used = " and ".join(f"{threshold:g}" for threshold in evaluation.thresholds)
-    if len(evaluation.tuned) == 2:
+    if len(evaluation.tuned_thresholds) == 2:
         yield f"Merged up to a distance of {used}: each half of the images by what was best on the other half."
-    elif evaluation.tuned:
+    elif evaluation.tuned_thresholds:
         yield f"Merged up to a distance of {used}, chosen on the validation part."
     else:
         yield f"Merged up to a distance of {used}."
     if evaluation.geometry:
-        yield geometry_in_words(evaluation.geometry)
-    if evaluation.rows[0].look == "constant":
+        yield describe_geometry(evaluation.geometry)
+    if evaluation.rows[0].view == "constant":
         yield "Constant: the mean box of the training part, on every image; it sees nothing."
-        wrong = [each.truth_overlaps[None, evaluation.truth.counted] < RIGHT_AT for each in evaluation.verdicts]
+        wrong = [
+            each.truth_overlaps[None, evaluation.truth.counted] < RIGHT_AT for each in evaluation.box_errors_of_rows
+        ]
         gained = paired_difference(wrong[-1], wrong[0])
         if gained.high >= 0:
             yield (
@@ -104,8 +106,8 @@ def caveats(evaluation: LocalizationEvaluation, split: Split, weights: str) -> I
                 "more epochs or at a larger --learning-rate, and look at examples.png; where objects fill the pictures "
                 "the constant box is hard to beat."
             )
-    yield from dict.fromkeys(note for net in localizers.nets for note in seen_before(net, split, weights))
-    for member in localizers.members:
+    yield from dict.fromkeys(note for net in ensemble.nets for note in seen_images_remarks(net, split, weights))
+    for member in ensemble.members:
         if member.net.config.provenance.get("converged") is False:
             yield f"Not converged: {member.net.path} did not make all drops of its learning rate."
     if evaluation.skipped:
@@ -114,19 +116,19 @@ def caveats(evaluation: LocalizationEvaluation, split: Split, weights: str) -> I
 
 def as_values(evaluation: LocalizationEvaluation, split: Split) -> dict[str, Any]:
     """All rows for machines."""
-    localizers = evaluation.localizers
+    ensemble = evaluation.ensemble
     rows = [{**asdict(row), "pixels": [in_pixels(scale, row.crop) for scale in row.scales]} for row in evaluation.rows]
     return {
-        "nets": [str(member.net.path) for member in localizers.members],
-        "digests": [digest_of_net(member.net) for member in localizers.members],
-        "view": localizers.view,
-        "classes": "truth" if localizers.classes is None else localizers.classes.told,
+        "nets": [str(member.net.path) for member in ensemble.members],
+        "digests": [digest_of_net(member.net) for member in ensemble.members],
+        "view": ensemble.view,
+        "classes": "truth" if ensemble.classes is None else ensemble.classes.told,
         "split": split.name,
         "layout": split.layout,
         "num_images": evaluation.rows[-1].truth.num_images,
-        "class_error": None if localizers.classes is None else asdict(evaluation.asked.class_error),
+        "class_error": None if ensemble.classes is None else asdict(evaluation.candidate_classes.class_error),
         "thresholds": list(evaluation.thresholds),
-        "tuned": [asdict(each) for each in evaluation.tuned],
+        "tuned": [asdict(each) for each in evaluation.tuned_thresholds],
         "rows": rows,
         "geometry": {str(scale): asdict(each) for scale, each in evaluation.geometry.items()},
         "skipped": list(evaluation.skipped),
@@ -138,17 +140,17 @@ def write_boxes(path: Path, evaluation: LocalizationEvaluation, split: Split) ->
 
     Boxes are xmin, ymin, xmax, ymax, inclusive, in the file's pixels, of the last row of the table.
     """
-    asked, verdict = evaluation.asked, evaluation.verdicts[-1]
-    assert asked.labels is not None
+    candidate_classes, box_errors = evaluation.candidate_classes, evaluation.box_errors_of_rows[-1]
+    assert candidate_classes.labels is not None
     box = ("xmin", "ymin", "xmax", "ymax")
-    guesses = range(1, asked.guesses.shape[1] + 1)
+    guesses = range(1, candidate_classes.guesses.shape[1] + 1)
     header = ["path", "label", "iou", *box, *(f"{what}{i}" for i in guesses for what in ("class", "rating", *box))]
     with writing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         each = zip(
-            asked.indices, asked.labels, asked.guesses, verdict.truth_overlaps, verdict.merged.boxes,
-            verdict.merged.scores, strict=True,
+            candidate_classes.indices, candidate_classes.labels, candidate_classes.guesses, box_errors.truth_overlaps, box_errors.merged.boxes,
+            box_errors.merged.scores, strict=True,
         )  # fmt: skip
         for index, label, classes, overlap, boxes, scores in each:
             cells = [split.files[index], split.class_names[label], f"{overlap:.4f}", *(f"{x:.1f}" for x in boxes[0])]
@@ -157,9 +159,9 @@ def write_boxes(path: Path, evaluation: LocalizationEvaluation, split: Split) ->
             writer.writerow(cells)
 
 
-def leave_box_submission(
+def write_box_submission(
     path: Path,
-    localizers: Localizers,
+    ensemble: BoxEnsemble,
     split: Split,
     threshold: float,
     runtime: Runtime,
@@ -170,9 +172,9 @@ def leave_box_submission(
     Raises:
         VerydeepError: an image could not be decoded, or the classes are not ILSVRC's.
     """
-    found = guess_boxes(localizers, split, threshold, runtime, decoding)
+    found = guess_boxes(ensemble, split, threshold, runtime, decoding)
     if found is None:
         return
-    asked, merged = found
-    check_complete(path, split, len(asked.indices))
-    write_localization_submission(path, split.files, split.class_names, asked.guesses, merged.boxes)
+    candidate_classes, merged = found
+    check_complete(path, split, len(candidate_classes.indices))
+    write_localization_submission(path, split.files, split.class_names, candidate_classes.guesses, merged.boxes)

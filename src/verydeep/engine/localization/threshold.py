@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
+from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.candidates import Candidates, Floats, Merged, merge_images
-from verydeep.engine.localization.classes import Asked
-from verydeep.engine.localization.verdict import Truth, Verdict
 
 DEFAULT_THRESHOLD = 0.5
 """OverFeat and the paper tell none (docs/choices.md)."""
@@ -18,7 +18,7 @@ THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(16))
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedThreshold:
     """A threshold that was chosen on some images."""
 
     threshold: float
@@ -26,11 +26,13 @@ class Tuned:
     """Threshold tried -> localization error in percent."""
 
 
-Merging = float | Tuned | Literal["by halves"]
+Merging = float | TunedThreshold | Literal["by halves"]
 """Up to which distance boxes are merged: so far, as was chosen on other images, or as is best on the other half."""
 
 
-def tune(images: Sequence[Candidates], asked: Asked, truth: Truth) -> Tuned:
+def choose_best_threshold(
+    images: Sequence[Candidates], candidate_classes: CandidateClasses, truth: GroundTruth
+) -> TunedThreshold:
     """The threshold with the smallest localization error; of equals the one with the largest mean IoU, then the first.
 
     Without guesses it is the error of the true class's box.
@@ -42,13 +44,15 @@ def tune(images: Sequence[Candidates], asked: Asked, truth: Truth) -> Tuned:
     """
     figures: list[tuple[float, float, float]] = []
     for threshold, merged in zip(THRESHOLDS, merge_images(images, THRESHOLDS), strict=True):
-        of_truth, of_guesses = Verdict.of(merged, asked, truth).errors(truth)
+        of_truth, of_guesses = BoxErrors.of(merged, candidate_classes, truth).errors(truth)
         error = of_truth.error if of_guesses is None else of_guesses.error
         figures.append((error.percent, -of_truth.mean_iou.value, threshold))
-    return Tuned(min(figures)[2], {threshold: error for error, _, threshold in figures})
+    return TunedThreshold(min(figures)[2], {threshold: error for error, _, threshold in figures})
 
 
-def tune_by_halves(images: Sequence[Candidates], asked: Asked, truth: Truth) -> tuple[Floats, list[Tuned]]:
+def choose_thresholds_by_halves(
+    images: Sequence[Candidates], candidate_classes: CandidateClasses, truth: GroundTruth
+) -> tuple[Floats, list[TunedThreshold]]:
     """(n,) thresholds for images of which there are no others to choose on: each half's is chosen on the other half.
 
     The halves are every second of the images that count; where but one does, all keep the default.
@@ -57,19 +61,21 @@ def tune_by_halves(images: Sequence[Candidates], asked: Asked, truth: Truth) -> 
     thresholds, tuned = np.full(len(images), DEFAULT_THRESHOLD), []
     for half in (0, 1) if truth.counted.sum() > 1 else ():
         others = np.flatnonzero(places % 2 != half)
-        found = tune([images[place] for place in others.tolist()], asked.subset(others), truth.subset(others))
+        found = choose_best_threshold(
+            [images[place] for place in others.tolist()], candidate_classes.subset(others), truth.subset(others)
+        )
         thresholds[places % 2 == half] = found.threshold
         tuned.append(found)
     return thresholds, tuned
 
 
 def threshold_of_each(
-    merging: Merging, images: Sequence[Candidates], asked: Asked, truth: Truth
-) -> tuple[Floats, list[Tuned]]:
+    merging: Merging, images: Sequence[Candidates], candidate_classes: CandidateClasses, truth: GroundTruth
+) -> tuple[Floats, list[TunedThreshold]]:
     """(n,) the threshold of each image, and how it was chosen, where it was."""
     if merging == "by halves":
-        return tune_by_halves(images, asked, truth)
-    if isinstance(merging, Tuned):
+        return choose_thresholds_by_halves(images, candidate_classes, truth)
+    if isinstance(merging, TunedThreshold):
         return np.full(len(images), merging.threshold), [merging]
     return np.full(len(images), merging), []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from verydeep.configs.localization import LocalizationNet, LocalizationProtocol
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.engine.nets.folders import Weights, is_net, looks_like_a_net
-from verydeep.engine.nets.net import Net, NetAtScales
+from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import CONFIG, WEIGHTS
 
@@ -74,7 +74,7 @@ class Collection:
         return ", ".join(map(str, (*self.named, self.folder)))
 
 
-def answering(
+def find_answering_nets(
     wanted: TrainedNet | LocalizationNet, nets: Iterable[Net], class_names: Sequence[str], crop: int
 ) -> Mapping[int, Net]:
     """Seed -> the net that answers for one of the paper's: same network, S, fine-tuned layers, classes and crop.
@@ -86,7 +86,7 @@ def answering(
     """
     found: dict[int, Net] = {}
     for each in nets:
-        net = each.telling(tuple(class_names)) if each.imported else each
+        net = each.with_outputs_for(tuple(class_names)) if each.imported else each
         if net is None or net.config.class_names != tuple(class_names):
             continue
         if net.trained != wanted or net.config.crop != crop:
@@ -100,30 +100,30 @@ def answering(
     return found
 
 
-def nets_by_seed(
+def ensembles_by_seed(
     protocol: EvalProtocol | LocalizationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
-) -> dict[int, list[NetAtScales]]:
+) -> dict[int, list[EnsembleMember]]:
     """Seed -> the nets that answer for the members of a protocol; seeds that lack one, or its weights, are left out.
 
     Raises:
-        VerydeepError: as ``answering``.
+        VerydeepError: as ``find_answering_nets``.
     """
     saved = [net for net in nets if (net.folder / WEIGHTS).exists()]
-    each = [answering(member.net, saved, class_names, crop) for member in protocol.members]
+    each = [find_answering_nets(member.net, saved, class_names, crop) for member in protocol.members]
     scales = [member.test_scales for member in protocol.members]
     return {
-        seed: [NetAtScales(found[seed], asked) for found, asked in zip(each, scales, strict=True)]
+        seed: [EnsembleMember(found[seed], asked) for found, asked in zip(each, scales, strict=True)]
         for seed in sorted(set.intersection(*map(set, each)))
     }
 
 
-def required_by_seed(
+def required_ensembles(
     protocol: EvalProtocol | LocalizationProtocol,
     runs: Collection,
     class_names: Sequence[str],
     crop: int,
     weights: Weights = "last",
-) -> dict[int, list[NetAtScales]]:
+) -> dict[int, list[EnsembleMember]]:
     """The same of all runs, where at least one seed has to have them all.
 
     Raises:
@@ -131,12 +131,12 @@ def required_by_seed(
     """
     nets = runs.nets(weights)
     for member in protocol.members:
-        if not answering(member.net, nets, class_names, crop):
+        if not find_answering_nets(member.net, nets, class_names, crop):
             raise VerydeepError(
                 f"No run in {runs} answers for {member.net} at crop {crop} with these {len(class_names)} classes: "
                 "train it, or give another --runs or --crop."
             )
-    found = nets_by_seed(protocol, nets, class_names, crop)
+    found = ensembles_by_seed(protocol, nets, class_names, crop)
     if not found:
         raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
     return found

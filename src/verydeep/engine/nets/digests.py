@@ -21,7 +21,7 @@ def check_unchanged(net: Net, digest: str) -> None:
         raise VerydeepError(f"{net.path} changed while it was read: wait for the end of its training.")
 
 
-def net_as_it_was(path: Path, weights: Weights, digest: str, named_in: Path) -> Net:
+def open_unchanged_net(path: Path, weights: Weights, digest: str, named_in: Path) -> Net:
     """The net that a file names by its path and digest.
 
     Raises:

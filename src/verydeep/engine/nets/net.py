@@ -10,7 +10,7 @@ from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.scales import TrainScale
 from verydeep.data.folder import WNID
 from verydeep.data.split import Split
-from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_part
+from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets.folders import RunFolder, Weights, model_folder
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -50,7 +50,7 @@ class Net:
         return cls(path, folder, load_config(folder), weights=weights)
 
     @property
-    def told_path(self) -> str:
+    def stored_path(self) -> str:
         """How it is found again from anywhere: a folder or file by its whole path, a published net by its name."""
         return str(self.path.resolve()) if self.path.exists() else self.path.as_posix()
 
@@ -61,7 +61,7 @@ class Net:
             model.keep_outputs(self.outputs)
         return model
 
-    def telling(self, class_names: tuple[str, ...]) -> "Net | None":
+    def with_outputs_for(self, class_names: tuple[str, ...]) -> "Net | None":
         """This net with the outputs of these classes, in their order; None where it does not know them all.
 
         Only WNIDs mean the same everywhere. Other names have to agree as they stand, order included.
@@ -129,7 +129,7 @@ class Net:
 
 
 @dataclass(frozen=True)
-class NetAtScales:
+class EnsembleMember:
     """A net and the test scales Q at which it is asked: a member of a protocol, found on the disk."""
 
     net: Net
@@ -143,7 +143,7 @@ def check_classes(split: Split, net: Net) -> None:
         VerydeepError: it is a trunk, or the number, names or order of its classes differ, and are not all WNIDs.
     """
     refuse_trunk(net.config, net.path)
-    if net.telling(split.class_names) is None:
+    if net.with_outputs_for(split.class_names) is None:
         refuse_classes(split, net)
 
 
@@ -183,7 +183,7 @@ def refuse_classes(split: Split, net: Net) -> NoReturn:
     )
 
 
-def check_division(net: Net, data: str, part: Split) -> None:
+def check_same_split(net: Net, data: str, part: Split) -> None:
     """Refuse a net that divided the same folder otherwise, and so may have been trained on what it is tested on.
 
     Raises:
@@ -192,7 +192,7 @@ def check_division(net: Net, data: str, part: Split) -> None:
     seed, val_fraction = net.config.split.get("seed", 0), net.config.split.get("val_fraction", VAL_FRACTION)
     if (seed, val_fraction) == (0, VAL_FRACTION):  # as the part was opened; a million files are not listed again
         return
-    if fingerprint(open_part(data, part.name, dict(net.config.split))) != fingerprint(part):
+    if fingerprint(open_data_split(data, part.name, dict(net.config.split))) != fingerprint(part):
         raise VerydeepError(
             f"{net.path} was trained on another division of {data} (--seed {seed}, --val-fraction {val_fraction:g}), "
             "so it may have learned from images that the others are tested on: move it elsewhere and let reproduce "

@@ -30,7 +30,7 @@ class Result:
 
 
 def results_of(run: Path, folder: Path) -> list[Result]:
-    """The evaluations of a single net, as ``verydeep train`` and ``verydeep evaluate`` leave them; by folder name.
+    """The evaluations of a single net, as ``verydeep train`` and ``verydeep evaluate_predictions`` leave them; by folder name.
 
     Args:
         run: as the command line names the net: a folder, a weight file, a published name.
@@ -70,7 +70,7 @@ def to_result(values: dict[str, Any]) -> Result:
         data=Path(values["data"]).name,
         split=values["split"],
         num_images=values["num_images"],
-        protocol=f"{row.get('view') or row['look']}, Q={scales}, {values['precision']}",
+        protocol=f"{row.get('view') or row['view']}, Q={scales}, {values['precision']}",
         errors=class_errors(row["errors"]) if "errors" in row else box_errors(row),
         notes=tuple(note for note in notes if not note.startswith(LEFT_OUT)),
     )

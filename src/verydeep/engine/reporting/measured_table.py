@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from rich.table import Table
 from rich.text import Text
 
-from verydeep.engine.journal import Journal
+from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net
 from verydeep.files import write_json, writing
 
@@ -36,7 +36,7 @@ class MeasuredTable(Protocol):
         """All of it for machines, but for the remarks."""
 
 
-def leave_findings(findings: MeasuredTable, folder: Path, journal: Journal) -> None:
+def write_measured_table(findings: MeasuredTable, folder: Path, log: Log) -> None:
     """Print a table and what it says, and write it: <name>.json for machines, <name>.md for a page."""
     remarks = list(findings.remarks())
     table = Table(title=findings.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
@@ -46,30 +46,30 @@ def leave_findings(findings: MeasuredTable, folder: Path, journal: Journal) -> N
         table.add_column(heading, justify="right")
     for name, *cells in findings.cells():
         table.add_row(Text(name), *cells)
-    journal.show(table)
+    log.show(table)
     for remark in remarks:
-        journal.say(remark)
+        log.info(remark)
     write_json(folder / f"{findings.name}.json", {**findings.as_values(), "remarks": remarks})
     lines = [findings.headings(), ["---"] * len(findings.headings()), *findings.cells()]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     bullets = "\n".join(f"- {remark.strip()}" for remark in remarks)
     with writing(folder / f"{findings.name}.md") as beside:
         beside.write_text(f"## {findings.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
-    journal.say(f"Written: {folder}/{findings.name}.json and .md\n")
+    log.info(f"Written: {folder}/{findings.name}.json and .md\n")
 
 
-def table_in_words(name: str) -> str:
+def table_title(name: str) -> str:
     """Table 3 of "table3", Shallow of "shallow"."""
     return name.replace("table", "Table ").capitalize()
 
 
-def unconverged_in_words(runs: Iterable[str]) -> Iterator[str]:
+def unconverged_remarks(runs: Iterable[str]) -> Iterator[str]:
     """Runs that are no answer, if there are any."""
     if found := sorted(set(runs)):
         yield f"Not converged, and no answer (not all drops of the learning rate were made): {', '.join(found)}."
 
 
-def unequal_trainings(nets: Iterable[Net]) -> Iterator[str]:
+def training_remarks(nets: Iterable[Net]) -> Iterator[str]:
     """What else differs between the nets of a table."""
     each = list(nets)
     trained_on = sorted({str(net.config.provenance.get("data")) for net in each} - {"None"})

@@ -9,12 +9,12 @@ from verydeep.configs.networks import PAPER_CROP
 from verydeep.data.augmentation import NUM_CROPS
 from verydeep.data.sampling import steps_after
 from verydeep.engine.datasets import GENERATED
-from verydeep.engine.journal import Journal
+from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.training.checkpoint import checkpoint_bytes
-from verydeep.engine.training.fit import Report, TrainState
-from verydeep.engine.training.job import Job
-from verydeep.engine.training.settings import Settings
+from verydeep.engine.training.fit import StepReport, TrainState
+from verydeep.engine.training.settings import RunSettings
+from verydeep.engine.training.task import TrainingTask
 
 FEW_IMAGES = 500
 """Photographs a class below which a net from random weights disappoints (docs/choices.md)."""
@@ -23,52 +23,52 @@ WARM_UP = 3
 """Reports that are slower than the rest and tell nothing of the time to come."""
 
 
-def tell_plan(state: TrainState, job: Job, settings: Settings, run: RunFolder, journal: Journal) -> None:
+def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: RunFolder, log: Log) -> None:
     """What is about to happen: images, steps, disk, and what to expect of few photographs."""
-    recipe, parameters = job.recipe, sum(parameter.numel() for parameter in state.model.parameters())
+    recipe, parameters = task.recipe, sum(parameter.numel() for parameter in state.model.parameters())
     learning = sum(parameter.numel() for parameter in state.model.parameters() if parameter.requires_grad)
     of_them = f"only the {learning / 1e6:.1f}M of fc6, fc7 and fc8 learn" if learning < parameters else "all learn"
     stages = ", then ".join(
         f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
     )
     # The checkpoint, the one that replaces it, last and best net, and of a localization net the one it started from.
-    num_nets = 2 if job.regression is None else 3
+    num_nets = 2 if task.regression is None else 3
     small = (2 * checkpoint_bytes(state.model) + num_nets * 4 * parameters) / 2**20
     disk = f"{small / 1024:.1f} GB" if small > 1024 else f"{small:.0f} MB"
-    journal.say(
-        f"Plan: net {settings.network} learns {what_is_learned(job)}; {parameters / 1e6:.1f}M parameters ({of_them}), "
-        f"crop {settings.crop}; at most {stages}; {last_step(state, job):,} steps of {recipe.batch_size} images "
-        f"({job.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}); up to {disk} in {run.path}."
+    log.info(
+        f"Plan: net {settings.network} learns {learning_target(task)}; {parameters / 1e6:.1f}M parameters ({of_them}), "
+        f"crop {settings.crop}; at most {stages}; {last_step(state, task):,} steps of {recipe.batch_size} images "
+        f"({task.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}); up to {disk} in {run.path}."
     )
-    if job.val is None and all(stage.milestones is not None for stage in recipe.stages):
-        journal.say("No validation part: the rate drops at fixed points, and no best weights are kept.")
+    if task.val is None and all(stage.milestones is not None for stage in recipe.stages):
+        log.info("No validation part: the rate drops at fixed points, and no best weights are kept.")
     if state.step:
-        journal.say(f"Resumed at step {state.step:,}.")
-    per_class = len(job.train) / len(job.train.class_names)
+        log.info(f"Resumed at step {state.step:,}.")
+    per_class = len(task.train) / len(task.train.class_names)
     if settings.data != GENERATED and settings.init_from is None and per_class < FEW_IMAGES:
-        journal.say(
+        log.info(
             f"Note: {per_class:.0f} photographs a class are few for a net from random weights; expect it to err far "
             "more often than the paper's. Give --init-from a trained net, or let a linear SVM on a trained net's "
             "descriptors learn from few (verydeep transfer)."
         )
 
 
-def what_is_learned(job: Job) -> str:
+def learning_target(task: TrainingTask) -> str:
     """The outputs of the net in words."""
-    classes = len(job.train.class_names)
-    if job.regression is None:
+    classes = len(task.train.class_names)
+    if task.regression is None:
         return f"{classes} classes"
-    return f"a box for each of {classes} classes" if job.regression == "per-class" else "one box, whatever the class"
+    return f"a box for each of {classes} classes" if task.regression == "per-class" else "one box, whatever the class"
 
 
-def last_step(state: TrainState, job: Job) -> int:
+def last_step(state: TrainState, task: TrainingTask) -> int:
     """The most steps that the run may still reach."""
     end = state.schedule.first_step + state.schedule.num_steps
-    later = sum(stage.epochs for stage in job.recipe.stages[state.stage + 1 :])
-    return end + steps_after(later, len(job.train), job.recipe.batch_size)
+    later = sum(stage.epochs for stage in task.recipe.stages[state.stage + 1 :])
+    return end + steps_after(later, len(task.train), task.recipe.batch_size)
 
 
-def in_trained_images(num_images: int, scales: Sequence[int], *, fc_alone: bool, boxes: bool) -> float:
+def test_cost_in_images(num_images: int, scales: Sequence[int], *, fc_alone: bool, boxes: bool) -> float:
     """How many trained images the test at the end is about worth, of photographs of 4:3.
 
     At each scale the whole image, its mirror image and the central crop go forward; for boxes they do so twice, as
@@ -88,21 +88,21 @@ WORSE_THAN_GUESSING = 1.2
 """Times the loss of guessing: a net above it is not on the plateau, but still beyond it, or again."""
 
 
-class Adviser:
+class TrainingMonitor:
     """Listens to the reports of a run; tells the time once it is known, and signs of trouble.
 
     These are a loss that stays at ln K, where classes are learned; and where boxes are, crops that hardly see them.
     """
 
-    def __init__(self, job: Job, journal: Journal, first_step: int, test_images: float = 0) -> None:
-        """``test_images``: how many trained images the test at the end is worth (``in_trained_images``)."""
-        steps = [steps_after(epochs, len(job.train), job.recipe.batch_size) for epochs in (10, job.recipe.epochs)]
-        self.alarm_step = min(5000, steps[0], max(1, round(job.recipe.told_stuck_after * steps[1])))
-        self.chance = math.log(len(job.train.class_names))
-        self.threshold = job.recipe.told_stuck_below * self.chance
-        self.test_steps = test_images / job.recipe.batch_size
-        self.journal, self.timed, self.counted = journal, False, first_step > 0
-        self.alarmed = first_step >= self.alarm_step or job.regression is not None
+    def __init__(self, task: TrainingTask, log: Log, first_step: int, test_images: float = 0) -> None:
+        """``test_images``: how many trained images the test at the end is worth (``test_cost_in_images``)."""
+        steps = [steps_after(epochs, len(task.train), task.recipe.batch_size) for epochs in (10, task.recipe.epochs)]
+        self.alarm_step = min(5000, steps[0], max(1, round(task.recipe.told_stuck_after * steps[1])))
+        self.chance = math.log(len(task.train.class_names))
+        self.threshold = task.recipe.told_stuck_below * self.chance
+        self.test_steps = test_images / task.recipe.batch_size
+        self.log, self.timed, self.counted = log, False, first_step > 0
+        self.alarmed = first_step >= self.alarm_step or task.regression is not None
         self.losses: deque[float] = deque(maxlen=100)
         self.reports, self.warm_step, self.warm_time = 0, 0, 0.0
 
@@ -111,7 +111,7 @@ class Adviser:
         """The mean of the last 100 reports."""
         return sum(self.losses) / len(self.losses)
 
-    def listen(self, report: Report, last: int) -> None:
+    def observe(self, report: StepReport, last: int) -> None:
         """Take in one report of a run that ends at step ``last``."""
         self.losses.append(report.loss)
         self.reports += 1
@@ -120,32 +120,32 @@ class Adviser:
         elif not self.timed and self.reports >= 2 * WARM_UP and time.perf_counter() - self.warm_time > 2:
             self.timed = True
             each = (time.perf_counter() - self.warm_time) / (report.step - self.warm_step)
-            then = f", then {in_words(each * self.test_steps)} of tests" if self.test_steps else ""
-            to_go = f"{in_words(each * (last - report.step))} to go{then}"
-            self.journal.say(f"Time: {each:,.{0 if each >= 10 else 2}f} s a step, {to_go}.")
+            then = f", then {duration_text(each * self.test_steps)} of tests" if self.test_steps else ""
+            to_go = f"{duration_text(each * (last - report.step))} to go{then}"
+            self.log.info(f"Time: {each:,.{0 if each >= 10 else 2}f} s a step, {to_go}.")
         if not self.counted and report.epoch is not None:
             self.counted = True
             if report.epoch.off_target:
-                self.journal.say(
+                self.log.info(
                     f"Crops: {report.epoch.off_target:.1%} of the first epoch's see less than half of their box, "
                     f"though {NUM_CROPS} were drawn for each; they are learned from all the same."
                 )
         if not self.alarmed and report.step >= self.alarm_step:
             self.alarmed = True
             if self.loss > WORSE_THAN_GUESSING * self.chance:
-                self.journal.say(
+                self.log.info(
                     f"Worse than guessing: after {report.step:,} steps the loss is {self.loss:.2f}, above ln K = "
                     f"{self.chance:.2f}: try another --learning-rate than {report.learning_rate:g}."
                 )
             elif self.loss > self.threshold:
-                self.journal.say(
+                self.log.info(
                     f"Plateau: after {report.step:,} steps the loss is {self.loss:.2f}, still near ln K = "
                     f"{self.chance:.2f}. With dropout small data stay there longer: try --dropout-after 5; or "
                     "--init-from a trained net A, --init glorot, or another --learning-rate (0.01)."
                 )
 
 
-def in_words(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """A duration as people say it."""
     if seconds < 120:
         return f"about {seconds:.0f} seconds"

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from verydeep.engine.training.fit import TrainState, new_schedule
-from verydeep.engine.training.job import Job
+from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import write_tensors
@@ -55,7 +55,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 @torch.no_grad()
-def load_checkpoint(path: Path, state: TrainState, job: Job) -> int:
+def load_checkpoint(path: Path, state: TrainState, task: TrainingTask) -> int:
     """Fill ``state`` from a checkpoint; returns the length that metrics.jsonl had.
 
     Raises:
@@ -78,7 +78,7 @@ def load_checkpoint(path: Path, state: TrainState, job: Job) -> int:
     state.off_target = values.get("off_target", 0)
     schedule = values["schedule"]
     state.schedule = new_schedule(
-        job.recipe, min(state.stage, len(job.recipe.stages) - 1), schedule["first_step"], len(job.train)
+        task.recipe, min(state.stage, len(task.recipe.stages) - 1), schedule["first_step"], len(task.train)
     )
     state.schedule.num_steps = schedule["num_steps"]
     state.schedule.drops, state.schedule.best_step = schedule["drops"], schedule["best_step"]

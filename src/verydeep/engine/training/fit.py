@@ -13,9 +13,9 @@ from verydeep.data.training_images import TrainSamples, train_loader
 from verydeep.engine.memory import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.gradients import backward, color_matrix, gradient_norm, unscale_input_gradient
-from verydeep.engine.training.job import Job
 from verydeep.engine.training.schedule import Schedule
 from verydeep.engine.training.stopping import StopRequest
+from verydeep.engine.training.task import TrainingTask
 from verydeep.engine.training.validation import validate
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -63,7 +63,7 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class StepReport:
     """One or more steps of training, and perhaps the end of an epoch."""
 
     step: int
@@ -102,13 +102,13 @@ def new_schedule(recipe: Recipe, stage: int, step: int, num_images: int) -> Sche
     return Schedule(recipe, recipe.stages[stage], first_step=step, num_steps=last - step, patience=patience)
 
 
-def new_state(model: VGG, job: Job) -> TrainState:
+def new_state(model: VGG, task: TrainingTask) -> TrainState:
     """The state before the first step."""
-    schedule = new_schedule(job.recipe, 0, 0, len(job.train))
-    return TrainState(model, make_optimizer(model, job.recipe), schedule)
+    schedule = new_schedule(task.recipe, 0, 0, len(task.train))
+    return TrainState(model, make_optimizer(model, task.recipe), schedule)
 
 
-def fit(state: TrainState, job: Job, runtime: Runtime, stop: StopRequest) -> Iterator[Report]:
+def fit(state: TrainState, task: TrainingTask, runtime: Runtime, stop: StopRequest) -> Iterator[StepReport]:
     """Train from ``state`` to the end, stage after stage. At each report ``state`` may be saved.
 
     Raises:
@@ -116,43 +116,43 @@ def fit(state: TrainState, job: Job, runtime: Runtime, stop: StopRequest) -> Ite
         VerydeepError: a file cannot be decoded and bad images are errors.
     """
     parallel = runtime.parallel(state.model)
-    while state.stage < len(job.recipe.stages):
-        yield from train_stage(state, parallel, job, runtime, stop)
+    while state.stage < len(task.recipe.stages):
+        yield from train_stage(state, parallel, task, runtime, stop)
 
 
 def train_stage(
-    state: TrainState, parallel: nn.Module, job: Job, runtime: Runtime, stop: StopRequest
-) -> Iterator[Report]:
+    state: TrainState, parallel: nn.Module, task: TrainingTask, runtime: Runtime, stop: StopRequest
+) -> Iterator[StepReport]:
     """The rest of the current stage."""
-    recipe, stage_index, schedule = job.recipe, state.stage, state.schedule
+    recipe, stage_index, schedule = task.recipe, state.stage, state.schedule
     stage = recipe.stages[stage_index]
     samples = TrainSamples(
-        job.train,
+        task.train,
         stage.scale.in_pixels(state.model.crop),
         state.model.crop,
-        job.seed,
-        job.fast_decode,
-        with_boxes=job.regression is not None,
+        task.seed,
+        task.fast_decode,
+        with_boxes=task.regression is not None,
     )
     last_step = schedule.first_step + schedule.num_steps
     sampler = StepSampler(
-        len(job.train), recipe.batch_size, job.seed, state.step, last_step, runtime.rank, runtime.world_size
+        len(task.train), recipe.batch_size, task.seed, state.step, last_step, runtime.rank, runtime.world_size
     )
-    basis = color_matrix(job, runtime.device)
+    basis = color_matrix(task, runtime.device)
     loss_sum, steps, off_target = torch.zeros((), device=runtime.device), 0, 0
     state.model.set_dropout(stage.dropout)
     if runtime.num_workers:
         release_freed_memory()
     for batch in train_loader(
-        samples, sampler, runtime.num_workers, bad_images=job.bad_images, pin_memory=runtime.pin_memory
+        samples, sampler, runtime.num_workers, bad_images=task.bad_images, pin_memory=runtime.pin_memory
     ):
         learning_rate = schedule.learning_rate(state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate * group["factor"]
         state.model.train()
-        loss_sum += backward(parallel, state.model, batch, basis, job, state.step, runtime)
-        unscale_input_gradient(state.model, job.input_scale)
-        ends_epoch = epoch_at(job, state.step + 1) > epoch_at(job, state.step) or state.step + 1 == last_step
+        loss_sum += backward(parallel, state.model, batch, basis, task, state.step, runtime)
+        unscale_input_gradient(state.model, task.input_scale)
+        ends_epoch = epoch_at(task, state.step + 1) > epoch_at(task, state.step) or state.step + 1 == last_step
         grad_norm = gradient_norm(state.model) if ends_epoch else 0.0
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
@@ -167,11 +167,11 @@ def train_stage(
             raise LossNotFiniteError(f"The loss is not finite at step {state.step} (learning rate {learning_rate:g})")
         state.epoch_loss, state.epoch_steps = state.epoch_loss + loss, state.epoch_steps + steps
         state.off_target += int(off_targets)
-        report = Report(
+        report = StepReport(
             step=state.step,
             loss=loss / steps,
             learning_rate=learning_rate,
-            epoch=end_epoch(state, job, runtime, grad_norm, state.step == last_step) if ends_epoch else None,
+            epoch=end_epoch(state, task, runtime, grad_norm, state.step == last_step) if ends_epoch else None,
             stopped=stopped > 0,
         )
         loss_sum, steps, off_target = torch.zeros_like(loss_sum), 0, 0
@@ -180,28 +180,30 @@ def train_stage(
             return
 
 
-def epoch_at(job: Job, step: int) -> int:
+def epoch_at(task: TrainingTask, step: int) -> int:
     """Epochs done after that many steps."""
-    return step * job.recipe.batch_size // len(job.train)
+    return step * task.recipe.batch_size // len(task.train)
 
 
-def end_epoch(state: TrainState, job: Job, runtime: Runtime, grad_norm: float, is_last: bool) -> EpochReport:
+def end_epoch(state: TrainState, task: TrainingTask, runtime: Runtime, grad_norm: float, is_last: bool) -> EpochReport:
     """Validate, let the schedule decide, and begin the next stage where this one is over."""
-    scale = job.recipe.stages[state.stage].scale.middle
-    seen = validate(state.model, job, scale, runtime)
-    error = seen.error if job.val is not None else None
+    scale = task.recipe.stages[state.stage].scale.middle
+    checked = validate(state.model, task, scale, runtime)
+    error = checked.error if task.val is not None else None
     train_loss = state.epoch_loss / state.epoch_steps
     is_best = error is not None and error < state.best_error
-    num_classes = len(job.train.class_names) if job.regression is None else None
+    num_classes = len(task.train.class_names) if task.regression is None else None
     over = state.schedule.update(state.step, error, train_loss, num_classes)
     state.best_error = min(state.best_error, error) if error is not None else state.best_error
-    off_target = state.off_target / (state.epoch_steps * job.recipe.batch_size) if job.regression is not None else None
+    off_target = (
+        state.off_target / (state.epoch_steps * task.recipe.batch_size) if task.regression is not None else None
+    )
     state.epoch_loss, state.epoch_steps, state.off_target = 0.0, 0, 0
-    skipped = runtime.gather(state.skipped | seen.skipped)
+    skipped = runtime.gather(state.skipped | checked.skipped)
     state.skipped = {file: reason for part in skipped for file, reason in part.items()}
     if over or is_last:
         state.stage += 1
-        if state.stage < len(job.recipe.stages):
-            state.schedule = new_schedule(job.recipe, state.stage, state.step, len(job.train))
-    epoch = epoch_at(job, state.step)
-    return EpochReport(epoch, train_loss, error, is_best, grad_norm, seen.dead_fc6, seen.dead_fc7, off_target)
+        if state.stage < len(task.recipe.stages):
+            state.schedule = new_schedule(task.recipe, state.stage, state.step, len(task.train))
+    epoch = epoch_at(task, state.step)
+    return EpochReport(epoch, train_loss, error, is_best, grad_norm, checked.dead_fc6, checked.dead_fc7, off_target)

@@ -8,18 +8,18 @@ from torch import Tensor, nn
 from verydeep.data.sampling import rows_of
 from verydeep.data.training_images import TrainBatch
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.job import Job
 from verydeep.engine.training.objective import row_losses
+from verydeep.engine.training.task import TrainingTask
 from verydeep.models.vgg import VGG
 from verydeep.ops.images import color_basis, flip_where
 from verydeep.ops.seeds import torch_seed
 
 
-def color_matrix(job: Job, device: torch.device) -> Tensor | None:
+def color_matrix(task: TrainingTask, device: torch.device) -> Tensor | None:
     """The (3, 3) matrix that turns three normals into the color shift, or None."""
-    if job.recipe.color_shift == "none":
+    if task.recipe.color_shift == "none":
         return None
-    return torch.from_numpy(color_basis(job.covariance, job.recipe.color_shift)).float().to(device)
+    return torch.from_numpy(color_basis(task.covariance, task.recipe.color_shift)).float().to(device)
 
 
 def net_input(batch: TrainBatch, basis: Tensor | None) -> Tensor:
@@ -28,12 +28,12 @@ def net_input(batch: TrainBatch, basis: Tensor | None) -> Tensor:
     return images if basis is None else images + (batch.color @ basis.T)[:, :, None, None]
 
 
-def dropout_masks(model: VGG, job: Job, step: int, runtime: Runtime) -> dict[str, Tensor]:
+def dropout_masks(model: VGG, task: TrainingTask, step: int, runtime: Runtime) -> dict[str, Tensor]:
     """This process's rows of the whole batch's masks, drawn from (seed, step) alone."""
-    p, batch = model.drop6.p, job.recipe.batch_size
+    p, batch = model.drop6.p, task.recipe.batch_size
     if p == 0:
         return {}
-    generator = torch.Generator(runtime.device).manual_seed(torch_seed(job.seed, step))
+    generator = torch.Generator(runtime.device).manual_seed(torch_seed(task.seed, step))
     rows = rows_of(runtime.rank, runtime.world_size, batch)
     masks = torch.empty(2, batch, model.fc_width, dtype=torch.bool, device=runtime.device)
     masks.bernoulli_(1 - p, generator=generator)
@@ -45,7 +45,7 @@ def backward(
     model: VGG,
     batch: TrainBatch,
     basis: Tensor | None,
-    job: Job,
+    task: TrainingTask,
     step: int,
     runtime: Runtime,
 ) -> Tensor:
@@ -53,17 +53,17 @@ def backward(
 
     The loss is a sum over rows divided by the global batch, so neither micro-batches nor processes change it.
     """
-    masks = dropout_masks(model, job, step, runtime)
+    masks = dropout_masks(model, task, step, runtime)
     total = torch.zeros((), device=runtime.device)
     count = len(batch.targets)
-    for first in range(0, count, job.micro_batch):
-        part = batch.rows(first, job.micro_batch).map(runtime.move)
-        keep = {name: mask[first : first + job.micro_batch] for name, mask in masks.items()}
-        runtime.sync_gradients(parallel, first + job.micro_batch >= count)
+    for first in range(0, count, task.micro_batch):
+        part = batch.rows(first, task.micro_batch).map(runtime.move)
+        keep = {name: mask[first : first + task.micro_batch] for name, mask in masks.items()}
+        runtime.sync_gradients(parallel, first + task.micro_batch >= count)
         with runtime.autocast():
             scores = cast(Tensor, parallel(net_input(part, basis), keep)).float().flatten(1)
-        losses = row_losses(scores, part, job.regression)
-        loss = (losses * part.valid).sum() / job.recipe.batch_size
+        losses = row_losses(scores, part, task.regression)
+        loss = (losses * part.valid).sum() / task.recipe.batch_size
         (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]  # DDP takes the mean over processes, we want the sum
         total += loss.detach()
     return total

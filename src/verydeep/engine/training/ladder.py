@@ -16,21 +16,28 @@ from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.data.layout import split_names
 from verydeep.data.sampling import steps_after
-from verydeep.engine.datasets import locate, open_part, refuse_among_photographs
-from verydeep.engine.journal import Journal
-from verydeep.engine.localization.parts import boxed
-from verydeep.engine.nets.collection import Collection, answering
+from verydeep.engine.datasets import check_outside_data, data_folder, open_data_split
+from verydeep.engine.localization.boxed_split import read_boxed_split
+from verydeep.engine.log import Log
+from verydeep.engine.nets.collection import Collection, find_answering_nets
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.engine.nets.net import check_division
+from verydeep.engine.nets.net import check_same_split
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.advice import in_trained_images, in_words
+from verydeep.engine.training.advice import duration_text, test_cost_in_images
 from verydeep.engine.training.checkpoint import checkpoint_bytes
 from verydeep.engine.training.fit import make_optimizer
-from verydeep.engine.training.request import Request, Training, decide_recipe, resolve, resolve_resumed, run_name
+from verydeep.engine.training.plan import (
+    TrainingPlan,
+    TrainRequest,
+    decide_recipe,
+    plan_resumed,
+    plan_training,
+    run_name,
+)
 from verydeep.engine.training.run import train_run
-from verydeep.engine.training.settings import Settings
-from verydeep.engine.training.setup import open_part_to_test, open_training_parts
+from verydeep.engine.training.settings import RunSettings
+from verydeep.engine.training.setup import open_test_split, open_training_splits
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -73,7 +80,7 @@ def missing_rungs(
     """
     nets, rungs = runs.nets(), []
     for seed in seeds:
-        found = {net: answering(net, nets, class_names, crop).get(seed) for net in with_starts(wanted)}
+        found = {net: find_answering_nets(net, nets, class_names, crop).get(seed) for net in with_starts(wanted)}
         trained = {net for net, run in found.items() if run is not None and run.ended}
         for net in with_starts(wanted, there=trained):
             run = found[net]
@@ -81,19 +88,19 @@ def missing_rungs(
     return rungs
 
 
-def training_of(rung: Rung, request: Request, class_names: Sequence[str]) -> Training:
+def training_of(rung: Rung, request: TrainRequest, class_names: Sequence[str]) -> TrainingPlan:
     """The training of a rung; what it starts from is there by now.
 
     Raises:
-        VerydeepError: as ``resolve``.
+        VerydeepError: as ``plan_training``.
     """
     if rung.begun is not None:
-        return resolve_resumed(rung.begun)
+        return plan_resumed(rung.begun)
     start, source = start_of(rung.net), None
     if start is not None:
         assert request.crop is not None
-        source = answering(start, request.runs.nets(), class_names, request.crop)[rung.seed].path
-    return resolve(
+        source = find_answering_nets(start, request.runs.nets(), class_names, request.crop)[rung.seed].path
+    return plan_training(
         replace(
             request_for(rung.net, request),
             init_from=source,
@@ -103,7 +110,7 @@ def training_of(rung: Rung, request: Request, class_names: Sequence[str]) -> Tra
     )
 
 
-def request_for(net: TrainedNet | LocalizationNet, request: Request) -> Request:
+def request_for(net: TrainedNet | LocalizationNet, request: TrainRequest) -> TrainRequest:
     """What is asked of the training of one net, apart from where it starts."""
     return replace(
         request,
@@ -117,9 +124,9 @@ def request_for(net: TrainedNet | LocalizationNet, request: Request) -> Request:
 def train_missing(
     wanted: Sequence[TrainedNet | LocalizationNet],
     seeds: Sequence[int],
-    request: Request,
+    request: TrainRequest,
     runtime: Runtime,
-    journal: Journal,
+    log: Log,
 ) -> None:
     """Tell what is missing and what it costs, and train one after another; stopped, the next call goes on there.
 
@@ -131,35 +138,35 @@ def train_missing(
         journal: to tell it.
 
     Raises:
-        VerydeepError: as ``resolve``, ``train_run`` and ``check_boxes``; two runs answer for the same net; one that is
+        VerydeepError: as ``plan_training``, ``train_run`` and ``check_boxes``; two runs answer for the same net; one that is
             there divided the folder otherwise.
         SystemExit: a signal asked to stop.
     """
     assert request.crop is not None
-    train, _ = open_training_parts(request.data, request.split_seed or 0, request.val_fraction)
+    train, _ = open_training_splits(request.data, request.split_seed or 0, request.val_fraction)
     names, nets = train.class_names, request.runs.nets()
     for each in with_starts(wanted):
-        for seed, net in answering(each, nets, names, request.crop).items():
+        for seed, net in find_answering_nets(each, nets, names, request.crop).items():
             if seed in seeds:  # told before hours of training from it
-                check_division(net, request.data, train)
+                check_same_split(net, request.data, train)
     rungs = missing_rungs(wanted, seeds, request.runs, names, request.crop)
     if not rungs:
         return
-    refuse_among_photographs(request.runs.folder, train)
+    check_outside_data(request.runs.folder, train)
     for rung in rungs:
         check_place(rung, request, runtime)
     if any(isinstance(rung.net, LocalizationNet) for rung in rungs):
         check_boxes(request, runtime)
     costs = measure_costs(rungs, len(names), request.crop, runtime)
-    tested = open_part_to_test(request.data, request.split_seed or 0, request.val_fraction)
+    tested = open_test_split(request.data, request.split_seed or 0, request.val_fraction)
     num_tested = 0 if tested is None else len(tested)
-    tell_rungs(rungs, costs, (len(train), num_tested), request, runtime.world_size, journal)
+    log_ladder(rungs, costs, (len(train), num_tested), request, runtime.world_size, log)
     for number, rung in enumerate(rungs, start=1):
-        journal.say(f"\nTraining {number} of {len(rungs)}: {rung.net}, seed {rung.seed}")
+        log.info(f"\nTraining {number} of {len(rungs)}: {rung.net}, seed {rung.seed}")
         train_run(training_of(rung, request, names), runtime)
 
 
-def check_place(rung: Rung, request: Request, runtime: Runtime) -> None:
+def check_place(rung: Rung, request: TrainRequest, runtime: Runtime) -> None:
     """Refuse, before anything is trained, what would stop the ladder on its way.
 
     Raises:
@@ -174,7 +181,7 @@ def check_place(rung: Rung, request: Request, runtime: Runtime) -> None:
                 "yet): move it elsewhere, or give another --runs."
             )
         return
-    settings = Settings.load(RunFolder(rung.begun))
+    settings = RunSettings.load(RunFolder(rung.begun))
     if settings.bf16 != runtime.bf16 or settings.deterministic:
         how = f"--precision {'bf16' if settings.bf16 else 'fp32'}{' --deterministic' * settings.deterministic}"
         raise VerydeepError(
@@ -182,17 +189,17 @@ def check_place(rung: Rung, request: Request, runtime: Runtime) -> None:
         )
 
 
-def check_boxes(request: Request, runtime: Runtime) -> None:
+def check_boxes(request: TrainRequest, runtime: Runtime) -> None:
     """Read the boxes of all parts that localization nets will be trained and tested on; classification nets come first.
 
     Raises:
         VerydeepError: a part has none, or one is bad and that is an error.
     """
     how = {"seed": request.split_seed or 0, "val_fraction": request.val_fraction}
-    for name in split_names(locate(request.data)):
-        part = open_part(request.data, name, how)
+    for name in split_names(data_folder(request.data)):
+        part = open_data_split(request.data, name, how)
         if name != "all" and part.labels is not None and len(part):
-            boxed(part, request.data, request.bad_boxes, runtime, Journal(silent=True))
+            read_boxed_split(part, request.data, request.bad_boxes, runtime, Log(silent=True))
 
 
 def measure_costs(rungs: Sequence[Rung], num_classes: int, crop: int, runtime: Runtime) -> dict[str, Cost]:
@@ -240,13 +247,13 @@ def estimate(cost: Cost, num_images: int, epochs: int, batch_size: int, processe
     return epochs * num_images * cost.seconds_per_image / processes + steps * cost.seconds_per_update
 
 
-def tell_rungs(
+def log_ladder(
     rungs: Sequence[Rung],
     costs: dict[str, Cost],
     num_images: tuple[int, int],
-    request: Request,
+    request: TrainRequest,
     processes: int,
-    journal: Journal,
+    log: Log,
 ) -> None:
     """Which runs, from what, how long and how large, and all of them together.
 
@@ -261,7 +268,7 @@ def tell_rungs(
         cost = costs[rung.net.network]
         recipe = decide_recipe(request_for(rung.net, request), rung.net.network, None, train)
         boxes = isinstance(rung.net, LocalizationNet)
-        worth = in_trained_images(tested, rung.net.scale.test_scales, fc_alone=False, boxes=boxes)
+        worth = test_cost_in_images(tested, rung.net.scale.test_scales, fc_alone=False, boxes=boxes)
         seconds = estimate(cost, train, recipe.epochs, recipe.batch_size, processes)
         seconds += worth * cost.seconds_per_image / processes
         total_seconds, total_bytes = total_seconds + seconds, total_bytes + cost.disk_bytes
@@ -272,8 +279,8 @@ def tell_rungs(
             str(rung.seed),
             origin,
             str(recipe.epochs),
-            in_words(seconds),
+            duration_text(seconds),
             f"{cost.disk_bytes / 1e9:.1f} GB",
         )
-    journal.show(table)
-    journal.say(f"In all {in_words(total_seconds)} (timed on this machine), {total_bytes / 1e9:.1f} GB.")
+    log.show(table)
+    log.info(f"In all {duration_text(total_seconds)} (timed on this machine), {total_bytes / 1e9:.1f} GB.")

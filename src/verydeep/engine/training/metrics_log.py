@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from verydeep.engine.training.fit import Report
+from verydeep.engine.training.fit import StepReport
 
 
 class MetricsLog:
@@ -17,7 +17,7 @@ class MetricsLog:
         os.truncate(path, min(length, path.stat().st_size))
         self.file = path.open("a", encoding="utf-8")
 
-    def write(self, report: Report, seconds: float) -> None:
+    def write(self, report: StepReport, seconds: float) -> None:
         """Append one report; ``seconds`` since the run began or was resumed."""
         values: dict[str, Any] = {
             "step": report.step,

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from verydeep.configs.localization import Regression
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
-from verydeep.engine.inference import Rescaled, ViewAtScale, center_posterior
+from verydeep.engine.inference import RescaledBatch, ViewAtScale, center_posterior
 from verydeep.engine.localization.candidates import BoxNet, Floats, boxes_of_class, candidates, file_sizes
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
@@ -37,7 +37,7 @@ def box_losses(outputs: Tensor, boxes: Tensor, labels: Tensor, regression: Regre
 
 
 def wrong_answers(
-    model: VGG, batch: Rescaled, scale: int, split: Split, regression: Regression | None, runtime: Runtime
+    model: VGG, batch: RescaledBatch, scale: int, split: Split, regression: Regression | None, runtime: Runtime
 ) -> Bools:
     """(N,) whether the central crops of a batch are classified wrongly, or the box of the true class misses.
 
@@ -54,7 +54,7 @@ def wrong_answers(
 
 
 def center_overlaps(
-    model: VGG, batch: Rescaled, scale: int, split: Split, regression: Regression, runtime: Runtime
+    model: VGG, batch: RescaledBatch, scale: int, split: Split, regression: Regression, runtime: Runtime
 ) -> Floats:
     """(N,) the largest IoU of an instance with the box that the central crop gives for the true class."""
     assert split.labels is not None and split.boxes is not None

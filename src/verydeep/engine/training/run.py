@@ -10,34 +10,34 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.data.split import Split
-from verydeep.engine.journal import Journal
-from verydeep.engine.localization.localizers import localizers_of
-from verydeep.engine.localization.parts import boxed
+from verydeep.engine.evaluation_folders import evaluation_folder, shorten_name
+from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
+from verydeep.engine.localization.box_ensemble import box_ensemble
+from verydeep.engine.localization.boxed_split import read_boxed_split
+from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, model_folder
-from verydeep.engine.nets.net import Net, NetAtScales
-from verydeep.engine.places import place_for, short_enough
+from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.testing import BoxTest, ClassTest, Order
-from verydeep.engine.training.advice import Adviser, in_trained_images, last_step, tell_plan
+from verydeep.engine.training.advice import TrainingMonitor, last_step, log_plan, test_cost_in_images
 from verydeep.engine.training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
-from verydeep.engine.training.fit import LossNotFiniteError, Report, TrainState, fit, new_state
-from verydeep.engine.training.job import Job
+from verydeep.engine.training.fit import LossNotFiniteError, StepReport, TrainState, fit, new_state
 from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
-from verydeep.engine.training.request import Training
-from verydeep.engine.training.settings import Settings
+from verydeep.engine.training.plan import TrainingPlan
+from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import (
     choose_learning,
     fitting_micro_batch,
+    initialize_weights,
     mean_box,
-    measure,
+    measure_colors,
     model_config,
-    open_part_to_test,
-    warm_start,
+    open_test_split,
 )
 from verydeep.engine.training.stopping import StopRequest
+from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import VerydeepError
 from verydeep.files import locking, write_json
 from verydeep.models.weights.native import ModelConfig, keep_classifier, load_config, save_config, save_weights
@@ -45,7 +45,7 @@ from verydeep.models.weights.native import ModelConfig, keep_classifier, load_co
 CHECKPOINT_SECONDS = 600
 
 
-def train_run(training: Training, runtime: Runtime) -> None:
+def train_run(plan: TrainingPlan, runtime: Runtime) -> None:
     """Train and test; a resumed run goes on from its last checkpoint, if it came to one.
 
     Raises:
@@ -53,12 +53,12 @@ def train_run(training: Training, runtime: Runtime) -> None:
             overflowed.
         SystemExit: 130 or 143, after saving, when SIGINT or SIGTERM asked to stop.
     """
-    with alone(training.run, runtime):
-        train_and_test(training, runtime)
+    with lock_run(plan.run, runtime):
+        prepare_and_train(plan, runtime)
 
 
 @contextmanager
-def alone(run: RunFolder, runtime: Runtime) -> Iterator[None]:
+def lock_run(run: RunFolder, runtime: Runtime) -> Iterator[None]:
     """Keep other jobs from the run; the main process holds the lock for all of this one.
 
     Raises:
@@ -71,20 +71,20 @@ def alone(run: RunFolder, runtime: Runtime) -> Iterator[None]:
         yield
 
 
-def train_and_test(training: Training, runtime: Runtime) -> None:
+def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
     """What ``train_run`` does once it has the run for itself."""
-    run, train, val = training.run, training.train, training.val
-    journal = Journal(run.log, silent=not runtime.is_main)
-    journal.say(f"Data: {train.root}: {train.layout}; {len(train):,} to train on, {len(train.class_names)} classes.")
-    tested = open_part_to_test(training.settings.data, training.settings.split_seed, training.settings.val_fraction)
-    if training.settings.regression is not None:  # first, as they may not be there
-        training = on_those_with_boxes(training, tested, runtime, journal)
-    settings = training.settings
+    run, train, val = plan.run, plan.train, plan.val
+    log = Log(run.log, silent=not runtime.is_main)
+    log.info(f"Data: {train.root}: {train.layout}; {len(train):,} to train on, {len(train.class_names)} classes.")
+    tested = open_test_split(plan.settings.data, plan.settings.split_seed, plan.settings.val_fraction)
+    if plan.settings.regression is not None:  # first, as they may not be there
+        plan = on_those_with_boxes(plan, tested, runtime, log)
+    settings = plan.settings
     if settings.covariance is None:
-        settings = measure(settings, training.train, runtime)
+        settings = measure_colors(settings, plan.train, runtime)
     config = model_config(settings, train, val)
     if settings.regression is not None:
-        train, val = training.train, training.val
+        train, val = plan.train, plan.val
         about = {**config.provenance, "num_images": len(train)}
         config = replace(config, mean_box=mean_box(train, settings, runtime), provenance=about)
     model = config.build()
@@ -95,10 +95,10 @@ def train_and_test(training: Training, runtime: Runtime) -> None:
     micro_batch = settings.micro_batch or fitting_micro_batch(model, -(-batch_size // processes), runtime)
     settings = replace(settings, micro_batch=micro_batch)
     checkpoint = last_checkpoint(run.checkpoints)
-    if checkpoint is not None and not training.resume:
+    if checkpoint is not None and not plan.resume:
         raise VerydeepError(f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out.")
     if checkpoint is None:
-        warm_start(model, settings, training.source, config.class_names, journal)
+        initialize_weights(model, settings, plan.source, config.class_names, log)
         if runtime.is_main:
             settings.save(run)
             save_config(run.model, config)
@@ -106,7 +106,7 @@ def train_and_test(training: Training, runtime: Runtime) -> None:
                 keep_classifier(run.model, model_folder(Path(settings.init_from or "")))
     elif any(getattr(load_config(run.model), name) != getattr(config, name) for name in ("split", "mean_box")):
         raise VerydeepError(f"{settings.data} has changed since {run.path} was started: train anew, or restore it.")
-    job = Job(
+    task = TrainingTask(
         train=train,
         val=val,
         recipe=settings.recipe,
@@ -118,70 +118,70 @@ def train_and_test(training: Training, runtime: Runtime) -> None:
         regression=settings.regression,
         input_scale=settings.input_scale,
     )
-    state = new_state(runtime.place(model), job)
-    metrics_length = load_checkpoint(checkpoint, state, job) if checkpoint is not None else 0
-    tell_plan(state, job, settings, run, journal)
-    worth = in_trained_images(
+    state = new_state(runtime.place(model), task)
+    metrics_length = load_checkpoint(checkpoint, state, task) if checkpoint is not None else 0
+    log_plan(state, task, settings, run, log)
+    worth = test_cost_in_images(
         0 if tested is None else len(tested),
         config.test_scales,
         fc_alone=config.fine_tuned == "fc",
         boxes=config.regression is not None,
     )
-    adviser = Adviser(job, journal, state.step, worth)
-    train_to_the_end(state, job, config, run, runtime, journal, metrics_length, adviser)
+    monitor = TrainingMonitor(task, log, state.step, worth)
+    train_to_the_end(state, task, config, run, runtime, log, metrics_length, monitor)
     if state.skipped:
-        journal.say(f"Skipped: {len(state.skipped)} files that cannot be decoded, listed in {run.skipped}.")
+        log.info(f"Skipped: {len(state.skipped)} files that cannot be decoded, listed in {run.skipped}.")
     runtime.gather(None)  # the net is on the disk before anybody reads it
-    test(run, tested, settings, runtime, journal)
+    test(run, tested, settings, runtime, log)
 
 
-def on_those_with_boxes(training: Training, tested: Split | None, runtime: Runtime, journal: Journal) -> Training:
+def on_those_with_boxes(plan: TrainingPlan, tested: Split | None, runtime: Runtime, log: Log) -> TrainingPlan:
     """The training on those of its images that have a box, with their boxes.
 
     Raises:
-        VerydeepError: as ``boxed``.
+        VerydeepError: as ``read_boxed_split``.
     """
-    settings = training.settings
+    settings = plan.settings
 
     def with_boxes(part: Split) -> Split:
-        listed = training.run.bad_boxes(part.name)
-        return boxed(part, settings.data, settings.bad_boxes, runtime, journal, listed)
+        listed = plan.run.bad_boxes(part.name)
+        return read_boxed_split(part, settings.data, settings.bad_boxes, runtime, log, listed)
 
-    train, val = with_boxes(training.train), None if training.val is None else with_boxes(training.val)
+    train, val = with_boxes(plan.train), None if plan.val is None else with_boxes(plan.val)
     if tested is not None and tested.name == "test":
         with_boxes(tested)  # boxes that cannot be used are told now, not after the training
-    return training.on(train, val)
+    return plan.on(train, val)
 
 
 def train_to_the_end(
     state: TrainState,
-    job: Job,
+    task: TrainingTask,
     config: ModelConfig,
     run: RunFolder,
     runtime: Runtime,
-    journal: Journal,
+    log: Log,
     metrics_length: int,
-    adviser: Adviser,
+    monitor: TrainingMonitor,
 ) -> None:
     """The loop around ``fit``: metrics, bar, advice, checkpoints."""
-    log = closing(MetricsLog(run.metrics, metrics_length)) if runtime.is_main else nullcontext()
+    metrics_log = closing(MetricsLog(run.metrics, metrics_length)) if runtime.is_main else nullcontext()
     begin = saved = time.perf_counter()
-    bar = progress_bar(images=job.recipe.batch_size, visible=runtime.is_main)
-    with log as metrics, StopRequest() as stop, bar as progress, runtime.tuned():
-        task = progress.add_task("Training", total=last_step(state, job), completed=state.step, note="")
+    progress_bars = progress_bar(images=task.recipe.batch_size, visible=runtime.is_main)
+    with metrics_log as metrics, StopRequest() as stop, progress_bars as progress, runtime.tuned():
+        bar = progress.add_task("Training", total=last_step(state, task), completed=state.step, note="")
         try:
-            for report in fit(state, job, runtime, stop):
-                now, last = time.perf_counter(), last_step(state, job)
-                adviser.listen(report, last)
-                note = f"loss {adviser.loss:.3f}, rate {report.learning_rate:g}"
-                progress.update(task, completed=report.step, total=last, note=note)
+            for report in fit(state, task, runtime, stop):
+                now, last = time.perf_counter(), last_step(state, task)
+                monitor.observe(report, last)
+                note = f"loss {monitor.loss:.3f}, rate {report.learning_rate:g}"
+                progress.update(bar, completed=report.step, total=last, note=note)
                 if metrics is not None:
                     metrics.write(report, now - begin)
                     if report.epoch is not None or report.stopped or now - saved > CHECKPOINT_SECONDS:
                         save(state, report, run, metrics, config)
                         saved = now
                 if report.stopped:
-                    journal.say(f"Stopped at step {report.step:,} and saved; go on with --resume {run.path}")
+                    log.info(f"Stopped at step {report.step:,} and saved; go on with --resume {run.path}")
                     runtime.gather(None)  # nobody leaves before the checkpoint is complete
                     raise SystemExit(128 + (stop.signal or signal.SIGTERM))
         except LossNotFiniteError as error:
@@ -189,7 +189,7 @@ def train_to_the_end(
             good = f"the last good checkpoint is {kept}" if kept else "no checkpoint was written yet"
             raise VerydeepError(f"{error}; {good}. Train anew with a smaller --learning-rate.") from None
     if runtime.is_main:
-        what = "top-1 error" if job.regression is None else "ground-truth-class error"
+        what = "top-1 error" if task.regression is None else "ground-truth-class error"
         draw_curves(read_metrics(run.metrics), run.curves, run.path.name, what)
     converged = state.schedule.complete(state.step)
     if runtime.is_main:
@@ -199,10 +199,10 @@ def train_to_the_end(
                 save_config(folder, ended)
     if not converged:
         drops = state.schedule.drops
-        journal.say(f"Not converged: the learning rate dropped {drops} of {job.recipe.num_drops} times.")
+        log.info(f"Not converged: the learning rate dropped {drops} of {task.recipe.num_drops} times.")
 
 
-def save(state: TrainState, report: Report, run: RunFolder, metrics: MetricsLog, config: ModelConfig) -> None:
+def save(state: TrainState, report: StepReport, run: RunFolder, metrics: MetricsLog, config: ModelConfig) -> None:
     """Model folders first, so that whatever the checkpoint speaks of exists when it does.
 
     Raises:
@@ -221,19 +221,19 @@ def save(state: TrainState, report: Report, run: RunFolder, metrics: MetricsLog,
     save_checkpoint(run.checkpoints, state, metrics.length())
 
 
-def test(run: RunFolder, split: Split | None, settings: Settings, runtime: Runtime, journal: Journal) -> None:
+def test(run: RunFolder, split: Split | None, settings: RunSettings, runtime: Runtime, log: Log) -> None:
     """Dense testing at the paper's scales for this S."""
     net = Net.open(run.path)
     if split is None:
-        journal.say(f"Done: {run.path} (nothing with labels to test on)")
+        log.info(f"Done: {run.path} (nothing with labels to test on)")
         return
-    members = (NetAtScales(net, net.config.test_scales),)
+    members = (EnsembleMember(net, net.config.test_scales),)
     if settings.regression is None:
-        how: ClassTest | BoxTest = ClassTest(members, "dense")
+        how: ClassEvaluationTask | BoxEvaluationTask = ClassEvaluationTask(members, "dense")
     else:
-        how = BoxTest(localizers_of(members, "dense", None, Collection(run.path)))
-    place, name = place_for((run.path,), how, settings.data)
-    folder = place / "evaluations" / short_enough(f"{split.name}-{name}")
-    order = Order(settings.data, folder, decoding=settings.decoding, bad_boxes=settings.bad_boxes)
-    how.run(split, order, runtime, journal)
-    journal.say(f"Run: {run.path}")
+        how = BoxEvaluationTask(box_ensemble(members, "dense", None, Collection(run.path)))
+    place, name = evaluation_folder((run.path,), how, settings.data)
+    folder = place / "evaluations" / shorten_name(f"{split.name}-{name}")
+    options = EvaluationOptions(settings.data, folder, decoding=settings.decoding, bad_boxes=settings.bad_boxes)
+    how.run(split, options, runtime, log)
+    log.info(f"Run: {run.path}")

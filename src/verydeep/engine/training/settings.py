@@ -15,7 +15,7 @@ from verydeep.models.vgg import Pooling
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """Everything that a run depends on; nothing of it changes on resume."""
 
     data: str
@@ -56,7 +56,7 @@ class Settings:
         return Decoding(self.bad_images, self.fast_decode)
 
     @classmethod
-    def load(cls, run: RunFolder) -> "Settings":
+    def load(cls, run: RunFolder) -> "RunSettings":
         """Read run.json.
 
         Raises:

@@ -13,47 +13,47 @@ from verydeep.data.decoding import image_size
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.statistics import PixelSums, pixel_sums, sampled
-from verydeep.engine.datasets import fingerprint, locate, open_part
-from verydeep.engine.journal import Journal
+from verydeep.engine.datasets import data_folder, fingerprint, open_data_split
+from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import model_folder
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.settings import Settings
+from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import VerydeepError
-from verydeep.models.initialization import LayerOrigin, Source, draw_layer, initialize, initialize_from
+from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.models.weights.native import ModelConfig, load_tensors
 from verydeep.ops.boxes import encode
 
 
-def open_training_parts(data: str, seed: int, val_fraction: float) -> tuple[Split, Split | None]:
+def open_training_splits(data: str, seed: int, val_fraction: float) -> tuple[Split, Split | None]:
     """The part to train on, and the one to validate on, if there is one.
 
     Raises:
         VerydeepError: there is no training part, or it has no labels.
     """
     how = {"seed": seed, "val_fraction": val_fraction}
-    train = open_part(data, "train", how)
+    train = open_data_split(data, "train", how)
     if train.labels is None or len(train) == 0:
         raise VerydeepError(f"{train.root} has no labeled images to train on: put them into one folder per class.")
     if len(train.class_names) < 2:
         raise VerydeepError(f"{train.root} has a single class, {train.class_names[0]}: there is nothing to tell apart.")
-    if "test" in split_names(locate(data)):
-        open_part(data, "test", how)  # a test part that cannot be read is told now, not after the training
-    if "val" not in split_names(locate(data)):
+    if "test" in split_names(data_folder(data)):
+        open_data_split(data, "test", how)  # a test part that cannot be read is told now, not after the training
+    if "val" not in split_names(data_folder(data)):
         return train, None
-    val = open_part(data, "val", how)
+    val = open_data_split(data, "val", how)
     return train, (val if val.labels is not None and len(val) else None)
 
 
-def open_part_to_test(data: str, seed: int, val_fraction: float) -> Split | None:
+def open_test_split(data: str, seed: int, val_fraction: float) -> Split | None:
     """The test part, or else the validation part; None where neither has labels."""
-    how, names = {"seed": seed, "val_fraction": val_fraction}, split_names(locate(data))
-    parts = (open_part(data, name, how) for name in ("test", "val") if name in names)
+    how, names = {"seed": seed, "val_fraction": val_fraction}, split_names(data_folder(data))
+    parts = (open_data_split(data, name, how) for name in ("test", "val") if name in names)
     return next((part for part in parts if part.labels is not None and len(part)), None)
 
 
-def mean_box(split: Split, settings: Settings, runtime: Runtime) -> tuple[float, float, float, float]:
+def mean_box(split: Split, settings: RunSettings, runtime: Runtime) -> tuple[float, float, float, float]:
     """``ModelConfig.mean_box`` of a part whose images all have boxes; headers take a minute for half a million files.
 
     Raises:
@@ -75,7 +75,7 @@ def mean_box(split: Split, settings: Settings, runtime: Runtime) -> tuple[float,
     return x, y, width_share, height_share
 
 
-def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
+def measure_colors(settings: RunSettings, train: Split, runtime: Runtime) -> RunSettings:
     """The settings with mean RGB and covariance of the training set, at the smallest S.
 
     A mean that they already have, that of the net it starts from, is kept.
@@ -93,7 +93,7 @@ def measure(settings: Settings, train: Split, runtime: Runtime) -> Settings:
     return replace(settings, mean_rgb=mean, covariance=covariance)
 
 
-def model_config(settings: Settings, train: Split, val: Split | None) -> ModelConfig:
+def model_config(settings: RunSettings, train: Split, val: Split | None) -> ModelConfig:
     """What will travel with the net."""
     assert settings.mean_rgb is not None
     return ModelConfig(
@@ -132,8 +132,8 @@ def model_config(settings: Settings, train: Split, val: Split | None) -> ModelCo
     )
 
 
-def warm_start(
-    model: VGG, settings: Settings, theirs: ModelConfig | None, class_names: Sequence[str], journal: Journal
+def initialize_weights(
+    model: VGG, settings: RunSettings, theirs: ModelConfig | None, class_names: Sequence[str], log: Log
 ) -> None:
     """Draw the weights, or take them from another net, which ``theirs`` describes, and say which.
 
@@ -147,7 +147,7 @@ def warm_start(
         return
     assert theirs is not None
     tensors = load_tensors(model_folder(Path(settings.init_from)))
-    source = Source(settings.init_from, theirs.network, tensors, theirs.class_names)
+    source = WeightSource(settings.init_from, theirs.network, tensors, theirs.class_names)
     origins = initialize_from(model, class_names, source, settings.recipe.initialization, settings.seed)
     for origin in origins:
         if settings.fine_tuned == "fc" and not origin.taken and origin.layer.startswith("conv"):
@@ -159,9 +159,9 @@ def warm_start(
         draw_layer(model, "fc8", settings.recipe.initialization, settings.seed)
         what = "classes" if settings.regression is None else "boxes"
         origins[-1] = LayerOrigin("fc8", False, f"{what} are learned from scratch")
-    journal.say(f"Weights from {settings.init_from} (net {theirs.network}; its mean RGB is kept):")
-    for line in origins_in_words(origins):
-        journal.say(line)
+    log.info(f"Weights from {settings.init_from} (net {theirs.network}; its mean RGB is kept):")
+    for line in describe_origins(origins):
+        log.info(line)
 
 
 def choose_learning(model: VGG, fine_tuned: FineTuned) -> None:
@@ -170,7 +170,7 @@ def choose_learning(model: VGG, fine_tuned: FineTuned) -> None:
         layer.requires_grad_(fine_tuned == "all" or isinstance(layer, FullyConnected))
 
 
-def origins_in_words(origins: list[LayerOrigin]) -> list[str]:
+def describe_origins(origins: list[LayerOrigin]) -> list[str]:
     """One line for the layers taken, one for each reason why others were drawn."""
     reasons: dict[str, list[str]] = {}
     for origin in origins:

@@ -9,8 +9,8 @@ from verydeep.data.decoding import Decoding
 from verydeep.data.split import nothing_decoded
 from verydeep.engine.inference import rescaled_images, rounded
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.job import Job
 from verydeep.engine.training.objective import wrong_answers
+from verydeep.engine.training.task import TrainingTask
 from verydeep.models.vgg import VGG
 
 
@@ -26,9 +26,9 @@ class Validation:
     """Of this process's share."""
 
 
-def validate(model: VGG, job: Job, scale: int, runtime: Runtime) -> Validation:
+def validate(model: VGG, task: TrainingTask, scale: int, runtime: Runtime) -> Validation:
     """The error of the central crop, and the shares of units of fc6 and fc7 that no image activates."""
-    split = job.watched
+    split = task.watched
     alive = torch.zeros(2, model.fc_width, device=runtime.device)
 
     def note(row: int) -> torch.utils.hooks.RemovableHandle:
@@ -43,9 +43,9 @@ def validate(model: VGG, job: Job, scale: int, runtime: Runtime) -> Validation:
     try:
         # Without dropout; the copy that bf16 takes has the same hooks.
         tested = (rounded(model) if runtime.bf16 else model).eval()
-        for batch in rescaled_images(tested, split, [scale], runtime, whole=False, decoding=Decoding(job.bad_images)):
+        for batch in rescaled_images(tested, split, [scale], runtime, whole=False, decoding=Decoding(task.bad_images)):
             skipped |= batch.skipped
-            wrong = wrong_answers(tested, batch, scale, split, job.regression, runtime)
+            wrong = wrong_answers(tested, batch, scale, split, task.regression, runtime)
             counts += torch.tensor([wrong.sum(), len(wrong)], device=runtime.device)
     finally:
         for handle in handles:

@@ -14,14 +14,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import from_numpy
 
-from verydeep.configs.transfer import Seen
+from verydeep.configs.transfer import Coverage
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.nets.digests import digest_of_net, net_as_it_was
+from verydeep.engine.descriptors.representation import Representation, describe_split
+from verydeep.engine.nets.digests import digest_of_net, open_unchanged_net
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
-from verydeep.engine.transfer.representation import Representation, describe_split
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json
 from verydeep.models.weights.native import write_tensors
@@ -48,7 +48,7 @@ class Classifier:
         Raises:
             VerydeepError: it takes boxes and the split has none, or as ``describe_split``.
         """
-        if self.representation.seen == "image+box" and split.boxes is None:
+        if self.representation.coverage == "image+box" and split.boxes is None:
             raise VerydeepError(
                 "This classifier was trained on photographs and boxes of persons, and photographs alone do not say who "
                 "is meant: train one with --actions image."
@@ -77,13 +77,13 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
             "class_names": classifier.class_names,
             "class_words": classifier.class_words,
             "nets": [
-                {"path": net.told_path, "weights": net.weights, "digest": digest_of_net(net), "layer": layer}
+                {"path": net.stored_path, "weights": net.weights, "digest": digest_of_net(net), "layer": layer}
                 for net, layer in zip(asked.nets, asked.layers, strict=True)
             ],
             "scales": asked.scales,
             "aggregation": asked.aggregation,
             "normalization": asked.normalization,
-            "seen": asked.seen,
+            "seen": asked.coverage,
             **classifier.linear.to_fields(),
         },
     )
@@ -101,8 +101,8 @@ def load_classifier(folder: Path) -> Classifier:
             raise ValueError(f"format {fields['format']}")
         if fields["aggregation"] not in get_args(Aggregation) or fields["normalization"] not in get_args(Normalization):
             raise ValueError("aggregation or normalization")
-        seen = fields.get("seen", "image")  # before there were boxes it was not said
-        if seen not in get_args(Seen):
+        coverage = fields.get("seen", "image")  # before there were boxes it was not said
+        if coverage not in get_args(Coverage):
             raise ValueError("seen")
         tensors = load_file(folder / TENSORS)
         linear = LinearClassifiers.from_tensors(tensors, fields, str(folder))
@@ -119,7 +119,7 @@ def load_classifier(folder: Path) -> Classifier:
         raise VerydeepError(
             f"{folder} is damaged ({type(error).__name__}: {error}): run verydeep transfer again."
         ) from None
-    nets = tuple(net_as_it_was(path, weights, digest, folder / FIELDS) for path, weights, digest, _ in told)
+    nets = tuple(open_unchanged_net(path, weights, digest, folder / FIELDS) for path, weights, digest, _ in told)
     layers = tuple(layer for *_, layer in told)
-    representation = Representation(nets, layers, scales, fields["aggregation"], fields["normalization"], seen)
+    representation = Representation(nets, layers, scales, fields["aggregation"], fields["normalization"], coverage)
     return Classifier(names, words, representation, linear)

@@ -9,20 +9,20 @@ import numpy as np
 from verydeep.data.draws import few_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
+from verydeep.engine.descriptors.representation import Descriptors
 from verydeep.engine.memory import host_memory
 from verydeep.engine.plotting import pyplot
 from verydeep.engine.runtime import available_cores
 from verydeep.engine.transfer.linear import margins
 from verydeep.engine.transfer.protocol import (
-    Transferred,
+    PartitionResult,
     decoded_part,
     described_part,
     mean_and_deviation,
     score,
     targets_of,
 )
-from verydeep.engine.transfer.representation import Descriptors
-from verydeep.engine.transfer.svm import Step, affordable_processes, fit, follow
+from verydeep.engine.transfer.svm import TrainedSvm, affordable_processes, fit_svms, run_with_progress
 
 COUNTS = (1, 2, 5, 10, 20, 30, 60, 100, 200, 500)
 """Photographs of each class."""
@@ -43,7 +43,7 @@ class Point:
 
 
 def learning_curve(
-    task: TransferSet, everything: Split, descriptors: Descriptors, found: Sequence[Transferred], *, seed: int
+    task: TransferSet, everything: Split, descriptors: Descriptors, found: Sequence[PartitionResult], *, seed: int
 ) -> tuple[Point, ...]:
     """The score on all test images for rising numbers of training images of each class, behind a bar; all of them last.
 
@@ -62,7 +62,7 @@ def learning_curve(
     most = int(np.bincount(labels).max())
     fewer = [count for count in COUNTS if count < most]
 
-    def train_on_fewer() -> Generator[Step, None, dict[int, list[float]]]:
+    def train_on_fewer() -> Generator[TrainedSvm, None, dict[int, list[float]]]:
         scores: dict[int, list[float]] = {count: [] for count in fewer}
         for number, (one, known) in enumerate(zip(task.partitions, found, strict=True)):
             assert one.test is not None
@@ -74,13 +74,15 @@ def learning_curve(
                 few = few_of_each_class(train, count, seed=seed + number)
                 shape = len(few), values.shape[1]
                 processes = affordable_processes(shape, len(train.class_names), host_memory(), available_cores())
-                svms = yield from fit(
+                svms = yield from fit_svms(
                     values[few], targets[few], known.classifiers.C, train.class_names, processes=processes
                 )
                 each.append(score(task.metric, margins(svms, test_values), wanted))
         return scores
 
-    scores = follow(train_on_fewer(), len(task.class_names) * len(fewer) * len(found), title="With fewer photographs")
+    scores = run_with_progress(
+        train_on_fewer(), len(task.class_names) * len(fewer) * len(found), title="With fewer photographs"
+    )
     scores[most] = [each.score for each in found if each.score is not None]
     return tuple(Point(count, tuple(each)) for count, each in scores.items())
 

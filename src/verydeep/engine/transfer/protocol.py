@@ -8,12 +8,19 @@ import numpy as np
 
 from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
+from verydeep.engine.descriptors.representation import Descriptors, Representation
 from verydeep.engine.memory import host_memory
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import available_cores
 from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
-from verydeep.engine.transfer.representation import Descriptors, Representation
-from verydeep.engine.transfer.svm import Trial, affordable_processes, check_targets, follow, held_out, train
+from verydeep.engine.transfer.svm import (
+    Trial,
+    affordable_processes,
+    check_targets,
+    held_out,
+    run_with_progress,
+    train_svms,
+)
 from verydeep.ops.average_precision import average_precision, average_precision_11_points, mean_with_interval
 from verydeep.ops.metrics import Share, mean_class_recall, predicted_classes
 from verydeep.ops.targets import Targets, one_vs_rest
@@ -46,7 +53,7 @@ def score(metric: Metric, scores: Floats32, targets: Targets) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Transferred:
+class PartitionResult:
     """What one partition gave."""
 
     classifiers: LinearClassifiers
@@ -76,7 +83,7 @@ def transfer(
     *,
     candidates: Sequence[float],
     seed: int,
-) -> Transferred:
+) -> PartitionResult:
     """Train on the training images of a partition, C chosen on a fifth of them, and test on its test images.
 
     Args:
@@ -88,7 +95,7 @@ def transfer(
         seed: of the fifth.
 
     Raises:
-        VerydeepError: as ``svm.train``.
+        VerydeepError: as ``svm.train_svms``.
     """
     split, rows = decoded_part(one.train, everything, descriptors)
     values = descriptors.values[rows].astype(np.float64)  # as the SVMs take them: one copy lives on, not two
@@ -97,7 +104,7 @@ def transfer(
     trainings = len(split.class_names) * (len(candidates) + (len(candidates) > 1))
     shape = values.shape[0], values.shape[1]
     processes = affordable_processes(shape, trainings, host_memory(), available_cores())
-    steps = train(
+    steps = train_svms(
         values,
         targets,
         split.class_names,
@@ -107,27 +114,27 @@ def transfer(
         photographs=split.photographs,
         processes=processes,
     )
-    classifiers, trials = follow(steps, trainings)
+    classifiers, trials = run_with_progress(steps, trainings)
     if one.test is None:
-        return Transferred(classifiers, trials, len(split), None, None, [])
+        return PartitionResult(classifiers, trials, len(split), None, None, [])
     tested, test_values = described_part(one.test, everything, descriptors)
     found = margins(classifiers, test_values)
     wanted = targets_of(tested)
     each = [] if wanted is None or not (wanted > 0).any() else score_of_each_class(metric, found, wanted)
-    return Transferred(classifiers, trials, len(split), tested, found, each)
+    return PartitionResult(classifiers, trials, len(split), tested, found, each)
 
 
-def check_training(train: Split, candidates: Sequence[float], seed: int) -> None:
+def check_training(train_svms: Split, candidates: Sequence[float], seed: int) -> None:
     """Refuse training images that do not suffice, before any is described.
 
     Raises:
         VerydeepError: as ``check_targets`` and, where C is to be chosen, ``held_out``.
     """
-    targets = targets_of(train)
+    targets = targets_of(train_svms)
     assert targets is not None
-    check_targets(targets, train.class_names)
+    check_targets(targets, train_svms.class_names)
     if len(candidates) > 1:
-        held_out(targets, train.class_names, seed, train.photographs)
+        held_out(targets, train_svms.class_names, seed, train_svms.photographs)
 
 
 def decoded_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, list[int]]:
@@ -153,7 +160,7 @@ def described_part(part: Split, everything: Split, descriptors: Descriptors) -> 
     return split, descriptors.values[rows]
 
 
-def with_interval(found: Transferred, metric: Metric) -> Transferred:
+def with_interval(found: PartitionResult, metric: Metric) -> PartitionResult:
     """The same with the 95% interval of its score over test images, where there is a score."""
     if found.test is None or found.margins is None or found.score is None:
         return found
@@ -178,14 +185,16 @@ def mean_and_deviation(scores: Sequence[float]) -> tuple[float, float | None]:
     return float(np.mean(scores)), float(np.std(scores, ddof=1)) if len(scores) > 1 else None
 
 
-def data_in_words(task: TransferSet, everything: Split) -> str:
+def describe_data(task: TransferSet, everything: Split) -> str:
     """What was recognized and how much of it there is, for people."""
     images = len(set(everything.files))
     count = f"{images:,} images" + ("" if images == len(everything) else f", {len(everything):,} persons")
     return f"Data: {everything.root}: {task.partitions[0].train.layout}; {count}."
 
 
-def in_words(found: Sequence[Transferred], task: TransferSet, representation: Representation) -> Iterator[str]:
+def transfer_remarks(
+    found: Sequence[PartitionResult], task: TransferSet, representation: Representation
+) -> Iterator[str]:
     """What was found, for people."""
     yield f"Described by {representation}: {found[0].classifiers.weights.shape[1]:,} dimensions."
     for each in found:
@@ -203,7 +212,7 @@ def in_words(found: Sequence[Transferred], task: TransferSet, representation: Re
             each_draw = " in each draw"
         counts = [len(each.test) for each in found if each.test is not None]
         of_all = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
-        yield f"{metric_in_words(task.metric)}: {told}, on {of_all} test {samples_of(task)}{each_draw}."
+        yield f"{metric_title(task.metric)}: {told}, on {of_all} test {samples_of(task)}{each_draw}."
     elif any(each.test is not None for each in found):
         yield f"No score: of no test {samples_of(task).removesuffix('s')} it is known that a class is on it."
     absent = {
@@ -218,7 +227,7 @@ def samples_of(task: TransferSet) -> str:
     return "persons" if task.kind == "VOC actions" else "images"
 
 
-def metric_in_words(metric: Metric) -> str:
+def metric_title(metric: Metric) -> str:
     """For people, in percent."""
     return {
         "mean class recall": "Mean class recall, %",
@@ -227,7 +236,7 @@ def metric_in_words(metric: Metric) -> str:
     }[metric]
 
 
-def as_values(found: Sequence[Transferred], task: TransferSet, representation: Representation) -> dict[str, Any]:
+def as_values(found: Sequence[PartitionResult], task: TransferSet, representation: Representation) -> dict[str, Any]:
     """The same and more for machines."""
     scores = [each.score for each in found if each.score is not None]
     mean, deviation = mean_and_deviation(scores) if scores else (None, None)

@@ -49,14 +49,14 @@ QUICK = 1e9
 """Values times trainings, about 15 seconds: not worth starting processes for."""
 
 Doubles = npt.NDArray[np.float64]
-Metric = Callable[[Floats32, Targets], float]
+ScoreFunction = Callable[[Floats32, Targets], float]
 """Of margins and targets, both (n, K); larger is better."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Step:
+class TrainedSvm:
     """One SVM is trained."""
 
     class_name: str
@@ -71,17 +71,17 @@ class Trial:
     score: float
 
 
-def train(
+def train_svms(
     descriptors: Floats,
     targets: Targets,
     class_names: Sequence[str],
-    metric: Metric,
+    metric: ScoreFunction,
     *,
     candidates: Sequence[float] = CANDIDATES,
     seed: int = 0,
     photographs: Indices | None = None,
     processes: int = 1,
-) -> Generator[Step, None, tuple[LinearClassifiers, tuple[Trial, ...]]]:
+) -> Generator[TrainedSvm, None, tuple[LinearClassifiers, tuple[Trial, ...]]]:
     """Choose C on a held-out part of the training images, then train on all of them.
 
     Yields K steps for each candidate and K more; of a single candidate, nothing is held out and tried.
@@ -100,7 +100,7 @@ def train(
         The classifiers, and what each candidate gave, from the smallest; none of a single one.
 
     Raises:
-        VerydeepError: as ``fit``, or a class has no image in the part held out or none in the rest.
+        VerydeepError: as ``fit_svms``, or a class has no image in the part held out or none in the rest.
     """
     features = _in_double(descriptors)
     trials: tuple[Trial, ...] = ()
@@ -116,7 +116,7 @@ def train(
             processes=processes,
         )
     chosen = best(trials) if trials else candidates[0]
-    return (yield from fit(features, targets, chosen, class_names, processes=processes)), trials
+    return (yield from fit_svms(features, targets, chosen, class_names, processes=processes)), trials
 
 
 def best(trials: Sequence[Trial]) -> float:
@@ -128,16 +128,16 @@ def try_candidates(
     descriptors: Floats,
     targets: Targets,
     class_names: Sequence[str],
-    metric: Metric,
+    metric: ScoreFunction,
     *,
     candidates: Sequence[float] = CANDIDATES,
     seed: int = 0,
     photographs: Indices | None = None,
     processes: int = 1,
-) -> Generator[Step, None, tuple[Trial, ...]]:
+) -> Generator[TrainedSvm, None, tuple[Trial, ...]]:
     """Hold out 20% of the training images, train on the others with each C, and score those held out.
 
-    Args and raised errors are those of ``train``; yields K steps for each candidate.
+    Args and raised errors are those of ``train_svms``; yields K steps for each candidate.
     """
     features = _in_double(descriptors)
     for candidate in candidates:
@@ -146,7 +146,7 @@ def try_candidates(
     trained_on = np.where(held[:, None], 0, targets).astype(np.int8)
     trials = []
     for candidate in sorted(set(candidates)):
-        classifiers = yield from fit(features, trained_on, candidate, class_names, processes=processes)
+        classifiers = yield from fit_svms(features, trained_on, candidate, class_names, processes=processes)
         trials.append(Trial(candidate, metric(margins(classifiers, features[held]), targets[held])))
     return tuple(trials)
 
@@ -187,9 +187,9 @@ def check_targets(targets: Targets, class_names: Sequence[str]) -> None:
             )
 
 
-def fit(
+def fit_svms(
     descriptors: Floats, targets: Targets, C: float, class_names: Sequence[str], *, processes: int = 1
-) -> Generator[Step, None, LinearClassifiers]:
+) -> Generator[TrainedSvm, None, LinearClassifiers]:
     """One SVM a class; yields a step for each.
 
     Args:
@@ -211,7 +211,7 @@ def fit(
     solutions = []
     for name, solution in zip(class_names, _solve_each(features, targets, C, processes), strict=True):
         solutions.append(solution)
-        yield Step(name, C)
+        yield TrainedSvm(name, C)
     return LinearClassifiers(
         np.stack([solution.weights for solution in solutions]),
         np.array([solution.bias for solution in solutions], np.float32),
@@ -234,7 +234,7 @@ def require_scikit_learn() -> None:
 
 
 def affordable_processes(shape: tuple[int, int], num_trainings: int, free_memory: int, cores: int) -> int:
-    """How many processes ``train`` may use: 1 where it is quick, or where LIBLINEAR's copies would not fit.
+    """How many processes ``train_svms`` may use: 1 where it is quick, or where LIBLINEAR's copies would not fit.
 
     Args:
         shape: (n, D) of the descriptors.
@@ -251,8 +251,8 @@ def affordable_processes(shape: tuple[int, int], num_trainings: int, free_memory
     return max(1, min(cores, (free_memory - shared) // copy))
 
 
-def follow(
-    steps: Generator[Step, None, Result], num_steps: int, *, title: str = "Linear SVMs", visible: bool = True
+def run_with_progress(
+    steps: Generator[TrainedSvm, None, Result], num_steps: int, *, title: str = "Linear SVMs", visible: bool = True
 ) -> Result:
     """Run a training to its end behind a progress bar that names class and C."""
     with progress_bar(images=0, visible=visible) as bar:

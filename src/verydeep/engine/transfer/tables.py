@@ -9,15 +9,15 @@ from verydeep.configs.published import PUBLISHED
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
-from verydeep.engine.datasets import locate
-from verydeep.engine.journal import Journal
+from verydeep.engine.datasets import data_folder
+from verydeep.engine.descriptors.representation import Representation, compute_descriptors
+from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.job import Job, Outcome, train_and_test
-from verydeep.engine.transfer.protocol import data_in_words, mean_and_deviation, targets_of
-from verydeep.engine.transfer.representation import Representation, fill_shelves
+from verydeep.engine.transfer.protocol import describe_data, mean_and_deviation, targets_of
 from verydeep.engine.transfer.svm import CANDIDATES
+from verydeep.engine.transfer.task import TransferResult, TransferTask, run_transfer
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import WEIGHTS
 from verydeep.ops.metrics import Share
@@ -32,7 +32,7 @@ class TransferConditions:
 
     sets: Mapping[str, TransferSet]
     """By column, those that are there."""
-    answering: Mapping[TrainedNet, Net]
+    find_answering_nets: Mapping[TrainedNet, Net]
     """Those that are there."""
     unconverged: tuple[str, ...]
     """Runs that would answer, had their training come to its end."""
@@ -40,23 +40,23 @@ class TransferConditions:
     runtime: Runtime
     decoding: Decoding = STRICT
 
-    def job(self, row: TransferRow, column: str) -> Job | None:
+    def task(self, row: TransferRow, column: str) -> TransferTask | None:
         """What a cell asks for; None where the data set or a net is missing, or nothing is run."""
-        if column not in self.sets or not row.nets or not all(net in self.answering for net in row.nets):
+        if column not in self.sets or not row.nets or not all(net in self.find_answering_nets for net in row.nets):
             return None
-        task, nets = self.sets[column], tuple(self.answering[net] for net in row.nets)
+        task, nets = self.sets[column], tuple(self.find_answering_nets[net] for net in row.nets)
         multi_scale = SCALES[task.kind]
         representation = Representation(
-            nets, (LAYER,) * len(nets), multi_scale.scales, multi_scale.aggregation, seen=row.seen
+            nets, (LAYER,) * len(nets), multi_scale.scales, multi_scale.aggregation, coverage=row.coverage
         )
-        return Job(task, representation, CANDIDATES, decoding=self.decoding)
+        return TransferTask(task, representation, CANDIDATES, decoding=self.decoding)
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredCell:
     """What one row gave on one data set."""
 
-    outcome: Outcome
+    result: TransferResult
     mean: float
     """In percent, over draws."""
     deviation: float | None
@@ -65,14 +65,14 @@ class MeasuredCell:
     """Of a mean average precision, over test sets of this size."""
 
     @classmethod
-    def of(cls, outcome: Outcome) -> "MeasuredCell":
+    def of(cls, result: TransferResult) -> "MeasuredCell":
         """Sum up; the labels of what was tested are known."""
-        task, first = outcome.job.task, outcome.found[0]
+        task, first = result.task.task, result.found[0]
         assert first.test is not None
         assert first.margins is not None
         interval = None if task.metric == "mean class recall" else first.interval
-        scores = [each.score for each in outcome.found if each.score is not None]
-        return cls(outcome, *mean_and_deviation(scores), interval)
+        scores = [each.score for each in result.found if each.score is not None]
+        return cls(result, *mean_and_deviation(scores), interval)
 
     def __str__(self) -> str:
         if self.interval is not None:
@@ -93,10 +93,10 @@ def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, Tran
     found: dict[str, tuple[str, TransferSet]] = {}
     actions = any(column.endswith("actions") for column in table.columns)
     for folder in folders:
-        task = open_transfer_set(locate(folder), actions=actions)
+        task = open_transfer_set(data_folder(folder), actions=actions)
         tested = task.partitions[0].test
         if tested is not None and targets_of(tested) is None:
-            task = open_transfer_set(locate(folder), actions=actions, part="val")
+            task = open_transfer_set(data_folder(folder), actions=actions, part="val")
         if task.kind == "own" or task.name not in table.columns:
             raise VerydeepError(
                 f"{folder} is {'a set of your own' if task.kind == 'own' else task.name}, and {table.name} is of "
@@ -108,7 +108,9 @@ def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, Tran
     return {column: found[column][1] for column in table.columns if column in found}
 
 
-def find_answering(table: TransferTable, runs: Collection, crop: int) -> tuple[dict[TrainedNet, Net], tuple[str, ...]]:
+def find_transfer_nets(
+    table: TransferTable, runs: Collection, crop: int
+) -> tuple[dict[TrainedNet, Net], tuple[str, ...]]:
     """The nets that describe for a table, whatever classes they name, and the runs that are not trained to their end.
 
     Raises:
@@ -117,26 +119,26 @@ def find_answering(table: TransferTable, runs: Collection, crop: int) -> tuple[d
     there = runs.nets()
     nets = [net for net in there if net.config.crop == crop and not net.config.is_trunk]
     nets = [net for net in nets if net.trained in table.nets and (net.folder / WEIGHTS).exists()]
-    answering: dict[TrainedNet, Net] = {}
+    find_answering_nets: dict[TrainedNet, Net] = {}
     for net in nets:
         if not net.converged or not isinstance(net.trained, TrainedNet):
             continue
-        if net.trained in answering:
+        if net.trained in find_answering_nets:
             raise VerydeepError(
-                f"{answering[net.trained].path} and {net.path} both answer for {net.trained} at crop {crop}: name one "
+                f"{find_answering_nets[net.trained].path} and {net.path} both answer for {net.trained} at crop {crop}: name one "
                 "of them in --runs, and not the other."
             )
-        answering[net.trained] = net
-    if not any(row.nets and set(row.nets) <= answering.keys() for row in table.rows):
-        lacking = [net for net in table.nets if net not in answering]
+        find_answering_nets[net.trained] = net
+    if not any(row.nets and set(row.nets) <= find_answering_nets.keys() for row in table.rows):
+        lacking = [net for net in table.nets if net not in find_answering_nets]
         trunks = ", ".join(str(net.path) for net in there if net.config.is_trunk)
         without = f" {trunks} will not do, being convolutions alone, without {LAYER}." if trunks else ""
-        told = missing_in_words(lacking, crop)
+        told = missing_nets_message(lacking, crop)
         raise VerydeepError(f"No row of {table.name} can be measured without {told}{without}")
-    return answering, tuple(str(net.path) for net in nets if not net.converged)
+    return find_answering_nets, tuple(str(net.path) for net in nets if not net.converged)
 
 
-def missing_in_words(lacking: Sequence[TrainedNet], crop: int) -> str:
+def missing_nets_message(lacking: Sequence[TrainedNet], crop: int) -> str:
     """Which nets are missing, and what to do about it."""
     published = [
         net.name
@@ -151,34 +153,34 @@ def missing_in_words(lacking: Sequence[TrainedNet], crop: int) -> str:
     )
 
 
-def measure_cells(table: TransferTable, conditions: TransferConditions, journal: Journal) -> Measured:
+def measure_cells(table: TransferTable, conditions: TransferConditions, log: Log) -> Measured:
     """Let each net see each image once for all rows, then train and test; nothing but on the main process.
 
     Raises:
-        VerydeepError: as ``fill_shelves`` and ``train_and_test``.
+        VerydeepError: as ``compute_descriptors`` and ``run_transfer``.
     """
     jobs = {
-        column: {row.label: job for row in table.rows if (job := conditions.job(row, column)) is not None}
+        column: {row.label: task for row in table.rows if (task := conditions.task(row, column)) is not None}
         for column in conditions.sets
     }
     skipped = {}
     for column, of_rows in jobs.items():  # all before the first SVM, for which the other processes would wait
         some = next(iter(of_rows.values()))
-        journal.say(data_in_words(some.task, some.everything))
+        log.info(describe_data(some.task, some.everything))
         skipped[column] = describe_for_all(list(of_rows.values()), conditions.runtime)
     measured = {}
     for column, of_rows in jobs.items() if conditions.runtime.is_main else ():
-        for label, job in of_rows.items():
-            journal.say(f"{label}, {column}:")
-            measured[label, column] = MeasuredCell.of(train_and_test(job, skipped[column], conditions.runtime))
+        for label, task in of_rows.items():
+            log.info(f"{label}, {column}:")
+            measured[label, column] = MeasuredCell.of(run_transfer(task, skipped[column], conditions.runtime))
     return measured
 
 
-def describe_for_all(jobs: Sequence[Job], runtime: Runtime) -> dict[str, str]:
+def describe_for_all(jobs: Sequence[TransferTask], runtime: Runtime) -> dict[str, str]:
     """Describe one data set as all rows together need it; returns what could not be decoded."""
-    nets = tuple(dict.fromkeys(net for job in jobs for net in job.representation.nets))
-    boxes = any(job.representation.seen == "image+box" for job in jobs)
+    nets = tuple(dict.fromkeys(net for task in jobs for net in task.representation.nets))
+    boxes = any(task.representation.coverage == "image+box" for task in jobs)
     widest = replace(
-        jobs[0].representation, nets=nets, layers=(LAYER,) * len(nets), seen="image+box" if boxes else "image"
+        jobs[0].representation, nets=nets, layers=(LAYER,) * len(nets), coverage="image+box" if boxes else "image"
     )
-    return fill_shelves(widest, jobs[0].everything, runtime, jobs[0].decoding)
+    return compute_descriptors(widest, jobs[0].everything, runtime, jobs[0].decoding)

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
+from verydeep.engine.array_cache import ArrayCache, find_missing
 from verydeep.engine.inference import ready, rescaled_images
 from verydeep.engine.nets.digests import check_unchanged, digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.shelf import Shelf, lacking
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
 from verydeep.models.vgg import VGG
@@ -41,7 +41,7 @@ DESCRIPTORS = "descriptors"
 
 
 @dataclass(frozen=True)
-class Look:
+class LayerAtScale:
     """A layer at a test scale Q."""
 
     layer: str
@@ -52,7 +52,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribeResult:
     """The end of a job."""
 
     skipped: dict[str, str]
@@ -65,7 +65,7 @@ def default_layer(config: ModelConfig) -> str:
 
 
 @torch.inference_mode()
-def describe(model: VGG, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+def layer_descriptors(model: VGG, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
     """Layer -> (N, D) float32 of whole images (N, 3, H, W), RGB 0-255: the mean over positions and both mirrorings.
 
     Raises:
@@ -87,11 +87,11 @@ def about_descriptors(net: Net, split: Split, runtime: Runtime, decoding: Decodi
     }
 
 
-def shelf_in_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding) -> Shelf:
+def descriptor_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding) -> ArrayCache:
     """Where the descriptors of one net are kept between commands, of this split's images and of others."""
     about = about_descriptors(net, split, runtime, decoding)
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
-    return Shelf(cache_folder() / "descriptors" / key, {**about, "net_folder": str(net.folder)})
+    return ArrayCache(cache_folder() / "descriptors" / key, {**about, "net_folder": str(net.folder)})
 
 
 def image_ids(split: Split, folder: str = "") -> Indices:
@@ -102,7 +102,7 @@ def image_ids(split: Split, folder: str = "") -> Indices:
     return np.array([_image_id(split, index, folder) for index in range(len(split))], np.int64)
 
 
-def ids_in_cache(split: Split) -> Indices:
+def cache_ids(split: Split) -> Indices:
     """(n,) the same on a shelf of the cache, which has images of all folders."""
     return image_ids(split, f"{split.root.resolve()}/")
 
@@ -119,9 +119,14 @@ def _image_id(split: Split, index: int, folder: str) -> int:
     return int.from_bytes(hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)
 
 
-def describe_and_keep(
-    net: Net, split: Split, looks: Sequence[Look], shelf: Shelf, runtime: Runtime, decoding: Decoding = STRICT
-) -> Iterator[float | Described]:
+def describe_missing(
+    net: Net,
+    split: Split,
+    layers_at_scales: Sequence[LayerAtScale],
+    cache: ArrayCache,
+    runtime: Runtime,
+    decoding: Decoding = STRICT,
+) -> Iterator[float | DescribeResult]:
     """Compute what the shelf lacks, an image that the split repeats once; the net is loaded only then.
 
     Yields how many images are done, first those that were already, and last, on all processes, what was skipped.
@@ -129,41 +134,45 @@ def describe_and_keep(
     Raises:
         VerydeepError: a layer or a file does not exist or cannot be used, or the disk is full.
     """
-    by_kind, ids = {str(look): look for look in looks}, ids_in_cache(split)
+    by_kind, ids = {str(layer_at_scale): layer_at_scale for layer_at_scale in layers_at_scales}, cache_ids(split)
     repeated = np.ones(len(ids), np.bool_)
     repeated[np.unique(ids, return_index=True)[1]] = False
-    there = {kind: np.flatnonzero(repeated | np.isin(ids, shelf.indices(kind))) for kind in by_kind}
-    groups: list[tuple[list[str], Indices]] = runtime.from_main(lacking(there, list(by_kind), len(split)))
+    there = {kind: np.flatnonzero(repeated | np.isin(ids, cache.indices(kind))) for kind in by_kind}
+    groups: list[tuple[list[str], Indices]] = runtime.from_main(find_missing(there, list(by_kind), len(split)))
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
     if groups:
-        check_unchanged(net, str(shelf.about["net"]))
+        check_unchanged(net, str(cache.about["net"]))
     skipped: dict[str, str] = {}
     for kinds, indices in groups:
         assert model is not None
         wanted = [by_kind[kind] for kind in kinds]
         layers, scales = ([*dict.fromkeys(each)] for each in zip(*((w.layer, w.scale) for w in wanted), strict=True))
-        with closing(shelf):
+        with closing(cache):
             for batch in rescaled_images(model, split, scales, runtime, decoding, whole=True, indices=indices):
                 skipped |= batch.skipped
                 with runtime.autocast():
-                    each_scale = {scale: describe(model, images, layers) for scale, images in batch.images.items()}
+                    each_scale = {
+                        scale: layer_descriptors(model, images, layers) for scale, images in batch.images.items()
+                    }
                 held = {
-                    str(look): {DESCRIPTORS: each_scale[look.scale][look.layer].cpu().numpy()}
-                    for look in (wanted if batch.images else ())
+                    str(layer_at_scale): {
+                        DESCRIPTORS: each_scale[layer_at_scale.scale][layer_at_scale.layer].cpu().numpy()
+                    }
+                    for layer_at_scale in (wanted if batch.images else ())
                 }
                 if not all(np.isfinite(values).all() for arrays in held.values() for values in arrays.values()):
                     raise VerydeepError(f"The descriptors by {net.path} are not all numbers: train it anew.")
-                shelf.add(ids[batch.indices], held)
-                if shelf.not_kept:
-                    raise VerydeepError(shelf.not_kept)
+                cache.add(ids[batch.indices], held)
+                if cache.write_error:
+                    raise VerydeepError(cache.write_error)
                 yield (len(batch.indices) + len(batch.skipped)) * runtime.world_size / len(groups)
-        if shelf.not_kept:
-            raise VerydeepError(shelf.not_kept)
-    yield Described({file: why for part in runtime.gather(skipped) for file, why in part.items()})
+        if cache.write_error:
+            raise VerydeepError(cache.write_error)
+    yield DescribeResult({file: why for part in runtime.gather(skipped) for file, why in part.items()})
 
 
-def kept_descriptors(shelf: Shelf, ids: Indices, look: Look) -> Floats:
+def cached_descriptors(cache: ArrayCache, ids: Indices, layer_at_scale: LayerAtScale) -> Floats:
     """(n, D) descriptors of the images with these ``image_ids``, which are all there and may repeat.
 
     Args:
@@ -174,9 +183,9 @@ def kept_descriptors(shelf: Shelf, ids: Indices, look: Look) -> Floats:
     Raises:
         VerydeepError: one is not there any more.
     """
-    held = shelf.load(str(look), wanted=ids)
+    held = cache.load(str(layer_at_scale), wanted=ids)
     found, arrays = held or (np.empty(0, np.int64), {DESCRIPTORS: np.empty((0, 1), np.float32)})
     places = np.searchsorted(found, ids)
     if not np.isin(ids, found).all():
-        raise VerydeepError(f"{shelf.folder} changed while it was read: run the command again.")
+        raise VerydeepError(f"{cache.folder} changed while it was read: run the command again.")
     return arrays[DESCRIPTORS][places]

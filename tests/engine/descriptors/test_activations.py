@@ -19,25 +19,25 @@ from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import decode
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
-from verydeep.engine.nets.net import Net
-from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer import features
-from verydeep.engine.transfer.features import (
-    Described,
-    Look,
+from verydeep.engine.descriptors import activations
+from verydeep.engine.descriptors.activations import (
+    DescribeResult,
+    LayerAtScale,
+    cache_ids,
+    cached_descriptors,
     default_layer,
-    describe_and_keep,
-    ids_in_cache,
-    kept_descriptors,
-    shelf_in_cache,
+    describe_missing,
+    descriptor_cache,
 )
-from verydeep.engine.transfer.representation import (
+from verydeep.engine.descriptors.representation import (
     Representation,
+    compute_descriptors,
     describe_split,
-    fill_shelves,
-    take_from_shelves,
+    read_descriptors,
     union,
 )
+from verydeep.engine.nets.net import Net
+from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -83,21 +83,21 @@ def by_windows(
             for left in range(x.shape[3] - 1):
                 window = x[0, :, top : top + 2, left : left + 2].flatten()
                 hidden = F.relu(F.linear(window, model.fc6.weight.flatten(1), model.fc6.bias))
-                seen = F.linear(hidden, model.fc7.weight.flatten(1), model.fc7.bias)
-                found["fc7"].append(seen)
-                found["relu7"].append(F.relu(seen))
+                coverage = F.linear(hidden, model.fc7.weight.flatten(1), model.fc7.bias)
+                found["fc7"].append(coverage)
+                found["relu7"].append(F.relu(coverage))
         for name, each in found.items():
             sums[name] = sums.get(name, 0) + torch.stack(each).mean(dim=0) / 2
     return {name: each.numpy() for name, each in sums.items()}
 
 
-def run(net: Net, split: Split, looks: list[Look]) -> None:
-    *_, last = describe_and_keep(net, split, looks, shelf_in_cache(net, split, CPU, features.STRICT), CPU)
-    assert last == Described({})
+def run(net: Net, split: Split, layers_at_scales: list[LayerAtScale]) -> None:
+    *_, last = describe_missing(net, split, layers_at_scales, descriptor_cache(net, split, CPU, activations.STRICT), CPU)
+    assert last == DescribeResult({})
 
 
-def kept(net: Net, split: Split, look: Look) -> npt.NDArray[np.float32]:
-    return kept_descriptors(shelf_in_cache(net, split, CPU, features.STRICT), ids_in_cache(split), look)
+def kept(net: Net, split: Split, layer_at_scale: LayerAtScale) -> npt.NDArray[np.float32]:
+    return cached_descriptors(descriptor_cache(net, split, CPU, activations.STRICT), cache_ids(split), layer_at_scale)
 
 
 @torch.inference_mode()
@@ -105,14 +105,14 @@ def test_descriptors_are_means_over_windows_and_mirror_images(net: Net, val_spli
     """On rectangles whose sides are no multiples of 32; every layer that can be asked for differs from the others."""
     split, model = val_split.subset([0, 1, 3]), net.load()
     for layer in ("conv5_3", "relu5_3", "pool5", "fc7", "relu7"):
-        run(net, split, [Look(layer, scale) for scale in (256, 320)])
+        run(net, split, [LayerAtScale(layer, scale) for scale in (256, 320)])
     for scale in (256, 320):
         for index in range(len(split)):
             expected = by_windows(model, split, index, scale)
             for layer, values in expected.items():
-                found = kept(net, split, Look(layer, scale))[index]
+                found = kept(net, split, LayerAtScale(layer, scale))[index]
                 assert found == pytest.approx(values, rel=1e-4, abs=1e-4 * float(np.abs(values).max())), (layer, scale)
-    assert kept(net, split, Look("relu7", 256)).min() == 0 > kept(net, split, Look("fc7", 256)).min()
+    assert kept(net, split, LayerAtScale("relu7", 256)).min() == 0 > kept(net, split, LayerAtScale("fc7", 256)).min()
 
 
 @pytest.fixture
@@ -126,14 +126,14 @@ def persons(val_split: Split) -> Split:
 @torch.inference_mode()
 def test_an_image_and_its_box_are_stacked(net: Net, persons: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of what Pillow cuts out; a photograph with two persons is described once as a whole."""
-    seen: list[int] = []
-    describe = features.describe
-    monkeypatch.setattr(features, "describe", lambda *a: (seen.append(len(a[1])), describe(*a))[1])
+    coverage: list[int] = []
+    layer_descriptors = activations.layer_descriptors
+    monkeypatch.setattr(activations, "layer_descriptors", lambda *a: (coverage.append(len(a[1])), layer_descriptors(*a))[1])
     image_alone = describe_split(Representation((net,), ("relu7",), (256, 320)), persons, CPU)
-    assert image_alone is not None and sum(seen) == 2 * 2
+    assert image_alone is not None and sum(coverage) == 2 * 2
     assert np.array_equal(image_alone.values[0], image_alone.values[1])
-    found = describe_split(Representation((net,), ("relu7",), (256, 320), seen="image+box"), persons, CPU)
-    assert found is not None and sum(seen) == 2 * 2 + 2 * 3
+    found = describe_split(Representation((net,), ("relu7",), (256, 320), coverage="image+box"), persons, CPU)
+    assert found is not None and sum(coverage) == 2 * 2 + 2 * 3
     assert persons.boxes is not None
     model = net.load()
     for index, box in enumerate(persons.boxes):
@@ -149,34 +149,34 @@ def test_an_image_and_its_box_are_stacked(net: Net, persons: Split, monkeypatch:
 
 def test_a_person_whose_box_is_bad_is_left_out_alone(net: Net, persons: Split) -> None:
     boxes = (np.array([[100, 0, 110, 9]], np.float32), *persons.boxes[1:])  # type: ignore[index]
-    asked = Representation((net,), ("relu7",), (256,), seen="image+box")
+    asked = Representation((net,), ("relu7",), (256,), coverage="image+box")
     with pytest.raises(VerydeepError, match=r"The box \(100, 0, 110, 9\) lies outside of .*, which has 98x41 pixels"):
         describe_split(asked, replace(persons, boxes=boxes), CPU)
-    found = describe_split(asked, replace(persons, boxes=boxes), CPU, features.Decoding("skip"))
+    found = describe_split(asked, replace(persons, boxes=boxes), CPU, activations.Decoding("skip"))
     assert found is not None and found.indices.tolist() == [1, 2] and len(found.skipped) == 1
 
 
 def test_a_job_that_was_stopped_goes_on(net: Net, val_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on the shelf is not computed again, and the end is the same to the bit as without the stop."""
     monkeypatch.setattr(Runtime, "batch_pixels", 1)
-    look, count = Look("relu7", 256), 0
+    layer_at_scale, count = LayerAtScale("relu7", 256), 0
     whole = describe_split(Representation((net,), ("relu7",), (256,)), val_split, CPU)
     assert whole is not None
-    for path in shelf_in_cache(net, val_split, CPU, features.STRICT).folder.rglob("*.safetensors"):
+    for path in descriptor_cache(net, val_split, CPU, activations.STRICT).folder.rglob("*.safetensors"):
         path.unlink()
-    describe = features.describe
+    layer_descriptors = activations.layer_descriptors
 
     def stopping(*arguments: object) -> dict[str, Tensor]:
         nonlocal count
         count += 1
         if count == 6:
             raise KeyboardInterrupt
-        return describe(*arguments)  # type: ignore[arg-type]
+        return layer_descriptors(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(features, "describe", stopping)
+    monkeypatch.setattr(activations, "layer_descriptors", stopping)
     with pytest.raises(KeyboardInterrupt):
-        run(net, val_split, [look])
-    run(net, val_split, [look])
+        run(net, val_split, [layer_at_scale])
+    run(net, val_split, [layer_at_scale])
     assert count == 1 + len(val_split)
     again = describe_split(Representation((net,), ("relu7",), (256,)), val_split, CPU)
     assert again is not None and np.array_equal(again.values, whole.values)
@@ -185,16 +185,16 @@ def test_a_job_that_was_stopped_goes_on(net: Net, val_split: Split, monkeypatch:
 
 def test_lists_that_share_images_share_descriptors(net: Net, val_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in another order; an image that was written anew is described anew."""
-    look = Look("pool5", 256)
+    layer_at_scale = LayerAtScale("pool5", 256)
     some = val_split.subset([4, 2, 7])
-    run(net, some, [look])
-    of_some = kept(net, some, look)
-    seen: list[int] = []
-    describe = features.describe
-    monkeypatch.setattr(features, "describe", lambda *a: (seen.append(len(a[1])), describe(*a))[1])
-    run(net, val_split, [look])
-    assert sum(seen) == len(val_split) - 3
-    assert np.array_equal(kept(net, val_split, look)[[4, 2, 7]], of_some)
+    run(net, some, [layer_at_scale])
+    of_some = kept(net, some, layer_at_scale)
+    coverage: list[int] = []
+    layer_descriptors = activations.layer_descriptors
+    monkeypatch.setattr(activations, "layer_descriptors", lambda *a: (coverage.append(len(a[1])), layer_descriptors(*a))[1])
+    run(net, val_split, [layer_at_scale])
+    assert sum(coverage) == len(val_split) - 3
+    assert np.array_equal(kept(net, val_split, layer_at_scale)[[4, 2, 7]], of_some)
 
 
 def test_what_cannot_be_decoded_is_left_out(net: Net, val_split: Split, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_what_cannot_be_decoded_is_left_out(net: Net, val_split: Split, tmp_path
     split = Split.of_photographs(files)
     with pytest.raises(VerydeepError, match=r"1\.jpg"):
         describe_split(Representation((net,), ("relu7",), (256,)), split, CPU)
-    skip = features.Decoding("skip")
+    skip = activations.Decoding("skip")
     found = describe_split(Representation((net,), ("relu7",), (256,)), split, CPU, skip)
     assert found is not None
     assert found.indices.tolist() == [0, 2] and list(found.skipped) == [files[1].as_posix()]
@@ -214,8 +214,8 @@ def test_what_cannot_be_decoded_is_left_out(net: Net, val_split: Split, tmp_path
 
 def test_two_nets_and_scales_are_put_together(net: Net, val_split: Split) -> None:
     """The pieces by hand; every descriptor has length one."""
-    run(net, val_split, [Look(layer, scale) for layer in ("relu7", "pool5") for scale in (256, 320)])
-    a, b = ([kept(net, val_split, Look(layer, q)) for q in (256, 320)] for layer in ("relu7", "pool5"))
+    run(net, val_split, [LayerAtScale(layer, scale) for layer in ("relu7", "pool5") for scale in (256, 320)])
+    a, b = ([kept(net, val_split, LayerAtScale(layer, q)) for q in (256, 320)] for layer in ("relu7", "pool5"))
 
     def unit(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -279,22 +279,22 @@ def test_photographs_of_two_folders_are_kept_apart(net: Net, tmp_path: Path) -> 
 
 def test_what_vanished_from_the_cache_is_told(net: Net, val_split: Split) -> None:
     """Never is another image's descriptor in its place."""
-    look = Look("relu7", 256)
-    run(net, val_split.subset([0, 1]), [look])
-    shelf = shelf_in_cache(net, val_split, CPU, features.STRICT)
+    layer_at_scale = LayerAtScale("relu7", 256)
+    run(net, val_split.subset([0, 1]), [layer_at_scale])
+    cache = descriptor_cache(net, val_split, CPU, activations.STRICT)
     for split in (val_split.subset([0, 1, 2]), val_split.subset([5])):
         with pytest.raises(VerydeepError, match="changed while it was read: run the command again"):
-            kept_descriptors(shelf, ids_in_cache(split), look)
+            cached_descriptors(cache, cache_ids(split), layer_at_scale)
 
 
 def test_a_photograph_that_changed_meanwhile_is_told(net: Net, class_folders: Path, tmp_path: Path) -> None:
     shutil.copytree(class_folders / "val", tmp_path / "val")
     split = open_folder(tmp_path, "val", seed=0, val_fraction=0.2).subset([0, 1, 2])
     representation = Representation((net,), ("relu7",), (256,))
-    skipped = fill_shelves(representation, split, CPU)
+    skipped = compute_descriptors(representation, split, CPU)
     os.utime(split.path(1), ns=(5, 5))
     with pytest.raises(VerydeepError, match=r"01\.jpg changed while it was described"):
-        take_from_shelves(representation, split, skipped, CPU)
+        read_descriptors(representation, split, skipped, CPU)
 
 
 def test_descriptors_that_are_no_numbers_are_not_kept(net: Net, val_split: Split) -> None:
@@ -304,4 +304,4 @@ def test_descriptors_that_are_no_numbers_are_not_kept(net: Net, val_split: Split
     save(model, CONFIG, net.path)
     broken = Net.open(net.path)
     with pytest.raises(VerydeepError, match=r"The descriptors by .*run are not all numbers: train it anew"):
-        run(broken, val_split.subset([0]), [Look("relu7", 256)])
+        run(broken, val_split.subset([0]), [LayerAtScale("relu7", 256)])

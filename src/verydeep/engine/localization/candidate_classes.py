@@ -10,11 +10,11 @@ from verydeep.configs.localization import LocalizationView
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import Said, fuse, predict_views
+from verydeep.engine.classification.evaluation import FusedPosteriors, fuse_posteriors, predict_views
 from verydeep.engine.inference import SINGLE_VIEWS, Posteriors, ViewAtScale
 from verydeep.engine.localization.candidates import Labels
 from verydeep.engine.nets.digests import digest_of_net
-from verydeep.engine.nets.net import NetAtScales
+from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.metrics import Share, topk_for, wilson
 
@@ -23,32 +23,32 @@ from verydeep.ops.metrics import Share, topk_for, wilson
 class ClassSource:
     """Where the classes of the boxes come from: a classification protocol, found on the disk."""
 
-    nets: tuple[NetAtScales, ...]
+    nets: tuple[EnsembleMember, ...]
     view: View
     told: str
     """For reports."""
 
     @classmethod
-    def of_box_nets(cls, members: Sequence[NetAtScales], view: LocalizationView) -> "ClassSource":
+    def of_box_nets(cls, members: Sequence[EnsembleMember], view: LocalizationView) -> "ClassSource":
         """The classification nets that box nets started from, at the same scales, in the same view.
 
         Raises:
             VerydeepError: such a net, or its weights, are not there.
         """
-        own: dict[str, NetAtScales] = {}
+        own: dict[str, EnsembleMember] = {}
         names: dict[str, str] = {}
         for member in members:
             net = member.net.classifier
             digest = digest_of_net(net)  # several box nets may have started from one net, each with a copy of it
-            known = own.get(digest, NetAtScales(net, ()))
-            own[digest] = NetAtScales(known.net, tuple(sorted({*known.scales, *member.scales})))
+            known = own.get(digest, EnsembleMember(net, ()))
+            own[digest] = EnsembleMember(known.net, tuple(sorted({*known.scales, *member.scales})))
             names.setdefault(digest, str(net.trained or f"{member.net}/{net.path.name}"))
         told = " + ".join(f"{names[key]}/{','.join(map(str, each.scales))}" for key, each in own.items())
         return cls(tuple(own.values()), view, f"{told} : {view}")
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class CandidateClasses:
     """Of which images, and for which of its classes, boxes are wanted."""
 
     indices: npt.NDArray[np.int64]
@@ -72,13 +72,13 @@ class Asked:
         wrong = (self.guesses != self.labels[:, None]).all(axis=1)
         return wilson(int(wrong.sum()), len(wrong))
 
-    def subset(self, rows: npt.NDArray[np.int64]) -> "Asked":
+    def subset(self, rows: npt.NDArray[np.int64]) -> "CandidateClasses":
         """About some of the images."""
         labels = None if self.labels is None else self.labels[rows]
-        return Asked(self.indices[rows], self.guesses[rows], self.posteriors[rows], labels)
+        return CandidateClasses(self.indices[rows], self.guesses[rows], self.posteriors[rows], labels)
 
 
-def ask(
+def choose_classes(
     source: ClassSource | None,
     split: Split,
     runtime: Runtime,
@@ -86,7 +86,7 @@ def ask(
     *,
     top: int | None = None,
     keep: bool = True,
-) -> Asked:
+) -> CandidateClasses:
     """The best classes of each image, the same on all processes.
 
     Args:
@@ -103,19 +103,21 @@ def ask(
     if source is None:
         assert split.labels is not None
         nothing = np.zeros((len(split), 0))
-        return Asked(np.arange(len(split)), nothing.astype(np.int64), nothing.astype(np.float32), split.labels)
-    said: list[Said] = []
+        return CandidateClasses(
+            np.arange(len(split)), nothing.astype(np.int64), nothing.astype(np.float32), split.labels
+        )
+    said: list[FusedPosteriors] = []
     for each in source.nets:
         views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[source.view] for scale in each.scales]
         seen = predict_views(each.net, views, split, runtime, f"Classes by {each.net}", decoding, keep=keep)
         if seen is not None:
-            said.append(Said(seen.indices, seen.mean(source.view, each.scales)))
-    found = best_classes(fuse(said), top) if said else None
+            said.append(FusedPosteriors(seen.indices, seen.mean(source.view, each.scales)))
+    found = best_classes(fuse_posteriors(said), top) if said else None
     indices, guesses, posteriors = next(each for each in runtime.gather(found) if each is not None)
-    return Asked(indices, guesses, posteriors, None if split.labels is None else split.labels[indices])
+    return CandidateClasses(indices, guesses, posteriors, None if split.labels is None else split.labels[indices])
 
 
-def best_classes(said: Said, top: int | None = None) -> tuple[Labels, Labels, Posteriors]:
+def best_classes(said: FusedPosteriors, top: int | None = None) -> tuple[Labels, Labels, Posteriors]:
     """Indices (n,), the most probable classes (n, g), best first, of equals the first, and their posteriors (n, g)."""
     most = topk_for(said.posteriors.shape[1]) if top is None else top
     guesses = np.argsort(-said.posteriors, axis=1, kind="stable")[:, :most]

@@ -3,13 +3,15 @@
 from hashlib import sha256
 from pathlib import Path
 
-from verydeep.engine.datasets import short_name
-from verydeep.engine.testing import BoxTest, ClassTest
+from verydeep.engine.datasets import data_name
+from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
 
 LONGEST_NAME = 120
 
 
-def place_for(runs: tuple[Path, ...], test: ClassTest | BoxTest, data: str) -> tuple[Path, str]:
+def evaluation_folder(
+    runs: tuple[Path, ...], test: ClassEvaluationTask | BoxEvaluationTask, data: str
+) -> tuple[Path, str]:
     """The folder and the name of the evaluation of these runs: in the run, or beside the runs.
 
     Of nets that are no folders here, published ones and weight files, in this folder.
@@ -20,7 +22,7 @@ def place_for(runs: tuple[Path, ...], test: ClassTest | BoxTest, data: str) -> t
     scales = ",".join(map(str, sorted({scale for each in nets for scale in each.scales})))
     known = {Path(str(each.net.config.provenance.get("data", ""))).name for each in nets}
     words = map(protocol_name, test.words)
-    name = "-".join([*([] if known == {short_name(data)} else [short_name(data)]), *words, scales])
+    name = "-".join([*([] if known == {data_name(data)} else [data_name(data)]), *words, scales])
     if any(each.net.path not in (each.net.folder, each.net.folder.parent) for each in nets):
         return Path(), f"{'+'.join(map(net_name, runs))}-{name}"
     if len(runs) == 1 and runs[0] == nets[0].net.folder and runs[0].name in ("model", "best"):
@@ -40,6 +42,6 @@ def protocol_name(protocol: str) -> str:
     return protocol.replace(" + ", "+").replace(" : ", "-").replace(" @ ", "@").replace("/", "_")
 
 
-def short_enough(name: str) -> str:
+def shorten_name(name: str) -> str:
     """A name that file systems take; of a long one the end is a hash (errors.json says it all)."""
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:8]}"

@@ -10,14 +10,14 @@ from verydeep.configs.protocols import TrainedNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
 from verydeep.engine.nets.collection import Collection
-from verydeep.engine.training.request import (
-    Request,
+from verydeep.engine.training.plan import (
+    TrainRequest,
     decide_recipe,
     default_rate,
-    like_its_classifier,
-    resolve,
-    resolve_resumed,
+    plan_resumed,
+    plan_training,
     run_name,
+    with_classifier_shape,
 )
 from verydeep.engine.training.setup import model_config
 from verydeep.errors import VerydeepError
@@ -29,21 +29,21 @@ def net(name: str) -> ModelConfig:
 
 
 def test_what_is_left_open_is_the_papers(photographs: Path) -> None:
-    training = resolve(Request(str(photographs), precision="fp32"))
-    settings = training.settings
+    plan = plan_training(TrainRequest(str(photographs), precision="fp32"))
+    settings = plan.settings
     assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 224, 1.0, 4096)
     assert settings.fine_tuned == "all" and not settings.bf16 and settings.mean_rgb is None
     # 60 images: a batch of 3, and a rate for it; all else as it stands in section 3.1.
     (stage,) = settings.recipe.stages
     assert stage == replace(RECIPES["256"].stages[0], learning_rate=pytest.approx(1e-2 * (3 / 256) ** 0.5))
     assert replace(settings.recipe, stages=RECIPES["256"].stages, batch_size=256) == RECIPES["256"]
-    assert (len(training.train), len(training.val or ())) == (60, 15)
-    assert training.run.path == Path("runs") / f"{photographs.name}-A-256-c224-s0"
-    assert training.source is None and not training.resume
+    assert (len(plan.train), len(plan.val or ())) == (60, 15)
+    assert plan.run.path == Path("runs") / f"{photographs.name}-A-256-c224-s0"
+    assert plan.source is None and not plan.resume
 
 
 def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
-    asked = Request(
+    asked = TrainRequest(
         str(photographs),
         network="C",
         crop=64,
@@ -65,8 +65,8 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
         deterministic=True,
         runs=Collection(tmp_path),
     )
-    training = resolve(asked)
-    settings = training.settings
+    plan = plan_training(asked)
+    settings = plan.settings
     same = ("network", "crop", "width", "fc_width", "seed", "val_fraction", "micro_batch", "bad_images", "fast_decode",
             "deterministic", "fine_tuned")  # fmt: skip
     assert {name: getattr(settings, name) for name in same} == {name: getattr(asked, name) for name in same}
@@ -75,8 +75,8 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
     (stage,) = recipe.stages
     assert (str(stage.scale), stage.epochs, stage.milestones) == ("256-512", 9, (0.25,))
     assert (stage.learning_rate, stage.dropout) == (0.125, 0.25)
-    assert training.run.path == tmp_path / f"{photographs.name}-C-256-512-c64-s4"
-    assert resolve(replace(asked, out=tmp_path / "mine")).run.path == tmp_path / "mine"
+    assert plan.run.path == tmp_path / f"{photographs.name}-C-256-512-c64-s4"
+    assert plan_training(replace(asked, out=tmp_path / "mine")).run.path == tmp_path / "mine"
 
 
 def test_a_run_is_called_after_what_was_trained() -> None:
@@ -100,12 +100,12 @@ def test_a_run_is_called_after_what_was_trained() -> None:
 def test_the_rate_is_that_of_the_start(network: str, source: str | None, rate: float) -> None:
     theirs = None if source is None else net(source)
     assert default_rate(network, theirs) == rate
-    photographs = decide_recipe(Request("photos"), network, theirs, 256 * 20)
+    photographs = decide_recipe(TrainRequest("photos"), network, theirs, 256 * 20)
     assert [stage.learning_rate for stage in photographs.stages] == [rate]
-    generated = decide_recipe(Request("generated"), network, theirs, 10_000)
+    generated = decide_recipe(TrainRequest("generated"), network, theirs, 10_000)
     assert [stage.learning_rate for stage in generated.stages] == [rate, rate]
     for data, count in (("photos", 1), ("generated", 2)):
-        asked = decide_recipe(Request(data, learning_rate=0.5), network, theirs, 10_000)
+        asked = decide_recipe(TrainRequest(data, learning_rate=0.5), network, theirs, 10_000)
         assert [stage.learning_rate for stage in asked.stages] == [0.5] * count
 
 
@@ -114,25 +114,25 @@ def test_on_a_trunk_the_rate_is_that_of_the_layers_that_are_drawn() -> None:
 
 
 def test_the_generated_set_has_a_recipe_of_its_own() -> None:
-    assert decide_recipe(Request("generated"), "A", None, 10_000) == RECIPES["generated"]
-    assert decide_recipe(Request("generated"), "D", net("A"), 10_000) == RECIPES["generated"]
+    assert decide_recipe(TrainRequest("generated"), "A", None, 10_000) == RECIPES["generated"]
+    assert decide_recipe(TrainRequest("generated"), "D", net("A"), 10_000) == RECIPES["generated"]
 
 
 @pytest.mark.parametrize("name", ["256", "384", "256-512"])
 def test_the_papers_stages_go_by_their_scale(name: str) -> None:
-    request = Request("photos", scale=TrainScale.parse(name))
+    request = TrainRequest("photos", scale=TrainScale.parse(name))
     assert decide_recipe(request, "D", None if name == "256" else net("D"), 1_281_167) == RECIPES[name]
 
 
 def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs: Path, trained: Path) -> None:
     theirs = load_config(trained / "model")
-    training = resolve(
-        Request(theirs.split["data"], network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
+    plan = plan_training(
+        TrainRequest(theirs.split["data"], network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
     )
-    assert training.source == theirs
-    assert training.settings.mean_rgb == theirs.mean_rgb
-    assert (training.settings.split_seed, training.settings.val_fraction) == (3, 0.2)
-    other = resolve(Request(str(photographs / "val"), crop=32, init_from=trained, seed=11, val_fraction=0.4))
+    assert plan.source == theirs
+    assert plan.settings.mean_rgb == theirs.mean_rgb
+    assert (plan.settings.split_seed, plan.settings.val_fraction) == (3, 0.2)
+    other = plan_training(TrainRequest(str(photographs / "val"), crop=32, init_from=trained, seed=11, val_fraction=0.4))
     assert (other.settings.split_seed, other.settings.val_fraction) == (11, 0.4)
 
 
@@ -147,17 +147,17 @@ def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs
 )
 def test_what_cannot_be_is_one_sentence(photographs: Path, changes: dict[str, object], told: str) -> None:
     with pytest.raises(VerydeepError, match=told) as caught:
-        resolve(Request(**{"data": str(photographs), **changes}))  # type: ignore[arg-type]
+        plan_training(TrainRequest(**{"data": str(photographs), **changes}))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
 def test_a_run_that_exists_is_resumed_with_its_own_settings(photographs: Path, trained: Path) -> None:
     with pytest.raises(VerydeepError, match=f"--resume {trained}"):
-        resolve(Request(str(photographs), out=trained))
-    training = resolve_resumed(trained)
-    assert training.resume and training.run.path == trained
-    assert (training.settings.seed, str(training.settings.recipe.stages[0].scale)) == (3, "256-512")
-    assert len(training.train) == 60
+        plan_training(TrainRequest(str(photographs), out=trained))
+    plan = plan_resumed(trained)
+    assert plan.resume and plan.run.path == trained
+    assert (plan.settings.seed, str(plan.settings.recipe.stages[0].scale)) == (3, "256-512")
+    assert len(plan.train) == 60
 
 
 def test_a_divided_train_folder_is_divided_again_as_before(tmp_path: Path, photographs: Path) -> None:
@@ -166,10 +166,10 @@ def test_a_divided_train_folder_is_divided_again_as_before(tmp_path: Path, photo
     (data / "train").mkdir(parents=True)
     for kind in sorted((photographs / "train").iterdir()):
         (data / "train" / kind.name).symlink_to(kind, target_is_directory=True)
-    first = resolve(Request(str(data), crop=32, seed=5, out=tmp_path / "first"))
+    first = plan_training(TrainRequest(str(data), crop=32, seed=5, out=tmp_path / "first"))
     settings = replace(first.settings, mean_rgb=(1.0, 2.0, 3.0))
     save_config(tmp_path / "first" / "model", model_config(settings, first.train, first.val))
-    second = resolve(Request(str(data), init_from=tmp_path / "first", out=tmp_path / "second"))
+    second = plan_training(TrainRequest(str(data), init_from=tmp_path / "first", out=tmp_path / "second"))
     assert second.settings.seed == 0 and second.settings.split_seed == 5
     assert first.val is not None and second.val is not None
     assert second.val.files == first.val.files
@@ -186,25 +186,29 @@ def classifier(tmp_path: Path) -> Path:
 
 def test_a_localization_net_is_like_the_one_it_starts_from(photographs: Path, classifier: Path) -> None:
     theirs = load_config(classifier)
-    training = resolve(Request(str(photographs), init_from=classifier, regression="single-class", fine_tuned="fc"))
-    settings, recipe = training.settings, training.settings.recipe
+    plan = plan_training(
+        TrainRequest(str(photographs), init_from=classifier, regression="single-class", fine_tuned="fc")
+    )
+    settings, recipe = plan.settings, plan.settings.recipe
     assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 32, 1 / 16, 16)
     assert (settings.regression, settings.fine_tuned, settings.mean_rgb) == ("single-class", "fc", theirs.mean_rgb)
-    assert training.run.path == Path("runs") / f"{photographs.name}-A-256-512scr-fc-c32-s0"
+    assert plan.run.path == Path("runs") / f"{photographs.name}-A-256-512scr-fc-c32-s0"
     # 60 images: a batch of 3, the rate of small data for it, the last layer the paper's way; all else as for classes.
     (stage,) = recipe.stages
     rate = pytest.approx(1e-2 * (3 / 256) ** 0.5)
     assert stage == replace(RECIPES["256"].stages[0], scale=TrainScale(256, 512), learning_rate=rate)
     assert (recipe.batch_size, recipe.initialization) == (3, "normal")
     with pytest.raises(VerydeepError, match=r"--scale 384 is not that of .*, 256-512"):  # the copy that rates the boxes
-        resolve(Request(str(photographs), init_from=classifier, regression="per-class", scale=TrainScale(384, 384)))
+        plan_training(
+            TrainRequest(str(photographs), init_from=classifier, regression="per-class", scale=TrainScale(384, 384))
+        )
 
 
 @pytest.mark.parametrize(("images", "rate"), [(1_281_167, 1e-3), (100_000, 1e-3), (99_999, 1e-2), (5_120, 1e-2)])
 def test_boxes_are_learned_at_the_papers_rate_or_at_that_of_small_data(images: int, rate: float) -> None:
     """Whatever the network and what it starts from; by request, at another, and without dropout at first."""
     for source in ("A", "D"):
-        asked = Request("photos", regression="per-class", init_from=Path("net"))
+        asked = TrainRequest("photos", regression="per-class", init_from=Path("net"))
         recipe = decide_recipe(asked, "D", net(source), images)
         assert [stage.learning_rate for stage in recipe.stages] == [rate]
         assert recipe.batch_size == 256
@@ -215,32 +219,32 @@ def test_boxes_are_learned_at_the_papers_rate_or_at_that_of_small_data(images: i
 
 def test_the_boxes_of_the_generated_set_have_a_recipe_of_their_own(classifier: Path) -> None:
     """At its own S, whatever that of the source, as no other was measured; another by request."""
-    asked = Request("generated", regression="single-class", init_from=classifier)
-    recipe = decide_recipe(like_its_classifier(asked, load_config(classifier)), "A", load_config(classifier), 10_000)
+    asked = TrainRequest("generated", regression="single-class", init_from=classifier)
+    recipe = decide_recipe(with_classifier_shape(asked, load_config(classifier)), "A", load_config(classifier), 10_000)
     assert recipe == replace(RECIPES["localize-generated"], initialization="normal")
-    other = like_its_classifier(replace(asked, scale=TrainScale(384, 384)), load_config(classifier))
+    other = with_classifier_shape(replace(asked, scale=TrainScale(384, 384)), load_config(classifier))
     (stage,) = decide_recipe(other, "A", load_config(classifier), 10_000).stages
     assert str(stage.scale) == "384"
 
 
 def test_batch_and_rate_go_by_the_images_that_have_boxes(photographs: Path, classifier: Path) -> None:
-    training = resolve(Request(str(photographs), init_from=classifier, regression="per-class"))
-    boxed = training.train.subset(range(40))
-    fewer = training.on(boxed, None)
+    plan = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class"))
+    read_boxed_split = plan.train.subset(range(40))
+    fewer = plan.on(read_boxed_split, None)
     assert (len(fewer.train), fewer.val, fewer.settings.recipe.batch_size) == (40, None, 2)
     (stage,) = fewer.settings.recipe.stages
     assert stage.learning_rate == pytest.approx(1e-2 * (2 / 256) ** 0.5)
-    assert stage.milestones == (0.60, 0.80, 0.93) != training.settings.recipe.stages[0].milestones
-    assert replace(fewer.settings, recipe=training.settings.recipe) == training.settings
-    asked = resolve(Request(str(photographs), init_from=classifier, regression="per-class", batch_size=7))
-    assert asked.on(boxed, asked.val).settings.recipe.batch_size == 7
-    resumed = replace(training, request=None)
-    assert resumed.resume and resumed.on(boxed, None).settings == resumed.settings
+    assert stage.milestones == (0.60, 0.80, 0.93) != plan.settings.recipe.stages[0].milestones
+    assert replace(fewer.settings, recipe=plan.settings.recipe) == plan.settings
+    asked = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class", batch_size=7))
+    assert asked.on(read_boxed_split, asked.val).settings.recipe.batch_size == 7
+    resumed = replace(plan, request=None)
+    assert resumed.resume and resumed.on(read_boxed_split, None).settings == resumed.settings
 
 
 def test_other_classes_or_another_order_are_refused(photographs: Path, tmp_path: Path) -> None:
     for names in (("bee", "apple", "cloud"), ("apple", "bee"), ("apple", "bee", "clouds")):
         folder = leave_classifier(tmp_path / "-".join(names), names)
         with pytest.raises(VerydeepError, match=f"{folder} knows other classes than .*{photographs.name}") as caught:
-            resolve(Request(str(photographs), init_from=folder, regression="per-class"))
+            plan_training(TrainRequest(str(photographs), init_from=folder, regression="per-class"))
         assert "\n" not in str(caught.value)

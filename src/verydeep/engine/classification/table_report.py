@@ -6,33 +6,33 @@ from typing import Any
 
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.classification.report import geometry_in_words
+from verydeep.engine.classification.report import describe_geometry
 from verydeep.engine.classification.tables import (
-    Conditions,
-    Measured,
-    compare,
+    MeasuredRow,
+    TableConditions,
+    compare_rows,
     compute_views,
-    measure,
     measure_nets,
+    measure_protocol,
     refuse_unanswered,
 )
-from verydeep.engine.reporting.caveats import seen_before
 from verydeep.engine.reporting.comparison import Comparison, comparison_values, order_of_rows
-from verydeep.engine.reporting.measured_table import table_in_words, unconverged_in_words, unequal_trainings
+from verydeep.engine.reporting.measured_table import table_title, training_remarks, unconverged_remarks
+from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.files import cache_folder
 from verydeep.ops.metrics import topk_for
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class MeasuredClassificationTable:
     """A table of the paper, measured on a data set."""
 
     table: PaperTable
-    rows: Sequence[tuple[PaperRow, Measured | None]]
+    rows: Sequence[tuple[PaperRow, MeasuredRow | None]]
     """Measured is None where a row has no runs, or is of other authors."""
     comparisons: Sequence[Comparison]
-    conditions: Conditions
-    guests: Sequence[tuple[str, Measured]] = ()
+    conditions: TableConditions
+    other_nets: Sequence[tuple[str, MeasuredRow]] = ()
     """Nets of others that answer for no row, under their own names."""
 
     @property
@@ -44,7 +44,7 @@ class Findings:
     def title(self) -> str:
         """What the table is of."""
         split = self.conditions.split
-        return f"{table_in_words(self.name)}: {self.table.title}; {len(split):,} images of {split.name}"
+        return f"{table_title(self.name)}: {self.table.title}; {len(split):,} images of {split.name}"
 
     def headings(self) -> list[str]:
         """Of the columns."""
@@ -71,7 +71,7 @@ class Findings:
             else:
                 cells = in_cells(measured)
             yield [name, paper, *self.with_its_errors(cells)]
-        for name, measured in self.guests:
+        for name, measured in self.other_nets:
             yield [name, "", *self.with_its_errors(in_cells(measured))]
 
     def with_its_errors(self, cells: list[str]) -> list[str]:
@@ -86,27 +86,29 @@ class Findings:
         )
         crop = self.conditions.crop
         yield self.conditions.in_words(q for each in self.table.protocols for m in each.members for q in m.test_scales)
-        if self.guests:
+        if self.other_nets:
             yield "Below the rows: nets of others, or that began with theirs; they answer for no row."
-        for net in self.conditions.guests_of_other_crops:
+        for net in self.conditions.other_nets_of_other_crops:
             yield f"Left out: {net.path.name}, whose crop is {net.config.crop}: --crop {net.config.crop} takes it."
         tested = [row for _, row in self.rows if row is not None]
         geometry = {q: each for row in tested for q, each in row.geometry.items()}
         if geometry:
-            yield geometry_in_words(geometry)
+            yield describe_geometry(geometry)
         if geometry and crop < 64:
             yield "At this crop differences of views are geometry-limited."
-        tested += [row for _, row in self.guests]
-        yield from unconverged_in_words(run for row in tested for run in row.unconverged)
+        tested += [row for _, row in self.other_nets]
+        yield from unconverged_remarks(run for row in tested for run in row.unconverged)
         nets = [net for row in tested for net in row.nets]
-        yield from dict.fromkeys(note for net in nets for note in seen_before(net, self.conditions.split, "last"))
+        yield from dict.fromkeys(
+            note for net in nets for note in seen_images_remarks(net, self.conditions.split, "last")
+        )
         if skipped := set[str]().union(*(row.skipped for row in tested)):
             yield f"Skipped: {len(skipped)} files that cannot be decoded."
-        for reason in dict.fromkeys(row.not_kept for row in tested if row.not_kept):
+        for reason in dict.fromkeys(row.write_error for row in tested if row.write_error):
             yield f"The posteriors were not kept for the next time: {reason}"
         for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
             yield f"The paper: {note}."
-        yield from unequal_trainings(nets)
+        yield from training_remarks(nets)
         is_ilsvrc = self.conditions.split.class_names == tuple(known_classes())
         if self.comparisons and (self.table.differences or not is_ilsvrc):
             yield from order_of_rows(self.comparisons, "top-1 errors")
@@ -129,25 +131,27 @@ class Findings:
             **self.conditions.as_values(),
             "k": self.k,
             "rows": rows,
-            "others": [{"label": label, "measured": measured_values(row)} for label, row in self.guests],
+            "others": [{"label": label, "measured": measured_values(row)} for label, row in self.other_nets],
             "differences": comparison_values(self.comparisons),
         }
 
 
-def in_cells(measured: Measured) -> list[str]:
+def in_cells(measured: MeasuredRow) -> list[str]:
     """Both errors, that of the central crop, and the number of seeds."""
     center = "" if measured.center is None else f"{measured.center.percent:.1f}"
     return [str(measured.top1), str(measured.topk), center, str(len(measured.seeds))]
 
 
-def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[Findings]:
+def measure_classification_tables(
+    tables: Sequence[PaperTable], conditions: TableConditions
+) -> Iterator[MeasuredClassificationTable]:
     """Measure tables, on the main process; what they share is computed once, by all.
 
     Raises:
         VerydeepError: two runs answer for one member, the processes have no cache in common, or as ``compute_views``.
     """
     protocols = dict.fromkeys(protocol for table in tables for protocol in table.protocols)
-    if not conditions.guests and not any(conditions.members(protocol) for protocol in protocols):
+    if not conditions.other_nets and not any(conditions.members(protocol) for protocol in protocols):
         refuse_unanswered(
             " or ".join(table.name for table in tables), [net for table in tables for net in table.nets], conditions
         )
@@ -158,20 +162,24 @@ def find_out(tables: Sequence[PaperTable], conditions: Conditions) -> Iterator[F
     # All is kept now; the others have nothing to add.
     conditions = replace(conditions, runtime=replace(conditions.runtime, world_size=1))
     for table in tables:
-        rows = [(row, None if row.protocol is None else measure(row.protocol, conditions)) for row in table.rows]
-        yield Findings(table, rows, compare(table, rows), conditions, list(measure_guests(table, conditions)))
+        rows = [
+            (row, None if row.protocol is None else measure_protocol(row.protocol, conditions)) for row in table.rows
+        ]
+        yield MeasuredClassificationTable(
+            table, rows, compare_rows(table, rows), conditions, list(measure_other_nets(table, conditions))
+        )
 
 
-def measure_guests(table: PaperTable, conditions: Conditions) -> Iterator[tuple[str, Measured]]:
+def measure_other_nets(table: PaperTable, conditions: TableConditions) -> Iterator[tuple[str, MeasuredRow]]:
     """The nets that answer for no row, in each view that the table has."""
-    for guest in conditions.guests:
+    for guest in conditions.other_nets:
         for view in dict.fromkeys(protocol.view for protocol in table.protocols):
             scales = ",".join(map(str, guest.scales))
             name = f"{guest.net}/{scales}{'' if view == 'dense' else f' : {view}'}"
             yield name, measure_nets(view, {guest.net.config.seed: [guest]}, conditions)
 
 
-def measured_values(measured: Measured) -> dict[str, Any]:
+def measured_values(measured: MeasuredRow) -> dict[str, Any]:
     """A measured row for machines."""
     return {
         "seeds": list(measured.seeds),

@@ -10,7 +10,7 @@ from verydeep.ops.images import Floats
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingTask:
     """What is trained on, and how; nothing of it changes while it runs."""
 
     train: Split

@@ -21,17 +21,17 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from tests.conftest import SHAPES, picture
-from tests.engine.archive.archives import CPU, content, described, leave_net
+from tests.engine.archive.archives import CPU, content, describe_batches, leave_net
 from tests.thin_nets import save
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine import shelf
-from verydeep.engine.archive import filling, streaming
-from verydeep.engine.archive.filling import Asked, below, usual_weights
+from verydeep.engine import cache
+from verydeep.engine.archive import streaming
+from verydeep.engine.archive.describing import DescribeOptions, archive_weights, relative_split
 from verydeep.engine.archive.manifest import Manifest
+from verydeep.engine.descriptors.representation import Representation, describe_split
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.representation import Representation, describe_split
 from verydeep.errors import VerydeepError
 
 SKIP = Decoding("skip")
@@ -58,15 +58,15 @@ def photos(tmp_path: Path) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images go through the net together, each time; small batches, each written at once."""
     counts: list[int] = []
-    describe = streaming.describe
+    layer_descriptors = streaming.describe
 
     def counting(model: Any, images: Tensor, layers: Any) -> dict[str, Tensor]:
         counts.append(len(images))
-        return describe(model, images, layers)
+        return layer_descriptors(model, images, layers)
 
-    monkeypatch.setattr(streaming, "describe", counting)
+    monkeypatch.setattr(streaming, "layer_descriptors", counting)
     monkeypatch.setattr(Runtime, "batch_pixels", 5000)
-    monkeypatch.setattr(shelf, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(cache, "FLUSH_SECONDS", 0)
     return counts
 
 
@@ -86,8 +86,8 @@ def test_the_archive_holds_what_is_computed_in_memory(
 ) -> None:
     """Over several portions and shards; but for the rounding to float16."""
     monkeypatch.setattr(streaming, "PORTION", 5)
-    monkeypatch.setattr(shelf, "FLUSH_BYTES", 100)
-    described(net, tmp_path / "out", photos, layer=layer, scales=scales, aggregation=how)
+    monkeypatch.setattr(cache, "FLUSH_BYTES", 100)
+    describe_batches(net, tmp_path / "out", photos, layer=layer, scales=scales, aggregation=how)
     found = content(tmp_path / "out")
     files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
     split = replace(Split.of_photographs([]), root=photos, files=tuple(files))
@@ -107,7 +107,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.engine.archive.archives import described
-from verydeep.engine import shelf
+from verydeep.engine import array_cache
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.archive import streaming
@@ -133,9 +133,9 @@ def test_a_killed_job_goes_on(net: Net, photos: Path, tmp_path: Path, seen: list
     kept = content(tmp_path / "out")
     assert 0 < len(kept) < 12
     (tmp_path / "out" / "shards" / "17-4.safetensors.tmp").write_bytes(b"half")
-    described(net, tmp_path / "out", photos)
+    describe_batches(net, tmp_path / "out", photos)
     assert sum(seen) == 12 - len(kept)
-    described(net, tmp_path / "whole", photos)
+    describe_batches(net, tmp_path / "whole", photos)
     again, whole = content(tmp_path / "out"), content(tmp_path / "whole")
     assert again.keys() == whole.keys() and len(whole) == 12
     assert all(np.array_equal(again[file], kept[file]) for file in kept)
@@ -147,27 +147,27 @@ def test_only_what_is_new_or_changed_is_described(
     net: Net, photos: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, plain, others = tmp_path / "out", photos / "plain", photos / "ä ö"
-    described(net, out, plain)
-    described(net, out, plain, others / "01.jpg")
+    describe_batches(net, out, plain)
+    describe_batches(net, out, plain, others / "01.jpg")
     assert sum(seen) == 5 and Manifest.read(out).num_images == 5
     before = content(out)
     assert before.keys() == {"00.jpg", "03.jpg", "06.jpg", "09.jpg", str(others / "01.jpg")}  # outside of the root
     Image.fromarray(picture(61, 83, seed=77)).save(plain / "03.jpg")
-    described(net, out, photos)
+    describe_batches(net, out, photos)
     after = content(out)
     assert sum(seen) == 5 + 1 + 7 and len(after) == Manifest.read(out).num_images == 12
     assert not np.allclose(after["03.jpg"], before["03.jpg"], atol=1e-2)
     assert all(np.array_equal(after[file], before[file]) for file in before.keys() - {"03.jpg"})
     monkeypatch.setattr(Net, "load", lambda _: pytest.fail("all is there"))
-    described(net, out, photos)
+    describe_batches(net, out, photos)
     assert sum(seen) == 13
 
 
 def test_images_of_a_shard_of_which_all_changed(net: Net, photos: Path, tmp_path: Path) -> None:
-    described(net, tmp_path / "out", photos / "plain")
+    describe_batches(net, tmp_path / "out", photos / "plain")
     for path in (photos / "plain").iterdir():
         os.utime(path, ns=(1, 1))
-    described(net, tmp_path / "out", photos / "plain")
+    describe_batches(net, tmp_path / "out", photos / "plain")
     assert len(content(tmp_path / "out")) == 4 and len(list((tmp_path / "out" / "shards").iterdir())) == 1
 
 
@@ -178,8 +178,8 @@ def test_a_job_that_stops_takes_nothing_away(
 ) -> None:  # fmt: skip
     """What was known of images that have changed is there until all are described anew; how many they are is told."""
     out = tmp_path / "out"
-    described(net, out, photos)
-    before, describe = content(out), streaming.describe
+    describe_batches(net, out, photos)
+    before, layer_descriptors = content(out), streaming.describe
     for path in photos.rglob("*.jpg"):
         os.utime(path, ns=(1, 1))
     old = {shard: shard.read_bytes() for shard in (out / "shards").iterdir()}
@@ -189,25 +189,27 @@ def test_a_job_that_stops_takes_nothing_away(
     def stopped(*arguments: Any) -> dict[str, Tensor]:
         if len(seen) == batches:
             raise KeyboardInterrupt
-        return describe(*arguments)
+        return layer_descriptors(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(streaming, "describe", stopped)
+        patch.setattr(streaming, "layer_descriptors", stopped)
         with pytest.raises(KeyboardInterrupt):
-            described(net, out, photos)
+            describe_batches(net, out, photos)
     assert "Changed since they were described, and described anew: 12 images." in capsys.readouterr().out
     assert all(shard.read_bytes() == held for shard, held in old.items())
     done = sum(seen)
-    described(net, out, photos)
+    describe_batches(net, out, photos)
     told = capsys.readouterr().out
     assert f"described anew: {12 - done} images." in told and "12 images, 12 dimensions" in told
     assert sum(seen) == 12 and content(out).keys() == before.keys()
-    described(net, out, photos)
+    describe_batches(net, out, photos)
     assert "Changed" not in capsys.readouterr().out
 
 
 def test_an_image_listed_twice_is_there_once(net: Net, photos: Path, tmp_path: Path, seen: list[int]) -> None:
-    described(net, tmp_path / "out", photos, photos / "plain" / "00.jpg", photos / "plain" / ".." / "plain" / "00.jpg")
+    describe_batches(
+        net, tmp_path / "out", photos, photos / "plain" / "00.jpg", photos / "plain" / ".." / "plain" / "00.jpg"
+    )
     assert sum(seen) == len(content(tmp_path / "out")) == 12
 
 
@@ -218,14 +220,14 @@ def test_names_that_are_no_utf8_and_names_of_more_than_one_line(net: Net, photos
     odd.mkdir()
     for name in (b"\xff\xfe.jpg", b"two\nlines.jpg", "日本.jpg".encode()):
         shutil.copy(photos / "plain" / "00.jpg", odd / os.fsdecode(name))
-    described(net, tmp_path / "out", odd)
+    describe_batches(net, tmp_path / "out", odd)
     assert sorted(map(os.fsencode, content(tmp_path / "out"))) == [
         b"two\nlines.jpg",
         "日本.jpg".encode(),
         b"\xff\xfe.jpg",
     ]
     assert Manifest.read(tmp_path / "out").images_root == str(odd)
-    described(net, tmp_path / "out", photos, odd)
+    describe_batches(net, tmp_path / "out", photos, odd)
     assert len(content(tmp_path / "out")) == 3 + 12
 
 
@@ -244,37 +246,37 @@ def test_other_descriptors_are_refused(
 ) -> None:
     """What is left out is as it was."""
     how = {"layer": "relu7", "scales": (256, 320), "aggregation": "stack"}
-    described(net, tmp_path / "out", photos / "plain", **how)
+    describe_batches(net, tmp_path / "out", photos / "plain", **how)
     with pytest.raises(VerydeepError, match=told):
-        described(net, tmp_path / "out", photos, **{**how, **asked})
+        describe_batches(net, tmp_path / "out", photos, **{**how, **asked})
     assert len(content(tmp_path / "out")) == 4
-    described(net, tmp_path / "out", photos)
+    describe_batches(net, tmp_path / "out", photos)
     assert {len(values) for values in content(tmp_path / "out").values()} == {24}
 
 
 def test_another_net_is_refused_and_the_same_may_move(net: Net, photos: Path, tmp_path: Path) -> None:
-    described(net, tmp_path / "out", photos / "plain")
+    describe_batches(net, tmp_path / "out", photos / "plain")
     other = leave_net(tmp_path / "other", seed=3)
     with pytest.raises(VerydeepError, match=r"other is another net: choose another --out\."):
-        described(other, tmp_path / "out", photos)
+        describe_batches(other, tmp_path / "out", photos)
     moved = Net.open(shutil.move(net.path, tmp_path / "moved"))
-    described(moved, tmp_path / "out", photos)
+    describe_batches(moved, tmp_path / "out", photos)
     assert Manifest.read(tmp_path / "out").find_net(tmp_path / "out").path == moved.path
 
 
 def test_fast_decoding_left_out_is_as_it_was(
     net: Net, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    describe_into, seen = filling.describe_into, []
+    describe_missing_images, seen = describing.describe_missing_images, []
 
     def noted(*arguments: Any) -> Any:
         seen.append(arguments[-1])
-        return describe_into(*arguments)
+        return describe_missing_images(*arguments)
 
-    monkeypatch.setattr(filling, "describe_into", noted)
-    described(net, tmp_path / "out", photos / "plain", fast_decode=True, decoding=SKIP)
-    described(net, tmp_path / "out", photos)
-    described(net, tmp_path / "usual", photos / "plain", decoding=Decoding(fast=True))
+    monkeypatch.setattr(describing, "describe_missing_images", noted)
+    describe_batches(net, tmp_path / "out", photos / "plain", fast_decode=True, decoding=SKIP)
+    describe_batches(net, tmp_path / "out", photos)
+    describe_batches(net, tmp_path / "usual", photos / "plain", decoding=Decoding(fast=True))
     assert seen == [Decoding("skip", fast=True), Decoding(fast=True), Decoding()]
     assert Manifest.read(tmp_path / "out").fast_decode and len(content(tmp_path / "out")) == 12
 
@@ -282,20 +284,20 @@ def test_fast_decoding_left_out_is_as_it_was(
 def test_best_weights_are_found_again(net: Net, photos: Path, tmp_path: Path) -> None:
     best = leave_net(tmp_path / "aside", seed=4)
     shutil.copytree(best.folder, net.path / "best")
-    described(Net.open(net.path, "best"), tmp_path / "out", photos / "plain", weights="best")
+    describe_batches(Net.open(net.path, "best"), tmp_path / "out", photos / "plain", weights="best")
     found = Manifest.read(tmp_path / "out").find_net(tmp_path / "out")
     assert found.folder == net.path / "best"
-    assert usual_weights(tmp_path / "out", net.path) == "best"
-    assert usual_weights(tmp_path / "new", net.path) == "last"
-    assert usual_weights(tmp_path / "out", best.folder) == "last"  # a single net
-    described(Net.open(best.folder), tmp_path / "out", photos)
+    assert archive_weights(tmp_path / "out", net.path) == "best"
+    assert archive_weights(tmp_path / "new", net.path) == "last"
+    assert archive_weights(tmp_path / "out", best.folder) == "last"  # a single net
+    describe_batches(Net.open(best.folder), tmp_path / "out", photos)
 
 
 @pytest.mark.parametrize("reason", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("disk full")])
 def test_a_full_disk_is_told_and_nothing_is_lost(
     net: Net, photos: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch, reason: Exception
 ) -> None:
-    save_shard, count = shelf.save_file, 0
+    save_shard, count = cache.save_file, 0
 
     def full(*arguments: Any) -> None:
         nonlocal count
@@ -305,12 +307,12 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
         save_shard(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shelf, "save_file", full)
+        patch.setattr(cache, "save_file", full)
         with pytest.raises(VerydeepError, match=r"(space|full)"):
-            described(net, tmp_path / "out", photos)
+            describe_batches(net, tmp_path / "out", photos)
     kept, before = content(tmp_path / "out"), sum(seen)
     assert 0 < len(kept) < before < 12
-    described(net, tmp_path / "out", photos)
+    describe_batches(net, tmp_path / "out", photos)
     assert sum(seen) - before == 12 - len(kept) and len(content(tmp_path / "out")) == 12
 
 
@@ -318,20 +320,20 @@ def test_what_waits_is_written_when_a_job_is_stopped(
     net: Net, photos: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By Ctrl-C, or by an error."""
-    monkeypatch.setattr(shelf, "FLUSH_SECONDS", 1000)
-    describe = streaming.describe
+    monkeypatch.setattr(cache, "FLUSH_SECONDS", 1000)
+    layer_descriptors = streaming.describe
 
     def stopped(*arguments: Any) -> dict[str, Tensor]:
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return describe(*arguments)
+        return layer_descriptors(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(streaming, "describe", stopped)
+        patch.setattr(streaming, "layer_descriptors", stopped)
         with pytest.raises(KeyboardInterrupt):
-            described(net, tmp_path / "out", photos)
+            describe_batches(net, tmp_path / "out", photos)
     assert len(content(tmp_path / "out")) == sum(seen) > 0
-    described(net, tmp_path / "out", photos)
+    describe_batches(net, tmp_path / "out", photos)
     assert sum(seen) == len(content(tmp_path / "out")) == 12
 
 
@@ -343,9 +345,9 @@ def test_a_full_disk_at_the_end_of_what_waits(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shelf, "save_file", full)
+    monkeypatch.setattr(cache, "save_file", full)
     with pytest.raises(VerydeepError, match="No space left"):
-        described(net, tmp_path / "out", photos)
+        describe_batches(net, tmp_path / "out", photos)
 
 
 def test_an_unreadable_image(net: Net, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,29 +355,29 @@ def test_an_unreadable_image(net: Net, photos: Path, tmp_path: Path, capsys: pyt
     bad = photos / "plain" / "06.jpg"
     bad.write_bytes(b"no picture")
     with pytest.raises(VerydeepError, match=r"06\.jpg"):
-        described(net, tmp_path / "out", photos)
+        describe_batches(net, tmp_path / "out", photos)
     capsys.readouterr()
-    described(net, tmp_path / "out", photos, decoding=SKIP)
+    describe_batches(net, tmp_path / "out", photos, decoding=SKIP)
     assert len(content(tmp_path / "out")) == 11
     skipped = tmp_path / "out" / "skipped.json"
     assert list(json.loads(skipped.read_text())) == ["plain/06.jpg"]
     assert f"Skipped: 1 files that cannot be decoded, listed in {skipped}." in capsys.readouterr().out
     Image.fromarray(picture(50, 70, seed=5)).save(bad)
-    described(net, tmp_path / "out", photos)
+    describe_batches(net, tmp_path / "out", photos)
     assert len(content(tmp_path / "out")) == 12 and not skipped.exists()
 
 
 def test_an_image_that_became_unreadable_is_forgotten(net: Net, photos: Path, tmp_path: Path) -> None:
-    described(net, tmp_path / "out", photos)
+    describe_batches(net, tmp_path / "out", photos)
     (photos / "plain" / "06.jpg").write_bytes(b"no picture any more")
-    described(net, tmp_path / "out", photos, decoding=SKIP)
+    describe_batches(net, tmp_path / "out", photos, decoding=SKIP)
     assert len(content(tmp_path / "out")) == 11
 
 
 def test_not_one_image_can_be_decoded(net: Net, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     with pytest.raises(VerydeepError, match="Not one of the 1 images could be decoded"):
-        described(net, tmp_path / "out", tmp_path / "bad.jpg", decoding=SKIP)
+        describe_batches(net, tmp_path / "out", tmp_path / "bad.jpg", decoding=SKIP)
 
 
 def shorten(path: Path) -> None:
@@ -396,12 +398,12 @@ def test_a_damaged_shard_is_set_aside_and_described_anew(
     damage: Callable[[Path], None],
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
-    described(net, out, photos)
+    describe_batches(net, out, photos)
     first = min((out / "shards").iterdir())
     lost = len(load_file(first)["indices"])
     damage(first)
     capsys.readouterr()
-    described(net, out, photos)
+    describe_batches(net, out, photos)
     assert sum(seen) == 12 + lost and len(content(out)) == 12
     assert f"Damaged, and set aside as {first.with_suffix('.damaged')}" in capsys.readouterr().out
 
@@ -409,9 +411,9 @@ def test_a_damaged_shard_is_set_aside_and_described_anew(
 def test_folders_of_something_else_are_refused(net: Net, photos: Path, tmp_path: Path) -> None:
     before = sorted(photos.rglob("*"))
     with pytest.raises(VerydeepError, match="holds other things than descriptors: choose a new folder"):
-        described(net, photos, photos)
+        describe_batches(net, photos, photos)
     with pytest.raises(VerydeepError, match="no such photograph"):
-        described(net, tmp_path / "out", tmp_path / "nowhere")
+        describe_batches(net, tmp_path / "out", tmp_path / "nowhere")
     assert sorted(photos.rglob("*")) == before and not (tmp_path / "out").exists()
 
 
@@ -430,10 +432,10 @@ def test_one_job_at_a_time(net: Net, photos: Path, tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdin is not None and holder.stdout is not None and holder.stdout.readline() == "True\n"
         with pytest.raises(VerydeepError, match="Another job writes into"):
-            described(net, tmp_path / "out", photos)
+            describe_batches(net, tmp_path / "out", photos)
         holder.stdin.close()
         holder.wait(20)
-    described(net, tmp_path / "out", photos / "plain")
+    describe_batches(net, tmp_path / "out", photos / "plain")
 
 
 def test_a_net_that_overflows_is_refused(net: Net, photos: Path, tmp_path: Path) -> None:
@@ -443,21 +445,21 @@ def test_a_net_that_overflows_is_refused(net: Net, photos: Path, tmp_path: Path)
         model.fc7.weight[0] = torch.nan
     save(model, net.config, net.path)
     with pytest.raises(VerydeepError, match="not all numbers"):
-        described(net, tmp_path / "out", photos)
+        describe_batches(net, tmp_path / "out", photos)
     assert not content(tmp_path / "out")
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 13])
 def test_processes_share_the_images(net: Net, photos: Path, tmp_path: Path, world_size: int) -> None:
     """None is described twice, none by nobody, in whatever batches."""
-    split = below("", sorted(map(str, photos.rglob("*.jpg"))))
+    split = relative_split("", sorted(map(str, photos.rglob("*.jpg"))))
     how = Representation((net,), ("relu7",), (256,))
-    digest = Asked(net).new_manifest().digest
-    todo = streaming.Todo(split, np.arange(12), 0)
+    digest = DescribeOptions(net).new_manifest().digest
+    missing = streaming.MissingImages(split, np.arange(12), 0)
     for rank in range(world_size):
         runtime = Alone(torch.device("cpu"), False, rank, world_size)
-        *_, last = streaming.describe_into(tmp_path, todo, how, digest, runtime, SKIP)
-        assert last == streaming.Described({})
+        *_, last = streaming.describe_missing_images(tmp_path, missing, how, digest, runtime, SKIP)
+        assert last == streaming.DescribeResult({})
     assert sorted(content(tmp_path)) == sorted(split.files)
 
 
@@ -469,9 +471,9 @@ class Alone(Runtime):
 def test_roots(tmp_path: Path) -> None:
     """The folder that holds all; a folder that begins with its name is another."""
     paths = [str(tmp_path / "a" / "b" / "1.jpg"), str(tmp_path / "a" / "b-c" / "2.jpg")]
-    assert below("", paths).root == tmp_path / "a"
-    assert below("", paths).files == ("b/1.jpg", "b-c/2.jpg")
-    inside = below(str(tmp_path / "a" / "b"), paths)
+    assert relative_split("", paths).root == tmp_path / "a"
+    assert relative_split("", paths).files == ("b/1.jpg", "b-c/2.jpg")
+    inside = relative_split(str(tmp_path / "a" / "b"), paths)
     assert inside.files == ("1.jpg", paths[1])
     assert [str(inside.path(index)) for index in (0, 1)] == paths
-    assert below("/", paths).files[0] == paths[0][1:]
+    assert relative_split("/", paths).files[0] == paths[0][1:]

@@ -7,21 +7,21 @@ from typing import Any
 from verydeep.configs.paper import LocalizationRow, LocalizationTable
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.classification.tables import refuse_unanswered
-from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, compare_rows, measure_table
-from verydeep.engine.reporting.caveats import seen_before
+from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_rows, measure_table
 from verydeep.engine.reporting.comparison import Comparison, comparison_values, order_of_rows
-from verydeep.engine.reporting.measured_table import table_in_words, unconverged_in_words, unequal_trainings
+from verydeep.engine.reporting.measured_table import table_title, training_remarks, unconverged_remarks
+from verydeep.engine.reporting.remarks import seen_images_remarks
 
 
 @dataclass(frozen=True, eq=False)
-class BoxFindings:
+class MeasuredLocalizationTable:
     """A table of appendix A, measured on a data set."""
 
     table: LocalizationTable
     rows: Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]
     """Measured is None where a row has no runs, or is of other authors."""
     comparisons: Sequence[Comparison]
-    conditions: BoxConditions
+    conditions: LocalizationTableConditions
 
     @property
     def name(self) -> str:
@@ -32,7 +32,7 @@ class BoxFindings:
     def title(self) -> str:
         """What the table is of."""
         split = self.conditions.part.split
-        return f"{table_in_words(self.name)}: {self.table.title}; {self.num_counted:,} images of {split.name}"
+        return f"{table_title(self.name)}: {self.table.title}; {self.num_counted:,} images of {split.name}"
 
     @property
     def num_counted(self) -> int:
@@ -82,16 +82,18 @@ class BoxFindings:
         for other in dict.fromkeys(others):
             boxes = " + ".join(map(str, other.members))
             yield f"* {boxes}: the classes of {other.classes}, as no converged runs name the row's own."
-        yield from unconverged_in_words(run for row in tested for run in row.unconverged)
+        yield from unconverged_remarks(run for row in tested for run in row.unconverged)
         nets = list(dict.fromkeys(net for row in tested for net in row.tested))
-        yield from dict.fromkeys(note for net in nets for note in seen_before(net, self.conditions.part.whole, "last"))
+        yield from dict.fromkeys(
+            note for net in nets for note in seen_images_remarks(net, self.conditions.part.whole, "last")
+        )
         if skipped := max((row.skipped for row in tested), default=0):
             yield f"Skipped: {skipped} files that cannot be decoded."
         if lacking := len(self.conditions.part.whole) - len(self.conditions.part.split):
             yield f"Left out: {lacking} images that have no box."
         for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
             yield f"The paper: {note}."
-        yield from unequal_trainings(nets)
+        yield from training_remarks(nets)
         if self.comparisons and self.conditions.part.split.class_names != tuple(known_classes()):
             yield from order_of_rows(self.comparisons, "errors")
 
@@ -131,7 +133,9 @@ def measured_values(measured: MeasuredBoxes) -> dict[str, Any]:
     }
 
 
-def find_out_about_boxes(table: LocalizationTable, conditions: BoxConditions) -> Iterator[BoxFindings]:
+def measure_localization_table(
+    table: LocalizationTable, conditions: LocalizationTableConditions
+) -> Iterator[MeasuredLocalizationTable]:
     """Measure a table; nothing comes of it on all processes but the main one.
 
     Raises:
@@ -142,4 +146,4 @@ def find_out_about_boxes(table: LocalizationTable, conditions: BoxConditions) ->
         return
     if all(measured is None for _, measured in rows):
         refuse_unanswered(table.name, table.nets, conditions.nets)
-    yield BoxFindings(table, rows, compare_rows(rows), conditions)
+    yield MeasuredLocalizationTable(table, rows, compare_rows(rows), conditions)

@@ -14,20 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from verydeep.configs.transfer import Seen
+from verydeep.configs.transfer import Coverage
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, nothing_decoded
+from verydeep.engine.descriptors.activations import (
+    DescribeResult,
+    LayerAtScale,
+    cache_ids,
+    cached_descriptors,
+    describe_missing,
+    descriptor_cache,
+)
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.features import (
-    Described,
-    Look,
-    describe_and_keep,
-    ids_in_cache,
-    kept_descriptors,
-    shelf_in_cache,
-)
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
 from verydeep.ops.descriptors import Aggregation, Floats, Normalization, composed
@@ -50,7 +50,7 @@ class Representation:
     scales: tuple[int, ...]
     aggregation: Aggregation = "average"
     normalization: Normalization = "parts"
-    seen: Seen = "image"
+    coverage: Coverage = "image"
 
     def check(self) -> None:
         """Refuse layers that the nets do not have, before anything is computed.
@@ -66,17 +66,17 @@ class Representation:
         names = " + ".join(f"{net.path.name} {layer}" for net, layer in zip(self.nets, self.layers, strict=True))
         how = AGGREGATED[self.aggregation]
         scales = ", ".join(map(str, self.scales))
-        of_both = ", of the image and of the box" if self.seen == "image+box" else ""
+        of_both = ", of the image and of the box" if self.coverage == "image+box" else ""
         whole = ", the whole normalized alone" if self.normalization == "whole" else ""
         return f"{names}, Q={scales}{f' {how}' if len(self.scales) > 1 else ''}{of_both}{whole}"
 
-    def looks(self, layer: str) -> list[Look]:
+    def layers_at_scales(self, layer: str) -> list[LayerAtScale]:
         """At one net's layer."""
-        return [Look(layer, scale) for scale in self.scales]
+        return [LayerAtScale(layer, scale) for scale in self.scales]
 
     def views(self, split: Split) -> list[Split]:
         """The samples of a split as the nets see them: their whole images, then no more than their boxes."""
-        return [split, split.in_boxes()] if self.seen == "image+box" else [split]
+        return [split, split.in_boxes()] if self.coverage == "image+box" else [split]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,33 +97,33 @@ def describe_split(
     """Describe samples, behind a bar; what the cache holds is not computed again. None but on the main process.
 
     Raises:
-        VerydeepError: as ``fill_shelves``, or not one image could be decoded.
+        VerydeepError: as ``compute_descriptors``, or not one image could be decoded.
     """
-    skipped = fill_shelves(representation, split, runtime, decoding)
-    return take_from_shelves(representation, split, skipped, runtime, decoding) if runtime.is_main else None
+    skipped = compute_descriptors(representation, split, runtime, decoding)
+    return read_descriptors(representation, split, skipped, runtime, decoding) if runtime.is_main else None
 
 
-def take_from_shelves(
+def read_descriptors(
     representation: Representation,
     split: Split,
     skipped: dict[str, str],
     runtime: Runtime,
     decoding: Decoding = STRICT,
 ) -> Descriptors:
-    """What ``fill_shelves`` computed of a split, put together.
+    """What ``compute_descriptors`` computed of a split, put together.
 
     Raises:
         VerydeepError: not one image could be decoded, or one has changed since.
     """
-    ids = [ids_in_cache(view) for view in representation.views(split)]
-    looks = [
-        (shelf_in_cache(net, split, runtime, decoding), representation.looks(layer))
+    ids = [cache_ids(view) for view in representation.views(split)]
+    layers_at_scales = [
+        (descriptor_cache(net, split, runtime, decoding), representation.layers_at_scales(layer))
         for net, layer in zip(representation.nets, representation.layers, strict=True)
     ]
     described = np.ones(len(split), np.bool_)
-    for shelf, each_scale in looks:
-        for look in each_scale:
-            known = shelf.indices(str(look))
+    for cache, each_scale in layers_at_scales:
+        for layer_at_scale in each_scale:
+            known = cache.indices(str(layer_at_scale))
             for of_view in ids:
                 described &= np.isin(of_view, known)
     if not described.any():
@@ -134,15 +134,15 @@ def take_from_shelves(
             f"{split.root / changed[0]} changed while it was described, or the cache was emptied: run the same again."
         )
     parts = (
-        (kept_descriptors(shelf, of_view[described], look) for look in each_scale)
-        for shelf, each_scale in looks
+        (cached_descriptors(cache, of_view[described], layer_at_scale) for layer_at_scale in each_scale)
+        for cache, each_scale in layers_at_scales
         for of_view in ids
     )
     values = composed(parts, representation.aggregation, representation.normalization)
     return Descriptors(np.flatnonzero(described), values, skipped)
 
 
-def fill_shelves(
+def compute_descriptors(
     representation: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT
 ) -> dict[str, str]:
     """Compute all that is needed of a split and not kept yet, by all processes.
@@ -158,21 +158,21 @@ def fill_shelves(
     views = representation.views(split)
     jobs = list(product(zip(representation.nets, representation.layers, strict=True), views))
     for number, ((net, layer), view) in enumerate(jobs, start=1):
-        shelf = shelf_in_cache(net, split, runtime, decoding)
-        each = describe_and_keep(net, view, representation.looks(layer), shelf, runtime, decoding)
+        cache = descriptor_cache(net, split, runtime, decoding)
+        each = describe_missing(net, view, representation.layers_at_scales(layer), cache, runtime, decoding)
         what = "Describing" if view.regions is None else "Describing boxes"
         title = f"{what}, {net.path.name} ({number} of {len(jobs)})"
-        skipped |= followed(each, title, len(split), visible=runtime.is_main and len(split) > 1)
+        skipped |= run_described(each, title, len(split), visible=runtime.is_main and len(split) > 1)
     runtime.gather(None)  # all of it is on the disk before anybody reads it
     return skipped
 
 
-def followed(job: Iterator[float | Described], title: str, total: int, *, visible: bool) -> dict[str, str]:
+def run_described(job: Iterator[float | DescribeResult], title: str, total: int, *, visible: bool) -> dict[str, str]:
     """Run a job to its end behind a bar of images; returns what was skipped."""
     with progress_bar(visible=visible) as progress:
         task = progress.add_task(title, total=total, note="")
         for done in job:
-            if isinstance(done, Described):
+            if isinstance(done, DescribeResult):
                 return done.skipped
             progress.advance(task, done)
     raise AssertionError("the job's last word is what it skipped")

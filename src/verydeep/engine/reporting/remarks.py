@@ -8,7 +8,7 @@ from verydeep.engine.datasets import fingerprint
 from verydeep.engine.nets.net import Net
 
 
-def seen_before(net: Net, split: Split, weights: str) -> Iterator[str]:
+def seen_images_remarks(net: Net, split: Split, weights: str) -> Iterator[str]:
     """What a net has seen of these images, if anything."""
     seen, known = fingerprint(split), net.config.split
     if net.imported and split.name == "train" and set(split.class_names) <= known_classes().keys():

@@ -7,24 +7,24 @@ from typing import Any
 from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, MultiScale, TransferRow, TransferTable
 from verydeep.data.transfer_sets import TransferSet
-from verydeep.engine.journal import Journal
-from verydeep.engine.reporting.caveats import seen_before
-from verydeep.engine.reporting.measured_table import table_in_words, unconverged_in_words
-from verydeep.engine.transfer.job import copies_in_words, copies_of_tested
+from verydeep.engine.descriptors.representation import AGGREGATED
+from verydeep.engine.log import Log
+from verydeep.engine.reporting.measured_table import table_title, unconverged_remarks
+from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.transfer.protocol import as_values, samples_of
-from verydeep.engine.transfer.representation import AGGREGATED
 from verydeep.engine.transfer.tables import (
     LAYER,
     Measured,
     MeasuredCell,
     TransferConditions,
     measure_cells,
-    missing_in_words,
+    missing_nets_message,
 )
+from verydeep.engine.transfer.task import copies_of_tested, copies_remark
 
 
 @dataclass(frozen=True, eq=False)
-class TransferFindings:
+class MeasuredTransferTable:
     """A table of appendix B, measured."""
 
     table: TransferTable
@@ -39,7 +39,7 @@ class TransferFindings:
     @property
     def title(self) -> str:
         """What the table is of."""
-        return f"{table_in_words(self.name)}: {self.table.title}"
+        return f"{table_title(self.name)}: {self.table.title}"
 
     def headings(self) -> list[str]:
         """Of the columns: the paper's figures, and beside them what was measured where the data set is there."""
@@ -60,7 +60,7 @@ class TransferFindings:
         """What was measured, or why nothing was; nothing at all for other authors."""
         if (row.label, column) in self.measured:
             return str(self.measured[row.label, column])
-        lacking = [str(net) for net in row.nets if net not in self.conditions.answering]
+        lacking = [str(net) for net in row.nets if net not in self.conditions.find_answering_nets]
         return f"no {', '.join(lacking)}" if lacking else ""
 
     def remarks(self) -> Iterator[str]:
@@ -76,11 +76,11 @@ class TransferFindings:
             yield f"{set_in_words(task)} {scales_in_words(SCALES[task.kind], conditions.crop)}"
         if absent := [column for column in self.table.columns if column not in conditions.sets]:
             yield f"Not measured: {', '.join(absent)}; --data takes several folders, with commas between them."
-        for wanted, net in conditions.answering.items():
+        for wanted, net in conditions.find_answering_nets.items():
             yield f"{wanted} is {net.path}."
-        if lacking := [net for net in self.table.nets if net not in conditions.answering]:
-            yield f"The other rows need {missing_in_words(lacking, conditions.crop)}"
-        yield from unconverged_in_words(conditions.unconverged)
+        if lacking := [net for net in self.table.nets if net not in conditions.find_answering_nets]:
+            yield f"The other rows need {missing_nets_message(lacking, conditions.crop)}"
+        yield from unconverged_remarks(conditions.unconverged)
         yield from dict.fromkeys(note for key, cell in self.measured.items() for note in notes(*key, cell))
 
     def as_values(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class TransferFindings:
             {
                 "label": row.label,
                 "nets": list(map(str, row.nets)),
-                "seen": row.seen,
+                "seen": row.coverage,
                 "figures": {
                     column: {
                         "paper": asdict(row.figures[column]) if column in row.figures else None,
@@ -108,7 +108,7 @@ class TransferFindings:
             "crop": conditions.crop,
             "precision": conditions.runtime.precision,
             "fast_decode": conditions.decoding.fast,
-            "nets": {str(wanted): str(net.path) for wanted, net in conditions.answering.items()},
+            "nets": {str(wanted): str(net.path) for wanted, net in conditions.find_answering_nets.items()},
             "unconverged": list(conditions.unconverged),
             "rows": rows,
         }
@@ -133,40 +133,40 @@ def scales_in_words(best: MultiScale, crop: int) -> str:
 
 def notes(label: str, column: str, cell: MeasuredCell) -> Iterator[str]:
     """What must be known of one figure."""
-    job = cell.outcome.job
-    for each in cell.outcome.found:
-        if note := each.classifiers.note(job.task.class_names):
+    task = cell.result.task
+    for each in cell.result.found:
+        if note := each.classifiers.note(task.task.class_names):
             yield f"{label}, {column}: {note}"
-    for net in job.representation.nets:
-        yield from seen_before(net, job.everything, "last")
-    if learned_from_too := copies_of_tested(job):
-        yield f"{column}: {copies_in_words(learned_from_too)}"
-    if cell.outcome.skipped:
-        yield f"Skipped: {len(cell.outcome.skipped)} files of {column} that cannot be decoded."
+    for net in task.representation.nets:
+        yield from seen_images_remarks(net, task.everything, "last")
+    if learned_from_too := copies_of_tested(task):
+        yield f"{column}: {copies_remark(learned_from_too)}"
+    if cell.result.skipped:
+        yield f"Skipped: {len(cell.result.skipped)} files of {column} that cannot be decoded."
 
 
 def measured_values(cell: MeasuredCell | None) -> dict[str, Any] | None:
     """A measured cell for machines."""
     if cell is None:
         return None
-    outcome = cell.outcome
-    values = as_values(outcome.found, outcome.job.task, outcome.job.representation)
+    result = cell.result
+    values = as_values(result.found, result.task.task, result.task.representation)
     return {
         **values,
         "interval": cell.interval and asdict(cell.interval),
-        "skipped": outcome.skipped,
-        "copies": copies_of_tested(outcome.job),
+        "skipped": result.skipped,
+        "copies": copies_of_tested(result.task),
     }
 
 
-def find_out_about_transfer(
-    table: TransferTable, conditions: TransferConditions, journal: Journal
-) -> Iterator[TransferFindings]:
+def measure_transfer_table(
+    table: TransferTable, conditions: TransferConditions, log: Log
+) -> Iterator[MeasuredTransferTable]:
     """Measure a table; nothing comes of it on all processes but the main one.
 
     Raises:
         VerydeepError: as ``measure_cells``.
     """
-    measured = measure_cells(table, conditions, journal)
+    measured = measure_cells(table, conditions, log)
     if conditions.runtime.is_main:
-        yield TransferFindings(table, measured, conditions)
+        yield MeasuredTransferTable(table, measured, conditions)

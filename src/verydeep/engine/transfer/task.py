@@ -14,25 +14,25 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.data.voc_results import write_voc_action_results, write_voc_results
-from verydeep.engine.datasets import fingerprint, refuse_among_photographs
-from verydeep.engine.journal import Journal
+from verydeep.engine.datasets import check_outside_data, fingerprint
+from verydeep.engine.descriptors.representation import Representation, read_descriptors, union
+from verydeep.engine.log import Log
 from verydeep.engine.memory import release_freed_memory
-from verydeep.engine.reporting.caveats import seen_before
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
+from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier, save_classifier
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
 from verydeep.engine.transfer.linear import Floats32
 from verydeep.engine.transfer.protocol import (
-    Transferred,
+    PartitionResult,
     as_values,
     check_training,
-    in_words,
-    metric_in_words,
+    metric_title,
     transfer,
+    transfer_remarks,
     with_interval,
 )
-from verydeep.engine.transfer.representation import Representation, take_from_shelves, union
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out, write_json
 from verydeep.ops.metrics import confusion_matrix
@@ -48,7 +48,7 @@ SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Floats32], Path]] = {
 
 
 @dataclass(frozen=True)
-class Job:
+class TransferTask:
     """What is asked for."""
 
     task: TransferSet
@@ -75,7 +75,7 @@ class Job:
         for seed, one in enumerate(self.task.partitions, start=self.seed):
             for part in (one.train, one.test):
                 if part is not None:
-                    refuse_among_photographs(place, part)
+                    check_outside_data(place, part)
             check_training(one.train, self.candidates, seed)
         if (place / RESULTS).exists():
             raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
@@ -88,11 +88,11 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class TransferResult:
     """What came of it."""
 
-    job: Job
-    found: tuple[Transferred, ...]
+    task: TransferTask
+    found: tuple[PartitionResult, ...]
     """Of each draw."""
     skipped: dict[str, str]
     """File -> why it could not be decoded."""
@@ -111,79 +111,81 @@ class Outcome:
         return sum(counts[1:], counts[0]) if counts else None
 
 
-def train_and_test(job: Job, skipped: dict[str, str], runtime: Runtime, *, with_curve: bool = False) -> Outcome:
-    """Train and test on every partition, once all samples were described (``fill_shelves``) but those skipped.
+def run_transfer(
+    task: TransferTask, skipped: dict[str, str], runtime: Runtime, *, with_curve: bool = False
+) -> TransferResult:
+    """Train and test on every partition, once all samples were described (``compute_descriptors``) but those skipped.
 
     ``with_curve``: whether SVMs are trained on fewer photographs of each class, too.
 
     Raises:
-        VerydeepError: as ``take_from_shelves`` and ``transfer``.
+        VerydeepError: as ``read_descriptors`` and ``transfer``.
     """
     release_freed_memory()  # of the nets, which the SVMs have use for
-    everything = job.everything
-    described = take_from_shelves(job.representation, everything, skipped, runtime, job.decoding)
+    everything = task.everything
+    described = read_descriptors(task.representation, everything, skipped, runtime, task.decoding)
     found = tuple(
         transfer(
             one,
             everything,
             described,
-            job.task.metric,
-            candidates=job.candidates,
-            seed=job.seed + number,
+            task.task.metric,
+            candidates=task.candidates,
+            seed=task.seed + number,
         )
-        for number, one in enumerate(job.task.partitions)
+        for number, one in enumerate(task.task.partitions)
     )
     if len(found) == 1:
-        found = (with_interval(found[0], job.task.metric),)
-    outcome = Outcome(job, found, skipped, runtime.precision)
-    if not with_curve or outcome.confusion is None:
-        return outcome
-    return replace(outcome, curve=learning_curve(job.task, everything, described, found, seed=job.seed))
+        found = (with_interval(found[0], task.task.metric),)
+    result = TransferResult(task, found, skipped, runtime.precision)
+    if not with_curve or result.confusion is None:
+        return result
+    return replace(result, curve=learning_curve(task.task, everything, described, found, seed=task.seed))
 
 
-def leave_outcome(outcome: Outcome, place: Path, submission: Path | None, journal: Journal) -> None:
+def write_transfer_result(result: TransferResult, place: Path, submission: Path | None, log: Log) -> None:
     """Say what was found, keep the first draw's classifiers, and write VOC's result files where they are asked for."""
-    job, first = outcome.job, outcome.found[0]
-    for line in in_words(outcome.found, job.task, job.representation):
-        journal.say(line)
-    if outcome.skipped:
-        journal.say(f"Skipped: {len(outcome.skipped):,} files that cannot be decoded, listed in {RESULTS}.")
-    names = job.task.partitions[0].train
-    classifier = Classifier(names.class_names, names.class_words, job.representation, first.classifiers)
+    task, first = result.task, result.found[0]
+    for line in transfer_remarks(result.found, task.task, task.representation):
+        log.info(line)
+    if result.skipped:
+        log.info(f"Skipped: {len(result.skipped):,} files that cannot be decoded, listed in {RESULTS}.")
+    names = task.task.partitions[0].train
+    classifier = Classifier(names.class_names, names.class_words, task.representation, first.classifiers)
     save_classifier(place, classifier)
-    for note in dict.fromkeys(seen_in_training(job)):
-        journal.say(note)
-    learned_from_too = copies_of_tested(job)
+    for note in dict.fromkeys(seen_in_training(task)):
+        log.info(note)
+    learned_from_too = copies_of_tested(task)
     if learned_from_too:
-        journal.say(copies_in_words(learned_from_too))
+        log.info(copies_remark(learned_from_too))
     about = {
-        "root": str(job.everything.root),
-        "seed": job.seed,
-        "weights": [net.weights for net in job.representation.nets],
-        "precision": outcome.precision,
-        "fast_decode": job.decoding.fast,
-        "skipped": outcome.skipped,
+        "root": str(task.everything.root),
+        "seed": task.seed,
+        "weights": [net.weights for net in task.representation.nets],
+        "precision": result.precision,
+        "fast_decode": task.decoding.fast,
+        "skipped": result.skipped,
         "copies": learned_from_too,
-        "curve": [asdict(point) for point in outcome.curve],
+        "curve": [asdict(point) for point in result.curve],
     }
-    looks = leave_looks(outcome, place, journal)
+    layers_at_scales = write_pictures(result, place, log)
     # Last, as the sign that all of it is there.
-    write_json(place / RESULTS, {**as_values(outcome.found, job.task, job.representation), **about})
-    journal.say(f"Written: {place}/ ({', '.join([FIELDS, TENSORS, *looks, RESULTS])})")
+    write_json(place / RESULTS, {**as_values(result.found, task.task, task.representation), **about})
+    log.info(f"Written: {place}/ ({', '.join([FIELDS, TENSORS, *layers_at_scales, RESULTS])})")
     if submission is not None:
         assert first.test is not None
         assert first.margins is not None
-        journal.say(f"Written: {SUBMISSIONS[job.task.kind](submission, first.test, first.margins)}/")
-    if job.representation.seen == "image":
-        journal.say(f"Try:  verydeep predict {place} photo.jpg")
+        log.info(f"Written: {SUBMISSIONS[task.task.kind](submission, first.test, first.margins)}/")
+    if task.representation.coverage == "image":
+        log.info(f"Try:  verydeep predict {place} photo.jpg")
 
 
-def seen_in_training(job: Job) -> Iterator[str]:
+def seen_in_training(task: TransferTask) -> Iterator[str]:
     """Whether a net learned from photographs that are tested on here."""
-    for net, one in product(job.representation.nets, job.task.partitions):
+    for net, one in product(task.representation.nets, task.task.partitions):
         if one.test is None:
             continue
-        yield from seen_before(net, one.test, net.weights)
+        yield from seen_images_remarks(net, one.test, net.weights)
         known, folder = net.config.split, str(one.train.root.resolve())
         if (
             one.test.root == one.train.root
@@ -196,15 +198,15 @@ def seen_in_training(job: Job) -> Iterator[str]:
             )
 
 
-def copies_of_tested(job: Job) -> dict[str, str]:
+def copies_of_tested(task: TransferTask) -> dict[str, str]:
     """``TransferSet.copies``, below the folder of all samples."""
-    root, found = job.everything.root, job.task.copies
+    root, found = task.everything.root, task.task.copies
     return {
         tested.relative_to(root).as_posix(): learned.relative_to(root).as_posix() for tested, learned in found.items()
     }
 
 
-def copies_in_words(found: Mapping[str, str]) -> str:
+def copies_remark(found: Mapping[str, str]) -> str:
     """That the score is too good, for people."""
     (tested, learned), *others = found.items()
     more = f" and {len(others):,} more" if others else ""
@@ -214,15 +216,15 @@ def copies_in_words(found: Mapping[str, str]) -> str:
     )
 
 
-def leave_looks(outcome: Outcome, place: Path, journal: Journal) -> list[str]:
+def write_pictures(result: TransferResult, place: Path, log: Log) -> list[str]:
     """Say and draw what fewer photographs give, and which classes are taken for which; returns the files' names."""
-    names, written = outcome.job.task.partitions[0].train, []
-    if outcome.curve:
-        journal.say(f"With so many photographs of each class, or all it has: {'; '.join(map(str, outcome.curve))}.")
-        draw_curve(outcome.curve, metric_in_words(outcome.job.task.metric), place / CURVE)
+    names, written = result.task.task.partitions[0].train, []
+    if result.curve:
+        log.info(f"With so many photographs of each class, or all it has: {'; '.join(map(str, result.curve))}.")
+        draw_curve(result.curve, metric_title(result.task.task.metric), place / CURVE)
         written.append(CURVE)
-    if outcome.confusion is not None:
-        write_confusion(place / CONFUSION_TABLE, outcome.confusion, names.class_names)
-        draw_confusion(place / CONFUSION, outcome.confusion, names.class_words)
+    if result.confusion is not None:
+        write_confusion(place / CONFUSION_TABLE, result.confusion, names.class_names)
+        draw_confusion(place / CONFUSION, result.confusion, names.class_words)
         written += [CONFUSION_TABLE, CONFUSION]
     return written

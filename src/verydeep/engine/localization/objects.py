@@ -9,8 +9,8 @@ import numpy as np
 
 from verydeep.data.decoding import Decoding, decode
 from verydeep.data.split import Split
+from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.evaluation import guess_boxes
-from verydeep.engine.localization.localizers import Localizers
 from verydeep.engine.localization.pictures import NamedBox, draw_photograph
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
@@ -18,7 +18,7 @@ from verydeep.errors import VerydeepError
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedObject:
     """An object on a photograph."""
 
     label: int
@@ -31,9 +31,9 @@ class Located:
     """Its first and last pixels, counted from 0."""
 
 
-def locate(
-    localizers: Localizers, split: Split, threshold: float, runtime: Runtime, decoding: Decoding, *, top: int
-) -> dict[int, list[Located]]:
+def locate_objects(
+    ensemble: BoxEnsemble, split: Split, threshold: float, runtime: Runtime, decoding: Decoding, *, top: int
+) -> dict[int, list[LocatedObject]]:
     """Index of a photograph -> the objects of its ``top`` most probable classes; nothing is kept for the next time.
 
     Photographs that cannot be decoded are left out.
@@ -41,27 +41,35 @@ def locate(
     Raises:
         VerydeepError: as ``guess_boxes``, or a net overflowed.
     """
-    found = guess_boxes(localizers, split, threshold, runtime, decoding, top=top, keep=False)
+    found = guess_boxes(ensemble, split, threshold, runtime, decoding, top=top, keep=False)
     assert found is not None, "one process alone"
-    asked, merged = found
+    candidate_classes, merged = found
     if not np.isfinite(merged.boxes).all():
-        raise VerydeepError(f"The boxes of {localizers.members[0].net.path} are not all numbers: train it anew.")
+        raise VerydeepError(f"The boxes of {ensemble.members[0].net.path} are not all numbers: train it anew.")
     boxes = merged.boxes.round().astype(int).tolist()
     located = {}
-    for row, index in enumerate(asked.indices.tolist()):
-        values = zip(asked.guesses[row], asked.posteriors[row], merged.scores[row], boxes[row], strict=True)
-        located[index] = [Located(int(k), float(share), float(score), tuple(box)) for k, share, score, box in values]
+    for row, index in enumerate(candidate_classes.indices.tolist()):
+        values = zip(
+            candidate_classes.guesses[row],
+            candidate_classes.posteriors[row],
+            merged.scores[row],
+            boxes[row],
+            strict=True,
+        )
+        located[index] = [
+            LocatedObject(int(k), float(share), float(score), tuple(box)) for k, share, score, box in values
+        ]
     return located
 
 
-def draw_located(
-    split: Split, found: Mapping[int, Sequence[Located]], words: Sequence[str], paths: Sequence[Path]
+def draw_objects(
+    split: Split, found: Mapping[int, Sequence[LocatedObject]], words: Sequence[str], paths: Sequence[Path]
 ) -> None:
     """A picture for each photograph.
 
     Args:
         split: the photographs.
-        found: by ``locate``.
+        found: by ``locate_objects``.
         words: what people call each class.
         paths: of the pictures, in the order of ``found``.
     """

@@ -10,55 +10,55 @@ from tests.engine.localization.conftest import Home
 from tests.thin_nets import CLASSES, CROP
 from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.protocols import EvalProtocol
-from verydeep.engine.localization.localizers import (
-    Localizers,
-    localizers_by_seed,
-    localizers_of,
-    required_localizers,
+from verydeep.engine.localization.box_ensemble import (
+    BoxEnsemble,
+    box_ensemble,
+    box_ensembles_by_seed,
+    required_box_ensembles,
 )
 from verydeep.engine.nets.collection import Collection, find_nets
-from verydeep.engine.nets.net import Net, NetAtScales
+from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.errors import VerydeepError
 
 
-def names(localizers: Localizers) -> list[str]:
+def names(ensemble: BoxEnsemble) -> list[str]:
     """Runs of the boxes and, behind "@", of the classes."""
-    of_boxes = [f"{member.net.path.name}/{','.join(map(str, member.scales))}" for member in localizers.members]
-    if localizers.classes is None:
+    of_boxes = [f"{member.net.path.name}/{','.join(map(str, member.scales))}" for member in ensemble.members]
+    if ensemble.classes is None:
         return [*of_boxes, "@", "truth"]
     runs = [each.net.path.parent.parent if each.net.path.name == "classifier" else each.net.path
-            for each in localizers.classes.nets]  # fmt: skip
-    return [*of_boxes, "@", *(run.name for run in runs), localizers.classes.view]
+            for each in ensemble.classes.nets]  # fmt: skip
+    return [*of_boxes, "@", *(run.name for run in runs), ensemble.classes.view]
 
 
 def test_named_nets_get_the_classes_of_their_own_seed(home: Home) -> None:
     for seed in (3, 8):
-        members = [NetAtScales(home.net("D/384pcr", seed), (384,))]
-        found = localizers_of(members, "dense", EvalProtocol.parse("D/256-512/384 : crops"), Collection(home.runs))
+        members = [EnsembleMember(home.net("D/384pcr", seed), (384,))]
+        found = box_ensemble(members, "dense", EvalProtocol.parse("D/256-512/384 : crops"), Collection(home.runs))
         assert names(found) == [f"D-384pcr-s{seed}/384", "@", f"D-256-512-s{seed}", "crops"]
         assert found.classes is not None and found.classes.told == "D/256-512/384 : crops"
-        assert names(localizers_of(members, "center", None, Collection(home.runs)))[2:] == [
+        assert names(box_ensemble(members, "center", None, Collection(home.runs)))[2:] == [
             f"D-384pcr-s{seed}",
             "center",
         ]
-        assert names(localizers_of(members, "center", "truth", Collection(home.runs)))[1:] == ["@", "truth"]
+        assert names(box_ensemble(members, "center", "truth", Collection(home.runs)))[1:] == ["@", "truth"]
     other = replace(members[0].net, config=replace(members[0].net.config, seed=5))
-    found = localizers_of(
-        [NetAtScales(other, (384,))], "dense", EvalProtocol.parse("D/256-512/384"), Collection(home.runs)
+    found = box_ensemble(
+        [EnsembleMember(other, (384,))], "dense", EvalProtocol.parse("D/256-512/384"), Collection(home.runs)
     )
     assert names(found)[2] == "D-256-512-s3", "where its own seed is not there, the first"
 
 
 def test_a_net_that_predicts_no_boxes_is_refused(home: Home) -> None:
-    members = [NetAtScales(home.net(text), (384,)) for text in ("D/384pcr", "D/384")]
+    members = [EnsembleMember(home.net(text), (384,)) for text in ("D/384pcr", "D/384")]
     for classes in (None, "truth", EvalProtocol.parse("D/256-512/384")):
         with pytest.raises(VerydeepError, match="D-384-s3 predicts classes and no boxes"):
-            localizers_of(members, "dense", classes, Collection(home.runs))
+            box_ensemble(members, "dense", classes, Collection(home.runs))
 
 
 def by_seed(home: Home, text: str, nets: list[Net] | None = None) -> dict[int, list[str]]:
-    asked, there = LocalizationProtocol.parse(text), find_nets(home.runs) if nets is None else nets
-    return {seed: names(each) for seed, each in localizers_by_seed(asked, there, CLASSES, CROP).items()}
+    candidate_classes, there = LocalizationProtocol.parse(text), find_nets(home.runs) if nets is None else nets
+    return {seed: names(each) for seed, each in box_ensembles_by_seed(candidate_classes, there, CLASSES, CROP).items()}
 
 
 def test_a_protocol_is_answered_by_each_seed_that_has_all_of_it(home: Home) -> None:
@@ -91,7 +91,7 @@ def test_what_nobody_answers_is_one_sentence(home: Home, tmp_path: Path, text: s
     config = config.replace('"E"', '"A"').replace('"256-512"', '"256"').replace('"seed": 8', '"seed": 5', 1)
     (tmp_path / "a" / "model" / "config.json").write_text(config)
     with pytest.raises(VerydeepError, match=told) as caught:
-        required_localizers(LocalizationProtocol.parse(text), Collection(tmp_path), CLASSES, CROP, "last")
+        required_box_ensembles(LocalizationProtocol.parse(text), Collection(tmp_path), CLASSES, CROP, "last")
     assert "\n" not in str(caught.value)
 
 
@@ -104,8 +104,8 @@ def test_the_best_weights_are_rated_by_the_same_classification_net(home: Home, t
 
 
 def test_all_nets_are_asked_once_and_have_to_know_the_datas_classes(home: Home) -> None:
-    members = [NetAtScales(home.net("D/384pcr"), (352,)), NetAtScales(home.net("D/384pcr"), (384,))]
-    found = localizers_of(members, "dense", EvalProtocol.parse("D/256-512/384"), Collection(home.runs))
+    members = [EnsembleMember(home.net("D/384pcr"), (352,)), EnsembleMember(home.net("D/384pcr"), (384,))]
+    found = box_ensemble(members, "dense", EvalProtocol.parse("D/256-512/384"), Collection(home.runs))
     assert [net.path.name for net in found.nets] == ["D-384pcr-s3", "D-256-512-s3"]
     found.check(home.val)
     with pytest.raises(VerydeepError, match="'gnu'"):

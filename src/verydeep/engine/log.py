@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 
-class Journal:
+class Log:
     """Says things to the person at the terminal, and keeps them in a log where there is one."""
 
     def __init__(self, path: Path | None = None, *, silent: bool = False) -> None:
         """``path`` is the log; all processes but the main one are silent and write none."""
         self.path, self.silent = path, silent
 
-    def say(self, text: str) -> None:
+    def info(self, text: str) -> None:
         """One line or more."""
         for console in self._consoles():
             console.print(text, markup=False)

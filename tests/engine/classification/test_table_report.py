@@ -15,17 +15,17 @@ from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvalProtocol, TrainedNet
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
-from verydeep.engine.classification import findings as module
+from verydeep.engine.classification import table_report as module
 from verydeep.engine.classification import tables
-from verydeep.engine.classification.evaluation import Geometry
-from verydeep.engine.classification.findings import Findings, find_out
-from verydeep.engine.classification.tables import Conditions, Measured, compare
-from verydeep.engine.datasets import fingerprint, open_part
-from verydeep.engine.journal import Journal
+from verydeep.engine.classification.evaluation import MapGeometry
+from verydeep.engine.classification.table_report import MeasuredClassificationTable, measure_classification_tables
+from verydeep.engine.classification.tables import MeasuredRow, TableConditions, compare_rows
+from verydeep.engine.datasets import fingerprint, open_data_split
+from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import find_nets
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.comparison import order_of_rows
-from verydeep.engine.reporting.measured_table import leave_findings
+from verydeep.engine.reporting.measured_table import write_measured_table
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig
@@ -47,14 +47,14 @@ def photographs(class_names: tuple[str, ...] = ("ant", "bell", "crab", "dill", "
     return Split("val", Path("photos/val"), files, images % 6, class_names, class_names, "class folders", True)
 
 
-def conditions(split: Split | None = None, crop: int = 64) -> Conditions:
-    return Conditions([], "photos", split or photographs(), crop, CPU)
+def conditions(split: Split | None = None, crop: int = 64) -> TableConditions:
+    return TableConditions([], "photos", split or photographs(), crop, CPU)
 
 
-def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any) -> Measured:
+def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any) -> MeasuredRow:
     """A row that errs on the first images, so many with each seed."""
     wrong = np.stack([images < count for count in top1])
-    return Measured(
+    return MeasuredRow(
         seeds or tuple(range(len(top1))),
         wrong,
         np.stack([images < top5] * len(top1)),
@@ -71,18 +71,20 @@ def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any)
     )
 
 
-def table(name: str, measured: dict[str, Measured], where: Conditions | None = None) -> Findings:
+def table(
+    name: str, measured: dict[str, MeasuredRow], where: TableConditions | None = None
+) -> MeasuredClassificationTable:
     """A table of the paper of which some rows were measured."""
     paper = {**TABLES, "shallow": SHALLOW_TABLE}[name]
     rows = [(row, measured.get(str(row.protocol))) for row in paper.rows]
-    return Findings(paper, rows, compare(paper, rows), where or conditions())
+    return MeasuredClassificationTable(paper, rows, compare_rows(paper, rows), where or conditions())
 
 
 TABLE_3 = {
-    "A/256/256": known(90, top5=33, center=wilson(111, 300), geometry={256: Geometry(3, 4, 0.625)}),
-    "B/256/256": known(90, 60, top5=12, geometry={256: Geometry(3, 4, 0.625)}),
+    "A/256/256": known(90, top5=33, center=wilson(111, 300), geometry={256: MapGeometry(3, 4, 0.625)}),
+    "B/256/256": known(90, 60, top5=12, geometry={256: MapGeometry(3, 4, 0.625)}),
     "C/256/256": known(60, is_answer=False, unconverged=("runs/C", "runs/C2")),
-    "D/256/256": known(30, geometry={384: Geometry(4, 5, 1.0)}),
+    "D/256/256": known(30, geometry={384: MapGeometry(4, 5, 1.0)}),
 }
 
 
@@ -131,13 +133,13 @@ def test_other_authors_are_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is looked for, computed or measured but for the protocols of the paper's own rows."""
     asked: list[EvalProtocol] = []
 
-    def nothing(protocol: EvalProtocol, _: Conditions) -> None:
+    def nothing(protocol: EvalProtocol, _: TableConditions) -> None:
         asked.append(protocol)
 
-    monkeypatch.setattr(module, "measure", nothing)
+    monkeypatch.setattr(module, "measure_protocol", nothing)
     monkeypatch.setattr(module, "compute_views", lambda protocols, _: asked.extend(protocols))
-    monkeypatch.setattr(tables.Conditions, "members", lambda *_: {0: ["a net"]})
-    (findings,) = find_out([TABLES["table7"]], conditions())
+    monkeypatch.setattr(tables.TableConditions, "members", lambda *_: {0: ["a net"]})
+    (findings,) = measure_classification_tables([TABLES["table7"]], conditions())
     assert len(findings.rows) == 15
     assert asked == [*TABLES["table7"].protocols] * 2 and len(TABLES["table7"].protocols) == 3
 
@@ -149,7 +151,7 @@ def test_of_two_classes_there_is_one_error() -> None:
     assert next(findings.cells()) == ["A/256/256", "29.6/10.4", f"30.0 {interval(90)}", "37.0", "1"]
 
 
-def remarks_of(findings: Findings) -> str:
+def remarks_of(findings: MeasuredClassificationTable) -> str:
     return "\n".join(findings.remarks())
 
 
@@ -162,7 +164,7 @@ def test_remarks_tell_geometry_and_what_did_not_converge() -> None:
     assert "Dense maps" not in remarks_of(table("shallow", SHALLOW))
 
 
-def order_of(findings: Findings) -> list[str]:
+def order_of(findings: MeasuredClassificationTable) -> list[str]:
     return [line.strip() for line in order_of_rows(findings.comparisons, "top-1 errors")]
 
 
@@ -239,8 +241,8 @@ def test_what_the_nets_have_seen_of_the_images_is_told(split: dict[str, Any], to
 
 def test_what_was_skipped_or_not_kept_is_told() -> None:
     rows = {
-        "A/256/256": known(90, skipped=frozenset({"a.png", "b.png"}), not_kept="the disk is full"),
-        "D/256/256": known(30, skipped=frozenset({"b.png"}), not_kept="the disk is full"),
+        "A/256/256": known(90, skipped=frozenset({"a.png", "b.png"}), write_error="the disk is full"),
+        "D/256/256": known(30, skipped=frozenset({"b.png"}), write_error="the disk is full"),
     }
     told = remarks_of(table("table3", rows))
     assert "2 files that cannot be decoded" in told and told.count("the disk is full") == 1
@@ -255,10 +257,10 @@ def markdown_rows(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(("name", "measured"), [("table3", TABLE_3), ("shallow", SHALLOW), ("table7", {})])
 def test_files_and_terminal_agree(
-    name: str, measured: dict[str, Measured], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, measured: dict[str, MeasuredRow], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     findings = table(name, measured)
-    leave_findings(findings, tmp_path / "tables", Journal())
+    write_measured_table(findings, tmp_path / "tables", Log())
     printed = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [f"{name}.json", f"{name}.md"]
     assert f"{tmp_path}/tables/{name}.json" in printed
@@ -303,19 +305,19 @@ def test_files_and_terminal_agree(
 def test_a_row_of_brackets_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
     paper = PaperTable("table3", "a title", "4.1", (row,))
-    leave_findings(Findings(paper, [(row, known(90))], [], conditions()), tmp_path, Journal())
+    write_measured_table(MeasuredClassificationTable(paper, [(row, known(90))], [], conditions()), tmp_path, Log())
     assert "[bold]A[/bold]" in capsys.readouterr().out
 
 
 def test_json_of_nothing_measured_is_written(tmp_path: Path) -> None:
-    leave_findings(table("table6", {}), tmp_path, Journal(silent=True))
+    write_measured_table(table("table6", {}), tmp_path, Log(silent=True))
     report = json.loads((tmp_path / "table6.json").read_text())
     assert [row["measured"] for row in report["rows"]] == [None] * 4 and report["differences"] == []
 
 
 def test_no_run_at_all_is_one_sentence() -> None:
     with pytest.raises(VerydeepError, match=r"No run answers for any row of table3 at crop 64 with these 6") as caught:
-        next(find_out([TABLES["table3"]], conditions()))
+        next(measure_classification_tables([TABLES["table3"]], conditions()))
     assert "\n" not in str(caught.value)
 
 
@@ -327,9 +329,9 @@ def test_a_table_of_three_kinds_of_rows(tmp_path: Path, monkeypatch: pytest.Monk
     a, b = (TrainedNet.parse(text) for text in ("A/256", "B/256"))
     leave_run(tmp_path / "runs", describe(a, tmp_path / "data"))
     late = leave_run(tmp_path / "runs", describe(b, tmp_path / "data", converged=False))
-    split = open_part(str(tmp_path / "data"), "val")
-    where = Conditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU)
-    (findings,) = find_out([TABLES["table3"]], where)
+    split = open_data_split(str(tmp_path / "data"), "val")
+    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU)
+    (findings,) = measure_classification_tables([TABLES["table3"]], where)
     kinds = {cells[0]: cells[2] for cells in findings.cells()}
     assert kinds.pop("B/256/256") == "not converged"
     assert re.fullmatch(r"\d+\.\d \[\d+\.\d,\d+\.\d\]", kinds.pop("A/256/256"))

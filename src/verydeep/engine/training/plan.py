@@ -25,20 +25,20 @@ from verydeep.configs.scales import TrainScale
 from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split
 from verydeep.data.truth import BadBoxes
-from verydeep.engine.datasets import GENERATED, VAL_FRACTION, locate, refuse_among_photographs, short_name
+from verydeep.engine.datasets import GENERATED, VAL_FRACTION, check_outside_data, data_folder, data_name
 from verydeep.engine.launching import in_group
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, model_folder
 from verydeep.engine.runtime import Precision, wants_bf16
 from verydeep.engine.training.checkpoint import last_checkpoint
-from verydeep.engine.training.settings import Settings
-from verydeep.engine.training.setup import open_training_parts
+from verydeep.engine.training.settings import RunSettings
+from verydeep.engine.training.setup import open_training_splits
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import CLASSIFIER, ModelConfig, load_config
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainRequest:
     """What a training may be asked for; None is left open, and depends on the data and on the net it starts from."""
 
     data: str
@@ -77,16 +77,16 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingPlan:
     """A training with nothing left open."""
 
-    settings: Settings
+    settings: RunSettings
     train: Split
     val: Split | None
     run: RunFolder
     source: ModelConfig | None
     """Of the net it starts from."""
-    request: Request | None = None
+    request: TrainRequest | None = None
     """What was asked for; None of a run that is resumed, whose own settings hold."""
 
     @property
@@ -94,7 +94,7 @@ class Training:
         """Whether the run was begun before."""
         return self.request is None
 
-    def on(self, train: Split, val: Split | None) -> "Training":
+    def on(self, train: Split, val: Split | None) -> "TrainingPlan":
         """The same on those of its images that have boxes; batch and rate go by their number where they were open."""
         settings = self.settings
         if self.request is not None:
@@ -103,7 +103,7 @@ class Training:
         return replace(self, settings=settings, train=train, val=val)
 
 
-def resolve(request: Request) -> Training:
+def plan_training(request: TrainRequest) -> TrainingPlan:
     """Decide what the request leaves open.
 
     Raises:
@@ -115,23 +115,23 @@ def resolve(request: Request) -> Training:
         raise VerydeepError("--fine-tune fc needs the convolutions of a trained net: give it with --init-from RUN.")
     source = None if request.init_from is None else load_config(model_folder(request.init_from))
     if request.regression is not None:
-        request = like_its_classifier(request, source)
+        request = with_classifier_shape(request, source)
     elif source is not None:
-        request = in_its_shape(request, source)
+        request = with_source_shape(request, source)
     network = request.network or "A"
     if network not in NETWORKS:
         raise VerydeepError(f"--network {network} is not known: choose one of {', '.join(NETWORKS)}.")
-    split_seed, val_fraction = split_like(source, request)
+    split_seed, val_fraction = choose_split(source, request)
     # As a resumed run opens them; boxes are looked for in this folder, by their files' places below it.
     data = request.data if generated else str(Path(request.data).resolve())
-    train, val = open_training_parts(data, split_seed, val_fraction)
+    train, val = open_training_splits(data, split_seed, val_fraction)
     if request.regression is not None and source is not None and source.class_names != train.class_names:
         raise VerydeepError(
             f"{request.init_from} knows other classes than {train.root} ({len(source.class_names)} there, "
             f"{len(train.class_names)} here): give --init-from a net that was trained to tell these apart."
         )
     recipe = decide_recipe(request, network, source, len(train))
-    settings = Settings(
+    settings = RunSettings(
         data=data,
         network=network,
         crop=request.crop or (64 if generated else PAPER_CROP),
@@ -152,7 +152,7 @@ def resolve(request: Request) -> Training:
         micro_batch=request.micro_batch,
     )
     if source is not None:
-        settings = like_its_source(settings, source)
+        settings = with_source_conventions(settings, source)
     last_scale = settings.recipe.stages[-1].scale
     trained = (
         TrainedNet(network, last_scale, settings.fine_tuned)
@@ -165,26 +165,26 @@ def resolve(request: Request) -> Training:
         raise VerydeepError(
             f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out or --seed."
         )
-    refuse_among_photographs(run.path, train)
-    return Training(settings, train, val, run, source, request)
+    check_outside_data(run.path, train)
+    return TrainingPlan(settings, train, val, run, source, request)
 
 
-def resolve_resumed(path: Path) -> Training:
+def plan_resumed(path: Path) -> TrainingPlan:
     """The training of a run that was begun; its own settings hold.
 
     Raises:
         VerydeepError: its settings or its data cannot be read.
     """
     run = RunFolder(path)
-    settings = Settings.load(run)
-    train, val = open_training_parts(settings.data, settings.split_seed, settings.val_fraction)
+    settings = RunSettings.load(run)
+    train, val = open_training_splits(settings.data, settings.split_seed, settings.val_fraction)
     # Once there is a checkpoint, the net that it started from may be gone.
     anew = settings.init_from if last_checkpoint(run.checkpoints) is None else None
     source = None if anew is None else load_config(model_folder(Path(anew)))
-    return Training(settings, train, val, run, source)
+    return TrainingPlan(settings, train, val, run, source)
 
 
-def in_its_shape(request: Request, source: ModelConfig) -> Request:
+def with_source_shape(request: TrainRequest, source: ModelConfig) -> TrainRequest:
     """The request with what it leaves open of the net's shape taken from the net that it starts from."""
     return replace(
         request,
@@ -195,7 +195,7 @@ def in_its_shape(request: Request, source: ModelConfig) -> Request:
     )
 
 
-def like_its_source(settings: Settings, source: ModelConfig) -> Settings:
+def with_source_conventions(settings: RunSettings, source: ModelConfig) -> RunSettings:
     """The settings with what a net keeps of the one it starts from: mean, rounding, and the scale of its first weights.
 
     That scale belongs to the weights: a first layer of another shape is drawn, and has none.
@@ -215,7 +215,7 @@ def like_its_source(settings: Settings, source: ModelConfig) -> Settings:
     )
 
 
-def like_its_classifier(request: Request, source: ModelConfig | None) -> Request:
+def with_classifier_shape(request: TrainRequest, source: ModelConfig | None) -> TrainRequest:
     """The request for a localization net, with what it leaves open taken from the classification net it starts from.
 
     Raises:
@@ -244,27 +244,27 @@ def like_its_classifier(request: Request, source: ModelConfig | None) -> Request
                 f"--scale {request.scale} is not that of {request.init_from}, {scale}, which rates the boxes: leave "
                 "it out, or start from a net of that scale."
             )
-    return replace(in_its_shape(request, source), scale=scale, initialization="normal")
+    return replace(with_source_shape(request, source), scale=scale, initialization="normal")
 
 
 def run_name(data: str, net: TrainedNet | LocalizationNet, crop: int, seed: int) -> str:
     """What a run is called unless the user names it: <data>-<network>-<S>[fc|pcr|scr][-fc]-c<crop>-s<seed>."""
-    return f"{short_name(data)}-{str(net).replace('/', '-')}-c{crop}-s{seed}"
+    return f"{data_name(data)}-{str(net).replace('/', '-')}-c{crop}-s{seed}"
 
 
-def split_like(source: ModelConfig | None, request: Request) -> tuple[int, float]:
+def choose_split(source: ModelConfig | None, request: TrainRequest) -> tuple[int, float]:
     """Seed and fraction of the split: those of the source where it was trained on a part of the same folder.
 
     Otherwise the new net would be validated on what the old one was trained on.
     """
-    here = locate(request.data).resolve()
+    here = data_folder(request.data).resolve()
     # Of a folder with train/ and no val/ beside it, the part that was divided is train/.
     if source is None or source.split.get("data") not in (str(here), str(here / "train")):
         return request.seed if request.split_seed is None else request.split_seed, request.val_fraction
     return int(source.split["seed"]), float(source.split["val_fraction"])
 
 
-def decide_recipe(request: Request, network: str, source: ModelConfig | None, num_images: int) -> Recipe:
+def decide_recipe(request: TrainRequest, network: str, source: ModelConfig | None, num_images: int) -> Recipe:
     """The paper's recipe for this S, or the generated set's own, with what the request asks for."""
     generated = request.data == GENERATED
     if request.regression is not None:

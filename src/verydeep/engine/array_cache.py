@@ -30,13 +30,13 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
 
-class Shelf:
+class ArrayCache:
     """One folder, and what waits to be written into it."""
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         """``about`` is told to people, in about.json; nothing is where it is empty."""
         self.folder, self.about = folder, about
-        self.not_kept = ""
+        self.write_error = ""
         """Why keeping failed, if it did; computing goes on without it."""
         self.waiting: list[tuple[npt.NDArray[np.int64], Mapping[str, Arrays]]] = []
         self.waiting_bytes = 0
@@ -88,7 +88,7 @@ class Shelf:
     def close(self) -> None:
         """Write what waits, one file a kind."""
         parts, self.waiting, self.waiting_bytes, self.flushed = self.waiting, [], 0, time.monotonic()
-        if not parts or self.not_kept:
+        if not parts or self.write_error:
             return
         indices = np.concatenate([each for each, _ in parts])
         try:
@@ -100,10 +100,10 @@ class Shelf:
                 with writing(self.folder / kind / f"{time.time_ns()}-{os.getpid()}.safetensors") as beside:
                     save_file({INDICES: indices, **arrays}, beside)
         except (VerydeepError, SafetensorError) as error:
-            self.not_kept = str(error)
+            self.write_error = str(error)
 
 
-def lacking(
+def find_missing(
     kept: Mapping[str, npt.NDArray[np.int64]], kinds: Sequence[str], count: int
 ) -> list[tuple[list[str], npt.NDArray[np.int64]]]:
     """Which kinds lack which of ``count`` images; those that lack the same together, so that one is decoded once."""

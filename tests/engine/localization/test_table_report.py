@@ -13,14 +13,14 @@ from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import LOCALIZATION_TABLES
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
-from verydeep.engine.classification.tables import Conditions
+from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.datasets import fingerprint
-from verydeep.engine.journal import Journal
-from verydeep.engine.localization.findings import BoxFindings
-from verydeep.engine.localization.parts import BoxedPart
-from verydeep.engine.localization.tables import BoxConditions, MeasuredBoxes, compare_rows
+from verydeep.engine.localization.boxed_split import BoxedSplit
+from verydeep.engine.localization.table_report import MeasuredLocalizationTable
+from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_rows
+from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net
-from verydeep.engine.reporting.measured_table import leave_findings
+from verydeep.engine.reporting.measured_table import write_measured_table
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.bootstrap import Mean
 from verydeep.ops.metrics import Share, wilson
@@ -35,11 +35,11 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "600")
 
 
-def part(name: str = "val", names: tuple[str, ...] = NAMES) -> BoxedPart:
+def part(name: str = "val", names: tuple[str, ...] = NAMES) -> BoxedSplit:
     """203 images, three of them without a box."""
     files = tuple(f"{i}.png" for i in range(203))
     whole = Split(name, Path("photos") / name, files, np.arange(203) % 6, names, names, "class folders", True)
-    return BoxedPart(whole, whole.subset(range(200)), np.zeros(200, np.bool_))
+    return BoxedSplit(whole, whole.subset(range(200)), np.zeros(200, np.bool_))
 
 
 def known(text: str, *wrong: int, **others: Any) -> MeasuredBoxes:
@@ -52,16 +52,18 @@ def known(text: str, *wrong: int, **others: Any) -> MeasuredBoxes:
     return MeasuredBoxes(LocalizationProtocol.parse(text), tuple(range(len(wrong))), errs, **values | others)
 
 
-def table(name: str, measured: dict[str, MeasuredBoxes], where: BoxConditions | None = None) -> BoxFindings:
+def table(
+    name: str, measured: dict[str, MeasuredBoxes], where: LocalizationTableConditions | None = None
+) -> MeasuredLocalizationTable:
     """A table of the paper of which some rows were measured, by the texts of its protocols."""
     paper, tested = LOCALIZATION_TABLES[name], where or conditions()
     rows = [(row, measured.get(str(row.protocol))) for row in paper.rows]
-    return BoxFindings(paper, rows, compare_rows(rows), tested)
+    return MeasuredLocalizationTable(paper, rows, compare_rows(rows), tested)
 
 
-def conditions(tested: BoxedPart | None = None, tune_on: BoxedPart | None = None) -> BoxConditions:
+def conditions(tested: BoxedSplit | None = None, tune_on: BoxedSplit | None = None) -> LocalizationTableConditions:
     there = tested or part()
-    return BoxConditions(Conditions([], "photos", there.whole, 64, CPU), there, tune_on)
+    return LocalizationTableConditions(TableConditions([], "photos", there.whole, 64, CPU), there, tune_on)
 
 
 SCR, PCR_FC, PCR = (f"D/384{net}/384 : center @ truth" for net in ("scr-fc", "pcr-fc", "pcr"))
@@ -74,7 +76,7 @@ def interval(wrong: int) -> str:
     return f"{share.percent:.1f} [{share.low:.1f},{share.high:.1f}]"
 
 
-def remarks_of(findings: BoxFindings) -> str:
+def remarks_of(findings: MeasuredLocalizationTable) -> str:
     return "\n".join(findings.remarks())
 
 
@@ -175,7 +177,7 @@ def test_files_and_terminal_agree(
     name: str, rows: dict[str, MeasuredBoxes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     findings = table(name, rows)
-    leave_findings(findings, tmp_path, Journal())
+    write_measured_table(findings, tmp_path, Log())
     printed = "".join(capsys.readouterr().out.split())
     page = (tmp_path / f"{name}.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in page if line.startswith("|")]

@@ -25,15 +25,15 @@ from verydeep.engine.archive.shards import (
     path_ids,
     shards_of,
 )
-from verydeep.engine.archive.streaming import Todo, describe_into
-from verydeep.engine.journal import Journal
+from verydeep.engine.archive.streaming import MissingImages, describe_missing_images
+from verydeep.engine.descriptors.activations import default_layer, image_ids
+from verydeep.engine.descriptors.representation import Representation, run_described
+from verydeep.engine.log import Log
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.folders import RunFolder, Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Precision, Runtime, wants_bf16
-from verydeep.engine.transfer.features import default_layer, image_ids
-from verydeep.engine.transfer.representation import Representation, followed
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out, locking, write_json
 from verydeep.ops.descriptors import Aggregation
@@ -48,7 +48,7 @@ Outdated = list[tuple[Shard, npt.NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True)
-class Held:
+class ArchiveContents:
     """What an archive holds."""
 
     shards: list[Shard]
@@ -65,7 +65,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DescribeOptions:
     """How photographs are to be described; what is None is as the archive has it or, of a new one, the usual."""
 
     net: Net
@@ -104,7 +104,7 @@ class Asked:
                 raise VerydeepError(f"{folder} holds descriptors with {option} {told}: give that, or another --out.")
         if self.fast_decode and not there.fast_decode:
             raise VerydeepError(f"{folder} holds descriptors without --fast-decode: leave it out, or another --out.")
-        return replace(there, net=self.net.told_path, weights=self.weights)  # it may have been moved
+        return replace(there, net=self.net.stored_path, weights=self.weights)  # it may have been moved
 
     def new_manifest(self) -> Manifest:
         """Of an archive that is not there yet, nor known where its images are.
@@ -113,23 +113,23 @@ class Asked:
             VerydeepError: the net has no such layer.
         """
         layer = self.layer or default_layer(self.net.config)
-        asked = Representation((self.net,), (layer,), self.scales or DEFAULT_SCALES, self.aggregation or "average")
-        asked.check()
+        options = Representation((self.net,), (layer,), self.scales or DEFAULT_SCALES, self.aggregation or "average")
+        options.check()
         return Manifest(
-            net=self.net.told_path,
+            net=self.net.stored_path,
             weights=self.weights,
             digest=digest_of_net(self.net),
             layer=layer,
-            scales=asked.scales,
-            aggregation=asked.aggregation,
+            scales=options.scales,
+            aggregation=options.aggregation,
             precision="bf16" if wants_bf16(self.precision, self.device) else "fp32",
             fast_decode=self.fast_decode,
-            dimensions=num_dimensions(asked),
+            dimensions=num_dimensions(options),
             images_root="",
         )
 
 
-def usual_weights(folder: Path, run: Path) -> Weights:
+def archive_weights(folder: Path, run: Path) -> Weights:
     """Which weights of a run an archive's images were described by; of a new archive, or a single net, the last.
 
     Raises:
@@ -139,16 +139,18 @@ def usual_weights(folder: Path, run: Path) -> Weights:
     return Manifest.read(folder).weights if known else "last"
 
 
-def num_dimensions(asked: Representation) -> int:
+def num_dimensions(options: Representation) -> int:
     """Of an image's descriptor by one net."""
-    (net,), (layer,), side = asked.nets, asked.layers, asked.nets[0].config.crop
+    (net,), (layer,), side = options.nets, options.layers, options.nets[0].config.crop
     with torch.device("meta"):
         model = net.config.build().to("meta")
         (found,) = model.activations(torch.empty(1, 3, side, side), [layer]).values()
-    return int(found.shape[1]) * (len(asked.scales) if asked.aggregation == "stack" else 1)
+    return int(found.shape[1]) * (len(options.scales) if options.aggregation == "stack" else 1)
 
 
-def fill(folder: Path, asked: Asked, patterns: Sequence[str], runtime: Runtime, decoding: Decoding) -> None:
+def describe_archive(
+    folder: Path, options: DescribeOptions, patterns: Sequence[str], runtime: Runtime, decoding: Decoding
+) -> None:
     """Describe photographs into an archive, and say so; what it holds already is not computed again.
 
     Of images that have changed, what was known is forgotten at the end: a job that fails takes nothing away.
@@ -161,55 +163,55 @@ def fill(folder: Path, asked: Asked, patterns: Sequence[str], runtime: Runtime, 
         decoding: what a file that cannot be decoded means; how fast they are decoded is as the archive has it.
 
     Raises:
-        VerydeepError: as ``Asked.manifest`` and ``describe_into``; a pattern means no photograph, another job writes
+        VerydeepError: as ``DescribeOptions.manifest`` and ``describe_missing_images``; a pattern means no photograph, another job writes
             there, not one image could be decoded, or the processes do not see the same folder.
     """
-    journal = Journal(silent=not runtime.is_main)
+    log = Log(silent=not runtime.is_main)
     with ExitStack() as stack:
         runtime.check_shared(folder, "by --out")
-        begun = begin(folder, asked, patterns, journal, stack) if runtime.is_main else None
+        begun = begin(folder, options, patterns, log, stack) if runtime.is_main else None
         begun = runtime.from_main(begun)
         assert begun is not None
-        manifest, todo, outdated = begun
-        how = manifest.representation(asked.net)
+        manifest, missing, outdated = begun
+        how = manifest.representation(options.net)
         decoding = replace(decoding, fast=manifest.fast_decode)
-        job = describe_into(folder, todo, how, manifest.digest, runtime, decoding)
-        total = todo.num_there + len(todo.split)
-        skipped = followed(job, "Describing", total, visible=runtime.is_main and len(todo.split) > 1)
+        job = describe_missing_images(folder, missing, how, manifest.digest, runtime, decoding)
+        total = missing.num_there + len(missing.split)
+        skipped = run_described(job, "Describing", total, visible=runtime.is_main and len(missing.split) > 1)
         if runtime.is_main:
-            journal.say(f"Described by {how}, {manifest.precision}.")
+            log.info(f"Described by {how}, {manifest.precision}.")
             for shard, rows in outdated:
                 shard.drop(rows)
-            end(folder, manifest, todo, skipped, journal)
+            end(folder, manifest, missing, skipped, log)
 
 
 def begin(
-    folder: Path, asked: Asked, patterns: Sequence[str], journal: Journal, stack: ExitStack
-) -> tuple[Manifest, Todo, Outdated]:
+    folder: Path, options: DescribeOptions, patterns: Sequence[str], log: Log, stack: ExitStack
+) -> tuple[Manifest, MissingImages, Outdated]:
     """Find out what is to be done, on the main process; the archive is locked until the stack is closed.
 
     Raises:
-        VerydeepError: as ``fill``.
+        VerydeepError: as ``describe_archive``.
     """
-    asked.manifest(folder)  # refuses before anything is left there
+    options.manifest(folder)  # refuses before anything is left there
     names = photograph_names(patterns)
     if not stack.enter_context(locking(folder / LOCK)):
         raise VerydeepError(f"Another job writes into {folder}: wait for its end, or choose another --out.")
-    manifest = asked.manifest(folder)  # another job may just have begun it
-    split = below(manifest.images_root, names)
+    manifest = options.manifest(folder)  # another job may just have begun it
+    split = relative_split(manifest.images_root, names)
     manifest = replace(manifest, images_root=str(split.root))
     manifest.write(folder)
     ids, paths = ids_of(split), path_ids(split.files)
-    held = tidied(folder, journal)
+    held = read_contents(folder, log)
     lacking = np.flatnonzero(~np.isin(ids, held.ids))
     there, changed = len(split) - len(lacking), int(np.isin(paths[lacking], held.path_ids).sum())
-    journal.say(f"Images: {len(split):,}{f', of which {there:,} are described already' if there else ''}.")
+    log.info(f"Images: {len(split):,}{f', of which {there:,} are described already' if there else ''}.")
     if changed:
-        journal.say(f"Changed since they were described, and described anew: {changed:,} images.")
-    return manifest, Todo(split.subset(lacking.tolist()), ids[lacking], there), held.outdated(paths, ids)
+        log.info(f"Changed since they were described, and described anew: {changed:,} images.")
+    return manifest, MissingImages(split.subset(lacking.tolist()), ids[lacking], there), held.outdated(paths, ids)
 
 
-def below(root: str, names: Sequence[str]) -> Split:
+def relative_split(root: str, names: Sequence[str]) -> Split:
     """Photographs, each once, their paths relative to a folder or, if it is "", to the one that holds them all.
 
     Those outside of it keep their whole paths.
@@ -233,7 +235,7 @@ def ids_of(split: Split) -> Ids:
     return np.concatenate(found)
 
 
-def tidied(folder: Path, journal: Journal) -> Held:
+def read_contents(folder: Path, log: Log) -> ArchiveContents:
     """What an archive holds, once shards that are damaged are set aside, and halves that a kill left removed."""
     for left in (folder / SHARDS).glob("*.tmp"):
         left.unlink()
@@ -243,16 +245,18 @@ def tidied(folder: Path, journal: Journal) -> Held:
             its_paths, its_ids = shard.ids()
         except DamagedShardError:
             aside = shard.path.rename(shard.path.with_suffix(".damaged"))
-            journal.say(f"Damaged, and set aside as {aside}: its images are described anew where they are named.")
+            log.info(f"Damaged, and set aside as {aside}: its images are described anew where they are named.")
         else:
             shards.append(shard)
             paths.append(its_paths)
             ids.append(its_ids)
     nothing = np.empty(0, np.int64)
-    return Held(shards, list(map(len, ids)), np.concatenate([nothing, *paths]), np.concatenate([nothing, *ids]))
+    return ArchiveContents(
+        shards, list(map(len, ids)), np.concatenate([nothing, *paths]), np.concatenate([nothing, *ids])
+    )
 
 
-def end(folder: Path, manifest: Manifest, todo: Todo, skipped: dict[str, str], journal: Journal) -> None:
+def end(folder: Path, manifest: Manifest, missing: MissingImages, skipped: dict[str, str], log: Log) -> None:
     """Count, list what was skipped, and say what there is now.
 
     Raises:
@@ -263,12 +267,12 @@ def end(folder: Path, manifest: Manifest, todo: Todo, skipped: dict[str, str], j
     (folder / SKIPPED).unlink(missing_ok=True)
     if skipped:
         write_json(folder / SKIPPED, skipped)
-        journal.say(f"Skipped: {len(skipped):,} files that cannot be decoded, listed in {folder / SKIPPED}.")
+        log.info(f"Skipped: {len(skipped):,} files that cannot be decoded, listed in {folder / SKIPPED}.")
     if not count:
-        raise VerydeepError(f"Not one of the {len(todo.split):,} images could be decoded.")
+        raise VerydeepError(f"Not one of the {len(missing.split):,} images could be decoded.")
     replace(manifest, num_images=count).write(folder)
-    journal.say(
+    log.info(
         f"Written: {folder}/ ({MANIFEST}, {SHARDS}/): {count:,} images, {manifest.dimensions:,} dimensions, "
         f"{size / 1e6:,.1f} MB."
     )
-    journal.say(f"Try:  verydeep search {folder} photo.jpg")
+    log.info(f"Try:  verydeep search {folder} photo.jpg")

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from verydeep.configs.localization import Classes, LocalizationProtocol, LocalizationView, own_classes
 from verydeep.configs.protocols import EvalProtocol
 from verydeep.data.split import Split
-from verydeep.engine.localization.classes import ClassSource
-from verydeep.engine.nets.collection import Collection, nets_by_seed, required_by_seed
+from verydeep.engine.localization.candidate_classes import ClassSource
+from verydeep.engine.nets.collection import Collection, ensembles_by_seed, required_ensembles
 from verydeep.engine.nets.folders import Weights
-from verydeep.engine.nets.net import Net, NetAtScales, refuse_classes
+from verydeep.engine.nets.net import EnsembleMember, Net, refuse_classes
 from verydeep.errors import VerydeepError
 
 
 @dataclass(frozen=True)
-class Localizers:
+class BoxEnsemble:
     """Localization nets whose boxes are pooled, and where the classes of these boxes come from."""
 
-    members: tuple[NetAtScales, ...]
+    members: tuple[EnsembleMember, ...]
     view: LocalizationView
     classes: ClassSource | None
     """None: the truth alone, which a classification protocol does not guess."""
@@ -39,13 +39,13 @@ class Localizers:
                 refuse_classes(split, net)
 
 
-def localizers_of(
-    members: Sequence[NetAtScales],
+def box_ensemble(
+    members: Sequence[EnsembleMember],
     view: LocalizationView,
     classes: Classes | None,
     runs: Collection,
     weights: Weights = "last",
-) -> Localizers:
+) -> BoxEnsemble:
     """Named nets, with the true classes, those of a protocol of runs in a folder, or of the nets they started from.
 
     Raises:
@@ -59,25 +59,25 @@ def localizers_of(
                 "does with verydeep train --task localize --init-from it."
             )
     if classes == "truth":
-        return Localizers(tuple(members), view, None)
+        return BoxEnsemble(tuple(members), view, None)
     if classes is None:
-        return Localizers(tuple(members), view, ClassSource.of_box_nets(members, view))
+        return BoxEnsemble(tuple(members), view, ClassSource.of_box_nets(members, view))
     config = members[0].net.config
-    found = required_by_seed(classes, runs, config.class_names, config.crop, weights)
+    found = required_ensembles(classes, runs, config.class_names, config.crop, weights)
     seed = config.seed if config.seed in found else min(found)
     told = str(classes) if seed == config.seed else f"{classes} (seed {seed})"
-    return Localizers(tuple(members), view, ClassSource(tuple(found[seed]), classes.view, told))
+    return BoxEnsemble(tuple(members), view, ClassSource(tuple(found[seed]), classes.view, told))
 
 
-def localizers_by_seed(
+def box_ensembles_by_seed(
     protocol: LocalizationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
-) -> dict[int, Localizers]:
+) -> dict[int, BoxEnsemble]:
     """Seed -> who answers for a protocol; seeds that lack a net, or its weights, are left out.
 
     Raises:
-        VerydeepError: as ``answering``.
+        VerydeepError: as ``find_answering_nets``.
     """
-    members = nets_by_seed(protocol, nets, class_names, crop)
+    members = ensembles_by_seed(protocol, nets, class_names, crop)
     sources: dict[int, ClassSource | None]
     if protocol.classes == "truth":
         sources = dict.fromkeys(members)
@@ -85,26 +85,28 @@ def localizers_by_seed(
         sources = {seed: ClassSource.of_box_nets(each, protocol.view) for seed, each in members.items()}
     else:
         view, told = protocol.classes.view, str(protocol.classes)
-        found = nets_by_seed(protocol.classes, nets, class_names, crop)
+        found = ensembles_by_seed(protocol.classes, nets, class_names, crop)
         sources = {seed: ClassSource(tuple(each), view, told) for seed, each in found.items()}
     return {
-        seed: Localizers(tuple(each), protocol.view, sources[seed]) for seed, each in members.items() if seed in sources
+        seed: BoxEnsemble(tuple(each), protocol.view, sources[seed])
+        for seed, each in members.items()
+        if seed in sources
     }
 
 
-def required_localizers(
+def required_box_ensembles(
     protocol: LocalizationProtocol, runs: Collection, class_names: Sequence[str], crop: int, weights: Weights
-) -> list[Localizers]:
+) -> list[BoxEnsemble]:
     """The same of a folder of runs, where at least one seed has to have them all; one for each seed.
 
     Raises:
         VerydeepError: a member has no run, two of one seed, or no seed has them all.
     """
-    required_by_seed(protocol, runs, class_names, crop, weights)
+    required_ensembles(protocol, runs, class_names, crop, weights)
     if protocol.classes not in ("truth", own_classes(protocol.members, protocol.view)):
         assert isinstance(protocol.classes, EvalProtocol)
-        required_by_seed(protocol.classes, runs, class_names, crop, weights)
-    found = localizers_by_seed(protocol, runs.nets(weights), class_names, crop)
+        required_ensembles(protocol.classes, runs, class_names, crop, weights)
+    found = box_ensembles_by_seed(protocol, runs.nets(weights), class_names, crop)
     if not found:
         raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
     return list(found.values())

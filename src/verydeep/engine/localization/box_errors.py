@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from verydeep.data.split import Split
+from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.candidates import Floats, Merged
-from verydeep.engine.localization.classes import Asked
 from verydeep.ops.localization_errors import (
     Bools,
     Instances,
@@ -19,7 +19,7 @@ from verydeep.ops.localization_errors import (
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class GroundTruth:
     """What the annotations say of n images."""
 
     instances: Instances
@@ -27,7 +27,7 @@ class Truth:
     """(n,) images that the localization error counts: those not on the devkit's blacklist."""
 
     @classmethod
-    def of(cls, split: Split, asked: Asked, blacklisted: Bools) -> "Truth":
+    def of(cls, split: Split, candidate_classes: CandidateClasses, blacklisted: Bools) -> "GroundTruth":
         """Of the images that were asked about.
 
         Args:
@@ -35,38 +35,40 @@ class Truth:
             asked: about it.
             blacklisted: (N,) images of the split that are not counted.
         """
-        assert split.boxes is not None and asked.labels is not None
-        boxes = [split.boxes[index] for index in asked.indices.tolist()]
-        return cls(Instances.of(asked.labels, boxes), ~blacklisted[asked.indices])
+        assert split.boxes is not None and candidate_classes.labels is not None
+        boxes = [split.boxes[index] for index in candidate_classes.indices.tolist()]
+        return cls(Instances.of(candidate_classes.labels, boxes), ~blacklisted[candidate_classes.indices])
 
-    def subset(self, rows: npt.NDArray[np.int64]) -> "Truth":
+    def subset(self, rows: npt.NDArray[np.int64]) -> "GroundTruth":
         """Of some of the images."""
         starts = np.cumsum(self.instances.counts) - self.instances.counts
         boxes = [self.instances.boxes[starts[row] : starts[row] + self.instances.counts[row]] for row in rows]
-        return Truth(Instances.of(self.instances.labels[rows], boxes), self.counted[rows])
+        return GroundTruth(Instances.of(self.instances.labels[rows], boxes), self.counted[rows])
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class BoxErrors:
     """What the merged boxes of n images are worth."""
 
     merged: Merged
-    """For the true class and the guesses, in the order of ``Asked.classes``."""
+    """For the true class and the guesses, in the order of ``CandidateClasses.classes``."""
     truth_overlaps: Floats
     """(n,) largest IoU of the true class's box with an instance."""
     guess_overlaps: Floats | None
     """(n,) largest IoU of a guess of the true class with an instance; 0 where the true class was not guessed."""
 
     @classmethod
-    def of(cls, merged: Merged, asked: Asked, truth: Truth) -> "Verdict":
+    def of(cls, merged: Merged, candidate_classes: CandidateClasses, truth: GroundTruth) -> "BoxErrors":
         """Compare boxes with the truth."""
         return cls(
             merged,
             ground_truth_overlaps(merged.boxes[:, 0], truth.instances),
-            best_overlaps(asked.guesses, merged.boxes[:, 1:], truth.instances) if asked.guesses.size else None,
+            best_overlaps(candidate_classes.guesses, merged.boxes[:, 1:], truth.instances)
+            if candidate_classes.guesses.size
+            else None,
         )
 
-    def errors(self, truth: Truth) -> tuple[LocalizationErrors, LocalizationErrors | None]:
+    def errors(self, truth: GroundTruth) -> tuple[LocalizationErrors, LocalizationErrors | None]:
         """Of the true class's box (the first protocol), and of the boxes of the guesses, if any (the second)."""
         of_truth = localization_errors(self.truth_overlaps, ~truth.counted)
         guesses = self.guess_overlaps
