@@ -37,7 +37,8 @@ from verydeep.engine.descriptors.activations import layer_descriptors
 from verydeep.engine.inference import ready, rescaled_images
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
-from verydeep.ops.descriptors import Floats, aggregated
+from verydeep.ops.arrays import Float32Array
+from verydeep.ops.descriptors import aggregated
 
 CASE = Case("D")
 SCALES = (256, 384, 512)
@@ -55,9 +56,9 @@ def drawn(case: Case) -> VGG:
     return model
 
 
-def ours(model: VGG, files: Sequence[Path], runtime: Runtime) -> Floats:
+def ours(model: VGG, files: Sequence[Path], runtime: Runtime) -> Float32Array:
     """(n, 4096) by the package."""
-    found: dict[int, list[Floats]] = {}
+    found: dict[int, list[Float32Array]] = {}
     for batch in rescaled_images(model, Split.of_photographs(files), SCALES, runtime, whole=True):
         with runtime.autocast():
             each = [layer_descriptors(model, images, [LAYER])[LAYER].cpu().numpy() for images in batch.images.values()]
@@ -82,7 +83,7 @@ def torchvisions(case: Case, device: str, bf16: bool, threads: int) -> nn.Sequen
 
 
 @torch.inference_mode()
-def plain_loop(case: Case, device: str, bf16: bool, threads: int, files: Sequence[Path]) -> Floats:
+def plain_loop(case: Case, device: str, bf16: bool, threads: int, files: Sequence[Path]) -> Float32Array:
     """(n, 4096): appendix B as one reads it, one thing at a time."""
     net = torchvisions(case, device, bf16, threads)
     weight, mean = next(net.parameters()), torch.tensor(ILSVRC_MEAN_RGB).view(3, 1, 1)
@@ -99,7 +100,7 @@ def plain_loop(case: Case, device: str, bf16: bool, threads: int, files: Sequenc
                 map_ = net(seen[None].to(weight.device, weight.dtype))
                 parts.append(map_.float().mean(dim=(2, 3))[0].cpu())
         rows.append(torch.stack(parts).mean(dim=0))
-    found: Floats = torch.nn.functional.normalize(torch.stack(rows)).numpy()
+    found: Float32Array = torch.nn.functional.normalize(torch.stack(rows)).numpy()
     return found
 
 
@@ -109,10 +110,10 @@ def compare(case: Case, files: Sequence[Path], repeats: int, runtime: Runtime, t
     Raises:
         SystemExit: the descriptors differ.
     """
-    model, found = ready(drawn(case), runtime), dict[str, Floats]()
+    model, found = ready(drawn(case), runtime), dict[str, Float32Array]()
     largest = 0.0
 
-    def noted(name: str, values: Floats) -> None:
+    def noted(name: str, values: Float32Array) -> None:
         nonlocal largest
         found[name] = values
         if len(found) == 2:

@@ -17,18 +17,17 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.timing import interleave, report, speedup, table
+from verydeep.ops.arrays import Float64Array
 from verydeep.ops.boxes import iou
 from verydeep.ops.merging import BoxSets, merge
 
 NUM_SETS = 250_000
 PLAIN, MATRIX = "one set at a time, all distances in each step", "one set at a time, matrix of distances kept"
 
-Array = npt.NDArray[np.float64]
-MergeOne = Callable[[Array, Array, float], tuple[Array, Array]]
+MergeOne = Callable[[Float64Array, Float64Array, float], tuple[Float64Array, Float64Array]]
 
 
 def predictions(rng: np.random.Generator, num_sets: int, num_boxes: int) -> BoxSets:
@@ -43,7 +42,7 @@ def predictions(rng: np.random.Generator, num_sets: int, num_boxes: int) -> BoxS
     return BoxSets.of(boxes.reshape(-1, 4), rng.random(num_sets * num_boxes), np.full(num_sets, num_boxes))
 
 
-def distances(one: Array, others: Array) -> Array:
+def distances(one: Float64Array, others: Float64Array) -> Float64Array:
     """|center a - center b| / mean diagonal + 1 - IoU, of shapes that broadcast."""
     sides = one[..., 2:] - one[..., :2] + 1, others[..., 2:] - others[..., :2] + 1
     diagonals = (np.linalg.norm(sides[0], axis=-1) + np.linalg.norm(sides[1], axis=-1)) / 2
@@ -51,7 +50,7 @@ def distances(one: Array, others: Array) -> Array:
     return np.asarray(np.linalg.norm(centers[0] - centers[1], axis=-1) / diagonals + 1 - iou(one, others))
 
 
-def merge_plainly(boxes: Array, scores: Array, threshold: float) -> tuple[Array, Array]:
+def merge_plainly(boxes: Float64Array, scores: Float64Array, threshold: float) -> tuple[Float64Array, Float64Array]:
     """Every distance anew in each step."""
     members = np.ones(len(boxes))
     while len(boxes) > 1:
@@ -68,7 +67,7 @@ def merge_plainly(boxes: Array, scores: Array, threshold: float) -> tuple[Array,
     return boxes, scores
 
 
-def merge_with_matrix(boxes: Array, scores: Array, threshold: float) -> tuple[Array, Array]:
+def merge_with_matrix(boxes: Float64Array, scores: Float64Array, threshold: float) -> tuple[Float64Array, Float64Array]:
     """The distances are kept, and those of the merged box renewed."""
     members, alive = np.ones(len(boxes)), np.ones(len(boxes), bool)
     apart = distances(boxes[:, None], boxes)
@@ -86,7 +85,9 @@ def merge_with_matrix(boxes: Array, scores: Array, threshold: float) -> tuple[Ar
         apart[:i, i], apart[i, i + 1 :] = renewed[:i], renewed[i + 1 :]
 
 
-def one_at_a_time(merge_one: MergeOne, sets: BoxSets, count: int, threshold: float) -> list[tuple[Array, Array]]:
+def one_at_a_time(
+    merge_one: MergeOne, sets: BoxSets, count: int, threshold: float
+) -> list[tuple[Float64Array, Float64Array]]:
     """The first ``count`` sets."""
     ends = np.cumsum(sets.counts)
     spans = [slice(end - size, end) for end, size in zip(ends[:count], sets.counts[:count], strict=True)]

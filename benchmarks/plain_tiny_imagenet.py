@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from verydeep.ops.arrays import AnyArray, Float32Array, Int64Array, UInt8Array
+
 CROP, SHORT = 64, 73
-Pixels = npt.NDArray[np.uint8]
 
 
-def read(part: Path, classes: Sequence[str]) -> tuple[list[Pixels], npt.NDArray[np.int64]]:
+def read(part: Path, classes: Sequence[str]) -> tuple[list[UInt8Array], Int64Array]:
     """Every image of the class folders, rescaled to a short side of SHORT, and its label."""
     images, labels = [], []
     for label, name in enumerate(classes):
@@ -74,7 +74,7 @@ def window_scores(net: nn.ModuleDict, images: Tensor) -> Tensor:
     return torch.stack([net["classifier"](maps[:, :, i : i + 2, j : j + 2].flatten(1)) for i, j in places])
 
 
-def batches(images: Sequence[Pixels], mean: Tensor) -> Iterator[tuple[list[int], Tensor]]:
+def batches(images: Sequence[UInt8Array], mean: Tensor) -> Iterator[tuple[list[int], Tensor]]:
     """Indices and (N, 3, H, W) of images of one shape, at most 100 at once."""
     shapes: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):
@@ -87,10 +87,10 @@ def batches(images: Sequence[Pixels], mean: Tensor) -> Iterator[tuple[list[int],
 
 
 @torch.no_grad()
-def test(net: nn.ModuleDict, images: list[Pixels], labels: npt.NDArray[np.int64], mean: Tensor) -> dict[str, Any]:
+def test(net: nn.ModuleDict, images: list[UInt8Array], labels: Int64Array, mean: Tensor) -> dict[str, Any]:
     """Errors of the central crop, and of the dense scores averaged over windows, their posteriors over flips."""
     net.eval()
-    posteriors: dict[str, dict[int, npt.NDArray[np.float32]]] = {"center": {}, "dense": {}}
+    posteriors: dict[str, dict[int, Float32Array]] = {"center": {}, "dense": {}}
     for indices, pixels in batches(images, mean):
         top, left = (pixels.shape[2] - CROP) // 2, (pixels.shape[3] - CROP) // 2
         center = pixels[:, :, top : top + CROP, left : left + CROP]
@@ -103,7 +103,7 @@ def test(net: nn.ModuleDict, images: list[Pixels], labels: npt.NDArray[np.int64]
     return {view: {f"top{k}": error(rows, labels, k) for k in (1, 5)} for view, rows in in_order.items()}
 
 
-def error(posteriors: npt.NDArray[Any], labels: npt.NDArray[np.int64], k: int) -> list[float]:
+def error(posteriors: AnyArray, labels: Int64Array, k: int) -> list[float]:
     """Top-k error in percent, and its interval."""
     best = np.argsort(-posteriors, axis=1, kind="stable")[:, :k]
     count, share = len(labels), float(np.mean((best != labels[:, None]).all(axis=1)))
@@ -113,9 +113,7 @@ def error(posteriors: npt.NDArray[Any], labels: npt.NDArray[np.int64], k: int) -
     return [round(100 * value, 2) for value in (share, middle - half, middle + half)]
 
 
-def train(
-    net: nn.ModuleDict, images: list[Pixels], labels: npt.NDArray[np.int64], options: argparse.Namespace
-) -> Tensor:
+def train(net: nn.ModuleDict, images: list[UInt8Array], labels: Int64Array, options: argparse.Namespace) -> Tensor:
     """Train, tell each epoch, and return the mean RGB."""
     device, rng, batch = next(net.parameters()).device, np.random.default_rng(options.seed), options.batch_size
     count = sum(image.size // 3 for image in images)

@@ -25,13 +25,14 @@ from PIL import Image
 from benchmarks.photographs import make_photographs
 from benchmarks.timing import interleave, rate, report, speedup, table
 from tests.peers import import_torchvision
-from verydeep.data.augmentation import Draw, Pixels, draw_sample, offset, training_crop
+from verydeep.data.augmentation import Draw, draw_sample, offset, training_crop
+from verydeep.ops.arrays import UInt8Array
 
 SCALE, CROP, SEED = (256, 512), 224, 0
 PILLOW, TORCHVISION = "Pillow, rescale all, then crop", "torchvision, RandomResizedCrop"
 
 
-def whole_then_crop(path: Path, draw: Draw) -> Pixels:
+def whole_then_crop(path: Path, draw: Draw) -> UInt8Array:
     """The plain way of section 3.1 with Pillow: isotropic rescaling of the whole image, then the crop."""
     image = Image.open(path).convert("RGB")
     factor = draw.short / min(image.size)
@@ -41,12 +42,12 @@ def whole_then_crop(path: Path, draw: Draw) -> Pixels:
     return np.asarray(rescaled.crop((left, top, left + CROP, top + CROP)))
 
 
-def ours(path: Path, draw: Draw, fast_decode: bool = False) -> Pixels:
+def ours(path: Path, draw: Draw, fast_decode: bool = False) -> UInt8Array:
     """One decode and one resample."""
     return training_crop(path, draw, CROP, camera_rotation=False, fast_decode=fast_decode)
 
 
-def over_files(sample: Callable[[Path, Draw], Pixels], paths: Sequence[Path], passes: int) -> Callable[[], None]:
+def over_files(sample: Callable[[Path, Draw], UInt8Array], paths: Sequence[Path], passes: int) -> Callable[[], None]:
     """A side to time: each file ``passes`` times, each with a draw of its own."""
 
     def side() -> None:

@@ -28,7 +28,6 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.numpy import load_file, save_file
 
@@ -37,14 +36,14 @@ from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.archive.search import nearest, top_similarities
 from verydeep.engine.archive.shards import all_rows, packed, shards_of
 from verydeep.engine.progress import track
+from verydeep.ops.arrays import Float32Array
 
 OURS, FAISS, NUMPY, INDEX = "ours", "FAISS, a part at a time", "NumPy", "FAISS, an index in memory"
 SHARD, TOP, BATCH = 32_768, 10, 64
 TOLERANCE = 1e-4
 """Of a similarity."""
 
-Floats = npt.NDArray[np.float32]
-Side = Callable[[Floats], Floats]
+Side = Callable[[Float32Array], Float32Array]
 """Queries (q, D) -> the similarities of their neighbors (q, TOP), falling."""
 
 
@@ -72,7 +71,7 @@ class Case:
             images_root="/",
         )
 
-    def drawn(self, seed: int, count: int) -> Floats:
+    def drawn(self, seed: int, count: int) -> Float32Array:
         """(count, D) of length one, half of the values zero, as behind a ReLU."""
         values = np.random.default_rng(seed).standard_normal((count, self.dimensions), np.float32).clip(0)
         return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True), np.float32)
@@ -88,12 +87,12 @@ class Case:
             save_file({"descriptors": values, "paths": paths}, self.folder / "shards" / f"{first:09d}.safetensors")
 
 
-def by_ours(case: Case, queries: Floats) -> Floats:
+def by_ours(case: Case, queries: Float32Array) -> Float32Array:
     found = nearest(case.folder, case.manifest, queries, TOP)
     return np.array([[one.similarity for one in each] for each in found], np.float32)
 
 
-def by_faiss(case: Case, queries: Floats) -> Floats:
+def by_faiss(case: Case, queries: Float32Array) -> Float32Array:
     best = np.empty((len(queries), 0), np.float32)
     for rows in all_rows(shards_of(case.folder), case.dimensions, torch.device("cpu")):
         found, _ = faiss.knn(queries, rows.numpy(), TOP, metric=faiss.METRIC_INNER_PRODUCT)
@@ -101,7 +100,7 @@ def by_faiss(case: Case, queries: Floats) -> Floats:
     return best
 
 
-def by_numpy(case: Case, queries: Floats) -> Floats:
+def by_numpy(case: Case, queries: Float32Array) -> Float32Array:
     best = np.empty((len(queries), 0), np.float32)
     for shard in shards_of(case.folder):
         values = load_file(shard.path)["descriptors"].astype(np.float32)
@@ -119,8 +118,8 @@ def built(case: Case) -> faiss.Index:
     return index
 
 
-def by_index(index: faiss.Index, queries: Floats) -> Floats:
-    found: Floats = index.search(queries, TOP)[0]
+def by_index(index: faiss.Index, queries: Float32Array) -> Float32Array:
+    found: Float32Array = index.search(queries, TOP)[0]
     return found
 
 
@@ -149,7 +148,7 @@ def memory(case: Case, name: str) -> float:
         return pool.submit(megabytes, case, name).result()
 
 
-def checked(name: str, side: Side, queries: Floats, expected: Floats) -> Callable[[], None]:
+def checked(name: str, side: Side, queries: Float32Array, expected: Float32Array) -> Callable[[], None]:
     """A side that ends the run where it does not find what ours found."""
 
     def run() -> None:
@@ -189,7 +188,7 @@ def measure(case: Case, repeats: int) -> tuple[list[list[str]], float]:
     return rows, building
 
 
-def timed(case: Case, sides: dict[str, Side], expected: Floats, repeats: int) -> dict[str, list[float]]:
+def timed(case: Case, sides: dict[str, Side], expected: Float32Array, repeats: int) -> dict[str, list[float]]:
     """Seconds of each side in each repeat, for as many queries as the expected similarities are of."""
     print(f"Queries at once: {len(expected)} ...", file=sys.stderr, flush=True)
     queries = case.drawn(0, len(expected))

@@ -16,7 +16,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.timing import peak, report, table
@@ -24,12 +23,13 @@ from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition
 from verydeep.engine.descriptors.representation import Descriptors
 from verydeep.engine.transfer import protocol
+from verydeep.ops.arrays import Float32Array, Int64Array
 
 LIMIT = 14 * 2**30
 AT_ONCE = 4096
 
 
-def drawn(images: int, dimensions: int, classes: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def drawn(images: int, dimensions: int, classes: int) -> tuple[Float32Array, Int64Array]:
     """(n, D) of length one and their labels (n,): noise, and a little of what the images of a class share."""
     rng = np.random.default_rng(0)
     labels = rng.integers(classes, size=images)
@@ -42,7 +42,7 @@ def drawn(images: int, dimensions: int, classes: int) -> tuple[npt.NDArray[np.fl
     return values, labels
 
 
-def split_of(labels: npt.NDArray[np.int64], classes: int) -> Split:
+def split_of(labels: Int64Array, classes: int) -> Split:
     """Images that nobody opens."""
     names = tuple(f"class {label}" for label in range(classes))
     images = Split.of_photographs([Path(f"{number}.jpg") for number in range(len(labels))])

@@ -42,17 +42,11 @@ from benchmarks.timing import RESULTS, hardware, interleave, rate, report, speed
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
-from verydeep.engine.inference import (
-    SINGLE_VIEWS,
-    Posteriors,
-    Predictions,
-    ViewAtScale,
-    mean_posterior,
-    predict_split,
-)
+from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, mean_posterior, predict_split
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
+from verydeep.ops.arrays import Float32Array
 
 OURS, PLAIN, PLAIN_KEPT = "ours", "plain loop", "plain loop, our allocator"
 TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2}
@@ -61,7 +55,7 @@ SPREAD = 2
 """Standard deviation of the scores of one picture over the classes."""
 MOST_MEMBERS = 3
 
-Side = Callable[[], Posteriors]
+Side = Callable[[], Float32Array]
 
 
 @dataclass(frozen=True)
@@ -166,7 +160,7 @@ def plain_net(model: VGG) -> nn.Sequential:
 
 
 @torch.inference_mode()
-def plain_loop(net: nn.Sequential, crop: int, task: Task, files: Sequence[Path]) -> Posteriors:
+def plain_loop(net: nn.Sequential, crop: int, task: Task, files: Sequence[Path]) -> Float32Array:
     """(n, K): section 3.2 as one reads it, one thing at a time."""
     weight = next(net.parameters())
     mean = torch.tensor(ILSVRC_MEAN_RGB).view(3, 1, 1)
@@ -205,7 +199,7 @@ def peer_net(case: Case, device: str, bf16: bool, threads: int) -> nn.Sequential
     return net.bfloat16() if bf16 else net
 
 
-def run_there(case: Case, device: str, bf16: bool, threads: int, task: Task, files: Sequence[Path]) -> Posteriors:
+def run_there(case: Case, device: str, bf16: bool, threads: int, task: Task, files: Sequence[Path]) -> Float32Array:
     """The loop, called in the peer's process."""
     return plain_loop(peer_net(case, device, bf16, threads), case.crop, task, files)
 
@@ -215,7 +209,7 @@ def other_process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
-def ours(model: VGG, task: Task, files: Sequence[Path], runtime: Runtime) -> Posteriors:
+def ours(model: VGG, task: Task, files: Sequence[Path], runtime: Runtime) -> Float32Array:
     """(n, K) by the package, from files to the mean over views and scales."""
     views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[task.view] for scale in task.scales]
     *_, predictions = predict_split(model, Split.of_photographs(files), views, runtime)
@@ -223,7 +217,7 @@ def ours(model: VGG, task: Task, files: Sequence[Path], runtime: Runtime) -> Pos
     return predictions.mean(task.view, task.scales)
 
 
-def wait_for(pool: ProcessPoolExecutor, function: Callable[..., Posteriors], *arguments: object) -> Posteriors:
+def wait_for(pool: ProcessPoolExecutor, function: Callable[..., Float32Array], *arguments: object) -> Float32Array:
     """What a function gives in the other process."""
     return pool.submit(function, *arguments).result()
 
@@ -233,7 +227,7 @@ class Comparison:
 
     def __init__(self, task: Task, precision: str) -> None:
         self.task, self.precision = task, precision
-        self.found: dict[str, Posteriors] = {}
+        self.found: dict[str, Float32Array] = {}
         self.largest = 0.0
         """Largest difference of a posterior seen so far."""
 
@@ -324,7 +318,7 @@ def grow(case: Case, plan: Plan, files: Sequence[Path], runtime: Runtime) -> Gro
     models = [case.model(runtime, seed) for seed in range(MOST_MEMBERS)]
     smallest = min(scale for task in plan.tasks for scale in task.scales)
 
-    def fused(count: int, scale: int) -> Callable[[], Posteriors]:
+    def fused(count: int, scale: int) -> Callable[[], Float32Array]:
         task = Task("dense", (scale,), plan.growth_images)
         its = task.over(files)
         return lambda: mean_posterior([ours(model, task, its, runtime) for model in models[:count]])

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import settings
@@ -19,6 +18,7 @@ from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, verydee
 from verydeep import cli as command_line
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
+from verydeep.ops.arrays import UInt8Array
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes on the same cores, and in them torch with as many threads each, are slower than one.
@@ -30,7 +30,7 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
-def picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+def picture(height: int, width: int, seed: int = 0) -> UInt8Array:
     """(height, width, 3): red on average, brighter to the right and darker downwards, with blobs and some noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]

@@ -6,15 +6,14 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
 from tests.ops.test_merging import Box, merge_plainly
 from verydeep.models.weights.native import load_model
+from verydeep.ops.arrays import Float64Array
 
-Floats = npt.NDArray[np.float64]
 Rated = tuple[Box, float]
 """A box and the posterior that rates it."""
 
@@ -54,7 +53,9 @@ class Photograph:
 
 @cache
 @torch.inference_mode()
-def look(run: Path, path: Path, scale: int, view: str) -> tuple[Photograph, int, list[tuple[int, int, Floats, Floats]]]:
+def look(
+    run: Path, path: Path, scale: int, view: str
+) -> tuple[Photograph, int, list[tuple[int, int, Float64Array, Float64Array]]]:
     """A photograph, the crop, and of each position its first pixel, the outputs and the posteriors of all classes."""
     model, classifier = (load_model(folder)[0] for folder in (run / "model", run / "model" / "classifier"))
     photograph, crop = Photograph.open(path, scale, model.crop), model.crop

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
 from verydeep.models.initialization import initialize
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.ops.arrays import UInt8Array
 
 CLASSES = ("apple", "bee", "cloud")
 SHAPES = ((45, 61), (70, 50), (53, 53), (41, 82))
@@ -20,7 +20,7 @@ SHAPES = ((45, 61), (70, 50), (53, 53), (41, 82))
 
 def rectangle(
     height: int, width: int, label: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.uint8], tuple[int, int, int, int]]:
+) -> tuple[UInt8Array, tuple[int, int, int, int]]:
     """(height, width, 3) and an inclusive box: red, green or blue, about half as long as each side, in a corner.
 
     So no box is near the mean box, and few would stay right if x and y changed places.

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +16,7 @@ from tests.runs import Cli
 from tests.thin_nets import FC_WIDTH, save, thin_networks
 from verydeep.models.export import state_dict as exported_weights
 from verydeep.models.weights.native import ModelConfig
+from verydeep.ops.arrays import Float32Array
 
 CONFIG = replace(THIN, crop=32, scale="256-512")
 
@@ -26,7 +26,7 @@ def leave(run: Path, config: ModelConfig = CONFIG) -> Path:
     return run
 
 
-def dense_posterior(session: Any, path: Path, short_sides: list[int]) -> npt.NDArray[np.float32]:
+def dense_posterior(session: Any, path: Path, short_sides: list[int]) -> Float32Array:
     """(K,): what section 3.2 does with a photograph, by Pillow and the exported net alone."""
     found = []
     for short in short_sides:
@@ -36,7 +36,7 @@ def dense_posterior(session: Any, path: Path, short_sides: list[int]) -> npt.NDA
             pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float32).transpose(2, 0, 1)
         both = np.stack([pixels, pixels[..., ::-1]])
         found.append(session.run(["posterior"], {"images": both})[0].mean(axis=0))
-    mean: npt.NDArray[np.float32] = np.mean(found, axis=0)
+    mean: Float32Array = np.mean(found, axis=0)
     return mean
 
 

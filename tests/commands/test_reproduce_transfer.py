@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -25,14 +24,14 @@ from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
 from verydeep.engine.nets import net
 from verydeep.engine.nets.net import Net
-from verydeep.engine.transfer import tables
+from verydeep.engine.transfer import table_report, tables
 from verydeep.engine.transfer.task import TransferResult
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.ops.arrays import Float32Array
 from verydeep.ops.average_precision import average_precision, average_precision_11_points
 
-Floats = npt.NDArray[np.float32]
 Reproduce = Callable[..., str]
 Outcomes = dict[tuple[str, str], TransferResult]
 
@@ -120,7 +119,7 @@ def expected_passes(*images_and_scales: tuple[int, str]) -> dict[tuple[str, int]
     return dict(counted)
 
 
-def described_slowly(model: VGG, image: Image.Image, task: TransferSet) -> Floats:
+def described_slowly(model: VGG, image: Image.Image, task: TransferSet) -> Float32Array:
     """One net, one image: a scale and a mirror image at a time, layer by layer; (D,), of length one."""
     each_scale = []
     for scale in SCALES[task.kind].scales:
@@ -142,17 +141,17 @@ def described_slowly(model: VGG, image: Image.Image, task: TransferSet) -> Float
     return unit(np.mean(each_scale, axis=0))
 
 
-def unit(x: Floats) -> Floats:
+def unit(x: Float32Array) -> Float32Array:
     return np.asarray(x / np.linalg.norm(x), np.float32)
 
 
 @torch.inference_mode()
-def margins_slowly(outcome: TransferResult, home: Path) -> Floats:
+def margins_slowly(outcome: TransferResult, home: Path) -> Float32Array:
     """(n, K) of the last partition's test samples, with the C that was chosen: by plain loops, Pillow, scikit-learn."""
     task, asked = outcome.job.task, outcome.job.representation
     nets = [Net.open(net.path).load() for net in asked.nets]
 
-    def describe(split: Split) -> Floats:
+    def describe(split: Split) -> Float32Array:
         samples = []
         for index in range(len(split)):
             with Image.open(split.path(index)) as opened:
@@ -178,7 +177,7 @@ def margins_slowly(outcome: TransferResult, home: Path) -> Floats:
     return np.stack(margins, axis=1)
 
 
-def score_slowly(margins: Floats, task: TransferSet) -> float:
+def score_slowly(margins: Float32Array, task: TransferSet) -> float:
     """Mean class recall, or the mean AP of the year."""
     test = task.partitions[-1].test
     assert test is not None

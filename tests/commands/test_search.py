@@ -19,7 +19,7 @@ from verydeep.data.split import Split
 from verydeep.engine.archive import streaming
 from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.runtime import Runtime
-from verydeep.ops.descriptors import Floats
+from verydeep.ops.arrays import Float32Array
 
 FP32 = ("--precision", "fp32", "--workers", 0)
 
@@ -67,7 +67,7 @@ def test_photographs_are_described_as_the_archive_was(
     inside("features", "net", "photos", "--out", "other", "--precision", "bf16", "--fast-decode", "--layer", "pool5")
     describe_images, seen = streaming.describe_images, []
 
-    def noted(asked: Representation, split: Split, runtime: Runtime, decoding: Decoding) -> Floats:
+    def noted(asked: Representation, split: Split, runtime: Runtime, decoding: Decoding) -> Float32Array:
         seen.append((asked.layers, runtime.precision, decoding))
         return describe_images(asked, split, runtime, decoding)
 

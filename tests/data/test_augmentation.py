@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -24,15 +23,15 @@ from verydeep.data.augmentation import (
     offset,
     training_crop,
 )
-from verydeep.data.split import Boxes
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float32Array, Float64Array, UInt8Array
 from verydeep.ops.images import flip_where
 
 JITTER = {64: (73, 146), 224: (256, 512)}
 """[Smin; Smax] in pixels by crop."""
 
 
-def whole_then_crop(image: Image.Image, short: int, x: float, y: float, crop: int) -> npt.NDArray[np.uint8]:
+def whole_then_crop(image: Image.Image, short: int, x: float, y: float, crop: int) -> UInt8Array:
     """What everybody does: rescale everything, then cut; the offset uniform over all of its places."""
     width, height = image.size
     scale = short / min(width, height)
@@ -57,7 +56,7 @@ def both_orientations(
     return found
 
 
-def assert_within_one_level(ours: npt.NDArray[np.uint8], theirs: npt.NDArray[np.uint8]) -> None:
+def assert_within_one_level(ours: UInt8Array, theirs: UInt8Array) -> None:
     """All but two of the crop's values, which may differ by two: Pillow rounds twice, once for each direction."""
     difference = np.abs(ours.astype(int) - theirs)
     assert difference.max() <= 2
@@ -207,7 +206,7 @@ class Rectangles:
     """Files of a bright rectangle on a dark ground, each with its inclusive box."""
 
     paths: list[Path]
-    boxes: list[Boxes]
+    boxes: list[Float32Array]
     sizes: list[tuple[int, int]]
     """(width, height) as they are decoded."""
 
@@ -233,7 +232,7 @@ def rectangles(tmp_path_factory: pytest.TempPathFactory) -> Rectangles:
     return made
 
 
-def visible_range(profile: npt.NDArray[np.float64]) -> tuple[float, float]:
+def visible_range(profile: Float64Array) -> tuple[float, float]:
     """First and last edge of what is bright, to parts of a pixel: as long as its sum, around its center of mass."""
     length = profile.sum()
     center = (profile * (np.arange(len(profile)) + 0.5)).sum() / length
@@ -265,7 +264,7 @@ def test_the_target_is_where_the_pixels_of_the_object_are(rectangles: Rectangles
     assert min(seen.values()) > 80
 
 
-def plain_share(box: npt.NDArray[np.float32], size: tuple[int, int], draw: Draw, crop: int) -> float:
+def plain_share(box: Float32Array, size: tuple[int, int], draw: Draw, crop: int) -> float:
     """The larger of the shares of the box in the crop and of the crop in the box, in the rescaled image's pixels."""
     short = min(size)
     new = [draw.short if side == short else round(side * draw.short / short) for side in size]

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 from scipy.stats import chisquare
@@ -13,18 +12,19 @@ from tests.conftest import picture
 from verydeep.data.split import Split
 from verydeep.data.statistics import MAX_IMAGES, PixelSums, pixel_sums, sampled
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float64Array, Int64Array
 
 SHORT = 37
 
 
-def total(split: Split, indices: npt.NDArray[np.int64], *, skip_bad: bool = False, num_workers: int = 0) -> PixelSums:
+def total(split: Split, indices: Int64Array, *, skip_bad: bool = False, num_workers: int = 0) -> PixelSums:
     sums = PixelSums.nothing()
     for one in pixel_sums(split, indices, SHORT, skip_bad=skip_bad, num_workers=num_workers):
         sums.add(one)
     return sums
 
 
-def all_pixels(split: Split, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def all_pixels(split: Split, indices: Int64Array) -> Float64Array:
     """(n, 3) of every image rescaled to SHORT, by Pillow alone."""
     found = []
     for index in indices:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -31,6 +30,7 @@ from verydeep.engine.inference import (
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
+from verydeep.ops.arrays import Float64Array
 
 MEAN = (131.0, 96.0, 57.0)
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -220,7 +220,7 @@ def test_a_split_is_predicted_as_written_out(val_split: Split, crop: int) -> Non
     twin = PlainTwin("B", net.state_dict(), MEAN)
     predictions = predictions_of(net, val_split)
     assert predictions.indices.tolist() == list(range(len(val_split)))
-    by_hand: dict[ViewAtScale, npt.NDArray[np.float64]] = {}
+    by_hand: dict[ViewAtScale, Float64Array] = {}
     for view in VIEWS:
         compute = BY_HAND[view.view]
         by_hand[view] = np.array(

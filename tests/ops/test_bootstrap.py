@@ -3,14 +3,12 @@
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy.stats import norm, t, ttest_1samp, ttest_ind
 
+from verydeep.ops.arrays import BoolArray
 from verydeep.ops.bootstrap import T95, Difference, error_over_runs, mean_over_runs, paired_difference
 from verydeep.ops.metrics import wilson
-
-Bools = npt.NDArray[np.bool_]
 
 
 class World:
@@ -24,7 +22,7 @@ class World:
         self.images, self.runs = images, runs
         self.rng = np.random.default_rng(seed)
 
-    def draw(self, errors: tuple[float, ...], num_runs: int, num_images: int) -> list[Bools]:
+    def draw(self, errors: tuple[float, ...], num_runs: int, num_images: int) -> list[BoolArray]:
         """For each error (num_runs, num_images): the difficulties shared by all, half of a run's luck by its seed."""
         difficulty = self.images * self.rng.normal(size=num_images)
         by_seed = self.rng.normal(size=(num_runs, 1))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from verydeep.ops import merging
+from verydeep.ops.arrays import Float64Array
 from verydeep.ops.boxes import iou
 from verydeep.ops.merging import BoxSets, merge
 
@@ -62,7 +62,7 @@ def apart(sets: BoxSets) -> list[Merged]:
     return [([tuple(box) for box in boxes.tolist()], scores.tolist(), m.tolist()) for boxes, scores, m in rows]
 
 
-def predictions(rng: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+def predictions(rng: np.random.Generator, count: int) -> Float64Array:
     """Boxes as a dense map gives them, about a few objects and some anywhere."""
     objects = rng.uniform([100, 80, 60, 50], [300, 200, 250, 180], (3, 4))
     cxcywh = objects[rng.choice(3, count, p=[0.6, 0.3, 0.1])] * rng.normal(1, 0.12, (count, 4))

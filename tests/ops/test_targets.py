@@ -1,14 +1,14 @@
 """Targets of single labels, and who is held out of them."""
 
 import numpy as np
-import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verydeep.ops.arrays import Int8Array
 from verydeep.ops.targets import hold_out, one_vs_rest
 
 
-def several_labels(seed: int, num_images: int, num_classes: int, often: float) -> npt.NDArray[np.int8]:
+def several_labels(seed: int, num_images: int, num_classes: int, often: float) -> Int8Array:
     """Classes of falling frequency, images of several, one or no class, some of them left out."""
     rng = np.random.default_rng(seed)
     targets = np.where(rng.random((num_images, num_classes)) < often / np.arange(1, num_classes + 1), 1, -1)

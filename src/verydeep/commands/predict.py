@@ -11,6 +11,7 @@ from tyro.conf import arg
 from verydeep.configs.protocols import View
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float32Array
 from verydeep.options import (
     VIEWS_HELP,
     BadImages,
@@ -27,9 +28,6 @@ from verydeep.options import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from verydeep.data.decoding import Decoding
     from verydeep.data.split import Split
     from verydeep.engine.runtime import Runtime
@@ -95,7 +93,7 @@ class PhotographScores(NamedTuple):
     """What was said of photographs."""
 
     indices: Sequence[int]
-    scores: "npt.NDArray[np.float32]"
+    scores: "Float32Array"
     """(n, K) posteriors, or margins."""
     class_names: tuple[str, ...]
     class_words: tuple[str, ...]

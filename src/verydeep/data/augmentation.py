@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from verydeep.data.decoding import decode, image_size
-from verydeep.data.split import Boxes
+from verydeep.ops.arrays import Float32Array, UInt8Array
 from verydeep.ops.boxes import POSITIVE_SHARE, encode, flip_cxcywh, visibility
 from verydeep.ops.images import crop_box, rescaled_size
-
-Pixels = npt.NDArray[np.uint8]
 
 SAMPLE_STREAM = 1
 """Keeps these random numbers apart from those of other purposes under the same seed."""
@@ -81,7 +78,7 @@ def offset(share: float, side: int, crop: int) -> int:
     return int(share * (side - crop + 1))
 
 
-def training_crop(path: Path, draw: Draw, crop: int, *, camera_rotation: bool, fast_decode: bool = False) -> Pixels:
+def training_crop(path: Path, draw: Draw, crop: int, *, camera_rotation: bool, fast_decode: bool = False) -> UInt8Array:
     """The crop (crop, crop, 3), uint8 RGB, before flip, color shift and mean subtraction.
 
     Resampling is bilinear and antialiased. ``fast_decode`` lets a JPEG be decoded at a lower resolution that is still
@@ -94,7 +91,7 @@ def training_crop(path: Path, draw: Draw, crop: int, *, camera_rotation: bool, f
     return crop_of(image, draw, crop)
 
 
-def crop_of(image: Image.Image, draw: Draw, crop: int) -> Pixels:
+def crop_of(image: Image.Image, draw: Draw, crop: int) -> UInt8Array:
     """The same of a decoded image."""
     window = window_of(image.size, draw, crop)
     return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=window))
@@ -111,16 +108,23 @@ def window_of(size: tuple[int, int], draw: Draw, crop: int) -> tuple[float, floa
 class Sample:
     """A crop, and where boxes are learned the one of its object."""
 
-    pixels: Pixels
+    pixels: UInt8Array
     """(crop, crop, 3), uint8 RGB, before flip, color shift and mean subtraction."""
-    target: npt.NDArray[np.float32] | None = None
+    target: Float32Array | None = None
     """(4,) center x, center y, width, height in units of the crop, of the crop as it is after the flip."""
     is_positive: bool = True
     """Whether half of the box is inside the crop, or half of the crop covered by it; if not, all were drawn in vain."""
 
 
 def localization_crop(
-    path: Path, draw: Draw, more: BoxDraw, boxes: Boxes, crop: int, *, camera_rotation: bool, fast_decode: bool = False
+    path: Path,
+    draw: Draw,
+    more: BoxDraw,
+    boxes: Float32Array,
+    crop: int,
+    *,
+    camera_rotation: bool,
+    fast_decode: bool = False,
 ) -> Sample:
     """The first of the drawn crops that is positive for the chosen box; if none is, the one that sees most of it.
 

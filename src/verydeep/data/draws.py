@@ -13,7 +13,8 @@ import numpy as np
 
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
-from verydeep.ops.targets import Indices, hold_out_rarest_first
+from verydeep.ops.arrays import Int64Array
+from verydeep.ops.targets import hold_out_rarest_first
 
 
 def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, seed: int) -> tuple[Split, Split]:
@@ -48,7 +49,7 @@ def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, se
     return split.subset(sorted(train)), split.subset(sorted(test))
 
 
-def few_of_each_class(split: Split, count: int, *, seed: int) -> Indices:
+def few_of_each_class(split: Split, count: int, *, seed: int) -> Int64Array:
     """The first ``count`` images of each class in the order drawn, ascending; fewer are a part of more.
 
     Args:
@@ -71,7 +72,7 @@ def hold_out(split: Split, share: float, *, seed: int) -> tuple[Split, Split]:
     return split.subset(np.flatnonzero(~held).tolist()), split.subset(np.flatnonzero(held).tolist())
 
 
-def _classes(split: Split) -> Iterator[Indices]:
+def _classes(split: Split) -> Iterator[Int64Array]:
     """The images of each class."""
     for k in range(len(split.class_names)):
         if split.labels is not None:
@@ -81,7 +82,7 @@ def _classes(split: Split) -> Iterator[Indices]:
             yield np.flatnonzero(split.relevance[:, k] > 0)
 
 
-def _drawn(split: Split, members: Indices, seed: int) -> Indices:
+def _drawn(split: Split, members: Int64Array, seed: int) -> Int64Array:
     """Some images of a split in the order of their hashes."""
     keys = [f"{seed}:{split.files[i]}".encode("utf-8", "surrogateescape") for i in members]
     digests = [hashlib.sha256(key).digest() for key in keys]

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
+
+from verydeep.ops.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 
 SPLITS = ("train", "val", "test")
 SMALLEST, LARGEST = 0.15, 0.60
 """The longer side of the object's box as a share of the picture's short side is log-uniform in between."""
 
-Points = npt.NDArray[np.float64]  # (n, 2), x to the right, y downwards
-Floats = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]  # inclusive xyxy
 
 _STREAM = int.from_bytes(b"outlines", "big")
@@ -27,20 +26,20 @@ _SUPERSAMPLING = 4
 _NORMAL_QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)], np.float32)
 
 
-def _corners(count: int, *radii: float) -> Points:
+def _corners(count: int, *radii: float) -> Float64Array:
     """Corners around the origin, the first on top, at radii taken in turn."""
     angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
-    points: Points = np.resize(radii, count)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    points: Float64Array = np.resize(radii, count)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return points
 
 
-def _open_ring() -> Points:
+def _open_ring() -> Float64Array:
     angles = np.linspace(0.2 * np.pi, 1.8 * np.pi, 48)
     arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return np.concatenate([arc, 0.72 * arc[::-1]])
 
 
-def _heart() -> Points:
+def _heart() -> Float64Array:
     t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
     return np.stack([16 * np.sin(t) ** 3, -y], axis=1)
@@ -50,7 +49,7 @@ _ARROW = np.array([(-1, -0.18), (0.1, -0.18), (0.1, -0.7), (1, 0), (0.1, 0.7), (
 _CROSS_QUARTER = np.array([(0.2, -1), (0.2, -0.2), (1, -0.2)])
 _QUARTER_TURN = np.array([(0, 1), (-1, 0)])
 
-_OUTLINES: Mapping[str, tuple[Points, ...]] = {  # a polygon, and where there is one, the hole in it
+_OUTLINES: Mapping[str, tuple[Float64Array, ...]] = {  # a polygon, and where there is one, the hole in it
     "arrow": (_ARROW,),
     "cross": (np.concatenate([_CROSS_QUARTER @ np.linalg.matrix_power(_QUARTER_TURN, n) for n in range(4)]),),
     "disc": (_corners(60, 1),),
@@ -70,9 +69,9 @@ CLASS_NAMES = tuple(sorted(_OUTLINES))
 class Picture:
     """One rendered picture, before it is written as a JPEG."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: UInt8Array
     """(h, w, 3) RGB."""
-    mask: npt.NDArray[np.bool_]
+    mask: BoolArray
     """(h, w), true where the object covers at least half a pixel."""
     box: Box
     """Inclusive xyxy of the mask."""
@@ -106,23 +105,23 @@ def render(seed: int, split: str, index: int) -> Picture:
     return Picture(_develop(rng, image), mask, box, label)
 
 
-def _color(rng: np.random.Generator, brightness: float) -> Floats:
+def _color(rng: np.random.Generator, brightness: float) -> Float32Array:
     """An RGB color of that mean and of any hue."""
     hue, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 45)
-    color: Floats = brightness + strength * np.cos(hue - 2 * np.pi / 3 * np.arange(3, dtype=np.float32))
+    color: Float32Array = brightness + strength * np.cos(hue - 2 * np.pi / 3 * np.arange(3, dtype=np.float32))
     return color
 
 
-def _background(rng: np.random.Generator, height: int, width: int, brightness: float) -> Floats:
+def _background(rng: np.random.Generator, height: int, width: int, brightness: float) -> Float32Array:
     """Slow changes of color, a finer texture, and clutter: lines, and fragments smaller than any object."""
 
-    def texture(cells_high: int, cells_wide: int, *channels: int) -> Floats:
+    def texture(cells_high: int, cells_wide: int, *channels: int) -> Float32Array:
         noise = rng.integers(0, 256, (cells_high, cells_wide, *channels), np.uint8)
         smooth = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-        field: Floats = np.asarray(smooth, np.float32) - np.float32(127.5)
+        field: Float32Array = np.asarray(smooth, np.float32) - np.float32(127.5)
         return field
 
-    image: Floats = _color(rng, brightness) + np.float32(0.14) * texture(3, 4, 3)
+    image: Float32Array = _color(rng, brightness) + np.float32(0.14) * texture(3, 4, 3)
     cells = rng.integers(5, 30, 2)
     texture_and_clutter = np.float32(rng.uniform(0.04, 0.16)) * texture(int(cells[0]), int(cells[1]))
 
@@ -145,7 +144,7 @@ def _tone(rng: np.random.Generator) -> int:
     return 128 + int(rng.choice((-1, 1)) * rng.uniform(15, 45))
 
 
-def _object(rng: np.random.Generator, polygons: Sequence[Points], short: int) -> tuple[Floats, Box]:
+def _object(rng: np.random.Generator, polygons: Sequence[Float64Array], short: int) -> tuple[Float32Array, Box]:
     """Coverage (h, w) in [0, 1] of the object on a patch of its own, and the box of what is half covered."""
     angle = rng.uniform(-np.pi / 9, np.pi / 9)
     stretch = np.exp(rng.uniform(-0.13, 0.13))
@@ -166,14 +165,14 @@ def _object(rng: np.random.Generator, polygons: Sequence[Points], short: int) ->
         length += 0.5 if longer < SMALLEST * short else -0.5  # whole pixels, thin tips: at the range's ends only
 
 
-def _rasterize(polygons: Sequence[Points]) -> Floats:
+def _rasterize(polygons: Sequence[Float64Array]) -> Float32Array:
     """Coverage (h, w) of the first polygon less the others."""
     extent = np.ceil(polygons[0].max(axis=0)).astype(int) + 2
     canvas = Image.new("L", (int(extent[0]) * _SUPERSAMPLING, int(extent[1]) * _SUPERSAMPLING))
     draw = ImageDraw.Draw(canvas)
     for polygon, fill in zip(polygons, (255, 0), strict=False):
         draw.polygon([*map(float, (polygon * _SUPERSAMPLING - 0.5).ravel())], fill=fill)
-    coverage: Floats = np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) / np.float32(255)
+    coverage: Float32Array = np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) / np.float32(255)
     return coverage
 
 
@@ -186,7 +185,7 @@ def _place(rng: np.random.Generator, extent: Box, height: int, width: int) -> Bo
     return left, top, left + sides[0] - 1, top + sides[1] - 1
 
 
-def _strike(rng: np.random.Generator, image: Floats, box: Box) -> None:
+def _strike(rng: np.random.Generator, image: Float32Array, box: Box) -> None:
     """Draw one thin line across the object, in place."""
     height, width = image.shape[:2]
     corner, side = np.array(box[:2]), np.array([box[2] - box[0] + 1, box[3] - box[1] + 1])
@@ -200,7 +199,7 @@ def _strike(rng: np.random.Generator, image: Floats, box: Box) -> None:
     image += coverage * (_color(rng, rng.uniform(40, 190)) - image)
 
 
-def _develop(rng: np.random.Generator, image: Floats) -> npt.NDArray[np.uint8]:
+def _develop(rng: np.random.Generator, image: Float32Array) -> UInt8Array:
     """Blur, noise and rounding: (h, w, 3) of bytes."""
     sharp = Image.fromarray(image.clip(0, 255).astype(np.uint8))
     blurred = np.asarray(sharp.filter(ImageFilter.BoxBlur(rng.uniform(0, 1))), np.int16)

@@ -6,17 +6,16 @@ The box is cut out and then rescaled as a whole image would be; nothing around i
 import math
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float32Array
 
 Edges = tuple[int, int, int, int]
 """(left, upper, right, lower), right and lower being the first pixels outside."""
 
 
-def edges_of(region: npt.NDArray[np.float32], size: tuple[int, int], path: Path) -> Edges:
+def edges_of(region: Float32Array, size: tuple[int, int], path: Path) -> Edges:
     """The whole pixels that a box touches, within its image.
 
     Args:

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-Indices = npt.NDArray[np.int64]
+from verydeep.ops.arrays import Int64Array
 
 ORDER_STREAM = 0
 
 
 @lru_cache(maxsize=2)
-def permutation(seed: int, epoch: int, num_images: int) -> Indices:
+def permutation(seed: int, epoch: int, num_images: int) -> Int64Array:
     """The order of one epoch."""
     bits = np.random.Philox(key=[seed, ORDER_STREAM], counter=[0, 0, 0, epoch])
     return np.random.Generator(bits).permutation(num_images)

@@ -5,13 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.errors import VerydeepError
-
-Labels = npt.NDArray[np.int64]
-Boxes = npt.NDArray[np.float32]
-Relevance = npt.NDArray[np.int8]
+from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +18,7 @@ class Split:
     root: Path
     files: tuple[str, ...]
     """POSIX paths relative to ``root``; one may repeat where the samples are persons (VOC's actions)."""
-    labels: Labels | None
+    labels: Int64Array | None
     """(n,) index into ``class_names`` of each file; None where the part has no labels."""
     class_names: tuple[str, ...]
     """One name per class, sorted: the folder's name, a WNID for ImageNet's kin."""
@@ -32,12 +28,12 @@ class Split:
     """What was recognized, in the words of one line: 'class folders with train/ and val/'."""
     camera_rotation: bool
     """Whether the rotation that a camera noted in EXIF is applied."""
-    boxes: tuple[Boxes, ...] | None = None
+    boxes: tuple[Float32Array, ...] | None = None
     """Per file (m, 4) float32, inclusive xyxy in pixels of the file, counted from 0; None where none are known."""
-    relevance: Relevance | None = None
+    relevance: Int8Array | None = None
     """(n, K) of sets where an image may have several classes or none, whose ``labels`` is None: 1 the class is on the
     image, -1 it is not, 0 neither counts (VOC's 'difficult')."""
-    regions: Boxes | None = None
+    regions: Float32Array | None = None
     """(n, 4) what of each file is looked at, in the frame of ``boxes``; None: all of it."""
 
     @classmethod
@@ -55,7 +51,7 @@ class Split:
         )
 
     @property
-    def photographs(self) -> Labels:
+    def photographs(self) -> Int64Array:
         """(n,) which photograph each sample is of, counted from 0 in their order: persons may share one."""
         numbers: dict[str, int] = {}
         return np.array([numbers.setdefault(file, len(numbers)) for file in self.files], np.int64)

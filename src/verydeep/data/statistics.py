@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from verydeep.data.decoding import decode
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float64Array, Int64Array
 from verydeep.ops.images import rescaled_size
 
 MAX_IMAGES = 10_000
@@ -18,17 +18,15 @@ MAX_IMAGES = 10_000
 
 STATISTICS_STREAM = 2
 
-Floats = npt.NDArray[np.float64]
-
 
 @dataclass
 class PixelSums:
     """Running sums over pixels, float64; an image adds its own three sums."""
 
     count: int
-    total: Floats
+    total: Float64Array
     """(3,) sum of RGB, 0-255."""
-    products: Floats
+    products: Float64Array
     """(3, 3) sum of RGB outer products."""
 
     @classmethod
@@ -49,12 +47,12 @@ class PixelSums:
         self.products += other.products
 
     @property
-    def mean(self) -> Floats:
+    def mean(self) -> Float64Array:
         """(3,) mean RGB, 0-255."""
         return self.total / self.count
 
     @property
-    def covariance(self) -> Floats:
+    def covariance(self) -> Float64Array:
         """(3, 3) covariance of RGB, 0-255."""
         return self.products / self.count - np.outer(self.mean, self.mean)
 
@@ -62,7 +60,7 @@ class PixelSums:
 class _Sums(Dataset[PixelSums | str]):
     """The sums of each image, or why it cannot be decoded."""
 
-    def __init__(self, split: Split, indices: npt.NDArray[np.int64], short: int) -> None:
+    def __init__(self, split: Split, indices: Int64Array, short: int) -> None:
         self.split, self.indices, self.short = split, indices, short
 
     def __len__(self) -> int:
@@ -78,7 +76,7 @@ class _Sums(Dataset[PixelSums | str]):
         return PixelSums.of(image.resize(size, Image.Resampling.BILINEAR))
 
 
-def sampled(num_images: int, seed: int, at_most: int = MAX_IMAGES) -> npt.NDArray[np.int64]:
+def sampled(num_images: int, seed: int, at_most: int = MAX_IMAGES) -> Int64Array:
     """The images that the statistics are computed from, sorted: all, or ``at_most`` drawn by the seed."""
     if num_images <= at_most:
         return np.arange(num_images)
@@ -87,7 +85,7 @@ def sampled(num_images: int, seed: int, at_most: int = MAX_IMAGES) -> npt.NDArra
 
 
 def pixel_sums(
-    split: Split, indices: npt.NDArray[np.int64], short: int, *, skip_bad: bool = False, num_workers: int = 0
+    split: Split, indices: Int64Array, short: int, *, skip_bad: bool = False, num_workers: int = 0
 ) -> Iterator[PixelSums]:
     """The sums of each image rescaled to ``short``, one after another in the order of ``indices``.
 

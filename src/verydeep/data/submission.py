@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 from verydeep.files import writing
+from verydeep.ops.arrays import FloatArray, Int64Array
 
 NUM_GUESSES = 5
 
 
-def write_submission(
-    path: Path, files: Sequence[str], class_names: Sequence[str], posteriors: npt.NDArray[np.floating]
-) -> None:
+def write_submission(path: Path, files: Sequence[str], class_names: Sequence[str], posteriors: FloatArray) -> None:
     """Write the five most probable classes of each image, the best first; of equal ones the one with the lower WNID.
 
     Args:
@@ -45,8 +43,8 @@ def write_localization_submission(
     path: Path,
     files: Sequence[str],
     class_names: Sequence[str],
-    guesses: npt.NDArray[np.int64],
-    boxes: npt.NDArray[np.floating],
+    guesses: Int64Array,
+    boxes: FloatArray,
 ) -> None:
     """Write up to five classes of each image, the best first, each with its box: "label xmin ymin xmax ymax ...".
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -16,6 +15,7 @@ from verydeep.data.loading import load_batches
 from verydeep.data.regions import cut_region, edges_of
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Int64Array, UInt8Array
 from verydeep.ops.images import rescaled_size
 
 
@@ -23,7 +23,7 @@ from verydeep.ops.images import rescaled_size
 class TestBatch:
     """Whole images of one shape at each test scale."""
 
-    indices: npt.NDArray[np.int64]
+    indices: Int64Array
     """(N,) in the split"""
     images: tuple[Tensor, ...]
     """Per scale (N, H, W, 3) uint8"""
@@ -82,7 +82,7 @@ class TestImages(Dataset[tuple[Any, ...]]):
             return image
         return cut_region(image, edges_of(regions[index], (width, height), path), (width, height))
 
-    def view(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+    def view(self, image: Image.Image) -> UInt8Array:
         """(H, W, 3) of the whole rescaled image, or of its central crop."""
         pixels = np.asarray(image)
         if self.crop is None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.data.folder import class_words, list_images
-from verydeep.data.split import Boxes, Split
+from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float32Array
 
 
 def is_tiny_imagenet(root: Path) -> bool:
@@ -55,7 +56,7 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
     )
 
 
-_Rows = list[tuple[str, int, Boxes | None]]
+_Rows = list[tuple[str, int, Float32Array | None]]
 
 
 def _read_train(part: Path, classes: list[str]) -> _Rows:
@@ -83,7 +84,7 @@ def _read_val(part: Path, classes: list[str]) -> _Rows:
     return rows
 
 
-def _read_lines(path: Path, num_words: int) -> list[tuple[str, str, Boxes]]:
+def _read_lines(path: Path, num_words: int) -> list[tuple[str, str, Float32Array]]:
     """(file name, WNID or nothing, box) of each line; no lines where there is no file."""
     lines = []
     for number, line in enumerate(path.read_text().splitlines() if path.is_file() else (), start=1):
@@ -96,5 +97,5 @@ def _read_lines(path: Path, num_words: int) -> list[tuple[str, str, Boxes]]:
     return lines
 
 
-def _no_box() -> Boxes:
+def _no_box() -> Float32Array:
     return np.zeros((0, 4), dtype=np.float32)

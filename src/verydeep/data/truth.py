@@ -30,15 +30,16 @@ from verydeep.data.annotations import Annotation
 from verydeep.data.box_sources import BoxList, Source, find_source
 from verydeep.data.decoding import image_size
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.data.split import Boxes, Split
+from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float32Array
 
 BadBoxes = Literal["error", "clip", "skip"]
 
 SHAPE_TOLERANCE = 0.05
 """By how much an XML's ratio of width to height may differ from the image's before it belongs to another image."""
 
-_NO_BOXES: Boxes = np.zeros((0, 4), np.float32)
+_NO_BOXES: Float32Array = np.zeros((0, 4), np.float32)
 _TRAINING_IMAGE = re.compile(r"n\d{8}_\d+")
 _AT_ONCE = 256
 
@@ -67,7 +68,7 @@ class ReadBoxes:
 
     index: int | None
     """Of the image in its split."""
-    boxes: Boxes = field(default_factory=lambda: _NO_BOXES)
+    boxes: Float32Array = field(default_factory=lambda: _NO_BOXES)
     problems: tuple[BoxProblem, ...] = ()
     known: tuple[str, ...] = ()
     """Defects that the set is known for."""

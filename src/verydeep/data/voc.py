@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.data.decoding import FORMATS
-from verydeep.data.split import Relevance, Split
+from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Int8Array
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -157,7 +158,7 @@ def image_files(folder: Path, ids: Iterable[str], path: Path) -> dict[str, str]:
     return there
 
 
-def known(relevance: Relevance, path: Path) -> Relevance | None:
+def known(relevance: Int8Array, path: Path) -> Int8Array | None:
     """The marks; None for a test set that has none, or the same for all as a placeholder.
 
     Raises:

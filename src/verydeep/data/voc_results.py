@@ -11,19 +11,19 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.data.split import Split
 from verydeep.data.voc import voc_year
 from verydeep.data.voc_actions import find_persons, read_action_lists
 from verydeep.errors import VerydeepError
 from verydeep.files import writing
+from verydeep.ops.arrays import FloatArray
 
 Person = tuple[str, int]
 """Image and object."""
 
 
-def write_voc_results(folder: Path, split: Split, scores: npt.NDArray[np.floating]) -> Path:
+def write_voc_results(folder: Path, split: Split, scores: FloatArray) -> Path:
     """Write the result files of the classification task.
 
     Args:
@@ -41,7 +41,7 @@ def write_voc_results(folder: Path, split: Split, scores: npt.NDArray[np.floatin
     return _write_results(folder, split, scores, "Main/comp2_cls", ids, {})
 
 
-def write_voc_action_results(folder: Path, split: Split, scores: npt.NDArray[np.floating]) -> Path:
+def write_voc_action_results(folder: Path, split: Split, scores: FloatArray) -> Path:
     """Write the result files of the action task; each has the persons alone that its action is asked of.
 
     Args:
@@ -65,7 +65,7 @@ def write_voc_action_results(folder: Path, split: Split, scores: npt.NDArray[np.
 def _write_results(
     folder: Path,
     split: Split,
-    scores: npt.NDArray[np.floating],
+    scores: FloatArray,
     task: str,
     samples: Sequence[str],
     asked: Mapping[str, Collection[str]],

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json, writing
+from verydeep.ops.arrays import AnyArray, Int64Array
 
 FLUSH_SECONDS = 30
 """What a kill may cost."""
@@ -26,8 +26,7 @@ FLUSH_BYTES = 256 << 20
 
 INDICES = "indices"
 
-Array = npt.NDArray[Any]
-Arrays = Mapping[str, Array]
+Arrays = Mapping[str, AnyArray]
 
 
 class ArrayCache:
@@ -38,7 +37,7 @@ class ArrayCache:
         self.folder, self.about = folder, about
         self.write_error = ""
         """Why keeping failed, if it did; computing goes on without it."""
-        self.waiting: list[tuple[npt.NDArray[np.int64], Mapping[str, Arrays]]] = []
+        self.waiting: list[tuple[Int64Array, Mapping[str, Arrays]]] = []
         self.waiting_bytes = 0
         self.flushed = time.monotonic()
 
@@ -46,7 +45,7 @@ class ArrayCache:
         """Of one kind, in a fixed order."""
         yield from sorted((self.folder / kind).glob("*.safetensors"))
 
-    def indices(self, kind: str) -> npt.NDArray[np.int64]:
+    def indices(self, kind: str) -> Int64Array:
         """Of which images one kind is there, ascending; of nothing else is read."""
         found = [np.empty(0, np.int64)]
         for path in self.files(kind):
@@ -54,9 +53,7 @@ class ArrayCache:
                 found.append(file.get_tensor(INDICES))
         return np.unique(np.concatenate(found))
 
-    def load(
-        self, kind: str, wanted: npt.NDArray[np.int64] | None = None
-    ) -> tuple[npt.NDArray[np.int64], Arrays] | None:
+    def load(self, kind: str, wanted: Int64Array | None = None) -> tuple[Int64Array, Arrays] | None:
         """Indices, ascending, and arrays of one kind, no image twice; of all images or of those that are wanted.
 
         A damaged file is as if it had never been written.
@@ -77,7 +74,7 @@ class ArrayCache:
         names = kept[0][1]
         return indices, {name: np.concatenate([held[name] for _, held in kept])[first] for name in names}
 
-    def add(self, indices: npt.NDArray[np.int64], held: Mapping[str, Arrays]) -> None:
+    def add(self, indices: Int64Array, held: Mapping[str, Arrays]) -> None:
         """Keep arrays of these images, by kind and name, soon."""
         if len(indices):
             self.waiting.append((indices, held))
@@ -104,8 +101,8 @@ class ArrayCache:
 
 
 def find_missing(
-    kept: Mapping[str, npt.NDArray[np.int64]], kinds: Sequence[str], count: int
-) -> list[tuple[list[str], npt.NDArray[np.int64]]]:
+    kept: Mapping[str, Int64Array], kinds: Sequence[str], count: int
+) -> list[tuple[list[str], Int64Array]]:
     """Which kinds lack which of ``count`` images; those that lack the same together, so that one is decoded once."""
     groups: dict[bytes, list[str]] = {}
     for kind in kinds:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +24,7 @@ from verydeep.engine.memory import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
+from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.images import center_crop, grid_crops
 
 SingleView = Literal["dense", "crops", "center"]
@@ -36,8 +36,6 @@ SINGLE_VIEWS: Mapping[View, tuple[SingleView, ...]] = {
     "center": ("center",),
 }
 """What each view of a protocol is the mean of."""
-
-Posteriors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -52,24 +50,24 @@ class ViewAtScale:
 class Predictions:
     """Posteriors of a split, image by image."""
 
-    posteriors: dict[ViewAtScale, Posteriors]
+    posteriors: dict[ViewAtScale, Float32Array]
     """Each (n, K) float32, in the order of ``indices``."""
-    indices: npt.NDArray[np.int64]
+    indices: Int64Array
     """(n,) which image of the split each row is; ascending, without the skipped ones."""
-    sizes: dict[int, npt.NDArray[np.int64]]
+    sizes: dict[int, Int64Array]
     """Per test scale (n, 2): height and width in pixels of each image there, or of the crop if no more was seen."""
     skipped: dict[str, str] = field(default_factory=dict)
     """File -> why it could not be decoded."""
     write_error: str = ""
     """Why they are not kept for the next time, where they should have been."""
 
-    def mean(self, view: View, scales: Sequence[int]) -> Posteriors:
+    def mean(self, view: View, scales: Sequence[int]) -> Float32Array:
         """(n, K): the mean posterior of a view over several scales; of dense+crops the mean of the two."""
         parts = [self.posteriors[ViewAtScale(each, q)] for each in SINGLE_VIEWS[view] for q in scales]
         return mean_posterior(parts)
 
 
-def mean_posterior(parts: Sequence[Posteriors]) -> Posteriors:
+def mean_posterior(parts: Sequence[Float32Array]) -> Float32Array:
     """(n, K): the equal-weight mean of posteriors of the same images."""
     total = np.zeros(parts[0].shape, dtype=np.float64)
     for part in parts:
@@ -132,9 +130,9 @@ def ready(model: VGG, runtime: Runtime) -> VGG:
 class ImageBatch:
     """What one batch gave, or what was kept of several."""
 
-    indices: npt.NDArray[np.int64]
-    posteriors: dict[ViewAtScale, Posteriors]
-    sizes: dict[int, npt.NDArray[np.int64]]
+    indices: Int64Array
+    posteriors: dict[ViewAtScale, Float32Array]
+    sizes: dict[int, Int64Array]
     """Per test scale (n, 2): height and width in pixels."""
     skipped: dict[str, str]
 
@@ -143,7 +141,7 @@ class ImageBatch:
 class RescaledBatch:
     """One batch of images of one shape at several test scales, on the device."""
 
-    indices: npt.NDArray[np.int64]
+    indices: Int64Array
     """(n,) in the split"""
     images: dict[int, Tensor]
     """Per test scale (n, 3, H, W) float, RGB 0-255, whole or the central crop."""
@@ -207,7 +205,7 @@ def infer(
     scales = sorted({view.scale for view in views})
     whole = any(view.view != "center" for view in views)
     for batch in rescaled_images(model, split, scales, runtime, decoding, whole=whole, indices=indices):
-        posteriors: dict[ViewAtScale, Posteriors] = {}
+        posteriors: dict[ViewAtScale, Float32Array] = {}
         with runtime.autocast():
             for view in views if batch.images else ():
                 images = batch.images[view.scale]

@@ -7,18 +7,15 @@ that recall or any higher one, and it gives equal scores one rank.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from verydeep.ops.arrays import Float64Array, FloatArray, Int8Array, Int64Array
 from verydeep.ops.metrics import Z95, Share
 
 INTERVAL_STREAM = 9
 DRAWS_AT_ONCE = 100
 
-Floats = npt.NDArray[np.floating]
-Relevance = npt.NDArray[np.int8]
 
-
-def average_precision_11_points(scores: Floats, relevance: Relevance) -> float:
+def average_precision_11_points(scores: FloatArray, relevance: Int8Array) -> float:
     """The mean of the best precision at recall 0, 0.1, ..., 1 or higher (VOC-2007 to 2009).
 
     Recall is compared in whole numbers; the devkit's 0.3 is a little more than 3 of 10, as 3 * 0.1 is in binary.
@@ -37,7 +34,7 @@ def average_precision_11_points(scores: Floats, relevance: Relevance) -> float:
     return float(best[first].mean())
 
 
-def average_precision(scores: Floats, relevance: Relevance) -> float:
+def average_precision(scores: FloatArray, relevance: Int8Array) -> float:
     """The area under the best precision at each recall or higher (VOC-2010 and later).
 
     Args:
@@ -53,7 +50,7 @@ def average_precision(scores: Floats, relevance: Relevance) -> float:
     return float((np.diff(found, prepend=0) * best).sum() / found[-1])
 
 
-def _best_precisions(scores: Floats, relevance: Relevance) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _best_precisions(scores: FloatArray, relevance: Int8Array) -> tuple[Int64Array, Float64Array]:
     """Down the ranking: how many images of the class were found, and the best precision there or further down.
 
     Both are empty where there are none to find.
@@ -69,11 +66,11 @@ def _best_precisions(scores: Floats, relevance: Relevance) -> tuple[npt.NDArray[
 
 
 def mean_with_interval(
-    scores: Floats,
-    relevance: Relevance,
+    scores: FloatArray,
+    relevance: Int8Array,
     *,
     at_11_points: bool,
-    photographs: npt.NDArray[np.int64] | None = None,
+    photographs: Int64Array | None = None,
     seed: int = 0,
     draws: int = 1000,
 ) -> Share:
@@ -116,8 +113,8 @@ def mean_with_interval(
 
 
 def precisions_of_draws(
-    scores: Floats, relevance: Relevance, times: npt.NDArray[np.int64], *, at_11_points: bool
-) -> npt.NDArray[np.float64]:
+    scores: FloatArray, relevance: Int8Array, times: Int64Array, *, at_11_points: bool
+) -> Float64Array:
     """(draws,) the average precision where every image is there so many times; NaN where the class is on none.
 
     As precision rises from one copy of an image of the class to the next, and falls over copies of others, no more is

@@ -19,13 +19,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from verydeep.ops.arrays import BoolArray, FloatArray
 from verydeep.ops.metrics import Z95, Share, wilson
 
 BOOTSTRAP_STREAM = 4
 
-Bools = npt.NDArray[np.bool_]
 
 T95 = (
     *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
@@ -62,7 +61,7 @@ class Difference:
         return f"{self.points:+.1f} [{self.low:+.1f},{self.high:+.1f}]"
 
 
-def error_over_runs(wrong: Bools) -> Share:
+def error_over_runs(wrong: BoolArray) -> Share:
     """The mean error of one protocol over runs; of one run, Wilson's interval.
 
     Of several, Wilson's interval for as many images as would give the variance that the images' means over the runs
@@ -85,7 +84,7 @@ def error_over_runs(wrong: Bools) -> Share:
     )
 
 
-def mean_over_runs(values: npt.NDArray[np.floating]) -> Mean:
+def mean_over_runs(values: FloatArray) -> Mean:
     """The mean of a figure of each image over runs; the images by the normal approximation, runs as above.
 
     Args:
@@ -97,7 +96,7 @@ def mean_over_runs(values: npt.NDArray[np.floating]) -> Mean:
 
 
 def paired_difference(
-    wrong_a: Bools, wrong_b: Bools, *, same_seeds: bool = True, seed: int = 0, draws: int = 10_000
+    wrong_a: BoolArray, wrong_b: BoolArray, *, same_seeds: bool = True, seed: int = 0, draws: int = 10_000
 ) -> Difference:
     """Error of a minus error of b on the same images: bootstrap over images, t interval over runs.
 
@@ -118,7 +117,7 @@ def paired_difference(
     return Difference(points, points - math.hypot(points - low, runs), points + math.hypot(high - points, runs))
 
 
-def _bootstrap_over_images(wrong_a: Bools, wrong_b: Bools, seed: int, draws: int) -> tuple[float, float]:
+def _bootstrap_over_images(wrong_a: BoolArray, wrong_b: BoolArray, seed: int, draws: int) -> tuple[float, float]:
     """The percentiles, in points, of the difference over N images drawn with replacement from the N.
 
     An image counts by its own difference alone, which is one of few values: how often each is drawn is one draw of a
@@ -135,7 +134,7 @@ def _bootstrap_over_images(wrong_a: Bools, wrong_b: Bools, seed: int, draws: int
     return float(low), float(high)
 
 
-def _runs_distance(*rows: npt.NDArray[np.floating] | Bools) -> float:
+def _runs_distance(*rows: FloatArray | BoolArray) -> float:
     """How far, in points, the t interval over runs reaches from the mean, or from the difference of two rows' means.
 
     The spread of runs is pooled over the rows; 0 where every row is of one run.

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from verydeep.configs.networks import STRIDE
+from verydeep.ops.arrays import BoolArray, Float64Array, FloatArray
 from verydeep.ops.images import crop_box, rescaled_size
 
 POSITIVE_SHARE = 0.5
 
-Boxes = npt.NDArray[np.float64]
 
-
-def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
     """Intersection over union of inclusive boxes, pixel by pixel, as the devkit's compute_overlap.m counts them.
 
     Two apart have 0, where the devkit writes -1; so has a box without pixels (x2 < x1), or one that is no number.
@@ -40,7 +39,7 @@ def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(share, np.float64)
 
 
-def encode(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Boxes:
+def encode(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
     """What a net should say of boxes: (..., 4) center x, center y, width, height in units of the window's sides.
 
     A box may reach beyond the window, so centers may lie outside 0..1 and sides may be longer than 1.
@@ -55,7 +54,7 @@ def encode(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Boxes:
     return np.concatenate([((first + last) / 2 - origin) / size, (last - first) / size], axis=-1)
 
 
-def decode(cxcywh: npt.ArrayLike, windows: npt.ArrayLike) -> Boxes:
+def decode(cxcywh: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
     """The inclusive boxes (..., 4) in the file's pixels that these outputs mean: the inverse of ``encode``.
 
     Args:
@@ -68,7 +67,7 @@ def decode(cxcywh: npt.ArrayLike, windows: npt.ArrayLike) -> Boxes:
     return np.concatenate([center - sides / 2, center + sides / 2 - 1], axis=-1)
 
 
-def clip(boxes: npt.ArrayLike, width: int, height: int) -> Boxes:
+def clip(boxes: npt.ArrayLike, width: int, height: int) -> Float64Array:
     """Inclusive boxes (..., 4) cut off at the borders of an image.
 
     Each keeps at least one pixel, at the border if need be: so a net's box of negative width is a box too, though a
@@ -80,7 +79,7 @@ def clip(boxes: npt.ArrayLike, width: int, height: int) -> Boxes:
     return np.concatenate([first, boxes[..., 2:].clip(first, limit)], axis=-1)
 
 
-def center_window(size: tuple[int, int], short: int, crop: int) -> Boxes:
+def center_window(size: tuple[int, int], short: int, crop: int) -> Float64Array:
     """(4,): the window of the central crop, as ``ops.images.center_crop`` cuts it.
 
     Args:
@@ -92,7 +91,7 @@ def center_window(size: tuple[int, int], short: int, crop: int) -> Boxes:
     return np.array(crop_box(*size, short, (width - crop) // 2, (height - crop) // 2, crop))
 
 
-def dense_windows(rows: int, columns: int, size: tuple[int, int], short: int, crop: int) -> Boxes:
+def dense_windows(rows: int, columns: int, size: tuple[int, int], short: int, crop: int) -> Float64Array:
     """(rows, columns, 4): the window of each position of a dense map, which may reach beyond the image.
 
     Position (i, j) sees the crop whose first pixel is (32 i, 32 j) of the rescaled image.
@@ -110,7 +109,7 @@ def dense_windows(rows: int, columns: int, size: tuple[int, int], short: int, cr
     return np.asarray(np.stack([x, y, x + crop, y + crop], axis=-1) * scale, np.float64)
 
 
-def decode_dense(outputs: npt.NDArray[np.floating], size: tuple[int, int], short: int, crop: int) -> Boxes:
+def decode_dense(outputs: FloatArray, size: tuple[int, int], short: int, crop: int) -> Float64Array:
     """(..., h, w, 4): the inclusive boxes, cut off at the file's borders, that a dense map of outputs means.
 
     Args:
@@ -124,20 +123,20 @@ def decode_dense(outputs: npt.NDArray[np.floating], size: tuple[int, int], short
     return clip(decode(np.moveaxis(outputs, -3, -1), windows), *size)
 
 
-def flip_xyxy(boxes: npt.ArrayLike, width: int) -> Boxes:
+def flip_xyxy(boxes: npt.ArrayLike, width: int) -> Float64Array:
     """The same inclusive boxes (..., 4) in the mirror image of an image of this width."""
     x1, y1, x2, y2 = np.moveaxis(np.asarray(boxes, np.float64), -1, 0)
     return np.stack([width - 1 - x2, y1, width - 1 - x1, y2], axis=-1)
 
 
-def flip_cxcywh(cxcywh: npt.ArrayLike) -> Boxes:
+def flip_cxcywh(cxcywh: npt.ArrayLike) -> Float64Array:
     """The same boxes (..., 4) in units of the crop, in the mirror image of the crop."""
     flipped = np.array(cxcywh, np.float64)
     flipped[..., 0] = 1 - flipped[..., 0]
     return flipped
 
 
-def visibility(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def visibility(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
     """The larger of two shares: of the box that lies inside the window, and of the window that the box covers.
 
     Args:
@@ -152,7 +151,7 @@ def visibility(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> npt.NDArray[np.f
     return np.asarray(inside / np.minimum(_areas(boxes), window), np.float64)
 
 
-def is_positive(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+def is_positive(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> BoolArray:
     """Whether a crop is fit to learn a box from: half of the box inside it, or half of it covered (docs/choices.md).
 
     OverFeat did not learn from boxes with less than half in view; of a box larger than the crop no more can be in view
@@ -161,6 +160,6 @@ def is_positive(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> npt.NDArray[np.
     return np.asarray(visibility(boxes, windows) >= POSITIVE_SHARE)
 
 
-def _areas(boxes: Boxes) -> npt.NDArray[np.float64]:
+def _areas(boxes: Float64Array) -> Float64Array:
     """Pixels of inclusive boxes."""
     return np.asarray((boxes[..., 2:] - boxes[..., :2] + 1).prod(axis=-1), np.float64)

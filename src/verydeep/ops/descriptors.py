@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from verydeep.ops.arrays import Float32Array
 
 Aggregation = Literal["average", "stack", "max"]
 """What becomes of the descriptors of several scales: their mean, all in a row, or the largest of each value."""
@@ -14,17 +13,21 @@ Normalization = Literal["parts", "whole"]
 """What has length one before parts are stacked: each part and then the whole, or the whole alone."""
 
 
-def normalized(descriptors: Floats) -> Floats:
+def normalized(descriptors: Float32Array) -> Float32Array:
     """(n, D) of length one; one that is zero stays zero."""
     return _normalize(np.array(descriptors, np.float32))
 
 
-def aggregated(scales: Iterable[Floats], how: Aggregation, normalization: Normalization = "parts") -> Floats:
+def aggregated(
+    scales: Iterable[Float32Array], how: Aggregation, normalization: Normalization = "parts"
+) -> Float32Array:
     """(n, D), or (n, scales * D) where they are stacked, of the (n, D) of each scale; of length one."""
     return composed([scales], how, normalization)
 
 
-def composed(parts: Iterable[Iterable[Floats]], how: Aggregation, normalization: Normalization = "parts") -> Floats:
+def composed(
+    parts: Iterable[Iterable[Float32Array]], how: Aggregation, normalization: Normalization = "parts"
+) -> Float32Array:
     """(n, sum of D) of length one: the scales of each part put together, and the parts behind each other.
 
     Of scales that come one by one, two are in memory at a time unless they are stacked.
@@ -41,11 +44,11 @@ def composed(parts: Iterable[Iterable[Floats]], how: Aggregation, normalization:
     return _normalize(each[0] if len(each) == 1 else np.concatenate(each, axis=1))
 
 
-def _stacked(scales: Iterable[Floats], normalization: Normalization) -> Floats:
+def _stacked(scales: Iterable[Float32Array], normalization: Normalization) -> Float32Array:
     return np.concatenate([normalized(scale) if normalization == "parts" else scale for scale in scales], axis=1)
 
 
-def _reduced(scales: Iterable[Floats], how: Aggregation) -> Floats:
+def _reduced(scales: Iterable[Float32Array], how: Aggregation) -> Float32Array:
     rest = iter(scales)
     total, count = np.array(next(rest), np.float32), 1
     for scale in rest:
@@ -56,7 +59,7 @@ def _reduced(scales: Iterable[Floats], how: Aggregation) -> Floats:
     return total
 
 
-def _normalize(descriptors: Floats) -> Floats:
+def _normalize(descriptors: Float32Array) -> Float32Array:
     """In place: the largest arrays of a transfer pass here."""
     lengths = np.sqrt(np.einsum("nd,nd->n", descriptors, descriptors))
     descriptors /= np.where(lengths > 0, lengths, 1)[:, None]

@@ -3,13 +3,12 @@
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, stack, where
+
+from verydeep.ops.arrays import Float64Array
 
 CROPS_PER_SIDE = 5
 """Of the regular grid of multi-crop testing (section 3.2)."""
-
-Floats = npt.NDArray[np.float64]
 
 
 def rescaled_size(width: int, height: int, short: int) -> tuple[int, int]:
@@ -67,7 +66,7 @@ def flip_where(images: Tensor, flip: Tensor) -> Tensor:
     return where(flip[:, None, None, None], images.flip(3), images)
 
 
-def color_basis(covariance: Floats, convention: Literal["std", "eigenvalue"]) -> Floats:
+def color_basis(covariance: Float64Array, convention: Literal["std", "eigenvalue"]) -> Float64Array:
     """The (3, 3) matrix M of the RGB color shift: three standard normals n give the shift M @ n in grey levels.
 
     Krizhevsky's text adds P (alpha * lambda), alpha ~ N(0, 0.1^2), P and lambda being eigenvectors and eigenvalues of

@@ -15,31 +15,28 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from verydeep.ops.arrays import BoolArray, Float64Array, FloatArray, Int64Array
 from verydeep.ops.bootstrap import Mean, mean_over_runs
-from verydeep.ops.boxes import Boxes, iou
+from verydeep.ops.boxes import iou
 from verydeep.ops.metrics import Share, wilson
 
 RIGHT_AT = 0.5
 """The IoU from which on a box is right."""
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Instances:
     """The objects of N images that belong to the image's true class, image after image in M rows."""
 
-    labels: Ints
+    labels: Int64Array
     """(N,) the true class."""
-    boxes: Boxes
+    boxes: Float64Array
     """(M, 4) inclusive x1, y1, x2, y2 in the file's pixels."""
-    counts: Ints
+    counts: Int64Array
     """(N,) instances in each image, at least 1."""
 
     @classmethod
-    def of(cls, labels: Ints, boxes: Sequence[npt.NDArray[np.floating]]) -> "Instances":
+    def of(cls, labels: Int64Array, boxes: Sequence[FloatArray]) -> "Instances":
         """From labels (N,) and the boxes (m, 4) of each of the N images."""
         counts = np.array([len(those) for those in boxes], np.int64)
         return cls(labels, np.concatenate(boxes).astype(np.float64), counts)
@@ -57,7 +54,7 @@ class LocalizationErrors:
     """Without those on the blacklist."""
 
 
-def best_overlaps(labels: Ints, boxes: npt.NDArray[np.floating], truth: Instances) -> Floats:
+def best_overlaps(labels: Int64Array, boxes: FloatArray, truth: Instances) -> Float64Array:
     """(N,) the largest IoU of a guess of the true class with an instance; 0 where no guess is of that class.
 
     Args:
@@ -73,12 +70,12 @@ def best_overlaps(labels: Ints, boxes: npt.NDArray[np.floating], truth: Instance
     return np.asarray(np.maximum.reduceat(overlaps.max(axis=1), starts), np.float64)
 
 
-def ground_truth_overlaps(boxes: npt.NDArray[np.floating], truth: Instances) -> Floats:
+def ground_truth_overlaps(boxes: FloatArray, truth: Instances) -> Float64Array:
     """(N,) the same of one box an image (N, 4), predicted for the true class (Table 8)."""
     return best_overlaps(truth.labels[:, None], boxes[:, None], truth)
 
 
-def localization_errors(overlaps: Floats, blacklisted: Bools | None = None) -> LocalizationErrors:
+def localization_errors(overlaps: Float64Array, blacklisted: BoolArray | None = None) -> LocalizationErrors:
     """The error with its interval and the mean IoU.
 
     Args:
@@ -90,7 +87,7 @@ def localization_errors(overlaps: Floats, blacklisted: Bools | None = None) -> L
     return LocalizationErrors(wilson(wrong, len(counted)), mean_over_runs(counted[None]), len(counted))
 
 
-def success(overlaps: Floats, thresholds: npt.ArrayLike) -> list[Share]:
+def success(overlaps: Float64Array, thresholds: npt.ArrayLike) -> list[Share]:
     """For each threshold of IoU, the share of images whose best overlap reaches it, as ``localization_errors`` counts.
 
     Args:

@@ -21,41 +21,37 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
-from verydeep.ops.boxes import Boxes
+from verydeep.ops.arrays import BoolArray, Float64Array, FloatArray, Int64Array
 
 LANES = 128
 """How many sets take their steps together. Of 200 boxes, 32 sets took 1.8 times as long each, 256 no less."""
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class BoxSets:
     """P sets of boxes, one for each image and class, set after set in T rows."""
 
-    boxes: Boxes
+    boxes: Float64Array
     """(T, 4) inclusive x1, y1, x2, y2."""
-    scores: Floats
+    scores: Float64Array
     """(T,) summed over the members."""
-    members: Ints
+    members: Int64Array
     """(T,) how many predicted boxes each is the mean of."""
-    counts: Ints
+    counts: Int64Array
     """(P,) boxes in each set; a set may be empty."""
 
     @classmethod
-    def of(cls, boxes: npt.NDArray[np.floating], scores: npt.NDArray[np.floating], counts: npt.ArrayLike) -> "BoxSets":
+    def of(cls, boxes: FloatArray, scores: FloatArray, counts: npt.ArrayLike) -> "BoxSets":
         """As predicted, nothing merged: boxes (T, 4), scores (T,) and counts (P,)."""
         members = np.ones(len(boxes), np.int64)
         return cls(boxes.astype(np.float64), scores.astype(np.float64), members, np.asarray(counts, np.int64))
 
     @property
-    def set_of(self) -> Ints:
+    def set_of(self) -> Int64Array:
         """(T,) the set that each box belongs to."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def best(self) -> tuple[Boxes, Floats]:
+    def best(self) -> tuple[Float64Array, Float64Array]:
         """The box of the highest score of each set, the first of several, and its score: (P, 4) and (P,).
 
         An empty set gives numbers that are none.
@@ -100,24 +96,24 @@ def merge(sets: BoxSets, threshold: float) -> BoxSets:
 class _Lanes:
     """What is known of L sets of up to N boxes. Merged and missing boxes stay in place, infinitely far away."""
 
-    rows: Ints
+    rows: Int64Array
     """(L, N) where each box stands in ``BoxSets``; -1 where there is none."""
-    geometry: Floats
+    geometry: Float64Array
     """(8, L, N), see ``_geometry``."""
-    closest: Floats
+    closest: Float64Array
     """(L, N) at most the distance to the closest of the boxes behind."""
     partner: npt.NDArray[np.int32]
     """(L, N) the first box behind at exactly that distance; -1 where the distance may be larger."""
 
     @classmethod
-    def of(cls, boxes: Boxes, rows: Ints) -> "_Lanes":
+    def of(cls, boxes: Float64Array, rows: Int64Array) -> "_Lanes":
         """Nothing is known yet but the boxes."""
         missing = rows < 0
         geometry = _geometry(boxes[rows])
         geometry[:, missing] = _NOWHERE
         return cls(rows, geometry, np.where(missing, np.inf, 0.0), np.full(rows.shape, -1, np.int32))
 
-    def compacted(self, going: npt.NDArray[np.bool_]) -> "_Lanes":
+    def compacted(self, going: BoolArray) -> "_Lanes":
         """Without the sets that are done and the boxes that are merged, if they are many: copying costs time too."""
         alive = np.isfinite(self.geometry[4, going])
         width = int(alive.sum(axis=1).max())
@@ -139,7 +135,7 @@ _NOWHERE = np.array([np.inf, np.inf, -np.inf, -np.inf, np.inf, np.inf, 0, 0])[:,
 """The geometry of a box that is no more: the others do not overlap it, and are infinitely far from its center."""
 
 
-def _geometry(boxes: Boxes) -> Floats:
+def _geometry(boxes: Float64Array) -> Float64Array:
     """(8, ...) of boxes (..., 4): left, upper, right and lower edges, center x and y, half the diagonal, area."""
     left, upper, right, lower = np.moveaxis(boxes, -1, 0)
     right, lower = right + 1, lower + 1
@@ -148,7 +144,7 @@ def _geometry(boxes: Boxes) -> Floats:
     return np.stack([left, upper, right, lower, *center, np.sqrt(width**2 + height**2) / 2, width * height])
 
 
-def _distances(one: Floats, others: Floats) -> Floats:
+def _distances(one: Float64Array, others: Float64Array) -> Float64Array:
     """From one box (8, ...) to others (8, ...), which broadcast."""
     left, upper, right, lower, x, y, radius, area = one
     lefts, uppers, rights, lowers, xs, ys, radii, areas = others
@@ -159,7 +155,7 @@ def _distances(one: Floats, others: Floats) -> Floats:
     return np.asarray(1 - intersection / (areas + area - intersection) + apart)
 
 
-def _merge_in_lockstep(merged: BoxSets, alive: Bools, rows: Ints, threshold: float) -> None:
+def _merge_in_lockstep(merged: BoxSets, alive: BoolArray, rows: Int64Array, threshold: float) -> None:
     """Merge the boxes that stand at ``rows`` (L, N) of ``merged``, a lane being a set; what is left stays ``alive``.
 
     In each step a lane looks at the box of its smallest bound. If the bound is sure, this box is part of the closest
@@ -180,7 +176,7 @@ def _merge_in_lockstep(merged: BoxSets, alive: Bools, rows: Ints, threshold: flo
             lanes = lanes.compacted(going)
 
 
-def _merge_pairs(merged: BoxSets, alive: Bools, lanes: _Lanes, lane: Ints, first: Ints) -> None:
+def _merge_pairs(merged: BoxSets, alive: BoolArray, lanes: _Lanes, lane: Int64Array, first: Int64Array) -> None:
     """Merge box ``first`` (l,) of these lanes (l,) with its partner; who had one of both for a partner has lost it."""
     second = lanes.partner[lane, first]
     a, b = lanes.rows[lane, first], lanes.rows[lane, second]
@@ -197,7 +193,7 @@ def _merge_pairs(merged: BoxSets, alive: Bools, lanes: _Lanes, lane: Ints, first
     lanes.partner[(lanes.partner == pair[0]) | (lanes.partner == pair[1])] = -1
 
 
-def _look_around(lanes: _Lanes, lane: Ints, box: Ints) -> None:
+def _look_around(lanes: _Lanes, lane: Int64Array, box: Int64Array) -> None:
     """Find the closest of the boxes behind ``box`` (L,) in each lane; those before it learn if it is closer to them."""
     place = np.arange(lanes.rows.shape[1], dtype=np.int32)
     own = box[:, None].astype(np.int32)

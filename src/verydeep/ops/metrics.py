@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from verydeep.ops.arrays import BoolArray, FloatArray, Int64Array
 
 Z95 = 1.959963984540054
 """The normal quantile of a two-sided 95% interval."""
@@ -56,7 +57,7 @@ def topk_for(num_classes: int) -> int:
     return max(1, min(5, num_classes - 1))
 
 
-def ranks(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def ranks(scores: FloatArray, labels: Int64Array) -> Int64Array:
     """(N,) place of the true class, 0 for the best; equal scores count against it, so a constant net is never right.
 
     Args:
@@ -68,7 +69,7 @@ def ranks(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> np
     return np.asarray((~(scores < true[:, None])).sum(axis=1) - 1, dtype=np.int64)
 
 
-def mean_class_recall(right: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]) -> Share:
+def mean_class_recall(right: BoolArray, labels: Int64Array) -> Share:
     """Mean over classes of recall; the interval combines the classes' Wilson intervals (MOVER, Zou and Donner 2008).
 
     Args:
@@ -82,7 +83,7 @@ def mean_class_recall(right: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64
     return Share(mean, max(0.0, mean - below), min(100.0, mean + above))
 
 
-def classification_errors(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> Errors:
+def classification_errors(scores: FloatArray, labels: Int64Array) -> Errors:
     """Top-1 and top-k error and mean class recall of (N, K) scores, N at least 1."""
     k, place, count = topk_for(scores.shape[1]), ranks(scores, labels), len(labels)
     return Errors(
@@ -94,7 +95,7 @@ def classification_errors(scores: npt.NDArray[np.floating], labels: npt.NDArray[
     )
 
 
-def predicted_classes(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def predicted_classes(scores: FloatArray, labels: Int64Array) -> Int64Array:
     """(N,) the class of the best score, the true one only where ``ranks`` calls it right.
 
     So where the true class ties with another, or the scores are not numbers, another class is predicted.
@@ -103,7 +104,7 @@ def predicted_classes(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.i
         scores: (N, K), larger is better.
         labels: (N,)
     """
-    predicted: npt.NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64)
+    predicted: Int64Array = scores.argmax(axis=1).astype(np.int64)
     doubtful = np.flatnonzero((predicted == labels) & (ranks(scores, labels) > 0))
     is_other = np.arange(scores.shape[1]) != labels[doubtful, None]
     best = scores[doubtful][is_other].reshape(len(doubtful), scores.shape[1] - 1).argmax(axis=1)
@@ -111,7 +112,7 @@ def predicted_classes(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.i
     return predicted
 
 
-def confusion_matrix(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def confusion_matrix(scores: FloatArray, labels: Int64Array) -> Int64Array:
     """(K, K) how many images of the row's class are predicted as the column's; the diagonal is right.
 
     Args:
@@ -123,7 +124,7 @@ def confusion_matrix(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.in
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
 
 
-def class_errors(confusion: npt.NDArray[np.int64]) -> list[ClassError]:
+def class_errors(confusion: Int64Array) -> list[ClassError]:
     """The error of each class of a confusion matrix (K, K), in order; classes without images are left out."""
     counts, right = confusion.sum(axis=1), confusion.diagonal()
     return [
@@ -133,9 +134,7 @@ def class_errors(confusion: npt.NDArray[np.int64]) -> list[ClassError]:
     ]
 
 
-def expected_calibration_error(
-    posteriors: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], bins: int = 15
-) -> float:
+def expected_calibration_error(posteriors: FloatArray, labels: Int64Array, bins: int = 15) -> float:
     """How far the posterior of the best class is from how often it is right, in percentage points (Guo et al. 2017).
 
     The mean over bins of equal width, (m - 1) / bins < posterior <= m / bins, of |share right - mean posterior|,

@@ -7,21 +7,18 @@ class's training (VOC's 'difficult').
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
+
+from verydeep.ops.arrays import BoolArray, Int8Array, Int64Array
 
 HOLD_OUT_STREAM = 7
 
-Targets = npt.NDArray[np.int8]
-Bools = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.int64]
 
-
-def one_vs_rest(labels: npt.NDArray[np.int64], num_classes: int) -> Targets:
+def one_vs_rest(labels: Int64Array, num_classes: int) -> Int8Array:
     """(n, K) of single labels (n,): 1 in the column of an image's class, -1 in all others."""
     return np.where(labels[:, None] == np.arange(num_classes), 1, -1).astype(np.int8)
 
 
-def hold_out(targets: Targets, seed: int, share: float = 0.2, photographs: Indices | None = None) -> Bools:
+def hold_out(targets: Int8Array, seed: int, share: float = 0.2, photographs: Int64Array | None = None) -> BoolArray:
     """(n,) which samples are held out: photographs as ``hold_out_rarest_first`` has it, in an order drawn at random.
 
     Args:
@@ -40,8 +37,8 @@ def hold_out(targets: Targets, seed: int, share: float = 0.2, photographs: Indic
 
 
 def hold_out_rarest_first(
-    classes: Sequence[Indices], num_images: int, share: float, draw: Callable[[Indices], Indices]
-) -> Bools:
+    classes: Sequence[Int64Array], num_images: int, share: float, draw: Callable[[Int64Array], Int64Array]
+) -> BoolArray:
     """(n,) which images are held out: a share of each class's, rounded, at least one and never all.
 
     Classes are served from the rarest to the most frequent, each from those of its images that no rarer class has

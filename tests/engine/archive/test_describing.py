@@ -25,8 +25,7 @@ from tests.engine.archive.archives import CPU, content, describe_batches, leave_
 from tests.thin_nets import save
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine import cache
-from verydeep.engine.archive import streaming
+from verydeep.engine.archive import describing, streaming
 from verydeep.engine.archive.describing import DescribeOptions, archive_weights, relative_split
 from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.descriptors.representation import Representation, describe_split
@@ -66,7 +65,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(streaming, "layer_descriptors", counting)
     monkeypatch.setattr(Runtime, "batch_pixels", 5000)
-    monkeypatch.setattr(cache, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(array_cache, "FLUSH_SECONDS", 0)
     return counts
 
 
@@ -86,7 +85,7 @@ def test_the_archive_holds_what_is_computed_in_memory(
 ) -> None:
     """Over several portions and shards; but for the rounding to float16."""
     monkeypatch.setattr(streaming, "PORTION", 5)
-    monkeypatch.setattr(cache, "FLUSH_BYTES", 100)
+    monkeypatch.setattr(array_cache, "FLUSH_BYTES", 100)
     describe_batches(net, tmp_path / "out", photos, layer=layer, scales=scales, aggregation=how)
     found = content(tmp_path / "out")
     files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
@@ -110,7 +109,7 @@ from tests.engine.archive.archives import described
 from verydeep.engine import array_cache
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.archive import streaming
+from verydeep.engine.archive import describing, streaming
 
 describe, count = streaming.describe, 0
 def killed(*arguments):
@@ -297,7 +296,7 @@ def test_best_weights_are_found_again(net: Net, photos: Path, tmp_path: Path) ->
 def test_a_full_disk_is_told_and_nothing_is_lost(
     net: Net, photos: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch, reason: Exception
 ) -> None:
-    save_shard, count = cache.save_file, 0
+    save_shard, count = array_cache.save_file, 0
 
     def full(*arguments: Any) -> None:
         nonlocal count
@@ -307,7 +306,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
         save_shard(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "save_file", full)
+        patch.setattr(array_cache, "save_file", full)
         with pytest.raises(VerydeepError, match=r"(space|full)"):
             describe_batches(net, tmp_path / "out", photos)
     kept, before = content(tmp_path / "out"), sum(seen)
@@ -320,7 +319,7 @@ def test_what_waits_is_written_when_a_job_is_stopped(
     net: Net, photos: Path, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By Ctrl-C, or by an error."""
-    monkeypatch.setattr(cache, "FLUSH_SECONDS", 1000)
+    monkeypatch.setattr(array_cache, "FLUSH_SECONDS", 1000)
     layer_descriptors = streaming.describe
 
     def stopped(*arguments: Any) -> dict[str, Tensor]:
@@ -345,7 +344,7 @@ def test_a_full_disk_at_the_end_of_what_waits(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache, "save_file", full)
+    monkeypatch.setattr(array_cache, "save_file", full)
     with pytest.raises(VerydeepError, match="No space left"):
         describe_batches(net, tmp_path / "out", photos)
 

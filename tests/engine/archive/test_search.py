@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
@@ -15,6 +14,7 @@ from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.archive.search import Neighbor, nearest, top_similarities
 from verydeep.engine.archive.shards import packed, unpacked
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float32Array
 
 D, SIZES = 37, (40, 1, 3, 71)
 MANIFEST = Manifest(
@@ -22,14 +22,14 @@ MANIFEST = Manifest(
 )
 
 
-def drawn(seed: int, count: int) -> npt.NDArray[np.float32]:
+def drawn(seed: int, count: int) -> Float32Array:
     """(count, D) of length one, half of the values zero, as behind a ReLU."""
     values = np.random.default_rng(seed).normal(size=(count, D)).clip(0)
     return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture
-def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> npt.NDArray[np.float32]:
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Float32Array:
     """115 descriptors in four shards, compared sixteen at a time."""
     monkeypatch.setattr(shards, "VALUES_AT_ONCE", 16 * D)
     everything, first = drawn(0, sum(SIZES)), 0
@@ -42,9 +42,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> npt.NDArray[np.floa
     return everything
 
 
-def by_brute_force(
-    rows: npt.NDArray[np.float32], queries: npt.NDArray[np.float32], top: int
-) -> list[list[tuple[str, float]]]:
+def by_brute_force(rows: Float32Array, queries: Float32Array, top: int) -> list[list[tuple[str, float]]]:
     held = rows.astype(np.float16).astype(np.float64)
     found = []
     for query in queries.astype(np.float64):
@@ -55,7 +53,7 @@ def by_brute_force(
 
 
 @pytest.mark.parametrize(("count", "top"), [(1, 1), (1, 10), (3, 7), (25, 20), (2, 115), (2, 500)])
-def test_the_nearest_are_the_nearest(tmp_path: Path, rows: npt.NDArray[np.float32], count: int, top: int) -> None:
+def test_the_nearest_are_the_nearest(tmp_path: Path, rows: Float32Array, count: int, top: int) -> None:
     queries = drawn(1, count)
     found = nearest(tmp_path, MANIFEST, queries, top)
     expected = by_brute_force(rows, queries, top)
@@ -65,14 +63,14 @@ def test_the_nearest_are_the_nearest(tmp_path: Path, rows: npt.NDArray[np.float3
         assert [each.similarity for each in mine] == pytest.approx([value for _, value in theirs], abs=1e-6)
 
 
-def test_a_photograph_finds_itself_first(tmp_path: Path, rows: npt.NDArray[np.float32]) -> None:
+def test_a_photograph_finds_itself_first(tmp_path: Path, rows: Float32Array) -> None:
     for place in (0, 39, 40, 43, 114):
         ((first, second),) = nearest(tmp_path, MANIFEST, rows[place : place + 1], 2)
         assert first.path == Path(f"/photos/{place}.jpg")
         assert first.similarity == pytest.approx(1, abs=5e-4) and second.similarity < 0.99
 
 
-def test_float16_hardly_changes_a_similarity(tmp_path: Path, rows: npt.NDArray[np.float32]) -> None:
+def test_float16_hardly_changes_a_similarity(tmp_path: Path, rows: Float32Array) -> None:
     """By less than half a unit in its last place, as the inner product of vectors of length one says."""
     queries = drawn(2, 5)
     exact = queries.astype(np.float64) @ rows.astype(np.float64).T
@@ -105,7 +103,7 @@ def test_an_empty_archive_is_told(tmp_path: Path) -> None:
         nearest(tmp_path, MANIFEST, drawn(1, 1), 3)
 
 
-def test_a_damaged_shard_is_told(tmp_path: Path, rows: npt.NDArray[np.float32]) -> None:
+def test_a_damaged_shard_is_told(tmp_path: Path, rows: Float32Array) -> None:
     path = tmp_path / "shards" / "2.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(VerydeepError, match=r"2\.safetensors is damaged"):
@@ -130,7 +128,7 @@ def shorten(path: Path) -> None:
 @pytest.mark.parametrize(("call", "shard"), [(0, 3), (9, 0)])
 def test_an_archive_that_changes_meanwhile_is_told(
     tmp_path: Path,
-    rows: npt.NDArray[np.float32],
+    rows: Float32Array,
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[Path], None],
     call: int,
@@ -154,7 +152,7 @@ def test_an_archive_that_changes_meanwhile_is_told(
 
 
 def test_what_a_job_adds_meanwhile_does_no_harm(
-    tmp_path: Path, rows: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rows: Float32Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def meanwhile(queries: torch.Tensor, held: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
         save_file(
@@ -168,7 +166,7 @@ def test_what_a_job_adds_meanwhile_does_no_harm(
 
 
 def test_a_large_archive_is_compared_behind_a_bar(
-    tmp_path: Path, rows: npt.NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, rows: Float32Array, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [Neighbor(Path("/photos/5.jpg"), pytest.approx(1, abs=1e-3))] == nearest(tmp_path, MANIFEST, rows[5:6], 1)[0]
     assert "Comparing" not in capsys.readouterr().err

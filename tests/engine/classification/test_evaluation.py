@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -33,6 +32,7 @@ from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.ops.arrays import Float64Array
 
 TINY = VGG(NETWORKS["B-5x5"], 3, crop=32, width=1 / 64, fc_width=4)
 FLOOR = VGG(NETWORKS["B-5x5"], 3, crop=64, width=1 / 64, fc_width=4, ceil_mode=False)
@@ -185,32 +185,31 @@ SECOND: dict[int, Scores] = {
     256: ([[5, 4, 2, 2], [7, 8, 1, 3]], [[7, 3, 1, 9], [6, 0, 2, 8]]),
     384: ([[3, 4, 9, 7], [7, 5, 5, 4], [9, 3, 9, 3]], [[0, 0, 7, 7], [8, 1, 7, 2], [1, 5, 1, 2]]),
 }
-Floats = npt.NDArray[np.float64]
 
 
-def soft(scores: Any) -> Floats:
+def soft(scores: Any) -> Float64Array:
     powers = np.exp(np.asarray(scores, np.float64))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def average(parts: Any) -> Floats:
+def average(parts: Any) -> Float64Array:
     return np.asarray(np.mean(list(parts), axis=0))
 
 
-def geometric(parts: Any) -> Floats:
+def geometric(parts: Any) -> Float64Array:
     return soft(np.mean(np.log(list(parts)), axis=0))
 
 
-def at_a_scale(told: Scores) -> Floats:
+def at_a_scale(told: Scores) -> Float64Array:
     """Section 3.2: scores averaged over positions, the soft-max, the mean of the image's and its mirror image's."""
     return average(soft(average(positions)) for positions in told)
 
 
-def over_nets_and_scales(each: Any) -> Floats:
+def over_nets_and_scales(each: Any) -> Float64Array:
     return average(average(each(told) for told in net.values()) for net in (FIRST, SECOND))
 
 
-def other_orders() -> dict[str, Floats]:
+def other_orders() -> dict[str, Float64Array]:
     nets = [{q: at_a_scale(told) for q, told in net.items()} for net in (FIRST, SECOND)]
     return {
         "soft-max before positions": over_nets_and_scales(lambda told: average(average(soft(p)) for p in told)),

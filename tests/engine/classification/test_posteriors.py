@@ -476,7 +476,7 @@ def test_a_full_disk_is_told(net: Net, split: Split, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(cache, "save_file", full)
+    monkeypatch.setattr(array_cache, "save_file", full)
     got = predict(net, split)
     assert "No space left" in got.write_error
     assert_same(got, directly(net, split))
@@ -493,7 +493,7 @@ def test_two_processes_that_describe_the_folder_at_once_keep_both(
             with writing(path) as same:
                 same.write_text("{}")
 
-    monkeypatch.setattr(cache, "write_json", taken)
+    monkeypatch.setattr(array_cache, "write_json", taken)
     assert predict(net, split).write_error == ""
     assert (next(posteriors_folder().glob("*/about.json"))).read_text() == "{}"
     work.forget()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -36,6 +35,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import load_model, save_config
+from verydeep.ops.arrays import BoolArray, Float64Array, Int64Array
 from verydeep.ops.metrics import ranks
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -52,8 +52,6 @@ NUM_IMAGES = 12
 
 View = tuple[str, str, int]
 """(run, view, Q)"""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -76,7 +74,7 @@ class Ladder:
     val: Split
     steps: dict[str, Counted]
     findings: dict[str, MeasuredClassificationTable]
-    posteriors: dict[str, list[Floats]]
+    posteriors: dict[str, list[Float64Array]]
     """Protocol -> what each seed's nets gave, as ``ranks`` saw it."""
 
 
@@ -138,12 +136,12 @@ def find_out_in_steps(
     return steps, findings
 
 
-def fused_posteriors(conditions: TableConditions) -> dict[str, list[Floats]]:
+def fused_posteriors(conditions: TableConditions) -> dict[str, list[Float64Array]]:
     """Protocol -> the posteriors of each seed that errors are counted of; all are kept by now."""
-    posteriors: dict[str, list[Floats]] = {}
-    given: list[Floats] = []
+    posteriors: dict[str, list[Float64Array]] = {}
+    given: list[Float64Array] = []
 
-    def remember(scores: Floats, labels: Any) -> Any:
+    def remember(scores: Float64Array, labels: Any) -> Any:
         given.append(scores)
         return ranks(scores, labels)
 
@@ -178,15 +176,15 @@ def rescaled(path: Path, scale: int) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).float()
 
 
-def softmax(scores: Tensor) -> Floats:
+def softmax(scores: Tensor) -> Float64Array:
     """(N, K) of (N, K), in double precision."""
     powers = np.exp(scores.double().numpy())
-    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    shares: Float64Array = powers / powers.sum(axis=1, keepdims=True)
     return shares
 
 
 @torch.no_grad()
-def single_view(model: VGG, image: Tensor, view: str) -> Floats:
+def single_view(model: VGG, image: Tensor, view: str) -> Float64Array:
     """(K,) of one image (3, H, W)."""
     height, width = image.shape[1:]
     if view == "dense":
@@ -207,7 +205,7 @@ def plainly(ladder: Ladder) -> Any:
     """(run, view, Q) -> (n, K), each computed when it is first asked for."""
 
     @cache
-    def of_split(run: str, view: str, scale: int) -> Floats:
+    def of_split(run: str, view: str, scale: int) -> Float64Array:
         model = load_model(ladder.runs / run / "model")[0]
         paths = [ladder.val.path(index) for index in range(len(ladder.val))]
         return np.stack([single_view(model, rescaled(path, scale), view) for path in paths])
@@ -215,7 +213,7 @@ def plainly(ladder: Ladder) -> Any:
     return of_split
 
 
-def errors_at(posterior: Floats, labels: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.bool_]:
+def errors_at(posterior: Float64Array, labels: Int64Array, k: int) -> BoolArray:
     """(n,) whether the true class is not among the k best."""
     best = np.argsort(-posterior, axis=1)[:, :k]
     return np.array([label not in row for label, row in zip(labels, best, strict=True)])

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -42,6 +41,7 @@ from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig
+from verydeep.ops.arrays import Float32Array
 from verydeep.ops.images import rescaled_size
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -63,7 +63,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Net:
 
 def by_windows(
     model: VGG, split: Split, index: int, scale: int, box: tuple[int, int, int, int] | None = None
-) -> dict[str, npt.NDArray[np.float32]]:
+) -> dict[str, Float32Array]:
     """Layer by layer; fc6 sees one 2x2 window of pool5 after another, as rows of numbers."""
     image = decode(split.path(index), camera_rotation=True)
     image = image if box is None else image.crop((box[0], box[1], box[2] + 1, box[3] + 1))
@@ -92,11 +92,13 @@ def by_windows(
 
 
 def run(net: Net, split: Split, layers_at_scales: list[LayerAtScale]) -> None:
-    *_, last = describe_missing(net, split, layers_at_scales, descriptor_cache(net, split, CPU, activations.STRICT), CPU)
+    *_, last = describe_missing(
+        net, split, layers_at_scales, descriptor_cache(net, split, CPU, activations.STRICT), CPU
+    )
     assert last == DescribeResult({})
 
 
-def kept(net: Net, split: Split, layer_at_scale: LayerAtScale) -> npt.NDArray[np.float32]:
+def kept(net: Net, split: Split, layer_at_scale: LayerAtScale) -> Float32Array:
     return cached_descriptors(descriptor_cache(net, split, CPU, activations.STRICT), cache_ids(split), layer_at_scale)
 
 
@@ -128,7 +130,9 @@ def test_an_image_and_its_box_are_stacked(net: Net, persons: Split, monkeypatch:
     """Windows of what Pillow cuts out; a photograph with two persons is described once as a whole."""
     coverage: list[int] = []
     layer_descriptors = activations.layer_descriptors
-    monkeypatch.setattr(activations, "layer_descriptors", lambda *a: (coverage.append(len(a[1])), layer_descriptors(*a))[1])
+    monkeypatch.setattr(
+        activations, "layer_descriptors", lambda *a: (coverage.append(len(a[1])), layer_descriptors(*a))[1]
+    )
     image_alone = describe_split(Representation((net,), ("relu7",), (256, 320)), persons, CPU)
     assert image_alone is not None and sum(coverage) == 2 * 2
     assert np.array_equal(image_alone.values[0], image_alone.values[1])
@@ -191,7 +195,9 @@ def test_lists_that_share_images_share_descriptors(net: Net, val_split: Split, m
     of_some = kept(net, some, layer_at_scale)
     coverage: list[int] = []
     layer_descriptors = activations.layer_descriptors
-    monkeypatch.setattr(activations, "layer_descriptors", lambda *a: (coverage.append(len(a[1])), layer_descriptors(*a))[1])
+    monkeypatch.setattr(
+        activations, "layer_descriptors", lambda *a: (coverage.append(len(a[1])), layer_descriptors(*a))[1]
+    )
     run(net, val_split, [layer_at_scale])
     assert sum(coverage) == len(val_split) - 3
     assert np.array_equal(kept(net, val_split, layer_at_scale)[[4, 2, 7]], of_some)
@@ -217,7 +223,7 @@ def test_two_nets_and_scales_are_put_together(net: Net, val_split: Split) -> Non
     run(net, val_split, [LayerAtScale(layer, scale) for layer in ("relu7", "pool5") for scale in (256, 320)])
     a, b = ([kept(net, val_split, LayerAtScale(layer, q)) for q in (256, 320)] for layer in ("relu7", "pool5"))
 
-    def unit(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def unit(x: Float32Array) -> Float32Array:
         return x / np.linalg.norm(x, axis=1, keepdims=True)
 
     asked = Representation((net, net), ("relu7", "pool5"), (256, 320), "average")

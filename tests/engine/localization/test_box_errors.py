@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from tests.plain_boxes import best_overlap
@@ -11,11 +10,10 @@ from verydeep.data.split import Split
 from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
 from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.candidates import Merged
+from verydeep.ops.arrays import Float64Array
 
-Floats = npt.NDArray[np.float64]
 
-
-def boxes_about(rng: np.random.Generator, *shape: int) -> Floats:
+def boxes_about(rng: np.random.Generator, *shape: int) -> Float64Array:
     """Inclusive boxes of which some agree by half."""
     first = rng.integers(0, 12, (*shape, 2))
     return np.concatenate([first, first + rng.integers(14, 30, (*shape, 2))], axis=-1).astype(np.float64)

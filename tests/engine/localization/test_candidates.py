@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from tests.conftest import picture
 from tests.ops.test_merging import merge_plainly, predictions
-from tests.plain_boxes import Floats, Photograph
+from tests.plain_boxes import Photograph
 from verydeep.configs.localization import Regression
 from verydeep.data.decoding import STRICT
 from verydeep.data.split import Split
@@ -25,6 +24,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.ops.arrays import Float32Array, Float64Array
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 CROP, NAMES = 64, ("ant", "bell", "crab")
@@ -96,7 +96,9 @@ def candidate_classes() -> CandidateClasses:
 
 
 @torch.inference_mode()
-def seen_alone(net: Net, photograph: Photograph, corners: Sequence[tuple[int, int]], labels: Sequence[int]) -> Floats:
+def seen_alone(
+    net: Net, photograph: Photograph, corners: Sequence[tuple[int, int]], labels: Sequence[int]
+) -> Float64Array:
     """(crops, labels, 5): box and posterior of each class, from the crops whose first pixels (left, top) these are.
 
     They are cut out and shown to both nets.
@@ -230,7 +232,7 @@ def test_boxes_are_pooled_class_by_class_over_scales_and_nets() -> None:
             assert pooled(parts).boxes.tolist() == found.boxes.tolist()
 
 
-def plain(boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32], threshold: float) -> list[float]:
+def plain(boxes: Float32Array, scores: Float32Array, threshold: float) -> list[float]:
     """The merged box of the highest score, and the score."""
     rows = [tuple(row) for row in boxes.astype(np.float64).tolist()]
     merged, sums, _ = merge_plainly(rows, scores.astype(np.float64).tolist(), threshold)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,21 +21,22 @@ from verydeep.engine.localization.pictures import (
     free_place,
     ranks_of_examples,
 )
+from verydeep.ops.arrays import BoolArray, Int64Array
 
 RED, BLUE = (214, 39, 40), (31, 119, 180)
 """Matplotlib's tab:red and tab:blue: classes 0 and 1."""
 
 
-def pixels(path: Path) -> npt.NDArray[np.int64]:
+def pixels(path: Path) -> Int64Array:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(np.int64)
 
 
-def near(image: npt.NDArray[np.int64], color: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+def near(image: Int64Array, color: tuple[int, int, int]) -> BoolArray:
     return np.abs(image - color).max(axis=2) < 12
 
 
-def extent(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def extent(mask: BoolArray) -> tuple[int, int, int, int]:
     """Left, upper, right, lower edges of what is set."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from tests.ops.test_merging import predictions
@@ -19,9 +18,9 @@ from verydeep.engine.localization.threshold import (
     merge_by_image,
     tune,
 )
+from verydeep.ops.arrays import BoolArray
 from verydeep.ops.localization_errors import Instances
 
-Floats = npt.NDArray[np.float64]
 Case = tuple[list[Candidates], CandidateClasses, GroundTruth]
 
 
@@ -92,7 +91,7 @@ def test_where_nothing_differs_the_smallest_is_chosen() -> None:
     assert tune(same, candidate_classes, truth).threshold == 0
 
 
-def moved(truth: GroundTruth, rows: npt.NDArray[np.bool_]) -> GroundTruth:
+def moved(truth: GroundTruth, rows: BoolArray) -> GroundTruth:
     """Other objects on these images."""
     boxes = truth.instances.boxes.copy()
     boxes[rows] += 60

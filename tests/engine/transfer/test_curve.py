@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from sklearn.svm import LinearSVC
 
@@ -15,6 +14,7 @@ from verydeep.data.transfer_sets import Partition, TransferSet
 from verydeep.engine.descriptors.representation import Descriptors
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
 from verydeep.engine.transfer.protocol import transfer
+from verydeep.ops.arrays import Float32Array
 
 NAMES = ("ant", "bell", "crab")
 PER_CLASS, NUM_TRAIN, SEEDS = 20, 12, (5, 6)
@@ -28,7 +28,7 @@ def everything() -> Split:
 
 
 @pytest.fixture
-def values(everything: Split) -> npt.NDArray[np.float32]:
+def values(everything: Split) -> Float32Array:
     """Classes that overlap."""
     rng = np.random.default_rng(1)
     assert everything.labels is not None
@@ -36,9 +36,7 @@ def values(everything: Split) -> npt.NDArray[np.float32]:
     return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True), np.float32)
 
 
-def test_points_are_svms_of_the_first_photographs_by_their_hashes(
-    everything: Split, values: npt.NDArray[np.float32]
-) -> None:
+def test_points_are_svms_of_the_first_photographs_by_their_hashes(everything: Split, values: Float32Array) -> None:
     partitions = tuple(Partition(*draw_of_each_class(everything, NUM_TRAIN, None, seed=seed)) for seed in SEEDS)
     task = TransferSet("photos", "own", NAMES, "mean class recall", partitions)
     descriptors = Descriptors(np.arange(len(everything)), values, {})
@@ -60,7 +58,7 @@ def test_points_are_svms_of_the_first_photographs_by_their_hashes(
     assert points[-1].scores == tuple(each.score for each in found)
 
 
-def plain(everything: Split, values: npt.NDArray[np.float32], count: int, seed: int) -> float:
+def plain(everything: Split, values: Float32Array, count: int, seed: int) -> float:
     """Mean class recall of ``count`` photographs of each class, tested on those that are never learned from."""
     train: list[int] = []
     test: list[int] = []

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from sklearn.svm import SVC
@@ -28,6 +27,7 @@ from verydeep.engine.transfer.protocol import (
     with_interval,
 )
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import BoolArray, Float32Array, Int64Array
 from verydeep.ops.descriptors import normalized
 from verydeep.ops.targets import hold_out
 
@@ -72,7 +72,7 @@ def test_targets_are_one_against_the_rest_or_what_the_set_says() -> None:
     assert targets_of(Split("test", Path(), ("a",), None, NAMES, NAMES, "", True)) is None
 
 
-def drawn(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float32]:
+def drawn(labels: Int64Array, seed: int) -> Float32Array:
     """Unit vectors about three directions; not separable."""
     rng = np.random.default_rng(seed)
     centers = np.random.default_rng(99).normal(size=(3, 12))
@@ -159,9 +159,9 @@ def test_c_is_chosen_by_photographs_that_were_not_learned_from(monkeypatch: pyte
     persons = Split("train", Path("voc"), files, None, NAMES, NAMES, "", False, relevance=relevance,
                     boxes=tuple(np.array([[i, 0, i + 9, 9]], np.float32) for i in range(90)))  # fmt: skip
     values = drawn(np.arange(90) // 3 % 3, 3)[np.arange(90) // 3 * 3]
-    held: list[npt.NDArray[np.bool_]] = []
+    held: list[BoolArray] = []
 
-    def keeping(*arguments: Any, **options: Any) -> npt.NDArray[np.bool_]:
+    def keeping(*arguments: Any, **options: Any) -> BoolArray:
         held.append(hold_out(*arguments, **options))
         return held[-1]
 

@@ -7,7 +7,6 @@ from functools import partialmethod
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn comes with verydeep[transfer]")
@@ -30,10 +29,9 @@ from verydeep.engine.transfer.svm import (
     try_candidates,
 )
 from verydeep.errors import VerydeepError
-from verydeep.ops.targets import Targets, hold_out, one_vs_rest
+from verydeep.ops.arrays import Float32Array, Float64Array, Int8Array
+from verydeep.ops.targets import hold_out, one_vs_rest
 
-Floats32 = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 Result = TypeVar("Result")
 
 NAMES = ["ant", "bell", "crab", "drum"]
@@ -43,7 +41,9 @@ def ended(steps: Generator[TrainedSvm, None, Result]) -> Result:
     return run_with_progress(steps, 1, visible=False)
 
 
-def photographs(num_images: int, dimensions: int = 12, noise: float = 1.0, seed: int = 0) -> tuple[Floats32, Targets]:
+def photographs(
+    num_images: int, dimensions: int = 12, noise: float = 1.0, seed: int = 0
+) -> tuple[Float32Array, Int8Array]:
     """Descriptors of norm 1, not negative, some values 0, as relu7's are, and targets of four unequal classes."""
     rng = np.random.default_rng(seed)
     labels = np.arange(num_images) % 9 % 4
@@ -53,7 +53,7 @@ def photographs(num_images: int, dimensions: int = 12, noise: float = 1.0, seed:
     return (descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)).astype(np.float32), one_vs_rest(labels, 4)
 
 
-def several_labels(num_images: int, dimensions: int = 12, noise: float = 1.0) -> tuple[Floats32, Targets]:
+def several_labels(num_images: int, dimensions: int = 12, noise: float = 1.0) -> tuple[Float32Array, Int8Array]:
     """The same, with second classes on some images and others left out."""
     descriptors, targets = photographs(num_images, dimensions, noise)
     rng = np.random.default_rng(5)
@@ -62,21 +62,21 @@ def several_labels(num_images: int, dimensions: int = 12, noise: float = 1.0) ->
     return descriptors, targets
 
 
-def recall(found: Floats32, targets: Targets) -> float:
+def recall(found: Float32Array, targets: Int8Array) -> float:
     right = found.argmax(axis=1) == targets.argmax(axis=1)
     return float(np.mean([right[targets[:, k] == 1].mean() for k in range(targets.shape[1])]))
 
 
-def mean_average_precision(found: Floats32, targets: Targets) -> float:
+def mean_average_precision(found: Float32Array, targets: Int8Array) -> float:
     counted = [targets[:, k] != 0 for k in range(targets.shape[1])]
     return float(np.mean([average_precision_score(targets[c, k] == 1, found[c, k]) for k, c in enumerate(counted)]))
 
 
 def remember_and_fit(
     self: LinearSVC,
-    given: list[Doubles],
+    given: list[Float64Array],
     fit_svms: Callable[..., LinearSVC],
-    features: Doubles,
+    features: Float64Array,
     *args: Any,
     **options: Any,
 ) -> LinearSVC:
@@ -84,20 +84,20 @@ def remember_and_fit(
     return fit_svms(self, features, *args, **options)
 
 
-def with_bias_feature(descriptors: Floats32) -> Doubles:
+def with_bias_feature(descriptors: Float32Array) -> Float64Array:
     return np.hstack([descriptors.astype(np.float64), np.ones((len(descriptors), 1))])
 
 
-def rows(classifiers: LinearClassifiers) -> Doubles:
+def rows(classifiers: LinearClassifiers) -> Float64Array:
     """(K, D + 1) weights, the bias last."""
     return np.hstack([classifiers.weights, classifiers.biases[:, None]]).astype(np.float64)
 
 
-def primal(row: Doubles, features: Doubles, target: npt.NDArray[np.int8], cost: float) -> float:
+def primal(row: Float64Array, features: Float64Array, target: Int8Array, cost: float) -> float:
     return float(row @ row / 2 + cost * np.maximum(0, 1 - target * (features @ row)).sum())
 
 
-def slowly(features: Doubles, target: npt.NDArray[np.int8], cost: float) -> tuple[Doubles, float]:
+def slowly(features: Float64Array, target: Int8Array, cost: float) -> tuple[Float64Array, float]:
     """The dual by a general minimizer with bounds: the weights, and the dual's value, which no primal falls below."""
     signed = features * target[:, None]
     found = minimize(
@@ -194,7 +194,7 @@ def test_each_class_is_told_as_it_is_trained() -> None:
 
 def test_classes_are_trained_one_at_a_time_on_one_converted_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     descriptors, targets = photographs(60)
-    given: list[Doubles] = []
+    given: list[Float64Array] = []
     monkeypatch.setattr(LinearSVC, "fit", partialmethod(remember_and_fit, given, LinearSVC.fit))
     steps = train_svms(descriptors, targets, NAMES, recall, candidates=(0.1, 1.0))
     next(steps)
@@ -252,9 +252,9 @@ def test_what_is_held_out_decides_for_c_and_then_trains() -> None:
 
 def test_the_metric_never_sees_an_image_that_was_trained_on() -> None:
     descriptors, targets = photographs(100)
-    coverage: list[tuple[Floats32, Targets]] = []
+    coverage: list[tuple[Float32Array, Int8Array]] = []
 
-    def spy(found: Floats32, of: Targets) -> float:
+    def spy(found: Float32Array, of: Int8Array) -> float:
         coverage.append((found, of))
         return 0.5
 

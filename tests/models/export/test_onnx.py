@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -19,6 +18,7 @@ from verydeep.models.export.onnx import write_onnx
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig
+from verydeep.ops.arrays import Float32Array
 
 NAMES = ("ant", "bee; or wasp", "c", "d", "e")
 THIN = ModelConfig("A", NAMES, NAMES, crop=64, width=1 / 16, fc_width=12, mean_rgb=(130.0, 90.0, 60.0))
@@ -38,7 +38,7 @@ def drawn(config: ModelConfig) -> VGG:
     return model
 
 
-def images(count: int, height: int, width: int) -> npt.NDArray[np.float32]:
+def images(count: int, height: int, width: int) -> Float32Array:
     """(count, 3, height, width), RGB, 0-255."""
     pixels = np.stack([picture(height, width, seed) for seed in range(count)])
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)

@@ -10,21 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from verydeep.data.decoding import Decoding
 from verydeep.data.photographs import photograph_names
 from verydeep.data.split import Split
 from verydeep.engine.archive.manifest import MANIFEST, Manifest
-from verydeep.engine.archive.shards import (
-    SHARDS,
-    DamagedShardError,
-    Ids,
-    Shard,
-    path_ids,
-    shards_of,
-)
+from verydeep.engine.archive.shards import SHARDS, DamagedShardError, Shard, path_ids, shards_of
 from verydeep.engine.archive.streaming import MissingImages, describe_missing_images
 from verydeep.engine.descriptors.activations import default_layer, image_ids
 from verydeep.engine.descriptors.representation import Representation, run_described
@@ -36,6 +28,7 @@ from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Precision, Runtime, wants_bf16
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out, locking, write_json
+from verydeep.ops.arrays import BoolArray, Int64Array
 from verydeep.ops.descriptors import Aggregation
 
 SKIPPED, LOCK = "skipped.json", ".lock"
@@ -43,7 +36,7 @@ SKIPPED, LOCK = "skipped.json", ".lock"
 DEFAULT_SCALES = (256,)
 """256, 384 and 512, the paper's, take seven times as long."""
 
-Outdated = list[tuple[Shard, npt.NDArray[np.bool_]]]
+Outdated = list[tuple[Shard, BoolArray]]
 """Shards, and which of their rows are of images as they were before they changed."""
 
 
@@ -53,11 +46,11 @@ class ArchiveContents:
 
     shards: list[Shard]
     sizes: list[int]
-    path_ids: Ids
+    path_ids: Int64Array
     """Of all shards, one behind the other."""
-    ids: Ids
+    ids: Int64Array
 
-    def outdated(self, paths: Ids, ids: Ids) -> Outdated:
+    def outdated(self, paths: Int64Array, ids: Int64Array) -> Outdated:
         """Of images as they are now, by the ids of their paths and their own."""
         rows = np.isin(self.path_ids, paths) & ~np.isin(self.ids, ids)
         each = np.split(rows, np.cumsum(self.sizes))  # and nothing behind the last
@@ -223,7 +216,7 @@ def relative_split(root: str, names: Sequence[str]) -> Split:
     return replace(Split.of_photographs([]), root=Path(root), files=files)
 
 
-def ids_of(split: Split) -> Ids:
+def ids_of(split: Split) -> Int64Array:
     """``image_ids``, behind a bar where they are many: each file is looked at."""
     at_once, found = 10_000, [np.empty(0, np.int64)]
     with progress_bar(visible=len(split) > at_once) as progress:

@@ -17,7 +17,7 @@ from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.archive.shards import all_rows, shards_of
 from verydeep.engine.progress import progress_bar
 from verydeep.errors import VerydeepError
-from verydeep.ops.descriptors import Floats
+from verydeep.ops.arrays import Float32Array
 
 SHOWN_FROM = 100_000
 """Images: fewer take no time that a bar could tell."""
@@ -35,7 +35,7 @@ class Neighbor:
 def nearest(
     folder: Path,
     manifest: Manifest,
-    queries: Floats,
+    queries: Float32Array,
     top: int,
     *,
     device: torch.device | None = None,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -17,14 +16,13 @@ from verydeep.engine.array_cache import INDICES
 from verydeep.engine.descriptors.activations import DESCRIPTORS
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import write_tensors
+from verydeep.ops.arrays import BoolArray, Int64Array, UInt8Array
 
 SHARDS = "shards"
 PATHS, PATH_IDS = "paths", "path_ids"
 
 VALUES_AT_ONCE = 2**21
 """Of descriptors in float32: 8 MB stay in a processor's cache, where more made one query four times as slow."""
-
-Ids = npt.NDArray[np.int64]
 
 
 class DamagedShardError(VerydeepError):
@@ -76,7 +74,7 @@ class Shard:
                 f"{self.path} is damaged ({error}): run verydeep features again, which describes its images anew."
             ) from None
 
-    def ids(self) -> tuple[Ids, Ids]:
+    def ids(self) -> tuple[Int64Array, Int64Array]:
         """``path_ids`` and ``indices``, (n,) each, of a shard that has the rest, too."""
         with self.opened() as file:
             file.get_slice(DESCRIPTORS), file.get_slice(PATHS)
@@ -99,7 +97,7 @@ class Shard:
             for first in range(0, count, at_once):
                 yield rows[first : min(first + at_once, count)]
 
-    def drop(self, dropped: npt.NDArray[np.bool_]) -> None:
+    def drop(self, dropped: BoolArray) -> None:
         """Forget some of its images, (n,); what the shard is then, ``Shard.at`` tells.
 
         Raises:
@@ -162,7 +160,7 @@ def all_rows(shards: Sequence[Shard], dimensions: int, device: torch.device) -> 
             yield buffer[: len(rows)].copy_(rows)
 
 
-def path_ids(files: Sequence[str]) -> Ids:
+def path_ids(files: Sequence[str]) -> Int64Array:
     """(n,) 64 bits of a hash of each path."""
     digests = b"".join(hashlib.sha256(encoded(file)).digest()[:8] for file in files)
     return np.frombuffer(digests, "<i8").astype(np.int64)
@@ -173,11 +171,11 @@ def encoded(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-def packed(files: Sequence[str]) -> npt.NDArray[np.uint8]:
+def packed(files: Sequence[str]) -> UInt8Array:
     """Paths one behind the other, each ended by a zero byte, which no path holds."""
     return np.array(bytearray(b"".join(encoded(file) + b"\0" for file in files)))
 
 
-def unpacked(paths: npt.NDArray[np.uint8]) -> list[str]:
+def unpacked(paths: UInt8Array) -> list[str]:
     """The same as they were."""
     return paths.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]

@@ -13,7 +13,7 @@ import numpy as np
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Ids, packed, path_ids
+from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, packed, path_ids
 from verydeep.engine.array_cache import ArrayCache, Arrays
 from verydeep.engine.descriptors.activations import DESCRIPTORS, DescribeResult, layer_descriptors
 from verydeep.engine.descriptors.representation import Representation
@@ -23,7 +23,8 @@ from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.ops.descriptors import Floats, aggregated
+from verydeep.ops.arrays import Float32Array, Int64Array
+from verydeep.ops.descriptors import aggregated
 
 PORTION = 16384
 """Images: enough to fill batches of one shape, few enough that reading their headers delays nothing."""
@@ -33,9 +34,9 @@ PORTION = 16384
 class DescriptorBatch:
     """Images that were described."""
 
-    indices: Ids
+    indices: Int64Array
     """(n,) in the split"""
-    values: Floats
+    values: Float32Array
     """(n, D) of length one"""
     skipped: dict[str, str]
     """File -> why it could not be decoded."""
@@ -47,7 +48,7 @@ def describe_batches(
     split: Split,
     runtime: Runtime,
     decoding: Decoding = STRICT,
-    indices: Ids | None = None,
+    indices: Int64Array | None = None,
 ) -> Iterator[DescriptorBatch]:
     """This process's share of a split, or of those ``indices`` of it, by one net, which is ``ready``; nothing is kept.
 
@@ -69,7 +70,7 @@ def describe_batches(
         yield DescriptorBatch(batch.indices, values, batch.skipped)
 
 
-def describe_images(asked: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> Floats:
+def describe_images(asked: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> Float32Array:
     """(n, D) of a few images, by one process; nothing is kept.
 
     Raises:
@@ -90,7 +91,7 @@ class MissingImages:
     """What an archive lacks."""
 
     split: Split
-    ids: Ids
+    ids: Int64Array
     """(n,) by which its images will be known (``image_ids``)."""
     num_there: int
     """Images that were asked for and are described already."""

@@ -4,25 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.configs.networks import STRIDE
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import predict_cached
-from verydeep.engine.inference import (
-    SINGLE_VIEWS,
-    Posteriors,
-    Predictions,
-    SingleView,
-    ViewAtScale,
-    mean_posterior,
-    predict_split,
-)
+from verydeep.engine.inference import SINGLE_VIEWS, Predictions, SingleView, ViewAtScale, mean_posterior, predict_split
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
+from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import (
     Errors,
     classification_errors,
@@ -64,9 +56,9 @@ class EvaluationRow:
 class FusedPosteriors:
     """What one net, or several together, say of the images of a split by one protocol."""
 
-    indices: npt.NDArray[np.int64]
+    indices: Int64Array
     """(n,) which images, ascending"""
-    posteriors: Posteriors
+    posteriors: Float32Array
     """(n, K)"""
 
 
@@ -97,13 +89,13 @@ class ClassificationEvaluation:
     """What one or several nets gave on one split; the last row is the protocol that was asked for."""
 
     rows: tuple[EvaluationRow, ...]
-    posteriors: Posteriors
+    posteriors: Float32Array
     """(n, K) of the last row"""
-    indices: npt.NDArray[np.int64]
+    indices: Int64Array
     """(n,) which image of the split each is"""
     calibration: float
     """Expected calibration error of these posteriors, in percentage points."""
-    confusion: npt.NDArray[np.int64]
+    confusion: Int64Array
     """(K, K) images of the row's class that they put into the column's."""
     skipped: dict[str, str]
     write_error: str = ""
@@ -208,7 +200,7 @@ def fuse_posteriors(said: Sequence[FusedPosteriors]) -> FusedPosteriors:
     )
 
 
-def net_rows(tested: NetPredictions, view: View, labels: npt.NDArray[np.int64]) -> list[EvaluationRow]:
+def net_rows(tested: NetPredictions, view: View, labels: Int64Array) -> list[EvaluationRow]:
     """Every view at every scale, then over the scales, then the protocol itself."""
     predictions, rows = tested.predictions, []
 
@@ -227,7 +219,7 @@ def net_rows(tested: NetPredictions, view: View, labels: npt.NDArray[np.int64]) 
     return rows
 
 
-def total_row(tested: NetPredictions, view: View, labels: npt.NDArray[np.int64]) -> EvaluationRow:
+def total_row(tested: NetPredictions, view: View, labels: Int64Array) -> EvaluationRow:
     """The protocol of one net of a fusion."""
     said = tested.mean_posteriors(view)
     errors = classification_errors(said.posteriors, labels[said.indices])
@@ -235,7 +227,7 @@ def total_row(tested: NetPredictions, view: View, labels: npt.NDArray[np.int64])
     return EvaluationRow(str(tested.net), tested.net.config.crop, view, tested.scales, errors, geometry)
 
 
-def dense_geometry(sizes: npt.NDArray[np.int64], crop: int, ceil_mode: bool = True) -> MapGeometry:
+def dense_geometry(sizes: Int64Array, crop: int, ceil_mode: bool = True) -> MapGeometry:
     """Median map and mean share inside of rescaled images (n, 2), height and width in pixels."""
     rounding = STRIDE - 1 if ceil_mode else 0
     counts = (sizes + rounding) // STRIDE - crop // STRIDE + 1  # windows along each side

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.data.decoding import decode
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import ClassificationEvaluation
 from verydeep.engine.plotting import pyplot
+from verydeep.ops.arrays import Int64Array
 
 EXAMPLES_STREAM = 3
 
@@ -21,7 +21,7 @@ def draw_examples(
     plt = pyplot()
     count = min(count, len(evaluation.indices))
     generator = np.random.Generator(np.random.Philox(key=[seed, EXAMPLES_STREAM]))
-    rows: npt.NDArray[np.int64] = np.sort(generator.choice(len(evaluation.indices), count, replace=False))
+    rows: Int64Array = np.sort(generator.choice(len(evaluation.indices), count, replace=False))
     columns = min(8, count)
     figure, grid = plt.subplots(
         -(-count // columns),

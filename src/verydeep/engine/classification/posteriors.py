@@ -11,7 +11,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
@@ -21,6 +20,7 @@ from verydeep.engine.nets.digests import check_unchanged, digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.files import cache_folder
+from verydeep.ops.arrays import Int64Array
 
 VERSION = 2
 """Changes whenever the same net and images would give other posteriors than before."""
@@ -96,9 +96,7 @@ def predict_cached(
     by_kind, nothing = {kind_of(view): view for view in views}, np.empty(0, np.int64)
     there = dict.fromkeys(by_kind, nothing) | {kind_of(*part.posteriors): part.indices for part in kept}
     # Every process must divide the same images, whatever others have written meanwhile.
-    groups: list[tuple[list[str], npt.NDArray[np.int64]]] = runtime.from_main(
-        find_missing(there, list(by_kind), len(split))
-    )
+    groups: list[tuple[list[str], Int64Array]] = runtime.from_main(find_missing(there, list(by_kind), len(split)))
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
     if groups:

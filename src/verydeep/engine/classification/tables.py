@@ -28,7 +28,8 @@ from verydeep.engine.nets.net import EnsembleMember, Net, check_same_split
 from verydeep.engine.reporting.comparison import Comparison, difference_of_runs
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.ops.bootstrap import Bools, error_over_runs
+from verydeep.ops.arrays import BoolArray
+from verydeep.ops.bootstrap import error_over_runs
 from verydeep.ops.metrics import Share, ranks, topk_for
 
 MOST_TOLD = 12
@@ -124,9 +125,9 @@ class MeasuredRow:
     """What one protocol gave, over the seeds that have all of its nets."""
 
     seeds: tuple[int, ...]
-    wrong_top1: Bools
+    wrong_top1: BoolArray
     """(seeds, n)"""
-    wrong_topk: Bools
+    wrong_topk: BoolArray
     """(seeds, n)"""
     center: Share | None
     """Top-1 error of the central crop at the same scales, where the protocol has a dense part."""

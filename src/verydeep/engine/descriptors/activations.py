@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,12 +28,11 @@ from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig
-from verydeep.ops.descriptors import Floats
+from verydeep.ops.arrays import Float32Array, Int64Array
 
 VERSION = 1
 """Changes whenever the same net and images would give other descriptors than before."""
 
-Indices = npt.NDArray[np.int64]
 
 DESCRIPTORS = "descriptors"
 """Of the arrays on the shelf."""
@@ -94,7 +92,7 @@ def descriptor_cache(net: Net, split: Split, runtime: Runtime, decoding: Decodin
     return ArrayCache(cache_folder() / "descriptors" / key, {**about, "net_folder": str(net.folder)})
 
 
-def image_ids(split: Split, folder: str = "") -> Indices:
+def image_ids(split: Split, folder: str = "") -> Int64Array:
     """(n,) by which images are known: 64 bits of a hash of path, size, modification time and region.
 
     ``folder`` is put before the paths where images of several folders may meet.
@@ -102,7 +100,7 @@ def image_ids(split: Split, folder: str = "") -> Indices:
     return np.array([_image_id(split, index, folder) for index in range(len(split))], np.int64)
 
 
-def cache_ids(split: Split) -> Indices:
+def cache_ids(split: Split) -> Int64Array:
     """(n,) the same on a shelf of the cache, which has images of all folders."""
     return image_ids(split, f"{split.root.resolve()}/")
 
@@ -138,7 +136,7 @@ def describe_missing(
     repeated = np.ones(len(ids), np.bool_)
     repeated[np.unique(ids, return_index=True)[1]] = False
     there = {kind: np.flatnonzero(repeated | np.isin(ids, cache.indices(kind))) for kind in by_kind}
-    groups: list[tuple[list[str], Indices]] = runtime.from_main(find_missing(there, list(by_kind), len(split)))
+    groups: list[tuple[list[str], Int64Array]] = runtime.from_main(find_missing(there, list(by_kind), len(split)))
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
     if groups:
@@ -172,7 +170,7 @@ def describe_missing(
     yield DescribeResult({file: why for part in runtime.gather(skipped) for file, why in part.items()})
 
 
-def cached_descriptors(cache: ArrayCache, ids: Indices, layer_at_scale: LayerAtScale) -> Floats:
+def cached_descriptors(cache: ArrayCache, ids: Int64Array, layer_at_scale: LayerAtScale) -> Float32Array:
     """(n, D) descriptors of the images with these ``image_ids``, which are all there and may repeat.
 
     Args:

@@ -11,7 +11,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from verydeep.configs.transfer import Coverage
@@ -30,7 +29,8 @@ from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
-from verydeep.ops.descriptors import Aggregation, Floats, Normalization, composed
+from verydeep.ops.arrays import Float32Array, Int64Array
+from verydeep.ops.descriptors import Aggregation, Normalization, composed
 
 AGGREGATED: Mapping[Aggregation, str] = {
     "average": "averaged",
@@ -83,9 +83,9 @@ class Representation:
 class Descriptors:
     """Of samples of a split."""
 
-    indices: npt.NDArray[np.int64]
+    indices: Int64Array
     """(n,) in the split, ascending, without those that could not be decoded."""
-    values: Floats
+    values: Float32Array
     """(n, D) of length one."""
     skipped: dict[str, str]
     """File -> why it could not be decoded."""

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.data.split import Split
 from verydeep.engine.localization.candidate_classes import CandidateClasses
-from verydeep.engine.localization.candidates import Floats, Merged
+from verydeep.engine.localization.candidates import Merged
+from verydeep.ops.arrays import BoolArray, Float64Array, Int64Array
 from verydeep.ops.localization_errors import (
-    Bools,
     Instances,
     LocalizationErrors,
     best_overlaps,
@@ -23,11 +22,11 @@ class GroundTruth:
     """What the annotations say of n images."""
 
     instances: Instances
-    counted: Bools
+    counted: BoolArray
     """(n,) images that the localization error counts: those not on the devkit's blacklist."""
 
     @classmethod
-    def of(cls, split: Split, candidate_classes: CandidateClasses, blacklisted: Bools) -> "GroundTruth":
+    def of(cls, split: Split, candidate_classes: CandidateClasses, blacklisted: BoolArray) -> "GroundTruth":
         """Of the images that were asked about.
 
         Args:
@@ -39,7 +38,7 @@ class GroundTruth:
         boxes = [split.boxes[index] for index in candidate_classes.indices.tolist()]
         return cls(Instances.of(candidate_classes.labels, boxes), ~blacklisted[candidate_classes.indices])
 
-    def subset(self, rows: npt.NDArray[np.int64]) -> "GroundTruth":
+    def subset(self, rows: Int64Array) -> "GroundTruth":
         """Of some of the images."""
         starts = np.cumsum(self.instances.counts) - self.instances.counts
         boxes = [self.instances.boxes[starts[row] : starts[row] + self.instances.counts[row]] for row in rows]
@@ -52,9 +51,9 @@ class BoxErrors:
 
     merged: Merged
     """For the true class and the guesses, in the order of ``CandidateClasses.classes``."""
-    truth_overlaps: Floats
+    truth_overlaps: Float64Array
     """(n,) largest IoU of the true class's box with an instance."""
-    guess_overlaps: Floats | None
+    guess_overlaps: Float64Array | None
     """(n,) largest IoU of a guess of the true class with an instance; 0 where the true class was not guessed."""
 
     @classmethod

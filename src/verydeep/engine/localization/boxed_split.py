@@ -13,7 +13,7 @@ from verydeep.engine.log import Log
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.files import write_json
-from verydeep.ops.localization_errors import Bools
+from verydeep.ops.arrays import BoolArray
 
 MANY = 20
 """Bad boxes that are told one by one."""
@@ -27,7 +27,7 @@ class BoxedSplit:
     """The part as it was opened, without boxes."""
     split: Split
     """The images of it that have boxes."""
-    blacklisted: Bools
+    blacklisted: BoolArray
     """(N,) those that it does not count."""
 
 

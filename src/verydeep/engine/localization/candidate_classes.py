@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.configs.localization import LocalizationView
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import FusedPosteriors, fuse_posteriors, predict_views
-from verydeep.engine.inference import SINGLE_VIEWS, Posteriors, ViewAtScale
-from verydeep.engine.localization.candidates import Labels
+from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.runtime import Runtime
+from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import Share, topk_for, wilson
 
 
@@ -51,17 +50,17 @@ class ClassSource:
 class CandidateClasses:
     """Of which images, and for which of its classes, boxes are wanted."""
 
-    indices: npt.NDArray[np.int64]
+    indices: Int64Array
     """(n,) in the split, ascending."""
-    guesses: Labels
+    guesses: Int64Array
     """(n, g) the best classes of the classification protocol, best first; none, if it is not asked."""
-    posteriors: Posteriors
+    posteriors: Float32Array
     """(n, g) what the classification protocol gives each of them."""
-    labels: Labels | None
+    labels: Int64Array | None
     """(n,) the true classes, where they are known."""
 
     @property
-    def classes(self) -> Labels:
+    def classes(self) -> Int64Array:
         """(n, G) all classes that boxes are asked for: the true one first, where it is known."""
         return self.guesses if self.labels is None else np.concatenate([self.labels[:, None], self.guesses], axis=1)
 
@@ -72,7 +71,7 @@ class CandidateClasses:
         wrong = (self.guesses != self.labels[:, None]).all(axis=1)
         return wilson(int(wrong.sum()), len(wrong))
 
-    def subset(self, rows: npt.NDArray[np.int64]) -> "CandidateClasses":
+    def subset(self, rows: Int64Array) -> "CandidateClasses":
         """About some of the images."""
         labels = None if self.labels is None else self.labels[rows]
         return CandidateClasses(self.indices[rows], self.guesses[rows], self.posteriors[rows], labels)
@@ -117,7 +116,7 @@ def choose_classes(
     return CandidateClasses(indices, guesses, posteriors, None if split.labels is None else split.labels[indices])
 
 
-def best_classes(said: FusedPosteriors, top: int | None = None) -> tuple[Labels, Labels, Posteriors]:
+def best_classes(said: FusedPosteriors, top: int | None = None) -> tuple[Int64Array, Int64Array, Float32Array]:
     """Indices (n,), the most probable classes (n, g), best first, of equals the first, and their posteriors (n, g)."""
     most = topk_for(said.posteriors.shape[1]) if top is None else top
     guesses = np.argsort(-said.posteriors, axis=1, kind="stable")[:, :most]

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -22,12 +21,10 @@ from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
-from verydeep.ops.boxes import Boxes, center_window, clip, decode, decode_dense
+from verydeep.ops.arrays import Float32Array, Float64Array, Int64Array
+from verydeep.ops.boxes import center_window, clip, decode, decode_dense
 from verydeep.ops.images import center_crop
 from verydeep.ops.merging import BoxSets, merge
-
-Labels = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 AT_ONCE = 2048
 """Images whose boxes are merged together."""
@@ -37,9 +34,9 @@ AT_ONCE = 2048
 class Candidates:
     """The boxes of one image for G classes, nothing merged."""
 
-    boxes: npt.NDArray[np.float32]
+    boxes: Float32Array
     """(G, P, 4) inclusive, in the file's pixels, at P positions."""
-    scores: npt.NDArray[np.float32]
+    scores: Float32Array
     """(G, P) the posterior of the class at each box's position."""
 
 
@@ -73,7 +70,7 @@ def candidates(
     images: Tensor,
     view: ViewAtScale,
     sizes: Sequence[tuple[int, int]],
-    labels: Labels,
+    labels: Int64Array,
     runtime: Runtime,
 ) -> Iterator[Candidates]:
     """The boxes that a net gives at all positions of one view of images, image by image.
@@ -123,9 +120,9 @@ def pooled(parts: Sequence[Candidates]) -> Candidates:
 class Merged:
     """The best merged box of each image and class."""
 
-    boxes: Boxes
+    boxes: Float64Array
     """(n, G, 4) inclusive, in the files' pixels."""
-    scores: Floats
+    scores: Float64Array
     """(n, G) the sum of its members' posteriors."""
 
 
@@ -137,7 +134,7 @@ def merge_images(images: Sequence[Candidates], thresholds: Sequence[float]) -> l
         thresholds: of the distance up to which boxes are merged.
     """
     assert list(thresholds) == sorted(thresholds)
-    found: list[list[tuple[Boxes, Floats]]] = [[] for _ in thresholds]
+    found: list[list[tuple[Float64Array, Float64Array]]] = [[] for _ in thresholds]
     for first in range(0, len(images), AT_ONCE):
         some = images[first : first + AT_ONCE]
         counts = [each.scores.shape[1] for each in some for _ in each.scores]

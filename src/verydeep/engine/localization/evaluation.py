@@ -21,7 +21,7 @@ from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.candidate_classes import CandidateClasses, choose_classes
-from verydeep.engine.localization.candidates import Candidates, Floats, Merged, file_sizes
+from verydeep.engine.localization.candidates import Candidates, Merged, file_sizes
 from verydeep.engine.localization.predictions import BoxPredictions, pool, predict_boxes
 from verydeep.engine.localization.threshold import (
     DEFAULT_THRESHOLD,
@@ -33,7 +33,7 @@ from verydeep.engine.localization.threshold import (
 )
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.ops.boxes import Boxes
+from verydeep.ops.arrays import Float64Array
 from verydeep.ops.images import rescaled_size
 from verydeep.ops.localization_errors import LocalizationErrors
 
@@ -270,7 +270,7 @@ def extra_views(ensemble: BoxEnsemble) -> tuple[LocalizationView, ...]:
 
 
 def report_rows(
-    ensemble: BoxEnsemble, found: EnsembleBoxes, split: Split, thresholds: Floats
+    ensemble: BoxEnsemble, found: EnsembleBoxes, split: Split, thresholds: Float64Array
 ) -> list[tuple[str, int, BoxView, tuple[int, ...], Merged]]:
     """Net, crop, look, scales and merged boxes of each row of a report, the protocol itself last.
 
@@ -301,7 +301,7 @@ def report_rows(
     return rows
 
 
-def constant_boxes(ensemble: BoxEnsemble, candidate_classes: CandidateClasses, split: Split) -> Boxes | None:
+def constant_boxes(ensemble: BoxEnsemble, candidate_classes: CandidateClasses, split: Split) -> Float64Array | None:
     """(n, 4): the mean box of the training part on each image, inclusive, in the file's pixels; None: not known."""
     mean = ensemble.members[0].net.config.mean_box
     if mean is None:

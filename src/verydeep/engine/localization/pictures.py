@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from verydeep.configs.scales import scales_in_words
 from verydeep.data.decoding import decode
 from verydeep.data.split import Split
-from verydeep.engine.localization.candidates import Floats
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
 from verydeep.engine.plotting import pyplot
+from verydeep.ops.arrays import Float64Array, FloatArray
 from verydeep.ops.localization_errors import RIGHT_AT, success
 
 NUM_EXAMPLES = 10
@@ -198,7 +197,7 @@ def draw_success(evaluation: LocalizationEvaluation, path: Path) -> None:
     plt.close(figure)
 
 
-def shares(overlaps: Floats) -> npt.NDArray[np.float64]:
+def shares(overlaps: Float64Array) -> Float64Array:
     """(T,) percent of images (n,) whose best box reaches each of the thresholds."""
     return np.array([share.percent for share in success(overlaps, LEAST_OVERLAPS)])
 
@@ -219,7 +218,7 @@ def _show(axes: Any, image: Image.Image, size: tuple[int, int], aspect: str) -> 
 
 def _outline(
     axes: Any,
-    xyxy: Sequence[float] | npt.NDArray[np.floating],
+    xyxy: Sequence[float] | FloatArray,
     color: str,
     line: float,
     style: str,

@@ -12,7 +12,6 @@ from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.localization.box_ensemble import BoxEnsemble, box_ensembles_by_seed
 from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
 from verydeep.engine.localization.boxed_split import BoxedSplit
-from verydeep.engine.localization.candidates import Floats
 from verydeep.engine.localization.evaluation import EnsembleBoxes, predict_ensembles
 from verydeep.engine.localization.threshold import (
     DEFAULT_THRESHOLD,
@@ -23,8 +22,9 @@ from verydeep.engine.localization.threshold import (
 )
 from verydeep.engine.nets.net import Net, check_same_split
 from verydeep.engine.reporting.comparison import Comparison, difference_of_runs
+from verydeep.ops.arrays import BoolArray, Float64Array
 from verydeep.ops.bootstrap import Mean, error_over_runs, mean_over_runs
-from verydeep.ops.localization_errors import RIGHT_AT, Bools
+from verydeep.ops.localization_errors import RIGHT_AT
 from verydeep.ops.metrics import Share
 
 
@@ -47,7 +47,7 @@ class MeasuredBoxes:
     protocol: LocalizationProtocol
     """As it was run: the classes may be others than the row's."""
     seeds: tuple[int, ...]
-    wrong: Bools
+    wrong: BoolArray
     """(seeds, n) by the row's own measure, without the images on the blacklist."""
     mean_iou: Mean
     """Of the true class's box, over images and seeds."""
@@ -139,11 +139,11 @@ class SeedBoxErrors:
 
     box_errors: BoxErrors
     truth: GroundTruth
-    thresholds: Floats
+    thresholds: Float64Array
     """(n,) up to which distance those of each image were merged."""
 
     @property
-    def wrong(self) -> Bools:
+    def wrong(self) -> BoolArray:
         """(m,) by the row's own measure, of the images that count."""
         guesses, of_truth = self.box_errors.guess_overlaps, self.box_errors.truth_overlaps
         return (of_truth if guesses is None else guesses)[self.truth.counted] < RIGHT_AT

@@ -8,7 +8,8 @@ import numpy as np
 
 from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
 from verydeep.engine.localization.candidate_classes import CandidateClasses
-from verydeep.engine.localization.candidates import Candidates, Floats, Merged, merge_images
+from verydeep.engine.localization.candidates import Candidates, Merged, merge_images
+from verydeep.ops.arrays import Float64Array
 
 DEFAULT_THRESHOLD = 0.5
 """OverFeat and the paper tell none (docs/choices.md)."""
@@ -52,7 +53,7 @@ def choose_best_threshold(
 
 def choose_thresholds_by_halves(
     images: Sequence[Candidates], candidate_classes: CandidateClasses, truth: GroundTruth
-) -> tuple[Floats, list[TunedThreshold]]:
+) -> tuple[Float64Array, list[TunedThreshold]]:
     """(n,) thresholds for images of which there are no others to choose on: each half's is chosen on the other half.
 
     The halves are every second of the images that count; where but one does, all keep the default.
@@ -71,7 +72,7 @@ def choose_thresholds_by_halves(
 
 def threshold_of_each(
     merging: Merging, images: Sequence[Candidates], candidate_classes: CandidateClasses, truth: GroundTruth
-) -> tuple[Floats, list[TunedThreshold]]:
+) -> tuple[Float64Array, list[TunedThreshold]]:
     """(n,) the threshold of each image, and how it was chosen, where it was."""
     if merging == "by halves":
         return choose_thresholds_by_halves(images, candidate_classes, truth)
@@ -80,7 +81,7 @@ def threshold_of_each(
     return np.full(len(images), merging), []
 
 
-def merge_by_image(images: Sequence[Candidates], thresholds: Floats) -> Merged:
+def merge_by_image(images: Sequence[Candidates], thresholds: Float64Array) -> Merged:
     """The best merged boxes, where each of n images has a threshold (n,) of its own."""
     kinds, place = np.unique(thresholds, return_inverse=True)
     each, rows = merge_images(images, kinds.tolist()), np.arange(len(images))

@@ -6,7 +6,8 @@ from typing import Any
 
 from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.protocols import EvalProtocol
-from verydeep.ops.bootstrap import Bools, Difference, paired_difference
+from verydeep.ops.arrays import BoolArray
+from verydeep.ops.bootstrap import Difference, paired_difference
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Comparison:
         return None if product == 0 else product > 0
 
 
-def difference_of_runs(seeds_a: Sequence[int], wrong_a: Bools, seeds_b: Sequence[int], wrong_b: Bools) -> Difference:
+def difference_of_runs(
+    seeds_a: Sequence[int], wrong_a: BoolArray, seeds_b: Sequence[int], wrong_b: BoolArray
+) -> Difference:
     """Error of a minus error of b on the same images: on the seeds that both have, or else as two samples of runs.
 
     Args:

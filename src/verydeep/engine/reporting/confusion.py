@@ -4,14 +4,12 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from verydeep.engine.plotting import pyplot
 from verydeep.files import writing_text
+from verydeep.ops.arrays import Int64Array
 
 
-def write_confusion(path: Path, counts: npt.NDArray[np.int64], class_names: Sequence[str]) -> None:
+def write_confusion(path: Path, counts: Int64Array, class_names: Sequence[str]) -> None:
     """A line for each true class, a column for each predicted one."""
     with writing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -19,7 +17,7 @@ def write_confusion(path: Path, counts: npt.NDArray[np.int64], class_names: Sequ
         writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
 
 
-def draw_confusion(path: Path, counts: npt.NDArray[np.int64], class_words: Sequence[str]) -> None:
+def draw_confusion(path: Path, counts: Int64Array, class_words: Sequence[str]) -> None:
     """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
     plt = pyplot()
     names = [words.split(",")[0] for words in class_words]

@@ -8,10 +8,11 @@ from verydeep.configs.localization import Regression
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
 from verydeep.engine.inference import RescaledBatch, ViewAtScale, center_posterior
-from verydeep.engine.localization.candidates import BoxNet, Floats, boxes_of_class, candidates, file_sizes
+from verydeep.engine.localization.candidates import BoxNet, boxes_of_class, candidates, file_sizes
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
-from verydeep.ops.localization_errors import RIGHT_AT, Bools, Instances, ground_truth_overlaps
+from verydeep.ops.arrays import BoolArray, Float64Array
+from verydeep.ops.localization_errors import RIGHT_AT, Instances, ground_truth_overlaps
 from verydeep.ops.metrics import ranks
 
 
@@ -38,7 +39,7 @@ def box_losses(outputs: Tensor, boxes: Tensor, labels: Tensor, regression: Regre
 
 def wrong_answers(
     model: VGG, batch: RescaledBatch, scale: int, split: Split, regression: Regression | None, runtime: Runtime
-) -> Bools:
+) -> BoolArray:
     """(N,) whether the central crops of a batch are classified wrongly, or the box of the true class misses.
 
     A box misses where its IoU with every instance is less than 0.5 (the first test protocol of appendix A.1).
@@ -55,7 +56,7 @@ def wrong_answers(
 
 def center_overlaps(
     model: VGG, batch: RescaledBatch, scale: int, split: Split, regression: Regression, runtime: Runtime
-) -> Floats:
+) -> Float64Array:
     """(N,) the largest IoU of an instance with the box that the central crop gives for the true class."""
     assert split.labels is not None and split.boxes is not None
     labels = split.labels[batch.indices]

@@ -6,7 +6,7 @@ from verydeep.configs.localization import Regression
 from verydeep.configs.recipes import Recipe
 from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split
-from verydeep.ops.images import Floats
+from verydeep.ops.arrays import Float64Array
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class TrainingTask:
     val: Split | None
     """Drives the plateau and chooses the best weights, where there is one."""
     recipe: Recipe
-    covariance: Floats
+    covariance: Float64Array
     """(3, 3) of the training set's RGB pixels."""
     seed: int
     micro_batch: int

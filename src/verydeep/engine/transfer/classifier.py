@@ -21,10 +21,11 @@ from verydeep.engine.descriptors.representation import Representation, describe_
 from verydeep.engine.nets.digests import digest_of_net, open_unchanged_net
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
+from verydeep.engine.transfer.linear import LinearClassifiers, margins
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json, write_json
 from verydeep.models.weights.native import write_tensors
+from verydeep.ops.arrays import Float32Array
 from verydeep.ops.descriptors import Aggregation, Normalization
 
 FIELDS, TENSORS = "classifier.json", "classifiers.safetensors"
@@ -42,7 +43,7 @@ class Classifier:
 
     def says(
         self, split: Split, runtime: Runtime, decoding: Decoding = STRICT
-    ) -> tuple[list[int], Floats32, dict[str, str]] | None:
+    ) -> tuple[list[int], Float32Array, dict[str, str]] | None:
         """Which images, their margins (n, K), and what was skipped; None but on the main process.
 
         Raises:

@@ -5,30 +5,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.errors import VerydeepError
+from verydeep.ops.arrays import Float32Array, FloatArray
 
 CHUNK = 4096
 """Descriptors multiplied at a time."""
-
-Floats = npt.NDArray[np.floating]
-Floats32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class LinearClassifiers:
     """The margin of class k is ``weights[k] . descriptor + biases[k]``, positive for the class."""
 
-    weights: Floats32
+    weights: Float32Array
     """(K, D)"""
-    biases: Floats32
+    biases: Float32Array
     """(K,)"""
     C: float
     unconverged: tuple[int, ...] = ()
     """Labels of the classes whose training ended before it had converged."""
 
-    def to_tensors(self) -> dict[str, Floats32]:
+    def to_tensors(self) -> dict[str, Float32Array]:
         """What a safetensors file takes."""
         return {"weights": self.weights, "biases": self.biases}
 
@@ -37,7 +34,9 @@ class LinearClassifiers:
         return {"C": self.C, "unconverged": list(self.unconverged)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Floats], fields: Mapping[str, Any], source: str) -> "LinearClassifiers":
+    def from_tensors(
+        cls, tensors: Mapping[str, FloatArray], fields: Mapping[str, Any], source: str
+    ) -> "LinearClassifiers":
         """What the two above gave.
 
         Args:
@@ -71,7 +70,7 @@ class LinearClassifiers:
         )
 
 
-def margins(classifiers: LinearClassifiers, descriptors: Floats) -> Floats32:
+def margins(classifiers: LinearClassifiers, descriptors: FloatArray) -> Float32Array:
     """(n, K) of descriptors (n, D), which may lie on the disk: a chunk of them is in memory at a time.
 
     Raises:

@@ -12,7 +12,7 @@ from verydeep.engine.descriptors.representation import Descriptors, Representati
 from verydeep.engine.memory import host_memory
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import available_cores
-from verydeep.engine.transfer.linear import Floats32, LinearClassifiers, margins
+from verydeep.engine.transfer.linear import LinearClassifiers, margins
 from verydeep.engine.transfer.svm import (
     Trial,
     affordable_processes,
@@ -21,19 +21,20 @@ from verydeep.engine.transfer.svm import (
     run_with_progress,
     train_svms,
 )
+from verydeep.ops.arrays import Float32Array, Int8Array
 from verydeep.ops.average_precision import average_precision, average_precision_11_points, mean_with_interval
 from verydeep.ops.metrics import Share, mean_class_recall, predicted_classes
-from verydeep.ops.targets import Targets, one_vs_rest
+from verydeep.ops.targets import one_vs_rest
 
 
-def targets_of(split: Split) -> Targets | None:
+def targets_of(split: Split) -> Int8Array | None:
     """(n, K) what is on the images of a split; None where nobody says."""
     if split.labels is not None:
         return one_vs_rest(split.labels, len(split.class_names))
     return split.relevance
 
 
-def score_of_each_class(metric: Metric, scores: Floats32, targets: Targets) -> list[float]:
+def score_of_each_class(metric: Metric, scores: Float32Array, targets: Int8Array) -> list[float]:
     """In percent, of margins (n, K): each class's recall or average precision; NaN where it is on no image."""
     if metric == "mean class recall":
         labels = targets.argmax(axis=1)
@@ -47,7 +48,7 @@ def score_of_each_class(metric: Metric, scores: Floats32, targets: Targets) -> l
     return [100 * precision(scores[:, k], targets[:, k]) for k in range(targets.shape[1])]
 
 
-def score(metric: Metric, scores: Floats32, targets: Targets) -> float:
+def score(metric: Metric, scores: Float32Array, targets: Int8Array) -> float:
     """The mean over the classes that are on an image."""
     return float(np.nanmean(score_of_each_class(metric, scores, targets)))
 
@@ -62,7 +63,7 @@ class PartitionResult:
     num_train: int
     test: Split | None
     """Those of its images that could be decoded; None: nothing was tested."""
-    margins: Floats32 | None
+    margins: Float32Array | None
     """(n, K) of the test images."""
     of_each_class: list[float]
     """In percent; empty where no class is known to be on a test image."""
@@ -150,7 +151,7 @@ def decoded_part(part: Split, everything: Split, descriptors: Descriptors) -> tu
     return part.subset(kept), [rows[part.sample(index)] for index in kept]
 
 
-def described_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Floats32]:
+def described_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Float32Array]:
     """The same with their descriptors (n, D).
 
     Raises:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from verydeep.engine.progress import progress_bar
-from verydeep.engine.transfer.linear import CHUNK, Floats, Floats32, LinearClassifiers, margins
+from verydeep.engine.transfer.linear import CHUNK, LinearClassifiers, margins
 from verydeep.errors import VerydeepError
-from verydeep.ops.targets import Indices, Targets, hold_out
+from verydeep.ops.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int8Array, Int64Array
+from verydeep.ops.targets import hold_out
 
 CANDIDATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """For descriptors of norm 1: below, all images of a class weigh the same; above, nothing is left to be traded off."""
@@ -48,8 +48,7 @@ DOUBLE_BYTES, NODE_BYTES = 8, 16
 QUICK = 1e9
 """Values times trainings, about 15 seconds: not worth starting processes for."""
 
-Doubles = npt.NDArray[np.float64]
-ScoreFunction = Callable[[Floats32, Targets], float]
+ScoreFunction = Callable[[Float32Array, Int8Array], float]
 """Of margins and targets, both (n, K); larger is better."""
 
 Result = TypeVar("Result")
@@ -72,14 +71,14 @@ class Trial:
 
 
 def train_svms(
-    descriptors: Floats,
-    targets: Targets,
+    descriptors: FloatArray,
+    targets: Int8Array,
     class_names: Sequence[str],
     metric: ScoreFunction,
     *,
     candidates: Sequence[float] = CANDIDATES,
     seed: int = 0,
-    photographs: Indices | None = None,
+    photographs: Int64Array | None = None,
     processes: int = 1,
 ) -> Generator[TrainedSvm, None, tuple[LinearClassifiers, tuple[Trial, ...]]]:
     """Choose C on a held-out part of the training images, then train on all of them.
@@ -125,14 +124,14 @@ def best(trials: Sequence[Trial]) -> float:
 
 
 def try_candidates(
-    descriptors: Floats,
-    targets: Targets,
+    descriptors: FloatArray,
+    targets: Int8Array,
     class_names: Sequence[str],
     metric: ScoreFunction,
     *,
     candidates: Sequence[float] = CANDIDATES,
     seed: int = 0,
-    photographs: Indices | None = None,
+    photographs: Int64Array | None = None,
     processes: int = 1,
 ) -> Generator[TrainedSvm, None, tuple[Trial, ...]]:
     """Hold out 20% of the training images, train on the others with each C, and score those held out.
@@ -152,8 +151,8 @@ def try_candidates(
 
 
 def held_out(
-    targets: Targets, class_names: Sequence[str], seed: int, photographs: Indices | None = None
-) -> npt.NDArray[np.bool_]:
+    targets: Int8Array, class_names: Sequence[str], seed: int, photographs: Int64Array | None = None
+) -> BoolArray:
     """(n,) which of the training images choose C: a fifth.
 
     Raises:
@@ -170,7 +169,7 @@ def held_out(
     return held
 
 
-def check_targets(targets: Targets, class_names: Sequence[str]) -> None:
+def check_targets(targets: Int8Array, class_names: Sequence[str]) -> None:
     """Refuse classes that cannot be told from others.
 
     Raises:
@@ -188,7 +187,7 @@ def check_targets(targets: Targets, class_names: Sequence[str]) -> None:
 
 
 def fit_svms(
-    descriptors: Floats, targets: Targets, C: float, class_names: Sequence[str], *, processes: int = 1
+    descriptors: FloatArray, targets: Int8Array, C: float, class_names: Sequence[str], *, processes: int = 1
 ) -> Generator[TrainedSvm, None, LinearClassifiers]:
     """One SVM a class; yields a step for each.
 
@@ -268,7 +267,7 @@ def run_with_progress(
 
 @dataclass(frozen=True, eq=False)
 class _Solution:
-    weights: Floats32
+    weights: Float32Array
     bias: float
     converged: bool
 
@@ -278,7 +277,7 @@ def _check_cost(C: float) -> None:
         raise VerydeepError(f"C has to be above 0, not {C:g}.")
 
 
-def _in_double(descriptors: Floats) -> Doubles:
+def _in_double(descriptors: FloatArray) -> Float64Array:
     """What LIBLINEAR takes without converting it again for every class."""
     features = np.ascontiguousarray(descriptors, np.float64)
     for start in range(0, len(features), CHUNK):
@@ -297,7 +296,7 @@ def _in_double(descriptors: Floats) -> Doubles:
     return features
 
 
-def _solve_each(features: Doubles, targets: Targets, C: float, processes: int) -> Iterator[_Solution]:
+def _solve_each(features: Float64Array, targets: Int8Array, C: float, processes: int) -> Iterator[_Solution]:
     """In the order of the classes."""
     require_scikit_learn()
     import joblib  # noqa: PLC0415 - an extra, needed here alone
@@ -310,7 +309,7 @@ def _solve_each(features: Doubles, targets: Targets, C: float, processes: int) -
     yield from solutions
 
 
-def _solve(features: Doubles, target: npt.NDArray[np.int8], C: float) -> _Solution:
+def _solve(features: Float64Array, target: Int8Array, C: float) -> _Solution:
     """One class."""
     from sklearn import config_context  # noqa: PLC0415 - an extra, needed here alone
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - as above

@@ -6,9 +6,6 @@ from functools import cached_property
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from verydeep.configs.transfer import DataKind
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
@@ -23,7 +20,6 @@ from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier, save_classifier
 from verydeep.engine.transfer.curve import Point, draw_curve, learning_curve
-from verydeep.engine.transfer.linear import Floats32
 from verydeep.engine.transfer.protocol import (
     PartitionResult,
     as_values,
@@ -35,12 +31,13 @@ from verydeep.engine.transfer.protocol import (
 )
 from verydeep.errors import VerydeepError
 from verydeep.files import check_out, write_json
+from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import confusion_matrix
 
 RESULTS = "transfer.json"
 CURVE, CONFUSION_TABLE, CONFUSION = LOOKS = ("curve.png", "confusion.csv", "confusion.png")
 
-SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Floats32], Path]] = {
+SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Float32Array], Path]] = {
     "VOC": write_voc_results,
     "VOC actions": write_voc_action_results,
 }
@@ -101,7 +98,7 @@ class TransferResult:
     """What fewer photographs of each class give; nothing where images may have several."""
 
     @property
-    def confusion(self) -> npt.NDArray[np.int64] | None:
+    def confusion(self) -> Int64Array | None:
         """(K, K) of the test images of all draws; None where they may have several classes, or nothing is known."""
         counts = [
             confusion_matrix(each.margins, each.test.labels)

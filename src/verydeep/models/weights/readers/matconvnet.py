@@ -9,10 +9,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,14 +18,12 @@ from verydeep.errors import VerydeepError
 from verydeep.models.vgg import Pooling
 from verydeep.models.weights.foreign import RGB_INPUT, ForeignNet, InputConvention
 from verydeep.models.weights.readers.matlab import check_mat_file
+from verydeep.ops.arrays import AnyArray
 
 _WANTED = ("layers", "meta", "normalization", "classes")
 _WITH_WEIGHTS = re.compile(r"conv[1-5]_[1-4]|fc[678]")
 _CEIL, _FLOOR = (0, 1, 0, 1), (0, 0, 0, 0)
 """Top, bottom, left, right: one row and column more is what rounding up sees of a 2x2 pooling."""
-
-Array = npt.NDArray[Any]
-"""As SciPy gives it: a number, a text, a cell (of objects) or a structure (with named fields), 2 dimensions or more."""
 
 
 def read_matconvnet(path: Path) -> ForeignNet:
@@ -53,7 +49,7 @@ def read_matconvnet(path: Path) -> ForeignNet:
     return ForeignNet("MatConvNet", tensors, convention, _pooling(path, layers), names, words, notes=notes)
 
 
-def _load(path: Path) -> dict[str, Array]:
+def _load(path: Path) -> dict[str, AnyArray]:
     """The wanted variables of a file that is safe to load."""
     found = check_mat_file(path, _WANTED)
     if {"params", "vars"} <= set(found):
@@ -77,7 +73,7 @@ def _load(path: Path) -> dict[str, Array]:
         raise VerydeepError(f"{path} is damaged ({error!r:.80}): get it again.") from None
 
 
-def _layers(path: Path, cell: Array) -> Iterator[Array]:
+def _layers(path: Path, cell: AnyArray) -> Iterator[AnyArray]:
     """The structures of the cell, one a layer."""
     if cell.dtype != object:
         raise VerydeepError(f"{path} holds layers that are no cell of structures: it is no SimpleNN net of MatConvNet.")
@@ -87,7 +83,7 @@ def _layers(path: Path, cell: Array) -> Iterator[Array]:
         yield layer
 
 
-def _field(structure: Array, name: str) -> Array | None:
+def _field(structure: AnyArray, name: str) -> AnyArray | None:
     """A field of a structure, None where it has none or is none."""
     if structure.size != 1 or structure.dtype.names is None or name not in structure.dtype.names:
         return None
@@ -95,17 +91,17 @@ def _field(structure: Array, name: str) -> Array | None:
     return value if isinstance(value, np.ndarray) else None
 
 
-def _text(layer: Array, name: str) -> str:
+def _text(layer: AnyArray, name: str) -> str:
     """A field that is a text, "" where there is none."""
     value = _field(layer, name)
     return "" if value is None else _word(value)
 
 
-def _word(value: Array) -> str:
+def _word(value: AnyArray) -> str:
     return str(value.item()) if value.dtype.kind == "U" and value.size == 1 else ""
 
 
-def _numbers(layer: Array, name: str, default: int) -> tuple[float, ...]:
+def _numbers(layer: AnyArray, name: str, default: int) -> tuple[float, ...]:
     """Of a setting, one number or one a side."""
     value = _field(layer, name)
     if value is None or value.size == 0 or value.dtype.kind not in "iuf":
@@ -113,7 +109,7 @@ def _numbers(layer: Array, name: str, default: int) -> tuple[float, ...]:
     return tuple(float(number) for number in value.ravel())
 
 
-def _weights(path: Path, layer: Array, *, taken: dict[str, Tensor]) -> dict[str, Tensor]:
+def _weights(path: Path, layer: AnyArray, *, taken: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weight and bias of a layer in our layout; nothing of one without weights."""
     name, kind = _text(layer, "name"), _text(layer, "type")
     cell = _field(layer, "weights")
@@ -150,7 +146,7 @@ def _weights(path: Path, layer: Array, *, taken: dict[str, Tensor]) -> dict[str,
     return {f"{name}.weight": _tensor(kernel.transpose(3, 2, 0, 1)), f"{name}.bias": _tensor(bias.ravel())}
 
 
-def _check_settings(path: Path, layer: Array, name: str, kernel: int) -> None:
+def _check_settings(path: Path, layer: AnyArray, name: str, kernel: int) -> None:
     """Stride 1, no dilation, and a padding that keeps the map's size, or none in a fully connected layer."""
     pad = 0 if name.startswith("fc") else (kernel - 1) / 2
     for field, default, right in (("stride", 1, 1), ("dilate", 1, 1), ("pad", 0, pad)):
@@ -162,12 +158,12 @@ def _check_settings(path: Path, layer: Array, name: str, kernel: int) -> None:
             )
 
 
-def _tensor(array: Array) -> Tensor:
+def _tensor(array: AnyArray) -> Tensor:
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, which is found with the NaN
         return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
-def _pooling(path: Path, layers: list[Array]) -> Pooling:
+def _pooling(path: Path, layers: list[AnyArray]) -> Pooling:
     """How the net's poolings round."""
     pads: set[tuple[float, ...]] = set()
     for layer in layers:
@@ -188,7 +184,7 @@ def _pooling(path: Path, layers: list[Array]) -> Pooling:
     return "ceil" if _CEIL in pads else "floor"
 
 
-def _input(path: Path, normalization: Array | None) -> tuple[InputConvention, tuple[str, ...]]:
+def _input(path: Path, normalization: AnyArray | None) -> tuple[InputConvention, tuple[str, ...]]:
     """RGB minus the mean pixel that the file names, and what was guessed."""
     mean = None if normalization is None else _field(normalization, "averageImage")
     if mean is None:
@@ -206,7 +202,7 @@ def _input(path: Path, normalization: Array | None) -> tuple[InputConvention, tu
     return replace(RGB_INPUT, mean_rgb=(red, green, blue)), notes
 
 
-def _classes(classes: Array | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _classes(classes: AnyArray | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names and words of the outputs."""
     cells = [None if classes is None else _field(classes, field) for field in ("name", "description")]
     names, words = (() if cell is None else tuple(map(_word, cell.flat)) for cell in cells)

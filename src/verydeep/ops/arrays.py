@@ -1,0 +1,15 @@
+"""Names of array types: NumPy arrays of any shape, by the type of their numbers. Shapes stand where they are used."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+AnyArray = npt.NDArray[Any]
+BoolArray = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.floating]
+Int8Array = npt.NDArray[np.int8]
+Int64Array = npt.NDArray[np.int64]
+UInt8Array = npt.NDArray[np.uint8]
