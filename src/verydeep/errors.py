@@ -1,12 +1,35 @@
-"""The one exception that a user can mend."""
+"""Errors that a user can mend: one small tree, so that a caller can tell them apart.
+
+A message is one clear sentence: what is wrong, where, and what to do. It names parameters in backticks, as a Python
+caller knows them: `init_from`, `devices=2`. The command line prints the sentence with its own names for them
+(--init-from, --devices 2) and exits with 1; it shows no traceback.
+"""
 
 
 class VerydeepError(Exception):
-    """Bad input, told in one clear sentence: what is wrong, in which file or option, and what to do.
-
-    The command line prints the sentence and exits with 1; no traceback is shown.
-    """
+    """Base of all errors that a user can mend."""
 
 
-class OtherProcessError(VerydeepError):
-    """This process of a job ends because another one did, which tells why."""
+class DataError(VerydeepError):
+    """Photographs, folders, labels or boxes cannot be used."""
+
+
+class WeightsError(VerydeepError):
+    """A net or a weight file is missing, damaged, or does not fit."""
+
+
+class OptionError(VerydeepError):
+    """The value of a parameter, or a combination of parameters, makes no sense."""
+
+    def __init__(self, message: str, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+        """The parameter's name in Python, where one parameter alone is wrong."""
+
+
+class ResourceError(VerydeepError):
+    """Memory, disk, a device, the network, a lock or an optional package is missing."""
+
+
+class OtherProcessError(ResourceError):
+    """This process of a job ends because another process ended, which reports the reason."""

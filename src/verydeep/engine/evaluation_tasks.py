@@ -183,6 +183,6 @@ def check_labels(split: Split, options: EvaluationOptions) -> None:
         devkit_numbers(split.class_names)
     elif split.labels is None:
         raise VerydeepError(
-            f"The {split.name} part of {options.data} has no labels, so there is no error to compute: give --submission "
-            "FILE to write what the nets say."
+            f"The {split.name} part of {options.data} has no labels, so there is no error to compute: give "
+            "--submission FILE to write what the nets predict."
         )

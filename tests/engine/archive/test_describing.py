@@ -25,6 +25,7 @@ from tests.engine.archive.archives import CPU, content, describe_batches, leave_
 from tests.thin_nets import save
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
+from verydeep.engine import array_cache
 from verydeep.engine.archive import describing, streaming
 from verydeep.engine.archive.describing import DescribeOptions, archive_weights, relative_split
 from verydeep.engine.archive.manifest import Manifest

@@ -22,7 +22,7 @@ from verydeep.data import decoding, testing_images
 from verydeep.data.decoding import Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
-from verydeep.engine import cache, inference
+from verydeep.engine import array_cache, inference
 from verydeep.engine.classification import posteriors
 from verydeep.engine.classification.posteriors import posterior_cache_message, posteriors_folder, predict_cached
 from verydeep.engine.inference import ImageBatch, Predictions, ViewAtScale, predict_split
@@ -197,7 +197,6 @@ from pathlib import Path
 import torch
 from verydeep.data import testing_images
 from verydeep.data.folder import open_folder
-from verydeep.engine import array_cache
 from verydeep.engine.classification import posteriors
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net

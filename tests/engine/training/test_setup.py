@@ -65,7 +65,7 @@ def test_other_nets_are_taken_as_before_where_all_layers_learn(
 def test_the_net_that_another_starts_from_is_described_once(
     photographs: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its config.json is read by ``plan_training`` and handed on, its mean with it; the covariance is that of the data."""
+    """Its config.json is read once, and its mean kept; the covariance is that of the data."""
     read: list[Path] = []
 
     def noted(path: Path) -> object:

@@ -150,14 +150,14 @@ def describe_archive(
 
     Args:
         folder: of the archive.
-        asked: how they are to be described.
+        options: how they are to be described.
         patterns: which photographs.
         runtime: what with.
         decoding: what a file that cannot be decoded means; how fast they are decoded is as the archive has it.
 
     Raises:
-        VerydeepError: as ``DescribeOptions.manifest`` and ``describe_missing_images``; a pattern means no photograph, another job writes
-            there, not one image could be decoded, or the processes do not see the same folder.
+        VerydeepError: a pattern matches no photograph, another job writes there, not one image could be decoded, or
+            the processes do not see the same folder.
     """
     log = Log(silent=not runtime.is_main)
     with ExitStack() as stack:

@@ -174,9 +174,9 @@ def cached_descriptors(cache: ArrayCache, ids: Int64Array, layer_at_scale: Layer
     """(n, D) descriptors of the images with these ``image_ids``, which are all there and may repeat.
 
     Args:
-        shelf: of the net.
+        cache: of the net.
         ids: of the images.
-        look: layer and scale.
+        layer_at_scale: layer and scale.
 
     Raises:
         VerydeepError: one is not there any more.

@@ -31,7 +31,7 @@ class GroundTruth:
 
         Args:
             split: whose images all have boxes.
-            asked: about it.
+            candidate_classes: of it.
             blacklisted: (N,) images of the split that are not counted.
         """
         assert split.boxes is not None and candidate_classes.labels is not None

@@ -41,7 +41,7 @@ def read_boxed_split(
         data: what it is of, as the command line names it.
         bad_boxes: what becomes of boxes that cannot be right.
         runtime: of this process.
-        journal: to tell how many there are, and the first of the bad ones.
+        log: to tell how many there are, and the first of the bad ones.
         listed: a JSON file for all of the bad ones, if there are any.
 
     Raises:

@@ -104,7 +104,7 @@ def predict_ensembles(
         split: the images.
         runtime: of this process.
         decoding: of files.
-        beside: views that a report needs beside the protocol's.
+        extra_views: views that a report needs beside the protocol's.
 
     Raises:
         VerydeepError: as ``choose_classes`` and ``predict_boxes``.
@@ -217,7 +217,7 @@ def evaluate_boxes(
     """The errors of both protocols; None on all processes but the main one.
 
     Args:
-        localizers: what is tested.
+        ensemble: what is tested.
         part: on which images.
         runtime: of this process.
         decoding: of files.

@@ -82,8 +82,8 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, split: Split, weights
     ensemble, candidate_classes = evaluation.ensemble, evaluation.candidate_classes
     if ensemble.classes is not None:
         yield (
-            f"Classes: the best {candidate_classes.guesses.shape[1]} of {ensemble.classes.told}; the true one is not among them "
-            f"on {candidate_classes.class_error}% of the images."
+            f"Classes: the best {candidate_classes.guesses.shape[1]} of {ensemble.classes.told}; "
+            f"the true one is not among them on {candidate_classes.class_error}% of the images."
         )
     used = " and ".join(f"{threshold:g}" for threshold in evaluation.thresholds)
     if len(evaluation.tuned_thresholds) == 2:
@@ -149,7 +149,8 @@ def write_boxes(path: Path, evaluation: LocalizationEvaluation, split: Split) ->
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         each = zip(
-            candidate_classes.indices, candidate_classes.labels, candidate_classes.guesses, box_errors.truth_overlaps, box_errors.merged.boxes,
+            candidate_classes.indices, candidate_classes.labels, candidate_classes.guesses,
+            box_errors.truth_overlaps, box_errors.merged.boxes,
             box_errors.merged.scores, strict=True,
         )  # fmt: skip
         for index, label, classes, overlap, boxes, scores in each:

@@ -103,7 +103,7 @@ def measure_table(
     """Each row with what it gave, on the main process; None where no run answers, or it is of other authors.
 
     Raises:
-        VerydeepError: two runs answer for one member, or a net may have been trained on these images; as ``predict_ensembles``.
+        VerydeepError: two runs answer for one member, or a net may have been trained on these images.
     """
     shared, part = conditions.nets, conditions.part
     protocols = {

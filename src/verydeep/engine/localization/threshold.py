@@ -40,7 +40,7 @@ def choose_best_threshold(
 
     Args:
         images: pooled boxes of n images.
-        asked: about them.
+        candidate_classes: of them.
         truth: of them.
     """
     figures: list[tuple[float, float, float]] = []

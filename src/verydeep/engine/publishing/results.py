@@ -30,7 +30,7 @@ class Result:
 
 
 def results_of(run: Path, folder: Path) -> list[Result]:
-    """The evaluations of a single net, as ``verydeep train`` and ``verydeep evaluate_predictions`` leave them; by folder name.
+    """The evaluations of a single net, by folder name.
 
     Args:
         run: as the command line names the net: a folder, a weight file, a published name.

@@ -1,5 +1,6 @@
-"""Training (section 3.1): from what is asked for to a run with a trained net, and the paper's ladder of nets.
+"""Training (section 3.1): from options to a run with a trained net, and the paper's ladder of nets.
 
-What a user leaves open (``TrainRequest``) is decided (``RunSettings``, kept in run.json) and checked against data and source
-(``TrainingPlan``); ``TrainingTask`` is what the loop in ``fit`` is given, ``TrainState`` what it changes and a checkpoint holds.
+A user's options (``TrainRequest``) are completed (``RunSettings``, kept in run.json) and checked against the data and
+the source net (``TrainingPlan``). ``TrainingTask`` is the input of the loop in ``fit``; ``TrainState`` is what the loop
+changes and a checkpoint holds.
 """

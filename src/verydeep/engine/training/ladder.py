@@ -135,11 +135,10 @@ def train_missing(
         seeds: each net is trained once for each.
         request: what all trainings share, the folder of runs and the crop among it.
         runtime: of this process.
-        journal: to tell it.
+        log: to tell it.
 
     Raises:
-        VerydeepError: as ``plan_training``, ``train_run`` and ``check_boxes``; two runs answer for the same net; one that is
-            there divided the folder otherwise.
+        VerydeepError: two runs answer for the same net, or one that is there divided the folder otherwise.
         SystemExit: a signal asked to stop.
     """
     assert request.crop is not None

@@ -60,7 +60,7 @@ class MeasuredTransferTable:
         """What was measured, or why nothing was; nothing at all for other authors."""
         if (row.label, column) in self.measured:
             return str(self.measured[row.label, column])
-        lacking = [str(net) for net in row.nets if net not in self.conditions.find_answering_nets]
+        lacking = [str(net) for net in row.nets if net not in self.conditions.answering_nets]
         return f"no {', '.join(lacking)}" if lacking else ""
 
     def remarks(self) -> Iterator[str]:
@@ -76,9 +76,9 @@ class MeasuredTransferTable:
             yield f"{set_in_words(task)} {scales_in_words(SCALES[task.kind], conditions.crop)}"
         if absent := [column for column in self.table.columns if column not in conditions.sets]:
             yield f"Not measured: {', '.join(absent)}; --data takes several folders, with commas between them."
-        for wanted, net in conditions.find_answering_nets.items():
+        for wanted, net in conditions.answering_nets.items():
             yield f"{wanted} is {net.path}."
-        if lacking := [net for net in self.table.nets if net not in conditions.find_answering_nets]:
+        if lacking := [net for net in self.table.nets if net not in conditions.answering_nets]:
             yield f"The other rows need {missing_nets_message(lacking, conditions.crop)}"
         yield from unconverged_remarks(conditions.unconverged)
         yield from dict.fromkeys(note for key, cell in self.measured.items() for note in notes(*key, cell))
@@ -108,7 +108,7 @@ class MeasuredTransferTable:
             "crop": conditions.crop,
             "precision": conditions.runtime.precision,
             "fast_decode": conditions.decoding.fast,
-            "nets": {str(wanted): str(net.path) for wanted, net in conditions.find_answering_nets.items()},
+            "nets": {str(wanted): str(net.path) for wanted, net in conditions.answering_nets.items()},
             "unconverged": list(conditions.unconverged),
             "rows": rows,
         }

@@ -32,7 +32,7 @@ class TransferConditions:
 
     sets: Mapping[str, TransferSet]
     """By column, those that are there."""
-    find_answering_nets: Mapping[TrainedNet, Net]
+    answering_nets: Mapping[TrainedNet, Net]
     """Those that are there."""
     unconverged: tuple[str, ...]
     """Runs that would answer, had their training come to its end."""
@@ -42,9 +42,9 @@ class TransferConditions:
 
     def task(self, row: TransferRow, column: str) -> TransferTask | None:
         """What a cell asks for; None where the data set or a net is missing, or nothing is run."""
-        if column not in self.sets or not row.nets or not all(net in self.find_answering_nets for net in row.nets):
+        if column not in self.sets or not row.nets or not all(net in self.answering_nets for net in row.nets):
             return None
-        task, nets = self.sets[column], tuple(self.find_answering_nets[net] for net in row.nets)
+        task, nets = self.sets[column], tuple(self.answering_nets[net] for net in row.nets)
         multi_scale = SCALES[task.kind]
         representation = Representation(
             nets, (LAYER,) * len(nets), multi_scale.scales, multi_scale.aggregation, coverage=row.coverage
@@ -119,23 +119,23 @@ def find_transfer_nets(
     there = runs.nets()
     nets = [net for net in there if net.config.crop == crop and not net.config.is_trunk]
     nets = [net for net in nets if net.trained in table.nets and (net.folder / WEIGHTS).exists()]
-    find_answering_nets: dict[TrainedNet, Net] = {}
+    answering_nets: dict[TrainedNet, Net] = {}
     for net in nets:
         if not net.converged or not isinstance(net.trained, TrainedNet):
             continue
-        if net.trained in find_answering_nets:
+        if net.trained in answering_nets:
             raise VerydeepError(
-                f"{find_answering_nets[net.trained].path} and {net.path} both answer for {net.trained} at crop {crop}: name one "
-                "of them in --runs, and not the other."
+                f"{answering_nets[net.trained].path} and {net.path} both answer for {net.trained} at crop {crop}: "
+                "name one of them in --runs, and not the other."
             )
-        find_answering_nets[net.trained] = net
-    if not any(row.nets and set(row.nets) <= find_answering_nets.keys() for row in table.rows):
-        lacking = [net for net in table.nets if net not in find_answering_nets]
+        answering_nets[net.trained] = net
+    if not any(row.nets and set(row.nets) <= answering_nets.keys() for row in table.rows):
+        lacking = [net for net in table.nets if net not in answering_nets]
         trunks = ", ".join(str(net.path) for net in there if net.config.is_trunk)
         without = f" {trunks} will not do, being convolutions alone, without {LAYER}." if trunks else ""
         told = missing_nets_message(lacking, crop)
         raise VerydeepError(f"No row of {table.name} can be measured without {told}{without}")
-    return find_answering_nets, tuple(str(net.path) for net in nets if not net.converged)
+    return answering_nets, tuple(str(net.path) for net in nets if not net.converged)
 
 
 def missing_nets_message(lacking: Sequence[TrainedNet], crop: int) -> str:
