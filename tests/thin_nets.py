@@ -19,7 +19,7 @@ from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import TrainedNet
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets import net
-from verydeep.engine.training import ladder, request
+from verydeep.engine.training import ladder, plan
 from verydeep.files import write_json
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -38,7 +38,7 @@ def thin_networks(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
             for block, channels in zip(network.blocks, CHANNELS, strict=True)
         )
         monkeypatch.setitem(NETWORKS, name, Network(name, blocks))
-    for module in (net, request, command):
+    for module in (net, plan, command):
         monkeypatch.setattr(module, "PAPER_FC_WIDTH", FC_WIDTH)
     monkeypatch.setattr(ladder, "VGG", partial(VGG, fc_width=FC_WIDTH))
     monkeypatch.setenv("VERYDEEP_CACHE", str(cache))
