@@ -11,7 +11,6 @@ from tyro.conf import arg
 from verydeep.configs.protocols import View
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import VerydeepError
-from verydeep.ops.arrays import Float32Array
 from verydeep.options import (
     VIEWS_HELP,
     BadImages,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from verydeep.data.decoding import Decoding
     from verydeep.data.split import Split
     from verydeep.engine.runtime import Runtime
+    from verydeep.ops.arrays import Float32Array
 
 
 def predict(
