@@ -44,7 +44,6 @@ from verydeep.configs.protocols import View
 from verydeep.data.split import Split
 from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, mean_posterior, predict_split
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
-from verydeep.models.initialization import initialize
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
 from verydeep.ops.arrays import Float32Array
 
@@ -71,15 +70,19 @@ class Case:
     def model(self, runtime: Runtime, seed: int = 0) -> VGG:
         """The net in eval mode, drawn anew but always the same.
 
-        A check needs posteriors that can differ: He's weights keep a signal through all layers (Glorot's halve it in
-        each, and every posterior would be 1/K), and fc8 is scaled so that the soft-max does not name one class with
-        certainty.
+        A check needs posteriors that can differ: Glorot's weights halve the signal in each layer, and every posterior
+        would be 1/K. So weights are drawn with variance 2 / fan_in (He et al.), and fc8 is scaled so that the soft-max
+        does not give one class all of the probability.
         """
         model = VGG(NETWORKS[self.network], self.num_classes, crop=self.crop, width=self.width, fc_width=self.fc_width)
-        initialize(model, "he", seed)
+        generator = torch.Generator().manual_seed(seed)
         corners = 255 * torch.rand(1, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
         smooth = F.interpolate(corners, (self.crop, self.crop), mode="bilinear")  # low frequencies, as photographs
         with torch.no_grad():
+            for layer in model.weight_layers().values():
+                layer.weight.normal_(0, (2 / layer.weight[0].numel()) ** 0.5, generator=generator)
+                assert layer.bias is not None
+                layer.bias.zero_()
             model.fc8.weight.mul_(SPREAD / model.eval().logits(smooth).std())
         return runtime.place(model)
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from verydeep.models.initialization import initialize
+from tests.he_weights import draw_he_weights
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 from verydeep.ops.arrays import UInt8Array
 
@@ -61,7 +61,7 @@ def leave_classifier(folder: Path, classes: Sequence[str] = CLASSES, scale: str 
     rng, names, mean = np.random.default_rng(8), tuple(classes), (50.0, 47.0, 49.0)
     config = ModelConfig("A", names, names, crop=32, width=1 / 16, fc_width=16, mean_rgb=mean, scale=scale)
     net = config.build().eval()
-    initialize(net, "he", seed=1)
+    draw_he_weights(net, seed=1)
     images = np.stack([rectangle(48, 48, i % 3, rng)[0][:32, :32] for i in range(12)])
     for layer in net.weight_layers().values():
         seen: list[Tensor] = []

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import verydeep.commands.reproduce as command
 from tests.conftest import SHAPES, picture
+from tests.he_weights import draw_he_weights
 from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import TrainedNet
@@ -21,7 +22,6 @@ from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets import net
 from verydeep.engine.training import ladder, plan
 from verydeep.files import write_json
-from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, keep_classifier, save_config, save_weights
 
@@ -133,7 +133,7 @@ def leave_box_run(runs: Path, net: LocalizationNet, data: Path, *, seed: int = 0
 def drawn(config: ModelConfig, key: str) -> VGG:
     """A net whose outputs on the pictures differ by about 1, around 0; ``key`` and the seed make it another one."""
     model = config.build().eval()
-    initialize(model, "he", config.seed + zlib.crc32(key.encode()))
+    draw_he_weights(model, config.seed + zlib.crc32(key.encode()))
     with torch.no_grad():
         scores = torch.cat([model.logits(sample(seed)) for seed in range(10)])
         spread = scores.std(dim=0).clamp(min=1e-6)

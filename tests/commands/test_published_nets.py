@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tests.foreign_files import write_caffemodel
+from tests.he_weights import draw_he_weights
 from tests.runs import Cli
 from tests.thin_nets import CROP, FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.published import PUBLISHED
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.nets.folders import load
-from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import unfolded
 from verydeep.models.weights.foreign import CAFFE_INPUT, TORCHVISION_INPUT
@@ -26,7 +26,7 @@ FAST = ("--precision", "fp32", "--workers", 0)
 
 def thin_net(network: str, seed: int) -> VGG:
     net = VGG(NETWORKS[network], 1000, crop=CROP, fc_width=FC_WIDTH)
-    initialize(net, "he", seed)
+    draw_he_weights(net, seed)
     return net
 
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import picture
+from tests.he_weights import draw_he_weights
 from tests.models.plain_twin import PlainTwin, fill
 from tests.peers import import_torchvision
 from tests.table1 import CONTEXT, TABLE_1
 from verydeep.configs.networks import NETWORKS
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 
 MEAN = (131.0, 96.0, 57.0)
@@ -402,7 +402,7 @@ def test_a_trunk_ends_at_pool5() -> None:
     """Its map is what the whole net gives to fc6, and it has the parameters of the convolutions alone."""
     shape = {"crop": 64, "width": 0.1, "fc_width": 9}
     whole, trunk = VGG(NETWORKS["D"], 5, **shape).eval(), VGG(NETWORKS["D"], 0, **shape).eval()
-    initialize(whole, "he")
+    draw_he_weights(whole)
     trunk.load_state_dict({name: each for name, each in whole.state_dict().items() if name.startswith("conv")})
     images = 255 * torch.rand(2, 3, 77, 130)
     with torch.inference_mode():

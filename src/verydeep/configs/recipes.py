@@ -8,7 +8,7 @@ from typing import Any, Literal
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
 
-Initialization = Literal["glorot", "he", "normal"]
+Initialization = Literal["glorot", "normal"]
 ColorShift = Literal["std", "eigenvalue", "none"]
 FineTuned = Literal["all", "fc"]
 """Which layers learn: all, or fc6, fc7 and fc8 alone on the convolutions of a trained net (section 4.4)."""

@@ -43,7 +43,6 @@ def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None
     """Fill one layer: weights by the scheme, biases zero. A function of (seed, name), whatever was drawn before.
 
     - glorot: uniform in +-sqrt(6 / (fan_in + fan_out)), the procedure that the paper recommends in hindsight;
-    - he: normal with variance 2 / fan_in;
     - normal: standard deviation 0.01. The paper says "10^-2 variance"; taken literally the logits of A would begin at
       4.5e7 and the loss overflow, and Caffe's fillers of the time take a deviation (docs/choices.md).
     """
@@ -58,8 +57,6 @@ def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None
         case "glorot":
             bound = math.sqrt(6 / (fan_in + fan_out))
             weight.uniform_(-bound, bound, generator=generator)
-        case "he":
-            weight.normal_(0, math.sqrt(2 / fan_in), generator=generator)
         case "normal":
             weight.normal_(0, 0.01, generator=generator)
     layer.weight.copy_(weight)

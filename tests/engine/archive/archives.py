@@ -7,12 +7,12 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import load_file
 
+from tests.he_weights import draw_he_weights
 from tests.thin_nets import save
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.engine.archive.describing import DescribeOptions, describe_archive
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.models.initialization import initialize
 from verydeep.models.weights.native import ModelConfig
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -22,7 +22,7 @@ CONFIG = ModelConfig("A", ("a", "b"), ("a", "b"), crop=32, width=0.1, fc_width=1
 def leave_net(run: Path, seed: int = 2) -> Net:
     """A run whose net has descriptors of 12 dimensions, half of them not zero."""
     model = CONFIG.build()
-    initialize(model, "he", seed)
+    draw_he_weights(model, seed)
     save(model, CONFIG, run)
     return Net.open(run)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.conftest import picture
+from tests.he_weights import draw_he_weights
 from tests.thin_nets import save
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import decode
@@ -38,7 +39,6 @@ from verydeep.engine.descriptors.representation import (
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.arrays import Float32Array
@@ -52,7 +52,7 @@ CONFIG = ModelConfig("D", ("a", "b"), ("a", "b"), crop=64, width=0.1, fc_width=1
 def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Net:
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     model = CONFIG.build()
-    initialize(model, "he", 2)
+    draw_he_weights(model, 2)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.conftest import picture
+from tests.he_weights import draw_he_weights
 from tests.ops.test_merging import merge_plainly, predictions
 from tests.plain_boxes import Photograph
 from verydeep.configs.localization import Regression
@@ -21,7 +22,6 @@ from verydeep.engine.localization.candidates import Candidates, boxes_of_class, 
 from verydeep.engine.localization.predictions import BoxPredictions, pool, predict_boxes
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 from verydeep.ops.arrays import Float32Array, Float64Array
@@ -52,7 +52,7 @@ def drawn(config: ModelConfig, seed: int, *, alone: bool) -> VGG:
     the border that padding makes of a crop's end.
     """
     model = config.build().eval()
-    initialize(model, "he", seed)
+    draw_he_weights(model, seed)
     images = torch.stack([torch.from_numpy(picture(64, 64, seed=i)).permute(2, 0, 1).float() for i in range(12)])
     for layer in model.weight_layers().values():
         if alone and layer.padding != (0, 0):

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tests.conftest import picture
+from tests.he_weights import draw_he_weights
 from tests.peers import need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
 from verydeep.models.export import onnx as exporter
 from verydeep.models.export.onnx import write_onnx
-from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.arrays import Float32Array
@@ -29,7 +29,7 @@ BOXES = replace(THIN, network="A", crop=32, regression="per-class", mean_box=(0.
 def drawn(config: ModelConfig) -> VGG:
     """A net with biases that are not zero: beyond the borders they are not what the mean pixel gives."""
     model = config.build().eval()
-    initialize(model, "he", 3)
+    draw_he_weights(model, 3)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for layer in model.weight_layers().values():

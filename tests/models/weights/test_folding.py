@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.he_weights import draw_he_weights
 from verydeep.configs.networks import NETWORKS
-from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import folded, unfolded
 from verydeep.models.weights.foreign import CAFFE_INPUT, RGB_INPUT, TORCHVISION_INPUT, InputConvention
@@ -30,7 +30,7 @@ def seen_by_the_source(images: Tensor, convention: InputConvention) -> Tensor:
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=str)
 def test_folding_equals_the_sources_preprocessing(convention: InputConvention) -> None:
     net = VGG(NETWORKS["B"], 5, crop=32, width=0.1, fc_width=8, mean_rgb=convention.mean_rgb).double()
-    initialize(net.eval(), "he", 3)
+    draw_he_weights(net.eval(), 3)
     theirs = net.conv1_1.weight.detach().clone()
     images = 255 * torch.rand(2, 3, 45, 70, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x = F.conv2d(seen_by_the_source(images, convention), theirs, net.conv1_1.bias, padding=1)
