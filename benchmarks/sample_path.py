@@ -26,6 +26,7 @@ from benchmarks.photographs import make_photographs
 from benchmarks.timing import interleave, rate, report, speedup, table
 from tests.peers import import_torchvision
 from verydeep.data.augmentation import Draw, draw_sample, offset, training_crop
+from verydeep.data.decoding import decode
 from verydeep.ops.arrays import UInt8Array
 
 SCALE, CROP, SEED = (256, 512), 224, 0
@@ -44,7 +45,8 @@ def whole_then_crop(path: Path, draw: Draw) -> UInt8Array:
 
 def ours(path: Path, draw: Draw, fast_decode: bool = False) -> UInt8Array:
     """One decode and one resample."""
-    return training_crop(path, draw, CROP, camera_rotation=False, fast_decode=fast_decode)
+    at_least = (draw.short, draw.short) if fast_decode else None
+    return training_crop(decode(path, camera_rotation=False, at_least=at_least), draw, CROP)
 
 
 def over_files(sample: Callable[[Path, Draw], UInt8Array], paths: Sequence[Path], passes: int) -> Callable[[], None]:

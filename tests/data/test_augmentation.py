@@ -16,14 +16,15 @@ from scipy.stats import chisquare, kstest
 from tests.conftest import SHAPES, picture
 from verydeep.data.augmentation import (
     Draw,
-    crop_of,
     draw_box,
     draw_sample,
     localization_crop,
     offset,
     training_crop,
 )
-from verydeep.errors import VerydeepError
+from verydeep.data.decoding import decode
+from verydeep.data.split import Split
+from verydeep.data.training_images import TrainSamples
 from verydeep.ops.arrays import Float32Array, Float64Array, UInt8Array
 from verydeep.ops.images import flip_where
 
@@ -77,7 +78,7 @@ def test_the_crop_is_that_of_the_whole_rescaled_image(
     crop: int, both_orientations: list[tuple[Path, Image.Image]]
 ) -> None:
     for image, draw in samples(crop, both_orientations):
-        ours, theirs = crop_of(image, draw, crop), whole_then_crop(image, draw.short, draw.x, draw.y, crop)
+        ours, theirs = training_crop(image, draw, crop), whole_then_crop(image, draw.short, draw.x, draw.y, crop)
         assert ours.shape == theirs.shape == (crop, crop, 3)
         assert_within_one_level(ours, theirs)
 
@@ -87,7 +88,7 @@ def test_before_rounding_the_two_are_the_same(crop: int, both_orientations: list
     """Pillow resamples single-precision images without rounding: what is left is the precision of the box."""
     for image, draw in samples(crop, both_orientations):
         exact = image.getchannel("G").convert("F")
-        ours, theirs = crop_of(exact, draw, crop), whole_then_crop(exact, draw.short, draw.x, draw.y, crop)
+        ours, theirs = training_crop(exact, draw, crop), whole_then_crop(exact, draw.short, draw.x, draw.y, crop)
         assert np.abs(ours - theirs).max() < 0.02
 
 
@@ -96,7 +97,7 @@ def test_the_same_from_the_file(crop: int, both_orientations: list[tuple[Path, I
     """Neither flipped nor shifted in color: that is the device's work."""
     for path, image in both_orientations:
         for short in (*JITTER[crop], crop):
-            ours = training_crop(path, Draw(short, 0.3, 0.8, True, (1, 2, 3)), crop, camera_rotation=True)
+            ours = training_crop(decode(path, camera_rotation=True), Draw(short, 0.3, 0.8, True, (1, 2, 3)), crop)
             assert ours.dtype == np.uint8
             assert_within_one_level(ours, whole_then_crop(image, short, 0.3, 0.8, crop))
 
@@ -106,7 +107,7 @@ def test_small_and_long_images_give_full_crops_at_their_very_ends(shape: tuple[i
     image, last = Image.fromarray(picture(*shape)), float(np.nextafter(1.0, 0.0))
     for short in (32, 37, 55, 73):
         for x, y in ((0.0, 0.0), (last, last), (0.0, last), (last, 0.0)):
-            ours = crop_of(image, Draw(short, x, y, False, (0, 0, 0)), 32)
+            ours = training_crop(image, Draw(short, x, y, False, (0, 0, 0)), 32)
             assert ours.shape == (32, 32, 3)
             assert_within_one_level(ours, whole_then_crop(image, short, x, y, 32))
 
@@ -117,18 +118,12 @@ def test_fast_decoding_changes_pixels_a_little(real_photographs: list[Path]) -> 
         for short, crop in ((73, 64), (256, 224)):
             draw = Draw(short, 0.4, 0.6, False, (0, 0, 0))
             slow, fast = (
-                training_crop(path, draw, crop, camera_rotation=True, fast_decode=fast).astype(int)
+                TrainSamples(Split.of_photographs([path]), (short, short), crop, 0, fast_decode=fast).sample(0, 0, draw)
                 for fast in (False, True)
             )
-            difference = np.abs(slow - fast)
+            difference = np.abs(slow.pixels.astype(int) - fast.pixels)
             assert (difference.max() > 0) == (short == 73)
             assert difference.mean() < 4
-
-
-def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"not a photograph")
-    with pytest.raises(VerydeepError, match=r"broken\.jpg"):
-        training_crop(tmp_path / "broken.jpg", draw_sample(0, 0, 0, (73, 146)), 64, camera_rotation=True)
 
 
 @pytest.fixture(scope="module")
@@ -244,10 +239,11 @@ def test_the_target_is_where_the_pixels_of_the_object_are(rectangles: Rectangles
     """Through the real path: file, crop, flip on the device; then the rectangle is looked for in the picture."""
     seen = Counter[bool]()
     for index, path in enumerate(rectangles.paths):
+        photograph = decode(path, camera_rotation=True)
         for epoch in range(4):
             draw = draw_sample(1, epoch, index, (crop, crop * 5 // 2))
             sample = localization_crop(
-                path, draw, draw_box(1, epoch, index), rectangles.boxes[index], crop, camera_rotation=True
+                photograph, photograph.size, draw, draw_box(1, epoch, index), rectangles.boxes[index], crop
             )
             image = torch.from_numpy(sample.pixels.copy())[None].permute(0, 3, 1, 2)
             (flipped,) = flip_where(image, torch.tensor([draw.flip])).double().numpy()
@@ -279,16 +275,17 @@ def test_crops_are_drawn_until_half_of_the_box_is_seen_or_ten_are_drawn(rectangl
     """The first crop is that of classification; the pixels tell which one was taken."""
     tried = Counter[tuple[bool, bool]]()
     for index, path in enumerate(rectangles.paths):
+        photograph = decode(path, camera_rotation=True)
         for epoch in range(8):
             draw, more = draw_sample(2, epoch, index, (80, 160)), draw_box(2, epoch, index)
-            sample = localization_crop(path, draw, more, rectangles.boxes[index], 32, camera_rotation=True)
+            sample = localization_crop(photograph, photograph.size, draw, more, rectangles.boxes[index], 32)
             assert len(more.places) == 9
             draws = [draw, *(replace(draw, x=x, y=y) for x, y in more.places)]
             shares = [plain_share(rectangles.boxes[index][0], rectangles.sizes[index], one, 32) for one in draws]
             good = [place for place, share in enumerate(shares) if share >= 0.5]
             expected = good[0] if good else shares.index(max(shares))
             assert sample.is_positive == bool(good)
-            taken = training_crop(path, draws[expected], 32, camera_rotation=True)
+            taken = training_crop(photograph, draws[expected], 32)
             assert np.array_equal(sample.pixels, taken)
             tried[bool(good), expected > 0] += 1
     assert all(tried[kind] > 5 for kind in ((True, False), (True, True), (False, True)))
@@ -296,11 +293,11 @@ def test_crops_are_drawn_until_half_of_the_box_is_seen_or_ten_are_drawn(rectangl
 
 def test_one_of_several_boxes_is_learned_each_as_often(rectangles: Rectangles) -> None:
     boxes = np.concatenate([rectangles.boxes[1], rectangles.boxes[1] - [0, 0, 3, 2], rectangles.boxes[1] + 1])
-    taken = Counter[int]()
+    taken, photograph = Counter[int](), decode(rectangles.paths[1], camera_rotation=True)
     for epoch in range(300):
         draw, more = draw_sample(3, epoch, 1, (37, 73)), draw_box(3, epoch, 1)
         sample, *each = (
-            localization_crop(rectangles.paths[1], draw, more, some.astype(np.float32), 32, camera_rotation=True)
+            localization_crop(photograph, photograph.size, draw, more, some.astype(np.float32), 32)
             for some in (boxes, boxes[:1], boxes[1:2], boxes[2:])
         )
         (same,) = [place for place, one in enumerate(each) if np.array_equal(one.target, sample.target)]  # type: ignore[arg-type]
@@ -321,11 +318,9 @@ def test_what_is_drawn_for_boxes_is_even_and_independent_of_order() -> None:
 def test_fast_decoding_moves_no_target(real_photographs: list[Path]) -> None:
     """640x427 is decoded at 160x107; the box is still told in the file's pixels."""
     box = np.array([[200, 90, 480, 300]], np.float32)
+    split = replace(Split.of_photographs(real_photographs[:1]), boxes=(box,))
+    samples = [TrainSamples(split, (73, 100), 64, 0, fast_decode=fast, with_boxes=True) for fast in (False, True)]
     for epoch in range(20):
-        draw, more = draw_sample(0, epoch, 0, (73, 100)), draw_box(0, epoch, 0)
-        slow, fast = (
-            localization_crop(real_photographs[0], draw, more, box, 64, camera_rotation=True, fast_decode=fast)
-            for fast in (False, True)
-        )
+        slow, fast = (each.sample(epoch, 0, draw_sample(0, epoch, 0, (73, 100))) for each in samples)
         assert not np.array_equal(slow.pixels, fast.pixels)
         assert slow.target == pytest.approx(fast.target, abs=0.03)

@@ -55,7 +55,7 @@ def test_training_batches_are_the_samples_in_order(train_split: Split, workers: 
         assert batch.skipped == {}
         for row, (epoch, index) in enumerate(keys):
             draw = draw_sample(SEED, epoch, index, SCALE)
-            expected = training_crop(train_split.path(index), draw, CROP, camera_rotation=True)
+            expected = training_crop(train_split.open_image(index), draw, CROP)
             assert np.array_equal(batch.images[row].numpy(), expected)
             folder = train_split.files[index].split("/")[0]
             assert train_split.class_names[int(batch.targets[row])] == folder
@@ -212,12 +212,12 @@ def test_batches_with_boxes_are_the_samples_in_order(boxed_split: Split, workers
             draw = draw_sample(SEED, epoch, index, (37, 110))
             assert boxed_split.boxes is not None
             expected = localization_crop(
-                boxed_split.path(index),
+                boxed_split.open_image(index),
+                boxed_split.image_size(index),
                 draw,
                 draw_box(SEED, epoch, index),
                 boxed_split.boxes[index],
                 CROP,
-                camera_rotation=True,
             )
             assert np.array_equal(batch.images[row].numpy(), expected.pixels)
             assert np.array_equal(batch.boxes[row].numpy(), expected.target)  # type: ignore[arg-type]

@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
 
+from tests.conftest import picture
+from verydeep.data.images import to_image
 from verydeep.data.split import Split
+from verydeep.data.testing_images import TestImages, shape_batches, test_loader
 
 
 def test_a_subset_keeps_what_belongs_to_its_images() -> None:
@@ -42,3 +47,32 @@ def test_persons_on_one_file_are_told_apart_by_their_boxes() -> None:
     seen = split.in_boxes().subset([1, 2])
     assert seen.regions is not None and seen.regions[:, 0].tolist() == [2, 1]
     assert (seen.files, seen.sample(0)) == (("a.jpg", "b.jpg"), split.sample(1))
+
+
+def test_images_in_memory_are_loaded_like_files(tmp_path: Path) -> None:
+    pixels = [picture(50 + 7 * number, 90) for number in range(3)]
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, values in zip(paths, pixels, strict=True):
+        Image.fromarray(values).save(path)
+    batches = []
+    for split in (Split.of_photographs(paths), Split.of_images([to_image(values) for values in pixels])):
+        assert [split.image_size(index) for index in range(3)] == [(90, 50), (90, 57), (90, 64)]
+        images = TestImages(split.subset([2, 0]), (32, 48), fast_decode=True)
+        batches.append(list(test_loader(images, shape_batches(images, [0, 1], 1), 0)))
+    assert [batch.indices.tolist() for batch in batches[0]] == [batch.indices.tolist() for batch in batches[1]]
+    for first, second in zip(*batches, strict=True):
+        assert all(torch.equal(*images) for images in zip(first.images, second.images, strict=True))
+
+
+def test_an_opened_image_belongs_to_the_caller() -> None:
+    split = Split.of_images([to_image(picture(50, 90))])
+    split.open_image(0).thumbnail((10, 10))
+    assert split.open_image(0).size == (90, 50)
+
+
+def test_the_fingerprint_of_an_image_in_memory_is_that_of_its_pixels() -> None:
+    first, second = to_image(picture(50, 90)), to_image(picture(90, 50))
+    split = Split.of_images([first, second, first.copy(), first.rotate(180)])
+    prints = [split.fingerprint(index) for index in range(4)]
+    assert prints[0] == prints[2]
+    assert len(set(prints)) == 3

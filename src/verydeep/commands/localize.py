@@ -73,7 +73,6 @@ def localize(
     """
     from verydeep.data.decoding import Decoding, inspect_image
     from verydeep.data.photographs import find_photographs
-    from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
     from verydeep.engine.localization.box_ensemble import box_ensemble
     from verydeep.engine.localization.objects import draw_objects, locate_objects, picture_paths
@@ -98,7 +97,7 @@ def localize(
     ensemble = box_ensemble([EnsembleMember(net, chosen)], "dense", protocol, Collection.parse(runs), weights)
     if pictures and any(Path(each).is_dir() and Path(each).resolve() == out.resolve() for each in files):
         raise VerydeepError(f"--out {out}: the pictures would lie among the photographs; choose another folder.")
-    split = Split.of_photographs(find_photographs(files, leave_out=out))
+    split = find_photographs(files, leave_out=out)
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         found = locate_objects(ensemble, split, threshold, runtime, Decoding(bad_images), top=top)

@@ -60,7 +60,6 @@ def predict(
     """
     from verydeep.data.decoding import Decoding
     from verydeep.data.photographs import find_photographs
-    from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
     from verydeep.engine.transfer.classifier import is_classifier
 
@@ -74,7 +73,7 @@ def predict(
         ask, kind = classifier_at(run), "margin"
     else:
         ask, kind = net_at(run, weights, scales, views or "dense"), "probability"
-    split = Split.of_photographs(find_photographs(files))
+    split = find_photographs(files)
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         said = ask(split, runtime, Decoding(bad_images))
     results = []

@@ -37,7 +37,6 @@ def search(
     """
     from verydeep.data.decoding import Decoding
     from verydeep.data.photographs import find_photographs
-    from verydeep.data.split import Split
     from verydeep.engine import runtime as engine
     from verydeep.engine.archive.manifest import Manifest
     from verydeep.engine.archive.pictures import FORMATS, MOST_QUERIES, draw_neighbors
@@ -50,10 +49,11 @@ def search(
         raise VerydeepError(f"--out {out}: a picture ends in one of {', '.join(FORMATS)}.")
     manifest = Manifest.read(folder)
     net = manifest.find_net(folder)
-    paths = find_photographs(files)
+    split = find_photographs(files)
+    paths = [split.path(index) for index in range(len(split))]
     with engine.start(device=device, bf16=manifest.precision == "bf16", num_workers=workers) as runtime:
         decoding = Decoding(fast=manifest.fast_decode)
-        describe_batches = describe_images(manifest.representation(net), Split.of_photographs(paths), runtime, decoding)
+        describe_batches = describe_images(manifest.representation(net), split, runtime, decoding)
         found = nearest(folder, manifest, describe_batches, top, device=runtime.device)
     results = [
         {
@@ -74,7 +74,7 @@ def search(
         raise VerydeepError(f"--out {out} is one of the photographs: choose another name for the picture.")
     {"table": print_table, "json": print_json, "csv": print_csv}[format](results)
     if pictures:
-        draw_neighbors(paths, found, out)
+        draw_neighbors(split, found, out)
         left_out = f", of the first {MOST_QUERIES} photographs" if len(paths) > MOST_QUERIES else ""
         print(f"Picture written: {out}{left_out}", file=sys.stderr)
 

@@ -4,12 +4,10 @@ For localization (appendix A.1) a crop also says where its object is; crops that
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from verydeep.data.decoding import decode, image_size
 from verydeep.ops.arrays import Float32Array, UInt8Array
 from verydeep.ops.boxes import POSITIVE_SHARE, encode, flip_cxcywh, visibility
 from verydeep.ops.images import crop_box, rescaled_size
@@ -78,21 +76,11 @@ def offset(share: float, side: int, crop: int) -> int:
     return int(share * (side - crop + 1))
 
 
-def training_crop(path: Path, draw: Draw, crop: int, *, camera_rotation: bool, fast_decode: bool = False) -> UInt8Array:
-    """The crop (crop, crop, 3), uint8 RGB, before flip, color shift and mean subtraction.
+def training_crop(image: Image.Image, draw: Draw, crop: int) -> UInt8Array:
+    """Return the crop (crop, crop, 3), uint8 RGB, of a decoded image, before flip, color shift and mean subtraction.
 
-    Resampling is bilinear and antialiased. ``fast_decode`` lets a JPEG be decoded at a lower resolution that is still
-    no smaller than the rescaled image: twice as fast on large photographs, but it changes pixels.
-
-    Raises:
-        VerydeepError: the file cannot be decoded.
+    Resampling is bilinear and antialiased.
     """
-    image = decode(path, camera_rotation=camera_rotation, at_least=(draw.short, draw.short) if fast_decode else None)
-    return crop_of(image, draw, crop)
-
-
-def crop_of(image: Image.Image, draw: Draw, crop: int) -> UInt8Array:
-    """The same of a decoded image."""
     window = window_of(image.size, draw, crop)
     return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=window))
 
@@ -117,35 +105,27 @@ class Sample:
 
 
 def localization_crop(
-    path: Path,
+    image: Image.Image,
+    size: tuple[int, int],
     draw: Draw,
-    more: BoxDraw,
+    box_draw: BoxDraw,
     boxes: Float32Array,
     crop: int,
-    *,
-    camera_rotation: bool,
-    fast_decode: bool = False,
 ) -> Sample:
-    """The first of the drawn crops that is positive for the chosen box; if none is, the one that sees most of it.
+    """Return the first drawn crop that is positive for the chosen box, or else the one that shows most of it.
 
     The box is chosen before the crop, so that small instances are learned as often as large ones.
 
     Args:
-        path: the photograph.
-        draw: of ``draw_sample``.
-        more: of ``draw_box``.
-        boxes: (m, 4) inclusive xyxy in the file's pixels, m at least 1.
+        image: the decoded photograph, perhaps at a lower resolution than its file has.
+        size: (width, height) of the file, upright.
+        draw: from ``draw_sample``.
+        box_draw: from ``draw_box``.
+        boxes: (m, 4) inclusive xyxy in the upright file's pixels, m at least 1.
         crop: side in pixels.
-        camera_rotation: whether the rotation noted in EXIF is applied; the boxes are then those of the turned image.
-        fast_decode: see ``training_crop``.
-
-    Raises:
-        VerydeepError: the file cannot be decoded.
     """
-    image = decode(path, camera_rotation=camera_rotation, at_least=(draw.short, draw.short) if fast_decode else None)
-    size = image_size(path, camera_rotation=camera_rotation) if fast_decode else image.size
-    box = boxes[int(more.instance * len(boxes))].astype(np.float64)
-    draws = [draw, *(replace(draw, x=x, y=y) for x, y in more.places)]
+    box = boxes[int(box_draw.instance * len(boxes))].astype(np.float64)
+    draws = [draw, *(replace(draw, x=x, y=y) for x, y in box_draw.places)]
     scale = np.array([size[0] / image.size[0], size[1] / image.size[1]] * 2)
     windows = np.array([window_of(image.size, one, crop) for one in draws]) * scale  # (NUM_CROPS, 4), file's pixels
     seen = visibility(box, windows)
@@ -153,7 +133,7 @@ def localization_crop(
     chosen = int(positive.argmax() if positive.any() else seen.argmax())
     target = encode(box, windows[chosen])
     return Sample(
-        pixels=crop_of(image, draws[chosen], crop),
+        pixels=training_crop(image, draws[chosen], crop),
         target=(flip_cxcywh(target) if draw.flip else target).astype(np.float32),
         is_positive=bool(positive[chosen]),
     )

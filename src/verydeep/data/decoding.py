@@ -121,6 +121,23 @@ def image_size(path: Path, *, camera_rotation: bool) -> tuple[int, int]:
     return (height, width) if turn in _SIDEWAYS else (width, height)
 
 
+def upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Return an RGB copy of an image that a program opened, turned as its EXIF data say.
+
+    Args:
+        image: any PIL image, perhaps not decoded yet.
+        name: how error messages call it.
+
+    Raises:
+        DataError: the image cannot be decoded.
+    """
+    with _naming(name):
+        image.load()  # Pillow itself turns a TIFF here, and removes the note
+        turn = _camera_turn(image)
+        rgb = _to_rgb(image)
+        return rgb.copy() if turn is None else rgb.transpose(turn)
+
+
 def inspect_image(path: Path) -> Inspection:
     """Decode one file as training would, and tell what is wrong or unusual about it."""
     try:
@@ -192,7 +209,7 @@ def _open(source: Path | io.BytesIO, camera_rotation: bool) -> tuple[ImageFile, 
         return image, _camera_turn(image) if camera_rotation and image.format != "TIFF" else None
 
 
-def _camera_turn(image: ImageFile) -> Image.Transpose | None:
+def _camera_turn(image: Image.Image) -> Image.Transpose | None:
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # a broken note about a photograph is no reason to lose the photograph
@@ -228,21 +245,21 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn whatever Pillow raises into one sentence that names the file."""
+def _naming(name: Path | str) -> Iterator[None]:
+    """Turn whatever Pillow raises into one sentence that names the file or image."""
     try:
         yield
     except (VerydeepError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise VerydeepError(f"{path} is not an image, or its header is damaged; replace or remove the file.") from error
+        raise VerydeepError(f"{name} is not an image, or its header is damaged; replace or remove the file.") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise VerydeepError(
-            f"{path} claims more than {limit} million pixels, which may be an attack; shrink or remove it."
+            f"{name} claims more than {limit} million pixels, which may be an attack; shrink or remove it."
         ) from error
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
-            raise VerydeepError(f"{path} cannot be read: {error.strerror}.") from error
+            raise VerydeepError(f"{name} cannot be read: {error.strerror}.") from error
         reason = str(error) or type(error).__name__
-        raise VerydeepError(f"{path} cannot be decoded ({reason}); replace or remove the file.") from error
+        raise VerydeepError(f"{name} cannot be decoded ({reason}); replace or remove the file.") from error

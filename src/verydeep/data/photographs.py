@@ -1,4 +1,4 @@
-"""People's own photographs, as a command line names them: files, folders and patterns."""
+"""People's own photographs: files, folders and patterns, or images in memory."""
 
 import glob
 import os
@@ -6,27 +6,44 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verydeep.data.folder import list_images
-from verydeep.errors import VerydeepError
+from verydeep.data.images import ImageLike, to_image, unpack_images
+from verydeep.data.split import Split
+from verydeep.errors import DataError
+
+Photographs = str | Path | ImageLike | Sequence[str | Path] | Sequence[ImageLike]
+"""One or many photographs: paths, folders and patterns, or images in memory."""
 
 
-def find_photographs(arguments: Sequence[str], leave_out: Path | None = None) -> list[Path]:
-    """The files that paths, folders and patterns mean, in the order given, none twice.
+def find_photographs(values: Photographs, leave_out: Path | None = None) -> Split:
+    """Return a split of the photographs that paths, folders, patterns, or images in memory stand for.
 
     Args:
-        arguments: as the command line has them.
-        leave_out: a folder whose files are not meant by a folder around it: where pictures of photographs go.
+        values: one or many paths, folders and patterns; or one or many images, as ``images.to_image`` takes them.
+        leave_out: a folder to ignore inside of the given folders; pictures of photographs are written there.
+
+    Returns:
+        The photographs in the order given; a file that is named twice is there once.
 
     Raises:
-        VerydeepError: an argument means no file.
+        DataError: nothing was given, a path or pattern matches no file, files and images are mixed, or an image
+            cannot be used.
     """
-    return [Path(name) for name in photograph_names(arguments, leave_out)]
+    singles = list(unpack_images(values))
+    names = [os.fspath(value) for value in singles if isinstance(value, str | os.PathLike)]
+    if names and len(names) < len(singles):
+        raise DataError("Files and images in memory cannot be mixed: give one kind.")
+    if names or not singles:
+        return Split.of_photographs([Path(name) for name in photograph_names(names, leave_out)])
+    return Split.of_images([to_image(value, f"Image {number}") for number, value in enumerate(singles, start=1)])
 
 
 def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) -> list[str]:
-    """The same as texts: of millions of photographs, paths would take a kilobyte each.
+    """Return the names of the files that paths, folders and patterns stand for, in the order given, each once.
+
+    They are texts, because a ``Path`` takes a kilobyte and there may be millions.
 
     Raises:
-        VerydeepError: an argument means no file.
+        DataError: an argument matches no file, or there are none.
     """
     found: dict[str, None] = {}
     for argument in arguments:
@@ -39,10 +56,8 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             names = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
             matches = [str(path)] if path.exists() else [str(Path(name)) for name in sorted(names)]
         if not matches:
-            raise VerydeepError(
-                f"{argument}: no such photograph, folder with photographs, or pattern that matches one."
-            )
+            raise DataError(f"{argument} is no photograph, no folder with photographs and no pattern that matches one.")
         found.update(dict.fromkeys(matches))
     if not found:
-        raise VerydeepError("No photograph was named: give files, folders or patterns.")
+        raise DataError("No photographs were given: name files, folders or patterns.")
     return list(found)

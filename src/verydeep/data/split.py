@@ -1,11 +1,14 @@
-"""One part of a data set: which files, which labels, and how they are to be read."""
+"""One part of a data set: its images, their labels, and how they are decoded."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from verydeep.data.decoding import decode, image_size
 from verydeep.errors import VerydeepError
 from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
 
@@ -35,6 +38,8 @@ class Split:
     image, -1 it is not, 0 neither counts (VOC's 'difficult')."""
     regions: Float32Array | None = None
     """(n, 4) what of each file is looked at, in the frame of ``boxes``; None: all of it."""
+    images: tuple[Image.Image, ...] | None = None
+    """Images in memory, in RGB and upright, named by ``files``; None where they are files."""
 
     @classmethod
     def of_photographs(cls, paths: Sequence[Path]) -> "Split":
@@ -49,6 +54,16 @@ class Split:
             layout="photographs",
             camera_rotation=True,
         )
+
+    @classmethod
+    def of_images(cls, images: Sequence[Image.Image]) -> "Split":
+        """Return a split of images in memory, without labels.
+
+        Args:
+            images: in RGB and upright, as ``images.to_image`` makes them.
+        """
+        names = tuple(f"image {number}" for number in range(1, len(images) + 1))
+        return replace(cls.of_photographs([]), files=names, images=tuple(images))
 
     @property
     def photographs(self) -> Int64Array:
@@ -83,14 +98,50 @@ class Split:
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in chosen),
             relevance=None if self.relevance is None else self.relevance[chosen],
             regions=None if self.regions is None else self.regions[chosen],
+            images=None if self.images is None else tuple(self.images[i] for i in chosen),
         )
 
     def __len__(self) -> int:
         return len(self.files)
 
     def path(self, index: int) -> Path:
-        """The file of one image."""
+        """Return the file of one image; an image in memory has no file, and its name takes the place of one."""
         return self.root / self.files[index]
+
+    def open_image(self, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Decode one image as RGB; the caller may change it.
+
+        Args:
+            index: of the image.
+            at_least: (width, height) that suffice: a larger JPEG may be decoded at a lower resolution.
+
+        Raises:
+            DataError: the file cannot be decoded.
+        """
+        if self.images is not None:
+            return self.images[index].copy()
+        return decode(self.path(index), camera_rotation=self.camera_rotation, at_least=at_least)
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """Return (width, height) of one image after the camera's rotation; a file's header alone is read.
+
+        Raises:
+            DataError: the file has no readable header.
+        """
+        if self.images is not None:
+            return self.images[index].size
+        return image_size(self.path(index), camera_rotation=self.camera_rotation)
+
+    def fingerprint(self, index: int) -> str:
+        """Return a text that changes when an image changes: by name, size and modification time, or by its pixels."""
+        if self.images is not None:
+            image = self.images[index]
+            return f"pixels\0{image.size}\0{hashlib.sha256(image.tobytes()).hexdigest()}"
+        try:
+            status = self.path(index).stat()
+        except OSError as error:  # decoding the file reports it
+            return f"{self.files[index]}\0{error.errno}"
+        return f"{self.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
 
     def sample(self, index: int) -> tuple[Path, bytes]:
         """What tells one sample from the others of its set: its file and, as a file may repeat, its boxes."""

@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from verydeep.data.decoding import decode
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 from verydeep.ops.arrays import Float64Array, Int64Array
@@ -67,9 +66,8 @@ class _Sums(Dataset[PixelSums | str]):
         return len(self.indices)
 
     def __getitem__(self, item: int) -> PixelSums | str:
-        path = self.split.path(int(self.indices[item]))
         try:
-            image = decode(path, camera_rotation=self.split.camera_rotation)
+            image = self.split.open_image(int(self.indices[item]))
         except VerydeepError as error:
             return str(error)
         size = rescaled_size(*image.size, self.short)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from verydeep.data.decoding import BadImages, decode, image_size, reduction_for
+from verydeep.data.decoding import BadImages, reduction_for
 from verydeep.data.loading import load_batches
 from verydeep.data.regions import cut_region, edges_of
 from verydeep.data.split import Split
@@ -71,16 +71,16 @@ class TestImages(Dataset[tuple[Any, ...]]):
 
     def decoded(self, index: int, reduction: int) -> Image.Image:
         """One image; with a reduction of 2, 4 or 8 a JPEG has that many times fewer pixels a side."""
-        path, rotation, regions = self.split.path(index), self.split.camera_rotation, self.split.regions
+        regions = self.split.regions
         if reduction == 1:
-            image = decode(path, camera_rotation=rotation)
+            image = self.split.open_image(index)
             width, height = image.size
         else:
-            width, height = image_size(path, camera_rotation=rotation)
-            image = decode(path, camera_rotation=rotation, at_least=(width // reduction, height // reduction))
+            width, height = self.split.image_size(index)
+            image = self.split.open_image(index, at_least=(width // reduction, height // reduction))
         if regions is None:
             return image
-        return cut_region(image, edges_of(regions[index], (width, height), path), (width, height))
+        return cut_region(image, edges_of(regions[index], (width, height), self.split.path(index)), (width, height))
 
     def view(self, image: Image.Image) -> UInt8Array:
         """(H, W, 3) of the whole rescaled image, or of its central crop."""
@@ -92,11 +92,10 @@ class TestImages(Dataset[tuple[Any, ...]]):
 
     def size(self, index: int) -> tuple[int, int]:
         """(width, height) of an image as its file's header says; one decoded smaller still counts as this large."""
-        path, regions = self.split.path(index), self.split.regions
-        size = image_size(path, camera_rotation=self.split.camera_rotation)
+        regions, size = self.split.regions, self.split.image_size(index)
         if regions is None:
             return size
-        left, upper, right, lower = edges_of(regions[index], size, path)
+        left, upper, right, lower = edges_of(regions[index], size, self.split.path(index))
         return right - left, lower - upper
 
     def shapes(self, index: int) -> tuple[tuple[int, int], ...]:

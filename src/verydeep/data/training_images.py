@@ -87,18 +87,13 @@ class TrainSamples(Dataset[tuple[Any, ...]]):
 
     def sample(self, epoch: int, index: int, draw: Draw) -> Sample:
         """The crop of one image, and its target where boxes are learned."""
-        path, rotation = self.split.path(index), self.split.camera_rotation
+        image = self.split.open_image(index, at_least=(draw.short, draw.short) if self.fast_decode else None)
         if not self.with_boxes:
-            return Sample(training_crop(path, draw, self.crop, camera_rotation=rotation, fast_decode=self.fast_decode))
+            return Sample(training_crop(image, draw, self.crop))
         assert self.split.boxes is not None
+        size = self.split.image_size(index) if self.fast_decode else image.size
         return localization_crop(
-            path,
-            draw,
-            draw_box(self.seed, epoch, index),
-            self.split.boxes[index],
-            self.crop,
-            camera_rotation=rotation,
-            fast_decode=self.fast_decode,
+            image, size, draw, draw_box(self.seed, epoch, index), self.split.boxes[index], self.crop
         )
 
     @property

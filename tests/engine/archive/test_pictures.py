@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SHAPES, picture
+from verydeep.data.split import Split
 from verydeep.engine.archive import pictures
 from verydeep.engine.archive.pictures import draw_neighbors, name_of, shorten_text
 from verydeep.engine.archive.search import Neighbor
@@ -51,7 +52,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
 def test_a_photograph_beside_its_neighbors(photos: list[Path], drawn: dict[str, list[Any]], tmp_path: Path) -> None:
     """The photograph first, then its neighbors in their order, with their similarities."""
     neighbors = [Neighbor(photos[number], 1 - number / 7) for number in (0, 3, 2)]
-    draw_neighbors(photos[:1], [neighbors], tmp_path / "made" / "picture.png")
+    draw_neighbors(Split.of_photographs(photos[:1]), [neighbors], tmp_path / "made" / "picture.png")
     assert [image.size[::-1] for image in drawn["images"]] == [SHAPES[number] for number in (0, 0, 3, 2)]
     folder = tmp_path.name
     assert drawn["words"][0].endswith("0.jpg") and "\n" not in drawn["words"][0]
@@ -71,7 +72,7 @@ def test_tiles_do_not_overlap(photos: list[Path], tmp_path: Path, monkeypatch: p
     add_axes = Figure.add_axes
     monkeypatch.setattr(Figure, "add_axes", lambda self, place: (tiles.append(place), add_axes(self, place))[1])
     monkeypatch.setattr(pictures, "show", lambda *_: None)
-    draw_neighbors(photos[:2], [[Neighbor(photos[0], 1)] * count] * 2, tmp_path / "picture.png")
+    draw_neighbors(Split.of_photographs(photos[:2]), [[Neighbor(photos[0], 1)] * count] * 2, tmp_path / "picture.png")
     assert len(tiles) == 2 * (1 + count)
     for number, (left, bottom, width, height) in enumerate(tiles):
         assert 0 < left < left + width < 1 and 0 < bottom < bottom + height < 1
@@ -85,7 +86,7 @@ def test_photographs_are_upright(tmp_path: Path, drawn: dict[str, list[Any]]) ->
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"
     Image.fromarray(picture(40, 90)).save(path, exif=exif)
-    draw_neighbors([path], [[]], tmp_path / "picture.png")
+    draw_neighbors(Split.of_photographs([path]), [[]], tmp_path / "picture.png")
     (image,) = drawn["images"]
     assert image.size == (40, 90)
 
@@ -93,7 +94,9 @@ def test_photographs_are_upright(tmp_path: Path, drawn: dict[str, list[Any]]) ->
 def test_what_is_gone_is_a_gray_tile(photos: list[Path], drawn: dict[str, list[Any]], tmp_path: Path) -> None:
     photos[2].unlink()
     photos[3].write_bytes(b"no picture any more")
-    draw_neighbors(photos[:1], [[Neighbor(path, 0.5) for path in photos[1:]]], tmp_path / "picture.png")
+    draw_neighbors(
+        Split.of_photographs(photos[:1]), [[Neighbor(path, 0.5) for path in photos[1:]]], tmp_path / "picture.png"
+    )
     assert drawn["tiles"] == ["missing", "unreadable"] and len(drawn["images"]) == 3 and len(drawn["words"]) == 5
 
 
@@ -103,7 +106,7 @@ def test_a_picture_holds_so_many(
     monkeypatch.setattr(pictures, "MOST_QUERIES", 2)
     monkeypatch.setattr(pictures, "MOST_NEIGHBORS", 6)
     each = [Neighbor(path, 0.5) for path in photos] * 3
-    draw_neighbors(photos, [each] * 5, tmp_path / "picture.jpg")
+    draw_neighbors(Split.of_photographs(photos), [each] * 5, tmp_path / "picture.jpg")
     assert len(drawn["images"]) == 2 * (1 + 6)
 
 
@@ -118,7 +121,9 @@ def test_the_largest_picture_can_be_written(
     monkeypatch.setattr(Figure, "add_axes", lambda *_: None)
     monkeypatch.setattr(pictures, "show", lambda *_: None)
     count = pictures.MOST_QUERIES + 1
-    draw_neighbors(photos[:1] * count, [[Neighbor(photos[0], 1)] * 60] * count, tmp_path / "picture.png")
+    draw_neighbors(
+        Split.of_photographs(photos[:1] * count), [[Neighbor(photos[0], 1)] * 60] * count, tmp_path / "picture.png"
+    )
     assert 10_000 < max(sizes[0]) * pictures.DPI < 65_536
 
 
@@ -126,7 +131,7 @@ def test_the_largest_picture_can_be_written(
 def test_formats(photos: list[Path], tmp_path: Path, suffix: str) -> None:
     """Whatever letters a name has."""
     odd = photos[0].rename(tmp_path / "日本\n\udcff $x_1$.jpg")
-    draw_neighbors([odd], [[Neighbor(odd, 1)]], tmp_path / f"picture{suffix}")
+    draw_neighbors(Split.of_photographs([odd]), [[Neighbor(odd, 1)]], tmp_path / f"picture{suffix}")
     assert (tmp_path / f"picture{suffix}").stat().st_size > 1000
 
 

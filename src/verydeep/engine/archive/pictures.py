@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verydeep.data.decoding import decode
+from verydeep.data.split import Split
 from verydeep.engine.archive.search import Neighbor
 from verydeep.engine.plotting import pyplot
 from verydeep.errors import VerydeepError
@@ -38,11 +38,12 @@ class Tile:
     left: float
     upper: float
     side: float
-    file: Path
+    split: Split
+    index: int
     words: tuple[str, ...]
 
 
-def draw_neighbors(queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbor]], path: Path) -> None:
+def draw_neighbors(queries: Split, neighbors: Sequence[Sequence[Neighbor]], path: Path) -> None:
     """Each photograph, and right of it what is nearest to it, with similarity and name; more than fit are left out.
 
     What is not there any more, or cannot be decoded, is a gray tile that says so.
@@ -56,11 +57,11 @@ def draw_neighbors(queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbo
         VerydeepError: the disk is full or does not let us.
     """
     plt = pyplot()
-    tiles, (width, height) = lay_out_tiles(queries[:MOST_QUERIES], [each[:MOST_NEIGHBORS] for each in neighbors])
+    tiles, (width, height) = lay_out_tiles(queries, [each[:MOST_NEIGHBORS] for each in neighbors[:MOST_QUERIES]])
     figure = plt.figure(figsize=(width, height), dpi=DPI)
     for tile in tiles:
         bottom, side = height - tile.upper - tile.side, tile.side
-        show(figure.add_axes((tile.left / width, bottom / height, side / width, side / height)), tile.file)
+        show(figure.add_axes((tile.left / width, bottom / height, side / width, side / height)), tile.split, tile.index)
         words = figure.text(
             (tile.left + side / 2) / width,
             (bottom - 0.04) / height,
@@ -76,35 +77,33 @@ def draw_neighbors(queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbo
     plt.close(figure)
 
 
-def lay_out_tiles(
-    queries: Sequence[Path], neighbors: Sequence[Sequence[Neighbor]]
-) -> tuple[list[Tile], tuple[float, float]]:
+def lay_out_tiles(queries: Split, neighbors: Sequence[Sequence[Neighbor]]) -> tuple[list[Tile], tuple[float, float]]:
     """The tiles of a picture, and its width and height: a photograph is as high as two rows of neighbors."""
     step, below = TILE + GAP, TILE + TEXT + GAP
-    blocks = list(zip(queries, neighbors, strict=False))
-    columns = min(COLUMNS, max(len(each) for _, each in blocks))
-    rows = [-(-len(each) // COLUMNS) for _, each in blocks]
+    columns = min(COLUMNS, max(map(len, neighbors)))
+    rows = [-(-len(each) // COLUMNS) for each in neighbors]
     large = 2 if max(rows) > 1 else 1
     side = TILE + (large - 1) * below
     first, upper, tiles = GAP + side + 2 * GAP, GAP, []
-    for (query, each), count in zip(blocks, rows, strict=True):
-        tiles.append(Tile(GAP, upper, side, query, (name_of(query),)))
+    for query, (each, count) in enumerate(zip(neighbors, rows, strict=True)):
+        tiles.append(Tile(GAP, upper, side, queries, query, (name_of(queries.path(query)),)))
+        found = Split.of_photographs([one.path for one in each])
         for number, one in enumerate(each):
             row, column = divmod(number, columns)
             words = (f"{one.similarity:.3f}", name_of(one.path))
-            tiles.append(Tile(first + column * step, upper + row * below, TILE, one.path, words))
+            tiles.append(Tile(first + column * step, upper + row * below, TILE, found, number, words))
         upper += max(count, large) * below + GAP
     return tiles, (first + columns * step, upper)
 
 
-def show(axes: Any, file: Path) -> None:
+def show(axes: Any, split: Split, index: int) -> None:
     """An image in its tile, upright, or a word in its place."""
     side = round(2 * TILE * DPI)
     axes.set_axis_off()
     try:
-        image = decode(file, camera_rotation=True, at_least=(side, side))
+        image = split.open_image(index, at_least=(side, side))
     except VerydeepError:
-        word = "unreadable" if os.path.exists(file) else "missing"  # noqa: PTH110 - False where we may not look
+        word = "unreadable" if os.path.exists(split.path(index)) else "missing"  # noqa: PTH110 - False where we may not look
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.fill_between([0, 1], 0, 1, color="lightgray", linewidth=0)
         axes.text(0.5, 0.5, word, ha="center", va="center", fontsize=9)

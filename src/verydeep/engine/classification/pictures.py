@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import decode
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import ClassificationEvaluation
 from verydeep.engine.plotting import pyplot
@@ -35,7 +34,7 @@ def draw_examples(
     for axes, row in zip(grid.flat, rows, strict=False):
         index, posterior = int(evaluation.indices[row]), evaluation.posteriors[row]
         guess = int(posterior.argmax())
-        image = decode(split.path(index), camera_rotation=split.camera_rotation)
+        image = split.open_image(index)
         image.thumbnail((256, 256))
         axes.imshow(image)
         words = split.class_words[guess].split(",")[0]

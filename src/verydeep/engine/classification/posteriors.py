@@ -127,11 +127,6 @@ def posterior_cache_message() -> str:
 def digest_of_images(split: Split) -> str:
     """Of the paths, sizes and modification times of the images, in their order."""
     digest = hashlib.sha256()
-    for index, file in enumerate(split.files):
-        try:
-            status = split.path(index).stat()
-        except OSError as error:  # told when it is to be decoded
-            digest.update(f"{file}\0{error.errno}\n".encode())
-        else:
-            digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for index in range(len(split)):
+        digest.update(f"{split.fingerprint(index)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

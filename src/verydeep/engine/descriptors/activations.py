@@ -106,15 +106,10 @@ def cache_ids(split: Split) -> Int64Array:
 
 
 def _image_id(split: Split, index: int, folder: str) -> int:
-    try:
-        status = split.path(index).stat()
-    except OSError as error:  # told when it is to be decoded
-        told = f"{folder}{split.files[index]}\0{error.errno}"
-    else:
-        told = f"{folder}{split.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
+    text = f"{folder}{split.fingerprint(index)}"
     if split.regions is not None:
-        told += f"\0{split.regions[index].tolist()}"
-    return int.from_bytes(hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)
+        text += f"\0{split.regions[index].tolist()}"
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)
 
 
 def describe_missing(

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from verydeep.configs.localization import Regression
 from verydeep.configs.scales import in_pixels
-from verydeep.data.decoding import image_size
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.runtime import Runtime
@@ -106,7 +105,7 @@ def candidates(
 
 def file_sizes(split: Split, indices: Sequence[int]) -> list[tuple[int, int]]:
     """Width and height of images as their boxes count them."""
-    return [image_size(split.path(index), camera_rotation=split.camera_rotation) for index in indices]
+    return [split.image_size(index) for index in indices]
 
 
 def pooled(parts: Sequence[Candidates]) -> Candidates:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import Decoding, decode
+from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.evaluation import guess_boxes
@@ -76,7 +76,7 @@ def draw_objects(
     with progress_bar(visible=len(found) > 1) as progress:
         task = progress.add_task("Drawing", total=len(found), note="")
         for (index, objects), path in zip(found.items(), paths, strict=True):
-            photograph = decode(split.path(index), camera_rotation=split.camera_rotation)
+            photograph = split.open_image(index)
             boxes = [
                 NamedBox(each.xyxy, each.label, f"{words[each.label].split(',')[0]} {each.probability:.0%}")
                 for each in objects

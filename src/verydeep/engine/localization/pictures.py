@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from verydeep.configs.scales import scales_in_words
-from verydeep.data.decoding import decode
 from verydeep.data.split import Split
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
 from verydeep.engine.plotting import pyplot
@@ -139,7 +138,7 @@ def draw_examples(split: Split, evaluation: LocalizationEvaluation, path: Path) 
     for axes, rank in zip(grid.flat, ranks, strict=False):
         row = order[rank]
         index, overlap = int(candidate_classes.indices[row]), box_errors.truth_overlaps[row]
-        image = decode(split.path(index), camera_rotation=split.camera_rotation)
+        image = split.open_image(index)
         size = image.size
         image.thumbnail((320, 320))
         _show(axes, image, size, "equal")

@@ -9,7 +9,6 @@ import numpy as np
 
 from verydeep.configs.networks import scaled_channels
 from verydeep.configs.recipes import FineTuned
-from verydeep.data.decoding import image_size
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.statistics import PixelSums, pixel_sums, sampled
@@ -64,7 +63,7 @@ def mean_box(split: Split, settings: RunSettings, runtime: Runtime) -> tuple[flo
     each = track(split.boxes, "Measuring boxes", len(split)) if runtime.is_main else split.boxes
     for index, boxes in enumerate(each):
         try:
-            width, height = image_size(split.path(index), camera_rotation=split.camera_rotation)
+            width, height = split.image_size(index)
         except VerydeepError:
             if settings.bad_images == "error":
                 raise
