@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError, VerydeepError
 
 FORMATS = {
     ".jpg": "JPEG",
@@ -95,7 +95,7 @@ def decode(path: Path, *, camera_rotation: bool, at_least: tuple[int, int] | Non
             its size where that is no smaller (it changes pixels: docs/choices.md).
 
     Raises:
-        VerydeepError: the file cannot be read or decoded, or fewer than three quarters of its rows can.
+        DataError: the file cannot be read or decoded, or fewer than three quarters of its rows can.
     """
     with _naming(path):
         image, turn, _ = _load(path, camera_rotation, at_least)
@@ -112,7 +112,7 @@ def image_size(path: Path, *, camera_rotation: bool) -> tuple[int, int]:
     """(width, height) after rotation, from the file's header alone.
 
     Raises:
-        VerydeepError: the file cannot be read or has no header of an image.
+        DataError: the file cannot be read or has no header of an image.
     """
     with _naming(path):
         image, turn = _open(path, camera_rotation)
@@ -178,7 +178,7 @@ def _load(
         _draft(image, turn, at_least)
         kept = _load_damaged(image)
     if kept < ROWS_NEEDED:
-        raise VerydeepError(
+        raise DataError(
             f"{path} is damaged: only {kept:.0%} of its rows can be decoded ({damage}); replace or remove it."
         )
     return image, turn, kept
@@ -252,14 +252,14 @@ def _naming(name: Path | str) -> Iterator[None]:
     except (VerydeepError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise VerydeepError(f"{name} is not an image, or its header is damaged; replace or remove the file.") from error
+        raise DataError(f"{name} is not an image, or its header is damaged; replace or remove the file.") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise VerydeepError(
+        raise DataError(
             f"{name} claims more than {limit} million pixels, which may be an attack; shrink or remove it."
         ) from error
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
-            raise VerydeepError(f"{name} cannot be read: {error.strerror}.") from error
+            raise DataError(f"{name} cannot be read: {error.strerror}.") from error
         reason = str(error) or type(error).__name__
-        raise VerydeepError(f"{name} cannot be decoded ({reason}); replace or remove the file.") from error
+        raise DataError(f"{name} cannot be decoded ({reason}); replace or remove the file.") from error

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from verydeep.data.decoding import decode, image_size
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
 
 
@@ -148,8 +148,8 @@ class Split:
         return self.path(index), b"" if self.boxes is None else self.boxes[index].tobytes()
 
 
-def nothing_decoded(split: Split) -> VerydeepError:
+def nothing_decoded(split: Split) -> DataError:
     """The error of a job whose images are all skipped."""
     if len(split) == 1:
-        return VerydeepError(f"{split.path(0)} could not be decoded.")
-    return VerydeepError(f"Not one of the {len(split):,} images of {split.root} ({split.name}) could be decoded.")
+        return DataError(f"{split.path(0)} could not be decoded.")
+    return DataError(f"Not one of the {len(split):,} images of {split.root} ({split.name}) could be decoded.")
