@@ -42,7 +42,8 @@ from benchmarks.timing import RESULTS, hardware, interleave, rate, report, speed
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
-from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, mean_posterior, predict_split
+from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, mean_posterior, predict_split
+from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
 from verydeep.ops.arrays import Float32Array
@@ -215,8 +216,9 @@ def other_process() -> ProcessPoolExecutor:
 def ours(model: VGG, task: Task, files: Sequence[Path], runtime: Runtime) -> Float32Array:
     """(n, K) by the package, from files to the mean over views and scales."""
     views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[task.view] for scale in task.scales]
-    *_, predictions = predict_split(model, Split.of_photographs(files), views, runtime)
-    assert isinstance(predictions, Predictions)
+    steps = predict_split(model, Split.of_photographs(files), views, runtime)
+    predictions = run_with_progress(steps, "Predicting", len(files), is_main=False)
+    assert predictions is not None
     return predictions.mean(task.view, task.scales)
 
 

@@ -11,17 +11,18 @@ from PIL import Image
 from torch import Tensor
 
 from tests.conftest import picture
+from tests.engine.steps import finish
 from tests.models.plain_twin import PlainTwin, fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import (
-    ImageBatch,
+    ArrayBatch,
     Predictions,
     SingleView,
     ViewAtScale,
-    assemble,
     center_posterior,
+    combine_batches,
     crops_posterior,
     dense_posterior,
     infer,
@@ -102,8 +103,8 @@ def rescaled(path: Path, short: int) -> Tensor:
 
 
 def predictions_of(net: VGG, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> Predictions:
-    *_, predictions = predict_split(net, split, views, runtime)
-    assert isinstance(predictions, Predictions)
+    _, predictions = finish(predict_split(net, split, views, runtime))
+    assert predictions is not None
     return predictions
 
 
@@ -280,12 +281,12 @@ def test_batch_size_workers_and_order_change_nothing(train_split: Split, monkeyp
 def test_the_shares_of_the_processes_are_the_split(train_split: Split, world_size: int) -> None:
     """None twice, none missing, and what one process computes: 33 images on two, three and five processes."""
     net, views = small_net("A"), [FEW_VIEWS[0], FEW_VIEWS[3]]
-    parts: list[ImageBatch] = []
+    parts: list[ArrayBatch] = []
     for rank in range(world_size):
         parts += infer(net, train_split, views, Runtime(torch.device("cpu"), False, rank, world_size))
     found = [int(index) for part in parts for index in part.indices]
     assert sorted(found) == list(range(len(train_split)))
-    together, alone = assemble(parts, train_split, views), predictions_of(net, train_split, views)
+    together, alone = combine_batches(parts, train_split, views, {}), predictions_of(net, train_split, views)
     for view in views:
         assert np.abs(together.posteriors[view] - alone.posteriors[view]).max() < 1e-5
 
@@ -299,9 +300,10 @@ def test_the_main_process_alone_has_the_predictions(val_split: Split) -> None:
             return []
 
     one = replace(val_split, files=val_split.files[:1], labels=None)
-    assert list(predict_split(small_net(), one, FEW_VIEWS, Second(torch.device("cpu"), False, 1, 2))) == [0]
-    none, done, predictions = predict_split(small_net(), one, FEW_VIEWS, CPU)
-    assert (none, done) == (0, 1) and isinstance(predictions, Predictions)
+    steps = predict_split(small_net(), one, FEW_VIEWS, Second(torch.device("cpu"), False, 1, 2))
+    assert finish(steps) == ([0], None)
+    counts, predictions = finish(predict_split(small_net(), one, FEW_VIEWS, CPU))
+    assert counts == [0, 1] and predictions is not None
 
 
 def test_only_the_images_asked_for_are_predicted(val_split: Split) -> None:
@@ -311,7 +313,9 @@ def test_only_the_images_asked_for_are_predicted(val_split: Split) -> None:
     assert sorted(int(index) for part in parts for index in part.indices) == sorted(asked)
     for part in parts:
         for view in FEW_VIEWS:
-            assert part.posteriors[view] == pytest.approx(expected.posteriors[view][part.indices], abs=1e-5)
+            assert part.arrays[str(view)]["posteriors"] == pytest.approx(
+                expected.posteriors[view][part.indices], abs=1e-5
+            )
 
 
 def test_bf16_is_off_unless_asked_for(val_split: Split) -> None:
@@ -347,9 +351,8 @@ def test_broken_images_are_left_out_and_named(val_split: Split, tmp_path: Path) 
     net, split = small_net(), broken(val_split, tmp_path, {0, 5})
     with pytest.raises(VerydeepError, match=r"\.jpg"):
         predictions_of(net, split)
-    *counts, predictions = predict_split(net, split, VIEWS, CPU, Decoding("skip"))
-    assert isinstance(predictions, Predictions)
-    assert sum(count for count in counts if isinstance(count, int)) == len(split)
+    counts, predictions = finish(predict_split(net, split, VIEWS, CPU, Decoding("skip")))
+    assert predictions is not None and sum(counts) == len(split)
     kept = [i for i in range(len(split)) if i not in (0, 5)]
     assert predictions.indices.tolist() == kept
     assert set(predictions.skipped) == {split.files[0], split.files[5]}

@@ -108,10 +108,10 @@ def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
     Raises:
         VerydeepError: there is none, or it names no classes.
     """
-    from verydeep.engine.inference import SINGLE_VIEWS, Predictions, ViewAtScale, predict_split
+    from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, predict_split
     from verydeep.engine.nets.folders import load
     from verydeep.engine.nets.net import refuse_trunk
-    from verydeep.engine.progress import progress_bar
+    from verydeep.engine.progress import run_with_progress
 
     model, config = load(run, weights)
     if config.regression is not None:
@@ -121,13 +121,8 @@ def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
     wanted = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[views] for scale in chosen]
 
     def ask(split: "Split", runtime: "Runtime", decoding: "Decoding") -> PhotographScores:
-        with progress_bar(visible=len(split) > 1) as progress:
-            task = progress.add_task("Predicting", total=len(split), note="")
-            for done in predict_split(model, split, wanted, runtime, decoding):
-                if isinstance(done, Predictions):
-                    said = done
-                else:
-                    progress.advance(task, done)
+        said = run_with_progress(predict_split(model, split, wanted, runtime, decoding), "Predicting", len(split))
+        assert said is not None
         scores = said.mean(views, chosen)
         return PhotographScores(said.indices.tolist(), scores, config.class_names, config.class_words, said.skipped)
 

@@ -7,7 +7,7 @@ equal-weight mean of posteriors.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,7 +24,7 @@ from verydeep.engine.memory import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.ops.arrays import Float32Array, Int64Array
+from verydeep.ops.arrays import AnyArray, Float32Array, Int64Array
 from verydeep.ops.images import center_crop, grid_crops
 
 SingleView = Literal["dense", "crops", "center"]
@@ -37,6 +37,9 @@ SINGLE_VIEWS: Mapping[View, tuple[SingleView, ...]] = {
 }
 """What each view of a protocol is the mean of."""
 
+POSTERIORS, SIZES = "posteriors", "sizes"
+"""Names of the arrays of a view."""
+
 
 @dataclass(frozen=True)
 class ViewAtScale:
@@ -44,6 +47,9 @@ class ViewAtScale:
 
     view: SingleView
     scale: int
+
+    def __str__(self) -> str:
+        return f"{self.view}-{self.scale}"
 
 
 @dataclass
@@ -55,11 +61,11 @@ class Predictions:
     indices: Int64Array
     """(n,) which image of the split each row is; ascending, without the skipped ones."""
     sizes: dict[int, Int64Array]
-    """Per test scale (n, 2): height and width in pixels of each image there, or of the crop if no more was seen."""
+    """Test scale of each dense view -> (n, 2) height and width in pixels of each rescaled image."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """File -> why it could not be decoded."""
+    """Files that could not be decoded -> the reason."""
     write_error: str = ""
-    """Why they are not kept for the next time, where they should have been."""
+    """Why the posteriors could not be written to the cache; empty where nothing failed."""
 
     def mean(self, view: View, scales: Sequence[int]) -> Float32Array:
         """(n, K): the mean posterior of a view over several scales; of dense+crops the mean of the two."""
@@ -127,14 +133,15 @@ def ready(model: VGG, runtime: Runtime) -> VGG:
 
 
 @dataclass(frozen=True)
-class ImageBatch:
-    """What one batch gave, or what was kept of several."""
+class ArrayBatch:
+    """Arrays that a net computed of the images of one batch."""
 
     indices: Int64Array
-    posteriors: dict[ViewAtScale, Float32Array]
-    sizes: dict[int, Int64Array]
-    """Per test scale (n, 2): height and width in pixels."""
+    """(n,) positions of the images in the split."""
+    arrays: Mapping[str, Mapping[str, AnyArray]]
+    """Kind, a view or layer at a test scale -> name -> (n, ...) array."""
     skipped: dict[str, str]
+    """Files that could not be decoded -> the reason."""
 
 
 @dataclass(frozen=True)
@@ -194,27 +201,34 @@ def infer(
     decoding: Decoding = STRICT,
     *,
     indices: Iterable[int] | None = None,
-) -> Iterator[ImageBatch]:
-    """The posteriors of this process's share of a split, or of those ``indices`` of it, batch after batch.
+) -> Iterator[ArrayBatch]:
+    """Compute this process's share of posteriors, batch by batch.
 
-    The net is ``ready``.
+    The arrays of a view are its posteriors (n, K) and, of a dense view, the sizes (n, 2) of the rescaled images.
+
+    Args:
+        model: a net that is ``ready``.
+        split: its images are decoded.
+        views: to compute.
+        runtime: of this process.
+        decoding: of the files.
+        indices: positions of images in the split; None means all.
 
     Raises:
-        VerydeepError: as ``rescaled_images``.
+        OptionError: a test scale is smaller than the crop.
+        DataError: a file cannot be decoded.
     """
     scales = sorted({view.scale for view in views})
     whole = any(view.view != "center" for view in views)
     for batch in rescaled_images(model, split, scales, runtime, decoding, whole=whole, indices=indices):
-        posteriors: dict[ViewAtScale, Float32Array] = {}
+        arrays: dict[str, dict[str, AnyArray]] = {}
         with runtime.autocast():
             for view in views if batch.images else ():
                 images = batch.images[view.scale]
-                posteriors[view] = posterior(model, images, view.view, runtime).float().cpu().numpy()
-        sizes = {
-            scale: np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
-            for scale, images in batch.images.items()
-        }
-        yield ImageBatch(batch.indices, posteriors, sizes, batch.skipped)
+                arrays[str(view)] = {POSTERIORS: posterior(model, images, view.view, runtime).float().cpu().numpy()}
+                if view.view == "dense":
+                    arrays[str(view)][SIZES] = np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
+        yield ArrayBatch(batch.indices, arrays, batch.skipped)
 
 
 def predict_split(
@@ -223,45 +237,56 @@ def predict_split(
     views: Sequence[ViewAtScale],
     runtime: Runtime,
     decoding: Decoding = STRICT,
-) -> Iterator[float | Predictions]:
-    """Yield how many images are done, first none, and last, on the main process alone, the predictions of all.
+) -> Generator[float, None, Predictions | None]:
+    """Predict a split without a cache.
+
+    Yields:
+        Numbers of images that are done, first none.
+
+    Returns:
+        The predictions; None on all processes but the main one.
 
     Raises:
-        VerydeepError: as ``infer``, or not one image could be decoded.
+        OptionError: a test scale is smaller than the crop.
+        DataError: a file cannot be decoded, or none can.
     """
     yield 0
-    mine: list[ImageBatch] = []
-    for part in infer(ready(model, runtime), split, views, runtime, decoding):
-        mine.append(part)
-        yield (len(part.indices) + len(part.skipped)) * runtime.world_size
-    gathered = [part for process in runtime.gather_on_main(mine) for part in process]
-    if runtime.is_main:
-        yield assemble(gathered, split, views)
+    batches: list[ArrayBatch] = []
+    for batch in infer(ready(model, runtime), split, views, runtime, decoding):
+        batches.append(batch)
+        yield (len(batch.indices) + len(batch.skipped)) * runtime.world_size
+    gathered = [batch for part in runtime.gather_on_main(batches) for batch in part]
+    if not runtime.is_main:
+        return None
+    skipped = {file: reason for batch in gathered for file, reason in batch.skipped.items()}
+    return combine_batches(gathered, split, views, skipped)
 
 
-def assemble(parts: Sequence[ImageBatch], split: Split, views: Sequence[ViewAtScale]) -> Predictions:
-    """The predictions that parts of a split make together; every part may hold some of the views.
+def combine_batches(
+    batches: Sequence[ArrayBatch], split: Split, views: Sequence[ViewAtScale], skipped: dict[str, str]
+) -> Predictions:
+    """Combine the posteriors of batches into those of a split.
+
+    Args:
+        batches: may each lack some of the views; of a view no image is twice.
+        split: of the images.
+        views: to combine.
+        skipped: files that could not be decoded -> the reason.
 
     Raises:
-        VerydeepError: not one image could be decoded.
+        DataError: not one image could be decoded.
     """
-    posteriors, indices = {}, np.empty(0, np.int64)
+    posteriors: dict[ViewAtScale, Float32Array] = {}
+    sizes: dict[int, Int64Array] = {}
+    indices = np.empty(0, np.int64)
     for view in views:
-        holding = [part for part in parts if view in part.posteriors and len(part.indices)]
-        if not holding:
+        parts = [(batch.indices, batch.arrays[str(view)]) for batch in batches if str(view) in batch.arrays]
+        if not parts:
             raise nothing_decoded(split)
-        indices = np.concatenate([part.indices for part in holding])
+        indices = np.concatenate([part for part, _ in parts])
         order = np.argsort(indices)
         indices = indices[order]
-        posteriors[view] = np.concatenate([part.posteriors[view] for part in holding])[order]
-    sizes = {scale: np.zeros((len(split), 2), np.int64) for scale in {view.scale for view in views}}
-    # Where the central crop alone was decoded, its size is noted, not the image's: others come later, and count.
-    for part in sorted(parts, key=lambda part: any(view.view != "center" for view in part.posteriors)):
-        for scale, size in part.sizes.items():
-            sizes[scale][part.indices] = size
-    return Predictions(
-        posteriors=posteriors,
-        indices=indices,
-        sizes={scale: size[indices] for scale, size in sizes.items()},
-        skipped={file: reason for part in parts for file, reason in part.skipped.items()},
-    )
+        posteriors[view] = np.concatenate([arrays[POSTERIORS] for _, arrays in parts])[order]
+        if view.view == "dense":
+            sizes[view.scale] = np.concatenate([arrays[SIZES] for _, arrays in parts])[order]
+    return Predictions(posteriors, indices, sizes, skipped)

@@ -1,6 +1,6 @@
 """The progress bar of every command that takes longer than two seconds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from typing import TypeVar
@@ -21,6 +21,7 @@ from rich.table import Column
 from rich.text import Text
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class CountColumn(MofNCompleteColumn):
@@ -95,3 +96,24 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
         for item in items:
             yield item
             progress.advance(task)
+
+
+def run_with_progress(steps: Generator[float, None, Result], title: str, total: int, *, is_main: bool = True) -> Result:
+    """Run a generator of numbers of images that are done behind a bar, and return its result.
+
+    Args:
+        steps: yields first the number of images that need no computing.
+        title: of the bar.
+        total: number of all images.
+        is_main: whether this is the main process; others show no bar.
+    """
+    done = next(steps)
+    with progress_bar(visible=is_main and total - done > 1) as progress:
+        task = progress.add_task(title, total=total, note="")
+        while True:
+            progress.advance(task, done)
+            try:
+                done = next(steps)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result

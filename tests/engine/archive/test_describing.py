@@ -25,10 +25,10 @@ from tests.engine.archive.archives import CPU, content, describe_batches, leave_
 from tests.thin_nets import save
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine import array_cache
 from verydeep.engine.archive import describing, streaming
 from verydeep.engine.archive.describing import DescribeOptions, archive_weights, relative_split
 from verydeep.engine.archive.manifest import Manifest
+from verydeep.engine.caching import array_cache
 from verydeep.engine.descriptors.representation import Representation, describe_split
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
@@ -107,7 +107,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.engine.archive.archives import described
-from verydeep.engine import array_cache
+from verydeep.engine.caching import array_cache
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.archive import describing, streaming

@@ -17,15 +17,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from tests.engine.steps import finish
 from tests.models.plain_twin import fill
 from verydeep.data import decoding, testing_images
 from verydeep.data.decoding import Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
-from verydeep.engine import array_cache, inference
+from verydeep.engine import inference
+from verydeep.engine.caching import array_cache
 from verydeep.engine.classification import posteriors
 from verydeep.engine.classification.posteriors import posterior_cache_message, posteriors_folder, predict_cached
-from verydeep.engine.inference import ImageBatch, Predictions, ViewAtScale, predict_split
+from verydeep.engine.inference import ArrayBatch, Predictions, ViewAtScale, predict_split
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
@@ -107,16 +109,16 @@ def predict(
     net: Net, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU, *, fast_decode: bool = False
 ) -> Predictions:
     """What is predicted; the counts of images on the way add up to the split."""
-    *counts, predictions = predict_cached(net, split, views, runtime, Decoding(fast=fast_decode))
-    assert isinstance(predictions, Predictions)
-    assert sum(count for count in counts if not isinstance(count, Predictions)) == pytest.approx(len(split))
+    counts, predictions = finish(predict_cached(net, split, views, runtime, Decoding(fast=fast_decode)))
+    assert predictions is not None
+    assert sum(counts) == pytest.approx(len(split))
     return predictions
 
 
 def directly(net: Net, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> Predictions:
     """The same without any keeping."""
-    *_, predictions = predict_split(net.load(), split, views, runtime)
-    assert isinstance(predictions, Predictions)
+    _, predictions = finish(predict_split(net.load(), split, views, runtime))
+    assert predictions is not None
     return predictions
 
 
@@ -149,7 +151,7 @@ def test_what_is_kept_is_not_computed_again(
     assert_same(predict(net, split, VIEWS[2:0:-1]), select(expected, VIEWS[2:0:-1]), 0)
     assert not work.shapes and not work.decoded
     assert next(predict_cached(net, split, VIEWS, CPU)) == len(split)
-    assert posterior_cache_message() == f"Posteriors kept: 0 MB in {posteriors_folder()}."
+    assert posterior_cache_message() == f"Posteriors cached: 0 MB in {posteriors_folder()}."
     (posteriors_folder() / "another").mkdir()
     (posteriors_folder() / "another" / "part.safetensors").write_bytes(bytes(3_000_000))
     assert ": 3 MB in " in posterior_cache_message()
@@ -158,7 +160,7 @@ def test_what_is_kept_is_not_computed_again(
 
 
 def select(predictions: Predictions, views: list[ViewAtScale]) -> Predictions:
-    sizes = {view.scale: predictions.sizes[view.scale] for view in views}
+    sizes = {view.scale: predictions.sizes[view.scale] for view in views if view.view == "dense"}
     return Predictions({view: predictions.posteriors[view] for view in views}, predictions.indices, sizes)
 
 
@@ -182,8 +184,8 @@ def test_an_interrupted_prediction_goes_on(net: Net, split: Split, work: Work, r
 def test_a_prediction_that_nobody_waits_for_is_kept(net: Net, split: Split, work: Work) -> None:
     steps = predict_cached(net, split, VIEWS, CPU)
     assert next(steps) == 0
-    assert sum(next(steps) for _ in range(2)) > 0  # type: ignore[misc]
-    steps.close()  # type: ignore[attr-defined]
+    assert sum(next(steps) for _ in range(2)) > 0
+    steps.close()
     done = set(work.decoded)
     assert done
     work.forget()
@@ -197,6 +199,7 @@ from pathlib import Path
 import torch
 from verydeep.data import testing_images
 from verydeep.data.folder import open_folder
+from verydeep.engine.caching import array_cache
 from verydeep.engine.classification import posteriors
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
@@ -210,10 +213,10 @@ def killed(path, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return decode(path, **options)
 
-testing_images.decode, shelf.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 10_000
+testing_images.decode, array_cache.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 10_000
 split = open_folder(Path(sys.argv[2]), "val", seed=0, val_fraction=0.2)
 views = [ViewAtScale("center", 256), ViewAtScale("dense", 256), ViewAtScale("crops", 384), ViewAtScale("dense", 384)]
-for _ in posteriors.predict_and_keep(Net.open(Path(sys.argv[1])), split, views, Runtime(torch.device("cpu"), False)):
+for _ in posteriors.predict_cached(Net.open(Path(sys.argv[1])), split, views, Runtime(torch.device("cpu"), False)):
     pass
 """
 
@@ -402,8 +405,8 @@ def test_a_net_is_rounded_once_for_all_that_lacks(
     """Of one view some images are kept, of the others none: two groups, one net."""
     bf16, rounded, count = replace(CPU, bf16=True), inference.rounded, 0
     steps = predict_cached(net, split, VIEWS[:1], bf16)
-    assert sum(next(steps) for _ in range(2)) > 0  # type: ignore[misc]
-    steps.close()  # type: ignore[attr-defined]
+    assert sum(next(steps) for _ in range(2)) > 0
+    steps.close()
     work.forget()
 
     def counted(model: VGG) -> VGG:
@@ -446,8 +449,8 @@ def test_broken_images_are_tried_again(net: Net, split: Split, work: Work) -> No
         split.path(index).write_bytes(split.path(index).read_bytes()[:300])
     told = {split.files[index] for index in (2, 5)}
     for decoded in (set(split.files), told):  # the second time only these
-        *_, predictions = predict_cached(net, split, VIEWS, CPU, Decoding("skip"))
-        assert isinstance(predictions, Predictions)
+        _, predictions = finish(predict_cached(net, split, VIEWS, CPU, Decoding("skip")))
+        assert predictions is not None
         assert set(predictions.skipped) == told
         assert predictions.indices.tolist() == [0, 1, 3, 4, 6, 7, 8, 9, 10, 11]
         assert set(work.decoded) == decoded
@@ -508,15 +511,17 @@ def test_a_process_that_keeps_nothing_itself_can_go_on(
     class Second(Runtime):
         def from_main(self, value: Value) -> Value:
             """The first process lacks nothing."""
-            assert value
             return type(value)()
+
+        def gather(self, value: object) -> list[object]:
+            return [value, value]
 
         def gather_on_main(self, value: object) -> list[object]:
             return []
 
     monkeypatch.setenv("VERYDEEP_CACHE", str(net.path / "elsewhere"))
-    steps = list(predict_cached(net, split, VIEWS[:2], Second(torch.device("cpu"), False, rank=1, world_size=2)))
-    assert steps == [len(split)] and not work.shapes  # what all together say is known to the first alone
+    steps = predict_cached(net, split, VIEWS[:2], Second(torch.device("cpu"), False, rank=1, world_size=2))
+    assert finish(steps) == ([len(split)], None) and not work.shapes  # the first alone has the predictions
 
 
 def test_a_net_that_changes_while_it_is_read_is_told(net: Net, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,11 +548,11 @@ def test_a_net_without_weights_is_told(net: Net, split: Split) -> None:
 
 
 @pytest.fixture
-def parts_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ImageBatch]]:
+def parts_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ArrayBatch]]:
     """The parts that are computed."""
-    found: list[ImageBatch] = []
+    found: list[ArrayBatch] = []
 
-    def noted(*arguments: object, **options: object) -> Iterator[ImageBatch]:
+    def noted(*arguments: object, **options: object) -> Iterator[ArrayBatch]:
         for part in inference.infer(*arguments, **options):  # type: ignore[arg-type]
             found.append(part)
             yield part
@@ -557,16 +562,18 @@ def parts_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ImageBatch]]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_each_process_keeps_what_it_computed(net: Net, split: Split, parts_of: list[ImageBatch], rank: int) -> None:
+def test_each_process_keeps_what_it_computed(net: Net, split: Split, parts_of: list[ArrayBatch], rank: int) -> None:
+    missing = [([str(view) for view in VIEWS], np.arange(len(split)))]
+
     class Two(Runtime):
         def from_main(self, value: Value) -> Value:
-            return value
+            return value or missing  # type: ignore[return-value]
 
     steps = predict_cached(net, split, VIEWS, Two(torch.device("cpu"), False, rank, 2))
     for _ in steps:
         if len(parts_of) == 2:
             break
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     computed = sorted(int(index) for part in parts_of for index in part.indices)
     assert computed
     for view in VIEWS:

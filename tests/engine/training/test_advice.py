@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.engine.steps import finish
 from tests.engine.training.test_fit import small_job
 from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS
@@ -63,7 +64,7 @@ def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
     initialize(net)
     counter = FlopCounterMode(display=False)
     with counter:
-        list(predict_split(net, split, views_to_compute("dense", (256, 384)), runtime))
+        finish(predict_split(net, split, views_to_compute("dense", (256, 384)), runtime))
     tested = counter.get_total_flops()
     with counter:
         net(torch.zeros(1, 3, 64, 64))

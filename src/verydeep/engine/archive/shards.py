@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from verydeep.engine.array_cache import INDICES
+from verydeep.engine.caching.array_cache import INDICES
 from verydeep.engine.descriptors.activations import DESCRIPTORS
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import write_tensors

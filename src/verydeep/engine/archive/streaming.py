@@ -5,7 +5,6 @@ first image is described, and no more descriptors are in memory than a shelf let
 """
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, packed, path_ids
-from verydeep.engine.array_cache import ArrayCache, Arrays
+from verydeep.engine.caching.array_cache import ArrayCache, Arrays
 from verydeep.engine.descriptors.activations import DESCRIPTORS, DescribeResult, layer_descriptors
 from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.inference import ready, rescaled_images
@@ -114,7 +113,7 @@ def describe_missing_images(
     if len(mine):
         model = ready(asked.nets[0].load(), runtime)
         check_unchanged(asked.nets[0], digest)
-    with closing(cache):
+    with cache:
         for first in range(0, len(mine), PORTION):
             for batch in describe_batches(asked, model, missing.split, alone, decoding, mine[first : first + PORTION]):
                 skipped |= batch.skipped

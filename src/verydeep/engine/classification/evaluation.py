@@ -12,7 +12,7 @@ from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import predict_cached
 from verydeep.engine.inference import SINGLE_VIEWS, Predictions, SingleView, ViewAtScale, mean_posterior, predict_split
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.engine.progress import progress_bar
+from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import (
@@ -152,16 +152,7 @@ def predict_views(
         if keep
         else predict_split(net.load(), split, views, runtime, decoding)
     )
-    kept = next(steps)
-    assert not isinstance(kept, Predictions)
-    with progress_bar(visible=runtime.is_main and len(split) - kept > 1) as progress:
-        task = progress.add_task(what, total=len(split), note="")
-        progress.advance(task, kept)
-        for done in steps:
-            if isinstance(done, Predictions):
-                return done
-            progress.advance(task, done)
-    return None
+    return run_with_progress(steps, what, len(split), is_main=runtime.is_main)
 
 
 def evaluate_predictions(tested: Sequence[NetPredictions], split: Split, view: View) -> ClassificationEvaluation:

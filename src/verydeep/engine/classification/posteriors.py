@@ -5,39 +5,40 @@ the cache: a folder for each (net, images, precision, decoding), and in it one f
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.array_cache import ArrayCache, Arrays, find_missing
-from verydeep.engine.inference import ImageBatch, Predictions, ViewAtScale, assemble, infer, ready
-from verydeep.engine.nets.digests import check_unchanged, digest_of_net
+from verydeep.engine.caching.array_cache import ArrayCache
+from verydeep.engine.caching.compute_missing import compute_missing
+from verydeep.engine.inference import POSTERIORS, ArrayBatch, Predictions, ViewAtScale, combine_batches, infer
+from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
+from verydeep.errors import ResourceError
 from verydeep.files import cache_folder
+from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Int64Array
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the same net and images would give other posteriors than before."""
 
 
 def posteriors_folder() -> Path:
-    """Where all posteriors are kept."""
-    return cache_folder() / "posteriors"
+    """Return the folder of all cached posteriors."""
+    return cache_folder() / POSTERIORS
 
 
 def posterior_cache(net: Net, split: Split, precision: str, *, fast_decode: bool) -> ArrayCache:
-    """The kept posteriors of one net on one list of images.
+    """Open the cache of the posteriors of one net on one list of images.
 
-    The place is named by a hash of all that changes a posterior: another net or image is another shelf. The device is
-    not part of it: at one precision, devices agree but for rounding.
+    The device is none of its conditions: at one precision, devices agree but for rounding.
     """
-    about = {
+    conditions = {
         "version": VERSION,
         "net": digest_of_net(net),
         **({} if net.outputs is None else {"outputs": net.outputs}),
@@ -48,32 +49,8 @@ def posterior_cache(net: Net, split: Split, precision: str, *, fast_decode: bool
         "resampling": "bilinear",
         "averaging": "scores over positions, posteriors over crops and flips",
     }
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
-    told = {"net_folder": str(net.folder), "images_folder": str(split.root), "count": len(split)}
-    return ArrayCache(posteriors_folder() / key, {**about, **told})
-
-
-def kind_of(view: ViewAtScale) -> str:
-    """What a view is called on the shelf."""
-    return f"{view.view}-{view.scale}"
-
-
-def cached_batch(cache: ArrayCache, view: ViewAtScale) -> ImageBatch | None:
-    """What is kept of one view."""
-    held = cache.load(kind_of(view))
-    if held is None:
-        return None
-    indices, arrays = held
-    return ImageBatch(indices, {view: arrays["posteriors"]}, {view.scale: arrays["sizes"]}, {})
-
-
-def cache_batch(cache: ArrayCache, part: ImageBatch) -> None:
-    """Keep a part, soon."""
-    held: dict[str, Arrays] = {
-        kind_of(view): {"posteriors": posteriors, "sizes": part.sizes[view.scale]}
-        for view, posteriors in part.posteriors.items()
-    }
-    cache.add(part.indices, held)
+    notes = {"net_folder": str(net.folder), "images_folder": str(split.root), "count": len(split)}
+    return ArrayCache.open(POSTERIORS, conditions, notes)
 
 
 def predict_cached(
@@ -82,46 +59,61 @@ def predict_cached(
     views: Sequence[ViewAtScale],
     runtime: Runtime,
     decoding: Decoding = STRICT,
-) -> Iterator[float | Predictions]:
-    """As ``predict_split``, but only what is not kept yet is computed, and the net is loaded only then.
+) -> Generator[float, None, Predictions | None]:
+    """Predict a split; compute only the posteriors that are not cached, and cache them.
 
-    Yields how many images are done, first those that were already (an image that lacks some views counts in part), and
-    last, on the main process alone, the predictions of all.
+    Yields:
+        Numbers of images that are done, as ``compute_missing`` does.
+
+    Returns:
+        The predictions; None on all processes but the main one.
 
     Raises:
-        VerydeepError: as ``infer``, the net cannot be loaded, or not one image could be decoded.
+        OptionError: a test scale is smaller than the crop.
+        DataError: a file cannot be decoded, or none can.
+        WeightsError: the net cannot be read or has changed meanwhile.
+        ResourceError: the cache was emptied meanwhile.
     """
     cache = posterior_cache(net, split, runtime.precision, fast_decode=decoding.fast)
-    kept = [part for part in (cached_batch(cache, view) for view in views) if part is not None]
-    by_kind, nothing = {kind_of(view): view for view in views}, np.empty(0, np.int64)
-    there = dict.fromkeys(by_kind, nothing) | {kind_of(*part.posteriors): part.indices for part in kept}
-    # Every process must divide the same images, whatever others have written meanwhile.
-    groups: list[tuple[list[str], Int64Array]] = runtime.from_main(find_missing(there, list(by_kind), len(split)))
-    yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
-    model = ready(net.load(), runtime) if groups else None
-    if groups:
-        check_unchanged(net, str(cache.about["net"]))
-    computed: list[ImageBatch] = []
-    for kinds, indices in groups:
-        assert model is not None
-        with closing(cache):
-            wanted = [by_kind[kind] for kind in kinds]
-            for part in infer(model, split, wanted, runtime, decoding, indices=indices):
-                computed.append(part)
-                cache_batch(cache, part)
-                yield (len(part.indices) + len(part.skipped)) * runtime.world_size / len(groups)
-    gathered = [part for process in runtime.gather_on_main(computed) for part in process]
-    if runtime.is_main:
-        predictions = assemble(kept + gathered, split, views)
-        predictions.write_error = cache.write_error
-        yield predictions
+    view_of_kind = {str(view): view for view in views}
+    computed: list[ArrayBatch] = []  # gathered from memory, as the cache may be full or another machine's
+
+    def compute_batches(model: VGG, kinds: Sequence[str], indices: Int64Array) -> Iterator[ArrayBatch]:
+        wanted = [view_of_kind[kind] for kind in kinds]
+        for batch in infer(model, split, wanted, runtime, decoding, indices=indices):
+            computed.append(batch)
+            yield batch
+
+    skipped = yield from compute_missing(
+        cache, net, cache.description["net"], list(view_of_kind), np.arange(len(split)), compute_batches, runtime
+    )
+    gathered = [batch for part in runtime.gather_on_main(computed) for batch in part]
+    if not runtime.is_main:
+        return None
+    cached = [batch for kind in view_of_kind for batch in read_cached(cache, kind, gathered, len(split))]
+    predictions = combine_batches([*gathered, *cached], split, views, skipped)
+    num_decoded = sum(file not in skipped for file in split.files)
+    if any(len(each) != num_decoded for each in predictions.posteriors.values()):
+        raise ResourceError(f"{cache.folder} changed while it was read: try again.")
+    return replace(predictions, write_error=cache.write_error)
+
+
+def read_cached(cache: ArrayCache, kind: str, computed: Sequence[ArrayBatch], count: int) -> Iterator[ArrayBatch]:
+    """Read the posteriors of one kind of those images, of ``count``, that were not computed."""
+    missing = np.ones(count, np.bool_)
+    for batch in computed:
+        if kind in batch.arrays:
+            missing[batch.indices] = False
+    if missing.any() and (found := cache.load(kind, np.flatnonzero(missing))) is not None:
+        indices, arrays = found
+        yield ArrayBatch(indices, {kind: arrays}, {})
 
 
 def posterior_cache_message() -> str:
-    """How large all kept posteriors are, and where."""
+    """Return a sentence about the size and place of all cached posteriors."""
     folder = posteriors_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
-    return f"Posteriors kept: {size / 1e6:,.0f} MB in {folder}."
+    return f"Posteriors cached: {size / 1e6:,.0f} MB in {folder}."
 
 
 def digest_of_images(split: Split) -> str:

@@ -7,9 +7,7 @@ that share images share their descriptors, and so do the persons on one image, w
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +17,13 @@ from torch import Tensor
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.array_cache import ArrayCache, find_missing
+from verydeep.engine.caching.array_cache import ArrayCache
+from verydeep.engine.caching.compute_missing import find_missing
 from verydeep.engine.inference import ready, rescaled_images
 from verydeep.engine.nets.digests import check_unchanged, digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.files import cache_folder
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.arrays import Float32Array, Int64Array
@@ -88,8 +86,7 @@ def about_descriptors(net: Net, split: Split, runtime: Runtime, decoding: Decodi
 def descriptor_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding) -> ArrayCache:
     """Where the descriptors of one net are kept between commands, of this split's images and of others."""
     about = about_descriptors(net, split, runtime, decoding)
-    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
-    return ArrayCache(cache_folder() / "descriptors" / key, {**about, "net_folder": str(net.folder)})
+    return ArrayCache.open(DESCRIPTORS, about, {"net_folder": str(net.folder)})
 
 
 def image_ids(split: Split, folder: str = "") -> Int64Array:
@@ -128,20 +125,17 @@ def describe_missing(
         VerydeepError: a layer or a file does not exist or cannot be used, or the disk is full.
     """
     by_kind, ids = {str(layer_at_scale): layer_at_scale for layer_at_scale in layers_at_scales}, cache_ids(split)
-    repeated = np.ones(len(ids), np.bool_)
-    repeated[np.unique(ids, return_index=True)[1]] = False
-    there = {kind: np.flatnonzero(repeated | np.isin(ids, cache.indices(kind))) for kind in by_kind}
-    groups: list[tuple[list[str], Int64Array]] = runtime.from_main(find_missing(there, list(by_kind), len(split)))
+    groups = runtime.from_main(find_missing(cache, list(by_kind), ids))
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
     model = ready(net.load(), runtime) if groups else None
     if groups:
-        check_unchanged(net, str(cache.about["net"]))
+        check_unchanged(net, str(cache.description["net"]))
     skipped: dict[str, str] = {}
     for kinds, indices in groups:
         assert model is not None
         wanted = [by_kind[kind] for kind in kinds]
         layers, scales = ([*dict.fromkeys(each)] for each in zip(*((w.layer, w.scale) for w in wanted), strict=True))
-        with closing(cache):
+        with cache:
             for batch in rescaled_images(model, split, scales, runtime, decoding, whole=True, indices=indices):
                 skipped |= batch.skipped
                 with runtime.autocast():

@@ -1,0 +1,153 @@
+"""A cache of arrays on the disk, image by image.
+
+It is a folder with a subfolder for each kind of array (a view or a layer, at a test scale). A subfolder holds files of
+some images each: the keys of the images (n,) and their arrays (n, ...). Several processes may write at once.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from verydeep.errors import ResourceError, VerydeepError
+from verydeep.files import cache_folder, write_json, writing
+from verydeep.ops.arrays import AnyArray, Int64Array
+
+FLUSH_SECONDS = 30
+"""Time after which arrays are written: what a kill may cost."""
+FLUSH_BYTES = 256 << 20
+"""Size of the arrays that may wait in memory: a GPU computes gigabytes in 30 seconds."""
+
+INDICES = "indices"
+"""Name of the images' keys in a file."""
+DESCRIPTION = "about.json"
+
+Arrays = Mapping[str, AnyArray]
+"""Name -> (n, ...) array of n images."""
+
+
+class ArrayCache:
+    """One folder of arrays, and the arrays that wait to be written into it; they are written at the end of ``with``."""
+
+    def __init__(self, folder: Path, description: Mapping[str, Any], *, must_write: bool = False) -> None:
+        """Open a folder, which need not exist.
+
+        Args:
+            folder: holds the arrays.
+            description: facts that a person reads in about.json; where it is empty there is no such file.
+            must_write: whether it is an error that arrays cannot be written; otherwise computing goes on.
+        """
+        self.folder, self.description, self.must_write = folder, description, must_write
+        self.write_error = ""
+        """Why arrays could not be written; empty where nothing failed."""
+        self._waiting: list[tuple[Int64Array, Mapping[str, Arrays]]] = []
+        self._waiting_bytes = 0
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> "ArrayCache":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    @classmethod
+    def open(
+        cls, name: str, conditions: Mapping[str, Any], notes: Mapping[str, Any], *, must_write: bool = False
+    ) -> "ArrayCache":
+        """Open the folder of these conditions in the user's cache folder.
+
+        Args:
+            name: of the folder that holds the arrays of all conditions.
+            conditions: everything that changes an array, as JSON values: each set of conditions has a folder.
+            notes: more facts for a person.
+            must_write: whether it is an error that arrays cannot be written.
+        """
+        key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
+        return cls(cache_folder() / name / key, {**conditions, **notes}, must_write=must_write)
+
+    def indices(self, kind: str) -> Int64Array:
+        """Return the keys of the images that have arrays of a kind, ascending."""
+        parts = [np.empty(0, np.int64)]
+        for path in self._files(kind):
+            with suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
+                parts.append(file.get_tensor(INDICES))
+        return np.unique(np.concatenate(parts))
+
+    def load(self, kind: str, wanted: Int64Array | None = None) -> tuple[Int64Array, Arrays] | None:
+        """Read the arrays of one kind; a damaged file counts as missing.
+
+        Args:
+            kind: of the arrays.
+            wanted: keys of the images to read; None reads all.
+
+        Returns:
+            Keys (n,), ascending, and arrays (n, ...), no image twice; None where there are none.
+        """
+        parts = []
+        for path in self._files(kind):
+            with suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
+                indices = file.get_tensor(INDICES)
+                chosen = np.ones(len(indices), np.bool_) if wanted is None else np.isin(indices, wanted)
+                if not chosen.any():
+                    continue
+                arrays = {name: file.get_tensor(name)[chosen] for name in file.keys() if name != INDICES}  # noqa: SIM118
+                parts.append((indices[chosen], arrays))
+        if not parts:
+            return None
+        indices, first = np.unique(np.concatenate([indices for indices, _ in parts]), return_index=True)
+        return indices, {name: np.concatenate([arrays[name] for _, arrays in parts])[first] for name in parts[0][1]}
+
+    def add(self, indices: Int64Array, arrays_by_kind: Mapping[str, Arrays]) -> None:
+        """Take the arrays of some images; they are written after a while.
+
+        Raises:
+            ResourceError: arrays must be written and cannot.
+        """
+        if len(indices):
+            self._waiting.append((indices, arrays_by_kind))
+            self._waiting_bytes += sum(array.nbytes for arrays in arrays_by_kind.values() for array in arrays.values())
+        if time.monotonic() - self._flushed > FLUSH_SECONDS or self._waiting_bytes > FLUSH_BYTES:
+            self.flush()
+            self.check_written()
+
+    def flush(self) -> None:
+        """Write the arrays that wait, one file for each kind; all of them have the same kinds."""
+        parts, self._waiting, self._waiting_bytes, self._flushed = self._waiting, [], 0, time.monotonic()
+        if not parts or self.write_error:
+            return
+        indices = np.concatenate([indices for indices, _ in parts])
+        try:
+            self._write_description()
+            for kind, names in parts[0][1].items():
+                arrays = {name: np.concatenate([arrays[kind][name] for _, arrays in parts]) for name in names}
+                with writing(self.folder / kind / f"{time.time_ns()}-{os.getpid()}.safetensors") as path:
+                    save_file({INDICES: indices, **arrays}, path)
+        except VerydeepError as error:
+            self.write_error = str(error)
+        except SafetensorError as error:
+            self.write_error = f"{self.folder} cannot be written ({error}): make room on the disk."
+
+    def check_written(self) -> None:
+        """Refuse to go on where arrays must be written and could not.
+
+        Raises:
+            ResourceError: it is so.
+        """
+        if self.must_write and self.write_error:
+            raise ResourceError(self.write_error)
+
+    def _files(self, kind: str) -> Iterator[Path]:
+        yield from sorted((self.folder / kind).glob("*.safetensors"))
+
+    def _write_description(self) -> None:
+        if self.description and not (self.folder / DESCRIPTION).exists():
+            with suppress(VerydeepError):  # another process may be writing the same; only people read it
+                write_json(self.folder / DESCRIPTION, self.description)

@@ -1,0 +1,81 @@
+"""Compute the arrays that a cache lacks: posteriors and descriptors alike."""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+
+import numpy as np
+
+from verydeep.engine.caching.array_cache import ArrayCache
+from verydeep.engine.inference import ArrayBatch, ready
+from verydeep.engine.nets.digests import check_unchanged
+from verydeep.engine.nets.net import Net
+from verydeep.engine.runtime import Runtime
+from verydeep.models.vgg import VGG
+from verydeep.ops.arrays import Int64Array
+
+ComputeBatches = Callable[[VGG, Sequence[str], Int64Array], Iterable[ArrayBatch]]
+"""Compute this process's share of arrays: of a net on its device, of kinds, at (m,) positions of a list of images."""
+
+
+def compute_missing(
+    cache: ArrayCache,
+    net: Net,
+    digest: str,
+    kinds: Sequence[str],
+    keys: Int64Array,
+    compute_batches: ComputeBatches,
+    runtime: Runtime,
+) -> Generator[float, None, dict[str, str]]:
+    """Compute the arrays that a cache lacks and add them to it; load the net only where some are missing.
+
+    What is computed stays in the cache if the generator is closed early or fails.
+
+    Args:
+        cache: receives the arrays.
+        net: computes them.
+        digest: of the net when the cache was opened.
+        kinds: of the arrays that each image needs.
+        keys: (n,) of the images in the cache; an image that is listed repeatedly is computed once.
+        compute_batches: yields arrays batch by batch.
+        runtime: of this process.
+
+    Yields:
+        Numbers of images that are done, which sum to n: first those that the cache has, then those of each batch. An
+        image that lacks only some kinds counts in parts.
+
+    Returns:
+        Files that could not be decoded -> the reason, of all processes.
+
+    Raises:
+        WeightsError: the net has changed since its digest was taken.
+        ResourceError: arrays must be written and cannot.
+    """
+    # Every process must divide the same images, whatever others have written meanwhile.
+    groups = runtime.from_main(find_missing(cache, kinds, keys) if runtime.is_main else [])
+    yield len(keys) - sum(len(positions) / len(groups) for _, positions in groups)
+    skipped: dict[str, str] = {}
+    if groups:
+        model = ready(net.load(), runtime)
+        check_unchanged(net, digest)
+    for group, positions in groups:
+        with cache:
+            for batch in compute_batches(model, group, positions):
+                skipped |= batch.skipped
+                cache.add(keys[batch.indices], batch.arrays)
+                yield (len(batch.indices) + len(batch.skipped)) * runtime.world_size / len(groups)
+        cache.check_written()
+    return {file: reason for part in runtime.gather(skipped) for file, reason in part.items()}
+
+
+def find_missing(cache: ArrayCache, kinds: Sequence[str], keys: Int64Array) -> list[tuple[list[str], Int64Array]]:
+    """Return which images lack which kinds: kinds, and positions of the images that lack them.
+
+    Kinds that the same images lack are together, so that each image is decoded once for all of them.
+    """
+    is_first = np.zeros(len(keys), np.bool_)
+    is_first[np.unique(keys, return_index=True)[1]] = True
+    groups: dict[bytes, list[str]] = {}
+    for kind in kinds:
+        missing = is_first & ~np.isin(keys, cache.indices(kind))
+        if missing.any():
+            groups.setdefault(missing.tobytes(), []).append(kind)
+    return [(group, np.flatnonzero(np.frombuffer(missing, np.bool_))) for missing, group in groups.items()]
