@@ -15,9 +15,8 @@ from torch import Tensor
 import verydeep.commands.reproduce as command
 from tests.conftest import SHAPES, picture
 from tests.he_weights import draw_he_weights
-from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, Network
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets import net
 from verydeep.engine.training import ladder, plan
@@ -75,7 +74,7 @@ def make_boxes(root: Path) -> None:
 
 
 def describe(
-    net: TrainedNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0
+    net: PaperNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0
 ) -> ModelConfig:
     """What travels with such a net; ``converged`` is None before its training has ended."""
     how = {"seed": split_seed, "val_fraction": VAL_FRACTION}
@@ -108,7 +107,7 @@ def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
     return run
 
 
-def leave_box_run(runs: Path, net: LocalizationNet, data: Path, *, seed: int = 0, name: str | None = None) -> Path:
+def leave_box_run(runs: Path, net: PaperNet, data: Path, *, seed: int = 0, name: str | None = None) -> Path:
     """The same of a localization net, and of the classification net that it started from unless it is there already.
 
     Its boxes lie about the middle of what it sees, and differ from position to position and class to class.

@@ -17,7 +17,7 @@ from torch import Tensor
 from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs
 from tests.thin_nets import describe, leave_run, thin_networks
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.classification import report as report_module
 from verydeep.models.vgg import VGG
@@ -129,7 +129,7 @@ def runs(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     thin_networks(monkeypatch, tmp_path / "cache")
     for text, seeds in (("A/256", (0, 1)), ("D/256-512", (0, 1)), ("E/256", (1,))):
         for seed in seeds:
-            leave_run(tmp_path / "runs", describe(TrainedNet.parse(text), photographs, seed=seed))
+            leave_run(tmp_path / "runs", describe(PaperNet.parse(text), photographs, seed=seed))
     return tmp_path / "runs"
 
 
@@ -237,7 +237,7 @@ def test_a_protocol_of_the_best_weights(runs: Path, photographs: Path, inside: C
 
 def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
     """Q counts beside each net's own crop."""
-    larger = replace(describe(TrainedNet.parse("A/256"), photographs), crop=64)
+    larger = replace(describe(PaperNet.parse("A/256"), photographs), crop=64)
     leave_run(runs, larger, "larger")
     inside("evaluate", photographs, "runs/A-256-s0", "runs/larger", "--views", "center", *FP32, "--out", "both")
     assert [row["pixels"] for row in report_of(tmp_path / "both")["rows"]] == [[37], [73], []]
@@ -250,7 +250,7 @@ def test_the_place_of_a_mistake_is_pointed_at(photographs: Path, inside: Cli) ->
 
 
 def test_two_runs_of_one_seed_are_told(runs: Path, photographs: Path, inside: Cli) -> None:
-    leave_run(runs, describe(TrainedNet.parse("E/256"), photographs, seed=1), "again")
+    leave_run(runs, describe(PaperNet.parse("E/256"), photographs, seed=1), "again")
     refused = inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, check=False)
     assert refused.returncode == 1 and "E-256-s1" in refused.stderr and "again" in refused.stderr
 
@@ -291,7 +291,7 @@ def test_images_without_labels_have_no_error(trained: Path, tmp_path: Path, insi
 
 def test_a_training_cut_short_is_told(runs: Path, photographs: Path, inside: Cli) -> None:
     for converged in (True, False):
-        net = leave_run(runs, describe(TrainedNet.parse("B/256"), photographs, converged=converged), f"b-{converged}")
+        net = leave_run(runs, describe(PaperNet.parse("B/256"), photographs, converged=converged), f"b-{converged}")
         said = inside("evaluate", photographs, net, *FP32).stdout
         assert ("Not converged" in said) is not converged
 
@@ -299,8 +299,8 @@ def test_a_training_cut_short_is_told(runs: Path, photographs: Path, inside: Cli
 def test_a_folder_divided_otherwise_is_told(inside: Cli, tmp_path: Path) -> None:
     """A flat folder is divided as the net's seed says; the second net's division is another."""
     data = make_photographs(tmp_path / "parts", {"train": 6}) / "train"
-    config = describe(TrainedNet.parse("A/256"), data, split_seed=0)
-    other = describe(TrainedNet.parse("A/256"), data, split_seed=5)
+    config = describe(PaperNet.parse("A/256"), data, split_seed=0)
+    other = describe(PaperNet.parse("A/256"), data, split_seed=5)
     assert config.split["val"] != other.split["val"]
     first, second = (leave_run(tmp_path / "runs", each, name) for each, name in ((config, "a"), (other, "b")))
     assert "was divided otherwise" not in inside("evaluate", data, first, *FP32).stdout

@@ -15,8 +15,7 @@ from tests.conftest import SHAPES, picture
 from tests.plain_boxes import best_overlap
 from tests.runs import Cli
 from tests.thin_nets import CLASSES, describe, leave_box_run, leave_run, make_boxes, make_pictures, thin_networks
-from verydeep.configs.localization import LocalizationNet
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.classification import report as class_report
 from verydeep.engine.localization import report as box_report
@@ -37,8 +36,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         thin_networks(monkeypatch, root / "cache")
         for text, seeds in (("D/256pcr", (0,)), ("D/384pcr", (0, 1))):
             for seed in seeds:
-                leave_box_run(root / "runs", LocalizationNet.parse(text), root / "photos", seed=seed)
-        leave_run(root / "runs", describe(TrainedNet.parse("E/256-512"), root / "photos"))
+                leave_box_run(root / "runs", PaperNet.parse(text), root / "photos", seed=seed)
+        leave_run(root / "runs", describe(PaperNet.parse("E/256-512"), root / "photos"))
     return root
 
 
@@ -227,7 +226,7 @@ def ilsvrc(home: Path) -> Path:
     for number in (3, 1, 5, 2):
         file = root / "test" / f"ILSVRC2012_test_0000000{number}.JPEG"
         Image.fromarray(picture(*SHAPES[number % len(SHAPES)], seed=30 + number)).save(file, quality=95)
-    leave_box_run(home / "ilsvrc-runs", LocalizationNet.parse("D/384pcr"), root)
+    leave_box_run(home / "ilsvrc-runs", PaperNet.parse("D/384pcr"), root)
     return root
 
 

@@ -14,8 +14,7 @@ from PIL import Image
 from tests.conftest import picture
 from tests.runs import Cli
 from tests.thin_nets import CROP, describe, leave_box_run, leave_run, make_pictures, thin_networks
-from verydeep.configs.localization import LocalizationNet
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.models.weights.native import load_model, save_weights
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -35,7 +34,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def box_run(runs: Path, net: str = "D/256pcr") -> Path:
-    return leave_box_run(runs, LocalizationNet.parse(net), runs.parent / "data")
+    return leave_box_run(runs, PaperNet.parse(net), runs.parent / "data")
 
 
 def told(inside: Cli, *arguments: object) -> list[dict[str, Any]]:
@@ -129,7 +128,7 @@ def test_classes_are_those_of_the_net_it_started_from_or_of_a_protocol(runs: Pat
     """As ``verydeep predict`` tells them, whose posteriors are those of ``evaluate``."""
     run = box_run(runs)
     for net in ("E/256-512", "D/384"):
-        leave_run(runs, describe(TrainedNet.parse(net), runs.parent / "data"))
+        leave_run(runs, describe(PaperNet.parse(net), runs.parent / "data"))
 
     def predicted(net: Path, *options: object) -> dict[str, dict[str, float]]:
         common = ("--format", "json", "--precision", "fp32", "--workers", 0, "--top", 6)

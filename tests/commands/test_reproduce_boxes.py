@@ -14,7 +14,7 @@ from tests.commands.test_reproduce import after
 from tests.runs import Cli
 from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin_networks
 from verydeep.configs.paper import LOCALIZATION_TABLES
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.engine.classification import report as class_report
 from verydeep.engine.localization import report as box_report
 from verydeep.engine.nets.collection import find_nets
@@ -148,7 +148,7 @@ def one_row(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Table 8 with its last row alone, and the net that this starts from."""
     table = LOCALIZATION_TABLES["table8"]
     monkeypatch.setitem(LOCALIZATION_TABLES, "table8", replace(table, rows=table.rows[2:]))
-    leave_run(home / "runs", describe(TrainedNet.parse("D/384"), home / "photos"))
+    leave_run(home / "runs", describe(PaperNet.parse("D/384"), home / "photos"))
     return home
 
 

@@ -1,25 +1,53 @@
 """What the tests of protocol texts share: any protocol, white space, and how an error looks."""
 
 import re
-from collections.abc import Callable
 
 from hypothesis import strategies as st
 
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.protocols import VIEWS, EvalProtocol, Member, TrainedNet
+from verydeep.configs.protocols import (
+    LOCALIZATION_VIEWS,
+    VIEWS,
+    Classes,
+    EvaluationProtocol,
+    Member,
+    PaperNet,
+    Regression,
+    default_classes,
+)
 from verydeep.configs.scales import TrainScale
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError
 
 scale_pairs = st.tuples(st.integers(224, 4096), st.integers(224, 4096)).map(lambda pair: TrainScale(*sorted(pair)))
 train_scales = st.integers(224, 4096).map(lambda scale: TrainScale(scale, scale)) | scale_pairs
-nets = st.builds(TrainedNet, st.sampled_from(list(NETWORKS)), train_scales, st.sampled_from(["all", "fc"]))
 rising_scales = st.lists(st.integers(224, 4096), min_size=1, max_size=5, unique=True).map(lambda q: tuple(sorted(q)))
-members = st.builds(Member, nets, rising_scales)
-protocols = st.builds(
-    EvalProtocol,
+
+
+def members_with(*regressions: Regression | None) -> st.SearchStrategy[Member]:
+    """Members with one of these regressions."""
+    layers, boxes = st.sampled_from(["all", "fc"]), st.sampled_from(regressions)
+    nets = st.builds(PaperNet, st.sampled_from(list(NETWORKS)), train_scales, layers, boxes)
+    return st.builds(Member, nets, rising_scales)
+
+
+members = members_with(None)
+box_members = members_with("per-class", "single-class")
+class_protocols = st.builds(
+    EvaluationProtocol,
     st.lists(members, min_size=1, max_size=8, unique=True).map(tuple),
     st.sampled_from(VIEWS),
 )
+
+
+@st.composite
+def box_protocols(draw: st.DrawFn) -> EvaluationProtocol:
+    """Protocols of localization nets."""
+    several = tuple(draw(st.lists(box_members, min_size=1, max_size=5, unique=True)))
+    view = draw(st.sampled_from(LOCALIZATION_VIEWS))
+    truth: Classes = "truth"
+    classes = draw(st.sampled_from([default_classes(several, view), truth]) | class_protocols)
+    return EvaluationProtocol(several, view, classes)
+
 
 _spaces = st.text(alphabet=" \t\n", max_size=3)
 
@@ -34,26 +62,26 @@ def spaced(text: str, data: st.DataObject) -> str:
     return space() + re.sub("[+:@,]", lambda mark: space() + mark[0] + space(), bare) + space()
 
 
-def reads_back_or_is_refused(parse: Callable[[str], object], text: str) -> None:
-    """What is read prints as what is read again; what is not is quoted, with a place in it and a caret."""
+def reads_back_or_is_refused(text: str) -> None:
+    """A text that is read prints as one that is read again; otherwise the error quotes it, with a place and a caret."""
     try:
-        protocol = parse(text)
-    except VerydeepError as error:
+        protocol = EvaluationProtocol.parse(text)
+    except OptionError as error:
         sentence, _, caret = str(error).split("\n")
-        place = int(re.match(r"--protocol .*: at character (\d+)[,:]", sentence)[1])  # type: ignore[index]
+        place = int(re.match(r"`protocol` .*: at character (\d+)[,:]", sentence)[1])  # type: ignore[index]
+        assert error.parameter == "protocol"
         assert repr(text) in sentence
         assert 1 <= place <= len(text) + 1
         assert caret.strip() == "^"
     else:
-        assert parse(str(protocol)) == protocol
-        assert str(parse(str(protocol))) == str(protocol)
+        assert EvaluationProtocol.parse(str(protocol)) == protocol
 
 
 def assert_pointed_at(error: BaseException, text: str, place: int, found: str, reason: str) -> None:
     """The error quotes what stands at the place, says the reason, and puts the caret under it."""
     sentence, shown, caret = str(error).split("\n")
     quoted = f", {found!r}" if found else ""
-    assert sentence.startswith(f"--protocol {text!r}: at character {place}{quoted}: ")
+    assert sentence.startswith(f"`protocol` {text!r}: at character {place}{quoted}: ")
     assert sentence.endswith(".")
     assert reason in sentence
     assert shown == "    " + text

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import BEST_SYSTEM, LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES, PaperRow
-from verydeep.configs.protocols import EvalProtocol, Member, TrainedNet
+from verydeep.configs.protocols import EvaluationProtocol, Member, PaperNet
 
 PAPER = json.loads(Path(__file__).with_name("paper_tables.json").read_text())
 
@@ -59,7 +58,7 @@ def test_a_row_is_the_papers(number: int, index: int) -> None:
     from_the_text = 7.3 if (number, index) == (4, 9) else None  # see test_what_only_the_text_says
     assert row.top5_test == theirs.get("top5_test_err", from_the_text)
     text = protocol_text(number, theirs)
-    assert row.protocol == (None if text is None else EvalProtocol.parse(text))
+    assert row.protocol == (None if text is None else EvaluationProtocol.parse(text))
     assert row.label == (f"{theirs['method']} ({theirs['variant']})" if number == 7 else "")
 
 
@@ -86,7 +85,7 @@ def test_tables_3_and_4_are_the_scales_derived_from_s() -> None:
     """Sections 4.1 and 4.2 give the rule, the transcribed tables its results."""
     for number in (3, 4):
         for theirs in PAPER["tables"][str(number)]["rows"]:
-            net = TrainedNet.parse(f"{theirs['config']}/{as_text(theirs['train_S'], '-')}")
+            net = PaperNet.parse(f"{theirs['config']}/{as_text(theirs['train_S'], '-')}")
             scales = (net.scale.middle,) if number == 3 else net.scale.several_test_scales
             assert str(Member(net, scales)) == net_text(theirs)
 
@@ -148,7 +147,7 @@ def test_a_row_of_appendix_a_is_the_papers(number: int, index: int) -> None:
     else:
         assert (row.val, row.test) == (theirs["top5_val_err"], theirs["top5_test_err"])
     text = box_text(number, theirs)
-    assert row.protocol == (None if text is None else LocalizationProtocol.parse(text))
+    assert row.protocol == (None if text is None else EvaluationProtocol.parse(text))
     assert row.label == theirs.get("method", "")
 
 

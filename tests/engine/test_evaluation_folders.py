@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import net_called
-from verydeep.configs.localization import LocalizationView
+from verydeep.configs.protocols import LocalizationView
 from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
 from verydeep.engine.localization import candidate_classes as module

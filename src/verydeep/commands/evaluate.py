@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from verydeep.configs.localization import LOCALIZATION_VIEWS, LocalizationProtocol, parse_classes
 from verydeep.configs.networks import PAPER_CROP
-from verydeep.configs.protocols import EvalProtocol, View
+from verydeep.configs.protocols import LOCALIZATION_VIEWS, EvaluationProtocol, View, parse_classes
 from verydeep.configs.scales import parse_test_scales
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError, VerydeepError
 from verydeep.options import (
     VIEWS_HELP,
     BadBoxes,
@@ -186,21 +185,20 @@ def test_of_runs(
     )
 
 
-def read_protocol(task: Literal["classify", "localize"], text: str) -> EvalProtocol | LocalizationProtocol:
+def read_protocol(task: Literal["classify", "localize"], text: str) -> EvaluationProtocol:
     """What --protocol says.
 
     Raises:
         VerydeepError: it is no protocol, or one of the other task.
     """
-    if task == "localize":
-        return LocalizationProtocol.parse(text)
-    if any(mark in text for mark in ("pcr", "scr", "@")):
-        raise VerydeepError(f"--protocol {text!r} asks for boxes: give --task localize.")
-    return EvalProtocol.parse(text)
+    protocol = EvaluationProtocol.parse(text)
+    if protocol.task != task:
+        raise OptionError(f"`protocol` {text!r} is for another task: give `task={protocol.task}`.", "task")
+    return protocol
 
 
 def tests_of_protocol(
-    asked: EvalProtocol | LocalizationProtocol,
+    asked: EvaluationProtocol,
     runs: "Collection",
     class_names: tuple[str, ...],
     crop: int,
@@ -215,7 +213,7 @@ def tests_of_protocol(
     from verydeep.engine.localization.box_ensemble import required_box_ensembles
     from verydeep.engine.nets.collection import required_ensembles
 
-    if isinstance(asked, LocalizationProtocol):
+    if asked.task == "localize":
         return [BoxEvaluationTask(each) for each in required_box_ensembles(asked, runs, class_names, crop, weights)]
     found = required_ensembles(asked, runs, class_names, crop, weights)
     return [ClassEvaluationTask(tuple(nets), asked.view) for nets in found.values()]

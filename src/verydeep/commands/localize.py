@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from verydeep.configs.localization import parse_classes
+from verydeep.configs.protocols import parse_classes
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import VerydeepError
 from verydeep.options import (

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from verydeep.configs.ladder import LADDER
-from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, Conv, check_crop
-from verydeep.configs.paper import LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES, PaperTable
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.paper import LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES, PaperRow, PaperTable
+from verydeep.configs.protocols import PaperNet
 from verydeep.configs.transfer import TRANSFER_TABLES, TransferTable
 from verydeep.errors import VerydeepError
 from verydeep.options import (
@@ -259,14 +258,14 @@ def measure_transfer(
             write_measured_table(findings, place, log)
 
 
-def tables_of(what: What) -> list[PaperTable]:
+def tables_of(what: What) -> list[PaperTable[PaperRow]]:
     """The tables of errors of classes that a word asks for."""
     if what == "ladder":
         return list(TABLES.values())
     return [SHALLOW_TABLE if what == "shallow" else TABLES[what]]
 
 
-def nets_of(what: What) -> Sequence[TrainedNet | LocalizationNet]:
+def nets_of(what: What) -> Sequence[PaperNet]:
     """The nets that a word asks for."""
     if what == "ladder":
         return LADDER

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from verydeep.configs.localization import Regression
 from verydeep.configs.networks import check_crop
+from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import ColorShift, FineTuned, Initialization
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError

@@ -5,16 +5,16 @@ Errors are percentages. A row of the paper's own nets carries the protocol it wa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from verydeep.configs.localization import LocalizationNet, LocalizationProtocol
-from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of a table: None where the paper prints nothing."""
+    """A row of a table of section 4: None where the paper prints nothing."""
 
-    protocol: EvalProtocol | None
+    protocol: EvaluationProtocol | None
     """None for the nets of other authors, which are printed as published and never run."""
     top1_val: float | None
     top5_val: float | None
@@ -22,63 +22,46 @@ class PaperRow:
     label: str = ""
     """The row's name as printed, where that is not its protocol."""
     note: str = ""
-    """What a reader of the figures must know."""
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """A table of section 4: ``TABLES["table3"]``."""
-
-    name: str
-    title: str
-    section: str
-    rows: tuple[PaperRow, ...]
-    differences: Mapping[tuple[EvalProtocol, EvalProtocol], float] = field(default_factory=dict)
-    """First minus second top-1 error in points, where the paper gives no more than that."""
-
-    @property
-    def protocols(self) -> tuple[EvalProtocol, ...]:
-        """What is run for it, none twice."""
-        return tuple(dict.fromkeys(row.protocol for row in self.rows if row.protocol is not None))
-
-    @property
-    def nets(self) -> tuple[TrainedNet, ...]:
-        """What has to be trained for it, none twice."""
-        return tuple(dict.fromkeys(member.net for protocol in self.protocols for member in protocol.members))
+    """A sentence that a reader of the figures needs."""
 
 
 @dataclass(frozen=True)
 class LocalizationRow:
     """A row of a table of appendix A: None where the paper prints nothing."""
 
-    protocol: LocalizationProtocol | None
+    protocol: EvaluationProtocol | None
     """None for the systems of other authors."""
     val: float | None
     """Localization error on ILSVRC's validation images: of the box of the true class where the protocol's classes are
     the truth, otherwise of the boxes of five classes."""
     test: float | None = None
-    """The same by its test server."""
+    """Localization error by ILSVRC's test server."""
     label: str = ""
     note: str = ""
 
 
+RowT = TypeVar("RowT", PaperRow, LocalizationRow)
+
+
 @dataclass(frozen=True)
-class LocalizationTable:
-    """A table of appendix A: ``LOCALIZATION_TABLES["table8"]``."""
+class PaperTable(Generic[RowT]):
+    """A table of section 4 or appendix A: ``TABLES["table3"]``, ``LOCALIZATION_TABLES["table8"]``."""
 
     name: str
     title: str
     section: str
-    rows: tuple[LocalizationRow, ...]
+    rows: tuple[RowT, ...]
+    differences: Mapping[tuple[EvaluationProtocol, EvaluationProtocol], float] = field(default_factory=dict)
+    """First minus second top-1 error in points, where the paper gives only that."""
 
     @property
-    def protocols(self) -> tuple[LocalizationProtocol, ...]:
-        """What is run for it, none twice."""
+    def protocols(self) -> tuple[EvaluationProtocol, ...]:
+        """The protocols of its rows, none twice."""
         return tuple(dict.fromkeys(row.protocol for row in self.rows if row.protocol is not None))
 
     @property
-    def nets(self) -> tuple[LocalizationNet, ...]:
-        """The localization nets that it needs, none twice; those that only name the classes are not among them."""
+    def nets(self) -> tuple[PaperNet, ...]:
+        """The members' nets, none twice; nets that only give the classes of boxes are not among them."""
         return tuple(dict.fromkeys(member.net for protocol in self.protocols for member in protocol.members))
 
 
@@ -91,7 +74,7 @@ def _row(
     label: str = "",
     note: str = "",
 ) -> PaperRow:
-    return PaperRow(EvalProtocol.parse(protocol), top1_val, top5_val, top5_test, label, note)
+    return PaperRow(EvaluationProtocol.parse(protocol), top1_val, top5_val, top5_test, label, note)
 
 
 def _published(
@@ -101,7 +84,7 @@ def _published(
 
 
 def _boxes(protocol: str, val: float, test: float | None = None, *, label: str = "", note: str = "") -> LocalizationRow:
-    return LocalizationRow(LocalizationProtocol.parse(protocol), val, test, label, note)
+    return LocalizationRow(EvaluationProtocol.parse(protocol), val, test, label, note)
 
 
 _SEVEN_NETS = (
@@ -114,7 +97,7 @@ _BEST_NET = "E/256-512/256,384,512"
 _SUBMISSION = "ILSVRC submission; its jittered D was fine-tuned in the FC layers only (section 4.4)"
 _ONE_VALUE = "the paper prints one value across validation and test"
 
-TABLES: dict[str, PaperTable] = {
+TABLES: dict[str, PaperTable[PaperRow]] = {
     table.name: table
     for table in (
         PaperTable(
@@ -212,7 +195,7 @@ TABLES: dict[str, PaperTable] = {
 }
 """Tables 3-7 by their names."""
 
-BEST_SYSTEM = EvalProtocol.parse(f"{_TWO_NETS} : dense+crops")
+BEST_SYSTEM = EvaluationProtocol.parse(f"{_TWO_NETS} : dense+crops")
 """The best classification system (section 4.5), which names the classes in Tables 9 and 10."""
 
 _TWO_BOX_NETS = f"D/256pcr/256 + D/384pcr/352,384 @ {BEST_SYSTEM}"
@@ -221,10 +204,10 @@ _WON = (
     "4.4): the classes of this figure may have been those of the submission's seven nets"
 )
 
-LOCALIZATION_TABLES: dict[str, LocalizationTable] = {
+LOCALIZATION_TABLES: dict[str, PaperTable[LocalizationRow]] = {
     table.name: table
     for table in (
-        LocalizationTable(
+        PaperTable(
             "table8",
             "Localization error for different modifications",
             "A.2",
@@ -234,7 +217,7 @@ LOCALIZATION_TABLES: dict[str, LocalizationTable] = {
                 _boxes("D/384pcr/384 : center @ truth", 33.1),
             ),
         ),
-        LocalizationTable(
+        PaperTable(
             "table9",
             "Localization error",
             "A.2",
@@ -245,7 +228,7 @@ LOCALIZATION_TABLES: dict[str, LocalizationTable] = {
                 _boxes(_TWO_BOX_NETS, 26.9, 25.3, note=_WON),
             ),
         ),
-        LocalizationTable(
+        PaperTable(
             "table10",
             "Comparison with the state of the art in ILSVRC localization",
             "A.2",
@@ -260,7 +243,7 @@ LOCALIZATION_TABLES: dict[str, LocalizationTable] = {
 }
 """Tables 8-10 by their names."""
 
-_SHALLOW_PAIR = (EvalProtocol.parse("B/256/256 : center"), EvalProtocol.parse("B-5x5/256/256 : center"))
+_SHALLOW_PAIR = (EvaluationProtocol.parse("B/256/256 : center"), EvaluationProtocol.parse("B-5x5/256/256 : center"))
 
 SHALLOW_TABLE = PaperTable(
     "shallow",

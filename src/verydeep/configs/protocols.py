@@ -1,129 +1,257 @@
-"""Test protocols as values (sections 3.2 and 4): which nets, at which test scales, seen how.
+"""Test protocols as values and as texts (sections 3.2, 4 and A.1): nets, test scales, view, and classes of boxes.
 
-``D/256-512/256,384,512 + E/256-512/256,384,512 : dense+crops`` is an ``EvalProtocol`` of two members. A member is
-net/S/Q,Q,...: a key of ``NETWORKS``, the train scale (``fc`` behind it marks a net whose FC layers alone were
-fine-tuned at that S) and the test scales. Every level is an equal-weight mean of posteriors.
+``D/256-512/256,384,512 + E/256-512/256,384,512 : dense+crops`` is an ``EvaluationProtocol`` of two members. A member is
+net/S/Q,Q,...: a key of ``NETWORKS``, the train scale and the test scales. Behind the train scale, ``fc`` marks a net
+whose FC layers alone were fine-tuned. Every level is an equal-weight mean of posteriors.
+
+``D/256pcr/256 + D/384pcr/352,384 @ D/256-512/256,384,512 : dense+crops`` is a protocol of localization nets, whose
+boxes are pooled. Behind the train scale, ``pcr`` means per-class and ``scr`` single-class regression, and ``-fc`` that
+the FC layers alone were fine-tuned. The classes of the boxes stand behind ``@``: ``truth``, or a protocol of
+classification nets with a view of its own. Without ``@`` they come from the classification nets that the members start
+from, at the same Q in the same view. These nets always rate the boxes.
+
+The view is ``dense`` where it is left out.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP
-from verydeep.configs.notation import (
-    TextSpan,
-    check_test_scales,
-    read_members,
-    split_member,
-    split_net,
-    train_scale,
-    write_member,
-)
+from verydeep.configs.notation import TextSpan
 from verydeep.configs.recipes import FineTuned
 from verydeep.configs.scales import LARGEST_SCALE, TrainScale
 
 View = Literal["dense", "crops", "dense+crops", "center"]
-"""How a net sees an image at one scale: the whole of it; 5x5 crops and their flips; the mean of both; the central crop
+"""How a net sees an image at one scale: the whole image; 5x5 crops and their flips; the mean of both; the central crop
 without flip (section 3.2; section 4.1 for the last)."""
 
 VIEWS: tuple[View, ...] = get_args(View)
 
+LocalizationView = Literal["dense", "center"]
+"""How a localization net sees an image: the two test protocols of appendix A.1, neither of them flipped."""
+
+LOCALIZATION_VIEWS: tuple[LocalizationView, ...] = get_args(LocalizationView)
+
+Regression = Literal["per-class", "single-class"]
+"""One box for each class (PCR, 4K outputs), or one box for all classes (SCR, 4 outputs)."""
+
+Task = Literal["classify", "localize"]
+
+_NUMBER = "[1-9][0-9]{2,3}"
+_SUFFIXES: dict[tuple[Regression | None, FineTuned], str] = {
+    (None, "all"): "",
+    (None, "fc"): "fc",
+    ("per-class", "all"): "pcr",
+    ("per-class", "fc"): "pcr-fc",
+    ("single-class", "all"): "scr",
+    ("single-class", "fc"): "scr-fc",
+}
+
 
 @dataclass(frozen=True)
-class TrainedNet:
-    """A net and how it was trained: ``D/256-512fc``."""
+class PaperNet:
+    """A net of the paper and how it was trained: ``D/256-512fc``, ``D/384pcr``."""
 
     network: str
     scale: TrainScale
     fine_tuned: FineTuned = "all"
-    """Which layers learned at this S; "fc" is the jittered D of the paper's submission (section 4.4)."""
+    """The layers that learned at this S; "fc" is the jittered D of the paper's submission (section 4.4).
+
+    The last layer of a localization net always learns, from random weights."""
+    regression: Regression | None = None
+    """The boxes that a localization net predicts; None: it predicts classes."""
 
     def __post_init__(self) -> None:
         assert self.network in NETWORKS
 
     @classmethod
-    def parse(cls, text: str) -> "TrainedNet":
-        """Read "D/384" or "D/256-512fc".
+    def parse(cls, text: str) -> "PaperNet":
+        """Read "D/384", "D/256-512fc" or "D/384pcr-fc".
 
         Raises:
-            VerydeepError: it is neither; the place is pointed at.
+            OptionError: the text is not a net; the message points at the place.
         """
-        return _read_net(TextSpan("The net", text).stripped())
+        return _read_net(TextSpan("The net", text).strip())
 
     def __str__(self) -> str:
-        return f"{self.network}/{self.scale}{'fc' if self.fine_tuned == 'fc' else ''}"
+        return f"{self.network}/{self.scale}{_SUFFIXES[self.regression, self.fine_tuned]}"
+
+    @property
+    def task(self) -> Task:
+        """What the net predicts."""
+        return "classify" if self.regression is None else "localize"
+
+    @property
+    def classifier(self) -> "PaperNet":
+        """The classification net of the same S: the source of a localization net, which also rates its boxes."""
+        return PaperNet(self.network, self.scale)
 
 
 @dataclass(frozen=True)
 class Member:
-    """A trained net and its test scales Q, rising: ``D/256-512fc/256,384,512``, as Table 6 writes it."""
+    """A net and its test scales Q, rising: ``D/256-512fc/256,384,512``, as Table 6 writes it."""
 
-    net: TrainedNet
+    net: PaperNet
     test_scales: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        check_test_scales(self.test_scales)
-
-    @classmethod
-    def parse(cls, text: str) -> "Member":
-        """Read "D/256-512/256,384,512".
-
-        Raises:
-            VerydeepError: it is not a net, its train scale and its test scales; the place is pointed at.
-        """
-        return _read_member(TextSpan("The member", text).stripped())
+        assert self.test_scales
+        assert list(self.test_scales) == sorted(set(self.test_scales))
+        assert PAPER_CROP <= self.test_scales[0] <= self.test_scales[-1] <= LARGEST_SCALE
 
     def __str__(self) -> str:
-        return write_member(self.net, self.test_scales)
+        return f"{self.net}/{','.join(map(str, self.test_scales))}"
 
 
 @dataclass(frozen=True)
-class EvalProtocol:
-    """Different members, whose posteriors are averaged, and the view they share."""
+class EvaluationProtocol:
+    """Different members of one task, the view they share, and the source of the classes of boxes."""
 
     members: tuple[Member, ...]
     view: View = "dense"
+    classes: "Classes | None" = None
+    """Top five classes of a classification protocol, or the true class alone; None for classification nets."""
 
     def __post_init__(self) -> None:
         assert self.members
         assert len(set(self.members)) == len(self.members)
+        assert all(member.net.task == self.task for member in self.members)
+        if self.task == "localize":
+            assert self.classes is not None
+            assert self.view in LOCALIZATION_VIEWS
+            assert self.classes == "truth" or self.classes.task == "classify"
+        else:
+            assert self.classes is None
 
     @classmethod
-    def parse(cls, text: str) -> "EvalProtocol":
-        """Read "D/256-512/256,384,512 + E/256-512/256,384,512 : dense+crops".
+    def parse(cls, text: str) -> "EvaluationProtocol":
+        """Read "D/256-512/256,384,512 + E/256-512/256,384,512 : crops" or "D/384pcr/384 : center @ truth".
 
-        White space may stand or be missing around ``+``, ``:`` and commas; test scales may come in any order.
+        White space is free around ``+``, ``:``, ``@`` and commas; test scales may come in any order.
 
         Raises:
-            VerydeepError: it is no protocol, or a member comes twice; the place is pointed at.
+            OptionError: the text is not a protocol, or names a member twice; the message points at the place.
         """
-        return read_protocol(TextSpan("--protocol", text))
+        return _read_protocol(TextSpan("`protocol`", text))
 
     def __str__(self) -> str:
-        members = " + ".join(map(str, self.members))
-        return members if self.view == "dense" else f"{members} : {self.view}"
+        text = " + ".join(map(str, self.members))
+        if self.view != "dense":
+            text += f" : {self.view}"
+        with_classes = self.classes is not None and self.classes != default_classes(self.members, self.view)
+        return f"{text} @ {self.classes}" if with_classes else text
+
+    @property
+    def task(self) -> Task:
+        """What the members predict."""
+        return self.members[0].net.task
+
+    @property
+    def box_view(self) -> LocalizationView:
+        """The view of localization nets."""
+        return "center" if self.view == "center" else "dense"
 
 
-def read_protocol(part: TextSpan) -> EvalProtocol:
-    """The protocol that a part of a longer text is.
+Classes = EvaluationProtocol | Literal["truth"]
+"""Source of the classes of boxes: the top five of a classification protocol, or the true class alone."""
+
+
+def default_classes(members: Sequence[Member], view: View) -> EvaluationProtocol:
+    """Return the protocol of the nets that localization nets start from, each once, at all of its test scales."""
+    scales: dict[PaperNet, set[int]] = {}
+    for member in members:
+        scales.setdefault(member.net.classifier, set()).update(member.test_scales)
+    return EvaluationProtocol(tuple(Member(net, tuple(sorted(some))) for net, some in scales.items()), view)
+
+
+def parse_classes(text: str) -> Classes:
+    """Read "truth", or a classification protocol such as "E/256-512/256,384,512 : dense+crops".
 
     Raises:
-        VerydeepError: as ``EvalProtocol.parse``.
+        OptionError: the text is neither; the message points at the place.
     """
-    return EvalProtocol(*read_members(part, _read_member, VIEWS))
+    return _read_classes(TextSpan("`classes`", text).strip())
 
 
-def _read_member(part: TextSpan) -> Member:
-    net, test_scales = split_member(part, example="D/256-512/256,384,512")
-    return Member(_read_net(net), test_scales)
+def _read_protocol(span: TextSpan) -> EvaluationProtocol:
+    before, *after = span.split("@")
+    members, view = _read_members(before)
+    if members[0].net.task == "classify":
+        if after:
+            raise after[0].error("classes of boxes, but the members predict classes; leave them out")
+        return EvaluationProtocol(members, view)
+    if len(after) > 1:
+        raise after[1].error('a second "@"; the classes come from one protocol')
+    return EvaluationProtocol(members, view, _read_classes(after[0]) if after else default_classes(members, view))
 
 
-def _read_net(part: TextSpan) -> TrainedNet:
-    network, field = split_net(part, example="D/256-512")
-    numbers = field.text.removesuffix("fc")
-    scale = train_scale(numbers)
-    if scale is None:
-        raise field.error(
-            f"no such train scale; write 256, or 256-512 for a jittered one, from {PAPER_CROP} to {LARGEST_SCALE}, "
-            "with fc behind it if the FC layers alone were fine-tuned"
-        )
-    return TrainedNet(network, scale, "fc" if numbers != field.text else "all")
+def _read_classes(span: TextSpan) -> Classes:
+    if span.text == "truth":
+        return "truth"
+    if "/" not in span.text:
+        raise span.error("write the source of the classes: truth alone, or a protocol such as D/384/384")
+    members, view = _read_members(span)
+    if members[0].net.task == "localize":
+        raise span.error("this net predicts boxes; name a net that predicts classes")
+    return EvaluationProtocol(members, view)
+
+
+def _read_members(span: TextSpan) -> tuple[tuple[Member, ...], View]:
+    before, *after = span.split(":")
+    members: list[Member] = []
+    for part in before.split("+"):
+        member = _read_member(part)
+        if member in members:
+            raise part.error("this member comes twice; the members of a protocol are different ones")
+        if members and member.net.task != members[0].net.task:
+            raise part.error("a protocol has nets that predict classes, or nets that predict boxes, but not both")
+        members.append(member)
+    if len(after) > 1:
+        raise after[1].error('a second ":"; a protocol has one view')
+    views = VIEWS if members[0].net.task == "classify" else LOCALIZATION_VIEWS
+    return tuple(members), _read_view(after[0], views) if after else "dense"
+
+
+def _read_view(span: TextSpan, views: tuple[View, ...]) -> View:
+    text = "+".join(part.text for part in span.split("+"))
+    for view in views:
+        if text == view:
+            return view
+    raise span.error(f"no such view; choose {', '.join(views)}")
+
+
+def _read_member(span: TextSpan) -> Member:
+    fields = span.split("/", strip=False)
+    if len(fields) != 3:
+        raise span.error("write a member as net/S/Q,Q, such as D/256-512/256,384,512")
+    scales: list[int] = []
+    for field in fields[2].split(","):
+        scale = int(field.text) if re.fullmatch(_NUMBER, field.text) else 0
+        if not PAPER_CROP <= scale <= LARGEST_SCALE or scale in scales:
+            raise field.error(
+                f"write test scales as different whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as "
+                "256,384,512"
+            )
+        scales.append(scale)
+    net = TextSpan(span.subject, span.whole, span.start, fields[2].start - 1 - span.start)
+    return Member(_read_net(net), tuple(sorted(scales)))
+
+
+def _read_net(span: TextSpan) -> PaperNet:
+    fields = span.split("/", strip=False)
+    if len(fields) != 2:
+        raise span.error("write a net as net/S, such as D/256-512")
+    network, train = fields
+    if network.text not in NETWORKS:
+        raise network.error(f"no such net; choose {', '.join(NETWORKS)}")
+    match = re.fullmatch(f"({_NUMBER}(?:-{_NUMBER})?)(.*)", train.text)
+    for (regression, fine_tuned), suffix in _SUFFIXES.items():
+        if match and match[2] == suffix and TrainScale.is_one(match[1]):
+            return PaperNet(network.text, TrainScale.parse(match[1]), fine_tuned, regression)
+    raise train.error(
+        f"no such train scale; write 256, or 256-512 for a jittered one, from {PAPER_CROP} to {LARGEST_SCALE}, with fc "
+        "behind it if the FC layers alone were fine-tuned; of a localization net 384pcr (per-class regression), 384scr "
+        "(single-class), 384pcr-fc or 384scr-fc"
+    )

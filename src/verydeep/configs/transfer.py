@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.configs.published import JITTERED
 
 DataKind = Literal["VOC", "VOC actions", "Caltech", "own"]
@@ -56,7 +56,7 @@ class TransferRow:
 
     label: str
     figures: Mapping[str, Figure]
-    nets: tuple[TrainedNet, ...] = ()
+    nets: tuple[PaperNet, ...] = ()
     """Whose descriptors are stacked; none of the systems of other authors, which are printed and never run."""
     coverage: Coverage = "image"
 
@@ -73,19 +73,19 @@ class TransferTable:
     rows: tuple[TransferRow, ...]
 
     @property
-    def nets(self) -> tuple[TrainedNet, ...]:
+    def nets(self) -> tuple[PaperNet, ...]:
         """What describes the images, none twice."""
         return tuple(dict.fromkeys(net for row in self.rows for net in row.nets))
 
 
-_D, _E = (TrainedNet.parse(f"{network}/{JITTERED}") for network in "DE")
+_D, _E = (PaperNet.parse(f"{network}/{JITTERED}") for network in "DE")
 """The nets that the authors published."""
 
 _DATA = ("VOC-2007", "VOC-2012", "Caltech-101", "Caltech-256")
 _ACTIONS = "VOC-2012 actions"
 
 
-def _row(label: str, *figures: Figure | None, nets: tuple[TrainedNet, ...] = ()) -> TransferRow:
+def _row(label: str, *figures: Figure | None, nets: tuple[PaperNet, ...] = ()) -> TransferRow:
     """Of Table 11."""
     found = {name: figure for name, figure in zip(_DATA, figures, strict=True) if figure is not None}
     return TransferRow(label, found, nets)

@@ -12,7 +12,7 @@ import torch
 
 from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
-from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
 from verydeep.engine.classification import table_report as module
@@ -131,9 +131,9 @@ def interval(wrong: int) -> str:
 
 def test_other_authors_are_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is looked for, computed or measured but for the protocols of the paper's own rows."""
-    asked: list[EvalProtocol] = []
+    asked: list[EvaluationProtocol] = []
 
-    def nothing(protocol: EvalProtocol, _: TableConditions) -> None:
+    def nothing(protocol: EvaluationProtocol, _: TableConditions) -> None:
         asked.append(protocol)
 
     monkeypatch.setattr(module, "measure_protocol", nothing)
@@ -303,7 +303,7 @@ def test_files_and_terminal_agree(
 
 
 def test_a_row_of_brackets_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    row = PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
+    row = PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
     paper = PaperTable("table3", "a title", "4.1", (row,))
     write_measured_table(MeasuredClassificationTable(paper, [(row, known(90))], [], conditions()), tmp_path, Log())
     assert "[bold]A[/bold]" in capsys.readouterr().out
@@ -326,7 +326,7 @@ def test_a_table_of_three_kinds_of_rows(tmp_path: Path, monkeypatch: pytest.Monk
     make_pictures(tmp_path / "data" / "train", 1, first=100)
     make_pictures(tmp_path / "data" / "val", 1)
     thin_networks(monkeypatch, tmp_path / "cache")
-    a, b = (TrainedNet.parse(text) for text in ("A/256", "B/256"))
+    a, b = (PaperNet.parse(text) for text in ("A/256", "B/256"))
     leave_run(tmp_path / "runs", describe(a, tmp_path / "data"))
     late = leave_run(tmp_path / "runs", describe(b, tmp_path / "data", converged=False))
     split = open_data_split(str(tmp_path / "data"), "val")

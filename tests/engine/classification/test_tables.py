@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.thin_nets import CLASSES, CROP, describe, leave_run, make_pictures, thin_networks
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
-from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.data.split import Split
 from verydeep.engine import inference
 from verydeep.engine.classification import evaluation, tables
@@ -111,7 +111,7 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
     make_pictures(root / "data" / "val", 2)
     with pytest.MonkeyPatch.context() as monkeypatch:
         thin_networks(monkeypatch, root / "cache")
-        for net in (*LADDER, TrainedNet.parse("B-5x5/256")):
+        for net in (*LADDER, PaperNet.parse("B-5x5/256")):
             for seed in (3, 8) if str(net) in TWICE else (3,):
                 leave_run(root / "runs", describe(net, root / "data", seed=seed))
         val = open_data_split(str(root / "data"), "val")
@@ -159,7 +159,7 @@ def run_of(net: str, seed: int) -> str:
     return f"{net.replace('/', '-')}-s{seed}"
 
 
-def seeds_of(protocol: EvalProtocol) -> tuple[int, ...]:
+def seeds_of(protocol: EvaluationProtocol) -> tuple[int, ...]:
     return (3, 8) if all(str(member.net) in TWICE for member in protocol.members) else (3,)
 
 
@@ -221,7 +221,7 @@ def errors_at(posterior: Float64Array, labels: Int64Array, k: int) -> BoolArray:
 
 @pytest.mark.parametrize("text", dict.fromkeys(str(each) for table in ALL_TABLES for each in table.protocols))
 def test_a_row_is_the_mean_over_members_scales_and_views(text: str, ladder: Ladder, plainly: Any) -> None:
-    protocol = EvalProtocol.parse(text)
+    protocol = EvaluationProtocol.parse(text)
     views = protocol.view.split("+")
     labels = ladder.val.labels
     assert labels is not None
@@ -331,8 +331,8 @@ def conditions_of(folder: Path, data: str = "data", part: str = "val") -> TableC
     return TableConditions(find_nets(folder / "runs"), str(folder / data), split, CROP, CPU)
 
 
-A, D = (TrainedNet.parse(text) for text in ("A/256", "D/256"))
-BOTH = EvalProtocol.parse("A/256/256 + D/256/256")
+A, D = (PaperNet.parse(text) for text in ("A/256", "D/256"))
+BOTH = EvaluationProtocol.parse("A/256/256 + D/256/256")
 
 
 def test_a_run_without_all_drops_is_named(small: Path) -> None:
@@ -340,7 +340,7 @@ def test_a_run_without_all_drops_is_named(small: Path) -> None:
     late = leave_run(small / "runs", describe(D, small / "data", converged=False))
     measured = measure_protocol(BOTH, conditions_of(small))
     assert measured is not None and measured.unconverged == (str(late),) and not measured.is_answer
-    alone = EvalProtocol.parse("A/256/256")
+    alone = EvaluationProtocol.parse("A/256/256")
     answer = measure_protocol(alone, conditions_of(small))
     assert answer is not None and answer.unconverged == () and answer.is_answer
     rows = [(PaperRow(alone, 20.0, 5.0), answer), (PaperRow(BOTH, 20.0, 5.0), measured)]
@@ -350,7 +350,7 @@ def test_a_run_without_all_drops_is_named(small: Path) -> None:
 def test_a_seed_that_did_not_converge_is_left_out_where_another_did(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "data", seed=1))
     late = leave_run(small / "runs", describe(A, small / "data", seed=2, converged=False))
-    answer = measure_protocol(EvalProtocol.parse("A/256/256"), conditions_of(small))
+    answer = measure_protocol(EvaluationProtocol.parse("A/256/256"), conditions_of(small))
     assert answer is not None and answer.is_answer
     assert (answer.seeds, answer.unconverged) == ((1,), (str(late),))
 
@@ -366,15 +366,15 @@ def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
     }
     measured = measure_protocol(BOTH, conditions)
     assert measured is not None and measured.wrong_top1.shape == (2, 6)
-    assert measure_protocol(EvalProtocol.parse("B/256/256"), conditions) is None
-    assert measure_protocol(EvalProtocol.parse("D/256fc/256"), conditions) is None
+    assert measure_protocol(EvaluationProtocol.parse("B/256/256"), conditions) is None
+    assert measure_protocol(EvaluationProtocol.parse("D/256fc/256"), conditions) is None
 
 
 def test_two_runs_of_one_seed_are_an_error_that_names_both(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "data"))
     leave_run(small / "runs", describe(A, small / "data"), "copy")
     with pytest.raises(VerydeepError, match=r"Two runs answer for A/256 with seed 0: .*A-256-s0 and .*copy"):
-        compute_views([EvalProtocol.parse("A/256/256")], conditions_of(small))
+        compute_views([EvaluationProtocol.parse("A/256/256")], conditions_of(small))
 
 
 def test_a_training_that_has_saved_no_net_yet_is_no_run(small: Path) -> None:
@@ -385,13 +385,13 @@ def test_a_training_that_has_saved_no_net_yet_is_no_run(small: Path) -> None:
     conditions = conditions_of(small)
     compute_views([BOTH], conditions)
     assert measure_protocol(BOTH, conditions) is None
-    assert measure_protocol(EvalProtocol.parse("A/256/256"), conditions) is not None
+    assert measure_protocol(EvaluationProtocol.parse("A/256/256"), conditions) is not None
 
 
 def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "flat", seed=4, split_seed=0))
     ours = conditions_of(small, "flat")
-    compute_views([EvalProtocol.parse("A/256/256")], ours)
+    compute_views([EvaluationProtocol.parse("A/256/256")], ours)
     theirs = leave_run(small / "runs", describe(D, small / "flat", seed=4, split_seed=1))
     with pytest.raises(VerydeepError, match=f"{theirs} was trained on another division .*seed 1") as caught:
         compute_views([BOTH], conditions_of(small, "flat"))
@@ -412,8 +412,8 @@ def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) 
     leave_run(small / "elsewhere", unknown, "other-classes")
     named = Collection(small / "runs", tuple((small / "elsewhere").iterdir()))
     conditions = replace(conditions_of(small), nets=named.nets())
-    paper = PaperTable("table5", "views", "4.4", (PaperRow(EvalProtocol.parse("A/256/256"), 29.6, 10.4),))
-    crops = replace(paper, rows=(*paper.rows, PaperRow(EvalProtocol.parse("E/256/256 : crops"), 27.0, 9.0)))
+    paper = PaperTable("table5", "views", "4.4", (PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4),))
+    crops = replace(paper, rows=(*paper.rows, PaperRow(EvaluationProtocol.parse("E/256/256 : crops"), 27.0, 9.0)))
     (found,) = measure_classification_tables([crops], conditions)
     assert [name for name, _ in found.other_nets] == ["theirs/256", "theirs/256 : crops"]
     cells = {name: rest for name, *rest in found.cells()}
@@ -439,7 +439,7 @@ def known(wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[st
 
 
 def row(text: str, top1: float | None) -> PaperRow:
-    return PaperRow(EvalProtocol.parse(text), top1, None)
+    return PaperRow(EvaluationProtocol.parse(text), top1, None)
 
 
 def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() -> None:

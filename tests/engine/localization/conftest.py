@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from tests.thin_nets import describe, leave_box_run, leave_run, make_boxes, make_pictures, thin_networks
-from verydeep.configs.localization import LocalizationNet
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.data.split import Split
 from verydeep.data.truth import read_boxes, with_boxes
 from verydeep.engine.datasets import open_data_split
@@ -60,10 +59,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         thin_networks(monkeypatch, root / "cache")
         for texts, seeds in BOX_NETS.items():
             for seed in seeds:
-                leave_box_run(root / "runs", LocalizationNet.parse(texts), root / "data", seed=seed)
+                leave_box_run(root / "runs", PaperNet.parse(texts), root / "data", seed=seed)
         for texts, seeds in CLASS_NETS.items():
             for seed in seeds:
-                leave_run(root / "runs", describe(TrainedNet.parse(texts), root / "data", seed=seed))
+                leave_run(root / "runs", describe(PaperNet.parse(texts), root / "data", seed=seed))
     return root
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from tests.engine.classification.test_tables import rescaled, single_view
 from tests.engine.localization.conftest import Home
 from tests.plain_boxes import Rated, best_merged, best_overlap, rated_boxes
-from verydeep.configs.localization import LocalizationProtocol
-from verydeep.configs.protocols import EvalProtocol
+from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.models.weights.native import load_model
 
 Members = Mapping[str, Sequence[int]]
@@ -21,7 +20,7 @@ def run_of(net: object, seed: int) -> str:
     return f"{str(net).replace('/', '-')}-s{seed}"
 
 
-def members_of(protocol: EvalProtocol | LocalizationProtocol, seed: int) -> dict[str, tuple[int, ...]]:
+def members_of(protocol: EvaluationProtocol, seed: int) -> dict[str, tuple[int, ...]]:
     return {run_of(member.net, seed): member.test_scales for member in protocol.members}
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from tests.engine.localization.conftest import Home
 from tests.thin_nets import CLASSES, CROP
-from verydeep.configs.localization import LocalizationProtocol
-from verydeep.configs.protocols import EvalProtocol
+from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.engine.localization.box_ensemble import (
     BoxEnsemble,
     box_ensemble,
@@ -34,7 +33,7 @@ def names(ensemble: BoxEnsemble) -> list[str]:
 def test_named_nets_get_the_classes_of_their_own_seed(home: Home) -> None:
     for seed in (3, 8):
         members = [EnsembleMember(home.net("D/384pcr", seed), (384,))]
-        found = box_ensemble(members, "dense", EvalProtocol.parse("D/256-512/384 : crops"), Collection(home.runs))
+        found = box_ensemble(members, "dense", EvaluationProtocol.parse("D/256-512/384 : crops"), Collection(home.runs))
         assert names(found) == [f"D-384pcr-s{seed}/384", "@", f"D-256-512-s{seed}", "crops"]
         assert found.classes is not None and found.classes.told == "D/256-512/384 : crops"
         assert names(box_ensemble(members, "center", None, Collection(home.runs)))[2:] == [
@@ -44,20 +43,20 @@ def test_named_nets_get_the_classes_of_their_own_seed(home: Home) -> None:
         assert names(box_ensemble(members, "center", "truth", Collection(home.runs)))[1:] == ["@", "truth"]
     other = replace(members[0].net, config=replace(members[0].net.config, seed=5))
     found = box_ensemble(
-        [EnsembleMember(other, (384,))], "dense", EvalProtocol.parse("D/256-512/384"), Collection(home.runs)
+        [EnsembleMember(other, (384,))], "dense", EvaluationProtocol.parse("D/256-512/384"), Collection(home.runs)
     )
     assert names(found)[2] == "D-256-512-s3", "where its own seed is not there, the first"
 
 
 def test_a_net_that_predicts_no_boxes_is_refused(home: Home) -> None:
     members = [EnsembleMember(home.net(text), (384,)) for text in ("D/384pcr", "D/384")]
-    for classes in (None, "truth", EvalProtocol.parse("D/256-512/384")):
+    for classes in (None, "truth", EvaluationProtocol.parse("D/256-512/384")):
         with pytest.raises(VerydeepError, match="D-384-s3 predicts classes and no boxes"):
             box_ensemble(members, "dense", classes, Collection(home.runs))
 
 
 def by_seed(home: Home, text: str, nets: list[Net] | None = None) -> dict[int, list[str]]:
-    candidate_classes, there = LocalizationProtocol.parse(text), find_nets(home.runs) if nets is None else nets
+    candidate_classes, there = EvaluationProtocol.parse(text), find_nets(home.runs) if nets is None else nets
     return {seed: names(each) for seed, each in box_ensembles_by_seed(candidate_classes, there, CLASSES, CROP).items()}
 
 
@@ -91,7 +90,7 @@ def test_what_nobody_answers_is_one_sentence(home: Home, tmp_path: Path, text: s
     config = config.replace('"E"', '"A"').replace('"256-512"', '"256"').replace('"seed": 8', '"seed": 5', 1)
     (tmp_path / "a" / "model" / "config.json").write_text(config)
     with pytest.raises(VerydeepError, match=told) as caught:
-        required_box_ensembles(LocalizationProtocol.parse(text), Collection(tmp_path), CLASSES, CROP, "last")
+        required_box_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), CLASSES, CROP, "last")
     assert "\n" not in str(caught.value)
 
 
@@ -105,7 +104,7 @@ def test_the_best_weights_are_rated_by_the_same_classification_net(home: Home, t
 
 def test_all_nets_are_asked_once_and_have_to_know_the_datas_classes(home: Home) -> None:
     members = [EnsembleMember(home.net("D/384pcr"), (352,)), EnsembleMember(home.net("D/384pcr"), (384,))]
-    found = box_ensemble(members, "dense", EvalProtocol.parse("D/256-512/384"), Collection(home.runs))
+    found = box_ensemble(members, "dense", EvaluationProtocol.parse("D/256-512/384"), Collection(home.runs))
     assert [net.path.name for net in found.nets] == ["D-384pcr-s3", "D-256-512-s3"]
     found.check(home.val)
     with pytest.raises(VerydeepError, match="'gnu'"):

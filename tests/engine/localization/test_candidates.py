@@ -12,7 +12,7 @@ from tests.conftest import picture
 from tests.he_weights import draw_he_weights
 from tests.ops.test_merging import merge_plainly, predictions
 from tests.plain_boxes import Photograph
-from verydeep.configs.localization import Regression
+from verydeep.configs.protocols import Regression
 from verydeep.data.decoding import STRICT
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale

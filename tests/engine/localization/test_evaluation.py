@@ -15,8 +15,7 @@ from tests import thin_nets
 from tests.engine.localization.conftest import CPU, Home
 from tests.engine.localization.plainly import Members, five_guesses, merged_box, overlaps
 from tests.plain_boxes import best_overlap
-from verydeep.configs.localization import Classes, LocalizationNet, LocalizationView
-from verydeep.configs.protocols import EvalProtocol
+from verydeep.configs.protocols import Classes, EvaluationProtocol, LocalizationView, PaperNet
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.engine.localization.box_ensemble import BoxEnsemble, box_ensemble
 from verydeep.engine.localization.boxed_split import BoxedSplit
@@ -57,7 +56,7 @@ Case = tuple[Members, Classes | None, LocalizationView, float]
 CASES: dict[str, Case] = {
     "one net": (ONE, None, "dense", 0.5),
     "a box for all classes": (SHARED, None, "dense", 0.8),
-    "two nets, others name the classes": (TWO, EvalProtocol.parse(BEST), "dense", 0.5),
+    "two nets, others name the classes": (TWO, EvaluationProtocol.parse(BEST), "dense", 0.5),
     "the truth": (ONE, "truth", "center", 0.5),
     "two nets, the truth": (TWO, "truth", "dense", 0.2),
 }
@@ -121,7 +120,7 @@ def test_each_row_counts_pixels_beside_its_own_nets_crop(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(thin_nets, "CROP", 64)
-        larger = thin_nets.leave_box_run(tmp_path, LocalizationNet.parse("D/256pcr"), home.root / "data")
+        larger = thin_nets.leave_box_run(tmp_path, PaperNet.parse("D/256pcr"), home.root / "data")
     nets = [EnsembleMember(Net.open(path), (256,)) for path in (home.runs / "D-256pcr-s3", larger)]
     rows = evaluated(home, BoxEnsemble(tuple(nets), "dense", None)).rows
     assert [row.crop for row in rows] == [32, 32, 64, 32]
@@ -223,7 +222,7 @@ def test_where_nothing_can_be_decoded_that_is_said(
 
 
 def test_boxes_of_images_of_which_nothing_is_known(home: Home) -> None:
-    wanted = ensemble(home, TWO, EvalProtocol.parse(BEST))
+    wanted = ensemble(home, TWO, EvaluationProtocol.parse(BEST))
     said = guess_boxes(wanted, replace(home.val, labels=None), 0.7, CPU, STRICT, top=3)
     assert said is not None
     candidate_classes, merged = said

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.engine.localization.conftest import CPU
-from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import LOCALIZATION_TABLES
+from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
 from verydeep.engine.classification.tables import TableConditions
@@ -49,7 +49,7 @@ def known(text: str, *wrong: int, **others: Any) -> MeasuredBoxes:
         "tested": (),
     }  # fmt: skip
     errs = np.stack([images < count for count in wrong])
-    return MeasuredBoxes(LocalizationProtocol.parse(text), tuple(range(len(wrong))), errs, **values | others)
+    return MeasuredBoxes(EvaluationProtocol.parse(text), tuple(range(len(wrong))), errs, **values | others)
 
 
 def table(

@@ -14,9 +14,8 @@ from torch import Tensor
 from tests.engine.localization.conftest import CPU, Home
 from tests.engine.localization.plainly import five_guesses, members_of, overlaps
 from tests.thin_nets import CROP
-from verydeep.configs.localization import LocalizationProtocol
 from verydeep.configs.paper import LOCALIZATION_TABLES, TABLES
-from verydeep.configs.protocols import EvalProtocol
+from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.data.decoding import Decoding
 from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.localization import predictions, tables
@@ -113,7 +112,7 @@ OWN_ROWS = dict.fromkeys(str(protocol) for table in LOCALIZATION_TABLES.values()
 
 @pytest.mark.parametrize("text", OWN_ROWS)
 def test_a_row_is_what_plain_loops_give(text: str, home: Home, measured: Any) -> None:
-    protocol = LocalizationProtocol.parse(text)
+    protocol = EvaluationProtocol.parse(text)
     rows = [row for each in measured[1].values() for row in each.rows if row[0].protocol == protocol]
     assert rows
     for _, each in rows:
@@ -125,7 +124,7 @@ def test_a_row_is_what_plain_loops_give(text: str, home: Home, measured: Any) ->
             wrong = []
             for index in COUNTED:
                 guesses: list[int] = []
-                if isinstance(protocol.classes, EvalProtocol):
+                if isinstance(protocol.classes, EvaluationProtocol):
                     namers = members_of(protocol.classes, seed)
                     guesses = five_guesses(home, index, namers, protocol.classes.view)
                 members = members_of(protocol, seed)
@@ -316,7 +315,7 @@ def test_thresholds_are_chosen_on_the_other_half_or_on_another_part(home: Home) 
 
 def best_on(home: Home, each: MeasuredBoxes, seed: int) -> float:
     """The threshold of the smallest error, then of the largest mean IoU, on four images."""
-    assert isinstance(each.protocol.classes, EvalProtocol)
+    assert isinstance(each.protocol.classes, EvaluationProtocol)
     figures = []
     for threshold in np.arange(16) / 10:
         pairs = []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
-from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.engine.nets.collection import (
     Collection,
     ensembles_by_seed,
@@ -20,7 +20,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import save_config
 
-WANTED = TrainedNet.parse("D/256-512")
+WANTED = PaperNet.parse("D/256-512")
 
 
 def test_the_net_of_a_run_is_found_by_what_travels_with_it(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_another_net_does_not_answer(tmp_path: Path, values: dict[str, Any]) -> 
 def test_fine_tuned_fc_layers_answer_for_themselves(tmp_path: Path) -> None:
     leave(tmp_path, "all")
     leave(tmp_path, "fc", fine_tuned="fc")
-    found = find_answering_nets(TrainedNet.parse("D/256-512fc"), find_nets(tmp_path), CLASSES, 64)
+    found = find_answering_nets(PaperNet.parse("D/256-512fc"), find_nets(tmp_path), CLASSES, 64)
     assert {seed: net.path.name for seed, net in found.items()} == {3: "fc"}
 
 
@@ -79,7 +79,7 @@ def test_two_runs_of_one_seed_are_an_error_that_names_both(tmp_path: Path) -> No
     assert str(first) in str(raised.value) and str(second) in str(raised.value)
     assert "other" not in str(raised.value)
     with pytest.raises(VerydeepError, match="seed 3"):
-        required_ensembles(EvalProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64)
+        required_ensembles(EvaluationProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64)
 
 
 def test_what_lies_in_a_folder_of_runs(tmp_path: Path) -> None:
@@ -109,23 +109,23 @@ def test_seeds_are_shared(tmp_path: Path) -> None:
     nets = find_nets(tmp_path)
     text = "E/256-512/384 + D/256-512/256,384,512 + D/256-512/256 : crops"
     for found in (
-        ensembles_by_seed(EvalProtocol.parse(text), nets, CLASSES, 64),
-        required_ensembles(EvalProtocol.parse(text), Collection(tmp_path), CLASSES, 64),
+        ensembles_by_seed(EvaluationProtocol.parse(text), nets, CLASSES, 64),
+        required_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), CLASSES, 64),
     ):
         assert list(found) == [0, 5]
         for seed, members in found.items():
             assert [(each.net.path.name, each.scales) for each in members] == [
                 (f"e{seed}", (384,)), (f"d{seed}", (256, 384, 512)), (f"d{seed}", (256,)),
             ]  # fmt: skip
-    assert list(ensembles_by_seed(EvalProtocol.parse("D/256-512/384"), nets, CLASSES, 64)) == [0, 3, 5]
-    assert ensembles_by_seed(EvalProtocol.parse("D/256-512/384 + A/256/256"), nets, CLASSES, 64) == {}
+    assert list(ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384"), nets, CLASSES, 64)) == [0, 3, 5]
+    assert ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384 + A/256/256"), nets, CLASSES, 64) == {}
 
 
 def test_a_run_that_has_saved_no_weights_is_no_member_yet(tmp_path: Path) -> None:
     for seed in (0, 1):
         leave(tmp_path, f"d{seed}", seed=seed)
     (tmp_path / "d0" / "model" / "model.safetensors").unlink()
-    assert list(ensembles_by_seed(EvalProtocol.parse("D/256-512/384"), find_nets(tmp_path), CLASSES, 64)) == [1]
+    assert list(ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384"), find_nets(tmp_path), CLASSES, 64)) == [1]
 
 
 def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
     leave(tmp_path, "without", seed=2)
     save_config(tmp_path / "single", replace(BASE, seed=3))
     assert [net.folder for net in find_nets(tmp_path, "best")] == [tmp_path / f"d{seed}" / "best" for seed in (0, 1)]
-    found = required_ensembles(EvalProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64, "best")
+    found = required_ensembles(EvaluationProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64, "best")
     assert {seed: nets[0].net.folder.name for seed, nets in found.items()} == {0: "best", 1: "best"}
 
 
@@ -145,7 +145,9 @@ def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
     leave(tmp_path, "thin", network="E", width=0.5)
     for crop, missing in ((64, "E/256-512"), (224, "D/256-512")):
         with pytest.raises(VerydeepError, match=f"answers for {re.escape(missing)} at crop {crop}") as raised:
-            required_ensembles(EvalProtocol.parse("D/256-512/384 + E/256-512/384"), Collection(tmp_path), CLASSES, crop)
+            required_ensembles(
+                EvaluationProtocol.parse("D/256-512/384 + E/256-512/384"), Collection(tmp_path), CLASSES, crop
+            )
         assert str(tmp_path) in str(raised.value)
 
 
@@ -154,7 +156,7 @@ def test_members_that_share_no_seed_are_told(tmp_path: Path) -> None:
     leave(tmp_path, "e", network="E", seed=1)
     text = "D/256-512/384 + E/256-512/384 : crops"
     with pytest.raises(VerydeepError, match="no seed has them all") as raised:
-        required_ensembles(EvalProtocol.parse(text), Collection(tmp_path), CLASSES, 64)
+        required_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), CLASSES, 64)
     assert text in str(raised.value)
 
 

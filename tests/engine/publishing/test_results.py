@@ -10,7 +10,7 @@ import torch
 
 from tests.runs import Cli
 from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin_networks
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
 from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.engine.publishing.results import results_of
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(data: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> ModelConfig:
     thin_networks(monkeypatch, cache)
-    return describe(TrainedNet("A", TrainScale(256, 512)), data)
+    return describe(PaperNet("A", TrainScale(256, 512)), data)
 
 
 def test_the_last_row_is_read(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
@@ -103,10 +103,9 @@ def test_what_was_seen_is_noted_without_paths(data: Path, config: ModelConfig, i
 
 def test_boxes(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
     from tests.thin_nets import leave_box_run
-    from verydeep.configs.localization import LocalizationNet
 
     make_boxes(data)
-    net = LocalizationNet("A", TrainScale(256, 512), "per-class", "all")
+    net = PaperNet("A", TrainScale(256, 512), "all", "per-class")
     run = leave_box_run(tmp_path / "runs", net, data)
     inside("evaluate", data, run, "--task", "localize", "--scales", "256", *COMMON)
     (result,) = results_of(run, run / "model")

@@ -9,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.engine.steps import finish
 from tests.engine.training.test_fit import small_job
-from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS
+from verydeep.configs.protocols import Regression
 from verydeep.engine.classification.evaluation import views_to_compute
 from verydeep.engine.inference import predict_split
 from verydeep.engine.log import Log

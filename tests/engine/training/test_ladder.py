@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
-from verydeep.configs.ladder import LADDER, start_of
+from verydeep.configs.ladder import LADDER, find_source
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection, find_answering_nets, find_nets
@@ -36,8 +36,8 @@ CPU = Runtime(torch.device("cpu"), bf16=False)
 NAMES = ("ant", "bell", "crab", "dill", "elk", "fig")
 
 
-def net(text: str) -> TrainedNet:
-    return TrainedNet.parse(text)
+def net(text: str) -> PaperNet:
+    return PaperNet.parse(text)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_of_an_empty_folder_all_is_missing_each_after_its_start(home: Path) -> N
     assert len(rungs) == 26 and {rung.seed for rung in rungs} == {0, 4}
     assert all(rung.begun is None for rung in rungs)
     for place, rung in enumerate(rungs):
-        start = start_of(rung.net)
+        start = find_source(rung.net)
         assert start is None or Rung(start, rung.seed) in rungs[:place]
 
 
@@ -219,7 +219,7 @@ class FakeTraining:
     def __call__(self, training: TrainingPlan, runtime: Runtime) -> None:
         settings = training.settings
         scale = settings.recipe.stages[-1].scale
-        wanted = TrainedNet(settings.network, scale, settings.fine_tuned)
+        wanted = PaperNet(settings.network, scale, settings.fine_tuned)
         begun = describe(wanted, Path(settings.data), seed=settings.seed, converged=None)
         save_config(training.run.model, replace(begun, fc_width=settings.fc_width))
         filled = replace(settings, mean_rgb=(1.0, 2.0, 3.0), covariance=((1.0, 0.0, 0.0),) * 3)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from tests.conftest import picture
 from tests.engine.training.test_fit import CPU
-from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS
+from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import TrainScale
 from verydeep.data.augmentation import draw_sample

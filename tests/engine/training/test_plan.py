@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.rectangles import leave_classifier
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
 from verydeep.engine.nets.collection import Collection
@@ -81,8 +81,8 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
 
 def test_a_run_is_called_after_what_was_trained() -> None:
     jittered = TrainScale(256, 512)
-    assert run_name("/data/photos", TrainedNet("D", jittered, "fc"), 224, 0) == "photos-D-256-512fc-c224-s0"
-    assert run_name("generated", TrainedNet("A-LRN", TrainScale(384, 384)), 64, 7) == "generated-A-LRN-384-c64-s7"
+    assert run_name("/data/photos", PaperNet("D", jittered, "fc"), 224, 0) == "photos-D-256-512fc-c224-s0"
+    assert run_name("generated", PaperNet("A-LRN", TrainScale(384, 384)), 64, 7) == "generated-A-LRN-384-c64-s7"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from scipy.stats import kstest
 from tests.engine.training.test_fit import CPU
 from tests.engine.training.test_settings import SETTINGS
 from tests.models.plain_twin import fill
-from verydeep.configs.localization import Regression
+from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Initialization
 from verydeep.data.split import Split
 from verydeep.engine.log import Log

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.plain_twin import PlainTwin, fill
-from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS
+from verydeep.configs.protocols import Regression
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import (

@@ -27,7 +27,7 @@ from verydeep.ops.metrics import topk_for
 class MeasuredClassificationTable:
     """A table of the paper, measured on a data set."""
 
-    table: PaperTable
+    table: PaperTable[PaperRow]
     rows: Sequence[tuple[PaperRow, MeasuredRow | None]]
     """Measured is None where a row has no runs, or is of other authors."""
     comparisons: Sequence[Comparison]
@@ -143,7 +143,7 @@ def in_cells(measured: MeasuredRow) -> list[str]:
 
 
 def measure_classification_tables(
-    tables: Sequence[PaperTable], conditions: TableConditions
+    tables: Sequence[PaperTable[PaperRow]], conditions: TableConditions
 ) -> Iterator[MeasuredClassificationTable]:
     """Measure tables, on the main process; what they share is computed once, by all.
 
@@ -170,7 +170,7 @@ def measure_classification_tables(
         )
 
 
-def measure_other_nets(table: PaperTable, conditions: TableConditions) -> Iterator[tuple[str, MeasuredRow]]:
+def measure_other_nets(table: PaperTable[PaperRow], conditions: TableConditions) -> Iterator[tuple[str, MeasuredRow]]:
     """The nets that answer for no row, in each view that the table has."""
     for guest in conditions.other_nets:
         for view in dict.fromkeys(protocol.view for protocol in table.protocols):

@@ -8,9 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.paper import PaperRow, PaperTable
-from verydeep.configs.protocols import EvalProtocol, TrainedNet, View
+from verydeep.configs.protocols import EvaluationProtocol, PaperNet, View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
@@ -50,7 +49,7 @@ class TableConditions:
     runtime: Runtime
     decoding: Decoding = STRICT
 
-    def members(self, protocol: EvalProtocol) -> dict[int, list[EnsembleMember]]:
+    def members(self, protocol: EvaluationProtocol) -> dict[int, list[EnsembleMember]]:
         """Seed -> the nets that answer for a protocol; empty where one is missing, or has saved no weights yet.
 
         Raises:
@@ -95,9 +94,7 @@ class TableConditions:
         }
 
 
-def refuse_unanswered(
-    names: str, wanted: Sequence[TrainedNet] | Sequence[LocalizationNet], conditions: TableConditions
-) -> NoReturn:
+def refuse_unanswered(names: str, wanted: Sequence[PaperNet], conditions: TableConditions) -> NoReturn:
     """Say which nets a table asks for, and which are there.
 
     Raises:
@@ -155,7 +152,7 @@ class MeasuredRow:
         return error_over_runs(self.wrong_topk)
 
 
-def compute_views(protocols: Sequence[EvalProtocol], conditions: TableConditions) -> None:
+def compute_views(protocols: Sequence[EvaluationProtocol], conditions: TableConditions) -> None:
     """Let each net see each image once for all that the protocols ask of it; the posteriors are kept on the disk.
 
     Raises:
@@ -179,7 +176,7 @@ def compute_views(protocols: Sequence[EvalProtocol], conditions: TableConditions
         )
 
 
-def measure_protocol(protocol: EvalProtocol, conditions: TableConditions) -> MeasuredRow | None:
+def measure_protocol(protocol: EvaluationProtocol, conditions: TableConditions) -> MeasuredRow | None:
     """Run a protocol on the nets of every seed that has them all, on the main process; None where no seed does.
 
     Seeds of which a net did not converge are left out where others did.
@@ -251,7 +248,7 @@ def predict_seed(view: View, members: Sequence[EnsembleMember], conditions: Tabl
     return SeedPredictions(fuse_posteriors(said[view]), centers, geometry, frozenset(skipped), write_error)
 
 
-def compare_rows(table: PaperTable, rows: Sequence[tuple[PaperRow, MeasuredRow | None]]) -> list[Comparison]:
+def compare_rows(table: PaperTable[PaperRow], rows: Sequence[tuple[PaperRow, MeasuredRow | None]]) -> list[Comparison]:
     """Every pair of rows that are both answers, on the seeds that both have."""
     answers = [(row, each) for row, each in rows if each is not None and each.is_answer]
     comparisons = []

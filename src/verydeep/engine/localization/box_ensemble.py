@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verydeep.configs.localization import Classes, LocalizationProtocol, LocalizationView, own_classes
-from verydeep.configs.protocols import EvalProtocol
+from verydeep.configs.protocols import Classes, EvaluationProtocol, LocalizationView, default_classes
 from verydeep.data.split import Split
 from verydeep.engine.localization.candidate_classes import ClassSource
 from verydeep.engine.nets.collection import Collection, ensembles_by_seed, required_ensembles
@@ -70,7 +69,7 @@ def box_ensemble(
 
 
 def box_ensembles_by_seed(
-    protocol: LocalizationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
+    protocol: EvaluationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
 ) -> dict[int, BoxEnsemble]:
     """Seed -> who answers for a protocol; seeds that lack a net, or its weights, are left out.
 
@@ -81,21 +80,22 @@ def box_ensembles_by_seed(
     sources: dict[int, ClassSource | None]
     if protocol.classes == "truth":
         sources = dict.fromkeys(members)
-    elif protocol.classes == own_classes(protocol.members, protocol.view):
-        sources = {seed: ClassSource.of_box_nets(each, protocol.view) for seed, each in members.items()}
+    elif protocol.classes == default_classes(protocol.members, protocol.view):
+        sources = {seed: ClassSource.of_box_nets(each, protocol.box_view) for seed, each in members.items()}
     else:
+        assert protocol.classes is not None
         view, told = protocol.classes.view, str(protocol.classes)
         found = ensembles_by_seed(protocol.classes, nets, class_names, crop)
         sources = {seed: ClassSource(tuple(each), view, told) for seed, each in found.items()}
     return {
-        seed: BoxEnsemble(tuple(each), protocol.view, sources[seed])
+        seed: BoxEnsemble(tuple(each), protocol.box_view, sources[seed])
         for seed, each in members.items()
         if seed in sources
     }
 
 
 def required_box_ensembles(
-    protocol: LocalizationProtocol, runs: Collection, class_names: Sequence[str], crop: int, weights: Weights
+    protocol: EvaluationProtocol, runs: Collection, class_names: Sequence[str], crop: int, weights: Weights
 ) -> list[BoxEnsemble]:
     """The same of a folder of runs, where at least one seed has to have them all; one for each seed.
 
@@ -103,8 +103,8 @@ def required_box_ensembles(
         VerydeepError: a member has no run, two of one seed, or no seed has them all.
     """
     required_ensembles(protocol, runs, class_names, crop, weights)
-    if protocol.classes not in ("truth", own_classes(protocol.members, protocol.view)):
-        assert isinstance(protocol.classes, EvalProtocol)
+    if protocol.classes not in ("truth", default_classes(protocol.members, protocol.view)):
+        assert isinstance(protocol.classes, EvaluationProtocol)
         required_ensembles(protocol.classes, runs, class_names, crop, weights)
     found = box_ensembles_by_seed(protocol, runs.nets(weights), class_names, crop)
     if not found:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verydeep.configs.localization import LocalizationView
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
@@ -28,7 +27,7 @@ class ClassSource:
     """For reports."""
 
     @classmethod
-    def of_box_nets(cls, members: Sequence[EnsembleMember], view: LocalizationView) -> "ClassSource":
+    def of_box_nets(cls, members: Sequence[EnsembleMember], view: View) -> "ClassSource":
         """The classification nets that box nets started from, at the same scales, in the same view.
 
         Raises:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verydeep.configs.localization import Regression
+from verydeep.configs.protocols import Regression
 from verydeep.configs.scales import in_pixels
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale

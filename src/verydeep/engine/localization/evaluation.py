@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from verydeep.configs.localization import LocalizationView
+from verydeep.configs.protocols import LocalizationView
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split, nothing_decoded

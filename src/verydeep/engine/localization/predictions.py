@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verydeep.configs.localization import LocalizationView
+from verydeep.configs.protocols import LocalizationView
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale, ready, rescaled_images

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from verydeep.configs.paper import LocalizationRow, LocalizationTable
+from verydeep.configs.paper import LocalizationRow, PaperTable
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.classification.tables import refuse_unanswered
 from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_rows, measure_table
@@ -17,7 +17,7 @@ from verydeep.engine.reporting.remarks import seen_images_remarks
 class MeasuredLocalizationTable:
     """A table of appendix A, measured on a data set."""
 
-    table: LocalizationTable
+    table: PaperTable[LocalizationRow]
     rows: Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]
     """Measured is None where a row has no runs, or is of other authors."""
     comparisons: Sequence[Comparison]
@@ -134,7 +134,7 @@ def measured_values(measured: MeasuredBoxes) -> dict[str, Any]:
 
 
 def measure_localization_table(
-    table: LocalizationTable, conditions: LocalizationTableConditions
+    table: PaperTable[LocalizationRow], conditions: LocalizationTableConditions
 ) -> Iterator[MeasuredLocalizationTable]:
     """Measure a table; nothing comes of it on all processes but the main one.
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from verydeep.configs.localization import LocalizationProtocol, own_classes
-from verydeep.configs.paper import TABLES, LocalizationRow, LocalizationTable
+from verydeep.configs.paper import TABLES, LocalizationRow, PaperTable
+from verydeep.configs.protocols import EvaluationProtocol, default_classes
 from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.localization.box_ensemble import BoxEnsemble, box_ensembles_by_seed
 from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
@@ -44,7 +44,7 @@ class LocalizationTableConditions:
 class MeasuredBoxes:
     """What one protocol gave, over the seeds that have all of its nets."""
 
-    protocol: LocalizationProtocol
+    protocol: EvaluationProtocol
     """As it was run: the classes may be others than the row's."""
     seeds: tuple[int, ...]
     wrong: BoolArray
@@ -67,7 +67,7 @@ class MeasuredBoxes:
         return error_over_runs(self.wrong)
 
 
-def best_classes_there(protocol: LocalizationProtocol, conditions: TableConditions) -> LocalizationProtocol:
+def best_classes_there(protocol: EvaluationProtocol, conditions: TableConditions) -> EvaluationProtocol:
     """The protocol with the best classes that converged runs can name, where those that it asks for are not there.
 
     The best are those of the row of Tables 3-7 with the smallest published top-5 error; where no run answers for any of
@@ -85,10 +85,10 @@ def best_classes_there(protocol: LocalizationProtocol, conditions: TableConditio
         nets = [seed.classes.nets for seed in found.values() if seed.classes is not None]
         if any(all(each.net.converged for each in together) for together in nets):
             return replace(protocol, classes=classes)
-    return replace(protocol, classes=own_classes(protocol.members, protocol.view))
+    return replace(protocol, classes=default_classes(protocol.members, protocol.view))
 
 
-def box_ensembles_for(protocol: LocalizationProtocol, conditions: TableConditions) -> dict[int, BoxEnsemble]:
+def box_ensembles_for(protocol: EvaluationProtocol, conditions: TableConditions) -> dict[int, BoxEnsemble]:
     """Seed -> who answers.
 
     Raises:
@@ -98,7 +98,7 @@ def box_ensembles_for(protocol: LocalizationProtocol, conditions: TableCondition
 
 
 def measure_table(
-    table: LocalizationTable, conditions: LocalizationTableConditions
+    table: PaperTable[LocalizationRow], conditions: LocalizationTableConditions
 ) -> list[tuple[LocalizationRow, MeasuredBoxes | None]]:
     """Each row with what it gave, on the main process; None where no run answers, or it is of other authors.
 
@@ -123,7 +123,7 @@ def measure_table(
         tuned = iter(predict_ensembles(wanted, tune_on.split, shared.runtime, shared.decoding))
     if not shared.runtime.is_main:
         return []
-    found: dict[LocalizationProtocol, MeasuredBoxes] = {}
+    found: dict[EvaluationProtocol, MeasuredBoxes] = {}
     for candidate_classes, seeds in each_seed.items():
         judged = {
             seed: compare_with_truth(next(said), conditions, None if tuned is None else next(tuned)) for seed in seeds
@@ -169,7 +169,7 @@ def compare_with_truth(
 
 
 def summarize(
-    protocol: LocalizationProtocol,
+    protocol: EvaluationProtocol,
     ensemble: Mapping[int, BoxEnsemble],
     judged: Mapping[int, SeedBoxErrors],
     part: BoxedSplit,

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verydeep.configs.localization import LocalizationNet, LocalizationProtocol
-from verydeep.configs.protocols import EvalProtocol, TrainedNet
+from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.engine.nets.folders import Weights, is_net, looks_like_a_net
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.errors import VerydeepError
@@ -75,7 +74,7 @@ class Collection:
 
 
 def find_answering_nets(
-    wanted: TrainedNet | LocalizationNet, nets: Iterable[Net], class_names: Sequence[str], crop: int
+    wanted: PaperNet, nets: Iterable[Net], class_names: Sequence[str], crop: int
 ) -> Mapping[int, Net]:
     """Seed -> the net that answers for one of the paper's: same network, S, fine-tuned layers, classes and crop.
 
@@ -101,7 +100,7 @@ def find_answering_nets(
 
 
 def ensembles_by_seed(
-    protocol: EvalProtocol | LocalizationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
+    protocol: EvaluationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
 ) -> dict[int, list[EnsembleMember]]:
     """Seed -> the nets that answer for the members of a protocol; seeds that lack one, or its weights, are left out.
 
@@ -118,7 +117,7 @@ def ensembles_by_seed(
 
 
 def required_ensembles(
-    protocol: EvalProtocol | LocalizationProtocol,
+    protocol: EvaluationProtocol,
     runs: Collection,
     class_names: Sequence[str],
     crop: int,

@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from verydeep.configs.localization import LocalizationNet
 from verydeep.configs.networks import PAPER_FC_WIDTH
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
 from verydeep.data.folder import WNID
 from verydeep.data.split import Split
@@ -77,7 +76,7 @@ class Net:
         return replace(self, config=replace(config, class_names=class_names, class_words=words), outputs=outputs)
 
     @property
-    def trained(self) -> TrainedNet | LocalizationNet | None:
+    def trained(self) -> PaperNet | None:
         """Which of the paper's nets this is.
 
         None at another width, where the train scale is not known, or where it began with weights of another system:
@@ -88,10 +87,7 @@ class Net:
             return None
         if config.width != 1 or config.fc_width != PAPER_FC_WIDTH or config.scale is None:
             return None
-        scale = TrainScale.parse(config.scale)
-        if config.regression is not None:
-            return LocalizationNet(config.network, scale, config.regression, config.fine_tuned)
-        return TrainedNet(config.network, scale, config.fine_tuned)
+        return PaperNet(config.network, TrainScale.parse(config.scale), config.fine_tuned, config.regression)
 
     @property
     def classifier(self) -> "Net":

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from verydeep.configs.localization import LocalizationProtocol
-from verydeep.configs.protocols import EvalProtocol
+from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.bootstrap import Difference, paired_difference
 
@@ -14,8 +13,8 @@ from verydeep.ops.bootstrap import Difference, paired_difference
 class Comparison:
     """Two rows of one table, the first minus the second, in points of error."""
 
-    first: EvalProtocol | LocalizationProtocol
-    second: EvalProtocol | LocalizationProtocol
+    first: EvaluationProtocol
+    second: EvaluationProtocol
     paper: float | None
     measured: Difference
 

@@ -9,10 +9,9 @@ import torch
 from rich.table import Table
 from torch.nn import functional as F
 
-from verydeep.configs.ladder import start_of, with_starts
-from verydeep.configs.localization import LocalizationNet
+from verydeep.configs.ladder import add_sources, find_source
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.data.layout import split_names
 from verydeep.data.sampling import steps_after
@@ -50,7 +49,7 @@ TIMED_IMAGES = 8
 class Rung:
     """A net of the ladder, or one that predicts boxes, that has to be trained with one seed."""
 
-    net: TrainedNet | LocalizationNet
+    net: PaperNet
     seed: int
     begun: Path | None = None
     """The run that was begun and not ended."""
@@ -67,7 +66,7 @@ class Cost:
 
 
 def missing_rungs(
-    wanted: Sequence[TrainedNet | LocalizationNet],
+    wanted: Sequence[PaperNet],
     seeds: Sequence[int],
     runs: Collection,
     class_names: Sequence[str],
@@ -80,9 +79,9 @@ def missing_rungs(
     """
     nets, rungs = runs.nets(), []
     for seed in seeds:
-        found = {net: find_answering_nets(net, nets, class_names, crop).get(seed) for net in with_starts(wanted)}
+        found = {net: find_answering_nets(net, nets, class_names, crop).get(seed) for net in add_sources(wanted)}
         trained = {net for net, run in found.items() if run is not None and run.ended}
-        for net in with_starts(wanted, there=trained):
+        for net in add_sources(wanted, trained=trained):
             run = found[net]
             rungs.append(Rung(net, seed, None if run is None else run.path))
     return rungs
@@ -96,7 +95,7 @@ def training_of(rung: Rung, request: TrainRequest, class_names: Sequence[str]) -
     """
     if rung.begun is not None:
         return plan_resumed(rung.begun)
-    start, source = start_of(rung.net), None
+    start, source = find_source(rung.net), None
     if start is not None:
         assert request.crop is not None
         source = find_answering_nets(start, request.runs.nets(), class_names, request.crop)[rung.seed].path
@@ -110,19 +109,19 @@ def training_of(rung: Rung, request: TrainRequest, class_names: Sequence[str]) -
     )
 
 
-def request_for(net: TrainedNet | LocalizationNet, request: TrainRequest) -> TrainRequest:
+def request_for(net: PaperNet, request: TrainRequest) -> TrainRequest:
     """What is asked of the training of one net, apart from where it starts."""
     return replace(
         request,
         network=net.network,
         scale=net.scale,
         fine_tuned=net.fine_tuned,
-        regression=net.regression if isinstance(net, LocalizationNet) else None,
+        regression=net.regression,
     )
 
 
 def train_missing(
-    wanted: Sequence[TrainedNet | LocalizationNet],
+    wanted: Sequence[PaperNet],
     seeds: Sequence[int],
     request: TrainRequest,
     runtime: Runtime,
@@ -144,7 +143,7 @@ def train_missing(
     assert request.crop is not None
     train, _ = open_training_splits(request.data, request.split_seed or 0, request.val_fraction)
     names, nets = train.class_names, request.runs.nets()
-    for each in with_starts(wanted):
+    for each in add_sources(wanted):
         for seed, net in find_answering_nets(each, nets, names, request.crop).items():
             if seed in seeds:  # told before hours of training from it
                 check_same_split(net, request.data, train)
@@ -154,7 +153,7 @@ def train_missing(
     check_outside_data(request.runs.folder, train)
     for rung in rungs:
         check_place(rung, request, runtime)
-    if any(isinstance(rung.net, LocalizationNet) for rung in rungs):
+    if any(rung.net.regression is not None for rung in rungs):
         check_boxes(request, runtime)
     costs = measure_costs(rungs, len(names), request.crop, runtime)
     tested = open_test_split(request.data, request.split_seed or 0, request.val_fraction)
@@ -266,12 +265,12 @@ def log_ladder(
     for rung in rungs:
         cost = costs[rung.net.network]
         recipe = decide_recipe(request_for(rung.net, request), rung.net.network, None, train)
-        boxes = isinstance(rung.net, LocalizationNet)
+        boxes = rung.net.regression is not None
         worth = test_cost_in_images(tested, rung.net.scale.test_scales, fc_alone=False, boxes=boxes)
         seconds = estimate(cost, train, recipe.epochs, recipe.batch_size, processes)
         seconds += worth * cost.seconds_per_image / processes
         total_seconds, total_bytes = total_seconds + seconds, total_bytes + cost.disk_bytes
-        start = start_of(rung.net)
+        start = find_source(rung.net)
         origin = "its checkpoint" if rung.begun else "random weights" if start is None else str(start)
         table.add_row(
             str(rung.net),

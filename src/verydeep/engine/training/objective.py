@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from verydeep.configs.localization import Regression
+from verydeep.configs.protocols import Regression
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
 from verydeep.engine.inference import RescaledBatch, ViewAtScale, center_posterior

@@ -6,9 +6,8 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from verydeep.configs.localization import LocalizationNet, Regression
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW, scaled_channels
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet, Regression
 from verydeep.configs.recipes import (
     RECIPES,
     ColorShift,
@@ -154,11 +153,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
     if source is not None:
         settings = with_source_conventions(settings, source)
     last_scale = settings.recipe.stages[-1].scale
-    trained = (
-        TrainedNet(network, last_scale, settings.fine_tuned)
-        if settings.regression is None
-        else LocalizationNet(network, last_scale, settings.regression, settings.fine_tuned)
-    )
+    trained = PaperNet(network, last_scale, settings.fine_tuned, settings.regression)
     name = run_name(request.data, trained, settings.crop, settings.seed)
     run = RunFolder(request.out or request.runs.folder / name)
     if run.settings.exists() and not in_group():  # a process of the same job may have come first
@@ -247,7 +242,7 @@ def with_classifier_shape(request: TrainRequest, source: ModelConfig | None) -> 
     return replace(with_source_shape(request, source), scale=scale, initialization="normal")
 
 
-def run_name(data: str, net: TrainedNet | LocalizationNet, crop: int, seed: int) -> str:
+def run_name(data: str, net: PaperNet, crop: int, seed: int) -> str:
     """What a run is called unless the user names it: <data>-<network>-<S>[fc|pcr|scr][-fc]-c<crop>-s<seed>."""
     return f"{data_name(data)}-{str(net).replace('/', '-')}-c{crop}-s{seed}"
 

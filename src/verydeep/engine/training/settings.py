@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS
+from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.data.decoding import BadImages, Decoding
 from verydeep.data.truth import BadBoxes

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from verydeep.configs.localization import Regression
+from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Recipe
 from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split

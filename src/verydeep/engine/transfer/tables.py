@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from verydeep.configs.networks import PAPER_CROP
-from verydeep.configs.protocols import TrainedNet
+from verydeep.configs.protocols import PaperNet
 from verydeep.configs.published import PUBLISHED
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
 from verydeep.data.decoding import STRICT, Decoding
@@ -32,7 +32,7 @@ class TransferConditions:
 
     sets: Mapping[str, TransferSet]
     """By column, those that are there."""
-    answering_nets: Mapping[TrainedNet, Net]
+    answering_nets: Mapping[PaperNet, Net]
     """Those that are there."""
     unconverged: tuple[str, ...]
     """Runs that would answer, had their training come to its end."""
@@ -110,7 +110,7 @@ def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, Tran
 
 def find_transfer_nets(
     table: TransferTable, runs: Collection, crop: int
-) -> tuple[dict[TrainedNet, Net], tuple[str, ...]]:
+) -> tuple[dict[PaperNet, Net], tuple[str, ...]]:
     """The nets that describe for a table, whatever classes they name, and the runs that are not trained to their end.
 
     Raises:
@@ -119,9 +119,9 @@ def find_transfer_nets(
     there = runs.nets()
     nets = [net for net in there if net.config.crop == crop and not net.config.is_trunk]
     nets = [net for net in nets if net.trained in table.nets and (net.folder / WEIGHTS).exists()]
-    answering_nets: dict[TrainedNet, Net] = {}
+    answering_nets: dict[PaperNet, Net] = {}
     for net in nets:
-        if not net.converged or not isinstance(net.trained, TrainedNet):
+        if not net.converged or net.trained is None:
             continue
         if net.trained in answering_nets:
             raise VerydeepError(
@@ -138,7 +138,7 @@ def find_transfer_nets(
     return answering_nets, tuple(str(net.path) for net in nets if not net.converged)
 
 
-def missing_nets_message(lacking: Sequence[TrainedNet], crop: int) -> str:
+def missing_nets_message(lacking: Sequence[PaperNet], crop: int) -> str:
     """Which nets are missing, and what to do about it."""
     published = [
         net.name

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from verydeep.configs.localization import Regression
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH
+from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import FineTuned
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
