@@ -56,8 +56,8 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             names = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
             matches = [str(path)] if path.exists() else [str(Path(name)) for name in sorted(names)]
         if not matches:
-            raise DataError(f"{argument} is no photograph, no folder with photographs and no pattern that matches one.")
+            raise DataError(f"{argument} matches no photograph; give files, folders of photographs, or patterns.")
         found.update(dict.fromkeys(matches))
     if not found:
-        raise DataError("No photographs were given: name files, folders or patterns.")
+        raise DataError("No photographs were given; give files, folders of photographs, or patterns.")
     return list(found)

@@ -412,7 +412,7 @@ def test_folders_of_something_else_are_refused(net: Net, photos: Path, tmp_path:
     before = sorted(photos.rglob("*"))
     with pytest.raises(VerydeepError, match="holds other things than descriptors: choose a new folder"):
         describe_batches(net, photos, photos)
-    with pytest.raises(VerydeepError, match="no such photograph"):
+    with pytest.raises(VerydeepError, match="matches no photograph"):
         describe_batches(net, tmp_path / "out", tmp_path / "nowhere")
     assert sorted(photos.rglob("*")) == before and not (tmp_path / "out").exists()
 

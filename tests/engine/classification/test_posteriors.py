@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from tests.engine.steps import finish
 from tests.models.plain_twin import fill
-from verydeep.data import decoding, testing_images
 from verydeep.data.decoding import Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
@@ -64,20 +64,20 @@ class Work:
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
-    done, logits = Work(), VGG.logits
+    done, logits, open_image = Work(), VGG.logits, Split.open_image
 
     def noted_logits(self: VGG, images: Tensor, keep: None = None) -> Tensor:
         done.shapes.append(tuple(images.shape))
         return logits(self, images, keep)
 
-    def noted_decode(path: Path, **options: object) -> object:
+    def noted_open(split: Split, index: int, at_least: tuple[int, int] | None = None) -> Image.Image:
         if len(done.decoded) == done.stop_at:
             raise done.reason
-        done.decoded.append("/".join(path.parts[-2:]))
-        return decoding.decode(path, **options)  # type: ignore[arg-type]
+        done.decoded.append("/".join(split.path(index).parts[-2:]))
+        return open_image(split, index, at_least)
 
     monkeypatch.setattr(VGG, "logits", noted_logits)
-    monkeypatch.setattr(testing_images, "decode", noted_decode)
+    monkeypatch.setattr(Split, "open_image", noted_open)
     return done
 
 
@@ -197,23 +197,23 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from verydeep.data import testing_images
 from verydeep.data.folder import open_folder
+from verydeep.data.split import Split
 from verydeep.engine.caching import array_cache
 from verydeep.engine.classification import posteriors
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 
-decode, count = testing_images.decode, 0
-def killed(path, **options):
+open_image, count = Split.open_image, 0
+def killed(split, index, at_least=None):
     global count
     count += 1
     if count > 7:
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode(path, **options)
+    return open_image(split, index, at_least)
 
-testing_images.decode, array_cache.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 10_000
+Split.open_image, array_cache.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 10_000
 split = open_folder(Path(sys.argv[2]), "val", seed=0, val_fraction=0.2)
 views = [ViewAtScale("center", 256), ViewAtScale("dense", 256), ViewAtScale("crops", 384), ViewAtScale("dense", 384)]
 for _ in posteriors.predict_cached(Net.open(Path(sys.argv[1])), split, views, Runtime(torch.device("cpu"), False)):
