@@ -35,6 +35,7 @@ from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.data.split import Split
 from verydeep.engine.descriptors.activations import layer_descriptors
 from verydeep.engine.inference import ready, rescaled_images
+from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
 from verydeep.ops.arrays import Float32Array
@@ -149,7 +150,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     rows = []
-    with start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
+    with own_process(computes=True), start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
         files = make_photographs(Path(folder), tiles=1, count=options.images)
         pairs = [("fp32", "fp32")]
         if has_fast_bf16(runtime.device):

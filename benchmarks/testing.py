@@ -43,6 +43,7 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, mean_posterior, predict_split
+from verydeep.engine.process import own_process
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
@@ -378,7 +379,12 @@ def main() -> None:
     options = parser.parse_args()
     case, plan, rows = CASE, QUICK if options.quick else FULL, []
     plan = replace(plan, repeats=options.repeats or plan.repeats)
-    with start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder, other_process() as pool:
+    with (
+        own_process(computes=True),
+        start(device=options.device) as runtime,
+        tempfile.TemporaryDirectory() as folder,
+        other_process() as pool,
+    ):
         if runtime.device.type == "cuda":
             plan = plan.times(32)
         files = make_photographs(Path(folder), tiles=1, count=8)

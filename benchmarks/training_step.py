@@ -38,6 +38,7 @@ from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import TrainScale
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
+from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, start
 from verydeep.engine.training.fit import fit, make_optimizer, new_state
 from verydeep.engine.training.gradients import backward, color_matrix, net_input
@@ -290,7 +291,7 @@ def main() -> None:
     options = parser.parse_args()
     repeats, steps, profiled = (1, 1, 10) if options.quick else (5, 1, 12)
     speeds, shares = [], []
-    with start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
+    with own_process(computes=True), start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
         if runtime.device.type == "cuda" and not options.quick:
             steps, profiled = 20, 200
         paths = make_photographs(Path(folder), tiles=1, count=2 if options.quick else 8)

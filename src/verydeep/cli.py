@@ -2,9 +2,12 @@
 
 import importlib.metadata
 import io
+import logging
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import tyro
@@ -23,6 +26,7 @@ from verydeep.commands.train import train
 from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
 from verydeep.engine.launching import is_main
+from verydeep.engine.process import own_process
 from verydeep.errors import OtherProcessError, VerydeepError
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -68,8 +72,10 @@ def main() -> None:
     if sys.argv[1:] == [VERSION]:
         print(f"verydeep {importlib.metadata.version('verydeep')}")
         return
+    computes = sys.argv[1:2] not in ([], ["prepare"], ["verify"], ["convert"], ["push"]) and "--help" not in sys.argv
     try:
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="verydeep", description=DESCRIPTION)
+        with own_process(computes=computes), printing_messages():
+            tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="verydeep", description=DESCRIPTION)
     except OtherProcessError as error:
         time.sleep(2 * TURN_SECONDS)
         fail(str(error))
@@ -85,6 +91,43 @@ def main() -> None:
         sys.exit(130)
 
 
+class _MessagePrinter(logging.Handler):
+    """Prints what the functions report, on standard output."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(name_options(record.getMessage()), flush=True)
+
+
+@contextmanager
+def printing_messages() -> Iterator[None]:
+    """Print the messages of the logger "verydeep"."""
+    logger, handler = logging.getLogger("verydeep"), _MessagePrinter()
+    level, propagates = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagates
+
+
+def name_options(text: str) -> str:
+    """Turn parameters in backticks into options: `init_from` into --init-from, `top=3` into --top 3."""
+    return re.sub(r"`([a-z][a-z0-9_]*)(?:=([^`]+))?`", _option_name, text)
+
+
+def _option_name(parameter: re.Match[str]) -> str:
+    name, value = parameter[1].replace("_", "-"), parameter[2]
+    if value in ("True", "False"):
+        return f"--{name}" if value == "True" else f"--no-{name}"
+    if value is None:
+        return f"--{name}"
+    return f"--{name} {value}" if " " not in value else f'--{name} "{value}"'
+
+
 def fail(words: str) -> NoReturn:
     """Say what is wrong, and end.
 
@@ -93,7 +136,7 @@ def fail(words: str) -> NoReturn:
     """
     if not is_main():
         time.sleep(TURN_SECONDS)
-    print(f"verydeep: {words}", file=sys.stderr)
+    print(f"verydeep: {name_options(words)}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -20,7 +20,7 @@ from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.testing_images import TestImages, shape_batches, test_loader
-from verydeep.engine.memory import release_freed_memory
+from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG

@@ -12,16 +12,12 @@ def in_group() -> bool:
 
 
 def is_main() -> bool:
-    """Whether this process speaks, of those that torchrun started: as ``Runtime.is_main``, before there is one."""
+    """Whether this process writes files and messages: ``Runtime.is_main`` before there is a runtime."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def launched(devices: int) -> bool:
-    """Whether several processes were asked for, and have done it all by now; within one of them, no.
-
-    Raises:
-        SystemExit: as ``launch``.
-    """
+    """Start the processes that share the work and wait for their end; False if this process does the work itself."""
     if devices == 1 or in_group():
         return False
     launch(devices, sys.argv[1:])
@@ -29,16 +25,16 @@ def launched(devices: int) -> bool:
 
 
 def launch(num_processes: int, arguments: Sequence[str]) -> None:
-    """Run the command line again in that many processes of this machine, by torchrun's own launcher.
+    """Run the command line again in several processes of this machine, and wait for their end.
 
     Raises:
-        SystemExit: with the exit code of the first process that failed, or 128 and the signal that asked to stop.
+        SystemExit: with the exit code of the first process that failed, or 128 plus the signal that stopped the job.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.run import main as torchrun  # noqa: PLC0415
 
-    # What went wrong has been told by the process itself, in one sentence.
+    # The process that failed reports the reason itself, in one sentence.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         torchrun(["--standalone", f"--nproc-per-node={num_processes}", "-m", "verydeep.cli", *arguments])

@@ -1,35 +1,46 @@
-"""What a job says while it goes on: to the person at the terminal, and to its log."""
+"""Messages of a job: sent to the logger "verydeep", and written to the log file of a run."""
 
-import sys
-from collections.abc import Iterator
+import io
+import logging
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+LOGGER = logging.getLogger("verydeep")
+"""Its level and handlers are the program's own affair; the command line adds one that prints."""
+
 
 class Log:
-    """Says things to the person at the terminal, and keeps them in a log where there is one."""
+    """Sends messages to the logger, and to a log file where there is one."""
 
     def __init__(self, path: Path | None = None, *, silent: bool = False) -> None:
-        """``path`` is the log; all processes but the main one are silent and write none."""
+        """``path`` is the log file; all processes but the main one are silent and write none."""
         self.path, self.silent = path, silent
 
     def info(self, text: str) -> None:
-        """One line or more."""
-        for console in self._consoles():
-            console.print(text, markup=False)
-
-    def show(self, table: Table) -> None:
-        """A table."""
-        for console in self._consoles():
-            console.print(table)
-
-    def _consoles(self) -> Iterator[Console]:
+        """Send one line or more."""
         if self.silent:
             return
-        yield Console(highlight=False, soft_wrap=True)
-        sys.stdout.flush()
+        LOGGER.info("%s", text)
+        self._write(text)
+
+    def show(self, table: Table) -> None:
+        """Send a table, as wide as the terminal."""
+        if self.silent:
+            return
+        LOGGER.info("%s", render_text(table))
+        self._write(render_text(table, width=120))
+
+    def _write(self, text: str) -> None:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                yield Console(file=file, width=120, soft_wrap=True)
+                file.write(f"{text}\n")
+
+
+def render_text(table: Table, width: int | None = None) -> str:
+    """Return a table as text without colors, as wide as the terminal or as ``width``."""
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip("\n")

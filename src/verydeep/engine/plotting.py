@@ -1,15 +1,19 @@
-"""Matplotlib, as every picture is drawn with it."""
+"""Matplotlib figures without a window.
 
-import sys
+``pyplot`` is not used: it holds the figures of a whole process, and its user's choice of a window system.
+"""
+
 from typing import Any
 
 
-def pyplot() -> Any:
-    """Matplotlib without a window; imported only where a picture is drawn, as it takes a second."""
-    import matplotlib  # noqa: PLC0415
+def new_figure(**options: Any) -> Any:
+    """Return an empty figure; ``options`` are those of ``matplotlib.figure.Figure``."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes half a second
 
-    if "matplotlib.pyplot" not in sys.modules:
-        matplotlib.use("Agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
+    return Figure(**options)
 
-    return plt
+
+def subplots(rows: int = 1, columns: int = 1, *, sharey: bool = False, squeeze: bool = True, **options: Any) -> Any:
+    """Return a figure and its axes, as ``pyplot.subplots`` does."""
+    figure = new_figure(**options)
+    return figure, figure.subplots(rows, columns, sharey=sharey, squeeze=squeeze)

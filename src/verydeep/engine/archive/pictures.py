@@ -9,7 +9,7 @@ from typing import Any
 
 from verydeep.data.split import Split
 from verydeep.engine.archive.search import Neighbor
-from verydeep.engine.plotting import pyplot
+from verydeep.engine.plotting import new_figure
 from verydeep.errors import VerydeepError
 from verydeep.files import writing
 
@@ -56,9 +56,8 @@ def draw_neighbors(queries: Split, neighbors: Sequence[Sequence[Neighbor]], path
     Raises:
         VerydeepError: the disk is full or does not let us.
     """
-    plt = pyplot()
     tiles, (width, height) = lay_out_tiles(queries, [each[:MOST_NEIGHBORS] for each in neighbors[:MOST_QUERIES]])
-    figure = plt.figure(figsize=(width, height), dpi=DPI)
+    figure = new_figure(figsize=(width, height), dpi=DPI)
     for tile in tiles:
         bottom, side = height - tile.upper - tile.side, tile.side
         show(figure.add_axes((tile.left / width, bottom / height, side / width, side / height)), tile.split, tile.index)
@@ -74,7 +73,6 @@ def draw_neighbors(queries: Split, neighbors: Sequence[Sequence[Neighbor]], path
         warnings.simplefilter("ignore")  # letters that no font here has become boxes
         with writing(path) as beside:
             figure.savefig(beside, dpi=DPI, format=path.suffix[1:].lower())
-    plt.close(figure)
 
 
 def lay_out_tiles(queries: Split, neighbors: Sequence[Sequence[Neighbor]]) -> tuple[list[Tile], tuple[float, float]]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import ClassificationEvaluation
-from verydeep.engine.plotting import pyplot
+from verydeep.engine.plotting import subplots
 from verydeep.ops.arrays import Int64Array
 
 EXAMPLES_STREAM = 3
@@ -17,12 +17,11 @@ def draw_examples(
 ) -> None:
     """A sheet of photographs drawn by the seed, each with its most probable class; wrong ones are red."""
     assert split.labels is not None
-    plt = pyplot()
     count = min(count, len(evaluation.indices))
     generator = np.random.Generator(np.random.Philox(key=[seed, EXAMPLES_STREAM]))
     rows: Int64Array = np.sort(generator.choice(len(evaluation.indices), count, replace=False))
     columns = min(8, count)
-    figure, grid = plt.subplots(
+    figure, grid = subplots(
         -(-count // columns),
         columns,
         figsize=(1.5 * columns, 1.75 * -(-count // columns)),
@@ -45,4 +44,3 @@ def draw_examples(
             color="tab:green" if guess == split.labels[index] else "tab:red",
         )
     figure.savefig(path, dpi=120)
-    plt.close(figure)

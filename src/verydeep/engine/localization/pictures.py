@@ -11,7 +11,7 @@ from PIL import Image
 from verydeep.configs.scales import scales_in_words
 from verydeep.data.split import Split
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
-from verydeep.engine.plotting import pyplot
+from verydeep.engine.plotting import new_figure, subplots
 from verydeep.ops.arrays import Float64Array, FloatArray
 from verydeep.ops.localization_errors import RIGHT_AT, success
 
@@ -59,12 +59,11 @@ def draw_photograph(photograph: Image.Image, boxes: Sequence[NamedBox], path: Pa
         boxes: the most important one first.
         path: of the picture; its suffix tells the format.
     """
-    plt = pyplot()
     side = min(max(*photograph.size, SIDES[0]), SIDES[1])
     width, height = (max(1, round(each * side / max(photograph.size))) for each in photograph.size)
     below, gap = width > 2 * height, side // 50
     total = (width, 2 * height + gap) if below else (2 * width + gap, height)
-    figure = plt.figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI)
+    figure = new_figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI)
     shown = photograph.resize((width, height), Image.Resampling.LANCZOS)
     for x, y in ((0, total[1] - height), (0 if below else width + gap, 0)):
         axes = figure.add_axes((x / total[0], y / total[1], width / total[0], height / total[1]))
@@ -76,7 +75,6 @@ def draw_photograph(photograph: Image.Image, boxes: Sequence[NamedBox], path: Pa
         corner = (ratio * box.xyxy[0] - line / 2, ratio * box.xyxy[1] - line / 2)
         taken.append(_label(axes, box.told, color, corner, (width, height), taken))
     figure.savefig(path, dpi=DPI)
-    plt.close(figure)
 
 
 def colors(labels: Iterable[int]) -> list[str]:
@@ -120,7 +118,6 @@ def draw_examples(split: Split, evaluation: LocalizationEvaluation, path: Path) 
 
     What the annotations say is dashed, what the last row of the evaluation says is solid; a wrong one's title is red.
     """
-    plt = pyplot()
     box_errors, candidate_classes, truth = (
         evaluation.box_errors_of_rows[-1],
         evaluation.candidate_classes,
@@ -132,7 +129,7 @@ def draw_examples(split: Split, evaluation: LocalizationEvaluation, path: Path) 
     ranks = ranks_of_examples(len(order))
     columns = min(5, len(ranks))
     rows = -(-len(ranks) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.3 * rows), layout="constrained", squeeze=False)
+    figure, grid = subplots(rows, columns, figsize=(2.1 * columns, 2.3 * rows), layout="constrained", squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, rank in zip(grid.flat, ranks, strict=False):
@@ -154,7 +151,6 @@ def draw_examples(split: Split, evaluation: LocalizationEvaluation, path: Path) 
         )
     figure.supxlabel("dashed: annotated; solid: predicted for the true class", fontsize=8)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def ranks_of_examples(num_images: int) -> list[int]:
@@ -167,11 +163,10 @@ def draw_success(evaluation: LocalizationEvaluation, path: Path) -> None:
 
     On the left of the true class's box, on the right of the best of the boxes of the guessed classes.
     """
-    plt = pyplot()
     titles = ["box of the true class"]
     if evaluation.rows[-1].guesses is not None:
         titles.append(f"boxes of {evaluation.candidate_classes.guesses.shape[1]} guessed classes")
-    figure, panels = plt.subplots(
+    figure, panels = subplots(
         1, len(titles), figsize=(0.5 + 4.5 * len(titles), 4.2), layout="constrained", sharey=True, squeeze=False
     )
     for row, box_errors in zip(evaluation.rows, evaluation.box_errors_of_rows, strict=True):
@@ -193,7 +188,6 @@ def draw_success(evaluation: LocalizationEvaluation, path: Path) -> None:
     panels[0, 0].set_ylabel("% of the images")
     panels[0, 0].legend(fontsize=8, loc="lower left")
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def shares(overlaps: Float64Array) -> Float64Array:

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from verydeep.engine.plotting import pyplot
+from verydeep.engine.plotting import subplots
 from verydeep.files import writing_text
 from verydeep.ops.arrays import Int64Array
 
@@ -19,11 +19,10 @@ def write_confusion(path: Path, counts: Int64Array, class_names: Sequence[str]) 
 
 def draw_confusion(path: Path, counts: Int64Array, class_words: Sequence[str]) -> None:
     """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
-    plt = pyplot()
     names = [words.split(",")[0] for words in class_words]
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     side = max(4.0, min(14.0, 0.3 * len(names) + 2))
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    figure, axes = subplots(figsize=(side + 1, side), layout="constrained")
     picture = axes.imshow(shares, cmap="viridis", vmin=0, vmax=100)
     figure.colorbar(picture, ax=axes, label="% of the true class", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="true")
@@ -32,4 +31,3 @@ def draw_confusion(path: Path, counts: Int64Array, class_words: Sequence[str]) -
         axes.set_xticks(ticks, names, rotation=90, fontsize=7, parse_math=False)
         axes.set_yticks(ticks, names, fontsize=7, parse_math=False)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

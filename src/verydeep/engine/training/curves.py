@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.engine.plotting import pyplot
+from verydeep.engine.plotting import subplots
 
 
 def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str, error: str = "top-1 error") -> None:
     """A picture of the loss, the validation error, which ``error`` names, and the drops of the rate over the steps."""
-    plt = pyplot()
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axes = subplots(figsize=(8, 4), layout="constrained")
     steps = np.array([line["step"] for line in metrics])
     losses = np.array([line["loss"] for line in metrics])
     axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.7)
@@ -37,4 +36,3 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str, error
         right.set_ylabel(f"validation {error} %", color="tab:red")
         right.set_ylim(0, None)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

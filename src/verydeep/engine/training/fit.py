@@ -10,7 +10,7 @@ from torch import nn
 from verydeep.configs.recipes import Recipe
 from verydeep.data.sampling import StepSampler, steps_after
 from verydeep.data.training_images import TrainSamples, train_loader
-from verydeep.engine.memory import release_freed_memory
+from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.gradients import backward, color_matrix, gradient_norm, unscale_input_gradient
 from verydeep.engine.training.schedule import Schedule

@@ -11,8 +11,8 @@ from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.descriptors.representation import Descriptors
 from verydeep.engine.memory import host_memory
-from verydeep.engine.plotting import pyplot
-from verydeep.engine.runtime import available_cores
+from verydeep.engine.plotting import subplots
+from verydeep.engine.process import available_cores
 from verydeep.engine.transfer.linear import margins
 from verydeep.engine.transfer.protocol import (
     PartitionResult,
@@ -89,8 +89,7 @@ def learning_curve(
 
 def draw_curve(points: Sequence[Point], metric: str, path: Path) -> None:
     """A picture of the score over the number of photographs, with the deviation over draws."""
-    plt = pyplot()
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = subplots(figsize=(6, 4), layout="constrained")
     counts, each = [point.num_train for point in points], [mean_and_deviation(point.scores) for point in points]
     axes.errorbar(
         counts, [mean for mean, _ in each], yerr=[deviation or 0 for _, deviation in each], fmt="o-", capsize=3
@@ -101,4 +100,3 @@ def draw_curve(points: Sequence[Point], metric: str, path: Path) -> None:
     axes.set(xlabel="photographs of each class to learn from, or all it has", ylabel=metric, ylim=(0, 100))
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -10,8 +10,8 @@ from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
 from verydeep.engine.descriptors.representation import Descriptors, Representation
 from verydeep.engine.memory import host_memory
+from verydeep.engine.process import available_cores
 from verydeep.engine.progress import progress_bar
-from verydeep.engine.runtime import available_cores
 from verydeep.engine.transfer.linear import LinearClassifiers, margins
 from verydeep.engine.transfer.svm import (
     Trial,

@@ -14,7 +14,7 @@ from verydeep.data.voc_results import write_voc_action_results, write_voc_result
 from verydeep.engine.datasets import check_outside_data, fingerprint
 from verydeep.engine.descriptors.representation import Representation, read_descriptors, union
 from verydeep.engine.log import Log
-from verydeep.engine.memory import release_freed_memory
+from verydeep.engine.process import release_freed_memory
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.runtime import Runtime
