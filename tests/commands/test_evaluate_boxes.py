@@ -115,7 +115,7 @@ def test_a_run(home: Path, inside: Cli) -> None:
         with Image.open(folder / name) as image:
             assert min(image.size) > 200
     report = agree(folder, home / "photos", "val")
-    assert [(row["look"], row["scales"], row["pixels"]) for row in report["rows"]] == [
+    assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
         ("constant", [], []), ("center", [352], [50]), ("center", [384], [55]), ("dense", [352], [50]),
         ("dense", [384], [55]), ("dense", [352, 384], [50, 55]),
     ]  # fmt: skip
@@ -124,7 +124,7 @@ def test_a_run(home: Path, inside: Cli) -> None:
     table = done.stdout[done.stdout.index("D/384pcr on 12 images of val") :]
     for row in report["rows"]:
         truth = row["truth"]
-        shown = [str(row["look"]), f"{truth['error']['percent']:.1f} [", f"{truth['mean_iou']['value']:.3f} ±"]
+        shown = [str(row["view"]), f"{truth['error']['percent']:.1f} [", f"{truth['mean_iou']['value']:.3f} ±"]
         assert any(all(word in line for word in shown) for line in table.splitlines())
     for note in report["notes"]:
         assert note in done.stdout
@@ -156,7 +156,7 @@ def test_a_protocol_of_two_seeds_has_two_reports(home: Path, inside: Cli) -> Non
     assert sorted(path.name for path in place.iterdir()) == ["s0", "s1"]
     reports = [agree(place / seed, home / "photos", "val") for seed in ("s0", "s1")]
     assert reports[0]["nets"] == ["runs/D-384pcr-s0"] and reports[1]["nets"] == ["runs/D-384pcr-s1"]
-    assert [row["look"] for row in reports[0]["rows"]] == ["constant", "center"]
+    assert [row["view"] for row in reports[0]["rows"]] == ["constant", "center"]
 
 
 def test_classes_come_from_the_nets_the_box_net_started_from_unless_others_are_named(home: Path, inside: Cli) -> None:

@@ -124,7 +124,7 @@ def check_table_8(home: Path) -> None:
         folder = home / "runs" / f"photos-{row['protocol'].split('/384 ')[0].replace('/', '-')}-c32-s0"
         (evaluation,) = (folder / "evaluations").glob("val-boxes-dense-*/errors.json")
         rows = json.loads(evaluation.read_text())["rows"]
-        (center,) = [each for each in rows if (each["look"], each["scales"]) == ("center", [384])]
+        (center,) = [each for each in rows if (each["view"], each["scales"]) == ("center", [384])]
         assert row["measured"]["error"] == center["truth"]["error"]
         assert row["measured"]["mean_iou"] == pytest.approx(center["truth"]["mean_iou"])
     run = json.loads((home / "runs" / "photos-D-384pcr-c32-s0" / "run.json").read_text())

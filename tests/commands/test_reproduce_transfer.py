@@ -102,7 +102,7 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> Outcomes:
 
     def keeping(*arguments: Any) -> tables.Measured:
         found = plain(*arguments)
-        kept.update({key: cell.outcome for key, cell in found.items()})
+        kept.update({key: cell.result for key, cell in found.items()})
         return found
 
     monkeypatch.setattr(table_report, "measure_cells", keeping)

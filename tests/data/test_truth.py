@@ -151,11 +151,11 @@ def test_a_bad_box_is_an_error_clipped_or_left_out(
     ("box", "cut"), [((0, 0, 50, 40), [0, 0, 49, 39]), ((-1, -1, 49, 39), [0, 0, 49, 39]), ((0, 0, 49, 39), None)]
 )
 def test_the_pixel_in_which_conventions_differ_is_cut_off(
-    boxed: Path, box: tuple[int, int, int, int], cut_region: list[int] | None
+    boxed: Path, box: tuple[int, int, int, int], cut: list[int] | None
 ) -> None:
     put(boxed / "Annotations/train/cat/1.xml", xml(box))
     split, report = boxes_of(boxed, "train")
-    assert lists(split)["cat/1.png"] == [cut_region or list(box)]
+    assert lists(split)["cat/1.png"] == [cut or list(box)]
     assert report.problems == ()
 
 

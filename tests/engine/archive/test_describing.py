@@ -58,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images go through the net together, each time; small batches, each written at once."""
     counts: list[int] = []
-    layer_descriptors = streaming.describe
+    layer_descriptors = streaming.layer_descriptors
 
     def counting(model: Any, images: Tensor, layers: Any) -> dict[str, Tensor]:
         counts.append(len(images))
@@ -112,7 +112,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.archive import describing, streaming
 
-describe, count = streaming.describe, 0
+describe, count = streaming.layer_descriptors, 0
 def killed(*arguments):
     global count
     count += 1
@@ -120,7 +120,7 @@ def killed(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return describe(*arguments)
 
-streaming.describe, shelf.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 5000
+streaming.layer_descriptors, shelf.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 5000
 described(Net.open(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))
 """
 
@@ -179,7 +179,7 @@ def test_a_job_that_stops_takes_nothing_away(
     """What was known of images that have changed is there until all are described anew; how many they are is told."""
     out = tmp_path / "out"
     describe_batches(net, out, photos)
-    before, layer_descriptors = content(out), streaming.describe
+    before, layer_descriptors = content(out), streaming.layer_descriptors
     for path in photos.rglob("*.jpg"):
         os.utime(path, ns=(1, 1))
     old = {shard: shard.read_bytes() for shard in (out / "shards").iterdir()}
@@ -321,7 +321,7 @@ def test_what_waits_is_written_when_a_job_is_stopped(
 ) -> None:
     """By Ctrl-C, or by an error."""
     monkeypatch.setattr(array_cache, "FLUSH_SECONDS", 1000)
-    layer_descriptors = streaming.describe
+    layer_descriptors = streaming.layer_descriptors
 
     def stopped(*arguments: Any) -> dict[str, Tensor]:
         if len(seen) == 3:

@@ -65,7 +65,7 @@ def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any)
             "unconverged": (),
             "nets": (),
             "skipped": frozenset(),
-            "not_kept": "",
+            "write_error": "",
             **others,
         },
     )

@@ -80,13 +80,13 @@ def test_rows_are_what_plain_loops_give(name: str, home: Home) -> None:
         looks += [(view, members)] if len(scales) > 1 else []
     else:
         looks = [(view, {run: scales}) for run, scales in members.items()] + [(view, members)]
-    assert found.rows[0].look == "constant" and len(found.rows) == 1 + len(looks)
+    assert found.rows[0].view == "constant" and len(found.rows) == 1 + len(looks)
     counted = [i not in (1, 8) for i in range(NUM_IMAGES)]
     for row, box_errors, (look, some) in zip(found.rows[1:], found.box_errors_of_rows[1:], looks, strict=True):
         both = [overlaps(home, i, some, look, guesses[i], threshold) for i in range(NUM_IMAGES)]
         np.testing.assert_allclose(box_errors.truth_overlaps, [pair[0] for pair in both], atol=1e-4)
         kept = np.array(both)[counted]
-        assert row.look == look and row.truth.num_images == 10
+        assert row.view == look and row.truth.num_images == 10
         assert row.truth.error.percent == pytest.approx(100 * np.mean(kept[:, 0] < 0.5))
         assert row.truth.mean_iou.value == pytest.approx(np.mean(kept[:, 0]), abs=1e-4)
         assert (row.guesses is None) == (classes == "truth")
@@ -98,7 +98,7 @@ def test_rows_are_what_plain_loops_give(name: str, home: Home) -> None:
 
 def test_each_row_says_what_it_is_of(home: Home) -> None:
     rows = evaluated(home, ensemble(home, ONE)).rows
-    assert [(row.net, row.look, row.scales) for row in rows] == [
+    assert [(row.net, row.view, row.scales) for row in rows] == [
         ("", "constant", ()),
         ("D/384pcr", "center", (352,)),
         ("D/384pcr", "center", (416,)),
@@ -107,7 +107,7 @@ def test_each_row_says_what_it_is_of(home: Home) -> None:
         ("D/384pcr", "dense", (352, 416)),
     ]
     rows = evaluated(home, ensemble(home, TWO, "truth")).rows
-    assert [(row.net, row.look, row.scales) for row in rows] == [
+    assert [(row.net, row.view, row.scales) for row in rows] == [
         ("", "constant", ()),
         ("D/256pcr", "dense", (256,)),
         ("D/384pcr", "dense", (352, 384)),
@@ -142,7 +142,7 @@ def test_a_net_that_does_not_know_the_mean_box_has_no_constant_row(home: Home) -
     (member,) = ensemble(home, ONE).members
     net = replace(member.net, config=replace(member.net.config, mean_box=None))
     rows = evaluated(home, BoxEnsemble((replace(member, net=net),), "dense", None)).rows
-    assert "constant" not in [row.look for row in rows]
+    assert "constant" not in [row.view for row in rows]
 
 
 def test_a_threshold_that_was_chosen_elsewhere_is_used_and_told(home: Home) -> None:
@@ -285,7 +285,7 @@ def test_two_processes_share_the_images(home: Home, tmp_path: Path, monkeypatch:
         each.join()
     first, second = found
     assert second is None and first is not None
-    assert [(row.look, row.truth.error) for row in first.rows] == [(row.look, row.truth.error) for row in alone.rows]
+    assert [(row.view, row.truth.error) for row in first.rows] == [(row.view, row.truth.error) for row in alone.rows]
     np.testing.assert_allclose(
         first.box_errors_of_rows[-1].merged.boxes, alone.box_errors_of_rows[-1].merged.boxes, atol=1e-3
     )

@@ -16,7 +16,7 @@ from verydeep.engine.localization.threshold import (
     THRESHOLDS,
     choose_thresholds_by_halves,
     merge_by_image,
-    tune,
+    choose_best_threshold,
 )
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.localization_errors import Instances
@@ -72,7 +72,7 @@ def figures(
 def test_the_threshold_of_the_smallest_error_is_chosen(seed: int, guesses: int) -> None:
     """Of several the one with the largest mean IoU of the true class's box."""
     images, candidate_classes, truth = case(14, seed, guesses)
-    tuned = tune(images, candidate_classes, truth)
+    tuned = choose_best_threshold(images, candidate_classes, truth)
     errors = {threshold: figures(images, candidate_classes, truth, threshold) for threshold in THRESHOLDS}
     assert tuned.errors == pytest.approx({threshold: error for threshold, (error, _) in errors.items()})
     assert tuned.threshold == min(THRESHOLDS, key=lambda t: (round(errors[t][0], 9), -errors[t][1], t))
@@ -88,7 +88,7 @@ def test_where_nothing_differs_the_smallest_is_chosen() -> None:
     """All boxes are one box."""
     images, candidate_classes, truth = case(4, 1)
     same = [Candidates(np.broadcast_to(each.boxes[:, :1], each.boxes.shape), each.scores) for each in images]
-    assert tune(same, candidate_classes, truth).threshold == 0
+    assert choose_best_threshold(same, candidate_classes, truth).threshold == 0
 
 
 def moved(truth: GroundTruth, rows: BoolArray) -> GroundTruth:
@@ -107,7 +107,7 @@ def test_an_image_has_no_part_in_its_own_threshold() -> None:
     assert len(tuned) == 2
     for half, other in (halves, halves[::-1]):
         (mine,) = set(thresholds[half].tolist())
-        expected = tune([images[i] for i in other], candidate_classes.subset(other), truth.subset(other))
+        expected = choose_best_threshold([images[i] for i in other], candidate_classes.subset(other), truth.subset(other))
         assert mine == expected.threshold and expected in tuned
         inside = np.isin(np.arange(24), half)
         again, _ = choose_thresholds_by_halves(images, candidate_classes, moved(truth, inside))

@@ -16,7 +16,7 @@ from verydeep.engine.inference import predict_split
 from verydeep.engine.log import Log
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training import advice
-from verydeep.engine.training.advice import TrainingMonitor, learning_target, test_cost_in_images
+from verydeep.engine.training.advice import TrainingMonitor, learning_target, count_test_cost
 from verydeep.engine.training.fit import EpochReport, StepReport
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -69,11 +69,11 @@ def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
     with counter:
         net(torch.zeros(1, 3, 64, 64))
     trained = 3 * counter.get_total_flops()
-    told = test_cost_in_images(len(split), (256, 384), fc_alone=False, boxes=False)
+    told = count_test_cost(len(split), (256, 384), fc_alone=False, boxes=False)
     assert told == pytest.approx(tested / trained, rel=0.1)  # the photographs are of 4:3, 7:5 and 1:1
     # Where nothing goes back through the convolutions a trained image is one pass; boxes are rated by another net.
-    assert test_cost_in_images(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * told)
-    assert test_cost_in_images(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
+    assert count_test_cost(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * told)
+    assert count_test_cost(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
 
 
 def test_the_time_of_the_test_is_told(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

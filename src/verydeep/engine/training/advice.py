@@ -68,7 +68,7 @@ def last_step(state: TrainState, task: TrainingTask) -> int:
     return end + steps_after(later, len(task.train), task.recipe.batch_size)
 
 
-def test_cost_in_images(num_images: int, scales: Sequence[int], *, fc_alone: bool, boxes: bool) -> float:
+def count_test_cost(num_images: int, scales: Sequence[int], *, fc_alone: bool, boxes: bool) -> float:
     """How many trained images the test at the end is about worth, of photographs of 4:3.
 
     At each scale the whole image, its mirror image and the central crop go forward; for boxes they do so twice, as
@@ -95,7 +95,7 @@ class TrainingMonitor:
     """
 
     def __init__(self, task: TrainingTask, log: Log, first_step: int, test_images: float = 0) -> None:
-        """``test_images``: how many trained images the test at the end is worth (``test_cost_in_images``)."""
+        """``test_images``: how many trained images the test at the end is worth (``count_test_cost``)."""
         steps = [steps_after(epochs, len(task.train), task.recipe.batch_size) for epochs in (10, task.recipe.epochs)]
         self.alarm_step = min(5000, steps[0], max(1, round(task.recipe.told_stuck_after * steps[1])))
         self.chance = math.log(len(task.train.class_names))

@@ -20,7 +20,7 @@ from verydeep.engine.nets.folders import RunFolder, model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.advice import TrainingMonitor, last_step, log_plan, test_cost_in_images
+from verydeep.engine.training.advice import TrainingMonitor, last_step, log_plan, count_test_cost
 from verydeep.engine.training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
 from verydeep.engine.training.fit import LossNotFiniteError, StepReport, TrainState, fit, new_state
@@ -121,7 +121,7 @@ def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
     state = new_state(runtime.place(model), task)
     metrics_length = load_checkpoint(checkpoint, state, task) if checkpoint is not None else 0
     log_plan(state, task, settings, run, log)
-    worth = test_cost_in_images(
+    worth = count_test_cost(
         0 if tested is None else len(tested),
         config.test_scales,
         fc_alone=config.fine_tuned == "fc",
