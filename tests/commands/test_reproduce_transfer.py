@@ -148,7 +148,7 @@ def unit(x: Float32Array) -> Float32Array:
 @torch.inference_mode()
 def margins_slowly(outcome: TransferResult, home: Path) -> Float32Array:
     """(n, K) of the last partition's test samples, with the C that was chosen: by plain loops, Pillow, scikit-learn."""
-    task, asked = outcome.job.task, outcome.job.representation
+    task, asked = outcome.task.task, outcome.task.representation
     nets = [Net.open(net.path).load() for net in asked.nets]
 
     def describe(split: Split) -> Float32Array:
@@ -194,7 +194,7 @@ def check_slowly(outcome: TransferResult, told: dict[str, Any], home: Path) -> N
     margins = outcome.found[-1].margins
     assert margins is not None and margins.std() > 0.01
     assert margins == pytest.approx(margins_slowly(outcome, home), abs=2e-3)
-    assert told["draws"][-1]["score"] == pytest.approx(score_slowly(margins, outcome.job.task))
+    assert told["draws"][-1]["score"] == pytest.approx(score_slowly(margins, outcome.task.task))
 
 
 def own_rows(table: dict[str, Any]) -> list[dict[str, Any]]:
@@ -222,7 +222,7 @@ def test_table_11_on_all_four_data_sets(
     folders = ("VOC2007", "256_ObjectCategories", "VOC2012", "101_ObjectCategories")
     told = reproduce("table11", data=",".join(folders))
 
-    tasks = {name: outcomes["VGG Net-D & Net-E", name].job.task for name in TRANSFER_TABLES["table11"].columns}
+    tasks = {name: outcomes["VGG Net-D & Net-E", name].task.task for name in TRANSFER_TABLES["table11"].columns}
     # 3 draws of 30 + up to 50 of 32, 34, 31; of 60 + the rest of 61, 62, 63: every photograph is in one of them.
     assert dict(passes) == expected_passes((93, "VOC"), (93, "VOC"), (97, "Caltech"), (186, "Caltech"))
     (place,) = (home / "runs" / "tables").iterdir()

@@ -106,7 +106,7 @@ def test_the_archive_holds_what_is_computed_in_memory(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.engine.archive.archives import described
+from tests.engine.archive.archives import describe_batches
 from verydeep.engine.caching import array_cache
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
@@ -121,7 +121,7 @@ def killed(*arguments):
     return describe(*arguments)
 
 streaming.layer_descriptors, shelf.FLUSH_SECONDS, Runtime.batch_pixels = killed, 0, 5000
-described(Net.open(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))
+describe_batches(Net.open(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3]))
 """
 
 

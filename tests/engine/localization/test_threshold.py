@@ -107,7 +107,9 @@ def test_an_image_has_no_part_in_its_own_threshold() -> None:
     assert len(tuned) == 2
     for half, other in (halves, halves[::-1]):
         (mine,) = set(thresholds[half].tolist())
-        expected = choose_best_threshold([images[i] for i in other], candidate_classes.subset(other), truth.subset(other))
+        expected = choose_best_threshold(
+            [images[i] for i in other], candidate_classes.subset(other), truth.subset(other)
+        )
         assert mine == expected.threshold and expected in tuned
         inside = np.isin(np.arange(24), half)
         again, _ = choose_thresholds_by_halves(images, candidate_classes, moved(truth, inside))
