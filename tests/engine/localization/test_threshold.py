@@ -14,9 +14,9 @@ from verydeep.engine.localization.candidates import Candidates, merge_images
 from verydeep.engine.localization.threshold import (
     DEFAULT_THRESHOLD,
     THRESHOLDS,
+    choose_best_threshold,
     choose_thresholds_by_halves,
     merge_by_image,
-    choose_best_threshold,
 )
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.localization_errors import Instances

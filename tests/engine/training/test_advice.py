@@ -16,7 +16,7 @@ from verydeep.engine.inference import predict_split
 from verydeep.engine.log import Log
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training import advice
-from verydeep.engine.training.advice import TrainingMonitor, learning_target, count_test_cost
+from verydeep.engine.training.advice import TrainingMonitor, count_test_cost, learning_target
 from verydeep.engine.training.fit import EpochReport, StepReport
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG

@@ -20,7 +20,7 @@ from verydeep.engine.nets.folders import RunFolder, model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.advice import TrainingMonitor, last_step, log_plan, count_test_cost
+from verydeep.engine.training.advice import TrainingMonitor, count_test_cost, last_step, log_plan
 from verydeep.engine.training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
 from verydeep.engine.training.fit import LossNotFiniteError, StepReport, TrainState, fit, new_state
