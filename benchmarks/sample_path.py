@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks.photographs import make_photographs
 from benchmarks.timing import interleave, rate, report, speedup, table
 from tests.peers import import_torchvision
-from verydeep.data.augmentation import Draw, draw_sample, offset, training_crop
+from verydeep.data.augmentation import Augmentation, crop_offset, draw_augmentation, training_crop
 from verydeep.data.decoding import decode
 from verydeep.ops.arrays import UInt8Array
 
@@ -33,29 +33,31 @@ SCALE, CROP, SEED = (256, 512), 224, 0
 PILLOW, TORCHVISION = "Pillow, rescale all, then crop", "torchvision, RandomResizedCrop"
 
 
-def whole_then_crop(path: Path, draw: Draw) -> UInt8Array:
+def whole_then_crop(path: Path, draw: Augmentation) -> UInt8Array:
     """The plain way of section 3.1 with Pillow: isotropic rescaling of the whole image, then the crop."""
     image = Image.open(path).convert("RGB")
     factor = draw.short / min(image.size)
     width, height = (max(draw.short, round(side * factor)) for side in image.size)
-    left, top = offset(draw.x, width, CROP), offset(draw.y, height, CROP)
+    left, top = crop_offset(draw.x, width, CROP), crop_offset(draw.y, height, CROP)
     rescaled = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(rescaled.crop((left, top, left + CROP, top + CROP)))
 
 
-def ours(path: Path, draw: Draw, fast_decode: bool = False) -> UInt8Array:
+def ours(path: Path, draw: Augmentation, fast_decode: bool = False) -> UInt8Array:
     """One decode and one resample."""
     at_least = (draw.short, draw.short) if fast_decode else None
     return training_crop(decode(path, camera_rotation=False, at_least=at_least), draw, CROP)
 
 
-def over_files(sample: Callable[[Path, Draw], UInt8Array], paths: Sequence[Path], passes: int) -> Callable[[], None]:
+def over_files(
+    sample: Callable[[Path, Augmentation], UInt8Array], paths: Sequence[Path], passes: int
+) -> Callable[[], None]:
     """A side to time: each file ``passes`` times, each with a draw of its own."""
 
     def side() -> None:
         for epoch in range(passes):
             for index, path in enumerate(paths):
-                sample(path, draw_sample(SEED, epoch, index, SCALE))
+                sample(path, draw_augmentation(SEED, epoch, index, SCALE))
 
     return side
 
@@ -81,7 +83,7 @@ def differences(fast_decode: bool, paths: Sequence[Path], passes: int) -> tuple[
     found = []
     for epoch in range(passes):
         for index, path in enumerate(paths):
-            draw = draw_sample(SEED, epoch, index, SCALE)
+            draw = draw_augmentation(SEED, epoch, index, SCALE)
             pair = ours(path, draw, fast_decode), whole_then_crop(path, draw)
             found.append(np.abs(pair[0].astype(int) - pair[1]))
     return float(np.mean(found)), int(np.max(found))

@@ -15,14 +15,14 @@ from scipy.stats import chisquare, kstest
 
 from tests.conftest import SHAPES, picture
 from verydeep.data.augmentation import (
-    Draw,
-    draw_box,
-    draw_sample,
+    Augmentation,
+    crop_offset,
+    draw_augmentation,
+    draw_box_choice,
     localization_crop,
-    offset,
     training_crop,
 )
-from verydeep.data.decoding import decode
+from verydeep.data.decoding import Decoding, decode
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainSamples
 from verydeep.ops.arrays import Float32Array, Float64Array, UInt8Array
@@ -64,13 +64,13 @@ def assert_within_one_level(ours: UInt8Array, theirs: UInt8Array) -> None:
     assert (difference > 1).sum() <= 2
 
 
-def samples(crop: int, images: list[tuple[Path, Image.Image]]) -> Iterator[tuple[Image.Image, Draw]]:
+def samples(crop: int, images: list[tuple[Path, Image.Image]]) -> Iterator[tuple[Image.Image, Augmentation]]:
     """Every S of the range, the photographs in turn, every third crop in a corner."""
     rng = np.random.default_rng(crop)
     ends = (0.0, float(np.nextafter(1.0, 0.0)))
     for short in range(JITTER[crop][0], JITTER[crop][1] + 1):
         x, y = rng.random(2) if short % 3 else (ends[short % 2], ends[short // 2 % 2])
-        yield images[short % 4][1], Draw(short, float(x), float(y), False, (0, 0, 0))
+        yield images[short % 4][1], Augmentation(short, float(x), float(y), False, (0, 0, 0))
 
 
 @pytest.mark.parametrize("crop", JITTER)
@@ -97,7 +97,8 @@ def test_the_same_from_the_file(crop: int, both_orientations: list[tuple[Path, I
     """Neither flipped nor shifted in color: that is the device's work."""
     for path, image in both_orientations:
         for short in (*JITTER[crop], crop):
-            ours = training_crop(decode(path, camera_rotation=True), Draw(short, 0.3, 0.8, True, (1, 2, 3)), crop)
+            augmentation = Augmentation(short, 0.3, 0.8, True, (1, 2, 3))
+            ours = training_crop(decode(path, camera_rotation=True), augmentation, crop)
             assert ours.dtype == np.uint8
             assert_within_one_level(ours, whole_then_crop(image, short, 0.3, 0.8, crop))
 
@@ -107,7 +108,7 @@ def test_small_and_long_images_give_full_crops_at_their_very_ends(shape: tuple[i
     image, last = Image.fromarray(picture(*shape)), float(np.nextafter(1.0, 0.0))
     for short in (32, 37, 55, 73):
         for x, y in ((0.0, 0.0), (last, last), (0.0, last), (last, 0.0)):
-            ours = training_crop(image, Draw(short, x, y, False, (0, 0, 0)), 32)
+            ours = training_crop(image, Augmentation(short, x, y, False, (0, 0, 0)), 32)
             assert ours.shape == (32, 32, 3)
             assert_within_one_level(ours, whole_then_crop(image, short, x, y, 32))
 
@@ -116,9 +117,11 @@ def test_fast_decoding_changes_pixels_a_little(real_photographs: list[Path]) -> 
     """Only where it can: a quarter of the size suffices at S=73 of 427, nothing smaller at S=256."""
     for path in real_photographs:
         for short, crop in ((73, 64), (256, 224)):
-            draw = Draw(short, 0.4, 0.6, False, (0, 0, 0))
+            draw = Augmentation(short, 0.4, 0.6, False, (0, 0, 0))
             slow, fast = (
-                TrainSamples(Split.of_photographs([path]), (short, short), crop, 0, fast_decode=fast).sample(0, 0, draw)
+                TrainSamples(Split.of_photographs([path]), (short, short), crop, 0, Decoding(fast=fast)).sample(
+                    0, 0, draw
+                )
                 for fast in (False, True)
             )
             difference = np.abs(slow.pixels.astype(int) - fast.pixels)
@@ -127,45 +130,45 @@ def test_fast_decoding_changes_pixels_a_little(real_photographs: list[Path]) -> 
 
 
 @pytest.fixture(scope="module")
-def draws() -> list[Draw]:
+def draws() -> list[Augmentation]:
     """Fifty epochs of 400 images."""
-    return [draw_sample(3, epoch, index, (73, 146)) for epoch in range(50) for index in range(400)]
+    return [draw_augmentation(3, epoch, index, (73, 146)) for epoch in range(50) for index in range(400)]
 
 
-def test_s_is_uniform_over_the_range_with_both_ends(draws: list[Draw]) -> None:
+def test_s_is_uniform_over_the_range_with_both_ends(draws: list[Augmentation]) -> None:
     counts = Counter(draw.short for draw in draws)
     assert sorted(counts) == list(range(73, 147))
     assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
-def test_crops_cover_every_offset_equally(draws: list[Draw]) -> None:
+def test_crops_cover_every_offset_equally(draws: list[Augmentation]) -> None:
     """At S=73 and crop 64 there are ten rows, of an image of 4:3 (97 pixels) 34 columns; the last one too."""
     for shares, side, places in (([d.y for d in draws], 73, 10), ([d.x for d in draws], 97, 34)):
-        counts = Counter(offset(share, side, 64) for share in shares)
+        counts = Counter(crop_offset(share, side, 64) for share in shares)
         assert sorted(counts) == list(range(places))
         assert chisquare(list(counts.values())).pvalue > 1e-3
 
 
-def test_where_s_is_the_crop_there_is_one_offset(draws: list[Draw]) -> None:
-    assert {offset(draw.x, 64, 64) for draw in draws} == {0}
+def test_where_s_is_the_crop_there_is_one_offset(draws: list[Augmentation]) -> None:
+    assert {crop_offset(draw.x, 64, 64) for draw in draws} == {0}
 
 
 @given(share=st.floats(0, 1, exclude_max=True), crop=st.integers(1, 600), more=st.integers(0, 5000))
 def test_offsets_lie_within_the_image(share: float, crop: int, more: int) -> None:
-    assert 0 <= offset(share, crop + more, crop) <= more
+    assert 0 <= crop_offset(share, crop + more, crop) <= more
 
 
-def test_half_of_the_images_are_flipped(draws: list[Draw]) -> None:
+def test_half_of_the_images_are_flipped(draws: list[Augmentation]) -> None:
     share = np.mean([draw.flip for draw in draws])
     assert abs(share - 0.5) < 4 * 0.5 / len(draws) ** 0.5
 
 
-def test_the_color_is_three_standard_normals(draws: list[Draw]) -> None:
+def test_the_color_is_three_standard_normals(draws: list[Augmentation]) -> None:
     color = np.array([draw.color for draw in draws])
     assert all(kstest(color[:, k], "norm").pvalue > 1e-3 for k in range(3))
 
 
-def test_nothing_that_is_drawn_depends_on_the_rest(draws: list[Draw]) -> None:
+def test_nothing_that_is_drawn_depends_on_the_rest(draws: list[Augmentation]) -> None:
     values = np.array([(draw.short, draw.x, draw.y, draw.flip, *draw.color) for draw in draws], float)
     correlation = np.corrcoef(values.T) - np.eye(7)
     assert np.abs(correlation).max() < 5 / len(draws) ** 0.5
@@ -174,18 +177,18 @@ def test_nothing_that_is_drawn_depends_on_the_rest(draws: list[Draw]) -> None:
     assert abs(np.corrcoef(by_epoch[:, :-1].ravel(), by_epoch[:, 1:].ravel())[0, 1]) < 5 / len(draws) ** 0.5
 
 
-def test_a_draw_is_a_function_of_seed_epoch_and_index(draws: list[Draw]) -> None:
-    assert [draw_sample(3, epoch, index, (73, 146)) for index in (7, 3) for epoch in (9, 0)] == [
+def test_a_draw_is_a_function_of_seed_epoch_and_index(draws: list[Augmentation]) -> None:
+    assert [draw_augmentation(3, epoch, index, (73, 146)) for index in (7, 3) for epoch in (9, 0)] == [
         draws[400 * epoch + index] for index in (7, 3) for epoch in (9, 0)
     ]
     near = [(3, 0, 1), (3, 1, 0), (4, 0, 0), (3, 0, 0), (0, 3, 0), (0, 0, 3), (1, 0, 3)]
-    assert len({draw_sample(*key, (73, 146)).x for key in near}) == len(near)
+    assert len({draw_augmentation(*key, (73, 146)).x for key in near}) == len(near)
     assert len({draw.x for draw in draws}) == len(draws)
 
 
 def test_a_fixed_scale_draws_the_same_crops() -> None:
     """S alone changes with the range: where the crop lies and whether it is flipped stay what they are."""
-    fixed, jittered = (draw_sample(3, 2, 5, scale) for scale in ((73, 73), (73, 146)))
+    fixed, jittered = (draw_augmentation(3, 2, 5, scale) for scale in ((73, 73), (73, 146)))
     assert fixed.short == 73
     assert (fixed.x, fixed.y, fixed.flip) == (jittered.x, jittered.y, jittered.flip)
 
@@ -241,9 +244,9 @@ def test_the_target_is_where_the_pixels_of_the_object_are(rectangles: Rectangles
     for index, path in enumerate(rectangles.paths):
         photograph = decode(path, camera_rotation=True)
         for epoch in range(4):
-            draw = draw_sample(1, epoch, index, (crop, crop * 5 // 2))
+            draw = draw_augmentation(1, epoch, index, (crop, crop * 5 // 2))
             sample = localization_crop(
-                photograph, photograph.size, draw, draw_box(1, epoch, index), rectangles.boxes[index], crop
+                photograph, photograph.size, draw, draw_box_choice(1, epoch, index), rectangles.boxes[index], crop
             )
             image = torch.from_numpy(sample.pixels.copy())[None].permute(0, 3, 1, 2)
             (flipped,) = flip_where(image, torch.tensor([draw.flip])).double().numpy()
@@ -260,7 +263,7 @@ def test_the_target_is_where_the_pixels_of_the_object_are(rectangles: Rectangles
     assert min(seen.values()) > 80
 
 
-def plain_share(box: Float32Array, size: tuple[int, int], draw: Draw, crop: int) -> float:
+def plain_share(box: Float32Array, size: tuple[int, int], draw: Augmentation, crop: int) -> float:
     """The larger of the shares of the box in the crop and of the crop in the box, in the rescaled image's pixels."""
     short = min(size)
     new = [draw.short if side == short else round(side * draw.short / short) for side in size]
@@ -277,10 +280,10 @@ def test_crops_are_drawn_until_half_of_the_box_is_seen_or_ten_are_drawn(rectangl
     for index, path in enumerate(rectangles.paths):
         photograph = decode(path, camera_rotation=True)
         for epoch in range(8):
-            draw, more = draw_sample(2, epoch, index, (80, 160)), draw_box(2, epoch, index)
-            sample = localization_crop(photograph, photograph.size, draw, more, rectangles.boxes[index], 32)
-            assert len(more.places) == 9
-            draws = [draw, *(replace(draw, x=x, y=y) for x, y in more.places)]
+            draw, choice = draw_augmentation(2, epoch, index, (80, 160)), draw_box_choice(2, epoch, index)
+            sample = localization_crop(photograph, photograph.size, draw, choice, rectangles.boxes[index], 32)
+            assert len(choice.positions) == 9
+            draws = [draw, *(replace(draw, x=x, y=y) for x, y in choice.positions)]
             shares = [plain_share(rectangles.boxes[index][0], rectangles.sizes[index], one, 32) for one in draws]
             good = [place for place, share in enumerate(shares) if share >= 0.5]
             expected = good[0] if good else shares.index(max(shares))
@@ -295,9 +298,9 @@ def test_one_of_several_boxes_is_learned_each_as_often(rectangles: Rectangles) -
     boxes = np.concatenate([rectangles.boxes[1], rectangles.boxes[1] - [0, 0, 3, 2], rectangles.boxes[1] + 1])
     taken, photograph = Counter[int](), decode(rectangles.paths[1], camera_rotation=True)
     for epoch in range(300):
-        draw, more = draw_sample(3, epoch, 1, (37, 73)), draw_box(3, epoch, 1)
+        draw, choice = draw_augmentation(3, epoch, 1, (37, 73)), draw_box_choice(3, epoch, 1)
         sample, *each = (
-            localization_crop(photograph, photograph.size, draw, more, some.astype(np.float32), 32)
+            localization_crop(photograph, photograph.size, draw, choice, some.astype(np.float32), 32)
             for some in (boxes, boxes[:1], boxes[1:2], boxes[2:])
         )
         (same,) = [place for place, one in enumerate(each) if np.array_equal(one.target, sample.target)]  # type: ignore[arg-type]
@@ -306,21 +309,21 @@ def test_one_of_several_boxes_is_learned_each_as_often(rectangles: Rectangles) -
 
 
 def test_what_is_drawn_for_boxes_is_even_and_independent_of_order() -> None:
-    draws = [draw_box(3, epoch, index) for epoch in range(20) for index in range(50)]
-    shares = np.array([[one.instance, *(share for place in one.places for share in place)] for one in draws])
+    draws = [draw_box_choice(3, epoch, index) for epoch in range(20) for index in range(50)]
+    shares = np.array([[one.instance, *(share for place in one.positions for share in place)] for one in draws])
     assert shares.shape == (1000, 19)
     assert all(kstest(column, "uniform").pvalue > 1e-4 for column in shares.T)
     assert np.abs(np.corrcoef(shares.T) - np.eye(19)).max() < 0.15
-    assert draw_box(3, 7, 21) == draws[7 * 50 + 21]
-    assert len({draw_box(*key).instance for key in ((3, 1, 2), (3, 2, 1), (4, 1, 2), (3, 1, 3))}) == 4
+    assert draw_box_choice(3, 7, 21) == draws[7 * 50 + 21]
+    assert len({draw_box_choice(*key).instance for key in ((3, 1, 2), (3, 2, 1), (4, 1, 2), (3, 1, 3))}) == 4
 
 
 def test_fast_decoding_moves_no_target(real_photographs: list[Path]) -> None:
     """640x427 is decoded at 160x107; the box is still told in the file's pixels."""
     box = np.array([[200, 90, 480, 300]], np.float32)
     split = replace(Split.of_photographs(real_photographs[:1]), boxes=(box,))
-    samples = [TrainSamples(split, (73, 100), 64, 0, fast_decode=fast, with_boxes=True) for fast in (False, True)]
+    samples = [TrainSamples(split, (73, 100), 64, 0, Decoding(fast=fast), with_boxes=True) for fast in (False, True)]
     for epoch in range(20):
-        slow, fast = (each.sample(epoch, 0, draw_sample(0, epoch, 0, (73, 100))) for each in samples)
+        slow, fast = (each.sample(epoch, 0, draw_augmentation(0, epoch, 0, (73, 100))) for each in samples)
         assert not np.array_equal(slow.pixels, fast.pixels)
         assert slow.target == pytest.approx(fast.target, abs=0.03)

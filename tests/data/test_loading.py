@@ -12,16 +12,17 @@ import torch
 from PIL import Image
 
 from tests.conftest import picture
-from verydeep.data import testing_images
-from verydeep.data.augmentation import draw_box, draw_sample, localization_crop, training_crop
+from verydeep.data.augmentation import draw_augmentation, draw_box_choice, localization_crop, training_crop
+from verydeep.data.decoding import Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.sampling import StepSampler
 from verydeep.data.split import Split
-from verydeep.data.testing_images import TestImages, shape_batches
-from verydeep.data.training_images import TrainSamples, train_loader
+from verydeep.data.testing_images import TestImages, group_by_shape, load_test_batches
+from verydeep.data.training_images import TrainSamples, load_train_batches
 from verydeep.errors import VerydeepError
 
 SCALE, CROP, SEED = (37, 73), 32, 5
+SKIP = Decoding("skip")
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_training_batches_are_the_samples_in_order(train_split: Split, workers: 
     samples = TrainSamples(train_split, SCALE, CROP, SEED)
     rows = list(sampler(train_split))
     assert {epoch for row in rows for epoch, _ in row} == {0, 1}
-    batches = list(train_loader(samples, rows, workers))
+    batches = list(load_train_batches(samples, rows, workers))
     assert len(batches) == len(rows)
     for batch, keys in zip(batches, rows, strict=True):
         assert batch.images.shape == (10, CROP, CROP, 3)
@@ -54,7 +55,7 @@ def test_training_batches_are_the_samples_in_order(train_split: Split, workers: 
         assert batch.valid.tolist() == [1] * 10
         assert batch.skipped == {}
         for row, (epoch, index) in enumerate(keys):
-            draw = draw_sample(SEED, epoch, index, SCALE)
+            draw = draw_augmentation(SEED, epoch, index, SCALE)
             expected = training_crop(train_split.open_image(index), draw, CROP)
             assert np.array_equal(batch.images[row].numpy(), expected)
             folder = train_split.files[index].split("/")[0]
@@ -64,7 +65,7 @@ def test_training_batches_are_the_samples_in_order(train_split: Split, workers: 
 
 
 def test_micro_batches_are_rows(train_split: Split) -> None:
-    (batch,) = train_loader(TrainSamples(train_split, SCALE, CROP, SEED), sampler(train_split, 1), 0)
+    (batch,) = load_train_batches(TrainSamples(train_split, SCALE, CROP, SEED), sampler(train_split, 1), 0)
     parts = [batch.rows(first, 4) for first in (0, 4, 8)]
     assert [len(part.targets) for part in parts] == [4, 4, 2]
     for name in ("images", "targets", "flip", "color", "valid"):
@@ -73,10 +74,10 @@ def test_micro_batches_are_rows(train_split: Split) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_skipped_images_stand_in_empty_and_are_named(damaged: Split, workers: int) -> None:
-    samples = TrainSamples(damaged, SCALE, CROP, SEED)
+    samples = TrainSamples(damaged, SCALE, CROP, SEED, SKIP)
     rows = list(sampler(damaged))
     named: dict[str, str] = {}
-    for batch, keys in zip(list(train_loader(samples, rows, workers, bad_images="skip")), rows, strict=True):
+    for batch, keys in zip(list(load_train_batches(samples, rows, workers)), rows, strict=True):
         bad = [index in (3, 10) for _, index in keys]
         assert batch.valid.tolist() == [0.0 if is_bad else 1.0 for is_bad in bad]
         assert all(int(batch.images[row].max()) == 0 for row, is_bad in enumerate(bad) if is_bad)
@@ -98,14 +99,14 @@ def sentence_of(batches: Iterable[object]) -> str:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_training_image_is_one_sentence_that_names_it(damaged: Split, workers: int) -> None:
     samples = TrainSamples(damaged, SCALE, CROP, SEED)
-    sentence = sentence_of(train_loader(samples, [[(0, 3), (0, 4)]], workers))
+    sentence = sentence_of(load_train_batches(samples, [[(0, 3), (0, 4)]], workers))
     assert damaged.files[3] in sentence
     assert "\n" not in sentence
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_test_image_is_one_sentence_that_names_it(damaged: Split, workers: int) -> None:
-    sentence = sentence_of(testing_images.test_loader(TestImages(damaged, (37,)), [[10], [11]], workers))
+    sentence = sentence_of(load_test_batches(TestImages(damaged, (37,)), [[10], [11]], workers))
     assert damaged.files[10] in sentence
     assert "\n" not in sentence
 
@@ -116,9 +117,11 @@ def test_workers_end_with_a_process_that_still_holds_its_loader(damaged: Split) 
 import sys, torch
 from pathlib import Path
 from verydeep.data.folder import open_folder
-from verydeep.data.testing_images import TestImages, test_loader
+from verydeep.data.decoding import Decoding
+from verydeep.data.testing_images import TestImages, load_test_batches
 split = open_folder(Path({str(damaged.root.parent)!r}) / {damaged.root.name!r}, "all", seed=0, val_fraction=0.2)
-batches = iter(test_loader(TestImages(split, (37,)), [[i] for i in range(len(split))], 2, bad_images="skip"))
+images = TestImages(split, (37,), decoding=Decoding("skip"))
+batches = iter(load_test_batches(images, [[i] for i in range(len(split))], 2))
 sys.kept = batches  # as a traceback keeps it
 print(next(batches).indices)
 """
@@ -130,7 +133,7 @@ print(next(batches).indices)
 def test_batches_hold_every_image_once_and_one_shape_each(train_split: Split, pixels: int) -> None:
     images = TestImages(train_split, (37, 73))
     indices = list(range(len(train_split)))[::-1]
-    batches = shape_batches(images, indices, pixels)
+    batches = group_by_shape(images, indices, pixels)
     assert sorted(index for batch in batches for index in batch) == sorted(indices)
     fullest: dict[object, int] = {}
     areas = []
@@ -149,10 +152,10 @@ def test_batches_hold_every_image_once_and_one_shape_each(train_split: Split, pi
 @pytest.mark.parametrize("workers", [0, 2])
 def test_test_batches_are_whole_images_at_every_scale(train_split: Split, workers: int) -> None:
     images = TestImages(train_split, (37, 73))
-    batches = shape_batches(images, range(len(train_split)), 20_000)
-    load_batches = list(testing_images.test_loader(images, batches, workers))
-    assert [batch.indices.tolist() for batch in load_batches] == batches
-    for batch in load_batches:
+    batches = group_by_shape(images, range(len(train_split)), 20_000)
+    loaded = list(load_test_batches(images, batches, workers))
+    assert [batch.indices.tolist() for batch in loaded] == batches
+    for batch in loaded:
         assert batch.skipped == {}
         for row, index in enumerate(batch.indices):
             with Image.open(train_split.path(int(index))) as file:
@@ -167,15 +170,15 @@ def test_test_batches_are_whole_images_at_every_scale(train_split: Split, worker
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_test_batches_leave_out_and_name_what_is_broken(damaged: Split, workers: int) -> None:
-    images = TestImages(damaged, (37, 73))
-    batches = shape_batches(images, range(len(damaged)), 20_000)
+    images = TestImages(damaged, (37, 73), decoding=SKIP)
+    batches = group_by_shape(images, range(len(damaged)), 20_000)
     assert sorted(index for batch in batches for index in batch) == list(range(len(damaged)))
-    load_batches = list(testing_images.test_loader(images, batches, workers, bad_images="skip"))
-    kept = sorted(int(index) for batch in load_batches for index in batch.indices)
+    loaded = list(load_test_batches(images, batches, workers))
+    kept = sorted(int(index) for batch in loaded for index in batch.indices)
     assert kept == [index for index in range(len(damaged)) if index not in (3, 10)]
-    named = {file: reason for batch in load_batches for file, reason in batch.skipped.items()}
+    named = {file: reason for batch in loaded for file, reason in batch.skipped.items()}
     assert set(named) == {damaged.files[3], damaged.files[10]}
-    for batch in load_batches:
+    for batch in loaded:
         assert all(len(scaled) == len(batch.indices) for scaled in batch.images)
 
 
@@ -185,7 +188,7 @@ def test_fast_decoding_keeps_the_shapes_that_headers_promise(tmp_path: Path) -> 
     for height in range(330, 345):
         Image.fromarray(picture(height, 480, seed=height)).save(tmp_path / "ant" / f"{height}.jpg")
     split = open_folder(tmp_path, "all", seed=0, val_fraction=0.2)
-    images = TestImages(split, (37, 73), fast_decode=True)
+    images = TestImages(split, (37, 73), decoding=Decoding(fast=True))
     for index in range(len(split)):
         _, scaled, problem = images[index]
         assert problem is None
@@ -204,18 +207,18 @@ def test_batches_with_boxes_are_the_samples_in_order(boxed_split: Split, workers
     samples = TrainSamples(boxed_split, (37, 110), CROP, SEED, with_boxes=True)
     rows = list(sampler(boxed_split, 8))
     off_target = 0
-    for batch, keys in zip(list(train_loader(samples, rows, workers)), rows, strict=True):
+    for batch, keys in zip(list(load_train_batches(samples, rows, workers)), rows, strict=True):
         assert batch.boxes is not None
         assert batch.off_target is not None
         assert (batch.boxes.shape, batch.boxes.dtype, batch.off_target.dtype) == ((10, 4), torch.float32, torch.bool)
         for row, (epoch, index) in enumerate(keys):
-            draw = draw_sample(SEED, epoch, index, (37, 110))
+            draw = draw_augmentation(SEED, epoch, index, (37, 110))
             assert boxed_split.boxes is not None
             expected = localization_crop(
                 boxed_split.open_image(index),
                 boxed_split.image_size(index),
                 draw,
-                draw_box(SEED, epoch, index),
+                draw_box_choice(SEED, epoch, index),
                 boxed_split.boxes[index],
                 CROP,
             )
@@ -234,15 +237,15 @@ def test_batches_with_boxes_are_the_samples_in_order(boxed_split: Split, workers
 
 
 def test_classification_has_no_boxes_though_the_split_has(boxed_split: Split) -> None:
-    (batch,) = train_loader(TrainSamples(boxed_split, SCALE, CROP, SEED), sampler(boxed_split, 1), 0)
+    (batch,) = load_train_batches(TrainSamples(boxed_split, SCALE, CROP, SEED), sampler(boxed_split, 1), 0)
     assert (batch.boxes, batch.off_target) == (None, None)
-    (moved,) = train_loader(TrainSamples(replace(boxed_split, boxes=None), SCALE, CROP, SEED), [[(0, 1)]], 0)
+    (moved,) = load_train_batches(TrainSamples(replace(boxed_split, boxes=None), SCALE, CROP, SEED), [[(0, 1)]], 0)
     assert moved.map(lambda tensor: tensor.clone()).boxes is None
 
 
 def test_a_file_that_cannot_be_decoded_counts_as_no_crop_in_vain(boxed_split: Split, damaged: Split) -> None:
-    samples = TrainSamples(replace(damaged, boxes=boxed_split.boxes), SCALE, CROP, SEED, with_boxes=True)
-    (batch,) = train_loader(samples, [[(0, 3), (0, 4)]], 0, bad_images="skip")
+    samples = TrainSamples(replace(damaged, boxes=boxed_split.boxes), SCALE, CROP, SEED, SKIP, with_boxes=True)
+    (batch,) = load_train_batches(samples, [[(0, 3), (0, 4)]], 0)
     assert batch.boxes is not None
     assert batch.off_target is not None
     assert batch.valid.tolist() == [0, 1]

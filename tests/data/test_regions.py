@@ -8,17 +8,17 @@ import pytest
 from PIL import Image
 
 from tests.conftest import picture
-from verydeep.data import testing_images
-from verydeep.data.regions import cut_region, edges_of
+from verydeep.data.decoding import Decoding
+from verydeep.data.regions import cut_region, region_edges
 from verydeep.data.split import Split
-from verydeep.data.testing_images import TestImages
+from verydeep.data.testing_images import TestImages, load_test_batches
 from verydeep.errors import VerydeepError
 
 PATH = Path("a.jpg")
 
 
 def edges(*xyxy: float) -> tuple[int, int, int, int]:
-    return edges_of(np.array(xyxy, np.float32), (100, 60), PATH)
+    return region_edges(np.array(xyxy, np.float32), (100, 60), PATH)
 
 
 def test_the_last_pixel_of_a_box_is_inside() -> None:
@@ -53,7 +53,7 @@ def persons(tmp_path: Path) -> Split:
 def test_what_lies_in_a_box_is_cut_out_and_rescaled_as_a_whole_image(persons: Split, workers: int) -> None:
     """By Pillow alone; what lies around the box is not seen."""
     images = TestImages(persons.in_boxes(), (37, 64))
-    for batch in testing_images.test_loader(images, [[0], [1], [2]], workers):
+    for batch in load_test_batches(images, [[0], [1], [2]], workers):
         (index,) = batch.indices.tolist()
         x1, y1, x2, y2 = map(int, persons.boxes[index][0])  # type: ignore[index]
         with Image.open(persons.path(index)) as file:
@@ -75,10 +75,10 @@ def test_whole_images_are_seen_as_long_as_boxes_are_not_asked_for(persons: Split
 def test_a_bad_box_is_skipped_alone(persons: Split) -> None:
     assert persons.boxes is not None
     bad = replace(persons, boxes=(np.array([[200, 1, 210, 9]], np.float32), *persons.boxes[1:])).in_boxes()
-    images = TestImages(bad, (37,))
+    images = TestImages(bad, (37,), decoding=Decoding("skip"))
     assert images.shapes(0) == ()
     skipped = {}
-    for batch in testing_images.test_loader(images, [[0], [1]], 0, bad_images="skip"):
+    for batch in load_test_batches(images, [[0], [1]], 0):
         skipped |= batch.skipped
         assert batch.indices.tolist() in ([], [1])
     assert list(skipped) == ["a.png"] and "lies outside of" in skipped["a.png"]
@@ -91,7 +91,7 @@ def test_fast_decoding_sees_the_same_box(tmp_path: Path) -> None:
     box = np.array([[301, 122, 812, 600]], np.float32)
     split = Split("train", tmp_path, ("a.jpg",), None, ("x",), ("x",), "persons", False, boxes=(box,)).in_boxes()
     _, (full,), _ = TestImages(split, (100,))[0]
-    fast = TestImages(split, (100,), fast_decode=True)
+    fast = TestImages(split, (100,), decoding=Decoding(fast=True))
     _, (reduced,), _ = fast[0]
     assert full.shape == reduced.shape == (100, 107, 3) and fast.shapes(0) == ((107, 100),)
     assert np.abs(full.astype(int) - reduced).mean() < 4 < np.abs(full.astype(int) - full[:, ::-1]).mean()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from verydeep.data.sampling import StepSampler, global_batch, permutation, rows_of, steps_after
+from verydeep.data.sampling import StepSampler, global_batch, permutation, process_rows, steps_after
 
 seeds = st.integers(0, 2**40)
 sizes = st.integers(1, 40)
@@ -30,7 +30,7 @@ def test_every_epoch_is_a_permutation_and_every_batch_full(
 def test_the_rows_of_all_processes_are_the_batch(batch_size: int, world_size: int) -> None:
     """In order, none twice, none missing, and no process has two more than another."""
     rows = list(range(batch_size))
-    parts = [rows[rows_of(rank, world_size, batch_size)] for rank in range(world_size)]
+    parts = [rows[process_rows(rank, world_size, batch_size)] for rank in range(world_size)]
     assert [row for part in parts for row in part] == rows
     lengths = [len(part) for part in parts]
     assert max(lengths) - min(lengths) <= 1

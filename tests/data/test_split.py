@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from tests.conftest import picture
-from verydeep.data import testing_images
+from verydeep.data.decoding import Decoding
 from verydeep.data.images import to_image
 from verydeep.data.split import Split
-from verydeep.data.testing_images import TestImages, shape_batches
+from verydeep.data.testing_images import TestImages, group_by_shape, load_test_batches
 
 
 def test_a_subset_keeps_what_belongs_to_its_images() -> None:
@@ -58,8 +58,8 @@ def test_images_in_memory_are_loaded_like_files(tmp_path: Path) -> None:
     batches = []
     for split in (Split.of_photographs(paths), Split.of_images([to_image(values) for values in pixels])):
         assert [split.image_size(index) for index in range(3)] == [(90, 50), (90, 57), (90, 64)]
-        images = TestImages(split.subset([2, 0]), (32, 48), fast_decode=True)
-        batches.append(list(testing_images.test_loader(images, shape_batches(images, [0, 1], 1), 0)))
+        images = TestImages(split.subset([2, 0]), (32, 48), decoding=Decoding(fast=True))
+        batches.append(list(load_test_batches(images, group_by_shape(images, [0, 1], 1), 0)))
     assert [batch.indices.tolist() for batch in batches[0]] == [batch.indices.tolist() for batch in batches[1]]
     for first, second in zip(*batches, strict=True):
         assert all(torch.equal(*images) for images in zip(first.images, second.images, strict=True))

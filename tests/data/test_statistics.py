@@ -9,17 +9,18 @@ from PIL import Image
 from scipy.stats import chisquare
 
 from tests.conftest import picture
+from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split
-from verydeep.data.statistics import MAX_IMAGES, PixelSums, pixel_sums, sampled
+from verydeep.data.statistics import MAX_IMAGES, PixelSums, pixel_sums, sample_indices
 from verydeep.errors import VerydeepError
 from verydeep.ops.arrays import Float64Array, Int64Array
 
 SHORT = 37
 
 
-def total(split: Split, indices: Int64Array, *, skip_bad: bool = False, num_workers: int = 0) -> PixelSums:
-    sums = PixelSums.nothing()
-    for one in pixel_sums(split, indices, SHORT, skip_bad=skip_bad, num_workers=num_workers):
+def total(split: Split, indices: Int64Array, *, bad_images: BadImages = "error", num_workers: int = 0) -> PixelSums:
+    sums = PixelSums.zeros()
+    for one in pixel_sums(split, indices, SHORT, bad_images, num_workers):
         sums.add(one)
     return sums
 
@@ -52,11 +53,11 @@ def test_only_the_named_images_count(train_split: Split) -> None:
 
 def test_bright_pixels_lose_no_digits() -> None:
     """Pixels of 254 and 255 only: in single precision the covariance would come out wrong, or negative."""
-    sums = PixelSums.nothing()
+    sums = PixelSums.zeros()
     rng = np.random.default_rng(0)
     stack = rng.integers(254, 256, (20, 200, 300, 3)).astype(np.uint8)
     for pixels in stack:
-        sums.add(PixelSums.of(Image.fromarray(pixels)))
+        sums.add(PixelSums.of_image(Image.fromarray(pixels)))
     assert sums.covariance == pytest.approx(np.cov(stack.reshape(-1, 3).T, bias=True), abs=1e-8)
 
 
@@ -88,21 +89,21 @@ def test_broken_files_are_an_error_or_left_out(tmp_path: Path, train_split: Spli
         with pytest.raises(VerydeepError, match=r"bad\.jpg") as caught:
             total(split, np.arange(2), num_workers=num_workers)
         assert "\n" not in str(caught.value), f"a traceback, with {num_workers} workers"
-    skipped, good = total(split, np.arange(2), skip_bad=True), total(split, np.array([1]))
+    skipped, good = total(split, np.arange(2), bad_images="skip"), total(split, np.array([1]))
     assert (skipped.count, *skipped.total) == (good.count, *good.total)
 
 
 def test_small_sets_are_measured_whole() -> None:
     assert MAX_IMAGES == 10_000
     for count in (1, 9_999, 10_000):
-        assert sampled(count, seed=4).tolist() == list(range(count))
+        assert sample_indices(count, seed=4).tolist() == list(range(count))
 
 
 def test_large_sets_by_at_most_ten_thousand_images_drawn_by_the_seed() -> None:
-    drawn = sampled(1_281_167, seed=4)
+    drawn = sample_indices(1_281_167, seed=4)
     assert len(drawn) == 10_000
     assert (np.diff(drawn) > 0).all()
     assert drawn[0] >= 0 and drawn[-1] < 1_281_167
     assert chisquare(np.histogram(drawn, bins=20, range=(0, 1_281_167))[0]).pvalue > 1e-3
-    assert np.array_equal(drawn, sampled(1_281_167, seed=4))
-    assert len(np.intersect1d(drawn, sampled(1_281_167, seed=5))) < 200  # 78 by chance
+    assert np.array_equal(drawn, sample_indices(1_281_167, seed=4))
+    assert len(np.intersect1d(drawn, sample_indices(1_281_167, seed=5))) < 200  # 78 by chance

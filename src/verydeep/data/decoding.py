@@ -103,8 +103,8 @@ def decode(path: Path, *, camera_rotation: bool, at_least: tuple[int, int] | Non
         return rgb if turn is None else rgb.transpose(turn)
 
 
-def reduction_for(side: int, at_least: int) -> int:
-    """By how much, 1, 2, 4 or 8, a JPEG of this short side is decoded smaller where ``at_least`` pixels suffice."""
+def choose_reduction(side: int, at_least: int) -> int:
+    """Return by which factor, 1, 2, 4 or 8, a JPEG of this short side may be reduced if ``at_least`` pixels suffice."""
     return next(reduction for reduction in (8, 4, 2, 1) if side // at_least >= reduction or reduction == 1)
 
 

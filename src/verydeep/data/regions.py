@@ -1,6 +1,6 @@
-"""The part of a photograph that is looked at, where its box is all that counts (appendix B: VOC's actions).
+"""Regions of photographs: the cropped boxes that stand for whole images (appendix B: VOC's actions).
 
-The box is cut out and then rescaled as a whole image would be; nothing around it is seen, not even by resampling.
+A region is cut out and then rescaled as a whole image would be. No pixel outside of it is used, not even in resampling.
 """
 
 import math
@@ -8,38 +8,38 @@ from pathlib import Path
 
 from PIL import Image
 
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array
 
 Edges = tuple[int, int, int, int]
-"""(left, upper, right, lower), right and lower being the first pixels outside."""
+"""(left, upper, right, lower); right and lower are the first pixels outside."""
 
 
-def edges_of(region: Float32Array, size: tuple[int, int], path: Path) -> Edges:
-    """The whole pixels that a box touches, within its image.
+def region_edges(region: Float32Array, size: tuple[int, int], path: Path) -> Edges:
+    """Return the edges of the whole pixels that a box touches, within its image.
 
     Args:
         region: (4,) inclusive xyxy, counted from 0.
         size: (width, height) of the image.
-        path: of the image, for messages.
+        path: the image's file, for error messages.
 
     Raises:
-        VerydeepError: the box touches none.
+        DataError: the box lies outside of the image.
     """
     width, height = size
     x1, y1, x2, y2 = map(float, region)
     left, upper = max(0, math.floor(x1)), max(0, math.floor(y1))
     right, lower = min(width, math.ceil(x2) + 1), min(height, math.ceil(y2) + 1)
     if left >= right or upper >= lower:
-        raise VerydeepError(
-            f"The box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) lies outside of {path}, which has {width}x{height} pixels: "
+        raise DataError(
+            f"The box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) lies outside of {path}, which has {width}x{height} pixels; "
             "correct its annotation."
         )
     return left, upper, right, lower
 
 
 def cut_region(image: Image.Image, edges: Edges, size: tuple[int, int]) -> Image.Image:
-    """What lies between edges that were given in an image of ``size``, of which this may be a reduced copy."""
+    """Cut a region out of an image, which may be a reduced copy of the one of ``size`` that the edges refer to."""
     left, upper, right, lower = edges
     return image.crop(
         (

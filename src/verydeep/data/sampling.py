@@ -1,4 +1,4 @@
-"""Which images each step of training sees: an endless stream of permutations cut into full batches."""
+"""The images of each training step: an endless stream of permutations, cut into full batches."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,15 +12,15 @@ ORDER_STREAM = 0
 
 @lru_cache(maxsize=2)
 def permutation(seed: int, epoch: int, num_images: int) -> Int64Array:
-    """The order of one epoch."""
+    """Return the order of the images in one epoch."""
     bits = np.random.Philox(key=[seed, ORDER_STREAM], counter=[0, 0, 0, epoch])
     return np.random.Generator(bits).permutation(num_images)
 
 
 def global_batch(seed: int, step: int, num_images: int, batch_size: int) -> list[tuple[int, int]]:
-    """(epoch, index) of each row of a step's global batch, a function of (seed, step).
+    """Return (epoch, index) of each row of a step's global batch, a function of (seed, step).
 
-    The tail of one epoch runs into the next, so every batch is full.
+    A batch may span two epochs, so every batch is full.
     """
     positions = range(step * batch_size, (step + 1) * batch_size)
     return [
@@ -32,18 +32,18 @@ def global_batch(seed: int, step: int, num_images: int, batch_size: int) -> list
     ]
 
 
-def rows_of(rank: int, world_size: int, batch_size: int) -> slice:
-    """The rows of the global batch that one process takes."""
+def process_rows(rank: int, world_size: int, batch_size: int) -> slice:
+    """Return the rows of the global batch that belong to one process."""
     return slice(batch_size * rank // world_size, batch_size * (rank + 1) // world_size)
 
 
 def steps_after(epochs: int, num_images: int, batch_size: int) -> int:
-    """The number of steps after which that many epochs are complete."""
+    """Return the number of steps after which so many epochs are complete."""
     return -(-epochs * num_images // batch_size)
 
 
 class StepSampler:
-    """Yields, for each step from ``start`` to ``stop``, the (epoch, index) rows of one process: a batch sampler."""
+    """A batch sampler: the (epoch, index) rows of one process for each step from ``start`` to ``stop``."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class StepSampler:
     ) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
         self.steps = range(start, stop)
-        self.rows = rows_of(rank, world_size, batch_size)
+        self.rows = process_rows(rank, world_size, batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in self.steps:

@@ -1,4 +1,4 @@
-"""Mean and covariance of the RGB pixels of a training set: what is subtracted (section 2.1), how color is shifted."""
+"""Mean and covariance of the RGB pixels of a training set: the mean RGB (section 2.1) and the color shift (3.1)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,20 +7,21 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from verydeep.data.decoding import BadImages
 from verydeep.data.split import Split
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 from verydeep.ops.arrays import Float64Array, Int64Array
 from verydeep.ops.images import rescaled_size
 
 MAX_IMAGES = 10_000
-"""Larger sets are estimated from this many images, drawn by the seed."""
+"""Statistics of larger sets are estimated from this many images, drawn by the seed."""
 
 STATISTICS_STREAM = 2
 
 
 @dataclass
 class PixelSums:
-    """Running sums over pixels, float64; an image adds its own three sums."""
+    """Running sums over pixels, float64."""
 
     count: int
     total: Float64Array
@@ -29,13 +30,13 @@ class PixelSums:
     """(3, 3) sum of RGB outer products."""
 
     @classmethod
-    def nothing(cls) -> "PixelSums":
-        """The sums of no pixels."""
+    def zeros(cls) -> "PixelSums":
+        """Return the sums of no pixels."""
         return cls(0, np.zeros(3), np.zeros((3, 3)))
 
     @classmethod
-    def of(cls, image: Image.Image) -> "PixelSums":
-        """The sums of one image."""
+    def of_image(cls, image: Image.Image) -> "PixelSums":
+        """Return the sums of one RGB image."""
         pixels = np.asarray(image, dtype=np.float64).reshape(-1, 3)
         return cls(len(pixels), pixels.sum(axis=0), pixels.T @ pixels)
 
@@ -56,11 +57,13 @@ class PixelSums:
         return self.products / self.count - np.outer(self.mean, self.mean)
 
 
-class _Sums(Dataset[PixelSums | str]):
-    """The sums of each image, or why it cannot be decoded."""
+@dataclass(frozen=True)
+class _SumsOfImages(Dataset[PixelSums | str]):
+    """The sums of each image, or the reason why it cannot be decoded."""
 
-    def __init__(self, split: Split, indices: Int64Array, short: int) -> None:
-        self.split, self.indices, self.short = split, indices, short
+    split: Split
+    indices: Int64Array
+    short: int
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -68,14 +71,14 @@ class _Sums(Dataset[PixelSums | str]):
     def __getitem__(self, item: int) -> PixelSums | str:
         try:
             image = self.split.open_image(int(self.indices[item]))
-        except VerydeepError as error:
+        except DataError as error:
             return str(error)
         size = rescaled_size(*image.size, self.short)
-        return PixelSums.of(image.resize(size, Image.Resampling.BILINEAR))
+        return PixelSums.of_image(image.resize(size, Image.Resampling.BILINEAR))
 
 
-def sampled(num_images: int, seed: int, at_most: int = MAX_IMAGES) -> Int64Array:
-    """The images that the statistics are computed from, sorted: all, or ``at_most`` drawn by the seed."""
+def sample_indices(num_images: int, seed: int, at_most: int = MAX_IMAGES) -> Int64Array:
+    """Return the images from which the statistics are computed, sorted: all, or ``at_most`` drawn by the seed."""
     if num_images <= at_most:
         return np.arange(num_images)
     generator = np.random.Generator(np.random.Philox(key=[seed, STATISTICS_STREAM]))
@@ -83,21 +86,21 @@ def sampled(num_images: int, seed: int, at_most: int = MAX_IMAGES) -> Int64Array
 
 
 def pixel_sums(
-    split: Split, indices: Int64Array, short: int, *, skip_bad: bool = False, num_workers: int = 0
+    split: Split, indices: Int64Array, short: int, bad_images: BadImages = "error", num_workers: int = 0
 ) -> Iterator[PixelSums]:
-    """The sums of each image rescaled to ``short``, one after another in the order of ``indices``.
+    """Yield the sums of each image, rescaled to the short side ``short``, in the order of ``indices``.
 
-    The order makes the total independent of the number of workers.
+    The order makes the total independent of the number of workers. Images are always decoded in full.
 
     Raises:
-        VerydeepError: a file cannot be decoded, unless ``skip_bad``.
+        DataError: a file cannot be decoded and bad images are errors.
     """
-    loader = DataLoader(_Sums(split, indices, short), batch_size=16, num_workers=num_workers, collate_fn=list)
-    for batch in loader:
+    dataset = _SumsOfImages(split, indices, short)
+    for batch in DataLoader(dataset, batch_size=16, num_workers=num_workers, collate_fn=list):
         for sums in batch:
             if isinstance(sums, PixelSums):
                 yield sums
-            elif skip_bad:
-                yield PixelSums.nothing()
+            elif bad_images == "skip":
+                yield PixelSums.zeros()
             else:
-                raise VerydeepError(sums)
+                raise DataError(sums)

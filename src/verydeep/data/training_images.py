@@ -1,4 +1,4 @@
-"""Training samples, decoded by worker processes: one crop of each image, as its draw has it (section 3.1)."""
+"""Training samples, decoded by worker processes: one random crop of each image (section 3.1)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,38 +9,46 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from verydeep.data.augmentation import Draw, Sample, draw_box, draw_sample, localization_crop, training_crop
-from verydeep.data.decoding import BadImages
+from verydeep.data.augmentation import (
+    Augmentation,
+    Sample,
+    draw_augmentation,
+    draw_box_choice,
+    localization_crop,
+    training_crop,
+)
+from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.loading import load_batches
 from verydeep.data.split import Split
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 
-Key = tuple[int, int]
+SampleKey = tuple[int, int]
 """(epoch, index) of a training sample."""
 
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """Rows of a global batch; the images are (N, crop, crop, 3) uint8, that is channels_last."""
+    """Rows of a global batch."""
 
     images: Tensor
+    """(N, crop, crop, 3) uint8"""
     targets: Tensor
-    """(N,) int64"""
+    """(N,) int64 labels"""
     flip: Tensor
     """(N,) bool"""
     color: Tensor
-    """(N, 3) standard normals"""
+    """(N, 3) standard normals of the color shift"""
     valid: Tensor
-    """(N,) float32: 0 where the file could not be decoded and stands in as an empty image, otherwise 1."""
+    """(N,) float32: 0 for an empty image that replaces a file that cannot be decoded, otherwise 1."""
     skipped: dict[str, str]
-    """File -> reason, of those."""
+    """Files that could not be decoded -> the reason."""
     boxes: Tensor | None = None
     """(N, 4) float32, for localization: center x, center y, width, height in units of the crop after its flip."""
     off_target: Tensor | None = None
-    """(N,) bool, for localization: all crops were drawn in vain, and the one that sees most of the box stands in."""
+    """(N,) bool, for localization: no drawn crop shows enough of the box; the crop that shows most of it is used."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "TrainBatch":
-        """The same with every tensor changed."""
+        """Return the batch with every tensor changed."""
         return TrainBatch(
             images=change(self.images),
             targets=change(self.targets),
@@ -53,11 +61,11 @@ class TrainBatch:
         )
 
     def pin_memory(self) -> "TrainBatch":
-        """The same in page-locked memory (called by the loader when it feeds a GPU)."""
+        """Return the batch in page-locked memory; PyTorch's loader calls this when it feeds a GPU."""
         return self.map(Tensor.pin_memory)
 
     def rows(self, first: int, count: int) -> "TrainBatch":
-        """A micro-batch: at most ``count`` rows from ``first`` on."""
+        """Return a micro-batch: at most ``count`` rows, beginning with ``first``."""
         return self.map(lambda tensor: tensor[first : first + count])
 
 
@@ -70,47 +78,52 @@ class TrainSamples(Dataset[tuple[Any, ...]]):
     """Smallest and largest S in pixels."""
     crop: int
     seed: int
-    fast_decode: bool = False
+    decoding: Decoding = STRICT
     with_boxes: bool = False
-    """For localization; then every image of the split has a box (``Split.boxed``)."""
+    """Whether samples have boxes, for localization; every image of the split then has one (``Split.boxed``)."""
 
-    def __getitem__(self, key: Key) -> tuple[Any, ...]:
+    def __getitem__(self, key: SampleKey) -> tuple[Any, ...]:
         epoch, index = key
-        draw = draw_sample(self.seed, epoch, index, self.scale)
+        augmentation = draw_augmentation(self.seed, epoch, index, self.scale)
         assert self.split.labels is not None
         sample, problem = self.empty, None
         try:
-            sample = self.sample(epoch, index, draw)
-        except VerydeepError as error:
+            sample = self.sample(epoch, index, augmentation)
+        except DataError as error:
             problem = (self.split.files[index], str(error))
-        return sample, self.split.labels[index], draw, problem
+        return sample, self.split.labels[index], augmentation, problem
 
-    def sample(self, epoch: int, index: int, draw: Draw) -> Sample:
-        """The crop of one image, and its target where boxes are learned."""
-        image = self.split.open_image(index, at_least=(draw.short, draw.short) if self.fast_decode else None)
+    def sample(self, epoch: int, index: int, augmentation: Augmentation) -> Sample:
+        """Return the crop of one image, with its box for localization.
+
+        Raises:
+            DataError: the file cannot be decoded.
+        """
+        fast = self.decoding.fast
+        image = self.split.open_image(index, at_least=(augmentation.short, augmentation.short) if fast else None)
         if not self.with_boxes:
-            return Sample(training_crop(image, draw, self.crop))
+            return Sample(training_crop(image, augmentation, self.crop))
         assert self.split.boxes is not None
-        size = self.split.image_size(index) if self.fast_decode else image.size
+        size = self.split.image_size(index) if fast else image.size
         return localization_crop(
-            image, size, draw, draw_box(self.seed, epoch, index), self.split.boxes[index], self.crop
+            image, size, augmentation, draw_box_choice(self.seed, epoch, index), self.split.boxes[index], self.crop
         )
 
     @property
     def empty(self) -> Sample:
-        """What stands in for a file that cannot be decoded."""
+        """The sample that replaces a file that cannot be decoded."""
         pixels = np.zeros((self.crop, self.crop, 3), np.uint8)
         return Sample(pixels, np.zeros(4, np.float32) if self.with_boxes else None)
 
 
-def _collate_train(rows: Sequence[tuple[Any, ...]]) -> TrainBatch:
-    samples, targets, draws, problems = zip(*rows, strict=True)
+def _collate(rows: Sequence[tuple[Any, ...]]) -> TrainBatch:
+    samples, targets, augmentations, problems = zip(*rows, strict=True)
     boxed = samples[0].target is not None
     return TrainBatch(
         images=torch.from_numpy(np.stack([sample.pixels for sample in samples])),
         targets=torch.from_numpy(np.array(targets, np.int64)),
-        flip=torch.tensor([draw.flip for draw in draws]),
-        color=torch.tensor([draw.color for draw in draws], dtype=torch.float32),
+        flip=torch.tensor([each.flip for each in augmentations]),
+        color=torch.tensor([each.color for each in augmentations], dtype=torch.float32),
         valid=torch.tensor([float(problem is None) for problem in problems]),
         skipped=dict(problem for problem in problems if problem is not None),
         boxes=torch.from_numpy(np.stack([sample.target for sample in samples])) if boxed else None,
@@ -118,17 +131,12 @@ def _collate_train(rows: Sequence[tuple[Any, ...]]) -> TrainBatch:
     )
 
 
-def train_loader(
-    samples: TrainSamples,
-    sampler: Iterable[list[Key]],
-    num_workers: int,
-    *,
-    bad_images: BadImages = "error",
-    pin_memory: bool = False,
+def load_train_batches(
+    samples: TrainSamples, sampler: Iterable[list[SampleKey]], num_workers: int, *, pin_memory: bool = False
 ) -> Iterator[TrainBatch]:
-    """The samples of each step of ``sampler``, decoded ahead by worker processes, in order.
+    """Yield the samples of each step of ``sampler``, in order.
 
     Raises:
-        VerydeepError: a file cannot be decoded and bad images are errors.
+        DataError: a file cannot be decoded and bad images are errors.
     """
-    return load_batches(samples, sampler, _collate_train, num_workers, bad_images, pin_memory)
+    return load_batches(samples, sampler, _collate, num_workers, samples.decoding.bad_images, pin_memory)

@@ -19,7 +19,7 @@ from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, nothing_decoded
-from verydeep.data.testing_images import TestImages, shape_batches, test_loader
+from verydeep.data.testing_images import TestImages, group_by_shape, load_test_batches
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
@@ -179,13 +179,13 @@ def rescaled_images(
         raise VerydeepError(
             f"Q={scales[0]} ({shorts[0]} px) is smaller than the net's crop of {model.crop} px: give --scales from 224."
         )
-    images = TestImages(split, tuple(shorts), None if whole else model.crop, decoding.fast)
-    batches = shape_batches(images, range(len(split)) if indices is None else indices, runtime.batch_pixels)
+    images = TestImages(split, tuple(shorts), None if whole else model.crop, decoding)
+    batches = group_by_shape(images, range(len(split)) if indices is None else indices, runtime.batch_pixels)
     batches = batches[runtime.rank :: runtime.world_size]
     workers = runtime.num_workers if len(batches) > 1 else 0
     if workers:
         release_freed_memory()
-    for batch in test_loader(images, batches, workers, bad_images=decoding.bad_images, pin_memory=runtime.pin_memory):
+    for batch in load_test_batches(images, batches, workers, pin_memory=runtime.pin_memory):
         moved = {
             scale: runtime.move(pixels).permute(0, 3, 1, 2).float()
             for scale, pixels in zip(scales, batch.images, strict=False)

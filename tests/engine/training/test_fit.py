@@ -22,7 +22,7 @@ from verydeep.configs.recipes import FineTuned, Recipe, Stage
 from verydeep.configs.scales import TrainScale
 from verydeep.data.layout import open_split
 from verydeep.data.sampling import global_batch
-from verydeep.data.training_images import TrainSamples, train_loader
+from verydeep.data.training_images import TrainSamples, load_train_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.fit import TrainState, fit, make_optimizer, new_state
 from verydeep.engine.training.gradients import dropout_masks
@@ -78,7 +78,7 @@ def test_a_step_is_the_papers(photographs: Path, fine_tuned: FineTuned) -> None:
     for step in range(2):
         report = next(steps)
         samples = TrainSamples(task.train, task.recipe.stages[0].scale.in_pixels(32), 32, task.seed)
-        (batch,) = train_loader(samples, [global_batch(task.seed, step, len(task.train), 12)], 0)
+        (batch,) = load_train_batches(samples, [global_batch(task.seed, step, len(task.train), 12)], 0)
         images = batch.images.permute(0, 3, 1, 2).float()
         images[batch.flip] = images[batch.flip].flip(3)
         reference.zero_grad()
@@ -128,7 +128,7 @@ def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path)
     for step in range(10):
         next(steps)
         samples = TrainSamples(task.train, task.recipe.stages[0].scale.in_pixels(32), 32, task.seed)
-        (batch,) = train_loader(samples, [global_batch(task.seed, step, len(task.train), 12)], 0)
+        (batch,) = load_train_batches(samples, [global_batch(task.seed, step, len(task.train), 12)], 0)
         images = batch.images.permute(0, 3, 1, 2).float()
         images = torch.stack([x.flip(2) if f else x for x, f in zip(images, batch.flip, strict=True)])
         seen = (images - state.model.mean_rgb[:, None, None]) / divisor[:, None, None]

@@ -16,10 +16,11 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import TrainScale
-from verydeep.data.augmentation import draw_sample
+from verydeep.data.augmentation import draw_augmentation
+from verydeep.data.decoding import Decoding
 from verydeep.data.sampling import global_batch
 from verydeep.data.split import Split
-from verydeep.data.training_images import TrainSamples, train_loader
+from verydeep.data.training_images import TrainSamples, load_train_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.fit import fit, new_state
 from verydeep.engine.training.objective import box_losses
@@ -90,7 +91,7 @@ def target_by_hand(split: Split, key: tuple[int, int], scale: tuple[int, int]) -
 
     The boxes reach over nearly all of the image, so that more than half of any crop is covered by them.
     """
-    draw = draw_sample(3, *key, scale)
+    draw = draw_augmentation(3, *key, scale)
     assert split.boxes is not None
     x1, y1, x2, y2 = split.boxes[key[1]][0].tolist()
     with Image.open(split.path(key[1])) as image:
@@ -121,7 +122,7 @@ def test_a_step_is_the_papers_with_the_euclidean_loss(boxed_split: Split, regres
     for step in range(2):
         report = next(steps)
         keys = global_batch(task.seed, step, len(task.train), BATCH)
-        (batch,) = train_loader(TrainSamples(task.train, scale, CROP, task.seed), [keys], 0)
+        (batch,) = load_train_batches(TrainSamples(task.train, scale, CROP, task.seed), [keys], 0)
         images = batch.images.permute(0, 3, 1, 2).float()
         images[batch.flip] = images[batch.flip].flip(3)
         flips += int(batch.flip.sum())
@@ -240,7 +241,7 @@ def test_a_box_beyond_the_image_is_cut_off(tmp_path: Path) -> None:
 def test_files_that_cannot_be_decoded_are_not_counted(tmp_path: Path) -> None:
     split = split_of(tmp_path, [(WIDE, 0, [[18, 9, 45, 21]]), (HIGH, 0, [[0, 0, 1, 1]]), (HIGH, 0, [[0, 0, 1, 1]])])
     (tmp_path / "1.png").write_bytes(b"no picture at all")
-    task = replace(box_job(split, "single-class", BATCH, val=split), bad_images="skip")
+    task = replace(box_job(split, "single-class", BATCH, val=split), decoding=Decoding("skip"))
     seen = validate(saying(CENTER), task, 256, CPU)
     assert seen.error == 50
     assert list(seen.skipped) == ["1.png"]

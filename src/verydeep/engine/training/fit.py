@@ -9,7 +9,7 @@ from torch import nn
 
 from verydeep.configs.recipes import Recipe
 from verydeep.data.sampling import StepSampler, steps_after
-from verydeep.data.training_images import TrainSamples, train_loader
+from verydeep.data.training_images import TrainSamples, load_train_batches
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.gradients import backward, color_matrix, gradient_norm, unscale_input_gradient
@@ -131,7 +131,7 @@ def train_stage(
         stage.scale.in_pixels(state.model.crop),
         state.model.crop,
         task.seed,
-        task.fast_decode,
+        task.decoding,
         with_boxes=task.regression is not None,
     )
     last_step = schedule.first_step + schedule.num_steps
@@ -143,9 +143,7 @@ def train_stage(
     state.model.set_dropout(stage.dropout)
     if runtime.num_workers:
         release_freed_memory()
-    for batch in train_loader(
-        samples, sampler, runtime.num_workers, bad_images=task.bad_images, pin_memory=runtime.pin_memory
-    ):
+    for batch in load_train_batches(samples, sampler, runtime.num_workers, pin_memory=runtime.pin_memory):
         learning_rate = schedule.learning_rate(state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate * group["factor"]

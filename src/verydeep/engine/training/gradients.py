@@ -5,7 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from verydeep.data.sampling import rows_of
+from verydeep.data.sampling import process_rows
 from verydeep.data.training_images import TrainBatch
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.objective import row_losses
@@ -34,7 +34,7 @@ def dropout_masks(model: VGG, task: TrainingTask, step: int, runtime: Runtime) -
     if p == 0:
         return {}
     generator = torch.Generator(runtime.device).manual_seed(torch_seed(task.seed, step))
-    rows = rows_of(runtime.rank, runtime.world_size, batch)
+    rows = process_rows(runtime.rank, runtime.world_size, batch)
     masks = torch.empty(2, batch, model.fc_width, dtype=torch.bool, device=runtime.device)
     masks.bernoulli_(1 - p, generator=generator)
     return {"drop6": masks[0, rows], "drop7": masks[1, rows]}

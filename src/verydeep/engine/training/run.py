@@ -113,8 +113,7 @@ def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
         covariance=np.array(settings.covariance),
         seed=settings.seed,
         micro_batch=micro_batch,
-        bad_images=settings.bad_images,
-        fast_decode=settings.fast_decode,
+        decoding=settings.decoding,
         regression=settings.regression,
         input_scale=settings.input_scale,
     )

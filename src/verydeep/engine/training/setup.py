@@ -11,7 +11,7 @@ from verydeep.configs.networks import scaled_channels
 from verydeep.configs.recipes import FineTuned
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split, nothing_decoded
-from verydeep.data.statistics import PixelSums, pixel_sums, sampled
+from verydeep.data.statistics import PixelSums, pixel_sums, sample_indices
 from verydeep.engine.datasets import data_folder, fingerprint, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import model_folder
@@ -79,10 +79,10 @@ def measure_colors(settings: RunSettings, train: Split, runtime: Runtime) -> Run
 
     A mean that they already have, that of the net it starts from, is kept.
     """
-    indices = sampled(len(train), settings.seed)
+    indices = sample_indices(len(train), settings.seed)
     short = min(stage.scale.in_pixels(settings.crop)[0] for stage in settings.recipe.stages)
-    sums = PixelSums.nothing()
-    each = pixel_sums(train, indices, short, skip_bad=settings.bad_images == "skip", num_workers=runtime.num_workers)
+    sums = PixelSums.zeros()
+    each = pixel_sums(train, indices, short, settings.bad_images, runtime.num_workers)
     for one in track(each, "Measuring colors", len(indices)) if runtime.is_main else each:
         sums.add(one)
     if sums.count == 0:

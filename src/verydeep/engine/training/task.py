@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Recipe
-from verydeep.data.decoding import BadImages
+from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.ops.arrays import Float64Array
 
@@ -22,8 +22,7 @@ class TrainingTask:
     seed: int
     micro_batch: int
     """Rows that go through the net at once; the gradient is that of the whole batch."""
-    bad_images: BadImages = "error"
-    fast_decode: bool = False
+    decoding: Decoding = STRICT
     regression: Regression | None = None
     """What a localization net learns; every image of train and val then has a box. None: classes."""
     input_scale: tuple[float, float, float] | None = None

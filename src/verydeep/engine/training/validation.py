@@ -43,7 +43,8 @@ def validate(model: VGG, task: TrainingTask, scale: int, runtime: Runtime) -> Va
     try:
         # Without dropout; the copy that bf16 takes has the same hooks.
         tested = (rounded(model) if runtime.bf16 else model).eval()
-        for batch in rescaled_images(tested, split, [scale], runtime, whole=False, decoding=Decoding(task.bad_images)):
+        decoding = Decoding(task.decoding.bad_images)
+        for batch in rescaled_images(tested, split, [scale], runtime, whole=False, decoding=decoding):
             skipped |= batch.skipped
             wrong = wrong_answers(tested, batch, scale, split, task.regression, runtime)
             counts += torch.tensor([wrong.sum(), len(wrong)], device=runtime.device)
