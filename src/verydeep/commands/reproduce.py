@@ -32,7 +32,9 @@ from verydeep.options import (
 if TYPE_CHECKING:
     from verydeep.data.decoding import Decoding
     from verydeep.data.split import Split
+    from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
+    from verydeep.engine.reporting.measured_table import MeasuredTable
     from verydeep.engine.runtime import Runtime
 
 What = Literal[
@@ -129,11 +131,10 @@ def reproduce(
     from verydeep.engine.datasets import data_name
     from verydeep.engine.launching import launched
     from verydeep.engine.localization.boxed_split import open_table_splits
-    from verydeep.engine.localization.table_report import measure_localization_table
+    from verydeep.engine.localization.table_report import as_table, measure_localization_table
     from verydeep.engine.localization.tables import LocalizationTableConditions
     from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.reporting.measured_table import MeasuredTable, write_measured_table
     from verydeep.engine.training.ladder import train_missing
     from verydeep.engine.training.plan import TrainRequest
 
@@ -182,15 +183,18 @@ def reproduce(
             train_missing(nets_of(what), chosen_seeds, request, runtime, log)
         conditions = TableConditions(collection.nets(), data, part, crop, runtime, decoding)
         name = f"{data_name(data)}-{split}-c{crop}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
-        found: Iterator[MeasuredTable] = (
+        tables: Iterator[MeasuredTable] = (
             measure_classification_tables(tables_of(what), conditions)
             if about_boxes is None
-            else measure_localization_table(
-                LOCALIZATION_TABLES[what], LocalizationTableConditions(conditions, *about_boxes)
+            else map(
+                as_table,
+                measure_localization_table(
+                    LOCALIZATION_TABLES[what], LocalizationTableConditions(conditions, *about_boxes)
+                ),
             )
         )
-        for findings in found:
-            write_measured_table(findings, out or collection.folder / "tables" / name, log)
+        for table in tables:
+            report_table(table, out or collection.folder / "tables" / name, log)
         log.info(posterior_cache_message())
 
 
@@ -240,9 +244,8 @@ def measure_transfer(
     """Table 11 or 12, of nets that are there."""
     from verydeep.engine.launching import launched
     from verydeep.engine.log import Log
-    from verydeep.engine.reporting.measured_table import write_measured_table
     from verydeep.engine.transfer.svm import require_scikit_learn
-    from verydeep.engine.transfer.table_report import measure_transfer_table
+    from verydeep.engine.transfer.table_report import as_table, measure_transfer_table
     from verydeep.engine.transfer.tables import TransferConditions, find_transfer_nets, open_columns
 
     require_scikit_learn()
@@ -254,8 +257,19 @@ def measure_transfer(
         log = Log(silent=not runtime.is_main)
         conditions = TransferConditions(sets, find_answering_nets, unconverged, crop, runtime, decoding)
         place = out or runs.folder / "tables" / f"{'+'.join(sets)}-c{crop}-{runtime.precision}".replace(" ", "-")
-        for findings in measure_transfer_table(table, conditions, log):
-            write_measured_table(findings, place, log)
+        for measured in measure_transfer_table(table, conditions, log):
+            report_table(as_table(measured), place, log)
+
+
+def report_table(table: "MeasuredTable", folder: Path, log: "Log") -> None:
+    """Show a table with its remarks, and write it into a folder."""
+    from verydeep.engine.reporting.measured_table import render_measured_table, write_measured_table
+
+    log.show(render_measured_table(table))
+    for remark in table.remarks:
+        log.info(remark)
+    write_measured_table(table, folder)
+    log.info(f"Written: {folder}/{table.name}.json and .md")
 
 
 def tables_of(what: What) -> list[PaperTable[PaperRow]]:

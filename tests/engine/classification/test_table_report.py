@@ -1,5 +1,6 @@
 """What a table prints and writes: rows beside the paper's, their order, and what must be known of them."""
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -15,17 +16,14 @@ from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
-from verydeep.engine.classification import table_report as module
-from verydeep.engine.classification import tables
 from verydeep.engine.classification.evaluation import MapGeometry
-from verydeep.engine.classification.table_report import MeasuredClassificationTable, measure_classification_tables
-from verydeep.engine.classification.tables import MeasuredRow, TableConditions, compare_rows
+from verydeep.engine.classification.table_report import build_classification_table, measure_classification_tables
+from verydeep.engine.classification.tables import MeasuredRow, TableConditions
 from verydeep.engine.datasets import fingerprint, open_data_split
-from verydeep.engine.log import Log
+from verydeep.engine.log import render_text
 from verydeep.engine.nets.collection import find_nets
 from verydeep.engine.nets.net import Net
-from verydeep.engine.reporting.comparison import order_of_rows
-from verydeep.engine.reporting.measured_table import write_measured_table
+from verydeep.engine.reporting.measured_table import MeasuredTable, render_measured_table, write_measured_table
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig
@@ -34,12 +32,6 @@ from verydeep.ops.metrics import Share, wilson
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
 images = np.arange(300)
-
-
-@pytest.fixture(autouse=True)
-def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal that folds no row."""
-    monkeypatch.setenv("COLUMNS", "600")
 
 
 def photographs(class_names: tuple[str, ...] = ("ant", "bell", "crab", "dill", "elk", "fig")) -> Split:
@@ -71,13 +63,11 @@ def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any)
     )
 
 
-def table(
-    name: str, measured: dict[str, MeasuredRow], where: TableConditions | None = None
-) -> MeasuredClassificationTable:
+def table(name: str, measured: dict[str, MeasuredRow], where: TableConditions | None = None) -> MeasuredTable:
     """A table of the paper of which some rows were measured."""
     paper = {**TABLES, "shallow": SHALLOW_TABLE}[name]
     rows = [(row, measured.get(str(row.protocol))) for row in paper.rows]
-    return MeasuredClassificationTable(paper, rows, compare_rows(paper, rows), where or conditions())
+    return build_classification_table(paper, rows, [], where or conditions())
 
 
 TABLE_3 = {
@@ -90,8 +80,8 @@ TABLE_3 = {
 
 def test_rows_stand_beside_the_papers() -> None:
     findings = table("table3", TABLE_3)
-    assert findings.headings() == ["row", "paper", "top-1", "top-5", "center", "seeds"]
-    rows = {cells[0]: cells[1:] for cells in findings.cells()}
+    assert findings.headings == ("row", "paper", "top-1", "top-5", "center", "seeds")
+    rows = {cells[0]: list(cells[1:]) for cells in findings.rows}
     assert list(rows) == [str(protocol) for protocol in TABLES["table3"].protocols]
     low_high = "[{0.low:.1f},{0.high:.1f}]"
     assert rows["A/256/256"] == [
@@ -110,7 +100,7 @@ def test_rows_stand_beside_the_papers() -> None:
 
 def test_other_authors_rows_are_as_published() -> None:
     best = str(TABLES["table7"].rows[1].protocol)
-    rows = {cells[0]: cells[1:] for cells in table("table7", {best: known(30)}).cells()}
+    rows = {cells[0]: list(cells[1:]) for cells in table("table7", {best: known(30)}).rows}
     assert rows["Krizhevsky et al. (Krizhevsky et al., 2012) (5 nets)"] == [
         "38.1/16.4/16.4",
         "as published",
@@ -129,43 +119,29 @@ def interval(wrong: int) -> str:
     return f"[{share.low:.1f},{share.high:.1f}]"
 
 
-def test_other_authors_are_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is looked for, computed or measured but for the protocols of the paper's own rows."""
-    asked: list[EvaluationProtocol] = []
-
-    def nothing(protocol: EvaluationProtocol, _: TableConditions) -> None:
-        asked.append(protocol)
-
-    monkeypatch.setattr(module, "measure_protocol", nothing)
-    monkeypatch.setattr(module, "compute_views", lambda protocols, _: asked.extend(protocols))
-    monkeypatch.setattr(tables.TableConditions, "members", lambda *_: {0: ["a net"]})
-    (findings,) = measure_classification_tables([TABLES["table7"]], conditions())
-    assert len(findings.rows) == 15
-    assert asked == [*TABLES["table7"].protocols] * 2 and len(TABLES["table7"].protocols) == 3
-
-
 def test_of_two_classes_there_is_one_error() -> None:
     split = replace(photographs(("ant", "bell")), labels=images % 2)
     findings = table("table3", TABLE_3, conditions(split))
-    assert findings.headings() == ["row", "paper", "top-1", "center", "seeds"]
-    assert next(findings.cells()) == ["A/256/256", "29.6/10.4", f"30.0 {interval(90)}", "37.0", "1"]
+    assert findings.headings == ("row", "paper", "top-1", "center", "seeds")
+    assert findings.rows[0] == ("A/256/256", "29.6/10.4", f"30.0 {interval(90)}", "37.0", "1")
 
 
-def remarks_of(findings: MeasuredClassificationTable) -> str:
-    return "\n".join(findings.remarks())
+def remarks_of(findings: MeasuredTable) -> str:
+    return "\n".join(findings.remarks)
 
 
 def test_remarks_tell_geometry_and_what_did_not_converge() -> None:
     told = remarks_of(table("table3", TABLE_3))
     assert "Q=256 3x4, 62%; Q=384 4x5, 100%" in told
     assert "runs/C, runs/C2" in told and "Not converged" in told
-    assert "geometry-limited" not in told
-    assert "geometry-limited" in remarks_of(table("table3", TABLE_3, conditions(crop=32)))
-    assert "Dense maps" not in remarks_of(table("shallow", SHALLOW))
+    assert "reach beyond" not in told
+    assert "Crop 32 is below 64, so windows reach beyond" in remarks_of(table("table3", TABLE_3, conditions(crop=32)))
+    assert "Map size" not in remarks_of(table("shallow", SHALLOW))
 
 
-def order_of(findings: MeasuredClassificationTable) -> list[str]:
-    return [line.strip() for line in order_of_rows(findings.comparisons, "top-1 errors")]
+def order_of(findings: MeasuredTable) -> list[str]:
+    lines = [remark.strip() for remark in findings.remarks]
+    return lines[next(place for place, line in enumerate(lines) if "pairs of rows" in line) :]
 
 
 SHALLOW = {
@@ -183,7 +159,7 @@ def test_the_order_of_rows_against_the_papers() -> None:
         "E/256/256": known(28),
     }
     told = order_of(table("table3", measured))
-    assert told[0] == "5 of 6 pairs of rows stand in the paper's order of top-1 errors."
+    assert told[0] == "5 of 6 pairs of rows have the paper's order of top-1 errors."
     # A and B differ by one image, D and E by two of which none is the other way: within chance.
     assert told[1] == "4 of 6 differences of top-1 errors are larger than chance."
     assert [line.split(":")[0] for line in told[2:]] == [
@@ -196,7 +172,7 @@ def test_a_single_difference_is_told_even_within_chance() -> None:
     within = SHALLOW | {"B-5x5/256/256 : center": known(61)}
     for measured, count, points in ((SHALLOW, 1, "-10.0"), (within, 0, "-0.3")):
         told = order_of(table("shallow", measured))
-        assert told[0] == "1 of 1 pairs of rows stand in the paper's order of top-1 errors."
+        assert told[0] == "1 of 1 pairs of rows have the paper's order of top-1 errors."
         assert told[1] == f"{count} of 1 differences of top-1 errors are larger than chance."
         assert told[2].startswith(f"B/256/256 : center minus B-5x5/256/256 : center: {points} [")
         assert len(told) == 3 and told[2].endswith("in the paper -7.0")
@@ -207,25 +183,25 @@ def test_on_ilsvrc_itself_the_order_needs_no_words() -> None:
     thousand = tuple(known_classes())
     assert len(thousand) == 1000
     ours = table("table3", TABLE_3)
-    assert "in the paper's order" in remarks_of(ours) and "larger than chance" in remarks_of(ours)
+    assert "the paper's order of" in remarks_of(ours) and "larger than chance" in remarks_of(ours)
     theirs = remarks_of(table("table3", TABLE_3, conditions(photographs(thousand))))
     assert "order" not in theirs and "chance" not in theirs
     others = remarks_of(table("table3", TABLE_3, conditions(photographs((*thousand[:-1], "n99999999")))))
-    assert "in the paper's order" in others
+    assert "the paper's order of" in others
 
 
 def test_rows_that_are_no_answers_are_not_compared() -> None:
     findings = table("table3", TABLE_3)
-    assert {str(each.first)[0] + str(each.second)[0] for each in findings.comparisons} == {"AB", "AD", "BD"}
+    assert {each["first"][0] + each["second"][0] for each in findings.values["differences"]} == {"AB", "AD", "BD"}
     alone = table("table3", {"A/256/256": TABLE_3["A/256/256"], "C/256/256": TABLE_3["C/256/256"]})
-    assert alone.comparisons == [] and "order" not in remarks_of(alone)
+    assert alone.values["differences"] == [] and "order" not in remarks_of(alone)
 
 
 @pytest.mark.parametrize(
     ("split", "told"),
     [
-        ({"val": "these", "plateau": True}, "decided when the learning rate dropped"),
-        ({"train": "these"}, "the images that the net was trained on"),
+        ({"val": "these", "plateau": True}, "decided when the learning rate of one, two dropped"),
+        ({"train": "these"}, "these are the training images of one, two"),
         ({"val": "these", "plateau": False}, None),
         ({"val": "others", "plateau": True}, None),
     ],
@@ -234,7 +210,7 @@ def test_what_the_nets_have_seen_of_the_images_is_told(split: dict[str, Any], to
     names = photographs().class_names
     seen = {key: fingerprint(photographs()) if value == "these" else value for key, value in split.items()}
     nets = tuple(Net(Path(path), Path(path), ModelConfig("A", names, names, split=seen)) for path in ("one", "two"))
-    remarks = list(table("table3", {"A/256/256": known(90, nets=nets)}).remarks())
+    remarks = table("table3", {"A/256/256": known(90, nets=nets)}).remarks
     assert sum("Note: these" in remark for remark in remarks) == (told is not None)
     assert told is None or any(told in remark for remark in remarks)
 
@@ -256,29 +232,27 @@ def markdown_rows(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(("name", "measured"), [("table3", TABLE_3), ("shallow", SHALLOW), ("table7", {})])
-def test_files_and_terminal_agree(
-    name: str, measured: dict[str, MeasuredRow], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_and_terminal_agree(name: str, measured: dict[str, MeasuredRow], tmp_path: Path) -> None:
     findings = table(name, measured)
-    write_measured_table(findings, tmp_path / "tables", Log())
-    printed = capsys.readouterr().out
+    write_measured_table(findings, tmp_path / "tables")
+    printed = render_text(render_measured_table(findings), 600)
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [f"{name}.json", f"{name}.md"]
-    assert f"{tmp_path}/tables/{name}.json" in printed
 
     page = (tmp_path / "tables" / f"{name}.md").read_text()
     heading, *lines = markdown_rows(page)
-    assert heading == findings.headings() and lines == list(findings.cells())
+    assert heading == list(findings.headings) and lines == list(map(list, findings.rows))
     shown = [re.sub(r"\s+", "", line) for line in printed.splitlines()]
     for cells in (heading, *lines):
         assert re.sub(r"\s+", "", "".join(cells)) in shown
-    for remark in findings.remarks():
-        assert remark in printed and f"- {remark.strip()}" in page
-    assert findings.title in printed and f"## {findings.title}" in page
+    for remark in findings.remarks:
+        assert f"- {remark.strip()}" in page
+    assert findings.title.split() == printed.split()[: len(findings.title.split())]
+    assert f"## {findings.title}" in page
 
     report = json.loads((tmp_path / "tables" / f"{name}.json").read_text())
     assert (report["table"], report["num_images"], report["crop"], report["k"]) == (name, 300, 64, 5)
     assert (report["data"], report["split"], report["precision"]) == ("photos", "val", "fp32")
-    assert report["remarks"] == list(findings.remarks())
+    assert report["remarks"] == list(findings.remarks)
     for row, cells in zip(report["rows"], lines, strict=True):
         assert row["label"] == cells[0]
         published = [row["paper"][key] for key in ("top1_val", "top5_val", "top5_test")]
@@ -295,22 +269,30 @@ def test_files_and_terminal_agree(
             assert ours["top1"]["percent"] == pytest.approx(np.mean(ours["top1_of_each_seed"]))
             center = ours["center_top1"]
             assert cells[4] == ("" if center is None else f"{center['percent']:.1f}")
-    assert len(report["differences"]) == len(findings.comparisons)
-    for values, each in zip(report["differences"], findings.comparisons, strict=True):
-        assert (values["first"], values["second"]) == (str(each.first), str(each.second))
+    reported = [line[0] for line in lines if line[2] not in ("no run", "as published", "not converged")]
+    pairs = [(each["first"], each["second"]) for each in report["differences"]]
+    assert pairs == list(itertools.combinations(reported, 2))
+    errors = {row["label"]: row["measured"] for row in report["rows"]}
+    published = {row["label"]: row["paper"]["top1_val"] for row in report["rows"]}
+    for values in report["differences"]:
+        first, second = values["first"], values["second"]
         assert values["larger_than_chance"] == (values["low"] > 0 or values["high"] < 0)
-        assert values["points"] == each.measured.points and values["paper"] == each.paper
+        shared = min(len(errors[first]["seeds"]), len(errors[second]["seeds"]))
+        means = [np.mean(errors[name]["top1_of_each_seed"][:shared]) for name in (first, second)]
+        assert values["points"] == pytest.approx(means[0] - means[1])
+        if name == "table3":
+            assert values["paper"] == pytest.approx(published[first] - published[second])
 
 
-def test_a_row_of_brackets_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_of_brackets_is_no_markup() -> None:
     row = PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
     paper = PaperTable("table3", "a title", "4.1", (row,))
-    write_measured_table(MeasuredClassificationTable(paper, [(row, known(90))], [], conditions()), tmp_path, Log())
-    assert "[bold]A[/bold]" in capsys.readouterr().out
+    rendered = render_measured_table(build_classification_table(paper, [(row, known(90))], [], conditions()))
+    assert "[bold]A[/bold]" in render_text(rendered)
 
 
 def test_json_of_nothing_measured_is_written(tmp_path: Path) -> None:
-    write_measured_table(table("table6", {}), tmp_path, Log(silent=True))
+    write_measured_table(table("table6", {}), tmp_path)
     report = json.loads((tmp_path / "table6.json").read_text())
     assert [row["measured"] for row in report["rows"]] == [None] * 4 and report["differences"] == []
 
@@ -332,8 +314,23 @@ def test_a_table_of_three_kinds_of_rows(tmp_path: Path, monkeypatch: pytest.Monk
     split = open_data_split(str(tmp_path / "data"), "val")
     where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU)
     (findings,) = measure_classification_tables([TABLES["table3"]], where)
-    kinds = {cells[0]: cells[2] for cells in findings.cells()}
+    kinds = {cells[0]: cells[2] for cells in findings.rows}
     assert kinds.pop("B/256/256") == "not converged"
     assert re.fullmatch(r"\d+\.\d \[\d+\.\d,\d+\.\d\]", kinds.pop("A/256/256"))
     assert set(kinds.values()) == {"no run"} and len(kinds) == 10
-    assert findings.comparisons == [] and str(late) in remarks_of(findings)
+    assert findings.values["differences"] == [] and str(late) in remarks_of(findings)
+
+
+def test_other_authors_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Table 7 the paper's best net alone is there: one row is measured, and posteriors of one net are cached."""
+    make_pictures(tmp_path / "data" / "train", 1, first=100)
+    make_pictures(tmp_path / "data" / "val", 1)
+    thin_networks(monkeypatch, tmp_path / "cache")
+    leave_run(tmp_path / "runs", describe(PaperNet.parse("E/256-512"), tmp_path / "data"))
+    split = open_data_split(str(tmp_path / "data"), "val")
+    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU)
+    (findings,) = measure_classification_tables([TABLES["table7"]], where)
+    kinds = [cells[2] for cells in findings.rows]
+    assert kinds.count("as published") == 12 and kinds.count("no run") == 2 and len(kinds) == 15
+    (about,) = (tmp_path / "cache" / "posteriors").glob("*/about.json")
+    assert json.loads(about.read_text())["net_folder"].endswith("/E-256-512-s0/model")

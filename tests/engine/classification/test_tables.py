@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,32 +11,33 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from tests.thin_nets import CLASSES, CROP, describe, leave_run, make_pictures, thin_networks
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
-from verydeep.data.split import Split
-from verydeep.engine import inference
-from verydeep.engine.classification import evaluation, tables
-from verydeep.engine.classification.table_report import MeasuredClassificationTable, measure_classification_tables
+from verydeep.engine.classification import evaluation
+from verydeep.engine.classification.table_report import measure_classification_tables
 from verydeep.engine.classification.tables import (
     MeasuredRow,
     TableConditions,
     compare_rows,
     compute_views,
     measure_protocol,
+    predict_seed,
 )
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.nets.net import EnsembleMember, Net, check_same_split
+from verydeep.engine.reporting.measured_table import MeasuredTable
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
+from verydeep.files import read_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import load_model, save_config
 from verydeep.ops.arrays import BoolArray, Float64Array, Int64Array
-from verydeep.ops.metrics import ranks
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
@@ -55,60 +56,36 @@ View = tuple[str, str, int]
 
 
 @dataclass
-class Counted:
-    """What was asked of the nets."""
-
-    images: Counter[View] = field(default_factory=Counter)
-    """Images seen in each view of each net."""
-    rows: Counter[str] = field(default_factory=Counter)
-    """Run -> images, crops and mirror images that went through its net."""
-    loads: Counter[str] = field(default_factory=Counter)
-    """Run -> how often its weights were read."""
-
-
-@dataclass
 class Ladder:
     """All nets, all tables, and what each step computed."""
 
     runs: Path
-    val: Split
-    steps: dict[str, Counted]
-    findings: dict[str, MeasuredClassificationTable]
-    posteriors: dict[str, list[Float64Array]]
-    """Protocol -> what each seed's nets gave, as ``ranks`` saw it."""
+    conditions: TableConditions
+    computed: dict[str, Counter[View]]
+    """Step -> images whose posteriors were computed, in each view of each net."""
+    findings: dict[str, MeasuredTable]
 
 
-def count(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    """Count from now on."""
-    counted, names = Counted(), {}
-    load, logits, posterior = Net.load, VGG.logits, inference.posterior
-    scales = {short: q for q, short in PIXELS.items()}
-
-    def loaded(net: Net) -> VGG:
-        model = load(net)
-        names[id(model)] = (net.path.name, model)  # the model is kept, so that no other gets its id
-        counted.loads[net.path.name] += 1
-        return model
-
-    def seen(model: VGG, images: Tensor, *rest: Any) -> Tensor:
-        counted.rows[names[id(model)][0]] += len(images)
-        return logits(model, images, *rest)
-
-    def viewed(model: VGG, images: Tensor, view: inference.SingleView, runtime: Runtime) -> Tensor:
-        counted.images[names[id(model)][0], view, scales[min(images.shape[2:])]] += len(images)
-        return posterior(model, images, view, runtime)
-
-    monkeypatch.setattr(Net, "load", loaded)
-    monkeypatch.setattr(VGG, "logits", seen)
-    monkeypatch.setattr(inference, "posterior", viewed)
+def cached_images(cache_folder: Path) -> Counter[View]:
+    """Images in the cache; one that was computed twice counts twice."""
+    counted: Counter[View] = Counter()
+    for about in (cache_folder / "posteriors").glob("*/about.json"):
+        run = Path(read_json(about)["net_folder"]).parent.name
+        for path in about.parent.glob("*/*.safetensors"):
+            view, scale = path.parent.name.rsplit("-", 1)
+            counted[run, view, int(scale)] += len(load_file(path)["indices"])
     return counted
 
 
 @pytest.fixture(scope="module")
 def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
+    """What Table 6 computes, what Table 4 then, what all tables then, what all of them the second time."""
     root = tmp_path_factory.mktemp("ladder")
     make_pictures(root / "data" / "train", 1, first=100)
     make_pictures(root / "data" / "val", 2)
+    steps = {"table6": [TABLES["table6"]], "table4": [TABLES["table4"]], "all": ALL_TABLES, "again": ALL_TABLES}
+    computed: dict[str, Counter[View]] = {}
+    findings: dict[str, MeasuredTable] = {}
     with pytest.MonkeyPatch.context() as monkeypatch:
         thin_networks(monkeypatch, root / "cache")
         for net in (*LADDER, PaperNet.parse("B-5x5/256")):
@@ -116,43 +93,11 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
                 leave_run(root / "runs", describe(net, root / "data", seed=seed))
         val = open_data_split(str(root / "data"), "val")
         conditions = TableConditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU)
-        with monkeypatch.context() as watched:
-            steps, findings = find_out_in_steps(conditions, count(watched))
-        yield Ladder(root / "runs", val, steps, findings, fused_posteriors(conditions))
-
-
-def find_out_in_steps(
-    conditions: TableConditions, counted: Counted
-) -> tuple[dict[str, Counted], dict[str, MeasuredClassificationTable]]:
-    """What Table 6 computes, what Table 4 then, what all tables then, what all of them the second time."""
-    asked = {"table6": [TABLES["table6"]], "table4": [TABLES["table4"]], "all": ALL_TABLES, "again": ALL_TABLES}
-    steps: dict[str, Counted] = {}
-    findings: dict[str, MeasuredClassificationTable] = {}
-    for name, wanted in asked.items():
-        found = list(measure_classification_tables(wanted, conditions))
-        findings |= {each.table.name: each for each in found}
-        steps[name] = replace(counted)
-        counted.images, counted.rows, counted.loads = Counter(), Counter(), Counter()
-    return steps, findings
-
-
-def fused_posteriors(conditions: TableConditions) -> dict[str, list[Float64Array]]:
-    """Protocol -> the posteriors of each seed that errors are counted of; all are kept by now."""
-    posteriors: dict[str, list[Float64Array]] = {}
-    given: list[Float64Array] = []
-
-    def remember(scores: Float64Array, labels: Any) -> Any:
-        given.append(scores)
-        return ranks(scores, labels)
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(tables, "ranks", remember)
-        for protocol in dict.fromkeys(protocol for table in ALL_TABLES for protocol in table.protocols):
-            given.clear()
-            measure_protocol(protocol, conditions)
-            dense = protocol.view in ("dense", "dense+crops")
-            posteriors[str(protocol)] = given[: len(given) // 2] if dense else given[:]  # then come the central crop's
-    return posteriors
+        for name, wanted in steps.items():
+            before = cached_images(root / "cache")
+            findings |= {table.name: table for table in measure_classification_tables(wanted, conditions)}
+            computed[name] = cached_images(root / "cache") - before
+        yield Ladder(root / "runs", conditions, computed, findings)
 
 
 def run_of(net: str, seed: int) -> str:
@@ -207,7 +152,8 @@ def plainly(ladder: Ladder) -> Any:
     @cache
     def of_split(run: str, view: str, scale: int) -> Float64Array:
         model = load_model(ladder.runs / run / "model")[0]
-        paths = [ladder.val.path(index) for index in range(len(ladder.val))]
+        val = ladder.conditions.split
+        paths = [val.path(index) for index in range(len(val))]
         return np.stack([single_view(model, rescaled(path, scale), view) for path in paths])
 
     return of_split
@@ -223,41 +169,48 @@ def errors_at(posterior: Float64Array, labels: Int64Array, k: int) -> BoolArray:
 def test_a_row_is_the_mean_over_members_scales_and_views(text: str, ladder: Ladder, plainly: Any) -> None:
     protocol = EvaluationProtocol.parse(text)
     views = protocol.view.split("+")
-    labels = ladder.val.labels
+    labels = ladder.conditions.split.labels
     assert labels is not None
-    rows = [row for each in ladder.findings.values() for row in each.rows if row[0].protocol == protocol]
+    measured = measure_protocol(protocol, ladder.conditions)
+    assert measured is not None
+    assert measured.seeds == seeds_of(protocol) and not measured.unconverged
+    center_errors = []
+    for place, (seed, members) in enumerate(ladder.conditions.members(protocol).items()):
+        assert seed == measured.seeds[place]
+        of_members, centers = [], []
+        for member in protocol.members:
+            run = run_of(str(member.net), seed)
+            of_scales = [sum(plainly(run, view, q) for view in views) / len(views) for q in member.test_scales]
+            of_members.append(sum(of_scales) / len(of_scales))
+            if "dense" in views:
+                centers.append(sum(plainly(run, "center", q) for q in member.test_scales) / len(of_scales))
+        fused = sum(of_members) / len(of_members)
+        said = predict_seed(protocol.view, members, ladder.conditions).said
+        np.testing.assert_allclose(said.posteriors, fused, rtol=0, atol=1e-5)
+        assert measured.wrong_top1[place].tolist() == errors_at(fused, labels, 1).tolist()
+        assert measured.wrong_topk[place].tolist() == errors_at(fused, labels, 5).tolist()
+        if centers:
+            center_errors.append(errors_at(sum(centers) / len(centers), labels, 1).mean())
+    assert measured.top1.percent == pytest.approx(100 * measured.wrong_top1.mean())
+    assert (measured.center is None) == (not center_errors)
+    if measured.center is not None:
+        assert measured.center.percent == pytest.approx(100 * np.mean(center_errors))
+        scales = {q for member in protocol.members for q in member.test_scales}
+        assert measured.geometry.keys() == scales
+    else:
+        assert measured.geometry == {}
+    rows = [row for table in ladder.findings.values() for row in table.values["rows"] if row["protocol"] == text]
     assert rows
-    for _, measured in rows:
-        assert measured is not None
-        assert measured.seeds == seeds_of(protocol) and not measured.unconverged
-        center_errors = []
-        for place, seed in enumerate(measured.seeds):
-            of_members, centers = [], []
-            for member in protocol.members:
-                run = run_of(str(member.net), seed)
-                of_scales = [sum(plainly(run, view, q) for view in views) / len(views) for q in member.test_scales]
-                of_members.append(sum(of_scales) / len(of_scales))
-                if "dense" in views:
-                    centers.append(sum(plainly(run, "center", q) for q in member.test_scales) / len(of_scales))
-            fused = sum(of_members) / len(of_members)
-            np.testing.assert_allclose(ladder.posteriors[text][place], fused, rtol=0, atol=1e-5)
-            assert measured.wrong_top1[place].tolist() == errors_at(fused, labels, 1).tolist()
-            assert measured.wrong_topk[place].tolist() == errors_at(fused, labels, 5).tolist()
-            if centers:
-                center_errors.append(errors_at(sum(centers) / len(centers), labels, 1).mean())
-        assert measured.top1.percent == pytest.approx(100 * measured.wrong_top1.mean())
-        assert (measured.center is None) == (not center_errors)
-        if measured.center is not None:
-            assert measured.center.percent == pytest.approx(100 * np.mean(center_errors))
-            scales = {q for member in protocol.members for q in member.test_scales}
-            assert measured.geometry.keys() == scales
-        else:
-            assert measured.geometry == {}
+    for row in rows:
+        assert row["measured"]["seeds"] == list(measured.seeds)
+        for key, wrong in (("top1", measured.wrong_top1), ("topk", measured.wrong_topk)):
+            assert row["measured"][f"{key}_of_each_seed"] == pytest.approx((100 * wrong.mean(axis=1)).tolist())
 
 
 def test_the_nets_differ_from_each_other_and_from_image_to_image(ladder: Ladder) -> None:
     """Or else the rows above could not tell one net, scale or view from another."""
-    errors = [measured.wrong_top1 for each in ladder.findings.values() for _, measured in each.rows if measured]
+    rows = [measure_protocol(protocol, ladder.conditions) for table in ALL_TABLES for protocol in table.protocols]
+    errors = [measured.wrong_top1 for measured in rows if measured]
     assert len({tuple(wrong[0]) for wrong in errors}) > len(TABLES["table4"].rows)
     assert all(0 < wrong.mean() < 1 for wrong in errors)
 
@@ -270,8 +223,7 @@ def views_of(net: str, views: str, scales: tuple[int, ...]) -> set[View]:
 FIXED, LARGER, JITTERED = (224, 256, 288), (352, 384, 416), (256, 384, 512)
 
 
-def test_table_6_is_300_crops_an_image_and_each_net_is_loaded_once(ladder: Ladder) -> None:
-    counted = ladder.steps["table6"]
+def test_table_6_sees_each_image_once_in_each_view(ladder: Ladder) -> None:
     views = set().union(
         *(views_of(net, "center dense", FIXED) for net in ("C/256", "D/256", "E/256")),
         *(views_of(net, "center dense", LARGER) for net in ("C/384", "D/384", "E/384")),
@@ -279,38 +231,25 @@ def test_table_6_is_300_crops_an_image_and_each_net_is_loaded_once(ladder: Ladde
         *(views_of(net, "center dense crops", JITTERED) for net in ("D/256-512", "E/256-512")),
     )
     views -= {view for view in views if view[0] in (run_of("D/256", 8), run_of("D/384", 8))}  # no seven with seed 8
-    assert counted.images == dict.fromkeys(views, NUM_IMAGES)
-    seven = ("C/256", "D/256", "E/256", "C/384", "D/384", "E/384", "D/256-512fc")
-    assert counted.loads == dict.fromkeys(
-        [run_of(net, 3) for net in seven]
-        + [run_of(net, seed) for net in ("D/256-512", "E/256-512") for seed in (3, 8)],
-        1,
-    )
-    whole = (1 + 2) * 3  # at three scales the central crop, the image and its mirror image
-    for net in seven:
-        assert counted.rows[run_of(net, 3)] == whole * NUM_IMAGES
-    for seed in (3, 8):
-        both = sum(counted.rows[run_of(net, seed)] for net in ("D/256-512", "E/256-512"))
-        assert both == (300 + 2 * whole) * NUM_IMAGES
+    assert ladder.computed["table6"] == dict.fromkeys(views, NUM_IMAGES)
 
 
 def test_table_4_then_needs_what_it_does_not_share_with_the_seven_nets(ladder: Ladder) -> None:
     views = views_of("B/256", "center dense", FIXED) | views_of("C/256-512", "center dense", JITTERED)
     views |= {(run_of("D/256", 8), view, q) for view in ("center", "dense") for q in FIXED}
     views |= {(run_of("D/384", 8), view, q) for view in ("center", "dense") for q in LARGER}
-    assert ladder.steps["table4"].images == dict.fromkeys(views, NUM_IMAGES)
+    assert ladder.computed["table4"] == dict.fromkeys(views, NUM_IMAGES)
 
 
 def test_the_other_tables_then_need_single_scales_of_three_nets(ladder: Ladder) -> None:
     """All else of Tables 3, 5 and 7 is in Tables 4 and 6: 12 rows at one scale, most of them among the several."""
     new = views_of("A/256", "center dense", (256,)) | views_of("A-LRN/256", "center dense", (256,))
-    new |= views_of("B-5x5/256", "center", (224,))  # Q is 256, but where nothing else is asked images come cut
-    assert ladder.steps["all"].images == dict.fromkeys(new, NUM_IMAGES)
-    assert set(ladder.steps["all"].loads.values()) == {1}
+    new |= views_of("B-5x5/256", "center", (256,))
+    assert ladder.computed["all"] == dict.fromkeys(new, NUM_IMAGES)
 
 
 def test_the_second_time_nothing_is_computed(ladder: Ladder) -> None:
-    assert ladder.steps["again"] == Counted()
+    assert ladder.computed["again"] == {}
 
 
 # Which nets take part.
@@ -415,16 +354,16 @@ def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) 
     paper = PaperTable("table5", "views", "4.4", (PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4),))
     crops = replace(paper, rows=(*paper.rows, PaperRow(EvaluationProtocol.parse("E/256/256 : crops"), 27.0, 9.0)))
     (found,) = measure_classification_tables([crops], conditions)
-    assert [name for name, _ in found.other_nets] == ["theirs/256", "theirs/256 : crops"]
-    cells = {name: rest for name, *rest in found.cells()}
+    cells = {name: rest for name, *rest in found.rows}
+    assert [name for name in cells if name.startswith("theirs")] == ["theirs/256", "theirs/256 : crops"]
     assert cells["theirs/256"][0] == "" and cells["E/256/256 : crops"][1] == "no run"
     said = Net.open(theirs)
-    for (_, guest), view in zip(found.other_nets, ("dense", "crops"), strict=True):
+    for row, view in zip(found.values["other_nets"], ("dense", "crops"), strict=True):
         (tested,) = evaluation.predict_nets([EnsembleMember(said, (256,))], conditions.split, view, CPU)
         wrong = tested.mean_posteriors(view).posteriors.argmax(1) != conditions.split.labels
-        assert guest.top1.percent == pytest.approx(100 * wrong.mean())
-    assert any("nets of others" in remark for remark in found.remarks())
-    assert [each["label"] for each in found.as_values()["others"]] == ["theirs/256", "theirs/256 : crops"]
+        assert row["measured"]["top1"]["percent"] == pytest.approx(100 * wrong.mean())
+    assert any("nets of another system" in remark for remark in found.remarks)
+    assert [each["label"] for each in found.values["other_nets"]] == ["theirs/256", "theirs/256 : crops"]
 
 
 # Comparisons of rows whose errors are known.
@@ -460,18 +399,18 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
     points = [each.measured.points for each in found.values()]
     assert points == pytest.approx([-100 / 300, 6000 / 300, 6100 / 300])
     assert [each.measured.larger_than_chance for each in found.values()] == [False, True, True]
-    assert [each.as_in_the_paper for each in found.values()] == [False, True, True]
+    assert [each.has_papers_sign for each in found.values()] == [False, True, True]
 
 
 def test_no_sign_where_one_of_the_two_has_none() -> None:
     a, d = known([images < 90]), known([images < 30])
     (unknown,) = compare_rows(NO_TABLE, [(row("A/256/256", None), a), (row("D/256/256", 27.0), d)])
-    assert unknown.paper is None and unknown.as_in_the_paper is None
+    assert unknown.paper is None and unknown.has_papers_sign is None
     (even,) = compare_rows(NO_TABLE, [(row("A/256/256", 27.0), a), (row("D/256/256", 27.0), d)])
-    assert even.paper == 0 and even.as_in_the_paper is None
+    assert even.paper == 0 and even.has_papers_sign is None
     same = known([images >= 210])  # as many as A, on other images
     (tie,) = compare_rows(NO_TABLE, [(row("A/256/256", 29.6), a), (row("D/256/256", 27.0), same)])
-    assert tie.measured.points == 0 and tie.as_in_the_paper is None
+    assert tie.measured.points == 0 and tie.has_papers_sign is None
 
 
 def test_runs_that_share_their_seed_are_paired() -> None:

@@ -49,7 +49,7 @@ def write_evaluation_report(
     title += ", fast decoding" if about["fast_decode"] else ""
     log.show(errors_table(evaluation, title))
     log.info(f"Expected calibration error: {evaluation.calibration:.1f} points. {posterior_cache_message()}")
-    notes = list(evaluation_remarks(evaluation, split, nets, weights))
+    notes = list(evaluation_remarks(evaluation, split, nets))
     for note in notes:
         log.info(note)
     which = {"nets": [str(net.path) for net in nets], "digests": [digest_of_net(net) for net in nets]}
@@ -109,29 +109,18 @@ def write_classification_submission(path: Path, tested: Sequence[NetPredictions]
     write_submission(path, split.files, split.class_names, said.posteriors)
 
 
-def evaluation_remarks(
-    evaluation: ClassificationEvaluation, split: Split, nets: Sequence[Net], weights: str
-) -> Iterator[str]:
-    """What a reader must know before he quotes the figures."""
-    known: dict[str, None] = {}
+def evaluation_remarks(evaluation: ClassificationEvaluation, split: Split, nets: Sequence[Net]) -> Iterator[str]:
+    """Return sentences that a reader needs before quoting the figures."""
+    yield from seen_images_remarks(nets, split)
     for net in nets:
-        known.update(dict.fromkeys(net_remarks(net, evaluation, split, weights)))
-    yield from known
+        if net.config.provenance.get("converged") is False:
+            yield f"Not converged: the learning rate of {net.path} did not make all its drops."
+    if any(each.inside < 1 for row in evaluation.rows for each in row.geometry):
+        yield from small_crop_remark(evaluation.rows[0].crop)
     if evaluation.skipped:
         yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded (listed in errors.json)."
     if evaluation.write_error:
-        yield f"The posteriors were not kept for the next time: {evaluation.write_error}"
-
-
-def net_remarks(net: Net, evaluation: ClassificationEvaluation, split: Split, weights: str) -> Iterator[str]:
-    """What one net has seen of these images, and whether it was trained to its end."""
-    config = net.config
-    yield from seen_images_remarks(net, split, weights)
-    if config.provenance.get("converged") is False:
-        yield f"Not converged: {net.path} did not make all drops of its learning rate."
-    geometry = [each for row in evaluation.rows for each in row.geometry]
-    if config.crop < 64 and any(each.inside < 1 for each in geometry):
-        yield "Note: at this crop the windows reach beyond the image: differences of views are geometry-limited."
+        yield f"The posteriors could not be cached: {evaluation.write_error}"
 
 
 def errors_table(evaluation: ClassificationEvaluation, title: str) -> Table:
@@ -158,9 +147,18 @@ def errors_table(evaluation: ClassificationEvaluation, title: str) -> Table:
     return table
 
 
-def describe_geometry(geometry: Mapping[int, MapGeometry]) -> str:
-    """Of dense maps, by test scale."""
+def describe_map_sizes(geometry: Mapping[int, MapGeometry]) -> str:
+    """Return a sentence about the map size, and the windows, at each test scale."""
     maps = "; ".join(
         f"Q={q} {each.map_height}x{each.map_width}, {each.inside:.0%}" for q, each in sorted(geometry.items())
     )
-    return f"Dense maps, and the share of their windows' area inside the images: {maps}."
+    return f"Map size, and the share of the windows' area that lies inside the image: {maps}."
+
+
+def small_crop_remark(crop: int) -> Iterator[str]:
+    """Warn that small windows reach beyond the images."""
+    if crop < 64:
+        yield (
+            f"Crop {crop} is below 64, so windows reach beyond the images: the errors say little about which view is "
+            "better."
+        )

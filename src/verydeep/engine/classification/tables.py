@@ -76,14 +76,14 @@ class TableConditions:
         ]
         return [net for net in other_nets if net is not None]
 
-    def in_words(self, scales: Iterable[int]) -> str:
-        """For those who read the table; ``scales`` are the Q of its rows."""
+    def describe(self, scales: Iterable[int]) -> str:
+        """Return a sentence about the conditions and the test scales of the rows."""
         decoding = ", fast decoding" if self.decoding.fast else ""
         pixels = ", ".join(f"{q} ({in_pixels(q, self.crop)} px)" for q in sorted(set(scales)))
-        return f"Crop {self.crop}, {self.runtime.precision}{decoding}; Q: {pixels}."
+        return f"Crop {self.crop}, precision {self.runtime.precision}{decoding}; test scales Q: {pixels}."
 
-    def as_values(self) -> dict[str, Any]:
-        """For machines."""
+    def values(self) -> dict[str, Any]:
+        """Return the conditions as JSON values."""
         return {
             "data": self.data,
             "split": self.split.name,

@@ -13,7 +13,7 @@ from verydeep.configs.scales import in_pixels, scales_in_words
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.data.submission import check_complete, write_localization_submission
-from verydeep.engine.classification.report import describe_geometry
+from verydeep.engine.classification.report import describe_map_sizes
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.evaluation import LocalizationEvaluation, guess_boxes
@@ -93,7 +93,7 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, split: Split, weights
     else:
         yield f"Merged up to a distance of {used}."
     if evaluation.geometry:
-        yield describe_geometry(evaluation.geometry)
+        yield describe_map_sizes(evaluation.geometry)
     if evaluation.rows[0].view == "constant":
         yield "Constant: the mean box of the training part, on every image; it sees nothing."
         wrong = [
@@ -106,7 +106,7 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, split: Split, weights
                 "more epochs or at a larger --learning-rate, and look at examples.png; where objects fill the pictures "
                 "the constant box is hard to beat."
             )
-    yield from dict.fromkeys(note for net in ensemble.nets for note in seen_images_remarks(net, split, weights))
+    yield from seen_images_remarks(ensemble.nets, split)
     for member in ensemble.members:
         if member.net.config.provenance.get("converged") is False:
             yield f"Not converged: {member.net.path} did not make all drops of its learning rate."

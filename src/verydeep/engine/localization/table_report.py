@@ -8,8 +8,8 @@ from verydeep.configs.paper import LocalizationRow, PaperTable
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.classification.tables import refuse_unanswered
 from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_rows, measure_table
-from verydeep.engine.reporting.comparison import Comparison, comparison_values, order_of_rows
-from verydeep.engine.reporting.measured_table import table_title, training_remarks, unconverged_remarks
+from verydeep.engine.reporting.comparison import Comparison, comparison_remarks, comparison_values
+from verydeep.engine.reporting.measured_table import MeasuredTable, table_title, training_remarks, unconverged_remarks
 from verydeep.engine.reporting.remarks import seen_images_remarks
 
 
@@ -72,7 +72,7 @@ class MeasuredLocalizationTable:
             "true class's box. t: distance up to which boxes are merged."
         )
         shared = self.conditions.nets
-        yield shared.in_words(q for each in self.table.protocols for m in each.members for q in m.test_scales)
+        yield shared.describe(q for each in self.table.protocols for m in each.members for q in m.test_scales)
         tune_on = self.conditions.tune_on
         if tune_on is self.conditions.part:
             yield "t was chosen for each half of the images on the other half."
@@ -84,9 +84,7 @@ class MeasuredLocalizationTable:
             yield f"* {boxes}: the classes of {other.classes}, as no converged runs name the row's own."
         yield from unconverged_remarks(run for row in tested for run in row.unconverged)
         nets = list(dict.fromkeys(net for row in tested for net in row.tested))
-        yield from dict.fromkeys(
-            note for net in nets for note in seen_images_remarks(net, self.conditions.part.whole, "last")
-        )
+        yield from seen_images_remarks(nets, self.conditions.part.whole)
         if skipped := max((row.skipped for row in tested), default=0):
             yield f"Skipped: {skipped} files that cannot be decoded."
         if lacking := len(self.conditions.part.whole) - len(self.conditions.part.split):
@@ -95,7 +93,7 @@ class MeasuredLocalizationTable:
             yield f"The paper: {note}."
         yield from training_remarks(nets)
         if self.comparisons and self.conditions.part.split.class_names != tuple(known_classes()):
-            yield from order_of_rows(self.comparisons, "errors")
+            yield from comparison_remarks(self.comparisons, "errors")
 
     def as_values(self) -> dict[str, Any]:
         """All of it for machines, but for the remarks."""
@@ -112,11 +110,18 @@ class MeasuredLocalizationTable:
         return {
             "table": self.name,
             "title": self.table.title,
-            **self.conditions.nets.as_values(),
+            **self.conditions.nets.values(),
             "num_images": self.num_counted,
             "rows": rows,
             "differences": comparison_values(self.comparisons),
         }
+
+
+def as_table(findings: MeasuredLocalizationTable) -> MeasuredTable:
+    """Return the table that reports share."""
+    rows = tuple(map(tuple, findings.cells()))
+    remarks = tuple(findings.remarks())
+    return MeasuredTable(findings.name, findings.title, tuple(findings.headings()), rows, remarks, findings.as_values())
 
 
 def measured_values(measured: MeasuredBoxes) -> dict[str, Any]:

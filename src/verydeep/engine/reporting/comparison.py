@@ -1,4 +1,4 @@
-"""Two rows of a table: how much less one errs than the other, and whether that is more than chance."""
+"""Differences between the rows of a table: their size, their sign in the paper, and whether they may be chance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,16 +11,17 @@ from verydeep.ops.bootstrap import Difference, paired_difference
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two rows of one table, the first minus the second, in points of error."""
+    """The error of one row of a table minus that of another, in percentage points."""
 
     first: EvaluationProtocol
     second: EvaluationProtocol
     paper: float | None
+    """Published difference; None where the paper does not give both errors."""
     measured: Difference
 
     @property
-    def as_in_the_paper(self) -> bool | None:
-        """Whether the sign is the paper's; None where one of the two is zero, or the paper gives none."""
+    def has_papers_sign(self) -> bool | None:
+        """Whether the sign is the paper's; None where one difference is zero or unknown."""
         product = (self.paper or 0.0) * self.measured.points
         return None if product == 0 else product > 0
 
@@ -28,13 +29,15 @@ class Comparison:
 def difference_of_runs(
     seeds_a: Sequence[int], wrong_a: BoolArray, seeds_b: Sequence[int], wrong_b: BoolArray
 ) -> Difference:
-    """Error of a minus error of b on the same images: on the seeds that both have, or else as two samples of runs.
+    """Return the error of a minus the error of b on the same images.
+
+    Runs are paired by the seeds that both have; without a common seed they are two independent samples of runs.
 
     Args:
-        seeds_a: (R,) of the runs of a.
-        wrong_a: (R, N) whether each errs on each image.
-        seeds_b: (R',) of the runs of b.
-        wrong_b: (R', N) the images in the same order.
+        seeds_a: (R,) seeds of the runs of a.
+        wrong_a: (R, N) whether each run errs on each image.
+        seeds_b: (R',) seeds of the runs of b.
+        wrong_b: (R', N) whether each run errs on each image, the images in the same order.
     """
     shared = sorted(set(seeds_a) & set(seeds_b))
     if shared:
@@ -43,22 +46,27 @@ def difference_of_runs(
     return paired_difference(wrong_a, wrong_b, same_seeds=bool(shared))
 
 
-def order_of_rows(comparisons: Sequence[Comparison], error: str) -> Iterator[str]:
-    """The order of a table's rows against the paper's, and the differences of ``error`` that are larger than chance."""
-    count, signs = len(comparisons), [each.as_in_the_paper for each in comparisons]
-    known = [sign for sign in signs if sign is not None]
-    if known:
-        yield f"{sum(known)} of {len(known)} pairs of rows stand in the paper's order of {error}."
-    real = [each for each in comparisons if each.measured.larger_than_chance]
-    by_chance = f" By chance alone one would expect about {0.05 * count:.0f}." if count >= 10 else ""
-    yield f"{len(real)} of {count} differences of {error} are larger than chance.{by_chance}"
-    for each in comparisons if len(comparisons) == 1 else real:
+def comparison_remarks(comparisons: Sequence[Comparison], error: str) -> Iterator[str]:
+    """Compare the order of a table's rows with the paper's, and list the differences that are larger than chance.
+
+    Args:
+        comparisons: of all pairs of rows.
+        error: name of the compared errors, in the plural.
+    """
+    signs = [each.has_papers_sign for each in comparisons if each.has_papers_sign is not None]
+    if signs:
+        yield f"{sum(signs)} of {len(signs)} pairs of rows have the paper's order of {error}."
+    large = [each for each in comparisons if each.measured.larger_than_chance]
+    count = len(comparisons)
+    by_chance = f" Chance alone would make about {0.05 * count:.0f} of them look so." if count >= 10 else ""
+    yield f"{len(large)} of {count} differences of {error} are larger than chance.{by_chance}"
+    for each in comparisons if count == 1 else large:
         paper = "" if each.paper is None else f"; in the paper {each.paper:+.1f}"
         yield f"  {each.first} minus {each.second}: {each.measured}{paper}"
 
 
 def comparison_values(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Differences of rows for machines."""
+    """Return differences of rows as JSON values."""
     return [
         {
             "first": str(each.first),

@@ -1,4 +1,4 @@
-"""Which classes are taken for which: as a table and as a picture."""
+"""Confusion between classes, as a file and as a picture."""
 
 import csv
 from collections.abc import Sequence
@@ -10,7 +10,13 @@ from verydeep.ops.arrays import Int64Array
 
 
 def write_confusion(path: Path, counts: Int64Array, class_names: Sequence[str]) -> None:
-    """A line for each true class, a column for each predicted one."""
+    """Write a CSV file with a line for each true class and a column for each predicted class.
+
+    Args:
+        path: of the file.
+        counts: (K, K) images of the row's class that are predicted as the column's.
+        class_names: K names.
+    """
     with writing_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["true", *class_names])
@@ -18,7 +24,13 @@ def write_confusion(path: Path, counts: Int64Array, class_names: Sequence[str]) 
 
 
 def draw_confusion(path: Path, counts: Int64Array, class_words: Sequence[str]) -> None:
-    """A picture of which classes are taken for which: rows true, columns predicted, in percent of a row's images."""
+    """Draw a picture of the confusion: true classes as rows, predicted ones as columns, in percent of a row's images.
+
+    Args:
+        path: of the picture.
+        counts: (K, K) images of the row's class that are predicted as the column's.
+        class_words: K names for people.
+    """
     names = [words.split(",")[0] for words in class_words]
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     side = max(4.0, min(14.0, 0.3 * len(names) + 2))

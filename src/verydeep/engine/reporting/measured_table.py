@@ -1,80 +1,83 @@
-"""A table of the paper measured on a user's data: printed, and written for machines and for a page."""
+"""A table of the paper, measured on a user's data."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net
 from verydeep.files import write_json, writing
 
 
-class MeasuredTable(Protocol):
-    """What a measured table has to say, of classes or of boxes."""
+@dataclass(frozen=True)
+class MeasuredTable:
+    """Published figures, and next to them those measured on a user's data."""
 
-    @property
-    def name(self) -> str:
-        """Of its files."""
-
-    @property
-    def title(self) -> str:
-        """What it is of."""
-
-    def headings(self) -> list[str]:
-        """Of its columns."""
-
-    def cells(self) -> Iterator[list[str]]:
-        """Its rows, as text."""
-
-    def remarks(self) -> Iterator[str]:
-        """What stands below it."""
-
-    def as_values(self) -> dict[str, Any]:
-        """All of it for machines, but for the remarks."""
+    name: str
+    """Name of the table and of its files, such as ``table3``."""
+    title: str
+    """One line: which table, and which images."""
+    headings: tuple[str, ...]
+    """Headings of the columns."""
+    rows: tuple[tuple[str, ...], ...]
+    """Rows of cells, as text."""
+    remarks: tuple[str, ...]
+    """Sentences that a reader needs before quoting a figure."""
+    values: Mapping[str, Any]
+    """JSON values: all figures in full precision, without the remarks."""
 
 
-def write_measured_table(findings: MeasuredTable, folder: Path, log: Log) -> None:
-    """Print a table and what it says, and write it: <name>.json for machines, <name>.md for a page."""
-    remarks = list(findings.remarks())
-    table = Table(title=findings.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    first, *others = findings.headings()
-    table.add_column(first, overflow="fold")
-    for heading in others:
-        table.add_column(heading, justify="right")
-    for name, *cells in findings.cells():
-        table.add_row(Text(name), *cells)
-    log.show(table)
-    for remark in remarks:
-        log.info(remark)
-    write_json(folder / f"{findings.name}.json", {**findings.as_values(), "remarks": remarks})
-    lines = [findings.headings(), ["---"] * len(findings.headings()), *findings.cells()]
+def write_measured_table(table: MeasuredTable, folder: Path) -> None:
+    """Write a table into a folder: NAME.json for programs, NAME.md for a page.
+
+    Raises:
+        ResourceError: a file cannot be written.
+    """
+    write_json(folder / f"{table.name}.json", {**table.values, "remarks": table.remarks})
+    lines = [table.headings, ["---"] * len(table.headings), *table.rows]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    bullets = "\n".join(f"- {remark.strip()}" for remark in remarks)
-    with writing(folder / f"{findings.name}.md") as beside:
-        beside.write_text(f"## {findings.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
-    log.info(f"Written: {folder}/{findings.name}.json and .md\n")
+    bullets = "\n".join(f"- {remark.strip()}" for remark in table.remarks)
+    with writing(folder / f"{table.name}.md") as path:
+        path.write_text(f"## {table.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
+
+
+def render_measured_table(table: MeasuredTable) -> Table:
+    """Return a table for a terminal."""
+    rendered = Table(title=table.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    first, *others = table.headings
+    rendered.add_column(first, overflow="fold")
+    for heading in others:
+        rendered.add_column(heading, justify="right")
+    for label, *cells in table.rows:
+        rendered.add_row(Text(label), *cells)
+    return rendered
 
 
 def table_title(name: str) -> str:
-    """Table 3 of "table3", Shallow of "shallow"."""
+    """Return the title of a table by its name: "Table 3" for "table3", "Shallow" for "shallow"."""
     return name.replace("table", "Table ").capitalize()
 
 
+def paper_cell(*figures: float | None) -> str:
+    """Return published figures as one cell: "29.6/10.4", with "-" for those that the paper does not give."""
+    return "/".join("-" if figure is None else f"{figure:.1f}" for figure in figures)
+
+
 def unconverged_remarks(runs: Iterable[str]) -> Iterator[str]:
-    """Runs that are no answer, if there are any."""
-    if found := sorted(set(runs)):
-        yield f"Not converged, and no answer (not all drops of the learning rate were made): {', '.join(found)}."
+    """Name the runs that did not converge, if there are any."""
+    if names := sorted(set(runs)):
+        yield f"Not converged, so not reported (the learning rate did not make all its drops): {', '.join(names)}."
 
 
 def training_remarks(nets: Iterable[Net]) -> Iterator[str]:
-    """What else differs between the nets of a table."""
-    each = list(nets)
-    trained_on = sorted({str(net.config.provenance.get("data")) for net in each} - {"None"})
-    if len(trained_on) > 1:
-        yield f"Note: the nets were trained on different data: {', '.join(trained_on)}."
-    lengths = sorted({int(net.config.provenance.get("epochs", 0)) for net in each} - {0})
-    if len(lengths) > 1:
-        yield f"Note: the nets were trained for different times: {', '.join(map(str, lengths))} epochs at most."
+    """Name differences between the trainings of a table's nets."""
+    provenances = [net.config.provenance for net in nets]
+    data = sorted({str(each.get("data")) for each in provenances} - {"None"})
+    if len(data) > 1:
+        yield f"Note: the nets were trained on different data: {', '.join(data)}."
+    epochs = sorted({int(each.get("epochs", 0)) for each in provenances} - {0})
+    if len(epochs) > 1:
+        yield f"Note: the nets were trained for different numbers of epochs: at most {', '.join(map(str, epochs))}."

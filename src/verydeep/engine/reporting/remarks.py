@@ -1,29 +1,49 @@
-"""What a reader must know before he quotes a figure: whether a net has seen the images."""
+"""Remarks that a reader needs before quoting a figure: whether a net has seen the images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.nets.net import Net
 
+MAX_NAMES = 3
+"""Nets that one remark names; it counts the others."""
 
-def seen_images_remarks(net: Net, split: Split, weights: str) -> Iterator[str]:
-    """What a net has seen of these images, if anything."""
-    seen, known = fingerprint(split), net.config.split
+
+def seen_images_remarks(nets: Iterable[Net], split: Split) -> list[str]:
+    """Return what nets have seen of the images that they are tested on, one sentence for each reason."""
+    digest, names_by_reason = fingerprint(split), dict[str, list[str]]()
+    for net in dict.fromkeys(nets):
+        if reason := _seen_images(net, split, digest):
+            names_by_reason.setdefault(reason, []).append(net.path.name)
+    return [f"Note: {reason.format(nets=_join(names))}." for reason, names in names_by_reason.items()]
+
+
+def _seen_images(net: Net, split: Split, digest: str) -> str:
+    """Return what a net has seen, with ``{nets}`` for its name; nothing where these images are new to it."""
+    known = net.config.split
+    is_same_data = known.get("data") == str(split.root.resolve())
+    reason = ""
     if net.imported and split.name == "train" and set(split.class_names) <= known_classes().keys():
-        yield f"Note: {net.path.name} may have been trained on these images, as they may be ILSVRC's training images."
-    if seen == known.get("train"):
-        yield "Note: these are the images that the net was trained on."
-    elif seen == known.get("val"):
-        if weights == "best":
-            yield "Note: these images chose these weights, so the errors are not of unseen data."
+        reason = "these may be ILSVRC's training images, from which {nets} learned"
+    elif digest == known.get("train"):
+        reason = "these are the training images of {nets}"
+    elif digest == known.get("val"):
+        if net.weights == "best":
+            reason = "the weights of {nets} were chosen by the error on these images, so it is optimistic"
         elif known.get("plateau"):
-            yield "Note: these images decided when the learning rate dropped, so the errors are not of unseen data."
-    elif split.name == "all" and known.get("data") == str(split.root.resolve()):
-        yield "Note: most of these images are those that the net was trained on."
-    elif known.get(split.name) is not None and known.get("data") == str(split.root.resolve()):
-        yield (
-            f"Note: {net.path}: the folder has changed since the training, or was divided otherwise, so some images "
-            "may have been trained on."
+            reason = "these images decided when the learning rate of {nets} dropped, so they are not unseen images"
+    elif split.name == "all" and is_same_data:
+        reason = "most of these images are training images of {nets}"
+    elif known.get(split.name) is not None and is_same_data:
+        reason = (
+            "the data set has changed since the training of {nets}, or was split differently, so some of these images "
+            "may be training images"
         )
+    return reason
+
+
+def _join(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more

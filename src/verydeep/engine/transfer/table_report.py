@@ -9,7 +9,7 @@ from verydeep.configs.transfer import SCALES, MultiScale, TransferRow, TransferT
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.descriptors.representation import AGGREGATED
 from verydeep.engine.log import Log
-from verydeep.engine.reporting.measured_table import table_title, unconverged_remarks
+from verydeep.engine.reporting.measured_table import MeasuredTable, table_title, unconverged_remarks
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.transfer.protocol import as_values, samples_of
 from verydeep.engine.transfer.tables import (
@@ -114,6 +114,13 @@ class MeasuredTransferTable:
         }
 
 
+def as_table(findings: MeasuredTransferTable) -> MeasuredTable:
+    """Return the table that reports share."""
+    rows = tuple(map(tuple, findings.cells()))
+    remarks = tuple(findings.remarks())
+    return MeasuredTable(findings.name, findings.title, tuple(findings.headings()), rows, remarks, findings.as_values())
+
+
 def set_in_words(task: TransferSet) -> str:
     """What was learned from and tested on."""
     first, noun = task.partitions[0], samples_of(task)
@@ -138,7 +145,7 @@ def notes(label: str, column: str, cell: MeasuredCell) -> Iterator[str]:
         if note := each.classifiers.note(task.task.class_names):
             yield f"{label}, {column}: {note}"
     for net in task.representation.nets:
-        yield from seen_images_remarks(net, task.everything, "last")
+        yield from seen_images_remarks([net], task.everything)
     if learned_from_too := copies_of_tested(task):
         yield f"{column}: {copies_remark(learned_from_too)}"
     if cell.result.skipped:

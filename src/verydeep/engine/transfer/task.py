@@ -182,7 +182,7 @@ def seen_in_training(task: TransferTask) -> Iterator[str]:
     for net, one in product(task.representation.nets, task.task.partitions):
         if one.test is None:
             continue
-        yield from seen_images_remarks(net, one.test, net.weights)
+        yield from seen_images_remarks([net], one.test)
         known, folder = net.config.split, str(one.train.root.resolve())
         if (
             one.test.root == one.train.root
