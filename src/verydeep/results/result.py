@@ -1,0 +1,146 @@
+"""The base of all results, and how they are printed."""
+
+import csv
+import html
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TextIO
+
+from rich.console import Console, Group
+from rich.text import Text
+
+from verydeep.results.tables import TextTable
+
+Record = dict[str, object]
+Format = Literal["table", "json", "csv"]
+
+HTML_ROWS = 100
+"""Rows that a notebook shows."""
+PIPE_WIDTH = 10_000
+"""Columns of output that is no terminal, where nothing needs to be folded."""
+
+
+class Result(ABC):
+    """Base of the frozen dataclasses that the public functions return."""
+
+    formats: ClassVar[Mapping[str, str]] = {}
+    """Format of a value in the table, such as ".1%", by its key in the records."""
+
+    @abstractmethod
+    def records(self) -> list[Record]:
+        """Return plain records, each with the same keys: rows of a data frame, lines of JSON or CSV."""
+
+    def as_dict(self) -> Record:
+        """Return all values as plain Python values: dictionaries, lists, strings and numbers."""
+        return {field.name: plain_value(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+
+    def table(self) -> TextTable | None:
+        """Return the table that people read, if there is one; unless overridden, that of the records."""
+        records = self.records()
+        if not records:
+            return None
+        return TextTable(tuple(records[0]), self._cells(records), num_labels=count_labels(records[0]))
+
+    def _cells(self, records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
+        """Return the cells of a table of records; a first cell like the one above it is left empty."""
+        rows = [[format_value(value, self.formats.get(key, "")) for key, value in each.items()] for each in records]
+        firsts = [row[0] for row in rows]
+        for row, above in zip(rows[1:], firsts, strict=False):
+            row[0] = "" if row[0] == above else row[0]
+        return tuple(map(tuple, rows))
+
+    def remarks(self) -> Sequence[str]:
+        """Return sentences that stand below the table."""
+        return ()
+
+    def __repr__(self) -> str:
+        """Return the names of all values, with the values that are short."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(f'{name}={short_text(value)}' for name, value in values)})"
+
+    def __rich__(self) -> Group:
+        """Return the table and the remarks, for a terminal."""
+        table = self.table()
+        return Group(*([] if table is None else [table]), *map(Text, self.remarks()))
+
+    def _repr_html_(self) -> str:
+        """Return the table and the remarks, for a notebook."""
+        table, remarks = self.table(), list(self.remarks())
+        if table is not None and len(table.rows) > HTML_ROWS:
+            remarks.insert(0, f"{HTML_ROWS} of {len(table.rows):,} rows are shown.")
+            shown = table.rows[:HTML_ROWS]
+            table = TextTable(table.headings, shown, table.title, table.caption, table.num_labels)
+        body = "" if table is None else table.to_html()
+        return body + "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
+
+
+def print_result(result: Result, format: Format, file: TextIO) -> None:  # noqa: A002 - the option's name
+    """Print a result: as a table, as JSON with one object a line, or as CSV."""
+    if format == "table":
+        wide = not (file.isatty() or "COLUMNS" in os.environ)
+        console = Console(file=file, highlight=False, width=PIPE_WIDTH if wide else None)
+        console.print(result, crop=False)
+        return
+    records = result.records()
+    if format == "json":
+        file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
+    elif records:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(records[0])
+        writer.writerows(map(csv_value, record.values()) for record in records)
+
+
+def format_value(value: object, specification: str = "") -> str:
+    """Return a value as a cell of a table."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, int | float):
+        return format(value, specification or ("," if isinstance(value, int) else ".4g"))
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def csv_value(value: object) -> object:
+    """Return a value as a cell of a CSV file: 0 and 1 for booleans, six digits, lists as JSON."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float):
+        return format(value, ".6g")
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def plain_value(value: Any) -> object:
+    """Return a value made of dictionaries, lists, strings and numbers alone."""
+    if hasattr(value, "tolist"):  # an array
+        return value.tolist()
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(each) for each in value]
+    if is_dataclass(value):
+        return {field.name: plain_value(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def short_text(value: Any) -> str:
+    """Return a value as it stands in a short ``repr``: the shape of an array, the length of a longer list."""
+    if hasattr(value, "shape"):
+        return f"{value.dtype} {tuple(value.shape)}"
+    if isinstance(value, Mapping | list | tuple) and len(value) > 3:
+        return f"<{len(value):,} items>"
+    return f"'{value.as_posix()}'" if isinstance(value, Path) else repr(value)
+
+
+def count_labels(record: Record) -> int:
+    """Return the number of values before the first number: columns of words."""
+    for count, value in enumerate(record.values()):
+        if isinstance(value, int | float):
+            return max(1, count)
+    return len(record)

@@ -1,0 +1,108 @@
+"""Results as tables, records, JSON, CSV and HTML."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from verydeep.ops.arrays import Float32Array
+from verydeep.results.result import Format, Record, Result, print_result
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Result):
+    """Scores of images."""
+
+    images: tuple[str, ...]
+    values: Float32Array
+    folder: Path
+    formats: ClassVar[Mapping[str, str]] = {"score": ".1%"}
+
+    def records(self) -> list[Record]:
+        return [
+            {"image": image, "rank": i + 1, "score": value, "right": value > 0.5, "scales": [256, 384]}
+            for image, row in zip(self.images, self.values.tolist(), strict=True)
+            for i, value in enumerate(row)
+        ]
+
+    def remarks(self) -> list[str]:
+        return ["Two images [bold]only[/bold]."]
+
+
+SCORES = Scores(("a, b.jpg", "<c>.jpg"), np.array([[0.75, 0.125], [0.5, 0.0625]], np.float32), Path("x/y"))
+
+
+def printed(format: Format, result: Result = SCORES) -> str:  # noqa: A002
+    stream = io.StringIO()
+    print_result(result, format, stream)
+    return stream.getvalue()
+
+
+def test_a_table_has_a_block_for_each_image_and_remarks_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = [line.split() for line in printed("table").splitlines()]
+    assert lines == [
+        ["image", "rank", "score", "right", "scales"],
+        ["a,", "b.jpg", "1", "75.0%", "yes", "256,384"],
+        ["2", "12.5%", "256,384"],
+        ["<c>.jpg", "1", "50.0%", "256,384"],
+        ["2", "6.2%", "256,384"],
+        ["Two", "images", "[bold]only[/bold]."],
+    ]
+
+
+def test_json_is_one_object_a_line() -> None:
+    assert [json.loads(line) for line in printed("json").splitlines()] == SCORES.records()
+
+
+def test_csv_has_a_line_for_each_record() -> None:
+    rows = list(csv.reader(io.StringIO(printed("csv"))))
+    assert rows[0] == ["image", "rank", "score", "right", "scales"]
+    assert rows[1] == ["a, b.jpg", "1", "0.75", "1", "[256, 384]"]
+    assert len(rows) == 5
+
+
+def test_output_that_is_no_terminal_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    long = "photographs/" * 30
+    assert long in printed("table", Scores((long,), np.ones((1, 1), np.float32), Path()))
+
+
+def test_without_records_nothing_but_the_remarks_is_printed() -> None:
+    nothing = Scores((), np.empty((0, 2), np.float32), Path())
+    assert [printed(each, nothing) for each in ("json", "csv")] == ["", ""]  # type: ignore[arg-type]
+    assert printed("table", nothing) == "Two images [bold]only[/bold].\n"
+
+
+def test_a_representation_is_short() -> None:
+    assert repr(SCORES) == "Scores(images=('a, b.jpg', '<c>.jpg'), values=float32 (2, 2), folder='x/y')"
+    many = Scores(tuple("abcdef"), np.zeros((6, 1000), np.float32), Path())
+    assert repr(many) == "Scores(images=<6 items>, values=float32 (6, 1000), folder='.')"
+
+
+def test_a_dictionary_holds_plain_values_alone() -> None:
+    values = SCORES.as_dict()
+    assert values == {"images": ["a, b.jpg", "<c>.jpg"], "values": [[0.75, 0.125], [0.5, 0.0625]], "folder": "x/y"}
+    json.dumps(values)
+
+
+def test_a_notebook_gets_html_that_is_escaped_and_not_endless() -> None:
+    text = SCORES._repr_html_()
+    assert "&lt;c&gt;.jpg" in text and "<c>" not in text and "<p>Two images [bold]only[/bold].</p>" in text
+    many = Scores(tuple(map(str, range(300))), np.zeros((300, 1), np.float32), Path())
+    assert many._repr_html_().count("<tr>") == 101
+    assert "100 of 300 rows are shown." in many._repr_html_()
+
+
+def test_rich_renders_a_result() -> None:
+    console = Console(width=80, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(SCORES)
+    assert "75.0%" in capture.get()
