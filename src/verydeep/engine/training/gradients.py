@@ -1,4 +1,4 @@
-"""One step of training (section 3.1): from a batch of crops to the gradient of its mean loss."""
+"""The gradient of a training step (section 3.1): from a batch of crops to the gradient of its mean loss."""
 
 from typing import cast
 
@@ -16,64 +16,63 @@ from verydeep.ops.seeds import torch_seed
 
 
 def color_matrix(task: TrainingTask, device: torch.device) -> Tensor | None:
-    """The (3, 3) matrix that turns three normals into the color shift, or None."""
+    """Return the (3, 3) matrix that turns three standard normals into a color shift in RGB, or None for no shift."""
     if task.recipe.color_shift == "none":
         return None
     return torch.from_numpy(color_basis(task.covariance, task.recipe.color_shift)).float().to(device)
 
 
-def net_input(batch: TrainBatch, basis: Tensor | None) -> Tensor:
-    """(N, 3, H, W) float: the crops flipped and color-shifted, RGB around 0-255; the net subtracts the mean."""
+def net_input(batch: TrainBatch, colors: Tensor | None) -> Tensor:
+    """Flip and color-shift the crops of a batch: (N, 3, H, W) float, RGB, around 0-255."""
     images = flip_where(batch.images.permute(0, 3, 1, 2), batch.flip).float()
-    return images if basis is None else images + (batch.color @ basis.T)[:, :, None, None]
+    return images if colors is None else images + (batch.color @ colors.T)[:, :, None, None]
 
 
 def dropout_masks(model: VGG, task: TrainingTask, step: int, runtime: Runtime) -> dict[str, Tensor]:
-    """This process's rows of the whole batch's masks, drawn from (seed, step) alone."""
-    p, batch = model.drop6.p, task.recipe.batch_size
+    """Draw the dropout masks of a step from (seed, step) alone, and return this process's rows of them."""
+    p, batch_size = model.drop6.p, task.recipe.batch_size
     if p == 0:
         return {}
     generator = torch.Generator(runtime.device).manual_seed(torch_seed(task.seed, step))
-    rows = process_rows(runtime.rank, runtime.world_size, batch)
-    masks = torch.empty(2, batch, model.fc_width, dtype=torch.bool, device=runtime.device)
+    masks = torch.empty(2, batch_size, model.fc_width, dtype=torch.bool, device=runtime.device)
     masks.bernoulli_(1 - p, generator=generator)
+    rows = process_rows(runtime.rank, runtime.world_size, batch_size)
     return {"drop6": masks[0, rows], "drop7": masks[1, rows]}
 
 
 def backward(
     parallel: nn.Module,
-    model: VGG,
     batch: TrainBatch,
-    basis: Tensor | None,
+    masks: dict[str, Tensor],
+    colors: Tensor | None,
     task: TrainingTask,
-    step: int,
     runtime: Runtime,
 ) -> Tensor:
-    """Add the gradient of the mean loss over the global batch; returns this process's part of that loss.
+    """Add the gradient of the mean loss over the whole batch; returns this process's part of that loss.
 
-    The loss is a sum over rows divided by the global batch, so neither micro-batches nor processes change it.
+    The loss is a sum over rows divided by the size of the whole batch, so neither micro-batches nor processes change
+    it.
     """
-    masks = dropout_masks(model, task, step, runtime)
-    total = torch.zeros((), device=runtime.device)
-    count = len(batch.targets)
-    for first in range(0, count, task.micro_batch):
-        part = batch.rows(first, task.micro_batch).map(runtime.move)
-        keep = {name: mask[first : first + task.micro_batch] for name, mask in masks.items()}
-        runtime.sync_gradients(parallel, first + task.micro_batch >= count)
+    total, size = torch.zeros((), device=runtime.device), task.micro_batch
+    for first in range(0, len(batch.targets), size):
+        rows = batch.rows(first, size).map(runtime.move)
+        row_masks = {name: mask[first : first + size] for name, mask in masks.items()}
+        runtime.sync_gradients(parallel, first + size >= len(batch.targets))
         with runtime.autocast():
-            scores = cast(Tensor, parallel(net_input(part, basis), keep)).float().flatten(1)
-        losses = row_losses(scores, part, task.regression)
-        loss = (losses * part.valid).sum() / task.recipe.batch_size
-        (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]  # DDP takes the mean over processes, we want the sum
+            outputs = cast(Tensor, parallel(net_input(rows, colors), row_masks)).float().flatten(1)
+        losses = row_losses(outputs, rows, task.regression)
+        loss = (losses * rows.valid).sum() / task.recipe.batch_size
+        # DistributedDataParallel takes the mean over processes; the factor makes it the sum.
+        (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total
 
 
-def unscale_input_gradient(model: VGG, input_scale: tuple[float, float, float] | None) -> None:
-    """Let conv1_1 learn as it would in the system that the net was imported from.
+def unscale_gradient(model: VGG, input_scale: tuple[float, float, float] | None) -> None:
+    """Divide the gradient of conv1_1 so that it learns as in the system that the net was imported from.
 
-    There its weights are k times ours, and their gradient 1/k of ours: a step of theirs, in our units, is ours divided
-    by k squared. Weight decay, which the optimizer adds later, is the same in both units (DESIGN 2).
+    There its weights are k times ours and their gradient 1/k of ours. Its step, in our units, is ours divided by k
+    squared. Weight decay, which the optimizer adds later, is the same in both units.
     """
     gradient = model.get_submodule("conv1_1").get_parameter("weight").grad
     if input_scale is not None and gradient is not None:
@@ -81,5 +80,5 @@ def unscale_input_gradient(model: VGG, input_scale: tuple[float, float, float] |
 
 
 def gradient_norm(model: VGG) -> float:
-    """The Euclidean norm of the gradient of all that learns."""
+    """Return the Euclidean norm of the gradient of all parameters that learn."""
     return float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))

@@ -1,4 +1,4 @@
-"""What a net learns, classes (section 3.1) or boxes (appendix A.1), and what it gets wrong on a central crop."""
+"""Loss and error of a training: of classes (section 3.1) or of boxes (appendix A.1)."""
 
 import numpy as np
 from torch import Tensor
@@ -16,33 +16,34 @@ from verydeep.ops.localization_errors import RIGHT_AT, Instances, ground_truth_o
 from verydeep.ops.metrics import ranks
 
 
-def row_losses(outputs: Tensor, part: TrainBatch, regression: Regression | None) -> Tensor:
-    """(N,): the loss of each row of outputs (N, K), or of boxes (N, 4) or (N, 4 K)."""
+def row_losses(outputs: Tensor, batch: TrainBatch, regression: Regression | None) -> Tensor:
+    """Return the loss of each row (N,) of outputs: scores (N, K), or boxes (N, 4) or (N, 4 K)."""
     if regression is None:
-        return F.cross_entropy(outputs, part.targets, reduction="none")
-    assert part.boxes is not None
-    return box_losses(outputs, part.boxes, part.targets, regression)
+        return F.cross_entropy(outputs, batch.targets, reduction="none")
+    assert batch.boxes is not None
+    return box_losses(outputs, batch.boxes, batch.targets, regression)
 
 
 def box_losses(outputs: Tensor, boxes: Tensor, labels: Tensor, regression: Regression) -> Tensor:
-    """(N,): half the squared Euclidean distance, as Caffe's EuclideanLoss has it before its mean over the batch.
+    """Return half the squared Euclidean distance (N,), which is Caffe's EuclideanLoss before its mean over the batch.
 
     Args:
-        outputs: (N, 4), or of a box for each class (N, 4 K), of which the true class's four numbers alone count.
+        outputs: (N, 4); with a box for each class (N, 4 K), where the numbers of the true class alone count.
         boxes: (N, 4) center x, center y, width, height in units of the crop.
-        labels: (N,) the true classes.
-        regression: which of the two.
+        labels: (N,) true classes.
+        regression: one box for each class, or one for all.
     """
-    chosen = boxes_of_class(outputs, labels[:, None], regression)[:, 0]
-    return 0.5 * (chosen - boxes).square().sum(dim=1)
+    predicted = boxes_of_class(outputs, labels[:, None], regression)[:, 0]
+    return 0.5 * (predicted - boxes).square().sum(dim=1)
 
 
-def wrong_answers(
+def find_errors(
     model: VGG, batch: RescaledBatch, scale: int, split: Split, regression: Regression | None, runtime: Runtime
 ) -> BoolArray:
-    """(N,) whether the central crops of a batch are classified wrongly, or the box of the true class misses.
+    """Return which images (N,) of a batch are predicted wrong from their central crops.
 
-    A box misses where its IoU with every instance is less than 0.5 (the first test protocol of appendix A.1).
+    A class is wrong where another has the largest posterior; a box, where its IoU with every instance is less than 0.5
+    (the first test protocol of appendix A.1, for the true class).
     """
     assert split.labels is not None
     if not len(batch.indices):
@@ -57,11 +58,11 @@ def wrong_answers(
 def center_overlaps(
     model: VGG, batch: RescaledBatch, scale: int, split: Split, regression: Regression, runtime: Runtime
 ) -> Float64Array:
-    """(N,) the largest IoU of an instance with the box that the central crop gives for the true class."""
+    """Return the largest IoU (N,) of an instance with the box of the true class that the central crop gives."""
     assert split.labels is not None and split.boxes is not None
     labels = split.labels[batch.indices]
-    truth = Instances.of(labels, [split.boxes[index] for index in batch.indices])
+    instances = Instances.of(labels, [split.boxes[index] for index in batch.indices])
     net, view = BoxNet(model, regression, classifier=None), ViewAtScale("center", scale)
     sizes = file_sizes(split, batch.indices.tolist())
-    found = candidates(net, batch.images[scale], view, sizes, labels[:, None], runtime)
-    return ground_truth_overlaps(np.stack([each.boxes[0, 0] for each in found]), truth)
+    images = candidates(net, batch.images[scale], view, sizes, labels[:, None], runtime)
+    return ground_truth_overlaps(np.stack([image.boxes[0, 0] for image in images]), instances)

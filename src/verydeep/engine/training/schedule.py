@@ -1,62 +1,94 @@
-"""When the learning rate drops (section 3.1): at milestones, or when the validation error stops improving."""
+"""The learning rate of a stage (section 3.1): it drops at milestones, or when the validation error stops improving."""
 
 import math
 from dataclasses import dataclass
 
-from verydeep.configs.recipes import Recipe, Stage
+from verydeep.configs.recipes import Recipe
+from verydeep.data.sampling import steps_after
 
 
 @dataclass
 class Schedule:
-    """The state of one stage's learning rate; saved with each checkpoint.
+    """The learning rate of one stage, and its drops so far; plain values, which a checkpoint holds as they are.
 
-    A plateau schedule drops the rate after ``patience`` steps without a gain, and where it would drop for the fourth
-    time the stage is over.
+    Without milestones, the rate drops after ``patience`` steps without a gain. Where it would drop more than
+    ``num_drops`` times, the stage is over.
     """
 
-    recipe: Recipe
-    stage: Stage
+    learning_rate: float
+    """Rate of the weights at the start of the stage."""
+    milestones: tuple[float, ...] | None
+    """Shares of the stage after which the rate is divided by ten; None: at plateaus of the validation error."""
     first_step: int
-    """Of the stage."""
+    """Step at which the stage begins."""
     num_steps: int
-    """The most that the stage may last."""
+    """Largest number of steps of the stage."""
     patience: int
-    """Steps; the longer of the recipe's epochs and iterations."""
+    """Steps without a gain after which the rate drops; the longer of the recipe's epochs and iterations."""
+    min_gain: float
+    """Percentage points of validation error that count as a gain."""
+    num_drops: int
+    """Largest number of drops at plateaus."""
     drops: int = 0
-    best_error: float = math.inf
+    """Drops at plateaus so far."""
+    best_error: float | None = None
+    """Smallest validation error so far, in percent."""
     best_step: int = 0
-    """Where the patience counts from: the last gain, or the last drop."""
-    learning: bool = False
-    """Whether the loss has left the plateau at ln K that every classification net begins on; before that no patience is
-    lost."""
+    """Step from which the patience counts: that of the last gain or drop."""
+    is_learning: bool = False
+    """Whether the loss has fallen below that of guessing, ln K; no patience is used up before."""
 
-    def learning_rate(self, step: int) -> float:
-        """The rate of the weights at this step."""
-        drops = self.drops
-        if self.stage.milestones is not None:
-            drops = sum(step - self.first_step >= share * self.num_steps for share in self.stage.milestones)
-        return self.stage.learning_rate * 0.1**drops
+    @property
+    def last_step(self) -> int:
+        """Step after which the stage is over."""
+        return self.first_step + self.num_steps
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of the weights at a step."""
+        drops = self.drops if self.milestones is None else sum(self._passed_milestones(step))
+        return self.learning_rate * 0.1**drops
 
     def update(self, step: int, error: float | None, loss: float, num_classes: int | None) -> bool:
-        """Note an epoch's validation error (percent) and training loss; returns whether the stage is over.
+        """Drop the rate if an epoch ends a plateau; returns whether the stage is over.
 
-        ``num_classes`` is K, or None where boxes are learned: their loss begins on no plateau.
+        Args:
+            step: steps so far, over all stages.
+            error: validation error in percent; None without a validation split.
+            loss: mean training loss of the epoch.
+            num_classes: K; None for boxes, where guessing has no known loss.
         """
-        if self.stage.milestones is not None or error is None:
+        if self.milestones is not None or error is None:
             return False
-        if not self.learning:
-            self.learning = num_classes is None or loss < 0.95 * math.log(num_classes)
+        if not self.is_learning:
+            self.is_learning = num_classes is None or loss < 0.95 * math.log(num_classes)
             self.best_step = step
-        if error <= self.best_error - self.recipe.min_gain:
+        if self.best_error is None or error <= self.best_error - self.min_gain:
             self.best_error, self.best_step = error, step
         elif step - self.best_step >= self.patience:
-            if self.drops == self.recipe.num_drops:
+            if self.drops == self.num_drops:
                 return True
             self.drops, self.best_step = self.drops + 1, step
         return False
 
-    def complete(self, step: int) -> bool:
-        """Whether all of the rate's drops were made by this step."""
-        if self.stage.milestones is not None:
-            return all(step - self.first_step >= share * self.num_steps for share in self.stage.milestones)
-        return self.drops == self.recipe.num_drops
+    def is_complete(self, step: int) -> bool:
+        """Whether the rate has made all of its drops by a step."""
+        return self.drops == self.num_drops if self.milestones is None else all(self._passed_milestones(step))
+
+    def _passed_milestones(self, step: int) -> list[bool]:
+        assert self.milestones is not None
+        return [step - self.first_step >= share * self.num_steps for share in self.milestones]
+
+
+def new_schedule(recipe: Recipe, stage_index: int, step: int, num_images: int) -> Schedule:
+    """Return the schedule of a stage that begins at a step, for a training set of ``num_images``."""
+    stage, batch_size = recipe.stages[stage_index], recipe.batch_size
+    last_step = steps_after(step * batch_size // num_images + stage.epochs, num_images, batch_size)
+    return Schedule(
+        learning_rate=stage.learning_rate,
+        milestones=stage.milestones,
+        first_step=step,
+        num_steps=last_step - step,
+        patience=max(recipe.patience_epochs * num_images // batch_size, recipe.patience_iterations),
+        min_gain=recipe.min_gain,
+        num_drops=recipe.num_drops,
+    )

@@ -1,4 +1,4 @@
-"""What a training is given: images, a recipe, a seed."""
+"""The input of the training loop: images, a recipe, a seed."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,24 @@ from verydeep.ops.arrays import Float64Array
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What is trained on, and how; nothing of it changes while it runs."""
+    """Everything that a training depends on and that does not change while it runs."""
 
     train: Split
     val: Split | None
-    """Drives the plateau and chooses the best weights, where there is one."""
+    """Images whose error decides about the learning rate and the best weights; None: there are none."""
     recipe: Recipe
     covariance: Float64Array
-    """(3, 3) of the training set's RGB pixels."""
+    """(3, 3) covariance of the RGB pixels of the training images."""
     seed: int
     micro_batch: int
-    """Rows that go through the net at once; the gradient is that of the whole batch."""
+    """Images that go through the net together; the gradient is that of the whole batch."""
     decoding: Decoding = STRICT
     regression: Regression | None = None
-    """What a localization net learns; every image of train and val then has a box. None: classes."""
+    """Boxes that a localization net learns; every image of train and val then has one. None: classes."""
     input_scale: tuple[float, float, float] | None = None
-    """Of the net (``ModelConfig.input_scale``)."""
+    """Folded scale of the net (``ModelConfig.input_scale``)."""
 
     @property
-    def watched(self) -> Split:
-        """The validation part, or some training images, which then show dead units and no error."""
+    def validation_split(self) -> Split:
+        """The validation images; without any, some training images, which show dead units but no error."""
         return self.val or self.train.first_of_each_class(-(-256 // len(self.train.class_names)))

@@ -1,4 +1,4 @@
-"""How a net does on held-out images while it is trained: its error on the central crop, and units that are dead."""
+"""Validation during a training: the error on central crops, and dead units."""
 
 from dataclasses import dataclass
 
@@ -9,50 +9,50 @@ from verydeep.data.decoding import Decoding
 from verydeep.data.split import nothing_decoded
 from verydeep.engine.inference import rescaled_images, rounded
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.objective import wrong_answers
+from verydeep.engine.training.objective import find_errors
 from verydeep.engine.training.task import TrainingTask
 from verydeep.models.vgg import VGG
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What a pass over held-out images shows."""
+    """Measurements on the validation images."""
 
     error: float
-    """Top-1 or ground-truth-class error in percent, center crop."""
+    """Top-1 error or ground-truth-class error in percent, on central crops."""
     dead_fc6: float
+    """Share of units that no image activates."""
     dead_fc7: float
     skipped: dict[str, str]
-    """Of this process's share."""
+    """Files of this process's share that cannot be decoded, with reasons."""
 
 
 def validate(model: VGG, task: TrainingTask, scale: int, runtime: Runtime) -> Validation:
-    """The error of the central crop, and the shares of units of fc6 and fc7 that no image activates."""
-    split = task.watched
-    alive = torch.zeros(2, model.fc_width, device=runtime.device)
+    """Measure the error on central crops at test scale Q = ``scale``, and the shares of dead units of fc6 and fc7."""
+    split, decoding = task.validation_split, Decoding(task.decoding.bad_images)
+    num_active = torch.zeros(2, model.fc_width, device=runtime.device)  # images that activate a unit of fc6 and fc7
 
-    def note(row: int) -> torch.utils.hooks.RemovableHandle:
+    def count_active(row: int) -> torch.utils.hooks.RemovableHandle:
         def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            alive[row] += (output > 0).sum(dim=(0, 2, 3))
+            num_active[row] += (output > 0).sum(dim=(0, 2, 3))
 
         return model.get_submodule(f"relu{row + 6}").register_forward_hook(hook)
 
-    handles = [note(0), note(1)]
+    handles = [count_active(0), count_active(1)]
     skipped: dict[str, str] = {}
-    counts = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # wrong, all
+    counts = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # errors, images
     try:
-        # Without dropout; the copy that bf16 takes has the same hooks.
-        tested = (rounded(model) if runtime.bf16 else model).eval()
-        decoding = Decoding(task.decoding.bad_images)
-        for batch in rescaled_images(tested, split, [scale], runtime, whole=False, decoding=decoding):
+        # In eval mode, without dropout; the copy that bf16 needs has the same hooks.
+        net = (rounded(model) if runtime.bf16 else model).eval()
+        for batch in rescaled_images(net, split, [scale], runtime, whole=False, decoding=decoding):
             skipped |= batch.skipped
-            wrong = wrong_answers(tested, batch, scale, split, task.regression, runtime)
-            counts += torch.tensor([wrong.sum(), len(wrong)], device=runtime.device)
+            errors = find_errors(net, batch, scale, split, task.regression, runtime)
+            counts += torch.tensor([errors.sum(), len(errors)], device=runtime.device)
     finally:
         for handle in handles:
             handle.remove()
-    wrong, total = runtime.sum(counts).tolist()
-    if not total:
+    num_errors, num_images = runtime.sum(counts).tolist()
+    if not num_images:
         raise nothing_decoded(split)
-    dead = (runtime.sum(alive) == 0).float().mean(dim=1).tolist()
-    return Validation(100 * wrong / total, dead[0], dead[1], skipped)
+    dead_fc6, dead_fc7 = (runtime.sum(num_active) == 0).float().mean(dim=1).tolist()
+    return Validation(100 * num_errors / num_images, dead_fc6, dead_fc7, skipped)
