@@ -40,8 +40,9 @@ from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
 from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, start
-from verydeep.engine.training.fit import fit, make_optimizer, new_state
-from verydeep.engine.training.gradients import backward, color_matrix, net_input
+from verydeep.engine.training.fit import fit
+from verydeep.engine.training.gradients import backward, color_matrix, dropout_masks, net_input
+from verydeep.engine.training.state import make_optimizer, new_state, set_learning_rate
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.models.initialization import initialize
@@ -80,7 +81,7 @@ CASES = (Case("D", 224, 8, 1000), Case("A", 64, 64, 20))
 QUICK = (Case("D", 64, 4, 7, 1 / 16, 24), Case("A", 32, 6, 5, 1 / 16, 24))
 
 
-def job_of(case: Case, paths: list[Path], num_images: int) -> TrainingTask:
+def make_task(case: Case, paths: list[Path], num_images: int) -> TrainingTask:
     """The paper's recipe on these files, each used as often as needed."""
     split = Split(
         name="train",
@@ -169,16 +170,16 @@ def plain_step(
     return net, step
 
 
-def our_step(model: VGG, batch: TrainBatch, job: TrainingTask, runtime: Runtime) -> Callable[[], float]:
+def our_step(model: VGG, batch: TrainBatch, task: TrainingTask, runtime: Runtime) -> Callable[[], float]:
     """The body of ``train_stage``'s loop; returns the loss."""
-    optimizer, basis = make_optimizer(model, job.recipe), color_matrix(job, runtime.device)
+    optimizer, colors = make_optimizer(model, task.recipe), color_matrix(task, runtime.device)
     parallel = runtime.parallel(model)
 
     def step() -> float:
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * group["factor"]
+        set_learning_rate(optimizer, LEARNING_RATE)
         model.train()
-        loss = backward(parallel, model, batch, basis, job, 0, runtime)
+        masks = dropout_masks(model, task, 0, runtime)
+        loss = backward(parallel, batch, masks, colors, task, runtime)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss.item()
@@ -186,16 +187,16 @@ def our_step(model: VGG, batch: TrainBatch, job: TrainingTask, runtime: Runtime)
     return step
 
 
-def compare(case: Case, job: TrainingTask, runtime: Runtime, repeats: int, steps: int) -> list[list[str]]:
+def compare(case: Case, task: TrainingTask, runtime: Runtime, repeats: int, steps: int) -> list[list[str]]:
     """Rows of the first table."""
     model, batch = case.model(runtime), random_batch(case)
     there = batch.map(runtime.move)
-    images = net_input(there, color_matrix(job, runtime.device))
+    images = net_input(there, color_matrix(task, runtime.device))
     peers = {
-        name: plain_step(model, images, there.targets, job.recipe, runtime, best=best)
+        name: plain_step(model, images, there.targets, task.recipe, runtime, best=best)
         for name, best in ((PLAIN, False), (BEST, True))
     }
-    sides = {"ours": our_step(model, batch, job, runtime)} | {name: step for name, (_, step) in peers.items()}
+    sides = {"ours": our_step(model, batch, task, runtime)} | {name: step for name, (_, step) in peers.items()}
 
     def set_dropout(p: float) -> None:
         model.set_dropout(p)
@@ -267,10 +268,10 @@ class Pieces:
             handle.remove()
 
 
-def profile(case: Case, job: TrainingTask, runtime: Runtime, steps: int) -> list[str]:
+def profile(case: Case, task: TrainingTask, runtime: Runtime, steps: int) -> list[str]:
     """A row of the second table: milliseconds a step, from ``fit`` itself."""
-    state = new_state(case.model(runtime), job)
-    reports, pieces, warm = fit(state, job, runtime, StopRequest()), Pieces(runtime.device), 10
+    state = new_state(case.model(runtime), task)
+    reports, pieces, warm = fit(state, task, runtime, StopRequest()), Pieces(runtime.device), 10
     while next(reports).step < warm:
         pass
     with pieces.watch(state.model, state.optimizer):
@@ -296,11 +297,11 @@ def main() -> None:
             steps, profiled = 20, 200
         paths = make_photographs(Path(folder), tiles=1, count=2 if options.quick else 8)
         for case in QUICK if options.quick else CASES:
-            job = job_of(case, paths, num_images=(profiled + 20) * case.batch)
+            task = make_task(case, paths, num_images=(profiled + 20) * case.batch)
             for bf16 in (True, False):
-                speeds += compare(case, job, replace(runtime, bf16=bf16), repeats, steps)
+                speeds += compare(case, task, replace(runtime, bf16=bf16), repeats, steps)
                 gc.collect()  # three nets of D with gradients and momentum are 5 GB
-                shares.append(profile(case, job, replace(runtime, bf16=bf16), profiled))
+                shares.append(profile(case, task, replace(runtime, bf16=bf16), profiled))
                 gc.collect()
     body = (
         f"Medians of {repeats} interleaved repeats of {steps} steps; ratios within a repeat, [smallest, largest].\n\n"

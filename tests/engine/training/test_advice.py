@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.engine.steps import finish
-from tests.engine.training.test_fit import small_job
+from tests.engine.training.test_fit import small_task
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import Regression
 from verydeep.engine.classification.evaluation import views_to_compute
@@ -16,7 +16,7 @@ from verydeep.engine.inference import predict_split
 from verydeep.engine.log import Log
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training import advice
-from verydeep.engine.training.advice import TrainingMonitor, count_test_cost, learning_target
+from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, learning_target
 from verydeep.engine.training.fit import EpochReport, StepReport
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -26,7 +26,7 @@ def told(
     photographs: Path, regression: Regression | None, off_target: float | None, log: Path, loss: float = 50.0
 ) -> str:
     """What is said in ten steps of two epochs with such a loss."""
-    task = replace(small_job(photographs), regression=regression)
+    task = replace(small_task(photographs), regression=regression)
     monitor = TrainingMonitor(task, Log(log), first_step=0)
     for step in range(1, 11):
         ends = EpochReport(step // 5, loss, 90.0, False, 1.0, 0.0, 0.0, off_target) if step % 5 == 0 else None
@@ -59,7 +59,7 @@ def test_crops_that_hardly_see_their_box_are_told_once(photographs: Path, tmp_pa
 
 def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
     """By the multiplications of a whole test, and three times those of a crop's forward pass for a trained image."""
-    split, runtime = small_job(photographs).train, Runtime(torch.device("cpu"), bf16=False)
+    split, runtime = small_task(photographs).train, Runtime(torch.device("cpu"), bf16=False)
     net = VGG(NETWORKS["B"], 3, crop=64, width=1 / 8, fc_width=16).eval()
     initialize(net)
     counter = FlopCounterMode(display=False)
@@ -69,17 +69,17 @@ def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
     with counter:
         net(torch.zeros(1, 3, 64, 64))
     trained = 3 * counter.get_total_flops()
-    told = count_test_cost(len(split), (256, 384), fc_alone=False, boxes=False)
+    told = estimate_test_cost(len(split), (256, 384), fc_alone=False, boxes=False)
     assert told == pytest.approx(tested / trained, rel=0.1)  # the photographs are of 4:3, 7:5 and 1:1
     # Where nothing goes back through the convolutions a trained image is one pass; boxes are rated by another net.
-    assert count_test_cost(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * told)
-    assert count_test_cost(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
+    assert estimate_test_cost(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * told)
+    assert estimate_test_cost(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
 
 
 def test_the_time_of_the_test_is_told(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that says one second more each time it is looked at."""
     monkeypatch.setattr(advice.time, "perf_counter", iter(range(100)).__next__)
-    task = small_job(photographs)
+    task = small_task(photographs)
     monitor = TrainingMonitor(task, Log(tmp_path / "log"), first_step=0, test_images=100 * task.recipe.batch_size)
     for step in range(1, 10):
         monitor.observe(StepReport(step, 1.0, 1e-2, None, stopped=False), 108)
@@ -89,6 +89,6 @@ def test_the_time_of_the_test_is_told(photographs: Path, tmp_path: Path, monkeyp
 
 
 def test_what_is_learned_in_words(photographs: Path) -> None:
-    task = small_job(photographs)
+    task = small_task(photographs)
     words = [learning_target(replace(task, regression=each)) for each in (None, "per-class", "single-class")]
     assert words == ["3 classes", "a box for each of 3 classes", "one box, whatever the class"]

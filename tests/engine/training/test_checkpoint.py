@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.engine.training.test_fit import CPU, small_job, small_state
+from tests.engine.training.test_fit import CPU, small_state, small_task
 from verydeep.configs.recipes import FineTuned
 from verydeep.engine.training.checkpoint import checkpoint_bytes, load_checkpoint, save_checkpoint
 from verydeep.engine.training.fit import fit
@@ -15,7 +15,7 @@ from verydeep.engine.training.stopping import StopRequest
 
 @pytest.mark.parametrize(("fine_tuned", "moving"), [("all", 22), ("fc", 6)])
 def test_a_resumed_training_is_bit_equal(photographs: Path, tmp_path: Path, fine_tuned: FineTuned, moving: int) -> None:
-    task = small_job(photographs)
+    task = small_task(photographs)
     whole, begun, resumed = (small_state(task, fine_tuned) for _ in range(3))
     losses = [report.loss for report in fit(whole, task, CPU, StopRequest())]
     steps = fit(begun, task, CPU, StopRequest())
@@ -24,7 +24,7 @@ def test_a_resumed_training_is_bit_equal(photographs: Path, tmp_path: Path, fine
     with torch.no_grad():
         for parameter in resumed.model.parameters():
             parameter.fill_(7.0)
-    assert load_checkpoint(path, resumed, task) == 123
+    assert load_checkpoint(path, resumed) == 123
     assert [report.loss for report in fit(resumed, task, CPU, StopRequest())] == losses[7:]
     for (name, ours), theirs in zip(resumed.model.named_parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
@@ -37,7 +37,7 @@ def test_a_resumed_training_is_bit_equal(photographs: Path, tmp_path: Path, fine
 def test_the_size_that_is_announced_is_that_of_the_file(
     photographs: Path, tmp_path: Path, fine_tuned: FineTuned
 ) -> None:
-    task = small_job(photographs)
+    task = small_task(photographs)
     state = small_state(task, fine_tuned)
     next(fit(state, task, CPU, StopRequest()))
     size = save_checkpoint(tmp_path, state, 0).stat().st_size

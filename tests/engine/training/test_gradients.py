@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 NUM_SHIFTS = 200_000
 
 
-def job_with(color_shift: ColorShift, seed: int = 0, batch_size: int = 64) -> TrainingTask:
+def task_with(color_shift: ColorShift, seed: int = 0, batch_size: int = 64) -> TrainingTask:
     split = Split("train", Path(), (), np.zeros(0, np.int64), (), (), "", False)
     recipe = replace(RECIPES["256"], color_shift=color_shift, batch_size=batch_size)
     return TrainingTask(split, None, recipe, IMAGENET_COVARIANCE, seed, batch_size)
@@ -39,7 +39,7 @@ def shifts(color_shift: ColorShift) -> np.ndarray:
     """(n, 3) shifts in RGB of as many black images of one pixel."""
     color = torch.randn(NUM_SHIFTS, 3, generator=torch.Generator().manual_seed(1))
     batch = batch_of(torch.zeros(NUM_SHIFTS, 1, 1, 3, dtype=torch.uint8), color)
-    return net_input(batch, color_matrix(job_with(color_shift), CPU))[:, :, 0, 0].double().numpy()
+    return net_input(batch, color_matrix(task_with(color_shift), CPU))[:, :, 0, 0].double().numpy()
 
 
 def test_the_std_shift_has_a_hundredth_of_the_pixels_covariance() -> None:
@@ -57,7 +57,7 @@ def test_the_eigenvalue_shift_is_krizhevskys() -> None:
 
 
 def test_without_color_shift_nothing_is_added() -> None:
-    assert color_matrix(job_with("none"), CPU) is None
+    assert color_matrix(task_with("none"), CPU) is None
     images = torch.randint(0, 256, (2, 5, 5, 3), dtype=torch.uint8)
     out = net_input(batch_of(images, torch.randn(2, 3)), None)
     assert torch.equal(out, images.permute(0, 3, 1, 2).float())
@@ -67,7 +67,7 @@ def test_a_shift_is_one_color_for_all_pixels_of_an_image() -> None:
     images = torch.randint(0, 256, (3, 4, 6, 3), dtype=torch.uint8)
     flip = torch.tensor([False, True, False])
     color = torch.tensor([[0.0, 0.0, 0.0], [1.0, -2.0, 0.5], [-1.0, 0.2, 3.0]])
-    basis = color_matrix(job_with("std"), CPU)
+    basis = color_matrix(task_with("std"), CPU)
     assert basis is not None
     out = net_input(batch_of(images, color, flip), basis)
     for n in range(3):
@@ -85,11 +85,11 @@ def small_net() -> VGG:
 def test_dropout_masks_are_a_function_of_seed_and_step() -> None:
     net, runtime = small_net(), Runtime(CPU, bf16=False)
     drawn = {
-        (seed, step): dropout_masks(net, job_with("none", seed=seed), step, runtime)["drop6"]
+        (seed, step): dropout_masks(net, task_with("none", seed=seed), step, runtime)["drop6"]
         for seed in (0, 1, 2)
         for step in (0, 1, 1000)
     }
-    again = dropout_masks(net, job_with("none", seed=1), 1000, runtime)["drop6"]
+    again = dropout_masks(net, task_with("none", seed=1), 1000, runtime)["drop6"]
     assert torch.equal(again, drawn[1, 1000])
     alike = [(a, b) for a, b in combinations(drawn, 2) if torch.equal(drawn[a], drawn[b])]
     assert not alike, f"(seed, step) with the same masks: {alike}"
@@ -99,7 +99,7 @@ def test_dropout_masks_are_a_function_of_seed_and_step() -> None:
 def test_dropout_masks_keep_their_share_and_differ_by_layer_and_row(p: float) -> None:
     net = small_net()
     net.set_dropout(p)
-    masks = dropout_masks(net, job_with("none"), 3, Runtime(CPU, bf16=False))
+    masks = dropout_masks(net, task_with("none"), 3, Runtime(CPU, bf16=False))
     assert sorted(masks) == ["drop6", "drop7"]
     for mask in masks.values():
         assert mask.shape == (64, 500)
@@ -107,11 +107,11 @@ def test_dropout_masks_keep_their_share_and_differ_by_layer_and_row(p: float) ->
         assert len({tuple(row) for row in mask.tolist()}) == 64
     assert not torch.equal(masks["drop6"], masks["drop7"])
     net.set_dropout(0)
-    assert dropout_masks(net, job_with("none"), 3, Runtime(CPU, bf16=False)) == {}
+    assert dropout_masks(net, task_with("none"), 3, Runtime(CPU, bf16=False)) == {}
 
 
 def test_processes_take_their_rows_of_the_same_masks() -> None:
-    net, task = small_net(), job_with("none")
+    net, task = small_net(), task_with("none")
     whole = dropout_masks(net, task, 8, Runtime(CPU, bf16=False))
     parts = [dropout_masks(net, task, 8, Runtime(CPU, False, rank, 3)) for rank in range(3)]
     for name, mask in whole.items():

@@ -22,8 +22,9 @@ from verydeep.data.sampling import global_batch
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainSamples, load_train_batches
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.fit import fit, new_state
+from verydeep.engine.training.fit import fit
 from verydeep.engine.training.objective import box_losses
+from verydeep.engine.training.state import new_state
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.engine.training.validation import validate
@@ -67,7 +68,7 @@ def boxed_split(train_split: Split) -> Split:
     return replace(train_split, boxes=tuple(boxes))
 
 
-def box_job(split: Split, regression: Regression | None, micro: int, *, val: Split | None = None) -> TrainingTask:
+def box_task(split: Split, regression: Regression | None, micro: int, *, val: Split | None = None) -> TrainingTask:
     stage = Stage(TrainScale(256, 512), dropout=0.0, epochs=2, milestones=())
     return TrainingTask(
         train=split,
@@ -110,7 +111,7 @@ def target_by_hand(split: Split, key: tuple[int, int], scale: tuple[int, int]) -
 def test_a_step_is_the_papers_with_the_euclidean_loss(boxed_split: Split, regression: Regression, micro: int) -> None:
     """Two steps by hand: torch's mean squared error, summed, halved, over the batch; targets from the draws."""
     outputs = 4 if regression == "single-class" else 12
-    task = box_job(boxed_split, regression, micro)
+    task = box_task(boxed_split, regression, micro)
     scale = task.recipe.stages[0].scale.in_pixels(CROP)
     model = small_net(outputs)
     model.set_dropout(0)
@@ -149,7 +150,7 @@ def test_classes_that_a_batch_lacks_learn_no_box(boxed_split: Split) -> None:
     """Of fc8's rows those of the batch's classes alone move, but for the decay of the weights."""
     assert boxed_split.labels is not None
     some = boxed_split.subset([int(i) for i in np.flatnonzero(boxed_split.labels == 1)])
-    task = box_job(some, "per-class", BATCH)
+    task = box_task(some, "per-class", BATCH)
     model = small_net(12)
     decayed = model.fc8.weight.detach() * (1 - 0.01 * 5e-4)
     next(fit(new_state(CPU.place(model), task), task, CPU, StopRequest()))
@@ -196,7 +197,7 @@ def saying(numbers: list[float]) -> VGG:
 
 
 def error(model: VGG, split: Split, regression: Regression | None, runtime: Runtime = CPU) -> float:
-    return validate(model, box_job(split, regression, BATCH, val=split), 256, runtime).error
+    return validate(model, box_task(split, regression, BATCH, val=split), 256, runtime).error
 
 
 CENTER = [0.5, 0.5, 1.0, 0.5]
@@ -241,7 +242,7 @@ def test_a_box_beyond_the_image_is_cut_off(tmp_path: Path) -> None:
 def test_files_that_cannot_be_decoded_are_not_counted(tmp_path: Path) -> None:
     split = split_of(tmp_path, [(WIDE, 0, [[18, 9, 45, 21]]), (HIGH, 0, [[0, 0, 1, 1]]), (HIGH, 0, [[0, 0, 1, 1]])])
     (tmp_path / "1.png").write_bytes(b"no picture at all")
-    task = replace(box_job(split, "single-class", BATCH, val=split), decoding=Decoding("skip"))
+    task = replace(box_task(split, "single-class", BATCH, val=split), decoding=Decoding("skip"))
     seen = validate(saying(CENTER), task, 256, CPU)
     assert seen.error == 50
     assert list(seen.skipped) == ["1.png"]
@@ -251,7 +252,7 @@ def test_files_that_cannot_be_decoded_are_not_counted(tmp_path: Path) -> None:
 def test_validation_is_without_dropout(val_split: Split, regression: Regression | None) -> None:
     """Whatever the net was set to before. bf16 tests a copy of it, whose units are counted all the same."""
     boxes = tuple(np.array([[5, 5, 35, 30]], np.float32) for _ in range(len(val_split)))
-    task = box_job(replace(val_split, boxes=boxes), regression, BATCH, val=replace(val_split, boxes=boxes))
+    task = box_task(replace(val_split, boxes=boxes), regression, BATCH, val=replace(val_split, boxes=boxes))
     model = CPU.place(small_net(12 if regression else 3))
     seen: list[Tensor] = []
     model.fc8.register_forward_hook(lambda _module, _inputs, output: seen.append(output.clone()))

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verydeep.configs.recipes import RECIPES, Stage
-from verydeep.configs.scales import TrainScale
-from verydeep.engine.training.fit import new_schedule
-from verydeep.engine.training.schedule import Schedule
+from verydeep.configs.recipes import RECIPES
+from verydeep.engine.training.schedule import Schedule, new_schedule
 
 EPOCH = 10
 """Steps."""
@@ -19,8 +17,7 @@ LEARNING, STUCK = 1.0, math.log(10)
 
 
 def plateau(patience: int = 3 * EPOCH, first_step: int = 0) -> Schedule:
-    stage = Stage(TrainScale(256, 256), learning_rate=1e-2)
-    return Schedule(RECIPES["256"], stage, first_step=first_step, num_steps=10_000, patience=patience)
+    return Schedule(1e-2, None, first_step, num_steps=10_000, patience=patience, min_gain=0.1, num_drops=3)
 
 
 def feed(schedule: Schedule, errors: list[float], loss: float = LEARNING, start: int = 0) -> list[tuple[int, bool]]:
@@ -41,14 +38,14 @@ def test_three_drops_and_then_the_end() -> None:
     assert [drops for drops, _ in seen] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]
     assert [over for _, over in seen] == [False] * 12 + [True]
     assert schedule.drops == 3
-    assert schedule.learning_rate(13 * EPOCH) == pytest.approx(1e-5)
+    assert schedule.rate_at(13 * EPOCH) == pytest.approx(1e-5)
 
 
 def test_the_rate_is_divided_by_ten_at_each_drop() -> None:
     schedule, rates = plateau(), []
     for epoch in range(1, 13):
         schedule.update(epoch * EPOCH, 50.0, LEARNING, 10)
-        rates.append(schedule.learning_rate(epoch * EPOCH))
+        rates.append(schedule.rate_at(epoch * EPOCH))
     assert rates == pytest.approx([1e-2] * 3 + [1e-3] * 3 + [1e-4] * 3 + [1e-5] * 3)
 
 
@@ -125,30 +122,29 @@ def test_the_gate_lies_at_095_ln_k(classes: int, loss: float, drops: int) -> Non
 
 
 def with_milestones(first_step: int = 0) -> Schedule:
-    stage = Stage(TrainScale(256, 256), learning_rate=1e-2, milestones=(0.60, 0.80, 0.93))
-    return Schedule(RECIPES["256"], stage, first_step=first_step, num_steps=1000, patience=10)
+    return Schedule(1e-2, (0.60, 0.80, 0.93), first_step, num_steps=1000, patience=10, min_gain=0.1, num_drops=3)
 
 
 @pytest.mark.parametrize("first_step", [0, 321])
 def test_milestones_are_shares_of_the_stage(first_step: int) -> None:
     schedule = with_milestones(first_step)
     for steps, rate in (((0, 599), 1e-2), ((600, 799), 1e-3), ((800, 929), 1e-4), ((930, 999), 1e-5)):
-        assert [schedule.learning_rate(first_step + step) for step in steps] == pytest.approx([rate, rate])
-    assert not schedule.complete(first_step + 929)
-    assert schedule.complete(first_step + 930)
+        assert [schedule.rate_at(first_step + step) for step in steps] == pytest.approx([rate, rate])
+    assert not schedule.is_complete(first_step + 929)
+    assert schedule.is_complete(first_step + 930)
 
 
 def test_with_milestones_the_error_changes_nothing() -> None:
     schedule = with_milestones()
     assert feed(schedule, [50.0] * 60) == [(0, False)] * 60
-    assert schedule.learning_rate(5) == 1e-2
+    assert schedule.rate_at(5) == 1e-2
 
 
 def test_without_validation_there_is_no_plateau() -> None:
     schedule = plateau()
     assert not any(schedule.update(epoch * EPOCH, None, LEARNING, 10) for epoch in range(1, 50))
     assert schedule.drops == 0
-    assert not schedule.complete(500)
+    assert not schedule.is_complete(500)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from verydeep.engine.datasets import GENERATED
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.training.checkpoint import checkpoint_bytes
-from verydeep.engine.training.fit import StepReport, TrainState
+from verydeep.engine.training.fit import StepReport
 from verydeep.engine.training.settings import RunSettings
+from verydeep.engine.training.state import TrainState
 from verydeep.engine.training.task import TrainingTask
 
 FEW_IMAGES = 500
@@ -42,8 +43,8 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     )
     if task.val is None and all(stage.milestones is not None for stage in recipe.stages):
         log.info("No validation part: the rate drops at fixed points, and no best weights are kept.")
-    if state.step:
-        log.info(f"Resumed at step {state.step:,}.")
+    if state.progress.step:
+        log.info(f"Resumed at step {state.progress.step:,}.")
     per_class = len(task.train) / len(task.train.class_names)
     if settings.data != GENERATED and settings.init_from is None and per_class < FEW_IMAGES:
         log.info(
@@ -63,12 +64,11 @@ def learning_target(task: TrainingTask) -> str:
 
 def last_step(state: TrainState, task: TrainingTask) -> int:
     """The most steps that the run may still reach."""
-    end = state.schedule.first_step + state.schedule.num_steps
-    later = sum(stage.epochs for stage in task.recipe.stages[state.stage + 1 :])
-    return end + steps_after(later, len(task.train), task.recipe.batch_size)
+    later = sum(stage.epochs for stage in task.recipe.stages[state.progress.stage + 1 :])
+    return state.schedule.last_step + steps_after(later, len(task.train), task.recipe.batch_size)
 
 
-def count_test_cost(num_images: int, scales: Sequence[int], *, fc_alone: bool, boxes: bool) -> float:
+def estimate_test_cost(num_images: int, scales: Sequence[int], *, fc_alone: bool, boxes: bool) -> float:
     """How many trained images the test at the end is about worth, of photographs of 4:3.
 
     At each scale the whole image, its mirror image and the central crop go forward; for boxes they do so twice, as
@@ -95,7 +95,7 @@ class TrainingMonitor:
     """
 
     def __init__(self, task: TrainingTask, log: Log, first_step: int, test_images: float = 0) -> None:
-        """``test_images``: how many trained images the test at the end is worth (``count_test_cost``)."""
+        """``test_images``: how many trained images the test at the end is worth (``estimate_test_cost``)."""
         steps = [steps_after(epochs, len(task.train), task.recipe.batch_size) for epochs in (10, task.recipe.epochs)]
         self.alarm_step = min(5000, steps[0], max(1, round(task.recipe.told_stuck_after * steps[1])))
         self.chance = math.log(len(task.train.class_names))

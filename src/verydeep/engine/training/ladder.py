@@ -23,9 +23,8 @@ from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.nets.net import check_same_split
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.advice import count_test_cost, duration_text
+from verydeep.engine.training.advice import duration_text, estimate_test_cost
 from verydeep.engine.training.checkpoint import checkpoint_bytes
-from verydeep.engine.training.fit import make_optimizer
 from verydeep.engine.training.plan import (
     TrainingPlan,
     TrainRequest,
@@ -37,6 +36,7 @@ from verydeep.engine.training.plan import (
 from verydeep.engine.training.run import train_run
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_test_split, open_training_splits
+from verydeep.engine.training.state import make_optimizer
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -266,7 +266,7 @@ def log_ladder(
         cost = costs[rung.net.network]
         recipe = decide_recipe(request_for(rung.net, request), rung.net.network, None, train)
         boxes = rung.net.regression is not None
-        worth = count_test_cost(tested, rung.net.scale.test_scales, fc_alone=False, boxes=boxes)
+        worth = estimate_test_cost(tested, rung.net.scale.test_scales, fc_alone=False, boxes=boxes)
         seconds = estimate(cost, train, recipe.epochs, recipe.batch_size, processes)
         seconds += worth * cost.seconds_per_image / processes
         total_seconds, total_bytes = total_seconds + seconds, total_bytes + cost.disk_bytes

@@ -29,7 +29,7 @@ from verydeep.engine.launching import in_group
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, model_folder
 from verydeep.engine.runtime import Precision, wants_bf16
-from verydeep.engine.training.checkpoint import last_checkpoint
+from verydeep.engine.training.checkpoint import find_checkpoint
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_training_splits
 from verydeep.errors import VerydeepError
@@ -174,7 +174,7 @@ def plan_resumed(path: Path) -> TrainingPlan:
     settings = RunSettings.load(run)
     train, val = open_training_splits(settings.data, settings.split_seed, settings.val_fraction)
     # Once there is a checkpoint, the net that it started from may be gone.
-    anew = settings.init_from if last_checkpoint(run.checkpoints) is None else None
+    anew = settings.init_from if find_checkpoint(run.checkpoints) is None else None
     source = None if anew is None else load_config(model_folder(Path(anew)))
     return TrainingPlan(settings, train, val, run, source)
 

@@ -20,10 +20,10 @@ from verydeep.engine.nets.folders import RunFolder, model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.advice import TrainingMonitor, count_test_cost, last_step, log_plan
-from verydeep.engine.training.checkpoint import last_checkpoint, load_checkpoint, save_checkpoint
+from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, last_step, log_plan
+from verydeep.engine.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
-from verydeep.engine.training.fit import LossNotFiniteError, StepReport, TrainState, fit, new_state
+from verydeep.engine.training.fit import StepReport, fit
 from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
 from verydeep.engine.training.plan import TrainingPlan
 from verydeep.engine.training.settings import RunSettings
@@ -36,6 +36,7 @@ from verydeep.engine.training.setup import (
     model_config,
     open_test_split,
 )
+from verydeep.engine.training.state import TrainState, new_state
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import VerydeepError
@@ -94,7 +95,7 @@ def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
         raise VerydeepError(f"A batch of {batch_size} cannot be shared by {processes} processes: lower --devices.")
     micro_batch = settings.micro_batch or fitting_micro_batch(model, -(-batch_size // processes), runtime)
     settings = replace(settings, micro_batch=micro_batch)
-    checkpoint = last_checkpoint(run.checkpoints)
+    checkpoint = find_checkpoint(run.checkpoints)
     if checkpoint is not None and not plan.resume:
         raise VerydeepError(f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out.")
     if checkpoint is None:
@@ -118,18 +119,18 @@ def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
         input_scale=settings.input_scale,
     )
     state = new_state(runtime.place(model), task)
-    metrics_length = load_checkpoint(checkpoint, state, task) if checkpoint is not None else 0
+    metrics_length = load_checkpoint(checkpoint, state) if checkpoint is not None else 0
     log_plan(state, task, settings, run, log)
-    worth = count_test_cost(
+    worth = estimate_test_cost(
         0 if tested is None else len(tested),
         config.test_scales,
         fc_alone=config.fine_tuned == "fc",
         boxes=config.regression is not None,
     )
-    monitor = TrainingMonitor(task, log, state.step, worth)
+    monitor = TrainingMonitor(task, log, state.progress.step, worth)
     train_to_the_end(state, task, config, run, runtime, log, metrics_length, monitor)
-    if state.skipped:
-        log.info(f"Skipped: {len(state.skipped)} files that cannot be decoded, listed in {run.skipped}.")
+    if state.progress.skipped:
+        log.info(f"Skipped: {len(state.progress.skipped)} files that cannot be decoded, listed in {run.skipped}.")
     runtime.gather(None)  # the net is on the disk before anybody reads it
     test(run, tested, settings, runtime, log)
 
@@ -167,7 +168,7 @@ def train_to_the_end(
     begin = saved = time.perf_counter()
     progress_bars = progress_bar(images=task.recipe.batch_size, visible=runtime.is_main)
     with metrics_log as metrics, StopRequest() as stop, progress_bars as progress, runtime.tuned():
-        bar = progress.add_task("Training", total=last_step(state, task), completed=state.step, note="")
+        bar = progress.add_task("Training", total=last_step(state, task), completed=state.progress.step, note="")
         try:
             for report in fit(state, task, runtime, stop):
                 now, last = time.perf_counter(), last_step(state, task)
@@ -183,16 +184,16 @@ def train_to_the_end(
                     log.info(f"Stopped at step {report.step:,} and saved; go on with --resume {run.path}")
                     runtime.gather(None)  # nobody leaves before the checkpoint is complete
                     raise SystemExit(128 + (stop.signal or signal.SIGTERM))
-        except LossNotFiniteError as error:
-            kept = last_checkpoint(run.checkpoints)
+        except FloatingPointError as error:
+            kept = find_checkpoint(run.checkpoints)
             good = f"the last good checkpoint is {kept}" if kept else "no checkpoint was written yet"
             raise VerydeepError(f"{error}; {good}. Train anew with a smaller --learning-rate.") from None
     if runtime.is_main:
         what = "top-1 error" if task.regression is None else "ground-truth-class error"
         draw_curves(read_metrics(run.metrics), run.curves, run.path.name, what)
-    converged = state.schedule.complete(state.step)
+    converged = state.schedule.is_complete(state.progress.step)
     if runtime.is_main:
-        ended = replace(config, provenance={**config.provenance, "steps": state.step, "converged": converged})
+        ended = replace(config, provenance={**config.provenance, "steps": state.progress.step, "converged": converged})
         for folder in (run.model, run.best):
             if folder.exists():
                 save_config(folder, ended)
@@ -205,18 +206,18 @@ def save(state: TrainState, report: StepReport, run: RunFolder, metrics: Metrics
     """Model folders first, so that whatever the checkpoint speaks of exists when it does.
 
     Raises:
-        LossNotFiniteError: the weights overflowed in this step, so the last checkpoint is the last good one.
+        FloatingPointError: the weights overflowed in this step, so the last checkpoint is the last good one.
     """
     if not all(bool(parameter.isfinite().all()) for parameter in state.model.parameters()):
-        raise LossNotFiniteError(f"The weights are not finite after step {state.step}")
+        raise FloatingPointError(f"The weights are not finite after step {state.progress.step}")
     if report.epoch is not None:
         tensors = state.model.state_dict()
         if report.epoch.is_best:
             save_config(run.best, config)
             save_weights(run.best, tensors)
         save_weights(run.model, tensors)
-    if state.skipped:
-        write_json(run.skipped, state.skipped)
+    if state.progress.skipped:
+        write_json(run.skipped, state.progress.skipped)
     save_checkpoint(run.checkpoints, state, metrics.length())
 
 
