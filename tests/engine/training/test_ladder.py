@@ -234,30 +234,30 @@ class FakeTraining:
 
 
 def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(
-    home: Path, request_for: TrainRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, request_for: TrainRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped within the second training, the next call resumes that one, and a third finds nothing to do."""
     wanted = [net("D/256-512"), net("B-5x5/256")]
     first, second, third = FakeTraining(stop_after=1), FakeTraining(), FakeTraining()
     monkeypatch.setattr(ladder, "train_run", first)
     with pytest.raises(SystemExit):
-        train_missing(wanted, [5], request_for, CPU, Log())
+        train_missing(wanted, [5], request_for, CPU, Log(home / "first"))
     assert first.names() == ["flat-A-256-c32-s5"]
-    told = capsys.readouterr().out
+    told = (home / "first").read_text()
     assert "To be trained: 5 nets" in told and told.index("In all") < told.index("Training 1 of 5: A/256, seed 5")
 
     monkeypatch.setattr(ladder, "train_run", second)
-    train_missing(wanted, [5], request_for, CPU, Log())
+    train_missing(wanted, [5], request_for, CPU, Log(home / "second"))
     assert second.names() == [f"flat-{name}-c32-s5" for name in ("D-256", "D-384", "D-256-512", "B-5x5-256")]
     assert [training.resume for training in second.trained] == [True, False, False, False]
     starts = [training.settings.init_from for training in second.trained]
     assert starts == [str(home / "runs" / f"flat-{name}-c32-s5") for name in ("A-256", "D-256", "D-384")] + [None]
-    told = capsys.readouterr().out
+    told = (home / "second").read_text()
     assert "To be trained: 4 nets" in told and "its checkpoint" in told
 
     monkeypatch.setattr(ladder, "train_run", third)
-    train_missing(wanted, [5], request_for, CPU, Log())
-    assert third.trained == [] and capsys.readouterr().out == ""
+    train_missing(wanted, [5], request_for, CPU, Log(home / "third"))
+    assert third.trained == [] and not (home / "third").exists()
 
 
 def test_a_net_that_divided_the_folder_otherwise_is_told_before_the_training(
@@ -282,17 +282,14 @@ def test_a_net_that_divided_the_folder_otherwise_is_told_before_the_training(
 # What it will cost.
 
 
-def test_the_plan_adds_up(
-    request_for: TrainRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plan_adds_up(request_for: TrainRequest, tmp_path: Path) -> None:
     """By hand: 3 epochs of 1,024 images are 3,072 images in 12 batches of 256."""
-    monkeypatch.setenv("COLUMNS", "200")
     costs = {"A": Cost(0.1, 2.0, 3_000_000_000), "D": Cost(0.5, 8.0, 7_500_000_000)}
     assert estimate(costs["A"], 1024, 3, 256, 1) == pytest.approx(307.2 + 24)
     assert estimate(costs["D"], 1024, 3, 256, 2) == pytest.approx(1536 / 2 + 96)
     rungs = [Rung(net("A/256"), 0), Rung(net("D/256"), 0), Rung(net("D/384"), 3, Path("runs/begun"))]
-    log_ladder(rungs, costs, (1024, 0), request_for, 1, Log())
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    log_ladder(rungs, costs, (1024, 0), request_for, 1, Log(tmp_path / "log"))
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
     assert lines[0] == ["To", "be", "trained:", "3", "nets"]
     assert lines[2][:4] == ["A/256", "0", "random", "weights"] and lines[2][-2:] == ["3.0", "GB"]
     assert lines[3][:4] == ["D/256", "0", "A/256", "3"] and lines[3][-2:] == ["7.5", "GB"]

@@ -31,14 +31,15 @@ def config_of(network: str, width: float = 1 / 16) -> ModelConfig:
     return ModelConfig(network, CLASSES, CLASSES, crop=32, width=width, fc_width=12)
 
 
-def start(folder: Path, source: ModelConfig, network: str, settings: RunSettings = SETTINGS) -> None:
-    """Begin a net of this name from a saved one."""
+def start(folder: Path, source: ModelConfig, network: str, settings: RunSettings = SETTINGS) -> str:
+    """Begin a net of this name from a saved one; returns the messages."""
     net = source.build()
     fill(net, seed=2)
     save_config(folder / "source", source)
     save_weights(folder / "source", net.state_dict())
     settings = replace(settings, init_from=str(folder / "source"), network=network)
-    initialize_weights(config_of(network).build(), settings, source, CLASSES, Log())
+    initialize_weights(config_of(network).build(), settings, source, CLASSES, Log(folder / "log"))
+    return (folder / "log").read_text()
 
 
 @pytest.mark.parametrize(("source", "layer"), [(config_of("A"), "conv1_2"), (config_of("D", 1 / 8), "conv1_1")])
@@ -48,18 +49,15 @@ def test_convolutions_that_cannot_be_taken_would_never_learn(tmp_path: Path, sou
     assert "\n" not in str(caught.value)
 
 
-def test_fc_layers_that_cannot_be_taken_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fc_layers_that_cannot_be_taken_learn(tmp_path: Path) -> None:
     """Another crop means another fc6, which is drawn; all thirteen convolutions of D are taken."""
-    start(tmp_path, replace(config_of("D"), crop=64), "D")
-    told = capsys.readouterr().out
-    assert "drawn: another shape" in told and told.count("conv") == 13
+    messages = start(tmp_path, replace(config_of("D"), crop=64), "D")
+    assert "drawn: another shape" in messages and messages.count("conv") == 13
 
 
-def test_other_nets_are_taken_as_before_where_all_layers_learn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start(tmp_path, config_of("A"), "D", replace(SETTINGS, fine_tuned="all"))
-    assert "drawn: the paper takes only" in capsys.readouterr().out
+def test_other_nets_are_taken_as_before_where_all_layers_learn(tmp_path: Path) -> None:
+    messages = start(tmp_path, config_of("A"), "D", replace(SETTINGS, fine_tuned="all"))
+    assert "drawn: the paper takes only" in messages
 
 
 def test_the_net_that_another_starts_from_is_described_once(
@@ -107,7 +105,7 @@ FOUR = (*CLASSES, "dill")
     ("regression", "theirs"), [("single-class", None), ("per-class", None), (None, "single-class")]
 )
 def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
-    regression: Regression | None, theirs: Regression | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    regression: Regression | None, theirs: Regression | None, tmp_path: Path
 ) -> None:
     """Even where the shapes agree: four classes, and four numbers of a box. Boxes begin at N(0, 0.01)."""
     source = replace(config_of("A"), class_names=FOUR, class_words=FOUR, fc_width=400, regression=theirs)
@@ -119,7 +117,7 @@ def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
     scheme: Initialization = "glorot" if regression is None else "normal"
     recipe = replace(SETTINGS.recipe, initialization=scheme)
     settings = replace(SETTINGS, init_from=str(tmp_path), network="A", regression=regression, recipe=recipe)
-    initialize_weights(model, settings, source, FOUR, Log())
+    initialize_weights(model, settings, source, FOUR, Log(tmp_path / "log"))
     before, after = net.state_dict(), model.state_dict()
     assert [name for name in after if not torch.equal(before[name], after[name])] == ["fc8.weight", "fc8.bias"]
     assert (after["fc8.bias"] == 0).all()
@@ -129,7 +127,7 @@ def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
     else:
         assert weight.abs().max() <= (6 / 404) ** 0.5 < 1.02 * weight.abs().max()
     what = "classes" if regression is None else "boxes"
-    assert f"drawn: {what} are learned from scratch: fc8" in capsys.readouterr().out
+    assert f"drawn: {what} are learned from scratch: fc8" in (tmp_path / "log").read_text()
 
 
 def test_the_mean_box_weighs_images_and_not_instances(tmp_path: Path) -> None:
