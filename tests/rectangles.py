@@ -59,7 +59,7 @@ def leave_classifier(folder: Path, classes: Sequence[str] = CLASSES, scale: str 
     Each layer's outputs have a deviation of 1, else so small a net learns nothing at first, or overflows.
     """
     rng, names, mean = np.random.default_rng(8), tuple(classes), (50.0, 47.0, 49.0)
-    config = ModelConfig("A", names, names, crop=32, width=1 / 16, fc_width=16, mean_rgb=mean, scale=scale)
+    config = ModelConfig("A", names, names, crop=32, width=1 / 16, fc_width=16, mean_rgb=mean, train_scale=scale)
     net = config.build().eval()
     draw_he_weights(net, seed=1)
     images = np.stack([rectangle(48, 48, i % 3, rng)[0][:32, :32] for i in range(12)])

@@ -6,32 +6,89 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
-from verydeep.errors import VerydeepError
-from verydeep.files import cache_folder, locking, read_json, write_json, writing
+from verydeep.errors import DataError, WeightsError
+from verydeep.files import FileFormat, cache_folder, locking, read_json, write_json, writing
+
+
+@dataclass(frozen=True)
+class Line:
+    words: tuple[str, ...]
+    share: float
+    label: Literal["cat", "dog"] | None = None
+
+
+LINES = FileFormat("lines", 3, "`verydeep draw`", WeightsError)
 
 
 def test_json_comes_back(tmp_path: Path) -> None:
-    values = {"words": ["Bär", "猫"], "nothing": None, "share": 0.1, "n": [1, 2]}
+    values = {"words": ["Bär", "猫", "\udcff.jpg"], "nothing": None, "share": 0.1, "n": [1, 2]}
     write_json(tmp_path / "new" / "folder" / "values.json", values)
-    assert read_json(tmp_path / "new" / "folder" / "values.json") == values
+    assert read_json(tmp_path / "new" / "folder" / "values.json", dict[str, Any]) == values
+    assert read_json(tmp_path / "new" / "folder" / "values.json", Line) == Line(("Bär", "猫", "\udcff.jpg"), 0.1)
     assert (tmp_path / "new" / "folder" / "values.json").read_bytes().decode("utf-8").count("猫") == 1
     assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["values.json"]
 
 
-@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe\x00", b"{} {}"])
-def test_damaged_json_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_with_a_format_comes_back(tmp_path: Path) -> None:
+    line = Line(("a", "b"), 1.0, "dog")
+    write_json(tmp_path / "line.json", asdict(line), LINES)
+    assert read_json(tmp_path / "line.json", Line, LINES) == line
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Expecting value"),
+        (b'{"a": ', "Expecting value"),
+        (b"\xff\xfe\x00", "utf-8"),
+        (b"{} {}", "Extra data"),
+        (b"[" * 100_000, "recursion"),
+        (b"[]", "expected object, got array"),
+        (b'{"words": []}', "missing required field share"),
+        (b'{"words": ["a", 1], "share": 1}', r"at words\[1\] .expected str, got int"),
+        (b'{"words": [], "share": true}', "at share .expected float, got bool"),
+        (b'{"words": [], "share": NaN}', "the number NaN"),
+        (b'{"words": [], "share": 1e999}', "the number 1e999"),
+        (b'{"words": [], "share": 1, "label": "cow"}', "at label .invalid enum value 'cow'"),
+    ],
+)
+def test_damaged_json_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "values.json").write_bytes(content)
-    with pytest.raises(VerydeepError, match=r"values\.json"):
-        read_json(tmp_path / "values.json")
+    with pytest.raises(DataError, match=rf"values\.json is damaged .*{reason}.*: remove it\.$"):
+        read_json(tmp_path / "values.json", Line)
 
 
-def test_missing_json_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VerydeepError, match=r"absent\.json"):
-        read_json(tmp_path / "absent.json")
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model_type": "words"}, r"line\.json is another kind of file: its model_type is not 'lines'\."),
+        ({"format": 2}, r"line\.json was written by an earlier version of verydeep: run `verydeep draw` again\."),
+        ({"format": None}, "earlier version"),
+        ({"format": 4}, r"line\.json was written by a later version of verydeep: upgrade verydeep\."),
+        ({"share": "much"}, r"damaged at share .*: restore it, or run `verydeep draw` again\."),
+    ],
+)
+def test_a_file_of_another_format_is_refused(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+    write_json(tmp_path / "line.json", {"words": [], "share": 1, "label": None, **changes}, LINES)
+    with pytest.raises(WeightsError, match=reason):
+        read_json(tmp_path / "line.json", Line, LINES)
+
+
+def test_a_file_with_a_format_gives_every_field(tmp_path: Path) -> None:
+    write_json(tmp_path / "line.json", {"words": [], "share": 1}, LINES)
+    with pytest.raises(WeightsError, match="without label"):
+        read_json(tmp_path / "line.json", Line, LINES)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.json cannot be read"):
+        read_json(tmp_path / "absent.json", Line)
 
 
 def test_the_new_file_appears_whole_and_at_the_end(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from verydeep.engine.nets import net
 from verydeep.engine.training import ladder, plan
 from verydeep.files import write_json
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, keep_classifier, save_config, save_weights
+from verydeep.models.weights.native import ModelConfig, Provenance, keep_classifier, save_config, save_weights
 
 CHANNELS, FC_WIDTH, CROP = (3, 4, 5, 6, 8), 12, 32
 
@@ -85,7 +85,7 @@ def describe(
         class_words=train.class_words,
         crop=CROP,
         fc_width=FC_WIDTH,
-        scale=str(net.scale),
+        train_scale=str(net.scale),
         fine_tuned=net.fine_tuned,
         seed=seed,
         split={
@@ -95,15 +95,15 @@ def describe(
             "data": str(train.root.resolve()),
             "plateau": False,
         },
-        provenance={"trained_by": "verydeep"} | ({} if converged is None else {"converged": converged}),
+        provenance=Provenance(converged=converged),
     )
 
 
 def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
     """A run's folder with a net whose scores differ from image to image, from another for each net and seed."""
     layers = "fc" if config.fine_tuned == "fc" else ""
-    run = runs / (name or f"{config.network}-{config.scale}{layers}-s{config.seed}")
-    save(drawn(config, f"{config.network}/{config.scale}{layers}"), config, run)
+    run = runs / (name or f"{config.network}-{config.train_scale}{layers}-s{config.seed}")
+    save(drawn(config, f"{config.network}/{config.train_scale}{layers}"), config, run)
     return run
 
 
@@ -113,10 +113,10 @@ def leave_box_run(runs: Path, net: PaperNet, data: Path, *, seed: int = 0, name:
     Its boxes lie about the middle of what it sees, and differ from position to position and class to class.
     """
     config = describe(net.classifier, data, seed=seed)
-    classifier = runs / f"{config.network}-{config.scale}-s{seed}"
+    classifier = runs / f"{config.network}-{config.train_scale}-s{seed}"
     if not classifier.exists():
         leave_run(runs, config)
-    config = replace(config, regression=net.regression, fine_tuned=net.fine_tuned, mean_box=(0.5, 0.4, 0.6, 0.7))
+    config = replace(config, regression=net.regression, fine_tuned=net.fine_tuned, constant_box=(0.5, 0.4, 0.6, 0.7))
     run = runs / (name or f"{str(net).replace('/', '-')}-s{seed}")
     model = drawn(config, str(net))
     with torch.no_grad():

@@ -108,7 +108,7 @@ def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folde
     assert config["input_scale"] == pytest.approx([58.395, 57.12, 57.375]) and config["pooling"] == "floor"
     assert config["mean_rgb"] == pytest.approx([123.675, 116.28, 103.53])
     assert settings["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (2 / 256) ** 0.5)
-    assert config["provenance"]["descends_from"] == "net.pth"
+    assert config["provenance"]["foreign_source"] == "net.pth"
     # The first layer moves as far as the others, which it would not if its gradient were not divided.
     before, after = load(weights)[0].state_dict(), load(tmp_path / "run")[0].state_dict()
     moved = {

@@ -18,7 +18,7 @@ from verydeep.models.export import state_dict as exported_weights
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.arrays import Float32Array
 
-CONFIG = replace(THIN, crop=32, scale="256-512")
+CONFIG = replace(THIN, crop=32, train_scale="256-512")
 
 
 def leave(run: Path, config: ModelConfig = CONFIG) -> Path:
@@ -63,7 +63,7 @@ def test_an_onnx_file_predicts_as_we_do(inside: Cli, tmp_path: Path, photographs
 
 
 def test_a_torch_export_file_is_told_and_runs(inside: Cli, tmp_path: Path) -> None:
-    config = replace(CONFIG, regression="per-class", mean_box=(0.5, 0.5, 0.5, 0.5))
+    config = replace(CONFIG, regression="per-class", constant_box=(0.5, 0.5, 0.5, 0.5))
     run = leave(tmp_path / "boxes", config)
     said = inside("export", run, "--format", "torch-export", "--out", "here/net.pt2").stdout
     pixels = torch.from_numpy(images(2, 64, 97))

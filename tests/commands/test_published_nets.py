@@ -83,8 +83,8 @@ def test_fine_tuning_starts_from_the_authors_file(inside: Cli, data: Path, tmp_p
     theirs = thin_net("D", 1)
     for name in ("conv1_1", "conv3_2", "fc7"):
         assert torch.allclose(net.get_submodule(name).weight, theirs.get_submodule(name).weight, atol=1e-5), name
-    assert config.network == "D" and config.provenance["licence"] == "CC-BY-4.0"
-    assert config.provenance["descends_from"] == "oxford-vgg16" and len(config.class_names) == 6
+    assert config.network == "D" and config.provenance.license == "CC-BY-4.0"
+    assert config.provenance.foreign_source == "oxford-vgg16" and len(config.class_names) == 6
     assert config.mean_rgb == pytest.approx((123.68, 116.779, 103.939))
     inside("train", data, "--init-from", "oxford-vgg16", "--epochs", 1, *FAST, "--out", "paced")
     settings = json.loads((tmp_path / "paced" / "run.json").read_text())

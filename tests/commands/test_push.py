@@ -15,12 +15,12 @@ from tests.runs import Cli
 from tests.thin_nets import save
 from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.files import write_json
-from verydeep.models.weights.native import ModelConfig, keep_classifier
+from verydeep.models.weights.native import ModelConfig, Provenance, keep_classifier
 
 # Of the Hub's library, in the older way in.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
-CONFIG = replace(THIN, crop=32, scale="256", provenance={"trained_by": "verydeep", "epochs": 3})
+CONFIG = replace(THIN, crop=32, train_scale="256", provenance=Provenance(epochs=3))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
 def run(tmp_path: Path) -> Path:
     """A run that knows where it lies, with one evaluation."""
     run, data = tmp_path / "runs" / "photos-A", str(tmp_path / "pictures" / "photos")
-    about = {**CONFIG.provenance, "data": data, "init_from": str(tmp_path / "runs" / "other"), "num_images": 12}
+    about = replace(CONFIG.provenance, data=data, source_net=str(tmp_path / "runs" / "other"), num_images=12)
     save(drawn(CONFIG), replace(CONFIG, split={"seed": 0, "data": data}, provenance=about), run)
     share = {"percent": 12.5, "low": 7.25, "high": 19.75}
     errors = {"top1": share, "topk": {**share, "percent": 2.5}, "k": 4, "class_recall": share, "num_images": 40}
@@ -84,7 +84,7 @@ def test_it_is_the_same_net_without_the_paths(
         (tmp_path / "copy" / name).write_bytes(content)
     values, own = (json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "copy", run / "model"))
     assert (values["split"]["data"], values["provenance"]["data"]) == ("photos", "photos")
-    assert values["provenance"]["init_from"] == "other"
+    assert values["provenance"]["source_net"] == "other"
     assert {**values, "split": 0, "provenance": 0} == {**own, "split": 0, "provenance": 0}
     photo = photographs / "test" / "bee" / "001.jpg"
     told = [inside("predict", net, photo, "--format", "json").stdout for net in (run, tmp_path / "copy")]
@@ -92,7 +92,7 @@ def test_it_is_the_same_net_without_the_paths(
 
 
 def test_a_localization_net_brings_its_classifier(hub: FakeHub, run: Path, inside: Cli, tmp_path: Path) -> None:
-    config: ModelConfig = replace(CONFIG, regression="single-class", mean_box=(0.5, 0.5, 0.5, 0.5))
+    config: ModelConfig = replace(CONFIG, regression="single-class", constant_box=(0.5, 0.5, 0.5, 0.5))
     boxes = tmp_path / "runs" / "boxes"
     save(drawn(config), config, boxes)
     keep_classifier(boxes / "model", run / "model")

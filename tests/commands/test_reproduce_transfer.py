@@ -28,7 +28,7 @@ from verydeep.engine.transfer import table_report, tables
 from verydeep.engine.transfer.task import TransferResult
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.native import ModelConfig, Provenance, save_config, save_weights
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.average_precision import average_precision, average_precision_11_points
 
@@ -37,8 +37,8 @@ Outcomes = dict[tuple[str, str], TransferResult]
 
 FC_WIDTH = 48
 WIDE = ModelConfig(
-    "D", ("ant", "bell"), ("ant", "bell"), crop=CROP, fc_width=FC_WIDTH, scale="256-512", mean_rgb=(100.0, 120.0, 90.0),
-    provenance={"trained_by": "verydeep", "converged": True},
+    "D", ("ant", "bell"), ("ant", "bell"), crop=CROP, fc_width=FC_WIDTH, train_scale="256-512",
+    mean_rgb=(100.0, 120.0, 90.0), provenance=Provenance(converged=True),
 )  # fmt: skip
 
 
@@ -340,7 +340,7 @@ def test_copies_are_told_once(home: Path, reproduce: Reproduce) -> None:
         {"scale": "384"},
         {"crop": 64},
         {"fc_width": 16},
-        {"provenance": {"converged": True, "descends_from": "oxford-vgg16"}},
+        {"provenance": Provenance(converged=True, foreign_source="oxford-vgg16")},
         {"regression": "per-class", "class_names": ("ant",), "class_words": ("ant",)},
     ],
 )
@@ -367,7 +367,7 @@ def test_convolutions_alone_do_not_answer_and_are_named(home: Path, reproduce: R
 def test_a_net_that_is_not_trained_to_its_end_does_not_answer(home: Path, reproduce: Reproduce) -> None:
     put_caltech_101(home)
     (home / "runs" / "deeper").rename(home / "elsewhere")
-    leave_describer(home / "runs" / "half", replace(WIDE, network="E", provenance={"converged": False}))
+    leave_describer(home / "runs" / "half", replace(WIDE, network="E", provenance=Provenance(converged=False)))
     told = reproduce("table11", data=".")
     assert "no E/256-512" in told and "Not converged, so not reported" in told and "runs/half" in told
 

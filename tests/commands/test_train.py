@@ -121,6 +121,6 @@ def test_milestones_that_do_not_rise_are_refused(text: str) -> None:
 
 def test_the_saved_net_is_the_last(trained: Path) -> None:
     model, config = load_model(trained / "model")
-    assert (config.network, config.scale, config.crop, config.seed) == ("A", "256-512", 32, 3)
+    assert (config.network, config.train_scale, config.crop, config.seed) == ("A", "256-512", 32, 3)
     assert not model.training
-    assert config.provenance["data"].endswith("photographs0")
+    assert (config.provenance.data or "").endswith("photographs0")

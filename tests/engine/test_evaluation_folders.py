@@ -13,8 +13,9 @@ from verydeep.engine.localization import candidate_classes as module
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.candidate_classes import ClassSource
 from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.models.weights.native import Provenance
 
-A, B = (net_called(name, provenance={"data": "/home/photos"}) for name in "ab")
+A, B = (net_called(name, provenance=Provenance(data="/home/photos")) for name in "ab")
 
 
 def test_classes_are_left_in_the_run_or_beside_several() -> None:

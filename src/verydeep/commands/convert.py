@@ -1,6 +1,7 @@
 """``verydeep convert``: a weight file of another system becomes a model folder."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,15 +63,16 @@ def convert(
     converted.save(out)
     config, about = converted.config, converted.config.provenance
     if format == "json":
-        print(json.dumps({"out": str(out), "network": config.network, "crop": config.crop, **about}, indent=1))
+        values = {"out": str(out), "network": config.network, "crop": config.crop, **asdict(about)}
+        print(json.dumps({name: value for name, value in values.items() if value is not None}, indent=1))
         return
     shape = "" if config.width == 1 else f" at {config.width:g} of the width"
     classes = "no FC layers: a trunk" if config.is_trunk else f"{len(config.class_names)} classes"
-    print(f"{path}: {about.get('format', 'verydeep')}; net {config.network}{shape}, crop {config.crop}, {classes}.")
+    print(f"{path}: {about.format or 'verydeep'}; net {config.network}{shape}, crop {config.crop}, {classes}.")
     if converted.published is not None:
-        print(f"It is {converted.published.name}, under {converted.published.licence}.")
-    if "input" in about:
-        print(f"Its input, {about['input']}, is folded: it now takes RGB, 0-255, minus its mean.")
+        print(f"It is {converted.published.name}, under {converted.published.license}.")
+    if about.input is not None:
+        print(f"Its input, {about.input}, is folded: it now takes RGB, 0-255, minus its mean.")
     for note in converted.notes:
         print(note)
     print(f"Written: {out}")

@@ -1,4 +1,4 @@
-"""Nets that others published, by name: where their files lie, how they are told, under which licence.
+"""Nets that others published, by name: where their files lie, how they are told, under which license.
 
 Sources: the authors' page in Caffe's model zoo, MatConvNet's list of pre-trained nets, and what torchvision and Keras
 say of their own files, which tests compare with this table. The errors of the authors' nets are the paper's (Table 3).
@@ -35,7 +35,7 @@ class PublishedNet:
     url: str
     digest: str
     """"sha1:", "md5:" or "sha256:" and what the file's digest begins with."""
-    licence: str
+    license: str
     errors: tuple[float, float]
     """Published top-1 and top-5 error in percent on ILSVRC-2012's validation images."""
     protocol: str

@@ -20,7 +20,7 @@ def evaluation_folder(
     """
     nets = test.nets
     scales = ",".join(map(str, sorted({scale for each in nets for scale in each.scales})))
-    known = {Path(str(each.net.config.provenance.get("data", ""))).name for each in nets}
+    known = {Path(each.net.config.provenance.data or "").name for each in nets}
     words = map(protocol_name, test.words)
     name = "-".join([*([] if known == {data_name(data)} else [data_name(data)]), *words, scales])
     if any(each.net.path not in (each.net.folder, each.net.folder.parent) for each in nets):

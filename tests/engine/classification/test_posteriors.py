@@ -31,7 +31,7 @@ from verydeep.engine.inference import ArrayBatch, Predictions, ViewAtScale, pred
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
-from verydeep.files import read_json, write_json, writing
+from verydeep.files import write_json, writing
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 
@@ -323,7 +323,7 @@ def another_weight(net: Net, split: Split) -> Split:
 
 
 def another_mean(net: Net, split: Split) -> Split:
-    values = read_json(net.folder / "config.json")
+    values = json.loads((net.folder / "config.json").read_text())
     write_json(net.folder / "config.json", values | {"mean_rgb": [90.0, 90.0, 90.0]})
     return split
 

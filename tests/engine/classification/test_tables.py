@@ -36,7 +36,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import load_model, save_config
+from verydeep.models.weights.native import Provenance, load_model, save_config
 from verydeep.ops.arrays import BoolArray, Float64Array, Int64Array
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -343,7 +343,7 @@ def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None
 def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) -> None:
     """It answers for no row, under its own name, in each view of the table; a trunk is not asked."""
     leave_run(small / "runs", describe(A, small / "data"))
-    strange = replace(describe(D, small / "data"), scale=None, provenance={"imported_from": "d.pth"})
+    strange = replace(describe(D, small / "data"), train_scale=None, provenance=Provenance(imported_from="d.pth"))
     theirs = leave_run(small / "elsewhere", strange, "theirs")
     trunk = replace(strange, class_names=(), class_words=())
     save_config(small / "elsewhere" / "trunk", trunk)

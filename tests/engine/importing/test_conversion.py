@@ -68,7 +68,7 @@ def test_a_torchvision_file_gives_its_logits(tmp_path: Path) -> None:
     assert config.network == "A" and config.crop == 224 and config.pooling == "floor"
     assert config.class_names == config.class_words == tuple(f"kind {k}" for k in range(7))
     assert config.input_scale == pytest.approx((58.395, 57.12, 57.375))
-    assert config.scale is None and config.provenance["imported_from"] == "mine.pth"
+    assert config.train_scale is None and config.provenance.imported_from == "mine.pth"
 
 
 def test_the_user_can_say_what_a_net_was_trained_to_see(tmp_path: Path) -> None:
@@ -134,17 +134,17 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, mo
     assert published.PUBLISHED is PUBLISHED
     seen_otherwise = convert_file(tmp_path / "vgg.pth", "caffe")
     assert not any("does not tell its input" in note for note in seen_otherwise.notes)
-    assert seen_otherwise.published is None and seen_otherwise.config.scale is None
+    assert seen_otherwise.published is None and seen_otherwise.config.train_scale is None
     found = convert_file(tmp_path / "vgg.pth")
     assert any("taken for ILSVRC's" in note for note in found.notes)
     assert any("does not tell its input" in note and "--input caffe" in note for note in found.notes)
-    assert found.published == mine and found.config.scale == "256-512"
-    assert found.config.provenance["licence"] == "CC-BY-4.0"
+    assert found.published == mine and found.config.train_scale == "256-512"
+    assert found.config.provenance.license == "CC-BY-4.0"
     # By name, from the folder where a user without a network puts the file.
     (cache / "weights").mkdir(parents=True)
     (tmp_path / "vgg.pth").rename(cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel")
     _, config = load("oxford-vgg16")
-    assert config == found.config or config.provenance["imported_from"] == "VGG_ILSVRC_16_layers.caffemodel"
+    assert config == found.config or config.provenance.imported_from == "VGG_ILSVRC_16_layers.caffemodel"
     assert load_config(models_folder() / "oxford-vgg16").class_names == tuple(known_classes())
     (cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel").unlink()
     assert load("oxford-vgg16")[1] == config  # converted once

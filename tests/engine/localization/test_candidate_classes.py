@@ -113,7 +113,7 @@ def test_nets_without_a_name_in_the_paper_are_told_apart_too(home: Home, tmp_pat
     for name, seed in (("x", 3), ("y", 8), ("z", 3)):
         shutil.copytree(home.runs / f"D-256pcr-s{seed}", tmp_path / name)
         for folder in (tmp_path / name / "model", tmp_path / name / "model" / "classifier"):
-            save_config(folder, replace(load_config(folder), scale=None))
+            save_config(folder, replace(load_config(folder), train_scale=None))
     members = [EnsembleMember(Net.open(tmp_path / name), (256,)) for name in ("x", "y", "z")]
     source = ClassSource.of_box_nets(members, "dense")
     assert [each.net.path.parent.parent.name for each in source.nets] == ["x", "y"]

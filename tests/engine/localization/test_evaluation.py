@@ -140,7 +140,7 @@ def test_the_constant_box_is_the_mean_box_on_each_image(home: Home) -> None:
 
 def test_a_net_that_does_not_know_the_mean_box_has_no_constant_row(home: Home) -> None:
     (member,) = ensemble(home, ONE).members
-    net = replace(member.net, config=replace(member.net.config, mean_box=None))
+    net = replace(member.net, config=replace(member.net.config, constant_box=None))
     rows = evaluated(home, BoxEnsemble((replace(member, net=net),), "dense", None)).rows
     assert "constant" not in [row.view for row in rows]
 

@@ -33,6 +33,7 @@ from verydeep.engine.nets.collection import find_nets
 from verydeep.engine.nets.net import Net
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import Provenance
 
 NUM_IMAGES, COUNTED = 12, [i for i in range(12) if i not in (1, 8)]
 PIXELS = {256: 37, 352: 50, 384: 55}
@@ -235,7 +236,7 @@ def unfinished(shared: LocalizationTableConditions, **seeds: tuple[int, ...]) ->
     """The same where the nets of these names and seeds did not make all drops of their rate."""
     names = {name.replace("_", "-"): those for name, those in seeds.items()}
     nets = [
-        replace(net, config=replace(net.config, provenance={"converged": False}))
+        replace(net, config=replace(net.config, provenance=Provenance(converged=False)))
         if net.config.seed in names.get(net.path.name.rpartition("-")[0], ())
         else net
         for net in shared.nets.nets

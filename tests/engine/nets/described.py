@@ -7,7 +7,7 @@ from typing import Any
 from verydeep.models.weights.native import ModelConfig, save_config
 
 CLASSES = ("ant", "bell", "crab")
-BASE = ModelConfig("D", CLASSES, ("an ant", "a bell", "a crab"), crop=64, scale="256-512", seed=3)
+BASE = ModelConfig("D", CLASSES, ("an ant", "a bell", "a crab"), crop=64, train_scale="256-512", seed=3)
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
 
 

@@ -18,7 +18,7 @@ from verydeep.engine.nets.collection import (
 )
 from verydeep.engine.nets.net import Net
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import save_config
+from verydeep.models.weights.native import Provenance, save_config
 
 WANTED = PaperNet.parse("D/256-512")
 
@@ -39,10 +39,10 @@ def test_the_net_of_a_run_is_found_by_what_travels_with_it(tmp_path: Path) -> No
     [
         {"network": "E"},
         {"network": "B-5x5"},
-        {"scale": "256"},
-        {"scale": "512"},
-        {"scale": "256-384"},
-        {"scale": None},
+        {"train_scale": "256"},
+        {"train_scale": "512"},
+        {"train_scale": "256-384"},
+        {"train_scale": None},
         {"fine_tuned": "fc"},
         {"crop": 32},
         {"crop": 224},
@@ -162,7 +162,9 @@ def test_members_that_share_no_seed_are_told(tmp_path: Path) -> None:
 
 def test_only_an_imported_net_answers_for_other_classes(tmp_path: Path) -> None:
     own = leave(tmp_path, "own", class_names=WNIDS, class_words=WNIDS, seed=1)
-    leave(tmp_path, "theirs", class_names=WNIDS, class_words=WNIDS, seed=2, provenance={"imported_from": "x.mat"})
+    leave(
+        tmp_path, "theirs", class_names=WNIDS, class_words=WNIDS, seed=2, provenance=Provenance(imported_from="x.mat")
+    )
     nets = find_nets(tmp_path)
     assert set(find_answering_nets(WANTED, nets, WNIDS, 64)) == {1, 2}
     assert {seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, WNIDS[1:3], 64).items()} == {
@@ -190,10 +192,10 @@ def test_nets_are_named_beside_a_folder_of_runs(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_began_with_others_weights_is_none_of_the_papers_nets(tmp_path: Path) -> None:
-    net = Net.open(leave(tmp_path, "run", provenance={"converged": True, "descends_from": "torchvision-vgg16"}))
+    net = Net.open(leave(tmp_path, "run", provenance=Provenance(converged=True, foreign_source="torchvision-vgg16")))
     assert net.trained is None and net.foreign and not net.imported and net.converged
     assert find_answering_nets(WANTED, [net], CLASSES, 64) == {}
-    theirs = Net.open(leave(tmp_path, "theirs", provenance={"imported_from": "x.mat"}))
+    theirs = Net.open(leave(tmp_path, "theirs", provenance=Provenance(imported_from="x.mat")))
     assert theirs.trained == WANTED and theirs.imported and theirs.ended and theirs.converged
 
 

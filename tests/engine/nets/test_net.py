@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,23 +13,23 @@ from verydeep.engine.classification.posteriors import posterior_cache
 from verydeep.engine.nets.net import Net, check_classes
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.native import ModelConfig, Provenance, save_config, save_weights
 
 
 def test_nets_that_are_not_the_papers(tmp_path: Path) -> None:
     """Called by their folder, as are nets of an unknown train scale."""
-    for name, values in (("thin", {"width": 0.25}), ("narrow", {"fc_width": 512}), ("imported", {"scale": None})):
+    for name, values in (("thin", {"width": 0.25}), ("narrow", {"fc_width": 512}), ("imported", {"train_scale": None})):
         net = Net.open(leave(tmp_path, name, **values))
         assert net.trained is None and str(net) == name
     assert BASE.width == 1 and BASE.fc_width == PAPER_FC_WIDTH
 
 
 @pytest.mark.parametrize(
-    ("provenance", "ended", "converged"),
-    [({}, False, False), ({"converged": False}, True, False), ({"converged": True}, True, True)],
+    ("recorded", "ended", "converged"),
+    [(None, False, False), (False, True, False), (True, True, True)],
 )
-def test_how_a_training_ended(tmp_path: Path, provenance: dict[str, Any], ended: bool, converged: bool) -> None:
-    net = Net.open(leave(tmp_path, "run", provenance=provenance))
+def test_how_a_training_ended(tmp_path: Path, recorded: bool | None, ended: bool, converged: bool) -> None:
+    net = Net.open(leave(tmp_path, "run", provenance=Provenance(converged=recorded)))
     assert (net.ended, net.converged) == (ended, converged)
 
 

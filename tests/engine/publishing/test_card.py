@@ -10,7 +10,7 @@ from verydeep.configs.published import PUBLISHED
 from verydeep.configs.recipes import RECIPES
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import Result
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.native import ModelConfig, Provenance
 from verydeep.ops.metrics import Share
 
 NAMES = ("yes", "a: b", "pipe|d", "Glück #1", "'quoted\"")
@@ -18,15 +18,15 @@ CONFIG = ModelConfig(
     "D",
     NAMES,
     NAMES,
-    scale="256-512",
+    train_scale="256-512",
     mean_rgb=(121.25, 115.5, 101.125),
-    provenance={
-        "data": "no",
-        "num_images": 12345,
-        "precision": "bf16",
-        "recipe": RECIPES["256-512"].to_json(),
-        "converged": True,
-    },
+    provenance=Provenance(
+        data="no",
+        num_images=12345,
+        precision="bf16",
+        recipe=RECIPES["256-512"],
+        converged=True,
+    ),
 )
 RESULTS = (
     Result("pho: tos", "val", 5000, "dense, Q=256,384,512, fp32",
@@ -78,7 +78,7 @@ def test_people_read_the_rest() -> None:
 
 
 def test_what_was_not_measured_is_said() -> None:
-    config = replace(CONFIG, provenance={**CONFIG.provenance, "converged": False})
+    config = replace(CONFIG, provenance=replace(CONFIG.provenance, converged=False))
     text = model_card("jane/x", config, ())
     assert "## Errors\n\nNot measured.\n" in text and "model-index" not in text
     assert "the net has not converged" in text
@@ -91,14 +91,16 @@ def test_many_classes_are_not_all_listed() -> None:
     assert "- thing 19 (n00000019)\n\nand 980 more, in config.json." in text and "thing 20" not in text
 
 
-def test_an_imported_net_names_its_source_and_licence() -> None:
+def test_an_imported_net_names_its_source_and_license() -> None:
     need("huggingface_hub")
     from huggingface_hub import ModelCard
 
     net = PUBLISHED["oxford-vgg16"]
-    about = {"imported_from": net.file, "format": "Caffe, V1 layers", "sha256": "ab" * 32, "input": "BGR, 0-255",
-             "published_as": net.name, "url": net.url, "licence": net.licence, "published_errors": list(net.errors),
-             "published_protocol": net.protocol}  # fmt: skip
+    about = Provenance(
+        imported_from=net.file, format="Caffe, V1 layers", sha256="ab" * 32, input="BGR, 0-255",
+        published_net=net.name, url=net.url, license=net.license, published_errors=net.errors,
+        published_protocol=net.protocol,
+    )  # fmt: skip
     text = model_card("jane/oxford", replace(CONFIG, provenance=about), ())
     assert ModelCard(text).data.license == "cc-by-4.0"
     assert "## Source" in text and "## Training" not in text
@@ -106,18 +108,18 @@ def test_an_imported_net_names_its_source_and_licence() -> None:
     assert f"{net.errors[0]}% top-1 and {net.errors[1]}% top-5 error ({net.protocol})." in text
 
 
-def test_a_net_that_starts_from_a_published_one_carries_its_licence() -> None:
+def test_a_net_that_starts_from_a_published_one_carries_its_license() -> None:
     need("huggingface_hub")
     from huggingface_hub import ModelCard
 
     config = replace(
         CONFIG,
         fine_tuned="fc",
-        provenance={**CONFIG.provenance, "init_from": "torchvision-vgg16", "licence": "BSD-3-Clause"},
+        provenance=replace(CONFIG.provenance, source_net="torchvision-vgg16", license="BSD-3-Clause"),
     )
     text = model_card("jane/x", config, ())
     assert ModelCard(text).data.license == "bsd-3-clause"
-    assert "| license of what it starts from | BSD-3-Clause |" in text
+    assert "| license of the source net | BSD-3-Clause |" in text
     assert "| layers trained | fc6, fc7 and fc8 |" in text
 
 
@@ -130,7 +132,7 @@ def test_trunks_and_boxes() -> None:
     assert "## Classes" not in trunk and "verydeep train photos --init-from hf-hub:jane/x" in trunk
     convolutions = [each for name, each in CONFIG.build().named_parameters() if name.startswith("conv")]
     assert f"{sum(each.numel() for each in convolutions):,} parameters" in trunk
-    boxes = model_card("jane/x", replace(CONFIG, regression="per-class", mean_box=(0.5, 0.5, 0.5, 0.5)), ())
+    boxes = model_card("jane/x", replace(CONFIG, regression="per-class", constant_box=(0.5, 0.5, 0.5, 0.5)), ())
     assert ModelCard(boxes).data.pipeline_tag == "object-detection"
     assert "verydeep localize hf-hub:jane/x" in boxes and "a box for each of 5 classes" in boxes
 

@@ -1,5 +1,6 @@
 """Which evaluations are those of a net, and what is read of them."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,10 @@ from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
 from verydeep.engine.nets.digests import digest_of_folder
-from verydeep.engine.publishing.results import results_of
-from verydeep.errors import VerydeepError
-from verydeep.files import read_json, write_json
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.engine.publishing.results import read_results
+from verydeep.errors import DataError
+from verydeep.files import write_json
+from verydeep.models.weights.native import ModelConfig, Provenance, save_config, save_weights
 
 COMMON = ("--precision", "fp32", "--workers", 0)
 
@@ -38,8 +39,8 @@ def test_the_last_row_is_read(data: Path, config: ModelConfig, inside: Cli, tmp_
     run = leave_run(tmp_path / "runs", config)
     inside("evaluate", data, run, "--scales", "256,384", *COMMON)
     (path,) = run.glob("evaluations/*/errors.json")
-    row = read_json(path)["rows"][-1]["errors"]
-    (result,) = results_of(run, run / "model")
+    row = json.loads(path.read_text())["rows"][-1]["errors"]
+    (result,) = read_results(run, run / "model")
     assert (result.data, result.split, result.num_images) == ("data", "val", 18)
     assert result.protocol == "dense, Q=256,384, fp32"
     assert list(result.errors) == ["top-1 error", "top-5 error"]
@@ -75,7 +76,7 @@ def test_each_net_has_its_own(tmp_path: Path, config: ModelConfig, monkeypatch: 
     leave(second / "evaluations" / "1", ["/elsewhere/2nd"], "second", [second])
 
     def views(run: Path, folder: Path) -> list[str]:
-        return [result.protocol.partition(",")[0] for result in results_of(run, folder)]
+        return [result.protocol.partition(",")[0] for result in read_results(run, folder)]
 
     shutil.move(tmp_path / "runs" / "a", tmp_path / "moved")
     run = tmp_path / "moved"
@@ -93,12 +94,12 @@ def test_each_net_has_its_own(tmp_path: Path, config: ModelConfig, monkeypatch: 
 
 
 def test_what_was_seen_is_noted_without_paths(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
-    changed = replace(config, provenance={"converged": False}, split={**config.split, "train": "others"})
+    changed = replace(config, provenance=Provenance(converged=False), split={**config.split, "train": "others"})
     run = leave_run(tmp_path / "runs", changed)
     inside("evaluate", data, run, "--split", "train", "--scales", "256", *COMMON)
-    (result,) = results_of(run, run / "model")
-    assert any(note.startswith("Note: this net: the folder has changed since the training") for note in result.notes)
-    assert not any(str(tmp_path) in note or "converged" in note for note in result.notes)
+    (result,) = read_results(run, run / "model")
+    assert any(note.startswith("Note: this net: the folder has changed since the training") for note in result.remarks)
+    assert not any(str(tmp_path) in note or "converged" in note for note in result.remarks)
 
 
 def test_boxes(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
@@ -108,16 +109,16 @@ def test_boxes(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> 
     net = PaperNet("A", TrainScale(256, 512), "all", "per-class")
     run = leave_box_run(tmp_path / "runs", net, data)
     inside("evaluate", data, run, "--task", "localize", "--scales", "256", *COMMON)
-    (result,) = results_of(run, run / "model")
+    (result,) = read_results(run, run / "model")
     assert list(result.errors) == ["error of the true class's box", "localization error"]
     (path,) = run.glob("evaluations/*/errors.json")
-    row = read_json(path)["rows"][-1]
+    row = json.loads(path.read_text())["rows"][-1]
     shares = [share.percent for share in result.errors.values()]
     assert shares == [row["truth"]["error"]["percent"], row["guesses"]["error"]["percent"]]
     assert np.ptp([*shares, 0]) > 0 and result.protocol == "dense, Q=256, fp32"
 
 
-@pytest.mark.parametrize("text", ['{"digests": ["D"]}', "[1]", '{"digests": ["D"], "rows": []}', "{"])
+@pytest.mark.parametrize("text", ['{"digests": ["D"]}', "[1]", '{"rows": [{"view": 1}]}', "{"])
 def test_a_damaged_one_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "run" / "evaluations" / "val" / "errors.json"
     path.parent.mkdir(parents=True)
@@ -125,5 +126,5 @@ def test_a_damaged_one_is_named(text: str, tmp_path: Path) -> None:
     save_config(folder, ModelConfig("A", ("a",), ("a",)))
     save_weights(folder, {})
     path.write_text(text.replace("D", digest_of_folder(folder)))
-    with pytest.raises(VerydeepError, match=r"errors\.json (is not what verydeep evaluate writes|cannot be read)"):
-        results_of(tmp_path / "run", folder)
+    with pytest.raises(DataError, match=r"errors\.json is damaged"):
+        read_results(tmp_path / "run", folder)

@@ -29,7 +29,7 @@ from verydeep.engine.training.ladder import (
 from verydeep.engine.training.ladder import training_of as training_for
 from verydeep.engine.training.plan import TrainingPlan, TrainRequest
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig, load_config, save_config
+from verydeep.models.weights.native import ModelConfig, Provenance, load_config, save_config
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
@@ -54,8 +54,8 @@ def leave_config(runs: Path, text: str, seed: int = 0, *, ended: bool = True) ->
     """A run without weights: whether it is there is all that counts."""
     wanted = net(text)
     config = ModelConfig(
-        wanted.network, NAMES, NAMES, CROP, fc_width=12, scale=str(wanted.scale), fine_tuned=wanted.fine_tuned,
-        seed=seed, provenance={"converged": False} if ended else {},
+        wanted.network, NAMES, NAMES, CROP, fc_width=12, train_scale=str(wanted.scale), fine_tuned=wanted.fine_tuned,
+        seed=seed, provenance=Provenance(converged=False if ended else None),
     )  # fmt: skip
     run = runs / f"{text.replace('/', '-')}-s{seed}"
     save_config(run / "model", config)
@@ -227,7 +227,7 @@ class FakeTraining:
         if len(self.trained) == self.stop_after:
             raise SystemExit(130)
         self.trained.append(training)
-        save_config(training.run.model, replace(begun, provenance={"converged": True}))
+        save_config(training.run.model, replace(begun, provenance=Provenance(converged=True)))
 
     def names(self) -> list[str]:
         return [training.run.path.name for training in self.trained]

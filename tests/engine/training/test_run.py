@@ -27,7 +27,11 @@ def test_only_the_fc_layers_learn(photographs: Path, trained: Path, tmp_path: Pa
     run = tmp_path / "runs" / f"{photographs.name}-A-256-512fc-c32-s8"
     assert layers_that_moved(run, trained) == {"fc6", "fc7", "fc8"}
     config = load_config(run / "model")
-    assert (config.fine_tuned, config.scale, load_config(trained / "model").fine_tuned) == ("fc", "256-512", "all")
+    assert (config.fine_tuned, config.train_scale, load_config(trained / "model").fine_tuned) == (
+        "fc",
+        "256-512",
+        "all",
+    )
     settings = json.loads((run / "run.json").read_text())
     assert settings["fine_tuned"] == "fc"
     assert settings["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (12 / 256) ** 0.5)

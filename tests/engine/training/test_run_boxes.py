@@ -92,7 +92,7 @@ def test_a_run_leaves_the_net_and_the_one_it_started_from(localizer: Path, class
     model, config = load_model(localizer / "model")
     theirs = load_config(classifier)
     assert (config.task, config.regression, config.num_outputs) == ("localize", "per-class", 12)
-    assert (config.network, config.scale, config.fine_tuned, config.class_names) == ("A", "256", "all", CLASSES)
+    assert (config.network, config.train_scale, config.fine_tuned, config.class_names) == ("A", "256", "all", CLASSES)
     assert config.mean_rgb == theirs.mean_rgb
     assert model.fc8.out_channels == 12
     assert json.loads((localizer / "run.json").read_text())["regression"] == "per-class"
@@ -107,7 +107,7 @@ def test_the_mean_box_is_that_of_the_training_part(localizer: Path, truth: Groun
         if path.startswith("train")
     ]
     for folder in ("model", "best"):
-        assert load_config(localizer / folder).mean_box == pytest.approx(np.mean(shares, axis=0))
+        assert load_config(localizer / folder).constant_box == pytest.approx(np.mean(shares, axis=0))
 
 
 def test_the_plan_says_what_is_learned(localizer: Path) -> None:
@@ -158,12 +158,12 @@ def of_central_crop(localizer: Path, root: Path, truth: GroundTruth, part: str) 
 
 def test_it_learns_where_the_rectangle_is(localizer: Path, home: Path, truth: GroundTruth) -> None:
     ours = of_central_crop(localizer, home / "rectangles", truth, "test")
-    mean_box = load_config(localizer / "model").mean_box
-    assert mean_box is not None
+    constant_box = load_config(localizer / "model").constant_box
+    assert constant_box is not None
     constant = []
     for path, (size, box) in truth.items():
         if path.startswith("test"):
-            x, y, width, height = (share * side for share, side in zip(mean_box, (*size, *size), strict=True))
+            x, y, width, height = (share * side for share, side in zip(constant_box, (*size, *size), strict=True))
             constant.append(overlap(box_of((x, y), (width, height), size), box))
     assert len(ours) == len(constant) == 24
     assert np.mean(np.array(constant) < 0.5) > 0.9
@@ -300,6 +300,6 @@ def test_bad_boxes_are_mended_or_left_out_and_listed(few: Path, classifier: Path
         inside(*words, "--bad-boxes", choice, "--out", choice)
         (problem,) = json.loads((tmp_path / choice / "bad-boxes-train.json").read_text())
         assert "Line 4 of" in problem and problem.endswith(done)
-        assert load_config(tmp_path / choice / "model").provenance["num_images"] == left
+        assert load_config(tmp_path / choice / "model").provenance.num_images == left
         assert not (tmp_path / choice / "bad-boxes-val.json").exists()
         assert f"{left} boxes on {left} of 72 images; 1 {done}" in (tmp_path / choice / "train.log").read_text()

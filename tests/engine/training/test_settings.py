@@ -27,8 +27,8 @@ SETTINGS = RunSettings(
     covariance=((3.0, 2.0, 1.0), (2.0, 5.0, 0.5), (1.0, 0.5, 4.0)),
     pooling="floor",
     input_scale=(58.0, 57.0, 57.5),
-    licence="BSD-3-Clause",
-    descends_from="torchvision-vgg16",
+    license="BSD-3-Clause",
+    foreign_source="torchvision-vgg16",
 )
 
 

@@ -18,9 +18,15 @@ from verydeep.data.split import Split
 from verydeep.engine.log import Log
 from verydeep.engine.training.plan import TrainRequest, plan_training
 from verydeep.engine.training.settings import RunSettings
-from verydeep.engine.training.setup import choose_learning, initialize_weights, mean_box, measure_colors, model_config
+from verydeep.engine.training.setup import (
+    choose_learning,
+    constant_box,
+    initialize_weights,
+    measure_colors,
+    model_config,
+)
 from verydeep.errors import VerydeepError
-from verydeep.files import read_json
+from verydeep.files import FileFormat, read_json
 from verydeep.models.weights import native
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 
@@ -66,9 +72,9 @@ def test_the_net_that_another_starts_from_is_described_once(
     """Its config.json is read once, and its mean kept; the covariance is that of the data."""
     read: list[Path] = []
 
-    def noted(path: Path) -> object:
+    def noted(path: Path, kind: type[object], *others: FileFormat) -> object:
         read.append(path)
-        return read_json(path)
+        return read_json(path, kind, *others)
 
     monkeypatch.setattr(native, "read_json", noted)
     asked = TrainRequest(str(photographs), network="B", crop=32, width=1 / 16, fc_width=16, init_from=trained)
@@ -142,7 +148,7 @@ def test_the_mean_box_weighs_images_and_not_instances(tmp_path: Path) -> None:
     )
     # Over 16: (4, 4, 8, 8); (8, 2, 16, 4) and (12, 12, 8, 8), in the mean (10, 7, 12, 6); (12, 10, 8, 12).
     expected = tuple(np.mean([[4, 4, 8, 8], [10, 7, 12, 6], [12, 10, 8, 12]], axis=0) / 16)
-    assert mean_box(split, SETTINGS, CPU) == pytest.approx(expected)
+    assert constant_box(split, SETTINGS, CPU) == pytest.approx(expected)
 
 
 def test_of_the_mean_box_files_without_a_header_are_no_part(tmp_path: Path) -> None:
@@ -151,9 +157,9 @@ def test_of_the_mean_box_files_without_a_header_are_no_part(tmp_path: Path) -> N
     (tmp_path / "b.png").write_bytes(b"no picture at all")
     boxes = np.array([[0, 0, 4, 9]], np.float32)
     split = replace(Split.of_photographs([Path("a.png"), Path("b.png")]), root=tmp_path, boxes=(boxes, boxes))
-    assert mean_box(split, replace(SETTINGS, bad_images="skip"), CPU) == pytest.approx((0.25, 0.25, 0.5, 0.5))
+    assert constant_box(split, replace(SETTINGS, bad_images="skip"), CPU) == pytest.approx((0.25, 0.25, 0.5, 0.5))
     with pytest.raises(VerydeepError, match=r"b\.png"):
-        mean_box(split, replace(SETTINGS, bad_images="error"), CPU)
+        constant_box(split, replace(SETTINGS, bad_images="error"), CPU)
 
 
 def test_the_camera_turns_the_mean_box(tmp_path: Path) -> None:
@@ -162,4 +168,4 @@ def test_the_camera_turns_the_mean_box(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
     split = replace(Split.of_photographs([Path("a.jpg")]), root=tmp_path, boxes=(np.array([[0, 0, 9, 4]], np.float32),))
-    assert mean_box(split, SETTINGS, CPU) == pytest.approx((0.5, 0.125, 1.0, 0.25))
+    assert constant_box(split, SETTINGS, CPU) == pytest.approx((0.5, 0.125, 1.0, 0.25))

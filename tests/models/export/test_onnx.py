@@ -23,7 +23,7 @@ from verydeep.ops.arrays import Float32Array
 NAMES = ("ant", "bee; or wasp", "c", "d", "e")
 THIN = ModelConfig("A", NAMES, NAMES, crop=64, width=1 / 16, fc_width=12, mean_rgb=(130.0, 90.0, 60.0))
 TRUNK = replace(THIN, network="B", class_names=(), class_words=(), crop=224)
-BOXES = replace(THIN, network="A", crop=32, regression="per-class", mean_box=(0.5, 0.5, 0.5, 0.5))
+BOXES = replace(THIN, network="A", crop=32, regression="per-class", constant_box=(0.5, 0.5, 0.5, 0.5))
 
 
 def drawn(config: ModelConfig) -> VGG:

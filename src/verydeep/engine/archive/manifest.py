@@ -48,7 +48,7 @@ class Manifest:
             raise VerydeepError(
                 f"{folder} holds no descriptors: write some with verydeep features RUN IMAGES --out DIR and name DIR."
             )
-        fields: Any = read_json(path)
+        fields: Any = read_json(path, dict[str, Any])
         if not isinstance(fields, dict) or fields.pop("model_type", None) != MODEL_TYPE:
             raise VerydeepError(f"{path} is not of verydeep features: choose another folder.")
         if (fields.pop("format", None), fields.pop("version", None)) != (FORMAT, VERSION):

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -20,7 +20,15 @@ from verydeep.models.weights.foreign import (
     InputConvention,
 )
 from verydeep.models.weights.identification import identify
-from verydeep.models.weights.native import WEIGHTS, ModelConfig, is_ours, save_config, save_weights, unnamed
+from verydeep.models.weights.native import (
+    WEIGHTS,
+    ModelConfig,
+    Provenance,
+    is_model_folder,
+    save_config,
+    save_weights,
+    unnamed,
+)
 from verydeep.models.weights.recognition import read_foreign
 
 InputName = Literal["caffe", "rgb", "torchvision"]
@@ -61,7 +69,7 @@ def convert_file(path: Path, told: InputName | None = None, class_names: Sequenc
         VerydeepError: the file is of no system that is known, or damaged, or is no VGG net, or one of ours; or the
             names are not as many as its outputs.
     """
-    if path.name == WEIGHTS and is_ours(path.parent):
+    if path.name == WEIGHTS and is_model_folder(path.parent):
         raise VerydeepError(f"{path} is a net of verydeep already: use its folder, {path.parent}, as RUN.")
     foreign = read_foreign(path)
     if told is not None:
@@ -78,7 +86,7 @@ def convert_file(path: Path, told: InputName | None = None, class_names: Sequenc
         mean_rgb=foreign.input.mean_rgb,
         input_scale=foreign.input.divisor_rgb if divided else None,
         pooling=foreign.pooling,
-        scale=None if published is None else published.scale,
+        train_scale=None if published is None else published.scale,
         provenance=provenance(path, foreign, published, digests["sha256"]),
     )
     first = folded(foreign.tensors["conv1_1.weight"], foreign.input)
@@ -127,21 +135,17 @@ def digests_of(path: Path) -> dict[str, str]:
     return {name: each.hexdigest() for name, each in hashes.items()}
 
 
-def provenance(path: Path, foreign: ForeignNet, published: PublishedNet | None, sha256: str) -> dict[str, Any]:
+def provenance(path: Path, foreign: ForeignNet, published: PublishedNet | None, sha256: str) -> Provenance:
     """Where the net comes from, for config.json."""
-    about: dict[str, Any] = {
-        "imported_from": path.name,
-        "format": foreign.format,
-        "sha256": sha256,
-        "input": str(foreign.input),
-    }
-    if published is not None:
-        about |= {
-            "published_as": published.name,
-            "url": published.url,
-            "licence": published.licence,
-            "published_errors": list(published.errors),
-            "published_protocol": published.protocol,
-            "converged": True,
-        }
-    return about
+    about = Provenance(imported_from=path.name, format=foreign.format, sha256=sha256, input=str(foreign.input))
+    if published is None:
+        return about
+    return replace(
+        about,
+        published_net=published.name,
+        url=published.url,
+        license=published.license,
+        published_errors=published.errors,
+        published_protocol=published.protocol,
+        converged=True,
+    )

@@ -12,13 +12,13 @@ from verydeep.engine.importing.conversion import convert_file
 from verydeep.engine.importing.downloads import fetch, fetch_from_hub
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
-from verydeep.models.weights.native import CONFIG, WEIGHTS, is_ours
+from verydeep.models.weights.native import CONFIG, WEIGHTS, is_model_folder
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same file would become another net than before."""
 
 HUB, TIMM = "hf-hub:", "timm/"
-TIMM_LICENCE = "BSD-3-Clause"
+TIMM_LICENSE = "BSD-3-Clause"
 """Of torchvision's nets, which timm's are copies of."""
 
 
@@ -35,7 +35,7 @@ def imported_folder(name: Path) -> Path:
     """
     text = name.as_posix()
     if name.is_file():
-        if name.name == WEIGHTS and is_ours(name.parent):
+        if name.name == WEIGHTS and is_model_folder(name.parent):
             return name.parent
         return converted_once(name, name_for(name))
     if text in PUBLISHED:
@@ -46,10 +46,10 @@ def imported_folder(name: Path) -> Path:
         folder = fetch_from_hub(repository)
         if not (folder / WEIGHTS).exists():
             raise VerydeepError(f"{text} holds no {WEIGHTS}: give a repository that verydeep or timm wrote.")
-        if is_ours(folder):
+        if is_model_folder(folder):
             return folder
-        licence = TIMM_LICENCE if repository.startswith(TIMM) else None
-        return converted_once(folder / WEIGHTS, f"{repository.replace('/', '-')}-{folder.name[:8]}", licence)
+        license_name = TIMM_LICENSE if repository.startswith(TIMM) else None
+        return converted_once(folder / WEIGHTS, f"{repository.replace('/', '-')}-{folder.name[:8]}", license_name)
     raise VerydeepError(
         f"There is no run, model folder or weight file {name}: give the path that `verydeep train` printed, or a net "
         "that is published, as oxford-vgg16 (verydeep convert --help names them)."
@@ -68,16 +68,16 @@ def name_for(path: Path) -> str:
     return f"{path.stem}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
-def converted_once(path: Path, name: str, licence: str | None = None) -> Path:
+def converted_once(path: Path, name: str, license_name: str | None = None) -> Path:
     """The conversion of a file, kept under a name; several processes may ask for the same one at once."""
     folder = models_folder() / name
     if (folder / CONFIG).exists():
         return folder
     converted = convert_file(path)
-    for note in (f"{converted.config.provenance['format']}, kept in {folder}", *converted.notes):
+    for note in (f"{converted.config.provenance.format}, kept in {folder}", *converted.notes):
         print(f"{path.name}: {note}", file=sys.stderr)
-    if licence is not None:
-        about = {**converted.config.provenance, "licence": licence}
+    if license_name is not None:
+        about = replace(converted.config.provenance, license=license_name)
         converted = replace(converted, config=replace(converted.config, provenance=about))
     own = folder.with_name(f"{name}.{os.getpid()}.tmp")
     converted.save(own)

@@ -303,7 +303,7 @@ def report_rows(
 
 def constant_boxes(ensemble: BoxEnsemble, candidate_classes: CandidateClasses, split: Split) -> Float64Array | None:
     """(n, 4): the mean box of the training part on each image, inclusive, in the file's pixels; None: not known."""
-    mean = ensemble.members[0].net.config.mean_box
+    mean = ensemble.members[0].net.config.constant_box
     if mean is None:
         return None
     x, y, width, height = mean

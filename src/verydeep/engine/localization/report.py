@@ -108,7 +108,7 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, split: Split, weights
             )
     yield from seen_images_remarks(ensemble.nets, split)
     for member in ensemble.members:
-        if member.net.config.provenance.get("converged") is False:
+        if member.net.config.provenance.converged is False:
             yield f"Not converged: {member.net.path} did not make all drops of its learning rate."
     if evaluation.skipped:
         yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded (listed in errors.json)."

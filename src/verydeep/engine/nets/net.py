@@ -83,11 +83,11 @@ class Net:
         the paper's nets began with random ones, or with net A's.
         """
         config = self.config
-        if "descends_from" in config.provenance:
+        if config.provenance.foreign_source is not None:
             return None
-        if config.width != 1 or config.fc_width != PAPER_FC_WIDTH or config.scale is None:
+        if config.width != 1 or config.fc_width != PAPER_FC_WIDTH or config.train_scale is None:
             return None
-        return PaperNet(config.network, TrainScale.parse(config.scale), config.fine_tuned, config.regression)
+        return PaperNet(config.network, TrainScale.parse(config.train_scale), config.fine_tuned, config.regression)
 
     @property
     def classifier(self) -> "Net":
@@ -103,22 +103,23 @@ class Net:
     @property
     def imported(self) -> bool:
         """Whether another system trained it."""
-        return "imported_from" in self.config.provenance
+        return self.config.provenance.imported_from is not None
 
     @property
     def foreign(self) -> bool:
         """Whether another system trained it, or what it started from."""
-        return self.imported or "descends_from" in self.config.provenance
+        return self.imported or self.config.provenance.foreign_source is not None
 
     @property
     def ended(self) -> bool:
         """Whether its training came to its end; of a net that another system trained nothing else is known."""
-        return self.imported or "converged" in self.config.provenance
+        return self.imported or self.config.provenance.converged is not None
 
     @property
     def converged(self) -> bool:
         """Whether its training made all of its drops of the learning rate, as far as we know."""
-        return bool(self.config.provenance.get("converged", self.imported))
+        converged = self.config.provenance.converged
+        return self.imported if converged is None else converged
 
     def __str__(self) -> str:
         return str(self.trained or self.path.name)

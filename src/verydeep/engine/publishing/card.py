@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from verydeep.configs.networks import STRIDE
+from verydeep.configs.recipes import Stage
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.publishing.results import Result
 from verydeep.models.weights.native import ModelConfig
@@ -34,7 +35,7 @@ def model_card(repository: str, config: ModelConfig, results: Sequence[Result]) 
         opening(config),
         use(repository, config),
         input_section(config),
-        source_section(config) if "imported_from" in config.provenance else training_section(config),
+        source_section(config) if config.provenance.imported_from is not None else training_section(config),
         errors_section(config, results),
         classes_section(config),
     ]
@@ -47,8 +48,8 @@ def front_matter(name: str, config: ModelConfig, results: Sequence[Result]) -> I
     task = task if config.regression is None else "object-detection"
     yield "library_name", "verydeep"
     yield "pipeline_tag", task
-    if (licence := licence_of(config)) is not None:
-        yield "license", licence.lower()
+    if config.provenance.license is not None:
+        yield "license", config.provenance.license.lower()
     yield "tags", ["vgg", f"vgg-{config.network.lower()}", "arxiv:1409.1556"]
     if results:
         yield "model-index", [{"name": name, "results": [index_entry(task, result) for result in results]}]
@@ -69,12 +70,6 @@ def index_entry(task: str, result: Result) -> dict[str, Any]:
         "dataset": {"type": result.data, "name": result.data, "split": result.split},
         "metrics": metrics,
     }
-
-
-def licence_of(config: ModelConfig) -> str | None:
-    """Of the weights that were imported, or that the training started from; None where nobody said."""
-    licence = config.provenance.get("licence")
-    return None if licence is None else str(licence)
 
 
 def opening(config: ModelConfig) -> str:
@@ -132,59 +127,61 @@ def source_section(config: ModelConfig) -> str:
     """Where imported weights come from."""
     about = config.provenance
     rows = {
-        "file": about.get("imported_from"),
-        "format": about.get("format"),
-        "published as": about.get("published_as"),
-        "address": about.get("url"),
-        "SHA-256": about.get("sha256"),
-        "license": about.get("licence"),
-        "input there": about.get("input"),
+        "file": about.imported_from,
+        "format": about.format,
+        "published as": about.published_net,
+        "address": about.url,
+        "SHA-256": about.sha256,
+        "license": about.license,
+        "input there": about.input,
     }
     text = f"## Source\n\n{two_columns(rows)}"
-    if "published_errors" in about:
-        top1, top5 = about["published_errors"]
+    if about.published_errors is not None:
+        top1, top5 = about.published_errors
         text += f"\n\nPublished for ILSVRC-2012's validation images: {top1}% top-1 and {top5}% top-5 error"
-        text += f" ({about.get('published_protocol')})."
+        text += f" ({about.published_protocol})."
     return text
 
 
 def training_section(config: ModelConfig) -> str:
     """Data and recipe."""
     about = config.provenance
-    recipe = about.get("recipe") or {}
-    licence = licence_of(config)
-    rows = {
-        "data": about.get("data"),
-        "images": f"{about['num_images']:,}" if "num_images" in about else None,
-        "starts from": about.get("init_from"),
-        "license of what it starts from": licence,
+    rows: dict[str, Any] = {
+        "data": about.data,
+        "images": None if about.num_images is None else f"{about.num_images:,}",
+        "source net": about.source_net,
+        "license of the source net": about.license,
         "layers trained": "fc6, fc7 and fc8" if config.fine_tuned == "fc" else "all",
-        "batch": recipe.get("batch_size"),
-        "momentum": recipe.get("momentum"),
-        "weight decay": recipe.get("weight_decay"),
-        "initialization": recipe.get("initialization"),
-        "precision": about.get("precision"),
+        "precision": about.precision,
         "seed": config.seed,
-        "steps": about.get("steps"),
+        "steps": about.steps,
     }
-    stages = [f"- {stage_in_words(stage)}" for stage in recipe.get("stages", [])]
-    text = "\n\n".join(["## Training", two_columns(rows), *(["Stages:\n\n" + "\n".join(stages)] if stages else [])])
-    if about.get("converged") is False:
+    stages: list[str] = []
+    if (recipe := about.recipe) is not None:
+        rows |= {
+            "batch": recipe.batch_size,
+            "momentum": recipe.momentum,
+            "weight decay": recipe.weight_decay,
+            "initialization": recipe.initialization,
+        }
+        stages = ["Stages:\n\n" + "\n".join(f"- {describe_stage(stage)}" for stage in recipe.stages)]
+    text = "\n\n".join(["## Training", two_columns(rows), *stages])
+    if about.converged is False:
         text += "\n\nThe training did not make all drops of its learning rate: the net has not converged."
     return text
 
 
-def stage_in_words(stage: dict[str, Any]) -> str:
-    """One stage of a recipe, as config.json keeps it."""
-    if stage["milestones"] is None:
+def describe_stage(stage: Stage) -> str:
+    """Return one line about a stage of a recipe."""
+    if stage.milestones is None:
         schedule = "divided by 10 when the validation error stops improving"
-    elif stage["milestones"]:
-        schedule = "divided by 10 after " + ", ".join(f"{share:.0%}" for share in stage["milestones"])
+    elif stage.milestones:
+        schedule = "divided by 10 after " + ", ".join(f"{share:.0%}" for share in stage.milestones)
     else:
         schedule = "constant"
     return (
-        f"train scale S = {stage['scale']}, at most {stage['epochs']} epochs, learning rate "
-        f"{stage['learning_rate']:g}, {schedule}; dropout {stage['dropout']:g}"
+        f"train scale S = {stage.scale}, at most {stage.epochs} epochs, learning rate "
+        f"{stage.learning_rate:g}, {schedule}; dropout {stage.dropout:g}"
     )
 
 
@@ -200,7 +197,7 @@ def errors_section(config: ModelConfig, results: Sequence[Result]) -> str:
     words = "In percent, with 95% intervals over images."
     if config.regression is not None:
         words += " A box is right from an IoU of 0.5 with an instance of the true class."
-    notes = dict.fromkeys(f"- {note}" for result in results for note in result.notes)
+    notes = dict.fromkeys(f"- {remark}" for result in results for remark in result.remarks)
     return "\n\n".join(["## Errors", words, table(rows), *(["\n".join(notes)] if notes else [])])
 
 

@@ -9,7 +9,7 @@ from verydeep.engine.importing.imported import is_name
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.publishing.card import model_card
-from verydeep.engine.publishing.results import results_of
+from verydeep.engine.publishing.results import read_results
 from verydeep.files import writing
 from verydeep.models.weights.native import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, save_config
 
@@ -70,14 +70,19 @@ def publication(run: Path, weights: Weights, repository: str) -> Publication:
     for each in nets.values():
         each.load()  # what is damaged is not published
     configs = {place: without_paths(each.config) for place, each in nets.items()}
-    card = model_card(repository, configs["."], results_of(run, net.folder))
+    card = model_card(repository, configs["."], read_results(run, net.folder))
     return Publication(card, configs, {place: each.folder / WEIGHTS for place, each in nets.items()})
 
 
 def without_paths(config: ModelConfig) -> ModelConfig:
-    """The same with the last parts of paths alone: where a folder lies on this machine is nobody's business."""
-    split, about = dict(config.split), dict(config.provenance)
-    for values, key in ((split, "data"), (about, "data"), (about, "init_from")):
-        if isinstance(path := values.get(key), str) and not is_name(path):
-            values[key] = PurePath(path).name
+    """Return the configuration with names in place of paths, which tell about this machine."""
+    about, split = config.provenance, dict(config.split)
+    if "data" in split:
+        split["data"] = without_folders(str(split["data"]))
+    about = replace(about, data=without_folders(about.data), source_net=without_folders(about.source_net))
     return replace(config, split=split, provenance=about)
+
+
+def without_folders(path: str | None) -> str | None:
+    """Return the last part of a path; names of published nets stay."""
+    return path if path is None or is_name(path) else PurePath(path).name

@@ -1,17 +1,14 @@
-"""What evaluations of a net found, read from the folders that they left."""
+"""Errors of a net, read from the folders of its evaluations."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from verydeep.engine.nets.digests import digest_of_folder
-from verydeep.errors import VerydeepError
 from verydeep.files import read_json
 from verydeep.ops.metrics import Share
 
-LEFT_OUT = ("The posteriors were not kept", "Not converged:")
-"""Notes of no interest elsewhere, or that stand in the net's config.json."""
+OMITTED = ("The posteriors could not be cached", "Not converged:")
+"""Remarks about the machine, or about facts that the net's config.json holds."""
 
 
 @dataclass(frozen=True)
@@ -23,67 +20,85 @@ class Result:
     split: str
     num_images: int
     protocol: str
-    """In words: "dense, Q=256,384,512"."""
+    """View, test scales and precision: "dense, Q=256,384,512, fp32"."""
     errors: dict[str, Share]
-    notes: tuple[str, ...]
-    """What must be known before the figures are quoted."""
+    remarks: tuple[str, ...]
 
 
-def results_of(run: Path, folder: Path) -> list[Result]:
-    """The evaluations of a single net, by folder name.
+@dataclass(frozen=True)
+class _ClassErrors:
+    top1: Share
+    topk: Share
+    k: int
+
+    def by_name(self) -> dict[str, Share]:
+        shares = {"top-1 error": self.top1}
+        return shares if self.k == 1 else shares | {f"top-{self.k} error": self.topk}
+
+
+@dataclass(frozen=True)
+class _BoxErrors:
+    error: Share
+
+
+@dataclass(frozen=True)
+class _Row:
+    view: str
+    scales: list[int]
+    errors: _ClassErrors | None = None
+    truth: _BoxErrors | None = None
+    """Errors of boxes of the true class."""
+    guesses: _BoxErrors | None = None
+    """Errors of boxes of predicted classes."""
+
+    def errors_by_name(self) -> dict[str, Share]:
+        if self.errors is not None:
+            return self.errors.by_name()
+        boxes = {"error of the true class's box": self.truth, "localization error": self.guesses}
+        return {name: found.error for name, found in boxes.items() if found is not None}
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """The fields of an errors.json that a card needs."""
+
+    data: str
+    split: str
+    num_images: int
+    precision: str
+    nets: list[str]
+    digests: list[str]
+    notes: list[str]
+    rows: list[_Row]
+
+    def result(self) -> Result:
+        row = self.rows[-1]
+        remarks = (remark.replace(self.nets[0], "this net") for remark in self.notes)
+        return Result(
+            data=Path(self.data).name,
+            split=self.split,
+            num_images=self.num_images,
+            protocol=f"{row.view}, Q={','.join(map(str, row.scales))}, {self.precision}",
+            errors=row.errors_by_name(),
+            remarks=tuple(remark for remark in remarks if not remark.startswith(OMITTED)),
+        )
+
+
+def read_results(run: Path, folder: Path) -> list[Result]:
+    """Return the evaluations of a single net, by folder name.
+
+    Evaluations are recognized by the digest of the net, because a path may be another net's by now.
 
     Args:
-        run: as the command line names the net: a folder, a weight file, a published name.
-        folder: its model folder, in a run, or by itself.
+        run: the net as the command line names it: a folder, a weight file, a published net.
+        folder: its model folder, in a run or by itself.
 
     Raises:
-        VerydeepError: an errors.json is damaged.
+        DataError: an errors.json is damaged.
     """
-    beside = (folder.parent, run) if run.is_dir() else (Path(),)
-    places = dict.fromkeys((place / "evaluations").resolve() for place in beside)
+    parents = (folder.parent, run) if run.is_dir() else (Path(),)
+    places = dict.fromkeys((parent / "evaluations").resolve() for parent in parents)
     paths = [path for place in places for path in sorted(place.glob("*/errors.json"))]
-    return [result for path in paths for result in read_result(path, folder)]
-
-
-def read_result(path: Path, folder: Path) -> Iterator[Result]:
-    """The evaluation in an errors.json, if it is of this net and of no other: paths may be another's by now.
-
-    Raises:
-        VerydeepError: the file is damaged.
-    """
-    values = read_json(path)
-    try:
-        if values.get("digests") == [digest_of_folder(folder)]:
-            yield to_result(values)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise VerydeepError(
-            f"{path} is not what verydeep evaluate writes ({error!r}): remove it, or evaluate again."
-        ) from None
-
-
-def to_result(values: dict[str, Any]) -> Result:
-    """The last row, and what was noted."""
-    row = values["rows"][-1]
-    scales = ",".join(map(str, row["scales"]))
-    notes = [note.replace(values["nets"][0], "this net") for note in values["notes"]]
-    return Result(
-        data=Path(values["data"]).name,
-        split=values["split"],
-        num_images=values["num_images"],
-        protocol=f"{row.get('view') or row['view']}, Q={scales}, {values['precision']}",
-        errors=class_errors(row["errors"]) if "errors" in row else box_errors(row),
-        notes=tuple(note for note in notes if not note.startswith(LEFT_OUT)),
-    )
-
-
-def class_errors(errors: dict[str, Any]) -> dict[str, Share]:
-    """Top-1 and top-k."""
-    found = {"top-1 error": Share(**errors["top1"])}
-    return found if errors["k"] == 1 else found | {f"top-{errors['k']} error": Share(**errors["topk"])}
-
-
-def box_errors(row: dict[str, Any]) -> dict[str, Share]:
-    """Of the true class's box, and of the boxes of guessed classes where some were."""
-    found = {"error of the true class's box": Share(**row["truth"]["error"])}
-    guesses = row["guesses"]
-    return found if guesses is None else found | {"localization error": Share(**guesses["error"])}
+    evaluations = [read_json(path, _Evaluation) for path in paths]
+    digests = [digest_of_folder(folder)] if evaluations else []
+    return [evaluation.result() for evaluation in evaluations if evaluation.digests == digests and evaluation.rows]

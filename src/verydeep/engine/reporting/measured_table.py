@@ -75,9 +75,9 @@ def unconverged_remarks(runs: Iterable[str]) -> Iterator[str]:
 def training_remarks(nets: Iterable[Net]) -> Iterator[str]:
     """Name differences between the trainings of a table's nets."""
     provenances = [net.config.provenance for net in nets]
-    data = sorted({str(each.get("data")) for each in provenances} - {"None"})
+    data = sorted({each.data or "" for each in provenances} - {""})
     if len(data) > 1:
         yield f"Note: the nets were trained on different data: {', '.join(data)}."
-    epochs = sorted({int(each.get("epochs", 0)) for each in provenances} - {0})
+    epochs = sorted({each.epochs or 0 for each in provenances} - {0})
     if len(epochs) > 1:
         yield f"Note: the nets were trained for different numbers of epochs: at most {', '.join(map(str, epochs))}."

@@ -205,8 +205,8 @@ def with_source_conventions(settings: RunSettings, source: ModelConfig) -> RunSe
         mean_rgb=source.mean_rgb,
         pooling=source.pooling,
         input_scale=source.input_scale if is_taken else None,
-        licence=about.get("licence"),
-        descends_from=about.get("descends_from") or about.get("published_as") or about.get("imported_from"),
+        license=about.license,
+        foreign_source=about.foreign_source or about.published_net or about.imported_from,
     )
 
 
@@ -232,8 +232,8 @@ def with_classifier_shape(request: TrainRequest, source: ModelConfig | None) -> 
         if asked not in (None, there):
             raise VerydeepError(f"{name} {asked} is not that of {request.init_from}, {there}: leave it out.")
     scale = request.scale
-    if source.scale is not None and request.data != GENERATED:  # whose recipe has an S of its own
-        scale = TrainScale.parse(source.scale)
+    if source.train_scale is not None and request.data != GENERATED:  # whose recipe has an S of its own
+        scale = TrainScale.parse(source.train_scale)
         if request.scale not in (None, scale):
             raise VerydeepError(
                 f"--scale {request.scale} is not that of {request.init_from}, {scale}, which rates the boxes: leave "

@@ -29,9 +29,9 @@ from verydeep.engine.training.plan import TrainingPlan
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import (
     choose_learning,
+    constant_box,
     fitting_micro_batch,
     initialize_weights,
-    mean_box,
     measure_colors,
     model_config,
     open_test_split,
@@ -86,8 +86,8 @@ def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
     config = model_config(settings, train, val)
     if settings.regression is not None:
         train, val = plan.train, plan.val
-        about = {**config.provenance, "num_images": len(train)}
-        config = replace(config, mean_box=mean_box(train, settings, runtime), provenance=about)
+        about = replace(config.provenance, num_images=len(train))
+        config = replace(config, constant_box=constant_box(train, settings, runtime), provenance=about)
     model = config.build()
     choose_learning(model, settings.fine_tuned)
     batch_size, processes = settings.recipe.batch_size, runtime.world_size
@@ -105,7 +105,7 @@ def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
             save_config(run.model, config)
             if settings.regression is not None:
                 keep_classifier(run.model, model_folder(Path(settings.init_from or "")))
-    elif any(getattr(load_config(run.model), name) != getattr(config, name) for name in ("split", "mean_box")):
+    elif any(getattr(load_config(run.model), name) != getattr(config, name) for name in ("split", "constant_box")):
         raise VerydeepError(f"{settings.data} has changed since {run.path} was started: train anew, or restore it.")
     task = TrainingTask(
         train=train,
@@ -193,7 +193,7 @@ def train_to_the_end(
         draw_curves(read_metrics(run.metrics), run.curves, run.path.name, what)
     converged = state.schedule.is_complete(state.progress.step)
     if runtime.is_main:
-        ended = replace(config, provenance={**config.provenance, "steps": state.progress.step, "converged": converged})
+        ended = replace(config, provenance=replace(config.provenance, steps=state.progress.step, converged=converged))
         for folder in (run.model, run.best):
             if folder.exists():
                 save_config(folder, ended)

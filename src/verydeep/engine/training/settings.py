@@ -45,9 +45,9 @@ class RunSettings:
     """Of the net it starts from."""
     input_scale: tuple[float, float, float] | None = None
     """Of conv1_1's weights, where they are taken from a net that has one."""
-    licence: str | None = None
+    license: str | None = None
     """Of the weights it starts from, where it is known."""
-    descends_from: str | None = None
+    foreign_source: str | None = None
     """The net of another system that it starts from, perhaps by way of other runs."""
 
     @property
@@ -62,7 +62,7 @@ class RunSettings:
         Raises:
             VerydeepError: it is missing or damaged.
         """
-        values = read_json(run.settings)
+        values = read_json(run.settings, dict[str, Any])
         try:
             recipe = Recipe.from_json(values["recipe"])
             covariance = tuple(tuple(row) for row in values["covariance"])

@@ -21,7 +21,7 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
-from verydeep.models.weights.native import ModelConfig, load_tensors
+from verydeep.models.weights.native import ModelConfig, Provenance, load_tensors
 from verydeep.ops.boxes import encode
 
 
@@ -52,8 +52,8 @@ def open_test_split(data: str, seed: int, val_fraction: float) -> Split | None:
     return next((part for part in parts if part.labels is not None and len(part)), None)
 
 
-def mean_box(split: Split, settings: RunSettings, runtime: Runtime) -> tuple[float, float, float, float]:
-    """``ModelConfig.mean_box`` of a part whose images all have boxes; headers take a minute for half a million files.
+def constant_box(split: Split, settings: RunSettings, runtime: Runtime) -> tuple[float, float, float, float]:
+    """Return the constant box of a split whose images all have boxes; half a million headers take a minute.
 
     Raises:
         VerydeepError: a file has no readable header, unless bad images are skipped.
@@ -104,7 +104,7 @@ def model_config(settings: RunSettings, train: Split, val: Split | None) -> Mode
         fc_width=settings.fc_width,
         mean_rgb=settings.mean_rgb,
         input_scale=settings.input_scale,
-        scale=str(settings.recipe.stages[-1].scale),
+        train_scale=str(settings.recipe.stages[-1].scale),
         fine_tuned=settings.fine_tuned,
         pooling=settings.pooling,
         regression=settings.regression,
@@ -117,17 +117,16 @@ def model_config(settings: RunSettings, train: Split, val: Split | None) -> Mode
             "data": str(train.root.resolve()),
             "plateau": any(stage.milestones is None for stage in settings.recipe.stages),
         },
-        provenance={
-            "trained_by": "verydeep",
-            "data": settings.data,
-            "num_images": len(train),
-            "init_from": settings.init_from,
-            **({} if settings.licence is None else {"licence": settings.licence}),
-            **({} if settings.descends_from is None else {"descends_from": settings.descends_from}),
-            "precision": "bf16" if settings.bf16 else "fp32",
-            "epochs": settings.recipe.epochs,
-            "recipe": settings.recipe.to_json(),
-        },
+        provenance=Provenance(
+            license=settings.license,
+            data=settings.data,
+            num_images=len(train),
+            epochs=settings.recipe.epochs,
+            precision="bf16" if settings.bf16 else "fp32",
+            recipe=settings.recipe,
+            source_net=settings.init_from,
+            foreign_source=settings.foreign_source,
+        ),
     )
 
 

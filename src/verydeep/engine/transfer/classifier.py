@@ -96,7 +96,7 @@ def load_classifier(folder: Path) -> Classifier:
     Raises:
         VerydeepError: it is damaged, a net is not there any more, or is another net now.
     """
-    fields: Any = read_json(folder / FIELDS)
+    fields: Any = read_json(folder / FIELDS, dict[str, Any])
     try:
         if fields["model_type"] != "verydeep-classifier" or fields["format"] != FORMAT:
             raise ValueError(f"format {fields['format']}")

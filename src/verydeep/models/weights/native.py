@@ -1,87 +1,142 @@
 """The model folder: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub."""
 
-import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, TypedDict
 
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH
-from verydeep.configs.protocols import Regression
-from verydeep.configs.recipes import FineTuned
+from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, STRIDE
+from verydeep.configs.protocols import Regression, Task
+from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.configs.scales import TrainScale
-from verydeep.errors import VerydeepError
-from verydeep.files import read_json, write_json, writing
+from verydeep.errors import VerydeepError, WeightsError
+from verydeep.files import FileFormat, read_json, write_json, writing
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 
-FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CLASSIFIER = "classifier"
-"""Folder within that of a localization net: the net that rates its boxes and tells their classes."""
+"""Folder in that of a localization net: the net that rates its boxes and predicts their classes."""
+
+FORMAT = FileFormat("verydeep", 2, "`verydeep train` or `verydeep convert`", WeightsError)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a net comes from: fields of its training, of its import from another system, or of neither."""
+
+    license: str | None = None
+    """The license of the imported weights, or of those that the training started from, where it is known."""
+    converged: bool | None = None
+    """Whether the training made all drops of its learning rate; None before its end."""
+
+    data: str | None = None
+    """The data set of the training."""
+    num_images: int | None = None
+    epochs: int | None = None
+    """The most that the recipe's stages may last."""
+    steps: int | None = None
+    """The steps that the training made."""
+    precision: str | None = None
+    recipe: Recipe | None = None
+    source_net: str | None = None
+    """The net that the training started from."""
+    foreign_source: str | None = None
+    """The imported net that the training started from, perhaps by way of other runs."""
+
+    imported_from: str | None = None
+    """The name of the imported file."""
+    format: str | None = None
+    """The system and layout of that file."""
+    input: str | None = None
+    """The input convention of that system, which is folded into conv1_1."""
+    sha256: str | None = None
+    published_net: str | None = None
+    """The published net that the file is."""
+    url: str | None = None
+    published_errors: tuple[float, float] | None = None
+    """Top-1 and top-5 error in percent on ILSVRC-2012's validation images."""
+    published_protocol: str | None = None
+
+
+Positive = Annotated[int, Meta(gt=0)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What travels with a net."""
+    """The content of a net's ``config.json``."""
 
     network: str
     class_names: tuple[str, ...]
-    """None of a trunk, whose convolutions are all it has."""
+    """Empty for a trunk."""
     class_words: tuple[str, ...]
-    crop: int = PAPER_CROP
-    width: float = 1.0
-    fc_width: int = PAPER_FC_WIDTH
+    crop: Annotated[int, Meta(ge=STRIDE, multiple_of=STRIDE)] = PAPER_CROP
+    width: PositiveFloat = 1.0
+    fc_width: Positive = PAPER_FC_WIDTH
     mean_rgb: tuple[float, float, float] = ILSVRC_MEAN_RGB
-    input_scale: tuple[float, float, float] | None = None
-    """What conv1_1's weights were divided by, R, G, B, when a net that divides its input was imported; None: nothing.
+    input_scale: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    """The divisors (R, G, B) of conv1_1's weights if the net's own system divides its input; None: 1.
 
-    Its gradient is divided by the square, so that the net learns as it would have in its own system."""
-    scale: str | None = None
+    The gradient of these weights is divided by the square, so that the net learns as in its own system."""
+    train_scale: str | None = None
     """The train scale S as text, "256" or "256-512"; None where the source has none."""
     fine_tuned: FineTuned = "all"
-    """The layers that learned at this S; "fc" where the convolutions are those of the net it started from."""
+    """The layers that learned at this S; the others are those of the source net."""
     pooling: Pooling = "ceil"
     seed: int = 0
     split: Mapping[str, Any] = field(default_factory=dict)
-    """How the training part was chosen, so that a flat folder is never tested on what it was trained on."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """How the training images were chosen, so that no flat folder is tested on what its net was trained on."""
+    provenance: Provenance = Provenance()
     regression: Regression | None = None
-    """Of a localization net: whether it has a box for each class or one for all; None: it tells classes."""
-    mean_box: tuple[float, float, float, float] | None = None
-    """Of a localization net: the constant box, what one would answer who sees nothing of an image.
+    """The boxes of a localization net: one for each class, or one for all; None: the net predicts classes."""
+    constant_box: tuple[float, float, PositiveFloat, PositiveFloat] | None = None
+    """The constant box of a localization net's training images: center x, center y, width, height.
 
-    Center x and width as shares of the image's width, center y and height as shares of its height: of each image that
-    it was trained on the mean over the instances of its class, and of these the mean over the images."""
+    As shares of an image's width and height: the mean over the instances of an image's class, then over the images."""
+
+    def __post_init__(self) -> None:
+        """Check the fields that depend on others or on a table.
+
+        Raises:
+            ValueError: a value is not possible.
+        """
+        if self.network not in NETWORKS:
+            raise ValueError(f"network {self.network!r}")
+        if len(self.class_names) != len(self.class_words):
+            raise ValueError(f"{len(self.class_names)} class_names, {len(self.class_words)} class_words")
+        if self.train_scale is not None and not TrainScale.is_one(self.train_scale):
+            raise ValueError(f"train_scale {self.train_scale!r}")
 
     @property
-    def task(self) -> Literal["classify", "localize"]:
-        """What the outputs are."""
+    def task(self) -> Task:
+        """What the net predicts."""
         return "classify" if self.regression is None else "localize"
 
     @property
     def is_trunk(self) -> bool:
-        """Whether it is convolutions alone, which name no classes."""
+        """Whether the net has convolutions alone and no classes."""
         return not self.class_names
 
     @property
     def num_outputs(self) -> int:
-        """Of fc8: one a class, or four numbers for a box of each class, or of any; 0 of a trunk."""
+        """Outputs of fc8: one for each class, four for each class's box or for the only box; 0 for a trunk."""
         classes = len(self.class_names)
         return {None: classes, "per-class": 4 * classes, "single-class": 4}[self.regression]
 
     @property
     def test_scales(self) -> tuple[int, ...]:
         """The paper's test scales Q for this net's S; 256 where the source has none."""
-        return TrainScale.parse(self.scale).test_scales if self.scale else (256,)
+        return TrainScale.parse(self.train_scale).test_scales if self.train_scale else (256,)
 
     def build(self) -> VGG:
-        """The net itself, its weights not filled."""
+        """Return the model, its weights not filled."""
         return VGG(
             NETWORKS[self.network],
             self.num_outputs,
@@ -95,7 +150,7 @@ class ModelConfig:
 
 def save_config(folder: Path, config: ModelConfig) -> None:
     """Write ``config.json``."""
-    write_json(folder / CONFIG, {"model_type": "verydeep", "format": FORMAT, "task": config.task, **asdict(config)})
+    write_json(folder / CONFIG, {"task": config.task, **asdict(config)}, FORMAT)
 
 
 def save_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -122,98 +177,40 @@ def unnamed(count: int) -> tuple[str, ...]:
     return tuple(f"class {number}" for number in range(count))
 
 
-def is_ours(folder: Path) -> bool:
-    """Whether there is a config.json that says that verydeep wrote it."""
-    if not (folder / CONFIG).exists():
-        return False
-    values = read_json(folder / CONFIG)
-    return isinstance(values, dict) and values.get("model_type") == "verydeep"
+class _Head(TypedDict, total=False):
+    model_type: Any
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether the folder has a ``config.json`` that verydeep wrote."""
+    path = folder / CONFIG
+    return path.exists() and read_json(path, _Head).get("model_type") == FORMAT.kind
 
 
 def load_config(folder: Path) -> ModelConfig:
     """Read ``config.json``.
 
     Raises:
-        VerydeepError: it is missing, damaged, of a later format or not of this package.
+        WeightsError: the file is missing, damaged, of another format or not verydeep's.
     """
-    path = folder / CONFIG
-    if not path.exists():
-        raise VerydeepError(f"{folder} is neither a run nor a model folder: it has no {CONFIG}.")
-    values = read_json(path)
-    if not isinstance(values, dict) or values.get("model_type") != "verydeep":
-        raise VerydeepError(f"{path} does not describe a net of verydeep (model_type is missing or another).")
-    if values.get("format") != FORMAT:
-        raise VerydeepError(f"{path} has format {values.get('format')}, this version reads {FORMAT}: upgrade verydeep.")
-    known: dict[str, Any] = {
-        name: tuple(values[name]) if isinstance(values[name], list) else values[name]
-        for name in ModelConfig.__dataclass_fields__
-        if name in values
-    }
-    wrong = [name for name, good in _CHECKS.items() if name in known and not good(known[name])]
-    lacking = [name for name in _REQUIRED if name not in known]
-    if wrong or lacking or len(known["class_names"]) != len(known["class_words"]):
-        named = [*(f"{name}={known[name]!r:.40}" for name in wrong), *lacking]
-        what = ", ".join(named) or "class_names or class_words"
-        raise VerydeepError(f"{path} is damaged at {what}: restore it from the run that wrote it.")
-    return ModelConfig(**known)
-
-
-def _are_names(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_color(value: object) -> bool:
-    return (
-        isinstance(value, tuple) and len(value) == 3 and all(_is_number(each) and math.isfinite(each) for each in value)
-    )
-
-
-def _is_box(value: object) -> bool:
-    """Four finite numbers, the last two, its sides, above 0."""
-    if not (isinstance(value, tuple) and len(value) == 4 and all(map(_is_number, value))):
-        return False
-    return all(map(math.isfinite, value)) and min(value[2:]) > 0
-
-
-_REQUIRED = ("network", "class_names", "class_words", "mean_rgb")
-_CHECKS: Mapping[str, Callable[[Any], bool]] = {
-    "network": lambda value: value in NETWORKS,
-    "class_names": _are_names,
-    "class_words": _are_names,
-    "crop": lambda value: isinstance(value, int) and value >= 32 and value % 32 == 0,
-    "width": lambda value: _is_number(value) and 0 < value < math.inf,
-    "fc_width": lambda value: isinstance(value, int) and value > 0,
-    "mean_rgb": _is_color,
-    "input_scale": lambda value: value is None or (_is_color(value) and min(value) > 0),
-    "scale": lambda value: value is None or (isinstance(value, str) and TrainScale.is_one(value)),
-    "fine_tuned": lambda value: value in get_args(FineTuned),
-    "pooling": lambda value: value in get_args(Pooling),
-    "seed": lambda value: isinstance(value, int),
-    "split": lambda value: isinstance(value, dict),
-    "provenance": lambda value: isinstance(value, dict),
-    "regression": lambda value: value is None or value in get_args(Regression),
-    "mean_box": lambda value: value is None or _is_box(value),
-}
-"""What each entry of config.json has to be; people edit files by hand."""
+    if not (folder / CONFIG).exists():
+        raise WeightsError(f"{folder} is neither a run nor a model folder: it has no {CONFIG}.")
+    return read_json(folder / CONFIG, ModelConfig, FORMAT)
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:
     """Read ``model.safetensors``.
 
     Raises:
-        VerydeepError: it is missing or damaged.
+        WeightsError: it is missing or damaged.
     """
     path = folder / WEIGHTS
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise VerydeepError(f"{folder} has no {WEIGHTS}: its training has not saved a net yet.") from None
+        raise WeightsError(f"{folder} has no {WEIGHTS}: its training has not saved a net yet.") from None
     except (SafetensorError, OSError) as error:
-        raise VerydeepError(f"{path} is damaged ({error}): restore it or train again.") from None
+        raise WeightsError(f"{path} is damaged ({error}): restore it or train again.") from None
 
 
 def keep_classifier(folder: Path, classifier: Path) -> None:
@@ -227,7 +224,7 @@ def load_model(folder: Path) -> tuple[VGG, ModelConfig]:
     """The net of a model folder, in eval mode, and what travels with it.
 
     Raises:
-        VerydeepError: the folder is incomplete or damaged, or weights and config do not fit each other.
+        WeightsError: the folder is incomplete or damaged, or weights and config do not fit each other.
     """
     config, tensors = load_config(folder), load_tensors(folder)
     with torch.device("meta"):
@@ -236,7 +233,7 @@ def load_model(folder: Path) -> tuple[VGG, ModelConfig]:
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise VerydeepError(
+        raise WeightsError(
             f"{folder / WEIGHTS} does not fit its {CONFIG} at {', '.join(wrong[:3])}"
             f"{' and others' if len(wrong) > 3 else ''}: they come from different nets."
         )
