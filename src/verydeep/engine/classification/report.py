@@ -113,7 +113,7 @@ def evaluation_remarks(evaluation: ClassificationEvaluation, split: Split, nets:
     """Return sentences that a reader needs before quoting the figures."""
     yield from seen_images_remarks(nets, split)
     for net in nets:
-        if net.config.provenance.get("converged") is False:
+        if net.config.provenance.converged is False:
             yield f"Not converged: the learning rate of {net.path} did not make all its drops."
     if any(each.inside < 1 for row in evaluation.rows for each in row.geometry):
         yield from small_crop_remark(evaluation.rows[0].crop)
