@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from verydeep.data.folder import folder_split_names, open_folder
+from verydeep.data.generated_set import COUNTS, is_generated, open_generated
 from verydeep.data.imagenet import find_tars, is_kaggle, kaggle_split_names, open_kaggle
 from verydeep.data.split import Split
-from verydeep.data.synthetic import COUNTS, is_generated, open_generated
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
 from verydeep.errors import VerydeepError
 

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.layout import open_split
 from verydeep.data.split import Split
-from verydeep.data.synthetic import COUNTS, VERSION, generate, is_generated
 from verydeep.engine.progress import progress_bar
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from verydeep.engine.memory import host_memory
-from verydeep.engine.process import available_cores, owns_process, require_determinism
+from verydeep.engine.process import owns_process, require_determinism
 from verydeep.errors import OptionError, OtherProcessError, ResourceError
+from verydeep.machine import available_cores
 from verydeep.models.vgg import VGG
 
 PATIENCE = timedelta(hours=2)

@@ -12,7 +12,6 @@ from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.descriptors.representation import Descriptors
 from verydeep.engine.memory import host_memory
 from verydeep.engine.plotting import subplots
-from verydeep.engine.process import available_cores
 from verydeep.engine.transfer.linear import margins
 from verydeep.engine.transfer.protocol import (
     PartitionResult,
@@ -23,6 +22,7 @@ from verydeep.engine.transfer.protocol import (
     targets_of,
 )
 from verydeep.engine.transfer.svm import TrainedSvm, affordable_processes, fit_svms, run_with_progress
+from verydeep.machine import available_cores
 
 COUNTS = (1, 2, 5, 10, 20, 30, 60, 100, 200, 500)
 """Photographs of each class."""

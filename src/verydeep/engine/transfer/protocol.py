@@ -10,7 +10,6 @@ from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
 from verydeep.engine.descriptors.representation import Descriptors, Representation
 from verydeep.engine.memory import host_memory
-from verydeep.engine.process import available_cores
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.transfer.linear import LinearClassifiers, margins
 from verydeep.engine.transfer.svm import (
@@ -21,6 +20,7 @@ from verydeep.engine.transfer.svm import (
     run_with_progress,
     train_svms,
 )
+from verydeep.machine import available_cores
 from verydeep.ops.arrays import Float32Array, Int8Array
 from verydeep.ops.average_precision import average_precision, average_precision_11_points, mean_with_interval
 from verydeep.ops.metrics import Share, mean_class_recall, predicted_classes

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.data import synthetic
+from verydeep.data.generated_set import VERSION, generate, is_generated, open_generated
 from verydeep.data.outlines import CLASS_NAMES, render
-from verydeep.data.synthetic import generate, is_generated, open_generated
 from verydeep.errors import VerydeepError
 
 COUNTS = {"train": 130, "val": 10, "test": 20}
@@ -44,7 +43,7 @@ def test_bytes_do_not_depend_on_the_number_of_processes(made, tmp_path, processe
 
 def test_works_in_a_script_read_from_a_pipe(made, tmp_path):
     script = (
-        "from pathlib import Path; from verydeep.data.synthetic import generate\n"
+        "from pathlib import Path; from verydeep.data.generated_set import generate\n"
         f"print(list(generate(Path({str(tmp_path / 'set')!r}), seed=3, counts={COUNTS}, processes=2))[-1])\n"
         "import sys; assert 'torch' not in sys.modules"
     )
@@ -81,18 +80,19 @@ def test_a_second_call_on_a_complete_set_writes_nothing(made):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_an_interrupted_call_is_gone_on_with(made, tmp_path, monkeypatch, processes):
+def test_a_call_after_an_interrupted_one_continues(made, tmp_path, processes):
     root = tmp_path / "set"
     progress = generate(root, seed=3, counts=COUNTS, processes=processes)
     assert [next(progress), next(progress)] == [0, 100]
     progress.close()
     assert not root.exists()
     assert not is_generated(root)
-    drawn = []
-    monkeypatch.setattr(synthetic, "render", lambda *key: drawn.append(key) or render(*key))
+    partial = tmp_path / ".set.partial"
+    rows = [line for part in (partial / "parts").glob("*.csv") for line in part.read_text().splitlines()]
+    times = {(name := row.split(",")[0]): (partial / "set" / name).stat().st_mtime_ns for row in rows}
     resumed = list(generate(root, seed=3, counts=COUNTS, processes=1))
-    assert resumed[0] >= 100
-    assert len(drawn) == 160 - resumed[0]
+    assert resumed[0] == len(times) >= 100
+    assert {name: (root / name).stat().st_mtime_ns for name in times} == times
     assert digest(root) == digest(made)
 
 
@@ -100,7 +100,7 @@ def test_an_interrupted_call_is_gone_on_with(made, tmp_path, monkeypatch, proces
 def test_a_killed_process_leaves_no_set_and_no_workers(made, tmp_path):
     root = tmp_path / "set"
     script = (
-        "from pathlib import Path; from verydeep.data.synthetic import generate\n"
+        "from pathlib import Path; from verydeep.data.generated_set import generate\n"
         f"for done in generate(Path({str(root)!r}), seed=3, counts={COUNTS}, processes=2): print(done, flush=True)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
@@ -153,14 +153,14 @@ def test_an_empty_folder_is_filled_and_a_full_one_left_alone(tmp_path):
         list(generate(tmp_path / "empty", seed=1, counts={"val": 10}))
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for processes in (1, 2):
         with pytest.raises(VerydeepError, match="cannot be written"):
             list(generate(tmp_path / "file" / "set", counts={"val": 300}, processes=processes))
 
 
-def test_what_a_worker_could_not_write_is_told(tmp_path):
+def test_a_worker_that_cannot_write_is_an_error(tmp_path):
     root = tmp_path / "set"
     progress = generate(root, counts={"val": 300}, processes=2)
     assert next(progress) == 0
@@ -170,22 +170,23 @@ def test_what_a_worker_could_not_write_is_told(tmp_path):
     assert not root.exists()
 
 
-def test_other_versions_and_damage_are_told(made, tmp_path, monkeypatch):
+def test_other_versions_and_damage_are_refused(made, tmp_path):
     root = tmp_path / "set"
     shutil.copytree(made, root)
     assert not is_generated(tmp_path)
-    with pytest.raises(VerydeepError, match="not the generated set"):
+    with pytest.raises(VerydeepError, match="not version 3 of the generated set"):
         open_generated(tmp_path, "val")
-    with pytest.raises(VerydeepError, match="no part 'validation'"):
+    with pytest.raises(VerydeepError, match="no split 'validation'"):
         open_generated(root, "validation")
     with (root / "val_boxes.csv").open() as file:
         rows = list(csv.reader(file))
     (root / "val_boxes.csv").write_text("\n".join(",".join(row[:4]) for row in rows))
     with pytest.raises(VerydeepError, match="damaged"):
         open_generated(root, "val")
-    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
+    marker = root / "generated.json"
+    marker.write_text(marker.read_text().replace(f'"version": {VERSION}', f'"version": {VERSION - 1}'))
     assert is_generated(root)
-    with pytest.raises(VerydeepError, match="not the generated set of this version"):
+    with pytest.raises(VerydeepError, match="not version 3 of the generated set"):
         open_generated(root, "test")
     with pytest.raises(VerydeepError, match="in the way"):
         list(generate(root, seed=3, counts=COUNTS))
