@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 
 from verydeep.errors import DataError, WeightsError
-from verydeep.files import FileFormat, cache_folder, locking, read_json, write_json, writing
+from verydeep.files import FileFormat, atomic_write, cache_folder, read_json, try_lock, write_json
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_new_file_appears_whole_and_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with writing(path) as beside:
-        beside.write_text("new, half")
+    with atomic_write(path) as temporary:
+        temporary.write_text("new, half")
         assert path.read_text() == "old"
-        beside.write_text("new, whole")
+        temporary.write_text("new, whole")
     assert path.read_text() == "new, whole"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -105,8 +105,8 @@ def test_the_new_file_appears_whole_and_at_the_end(tmp_path: Path) -> None:
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="disk"), writing(path) as beside:
-        beside.write_text("new, half")
+    with pytest.raises(RuntimeError, match="disk"), atomic_write(path) as temporary:
+        temporary.write_text("new, half")
         raise RuntimeError("disk full")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -120,20 +120,20 @@ def test_sigkill_leaves_the_old_file(tmp_path: Path, moment: str) -> None:
     script = f"""
 import os, signal
 from pathlib import Path
-from verydeep.files import writing
+from verydeep.files import atomic_write
 path = Path({str(path)!r})
 if {moment == "before the rename"}:
     Path.replace = os.replace = os.rename = lambda *_: {kill}
-with writing(path) as beside:
-    beside.write_text("new")
+with atomic_write(path) as temporary:
+    temporary.write_text("new")
     if {moment == "while writing"}:
         {kill}
 """
     done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
-    with writing(path) as beside:  # what the killed process left behind is in nobody's way
-        beside.write_text("newer")
+    with atomic_write(path) as temporary:  # what the killed process left behind is in nobody's way
+        temporary.write_text("newer")
     assert path.read_text() == "newer"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -153,9 +153,9 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     """Safetensors makes files of mode 0600 whatever the umask, and shared weights could not be read."""
     before = os.umask(0o027)
     try:
-        with writing(tmp_path / "weights") as beside:
-            beside.write_bytes(b"0")
-            beside.chmod(0o600)
+        with atomic_write(tmp_path / "weights") as temporary:
+            temporary.write_bytes(b"0")
+            temporary.chmod(0o600)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == 0o640
@@ -164,9 +164,9 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from verydeep.files import locking
+from verydeep.files import try_lock
 
-with locking(Path(sys.argv[1])) as free:
+with try_lock(Path(sys.argv[1])) as free:
     if os.fork() == 0:  # as a worker that decodes
         os.setsid()
         os.write(1, f"child {os.getpid()}\\n".encode())  # at once: two processes write here
@@ -189,17 +189,17 @@ def test_one_process_has_the_lock_until_it_ends_even_by_a_kill(tmp_path: Path) -
         try:
             assert told == {"free": ""}
             for _ in range(2):  # asking does not take it away
-                with locking(path) as free:
+                with try_lock(path) as free:
                     assert not free
             holder.kill()
             holder.wait(20)
             os.kill(child, 0)  # still there
-            with locking(path) as free:
+            with try_lock(path) as free:
                 assert free
         finally:
             holder.kill()
             os.kill(child, signal.SIGKILL)
-    with locking(path) as free:
+    with try_lock(path) as free:
         assert free
 
 
@@ -210,5 +210,5 @@ def test_a_file_system_without_locks_is_worked_on(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "lockf", unknown)
-    with locking(tmp_path / ".lock") as free:
+    with try_lock(tmp_path / ".lock") as free:
         assert free

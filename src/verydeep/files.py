@@ -1,4 +1,4 @@
-"""Files that are complete or absent: written beside their place, brought to the disk, then renamed; and locks."""
+"""Files that appear complete or not at all, JSON files of checked types, and locks."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from typing import IO, Any, TextIO, TypeVar
 import msgspec
 from platformdirs import user_cache_path
 
-from verydeep.errors import DataError, VerydeepError
+from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError
 
 if sys.platform == "win32":
     import msvcrt
@@ -24,34 +24,35 @@ T = TypeVar("T")
 
 
 def cache_folder() -> Path:
-    """Where generated sets and downloads are kept: the platform's user cache, moved by VERYDEEP_CACHE."""
+    """Return the folder of generated sets and downloads: the platform's user cache, or VERYDEEP_CACHE if it is set."""
     moved = os.environ.get("VERYDEEP_CACHE")
     return Path(moved) if moved else user_cache_path("verydeep", appauthor=False)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; at the end it takes the place of ``path``. A kill leaves the old file or the new one.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary file to write to, which replaces ``path`` at the end; a kill leaves the old file or the new one.
 
     Raises:
-        VerydeepError: the folder cannot be made or the file cannot be written.
+        ResourceError: the folder cannot be made or the file cannot be written.
     """
-    beside = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        with beside.open("rb+") as file:
+        temporary.unlink(missing_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        beside.chmod(_usual_mode())  # safetensors makes files that nobody else may read
-        beside.replace(path)
-    except OSError as error:
+        temporary.chmod(mode)  # safetensors makes files that nobody else may read
+        temporary.replace(path)
+    except BaseException as error:
         with suppress(OSError):
-            beside.unlink()
-        raise VerydeepError(f"{path} cannot be written ({error}): make room, or choose another place.") from error
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise ResourceError(f"{path} cannot be written ({error}); make room, or choose another place.") from error
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -61,38 +62,31 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_text(path: Path) -> Iterator[TextIO]:
-    """The same of a text file, opened.
+def atomic_write_text(path: Path) -> Iterator[TextIO]:
+    """Give a text stream in UTF-8 whose content replaces the file ``path`` at the end, as ``atomic_write`` does.
 
     Raises:
-        VerydeepError: as ``writing``.
+        ResourceError: the file cannot be written.
     """
-    with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         yield file
 
 
-def _usual_mode() -> int:
-    """Of a new file, as the user's umask has it."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o666 & ~umask
-
-
-def check_out(folder: Path, ours: Callable[[str], bool], what: str) -> None:
-    """Refuse to write into a folder of other things.
+def check_output_folder(folder: Path, is_ours: Callable[[str], bool], contents: str) -> None:
+    """Refuse to write into a folder that holds other files.
 
     Args:
-        folder: what --out names; perhaps not there.
-        ours: whether a name there is one of ours.
-        what: we write, for the message.
+        folder: the value of the parameter ``out``; it need not exist.
+        is_ours: whether a file of this name may be there.
+        contents: what will be written, for the message.
 
     Raises:
-        VerydeepError: it is a file, or holds something that is not ours.
+        OptionError: the folder is a file, or holds a file that may not be there.
     """
     if folder.exists() and not folder.is_dir():
-        raise VerydeepError(f"--out {folder} is a file: choose a folder.")
-    if folder.exists() and not all(ours(entry.name) for entry in folder.iterdir()):
-        raise VerydeepError(f"--out {folder} holds other things than {what}: choose a new folder.")
+        raise OptionError(f"`out` {folder} is a file; choose a folder.", "out")
+    if folder.exists() and not all(is_ours(entry.name) for entry in folder.iterdir()):
+        raise OptionError(f"`out` {folder} holds other files than {contents}; choose a new folder.", "out")
 
 
 @dataclass(frozen=True)
@@ -112,8 +106,8 @@ def write_json(path: Path, values: Any, file_format: FileFormat | None = None) -
     """Write a JSON file, with the head of its format if it has one."""
     head = {} if file_format is None else {"model_type": file_format.kind, "format": file_format.number}
     text = json.dumps({**head, **values} if head else values, indent=1, ensure_ascii=False) + "\n"
-    with writing(path) as beside:  # the escaped bytes of a file name that is not UTF-8 are JSON, too
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+    with atomic_write(path) as temporary:  # the escaped bytes of a file name that is not UTF-8 are JSON, too
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: Path, kind: type[T], file_format: FileFormat | None = None) -> T:
@@ -122,7 +116,7 @@ def read_json(path: Path, kind: type[T], file_format: FileFormat | None = None) 
     Args:
         path: of the file.
         kind: the type, against which every field is checked.
-        file_format: the head that the file must have; it then has to give every field of a dataclass, too.
+        file_format: the head that the file must have. The file must then give every field of a dataclass, too.
 
     Raises:
         VerydeepError: the file is missing, damaged, of another kind or of another format; the class is the format's,
@@ -167,10 +161,10 @@ def _parse_finite(text: str) -> float:
 
 
 @contextmanager
-def locking(path: Path) -> Iterator[bool]:
-    """Hold a lock that one process at a time can have; yields whether it is had, without waiting.
+def try_lock(path: Path) -> Iterator[bool]:
+    """Take a lock that only one process can have at a time, without waiting; yield whether it was free.
 
-    The system frees it when the process ends, however it does. The file stays: it means nothing by itself.
+    The system frees it when the process ends, even by a kill. The file stays and means nothing by itself.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
@@ -178,14 +172,15 @@ def locking(path: Path) -> Iterator[bool]:
 
 
 def _lock(file: IO[bytes]) -> bool:
+    """Return whether the lock was free."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
-            # Of the process: unlike flock's, it does not live on in forked workers that outlive a killed one.
+            # Unlike flock's lock, this one belongs to the process: forked workers that outlive it do not keep it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
-        return True  # some network file systems know no locks; that is no reason not to work there
+        return True  # some network file systems have no locks; work goes on without
     return True

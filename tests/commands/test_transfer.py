@@ -345,7 +345,7 @@ def test_a_folder_of_other_things_is_refused(inside: Cli, class_folders: Path, t
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "run.json").write_text("{}")
     done = inside("transfer", class_folders, trained, *FAST, "--out", "mine", check=False)
-    assert done.returncode == 1 and "--out mine holds other things than a classifier" in done.stderr
+    assert done.returncode == 1 and "--out mine holds other files than a classifier" in done.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["run.json"]
 
 

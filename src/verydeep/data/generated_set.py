@@ -220,7 +220,7 @@ def _draw_chunk(work: Path, seed: int, chunk: Chunk) -> int:
 def _write_whole(work: Path, file: Path, content: bytes) -> None:
     """Write a file that appears complete or not at all.
 
-    Unlike ``files.writing`` this does not wait for the disk, which would take minutes for 13,000 pictures.
+    Unlike ``files.atomic_write`` this does not wait for the disk, which would take minutes for 13,000 pictures.
     """
     partial_file = work / "parts" / f"{file.name}.{os.getpid()}"
     partial_file.write_bytes(content)

@@ -233,7 +233,7 @@ def _copy(stream: IO[bytes], file: IO[bytes], told: str) -> None:
 def _write_beside(target: Path) -> Iterator[Path]:
     """A hidden file beside ``target`` that takes its place once it is complete.
 
-    Not brought to the disk at once, as `verydeep.files.writing` does: that would take hours for a million files.
+    Not brought to the disk at once, as `verydeep.files.atomic_write` does: that would take hours for a million files.
     """
     beside = target.with_name(f".{target.name}.partial")
     try:

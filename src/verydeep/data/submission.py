@@ -12,7 +12,7 @@ import numpy as np
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
-from verydeep.files import writing
+from verydeep.files import atomic_write
 from verydeep.ops.arrays import FloatArray, Int64Array
 
 NUM_GUESSES = 5
@@ -73,8 +73,8 @@ def write_localization_submission(
 def _write_by_name(path: Path, files: Sequence[str], lines: Sequence[str]) -> None:
     """One line an image, in the order of their names, wherever they lie."""
     order = sorted(range(len(files)), key=lambda i: (PurePosixPath(files[i]).name, files[i]))
-    with writing(path) as beside:
-        beside.write_text("".join(f"{lines[i]}\n" for i in order), encoding="ascii", newline="\n")
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(f"{lines[i]}\n" for i in order), encoding="ascii", newline="\n")
 
 
 def devkit_numbers(class_names: Sequence[str]) -> list[int]:

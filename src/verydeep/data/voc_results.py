@@ -16,7 +16,7 @@ from verydeep.data.split import Split
 from verydeep.data.voc import voc_year
 from verydeep.data.voc_actions import find_persons, read_action_lists
 from verydeep.errors import VerydeepError
-from verydeep.files import writing
+from verydeep.files import atomic_write
 from verydeep.ops.arrays import FloatArray
 
 Person = tuple[str, int]
@@ -78,14 +78,14 @@ def _write_results(
         )
     beginning = folder / "results" / f"VOC{voc_year(split.root)}" / f"{task}_{split.name}"
     for name, column in zip(split.class_names, scores.T, strict=True):
-        with writing(beginning.with_name(f"{beginning.name}_{name}.txt")) as beside:
+        with atomic_write(beginning.with_name(f"{beginning.name}_{name}.txt")) as temporary:
             # All digits: rounded to six, as the devkit's example does, near scores would become equal.
             lines = [
                 f"{sample} {float(score)!r}\n"
                 for sample, score in zip(samples, column, strict=True)
                 if name not in asked or sample in asked[name]
             ]
-            beside.write_text("".join(lines), encoding="ascii", newline="\n")
+            temporary.write_text("".join(lines), encoding="ascii", newline="\n")
     return beginning.parent
 
 

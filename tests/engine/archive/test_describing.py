@@ -410,7 +410,7 @@ def test_a_damaged_shard_is_set_aside_and_described_anew(
 
 def test_folders_of_something_else_are_refused(net: Net, photos: Path, tmp_path: Path) -> None:
     before = sorted(photos.rglob("*"))
-    with pytest.raises(VerydeepError, match="holds other things than descriptors: choose a new folder"):
+    with pytest.raises(VerydeepError, match="holds other files than descriptors; choose a new folder"):
         describe_batches(net, photos, photos)
     with pytest.raises(VerydeepError, match="matches no photograph"):
         describe_batches(net, tmp_path / "out", tmp_path / "nowhere")
@@ -420,8 +420,8 @@ def test_folders_of_something_else_are_refused(net: Net, photos: Path, tmp_path:
 HOLDER = """
 import sys
 from pathlib import Path
-from verydeep.files import locking
-with locking(Path(sys.argv[1])) as had:
+from verydeep.files import try_lock
+with try_lock(Path(sys.argv[1])) as had:
     print(had, flush=True)
     sys.stdin.read()
 """

@@ -31,7 +31,7 @@ from verydeep.engine.inference import ArrayBatch, Predictions, ViewAtScale, pred
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
-from verydeep.files import write_json, writing
+from verydeep.files import atomic_write, write_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
 
@@ -490,9 +490,9 @@ def test_two_processes_that_describe_the_folder_at_once_keep_both(
     """The one that comes second finds its temporary file renamed by the first."""
 
     def taken(path: Path, values: object) -> None:
-        with writing(path) as beside:
-            beside.write_text("half")
-            with writing(path) as same:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            with atomic_write(path) as same:
                 same.write_text("{}")
 
     monkeypatch.setattr(array_cache, "write_json", taken)

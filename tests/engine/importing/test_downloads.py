@@ -128,8 +128,8 @@ def test_one_process_downloads_at_a_time(net: PublishedNet) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from verydeep.files import locking
-with locking(Path({str(weights_folder() / "some.weights.lock")!r})) as free:
+from verydeep.files import try_lock
+with try_lock(Path({str(weights_folder() / "some.weights.lock")!r})) as free:
     print(free, flush=True)
     sys.stdin.read()
 """

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from tests.runs import SMALL_NET, Cli, losses_of
-from verydeep.files import locking
+from verydeep.files import try_lock
 from verydeep.models.weights.native import load_config, load_tensors
 
 
@@ -66,5 +66,5 @@ def test_a_run_is_trained_by_one_job_at_a_time(photographs: Path, tmp_path: Path
         finally:
             first.kill()
     assert (run / "train.log").read_text().count("Data:") == 1
-    with locking(run / ".lock") as free:
+    with try_lock(run / ".lock") as free:
         assert free

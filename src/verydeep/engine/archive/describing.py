@@ -27,7 +27,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Precision, Runtime, wants_bf16
 from verydeep.errors import VerydeepError
-from verydeep.files import check_out, locking, write_json
+from verydeep.files import check_output_folder, try_lock, write_json
 from verydeep.ops.arrays import BoolArray, Int64Array
 from verydeep.ops.descriptors import Aggregation
 
@@ -78,7 +78,7 @@ class DescribeOptions:
             VerydeepError: the folder holds other things, or descriptors of another kind; or the net has no such layer.
         """
         if not (folder / MANIFEST).exists():
-            check_out(folder, lambda name: name.startswith(".") or name == f"{MANIFEST}.tmp", "descriptors")
+            check_output_folder(folder, lambda name: name.startswith(".") or name == f"{MANIFEST}.tmp", "descriptors")
             return self.new_manifest()
         there = Manifest.read(folder)
         if digest_of_net(self.net) != there.digest:
@@ -188,7 +188,7 @@ def begin(
     """
     options.manifest(folder)  # refuses before anything is left there
     names = photograph_names(patterns)
-    if not stack.enter_context(locking(folder / LOCK)):
+    if not stack.enter_context(try_lock(folder / LOCK)):
         raise VerydeepError(f"Another job writes into {folder}: wait for its end, or choose another --out.")
     manifest = options.manifest(folder)  # another job may just have begun it
     split = relative_split(manifest.images_root, names)

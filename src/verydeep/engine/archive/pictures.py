@@ -11,7 +11,7 @@ from verydeep.data.split import Split
 from verydeep.engine.archive.search import Neighbor
 from verydeep.engine.plotting import new_figure
 from verydeep.errors import VerydeepError
-from verydeep.files import writing
+from verydeep.files import atomic_write
 
 FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 """Suffixes of a picture."""
@@ -71,8 +71,8 @@ def draw_neighbors(queries: Split, neighbors: Sequence[Sequence[Neighbor]], path
         words.set_fontweight("normal" if len(tile.words) > 1 else "bold")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that no font here has become boxes
-        with writing(path) as beside:
-            figure.savefig(beside, dpi=DPI, format=path.suffix[1:].lower())
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=DPI, format=path.suffix[1:].lower())
 
 
 def lay_out_tiles(queries: Split, neighbors: Sequence[Sequence[Neighbor]]) -> tuple[list[Tile], tuple[float, float]]:

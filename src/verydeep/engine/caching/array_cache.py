@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from verydeep.errors import ResourceError, VerydeepError
-from verydeep.files import cache_folder, write_json, writing
+from verydeep.files import atomic_write, cache_folder, write_json
 from verydeep.ops.arrays import AnyArray, Int64Array
 
 FLUSH_SECONDS = 30
@@ -128,7 +128,7 @@ class ArrayCache:
             self._write_description()
             for kind, names in parts[0][1].items():
                 arrays = {name: np.concatenate([arrays[kind][name] for _, arrays in parts]) for name in names}
-                with writing(self.folder / kind / f"{time.time_ns()}-{os.getpid()}.safetensors") as path:
+                with atomic_write(self.folder / kind / f"{time.time_ns()}-{os.getpid()}.safetensors") as path:
                     save_file({INDICES: indices, **arrays}, path)
         except VerydeepError as error:
             self.write_error = str(error)

@@ -27,7 +27,7 @@ from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import seen_images_remarks
-from verydeep.files import write_json, writing_text
+from verydeep.files import atomic_write_text, write_json
 from verydeep.ops.metrics import class_errors, ranks
 
 
@@ -71,9 +71,9 @@ def write_evaluation(folder: Path, evaluation: ClassificationEvaluation, split: 
         values["pixels"] = [in_pixels(scale, row.crop) for scale in row.scales]
     report = {**about, "num_images": len(evaluation.indices), "rows": rows, "skipped": evaluation.skipped}
     names = split.class_names
-    with writing_text(folder / "predictions.csv") as file:
+    with atomic_write_text(folder / "predictions.csv") as file:
         write_predictions(file, evaluation, split)
-    with writing_text(folder / "classes.csv") as file:
+    with atomic_write_text(folder / "classes.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["class", "words", "images", "error", "low", "high"])
         for each in class_errors(evaluation.confusion):

@@ -16,7 +16,7 @@ from verydeep.configs.published import REPOSITORY, PublishedNet
 from verydeep.engine.launching import in_group
 from verydeep.engine.progress import download_bar
 from verydeep.errors import VerydeepError
-from verydeep.files import cache_folder, locking
+from verydeep.files import cache_folder, try_lock
 
 AT_ONCE = 1 << 20
 TIMEOUT_SECONDS = 30
@@ -38,7 +38,7 @@ def fetch(net: PublishedNet) -> Path:
         check_digest(path, net)
         return path
     while True:
-        with locking(path.with_name(path.name + ".lock")) as free:
+        with try_lock(path.with_name(path.name + ".lock")) as free:
             if free:
                 if not path.exists():  # another process of this job may have fetched it meanwhile
                     complete(path.with_name(path.name + ".part"), path, net)

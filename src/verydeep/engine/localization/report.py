@@ -22,7 +22,7 @@ from verydeep.engine.log import Log
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.runtime import Runtime
-from verydeep.files import write_json, writing_text
+from verydeep.files import atomic_write_text, write_json
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 
@@ -145,7 +145,7 @@ def write_boxes(path: Path, evaluation: LocalizationEvaluation, split: Split) ->
     box = ("xmin", "ymin", "xmax", "ymax")
     guesses = range(1, candidate_classes.guesses.shape[1] + 1)
     header = ["path", "label", "iou", *box, *(f"{what}{i}" for i in guesses for what in ("class", "rating", *box))]
-    with writing_text(path) as file:
+    with atomic_write_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         each = zip(

@@ -10,7 +10,7 @@ from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import read_results
-from verydeep.files import writing
+from verydeep.files import atomic_write
 from verydeep.models.weights.native import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, save_config
 
 CARD = "README.md"
@@ -32,8 +32,8 @@ class Publication:
         Raises:
             VerydeepError: the folder cannot be written to.
         """
-        with writing(folder / CARD) as beside:
-            beside.write_text(self.card, encoding="utf-8")
+        with atomic_write(folder / CARD) as temporary:
+            temporary.write_text(self.card, encoding="utf-8")
         for place, config in self.configs.items():
             save_config(folder / place, config)
         texts = [CARD, *(str(PurePosixPath(place, CONFIG)) for place in self.configs)]
@@ -49,8 +49,8 @@ class Publication:
         files = self.lay_out(folder)
         for name, path in files.items():
             if path != folder / name:
-                with writing(folder / name) as beside:
-                    shutil.copyfile(path, beside)
+                with atomic_write(folder / name) as temporary:
+                    shutil.copyfile(path, temporary)
         return list(files)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verydeep.engine.plotting import subplots
-from verydeep.files import writing_text
+from verydeep.files import atomic_write_text
 from verydeep.ops.arrays import Int64Array
 
 
@@ -17,7 +17,7 @@ def write_confusion(path: Path, counts: Int64Array, class_names: Sequence[str]) 
         counts: (K, K) images of the row's class that are predicted as the column's.
         class_names: K names.
     """
-    with writing_text(path) as file:
+    with atomic_write_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["true", *class_names])
         writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))

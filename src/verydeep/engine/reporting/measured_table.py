@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from verydeep.engine.nets.net import Net
-from verydeep.files import write_json, writing
+from verydeep.files import atomic_write, write_json
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def write_measured_table(table: MeasuredTable, folder: Path) -> None:
     lines = [table.headings, ["---"] * len(table.headings), *table.rows]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     bullets = "\n".join(f"- {remark.strip()}" for remark in table.remarks)
-    with writing(folder / f"{table.name}.md") as path:
+    with atomic_write(folder / f"{table.name}.md") as path:
         path.write_text(f"## {table.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
 
 

@@ -40,7 +40,7 @@ from verydeep.engine.training.state import TrainState, new_state
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import VerydeepError
-from verydeep.files import locking, write_json
+from verydeep.files import try_lock, write_json
 from verydeep.models.weights.native import ModelConfig, keep_classifier, load_config, save_config, save_weights
 
 CHECKPOINT_SECONDS = 600
@@ -66,7 +66,7 @@ def lock_run(run: RunFolder, runtime: Runtime) -> Iterator[None]:
         VerydeepError: another job trains it, or the processes do not see the same folder.
     """
     runtime.check_shared(run.path, "by --out")
-    with locking(run.lock) if runtime.is_main else nullcontext(True) as free:
+    with try_lock(run.lock) if runtime.is_main else nullcontext(True) as free:
         if not all(runtime.gather(free)):
             raise VerydeepError(f"{run.path} is being trained by another process: wait for its end, or stop it.")
         yield

@@ -30,7 +30,7 @@ from verydeep.engine.transfer.protocol import (
     with_interval,
 )
 from verydeep.errors import VerydeepError
-from verydeep.files import check_out, write_json
+from verydeep.files import check_output_folder, write_json
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import confusion_matrix
 
@@ -77,7 +77,7 @@ class TransferTask:
         if (place / RESULTS).exists():
             raise VerydeepError(f"{place} already holds a classifier: choose another --out, or remove it.")
         its = {FIELDS, TENSORS, *LOOKS, RESULTS}  # of one that was stopped
-        check_out(place, lambda name: name.removesuffix(".tmp") in its, "a classifier")
+        check_output_folder(place, lambda name: name.removesuffix(".tmp") in its, "a classifier")
         if submission is not None and self.task.kind not in SUBMISSIONS:
             raise VerydeepError(
                 f"--submission writes what VOC's server takes, and {self.task.name} is not Pascal VOC: leave it out."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from verydeep.errors import VerydeepError
-from verydeep.files import writing
+from verydeep.files import atomic_write
 from verydeep.models.export.description import IMAGES, describe, input_in_words, outputs_in_words
 from verydeep.models.vgg import VGG, Dropout
 from verydeep.models.weights.native import ModelConfig
@@ -42,8 +42,8 @@ def write_onnx(path: Path, model: VGG, config: ModelConfig) -> None:
         content = onnx_model(model, config).SerializeToString()
     except ImportError:
         raise VerydeepError("Writing ONNX files needs onnx: pip install 'verydeep[onnx]'.") from None
-    with writing(path) as beside:
-        beside.write_bytes(content)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def onnx_model(model: VGG, config: ModelConfig) -> "ModelProto":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.errors import VerydeepError
-from verydeep.files import write_json, writing
+from verydeep.files import atomic_write, write_json
 from verydeep.models.export.description import describe
 from verydeep.models.weights.folding import unfolded
 from verydeep.models.weights.foreign import TORCHVISION_INPUT
@@ -52,8 +52,8 @@ def write_state_dict(path: Path, system: System, tensors: Mapping[str, Tensor], 
         return
     content = io.BytesIO()  # PyTorch's writer of files ends the process where a disk is full
     torch.save(state, content)
-    with writing(path) as beside:
-        beside.write_bytes(content.getbuffer())
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def about_path(path: Path) -> Path:

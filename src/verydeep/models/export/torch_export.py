@@ -11,7 +11,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from verydeep.configs.networks import STRIDE
-from verydeep.files import writing
+from verydeep.files import atomic_write
 from verydeep.models.export.description import IMAGES, describe, input_in_words, outputs_in_words
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig
@@ -79,5 +79,5 @@ def write_torch_export(path: Path, model: VGG, config: ModelConfig) -> None:
     about = {**describe(config), "input": input_in_words(config), "outputs": outputs_in_words(config)}
     content = io.BytesIO()  # PyTorch's writer of files ends the process where a disk is full
     torch.export.save(export_program(model, config), content, extra_files={ABOUT: json.dumps(about)})
-    with writing(path) as beside:
-        beside.write_bytes(content.getbuffer())
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getbuffer())

@@ -17,7 +17,7 @@ from verydeep.configs.protocols import Regression, Task
 from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError, WeightsError
-from verydeep.files import FileFormat, read_json, write_json, writing
+from verydeep.files import FileFormat, atomic_write, read_json, write_json
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -165,9 +165,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     Raises:
         VerydeepError: the disk is full or does not let us.
     """
-    with writing(path) as beside:
+    with atomic_write(path) as temporary:
         try:
-            save_file(tensors, beside, metadata=metadata)
+            save_file(tensors, temporary, metadata=metadata)
         except SafetensorError as error:
             raise VerydeepError(f"{path} cannot be written ({error}): make room, or choose another --out.") from None
 
@@ -216,8 +216,8 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
 def keep_classifier(folder: Path, classifier: Path) -> None:
     """Copy the model folder of the classification net that a localization net starts from into the latter's."""
     for name in (CONFIG, WEIGHTS):
-        with writing(folder / CLASSIFIER / name) as beside:
-            shutil.copyfile(classifier / name, beside)
+        with atomic_write(folder / CLASSIFIER / name) as temporary:
+            shutil.copyfile(classifier / name, temporary)
 
 
 def load_model(folder: Path) -> tuple[VGG, ModelConfig]:
