@@ -1,24 +1,40 @@
-"""The whole system of the VGG paper: Simonyan and Zisserman, arXiv 1409.1556.
+"""Networks, training, testing and localization of the VGG paper (Simonyan and Zisserman, arXiv 1409.1556).
 
 In Python:
 
-    import verydeep
+    import verydeep as vd
 
-    net, config = verydeep.load("runs/photos-A-256-c64-s0")  # or a weight file, "oxford-vgg16", "hf-hub:owner/name"
-    scores = net(images)                                     # (N, K, h, w) of RGB images, 0-255
-    net = verydeep.VGG(verydeep.NETWORKS["D"])               # weights not filled: see initialize
+    run = vd.train("photos", crop=64)              # train a net on folders of photographs
+    print(vd.evaluate("photos", run))              # its errors, with 95% intervals
+    print(vd.predict(run, "holiday.jpg"))          # classes of a photograph, an array or a tensor
+    net = vd.load("oxford-vgg16")                  # a net in memory, for all functions that take a run
+    vectors = vd.describe(net, "holiday/").values  # (N, 4096) descriptors
+
+Each command of the command line is a function of the same name; see ``help(vd.train)`` and so on.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from verydeep.configs.networks import NETWORKS, Network
-from verydeep.configs.recipes import RECIPES, Recipe, Stage
-from verydeep.configs.scales import TrainScale
-from verydeep.errors import VerydeepError
-
 if TYPE_CHECKING:
+    from verydeep.commands.convert import convert
+    from verydeep.commands.evaluate import evaluate
+    from verydeep.commands.export import export
+    from verydeep.commands.features import features
+    from verydeep.commands.localize import localize
+    from verydeep.commands.predict import predict
+    from verydeep.commands.prepare import prepare
+    from verydeep.commands.push import push
+    from verydeep.commands.reproduce import reproduce
+    from verydeep.commands.search import search
+    from verydeep.commands.train import train
+    from verydeep.commands.transfer import transfer
+    from verydeep.commands.verify import verify
+    from verydeep.configs.networks import NETWORKS, Network
+    from verydeep.configs.recipes import RECIPES, Recipe, Stage
+    from verydeep.configs.scales import TrainScale
     from verydeep.engine.nets.folders import load
+    from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError, WeightsError
     from verydeep.models.initialization import initialize
     from verydeep.models.vgg import VGG
     from verydeep.models.weights.native import ModelConfig
@@ -27,26 +43,55 @@ __all__ = [
     "NETWORKS",
     "RECIPES",
     "VGG",
+    "DataError",
     "ModelConfig",
     "Network",
+    "OptionError",
     "Recipe",
+    "ResourceError",
     "Stage",
     "TrainScale",
     "VerydeepError",
+    "WeightsError",
+    "convert",
+    "evaluate",
+    "export",
+    "features",
     "initialize",
     "load",
+    "localize",
+    "predict",
+    "prepare",
+    "push",
+    "reproduce",
+    "search",
+    "train",
+    "transfer",
+    "verify",
 ]
 
-_NEEDS_TORCH = {
-    "VGG": "verydeep.models.vgg",
-    "initialize": "verydeep.models.initialization",
-    "ModelConfig": "verydeep.models.weights.native",
-    "load": "verydeep.engine.nets.folders",
+_OTHERS = {
+    "NETWORKS": "configs.networks",
+    "Network": "configs.networks",
+    "RECIPES": "configs.recipes",
+    "Recipe": "configs.recipes",
+    "Stage": "configs.recipes",
+    "TrainScale": "configs.scales",
+    "DataError": "errors",
+    "OptionError": "errors",
+    "ResourceError": "errors",
+    "VerydeepError": "errors",
+    "WeightsError": "errors",
+    "VGG": "models.vgg",
+    "initialize": "models.initialization",
+    "ModelConfig": "models.weights.native",
+    "load": "engine.nets.folders",
 }
+"""Modules of the names that are no commands."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs PyTorch when it is first asked for: PyTorch alone takes a second."""
-    if name in _NEEDS_TORCH:
-        return getattr(import_module(_NEEDS_TORCH[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a name when it is first used: PyTorch alone takes a second."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"verydeep.{_OTHERS.get(name, f'commands.{name}')}"), name)

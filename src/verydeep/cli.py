@@ -1,14 +1,19 @@
-"""The command line: ``verydeep COMMAND``. The signature of a command is its help."""
+"""The command line: ``verydeep COMMAND``. The signature of a public function is the help of its command."""
 
 import importlib.metadata
+import inspect
 import io
 import logging
 import re
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from dataclasses import dataclass
+from functools import wraps
+from typing import Annotated, Any, Literal, NoReturn, TypedDict, get_args, get_origin
 
 import tyro
 
@@ -25,11 +30,14 @@ from verydeep.commands.search import search
 from verydeep.commands.train import train
 from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
-from verydeep.engine.launching import is_main
+from verydeep.engine.launching import in_group, is_main, launch
 from verydeep.engine.process import own_process
 from verydeep.errors import OtherProcessError, VerydeepError
+from verydeep.options import DevicesOption, FormatOption
+from verydeep.parameters import REQUIRED, Parameter, read_parameters
+from verydeep.results.result import Format, Result, print_result
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
@@ -45,37 +53,76 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify,
 }
 
-KEPT = {
+SHARED = ("train", "evaluate", "transfer", "features", "reproduce")
+"""Commands whose work several processes can share."""
+
+CACHED = {
     "transfer": "the descriptors",
     "features": "the descriptors",
     "evaluate": "the posteriors",
     "reproduce": "runs and posteriors",
 }
-"""What a command that is stopped has left, and does not compute again."""
+"""Results that a stopped command has saved and does not compute again."""
+
+HEADINGS = ("usual", "training", "box", "decoding", "compute", "output")
+"""Order of the groups of options in the help."""
 
 TURN_SECONDS = 3
 
 VERSION = "--version"
-"""What one asks before anything else; no command has such an option."""
 
 DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 
 Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
-`verydeep --version` tells the version.
+`verydeep --version` prints the version.
 """
 
 
+@dataclass(frozen=True)
+class Call:
+    """A command as it was typed."""
+
+    name: str
+    arguments: dict[str, Any]
+    """Arguments that were given, by parameter."""
+    format: Format
+    num_processes: int
+
+    def run(self) -> None:
+        """Run the command, here or in several processes, and print its result.
+
+        Raises:
+            SystemExit: The result is bad news, or one of several processes failed.
+            VerydeepError: The command failed.
+        """
+        if self.num_processes > 1 and not in_group():
+            launch(self.num_processes, sys.argv[1:])
+            return
+        function = COMMANDS[self.name]
+        computes = "device" in inspect.signature(function).parameters
+        with own_process(computes=computes), print_messages("stdout" if self.format == "table" else "stderr"):
+            result = function(**self.arguments)
+        if is_main():
+            print_result(result, self.format, sys.stdout)
+            assert isinstance(result, Result)
+            if result.problem:
+                fail(result.problem)
+
+
 def main() -> None:
-    """Run one command. Exit codes: 0; 1 for an error told in one sentence; 2 for wrong usage; 130, 143 for signals."""
+    """Run one command.
+
+    Exit codes: 0; 1 for an error, which is printed as one sentence; 2 for wrong usage; 130 and 143 for signals.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be no UTF-8; in JSON this is how they are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     if sys.argv[1:] == [VERSION]:
         print(f"verydeep {importlib.metadata.version('verydeep')}")
         return
-    computes = sys.argv[1:2] not in ([], ["prepare"], ["verify"], ["convert"], ["push"]) and "--help" not in sys.argv
     try:
-        with own_process(computes=computes), printing_messages():
-            tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="verydeep", description=DESCRIPTION)
+        call = parse(sys.argv[1:])
+        if call is not None:
+            call.run()
     except OtherProcessError as error:
         time.sleep(2 * TURN_SECONDS)
         fail(str(error))
@@ -84,24 +131,128 @@ def main() -> None:
     except OSError as error:
         fail(f"{error}: check that the path exists, may be used, and has room.")
     except KeyboardInterrupt:
-        if is_main():  # of several processes one speaks
-            kept = KEPT.get("".join(sys.argv[1:2]))
-            goes_on = "" if kept is None else f"; {kept} so far are kept, and the same command goes on from them"
-            print(f"verydeep: stopped{goes_on}.", file=sys.stderr)
+        if is_main():
+            cached = CACHED.get("".join(sys.argv[1:2]))
+            saved = "" if cached is None else f"; {cached} so far are saved, and the same command continues from them"
+            print(f"verydeep: stopped{saved}.", file=sys.stderr)
         sys.exit(130)
 
 
+def _run_old(function: Callable[..., None]) -> Callable[..., None]:
+    """Run a function that is not converted yet."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with own_process(computes=True), print_messages("stdout"):
+            function(*args, **kwargs)
+
+    return run
+
+
+def parse(arguments: Sequence[str]) -> Call | None:
+    """Read a command and its arguments.
+
+    Raises:
+        SystemExit: Help was printed (0), or the usage is wrong (2).
+    """
+    parsers: dict[str, Callable[..., Any]] = {
+        name: build_parser(name) if inspect.unwrap(function) is not function else _run_old(function)
+        for name, function in COMMANDS.items()
+    }
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    call: Call | None = tyro.extras.subcommand_cli_from_dict(
+        parsers, prog="verydeep", description=DESCRIPTION, args=arguments, config=config
+    )
+    return call
+
+
+def read_options(name: str) -> tuple[Parameter, ...]:
+    """Return the parameters of a command's function, and the options that the command line adds."""
+    own = read_parameters(COMMANDS[name])
+    added = read_parameters(_added_options)
+    has_format = any(parameter.name == "format" for parameter in own)  # export has another one
+    return own + tuple(option for option in added if (name in SHARED if option.name == "devices" else not has_format))
+
+
+def _added_options(*, devices: DevicesOption = 1, format: FormatOption = "table") -> None:  # noqa: A002
+    """Declare the options that the command line adds to those of the functions."""
+
+
+def build_parser(name: str) -> Callable[..., Call]:
+    """Return a function whose signature tyro turns into options; it returns the call.
+
+    Required parameters are parameters of that function, too. The others are those of a ``TypedDict`` for each heading,
+    which holds what was given.
+    """
+    signature: list[inspect.Parameter] = []
+    groups: dict[str, list[Parameter]] = {heading: [] for heading in HEADINGS}
+
+    def add(parameter: str, kind: Any, default: Any = REQUIRED) -> None:
+        call.__annotations__[parameter] = kind
+        signature.append(inspect.Parameter(parameter, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
+
+    def call(**given: Any) -> Call:
+        values = {key: value for key, value in given.items() if key not in groups}
+        for heading in groups:
+            values |= given.get(heading, {})
+        devices = values.pop("devices", 1)
+        output_format: Format = "table" if name == "export" else values.pop("format", "table")
+        return Call(name, values, output_format, devices)
+
+    for parameter in read_options(name):
+        if parameter.default is REQUIRED:
+            add(parameter.name, _explain(parameter))
+        else:
+            groups[parameter.option.heading].append(parameter)
+    new_typed_dict: Any = TypedDict
+    for heading, parameters in groups.items():
+        if parameters:
+            fields = {parameter.name: _explain(parameter) for parameter in parameters}
+            flags = {parameter.name: parameter.default for parameter in parameters if parameter.type is bool}
+            add(heading, new_typed_dict(heading, fields, total=False), flags)
+    call.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    call.__doc__ = describe_command(name)
+    return call
+
+
+def describe_command(name: str) -> str:
+    """Return the explanation of a command: its docstring as wide as the terminal, without what Python users need."""
+    text = inspect.getdoc(inspect.unwrap(COMMANDS[name])) or ""
+    paragraphs = name_options(re.split(r"\n\n(?:Args|Returns|Raises):\n", text)[0]).split("\n\n")
+    width = min(100, shutil.get_terminal_size().columns)
+    # tyro joins lines, except those that start with a space.
+    return "\n\n".join(
+        paragraph if paragraph.startswith("Try:") else textwrap.fill(paragraph, width, subsequent_indent=" ")
+        for paragraph in paragraphs
+    )
+
+
+def _explain(parameter: Parameter) -> Any:
+    """Return the type of a parameter with its help, for tyro."""
+    option, choices = parameter.option, get_args(parameter.type) if get_origin(parameter.type) is Literal else ()
+    metavar = option.metavar or "|".join(choices) or (parameter.name.upper() if parameter.is_positional else None)
+    hint = f"(default: {parameter.default_text})" if parameter.default_text else ""
+    markers = [tyro.conf.Positional] if parameter.is_positional else []
+    explained = tyro.conf.arg(help=option.help, metavar=metavar, help_behavior_hint=hint)
+    return Annotated[(parameter.type, explained, *markers)]
+
+
 class _MessagePrinter(logging.Handler):
-    """Prints what the functions report, on standard output."""
+    """Prints the messages of the functions."""
+
+    def __init__(self, stream: Literal["stdout", "stderr"]) -> None:
+        super().__init__()
+        self.stream = stream
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(name_options(record.getMessage()), flush=True)
+        # A progress bar puts something else in the place of sys.stdout, so that its line stays the last one.
+        print(name_options(record.getMessage()), file=getattr(sys, self.stream), flush=True)
 
 
 @contextmanager
-def printing_messages() -> Iterator[None]:
+def print_messages(stream: Literal["stdout", "stderr"]) -> Iterator[None]:
     """Print the messages of the logger "verydeep"."""
-    logger, handler = logging.getLogger("verydeep"), _MessagePrinter()
+    logger, handler = logging.getLogger("verydeep"), _MessagePrinter(stream)
     level, propagates = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -119,24 +270,29 @@ def name_options(text: str) -> str:
     return re.sub(r"`([a-z][a-z0-9_]*)(?:=([^`]+))?`", _option_name, text)
 
 
-def _option_name(parameter: re.Match[str]) -> str:
-    name, value = parameter[1].replace("_", "-"), parameter[2]
+def _option_name(match: re.Match[str]) -> str:
+    """Return the option of a parameter, or the text as it stands where there is none."""
+    name, value = match.groups()
+    known = {parameter.name: parameter for command in COMMANDS for parameter in read_options(command)}
+    if name not in known:
+        return match[0]
+    option = known[name].option.metavar.split()[0] if known[name].is_positional else f"--{name.replace('_', '-')}"
     if value in ("True", "False"):
-        return f"--{name}" if value == "True" else f"--no-{name}"
+        return option if value == "True" else option.replace("--", "--no-")
     if value is None:
-        return f"--{name}"
-    return f"--{name} {value}" if " " not in value else f'--{name} "{value}"'
+        return option
+    return f"{option} {value}" if " " not in value else f'{option} "{value}"'
 
 
-def fail(words: str) -> NoReturn:
-    """Say what is wrong, and end.
+def fail(message: str) -> NoReturn:
+    """Print an error and exit.
 
-    What all processes of a job find wrong the main one says: the others wait, and torchrun ends them before their turn.
-    What one alone finds wrong it says, and those that end with it wait longer.
+    The main process prints an error that all processes find, because the others wait and torchrun ends them before
+    their turn. An error of one process alone is printed by it; those that end because of it wait longer.
     """
     if not is_main():
         time.sleep(TURN_SECONDS)
-    print(f"verydeep: {name_options(words)}", file=sys.stderr)
+    print(f"verydeep: {name_options(message)}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -1,13 +1,178 @@
 """Options that several commands share: one name for one thing, explained once."""
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from tyro.conf import Positional, arg
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from verydeep.configs.protocols import View
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError
+from verydeep.parameters import Option
+
+if TYPE_CHECKING:
+    from verydeep.data.decoding import Decoding
+    from verydeep.engine.nets.net import Net
+    from verydeep.engine.runtime import Runtime
+
+    DataSource = str | Path
+    NetSource = str | Path | Net
+    NetSources = NetSource | Sequence[NetSource]
+    PathSource = str | Path
+    Numbers = str | float | Sequence[float]
+    """Numbers as they are typed, "256,384", or as a program has them, (256, 384)."""
+else:  # as they are typed
+    PathSource = NetSource = Path
+    NetSources = tuple[Path, ...]
+    DataSource = Numbers = str
+
+DATA_HELP = 'A folder of photographs, or "generated": a small set that verydeep makes itself.'
+NET_HELP = "A run, a weight file, oxford-vgg16, or hf-hub:OWNER/NAME."
+
+DataOption = Annotated[DataSource, Option(DATA_HELP, metavar="DATA")]
+NetOption = Annotated[NetSource, Option(NET_HELP, metavar="RUN")]
+NetsOption = Annotated[NetSources, Option(f"{NET_HELP} Several are an ensemble.", metavar="RUN")]
+ScalesOption = Annotated[
+    Numbers | None,
+    Option("Test scales Q, for a crop of 224.", "S, or Smin, middle, Smax if it was jittered", "Q,Q,.."),
+]
+ViewOption = Annotated[
+    View,
+    Option("The whole image, 5x5 crops, both, or the central crop; all with mirror images.", "dense", "VIEW"),
+]
+RunsOption = Annotated[
+    str | Path,
+    Option("A folder of runs to choose nets from, perhaps with more nets: runs,oxford-vgg16.", metavar="DIR"),
+]
+WeightsOption = Annotated[
+    Literal["last", "best"], Option("best: lowest validation error, so that error is optimistic.", metavar="WHICH")
+]
+TaskOption = Annotated[Literal["classify", "localize"], Option("Predict classes, or boxes.")]
+SplitOption = Annotated[str, Option("train, val, test, or all of a folder without parts.", metavar="PART")]
+CropOption = Annotated[int, Option("Side of the nets' input in pixels, a multiple of 32.", metavar="PIXELS")]
+SeedOption = Annotated[int, Option("Number from which all randomness follows.", smallest=0, largest=2**31 - 1)]
+
+MergeThresholdOption = Annotated[
+    float | None,
+    Option("Distance up to which boxes are merged.", "0.5", "X", heading="box", smallest=0, largest=2),
+]
+TuneThresholdOption = Annotated[
+    bool,
+    Option("Choose the merge threshold on val; on val itself, for each half on the other half.", heading="box"),
+]
+BadBoxesOption = Annotated[
+    Literal["error", "clip", "skip"],
+    Option("An impossible box stops, is clipped to the image, or is left out; all are listed.", heading="box"),
+]
+
+DropoutAfterOption = Annotated[
+    int | None,
+    Option(
+        "First epochs without dropout, so that small data start to learn sooner.",
+        metavar="N",
+        heading="training",
+        smallest=1,
+    ),
+]
+
+DevicesOption = Annotated[
+    int, Option("Processes of this machine that share the work.", metavar="N", heading="compute", smallest=1)
+]
+FormatOption = Annotated[
+    Literal["table", "json", "csv"], Option("What is printed; json: one object a line.", heading="output")
+]
+
+
+class ProgressOptions(TypedDict, total=False):
+    """Options of a command that runs no net."""
+
+    progress: Annotated[bool, Option("Show progress.", heading="compute", value=True)]
+
+
+class ComputeOptions(TypedDict, total=False):
+    """Where and how a net computes."""
+
+    device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", metavar="NAME", heading="compute", value="auto")]
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"],
+        Option("auto: bf16 where the hardware has it, else fp32.", heading="compute", value="auto"),
+    ]
+    workers: Annotated[
+        int | None,
+        Option("Processes that decode images.", "by the machine", "N", heading="compute", value=None, smallest=0),
+    ]
+    progress: Annotated[bool, Option("Show progress.", heading="compute", value=True)]
+
+
+class DecodingOptions(TypedDict, total=False):
+    """How files become pixels."""
+
+    bad_images: Annotated[
+        Literal["error", "skip"],
+        Option("A file that cannot be decoded stops, or is left out and listed.", heading="decoding", value="error"),
+    ]
+    fast_decode: Annotated[
+        bool,
+        Option("Decode large JPEGs at half size: twice as fast, other pixels.", heading="decoding", value=False),
+    ]
+
+
+class JobOptions(ComputeOptions, DecodingOptions, total=False):
+    """Options of a command that reads many images."""
+
+
+@contextmanager
+def start_runtime(options: ComputeOptions, *, bf16: bool | None = None) -> Iterator["Runtime"]:
+    """Choose the device and join the processes of the job.
+
+    Args:
+        options: Complete, as a public function gets them.
+        bf16: Whether to compute in bf16; ``None``: as ``precision`` says.
+
+    Raises:
+        OptionError: The device is unknown, or the processes disagree about the precision.
+        ResourceError: This machine has no such device.
+        OtherProcessError: Another process ended.
+    """
+    from verydeep.engine.runtime import start, wants_bf16  # noqa: PLC0415 - takes a second
+
+    if bf16 is None:
+        bf16 = wants_bf16(options["precision"], options["device"])
+    with start(device=options["device"], bf16=bf16, num_workers=options["workers"]) as runtime:
+        yield runtime
+
+
+def decoding_of(options: DecodingOptions) -> "Decoding":
+    """Return how files become pixels; ``options`` are complete, as a public function gets them."""
+    from verydeep.data.decoding import Decoding  # noqa: PLC0415 - takes half a second
+
+    return Decoding(options["bad_images"], options["fast_decode"])
+
+
+def number_text(numbers: Numbers) -> str:
+    """Return numbers as they are typed: "256,384" of (256, 384)."""
+    if isinstance(numbers, str):
+        return numbers
+    return ",".join(map(str, numbers)) if isinstance(numbers, Sequence) else str(numbers)
+
+
+def several(sources: NetSources) -> "list[NetSource]":
+    """Return nets as a list, whether one or several were given."""
+    return list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
+
+
+def check_new_folder(folder: Path, parameter: str) -> None:
+    """Refuse a folder that is not empty.
+
+    Raises:
+        OptionError: Something is there.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(f"{folder} already exists: choose another `{parameter}`, or remove it.", parameter)
+
+
+# What follows is for commands that are not converted yet.
+from tyro.conf import Positional, arg  # noqa: E402
 
 
 def option(text: str, default: str = "", metavar: str | None = None) -> Any:
@@ -16,22 +181,14 @@ def option(text: str, default: str = "", metavar: str | None = None) -> Any:
 
 
 def check_range(name: str, value: float | None, smallest: float, largest: float = math.inf) -> None:
-    """Refuse a number outside [smallest, largest]; None is an option that was not given.
-
-    Raises:
-        VerydeepError: it is outside, or not a number.
-    """
+    """Refuse a number outside [smallest, largest]; None is an option that was not given."""
     if value is not None and not smallest <= value <= largest:
         limits = f"at least {smallest:g}" if largest == math.inf else f"from {smallest:g} to {largest:.10g}"
-        raise VerydeepError(f"{name} {value:g} is out of range: give a number {limits}.")
+        raise OptionError(f"{name} {value:g} is out of range: give a number {limits}.")
 
 
-Data = Annotated[str, Positional, arg(metavar="DATA", help="A folder of photographs, or the word generated.")]
-Run = Annotated[
-    Path,
-    Positional,
-    arg(metavar="RUN", help="What verydeep train left, a weight file, oxford-vgg16, hf-hub:OWNER/NAME."),
-]
+Data = Annotated[str, Positional, arg(metavar="DATA", help=DATA_HELP)]
+Run = Annotated[Path, Positional, arg(metavar="RUN", help=NET_HELP)]
 Photographs = Annotated[
     tuple[str, ...], Positional, arg(metavar="FILE", help='Photographs, folders of them, or patterns ("*.jpg").')
 ]
@@ -41,7 +198,6 @@ Scales = Annotated[
     option("Test scales Q beside a crop of 224, as 256,384,512.", "S; jittered: Smin, middle, Smax", "Q,Q,.."),
 ]
 VIEWS_HELP = "The whole image; 5x5 crops of it; the mean of both (each with mirror images); the central crop."
-Views = Annotated[View, arg(help=VIEWS_HELP)]
 Runs = Annotated[
     str,
     arg(help="Where a protocol's nets are: a folder of runs, and nets, as runs,oxford-vgg16.", metavar="FOLDER"),
@@ -54,6 +210,9 @@ Workers = Annotated[int | None, option("Processes that decode images.", "chosen 
 BadImages = Annotated[
     Literal["error", "skip"],
     arg(help="A file that cannot be decoded is an error, or is left out, counted and listed."),
+]
+FastDecode = Annotated[
+    bool, arg(help="Decode large JPEGs at a lower resolution: twice as fast, slightly other pixels.")
 ]
 Task = Annotated[Literal["classify", "localize"], arg(help="What the net says: classes, or boxes of them.")]
 BadBoxes = Annotated[
@@ -74,7 +233,4 @@ TuneThreshold = Annotated[
 ]
 DropoutAfter = Annotated[
     int | None, option("Epochs without dropout at first: small data leave the plateau at ln K sooner.", metavar="N")
-]
-FastDecode = Annotated[
-    bool, arg(help="Decode large JPEGs at a lower resolution: twice as fast, slightly other pixels.")
 ]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import verydeep as vd
 from tests.data import ilsvrc_trees as trees
-from verydeep.commands.verify import verify
-from verydeep.errors import VerydeepError
+from tests.runs import Cli
 
 
 def noise(path: Path, seed: int) -> Path:
@@ -28,7 +28,7 @@ def cut(path: Path, share: float) -> None:
 
 
 @pytest.fixture
-def photographs(tmp_path) -> Path:
+def photographs(tmp_path: Path) -> Path:
     root = tmp_path / "photographs"
     for index in range(9):
         noise(root / f"{'cat' if index % 2 else 'dog'}/{index}.jpg", index)
@@ -36,62 +36,70 @@ def photographs(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_it_finds_all_that_is_broken_and_all_that_is_odd(photographs, tmp_path, capsys, workers):
+def test_it_finds_all_that_is_broken_and_all_that_is_unusual(
+    photographs: Path, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
     (photographs / "cat/1.jpg").write_bytes(b"no image")
     cut(photographs / "dog/2.jpg", 0.5)
     cut(photographs / "cat/3.jpg", 0.9)
     Image.new("CMYK", (20, 30)).save(photographs / "dog/4.jpg")
     Image.new("RGB", (20, 30)).save(photographs / "cat/5.jpg", format="PNG")
-    with pytest.raises(VerydeepError, match=r"^2 of 9 files cannot be decoded"):
-        verify(photographs, out=tmp_path / "found.json", workers=workers)
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert found["data"] == str(photographs)
-    assert found["files"] == 9
-    broken = {row["file"]: row["why"] for row in found["undecodable"]}
-    assert list(broken) == ["cat/1.jpg", "dog/2.jpg"]
-    assert "not an image" in broken["cat/1.jpg"]
-    assert "damaged" in broken["dog/2.jpg"]
-    odd = {row["file"]: row["what"] for row in found["odd"]}
-    assert list(odd) == ["cat/3.jpg", "cat/5.jpg", "dog/4.jpg"]
-    assert "rows were decoded" in odd["cat/3.jpg"]
-    assert odd["cat/5.jpg"] == "PNG under the name .jpg"
-    assert odd["dog/4.jpg"].startswith("CMYK")
-    told = capsys.readouterr().out
-    assert "class folders; 9 files" in told
-    assert all(file in told for file in (*broken, *odd))
-    assert "cat/7.jpg" not in told
+    verified = vd.verify(photographs, workers=workers)
+    assert (verified.folder, verified.num_files) == (photographs, 9)
+    assert verified.problem.startswith("2 of 9 files cannot be decoded")
+    assert list(verified.undecodable) == ["cat/1.jpg", "dog/2.jpg"]
+    assert "not an image" in verified.undecodable["cat/1.jpg"]
+    assert "damaged" in verified.undecodable["dog/2.jpg"]
+    unusual = dict(verified.unusual)
+    assert list(unusual) == ["cat/3.jpg", "cat/5.jpg", "dog/4.jpg"]
+    assert "rows were decoded" in unusual["cat/3.jpg"]
+    assert unusual["cat/5.jpg"] == "PNG under the name .jpg"
+    assert unusual["dog/4.jpg"].startswith("CMYK")
+    records = verified.records()
+    assert [record["file"] for record in records] == [*verified.undecodable, *unusual]
+    assert [record["decodable"] for record in records] == [False, False, True, True, True]
+    assert capsys.readouterr() == ("", "")
 
 
-def test_a_sound_data_set_is_told_to_be_one(photographs, capsys):
-    verify(photographs)
-    assert "All 9 files can be used." in capsys.readouterr().out
+def test_the_command_line_lists_the_files_and_fails(photographs: Path, inside: Cli) -> None:
+    (photographs / "cat/1.jpg").write_bytes(b"no image")
+    Image.new("CMYK", (20, 30)).save(photographs / "dog/4.jpg")
+    done = inside("verify", photographs, check=False)
+    assert done.returncode == 1
+    assert "class folders; 9 files" in done.stdout
+    assert "cat/1.jpg" in done.stdout and "dog/4.jpg" in done.stdout and "cat/7.jpg" not in done.stdout
+    assert done.stderr == (
+        "verydeep: 1 of 9 files cannot be decoded: replace or remove them, or train with --bad-images skip.\n"
+    )
+    lines = inside("verify", photographs, "--format", "json", check=False).stdout.splitlines()
+    assert [json.loads(line)["file"] for line in lines] == ["cat/1.jpg", "dog/4.jpg"]
 
 
-def test_every_part_is_read_also_test_without_labels(tmp_path, capsys):
+def test_a_sound_data_set_is_usable(photographs: Path, inside: Cli) -> None:
+    assert vd.verify(str(photographs)).problem == ""
+    assert "All 9 files can be used." in inside("verify", photographs).stdout
+
+
+def test_every_part_is_read_also_test_without_labels(tmp_path: Path) -> None:
     root = trees.make_kaggle(tmp_path)
     (root / "ILSVRC/Data/CLS-LOC/test" / trees.TEST[0]).write_bytes(b"")
-    with pytest.raises(VerydeepError, match=f"^1 of {len(trees.NAMES)} files"):
-        verify(root)
-    told = capsys.readouterr().out
-    assert "CMYK" in told
-    assert "PNG under the name .JPEG" in told
+    verified = vd.verify(root)
+    assert verified.problem.startswith(f"1 of {len(trees.NAMES)} files")
+    findings = " ".join(text for _, text in verified.unusual)
+    assert "CMYK" in findings and "PNG under the name .JPEG" in findings
 
 
-def test_train_without_val_and_test_are_each_read_once(tmp_path, capsys):
+def test_train_without_val_and_test_are_each_read_once(tmp_path: Path) -> None:
     for index in range(6):
         noise(tmp_path / f"train/cat/{index}.jpg", index)
     noise(tmp_path / "test/9.jpg", 9)
-    verify(tmp_path)
-    assert "All 7 files can be used." in capsys.readouterr().out
+    assert vd.verify(tmp_path).num_files == 7
 
 
-def test_mistakes_are_told_before_anything_is_read(photographs, tmp_path):
-    with pytest.raises(VerydeepError, match=r"--workers 0 is out of range"):
-        verify(photographs, workers=0)
-    with pytest.raises(VerydeepError, match=r"--out .*cannot be written"):
-        verify(photographs, out=tmp_path)
-    with pytest.raises(VerydeepError, match=r"--out .*cannot be written"):
-        verify(photographs, out=tmp_path / "nowhere/found.json")
+def test_mistakes_are_found_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(vd.OptionError, match=r"`workers=0` is out of range: give a number at least 1") as caught:
+        vd.verify(tmp_path / "nowhere", workers=0)
+    assert caught.value.parameter == "workers"
 
 
 def ready_workers(pid: int) -> list[int]:
@@ -109,7 +117,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for child processes in /proc")
-def test_ctrl_c_stops_every_process_at_once_and_without_their_words(tmp_path):
+def test_ctrl_c_stops_every_process_at_once_and_without_traceback(tmp_path: Path) -> None:
     large = tmp_path / "data/cat/0.jpg"
     large.parent.mkdir(parents=True)
     Image.new("RGB", (1500, 1100)).save(large)
@@ -133,9 +141,9 @@ def test_ctrl_c_stops_every_process_at_once_and_without_their_words(tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=60)  # a machine may stall; all of the work would take longer
+        _, output = process.communicate(timeout=60)  # a machine may stall; all of the work would take longer
     assert process.returncode == 130
-    assert "Traceback" not in told
+    assert "Traceback" not in output
     deadline = time.monotonic() + 10
     while any(map(alive, workers)):  # the minder goes once it has seen the others go
         assert time.monotonic() < deadline

@@ -1,67 +1,71 @@
-"""``verydeep export``: a net for other systems."""
+"""`verydeep export`: write a net for other systems."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
-
-from verydeep.options import Run, Weights, option
+from verydeep.options import NetOption, PathSource, WeightsOption
+from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
     from verydeep.models.export.state_dict import System
     from verydeep.models.weights.native import ModelConfig
+    from verydeep.results.nets import ExportedNet
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2", "torchvision": "-torchvision.pth", "timm": "-timm.safetensors"}
 
 
+@command
 def export(
-    run: Run,
-    /,
+    run: NetOption,
     *,
     format: Annotated[  # noqa: A002
         Literal["onnx", "torch-export", "torchvision", "timm"],
-        arg(help="The first two are programs for images of any size; the others state dicts for nets of crop 224."),
+        Option("A program (onnx, torch-export), or weights for a system's own VGG."),
     ],
-    out: Annotated[Path | None, option("The file to write.", "named after RUN, in this folder", "FILE")] = None,
-    weights: Weights = "last",
-) -> None:
+    out: Annotated[PathSource | None, Option("The file to write.", "RUN's name, in this folder", "FILE")] = None,
+    weights: WeightsOption = "last",
+) -> "ExportedNet":
     """Write a net in a format that other systems run.
 
-    onnx and torch-export take images of any number, height and width, RGB, 0-255, and give the class score map and the
-    posterior; class names travel in the file. torchvision and timm take the weights by load_state_dict; the JSON file
-    beside them says what their net must be given, and names the classes. ONNX needs pip install 'verydeep[onnx]'.
+    Programs take images of any number, height and width, RGB 0-255, and return the class score map and the posterior;
+    the file names the classes. ONNX needs pip install 'verydeep[onnx]'. Weights are for nets of crop 224 and full
+    width; a JSON file next to them describes the input and names the classes.
 
     Try:
         verydeep export runs/photos-D-256-512-c224-s0 --format onnx
         verydeep export runs/photos-D-256-512-c224-s0 --format torchvision --out vgg16-photos.pth
-    """
-    from verydeep.engine.nets.folders import model_folder
-    from verydeep.models.weights.native import load_model
 
-    model, config = load_model(model_folder(run, weights))
-    path = out or Path(f"{run.stem if run.is_file() else run.resolve().name}{ENDINGS[format]}")
+    Raises:
+        WeightsError: The net is damaged, or the system has no such net.
+        ResourceError: The file cannot be written, or a package is missing.
+    """
+    from verydeep.engine.nets.net import Net
+    from verydeep.results.nets import ExportedNet
+
+    net = Net.open(run, weights)
+    model, config = net.load(), net.config
+    path = Path(out or f"{net.path.stem if net.path.is_file() else net.path.resolve().name}{ENDINGS[format]}")
     if format == "onnx":
         from verydeep.models.export.onnx import write_onnx
 
         write_onnx(path, model, config)
-        lines = program_in_words(config)
-        lines.append(f'Run: onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})')
+        run_line = f'Run: onnxruntime.InferenceSession("{path}").run(None, {{"images": images}})'
+        usage = [*describe_program(config), run_line]
     elif format == "torch-export":
         from verydeep.models.export.torch_export import write_torch_export
 
         write_torch_export(path, model, config)
-        lines = program_in_words(config)
-        lines.append(f'Run: torch.export.load("{path}").module()(images)')
+        usage = [*describe_program(config), f'Run: torch.export.load("{path}").module()(images)']
     else:
         from verydeep.models.export.state_dict import write_state_dict
 
         write_state_dict(path, format, model.state_dict(), config)
-        lines = state_dict_in_words(format, path, config)
-    print("\n".join([f"Written: {path} ({path.stat().st_size / 1e6:,.1f} MB)", *lines]))
+        usage = describe_state_dict(format, path, config)
+    return ExportedNet(path, format, path.stat().st_size, tuple(usage))
 
 
-def program_in_words(config: "ModelConfig") -> list[str]:
-    """What goes in, what comes out."""
+def describe_program(config: "ModelConfig") -> list[str]:
+    """Return lines about the input and the outputs of an exported program."""
     from verydeep.models.export.description import input_in_words, outputs_in_words, short_sides
 
     return [
@@ -71,8 +75,8 @@ def program_in_words(config: "ModelConfig") -> list[str]:
     ]
 
 
-def state_dict_in_words(system: "System", path: Path, config: "ModelConfig") -> list[str]:
-    """How it is loaded, and what the net must be given there."""
+def describe_state_dict(system: "System", path: Path, config: "ModelConfig") -> list[str]:
+    """Return lines about how exported weights are loaded, and about the input."""
     from verydeep.models.export.state_dict import about_path, describe_for
 
     about = describe_for(system, config)
@@ -87,7 +91,7 @@ def state_dict_in_words(system: "System", path: Path, config: "ModelConfig") -> 
         f"Written: {about_path(path)} (the input and the classes, as JSON)",
         f"Load: {load}",
         f"In: RGB in [0, 1], then transforms.Normalize(mean=[{mean}], std=[{std}])",
-        "The mean is this net's own; any other, the usual one too, changes what lies beyond the borders of images.",
+        "Use this mean: the usual one gives other scores, because images are padded with the mean.",
     ]
     if config.pooling == "ceil":
         lines.append(f"Pooling rounds down in {system} and up here: images of 224 by 224 give equal scores.")

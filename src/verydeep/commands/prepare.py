@@ -1,41 +1,66 @@
-"""`verydeep prepare`: a data set as it is handed out to folders that the other commands read."""
+"""`verydeep prepare`: a data set, as it is distributed, in folders that the other commands read."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
-from tyro.conf import Positional, arg
+from verydeep.options import PathSource, ProgressOptions
+from verydeep.parameters import Option, command
+
+if TYPE_CHECKING:
+    from verydeep.data.preparation import IlsvrcSource
+    from verydeep.results.data import PreparedData, PreparedSplit
 
 
+@command
 def prepare(
-    dataset: Positional[Literal["ilsvrc"]],
-    source: Annotated[Path, Positional, arg(metavar="SRC")],
-    destination: Annotated[Path, Positional, arg(metavar="DEST")],
-) -> None:
-    """Turn ILSVRC-2012 as it is handed out into class folders in train/ and val/, and test images in test/.
+    dataset: Annotated[Literal["ilsvrc"], Option("ilsvrc: ILSVRC-2012, the ImageNet challenge of 1000 classes.")],
+    source: Annotated[PathSource, Option("Folder with the original tars, or Kaggle's unpacked download.")],
+    destination: Annotated[PathSource, Option("Folder to make.")],
+    **_options: Unpack[ProgressOptions],
+) -> "PreparedData":
+    """Turn ILSVRC-2012 as it is distributed into class folders in train/ and val/, and test images in test/.
 
-    Stopped half-way, the same command goes on where it was. Reading the devkit needs pip install
-    'verydeep[ilsvrc]'.
+    SOURCE holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit, ILSVRC2012_devkit_t12.tar.gz (reading
+    it needs pip install 'verydeep[ilsvrc]'), or Kaggle's ILSVRC/ and LOC_synset_mapping.txt. Kaggle's files are
+    hard-linked where both folders are on the same disk. The same command continues what was stopped.
 
-    Args:
-        dataset: Which data set; ilsvrc is ILSVRC-2012, the ImageNet challenge of 1000 classes.
-        source: Folder with the original tars (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, the devkit
-            ILSVRC2012_devkit_t12.tar.gz), or Kaggle's unpacked download (with ILSVRC/ and
-            LOC_synset_mapping.txt in it).
-        destination: Folder to make; Kaggle's files are hard-linked into it where they lie on the same disk.
+    Try:
+        verydeep prepare ilsvrc downloads ilsvrc
+
+    Raises:
+        DataError: The source holds neither, or a tar is damaged.
+        ResourceError: The destination cannot be written.
     """
-    from verydeep.data.preparation import describe_part, find_source, prepare_ilsvrc
+    from verydeep.data.preparation import find_source, prepare_ilsvrc
+    from verydeep.engine.log import Log
     from verydeep.engine.progress import progress_bar
-    from verydeep.errors import VerydeepError
+    from verydeep.errors import DataError
+    from verydeep.results.data import PreparedData
 
+    source, destination = Path(source), Path(destination)
     if not source.is_dir():
-        raise VerydeepError(f"There is no folder {source}; name the one that holds {dataset}'s tars or Kaggle's tree.")
-    found = find_source(source)
-    print(f"{source}: {found.layout}, {len(found.metadata.words):,} classes; parts: {', '.join(found.parts)}")
+        raise DataError(f"There is no folder {source}: give the one with {dataset}'s tars or Kaggle's download.")
+    files = find_source(source)
+    Log().info(f"{source}: {files.layout}, {len(files.metadata.words):,} classes; parts: {', '.join(files.parts)}")
     with progress_bar() as bar:
-        tasks = {part: bar.add_task(part, total=None, note="", start=False) for part in found.parts}
-        for step in prepare_ilsvrc(found, destination):
+        tasks = {part: bar.add_task(part, total=None, note="", start=False) for part in files.parts}
+        for step in prepare_ilsvrc(files, destination):
             bar.start_task(tasks[step.part])
             bar.update(tasks[step.part], completed=step.done, total=step.total)
-    for part in found.parts:
-        print(describe_part(found, destination, part))
-    print(f"Ready: verydeep train {destination}" if "train" in found.parts else f"Ready: {destination}")
+    return PreparedData(destination, tuple(describe_split(files, destination, part) for part in files.parts))
+
+
+def describe_split(source: "IlsvrcSource", destination: Path, part: str) -> "PreparedSplit":
+    """Count the images of a prepared split."""
+    from verydeep.data.preparation import count_images, describe_part
+    from verydeep.results.data import PreparedSplit
+
+    counts, expected = count_images(destination, part), source.expected(part)
+    num_images = sum(counts.values())
+    return PreparedSplit(
+        name=part,
+        num_images=num_images,
+        num_classes=0 if part == "test" else len(counts),
+        num_missing=max(0, sum(expected.values()) - num_images) if expected else None,
+        description=describe_part(source, destination, part),
+    )

@@ -1,49 +1,53 @@
-"""``verydeep push``: a net for everybody, on the Hugging Face Hub."""
+"""`verydeep push`: publish a net on the Hugging Face Hub."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from verydeep.options import NetOption, PathSource, WeightsOption, check_new_folder
+from verydeep.parameters import Option, command
 
-from verydeep.errors import VerydeepError
-from verydeep.options import Run, Weights, option
+if TYPE_CHECKING:
+    from verydeep.results.nets import PushedNet
 
 
+@command
 def push(
-    run: Run,
-    repository: Annotated[str, Positional, arg(metavar="OWNER/NAME", help="Of the repository; made if there is none.")],
-    /,
+    run: NetOption,
+    repository: Annotated[str, Option("The repository, made if there is none.", metavar="OWNER/NAME")],
     *,
-    private: Annotated[bool, arg(help="For the owner's eyes only.")] = False,
-    weights: Weights = "last",
-    out: Annotated[
-        Path | None, option("Write what would be uploaded into a folder to look at, and upload nothing.", metavar="DIR")
-    ] = None,
-) -> None:
+    private: Annotated[bool, Option("Make a new repository that only its owner sees.")] = False,
+    weights: WeightsOption = "last",
+    out: Annotated[PathSource | None, Option("Folder to write the files to, without uploading.", metavar="DIR")] = None,
+) -> "PushedNet":
     """Publish a net on the Hugging Face Hub, with a card that states its recipe and its measured errors.
 
-    Uploaded are the weights, config.json (of paths on this machine the last part alone) and README.md, the card, which
-    takes the place of one that is there. The Hub knows you by `hf auth login` or HF_TOKEN.
+    Uploaded are the weights, config.json and the card, README.md, which replaces an existing one. Paths of this machine
+    are shortened to their last part. Log in first, with `hf auth login` or HF_TOKEN.
 
     Try:
         verydeep push runs/photos-D-256-c224-s0 jane/photos-vgg16 --out card
         verydeep push runs/photos-D-256-c224-s0 jane/photos-vgg16
+
+    Raises:
+        WeightsError: The net is damaged.
+        OptionError: The repository's name is wrong, or the folder exists.
+        ResourceError: The Hub cannot be reached, or refuses.
     """
+    from verydeep.engine.nets.net import Net
     from verydeep.engine.publishing.hub import check_repository, upload
     from verydeep.engine.publishing.publication import publication
+    from verydeep.results.nets import PushedNet
 
     check_repository(repository)
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise VerydeepError(f"{out} already exists: choose another --out, or remove it.")
-    published = publication(run, weights, repository)
-    if out is not None:
-        names = published.save(out)
-        print(f"Written: {out}/ ({', '.join(names)}); nothing was uploaded.")
-        return
-    with TemporaryDirectory() as folder:
-        files = published.lay_out(Path(folder))
-        address = upload(files, repository, private=private)
-    print(f"Uploaded: {address} ({', '.join(files)})")
-    command = "predict" if published.configs["."].regression is None else "localize"
-    print(f"Try:  verydeep {command} hf-hub:{repository} photo.jpg")
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_new_folder(folder, "out")
+    published = publication(Net.open(run, weights).path, weights, repository)
+    command_name = "predict" if published.configs["."].regression is None else "localize"
+    if folder is not None:
+        return PushedNet(repository, None, folder, tuple(published.save(folder)), command_name)
+    with TemporaryDirectory() as temporary:
+        files = published.lay_out(Path(temporary))
+        url = upload(files, repository, private=private)
+    return PushedNet(repository, url, None, tuple(files), command_name)

@@ -1,79 +1,73 @@
-"""`verydeep verify`: find the files that cannot be decoded before a training run does."""
+"""`verydeep verify`: find the files that cannot be decoded before a training does."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
-from verydeep.options import Data, Workers, check_range, option
+from verydeep.options import DataOption, ProgressOptions
+from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
     from verydeep.data.decoding import Inspection
+    from verydeep.results.data import VerifiedData
 
-FILES_PER_WORKER = 500  # fewer are decoded sooner than another process has started
-FILES_PER_TURN = 32  # what a process takes at once, and finishes after Ctrl-C
+FILES_PER_WORKER = 500
+"""Fewer files are decoded sooner than another process has started."""
+FILES_PER_TURN = 32
+"""Files that a process takes at once, and finishes after Ctrl-C."""
 
 
+@command
 def verify(
-    data: Data,
-    /,
+    data: DataOption,
     *,
-    out: Annotated[Path | None, option("Also write what was found to this JSON file.", metavar="FILE")] = None,
-    workers: Workers = None,
-) -> None:
-    """Decode every photograph of a data set, and list those that cannot be used and those that are unusual.
+    workers: Annotated[
+        int | None, Option("Processes that decode.", "by the machine", "N", "compute", smallest=1)
+    ] = None,
+    **_options: Unpack[ProgressOptions],
+) -> "VerifiedData":
+    """Decode every photograph of a data set, and list those that cannot be decoded and those that are unusual.
 
-    Ends with exit code 1 if any cannot be decoded. Training stops at such a file, or with --bad-images skip
-    goes on without it.
+    The exit code is 1 if any cannot be decoded. Training stops at such a file, or leaves it out with `bad_images=skip`.
+
+    Try:
+        verydeep verify photos
+
+    Raises:
+        DataError: The folder holds no data set.
+        ResourceError: A process that decodes was killed.
     """
     from verydeep.data.layout import open_split, split_names
     from verydeep.engine.datasets import data_folder
+    from verydeep.engine.log import Log
     from verydeep.engine.progress import track
-    from verydeep.errors import VerydeepError
-    from verydeep.files import write_json
+    from verydeep.machine import available_cores
+    from verydeep.results.data import VerifiedData
 
-    check_range("--workers", workers, 1)
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise VerydeepError(f"--out {out} cannot be written; name a file in an existing folder.")
-    root = data_folder(data)
+    root = data_folder(str(data))
     names = split_names(root)
     if "all" in names:  # train and val are made of it
         names = tuple(name for name in names if name not in {"train", "val"})
     splits = [open_split(root, name) for name in names]
     paths = [split.path(index) for split in splits for index in range(len(split))]
-    print(f"{root}: {splits[0].layout}; {len(paths):,} files")
-    workers = workers or min(os.cpu_count() or 1, 1 + len(paths) // FILES_PER_WORKER)
-    undecodable: list[tuple[str, str]] = []
-    odd: list[tuple[str, str]] = []
-    with _inspector(workers) as inspect_all:
-        results = track(inspect_all(paths), "decoding", len(paths))
-        for path, result in zip(paths, results, strict=True):
+    Log().info(f"{root}: {splits[0].layout}; {len(paths):,} files")
+    workers = workers or min(available_cores(), 1 + len(paths) // FILES_PER_WORKER)
+    undecodable: dict[str, str] = {}
+    unusual: list[tuple[str, str]] = []
+    with open_inspector(workers) as inspect_all:
+        for path, result in zip(paths, track(inspect_all(paths), "Decoding", len(paths)), strict=True):
             file = path.relative_to(root).as_posix()
             if result.error is not None:
-                undecodable.append((file, result.error.removeprefix(f"{path} ")))
-            odd += [(file, oddity) for oddity in result.oddities]
-    _report(undecodable, odd)
-    if out is not None:
-        found = {
-            "data": str(root),
-            "files": len(paths),
-            "undecodable": [{"file": file, "why": why} for file, why in undecodable],
-            "odd": [{"file": file, "what": what} for file, what in odd],
-        }
-        write_json(out, found)
-    if undecodable:
-        raise VerydeepError(
-            f"{len(undecodable):,} of {len(paths):,} files cannot be decoded; replace or remove them, or "
-            "train with --bad-images skip."
-        )
-    print(f"All {len(paths):,} files can be used.")
+                undecodable[file] = result.error.removeprefix(f"{path} ")
+            unusual += [(file, oddity) for oddity in result.oddities]
+    return VerifiedData(root, splits[0].layout, len(paths), undecodable, tuple(unusual))
 
 
 @contextmanager
-def _inspector(workers: int) -> "Iterator[Callable[[Sequence[Path]], Iterator[Inspection]]]":
-    """A function that inspects files in order, with this many processes; they end with the context."""
+def open_inspector(workers: int) -> "Iterator[Callable[[Sequence[Path]], Iterator[Inspection]]]":
+    """Yield a function that inspects files in order, in several processes that end with the context."""
     from verydeep.data.decoding import inspect_image
 
     if workers == 1:
@@ -84,7 +78,7 @@ def _inspector(workers: int) -> "Iterator[Callable[[Sequence[Path]], Iterator[In
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    from verydeep.errors import VerydeepError
+    from verydeep.errors import ResourceError
 
     executor = ProcessPoolExecutor(
         workers,
@@ -95,26 +89,9 @@ def _inspector(workers: int) -> "Iterator[Callable[[Sequence[Path]], Iterator[In
     try:
         yield partial(executor.map, inspect_image, chunksize=FILES_PER_TURN)
     except BrokenProcessPool as error:
-        raise VerydeepError(
-            "A process that decodes was killed, by a lack of memory or by a file that breaks the decoder; "
-            "try --workers 1."
+        raise ResourceError(
+            "A process that decodes was killed, by a lack of memory or by a file that crashes the decoder: try "
+            "`workers=1`."
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _report(undecodable: list[tuple[str, str]], odd: list[tuple[str, str]]) -> None:
-    """Print a table of each kind that has rows."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    for title, column, rows in (
-        ("Cannot be decoded", "why", undecodable),
-        ("Unusual, but used", "what", odd),
-    ):
-        if rows:
-            table = Table("file", column, title=title, title_justify="left")
-            for row in rows:
-                table.add_row(*map(Text, row))
-            Console().print(table)

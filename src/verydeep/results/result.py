@@ -30,6 +30,11 @@ class Result(ABC):
     formats: ClassVar[Mapping[str, str]] = {}
     """Format of a value in the table, such as ".1%", by its key in the records."""
 
+    @property
+    def problem(self) -> str:
+        """A sentence if the result is bad news, so that the command line exits with 1; else nothing."""
+        return ""
+
     @abstractmethod
     def records(self) -> list[Record]:
         """Return plain records, each with the same keys: rows of a data frame, lines of JSON or CSV."""

@@ -39,12 +39,15 @@ class Net:
         return hash(self.folder)
 
     @classmethod
-    def open(cls, path: Path, weights: Weights = "last") -> "Net":
-        """Read what travels with the net, not its weights.
+    def open(cls, source: "str | Path | Net", weights: Weights = "last") -> "Net":
+        """Read the configuration of a net, not its weights; a net is returned as it is.
 
         Raises:
-            VerydeepError: the folder is neither a run nor a model folder, or damaged.
+            WeightsError: The folder is neither a run nor a model folder, or damaged.
         """
+        if isinstance(source, Net):
+            return source
+        path = Path(source)
         folder = model_folder(path, weights)
         return cls(path, folder, load_config(folder), weights=weights)
 

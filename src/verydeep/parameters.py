@@ -1,0 +1,131 @@
+"""Parameters of the public functions: explained once for Python and the command line, and checked."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+
+from verydeep.engine.progress import show_progress
+from verydeep.errors import OptionError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+REQUIRED: Any = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Option:
+    """Help and range of a parameter; stands in its annotation."""
+
+    help: str
+    """One clause."""
+    default: str = ""
+    """Words for the default, where the signature has ``None``."""
+    metavar: str = ""
+    """Name of the value in the command line's help."""
+    heading: str = "usual"
+    """Options with the same heading stand together in the command line's help."""
+    value: Any = REQUIRED
+    """The default itself, of a keyword in a ``TypedDict``."""
+    smallest: float | None = None
+    largest: float | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a public function."""
+
+    name: str
+    type: Any
+    """Without ``None``."""
+    option: Option
+    default: Any
+    """``REQUIRED`` where there is none."""
+    is_positional: bool
+
+    @property
+    def default_text(self) -> str:
+        """The default in words, or nothing where there is nothing to say."""
+        if self.option.default or self.default in (None, REQUIRED, (), False):
+            return self.option.default
+        return "yes" if self.default is True else str(self.default)
+
+    def check(self, value: Any) -> None:
+        """Refuse a value that is out of range or not among the choices.
+
+        Raises:
+            OptionError: The value is refused.
+        """
+        if value is None:
+            return
+        choices = get_args(self.type) if get_origin(self.type) is Literal else ()
+        if choices and value not in choices:
+            raise OptionError(f"`{self.name}={value}` is unknown: choose {' or '.join(choices)}.", self.name)
+        smallest, largest = self.option.smallest, self.option.largest
+        if (smallest is not None and not value >= smallest) or (largest is not None and not value <= largest):
+            limits = f"at least {smallest:g}" if largest is None else f"from {smallest:g} to {largest:.10g}"
+            raise OptionError(f"`{self.name}={value:g}` is out of range: give a number {limits}.", self.name)
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a public function of a command: check its arguments, and show progress if it is wanted.
+
+    The function gets all keywords of its ``TypedDict``, with their defaults; its docstring gets a list of parameters.
+    """
+    parameters = read_parameters(function)
+    returns = inspect.signature(function).return_annotation
+    signature = inspect.Signature([_plain(parameter) for parameter in parameters], return_annotation=returns)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        arguments = signature.bind(*args, **kwargs)
+        arguments.apply_defaults()
+        values: dict[str, Any] = arguments.arguments
+        for parameter in parameters:
+            parameter.check(values[parameter.name])
+        with show_progress(values.get("progress", True)):
+            return function(**values)  # type: ignore[call-arg]
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    call.__doc__ = f"{inspect.getdoc(function)}\n\nArgs:\n{''.join(map(_document, parameters))}"
+    return call
+
+
+def _plain(parameter: Parameter) -> inspect.Parameter:
+    """Return a parameter for ``inspect.signature``, without what the command line adds to its type."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if parameter.is_positional else inspect.Parameter.KEYWORD_ONLY
+    annotation = parameter.type | None if parameter.default is None else parameter.type
+    return inspect.Parameter(parameter.name, kind, default=parameter.default, annotation=annotation)
+
+
+def _document(parameter: Parameter) -> str:
+    """Return a line of a docstring."""
+    default = f" (default: {parameter.default_text})" if parameter.default_text else ""
+    return f"    {parameter.name}: {parameter.option.help}{default}\n"
+
+
+def read_parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Return the parameters of a function, those of its ``TypedDict`` of keywords included."""
+    parameters: list[Parameter] = []
+    for each in inspect.signature(inspect.unwrap(function), follow_wrapped=False).parameters.values():
+        if each.kind is inspect.Parameter.VAR_KEYWORD:
+            (keywords,) = get_args(each.annotation)
+            parameters += [_read(name, annotation, REQUIRED) for name, annotation in keywords.__annotations__.items()]
+        else:
+            is_positional = each.kind is not inspect.Parameter.KEYWORD_ONLY
+            parameters.append(_read(each.name, each.annotation, each.default, is_positional))
+    return tuple(parameters)
+
+
+def _read(name: str, annotation: Any, default: Any, is_positional: bool = False) -> Parameter:
+    """Take an annotation apart."""
+    kind, *metadata = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    options = [each for each in metadata if isinstance(each, Option)]
+    kinds = [each for each in get_args(kind) if each is not NoneType]
+    if get_origin(kind) in (Union, UnionType):
+        kind = kinds[0] if len(kinds) == 1 else Union[tuple(kinds)]  # noqa: UP007
+    option = options[-1] if options else Option("")
+    return Parameter(name, kind, option, option.value if default is REQUIRED else default, is_positional)

@@ -1,0 +1,88 @@
+"""The results of `prepare` and `verify`: what a data set holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from verydeep.results.result import Record, Result
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """One split of a prepared data set."""
+
+    name: str
+    num_images: int
+    num_classes: int
+    """0 where there are no labels."""
+    num_missing: int | None
+    """Images of the complete set that are missing; None where the complete number is unknown."""
+    description: str
+    """All of it in a line."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PreparedData(Result):
+    """A data set in folders that the other commands read."""
+
+    folder: Path
+    splits: tuple[PreparedSplit, ...]
+
+    def records(self) -> list[Record]:
+        """Return one record for each split."""
+        return [
+            {
+                "split": split.name,
+                "num_images": split.num_images,
+                "num_classes": split.num_classes,
+                "num_missing": split.num_missing,
+            }
+            for split in self.splits
+        ]
+
+    def table(self) -> None:
+        """Return no table: the remarks say it all."""
+
+    def remarks(self) -> list[str]:
+        """Return a line for each split, and what to do next."""
+        can_train = any(split.name == "train" for split in self.splits)
+        return [
+            *(split.description for split in self.splits),
+            f"Ready: verydeep train {self.folder}" if can_train else f"Ready: {self.folder}",
+        ]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class VerifiedData(Result):
+    """The files of a data set that cannot be decoded, and those that are unusual."""
+
+    folder: Path
+    layout: str
+    num_files: int
+    undecodable: Mapping[str, str]
+    """File -> reason why it cannot be decoded."""
+    unusual: tuple[tuple[str, str], ...]
+    """(file, peculiarity) of files that are used."""
+
+    @property
+    def problem(self) -> str:
+        """A sentence if any file cannot be decoded."""
+        if not self.undecodable:
+            return ""
+        return (
+            f"{len(self.undecodable):,} of {self.num_files:,} files cannot be decoded: replace or remove them, or "
+            "train with `bad_images=skip`."
+        )
+
+    def records(self) -> list[Record]:
+        """Return one record for each file that cannot be decoded, and for each peculiarity of another one."""
+        undecodable: list[Record] = [
+            {"file": file, "decodable": False, "finding": reason} for file, reason in self.undecodable.items()
+        ]
+        return undecodable + [{"file": file, "decodable": True, "finding": text} for file, text in self.unusual]
+
+    def remarks(self) -> list[str]:
+        """Return how many files there are."""
+        if self.undecodable:
+            return []
+        return [f"All {self.num_files:,} files can be used."]
