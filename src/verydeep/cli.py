@@ -155,9 +155,12 @@ def parse(arguments: Sequence[str]) -> Call | None:
     Raises:
         SystemExit: Help was printed (0), or the usage is wrong (2).
     """
+    names = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
     parsers: dict[str, Callable[..., Any]] = {
-        name: build_parser(name) if inspect.unwrap(function) is not function else _run_old(function)
-        for name, function in COMMANDS.items()
+        name: build_parser(name, brief=len(names) > 1)
+        if inspect.unwrap(COMMANDS[name]) is not COMMANDS[name]
+        else _run_old(COMMANDS[name])
+        for name in names
     }
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     call: Call | None = tyro.extras.subcommand_cli_from_dict(
@@ -178,11 +181,11 @@ def _added_options(*, devices: DevicesOption = 1, format: FormatOption = "table"
     """Declare the options that the command line adds to those of the functions."""
 
 
-def build_parser(name: str) -> Callable[..., Call]:
+def build_parser(name: str, *, brief: bool) -> Callable[..., Call]:
     """Return a function whose signature tyro turns into options; it returns the call.
 
     Required parameters are parameters of that function, too. The others are those of a ``TypedDict`` for each heading,
-    which holds what was given.
+    which holds what was given. ``brief`` is for the list of all commands.
     """
     signature: list[inspect.Parameter] = []
     groups: dict[str, list[Parameter]] = {heading: [] for heading in HEADINGS}
@@ -211,14 +214,16 @@ def build_parser(name: str) -> Callable[..., Call]:
             flags = {parameter.name: parameter.default for parameter in parameters if parameter.type is bool}
             add(heading, new_typed_dict(heading, fields, total=False), flags)
     call.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
-    call.__doc__ = describe_command(name)
+    call.__doc__ = describe_command(name, brief=brief)
     return call
 
 
-def describe_command(name: str) -> str:
+def describe_command(name: str, *, brief: bool) -> str:
     """Return the explanation of a command: its docstring as wide as the terminal, without what Python users need."""
     text = inspect.getdoc(inspect.unwrap(COMMANDS[name])) or ""
     paragraphs = name_options(re.split(r"\n\n(?:Args|Returns|Raises):\n", text)[0]).split("\n\n")
+    if brief:
+        return paragraphs[0].replace("\n", " ")
     width = min(100, shutil.get_terminal_size().columns)
     # tyro joins lines, except those that start with a space.
     return "\n\n".join(

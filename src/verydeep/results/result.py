@@ -6,7 +6,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TextIO
 
@@ -37,7 +37,7 @@ class Result(ABC):
 
     @abstractmethod
     def records(self) -> list[Record]:
-        """Return plain records, each with the same keys: rows of a data frame, lines of JSON or CSV."""
+        """Return plain records: rows of a data frame, lines of JSON or CSV."""
 
     def as_dict(self) -> Record:
         """Return all values as plain Python values: dictionaries, lists, strings and numbers."""
@@ -67,20 +67,27 @@ class Result(ABC):
         values = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(f'{name}={short_text(value)}' for name, value in values)})"
 
+    def sections(self) -> list[tuple[TextTable | None, Sequence[str]]]:
+        """Return tables with the remarks below each of them; unless overridden, one."""
+        return [(self.table(), self.remarks())]
+
     def __rich__(self) -> Group:
-        """Return the table and the remarks, for a terminal."""
-        table = self.table()
-        return Group(*([] if table is None else [table]), *map(Text, self.remarks()))
+        """Return all tables and remarks, for a terminal."""
+        parts: list[TextTable | Text] = []
+        for table, remarks in self.sections():
+            parts += [*([] if table is None else [table]), *map(Text, remarks)]
+        return Group(*parts)
 
     def _repr_html_(self) -> str:
-        """Return the table and the remarks, for a notebook."""
-        table, remarks = self.table(), list(self.remarks())
-        if table is not None and len(table.rows) > HTML_ROWS:
-            remarks.insert(0, f"{HTML_ROWS} of {len(table.rows):,} rows are shown.")
-            shown = table.rows[:HTML_ROWS]
-            table = TextTable(table.headings, shown, table.title, table.caption, table.num_labels)
-        body = "" if table is None else table.to_html()
-        return body + "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
+        """Return all tables and remarks, for a notebook."""
+        parts = []
+        for table, remarks in self.sections():
+            if table is not None:
+                parts.append(replace(table, rows=table.rows[:HTML_ROWS]).to_html())
+                if len(table.rows) > HTML_ROWS:
+                    parts.append(f"<p>{HTML_ROWS} of {len(table.rows):,} rows are shown.</p>")
+            parts += [f"<p>{html.escape(remark)}</p>" for remark in remarks]
+        return "".join(parts)
 
 
 def print_result(result: Result, format: Format, file: TextIO) -> None:  # noqa: A002 - the option's name
@@ -94,9 +101,9 @@ def print_result(result: Result, format: Format, file: TextIO) -> None:  # noqa:
     if format == "json":
         file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
     elif records:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(records[0])
-        writer.writerows(map(csv_value, record.values()) for record in records)
+        writer = csv.DictWriter(file, dict.fromkeys(key for record in records for key in record), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: csv_value(value) for key, value in record.items()} for record in records)
 
 
 def format_value(value: object, specification: str = "") -> str:
