@@ -17,9 +17,12 @@ from tests.conftest import SHAPES, picture
 from tests.he_weights import draw_he_weights
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import PaperNet
+from verydeep.data.decoding import STRICT
+from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets import net
 from verydeep.engine.training import ladder, plan
+from verydeep.engine.transfer.tables import find_transfer_nets
 from verydeep.files import write_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, Provenance, keep_classifier, save_config, save_weights
@@ -37,8 +40,12 @@ def thin_networks(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
             for block, channels in zip(network.blocks, CHANNELS, strict=True)
         )
         monkeypatch.setitem(NETWORKS, name, Network(name, blocks))
-    for module in (net, plan, command):
+    for module in (plan, command):
         monkeypatch.setattr(module, "PAPER_FC_WIDTH", FC_WIDTH)
+    for function in (net.Net.paper_net, net.NetShape.__init__):
+        monkeypatch.setattr(function, "__defaults__", (1.0, FC_WIDTH))
+    monkeypatch.setattr(TableConditions.__init__, "__defaults__", (STRICT, 1.0, FC_WIDTH))
+    monkeypatch.setattr(find_transfer_nets, "__defaults__", (1.0, FC_WIDTH))
     monkeypatch.setattr(ladder, "VGG", partial(VGG, fc_width=FC_WIDTH))
     monkeypatch.setenv("VERYDEEP_CACHE", str(cache))
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from verydeep.configs.networks import NETWORKS, Network
     from verydeep.configs.recipes import RECIPES, Recipe, Stage
     from verydeep.configs.scales import TrainScale
-    from verydeep.engine.nets.folders import load
+    from verydeep.engine.nets.net import load
     from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError, WeightsError
     from verydeep.models.initialization import initialize
     from verydeep.models.vgg import VGG
@@ -85,7 +85,7 @@ _OTHERS = {
     "VGG": "models.vgg",
     "initialize": "models.initialization",
     "ModelConfig": "models.weights.native",
-    "load": "engine.nets.folders",
+    "load": "engine.nets.net",
 }
 """Modules of the names that are no commands."""
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.engine.importing.test_conversion import as_torchvision_sees, torchvision_net
 from tests.runs import Cli
-from verydeep.engine.nets.folders import load
+from verydeep.engine.nets.net import load
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
 
@@ -94,7 +94,7 @@ def test_a_first_use_tells_what_was_assumed(inside: Cli, weights: Path, folders:
     assert "net.pth: The file does not tell its input" in first.stderr and "have no names" in first.stderr
     assert "does not tell its input" not in second.stderr
     done = inside("evaluate", folders, weights, check=False)
-    assert done.returncode == 1 and "does not name its 4 classes: verydeep convert" in done.stderr
+    assert done.returncode == 1 and "does not name its 4 classes: give them names with `verydeep convert" in done.stderr
 
 
 def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folde
     assert settings["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (2 / 256) ** 0.5)
     assert config["provenance"]["foreign_source"] == "net.pth"
     # The first layer moves as far as the others, which it would not if its gradient were not divided.
-    before, after = load(weights)[0].state_dict(), load(tmp_path / "run")[0].state_dict()
+    before, after = load(weights).load().state_dict(), load(tmp_path / "run").load().state_dict()
     moved = {
         name: float((after[name] - before[name]).norm() / before[name].norm())
         for name in ("conv1_1.weight", "conv2_1.weight", "conv3_1.weight")
@@ -132,7 +132,7 @@ def test_a_trunk_is_no_classifier_but_a_beginning(inside: Cli, folders: Path, tm
     assert "a trunk" in inside("convert", "trunk.pth", "trunk").stdout
     for words in (("predict", "trunk", folders), ("evaluate", folders, "trunk")):
         done = inside(*words, check=False)
-        assert done.returncode == 1 and "convolutions alone" in done.stderr
+        assert done.returncode == 1 and "only convolutions" in done.stderr
     words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--fc-width", "8", "--out", "run")
     done = inside("train", folders, "--init-from", "trunk", *words)
     assert re.search(r"drawn: .* fc6, fc7, fc8", done.stdout)

@@ -15,7 +15,7 @@ from tests.thin_nets import CROP, FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.published import PUBLISHED
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.nets.folders import load
+from verydeep.engine.nets.net import load
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import unfolded
 from verydeep.models.weights.foreign import CAFFE_INPUT, TORCHVISION_INPUT
@@ -79,7 +79,8 @@ def test_fine_tuning_starts_from_the_authors_file(inside: Cli, data: Path, tmp_p
     words = ("--epochs", 1, "--batch-size", 4, "--learning-rate", 1e-9, *FAST, "--out", "run")
     done = inside("train", data, "--init-from", "oxford-vgg16", *words)
     assert "drawn: other classes (1000 there, 6 here): fc8" in done.stdout
-    net, config = load(tmp_path / "run")
+    net = load(tmp_path / "run")
+    net, config = net.load(), net.config
     theirs = thin_net("D", 1)
     for name in ("conv1_1", "conv3_2", "fc7"):
         assert torch.allclose(net.get_submodule(name).weight, theirs.get_submodule(name).weight, atol=1e-5), name

@@ -166,7 +166,7 @@ def test_no_token_a_wrong_one_and_no_network(
         (("photos-vgg",), "'photos-vgg' is no repository: write OWNER/NAME"),
         (("jane/a/b",), "'jane/a/b' is no repository"),
         (("jane/x", "--out", "runs"), "runs already exists: choose another --out, or remove it."),
-        (("jane/x", "--weights", "best"), "holds no net in best/"),
+        (("jane/x", "--weights", "best"), "has no net in best/"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_sent(

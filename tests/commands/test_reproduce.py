@@ -102,7 +102,7 @@ def test_shallow_from_photographs_to_the_table(
     plan = [line.split() for line in told[: told.index("Training 1 of 3")].splitlines()]
     planned = {line[0]: line[2] for line in plan if len(line) > 5 and line[1] == "0"}
     assert list(planned.items()) == [("A/256", "random"), ("B/256", "A/256"), ("B-5x5/256", "random")]
-    assert [str(net.trained) for net in find_nets(home / "runs")] == ["A/256"]
+    assert [str(net.paper_net()) for net in find_nets(home / "runs")] == ["A/256"]
     weights = home / "runs" / "photos-A-256-c32-s0" / "model" / "model.safetensors"
     trained = weights.stat().st_mtime_ns
 

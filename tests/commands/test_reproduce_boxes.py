@@ -91,7 +91,7 @@ def test_from_photographs_to_the_tables(
     assert trainings(told) == ["A/256", "D/256", "D/384", "D/384scr-fc", "D/384pcr-fc"]
     assert trainings(reproduce("table8")) == ["D/384pcr-fc", "D/384pcr"]
     check_table_8(home)
-    nets = {str(net.trained) for net in find_nets(home / "runs")}
+    nets = {str(net.paper_net()) for net in find_nets(home / "runs")}
     assert nets == {"A/256", "D/256", "D/384", "D/384scr-fc", "D/384pcr-fc", "D/384pcr"}
 
     told = reproduce("table9")

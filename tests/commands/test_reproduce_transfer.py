@@ -22,7 +22,6 @@ from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, TRANSFER_TABLES
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
-from verydeep.engine.nets import net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.transfer import table_report, tables
 from verydeep.engine.transfer.task import TransferResult
@@ -59,7 +58,8 @@ def leave_describer(run: Path, config: ModelConfig) -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """runs/ with thin D and E, of other classes than any data set here; a terminal that folds nothing."""
     thin_networks(monkeypatch, tmp_path / "cache")
-    monkeypatch.setattr(net, "PAPER_FC_WIDTH", FC_WIDTH)
+    monkeypatch.setattr(Net.paper_net, "__defaults__", (1.0, FC_WIDTH))
+    monkeypatch.setattr(tables.find_transfer_nets, "__defaults__", (1.0, FC_WIDTH))
     leave_describer(tmp_path / "runs" / "deep", WIDE)
     leave_describer(tmp_path / "runs" / "deeper", replace(WIDE, network="E"))
     monkeypatch.setattr(tables, "CANDIDATES", (1.0, 10.0))
@@ -337,7 +337,7 @@ def test_copies_are_told_once(home: Path, reproduce: Reproduce) -> None:
     "others",
     [
         {"fine_tuned": "fc"},
-        {"scale": "384"},
+        {"train_scale": "384"},
         {"crop": 64},
         {"fc_width": 16},
         {"provenance": Provenance(converged=True, foreign_source="oxford-vgg16")},

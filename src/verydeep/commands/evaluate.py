@@ -212,8 +212,10 @@ def tests_of_protocol(
     from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
     from verydeep.engine.localization.box_ensemble import required_box_ensembles
     from verydeep.engine.nets.collection import required_ensembles
+    from verydeep.engine.nets.net import NetShape
 
+    shape = NetShape(class_names, crop)
     if asked.task == "localize":
-        return [BoxEvaluationTask(each) for each in required_box_ensembles(asked, runs, class_names, crop, weights)]
-    found = required_ensembles(asked, runs, class_names, crop, weights)
+        return [BoxEvaluationTask(each) for each in required_box_ensembles(asked, runs, shape, weights)]
+    found = required_ensembles(asked, runs, shape, weights)
     return [ClassEvaluationTask(tuple(nets), asked.view) for nets in found.values()]

@@ -77,14 +77,15 @@ def localize(
     from verydeep.engine.localization.box_ensemble import box_ensemble
     from verydeep.engine.localization.objects import draw_objects, locate_objects, picture_paths
     from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
+    from verydeep.engine.nets.checks import check_not_trunk
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.nets.net import EnsembleMember, Net, refuse_trunk
+    from verydeep.engine.nets.net import EnsembleMember, Net
 
     check_range("--top", top, 1, 5)
     check_range("--merge-threshold", merge_threshold, 0, 2)
     check_range("--workers", workers, 0)
     net = Net.open(run, weights)
-    refuse_trunk(net.config, run)
+    check_not_trunk(net)
     if net.config.regression is None:
         raise VerydeepError(
             f"{run} tells classes and no boxes: train a net that does from it, by verydeep train DATA --task localize "

@@ -109,19 +109,22 @@ def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
         VerydeepError: there is none, or it names no classes.
     """
     from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, predict_split
-    from verydeep.engine.nets.folders import load
-    from verydeep.engine.nets.net import refuse_trunk
+    from verydeep.engine.nets.checks import check_not_trunk
+    from verydeep.engine.nets.net import load
     from verydeep.engine.progress import run_with_progress
 
-    model, config = load(run, weights)
+    net = load(run, weights)
+    config = net.config
     if config.regression is not None:
         raise VerydeepError(f"{run} predicts boxes: verydeep localize tells them, and the classes with them.")
-    refuse_trunk(config, run)
+    check_not_trunk(net)
     chosen = config.test_scales if scales is None else parse_test_scales(scales)
     wanted = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[views] for scale in chosen]
 
     def ask(split: "Split", runtime: "Runtime", decoding: "Decoding") -> PhotographScores:
-        said = run_with_progress(predict_split(model, split, wanted, runtime, decoding), "Predicting", len(split))
+        said = run_with_progress(
+            predict_split(net.prepare(runtime), split, wanted, runtime, decoding), "Predicting", len(split)
+        )
         assert said is not None
         scores = said.mean(views, chosen)
         return PhotographScores(said.indices.tolist(), scores, config.class_names, config.class_words, said.skipped)

@@ -19,8 +19,9 @@ from verydeep.engine.localization.evaluation import choose_threshold, evaluate_b
 from verydeep.engine.localization.report import write_box_submission, write_localization_report
 from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, Merging, TunedThreshold
 from verydeep.engine.log import Log
+from verydeep.engine.nets.checks import check_classes
 from verydeep.engine.nets.folders import Weights
-from verydeep.engine.nets.net import EnsembleMember, check_classes
+from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 

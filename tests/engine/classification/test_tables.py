@@ -29,8 +29,9 @@ from verydeep.engine.classification.tables import (
     predict_seed,
 )
 from verydeep.engine.datasets import open_data_split
+from verydeep.engine.nets.checks import check_same_split
 from verydeep.engine.nets.collection import Collection, find_nets
-from verydeep.engine.nets.net import EnsembleMember, Net, check_same_split
+from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.reporting.measured_table import MeasuredTable
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
@@ -332,7 +333,7 @@ def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None
     ours = conditions_of(small, "flat")
     compute_views([EvaluationProtocol.parse("A/256/256")], ours)
     theirs = leave_run(small / "runs", describe(D, small / "flat", seed=4, split_seed=1))
-    with pytest.raises(VerydeepError, match=f"{theirs} was trained on another division .*seed 1") as caught:
+    with pytest.raises(VerydeepError, match=f"{theirs} was trained on another random split .*seed 1") as caught:
         compute_views([BOTH], conditions_of(small, "flat"))
     assert "\n" not in str(caught.value)
     # Where val/ is a folder, the seed divides nothing.

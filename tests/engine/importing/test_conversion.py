@@ -15,7 +15,7 @@ from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.importing import conversion, imported
 from verydeep.engine.importing.conversion import convert_file, digests_of, name_classes
 from verydeep.engine.importing.imported import models_folder
-from verydeep.engine.nets.folders import load
+from verydeep.engine.nets.net import load
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import CAFFE_INPUT, ForeignNet
 from verydeep.models.weights.native import load_config
@@ -60,7 +60,8 @@ def test_a_torchvision_file_gives_its_logits(tmp_path: Path) -> None:
     torch.save(theirs.state_dict(), tmp_path / "mine.pth")
     converted = convert_file(tmp_path / "mine.pth", class_names=[f"kind {k}" for k in range(7)])
     converted.save(tmp_path / "out")
-    ours, config = load(tmp_path / "out")
+    net = load(tmp_path / "out")
+    ours, config = net.load(), net.config
     images = photographs()
     with torch.inference_mode():
         logits, reference = ours.logits(images), theirs(as_torchvision_sees(images))
@@ -76,7 +77,8 @@ def test_the_user_can_say_what_a_net_was_trained_to_see(tmp_path: Path) -> None:
     theirs = torchvision_net(7)
     torch.save(theirs.state_dict(), tmp_path / "mine.pth")
     convert_file(tmp_path / "mine.pth", "caffe", [f"kind {k}" for k in range(7)]).save(tmp_path / "out")
-    ours, config = load(tmp_path / "out")
+    net = load(tmp_path / "out")
+    ours, config = net.load(), net.config
     images = photographs()
     bgr = images.flip(1) - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
     with torch.inference_mode():
@@ -116,7 +118,8 @@ def test_a_trunk_is_kept_as_one(tmp_path: Path) -> None:
     features = {name: tensor for name, tensor in theirs.state_dict().items() if name.startswith("features")}
     torch.save(features, tmp_path / "trunk.pth")
     convert_file(tmp_path / "trunk.pth").save(tmp_path / "out")
-    ours, config = load(tmp_path / "out")
+    net = load(tmp_path / "out")
+    ours, config = net.load(), net.config
     assert config.is_trunk and config.class_names == ()
     images = photographs(75, 110)
     with torch.inference_mode():
@@ -143,11 +146,11 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, mo
     # By name, from the folder where a user without a network puts the file.
     (cache / "weights").mkdir(parents=True)
     (tmp_path / "vgg.pth").rename(cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel")
-    _, config = load("oxford-vgg16")
+    config = load("oxford-vgg16").config
     assert config == found.config or config.provenance.imported_from == "VGG_ILSVRC_16_layers.caffemodel"
     assert load_config(models_folder() / "oxford-vgg16").class_names == tuple(known_classes())
     (cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel").unlink()
-    assert load("oxford-vgg16")[1] == config  # converted once
+    assert load("oxford-vgg16").config == config  # converted once
 
 
 def test_a_file_is_converted_once_and_again_when_it_changed(
@@ -155,13 +158,13 @@ def test_a_file_is_converted_once_and_again_when_it_changed(
 ) -> None:
     file = tmp_path / "a.pth"
     torch.save(torchvision_net(3).state_dict(), file)
-    first = load(file)[0].fc8.bias.clone()
+    first = load(file).load().fc8.bias.clone()
     torch.save(torchvision_net(3, seed=1).state_dict(), file)
-    second = load(file)[0].fc8.bias
+    second = load(file).load().fc8.bias
     assert not torch.equal(first, second)
     with monkeypatch.context() as patch:
         patch.setattr(conversion, "read_foreign", None)
-        assert torch.equal(load(file)[0].fc8.bias, second)
+        assert torch.equal(load(file).load().fc8.bias, second)
 
 
 def test_a_folder_is_known_as_a_net_only_when_it_is_complete(
@@ -178,7 +181,8 @@ def test_a_folder_is_known_as_a_net_only_when_it_is_complete(
         with pytest.raises(KeyboardInterrupt):
             load(tmp_path / "a.pth")
     assert not list(models_folder().glob("*/config.json"))
-    net, config = load(tmp_path / "a.pth")
+    loaded = load(tmp_path / "a.pth")
+    net, config = loaded.load(), loaded.config
     (folder,) = (path for path in models_folder().iterdir() if (path / "config.json").exists())
     converted, renamed = convert_file(tmp_path / "a.pth"), folder.with_name("later")
 
@@ -188,7 +192,8 @@ def test_a_folder_is_known_as_a_net_only_when_it_is_complete(
 
     folder.rename(renamed)
     monkeypatch.setattr(imported, "convert_file", first)
-    again, same = load(tmp_path / "a.pth")
+    loaded = load(tmp_path / "a.pth")
+    again, same = loaded.load(), loaded.config
     assert same == config and torch.equal(again.fc8.weight, net.fc8.weight)
     assert len([path for path in models_folder().iterdir() if (path / "config.json").exists()]) == 1
 
@@ -196,7 +201,7 @@ def test_a_folder_is_known_as_a_net_only_when_it_is_complete(
 def test_a_model_folder_is_named_by_its_weights_too(tmp_path: Path, cache: Path) -> None:
     torch.save(torchvision_net(3).state_dict(), tmp_path / "a.pth")
     convert_file(tmp_path / "a.pth").save(tmp_path / "out")
-    assert load(tmp_path / "out" / "model.safetensors")[1] == load(tmp_path / "out")[1]
+    assert load(tmp_path / "out" / "model.safetensors").config == load(tmp_path / "out").config
     assert not models_folder().exists()
     with pytest.raises(VerydeepError, match="is a net of verydeep already"):
         convert_file(tmp_path / "out" / "model.safetensors")
@@ -206,7 +211,7 @@ def test_what_is_nothing_is_told_with_the_names_that_there_are(tmp_path: Path) -
     with pytest.raises(VerydeepError, match=r"no run, model folder or weight file nowhere.*oxford-vgg16"):
         load("nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(VerydeepError, match="holds no net"):
+    with pytest.raises(VerydeepError, match="has no net"):
         load(tmp_path / "empty")
 
 

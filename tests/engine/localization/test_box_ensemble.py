@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.localization.conftest import Home
-from tests.thin_nets import CLASSES, CROP
+from tests.thin_nets import CLASSES, CROP, FC_WIDTH
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.engine.localization.box_ensemble import (
     BoxEnsemble,
@@ -16,8 +16,10 @@ from verydeep.engine.localization.box_ensemble import (
     required_box_ensembles,
 )
 from verydeep.engine.nets.collection import Collection, find_nets
-from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
 from verydeep.errors import VerydeepError
+
+SHAPE = NetShape(CLASSES, CROP, fc_width=FC_WIDTH)
 
 
 def names(ensemble: BoxEnsemble) -> list[str]:
@@ -57,7 +59,7 @@ def test_a_net_that_predicts_no_boxes_is_refused(home: Home) -> None:
 
 def by_seed(home: Home, text: str, nets: list[Net] | None = None) -> dict[int, list[str]]:
     candidate_classes, there = EvaluationProtocol.parse(text), find_nets(home.runs) if nets is None else nets
-    return {seed: names(each) for seed, each in box_ensembles_by_seed(candidate_classes, there, CLASSES, CROP).items()}
+    return {seed: names(each) for seed, each in box_ensembles_by_seed(candidate_classes, there, SHAPE).items()}
 
 
 def test_a_protocol_is_answered_by_each_seed_that_has_all_of_it(home: Home) -> None:
@@ -78,7 +80,7 @@ def test_a_protocol_is_answered_by_each_seed_that_has_all_of_it(home: Home) -> N
     [
         ("D/384scr/384", "No run in .* answers for D/384scr at crop 32"),
         ("D/384pcr/384 @ C/256/256", "No run in .* answers for C/256 at crop 32"),
-        ("D/384scr-fc/384 @ A/256/256", "no seed has them all"),
+        ("D/384scr-fc/384 @ A/256/256", "no seed has runs for all"),
     ],
 )
 def test_what_nobody_answers_is_one_sentence(home: Home, tmp_path: Path, text: str, told: str) -> None:
@@ -90,7 +92,7 @@ def test_what_nobody_answers_is_one_sentence(home: Home, tmp_path: Path, text: s
     config = config.replace('"E"', '"A"').replace('"256-512"', '"256"').replace('"seed": 8', '"seed": 5', 1)
     (tmp_path / "a" / "model" / "config.json").write_text(config)
     with pytest.raises(VerydeepError, match=told) as caught:
-        required_box_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), CLASSES, CROP, "last")
+        required_box_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), SHAPE, "last")
     assert "\n" not in str(caught.value)
 
 

@@ -223,7 +223,7 @@ def test_of_the_classes_that_are_there_the_best_are_taken(home: Home) -> None:
     assert best_classes_there(ROW, shared.nets) == ROW
     for missing in (("E/256-512",), ("E/256-512", "D/256-512"), ("E/256-512", "D/256-512", "D/256")):
         some = without(shared, *missing).nets
-        there = {net.trained for net in some.nets}
+        there = {net.paper_net() for net in some.nets}
         able = [protocol for protocol in published if {member.net for member in protocol.members} <= there]
         best = min(able, key=published.__getitem__)
         assert best_classes_there(ROW, some) == replace(ROW, classes=best)

@@ -16,22 +16,23 @@ from verydeep.engine.nets.collection import (
     find_nets,
     required_ensembles,
 )
-from verydeep.engine.nets.net import Net
+from verydeep.engine.nets.net import Net, NetShape
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import Provenance, save_config
 
 WANTED = PaperNet.parse("D/256-512")
+SHAPE = NetShape(CLASSES, 64)
 
 
 def test_the_net_of_a_run_is_found_by_what_travels_with_it(tmp_path: Path) -> None:
     path = leave(tmp_path, "any name")
     (net,) = find_nets(tmp_path)
     assert (net.path, net.folder, net.config) == (path, path / "model", BASE)
-    assert str(net) == "D/256-512" and net.trained == WANTED
-    assert find_answering_nets(WANTED, [net], CLASSES, 64) == {3: net}
+    assert str(net) == "D/256-512" and net.paper_net() == WANTED
+    assert find_answering_nets(WANTED, [net], SHAPE) == {3: net}
     # What people call the classes, the mean, the pooling and the split are no part of who answers.
     other = replace(net, config=replace(BASE, class_words=CLASSES, pooling="floor", split={"seed": 9}))
-    assert find_answering_nets(WANTED, [other], CLASSES, 64) == {3: other}
+    assert find_answering_nets(WANTED, [other], SHAPE) == {3: other}
 
 
 @pytest.mark.parametrize(
@@ -60,14 +61,23 @@ def test_another_net_does_not_answer(tmp_path: Path, values: dict[str, Any]) -> 
     leave(tmp_path, "b")
     nets = find_nets(tmp_path)
     assert [net.path.name for net in nets] == ["a", "b"]
-    assert find_answering_nets(WANTED, nets[:1], CLASSES, 64) == {}
-    assert find_answering_nets(WANTED, nets, CLASSES, 64) == {3: nets[1]}
+    assert find_answering_nets(WANTED, nets[:1], SHAPE) == {}
+    assert find_answering_nets(WANTED, nets, SHAPE) == {3: nets[1]}
+
+
+@pytest.mark.parametrize("values", [{"width": 0.5}, {"fc_width": 512}, {"width": 0.25, "fc_width": 64}])
+def test_a_narrower_net_answers_among_nets_of_its_width(tmp_path: Path, values: dict[str, Any]) -> None:
+    leave(tmp_path, "narrow", **values)
+    leave(tmp_path, "full")
+    nets, narrow = find_nets(tmp_path), replace(SHAPE, **values)
+    assert {seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, narrow).items()} == {3: "narrow"}
+    assert {seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, SHAPE).items()} == {3: "full"}
 
 
 def test_fine_tuned_fc_layers_answer_for_themselves(tmp_path: Path) -> None:
     leave(tmp_path, "all")
     leave(tmp_path, "fc", fine_tuned="fc")
-    found = find_answering_nets(PaperNet.parse("D/256-512fc"), find_nets(tmp_path), CLASSES, 64)
+    found = find_answering_nets(PaperNet.parse("D/256-512fc"), find_nets(tmp_path), SHAPE)
     assert {seed: net.path.name for seed, net in found.items()} == {3: "fc"}
 
 
@@ -75,11 +85,11 @@ def test_two_runs_of_one_seed_are_an_error_that_names_both(tmp_path: Path) -> No
     first, second = leave(tmp_path, "a"), leave(tmp_path, "z")
     leave(tmp_path, "other", seed=4)
     with pytest.raises(VerydeepError, match=r"D/256-512 with seed 3") as raised:
-        find_answering_nets(WANTED, find_nets(tmp_path), CLASSES, 64)
+        find_answering_nets(WANTED, find_nets(tmp_path), SHAPE)
     assert str(first) in str(raised.value) and str(second) in str(raised.value)
     assert "other" not in str(raised.value)
     with pytest.raises(VerydeepError, match="seed 3"):
-        required_ensembles(EvaluationProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64)
+        required_ensembles(EvaluationProtocol.parse("D/256-512/384"), Collection(tmp_path), SHAPE)
 
 
 def test_what_lies_in_a_folder_of_runs(tmp_path: Path) -> None:
@@ -109,23 +119,23 @@ def test_seeds_are_shared(tmp_path: Path) -> None:
     nets = find_nets(tmp_path)
     text = "E/256-512/384 + D/256-512/256,384,512 + D/256-512/256 : crops"
     for found in (
-        ensembles_by_seed(EvaluationProtocol.parse(text), nets, CLASSES, 64),
-        required_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), CLASSES, 64),
+        ensembles_by_seed(EvaluationProtocol.parse(text), nets, SHAPE),
+        required_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), SHAPE),
     ):
         assert list(found) == [0, 5]
         for seed, members in found.items():
             assert [(each.net.path.name, each.scales) for each in members] == [
                 (f"e{seed}", (384,)), (f"d{seed}", (256, 384, 512)), (f"d{seed}", (256,)),
             ]  # fmt: skip
-    assert list(ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384"), nets, CLASSES, 64)) == [0, 3, 5]
-    assert ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384 + A/256/256"), nets, CLASSES, 64) == {}
+    assert list(ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384"), nets, SHAPE)) == [0, 3, 5]
+    assert ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384 + A/256/256"), nets, SHAPE) == {}
 
 
 def test_a_run_that_has_saved_no_weights_is_no_member_yet(tmp_path: Path) -> None:
     for seed in (0, 1):
         leave(tmp_path, f"d{seed}", seed=seed)
     (tmp_path / "d0" / "model" / "model.safetensors").unlink()
-    assert list(ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384"), find_nets(tmp_path), CLASSES, 64)) == [1]
+    assert list(ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384"), find_nets(tmp_path), SHAPE)) == [1]
 
 
 def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
@@ -136,7 +146,7 @@ def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
     leave(tmp_path, "without", seed=2)
     save_config(tmp_path / "single", replace(BASE, seed=3))
     assert [net.folder for net in find_nets(tmp_path, "best")] == [tmp_path / f"d{seed}" / "best" for seed in (0, 1)]
-    found = required_ensembles(EvaluationProtocol.parse("D/256-512/384"), Collection(tmp_path), CLASSES, 64, "best")
+    found = required_ensembles(EvaluationProtocol.parse("D/256-512/384"), Collection(tmp_path), SHAPE, "best")
     assert {seed: nets[0].net.folder.name for seed, nets in found.items()} == {0: "best", 1: "best"}
 
 
@@ -146,7 +156,7 @@ def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
     for crop, missing in ((64, "E/256-512"), (224, "D/256-512")):
         with pytest.raises(VerydeepError, match=f"answers for {re.escape(missing)} at crop {crop}") as raised:
             required_ensembles(
-                EvaluationProtocol.parse("D/256-512/384 + E/256-512/384"), Collection(tmp_path), CLASSES, crop
+                EvaluationProtocol.parse("D/256-512/384 + E/256-512/384"), Collection(tmp_path), NetShape(CLASSES, crop)
             )
         assert str(tmp_path) in str(raised.value)
 
@@ -155,8 +165,8 @@ def test_members_that_share_no_seed_are_told(tmp_path: Path) -> None:
     leave(tmp_path, "d", seed=0)
     leave(tmp_path, "e", network="E", seed=1)
     text = "D/256-512/384 + E/256-512/384 : crops"
-    with pytest.raises(VerydeepError, match="no seed has them all") as raised:
-        required_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), CLASSES, 64)
+    with pytest.raises(VerydeepError, match="no seed has runs for all") as raised:
+        required_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), SHAPE)
     assert text in str(raised.value)
 
 
@@ -166,10 +176,10 @@ def test_only_an_imported_net_answers_for_other_classes(tmp_path: Path) -> None:
         tmp_path, "theirs", class_names=WNIDS, class_words=WNIDS, seed=2, provenance=Provenance(imported_from="x.mat")
     )
     nets = find_nets(tmp_path)
-    assert set(find_answering_nets(WANTED, nets, WNIDS, 64)) == {1, 2}
-    assert {seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, WNIDS[1:3], 64).items()} == {
-        2: "theirs"
-    }
+    assert set(find_answering_nets(WANTED, nets, NetShape(WNIDS, 64))) == {1, 2}
+    assert {
+        seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, NetShape(WNIDS[1:3], 64)).items()
+    } == {2: "theirs"}
     assert own.name == "own"
 
 
@@ -193,10 +203,10 @@ def test_nets_are_named_beside_a_folder_of_runs(tmp_path: Path, monkeypatch: pyt
 
 def test_what_began_with_others_weights_is_none_of_the_papers_nets(tmp_path: Path) -> None:
     net = Net.open(leave(tmp_path, "run", provenance=Provenance(converged=True, foreign_source="torchvision-vgg16")))
-    assert net.trained is None and net.foreign and not net.imported and net.converged
-    assert find_answering_nets(WANTED, [net], CLASSES, 64) == {}
+    assert net.paper_net() is None and net.foreign and not net.imported and net.converged
+    assert find_answering_nets(WANTED, [net], SHAPE) == {}
     theirs = Net.open(leave(tmp_path, "theirs", provenance=Provenance(imported_from="x.mat")))
-    assert theirs.trained == WANTED and theirs.imported and theirs.ended and theirs.converged
+    assert theirs.paper_net() == WANTED and theirs.imported and theirs.ended and theirs.converged
 
 
 def test_named_runs_give_the_weights_that_are_asked_for(tmp_path: Path) -> None:
@@ -204,7 +214,7 @@ def test_named_runs_give_the_weights_that_are_asked_for(tmp_path: Path) -> None:
     save_config(run / "best", replace(BASE, seed=7))
     assert [net.config.seed for net in Collection(tmp_path / "none", (run,)).nets("best")] == [7]
     save_config(tmp_path / "single", BASE)
-    with pytest.raises(VerydeepError, match="single is a single net: --weights best"):
+    with pytest.raises(VerydeepError, match="single is a single net: `weights=best`"):
         Collection(tmp_path / "none", (tmp_path / "single",)).nets("best")
 
 
@@ -212,5 +222,5 @@ def test_named_runs_give_the_weights_that_are_asked_for(tmp_path: Path) -> None:
 def test_a_misspelt_net_is_no_folder_of_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     leave(tmp_path / "mine", "a")
-    with pytest.raises(VerydeepError, match="is neither a folder of runs nor a net that is there"):
+    with pytest.raises(VerydeepError, match="is neither a folder of runs nor a net: give a path that exists"):
         Collection.parse(text)

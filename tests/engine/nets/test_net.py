@@ -1,5 +1,6 @@
 """What travels with a net, and which classes it knows."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +11,23 @@ from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import posterior_cache
-from verydeep.engine.nets.net import Net, check_classes
-from verydeep.errors import VerydeepError
+from verydeep.engine.nets.checks import check_classes
+from verydeep.engine.nets.digests import digest_of_net
+from verydeep.engine.nets.net import Net, load
+from verydeep.engine.runtime import Runtime
+from verydeep.errors import VerydeepError, WeightsError
 from verydeep.models.initialization import initialize
-from verydeep.models.weights.native import ModelConfig, Provenance, save_config, save_weights
+from verydeep.models.vgg import VGG
+from verydeep.models.weights.native import ModelConfig, Provenance, keep_classifier, save_config, save_weights
+
+CPU = Runtime(torch.device("cpu"), bf16=False)
 
 
 def test_nets_that_are_not_the_papers(tmp_path: Path) -> None:
     """Called by their folder, as are nets of an unknown train scale."""
     for name, values in (("thin", {"width": 0.25}), ("narrow", {"fc_width": 512}), ("imported", {"train_scale": None})):
         net = Net.open(leave(tmp_path, name, **values))
-        assert net.trained is None and str(net) == name
+        assert net.paper_net() is None and str(net) == name
     assert BASE.width == 1 and BASE.fc_width == PAPER_FC_WIDTH
 
 
@@ -43,18 +50,84 @@ def test_the_best_weights_of_a_box_net_share_the_copy_beside_the_last_ones(tmp_p
         assert net.classifier.folder == run / "model" / "classifier"
 
 
-def ilsvrc_net(tmp_path: Path, names: tuple[str, ...]) -> Net:
-    config = replace(BASE, class_names=names, class_words=tuple(f"a {name}" for name in names))
+def remove_weights(folder: Path) -> None:
+    for path in folder.rglob("model.safetensors"):
+        path.unlink()
+
+
+def test_a_net_in_memory_is_not_read_again(tmp_path: Path) -> None:
+    net = load(wnid_net(tmp_path, WNIDS).folder)
+    assert net.model is not None and not net.model.training and net.class_names == WNIDS
+    assert net == Net.open(tmp_path / "net") and Net.open(net, "best") is net
+    expected = net.model.fc8.weight.clone()
+    remove_weights(tmp_path)
+    assert torch.equal(net.load().fc8.weight, expected)
+    some = net.with_outputs_for(WNIDS[2:0:-1])
+    assert some is not None
+    assert torch.equal(some.load().fc8.weight, expected[[2, 1]]) and torch.equal(net.model.fc8.weight, expected)
+    assert torch.equal(some.prepare(CPU).fc8.weight, expected[[2, 1]])
+
+
+def test_what_a_caller_does_to_a_loaded_model_stays_with_him(tmp_path: Path) -> None:
+    net = load(wnid_net(tmp_path, WNIDS).folder)
+    assert net.model is not None
+    changed = net.load().train().half()
+    changed.keep_outputs([0])
+    assert net.model.fc8.weight.shape[0] == len(WNIDS) and net.model.fc8.weight.dtype == torch.float32
+    assert not net.model.training
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_net_in_memory_is_prepared_once_for_all_threads(tmp_path: Path, bf16: bool) -> None:
+    """On the CPU without a copy of its weights."""
+    net, runtime = load(wnid_net(tmp_path, WNIDS).folder), replace(CPU, bf16=bf16)
+    with ThreadPoolExecutor(8) as threads:
+        models = list(threads.map(lambda _: net.prepare(runtime), range(16)))
+    assert len({id(model) for model in models}) == 1
+    assert models[0].fc6.weight.dtype == (torch.bfloat16 if bf16 else torch.float32)
+    assert net.model is not None
+    assert (models[0].fc6.weight.data_ptr() == net.model.fc6.weight.data_ptr()) is not bf16
+    opened = Net.open(tmp_path / "net")
+    assert opened.prepare(runtime) is not opened.prepare(runtime)
+
+
+def test_a_localization_net_in_memory_holds_its_classifier(tmp_path: Path) -> None:
+    net = wnid_net(tmp_path, WNIDS)
+    keep_classifier(net.folder, net.folder)
+    config = replace(net.config, regression="single-class", constant_box=(0.5, 0.5, 0.5, 0.5))
+    save_config(net.folder, config)
+    save_weights(net.folder, initialized(config).state_dict())
+    boxes = load(net.folder)
+    remove_weights(tmp_path)
+    assert boxes.classifier.load().num_classes == len(WNIDS) and boxes.load().fc8.weight.shape[0] == 4
+
+
+def test_a_net_that_changed_after_it_was_loaded_has_no_digest(tmp_path: Path) -> None:
+    """What is computed with it must not be cached under the digest of the new weights."""
+    net = load(wnid_net(tmp_path, WNIDS).folder)
+    assert digest_of_net(net) == digest_of_net(Net.open(net.folder))
+    save_config(net.folder, replace(net.config, seed=99))
+    with pytest.raises(WeightsError, match="changed since it was loaded: load it again"):
+        digest_of_net(net)
+
+
+def initialized(config: ModelConfig) -> VGG:
     model = config.build()
     initialize(model)
-    save_weights(tmp_path / "net", model.state_dict())
+    return model
+
+
+def wnid_net(tmp_path: Path, names: tuple[str, ...]) -> Net:
+    words = tuple(f"a {name}" for name in names)
+    config = replace(BASE, class_names=names, class_words=words, width=1 / 16, fc_width=12)
+    save_weights(tmp_path / "net", initialized(config).state_dict())
     save_config(tmp_path / "net", config)
     return Net.open(tmp_path / "net")
 
 
 def test_classes_are_matched_by_their_wnids(tmp_path: Path) -> None:
     """Of a net of more classes, in another order, those of the data set, in its order; checked on the scores."""
-    net = ilsvrc_net(tmp_path, ("background", *WNIDS[::-1]))
+    net = wnid_net(tmp_path, ("background", *WNIDS[::-1]))
     asked = (WNIDS[2], WNIDS[0], WNIDS[1])
     told = net.with_outputs_for(asked)
     assert told is not None
@@ -95,7 +168,7 @@ def test_a_box_net_is_not_reordered(tmp_path: Path) -> None:
         (("ant", "bell"), "3 classes.*2"),
         (("ant", "bell", "dog"), "crab.*dog"),
         (("bell", "ant", "crab"), "ant.*bell"),
-        ((), "convolutions alone"),
+        ((), "only convolutions"),
     ],
 )
 def test_other_classes_are_refused(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
@@ -109,7 +182,7 @@ def test_other_classes_are_refused(tmp_path: Path, names: tuple[str, ...], told:
 
 def test_posteriors_of_chosen_outputs_are_kept_by_themselves(tmp_path: Path, val_split: Split) -> None:
     """The same file, but a soft-max over other classes."""
-    net = ilsvrc_net(tmp_path, WNIDS)
+    net = wnid_net(tmp_path, WNIDS)
     some, turned = net.with_outputs_for(WNIDS[:2]), net.with_outputs_for(WNIDS[1::-1])
     assert some is not None and turned is not None
     folders = {posterior_cache(each, val_split, "fp32", fast_decode=False).folder for each in (net, some, turned)}

@@ -15,6 +15,7 @@ from verydeep.configs.protocols import PaperNet
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection, find_answering_nets, find_nets
+from verydeep.engine.nets.net import NetShape
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training import ladder
 from verydeep.engine.training.ladder import (
@@ -34,6 +35,7 @@ from verydeep.models.weights.native import ModelConfig, Provenance, load_config,
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
 NAMES = ("ant", "bell", "crab", "dill", "elk", "fig")
+SHAPE = NetShape(NAMES, CROP, fc_width=12)
 
 
 def net(text: str) -> PaperNet:
@@ -63,7 +65,7 @@ def leave_config(runs: Path, text: str, seed: int = 0, *, ended: bool = True) ->
 
 
 def missing(wanted: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tuple[str, int]]:
-    rungs = missing_rungs([net(text) for text in wanted], seeds, Collection(runs), NAMES, CROP)
+    rungs = missing_rungs([net(text) for text in wanted], seeds, Collection(runs), SHAPE)
     return [(str(rung.net), rung.seed) for rung in rungs]
 
 
@@ -71,7 +73,7 @@ def missing(wanted: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tup
 
 
 def test_of_an_empty_folder_all_is_missing_each_after_its_start(home: Path) -> None:
-    rungs = missing_rungs(LADDER, (0, 4), Collection(home / "nowhere"), NAMES, CROP)
+    rungs = missing_rungs(LADDER, (0, 4), Collection(home / "nowhere"), SHAPE)
     assert len(rungs) == 26 and {rung.seed for rung in rungs} == {0, 4}
     assert all(rung.begun is None for rung in rungs)
     for place, rung in enumerate(rungs):
@@ -111,7 +113,7 @@ def test_a_run_that_was_begun_goes_on(home: Path) -> None:
     leave_config(home / "runs", "A/256")
     begun = leave_config(home / "runs", "D/256", ended=False)
     wanted = [net("D/384"), net("D/256")]
-    assert missing_rungs(wanted, [0], Collection(home / "runs"), NAMES, CROP) == [
+    assert missing_rungs(wanted, [0], Collection(home / "runs"), SHAPE) == [
         Rung(net("D/256"), 0, begun),
         Rung(net("D/384"), 0),
     ]
@@ -119,10 +121,11 @@ def test_a_run_that_was_begun_goes_on(home: Path) -> None:
 
 def test_a_net_of_other_classes_or_another_crop_answers_for_nothing(home: Path) -> None:
     run = leave_config(home / "runs", "A/256")
-    assert missing_rungs([net("A/256")], [0], Collection(home / "runs"), NAMES, 2 * CROP) == [Rung(net("A/256"), 0)]
-    assert missing_rungs([net("A/256")], [0], Collection(home / "runs"), ("x", *NAMES[1:]), CROP) == [
-        Rung(net("A/256"), 0)
-    ]
+    for shape in (replace(SHAPE, crop=2 * CROP), replace(SHAPE, class_names=("x", *NAMES[1:]))):
+        assert missing_rungs([net("A/256")], [0], Collection(home / "runs"), shape) == [Rung(net("A/256"), 0)]
+    assert missing_rungs(
+        [net("A/256")], [0], Collection(home / "runs"), replace(SHAPE, class_names=("x", *NAMES[1:]))
+    ) == [Rung(net("A/256"), 0)]
     config = load_config(run / "model")
     save_config(run / "model", replace(config, width=0.5))
     assert missing(["A/256"], [0], home / "runs") == [("A/256", 0)]
@@ -268,15 +271,13 @@ def test_a_net_that_divided_the_folder_otherwise_is_told_before_the_training(
     monkeypatch.setattr(ladder, "train_run", trained)
     config = describe(net("A/256"), home / "flat", seed=1, split_seed=1)
     save_config(home / "runs" / "mine" / "model", config)
-    with pytest.raises(VerydeepError, match="mine was trained on another division"):
+    with pytest.raises(VerydeepError, match="mine was trained on another random split"):
         train_missing([net("B/256")], [0, 1], request_for, CPU, Log())
     assert trained.trained == []
     train_missing([net("B/256")], [0], request_for, CPU, Log())  # another seed has nothing to do with it
     assert len(trained.trained) == 2
     nets = find_nets(home / "runs")
-    assert find_answering_nets(net("B/256"), nets, NAMES, CROP)[0].config.split["val"] == fingerprint(
-        trained.trained[0].val
-    )  # type: ignore[arg-type]
+    assert find_answering_nets(net("B/256"), nets, SHAPE)[0].config.split["val"] == fingerprint(trained.trained[0].val)  # type: ignore[arg-type]
 
 
 # What it will cost.
@@ -311,7 +312,7 @@ def test_each_network_is_timed_once(home: Path) -> None:
 
 def test_the_tables_need_the_ladder(home: Path) -> None:
     wanted = [each for table in TABLES.values() for each in table.nets]
-    assert {rung.net for rung in missing_rungs(wanted, [0], Collection(home), NAMES, CROP)} == set(LADDER)
+    assert {rung.net for rung in missing_rungs(wanted, [0], Collection(home), SHAPE)} == set(LADDER)
 
 
 def test_two_runs_of_one_seed_are_an_error(home: Path) -> None:
@@ -325,5 +326,5 @@ def test_a_run_is_left_as_training_leaves_it(home: Path) -> None:
     """The folders these tests make are runs to the package, and their nets load."""
     leave_run(home / "runs", describe(net("C/384"), home / "data", seed=2))
     (found,) = find_nets(home / "runs")
-    assert (found.trained, found.config.seed, found.ended, found.converged) == (net("C/384"), 2, True, True)
+    assert (found.paper_net(1.0, 12), found.config.seed, found.ended, found.converged) == (net("C/384"), 2, True, True)
     assert found.load().num_classes == 6

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet, View
 from verydeep.configs.scales import in_pixels
@@ -22,8 +23,9 @@ from verydeep.engine.classification.evaluation import (
     views_to_compute,
 )
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
+from verydeep.engine.nets.checks import check_same_split
 from verydeep.engine.nets.collection import ensembles_by_seed
-from verydeep.engine.nets.net import EnsembleMember, Net, check_same_split
+from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
 from verydeep.engine.reporting.comparison import Comparison, difference_of_runs
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
@@ -48,6 +50,8 @@ class TableConditions:
     crop: int
     runtime: Runtime
     decoding: Decoding = STRICT
+    width: float = 1.0
+    fc_width: int = PAPER_FC_WIDTH
 
     def members(self, protocol: EvaluationProtocol) -> dict[int, list[EnsembleMember]]:
         """Seed -> the nets that answer for a protocol; empty where one is missing, or has saved no weights yet.
@@ -55,7 +59,12 @@ class TableConditions:
         Raises:
             VerydeepError: two runs of one seed answer for the same member.
         """
-        return ensembles_by_seed(protocol, self.nets, self.split.class_names, self.crop)
+        return ensembles_by_seed(protocol, self.nets, self.shape)
+
+    @property
+    def shape(self) -> NetShape:
+        """The sizes that all nets of the table share."""
+        return NetShape(self.split.class_names, self.crop, self.width, self.fc_width)
 
     @property
     def other_nets(self) -> list[EnsembleMember]:
@@ -72,7 +81,7 @@ class TableConditions:
         other_nets = [
             net.with_outputs_for(self.split.class_names)
             for net in self.nets
-            if net.foreign and net.trained is None and not net.config.is_trunk and net.config.regression is None
+            if net.foreign and net.paper_net() is None and not net.config.is_trunk and net.config.regression is None
         ]
         return [net for net in other_nets if net is not None]
 
@@ -103,7 +112,7 @@ def refuse_unanswered(names: str, wanted: Sequence[PaperNet], conditions: TableC
     classes = conditions.split.class_names
     asked = ", ".join(dict.fromkeys(map(str, wanted)))
     there = [
-        f"{net.trained or net.config.network} ({net.path.name}"
+        f"{net.paper_net() or net.config.network} ({net.path.name}"
         + ("" if net.config.crop == conditions.crop else f", crop {net.config.crop}")
         + ("" if net.config.class_names == classes else ", other classes")
         + ")"

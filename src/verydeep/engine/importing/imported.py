@@ -27,7 +27,7 @@ def is_name(text: str) -> bool:
     return text in PUBLISHED or text.startswith((HUB, TIMM))
 
 
-def imported_folder(name: Path) -> Path:
+def import_net(name: Path) -> Path:
     """The model folder, in the cache, of a net that is no folder here; made if it is asked for the first time.
 
     Raises:

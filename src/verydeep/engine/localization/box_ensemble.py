@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from verydeep.configs.protocols import Classes, EvaluationProtocol, LocalizationView, default_classes
 from verydeep.data.split import Split
 from verydeep.engine.localization.candidate_classes import ClassSource
+from verydeep.engine.nets.checks import refuse_classes
 from verydeep.engine.nets.collection import Collection, ensembles_by_seed, required_ensembles
 from verydeep.engine.nets.folders import Weights
-from verydeep.engine.nets.net import EnsembleMember, Net, refuse_classes
+from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
 from verydeep.errors import VerydeepError
 
 
@@ -62,21 +63,20 @@ def box_ensemble(
     if classes is None:
         return BoxEnsemble(tuple(members), view, ClassSource.of_box_nets(members, view))
     config = members[0].net.config
-    found = required_ensembles(classes, runs, config.class_names, config.crop, weights)
+    shape = NetShape(config.class_names, config.crop, config.width, config.fc_width)
+    found = required_ensembles(classes, runs, shape, weights)
     seed = config.seed if config.seed in found else min(found)
     told = str(classes) if seed == config.seed else f"{classes} (seed {seed})"
     return BoxEnsemble(tuple(members), view, ClassSource(tuple(found[seed]), classes.view, told))
 
 
-def box_ensembles_by_seed(
-    protocol: EvaluationProtocol, nets: Sequence[Net], class_names: Sequence[str], crop: int
-) -> dict[int, BoxEnsemble]:
+def box_ensembles_by_seed(protocol: EvaluationProtocol, nets: Sequence[Net], shape: NetShape) -> dict[int, BoxEnsemble]:
     """Seed -> who answers for a protocol; seeds that lack a net, or its weights, are left out.
 
     Raises:
         VerydeepError: as ``find_answering_nets``.
     """
-    members = ensembles_by_seed(protocol, nets, class_names, crop)
+    members = ensembles_by_seed(protocol, nets, shape)
     sources: dict[int, ClassSource | None]
     if protocol.classes == "truth":
         sources = dict.fromkeys(members)
@@ -85,7 +85,7 @@ def box_ensembles_by_seed(
     else:
         assert protocol.classes is not None
         view, told = protocol.classes.view, str(protocol.classes)
-        found = ensembles_by_seed(protocol.classes, nets, class_names, crop)
+        found = ensembles_by_seed(protocol.classes, nets, shape)
         sources = {seed: ClassSource(tuple(each), view, told) for seed, each in found.items()}
     return {
         seed: BoxEnsemble(tuple(each), protocol.box_view, sources[seed])
@@ -95,18 +95,20 @@ def box_ensembles_by_seed(
 
 
 def required_box_ensembles(
-    protocol: EvaluationProtocol, runs: Collection, class_names: Sequence[str], crop: int, weights: Weights
+    protocol: EvaluationProtocol, runs: Collection, shape: NetShape, weights: Weights
 ) -> list[BoxEnsemble]:
     """The same of a folder of runs, where at least one seed has to have them all; one for each seed.
 
     Raises:
         VerydeepError: a member has no run, two of one seed, or no seed has them all.
     """
-    required_ensembles(protocol, runs, class_names, crop, weights)
+    required_ensembles(protocol, runs, shape, weights)
     if protocol.classes not in ("truth", default_classes(protocol.members, protocol.view)):
         assert isinstance(protocol.classes, EvaluationProtocol)
-        required_ensembles(protocol.classes, runs, class_names, crop, weights)
-    found = box_ensembles_by_seed(protocol, runs.nets(weights), class_names, crop)
+        required_ensembles(protocol.classes, runs, shape, weights)
+    found = box_ensembles_by_seed(protocol, runs.nets(weights), shape)
     if not found:
-        raise VerydeepError(f"{runs} has runs for each member of {protocol}, but no seed has them all: train the rest.")
+        raise VerydeepError(
+            f"{runs} has runs for each member of {protocol}, but no seed has runs for all: train the others."
+        )
     return list(found.values())

@@ -40,7 +40,7 @@ class ClassSource:
             digest = digest_of_net(net)  # several box nets may have started from one net, each with a copy of it
             known = own.get(digest, EnsembleMember(net, ()))
             own[digest] = EnsembleMember(known.net, tuple(sorted({*known.scales, *member.scales})))
-            names.setdefault(digest, str(net.trained or f"{member.net}/{net.path.name}"))
+            names.setdefault(digest, str(net.paper_net() or f"{member.net}/{net.path.name}"))
         told = " + ".join(f"{names[key]}/{','.join(map(str, each.scales))}" for key, each in own.items())
         return cls(tuple(own.values()), view, f"{told} : {view}")
 

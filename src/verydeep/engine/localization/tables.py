@@ -20,7 +20,8 @@ from verydeep.engine.localization.threshold import (
     merge_by_image,
     threshold_of_each,
 )
-from verydeep.engine.nets.net import Net, check_same_split
+from verydeep.engine.nets.checks import check_same_split
+from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.comparison import Comparison, difference_of_runs
 from verydeep.ops.arrays import BoolArray, Float64Array
 from verydeep.ops.bootstrap import Mean, error_over_runs, mean_over_runs
@@ -94,7 +95,7 @@ def box_ensembles_for(protocol: EvaluationProtocol, conditions: TableConditions)
     Raises:
         VerydeepError: two runs of one seed answer for the same member, or a net that rates boxes is not there.
     """
-    return box_ensembles_by_seed(protocol, conditions.nets, conditions.split.class_names, conditions.crop)
+    return box_ensembles_by_seed(protocol, conditions.nets, conditions.shape)
 
 
 def measure_table(

@@ -1,70 +1,69 @@
-"""What tells a net from all others: a hash of its description and its weights."""
+"""Digests that identify a net: a hash of its configuration and its weights."""
 
 import functools
 import hashlib
 from pathlib import Path
 
 from verydeep.engine.importing.imported import is_name
-from verydeep.engine.nets.folders import Weights
+from verydeep.engine.nets.folders import Weights, stamp_files
 from verydeep.engine.nets.net import Net
-from verydeep.errors import VerydeepError
+from verydeep.errors import WeightsError
 from verydeep.models.weights.native import CONFIG, WEIGHTS
 
 
 def check_unchanged(net: Net, digest: str) -> None:
-    """Refuse a net that was another one when its digest was taken.
+    """Refuse a net whose files have changed since its digest was taken.
 
     Raises:
-        VerydeepError: it was.
+        WeightsError: they have.
     """
     if digest_of_net(net) != digest:
-        raise VerydeepError(f"{net.path} changed while it was read: wait for the end of its training.")
+        raise WeightsError(f"{net.path} changed while it was read: wait until its training has ended.")
 
 
 def open_unchanged_net(path: Path, weights: Weights, digest: str, named_in: Path) -> Net:
-    """The net that a file names by its path and digest.
+    """Open the net that a file names by its path and digest.
 
     Raises:
-        VerydeepError: it is not there any more, or is another one now.
+        WeightsError: the net is missing, or is another one now.
     """
     if not path.exists() and not is_name(path.as_posix()):
-        raise VerydeepError(f"{named_in} names the net {path}, which is gone: put it back, or write there where it is.")
+        raise WeightsError(
+            f"{named_in} names the net {path}, which does not exist: put it back, or write its new path into that file."
+        )
     net = Net.open(path, weights)
     if digest_of_net(net) != digest:
-        raise VerydeepError(
-            f"{path} is another net than the one that {named_in.parent} was made with: restore that, or make "
-            f"{named_in.parent} anew."
+        raise WeightsError(
+            f"{path} is not the net that {named_in.parent} was made with: restore that net, or make {named_in.parent} "
+            "again."
         )
     return net
 
 
 def digest_of_net(net: Net) -> str:
-    """What tells its description and its weights from those of other nets.
+    """Return the digest of a net.
 
     Raises:
-        VerydeepError: one of them is not there.
+        WeightsError: a file is missing, or has changed since the model was read into memory.
     """
-    return digest_of_folder(net.folder)
+    digest = digest_of_folder(net.folder)
+    if net.model is not None and net.stamps != stamp_files(net.folder):
+        raise WeightsError(f"{net.path} has changed since it was loaded: load it again.")
+    return digest
 
 
 def digest_of_folder(folder: Path) -> str:
-    """The same of a model folder.
+    """Return the digest of the net of a model folder.
 
     Raises:
-        VerydeepError: its description or its weights are not there.
+        WeightsError: a file is missing.
     """
-    digests = []
-    for path in (folder / CONFIG, folder / WEIGHTS):
-        try:
-            status = path.stat()
-        except FileNotFoundError:
-            raise VerydeepError(f"{folder} has no {path.name}: its training has not saved a net yet.") from None
-        digests.append(_digest_of_file(path, status.st_size, status.st_mtime_ns))
-    return " ".join(digests)
+    stamps = zip((CONFIG, WEIGHTS), stamp_files(folder), strict=True)
+    return " ".join(_digest_of_file(folder / name, *stamp) for name, stamp in stamps)
 
 
 @functools.lru_cache(maxsize=256)
 def _digest_of_file(path: Path, _size: int, _modified: int) -> str:
-    """Of what a file holds; not read again as long as its size and modification time stay."""
+    """Return the hash of a file; it is not read again while its size and modification time stay."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

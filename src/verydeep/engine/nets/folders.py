@@ -1,17 +1,17 @@
-"""A run is a folder. This is what lies in it, and how the net in it, or one from elsewhere, is found.
+"""The files of a run, and the model folder of a run or of any other source of a net.
 
 runs/<name>/
-  run.json            the resolved command: data, network, recipe, seeds
-  metrics.jsonl       one line a report
+  run.json            settings: data, network, recipe, seeds
+  metrics.jsonl       one line for each report
   checkpoints/        step-<n>.safetensors: weights, momentum, and the state of the schedule
-  model/, best/       model folders: the last weights, and those of the best validation error
-  model/classifier/   of a localization net the model folder of the net that it started from
+  model/, best/       model folders: the last weights, and those with the lowest validation error
+  model/classifier/   of a localization net: the model folder of its source net
   skipped.json        files that could not be decoded
-  bad-boxes-*.json    boxes that were mended or left out
-  train.log           what was printed
+  bad-boxes-*.json    boxes that were corrected or left out
+  train.log           messages of the training
   curves.png          loss and validation error over the steps
-  evaluations/        a folder for each test
-  .lock               empty; locked while a process trains it
+  evaluations/        a folder for each evaluation
+  .lock               empty; locked by the process that trains
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 from verydeep.configs.published import PUBLISHED
-from verydeep.engine.importing.imported import imported_folder, is_name
-from verydeep.errors import VerydeepError
-from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import CONFIG, ModelConfig, load_model
+from verydeep.engine.importing.imported import import_net, is_name
+from verydeep.errors import OptionError, WeightsError
+from verydeep.models.weights.native import CONFIG, WEIGHTS
 
 Weights = Literal["last", "best"]
 
 WEIGHT_SUFFIXES = (".caffemodel", ".mat", ".h5", ".pth", ".pt", ".safetensors")
-"""Of other systems' files."""
+"""File name endings of other systems' weights."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,17 @@ class RunFolder:
 
     @property
     def settings(self) -> Path:
-        """The resolved command."""
+        """The settings of the training."""
         return self.path / "run.json"
 
     @property
     def lock(self) -> Path:
-        """Held by the process that trains it."""
+        """The file that the training process locks."""
         return self.path / ".lock"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """The reports of the training, one JSON object in each line."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -63,69 +62,70 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The model folder of the best weights by validation error."""
+        """The model folder of the weights with the lowest validation error."""
         return self.path / "best"
 
     @property
     def log(self) -> Path:
-        """What was said."""
+        """The messages of the training."""
         return self.path / "train.log"
 
     @property
     def curves(self) -> Path:
-        """The picture of the training."""
+        """The picture of loss and validation error."""
         return self.path / "curves.png"
 
     @property
     def skipped(self) -> Path:
-        """Files that could not be decoded."""
+        """The list of files that could not be decoded."""
         return self.path / "skipped.json"
 
-    def bad_boxes(self, part: str) -> Path:
-        """The list of boxes of train or val that were mended or left out."""
-        return self.path / f"bad-boxes-{part}.json"
+    def bad_boxes(self, split: str) -> Path:
+        """The list of boxes of a split that were corrected or left out."""
+        return self.path / f"bad-boxes-{split}.json"
 
 
-def model_folder(run: Path, weights: Weights = "last") -> Path:
-    """The model folder of a run, the folder itself where it is one, or that of a weight file or a published net.
+def find_model_folder(source: Path, weights: Weights = "last") -> Path:
+    """Return the model folder of a run, weight file or published net; a model folder is returned as it is.
 
     Raises:
-        VerydeepError: there is none, or ``best`` is asked of what is a single net; or as ``imported_folder``.
+        WeightsError: the source is not a net, or the run has not saved one.
+        OptionError: the best weights of a single net are asked for.
+        ResourceError: a published net cannot be downloaded.
     """
-    if not run.exists() and not is_name(run.as_posix()):
-        return imported_folder(run)  # which says so
-    is_run = run.is_dir() and not (run / CONFIG).exists()
-    if not is_run:
-        if weights == "best":
-            raise VerydeepError(f"{run} is a single net: --weights best needs the folder of a run.")
-        return run if run.is_dir() else imported_folder(run)
-    folder = RunFolder(run).model if weights == "last" else RunFolder(run).best
+    if not source.is_dir() or (source / CONFIG).exists():
+        if weights == "best" and (source.exists() or is_name(source.as_posix())):
+            raise OptionError(f"{source} is a single net: `weights=best` needs the folder of a run.", "weights")
+        return source if source.is_dir() else import_net(source)
+    folder = RunFolder(source).model if weights == "last" else RunFolder(source).best
     if not (folder / CONFIG).exists():
-        raise VerydeepError(f"{run} holds no net in {folder.name}/: train it, or give another folder.")
+        raise WeightsError(f"{source} has no net in {folder.name}/: train one, or give another folder.")
     return folder
 
 
 def is_net(path: Path) -> bool:
-    """Whether this stands for one net, and not for a folder of runs."""
+    """Whether the path is a net, and not a folder of runs."""
     if not path.is_dir():
         return path.is_file() or is_name(path.as_posix())
     return (path / CONFIG).exists() or (RunFolder(path).model / CONFIG).exists()
 
 
 def looks_like_a_net(path: Path) -> bool:
-    """Whether a path that is not there was meant for a weight file or a published net."""
+    """Whether a path that does not exist was meant for a weight file or a published net."""
     return path.suffix in WEIGHT_SUFFIXES or path.name.split("-")[0] in {name.split("-")[0] for name in PUBLISHED}
 
 
-def load(source: str | Path, weights: Weights = "last") -> tuple[VGG, ModelConfig]:
-    """A net in eval mode, and what travels with it, from whatever stands for one.
-
-    Args:
-        source: a run, a model folder, a weight file of Caffe, MatConvNet, Keras, torchvision or timm, the name of a
-            published net ("oxford-vgg16"; `verydeep convert --help`), or "hf-hub:owner/name".
-        weights: of a run, the last ones or those of the best validation error.
+def stamp_files(folder: Path) -> tuple[tuple[int, int], ...]:
+    """Return size and modification time of config.json and model.safetensors in a model folder.
 
     Raises:
-        VerydeepError: there is none, or it is damaged.
+        WeightsError: one of them is missing.
     """
-    return load_model(model_folder(Path(source), weights))
+    stamps = []
+    for path in (folder / CONFIG, folder / WEIGHTS):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise WeightsError(f"{folder} has no {path.name}: its training has not saved a net yet.") from None
+        stamps.append((status.st_size, status.st_mtime_ns))
+    return tuple(stamps)

@@ -1,72 +1,127 @@
-"""A net on the disk, as a command names it; which classes it knows."""
+"""A net with its configuration, on the disk or in memory."""
 
-from dataclasses import dataclass, replace
+import copy
+import threading
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
+
+import torch
+from torch import nn
 
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
 from verydeep.data.folder import WNID
-from verydeep.data.split import Split
-from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
-from verydeep.engine.nets.folders import RunFolder, Weights, model_folder
-from verydeep.errors import VerydeepError
+from verydeep.engine.inference import ready
+from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files
+from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import (
-    CLASSIFIER,
-    ModelConfig,
-    load_config,
-    load_model,
-    unnamed,
-)
+from verydeep.models.weights.native import CLASSIFIER, ModelConfig, load_config, load_model
+
+_PLACING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class NetShape:
+    """The sizes that nets share which answer for one protocol or table, whatever their networks."""
+
+    class_names: tuple[str, ...]
+    crop: int
+    width: float = 1.0
+    fc_width: int = PAPER_FC_WIDTH
 
 
 @dataclass(frozen=True)
 class Net:
-    """A net as a command names it."""
+    """A net with its configuration. ``load`` of this package returns one that holds its model in memory."""
 
     path: Path
-    """The run or model folder."""
+    """The run, model folder, weight file or published net, as its user names it."""
     folder: Path
     """The model folder."""
     config: ModelConfig
     outputs: tuple[int, ...] | None = None
-    """Which of the net's outputs its classes are, in their order; None: all of them, as they stand."""
+    """The model's outputs that belong to the classes of ``config``, in their order; None: all."""
     weights: Weights = "last"
+    model: VGG | None = field(default=None, compare=False, repr=False)
+    """The model in eval mode if it is in memory, with all of its outputs."""
+    stamps: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+    """Size and modification time of its files before the model was read into memory."""
+    _classifier: "Net | None" = field(default=None, compare=False, repr=False)
+    _placed: dict[tuple[str, bool], VGG] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """The model in memory for each device and precision that it was needed for."""
 
-    def __hash__(self) -> int:  # its config holds what cannot be hashed
+    def __hash__(self) -> int:  # config has values that cannot be hashed
         return hash(self.folder)
 
     @classmethod
     def open(cls, source: "str | Path | Net", weights: Weights = "last") -> "Net":
-        """Read the configuration of a net, not its weights; a net is returned as it is.
+        """Read a net's configuration, not its weights; a ``Net`` is returned as it is.
 
         Raises:
-            WeightsError: The folder is neither a run nor a model folder, or damaged.
+            WeightsError: the source is not a net, or its configuration is damaged.
+            ResourceError: a published net cannot be downloaded.
         """
         if isinstance(source, Net):
             return source
-        path = Path(source)
-        folder = model_folder(path, weights)
-        return cls(path, folder, load_config(folder), weights=weights)
+        folder = find_model_folder(Path(source), weights)
+        return cls(Path(source), folder, load_config(folder), weights=weights)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its classes, in the order of its outputs."""
+        return self.config.class_names
 
     @property
     def stored_path(self) -> str:
-        """How it is found again from anywhere: a folder or file by its whole path, a published net by its name."""
+        """The path that finds the net from any folder: absolute, or the name of a published net."""
         return str(self.path.resolve()) if self.path.exists() else self.path.as_posix()
 
     def load(self) -> VGG:
-        """The net itself, in eval mode."""
-        model = load_model(self.folder)[0]
+        """Return the model in eval mode; its caller may change it. A model in memory is not read again.
+
+        Raises:
+            WeightsError: the weights are missing, damaged, or of another net.
+        """
+        model = load_model(self.folder)[0] if self.model is None else share_weights(self.model)
         if self.outputs is not None:
             model.keep_outputs(self.outputs)
         return model
 
-    def with_outputs_for(self, class_names: tuple[str, ...]) -> "Net | None":
-        """This net with the outputs of these classes, in their order; None where it does not know them all.
+    def prepare(self, runtime: Runtime) -> VGG:
+        """Return the model for testing: in eval mode, on the device, its weights rounded where computing is bf16.
 
-        Only WNIDs mean the same everywhere. Other names have to agree as they stand, order included.
+        A model in memory is prepared once for each device and precision, and shared by all threads.
+
+        Raises:
+            WeightsError: the weights are missing, damaged, or of another net.
+        """
+        if self.model is None:
+            return ready(self.load(), runtime)
+        with _PLACING:
+            key = (str(runtime.device), runtime.bf16)
+            if key not in self._placed:
+                self._placed[key] = ready(self.load(), runtime)
+            return self._placed[key]
+
+    def with_model(self) -> "Net":
+        """Return the net with its model in memory, and with that of the classifier of a localization net.
+
+        Raises:
+            WeightsError: the weights of one of them are missing, damaged, or of another net.
+        """
+        assert self.outputs is None
+        stamps = stamp_files(self.folder)
+        model, config = load_model(self.folder)
+        # In the memory format of testing, so that preparing it for the CPU copies nothing.
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        classifier = None if config.regression is None else self.classifier.with_model()
+        return replace(self, config=config, model=model, stamps=stamps, _classifier=classifier)
+
+    def with_outputs_for(self, class_names: tuple[str, ...]) -> "Net | None":
+        """Return this net with the outputs of these classes, in their order; None where it lacks one of them.
+
+        Only WNIDs mean the same everywhere. Other names have to be the net's own, in the same order.
         """
         config = self.config
         if config.class_names == class_names:
@@ -78,30 +133,36 @@ class Net:
         words = tuple(config.class_words[place] for place in outputs)
         return replace(self, config=replace(config, class_names=class_names, class_words=words), outputs=outputs)
 
-    @property
-    def trained(self) -> PaperNet | None:
-        """Which of the paper's nets this is.
+    def paper_net(self, width: float = 1.0, fc_width: int = PAPER_FC_WIDTH) -> PaperNet | None:
+        """Return the net of the paper that this one answers for in a table of nets of these widths.
 
-        None at another width, where the train scale is not known, or where it began with weights of another system:
-        the paper's nets began with random ones, or with net A's.
+        None for a net of other widths, of unknown train scale, or trained from weights of another system: the paper's
+        nets began with random weights, or with net A's.
         """
         config = self.config
-        if config.provenance.foreign_source is not None:
+        if config.provenance.foreign_source is not None or config.train_scale is None:
             return None
-        if config.width != 1 or config.fc_width != PAPER_FC_WIDTH or config.train_scale is None:
+        if (config.width, config.fc_width) != (width, fc_width):
             return None
         return PaperNet(config.network, TrainScale.parse(config.train_scale), config.fine_tuned, config.regression)
 
+    def answers_for(self, net: PaperNet, shape: NetShape) -> bool:
+        """Whether this net answers for a net of the paper among nets of this shape."""
+        same = self.config.class_names == shape.class_names and self.config.crop == shape.crop
+        return same and self.paper_net(shape.width, shape.fc_width) == net
+
     @property
     def classifier(self) -> "Net":
-        """Of a localization net: the classification net that it started from, which rates its boxes.
+        """The source net of a localization net, which rates its boxes.
 
         Raises:
-            VerydeepError: its copy is not there.
+            WeightsError: its copy is missing.
         """
-        # The best weights of a run share the copy that lies beside the last ones.
-        kept = [self.folder / CLASSIFIER, RunFolder(self.folder.parent).model / CLASSIFIER]
-        return Net.open(next((folder for folder in kept if folder.exists()), kept[0]))
+        if self._classifier is not None:
+            return self._classifier
+        # The best weights of a run share the copy of the last ones.
+        copies = [self.folder / CLASSIFIER, RunFolder(self.folder.parent).model / CLASSIFIER]
+        return Net.open(next((folder for folder in copies if folder.exists()), copies[0]))
 
     @property
     def imported(self) -> bool:
@@ -110,91 +171,48 @@ class Net:
 
     @property
     def foreign(self) -> bool:
-        """Whether another system trained it, or what it started from."""
+        """Whether another system trained it or its source net."""
         return self.imported or self.config.provenance.foreign_source is not None
 
     @property
     def ended(self) -> bool:
-        """Whether its training came to its end; of a net that another system trained nothing else is known."""
+        """Whether its training has ended; always, if another system trained it."""
         return self.imported or self.config.provenance.converged is not None
 
     @property
     def converged(self) -> bool:
-        """Whether its training made all of its drops of the learning rate, as far as we know."""
+        """Whether its training made all drops of the learning rate; assumed, if another system trained it."""
         converged = self.config.provenance.converged
         return self.imported if converged is None else converged
 
     def __str__(self) -> str:
-        return str(self.trained or self.path.name)
+        return str(self.paper_net() or self.path.name)
 
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """A net and the test scales Q at which it is asked: a member of a protocol, found on the disk."""
+    """A net and its test scales: a member of a protocol, found on the disk."""
 
     net: Net
     scales: tuple[int, ...]
 
 
-def check_classes(split: Split, net: Net) -> None:
-    """Refuse a data set whose classes the net does not know.
+def load(source: str | Path, weights: Weights = "last") -> Net:
+    """Read a net into memory: a net with ``config``, ``model`` and ``class_names``, which every command takes as a run.
+
+    Args:
+        source: a run, a model folder, a weight file of Caffe, MatConvNet, Keras, torchvision or timm, the name of a
+            published net ("oxford-vgg16"), or "hf-hub:owner/name".
+        weights: the last weights of a run, or those with the lowest validation error.
 
     Raises:
-        VerydeepError: it is a trunk, or the number, names or order of its classes differ, and are not all WNIDs.
+        WeightsError: there is no such net, or it is damaged.
+        ResourceError: it cannot be downloaded.
     """
-    refuse_trunk(net.config, net.path)
-    if net.with_outputs_for(split.class_names) is None:
-        refuse_classes(split, net)
+    return Net.open(source, weights).with_model()
 
 
-def refuse_trunk(config: ModelConfig, path: Path) -> None:
-    """Refuse a net that names no classes, where classes are wanted of it.
-
-    Raises:
-        VerydeepError: it is a trunk.
-    """
-    if config.is_trunk:
-        raise VerydeepError(
-            f"{path} has convolutions alone and names no classes: train a net from it with --init-from."
-        )
-
-
-def refuse_classes(split: Split, net: Net) -> NoReturn:
-    """Say where the classes of a data set and of a net differ.
-
-    Raises:
-        VerydeepError: always.
-    """
-    known = net.config.class_names
-    if known == unnamed(len(known)):
-        raise VerydeepError(
-            f"{net.path} does not name its {len(known)} classes: verydeep convert {net.path} DIR --class-names FILE "
-            "gives them names."
-        )
-    if len(split.class_names) != len(known):
-        raise VerydeepError(
-            f"{split.root} has {len(split.class_names)} classes, {net.path} was trained on {len(known)}: "
-            "evaluate it on the classes it knows."
-        )
-    here, there = next((a, b) for a, b in zip(split.class_names, known, strict=True) if a != b)
-    raise VerydeepError(
-        f"{split.root} has a class {here!r} where {net.path} has {there!r}: these are other classes; "
-        "test it on the classes it was trained on."
-    )
-
-
-def check_same_split(net: Net, data: str, part: Split) -> None:
-    """Refuse a net that divided the same folder otherwise, and so may have been trained on what it is tested on.
-
-    Raises:
-        VerydeepError: it did.
-    """
-    seed, val_fraction = net.config.split.get("seed", 0), net.config.split.get("val_fraction", VAL_FRACTION)
-    if (seed, val_fraction) == (0, VAL_FRACTION):  # as the part was opened; a million files are not listed again
-        return
-    if fingerprint(open_data_split(data, part.name, dict(net.config.split))) != fingerprint(part):
-        raise VerydeepError(
-            f"{net.path} was trained on another division of {data} (--seed {seed}, --val-fraction {val_fraction:g}), "
-            "so it may have learned from images that the others are tested on: move it elsewhere and let reproduce "
-            "train it, or give val/ a folder beside train/."
-        )
+def share_weights(model: VGG) -> VGG:
+    """Return another module with the same weights in memory, which can be moved or reduced without the first."""
+    weights: dict[int, nn.Parameter] = {id(each): nn.Parameter(each.detach()) for each in model.parameters()}
+    return copy.deepcopy(model, weights)

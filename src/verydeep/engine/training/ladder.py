@@ -18,9 +18,10 @@ from verydeep.data.sampling import steps_after
 from verydeep.engine.datasets import check_outside_data, data_folder, open_data_split
 from verydeep.engine.localization.boxed_split import read_boxed_split
 from verydeep.engine.log import Log
+from verydeep.engine.nets.checks import check_same_split
 from verydeep.engine.nets.collection import Collection, find_answering_nets
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.engine.nets.net import check_same_split
+from verydeep.engine.nets.net import NetShape
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.advice import duration_text, estimate_test_cost
@@ -69,8 +70,7 @@ def missing_rungs(
     wanted: Sequence[PaperNet],
     seeds: Sequence[int],
     runs: Collection,
-    class_names: Sequence[str],
-    crop: int,
+    shape: NetShape,
 ) -> list[Rung]:
     """What has to be trained so that every wanted net exists with every seed, each after the net it starts from.
 
@@ -79,12 +79,20 @@ def missing_rungs(
     """
     nets, rungs = runs.nets(), []
     for seed in seeds:
-        found = {net: find_answering_nets(net, nets, class_names, crop).get(seed) for net in add_sources(wanted)}
+        found = {net: find_answering_nets(net, nets, shape).get(seed) for net in add_sources(wanted)}
         trained = {net for net, run in found.items() if run is not None and run.ended}
         for net in add_sources(wanted, trained=trained):
             run = found[net]
             rungs.append(Rung(net, seed, None if run is None else run.path))
     return rungs
+
+
+def shape_of(request: TrainRequest, class_names: Sequence[str]) -> NetShape:
+    """Return the sizes that all nets of the ladder share."""
+    assert request.crop is not None
+    assert request.width is not None
+    assert request.fc_width is not None
+    return NetShape(tuple(class_names), request.crop, request.width, request.fc_width)
 
 
 def training_of(rung: Rung, request: TrainRequest, class_names: Sequence[str]) -> TrainingPlan:
@@ -98,7 +106,7 @@ def training_of(rung: Rung, request: TrainRequest, class_names: Sequence[str]) -
     start, source = find_source(rung.net), None
     if start is not None:
         assert request.crop is not None
-        source = find_answering_nets(start, request.runs.nets(), class_names, request.crop)[rung.seed].path
+        source = find_answering_nets(start, request.runs.nets(), shape_of(request, class_names))[rung.seed].path
     return plan_training(
         replace(
             request_for(rung.net, request),
@@ -143,11 +151,12 @@ def train_missing(
     assert request.crop is not None
     train, _ = open_training_splits(request.data, request.split_seed or 0, request.val_fraction)
     names, nets = train.class_names, request.runs.nets()
+    shape = shape_of(request, names)
     for each in add_sources(wanted):
-        for seed, net in find_answering_nets(each, nets, names, request.crop).items():
+        for seed, net in find_answering_nets(each, nets, shape).items():
             if seed in seeds:  # told before hours of training from it
                 check_same_split(net, request.data, train)
-    rungs = missing_rungs(wanted, seeds, request.runs, names, request.crop)
+    rungs = missing_rungs(wanted, seeds, request.runs, shape)
     if not rungs:
         return
     check_outside_data(request.runs.folder, train)

@@ -27,7 +27,7 @@ from verydeep.data.truth import BadBoxes
 from verydeep.engine.datasets import GENERATED, VAL_FRACTION, check_outside_data, data_folder, data_name
 from verydeep.engine.launching import in_group
 from verydeep.engine.nets.collection import Collection
-from verydeep.engine.nets.folders import RunFolder, model_folder
+from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import Precision, wants_bf16
 from verydeep.engine.training.checkpoint import find_checkpoint
 from verydeep.engine.training.settings import RunSettings
@@ -112,7 +112,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
     generated = request.data == GENERATED
     if request.fine_tuned == "fc" and request.init_from is None:
         raise VerydeepError("--fine-tune fc needs the convolutions of a trained net: give it with --init-from RUN.")
-    source = None if request.init_from is None else load_config(model_folder(request.init_from))
+    source = None if request.init_from is None else load_config(find_model_folder(request.init_from))
     if request.regression is not None:
         request = with_classifier_shape(request, source)
     elif source is not None:
@@ -175,7 +175,7 @@ def plan_resumed(path: Path) -> TrainingPlan:
     train, val = open_training_splits(settings.data, settings.split_seed, settings.val_fraction)
     # Once there is a checkpoint, the net that it started from may be gone.
     anew = settings.init_from if find_checkpoint(run.checkpoints) is None else None
-    source = None if anew is None else load_config(model_folder(Path(anew)))
+    source = None if anew is None else load_config(find_model_folder(Path(anew)))
     return TrainingPlan(settings, train, val, run, source)
 
 

@@ -16,7 +16,7 @@ from verydeep.engine.localization.box_ensemble import box_ensemble
 from verydeep.engine.localization.boxed_split import read_boxed_split
 from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection
-from verydeep.engine.nets.folders import RunFolder, model_folder
+from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
@@ -104,7 +104,7 @@ def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
             settings.save(run)
             save_config(run.model, config)
             if settings.regression is not None:
-                keep_classifier(run.model, model_folder(Path(settings.init_from or "")))
+                keep_classifier(run.model, find_model_folder(Path(settings.init_from or "")))
     elif any(getattr(load_config(run.model), name) != getattr(config, name) for name in ("split", "constant_box")):
         raise VerydeepError(f"{settings.data} has changed since {run.path} was started: train anew, or restore it.")
     task = TrainingTask(

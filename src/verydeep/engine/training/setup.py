@@ -14,7 +14,7 @@ from verydeep.data.split import Split, nothing_decoded
 from verydeep.data.statistics import PixelSums, pixel_sums, sample_indices
 from verydeep.engine.datasets import data_folder, fingerprint, open_data_split
 from verydeep.engine.log import Log
-from verydeep.engine.nets.folders import model_folder
+from verydeep.engine.nets.folders import find_model_folder
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.settings import RunSettings
@@ -144,7 +144,7 @@ def initialize_weights(
         initialize(model, settings.recipe.initialization, settings.seed)
         return
     assert theirs is not None
-    tensors = load_tensors(model_folder(Path(settings.init_from)))
+    tensors = load_tensors(find_model_folder(Path(settings.init_from)))
     source = WeightSource(settings.init_from, theirs.network, tensors, theirs.class_names)
     origins = initialize_from(model, class_names, source, settings.recipe.initialization, settings.seed)
     for origin in origins:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from verydeep.configs.networks import PAPER_CROP
+from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.published import PUBLISHED
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
@@ -109,7 +109,7 @@ def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, Tran
 
 
 def find_transfer_nets(
-    table: TransferTable, runs: Collection, crop: int
+    table: TransferTable, runs: Collection, crop: int, width: float = 1.0, fc_width: int = PAPER_FC_WIDTH
 ) -> tuple[dict[PaperNet, Net], tuple[str, ...]]:
     """The nets that describe for a table, whatever classes they name, and the runs that are not trained to their end.
 
@@ -118,24 +118,25 @@ def find_transfer_nets(
     """
     there = runs.nets()
     nets = [net for net in there if net.config.crop == crop and not net.config.is_trunk]
-    nets = [net for net in nets if net.trained in table.nets and (net.folder / WEIGHTS).exists()]
+    answers = [(net, net.paper_net(width, fc_width)) for net in nets if (net.folder / WEIGHTS).exists()]
+    answers = [(net, paper_net) for net, paper_net in answers if paper_net in table.nets]
     answering_nets: dict[PaperNet, Net] = {}
-    for net in nets:
-        if not net.converged or net.trained is None:
+    for net, paper_net in answers:
+        if not net.converged or paper_net is None:
             continue
-        if net.trained in answering_nets:
+        if paper_net in answering_nets:
             raise VerydeepError(
-                f"{answering_nets[net.trained].path} and {net.path} both answer for {net.trained} at crop {crop}: "
+                f"{answering_nets[paper_net].path} and {net.path} both answer for {paper_net} at crop {crop}: "
                 "name one of them in --runs, and not the other."
             )
-        answering_nets[net.trained] = net
+        answering_nets[paper_net] = net
     if not any(row.nets and set(row.nets) <= answering_nets.keys() for row in table.rows):
         lacking = [net for net in table.nets if net not in answering_nets]
         trunks = ", ".join(str(net.path) for net in there if net.config.is_trunk)
         without = f" {trunks} will not do, being convolutions alone, without {LAYER}." if trunks else ""
         told = missing_nets_message(lacking, crop)
         raise VerydeepError(f"No row of {table.name} can be measured without {told}{without}")
-    return answering_nets, tuple(str(net.path) for net in nets if not net.converged)
+    return answering_nets, tuple(str(net.path) for net, _ in answers if not net.converged)
 
 
 def missing_nets_message(lacking: Sequence[PaperNet], crop: int) -> str:

@@ -1,0 +1,75 @@
+"""Refusals of nets that do not fit the data they shall be tested on."""
+
+from typing import NoReturn
+
+from verydeep.data.split import Split
+from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
+from verydeep.engine.nets.net import Net
+from verydeep.errors import DataError, WeightsError
+from verydeep.models.weights.native import unnamed
+
+
+def check_classes(split: Split, net: Net) -> None:
+    """Refuse a data set whose classes the net does not know.
+
+    Raises:
+        WeightsError: the net is a trunk, or does not name its classes.
+        DataError: the number, names or order of the classes differ, and they are not all WNIDs.
+    """
+    check_not_trunk(net)
+    if net.with_outputs_for(split.class_names) is None:
+        refuse_classes(split, net)
+
+
+def check_not_trunk(net: Net) -> None:
+    """Refuse a net without classes.
+
+    Raises:
+        WeightsError: the net is a trunk.
+    """
+    if net.config.is_trunk:
+        raise WeightsError(
+            f"{net.path} has only convolutions and no classes: train a net from it, with `init_from={net.path}`."
+        )
+
+
+def refuse_classes(split: Split, net: Net) -> NoReturn:
+    """Name the difference between the classes of a data set and those of a net.
+
+    Raises:
+        WeightsError: the net does not name its classes.
+        DataError: otherwise.
+    """
+    known = net.class_names
+    if known == unnamed(len(known)):
+        raise WeightsError(
+            f"{net.path} does not name its {len(known)} classes: give them names with `verydeep convert {net.path} DIR "
+            "--class-names FILE`."
+        )
+    if len(split.class_names) != len(known):
+        raise DataError(
+            f"{split.root} has {len(split.class_names)} classes, but {net.path} was trained on {len(known)}: evaluate "
+            "it on the classes it was trained on."
+        )
+    ours, trained = next((a, b) for a, b in zip(split.class_names, known, strict=True) if a != b)
+    raise DataError(
+        f"{split.root} has a class {ours!r} where {net.path} has {trained!r}: evaluate it on the classes it was "
+        "trained on."
+    )
+
+
+def check_same_split(net: Net, data: str, split: Split) -> None:
+    """Refuse a net that was trained on another random split of the data, perhaps on images that it is tested on.
+
+    Raises:
+        DataError: the splits differ.
+    """
+    seed, val_fraction = net.config.split.get("seed", 0), net.config.split.get("val_fraction", VAL_FRACTION)
+    if (seed, val_fraction) == (0, VAL_FRACTION):  # as the split was opened; a million files are not listed again
+        return
+    if fingerprint(open_data_split(data, split.name, dict(net.config.split))) != fingerprint(split):
+        raise DataError(
+            f"{net.path} was trained on another random split of {data} (seed {seed}, val_fraction {val_fraction:g}), "
+            "so it may have learned from images that it is tested on: move it elsewhere and train again, or put the "
+            "validation images into a folder val/ next to train/."
+        )
