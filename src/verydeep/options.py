@@ -11,14 +11,17 @@ from verydeep.errors import OptionError
 from verydeep.parameters import Option
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from verydeep.data.decoding import Decoding
     from verydeep.engine.nets.net import Net
     from verydeep.engine.runtime import Runtime
 
-    DataSource = str | Path
-    NetSource = str | Path | Net
+    PathSource = str | PathLike[str]
+    DataSource = PathSource
+    NetSource = PathSource | Net
+    """A trained run is a path, too: it is ``PathLike``."""
     NetSources = NetSource | Sequence[NetSource]
-    PathSource = str | Path
     Numbers = str | float | Sequence[float]
     """Numbers as they are typed, "256,384", or as a program has them, (256, 384)."""
 else:  # as they are typed
@@ -159,6 +162,13 @@ def number_text(numbers: Numbers) -> str:
 def several(sources: NetSources) -> "list[NetSource]":
     """Return nets as a list, whether one or several were given."""
     return list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
+
+
+def net_path(source: NetSource) -> Path:
+    """Return the path, or the published name, of a net."""
+    from verydeep.engine.nets.net import Net  # noqa: PLC0415 - takes a second
+
+    return source.path if isinstance(source, Net) else Path(source)
 
 
 def check_new_folder(folder: Path, parameter: str) -> None:

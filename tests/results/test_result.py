@@ -32,7 +32,7 @@ class Scores(Result):
             for i, value in enumerate(row)
         ]
 
-    def remarks(self) -> list[str]:
+    def footer(self) -> list[str]:
         return ["Two images [bold]only[/bold]."]
 
 

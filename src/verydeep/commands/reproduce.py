@@ -263,9 +263,9 @@ def measure_transfer(
 
 def report_table(table: "MeasuredTable", folder: Path, log: "Log") -> None:
     """Show a table with its remarks, and write it into a folder."""
-    from verydeep.engine.reporting.measured_table import render_measured_table, write_measured_table
+    from verydeep.engine.reporting.measured_table import write_measured_table
 
-    log.show(render_measured_table(table))
+    log.show(table.table())
     for remark in table.remarks:
         log.info(remark)
     write_measured_table(table, folder)

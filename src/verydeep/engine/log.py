@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from verydeep.results.tables import TextTable
+
 LOGGER = logging.getLogger("verydeep")
 """Its level and handlers are the program's own affair; the command line adds one that prints."""
 
@@ -25,7 +27,7 @@ class Log:
         LOGGER.info("%s", text)
         self._write(text)
 
-    def show(self, table: Table) -> None:
+    def show(self, table: Table | TextTable) -> None:
         """Send a table, as wide as the terminal."""
         if self.silent:
             return
@@ -38,7 +40,7 @@ class Log:
                 file.write(f"{text}\n")
 
 
-def render_text(table: Table, width: int | None = None) -> str:
+def render_text(table: Table | TextTable, width: int | None = None) -> str:
     """Return a table as text without colors, as wide as the terminal or as ``width``."""
     console = Console(file=io.StringIO(), width=width)
     with console.capture() as capture:

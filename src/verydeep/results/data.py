@@ -43,7 +43,7 @@ class PreparedData(Result):
     def table(self) -> None:
         """Return no table: the remarks say it all."""
 
-    def remarks(self) -> list[str]:
+    def footer(self) -> list[str]:
         """Return a line for each split, and what to do next."""
         can_train = any(split.name == "train" for split in self.splits)
         return [
@@ -81,7 +81,7 @@ class VerifiedData(Result):
         ]
         return undecodable + [{"file": file, "decodable": True, "finding": text} for file, text in self.unusual]
 
-    def remarks(self) -> list[str]:
+    def footer(self) -> list[str]:
         """Return how many files there are."""
         if self.undecodable:
             return []

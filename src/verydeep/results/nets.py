@@ -39,7 +39,7 @@ class ConvertedNet(_WrittenNet):
     notes: tuple[str, ...]
     """Sentences about what the file does not tell."""
 
-    def remarks(self) -> list[str]:
+    def footer(self) -> list[str]:
         """Return what was read, and what to do next."""
         width = "" if self.width == 1 else f" at {self.width:g} of the width"
         classes = f"{self.num_classes} classes" if self.num_classes else "no FC layers: a trunk"
@@ -63,7 +63,7 @@ class ExportedNet(_WrittenNet):
     usage: tuple[str, ...]
     """Lines that say what goes in, what comes out, and how to load the file."""
 
-    def remarks(self) -> list[str]:
+    def footer(self) -> list[str]:
         """Return the file and how to use it."""
         return [f"Written: {self.file} ({self.num_bytes / 1e6:,.1f} MB)", *self.usage]
 
@@ -81,7 +81,7 @@ class PushedNet(_WrittenNet):
     command: str
     """The command that uses the net: "predict" or "localize"."""
 
-    def remarks(self) -> list[str]:
+    def footer(self) -> list[str]:
         """Return where the files are, and how to use them."""
         names = ", ".join(self.files)
         if self.out is not None:

@@ -58,7 +58,7 @@ class Result(ABC):
             row[0] = "" if row[0] == above else row[0]
         return tuple(map(tuple, rows))
 
-    def remarks(self) -> Sequence[str]:
+    def footer(self) -> Sequence[str]:
         """Return sentences that stand below the table."""
         return ()
 
@@ -69,7 +69,7 @@ class Result(ABC):
 
     def sections(self) -> list[tuple[TextTable | None, Sequence[str]]]:
         """Return tables with the remarks below each of them; unless overridden, one."""
-        return [(self.table(), self.remarks())]
+        return [(self.table(), self.footer())]
 
     def __rich__(self) -> Group:
         """Return all tables and remarks, for a terminal."""

@@ -3,6 +3,7 @@
 import copy
 import threading
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -55,7 +56,7 @@ class Net:
         return hash(self.folder)
 
     @classmethod
-    def open(cls, source: "str | Path | Net", weights: Weights = "last") -> "Net":
+    def open(cls, source: "str | PathLike[str] | Net", weights: Weights = "last") -> "Net":
         """Read a net's configuration, not its weights; a ``Net`` is returned as it is.
 
         Raises:

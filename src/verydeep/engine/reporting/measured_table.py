@@ -1,33 +1,11 @@
 """A table of the paper, measured on a user's data."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-from rich.table import Table
-from rich.text import Text
 
 from verydeep.engine.nets.net import Net
 from verydeep.files import atomic_write, write_json
-
-
-@dataclass(frozen=True)
-class MeasuredTable:
-    """Published figures, and next to them those measured on a user's data."""
-
-    name: str
-    """Name of the table and of its files, such as ``table3``."""
-    title: str
-    """One line: which table, and which images."""
-    headings: tuple[str, ...]
-    """Headings of the columns."""
-    rows: tuple[tuple[str, ...], ...]
-    """Rows of cells, as text."""
-    remarks: tuple[str, ...]
-    """Sentences that a reader needs before quoting a figure."""
-    values: Mapping[str, Any]
-    """JSON values: all figures in full precision, without the remarks."""
+from verydeep.results.measured_table import MeasuredTable as MeasuredTable
 
 
 def write_measured_table(table: MeasuredTable, folder: Path) -> None:
@@ -42,18 +20,6 @@ def write_measured_table(table: MeasuredTable, folder: Path) -> None:
     bullets = "\n".join(f"- {remark.strip()}" for remark in table.remarks)
     with atomic_write(folder / f"{table.name}.md") as path:
         path.write_text(f"## {table.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
-
-
-def render_measured_table(table: MeasuredTable) -> Table:
-    """Return a table for a terminal."""
-    rendered = Table(title=table.title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    first, *others = table.headings
-    rendered.add_column(first, overflow="fold")
-    for heading in others:
-        rendered.add_column(heading, justify="right")
-    for label, *cells in table.rows:
-        rendered.add_row(Text(label), *cells)
-    return rendered
 
 
 def table_title(name: str) -> str:

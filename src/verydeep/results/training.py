@@ -1,0 +1,51 @@
+"""The result of `train`: a run, and how well its net does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from verydeep.results.measured_table import MeasuredTable
+from verydeep.results.result import Record, Result
+from verydeep.results.tables import TextTable
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedRun(Result):
+    """A run that ended; a path to its folder, which every function takes for a net."""
+
+    path: Path
+    """The folder of the run."""
+    network: str
+    crop: int
+    seed: int
+    num_steps: int
+    converged: bool
+    """Whether the learning rate made all its drops."""
+    evaluation: MeasuredTable | None
+    """The test at the end; None if the data have no labeled images to test on."""
+
+    def __fspath__(self) -> str:
+        """Return the folder, so that the run is a path."""
+        return str(self.path)
+
+    def records(self) -> list[Record]:
+        """Return one record: the run, and the errors of its net in percent."""
+        record: Record = {
+            "run": str(self.path),
+            "network": self.network,
+            "crop": self.crop,
+            "seed": self.seed,
+            "num_steps": self.num_steps,
+            "converged": self.converged,
+        }
+        return [record | ({} if self.evaluation is None else self.evaluation.records()[-1])]
+
+    def table(self) -> TextTable | None:
+        """Return the table of errors."""
+        return None if self.evaluation is None else self.evaluation.table()
+
+    def footer(self) -> Sequence[str]:
+        """Return the remarks, and where the run is."""
+        if self.evaluation is None:
+            return [f"Done: {self.path} (no labeled images to test on)"]
+        return [*self.evaluation.footer(), f"Run: {self.path}"]
