@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from verydeep.data.split import Split
     from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.reporting.measured_table import MeasuredTable
     from verydeep.engine.runtime import Runtime
+    from verydeep.results.measured_table import MeasuredTable
 
 What = Literal[
     "table1",

@@ -23,11 +23,12 @@ from verydeep.engine.datasets import fingerprint, open_data_split
 from verydeep.engine.log import render_text
 from verydeep.engine.nets.collection import find_nets
 from verydeep.engine.nets.net import Net
-from verydeep.engine.reporting.measured_table import MeasuredTable, render_measured_table, write_measured_table
+from verydeep.engine.reporting.measured_table import write_measured_table
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.metrics import Share, wilson
+from verydeep.results.measured_table import MeasuredTable
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
@@ -235,7 +236,7 @@ def markdown_rows(text: str) -> list[list[str]]:
 def test_files_and_terminal_agree(name: str, measured: dict[str, MeasuredRow], tmp_path: Path) -> None:
     findings = table(name, measured)
     write_measured_table(findings, tmp_path / "tables")
-    printed = render_text(render_measured_table(findings), 600)
+    printed = render_text(findings.table(), 600)
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [f"{name}.json", f"{name}.md"]
 
     page = (tmp_path / "tables" / f"{name}.md").read_text()
@@ -287,7 +288,7 @@ def test_files_and_terminal_agree(name: str, measured: dict[str, MeasuredRow], t
 def test_a_row_of_brackets_is_no_markup() -> None:
     row = PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
     paper = PaperTable("table3", "a title", "4.1", (row,))
-    rendered = render_measured_table(build_classification_table(paper, [(row, known(90))], [], conditions()))
+    rendered = build_classification_table(paper, [(row, known(90))], [], conditions()).table()
     assert "[bold]A[/bold]" in render_text(rendered)
 
 

@@ -32,13 +32,13 @@ from verydeep.engine.datasets import open_data_split
 from verydeep.engine.nets.checks import check_same_split
 from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.engine.reporting.measured_table import MeasuredTable
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.files import read_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import Provenance, load_model, save_config
 from verydeep.ops.arrays import BoolArray, Float64Array, Int64Array
+from verydeep.results.measured_table import MeasuredTable
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 

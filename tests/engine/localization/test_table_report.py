@@ -20,7 +20,7 @@ from verydeep.engine.localization.table_report import MeasuredLocalizationTable,
 from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_rows
 from verydeep.engine.log import render_text
 from verydeep.engine.nets.net import Net
-from verydeep.engine.reporting.measured_table import render_measured_table, write_measured_table
+from verydeep.engine.reporting.measured_table import write_measured_table
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.bootstrap import Mean
 from verydeep.ops.metrics import Share, wilson
@@ -176,7 +176,7 @@ def test_what_nets_have_seen_and_what_was_skipped_is_told() -> None:
 def test_files_and_terminal_agree(name: str, rows: dict[str, MeasuredBoxes], tmp_path: Path) -> None:
     findings = table(name, rows)
     write_measured_table(as_table(findings), tmp_path)
-    printed = "".join(render_text(render_measured_table(as_table(findings)), 600).split())
+    printed = "".join(render_text(as_table(findings).table(), 600).split())
     page = (tmp_path / f"{name}.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in page if line.startswith("|")]
     assert cells[0] == findings.headings() and cells[2:] == list(findings.cells())

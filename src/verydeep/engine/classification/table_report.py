@@ -17,16 +17,11 @@ from verydeep.engine.classification.tables import (
     refuse_unanswered,
 )
 from verydeep.engine.reporting.comparison import Comparison, comparison_remarks, comparison_values
-from verydeep.engine.reporting.measured_table import (
-    MeasuredTable,
-    paper_cell,
-    table_title,
-    training_remarks,
-    unconverged_remarks,
-)
+from verydeep.engine.reporting.measured_table import paper_cell, table_title, training_remarks, unconverged_remarks
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.files import cache_folder
 from verydeep.ops.metrics import topk_for
+from verydeep.results.measured_table import MeasuredTable
 
 Rows = Sequence[tuple[PaperRow, MeasuredRow | None]]
 """Rows of the paper; nothing is measured of those that have no runs or are by other authors."""

@@ -9,8 +9,9 @@ from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.classification.tables import refuse_unanswered
 from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_rows, measure_table
 from verydeep.engine.reporting.comparison import Comparison, comparison_remarks, comparison_values
-from verydeep.engine.reporting.measured_table import MeasuredTable, table_title, training_remarks, unconverged_remarks
+from verydeep.engine.reporting.measured_table import table_title, training_remarks, unconverged_remarks
 from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.results.measured_table import MeasuredTable
 
 
 @dataclass(frozen=True, eq=False)

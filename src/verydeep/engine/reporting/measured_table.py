@@ -5,7 +5,7 @@ from pathlib import Path
 
 from verydeep.engine.nets.net import Net
 from verydeep.files import atomic_write, write_json
-from verydeep.results.measured_table import MeasuredTable as MeasuredTable
+from verydeep.results.measured_table import MeasuredTable
 
 
 def write_measured_table(table: MeasuredTable, folder: Path) -> None:

@@ -9,7 +9,7 @@ from verydeep.configs.transfer import SCALES, MultiScale, TransferRow, TransferT
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.descriptors.representation import AGGREGATED
 from verydeep.engine.log import Log
-from verydeep.engine.reporting.measured_table import MeasuredTable, table_title, unconverged_remarks
+from verydeep.engine.reporting.measured_table import table_title, unconverged_remarks
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.transfer.protocol import as_values, samples_of
 from verydeep.engine.transfer.tables import (
@@ -21,6 +21,7 @@ from verydeep.engine.transfer.tables import (
     missing_nets_message,
 )
 from verydeep.engine.transfer.task import copies_of_tested, copies_remark
+from verydeep.results.measured_table import MeasuredTable
 
 
 @dataclass(frozen=True, eq=False)
