@@ -21,7 +21,7 @@ from verydeep.data.decoding import STRICT
 from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets import net
-from verydeep.engine.training import ladder, request
+from verydeep.engine.training import ladder, plan
 from verydeep.engine.transfer.tables import find_transfer_nets
 from verydeep.files import write_json
 from verydeep.models.vgg import VGG
@@ -40,8 +40,8 @@ def thin_networks(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
             for block, channels in zip(network.blocks, CHANNELS, strict=True)
         )
         monkeypatch.setitem(NETWORKS, name, Network(name, blocks))
-    monkeypatch.setattr(command, "PAPER_FC_WIDTH", FC_WIDTH)
-    monkeypatch.setattr(request, "PAPER_ARCHITECTURE", request.Architecture("A", 224, 1.0, FC_WIDTH))
+    for module in (plan, command):
+        monkeypatch.setattr(module, "PAPER_FC_WIDTH", FC_WIDTH)
     for function in (net.Net.paper_net, net.NetShape.__init__):
         monkeypatch.setattr(function, "__defaults__", (1.0, FC_WIDTH))
     monkeypatch.setattr(TableConditions.__init__, "__defaults__", (STRICT, 1.0, FC_WIDTH))
@@ -81,7 +81,7 @@ def make_boxes(root: Path) -> None:
 
 
 def describe(
-    net: PaperNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0
+    net: PaperNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0, crop: int = CROP
 ) -> ModelConfig:
     """What travels with such a net; ``converged`` is None before its training has ended."""
     how = {"seed": split_seed, "val_fraction": VAL_FRACTION}
@@ -90,7 +90,7 @@ def describe(
         network=net.network,
         class_names=train.class_names,
         class_words=train.class_words,
-        crop=CROP,
+        crop=crop,
         fc_width=FC_WIDTH,
         train_scale=str(net.scale),
         fine_tuned=net.fine_tuned,
@@ -114,12 +114,14 @@ def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
     return run
 
 
-def leave_box_run(runs: Path, net: PaperNet, data: Path, *, seed: int = 0, name: str | None = None) -> Path:
+def leave_box_run(
+    runs: Path, net: PaperNet, data: Path, *, seed: int = 0, name: str | None = None, crop: int = CROP
+) -> Path:
     """The same of a localization net, and of the classification net that it started from unless it is there already.
 
     Its boxes lie about the middle of what it sees, and differ from position to position and class to class.
     """
-    config = describe(net.classifier, data, seed=seed)
+    config = describe(net.classifier, data, seed=seed, crop=crop)
     classifier = runs / f"{config.network}-{config.train_scale}-s{seed}"
     if not classifier.exists():
         leave_run(runs, config)

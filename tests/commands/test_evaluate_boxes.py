@@ -1,4 +1,4 @@
-"""``verydeep evaluate --task localize``: tables, files, who names classes, thresholds, the server's file, refusals."""
+"""``verydeep evaluate --task localize``: tables, files, source of classes, thresholds, submissions, refusals."""
 
 import csv
 import json
@@ -17,8 +17,6 @@ from tests.runs import Cli
 from tests.thin_nets import CLASSES, describe, leave_box_run, leave_run, make_boxes, make_pictures, thin_networks
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import known_classes
-from verydeep.engine.classification import report as class_report
-from verydeep.engine.localization import report as box_report
 
 FP32 = ("--precision", "fp32", "--workers", 0)
 LOCALIZE = ("--task", "localize", *FP32)
@@ -50,40 +48,30 @@ def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
-def without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But in one test: they take more time than all else here."""
-    if request.function is not test_a_run:
-        for name in ("draw_success", "draw_examples"):
-            monkeypatch.setattr(box_report, name, lambda *_: None)
-        for name in ("draw_confusion", "draw_examples"):
-            monkeypatch.setattr(class_report, name, lambda *_: None)
-
-
-def report_of(folder: Path) -> dict[str, Any]:
+def read_report(folder: Path) -> dict[str, Any]:
     values = json.loads((folder / "errors.json").read_text())
     assert isinstance(values, dict)
     return values
 
 
-def read(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def instances(photos: Path, part: str) -> dict[str, list[list[float]]]:
+def read_instances(photos: Path, part: str) -> dict[str, list[list[float]]]:
     """Image of a part -> the boxes of its class."""
-    found = defaultdict(list)
-    for line in read(photos / "boxes.csv"):
+    boxes = defaultdict(list)
+    for line in read_csv(photos / "boxes.csv"):
         inside, label, name = line["path"].split("/")
         if inside == part and line["label"] == label:
-            found[f"{label}/{name}"].append([float(line[side]) for side in SIDES])
-    return found
+            boxes[f"{label}/{name}"].append([float(line[side]) for side in SIDES])
+    return boxes
 
 
-def agree(folder: Path, photos: Path, part: str) -> dict[str, Any]:
-    """The last row's figures are what boxes.csv says beside the annotations; returns the report."""
-    report, lines, truth = report_of(folder), read(folder / "boxes.csv"), instances(photos, part)
+def check_report(folder: Path, photos: Path, part: str) -> dict[str, Any]:
+    """Check the figures of the last row against boxes.csv and the annotations, and return the report."""
+    report, lines, truth = read_report(folder), read_csv(folder / "boxes.csv"), read_instances(photos, part)
     assert {line["path"] for line in lines} == truth.keys() and report["num_images"] == len(lines)
     overlaps, right = [], []
     for line in lines:
@@ -114,27 +102,26 @@ def test_a_run(home: Path, inside: Cli) -> None:
     for name in ("success.png", "examples.png"):
         with Image.open(folder / name) as image:
             assert min(image.size) > 200
-    report = agree(folder, home / "photos", "val")
+    report = check_report(folder, home / "photos", "val")
     assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
         ("constant", [], []), ("center", [352], [50]), ("center", [384], [55]), ("dense", [352], [50]),
         ("dense", [384], [55]), ("dense", [352, 384], [50, 55]),
     ]  # fmt: skip
-    assert report["classes"] == "D/384/352,384 : dense" and report["thresholds"] == [0.5]
+    assert report["classes"] == "D/384/352,384 : dense" and report["merge_thresholds"] == [0.5]
     assert [report[name] for name in ("data", "split", "weights", "precision")] == ["photos", "val", "last", "fp32"]
     table = done.stdout[done.stdout.index("D/384pcr on 12 images of val") :]
     for row in report["rows"]:
         truth = row["truth"]
         shown = [str(row["view"]), f"{truth['error']['percent']:.1f} [", f"{truth['mean_iou']['value']:.3f} ±"]
         assert any(all(word in line for word in shown) for line in table.splitlines())
-    for note in report["notes"]:
-        assert note in done.stdout
+    assert all(note in done.stdout for note in report["notes"])
     assert "Boxes of val:" in done.stdout and "Written:" in done.stdout
     assert any("the best 5 of D/384/352,384 : dense" in note for note in report["notes"])
-    assert any("distance of 0.5." in note for note in report["notes"])
+    assert any("Merge threshold: 0.5." in note for note in report["notes"])
 
 
 def test_several_runs_and_a_protocol_are_the_same(home: Path, inside: Cli) -> None:
-    """With the truth for classes, of which there are no guesses then; and with those of others."""
+    """With the true class alone, so without guesses, and with the classes of another net."""
     nets = ("runs/D-256pcr-s0", "runs/D-384pcr-s0")
     common = ("evaluate", "photos", *LOCALIZE)
     for classes, name in (("truth", "truth"), ("E/256-512/384,256 : crops", "E_256-512_256,384-crops")):
@@ -142,7 +129,7 @@ def test_several_runs_and_a_protocol_are_the_same(home: Path, inside: Cli) -> No
         folder = home / "runs" / "evaluations" / f"val-D-256pcr-s0+D-384pcr-s0-photos-boxes-dense-{name}-256"
         text = f"D/256pcr/256 + D/384pcr/256 @ {classes}"
         inside(*common, "--protocol", text, "--crop", 32, "--out", "named")
-        named, report = report_of(home / "named"), agree(folder, home / "photos", "val")
+        named, report = read_report(home / "named"), check_report(folder, home / "photos", "val")
         assert named["rows"] == report["rows"] and named["classes"] == report["classes"]
         assert (home / "named" / "boxes.csv").read_text() == (folder / "boxes.csv").read_text()
         assert [row["net"] for row in report["rows"]] == ["", "D/256pcr", "D/384pcr", "2 nets"]
@@ -154,57 +141,60 @@ def test_a_protocol_of_two_seeds_has_two_reports(home: Path, inside: Cli) -> Non
     inside("evaluate", "photos", *LOCALIZE, "--protocol", "D/384pcr/384 : center @ truth", "--crop", 32)
     place = home / "runs" / "evaluations" / "val-photos-c32-D_384pcr_384-center@truth"
     assert sorted(path.name for path in place.iterdir()) == ["s0", "s1"]
-    reports = [agree(place / seed, home / "photos", "val") for seed in ("s0", "s1")]
+    reports = [check_report(place / seed, home / "photos", "val") for seed in ("s0", "s1")]
     assert reports[0]["nets"] == ["runs/D-384pcr-s0"] and reports[1]["nets"] == ["runs/D-384pcr-s1"]
     assert [row["view"] for row in reports[0]["rows"]] == ["constant", "center"]
 
 
-def test_classes_come_from_the_nets_the_box_net_started_from_unless_others_are_named(home: Path, inside: Cli) -> None:
+def test_classes_come_from_the_source_net_unless_others_are_given(home: Path, inside: Cli) -> None:
     common = ("evaluate", "photos", "runs/D-384pcr-s1", *LOCALIZE, "--scales", 384, "--views", "center")
     inside(*common, "--out", "own")
     inside(*common, "--classes", "E/256-512/384", "--out", "others")
     inside("evaluate", "photos", "runs/E-256-512-s0", *FP32, "--scales", 384, "--views", "dense", "--out", "classes")
-    inside("evaluate", "photos", "runs/D-384-s1", *FP32, "--scales", 384, "--views", "center", "--out", "start")
-    for boxes, classes in (("own", "start"), ("others", "classes")):
-        agree(home / boxes, home / "photos", "val")
-        named = {line["path"]: [line[f"class{i}"] for i in range(1, 6)] for line in read(home / boxes / "boxes.csv")}
-        assert named == {
-            line["path"]: [line[f"class{i}"] for i in range(1, 6)] for line in read(home / classes / "predictions.csv")
+    inside("evaluate", "photos", "runs/D-384-s1", *FP32, "--scales", 384, "--views", "center", "--out", "source")
+    for boxes, classes in (("own", "source"), ("others", "classes")):
+        check_report(home / boxes, home / "photos", "val")
+        named = {
+            line["path"]: [line[f"class{i}"] for i in range(1, 6)] for line in read_csv(home / boxes / "boxes.csv")
         }
-    ious = [[line["iou"] for line in read(home / name / "boxes.csv")] for name in ("own", "others")]
-    assert ious[0] == ious[1], "who names classes rates no box"
+        assert named == {
+            line["path"]: [line[f"class{i}"] for i in range(1, 6)]
+            for line in read_csv(home / classes / "predictions.csv")
+        }
+    ious = [[line["iou"] for line in read_csv(home / name / "boxes.csv")] for name in ("own", "others")]
+    assert ious[0] == ious[1], "the source of classes rates no box"
 
 
 def test_a_threshold_is_chosen_on_the_other_half_of_val_or_on_all_of_it(home: Path, inside: Cli) -> None:
     common = ("evaluate", "photos", "runs/D-384pcr-s0", *LOCALIZE)
     done = inside(*common, "--tune-threshold", "--out", "val")
-    report = agree(home / "val", home / "photos", "val")
-    assert len(report["tuned"]) == 2 and "each half of the images by what was best on the other half" in done.stdout
-    assert set(report["thresholds"]) == {each["threshold"] for each in report["tuned"]}
+    report = check_report(home / "val", home / "photos", "val")
+    assert len(report["tuned_thresholds"]) == 2 and "each half of the images" in done.stdout
+    assert set(report["merge_thresholds"]) == {tuned["threshold"] for tuned in report["tuned_thresholds"]}
     done = inside(*common, "--tune-threshold", "--split", "test", "--out", "test")
-    (tuned,) = agree(home / "test", home / "photos", "test")["tuned"]
-    assert "chosen on the validation part" in done.stdout and "Boxes of val" in done.stdout
+    (tuned,) = check_report(home / "test", home / "photos", "test")["tuned_thresholds"]
+    assert "the best on the validation split" in done.stdout and "Boxes of val" in done.stdout
     errors = {float(threshold): error for threshold, error in tuned["errors"].items()}
     for threshold in (0.0, 0.5, tuned["threshold"]):
         inside(*common, "--merge-threshold", threshold, "--out", "given")
-        assert report_of(home / "given")["rows"][-1]["guesses"]["error"]["percent"] == errors[threshold]
+        assert read_report(home / "given")["rows"][-1]["guesses"]["error"]["percent"] == errors[threshold]
     assert errors[tuned["threshold"]] == min(errors.values())
     inside(*common, "--merge-threshold", tuned["threshold"], "--split", "test", "--out", "given")
-    assert report_of(home / "given")["rows"] == report_of(home / "test")["rows"]
+    assert read_report(home / "given")["rows"] == read_report(home / "test")["rows"]
 
 
 def test_a_flat_folder_whose_validation_images_are_tested_too_is_tuned_by_halves(home: Path, inside: Cli) -> None:
-    """Nothing is reported on what it was chosen on."""
+    """No threshold is used on the images that it was chosen on."""
     shutil.rmtree(home / "photos" / "train")
     shutil.rmtree(home / "photos" / "test")
     flat = (home / "photos" / "val").rename(home / "flat")
     make_boxes(home / "flat")
     common = ("evaluate", "flat", "runs/D-384pcr-s0", *LOCALIZE, "--split", "all", "--classes", "truth")
     inside(*common, "--tune-threshold", "--out", "all")
-    assert len(report_of(home / "all")["tuned"]) == 2 and flat.is_dir()
+    assert len(read_report(home / "all")["tuned_thresholds"]) == 2 and flat.is_dir()
 
 
-# The test server's file.
+# Submissions.
 
 WNIDS = ("n01440764", "n02007558", "n02100735", "n02110185", "n02119789", "n03126707")
 
@@ -230,46 +220,50 @@ def ilsvrc(home: Path) -> Path:
     return root
 
 
-def server_lines(path: Path) -> list[list[tuple[int, list[int]]]]:
-    """Label and box of each guess, image after image, as the server reads them."""
-    found = []
+def read_submission(path: Path) -> list[list[tuple[int, list[int]]]]:
+    """Return label and box of each guess, image after image, as the server reads them."""
+    images = []
     for line in path.read_bytes().decode("ascii").removesuffix("\n").split("\n"):
         numbers = [int(word) for word in line.split(" ")]
         assert len(numbers) % 5 == 0 and len(numbers) // 5 <= 5
-        found.append([(numbers[i], numbers[i + 1 : i + 5]) for i in range(0, len(numbers), 5)])
-    return found
+        images.append([(numbers[i], numbers[i + 1 : i + 5]) for i in range(0, len(numbers), 5)])
+    return images
 
 
-def test_the_test_servers_file(home: Path, ilsvrc: Path, inside: Cli) -> None:
-    """Line for line what localize says of the images, in the order of their names, in the devkit's numbers."""
+def test_a_submission_has_the_boxes_of_localize(home: Path, ilsvrc: Path, inside: Cli) -> None:
+    """Line for line, in the order of the images' names, with the devkit's numbers of classes."""
     run = home / "ilsvrc-runs" / "D-384pcr-s0"
     common = ("--scales", "352,384", "--merge-threshold", 0.7, *FP32)
     done = inside("evaluate", "ilsvrc", run, "--task", "localize", "--split", "test", *common, "--submission", "s.txt")
     assert "Written: s.txt (4 lines)" in done.stdout and not (run / "evaluations").exists()
     names = [f"ilsvrc/test/ILSVRC2012_test_0000000{number}.JPEG" for number in (1, 2, 3, 5)]
-    told = inside("localize", run, *names, *common, "--top", 5, "--format", "json", "--no-pictures").stdout.splitlines()
+    lines = inside(
+        "localize", run, *names, *common, "--top", 5, "--format", "json", "--no-pictures"
+    ).stdout.splitlines()
     ids = {wnid: known.devkit_id for wnid, known in known_classes().items()}
     expected = [
-        [(ids[each["class"]], [each[side] for side in SIDES]) for each in json.loads(line)["objects"]] for line in told
+        [(ids[each["class"]], [each[side] for side in SIDES]) for each in json.loads(line)["objects"]] for line in lines
     ]
-    assert server_lines(home / "s.txt") == expected
+    assert read_submission(home / "s.txt") == expected
     assert all(len(line) == 5 for line in expected) and len({line[0] for line in map(str, expected)}) >= 1
     for line, name in zip(expected, names, strict=True):
         with Image.open(home / name) as image:
             assert all(0 <= x1 <= x2 < image.width and 0 <= y1 <= y2 < image.height for _, (x1, y1, x2, y2) in line)
 
 
-def test_of_labeled_images_the_file_is_written_beside_the_report(home: Path, ilsvrc: Path, inside: Cli) -> None:
-    """One has no box: it has a line all the same. Both tell the same boxes."""
+def test_labeled_images_get_a_submission_and_a_report_with_the_same_boxes(
+    home: Path, ilsvrc: Path, inside: Cli
+) -> None:
+    """An image without a box has a line too."""
     common = ("evaluate", "ilsvrc", home / "ilsvrc-runs" / "D-384pcr-s0", "--bad-boxes", "skip", *LOCALIZE)
     done = inside(*common, "--submission", "s.txt", "--out", "report")
-    lines = server_lines(home / "s.txt")
+    lines = read_submission(home / "s.txt")
     assert len(lines) == 6 and "5 of 6 images" in done.stdout
-    found = {line["path"]: line for line in read(home / "report" / "boxes.csv")}
+    reported = {line["path"]: line for line in read_csv(home / "report" / "boxes.csv")}
     ids = {wnid: known.devkit_id for wnid, known in known_classes().items()}
-    assert len(found) == 5
+    assert len(reported) == 5
     for number, wnid in enumerate(WNIDS):
-        line = found.get(f"{wnid}/ILSVRC2012_val_0000000{number + 1}.JPEG")
+        line = reported.get(f"{wnid}/ILSVRC2012_val_0000000{number + 1}.JPEG")
         if line is None:
             continue
         assert [label for label, _ in lines[number]] == [ids[line[f"class{i}"]] for i in range(1, 6)]
@@ -279,16 +273,16 @@ def test_of_labeled_images_the_file_is_written_beside_the_report(home: Path, ils
 
 def test_the_blacklist_is_left_out_of_the_errors(home: Path, ilsvrc: Path, inside: Cli) -> None:
     common = ("evaluate", "ilsvrc", home / "ilsvrc-runs" / "D-384pcr-s0", "--bad-boxes", "skip", *LOCALIZE)
-    assert "the devkit's blacklist is not there" in inside(*common, "--out", "with").stdout
+    assert "the devkit's blacklist is missing" in inside(*common, "--out", "with").stdout
     (ilsvrc / "ILSVRC2014_devkit" / "data").mkdir(parents=True)
     listed = ilsvrc / "ILSVRC2014_devkit" / "data" / "ILSVRC2014_clsloc_validation_blacklist.txt"
     listed.write_text("2\n5\n6\n49999\n")
     assert "blacklist leaves out 2 images" in inside(*common, "--out", "without").stdout
-    ious = {line["path"]: float(line["iou"]) for line in read(home / "without" / "boxes.csv")}
+    ious = {line["path"]: float(line["iou"]) for line in read_csv(home / "without" / "boxes.csv")}
     assert len(ious) == 5
     kept = [iou for path, iou in ious.items() if not path.endswith(("2.JPEG", "6.JPEG"))]
-    both = [report_of(home / name)["rows"][-1]["truth"] for name in ("with", "without")]
-    assert [each["num_images"] for each in both] == [5, 3]
+    both = [read_report(home / name)["rows"][-1]["truth"] for name in ("with", "without")]
+    assert [truth["num_images"] for truth in both] == [5, 3]
     assert both[1]["mean_iou"]["value"] == pytest.approx(np.mean(kept), abs=1e-3) != both[0]["mean_iou"]["value"]
     listed.write_text("2\nfive\n")
     refused = inside(*common, check=False)
@@ -302,7 +296,7 @@ RUN, CLASSES_ALONE, BOXES = "runs/D-384pcr-s0", "runs/D-384-s0", ("--task", "loc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (
             (CLASSES_ALONE, *BOXES),
@@ -320,9 +314,9 @@ RUN, CLASSES_ALONE, BOXES = "runs/D-384pcr-s0", "runs/D-384-s0", ("--task", "loc
             ("--protocol", "D/384pcr/384 @ truth", *BOXES, "--classes", "truth"),
             ["--protocol", "--classes"],
         ),
-        (("--protocol", "D/384pcr/384"), ["'D/384pcr/384'", "boxes", "--task localize"]),
-        (("--protocol", "D/384/384 @ truth"), ["boxes", "--task localize"]),
-        (("--protocol", "D/384/384", *BOXES), ["'384'", "384pcr"]),
+        (("--protocol", "D/384pcr/384"), ["'D/384pcr/384'", "--task localize"]),
+        (("--protocol", "D/384/384 @ truth"), ["'truth'", "classes of boxes"]),
+        (("--protocol", "D/384/384", *BOXES), ["'D/384/384'", "--task classify"]),
         (("--protocol", "D/384scr/384 @ truth", *BOXES), ["D/384scr", "crop 32"]),
         (("--protocol", "D/384pcr/384 @ C/256/256", *BOXES), ["C/256", "crop 32"]),
         (("--protocol", "D/384pcr/384 : crops", *BOXES), ["'crops'", "no such view"]),
@@ -346,15 +340,15 @@ RUN, CLASSES_ALONE, BOXES = "runs/D-384pcr-s0", "runs/D-384-s0", ("--task", "loc
     ],
     ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else None,
 )
-def test_what_cannot_be_is_one_sentence(
-    home: Path, inside: Cli, arguments: tuple[object, ...], told: list[str]
+def test_mistakes_are_refused_in_one_sentence(
+    home: Path, inside: Cli, arguments: tuple[object, ...], words: list[str]
 ) -> None:
     crop = ("--crop", 32) if "--protocol" in arguments else ()
     before = {path for path in home.rglob("*") if path.is_file()}
     refused = inside("evaluate", "photos", *arguments, *crop, check=False)
     assert refused.returncode == 1 and refused.stdout == "" and "Traceback" not in refused.stderr
     sentence, *pointed = refused.stderr.splitlines()
-    for word in told:
+    for word in words:
         assert word in sentence
     assert pointed == [] or pointed[-1].strip() == "^"
     assert {path for path in home.rglob("*") if path.is_file()} == before
@@ -368,18 +362,11 @@ def test_the_place_of_a_mistake_is_pointed_at(home: Path, inside: Cli) -> None:
     assert shown[caret.index("^") :].startswith("384pcx")
 
 
-def last_line(text: str) -> str:
-    """Above it stands how far the reading of boxes came."""
-    first, sentence = text.splitlines()
-    assert first.startswith("Reading boxes") and sentence.startswith("verydeep: ")
-    return sentence
-
-
 def test_data_without_boxes_or_labels(home: Path, inside: Cli) -> None:
     common = ("evaluate", "photos", "runs/D-384pcr-s0", *LOCALIZE)
     (home / "photos" / "boxes.csv").unlink()
     refused = inside(*common, check=False)
-    assert refused.returncode == 1 and "photos holds no boxes" in last_line(refused.stderr)
+    assert refused.returncode == 1 and "photos holds no boxes" in refused.stderr
     shutil.rmtree(home / "photos" / "test")
     make_pictures(home / "photos" / "test", 1)
     for label in CLASSES:
@@ -390,7 +377,7 @@ def test_data_without_boxes_or_labels(home: Path, inside: Cli) -> None:
 
 
 def test_boxes_that_cannot_be_right(home: Path, inside: Cli) -> None:
-    """An error names the line; clipped or skipped ones are counted and told."""
+    """An error names the line; clipped and skipped boxes are counted and listed."""
     common = ("evaluate", "photos", "runs/D-384pcr-s0", *LOCALIZE, "--classes", "truth")
     lines = (home / "photos" / "boxes.csv").read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("val/bell/0.png,bell"))
@@ -399,9 +386,9 @@ def test_boxes_that_cannot_be_right(home: Path, inside: Cli) -> None:
     lines[place] = "val/bell/0.png,bell,2,3,500,40"
     (home / "photos" / "boxes.csv").write_text("\n".join(lines))
     refused = inside(*common, check=False)
-    assert refused.returncode == 1 and "--bad-boxes" in last_line(refused.stderr)
-    assert f"Line {place + 1} of photos/boxes.csv reaches beyond the image" in last_line(refused.stderr)
-    for how, told, count in (("clip", "clipped", 12), ("skip", "left out", 11)):
-        done = inside(*common, "--bad-boxes", how, "--out", how)
-        assert f"Line {place + 1} of photos/boxes.csv" in done.stdout and told in done.stdout
-        assert report_of(home / how)["num_images"] == len(read(home / how / "boxes.csv")) == count
+    assert refused.returncode == 1 and "--bad-boxes" in refused.stderr
+    assert f"Line {place + 1} of photos/boxes.csv reaches beyond the image" in refused.stderr
+    for treatment, word, count in (("clip", "clipped", 12), ("skip", "left out", 11)):
+        done = inside(*common, "--bad-boxes", treatment, "--out", treatment)
+        assert f"Line {place + 1} of photos/boxes.csv" in done.stdout and word in done.stdout
+        assert read_report(home / treatment)["num_images"] == len(read_csv(home / treatment / "boxes.csv")) == count

@@ -1,4 +1,4 @@
-"""``verydeep localize``: boxes on people's photographs, in words and in pictures."""
+"""``verydeep localize``: boxes on photographs, as text and as pictures."""
 
 import csv
 import io
@@ -33,12 +33,12 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs"
 
 
-def box_run(runs: Path, net: str = "D/256pcr") -> Path:
+def leave_net(runs: Path, net: str = "D/256pcr") -> Path:
     return leave_box_run(runs, PaperNet.parse(net), runs.parent / "data")
 
 
-def told(inside: Cli, *arguments: object) -> list[dict[str, Any]]:
-    """What is told of each photograph, without pictures unless --out asks for them."""
+def localize(inside: Cli, *arguments: object) -> list[dict[str, Any]]:
+    """Return the result of each photograph; pictures are drawn only with --out."""
     pictures = () if "--out" in arguments else ("--no-pictures",)
     common = ("--format", "json", "--precision", "fp32", "--workers", 0)
     done = inside("localize", *arguments, *common, *pictures)
@@ -46,8 +46,8 @@ def told(inside: Cli, *arguments: object) -> list[dict[str, Any]]:
 
 
 @torch.inference_mode()
-def at_every_position(run: Path, photo: Path, scale: int, label: int) -> list[tuple[Any, float]]:
-    """Box, in the file's pixels, and posterior of a class at each position of a dense map: a transcription."""
+def predict_positions(run: Path, photo: Path, scale: int, label: int) -> list[tuple[Any, float]]:
+    """Return box, in pixels of the file, and posterior of a class at each position of a dense map."""
     (model, config), (classifier, _) = load_model(run / "model"), load_model(run / "model" / "classifier")
     image = Image.open(photo)
     short = round(scale * CROP / 224)
@@ -57,7 +57,7 @@ def at_every_position(run: Path, photo: Path, scale: int, label: int) -> list[tu
     batch = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
     outputs, posteriors = model(batch)[0].double().numpy(), classifier(batch).softmax(dim=1)[0].numpy()
     first = 0 if config.regression == "single-class" else 4 * label
-    found = []
+    positions = []
     for row in range(outputs.shape[1]):
         for column in range(outputs.shape[2]):
             cx, cy, w, h = CROP * outputs[first : first + 4, row, column]
@@ -65,32 +65,32 @@ def at_every_position(run: Path, photo: Path, scale: int, label: int) -> list[tu
             edges = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
             edges *= np.tile([image.width / width, image.height / height], 2)
             limits = np.tile([image.width - 1, image.height - 1], 2)
-            found.append(((edges - [0, 0, 1, 1]).clip(0, limits), float(posteriors[label, row, column])))
-    return found
+            positions.append(((edges - [0, 0, 1, 1]).clip(0, limits), float(posteriors[label, row, column])))
+    return positions
 
 
 @pytest.mark.parametrize("net", ["D/256pcr", "A/384scr-fc"])
-def test_unmerged_the_box_is_that_of_the_position_surest_of_the_class(runs: Path, inside: Cli, net: str) -> None:
-    run = box_run(runs, net)
-    results = told(inside, run, "photos", "--scales", 384, "--merge-threshold", 0, "--top", 3)
+def test_unmerged_the_box_is_that_of_the_position_with_the_largest_posterior(runs: Path, inside: Cli, net: str) -> None:
+    run = leave_net(runs, net)
+    results = localize(inside, run, "photos", "--scales", 384, "--merge-threshold", 0, "--top", 3)
     names = load_model(run / "model")[1].class_names
-    surest = set()
+    best_places = set()
     for number, result in enumerate(results):
         assert result["path"] == f"photos/{number}.png" and len(result["objects"]) == 3
         for each in result["objects"]:
-            positions = at_every_position(run, Path(run.parent.parent, result["path"]), 384, names.index(each["class"]))
+            positions = predict_positions(run, Path(run.parent.parent, result["path"]), 384, names.index(each["class"]))
             assert len(positions) >= 4
             place = max(range(len(positions)), key=lambda i: positions[i][1])
-            surest.add(place)
+            best_places.add(place)
             box, score = positions[place]
             np.testing.assert_allclose([each[side] for side in SIDES], box, atol=0.501)
             assert each["rating"] == pytest.approx(score, abs=1e-5)
-    assert len(surest) > 1
+    assert len(best_places) > 1
 
 
-def merged_by_hand(found: list[tuple[Any, float]], threshold: float) -> tuple[Any, float, int]:
-    """The box of the highest score once the two closest were merged until all are apart; how often that was."""
-    sets = [(box, score, 1) for box, score in found]
+def merge_by_hand(positions: list[tuple[Any, float]], threshold: float) -> tuple[Any, float, int]:
+    """Merge the two closest boxes until all are apart; return the best box, its score and the number of its members."""
+    sets = [(box, score, 1) for box, score in positions]
 
     def distance(a: Any, b: Any) -> float:
         sides = (np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]) + 1).clip(min=0)
@@ -111,30 +111,32 @@ def merged_by_hand(found: list[tuple[Any, float]], threshold: float) -> tuple[An
 
 @pytest.mark.parametrize("options", [(), ("--merge-threshold", 1.3)], ids=str)
 def test_boxes_of_all_positions_and_scales_are_merged(runs: Path, inside: Cli, options: tuple[object, ...]) -> None:
-    run = box_run(runs)
+    run = leave_net(runs)
     names, members = load_model(run / "model")[1].class_names, []
-    for result in told(inside, run, "photos", "--scales", "320,256,288", "--top", 2, *options):
+    for result in localize(inside, run, "photos", "--scales", "320,256,288", "--top", 2, *options):
         for each in result["objects"]:
             path, label = Path(run.parent.parent, result["path"]), names.index(each["class"])
-            positions = [pair for scale in (256, 288, 320) for pair in at_every_position(run, path, scale, label)]
-            box, score, merged = merged_by_hand(positions, float(str(options[1])) if options else 0.5)
+            positions = [pair for scale in (256, 288, 320) for pair in predict_positions(run, path, scale, label)]
+            box, score, merged = merge_by_hand(positions, float(str(options[1])) if options else 0.5)
             np.testing.assert_allclose([each[side] for side in SIDES], box, atol=0.501)
             assert each["rating"] == pytest.approx(score, abs=1e-4)
             members.append(merged)
     assert max(members) > 1
 
 
-def test_classes_are_those_of_the_net_it_started_from_or_of_a_protocol(runs: Path, inside: Cli) -> None:
-    """As ``verydeep predict`` tells them, whose posteriors are those of ``evaluate``."""
-    run = box_run(runs)
+def test_classes_are_those_of_the_source_net_or_of_a_protocol(runs: Path, inside: Cli) -> None:
+    """As ``verydeep predict`` finds them, whose posteriors are those of ``evaluate``."""
+    run = leave_net(runs)
     for net in ("E/256-512", "D/384"):
         leave_run(runs, describe(PaperNet.parse(net), runs.parent / "data"))
 
-    def predicted(net: Path, *options: object) -> dict[str, dict[str, float]]:
+    def predict(net: Path, *options: object) -> dict[str, dict[str, float]]:
         common = ("--format", "json", "--precision", "fp32", "--workers", 0, "--top", 6)
         lines = inside("predict", net, "photos", *common, *options).stdout.splitlines()
         results = [json.loads(line) for line in lines]
-        return {each["path"]: {one["class"]: one["probability"] for one in each["classes"]} for each in results}
+        return {
+            result["path"]: {each["class"]: each["probability"] for each in result["classes"]} for result in results
+        }
 
     def check(results: list[dict[str, Any]], expected: list[dict[str, dict[str, float]]]) -> list[str]:
         best = []
@@ -148,17 +150,15 @@ def test_classes_are_those_of_the_net_it_started_from_or_of_a_protocol(runs: Pat
             best.append(names[0])
         return best
 
-    own = check(told(inside, run, "photos", "--top", 5), [predicted(run / "model" / "classifier")])
+    own = check(localize(inside, run, "photos", "--top", 5), [predict(run / "model" / "classifier")])
     protocol = ("--classes", "E/256-512/256,384 + D/384/256,384 : center", "--top", 5)
-    of_both = [
-        predicted(runs / name, "--scales", "256,384", "--views", "center") for name in ("E-256-512-s0", "D-384-s0")
-    ]
-    assert check(told(inside, run, "photos", *protocol), of_both) != own
+    both = [predict(runs / name, "--scales", "256,384", "--views", "center") for name in ("E-256-512-s0", "D-384-s0")]
+    assert check(localize(inside, run, "photos", *protocol), both) != own
 
 
-def test_json_csv_and_table_tell_the_same(runs: Path, inside: Cli) -> None:
-    run = box_run(runs)
-    results = told(inside, run, "photos", "--top", 2)
+def test_json_csv_and_table_agree(runs: Path, inside: Cli) -> None:
+    run = leave_net(runs)
+    results = localize(inside, run, "photos", "--top", 2)
     common = ("localize", run, "photos", "--top", 2, "--precision", "fp32", "--workers", 0, "--no-pictures")
     rows = list(csv.DictReader(io.StringIO(inside(*common, "--format", "csv").stdout)))
     assert [(row["path"], row["rank"]) for row in rows] == [
@@ -177,13 +177,13 @@ def test_json_csv_and_table_tell_the_same(runs: Path, inside: Cli) -> None:
 
 
 def test_boxes_are_those_of_the_photograph_as_it_is_shown(runs: Path, inside: Cli, tmp_path: Path) -> None:
-    """A file that notes a quarter turn against the same photograph turned; and the picture shows it upright."""
-    run, upright = box_run(runs), Image.fromarray(picture(150, 101, seed=9))
-    noted = Image.Exif()
-    noted[0x0112] = 6  # to be turned by 90 degrees clockwise
-    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=noted)
+    """A file with a quarter turn in EXIF against the same photograph turned; the picture shows it upright."""
+    run, upright = leave_net(runs), Image.fromarray(picture(150, 101, seed=9))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     upright.save(tmp_path / "upright.png")
-    turned, plain = told(inside, run, "turned.png", "upright.png", "--top", 3, "--out", "out")
+    turned, plain = localize(inside, run, "turned.png", "upright.png", "--top", 3, "--out", "out")
     assert turned["objects"] == plain["objects"]
     assert any(each["ymax"] > 101 for each in turned["objects"])
     with Image.open(tmp_path / turned["picture"]) as one, Image.open(tmp_path / plain["picture"]) as other:
@@ -192,32 +192,32 @@ def test_boxes_are_those_of_the_photograph_as_it_is_shown(runs: Path, inside: Cl
 
 
 def test_a_picture_for_each_photograph(runs: Path, inside: Cli, tmp_path: Path) -> None:
-    """None takes the place of another or of a photograph; a second run replaces those of the first."""
-    run = box_run(runs)
+    """No picture overwrites another or a photograph; a second run replaces the pictures of the first."""
+    run = leave_net(runs)
     for name in ("a/cat.png", "b/cat.png", "b/Cat.jpg", "out/cat-boxes.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(picture(61, 45, seed=len(name))).save(tmp_path / name)
-    mine = (tmp_path / "out/cat-boxes.jpg").read_bytes()
+    photograph = (tmp_path / "out/cat-boxes.jpg").read_bytes()
     for _ in range(2):
-        results = told(inside, run, "a/cat.png", "b/cat.png", "b/Cat.jpg", "out/cat-boxes.jpg", "--out", "out")
+        results = localize(inside, run, "a/cat.png", "b/cat.png", "b/Cat.jpg", "out/cat-boxes.jpg", "--out", "out")
         paths = [result["picture"] for result in results]
         names = ["cat-boxes-2.jpg", "cat-boxes-3.jpg", "Cat-boxes-4.jpg", "cat-boxes-boxes.jpg"]
         assert paths == [f"out/{name}" for name in names]
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, "cat-boxes.jpg"])
-    assert (tmp_path / "out/cat-boxes.jpg").read_bytes() == mine
+    assert (tmp_path / "out/cat-boxes.jpg").read_bytes() == photograph
     done = inside("localize", run, "photos/0.png", "--precision", "fp32")
     assert done.stderr == "Pictures written: 1, in boxes/\n" and "0.png" in done.stdout
     assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["0-boxes.jpg"]
     assert "written" not in inside("localize", run, "photos/0.png", "--no-pictures").stderr
 
 
-def test_photographs_leave_nothing_in_the_cache(runs: Path, inside: Cli, tmp_path: Path) -> None:
-    told(inside, box_run(runs), "photos")
+def test_nothing_of_photographs_is_cached(runs: Path, inside: Cli, tmp_path: Path) -> None:
+    localize(inside, leave_net(runs), "photos")
     assert not list(tmp_path.glob("cache/**/*.safetensors"))
 
 
 def test_a_file_that_is_no_photograph_is_named_or_skipped(runs: Path, inside: Cli, tmp_path: Path) -> None:
-    run = box_run(runs)
+    run = leave_net(runs)
     (tmp_path / "notes.jpg").write_text("these are notes")
     refused = inside("localize", run, "notes.jpg", "photos/1.png", check=False)
     assert refused.returncode == 1 and "notes.jpg is not an image" in refused.stderr
@@ -240,10 +240,10 @@ def test_a_file_that_is_no_photograph_is_named_or_skipped(runs: Path, inside: Cl
         (("nowhere", "photos"), "There is no run, model folder or weight file"),
     ],
 )
-def test_what_a_user_can_do_wrong_is_one_sentence(
+def test_mistakes_are_refused_in_one_sentence(
     runs: Path, inside: Cli, arguments: tuple[object, ...], sentence: str
 ) -> None:
-    box_run(runs)
+    leave_net(runs)
     run, *others = arguments
     done = inside("localize", Path("runs", str(run)), *others, check=False)
     assert done.returncode == 1 and sentence in done.stderr and done.stdout == ""
@@ -251,21 +251,21 @@ def test_what_a_user_can_do_wrong_is_one_sentence(
 
 
 def test_predict_sends_boxes_to_localize(runs: Path, inside: Cli) -> None:
-    done = inside("predict", box_run(runs), "photos", check=False)
+    done = inside("predict", leave_net(runs), "photos", check=False)
     assert done.returncode == 1 and "predicts boxes: verydeep localize" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_net_without_the_one_that_rates_its_boxes(runs: Path, inside: Cli) -> None:
-    run = box_run(runs)
+def test_a_net_without_its_source_net_is_refused(runs: Path, inside: Cli) -> None:
+    run = leave_net(runs)
     for file in (run / "model" / "classifier").iterdir():
         file.unlink()
     done = inside("localize", run, "photos", check=False)
     assert done.returncode == 1 and "classifier" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_net_that_overflowed_is_told(runs: Path, inside: Cli) -> None:
-    run = box_run(runs)
+def test_a_net_that_overflowed_is_refused(runs: Path, inside: Cli) -> None:
+    run = leave_net(runs)
     weights = load_model(run / "model")[0].state_dict()
     save_weights(run / "model", weights | {"fc8.bias": weights["fc8.bias"] * torch.nan})
     done = inside("localize", run, "photos", check=False)
-    assert done.returncode == 1 and "are not all numbers: train it anew" in done.stderr and done.stdout == ""
+    assert done.returncode == 1 and "boxes that are not finite: train it again" in done.stderr and done.stdout == ""

@@ -1,209 +1,210 @@
-"""``verydeep reproduce table8 ... table10``: from photographs to the tables; stopped and gone on; refusals."""
+"""``verydeep reproduce table8 ... table10``: from photographs to the tables; stopped and continued; refusals."""
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import replace
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-import verydeep.commands.reproduce as command
-from tests.commands.test_reproduce import after
 from tests.runs import Cli
-from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin_networks
-from verydeep.configs.paper import LOCALIZATION_TABLES
+from tests.thin_nets import leave_box_run, make_boxes, make_pictures, thin_networks
 from verydeep.configs.protocols import PaperNet
-from verydeep.engine.classification import report as class_report
-from verydeep.engine.localization import report as box_report
 from verydeep.engine.nets.collection import find_nets
-from verydeep.engine.training import ladder, run
-from verydeep.engine.training.run import train_run
-from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
 from verydeep.ops.metrics import Share
 
-Reproduce = Callable[..., str]
+Reproduce = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """photos/ of six classes with val/ and boxes, thin nets, a terminal that folds nothing; pictures are not drawn."""
+    """photos/ of six classes with val/ and boxes, thin nets, and a terminal that folds nothing."""
     make_pictures(tmp_path / "photos" / "train", 4, first=100)
     make_pictures(tmp_path / "photos" / "val", 2)
     make_boxes(tmp_path / "photos")
     thin_networks(monkeypatch, tmp_path / "cache")
-    pictures = {box_report: ("draw_success", "draw_examples"), class_report: ("draw_confusion", "draw_examples")}
-    for module, names in {**pictures, run: ("draw_curves",)}.items():
-        for name in names:
-            monkeypatch.setattr(module, name, lambda *_: None)
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def reproduce(home: Path, capsys: pytest.CaptureFixture[str]) -> Reproduce:
-    """Runs it and returns what it said."""
+def reproduce(home: Path, inside: Cli) -> Reproduce:
+    """Run the command in ``home``."""
+    common = ("--data", "photos", "--crop", 32, "--epochs", 2, "--batch-size", 8, "--precision", "fp32", "--workers", 0)
 
-    def call(what: command.What, **options: Any) -> str:
-        common: dict[str, Any] = {
-            "data": "photos",
-            "crop": 32,
-            "epochs": 2,
-            "batch_size": 8,
-            "precision": "fp32",
-            "workers": 0,
-        }
-        capsys.readouterr()
-        command.reproduce(what, **common | options)
-        return capsys.readouterr().out
+    def run(table: str, *options: object, check: bool = True) -> CompletedProcess[str]:
+        return inside("reproduce", table, *common, *options, check=check)
 
-    return call
+    return run
 
 
-def table_of(home: Path, name: str) -> dict[str, Any]:
-    (place,) = (home / "runs" / "tables").iterdir()
-    values = json.loads((place / f"{name}.json").read_text())
-    assert isinstance(values, dict) and (place / f"{name}.md").exists()
+@contextmanager
+def interrupt_when(condition: Callable[[], bool]) -> Iterator[None]:
+    """Press Ctrl-C once, in the first training step at which the condition holds."""
+    interrupted = False
+
+    def check(model: nn.Module, _inputs: object) -> None:
+        nonlocal interrupted
+        if isinstance(model, VGG) and model.training and not interrupted and condition():
+            interrupted = True
+            signal.raise_signal(signal.SIGINT)
+
+    handle = register_module_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def read_table(home: Path, name: str) -> dict[str, Any]:
+    (folder,) = (home / "runs" / "tables").iterdir()
+    values = json.loads((folder / f"{name}.json").read_text())
+    assert isinstance(values, dict) and (folder / f"{name}.md").exists()
     return values
 
 
-def trainings(told: str) -> list[str]:
-    return re.findall(r"Training \d+ of \d+: (\S+), seed 0", told)
+def find_trainings(output: str) -> list[str]:
+    return re.findall(r"Training \d+ of \d+: (\S+), seed 0", output)
 
 
-def test_from_photographs_to_the_tables(
-    home: Path, reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Stopped before the fifth net, the same command goes on; Table 9 needs one more, Table 10 none."""
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr(ladder, "train_run", after(4, KeyboardInterrupt(), train_run))
-        with pytest.raises(KeyboardInterrupt):
-            reproduce("table8")
-    told = capsys.readouterr().out
-    assert told.index("Boxes of val") < told.index("To be trained")
-    plan = [line.split() for line in told[told.index("To be trained") : told.index("Training 1 of 6")].splitlines()[2:]]
-    assert [(line[0], line[2]) for line in plan if len(line) > 4 and line[1] == "0"] == [
+def test_from_photographs_to_the_tables(home: Path, reproduce: Reproduce) -> None:
+    """Stopped in the fifth training, the same command goes on; Table 9 needs one more, Table 10 none."""
+    with interrupt_when((home / "runs" / "photos-D-384pcr-fc-c32-s0" / "run.json").exists):
+        stopped = reproduce("table8", check=False)
+    assert stopped.returncode == 130
+    output = stopped.stdout
+    assert output.index("Boxes of val") < output.index("To be trained")
+    plan = output[output.index("To be trained") : output.index("Training 1 of 6")].splitlines()[2:]
+    lines = [line.split() for line in plan]
+    assert [(line[0], line[2]) for line in lines if len(line) > 4 and line[1] == "0"] == [
         ("A/256", "random"), ("D/256", "A/256"), ("D/384", "D/256"), ("D/384scr-fc", "D/384"),
         ("D/384pcr-fc", "D/384"), ("D/384pcr", "D/384"),
     ]  # fmt: skip
-    assert trainings(told) == ["A/256", "D/256", "D/384", "D/384scr-fc", "D/384pcr-fc"]
-    assert trainings(reproduce("table8")) == ["D/384pcr-fc", "D/384pcr"]
+    assert find_trainings(output) == ["A/256", "D/256", "D/384", "D/384scr-fc", "D/384pcr-fc"]
+    assert find_trainings(reproduce("table8").stdout) == ["D/384pcr-fc", "D/384pcr"]
     check_table_8(home)
     nets = {str(net.paper_net()) for net in find_nets(home / "runs")}
     assert nets == {"A/256", "D/256", "D/384", "D/384scr-fc", "D/384pcr-fc", "D/384pcr"}
 
-    told = reproduce("table9")
-    assert trainings(told) == ["D/256pcr"]
-    check_table_9(home, told)
+    output = reproduce("table9").stdout
+    assert find_trainings(output) == ["D/256pcr"]
+    check_table_9(home, output)
 
-    before = (home / "runs" / "tables").stat().st_mtime_ns
-    told = reproduce("table10", train=False, out=Path("elsewhere"))
-    assert not trainings(told) and "To be trained" not in told
+    modified = (home / "runs" / "tables").stat().st_mtime_ns
+    output = reproduce("table10", "--no-train", "--out", "elsewhere").stdout
+    assert not find_trainings(output) and "To be trained" not in output
     table = json.loads((home / "elsewhere" / "table10.json").read_text())
     fused, *others = table["rows"]
     assert fused["label"] == "VGG" and all(row["measured"] is None for row in others)
-    assert fused["measured"] == table_of(home, "table9")["rows"][3]["measured"]
-    assert (home / "runs" / "tables").stat().st_mtime_ns == before
+    assert fused["measured"] == read_table(home, "table9")["rows"][3]["measured"]
+    assert (home / "runs" / "tables").stat().st_mtime_ns == modified
 
-    told = reproduce("table9", train=False, tune_threshold=True)
-    assert "t was chosen for each half of the images on the other half." in told
-    told = reproduce("table9", train=False, tune_threshold=True, split="train", out=Path("train"))
-    assert "t was chosen on the 12 images of val." in told and "trained on" in told
+    output = reproduce("table9", "--no-train", "--tune-threshold").stdout
+    assert "t of each half of the images is the best on the other half." in output
+    output = reproduce("table9", "--no-train", "--tune-threshold", "--split", "train", "--out", "train").stdout
+    assert "t is the best on the 12 images of val." in output and "training images" in output
 
 
 def check_table_8(home: Path) -> None:
-    """Each row is what the run's own report after its training says of the central crop at Q = 384."""
-    table = table_of(home, "table8")
+    """Each row agrees with the report after the run's training on the central crop at Q = 384."""
+    table = read_table(home, "table8")
     assert [row["paper"] for row in table["rows"]] == [{"val": val, "test": None} for val in (36.4, 34.3, 33.1)]
     assert table["num_images"] == 12 and len(table["differences"]) == 3
     for row in table["rows"]:
-        assert row["measured"]["protocol"] == row["protocol"]
-        assert row["measured"]["seeds"] == [0] and row["measured"]["unconverged"] == []
+        measured = row["measured"]
+        assert measured["protocol"] == row["protocol"]
+        assert measured["seeds"] == [0] and measured["unconverged"] == []
         folder = home / "runs" / f"photos-{row['protocol'].split('/384 ')[0].replace('/', '-')}-c32-s0"
-        (evaluation,) = (folder / "evaluations").glob("val-boxes-dense-*/errors.json")
-        rows = json.loads(evaluation.read_text())["rows"]
-        (center,) = [each for each in rows if (each["view"], each["scales"]) == ("center", [384])]
-        assert row["measured"]["error"] == center["truth"]["error"]
-        assert row["measured"]["mean_iou"] == pytest.approx(center["truth"]["mean_iou"])
-    run = json.loads((home / "runs" / "photos-D-384pcr-c32-s0" / "run.json").read_text())
-    assert run["init_from"] == "runs/photos-D-384-c32-s0" and run["regression"] == "per-class"
+        (report,) = (folder / "evaluations").glob("val-boxes-dense-*/errors.json")
+        rows = json.loads(report.read_text())["rows"]
+        (center,) = [each["truth"] for each in rows if (each["view"], each["scales"]) == ("center", [384])]
+        assert measured["error"] == center["error"]
+        assert measured["mean_iou"] == pytest.approx(center["mean_iou"])
+    settings = json.loads((home / "runs" / "photos-D-384pcr-c32-s0" / "run.json").read_text())
+    assert settings["init_from"] == "runs/photos-D-384-c32-s0" and settings["regression"] == "per-class"
 
 
-def check_table_9(home: Path, told: str) -> None:
-    """No jittered nets are there, so the best of what is names the classes, and that is said."""
-    rows = table_of(home, "table9")["rows"]
+def check_table_9(home: Path, output: str) -> None:
+    """Jittered nets are missing, so the classes come from the best nets that are there, and a remark says so."""
+    rows = read_table(home, "table9")["rows"]
     best = "D/256/224,256,288"  # 8.6% in Table 4, as D/384, which comes later
-    boxes = ("D/256pcr/256", "D/384pcr/384", "D/384pcr/352,384", "D/256pcr/256 + D/384pcr/352,384")
-    assert [row["measured"]["protocol"] for row in rows] == [f"{each} @ {best}" for each in boxes]
-    for row, each in zip(rows, boxes, strict=True):
-        assert f"* {each}: the classes of {best}, as no converged runs name the row's own." in told
-        shown = next(line for line in told.splitlines() if line.startswith(f"{row['protocol']}*"))
-        assert str(Share(**row["measured"]["error"])) in shown and f"{row['paper']['val']}/" in shown
+    members = ("D/256pcr/256", "D/384pcr/384", "D/384pcr/352,384", "D/256pcr/256 + D/384pcr/352,384")
+    assert [row["measured"]["protocol"] for row in rows] == [f"{text} @ {best}" for text in members]
+    for row, text in zip(rows, members, strict=True):
+        assert f"* {text}: with the classes of {best}, as no converged runs have the row's own." in output
+        line = next(line for line in output.splitlines() if line.startswith(f"{row['protocol']}*"))
+        assert str(Share(**row["measured"]["error"])) in line and f"{row['paper']['val']}/" in line
 
 
 @pytest.fixture
-def one_row(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Table 8 with its last row alone, and the net that this starts from."""
-    table = LOCALIZATION_TABLES["table8"]
-    monkeypatch.setitem(LOCALIZATION_TABLES, "table8", replace(table, rows=table.rows[2:]))
-    leave_run(home / "runs", describe(PaperNet.parse("D/384"), home / "photos"))
+def two_rows(home: Path) -> Path:
+    """Runs for the first two rows of Table 8, and the source net of the third."""
+    for net in ("D/384scr-fc", "D/384pcr-fc"):
+        leave_box_run(home / "runs", PaperNet.parse(net), home / "photos")
     return home
 
 
-def test_a_net_half_trained_is_resumed(one_row: Path, reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_half_trained_is_resumed(two_rows: Path, reproduce: Reproduce) -> None:
     """Stopped in its second epoch, it keeps the first."""
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr(run, "save", after(1, SystemExit(130), run.save))
-        with pytest.raises(SystemExit):
-            reproduce("table8")
-    assert "not converged" in reproduce("table8", train=False)  # as long as it is not at its end it is no answer
-    told = reproduce("table8")
-    assert "its checkpoint" in told and "Resumed at step 3" in told and trainings(told) == ["D/384pcr"]
-    metrics = one_row / "runs" / "photos-D-384pcr-c32-s0" / "metrics.jsonl"
-    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
-    assert "not converged" not in told
+    run = two_rows / "runs" / "photos-D-384pcr-c32-s0"
+    with interrupt_when((run / "model" / "model.safetensors").exists):
+        assert reproduce("table8", check=False).returncode == 130
+    assert "not converged" in reproduce("table8", "--no-train").stdout
+    output = reproduce("table8").stdout
+    assert "its checkpoint" in output and "Resumed at step 4" in output and find_trainings(output) == ["D/384pcr"]
+    metrics = (run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in metrics] == [1, 2, 3, 4, 5, 6]
+    assert "not converged" not in output
 
 
-def test_bad_boxes_are_mended_for_training_too(one_row: Path, reproduce: Reproduce) -> None:
-    lines = (one_row / "photos" / "boxes.csv").read_text().splitlines()
+def test_bad_boxes_are_mended_for_training_too(two_rows: Path, reproduce: Reproduce) -> None:
+    lines = (two_rows / "photos" / "boxes.csv").read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("train/bell/0.png,bell"))
     lines[place] = "train/bell/0.png,bell,2,3,500,40"
-    (one_row / "photos" / "boxes.csv").write_text("\n".join(lines))
-    before = {path for path in one_row.rglob("*") if path.is_file()}
-    with pytest.raises(VerydeepError, match=f"Line {place + 1} of photos/boxes.csv reaches beyond"):
-        reproduce("table8")
-    assert {path for path in one_row.rglob("*") if path.is_file()} == before, "before any training"
-    reproduce("table8", bad_boxes="clip")
-    assert table_of(one_row, "table8")["rows"][0]["measured"] is not None
+    (two_rows / "photos" / "boxes.csv").write_text("\n".join(lines))
+    before = {path for path in two_rows.rglob("*") if path.is_file()}
+    refused = reproduce("table8", check=False)
+    assert refused.returncode == 1 and f"Line {place + 1} of photos/boxes.csv reaches beyond" in refused.stderr
+    assert {path for path in two_rows.rglob("*") if path.is_file()} == before, "before any training"
+    reproduce("table8", "--bad-boxes", "clip")
+    assert read_table(two_rows, "table8")["rows"][2]["measured"] is not None
 
 
 # Refusals.
 
 
-@pytest.mark.parametrize("what", ["table8", "table9", "table10"])
-def test_no_runs_and_no_training_is_one_sentence(what: str, home: Path, inside: Cli) -> None:
-    refused = inside("reproduce", what, "--data", "photos", "--crop", 32, "--no-train", check=False)
+@pytest.mark.parametrize("table", ["table8", "table9", "table10"])
+def test_no_runs_and_no_training_is_refused_in_one_sentence(table: str, home: Path, reproduce: Reproduce) -> None:
+    refused = reproduce(table, "--no-train", check=False)
     assert refused.returncode == 1
-    told = refused.stderr.splitlines()[-1]
-    assert re.fullmatch(rf"verydeep: No run answers for any row of {what} at crop 32 .*--no-train.*", told)
+    message = refused.stderr.splitlines()[-1]
+    assert re.fullmatch(rf"verydeep: .*row of {table} at crop 32 .*--no-train.*", message)
     assert not (home / "runs").exists()
 
 
 @pytest.mark.parametrize("missing", ["", "train/", "val/"])
-def test_photographs_without_boxes_are_told_before_any_training(missing: str, home: Path, inside: Cli) -> None:
+def test_photographs_without_boxes_are_refused_before_any_training(
+    missing: str, home: Path, reproduce: Reproduce
+) -> None:
     """All, those to train on, those to test on."""
     path = home / "photos" / "boxes.csv"
-    kept = [line for line in path.read_text().splitlines() if not line.startswith(missing)]
-    path.write_text("\n".join(kept)) if missing else path.unlink()
-    refused = inside("reproduce", "table8", "--data", "photos", "--crop", 32, "--bad-boxes", "skip", check=False)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith(missing)]
+    path.write_text("\n".join(lines)) if missing else path.unlink()
+    refused = reproduce("table8", "--bad-boxes", "skip", check=False)
     assert refused.returncode == 1 and "Training" not in refused.stdout
-    told = refused.stderr.splitlines()[-1]
-    assert told.startswith("verydeep: ") and ("holds no boxes" if not missing else f"photos/{missing[:-1]} has") in told
+    message = refused.stderr.splitlines()[-1]
+    assert message.startswith("verydeep: ")
+    assert ("holds no boxes" if not missing else f"photos/{missing[:-1]} has") in message
     assert not (home / "runs").exists()
 
 
-def test_a_threshold_of_merging_is_of_boxes(home: Path) -> None:
-    with pytest.raises(VerydeepError, match="--tune-threshold is of boxes, and table3 is of classes"):
-        command.reproduce("table3", data="photos", tune_threshold=True)
+def test_the_merge_threshold_of_a_table_of_classes_is_refused(reproduce: Reproduce) -> None:
+    refused = reproduce("table3", "--tune-threshold", check=False)
+    assert refused.returncode == 1 and "--tune-threshold" in refused.stderr and "table3" in refused.stderr

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import net_called
-from verydeep.configs.protocols import LocalizationView
+from tests.thin_nets import leave_box_run, make_pictures, thin_networks
+from verydeep.configs.protocols import LocalizationView, PaperNet
 from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
-from verydeep.engine.localization import candidate_classes as module
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
-from verydeep.engine.localization.candidate_classes import ClassSource
+from verydeep.engine.localization.candidate_classes import ClassSource, find_source_nets
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.models.weights.native import Provenance
 
@@ -34,24 +34,26 @@ def test_classes_are_left_in_the_run_or_beside_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "told", "name"),
+    ("view", "classes", "name"),
     [
-        ("dense", "own", "boxes-dense-256"),
-        ("center", "own", "boxes-center-256"),
+        ("dense", "source nets", "boxes-dense-256"),
+        ("center", "source nets", "boxes-center-256"),
         ("center", None, "boxes-center-truth-256"),
         ("dense", "D/256/256 + E/384/384 : crops", "boxes-dense-D_256_256+E_384_384-crops-256"),
     ],
 )
-def test_boxes_of_other_classes_take_no_others_place(
-    view: LocalizationView, told: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+def test_evaluations_with_other_classes_have_other_names(
+    view: LocalizationView, classes: str | None, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    net = replace(A, config=replace(A.config, regression="per-class"))
-    monkeypatch.setattr(Net, "classifier", property(lambda _: B))
-    monkeypatch.setattr(module, "digest_of_net", lambda net: net.path.name)
-    members = (EnsembleMember(net, (256,)),)
-    source = ClassSource.of_box_nets(members, view) if told == "own" else told and ClassSource((), "crops", told)
-    test = BoxEvaluationTask(BoxEnsemble(members, view, source or None))
-    assert evaluation_folder((A.path,), test, "photos") == (Path("runs/a"), name)
+    thin_networks(monkeypatch, tmp_path / "cache")
+    for part in ("train", "val"):
+        make_pictures(tmp_path / "photos" / part, 1)
+    run = leave_box_run(tmp_path / "runs", PaperNet.parse("D/256pcr"), tmp_path / "photos")
+    members = (EnsembleMember(Net.open(run), (256,)),)
+    own = find_source_nets(members, view) if classes == "source nets" else None
+    source = own or (None if classes is None else ClassSource((), "crops", classes))
+    test = BoxEvaluationTask(BoxEnsemble(members, view, source))
+    assert evaluation_folder((run,), test, "photos") == (run, f"photos-{name}")
 
 
 def test_a_protocol_is_a_name() -> None:

@@ -97,7 +97,7 @@ def evaluate(
     from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
     from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.launching import launched
-    from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
+    from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
 
@@ -167,7 +167,7 @@ def test_of_runs(
             answers for the classes.
     """
     from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
-    from verydeep.engine.localization.box_ensemble import box_ensemble
+    from verydeep.engine.localization.box_ensemble import build_box_ensemble
     from verydeep.engine.nets.net import EnsembleMember, Net
 
     if len({path.resolve() for path in runs}) < len(runs):
@@ -181,7 +181,7 @@ def test_of_runs(
         raise VerydeepError(f"--views {views}: boxes are predicted in {' or '.join(LOCALIZATION_VIEWS)}.")
     source = None if classes is None else parse_classes(classes)
     return BoxEvaluationTask(
-        box_ensemble(members, "center" if views == "center" else "dense", source, class_runs, weights)
+        build_box_ensemble(members, "center" if views == "center" else "dense", source, class_runs, weights)
     )
 
 
@@ -210,12 +210,12 @@ def tests_of_protocol(
         VerydeepError: nobody answers, or two runs of one seed do.
     """
     from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
-    from verydeep.engine.localization.box_ensemble import required_box_ensembles
+    from verydeep.engine.localization.box_ensemble import require_box_ensembles
     from verydeep.engine.nets.collection import required_ensembles
     from verydeep.engine.nets.net import NetShape
 
     shape = NetShape(class_names, crop)
     if asked.task == "localize":
-        return [BoxEvaluationTask(each) for each in required_box_ensembles(asked, runs, shape, weights)]
+        return [BoxEvaluationTask(each) for each in require_box_ensembles(asked, runs, shape, weights)]
     found = required_ensembles(asked, runs, shape, weights)
     return [ClassEvaluationTask(tuple(nets), asked.view) for nets in found.values()]

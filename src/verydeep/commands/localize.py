@@ -74,9 +74,9 @@ def localize(
     from verydeep.data.decoding import Decoding, inspect_image
     from verydeep.data.photographs import find_photographs
     from verydeep.engine import runtime as engine
-    from verydeep.engine.localization.box_ensemble import box_ensemble
-    from verydeep.engine.localization.objects import draw_objects, locate_objects, picture_paths
-    from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD
+    from verydeep.engine.localization.box_ensemble import build_box_ensemble
+    from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
+    from verydeep.engine.localization.objects import draw_objects, locate_objects, name_pictures
     from verydeep.engine.nets.checks import check_not_trunk
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.nets.net import EnsembleMember, Net
@@ -95,7 +95,7 @@ def localize(
     protocol = None if classes is None else parse_classes(classes)
     if protocol == "truth":
         raise VerydeepError("--classes truth: nobody knows it of these photographs; name a protocol, or leave it out.")
-    ensemble = box_ensemble([EnsembleMember(net, chosen)], "dense", protocol, Collection.parse(runs), weights)
+    ensemble = build_box_ensemble([EnsembleMember(net, chosen)], "dense", protocol, Collection.parse(runs), weights)
     if pictures and any(Path(each).is_dir() and Path(each).resolve() == out.resolve() for each in files):
         raise VerydeepError(f"--out {out}: the pictures would lie among the photographs; choose another folder.")
     split = find_photographs(files, leave_out=out)
@@ -108,7 +108,7 @@ def localize(
         values = ((names[one.label], words[one.label], one.probability, one.rating, *one.xyxy) for one in objects)
         told = [dict(zip(COLUMNS, each, strict=True)) for each in values]
         results.append({"path": split.files[index], "objects": told})
-    paths = picture_paths([split.path(index) for index in found], out) if pictures else []
+    paths = name_pictures([split.path(index) for index in found], out) if pictures else []
     for result, path in zip(results, paths, strict=False):
         result["picture"] = path.as_posix()
     {"table": print_table, "json": print_json, "csv": print_csv}[format](results)

@@ -131,12 +131,12 @@ def reproduce(
     from verydeep.engine.datasets import data_name
     from verydeep.engine.launching import launched
     from verydeep.engine.localization.boxed_split import open_table_splits
-    from verydeep.engine.localization.table_report import as_table, measure_localization_table
+    from verydeep.engine.localization.table_report import measure_localization_table
     from verydeep.engine.localization.tables import LocalizationTableConditions
     from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.training.ladder import train_missing
-    from verydeep.engine.training.request import TrainRequest
+    from verydeep.engine.training.plan import TrainRequest
 
     collection, decoding = Collection.parse(runs), Decoding(bad_images, fast_decode)
     start = partial(engine.start, device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers)
@@ -175,8 +175,9 @@ def reproduce(
                 split_seed=0,
                 precision=precision,
                 device=device,
-                decoding=decoding,
+                bad_images=bad_images,
                 bad_boxes=bad_boxes,
+                fast_decode=fast_decode,
                 runs=collection,
             )
             train_missing(nets_of(what), chosen_seeds, request, runtime, log)
@@ -185,11 +186,8 @@ def reproduce(
         tables: Iterator[MeasuredTable] = (
             measure_classification_tables(tables_of(what), conditions)
             if about_boxes is None
-            else map(
-                as_table,
-                measure_localization_table(
-                    LOCALIZATION_TABLES[what], LocalizationTableConditions(conditions, *about_boxes)
-                ),
+            else measure_localization_table(
+                LOCALIZATION_TABLES[what], LocalizationTableConditions(conditions, *about_boxes)
             )
         )
         for table in tables:

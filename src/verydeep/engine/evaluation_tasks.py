@@ -13,11 +13,11 @@ from verydeep.engine.classification.evaluation import evaluate_predictions, pred
 from verydeep.engine.classification.report import write_classification_submission, write_evaluation_report
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
-from verydeep.engine.localization.boxed_split import holds_val, open_boxed_split
-from verydeep.engine.localization.candidate_classes import ClassSource
-from verydeep.engine.localization.evaluation import choose_threshold, evaluate_boxes
-from verydeep.engine.localization.report import write_box_submission, write_localization_report
-from verydeep.engine.localization.threshold import DEFAULT_THRESHOLD, Merging, TunedThreshold
+from verydeep.engine.localization.boxed_split import contains_val, open_boxed_split
+from verydeep.engine.localization.candidate_classes import find_source_nets
+from verydeep.engine.localization.evaluation import evaluate_boxes, tune_threshold
+from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD, Merging, TunedThreshold
+from verydeep.engine.localization.report import errors_table, write_box_submission, write_localization_report
 from verydeep.engine.log import Log
 from verydeep.engine.nets.checks import check_classes
 from verydeep.engine.nets.folders import Weights
@@ -120,8 +120,8 @@ class BoxEvaluationTask:
         ensemble = self.ensemble
         if ensemble.classes is None:
             return ["boxes", ensemble.view, "truth"]
-        is_own = ensemble.classes == ClassSource.of_box_nets(ensemble.members, ensemble.view)
-        return ["boxes", ensemble.view, *([] if is_own else [ensemble.classes.told])]
+        is_own = ensemble.classes == find_source_nets(ensemble.members, ensemble.view)
+        return ["boxes", ensemble.view, *([] if is_own else [ensemble.classes.text])]
 
     def open(self, options: EvaluationOptions, part: str) -> Split:
         """The part to test on, divided as for the first net's training, its boxes not read yet.
@@ -133,44 +133,51 @@ class BoxEvaluationTask:
         if options.submission is not None and self.ensemble.classes is None:
             raise VerydeepError("--submission holds guessed classes, and truth has none: name a protocol for them.")
         split = open_data_split(options.data, part, dict(self.nets[0].net.config.split))
-        self.ensemble.check(split)
+        self.ensemble.check_classes(split)
         check_labels(split, options)
         return split
 
     def run(self, split: Split, options: EvaluationOptions, runtime: Runtime, log: Log) -> None:
-        """Compute, show and write.
+        """Evaluate the ensemble, and write the report and the submission.
 
         Raises:
-            VerydeepError: there are no boxes, or a bad one; or as ``evaluate_boxes``.
+            DataError: there are no boxes, one is bad, or an image cannot be decoded.
+            WeightsError: a net has no weights.
         """
-        read_boxed_split = (
+        boxed_split = (
             None if split.labels is None else open_boxed_split(split, options.data, options.bad_boxes, runtime, log)
         )
-        by_halves = options.tune_threshold and holds_val(split)
-        chosen: float | TunedThreshold = options.merge_threshold
+        by_halves = options.tune_threshold and contains_val(split)
+        threshold: float | TunedThreshold = options.merge_threshold
         if options.tune_threshold and (options.submission is not None or not by_halves):
-            chosen = self.tune(options, runtime, log)
+            threshold = self.tune(options, runtime, log)
         if options.submission is not None:
-            threshold = chosen.threshold if isinstance(chosen, TunedThreshold) else chosen
-            write_box_submission(options.submission, self.ensemble, split, threshold, runtime, options.decoding)
+            value = threshold.threshold if isinstance(threshold, TunedThreshold) else threshold
+            write_box_submission(options.submission, self.ensemble, split, value, runtime, options.decoding)
             log.info(f"Written: {options.submission} ({len(split):,} lines)")
-        if read_boxed_split is None:
+        if boxed_split is None:
             return
-        merging: Merging = "by halves" if by_halves else chosen
-        found = evaluate_boxes(self.ensemble, read_boxed_split, runtime, options.decoding, merging)
-        if found is not None:
-            write_localization_report(found, read_boxed_split, options.folder, options.about(runtime), log)
+        merging: Merging = "by halves" if by_halves else threshold
+        evaluation = evaluate_boxes(self.ensemble, boxed_split, runtime, options.decoding, merging)
+        if evaluation is not None:
+            nets = ", ".join(str(member.net) for member in self.nets)
+            num_images = evaluation.errors.truth.num_images
+            log.show(errors_table(evaluation, f"{nets} on {num_images:,} images of {split.name}, {runtime.precision}"))
+            values = write_localization_report(evaluation, boxed_split, options.folder, options.about(runtime))
+            for remark in values["notes"]:
+                log.info(remark)
+            log.info(f"Written: {options.folder}/ (errors.json, boxes.csv, success.png, examples.png)")
 
     def tune(self, options: EvaluationOptions, runtime: Runtime, log: Log) -> TunedThreshold:
-        """The threshold that is best on the validation part; the same on all processes.
+        """Choose the merge threshold on the validation split; all processes get the same.
 
         Raises:
-            VerydeepError: there is none, or it has no boxes.
+            DataError: there is no validation split, or it has no boxes.
         """
         val = self.open(EvaluationOptions(options.data, options.folder), "val")
-        part = open_boxed_split(val, options.data, options.bad_boxes, runtime, log)
-        tuned = runtime.from_main(choose_threshold(self.ensemble, part, runtime, options.decoding))
-        assert isinstance(tuned, TunedThreshold)
+        boxed_split = open_boxed_split(val, options.data, options.bad_boxes, runtime, log)
+        tuned = runtime.from_main(tune_threshold(self.ensemble, boxed_split, runtime, options.decoding))
+        assert tuned is not None
         return tuned
 
 

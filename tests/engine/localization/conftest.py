@@ -1,8 +1,11 @@
-"""Thin nets that tell classes and boxes, under the paper's names, and pictures with boxes to test them on."""
+"""Thin nets that predict classes and boxes, under the paper's names, and pictures with boxes to test them on."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -14,20 +17,21 @@ from verydeep.data.split import Split
 from verydeep.data.truth import read_boxes, with_boxes
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
-from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
+from verydeep.engine.localization.box_errors import BoxErrors
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.candidate_classes import CandidateClasses
-from verydeep.engine.localization.candidates import Merged
-from verydeep.engine.localization.evaluation import BoxRow, BoxView, LocalizationEvaluation
+from verydeep.engine.localization.evaluation import BoxRow, BoxRowView, LocalizationEvaluation
+from verydeep.engine.localization.merged_boxes import MergedBoxes
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.ops.localization_errors import Instances
+
+Value = TypeVar("Value")
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
 BOX_NETS = {"D/256pcr": (3, 8), "D/384pcr": (3, 8), "D/384scr-fc": (3,), "D/384pcr-fc": (3,)}
 CLASS_NETS = {"D/256-512": (3, 8), "E/256-512": (3, 8)}
-"""Nets and the seeds that they were trained with; those that box nets start from are there too."""
+"""Nets and the seeds of their runs; the source nets of localization nets have runs too."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ class Home:
 
     root: Path
     val: Split
-    """Its boxes not read."""
-    part: BoxedSplit
-    """The same with its boxes; the second and the ninth image do not count."""
+    """The validation split without boxes."""
+    boxed_val: BoxedSplit
+    """The same with boxes; the second and the ninth image are not counted."""
 
     @property
     def runs(self) -> Path:
@@ -72,42 +76,81 @@ def home(files: Path) -> Iterator[Home]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         thin_networks(monkeypatch, files / "cache")
         val = open_data_split(str(files / "data"), "val")
-        read_boxed_split, _ = with_boxes(val, read_boxes(val, files / "data"))
-        yield Home(files, val, BoxedSplit(val, read_boxed_split, np.isin(np.arange(len(val)), [1, 8])))
+        boxed_split, _ = with_boxes(val, read_boxes(val, files / "data"))
+        yield Home(files, val, BoxedSplit(val, boxed_split, ~np.isin(np.arange(len(val)), [1, 8])))
 
 
-def evaluation_of(
+@dataclass
+class Exchange:
+    """Values that two processes pass to each other; here the processes are threads."""
+
+    barrier: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=60))
+    values: list[Any] = field(default_factory=lambda: [None, None])
+
+    def swap(self, rank: int, value: Any) -> list[Any]:
+        self.values[rank] = value
+        self.barrier.wait()
+        both = list(self.values)
+        self.barrier.wait()
+        return both
+
+
+@dataclass(frozen=True)
+class ThreadRuntime(Runtime):
+    """The runtime of one of two processes."""
+
+    exchange: Exchange = field(default_factory=Exchange)
+
+    def gather(self, value: Any) -> list[Any]:
+        return self.exchange.swap(self.rank, value)
+
+    def from_main(self, value: Any) -> Any:
+        return self.exchange.swap(self.rank, value)[0]
+
+    def gather_on_main(self, value: Any) -> list[Any]:
+        both = self.exchange.swap(self.rank, value)
+        return both if self.is_main else []
+
+
+def run_in_two(action: Callable[[Runtime], Value]) -> list[Value]:
+    """Return what the action returns on each of two processes."""
+    exchange = Exchange()
+    runtimes = [
+        ThreadRuntime(torch.device("cpu"), bf16=False, rank=rank, world_size=2, exchange=exchange) for rank in (0, 1)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(action, runtimes))
+
+
+def make_evaluation(
     split: Split,
     overlaps: list[list[float]],
-    guesses: list[list[float]] | None,
+    guess_overlaps: list[list[float]] | None,
     counted: list[bool],
-    looks: list[BoxView],
+    views: list[BoxRowView],
 ) -> LocalizationEvaluation:
-    """An evaluation of all images of a split, one list of IoUs for each row."""
-    n, asked_for = len(split), 0 if guesses is None else 2
-    assert split.labels is not None and split.boxes is not None
-    boxes = np.zeros((n, 1 + asked_for, 4))
-    boxes[:, 0] = np.arange(n)[:, None] + [0, 1, 20, 22]
-    merged = Merged(boxes, np.ones((n, 1 + asked_for)))
-    box_errors_of_rows = tuple(
-        BoxErrors(merged, np.array(each), None if guesses is None else np.array(guesses[row]))
-        for row, each in enumerate(overlaps)
-    )
-    candidate_classes = CandidateClasses(
-        np.arange(n), np.zeros((n, asked_for), np.int64), np.zeros((n, asked_for), np.float32), split.labels
-    )
-    truth = GroundTruth(Instances.of(split.labels, list(split.boxes)), np.array(counted))
+    """Return an evaluation on all images of a split, with one list of IoUs for each row."""
+    n, num_guesses = len(split), 0 if guess_overlaps is None else 2
+    xyxy = np.zeros((n, 1 + num_guesses, 4))
+    xyxy[:, 0] = np.arange(n)[:, None] + [0, 1, 20, 22]
+    boxes = MergedBoxes(xyxy, np.ones((n, 1 + num_guesses)), np.full(n, 0.5))
     rows = tuple(
-        BoxRow("x", 32, look, () if look == "constant" else (256,), *box_errors.errors(truth))
-        for look, box_errors in zip(looks, box_errors_of_rows, strict=True)
+        BoxRow("x", 32, view, () if view == "constant" else (256,), BoxErrors(
+            boxes,
+            np.array(overlaps[number]),
+            None if guess_overlaps is None else np.array(guess_overlaps[number]),
+            np.array(counted),
+        ))
+        for number, view in enumerate(views)
+    )  # fmt: skip
+    classes = CandidateClasses(
+        np.arange(n), np.zeros((n, num_guesses), np.int64), np.zeros((n, num_guesses), np.float32), split.labels
     )
-    return LocalizationEvaluation(
-        rows, box_errors_of_rows, candidate_classes, truth, BoxEnsemble((), "dense", None), (), (0.5,), {}, ()
-    )
+    return LocalizationEvaluation(BoxEnsemble((), "dense", None), classes, rows, (), {}, ())
 
 
 @pytest.fixture
-def read_boxed_split(val_split: Split) -> Split:
+def boxed_split(val_split: Split) -> Split:
     """Twelve images of three classes, the first with two instances."""
     boxes = [np.array([[i, 2, 30, 20 + i]], np.float32) for i in range(12)]
     boxes[0] = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32)

@@ -1,4 +1,4 @@
-"""Which nets answer together, and who names the classes of their boxes."""
+"""Ensembles of localization nets, by name and by protocol, and the source of the classes of their boxes."""
 
 import shutil
 from dataclasses import replace
@@ -11,9 +11,9 @@ from tests.thin_nets import CLASSES, CROP, FC_WIDTH
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.engine.localization.box_ensemble import (
     BoxEnsemble,
-    box_ensemble,
-    box_ensembles_by_seed,
-    required_box_ensembles,
+    build_box_ensemble,
+    find_box_ensembles,
+    require_box_ensembles,
 )
 from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
@@ -22,77 +22,82 @@ from verydeep.errors import VerydeepError
 SHAPE = NetShape(CLASSES, CROP, fc_width=FC_WIDTH)
 
 
-def names(ensemble: BoxEnsemble) -> list[str]:
+def name_nets(ensemble: BoxEnsemble) -> list[str]:
     """Runs of the boxes and, behind "@", of the classes."""
-    of_boxes = [f"{member.net.path.name}/{','.join(map(str, member.scales))}" for member in ensemble.members]
+    box_runs = [f"{member.net.path.name}/{','.join(map(str, member.scales))}" for member in ensemble.members]
     if ensemble.classes is None:
-        return [*of_boxes, "@", "truth"]
-    runs = [each.net.path.parent.parent if each.net.path.name == "classifier" else each.net.path
-            for each in ensemble.classes.nets]  # fmt: skip
-    return [*of_boxes, "@", *(run.name for run in runs), ensemble.classes.view]
+        return [*box_runs, "@", "truth"]
+    paths = [member.net.path for member in ensemble.classes.members]
+    class_runs = [path.parent.parent if path.name == "classifier" else path for path in paths]
+    return [*box_runs, "@", *(run.name for run in class_runs), ensemble.classes.view]
 
 
 def test_named_nets_get_the_classes_of_their_own_seed(home: Home) -> None:
     for seed in (3, 8):
         members = [EnsembleMember(home.net("D/384pcr", seed), (384,))]
-        found = box_ensemble(members, "dense", EvaluationProtocol.parse("D/256-512/384 : crops"), Collection(home.runs))
-        assert names(found) == [f"D-384pcr-s{seed}/384", "@", f"D-256-512-s{seed}", "crops"]
-        assert found.classes is not None and found.classes.told == "D/256-512/384 : crops"
-        assert names(box_ensemble(members, "center", None, Collection(home.runs)))[2:] == [
+        ensemble = build_box_ensemble(
+            members, "dense", EvaluationProtocol.parse("D/256-512/384 : crops"), Collection(home.runs)
+        )
+        assert name_nets(ensemble) == [f"D-384pcr-s{seed}/384", "@", f"D-256-512-s{seed}", "crops"]
+        assert ensemble.classes is not None and ensemble.classes.text == "D/256-512/384 : crops"
+        assert name_nets(build_box_ensemble(members, "center", None, Collection(home.runs)))[2:] == [
             f"D-384pcr-s{seed}",
             "center",
         ]
-        assert names(box_ensemble(members, "center", "truth", Collection(home.runs)))[1:] == ["@", "truth"]
+        assert name_nets(build_box_ensemble(members, "center", "truth", Collection(home.runs)))[1:] == ["@", "truth"]
     other = replace(members[0].net, config=replace(members[0].net.config, seed=5))
-    found = box_ensemble(
+    ensemble = build_box_ensemble(
         [EnsembleMember(other, (384,))], "dense", EvaluationProtocol.parse("D/256-512/384"), Collection(home.runs)
     )
-    assert names(found)[2] == "D-256-512-s3", "where its own seed is not there, the first"
+    assert name_nets(ensemble)[2] == "D-256-512-s3", "without a run of its own seed, the first"
 
 
 def test_a_net_that_predicts_no_boxes_is_refused(home: Home) -> None:
     members = [EnsembleMember(home.net(text), (384,)) for text in ("D/384pcr", "D/384")]
     for classes in (None, "truth", EvaluationProtocol.parse("D/256-512/384")):
         with pytest.raises(VerydeepError, match="D-384-s3 predicts classes and no boxes"):
-            box_ensemble(members, "dense", classes, Collection(home.runs))
+            build_box_ensemble(members, "dense", classes, Collection(home.runs))
 
 
-def by_seed(home: Home, text: str, nets: list[Net] | None = None) -> dict[int, list[str]]:
-    candidate_classes, there = EvaluationProtocol.parse(text), find_nets(home.runs) if nets is None else nets
-    return {seed: names(each) for seed, each in box_ensembles_by_seed(candidate_classes, there, SHAPE).items()}
+def name_ensembles(home: Home, text: str, nets: list[Net] | None = None) -> dict[int, list[str]]:
+    nets = find_nets(home.runs) if nets is None else nets
+    ensembles = find_box_ensembles(EvaluationProtocol.parse(text), nets, SHAPE)
+    return {seed: name_nets(ensemble) for seed, ensemble in ensembles.items()}
 
 
-def test_a_protocol_is_answered_by_each_seed_that_has_all_of_it(home: Home) -> None:
-    assert by_seed(home, "D/384pcr/384 + D/256pcr/256 @ truth") == {
+def test_each_seed_that_has_all_nets_of_a_protocol_makes_an_ensemble(home: Home) -> None:
+    assert name_ensembles(home, "D/384pcr/384 + D/256pcr/256 @ truth") == {
         seed: [f"D-384pcr-s{seed}/384", f"D-256pcr-s{seed}/256", "@", "truth"] for seed in (3, 8)
     }
-    assert by_seed(home, "D/384pcr/384 + D/384scr-fc/384 : center") == {
+    assert name_ensembles(home, "D/384pcr/384 + D/384scr-fc/384 : center") == {
         3: ["D-384pcr-s3/384", "D-384scr-fc-s3/384", "@", "D-384pcr-s3", "center"]
     }
-    assert list(by_seed(home, "D/384pcr/352,384 @ E/256-512/384")) == [3, 8]
+    assert list(name_ensembles(home, "D/384pcr/352,384 @ E/256-512/384")) == [3, 8]
     some = [net for net in find_nets(home.runs) if net.path.name not in ("E-256-512-s3", "D-384pcr-s8")]
-    assert by_seed(home, "D/384pcr/352,384 @ E/256-512/384", some) == {}
-    assert list(by_seed(home, "D/384pcr/352,384", some)) == [3]
+    assert name_ensembles(home, "D/384pcr/352,384 @ E/256-512/384", some) == {}
+    assert list(name_ensembles(home, "D/384pcr/352,384", some)) == [3]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("D/384scr/384", "No run in .* answers for D/384scr at crop 32"),
         ("D/384pcr/384 @ C/256/256", "No run in .* answers for C/256 at crop 32"),
         ("D/384scr-fc/384 @ A/256/256", "no seed has runs for all"),
     ],
 )
-def test_what_nobody_answers_is_one_sentence(home: Home, tmp_path: Path, text: str, told: str) -> None:
-    """A/256 there is of another seed."""
+def test_a_protocol_without_runs_is_refused_in_one_sentence(
+    home: Home, tmp_path: Path, text: str, message: str
+) -> None:
+    """The run of A/256 has another seed."""
     for path in home.runs.iterdir():
         (tmp_path / path.name).symlink_to(path)
     shutil.copytree(home.runs / "E-256-512-s8", tmp_path / "a")
     config = (tmp_path / "a" / "model" / "config.json").read_text()
     config = config.replace('"E"', '"A"').replace('"256-512"', '"256"').replace('"seed": 8', '"seed": 5', 1)
     (tmp_path / "a" / "model" / "config.json").write_text(config)
-    with pytest.raises(VerydeepError, match=told) as caught:
-        required_box_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), SHAPE, "last")
+    with pytest.raises(VerydeepError, match=message) as caught:
+        require_box_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), SHAPE, "last")
     assert "\n" not in str(caught.value)
 
 
@@ -104,10 +109,10 @@ def test_the_best_weights_are_rated_by_the_same_classification_net(home: Home, t
     assert Net.open(run / "model").classifier.folder == run / "model" / "classifier"
 
 
-def test_all_nets_are_asked_once_and_have_to_know_the_datas_classes(home: Home) -> None:
+def test_each_net_counts_once_and_has_to_know_the_classes_of_the_data(home: Home) -> None:
     members = [EnsembleMember(home.net("D/384pcr"), (352,)), EnsembleMember(home.net("D/384pcr"), (384,))]
-    found = box_ensemble(members, "dense", EvaluationProtocol.parse("D/256-512/384"), Collection(home.runs))
-    assert [net.path.name for net in found.nets] == ["D-384pcr-s3", "D-256-512-s3"]
-    found.check(home.val)
+    ensemble = build_box_ensemble(members, "dense", EvaluationProtocol.parse("D/256-512/384"), Collection(home.runs))
+    assert [net.path.name for net in ensemble.nets] == ["D-384pcr-s3", "D-256-512-s3"]
+    ensemble.check_classes(home.val)
     with pytest.raises(VerydeepError, match="'gnu'"):
-        found.check(replace(home.val, class_names=(*CLASSES[:-1], "gnu")))
+        ensemble.check_classes(replace(home.val, class_names=(*CLASSES[:-1], "gnu")))

@@ -1,114 +1,124 @@
-"""Which localization nets answer together, and who names the classes of their boxes."""
+"""Ensembles of localization nets, with the source of the classes of their boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from verydeep.configs.protocols import Classes, EvaluationProtocol, LocalizationView, default_classes
 from verydeep.data.split import Split
-from verydeep.engine.localization.candidate_classes import ClassSource
+from verydeep.engine.localization.candidate_classes import ClassSource, find_source_nets
 from verydeep.engine.nets.checks import refuse_classes
 from verydeep.engine.nets.collection import Collection, ensembles_by_seed, required_ensembles
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
-from verydeep.errors import VerydeepError
+from verydeep.errors import WeightsError
 
 
 @dataclass(frozen=True)
 class BoxEnsemble:
-    """Localization nets whose boxes are pooled, and where the classes of these boxes come from."""
+    """Localization nets whose boxes are pooled, and the source of the classes of these boxes."""
 
     members: tuple[EnsembleMember, ...]
     view: LocalizationView
     classes: ClassSource | None
-    """None: the truth alone, which a classification protocol does not guess."""
+    """None: the true classes."""
 
     @property
     def nets(self) -> list[Net]:
-        """All that are asked, each once."""
-        guessing = () if self.classes is None else self.classes.nets
-        return list(dict.fromkeys(member.net for member in (*self.members, *guessing)))
+        """All nets of the ensemble, each once: those that predict boxes, and those that predict classes."""
+        class_members = () if self.classes is None else self.classes.members
+        return list(dict.fromkeys(member.net for member in (*self.members, *class_members)))
 
-    def check(self, split: Split) -> None:
-        """Refuse a data set whose classes are not those of all nets.
+    def check_classes(self, split: Split) -> None:
+        """Refuse a data set with other classes than the nets.
 
         Raises:
-            VerydeepError: the classes differ.
+            WeightsError: the classes of a net differ.
         """
         for net in self.nets:
             if net.config.class_names != split.class_names:  # boxes have no outputs to choose from by WNID
                 refuse_classes(split, net)
 
 
-def box_ensemble(
+def build_box_ensemble(
     members: Sequence[EnsembleMember],
     view: LocalizationView,
     classes: Classes | None,
     runs: Collection,
     weights: Weights = "last",
 ) -> BoxEnsemble:
-    """Named nets, with the true classes, those of a protocol of runs in a folder, or of the nets they started from.
+    """Build an ensemble of these localization nets.
+
+    Args:
+        members: localization nets and their test scales.
+        view: the view of all members.
+        classes: where the classes of the boxes come from: the truth, or a protocol of nets in ``runs``, if possible
+            with the seed of the first member; None: the source nets of the members.
+        runs: where the nets of ``classes`` are looked for.
+        weights: the weights of these nets.
 
     Raises:
-        VerydeepError: a net predicts no boxes; no run, or two of one seed, answer for the classes; a net that rates
-            boxes is not there.
+        WeightsError: a net predicts no boxes, a net of ``classes`` or a source net is missing, or two runs have the
+            same net and seed.
     """
     for member in members:
         if member.net.config.regression is None:
-            raise VerydeepError(
-                f"{member.net.path} predicts classes and no boxes: leave --task localize out, or train a net that "
-                "does with verydeep train --task localize --init-from it."
+            raise WeightsError(
+                f"{member.net.path} predicts classes and no boxes: evaluate it without `task=localize`, or train a "
+                "localization net from it with `task=localize` and `init_from`."
             )
     if classes == "truth":
         return BoxEnsemble(tuple(members), view, None)
     if classes is None:
-        return BoxEnsemble(tuple(members), view, ClassSource.of_box_nets(members, view))
+        return BoxEnsemble(tuple(members), view, find_source_nets(members, view))
     config = members[0].net.config
     shape = NetShape(config.class_names, config.crop, config.width, config.fc_width)
-    found = required_ensembles(classes, runs, shape, weights)
-    seed = config.seed if config.seed in found else min(found)
-    told = str(classes) if seed == config.seed else f"{classes} (seed {seed})"
-    return BoxEnsemble(tuple(members), view, ClassSource(tuple(found[seed]), classes.view, told))
+    ensembles = required_ensembles(classes, runs, shape, weights)
+    seed = config.seed if config.seed in ensembles else min(ensembles)
+    text = str(classes) if seed == config.seed else f"{classes} (seed {seed})"
+    return BoxEnsemble(tuple(members), view, ClassSource(tuple(ensembles[seed]), classes.view, text))
 
 
-def box_ensembles_by_seed(protocol: EvaluationProtocol, nets: Sequence[Net], shape: NetShape) -> dict[int, BoxEnsemble]:
-    """Seed -> who answers for a protocol; seeds that lack a net, or its weights, are left out.
+def find_box_ensembles(protocol: EvaluationProtocol, nets: Sequence[Net], shape: NetShape) -> dict[int, BoxEnsemble]:
+    """Find the ensemble of each seed for a protocol of localization nets; omit seeds that lack a net or its weights.
 
     Raises:
-        VerydeepError: as ``find_answering_nets``.
+        WeightsError: two nets of one seed fit the same member, or a source net is missing.
     """
-    members = ensembles_by_seed(protocol, nets, shape)
+    ensembles = ensembles_by_seed(protocol, nets, shape)
     sources: dict[int, ClassSource | None]
-    if protocol.classes == "truth":
-        sources = dict.fromkeys(members)
+    if protocol.classes is None or protocol.classes == "truth":
+        sources = dict.fromkeys(ensembles)
     elif protocol.classes == default_classes(protocol.members, protocol.view):
-        sources = {seed: ClassSource.of_box_nets(each, protocol.box_view) for seed, each in members.items()}
+        sources = {seed: find_source_nets(members, protocol.view) for seed, members in ensembles.items()}
     else:
-        assert protocol.classes is not None
-        view, told = protocol.classes.view, str(protocol.classes)
-        found = ensembles_by_seed(protocol.classes, nets, shape)
-        sources = {seed: ClassSource(tuple(each), view, told) for seed, each in found.items()}
+        class_ensembles = ensembles_by_seed(protocol.classes, nets, shape)
+        sources = {
+            seed: ClassSource(tuple(members), protocol.classes.view, str(protocol.classes))
+            for seed, members in class_ensembles.items()
+        }
     return {
-        seed: BoxEnsemble(tuple(each), protocol.box_view, sources[seed])
-        for seed, each in members.items()
+        seed: BoxEnsemble(tuple(members), protocol.box_view, sources[seed])
+        for seed, members in ensembles.items()
         if seed in sources
     }
 
 
-def required_box_ensembles(
+def require_box_ensembles(
     protocol: EvaluationProtocol, runs: Collection, shape: NetShape, weights: Weights
 ) -> list[BoxEnsemble]:
-    """The same of a folder of runs, where at least one seed has to have them all; one for each seed.
+    """Find the ensemble of each seed among runs; at least one seed must have all nets.
 
     Raises:
-        VerydeepError: a member has no run, two of one seed, or no seed has them all.
+        WeightsError: a member has no run, two runs of one seed fit the same member, or no seed has all nets.
     """
     required_ensembles(protocol, runs, shape, weights)
-    if protocol.classes not in ("truth", default_classes(protocol.members, protocol.view)):
-        assert isinstance(protocol.classes, EvaluationProtocol)
+    if isinstance(protocol.classes, EvaluationProtocol) and protocol.classes != default_classes(
+        protocol.members, protocol.view
+    ):
         required_ensembles(protocol.classes, runs, shape, weights)
-    found = box_ensembles_by_seed(protocol, runs.nets(weights), shape)
-    if not found:
-        raise VerydeepError(
+    ensembles = find_box_ensembles(protocol, runs.nets(weights), shape)
+    if not ensembles:
+        raise WeightsError(
             f"{runs} has runs for each member of {protocol}, but no seed has runs for all: train the others."
         )
-    return list(found.values())
+    return list(ensembles.values())

@@ -1,14 +1,13 @@
-"""How good boxes are, image by image, by both test protocols of appendix A."""
+"""Errors of merged boxes, by both test protocols of appendix A.1."""
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from verydeep.data.split import Split
+from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.candidate_classes import CandidateClasses
-from verydeep.engine.localization.candidates import Merged
-from verydeep.ops.arrays import BoolArray, Float64Array, Int64Array
+from verydeep.engine.localization.merged_boxes import MergedBoxes
+from verydeep.ops.arrays import BoolArray, Float64Array
 from verydeep.ops.localization_errors import (
+    RIGHT_AT,
     Instances,
     LocalizationErrors,
     best_overlaps,
@@ -18,57 +17,45 @@ from verydeep.ops.localization_errors import (
 
 
 @dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """What the annotations say of n images."""
-
-    instances: Instances
-    counted: BoolArray
-    """(n,) images that the localization error counts: those not on the devkit's blacklist."""
-
-    @classmethod
-    def of(cls, split: Split, candidate_classes: CandidateClasses, blacklisted: BoolArray) -> "GroundTruth":
-        """Of the images that were asked about.
-
-        Args:
-            split: whose images all have boxes.
-            candidate_classes: of it.
-            blacklisted: (N,) images of the split that are not counted.
-        """
-        assert split.boxes is not None and candidate_classes.labels is not None
-        boxes = [split.boxes[index] for index in candidate_classes.indices.tolist()]
-        return cls(Instances.of(candidate_classes.labels, boxes), ~blacklisted[candidate_classes.indices])
-
-    def subset(self, rows: Int64Array) -> "GroundTruth":
-        """Of some of the images."""
-        starts = np.cumsum(self.instances.counts) - self.instances.counts
-        boxes = [self.instances.boxes[starts[row] : starts[row] + self.instances.counts[row]] for row in rows]
-        return GroundTruth(Instances.of(self.instances.labels[rows], boxes), self.counted[rows])
-
-
-@dataclass(frozen=True, eq=False)
 class BoxErrors:
-    """What the merged boxes of n images are worth."""
+    """Merged boxes of n images, compared with the annotations."""
 
-    merged: Merged
-    """For the true class and the guesses, in the order of ``CandidateClasses.classes``."""
+    boxes: MergedBoxes
+    """Boxes of the true class and the guesses, in the order of ``CandidateClasses.classes``."""
     truth_overlaps: Float64Array
     """(n,) largest IoU of the true class's box with an instance."""
     guess_overlaps: Float64Array | None
-    """(n,) largest IoU of a guess of the true class with an instance; 0 where the true class was not guessed."""
+    """(n,) largest IoU of a guess of the true class with an instance, 0 without such a guess; None: no guesses."""
+    counted: BoolArray
+    """(n,) whether the errors count the image: the devkit's blacklist is left out."""
 
-    @classmethod
-    def of(cls, merged: Merged, candidate_classes: CandidateClasses, truth: GroundTruth) -> "BoxErrors":
-        """Compare boxes with the truth."""
-        return cls(
-            merged,
-            ground_truth_overlaps(merged.boxes[:, 0], truth.instances),
-            best_overlaps(candidate_classes.guesses, merged.boxes[:, 1:], truth.instances)
-            if candidate_classes.guesses.size
-            else None,
-        )
+    @property
+    def truth(self) -> LocalizationErrors:
+        """Error of the true class's box, one box an image: the first protocol."""
+        return localization_errors(self.truth_overlaps[self.counted])
 
-    def errors(self, truth: GroundTruth) -> tuple[LocalizationErrors, LocalizationErrors | None]:
-        """Of the true class's box (the first protocol), and of the boxes of the guesses, if any (the second)."""
-        of_truth = localization_errors(self.truth_overlaps, ~truth.counted)
-        guesses = self.guess_overlaps
-        return of_truth, None if guesses is None else localization_errors(guesses, ~truth.counted)
+    @property
+    def guesses(self) -> LocalizationErrors | None:
+        """Error of up to five boxes an image, one for each guess: the second protocol."""
+        return None if self.guess_overlaps is None else localization_errors(self.guess_overlaps[self.counted])
+
+    @property
+    def wrong(self) -> BoolArray:
+        """(m,) whether each counted image is wrong, by the second protocol where classes were guessed."""
+        overlaps = self.truth_overlaps if self.guess_overlaps is None else self.guess_overlaps
+        return overlaps[self.counted] < RIGHT_AT
+
+
+def measure_box_errors(boxes: MergedBoxes, candidate_classes: CandidateClasses, boxed_split: BoxedSplit) -> BoxErrors:
+    """Compare merged boxes with the annotations of their images."""
+    split, indices = boxed_split.split, candidate_classes.indices
+    assert split.boxes is not None and candidate_classes.labels is not None
+    instances = Instances.of(candidate_classes.labels, [split.boxes[index] for index in indices.tolist()])
+    return BoxErrors(
+        boxes,
+        ground_truth_overlaps(boxes.xyxy[:, 0], instances),
+        best_overlaps(candidate_classes.guesses, boxes.xyxy[:, 1:], instances)
+        if candidate_classes.guesses.size
+        else None,
+        boxed_split.counted[indices],
+    )

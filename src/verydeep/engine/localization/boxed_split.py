@@ -1,4 +1,4 @@
-"""Parts of a data set whose boxes are learned or tested on."""
+"""Splits whose images have boxes, to train or test localization nets on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,89 +15,92 @@ from verydeep.engine.runtime import Runtime
 from verydeep.files import write_json
 from verydeep.ops.arrays import BoolArray
 
-MANY = 20
-"""Bad boxes that are told one by one."""
+MAX_LOGGED = 20
+"""Bad boxes that are logged one by one."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoxedSplit:
-    """Images that have boxes, and which of them the localization error counts."""
+    """The images of a split that have boxes."""
 
-    whole: Split
-    """The part as it was opened, without boxes."""
+    full_split: Split
+    """All images of the split, without their boxes."""
     split: Split
-    """The images of it that have boxes."""
-    blacklisted: BoolArray
-    """(N,) those that it does not count."""
+    """The images that have boxes."""
+    counted: BoolArray
+    """(N,) whether the localization error counts each image of ``split``: the devkit's blacklist is left out."""
 
 
 def read_boxed_split(
-    split: Split, data: str, bad_boxes: BadBoxes, runtime: Runtime, log: Log, listed: Path | None = None
+    split: Split, data: str, bad_boxes: BadBoxes, runtime: Runtime, log: Log, problem_file: Path | None = None
 ) -> Split:
-    """The images of a part that have a box, with their boxes.
+    """Return the images of a split that have a box, with their boxes.
 
     Args:
-        split: the part.
-        data: what it is of, as the command line names it.
-        bad_boxes: what becomes of boxes that cannot be right.
+        split: a split of the data set.
+        data: the data set, as the user named it.
+        bad_boxes: the treatment of impossible boxes.
         runtime: of this process.
-        log: to tell how many there are, and the first of the bad ones.
-        listed: a JSON file for all of the bad ones, if there are any.
+        log: counts boxes and lists the first bad ones.
+        problem_file: a JSON file for a list of all bad boxes, if there are any.
 
     Raises:
-        VerydeepError: there are no boxes, or one is bad and that is an error.
+        DataError: there are no boxes, or one is bad and ``bad_boxes`` is "error".
     """
-    found = read_boxes(split, data_folder(data), bad_boxes, runtime.num_workers)
-    each = track(found, f"Reading boxes of {split.name}", len(split)) if runtime.is_main else found
-    with_their_boxes, report = with_boxes(split, each)
+    boxes = read_boxes(split, data_folder(data), bad_boxes, runtime.num_workers)
+    if runtime.is_main:
+        boxes = track(boxes, f"Reading boxes of {split.name}", len(split))
+    boxed_split, report = with_boxes(split, boxes)
     log.info(f"Boxes of {split.name}: {report}.")
-    for problem in report.problems[:MANY]:
+    for problem in report.problems[:MAX_LOGGED]:
         log.info(f"  {problem}")
-    if len(report.problems) > MANY:
-        log.info(f"  and {len(report.problems) - MANY:,} more.")
-    if report.problems and listed is not None:
+    if len(report.problems) > MAX_LOGGED:
+        log.info(f"  and {len(report.problems) - MAX_LOGGED:,} more.")
+    if report.problems and problem_file is not None:
         if runtime.is_main:
-            write_json(listed, [str(problem) for problem in report.problems])
-        log.info(f"  Listed in {listed}.")
-    return with_their_boxes.boxed()
+            write_json(problem_file, [str(problem) for problem in report.problems])
+        log.info(f"  All are listed in {problem_file}.")
+    return boxed_split.boxed()
 
 
 def open_boxed_split(split: Split, data: str, bad_boxes: BadBoxes, runtime: Runtime, log: Log) -> BoxedSplit:
-    """A part to test on, its boxes read; of ILSVRC's validation images the devkit's blacklist is left out.
+    """Read the boxes of a split to test on, and the devkit's blacklist for ILSVRC's validation images.
 
     Raises:
-        VerydeepError: as ``read_boxed_split``.
+        DataError: there are no boxes, one is bad and ``bad_boxes`` is "error", or the blacklist is damaged.
     """
-    part = read_boxed_split(split, data, bad_boxes, runtime, log)
-    numbers = [validation_number(file) for file in part.files]
+    boxed_split = read_boxed_split(split, data, bad_boxes, runtime, log)
+    numbers = [validation_number(file) for file in boxed_split.files]
     if all(number is None for number in numbers):
-        return BoxedSplit(split, part, np.zeros(len(part), np.bool_))
-    listed = read_blacklist(data_folder(data))
-    if listed is None:
+        return BoxedSplit(split, boxed_split, np.ones(len(boxed_split), np.bool_))
+    blacklist = read_blacklist(data_folder(data))
+    if blacklist is None:
         log.info(
-            "Note: the devkit's blacklist is not there, so the 1,762 images on it count, too: put "
-            "ILSVRC2014_clsloc_validation_blacklist.txt into the folder of the data."
+            "Note: the devkit's blacklist is missing, so the errors count the 1,762 images on it: put "
+            "ILSVRC2014_clsloc_validation_blacklist.txt into the folder of the data set."
         )
-    blacklisted = np.array([number in (listed or ()) for number in numbers], np.bool_)
-    if listed is not None:
-        log.info(f"The devkit's blacklist leaves out {int(blacklisted.sum()):,} images.")
-    return BoxedSplit(split, part, blacklisted)
+    counted = np.array([number not in (blacklist or ()) for number in numbers], np.bool_)
+    if blacklist is not None:
+        log.info(f"The devkit's blacklist leaves out {int((~counted).sum()):,} images.")
+    return BoxedSplit(split, boxed_split, counted)
 
 
-def holds_val(split: Split) -> bool:
-    """Whether the validation images are among these, so that what is chosen on them is not reported on others alone."""
+def contains_val(split: Split) -> bool:
+    """Whether the split contains the validation images, on which a merge threshold would be chosen."""
     return split.name in ("val", "all")
 
 
 def open_table_splits(
     split: Split, data: str, bad_boxes: BadBoxes, runtime: Runtime, log: Log, *, tune: bool
 ) -> tuple[BoxedSplit, BoxedSplit | None]:
-    """The part to test on, and the one to choose a threshold of merging on: the validation part, or the same.
+    """Read the boxes of a split to test on and of the one to choose the merge threshold on.
+
+    The latter is the validation split, or the former where that contains it, or None without ``tune``.
 
     Raises:
-        VerydeepError: there are no validation images, or as ``read_boxed_split``.
+        DataError: there are no validation images or no boxes, or one is bad and ``bad_boxes`` is "error".
     """
-    part = open_boxed_split(split, data, bad_boxes, runtime, log)
-    if not tune or holds_val(split):
-        return part, part if tune else None
-    return part, open_boxed_split(open_data_split(data, "val"), data, bad_boxes, runtime, log)
+    boxed_split = open_boxed_split(split, data, bad_boxes, runtime, log)
+    if not tune or contains_val(split):
+        return boxed_split, boxed_split if tune else None
+    return boxed_split, open_boxed_split(open_data_split(data, "val"), data, bad_boxes, runtime, log)

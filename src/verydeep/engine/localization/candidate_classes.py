@@ -1,7 +1,7 @@
-"""Which classes boxes are wanted of: the true one, and the best five of a classification protocol (appendix A.2)."""
+"""Candidate classes of boxes: the true class, and the best five of a classification protocol (appendix A.2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,59 +19,59 @@ from verydeep.ops.metrics import Share, topk_for, wilson
 
 @dataclass(frozen=True)
 class ClassSource:
-    """Where the classes of the boxes come from: a classification protocol, found on the disk."""
+    """Source of the classes of boxes: the nets of a classification protocol."""
 
-    nets: tuple[EnsembleMember, ...]
+    members: tuple[EnsembleMember, ...]
     view: View
-    told: str
-    """For reports."""
+    text: str
+    """The protocol, for reports."""
 
-    @classmethod
-    def of_box_nets(cls, members: Sequence[EnsembleMember], view: View) -> "ClassSource":
-        """The classification nets that box nets started from, at the same scales, in the same view.
 
-        Raises:
-            VerydeepError: such a net, or its weights, are not there.
-        """
-        own: dict[str, EnsembleMember] = {}
-        names: dict[str, str] = {}
-        for member in members:
-            net = member.net.classifier
-            digest = digest_of_net(net)  # several box nets may have started from one net, each with a copy of it
-            known = own.get(digest, EnsembleMember(net, ()))
-            own[digest] = EnsembleMember(known.net, tuple(sorted({*known.scales, *member.scales})))
-            names.setdefault(digest, str(net.paper_net() or f"{member.net}/{net.path.name}"))
-        told = " + ".join(f"{names[key]}/{','.join(map(str, each.scales))}" for key, each in own.items())
-        return cls(tuple(own.values()), view, f"{told} : {view}")
+def find_source_nets(members: Sequence[EnsembleMember], view: View) -> ClassSource:
+    """Find the source nets of localization nets, each once, at the same test scales in the same view.
+
+    Raises:
+        WeightsError: a source net or its weights are missing.
+    """
+    sources: dict[str, EnsembleMember] = {}
+    names: dict[str, str] = {}
+    for member in members:
+        net = member.net.classifier
+        digest = digest_of_net(net)  # localization nets of the same source net each have their own copy of it
+        source = sources.get(digest, EnsembleMember(net, ()))
+        sources[digest] = EnsembleMember(source.net, tuple(sorted({*source.scales, *member.scales})))
+        names.setdefault(digest, str(net.paper_net() or f"{member.net}/{net.path.name}"))
+    text = " + ".join(f"{names[digest]}/{','.join(map(str, source.scales))}" for digest, source in sources.items())
+    return ClassSource(tuple(sources.values()), view, f"{text} : {view}")
 
 
 @dataclass(frozen=True, eq=False)
 class CandidateClasses:
-    """Of which images, and for which of its classes, boxes are wanted."""
+    """The classes for which boxes are predicted, for n images of a split."""
 
     indices: Int64Array
-    """(n,) in the split, ascending."""
+    """(n,) indices in the split, ascending."""
     guesses: Int64Array
-    """(n, g) the best classes of the classification protocol, best first; none, if it is not asked."""
+    """(n, g) best classes of the classification protocol, best first; g is 0 for the true class alone."""
     posteriors: Float32Array
-    """(n, g) what the classification protocol gives each of them."""
+    """(n, g) posteriors of these classes."""
     labels: Int64Array | None
-    """(n,) the true classes, where they are known."""
+    """(n,) true classes, where they are known."""
 
     @property
     def classes(self) -> Int64Array:
-        """(n, G) all classes that boxes are asked for: the true one first, where it is known."""
+        """(n, G) all candidate classes: the true class first, where it is known, then the guesses."""
         return self.guesses if self.labels is None else np.concatenate([self.labels[:, None], self.guesses], axis=1)
 
     @property
     def class_error(self) -> Share:
-        """How often the true class is not among the guesses, which no box can mend."""
+        """Share of images whose true class is not among the guesses."""
         assert self.labels is not None
         wrong = (self.guesses != self.labels[:, None]).all(axis=1)
         return wilson(int(wrong.sum()), len(wrong))
 
     def subset(self, rows: Int64Array) -> "CandidateClasses":
-        """About some of the images."""
+        """Return the candidate classes of some of the images."""
         labels = None if self.labels is None else self.labels[rows]
         return CandidateClasses(self.indices[rows], self.guesses[rows], self.posteriors[rows], labels)
 
@@ -83,40 +83,43 @@ def choose_classes(
     decoding: Decoding,
     *,
     top: int | None = None,
-    keep: bool = True,
+    cache: bool = True,
 ) -> CandidateClasses:
-    """The best classes of each image, the same on all processes.
+    """Choose the best classes of each image; all processes get the same.
 
     Args:
-        source: who guesses; None: nobody does, and the true class is asked for alone.
+        source: the nets that predict classes; None: the true class alone.
         split: the images.
         runtime: of this process.
-        decoding: of files.
-        top: how many classes; None: five, or what fewer than six classes allow.
-        keep: whether the posteriors are kept for the next time.
+        decoding: of the image files.
+        top: number of classes; None: five, or fewer where the data set has fewer than six classes.
+        cache: whether posteriors are read from the cache and written to it.
 
     Raises:
-        VerydeepError: as ``predict_views``.
+        DataError: an image cannot be decoded, or none of them.
+        WeightsError: a net of ``source`` has no weights.
     """
     if source is None:
         assert split.labels is not None
-        nothing = np.zeros((len(split), 0))
+        no_guesses = np.zeros((len(split), 0))
         return CandidateClasses(
-            np.arange(len(split)), nothing.astype(np.int64), nothing.astype(np.float32), split.labels
+            np.arange(len(split)), no_guesses.astype(np.int64), no_guesses.astype(np.float32), split.labels
         )
-    said: list[FusedPosteriors] = []
-    for each in source.nets:
-        views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[source.view] for scale in each.scales]
-        seen = predict_views(each.net, views, split, runtime, f"Classes by {each.net}", decoding, keep=keep)
-        if seen is not None:
-            said.append(FusedPosteriors(seen.indices, seen.mean(source.view, each.scales)))
-    found = best_classes(fuse_posteriors(said), top) if said else None
-    indices, guesses, posteriors = next(each for each in runtime.gather(found) if each is not None)
-    return CandidateClasses(indices, guesses, posteriors, None if split.labels is None else split.labels[indices])
+    posteriors: list[FusedPosteriors] = []
+    for member in source.members:
+        views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[source.view] for scale in member.scales]
+        predictions = predict_views(member.net, views, split, runtime, f"Classes by {member.net}", decoding, keep=cache)
+        if predictions is not None:
+            posteriors.append(FusedPosteriors(predictions.indices, predictions.mean(source.view, member.scales)))
+    best = runtime.from_main(select_best_classes(fuse_posteriors(posteriors), top) if posteriors else None)
+    assert best is not None
+    return best if split.labels is None else replace(best, labels=split.labels[best.indices])
 
 
-def best_classes(said: FusedPosteriors, top: int | None = None) -> tuple[Int64Array, Int64Array, Float32Array]:
-    """Indices (n,), the most probable classes (n, g), best first, of equals the first, and their posteriors (n, g)."""
-    most = topk_for(said.posteriors.shape[1]) if top is None else top
-    guesses = np.argsort(-said.posteriors, axis=1, kind="stable")[:, :most]
-    return said.indices, guesses, np.take_along_axis(said.posteriors, guesses, axis=1)
+def select_best_classes(posteriors: FusedPosteriors, top: int | None = None) -> CandidateClasses:
+    """Select the most probable classes of each image; among equals, the smaller label is better."""
+    count = topk_for(posteriors.posteriors.shape[1]) if top is None else top
+    guesses = np.argsort(-posteriors.posteriors, axis=1, kind="stable")[:, :count]
+    return CandidateClasses(
+        posteriors.indices, guesses, np.take_along_axis(posteriors.posteriors, guesses, axis=1), labels=None
+    )

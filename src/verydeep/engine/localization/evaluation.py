@@ -1,12 +1,11 @@
-"""The two test protocols of appendix A on a part of a data set: classes, then boxes, then errors.
+"""Evaluation of localization nets on a split, by both test protocols of appendix A.1.
 
-Classes come first: the true one, and the best five of a classification protocol. Each box net then sees each image
-once for all of them; what it gives is pooled, merged and compared with the annotations.
+First the candidate classes: the true one, and the best five of a classification protocol. Then their boxes, which are
+pooled, merged and compared with the annotations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -14,301 +13,175 @@ import numpy as np
 from verydeep.configs.protocols import LocalizationView
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import Decoding
-from verydeep.data.split import Split, nothing_decoded
+from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import MapGeometry, dense_geometry
-from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
-from verydeep.engine.localization.box_errors import BoxErrors, GroundTruth
+from verydeep.engine.localization.box_errors import BoxErrors, measure_box_errors
 from verydeep.engine.localization.boxed_split import BoxedSplit
-from verydeep.engine.localization.candidate_classes import CandidateClasses, choose_classes
-from verydeep.engine.localization.candidates import Candidates, Merged, file_sizes
-from verydeep.engine.localization.predictions import BoxPredictions, pool, predict_boxes
-from verydeep.engine.localization.threshold import (
+from verydeep.engine.localization.candidate_classes import CandidateClasses
+from verydeep.engine.localization.merge_threshold import (
     DEFAULT_THRESHOLD,
     Merging,
     TunedThreshold,
-    choose_best_threshold,
-    merge_by_image,
-    threshold_of_each,
+    assign_thresholds,
+    choose_threshold,
 )
-from verydeep.engine.nets.net import Net
+from verydeep.engine.localization.merged_boxes import MergedBoxes, merge_boxes
+from verydeep.engine.localization.predictions import BoxPredictions, predict_boxes
+from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float64Array
 from verydeep.ops.images import rescaled_size
-from verydeep.ops.localization_errors import LocalizationErrors
 
-BoxView = Literal["constant", "center", "dense"]
+BoxRowView = LocalizationView | Literal["constant"]
+"""The view of a row; constant is the mean box of the training photographs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BoxRow:
-    """One way of looking and what it gave."""
+    """The errors of one net or ensemble in one view."""
 
     net: str
+    """Name of the net, or the number of nets; empty for the constant box."""
     crop: int
-    view: BoxView
+    """Of the net, in pixels."""
+    view: BoxRowView
     scales: tuple[int, ...]
-    """Empty of nets together, which have their own."""
-    truth: LocalizationErrors
-    """Of one box an image, of the true class: the first protocol's measure."""
-    guesses: LocalizationErrors | None
-    """Of up to five boxes an image: the second's; None where the truth alone was asked for."""
+    """Test scales; empty for several nets, each with its own."""
+    errors: BoxErrors
 
 
 @dataclass(frozen=True, eq=False)
 class LocalizationEvaluation:
-    """What localization nets gave on one part; the last row is the protocol that was asked for."""
+    """The evaluation of localization nets on a split."""
 
-    rows: tuple[BoxRow, ...]
-    box_errors_of_rows: tuple[BoxErrors, ...]
-    """Of the rows."""
-    candidate_classes: CandidateClasses
-    truth: GroundTruth
     ensemble: BoxEnsemble
+    candidate_classes: CandidateClasses
+    rows: tuple[BoxRow, ...]
+    """The last row is the ensemble with all of its test scales."""
     tuned_thresholds: tuple[TunedThreshold, ...]
-    """One, or two where each half of the images is merged with what was chosen on the other; none: not tuned."""
-    thresholds: tuple[float, ...]
-    """Of merging: all that were used."""
+    """One threshold, or one for each half of the images; empty where none was tuned."""
     geometry: Mapping[int, MapGeometry]
-    """Of the dense maps, by test scale."""
+    """Geometry of the dense maps, by test scale."""
     skipped: tuple[str, ...]
     """Files that could not be decoded."""
 
-
-@dataclass(frozen=True, eq=False)
-class EnsembleBoxes:
-    """What localizers say of a part, nothing merged."""
-
-    candidate_classes: CandidateClasses
-    predictions: list[BoxPredictions]
-    """Of each member, at its scales; empty on all processes but the main one."""
-    view: LocalizationView
+    @property
+    def errors(self) -> BoxErrors:
+        """The errors of the last row."""
+        return self.rows[-1].errors
 
     @property
-    def pooled(self) -> list[Candidates]:
-        """The boxes of all members, image by image."""
-        return pool(self.predictions, self.view, self.candidate_classes)
+    def thresholds(self) -> tuple[float, ...]:
+        """All merge thresholds of the last row."""
+        return tuple(np.unique(self.errors.boxes.thresholds).tolist())
 
 
-def predict_ensembles(
-    wanted: Sequence[BoxEnsemble],
-    split: Split,
-    runtime: Runtime,
-    decoding: Decoding,
-    extra_views: Sequence[LocalizationView] = (),
-) -> list[EnsembleBoxes]:
-    """Name the classes, then predict their boxes, for each of those who are asked.
-
-    Args:
-        wanted: who is asked.
-        split: the images.
-        runtime: of this process.
-        decoding: of files.
-        extra_views: views that a report needs beside the protocol's.
-
-    Raises:
-        VerydeepError: as ``choose_classes`` and ``predict_boxes``.
-    """
-    found: dict[int, EnsembleBoxes] = {}
-    for source in dict.fromkeys(each.classes for each in wanted):
-        places = [place for place, each in enumerate(wanted) if each.classes == source]
-        candidate_classes = choose_classes(source, split, runtime, decoding)
-        said = predict_boxes_of_classes(
-            candidate_classes, [wanted[place] for place in places], split, runtime, decoding, extra_views
-        )
-        found |= dict(zip(places, said, strict=True))
-    return [found[place] for place in range(len(wanted))]
-
-
-def predict_boxes_of_classes(
-    candidate_classes: CandidateClasses,
-    wanted: Sequence[BoxEnsemble],
-    split: Split,
-    runtime: Runtime,
-    decoding: Decoding,
-    extra_views: Sequence[LocalizationView] = (),
-) -> list[EnsembleBoxes]:
-    """Predict the boxes of classes that are named; each net sees each image once for all who ask it.
-
-    Raises:
-        VerydeepError: as ``predict_boxes``, or not one image could be decoded.
-    """
-    report_rows: dict[Net, set[ViewAtScale]] = {}
-    rated: set[Net] = set()
-    for each in wanted:
-        for member in each.members:
-            views = {ViewAtScale(view, scale) for view, scale in product({each.view, *extra_views}, member.scales)}
-            report_rows.setdefault(member.net, set()).update(views)
-            alone = candidate_classes.classes.shape[1] == len(each.members) == len(views) == 1 and each.view == "center"
-            rated |= set() if alone else {member.net}
-    every = {
-        net: predict_boxes(net, views, candidate_classes, split, runtime, decoding, rated=net in rated)
-        for net, views in report_rows.items()
-    }
-    seen = {net: predictions for net, predictions in every.items() if predictions is not None}
-    decoded = [set(boxes) for predictions in seen.values() for boxes in predictions.values()]
-    if decoded:  # on the main process
-        kept = set.intersection(*decoded)
-        if not kept:
-            raise nothing_decoded(split)
-        candidate_classes = candidate_classes.subset(
-            np.flatnonzero([index in kept for index in candidate_classes.indices.tolist()])
-        )
-    return [
-        EnsembleBoxes(
-            candidate_classes,
-            [BoxPredictions(m.net, m.scales, seen[m.net]) for m in each.members if m.net in seen],
-            each.view,
-        )
-        for each in wanted
-    ]
-
-
-def choose_threshold(
-    ensemble: BoxEnsemble, part: BoxedSplit, runtime: Runtime, decoding: Decoding
+def tune_threshold(
+    ensemble: BoxEnsemble, boxed_split: BoxedSplit, runtime: Runtime, decoding: Decoding
 ) -> TunedThreshold | None:
-    """The best threshold of merging on images that are not reported on; None on all processes but the main one.
+    """Choose the merge threshold of an ensemble on a split; None on all processes but the main one.
 
     Raises:
-        VerydeepError: as ``predict_ensembles``.
+        DataError: an image cannot be decoded, or none of them.
+        WeightsError: a net has no weights.
     """
-    (found,) = predict_ensembles([ensemble], part.split, runtime, decoding)
+    predictions = predict_boxes([ensemble], boxed_split.split, runtime, decoding)[ensemble]
     if not runtime.is_main:
         return None
-    return choose_best_threshold(
-        found.pooled, found.candidate_classes, GroundTruth.of(part.split, found.candidate_classes, part.blacklisted)
-    )
-
-
-def guess_boxes(
-    ensemble: BoxEnsemble,
-    split: Split,
-    threshold: float,
-    runtime: Runtime,
-    decoding: Decoding,
-    *,
-    top: int | None = None,
-    keep: bool = True,
-) -> tuple[CandidateClasses, Merged] | None:
-    """The guessed classes of images and a box of each, whatever is known of them; None but on the main process.
-
-    ``top`` and ``keep`` are those of ``choose_classes``.
-
-    Raises:
-        VerydeepError: as ``choose_classes`` and ``predict_boxes_of_classes``.
-    """
-    split = replace(split, labels=None)
-    candidate_classes = choose_classes(ensemble.classes, split, runtime, decoding, top=top, keep=keep)
-    (found,) = predict_boxes_of_classes(candidate_classes, [ensemble], split, runtime, decoding)
-    if not runtime.is_main:
-        return None
-    return found.candidate_classes, merge_by_image(
-        found.pooled, np.full(len(found.candidate_classes.indices), threshold)
-    )
+    return choose_threshold(predictions.pool(), predictions.candidate_classes, boxed_split)
 
 
 def evaluate_boxes(
     ensemble: BoxEnsemble,
-    part: BoxedSplit,
+    boxed_split: BoxedSplit,
     runtime: Runtime,
     decoding: Decoding,
     merging: Merging = DEFAULT_THRESHOLD,
 ) -> LocalizationEvaluation | None:
-    """The errors of both protocols; None on all processes but the main one.
-
-    Args:
-        ensemble: what is tested.
-        part: on which images.
-        runtime: of this process.
-        decoding: of files.
-        merging: up to which distance boxes are merged.
+    """Evaluate an ensemble on a split; None on all processes but the main one.
 
     Raises:
-        VerydeepError: as ``predict_ensembles``.
+        DataError: an image cannot be decoded, or none of them.
+        OptionError: a test scale is smaller than the crop.
+        WeightsError: a net has no weights.
     """
-    (found,) = predict_ensembles([ensemble], part.split, runtime, decoding, extra_views(ensemble))
+    split = boxed_split.split
+    predictions = predict_boxes([ensemble], split, runtime, decoding, extra_views(ensemble))[ensemble]
     if not runtime.is_main:
         return None
-    truth = GroundTruth.of(part.split, found.candidate_classes, part.blacklisted)
-    thresholds, tuned_thresholds = threshold_of_each(merging, found.pooled, found.candidate_classes, truth)
-    rows, box_errors_of_rows = [], []
-    for net, crop, view, scales, merged in report_rows(ensemble, found, part.split, thresholds):
-        box_errors = BoxErrors.of(merged, found.candidate_classes, truth)
-        box_errors_of_rows.append(box_errors)
-        rows.append(BoxRow(net, crop, view, scales, *box_errors.errors(truth)))
+    classes = predictions.candidate_classes
+    thresholds, tuned_thresholds = assign_thresholds(merging, predictions.pool(), classes, boxed_split)
     return LocalizationEvaluation(
-        rows=tuple(rows),
-        box_errors_of_rows=tuple(box_errors_of_rows),
-        candidate_classes=found.candidate_classes,
-        truth=truth,
         ensemble=ensemble,
+        candidate_classes=classes,
+        rows=tuple(measure_rows(predictions, boxed_split, thresholds)),
         tuned_thresholds=tuple(tuned_thresholds),
-        thresholds=tuple(np.unique(thresholds).tolist()),
-        geometry=dense_geometries(ensemble, found.candidate_classes, part.split),
-        skipped=tuple(np.delete(part.split.files, found.candidate_classes.indices).tolist()),
+        geometry=measure_geometry(ensemble, classes, split),
+        skipped=tuple(np.delete(split.files, classes.indices).tolist()),
     )
 
 
-def dense_geometries(
-    ensemble: BoxEnsemble, candidate_classes: CandidateClasses, split: Split
-) -> dict[int, MapGeometry]:
-    """Test scale -> typical map, and share of its windows inside the images, of nets applied densely."""
-    files = file_sizes(split, candidate_classes.indices.tolist())
-    found: dict[int, MapGeometry] = {}
-    for member in ensemble.members if ensemble.view == "dense" else ():
-        config = member.net.config
-        for scale in member.scales:
-            rescaled = [rescaled_size(*size, in_pixels(scale, config.crop)) for size in files]
-            heights_and_widths = np.array(rescaled, np.int64)[:, ::-1]
-            found[scale] = dense_geometry(heights_and_widths, config.crop, config.pooling == "ceil")
-    return found
-
-
 def extra_views(ensemble: BoxEnsemble) -> tuple[LocalizationView, ...]:
-    """What a report shows beside the protocol: of a single net applied densely its central crop."""
+    """Return the view that a report adds for comparison: the central crop for a single net."""
     return ("center",) if len(ensemble.members) == 1 else ()
 
 
-def report_rows(
-    ensemble: BoxEnsemble, found: EnsembleBoxes, split: Split, thresholds: Float64Array
-) -> list[tuple[str, int, BoxView, tuple[int, ...], Merged]]:
-    """Net, crop, look, scales and merged boxes of each row of a report, the protocol itself last.
+def measure_rows(predictions: BoxPredictions, boxed_split: BoxedSplit, thresholds: Float64Array) -> Iterator[BoxRow]:
+    """Measure the rows of a report; the last one is the ensemble.
 
-    Of one net: the central crop at each scale, each scale densely, all scales together. Of several: each net, and all
-    together. Before them the constant box, where the net knows it: what boxes are worth that see nothing.
+    For one net: the central crop at each test scale, each scale densely, and all scales together. For several nets:
+    each net, and all together. The first row is the constant box, if the net knows it.
     """
-    view, candidate_classes = ensemble.view, found.candidate_classes
-
-    def merged(some: Sequence[BoxPredictions], kind: LocalizationView, scales: Sequence[int] | None = None) -> Merged:
-        return merge_by_image(pool(some, kind, candidate_classes, scales), thresholds)
-
-    rows: list[tuple[str, int, BoxView, tuple[int, ...], Merged]] = []
+    ensemble, classes = predictions.ensemble, predictions.candidate_classes
     crop = ensemble.members[0].net.config.crop
-    constant = constant_boxes(ensemble, candidate_classes, split)
+
+    def row(name: str, members: Sequence[EnsembleMember], view: LocalizationView, scales: tuple[int, ...]) -> BoxRow:
+        boxes = merge_boxes(predictions.pool(members, view), thresholds)
+        row_crop = members[0].net.config.crop
+        return BoxRow(name, row_crop, view, scales, measure_box_errors(boxes, classes, boxed_split))
+
+    constant = constant_boxes(ensemble, classes, boxed_split.split)
     if constant is not None:
-        boxes = np.repeat(constant[:, None], candidate_classes.classes.shape[1], axis=1)
-        rows.append(("", crop, "constant", (), Merged(boxes, np.ones(boxes.shape[:2]))))
-    if len(found.predictions) > 1:
-        rows += [
-            (str(each.net), each.net.config.crop, view, each.scales, merged([each], view)) for each in found.predictions
-        ]
-        return [*rows, (f"{len(found.predictions)} nets", crop, view, (), merged(found.predictions, view))]
-    (one,) = found.predictions
-    for kind in sorted({view, *extra_views(ensemble)}):
-        rows += [(str(one.net), crop, kind, (scale,), merged([one], kind, [scale])) for scale in one.scales]
-    if len(one.scales) > 1:
-        rows.append((str(one.net), crop, view, one.scales, merged([one], view)))
-    return rows
+        yield BoxRow("", crop, "constant", (), measure_box_errors(constant, classes, boxed_split))
+    if len(ensemble.members) > 1:
+        for member in ensemble.members:
+            yield row(str(member.net), [member], ensemble.view, member.scales)
+        yield row(f"{len(ensemble.members)} nets", ensemble.members, ensemble.view, ())
+        return
+    (member,) = ensemble.members
+    for view in sorted({ensemble.view, *extra_views(ensemble)}):
+        for scale in member.scales:
+            yield row(str(member.net), [replace(member, scales=(scale,))], view, (scale,))
+    if len(member.scales) > 1:
+        yield row(str(member.net), [member], ensemble.view, member.scales)
 
 
-def constant_boxes(ensemble: BoxEnsemble, candidate_classes: CandidateClasses, split: Split) -> Float64Array | None:
-    """(n, 4): the mean box of the training part on each image, inclusive, in the file's pixels; None: not known."""
+def constant_boxes(ensemble: BoxEnsemble, candidate_classes: CandidateClasses, split: Split) -> MergedBoxes | None:
+    """Place the mean box of the training photographs on each image; None where the net does not know it."""
     mean = ensemble.members[0].net.config.constant_box
     if mean is None:
         return None
     x, y, width, height = mean
-    sides = np.array(
-        [[*size, *size] for size in file_sizes(split, candidate_classes.indices.tolist())], np.float64
-    ).reshape(-1, 4)
+    sizes = [split.image_size(index) for index in candidate_classes.indices.tolist()]
+    sides = np.tile(np.array(sizes, np.float64), 2)  # (n, 4) width, height, width, height
     edges = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2]) * sides
-    return np.asarray(edges - np.array([0, 0, 1, 1]), np.float64)
+    xyxy = np.repeat((edges - np.array([0, 0, 1, 1]))[:, None], candidate_classes.classes.shape[1], axis=1)
+    return MergedBoxes(xyxy, np.ones(xyxy.shape[:2]), np.zeros(len(xyxy)))
+
+
+def measure_geometry(
+    ensemble: BoxEnsemble, candidate_classes: CandidateClasses, split: Split
+) -> dict[int, MapGeometry]:
+    """Measure the map of nets that are applied densely, by test scale."""
+    if ensemble.view != "dense":
+        return {}
+    sizes = [split.image_size(index) for index in candidate_classes.indices.tolist()]
+    geometry: dict[int, MapGeometry] = {}
+    for member in ensemble.members:
+        config = member.net.config
+        for scale in member.scales:
+            rescaled = [rescaled_size(*size, in_pixels(scale, config.crop)) for size in sizes]
+            heights_and_widths = np.array(rescaled, np.int64)[:, ::-1]
+            geometry[scale] = dense_geometry(heights_and_widths, config.crop, config.pooling == "ceil")
+    return geometry

@@ -1,4 +1,4 @@
-"""What is on people's own photographs, and where: a box for each of the best classes of each (appendix A.2)."""
+"""Objects on photographs: a box for each of the most probable classes of each photograph (appendix A.2)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ import numpy as np
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
-from verydeep.engine.localization.evaluation import guess_boxes
-from verydeep.engine.localization.pictures import NamedBox, draw_photograph
+from verydeep.engine.localization.drawing import LabeledBox, draw_photograph
+from verydeep.engine.localization.merged_boxes import merge_boxes
+from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import VerydeepError
+from verydeep.errors import WeightsError
 
 
 @dataclass(frozen=True)
@@ -24,72 +25,69 @@ class LocatedObject:
     label: int
     """Its class."""
     probability: float
-    """Of the class on this photograph, by the classification protocol."""
+    """Posterior of the class on this photograph, by the classification protocol."""
     rating: float
-    """Of the box: the class's posteriors at all positions whose boxes were merged into it, summed; may exceed 1."""
+    """Rating of the box: the sum of the posteriors of its candidate boxes, which may exceed 1."""
     xyxy: tuple[int, int, int, int]
-    """Its first and last pixels, counted from 0."""
+    """First and last pixel columns and rows of the box, counted from 0."""
 
 
 def locate_objects(
     ensemble: BoxEnsemble, split: Split, threshold: float, runtime: Runtime, decoding: Decoding, *, top: int
 ) -> dict[int, list[LocatedObject]]:
-    """Index of a photograph -> the objects of its ``top`` most probable classes; nothing is kept for the next time.
+    """Locate the objects of the ``top`` most probable classes of each photograph; nothing is cached.
 
-    Photographs that cannot be decoded are left out.
+    Returns:
+        Index of a photograph -> its objects, the most probable first. Skipped photographs are missing.
 
     Raises:
-        VerydeepError: as ``guess_boxes``, or a net overflowed.
+        DataError: a photograph cannot be decoded, or none of them.
+        WeightsError: a net has no weights, or its outputs are not finite.
     """
-    found = guess_boxes(ensemble, split, threshold, runtime, decoding, top=top, keep=False)
-    assert found is not None, "one process alone"
-    candidate_classes, merged = found
-    if not np.isfinite(merged.boxes).all():
-        raise VerydeepError(f"The boxes of {ensemble.members[0].net.path} are not all numbers: train it anew.")
-    boxes = merged.boxes.round().astype(int).tolist()
-    located = {}
-    for row, index in enumerate(candidate_classes.indices.tolist()):
-        values = zip(
-            candidate_classes.guesses[row],
-            candidate_classes.posteriors[row],
-            merged.scores[row],
-            boxes[row],
-            strict=True,
-        )
-        located[index] = [
-            LocatedObject(int(k), float(share), float(score), tuple(box)) for k, share, score, box in values
+    predictions = predict_boxes([ensemble], split, runtime, decoding, top=top, cache=False)[ensemble]
+    classes = predictions.candidate_classes
+    boxes = merge_boxes(predictions.pool(), np.full(len(classes.indices), threshold))
+    if not np.isfinite(boxes.xyxy).all():
+        raise WeightsError(f"{ensemble.members[0].net.path} predicts boxes that are not finite: train it again.")
+    corners = boxes.xyxy.round().astype(int).tolist()
+    objects = {}
+    for row, index in enumerate(classes.indices.tolist()):
+        columns = zip(classes.guesses[row], classes.posteriors[row], boxes.ratings[row], corners[row], strict=True)
+        objects[index] = [
+            LocatedObject(int(label), float(posterior), float(rating), tuple(xyxy))
+            for label, posterior, rating, xyxy in columns
         ]
-    return located
+    return objects
 
 
 def draw_objects(
-    split: Split, found: Mapping[int, Sequence[LocatedObject]], words: Sequence[str], paths: Sequence[Path]
+    split: Split, objects: Mapping[int, Sequence[LocatedObject]], class_words: Sequence[str], paths: Sequence[Path]
 ) -> None:
-    """A picture for each photograph.
+    """Draw a picture of each photograph with its boxes.
 
     Args:
         split: the photographs.
-        found: by ``locate_objects``.
-        words: what people call each class.
-        paths: of the pictures, in the order of ``found``.
+        objects: from ``locate_objects``.
+        class_words: what people call each class.
+        paths: of the pictures, in the order of ``objects``.
     """
-    with progress_bar(visible=len(found) > 1) as progress:
-        task = progress.add_task("Drawing", total=len(found), note="")
-        for (index, objects), path in zip(found.items(), paths, strict=True):
-            photograph = split.open_image(index)
+    with progress_bar(visible=len(objects) > 1) as progress:
+        task = progress.add_task("Drawing", total=len(objects), note="")
+        for (index, located), path in zip(objects.items(), paths, strict=True):
             boxes = [
-                NamedBox(each.xyxy, each.label, f"{words[each.label].split(',')[0]} {each.probability:.0%}")
-                for each in objects
+                LabeledBox(each.xyxy, each.label, f"{class_words[each.label].split(',')[0]} {each.probability:.0%}")
+                for each in located
             ]
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw_photograph(photograph, boxes, path)
+            draw_photograph(split.open_image(index), boxes, path)
             progress.advance(task)
 
 
-def picture_paths(photographs: Sequence[Path], folder: Path) -> list[Path]:
-    """For cat.jpg cat-boxes.jpg, numbered where another of the pictures, or of the photographs, is called so.
+def name_pictures(photographs: Sequence[Path], folder: Path) -> list[Path]:
+    """Name a picture for each photograph: cat-boxes.jpg for cat.jpg, numbered where that name is taken.
 
-    The same photographs have the same paths again: a second run replaces the pictures of the first.
+    Photographs and other pictures take names. The names do not depend on existing pictures, so a second run replaces
+    the pictures of the first.
     """
     taken = {str(photograph.resolve()).casefold() for photograph in photographs}
     paths = []

@@ -1,35 +1,133 @@
-"""What localization nets predict for a part of a data set; each net sees each image once."""
+"""Candidate boxes that ensembles of localization nets predict for a split; each net sees each image once."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from verydeep.configs.protocols import LocalizationView
 from verydeep.data.decoding import Decoding
-from verydeep.data.split import Split
+from verydeep.data.split import Split, nothing_decoded
 from verydeep.engine.inference import ViewAtScale, ready, rescaled_images
-from verydeep.engine.localization.candidate_classes import CandidateClasses
-from verydeep.engine.localization.candidates import BoxNet, Candidates, candidates, file_sizes, pooled
-from verydeep.engine.nets.net import Net
-from verydeep.engine.progress import progress_bar
+from verydeep.engine.localization.box_ensemble import BoxEnsemble
+from verydeep.engine.localization.candidate_boxes import (
+    BoxNet,
+    CandidateBoxes,
+    pool_boxes,
+    predict_candidate_boxes,
+)
+from verydeep.engine.localization.candidate_classes import CandidateClasses, choose_classes
+from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 
-Predicted = dict[ViewAtScale, dict[int, Candidates]]
-"""What a net sees in each view: index of the image -> its boxes; images that cannot be decoded are left out."""
+NetBoxes = dict[ViewAtScale, dict[int, CandidateBoxes]]
+"""View -> index of an image -> its candidate boxes; images that cannot be decoded are missing."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoxPredictions:
-    """The boxes that one net gives for the classes asked for, nothing merged."""
+    """The candidate boxes of an ensemble for images of a split."""
 
-    net: Net
-    scales: tuple[int, ...]
-    """At which the protocol asks it."""
-    candidates: Predicted
+    ensemble: BoxEnsemble
+    candidate_classes: CandidateClasses
+    boxes: Mapping[Net, NetBoxes]
+    """Candidate boxes of each net; empty on all processes but the main one."""
+
+    def pool(
+        self, members: Sequence[EnsembleMember] | None = None, view: LocalizationView | None = None
+    ) -> list[CandidateBoxes]:
+        """Pool the candidate boxes of each image over nets and test scales.
+
+        Args:
+            members: nets and test scales, by default those of the ensemble.
+            view: by default that of the ensemble.
+        """
+        parts = [
+            self.boxes[member.net][ViewAtScale(view or self.ensemble.view, scale)]
+            for member in members or self.ensemble.members
+            for scale in member.scales
+        ]
+        return [pool_boxes([part[index] for part in parts]) for index in self.candidate_classes.indices.tolist()]
 
 
 def predict_boxes(
+    ensembles: Sequence[BoxEnsemble],
+    split: Split,
+    runtime: Runtime,
+    decoding: Decoding,
+    extra_views: Sequence[LocalizationView] = (),
+    *,
+    top: int | None = None,
+    cache: bool = True,
+) -> dict[BoxEnsemble, BoxPredictions]:
+    """Choose the candidate classes of each image, then predict their boxes with each ensemble.
+
+    Args:
+        ensembles: nets that they share see each image only once.
+        split: the images; where they have labels, boxes of the true class are predicted too.
+        runtime: of this process.
+        decoding: of the image files.
+        extra_views: views to predict besides those of the ensembles.
+        top: number of guessed classes, by default five.
+        cache: whether the posteriors of classes are read from the cache and written to it.
+
+    Raises:
+        DataError: an image cannot be decoded, or none of them.
+        WeightsError: a net has no weights.
+    """
+    predictions: dict[BoxEnsemble, BoxPredictions] = {}
+    for source in dict.fromkeys(ensemble.classes for ensemble in ensembles):
+        candidate_classes = choose_classes(source, split, runtime, decoding, top=top, cache=cache)
+        group = [ensemble for ensemble in ensembles if ensemble.classes == source]
+        boxes = predict_group(group, candidate_classes, split, runtime, decoding, extra_views)
+        if boxes:  # on the main process
+            decoded = set.intersection(*(set(images) for views in boxes.values() for images in views.values()))
+            if not decoded:
+                raise nothing_decoded(split)
+            candidate_classes = candidate_classes.subset(
+                np.flatnonzero([index in decoded for index in candidate_classes.indices.tolist()])
+            )
+        predictions |= {ensemble: BoxPredictions(ensemble, candidate_classes, boxes) for ensemble in group}
+    return predictions
+
+
+def predict_group(
+    ensembles: Sequence[BoxEnsemble],
+    candidate_classes: CandidateClasses,
+    split: Split,
+    runtime: Runtime,
+    decoding: Decoding,
+    extra_views: Sequence[LocalizationView],
+) -> dict[Net, NetBoxes]:
+    """Predict the boxes of each net of several ensembles that have the same candidate classes.
+
+    The source net of a localization net rates its boxes unless there is one box for each image.
+    """
+    views: dict[Net, set[ViewAtScale]] = defaultdict(set)
+    rated_nets: set[Net] = set()
+    for ensemble in ensembles:
+        for member in ensemble.members:
+            new = {ViewAtScale(view, q) for view, q in product({ensemble.view, *extra_views}, member.scales)}
+            views[member.net] |= new
+            num_boxes = candidate_classes.classes.shape[1] * len(ensemble.members) * len(new)
+            if num_boxes > 1 or ensemble.view == "dense":
+                rated_nets.add(member.net)
+    boxes = {
+        net: run_with_progress(
+            predict_net_boxes(net, net_views, candidate_classes, split, runtime, decoding, rate=net in rated_nets),
+            f"Boxes by {net}",
+            len(candidate_classes.indices),
+            is_main=runtime.is_main,
+        )
+        for net, net_views in views.items()
+    }
+    return boxes if runtime.is_main else {}
+
+
+def predict_net_boxes(
     net: Net,
     views: Iterable[ViewAtScale],
     candidate_classes: CandidateClasses,
@@ -37,60 +135,49 @@ def predict_boxes(
     runtime: Runtime,
     decoding: Decoding,
     *,
-    rated: bool = True,
-) -> Predicted | None:
-    """Let a localization net see images in these views; None on all processes but the main one.
+    rate: bool = True,
+) -> Generator[float, None, NetBoxes]:
+    """Predict the boxes of images in several views with one net.
 
-    ``rated``: whether boxes have to be chosen from, so that the classification net is asked, too.
+    Yields the number of images done, first none, and returns the boxes on the main process, nothing on the others.
+
+    Args:
+        net: a localization net.
+        views: views at test scales.
+        candidate_classes: images and classes.
+        split: the split of these images.
+        runtime: of this process.
+        decoding: of the image files.
+        rate: whether the source net rates the boxes.
 
     Raises:
-        VerydeepError: as ``rescaled_images``, or the net that rates the boxes is not there.
+        DataError: an image cannot be decoded.
+        OptionError: a test scale is smaller than the net's crop.
+        WeightsError: the net or its source net has no weights.
     """
-    wanted = sorted(views, key=lambda view: (view.view, view.scale))
-    box_net = load_box_net(net, runtime, rated=rated)
+    yield 0
+    ordered = sorted(views, key=lambda view: (view.view, view.scale))
+    box_net = load_box_net(net, runtime, rate=rate)
     classes = dict(zip(candidate_classes.indices.tolist(), candidate_classes.classes, strict=True))
-    found: Predicted = {view: {} for view in wanted}
-    scales, whole = sorted({view.scale for view in wanted}), any(view.view == "dense" for view in wanted)
-    batches = rescaled_images(
-        box_net.model, split, scales, runtime, decoding, whole=whole, indices=candidate_classes.indices
-    )
-    with progress_bar(visible=runtime.is_main and len(candidate_classes.indices) > 1) as progress:
-        task = progress.add_task(f"Boxes by {net}", total=len(candidate_classes.indices), note="")
-        for batch in batches:
-            indices = batch.indices.tolist()
-            sizes = file_sizes(split, indices)
-            for view in wanted if indices else ():
-                labels = np.array([classes[index] for index in indices])
-                boxes = candidates(box_net, batch.images[view.scale], view, sizes, labels, runtime)
-                found[view].update(zip(indices, boxes, strict=True))
-            progress.advance(task, (len(indices) + len(batch.skipped)) * runtime.world_size)
-    gathered = runtime.gather_on_main(found)
-    if not runtime.is_main:
-        return None
-    return {view: {index: boxes for part in gathered for index, boxes in part[view].items()} for view in wanted}
+    boxes: NetBoxes = {view: {} for view in ordered}
+    scales, whole = sorted({view.scale for view in ordered}), any(view.view == "dense" for view in ordered)
+    for batch in rescaled_images(box_net.model, split, scales, runtime, decoding, whole=whole, indices=classes):
+        indices = batch.indices.tolist()
+        sizes, labels = [split.image_size(index) for index in indices], np.array([classes[index] for index in indices])
+        for view in ordered if indices else ():
+            predicted = predict_candidate_boxes(box_net, batch.images[view.scale], view, sizes, labels, runtime)
+            boxes[view].update(zip(indices, predicted, strict=True))
+        yield (len(indices) + len(batch.skipped)) * runtime.world_size
+    gathered = runtime.gather_on_main(boxes)
+    return {view: {index: box for part in gathered for index, box in part[view].items()} for view in ordered}
 
 
-def load_box_net(net: Net, runtime: Runtime, *, rated: bool) -> BoxNet:
-    """A localization net and, where its boxes are rated, the one that rates them, on the device.
+def load_box_net(net: Net, runtime: Runtime, *, rate: bool) -> BoxNet:
+    """Load a localization net onto the device, and its source net to rate its boxes.
 
     Raises:
-        VerydeepError: one of them is not there.
+        WeightsError: one of them has no weights.
     """
     assert net.config.regression is not None
-    classifier = ready(net.classifier.load(), runtime) if rated else None
+    classifier = ready(net.classifier.load(), runtime) if rate else None
     return BoxNet(ready(net.load(), runtime), net.config.regression, classifier)
-
-
-def pool(
-    predictions: Sequence[BoxPredictions],
-    view: LocalizationView,
-    candidate_classes: CandidateClasses,
-    scales: Sequence[int] | None = None,
-) -> list[Candidates]:
-    """The boxes of several nets, image by image, at the scales of each or at these alone."""
-    parts = [
-        each.candidates[ViewAtScale(view, scale)]
-        for each in predictions
-        for scale in (each.scales if scales is None else scales)
-    ]
-    return [pooled([part[index] for part in parts]) for index in candidate_classes.indices.tolist()]

@@ -1,11 +1,12 @@
-"""What an evaluation of boxes leaves for its reader: a table, what must be known of it, files and pictures."""
+"""Report of an evaluation of localization nets: a table, remarks, files and pictures."""
 
 import csv
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from verydeep.configs.networks import PAPER_CROP
@@ -16,9 +17,10 @@ from verydeep.data.submission import check_complete, write_localization_submissi
 from verydeep.engine.classification.report import describe_map_sizes
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.boxed_split import BoxedSplit
-from verydeep.engine.localization.evaluation import LocalizationEvaluation, guess_boxes
-from verydeep.engine.localization.pictures import draw_examples, draw_success
-from verydeep.engine.log import Log
+from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
+from verydeep.engine.localization.evaluation_pictures import draw_examples, draw_success
+from verydeep.engine.localization.merged_boxes import merge_boxes
+from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.runtime import Runtime
@@ -26,156 +28,172 @@ from verydeep.files import atomic_write_text, write_json
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+
 
 def write_localization_report(
-    evaluation: LocalizationEvaluation, part: BoxedSplit, folder: Path, about: dict[str, Any], log: Log
-) -> None:
-    """Show the table of errors and what must be known of it, and write it all into a folder.
+    evaluation: LocalizationEvaluation, boxed_split: BoxedSplit, folder: Path, conditions: dict[str, Any]
+) -> dict[str, Any]:
+    """Write errors.json, boxes.csv, success.png and examples.png into a folder.
 
-    Written are errors.json, boxes.csv, success.png and examples.png.
+    Args:
+        evaluation: of the ensemble.
+        boxed_split: the split that it was evaluated on.
+        folder: made if it does not exist.
+        conditions: JSON values about the evaluation, among them ``weights``.
+
+    Returns:
+        The values of errors.json.
     """
-    split = part.split
-    who = ", ".join(str(member.net) for member in evaluation.ensemble.members)
-    title = f"{who} on {evaluation.rows[-1].truth.num_images:,} images of {split.name}, {about['precision']}"
-    log.show(errors_table(evaluation, title))
-    notes = list(evaluation_remarks(evaluation, part.whole, about["weights"]))
-    for note in notes:
-        log.info(note)
+    split = boxed_split.split
+    remarks = list(evaluation_remarks(evaluation, boxed_split.full_split, conditions["weights"]))
+    values = {**conditions, **evaluation_values(evaluation, split), "notes": remarks}
     write_boxes(folder / "boxes.csv", evaluation, split)
-    draw_success(evaluation, folder / "success.png")
-    draw_examples(split, evaluation, folder / "examples.png")
-    # Last, as the sign that all of it is there.
-    write_json(folder / "errors.json", {**about, **as_values(evaluation, split), "notes": notes})
-    log.info(f"Written: {folder}/ (errors.json, boxes.csv, success.png, examples.png)")
+    draw_success(evaluation).savefig(folder / "success.png", dpi=120)
+    draw_examples(split, evaluation).savefig(folder / "examples.png", dpi=120)
+    write_json(folder / "errors.json", values)  # last, as the sign that the report is complete
+    return values
 
 
 def errors_table(evaluation: LocalizationEvaluation, title: str) -> Table:
-    """Rows of errors in percent with their 95% intervals, narrow enough for a terminal of 80 columns."""
-    several = len(evaluation.ensemble.members) > 1
-    guessing = evaluation.rows[-1].guesses is not None
+    """Return errors in percent with 95% intervals, narrow enough for a terminal of 80 columns."""
+    several_nets = len(evaluation.ensemble.members) > 1
+    with_guesses = evaluation.errors.guesses is not None
     crops = {row.crop for row in evaluation.rows}
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.caption = (
-        f"Errors in %, with 95% intervals: no IoU of {RIGHT_AT} with an instance, of the true class's box"
-        f"{', of up to five boxes of guessed classes' if guessing else ''}."
+        f"Errors in %, with 95% intervals: images without an IoU of {RIGHT_AT}, by the true class's box"
+        f"{' and by up to five boxes of guessed classes' if with_guesses else ''}."
     )
     table.caption_justify = "left"
-    for heading in ("net" if several else "boxes", "Q" if crops == {PAPER_CROP} else "Q (px)"):
+    for heading in ("net" if several_nets else "view", "Q" if crops == {PAPER_CROP} else "Q (px)"):
         table.add_column(heading, no_wrap=True)
-    headings = ("true class's error", "mean IoU", *(["localization error"] if guessing else []))
-    for heading in headings:
+    for heading in ("true class's error", "mean IoU", *(["localization error"] if with_guesses else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in evaluation.rows:
-        cells = [str(row.truth.error), str(row.truth.mean_iou)]
-        cells += [] if row.guesses is None else [str(row.guesses.error)]
+        truth, guesses = row.errors.truth, row.errors.guesses
         table.add_row(
-            row.net if several and row.net else row.view,
+            row.net if several_nets and row.net else row.view,
             "\n".join(scales_in_words(row.scales, row.crop)),
-            *cells,
+            *(str(truth.error), str(truth.mean_iou)),
+            *([] if guesses is None else [str(guesses.error)]),
             style="bold" if row is evaluation.rows[-1] else "",
         )
     return table
 
 
-def evaluation_remarks(evaluation: LocalizationEvaluation, split: Split, weights: str) -> Iterator[str]:
-    """What a reader must know before he quotes the figures; ``split`` is the part with the images that have no box."""
-    ensemble, candidate_classes = evaluation.ensemble, evaluation.candidate_classes
+def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split, weights: str) -> Iterator[str]:
+    """Yield the remarks on an evaluation; ``full_split`` has all images, with and without boxes."""
+    ensemble, classes = evaluation.ensemble, evaluation.candidate_classes
     if ensemble.classes is not None:
         yield (
-            f"Classes: the best {candidate_classes.guesses.shape[1]} of {ensemble.classes.told}; "
-            f"the true one is not among them on {candidate_classes.class_error}% of the images."
+            f"Classes: the best {classes.guesses.shape[1]} of {ensemble.classes.text}; the true class is not among "
+            f"them on {classes.class_error}% of the images."
         )
-    used = " and ".join(f"{threshold:g}" for threshold in evaluation.thresholds)
+    thresholds = " and ".join(f"{threshold:g}" for threshold in evaluation.thresholds)
     if len(evaluation.tuned_thresholds) == 2:
-        yield f"Merged up to a distance of {used}: each half of the images by what was best on the other half."
+        yield f"Merge threshold: {thresholds}, for each half of the images the best on the other half."
     elif evaluation.tuned_thresholds:
-        yield f"Merged up to a distance of {used}, chosen on the validation part."
+        yield f"Merge threshold: {thresholds}, the best on the validation split."
     else:
-        yield f"Merged up to a distance of {used}."
+        yield f"Merge threshold: {thresholds}."
     if evaluation.geometry:
         yield describe_map_sizes(evaluation.geometry)
-    if evaluation.rows[0].view == "constant":
-        yield "Constant: the mean box of the training part, on every image; it sees nothing."
-        wrong = [
-            each.truth_overlaps[None, evaluation.truth.counted] < RIGHT_AT for each in evaluation.box_errors_of_rows
-        ]
-        gained = paired_difference(wrong[-1], wrong[0])
-        if gained.high >= 0:
-            yield (
-                f"Not better than the constant box beyond chance ({gained} points of the true class's error): train "
-                "more epochs or at a larger --learning-rate, and look at examples.png; where objects fill the pictures "
-                "the constant box is hard to beat."
-            )
-    yield from seen_images_remarks(ensemble.nets, split)
+    yield from constant_box_remarks(evaluation)
+    yield from seen_images_remarks(ensemble.nets, full_split)
     for member in ensemble.members:
         if member.net.config.provenance.converged is False:
             yield f"Not converged: {member.net.path} did not make all drops of its learning rate."
     if evaluation.skipped:
-        yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded (listed in errors.json)."
+        yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded, listed in errors.json."
 
 
-def as_values(evaluation: LocalizationEvaluation, split: Split) -> dict[str, Any]:
-    """All rows for machines."""
-    ensemble = evaluation.ensemble
-    rows = [{**asdict(row), "pixels": [in_pixels(scale, row.crop) for scale in row.scales]} for row in evaluation.rows]
+def constant_box_remarks(evaluation: LocalizationEvaluation) -> Iterator[str]:
+    """Explain the constant box, and warn where the last row is not better."""
+    constant, last = evaluation.rows[0], evaluation.rows[-1]
+    if constant.view != "constant":
+        return
+    yield "Constant: the mean box of the training photographs, placed on every image."
+    wrong = [row.errors.truth_overlaps[None, row.errors.counted] < RIGHT_AT for row in (last, constant)]
+    difference = paired_difference(*wrong)
+    if difference.high >= 0:
+        yield (
+            f"Not better than the constant box beyond chance ({difference} points of the true class's error): train "
+            "for more epochs or with a larger learning rate, and look at examples.png. The constant box is hard to "
+            "beat where objects fill the photographs."
+        )
+
+
+def evaluation_values(evaluation: LocalizationEvaluation, split: Split) -> dict[str, Any]:
+    """Return an evaluation as JSON values, without the remarks."""
+    ensemble, classes = evaluation.ensemble, evaluation.candidate_classes
     return {
         "nets": [str(member.net.path) for member in ensemble.members],
         "digests": [digest_of_net(member.net) for member in ensemble.members],
         "view": ensemble.view,
-        "classes": "truth" if ensemble.classes is None else ensemble.classes.told,
+        "classes": "truth" if ensemble.classes is None else ensemble.classes.text,
         "split": split.name,
         "layout": split.layout,
-        "num_images": evaluation.rows[-1].truth.num_images,
-        "class_error": None if ensemble.classes is None else asdict(evaluation.candidate_classes.class_error),
-        "thresholds": list(evaluation.thresholds),
-        "tuned": [asdict(each) for each in evaluation.tuned_thresholds],
-        "rows": rows,
-        "geometry": {str(scale): asdict(each) for scale, each in evaluation.geometry.items()},
+        "num_images": evaluation.errors.truth.num_images,
+        "class_error": None if ensemble.classes is None else asdict(classes.class_error),
+        "merge_thresholds": list(evaluation.thresholds),
+        "tuned_thresholds": [asdict(tuned) for tuned in evaluation.tuned_thresholds],
+        "rows": [row_values(row) for row in evaluation.rows],
+        "geometry": {str(scale): asdict(geometry) for scale, geometry in evaluation.geometry.items()},
         "skipped": list(evaluation.skipped),
     }
 
 
-def write_boxes(path: Path, evaluation: LocalizationEvaluation, split: Split) -> None:
-    """A line an image: its class, the IoU and the box of that class, then each guess, its rating and its box.
+def row_values(row: BoxRow) -> dict[str, Any]:
+    """Return a row as JSON values."""
+    guesses = row.errors.guesses
+    return {
+        "net": row.net,
+        "crop": row.crop,
+        "view": row.view,
+        "scales": list(row.scales),
+        "pixels": [in_pixels(scale, row.crop) for scale in row.scales],
+        "truth": asdict(row.errors.truth),
+        "guesses": None if guesses is None else asdict(guesses),
+    }
 
-    Boxes are xmin, ymin, xmax, ymax, inclusive, in the file's pixels, of the last row of the table.
+
+def write_boxes(path: Path, evaluation: LocalizationEvaluation, split: Split) -> None:
+    """Write the boxes of the last row, one line for each image, in pixels of the file and inclusive.
+
+    A line has the true class, the IoU of its box and the box, then the class, rating and box of each guess.
     """
-    candidate_classes, box_errors = evaluation.candidate_classes, evaluation.box_errors_of_rows[-1]
-    assert candidate_classes.labels is not None
-    box = ("xmin", "ymin", "xmax", "ymax")
-    guesses = range(1, candidate_classes.guesses.shape[1] + 1)
-    header = ["path", "label", "iou", *box, *(f"{what}{i}" for i in guesses for what in ("class", "rating", *box))]
+    classes, errors = evaluation.candidate_classes, evaluation.errors
+    assert classes.labels is not None
+    numbers = range(1, classes.guesses.shape[1] + 1)
+    guess_columns = [f"{column}{number}" for number in numbers for column in ("class", "rating", *SIDES)]
+    boxes_and_ratings = errors.boxes.xyxy, errors.boxes.ratings
+    columns = (classes.indices, classes.labels, classes.guesses, errors.truth_overlaps, *boxes_and_ratings)
     with atomic_write_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        each = zip(
-            candidate_classes.indices, candidate_classes.labels, candidate_classes.guesses,
-            box_errors.truth_overlaps, box_errors.merged.boxes,
-            box_errors.merged.scores, strict=True,
-        )  # fmt: skip
-        for index, label, classes, overlap, boxes, scores in each:
+        writer.writerow(["path", "label", "iou", *SIDES, *guess_columns])
+        for index, label, guesses, overlap, boxes, ratings in zip(*columns, strict=True):
             cells = [split.files[index], split.class_names[label], f"{overlap:.4f}", *(f"{x:.1f}" for x in boxes[0])]
-            for guess, rating, found in zip(classes, scores[1:], boxes[1:], strict=True):
-                cells += [split.class_names[guess], f"{rating:.4f}", *(f"{x:.1f}" for x in found)]
+            for guess, rating, box in zip(guesses, ratings[1:], boxes[1:], strict=True):
+                cells += [split.class_names[guess], f"{rating:.4f}", *(f"{x:.1f}" for x in box)]
             writer.writerow(cells)
 
 
 def write_box_submission(
-    path: Path,
-    ensemble: BoxEnsemble,
-    split: Split,
-    threshold: float,
-    runtime: Runtime,
-    decoding: Decoding,
+    path: Path, ensemble: BoxEnsemble, split: Split, threshold: float, runtime: Runtime, decoding: Decoding
 ) -> None:
-    """Write the ILSVRC localization server's file: five classes and their boxes of every image, boxes known or not.
+    """Write the file of the ILSVRC localization server: five classes and their boxes for each image.
+
+    Images need neither labels nor boxes.
 
     Raises:
-        VerydeepError: an image could not be decoded, or the classes are not ILSVRC's.
+        DataError: an image cannot be decoded, or the classes are not ILSVRC's.
+        WeightsError: a net has no weights.
     """
-    found = guess_boxes(ensemble, split, threshold, runtime, decoding)
-    if found is None:
+    predictions = predict_boxes([ensemble], replace(split, labels=None), runtime, decoding)[ensemble]
+    if not runtime.is_main:
         return
-    candidate_classes, merged = found
-    check_complete(path, split, len(candidate_classes.indices))
-    write_localization_submission(path, split.files, split.class_names, candidate_classes.guesses, merged.boxes)
+    classes = predictions.candidate_classes
+    check_complete(path, split, len(classes.indices))
+    boxes = merge_boxes(predictions.pool(), np.full(len(split), threshold))
+    write_localization_submission(path, split.files, split.class_names, classes.guesses, boxes.xyxy)

@@ -1,155 +1,147 @@
-"""What a measured table of appendix A says: rows beside the paper's, their order, and what differs beyond chance."""
+"""Tables 8-10: measured rows next to the paper's, the order of rows, and differences that are larger than chance."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from verydeep.configs.paper import LocalizationRow, PaperTable
 from verydeep.data.ilsvrc2012 import known_classes
 from verydeep.engine.classification.tables import refuse_unanswered
-from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_rows, measure_table
+from verydeep.engine.localization.tables import (
+    LocalizationTableConditions,
+    MeasuredBoxes,
+    compare_rows,
+    measure_protocols,
+)
 from verydeep.engine.reporting.comparison import Comparison, comparison_remarks, comparison_values
-from verydeep.engine.reporting.measured_table import table_title, training_remarks, unconverged_remarks
+from verydeep.engine.reporting.measured_table import (
+    paper_cell,
+    table_title,
+    training_remarks,
+    unconverged_remarks,
+)
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.results.measured_table import MeasuredTable
 
-
-@dataclass(frozen=True, eq=False)
-class MeasuredLocalizationTable:
-    """A table of appendix A, measured on a data set."""
-
-    table: PaperTable[LocalizationRow]
-    rows: Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]
-    """Measured is None where a row has no runs, or is of other authors."""
-    comparisons: Sequence[Comparison]
-    conditions: LocalizationTableConditions
-
-    @property
-    def name(self) -> str:
-        """Of the table's files."""
-        return self.table.name
-
-    @property
-    def title(self) -> str:
-        """What the table is of."""
-        split = self.conditions.part.split
-        return f"{table_title(self.name)}: {self.table.title}; {self.num_counted:,} images of {split.name}"
-
-    @property
-    def num_counted(self) -> int:
-        """Images that the error counts: those with a box that are not on the devkit's blacklist."""
-        return int((~self.conditions.part.blacklisted).sum())
-
-    def headings(self) -> list[str]:
-        """Of the columns."""
-        return ["row", "paper", "error", "mean IoU", "t", "seeds"]
-
-    def cells(self) -> Iterator[list[str]]:
-        """The rows, as text."""
-        has_test = any(row.test is not None for row in self.table.rows)
-        for row, measured in self.rows:
-            published = (row.val, *([row.test] if has_test else []))
-            paper = "/".join("-" if value is None else f"{value:.1f}" for value in published)
-            if row.protocol is None:
-                cells = ["as published", "", "", ""]
-            elif measured is None:
-                cells = ["no run", "", "", ""]
-            elif not measured.is_answer:
-                cells = ["not converged", "", "", str(len(measured.seeds))]
-            else:
-                merged = ",".join(f"{threshold:g}" for threshold in measured.thresholds)
-                cells = [str(measured.error), str(measured.mean_iou), merged, str(len(measured.seeds))]
-            mark = "*" if measured is not None and measured.protocol != row.protocol else ""
-            yield [f"{row.label or row.protocol}{mark}", paper, *cells]
-
-    def remarks(self) -> Iterator[str]:
-        """What stands below the table."""
-        tested = [measured for _, measured in self.rows if measured is not None]
-        guessing = any(row.protocol is not None and row.protocol.classes != "truth" for row, _ in self.rows)
-        measure = "of up to five boxes of guessed classes" if guessing else "of the true class's box"
-        yield (
-            f"Errors in %, {measure}: no IoU of 0.5 with an instance; with 95% intervals over images, and over seeds "
-            "where there are several. Paper: on ILSVRC's validation images, and by its test server. Mean IoU: of the "
-            "true class's box. t: distance up to which boxes are merged."
-        )
-        shared = self.conditions.nets
-        yield shared.describe(q for each in self.table.protocols for m in each.members for q in m.test_scales)
-        tune_on = self.conditions.tune_on
-        if tune_on is self.conditions.part:
-            yield "t was chosen for each half of the images on the other half."
-        elif tune_on is not None:
-            yield f"t was chosen on the {len(tune_on.split):,} images of {tune_on.split.name}."
-        others = [each.protocol for row, each in self.rows if each is not None and each.protocol != row.protocol]
-        for other in dict.fromkeys(others):
-            boxes = " + ".join(map(str, other.members))
-            yield f"* {boxes}: the classes of {other.classes}, as no converged runs name the row's own."
-        yield from unconverged_remarks(run for row in tested for run in row.unconverged)
-        nets = list(dict.fromkeys(net for row in tested for net in row.tested))
-        yield from seen_images_remarks(nets, self.conditions.part.whole)
-        if skipped := max((row.skipped for row in tested), default=0):
-            yield f"Skipped: {skipped} files that cannot be decoded."
-        if lacking := len(self.conditions.part.whole) - len(self.conditions.part.split):
-            yield f"Left out: {lacking} images that have no box."
-        for note in dict.fromkeys(row.note for row, _ in self.rows if row.note):
-            yield f"The paper: {note}."
-        yield from training_remarks(nets)
-        if self.comparisons and self.conditions.part.split.class_names != tuple(known_classes()):
-            yield from comparison_remarks(self.comparisons, "errors")
-
-    def as_values(self) -> dict[str, Any]:
-        """All of it for machines, but for the remarks."""
-        rows = [
-            {
-                "label": row.label or str(row.protocol),
-                "protocol": None if row.protocol is None else str(row.protocol),
-                "paper": {"val": row.val, "test": row.test},
-                "note": row.note,
-                "measured": None if measured is None else measured_values(measured),
-            }
-            for row, measured in self.rows
-        ]
-        return {
-            "table": self.name,
-            "title": self.table.title,
-            **self.conditions.nets.values(),
-            "num_images": self.num_counted,
-            "rows": rows,
-            "differences": comparison_values(self.comparisons),
-        }
+Rows = Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]
+"""Rows of the paper; nothing is measured of those that have no runs or are by other authors."""
 
 
-def as_table(findings: MeasuredLocalizationTable) -> MeasuredTable:
-    """Return the table that reports share."""
-    rows = tuple(map(tuple, findings.cells()))
-    remarks = tuple(findings.remarks())
-    return MeasuredTable(findings.name, findings.title, tuple(findings.headings()), rows, remarks, findings.as_values())
+def measure_localization_table(
+    paper: PaperTable[LocalizationRow], conditions: LocalizationTableConditions
+) -> Iterator[MeasuredTable]:
+    """Measure a table; all processes predict boxes, and the main one alone yields the table.
+
+    Raises:
+        DataError: a file cannot be decoded, or a net may have been trained on the test images.
+        WeightsError: no net belongs to any row, or two runs of one seed belong to one member of a protocol.
+    """
+    measured = measure_protocols(paper.protocols, conditions)
+    if not conditions.shared.runtime.is_main:
+        return
+    if not measured:
+        refuse_unanswered(paper.name, paper.nets, conditions.shared)
+    rows = [(row, None if row.protocol is None else measured.get(row.protocol)) for row in paper.rows]
+    yield build_localization_table(paper, rows, conditions)
 
 
-def measured_values(measured: MeasuredBoxes) -> dict[str, Any]:
-    """A measured row for machines."""
+def build_localization_table(
+    paper: PaperTable[LocalizationRow], rows: Rows, conditions: LocalizationTableConditions
+) -> MeasuredTable:
+    """Put measured figures next to the published ones."""
+    comparisons = compare_rows(rows)
+    num_images = int(conditions.test_split.counted.sum())
+    split = conditions.test_split.split
+    return MeasuredTable(
+        name=paper.name,
+        title=f"{table_title(paper.name)}: {paper.title}; {num_images:,} images of {split.name}",
+        headings=("row", "paper", "error", "mean IoU", "t", "seeds"),
+        rows=tuple(tuple(_cells(paper, row, measured)) for row, measured in rows),
+        remarks=tuple(_remarks(paper, rows, comparisons, conditions)),
+        values={
+            "table": paper.name,
+            "title": paper.title,
+            **conditions.shared.values(),
+            "num_images": num_images,
+            "rows": [_row_values(row, measured) for row, measured in rows],
+            "differences": comparison_values(comparisons),
+        },
+    )
+
+
+def _cells(paper: PaperTable[LocalizationRow], row: LocalizationRow, measured: MeasuredBoxes | None) -> list[str]:
+    """Return a row's label, its published figures, and measured figures or why there are none."""
+    has_other_classes = measured is not None and measured.protocol != row.protocol
+    label = f"{row.label or row.protocol}{'*' if has_other_classes else ''}"
+    has_test = any(each.test is not None for each in paper.rows)
+    published = paper_cell(row.val, row.test) if has_test else paper_cell(row.val)
+    if row.protocol is None:
+        return [label, published, "as published", "", "", ""]
+    if measured is None:
+        return [label, published, "no run", "", "", ""]
+    if not measured.converged:
+        return [label, published, "not converged", "", "", str(len(measured.seeds))]
+    thresholds = ",".join(f"{threshold:g}" for threshold in measured.thresholds)
+    return [label, published, str(measured.error), str(measured.mean_iou), thresholds, str(len(measured.seeds))]
+
+
+def _remarks(
+    paper: PaperTable[LocalizationRow],
+    rows: Rows,
+    comparisons: Sequence[Comparison],
+    conditions: LocalizationTableConditions,
+) -> Iterator[str]:
+    test_split, tuning_split = conditions.test_split, conditions.tuning_split
+    with_guesses = any(protocol.classes != "truth" for protocol in paper.protocols)
+    boxes = "up to five boxes of guessed classes" if with_guesses else "the box of the true class"
+    yield (
+        f"Errors in %: images without an IoU of 0.5, by {boxes}; with 95% intervals over images and, where there are "
+        "several, over seeds. Paper: on ILSVRC's validation images, and by its test server. Mean IoU: of the true "
+        "class's box. t: merge threshold."
+    )
+    members = [member for protocol in paper.protocols for member in protocol.members]
+    yield conditions.shared.describe(scale for member in members for scale in member.test_scales)
+    if conditions.tunes_by_halves:
+        yield "t of each half of the images is the best on the other half."
+    elif tuning_split is not None:
+        yield f"t is the best on the {len(tuning_split.split):,} images of {tuning_split.split.name}."
+    tested = [measured for _, measured in rows if measured is not None]
+    replaced = [each.protocol for row, each in rows if each is not None and each.protocol != row.protocol]
+    for protocol in dict.fromkeys(replaced):
+        members_text = " + ".join(map(str, protocol.members))
+        yield f"* {members_text}: with the classes of {protocol.classes}, as no converged runs have the row's own."
+    yield from unconverged_remarks(run for measured in tested for run in measured.unconverged)
+    nets = list(dict.fromkeys(net for measured in tested for net in measured.nets))
+    yield from seen_images_remarks(nets, test_split.full_split)
+    if skipped := max((measured.skipped for measured in tested), default=0):
+        yield f"Skipped: {skipped} files that cannot be decoded."
+    if without_box := len(test_split.full_split) - len(test_split.split):
+        yield f"Left out: {without_box} images without a box."
+    for note in dict.fromkeys(row.note for row, _ in rows if row.note):
+        yield f"About the paper: {note}."
+    yield from training_remarks(nets)
+    if comparisons and test_split.split.class_names != tuple(known_classes()):
+        yield from comparison_remarks(comparisons, "errors")
+
+
+def _row_values(row: LocalizationRow, measured: MeasuredBoxes | None) -> dict[str, Any]:
+    return {
+        "label": row.label or str(row.protocol),
+        "protocol": None if row.protocol is None else str(row.protocol),
+        "paper": {"val": row.val, "test": row.test},
+        "note": row.note,
+        "measured": None if measured is None else _values(measured),
+    }
+
+
+def _values(measured: MeasuredBoxes) -> dict[str, Any]:
     return {
         "protocol": str(measured.protocol),
         "seeds": list(measured.seeds),
         "error": asdict(measured.error),
-        "error_of_each_seed": [100 * float(each.mean()) for each in measured.wrong],
+        "error_of_each_seed": [100 * float(wrong.mean()) for wrong in measured.wrong],
         "mean_iou": asdict(measured.mean_iou),
-        "thresholds": list(measured.thresholds),
+        "merge_thresholds": list(measured.thresholds),
         "unconverged": list(measured.unconverged),
         "skipped": measured.skipped,
     }
-
-
-def measure_localization_table(
-    table: PaperTable[LocalizationRow], conditions: LocalizationTableConditions
-) -> Iterator[MeasuredLocalizationTable]:
-    """Measure a table; nothing comes of it on all processes but the main one.
-
-    Raises:
-        VerydeepError: no run answers for any row, or as ``measure_table``.
-    """
-    rows = measure_table(table, conditions)
-    if not conditions.nets.runtime.is_main:
-        return
-    if all(measured is None for _, measured in rows):
-        refuse_unanswered(table.name, table.nets, conditions.nets)
-    yield MeasuredLocalizationTable(table, rows, compare_rows(rows), conditions)

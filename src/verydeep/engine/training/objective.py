@@ -8,7 +8,7 @@ from verydeep.configs.protocols import Regression
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
 from verydeep.engine.inference import RescaledBatch, ViewAtScale, center_posterior
-from verydeep.engine.localization.candidates import BoxNet, boxes_of_class, candidates, file_sizes
+from verydeep.engine.localization.candidate_boxes import BoxNet, predict_candidate_boxes, select_class_outputs
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import BoolArray, Float64Array
@@ -33,7 +33,7 @@ def box_losses(outputs: Tensor, boxes: Tensor, labels: Tensor, regression: Regre
         labels: (N,) true classes.
         regression: one box for each class, or one for all.
     """
-    predicted = boxes_of_class(outputs, labels[:, None], regression)[:, 0]
+    predicted = select_class_outputs(outputs, labels[:, None], regression)[:, 0]
     return 0.5 * (predicted - boxes).square().sum(dim=1)
 
 
@@ -63,6 +63,6 @@ def center_overlaps(
     labels = split.labels[batch.indices]
     instances = Instances.of(labels, [split.boxes[index] for index in batch.indices])
     net, view = BoxNet(model, regression, classifier=None), ViewAtScale("center", scale)
-    sizes = file_sizes(split, batch.indices.tolist())
-    images = candidates(net, batch.images[scale], view, sizes, labels[:, None], runtime)
-    return ground_truth_overlaps(np.stack([image.boxes[0, 0] for image in images]), instances)
+    sizes = [split.image_size(index) for index in batch.indices.tolist()]
+    images = predict_candidate_boxes(net, batch.images[scale], view, sizes, labels[:, None], runtime)
+    return ground_truth_overlaps(np.stack([image.xyxy[0, 0] for image in images]), instances)

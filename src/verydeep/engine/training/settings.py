@@ -1,18 +1,17 @@
-"""The settings of a run: everything that it depends on (``run.json``)."""
+"""What a training run was asked for, resolved: ``run.json``."""
 
 from dataclasses import asdict, dataclass
+from typing import Any, get_args
 
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.protocols import PaperNet, Regression
+from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import FineTuned, Recipe
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.decoding import BadImages, Decoding
 from verydeep.data.truth import BadBoxes
-from verydeep.engine.datasets import VAL_FRACTION
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.files import FileFormat, read_json, write_json
+from verydeep.errors import VerydeepError
+from verydeep.files import read_json, write_json
 from verydeep.models.vgg import Pooling
-
-FORMAT = FileFormat("verydeep-run", 2, "`verydeep train`")
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,6 @@ class RunSettings:
     """Everything that a run depends on; nothing of it changes on resume."""
 
     data: str
-    """Folder of the data set, or "generated"."""
     network: str
     crop: int
     width: float
@@ -29,55 +27,64 @@ class RunSettings:
     seed: int
     bf16: bool
     init_from: str | None = None
-    """Source net."""
     fine_tuned: FineTuned = "all"
-    """Layers that learn."""
     regression: Regression | None = None
-    """Boxes that a localization net learns; None: classes."""
+    """Of a localization net; None: it learns classes."""
     bad_boxes: BadBoxes = "error"
-    decoding: Decoding = STRICT
+    bad_images: BadImages = "error"
+    fast_decode: bool = False
     deterministic: bool = False
     split_seed: int = 0
-    """Seed of the division of a folder without val/."""
-    val_fraction: float = VAL_FRACTION
-    """Share of the images of such a folder that are validation images."""
+    """With ``val_fraction``, how a folder without val/ was split."""
+    val_fraction: float = 0.2
     micro_batch: int | None = None
     mean_rgb: tuple[float, float, float] | None = None
-    """Mean color of the training images, or of those of the source net."""
+    """Measured on the training set, or kept from the net it starts from."""
     covariance: tuple[tuple[float, ...], ...] | None = None
-    """(3, 3) covariance of the RGB pixels of the training images."""
     pooling: Pooling = "ceil"
-    """Rounding of the source net."""
+    """Of the net it starts from."""
     input_scale: tuple[float, float, float] | None = None
-    """Folded scale of conv1_1's weights, where they are those of a source net that has one."""
+    """Of conv1_1's weights, where they are taken from a net that has one."""
     license: str | None = None
-    """License of the source net's weights, where it is known."""
+    """Of the weights it starts from, where it is known."""
     foreign_source: str | None = None
-    """Net of another system from which the weights descend, perhaps by way of other runs."""
-
-    def __post_init__(self) -> None:
-        """Check the network's name.
-
-        Raises:
-            ValueError: there is no such network.
-        """
-        if self.network not in NETWORKS:
-            raise ValueError(f"network {self.network!r}")
+    """The net of another system that it starts from, perhaps by way of other runs."""
 
     @property
-    def net(self) -> PaperNet:
-        """The net of the paper that the run trains, apart from its width and crop."""
-        return PaperNet(self.network, self.recipe.stages[-1].scale, self.fine_tuned, self.regression)
+    def decoding(self) -> Decoding:
+        """Of the images of its tests, as of its training."""
+        return Decoding(self.bad_images, self.fast_decode)
 
     @classmethod
     def load(cls, run: RunFolder) -> "RunSettings":
         """Read run.json.
 
         Raises:
-            DataError: the file is missing, damaged or of another format.
+            VerydeepError: it is missing or damaged.
         """
-        return read_json(run.settings, cls, FORMAT)
+        values = read_json(run.settings, dict[str, Any])
+        try:
+            recipe = Recipe.from_json(values["recipe"])
+            covariance = tuple(tuple(row) for row in values["covariance"])
+            mean_rgb: Any = tuple(values["mean_rgb"])
+            input_scale: Any = tuple(values["input_scale"]) if values.get("input_scale") else None
+            known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+            if values["network"] not in NETWORKS:
+                raise ValueError(values["network"])
+            if values.get("fine_tuned", "all") not in get_args(FineTuned):
+                raise ValueError(values["fine_tuned"])
+            if values.get("regression") not in (None, *get_args(Regression)):
+                raise ValueError(values["regression"])
+            decoded = {
+                "recipe": recipe,
+                "covariance": covariance,
+                "mean_rgb": mean_rgb,
+                "input_scale": input_scale,
+            }
+            return cls(**{**known, **decoded})
+        except (KeyError, TypeError, ValueError) as error:
+            raise VerydeepError(f"{run.settings} is not the settings of a run ({error!r}).") from None
 
     def save(self, run: RunFolder) -> None:
         """Write run.json."""
-        write_json(run.settings, asdict(self), FORMAT)
+        write_json(run.settings, {**asdict(self), "recipe": self.recipe.to_json()})
