@@ -21,7 +21,7 @@ from verydeep.data.decoding import STRICT
 from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets import net
-from verydeep.engine.training import ladder, plan
+from verydeep.engine.training import ladder, request
 from verydeep.engine.transfer.tables import find_transfer_nets
 from verydeep.files import write_json
 from verydeep.models.vgg import VGG
@@ -40,8 +40,8 @@ def thin_networks(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
             for block, channels in zip(network.blocks, CHANNELS, strict=True)
         )
         monkeypatch.setitem(NETWORKS, name, Network(name, blocks))
-    for module in (plan, command):
-        monkeypatch.setattr(module, "PAPER_FC_WIDTH", FC_WIDTH)
+    monkeypatch.setattr(command, "PAPER_FC_WIDTH", FC_WIDTH)
+    monkeypatch.setattr(request, "PAPER_ARCHITECTURE", request.Architecture("A", 224, 1.0, FC_WIDTH))
     for function in (net.Net.paper_net, net.NetShape.__init__):
         monkeypatch.setattr(function, "__defaults__", (1.0, FC_WIDTH))
     monkeypatch.setattr(TableConditions.__init__, "__defaults__", (STRICT, 1.0, FC_WIDTH))

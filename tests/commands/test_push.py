@@ -101,7 +101,7 @@ def test_a_localization_net_brings_its_classifier(hub: FakeHub, run: Path, insid
     assert {name.rpartition("/")[0] for name in arrived} == {"", "classifier"} and len(arrived) == 5
     assert arrived["classifier/model.safetensors"] == (run / "model" / "model.safetensors").read_bytes()
     assert str(tmp_path).encode() not in b"".join(arrived.values())
-    assert b'pipeline_tag: "object-detection"' in arrived["README.md"]
+    assert b"pipeline_tag: object-detection" in arrived["README.md"]
 
 
 def test_private_is_private(hub: FakeHub, run: Path, inside: Cli) -> None:
@@ -110,7 +110,7 @@ def test_private_is_private(hub: FakeHub, run: Path, inside: Cli) -> None:
     assert hub.private == {"jane/secret": True} and len(hub.files["jane/secret"]) == 3
     hub.private["jane/known"] = False
     refused = inside("push", run, "jane/known", "--private", check=False)
-    assert refused.returncode == 1 and "jane/known is public already: make it private there" in refused.stderr
+    assert refused.returncode == 1 and "jane/known is already public: make it private there" in refused.stderr
     assert "jane/known" not in hub.files
 
 
@@ -118,11 +118,11 @@ def test_private_is_private(hub: FakeHub, run: Path, inside: Cli) -> None:
     ("failing", "told"),
     [
         ({"repos/create": 403, "api/models/jane/x": 404}, "This token may not write to jane/x: make one that may"),
-        ({"repos/create": 401, "api/models/jane/x": 404}, "does not know this token: log in with `hf auth login`"),
-        ({"repos/create": 500}, "refused to take jane/x (500: as the test wants it): try again later."),
+        ({"repos/create": 401, "api/models/jane/x": 404}, "does not accept this token: log in with `hf auth login`"),
+        ({"repos/create": 500}, "refused jane/x (500: as the test wants it): try again later."),
         ({"lfs/objects/batch": 403}, "This token may not write to jane/x"),
-        ({"/storage/": 400}, "refused to take jane/x (400"),
-        ({"commit/main": 413}, "refused to take jane/x (413"),
+        ({"/storage/": 400}, "refused jane/x (400"),
+        ({"commit/main": 413}, "refused jane/x (413"),
     ],
 )
 def test_a_refusal_is_told(failing: dict[str, int], told: str, hub: FakeHub, run: Path, inside: Cli) -> None:
@@ -144,27 +144,28 @@ def test_no_token_a_wrong_one_and_no_network(
     refused = inside("push", run, "jane/x", check=False)
     assert refused.returncode == 1 and not hub.asked
     assert refused.stderr == (
-        "verydeep: The Hub wants to know who you are: log in with `hf auth login`, or set HF_TOKEN.\n"
+        "verydeep: The Hub needs to know who you are: log in with `hf auth login`, or set HF_TOKEN.\n"
     )
     monkeypatch.setenv("HF_TOKEN", "hf_" + "b" * 34)
     refused = inside("push", run, "jane/x", check=False)
     assert refused.stderr == (
-        f"verydeep: {hub.address} does not know this token: log in with `hf auth login`, or set HF_TOKEN to another.\n"
+        f"verydeep: {hub.address} does not accept this token: log in with `hf auth login`, or set HF_TOKEN to another "
+        "one.\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", nobody)
     refused = inside("push", run, "jane/x", check=False)
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
-    assert refused.stderr.startswith(f"verydeep: jane/x cannot be pushed to {nobody} (")
+    assert refused.stderr.startswith(f"verydeep: jane/x cannot be uploaded to {nobody} (")
     assert refused.stderr.endswith("): check the network, and try again.\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("photos-vgg",), "'photos-vgg' is no repository: write OWNER/NAME"),
-        (("jane/a/b",), "'jane/a/b' is no repository"),
+        (("photos-vgg",), "'photos-vgg' is not a repository: write OWNER/NAME"),
+        (("jane/a/b",), "'jane/a/b' is not a repository"),
         (("jane/x", "--out", "runs"), "runs already exists: choose another --out, or remove it."),
         (("jane/x", "--weights", "best"), "has no net in best/"),
     ],

@@ -24,7 +24,7 @@ def test_a_run_leaves_what_its_reader_needs(trained: Path) -> None:
     }  # fmt: skip
     recipe = json.loads((trained / "run.json").read_text())["recipe"]
     assert (recipe["batch_size"], recipe["momentum"], recipe["weight_decay"]) == (12, 0.9, 5e-4)
-    assert recipe["stages"][0]["scale"] == "256-512"
+    assert recipe["stages"][0]["scale"] == {"smallest": 256, "largest": 512}
     for picture in (trained / "curves.png", trained / "evaluations" / "test-dense-256,384,512" / "examples.png"):
         with Image.open(picture) as image:
             assert min(image.size) > 200
@@ -35,7 +35,7 @@ def test_a_run_leaves_what_its_reader_needs(trained: Path) -> None:
         assert line["grad_norm"] > 0 and 0 <= line["dead_fc6"] <= 1 and 0 <= line["dead_fc7"] <= 1
     log = (trained / "train.log").read_text()
     assert "Plan: net A" in log and "20 steps of 12 images" in log and "60 to train on, 3 classes" in log
-    assert "20 photographs a class are few" in log and "transfer" in log
+    assert "20 photographs per class are few" in log and "transfer" in log
 
 
 def test_the_mean_is_that_of_the_training_images(trained: Path, photographs: Path) -> None:
@@ -57,9 +57,9 @@ def test_a_deeper_net_takes_layers_of_a_and_its_mean(
     trained: Path, photographs: Path, cli: Cli, tmp_path: Path
 ) -> None:
     done = cli("train", photographs, *SMALL_NET, "--network", "B", "--init-from", trained, "--epochs", 1)
-    assert "taken: conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8" in done.stdout
+    assert "copied: conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8" in done.stdout
     assert "drawn: the paper takes only" in done.stdout and "conv1_2" in done.stdout
-    run = tmp_path / "runs" / f"{photographs.name}-B-256-c32-s0"
+    run = tmp_path / "runs" / f"{photographs.name}-B-256-c32-w0.0625-f16-s0"
     assert load_config(run / "model").mean_rgb == load_config(trained / "model").mean_rgb
     assert json.loads((run / "run.json").read_text())["recipe"]["stages"][0]["learning_rate"] == pytest.approx(
         1e-2 * (12 / 256) ** 0.5
@@ -91,12 +91,12 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
     assert len(tested) == 6
     again = cli("evaluate", "flat", "run", "--precision", "fp32", "--out", "again")
     assert (tmp_path / "again" / "predictions.csv").read_text().splitlines()[1:] == tested
-    assert "trained on" not in again.stdout
+    assert "training images" not in again.stdout
     trained_on = cli("evaluate", "flat", "run", "--split", "train")
-    assert "these are the images that the net was trained on" in trained_on.stdout
+    assert "these are the training images of run" in trained_on.stdout
     Image.new("RGB", (50, 60)).save(tmp_path / "flat" / "bee" / "new.jpg")
     changed = cli("evaluate", "flat", "run")
-    assert "the folder has changed since the training" in changed.stdout
+    assert "the data set has changed since the training of run" in changed.stdout
 
 
 def test_a_stuck_loss_is_told(photographs: Path, cli: Cli) -> None:

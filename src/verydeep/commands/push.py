@@ -36,18 +36,18 @@ def push(
     """
     from verydeep.engine.nets.net import Net
     from verydeep.engine.publishing.hub import check_repository, upload
-    from verydeep.engine.publishing.publication import publication
+    from verydeep.engine.publishing.publication import prepare_publication
     from verydeep.results.nets import PushedNet
 
     check_repository(repository)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_new_folder(folder, "out")
-    published = publication(Net.open(run, weights).path, weights, repository)
+    published = prepare_publication(Net.open(run, weights), repository)
     command_name = "predict" if published.configs["."].regression is None else "localize"
     if folder is not None:
         return PushedNet(repository, None, folder, tuple(published.save(folder)), command_name)
     with TemporaryDirectory() as temporary:
-        files = published.lay_out(Path(temporary))
+        files = published.write_texts(Path(temporary))
         url = upload(files, repository, private=private)
     return PushedNet(repository, url, None, tuple(files), command_name)

@@ -136,7 +136,7 @@ def reproduce(
     from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.training.ladder import train_missing
-    from verydeep.engine.training.plan import TrainRequest
+    from verydeep.engine.training.request import TrainRequest
 
     collection, decoding = Collection.parse(runs), Decoding(bad_images, fast_decode)
     start = partial(engine.start, device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers)
@@ -175,9 +175,8 @@ def reproduce(
                 split_seed=0,
                 precision=precision,
                 device=device,
-                bad_images=bad_images,
+                decoding=decoding,
                 bad_boxes=bad_boxes,
-                fast_decode=fast_decode,
                 runs=collection,
             )
             train_missing(nets_of(what), chosen_seeds, request, runtime, log)

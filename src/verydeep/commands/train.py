@@ -139,9 +139,11 @@ def train(
         verydeep train photos --task localize --init-from runs/photos-D-256-c64-s0 --epochs 15
         verydeep train --resume runs/photos-A-256-c64-s0
     """
+    from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
     from verydeep.engine.launching import launched
-    from verydeep.engine.training.plan import TrainRequest, plan_resumed, plan_training
+    from verydeep.engine.training.plan import plan_resumed, plan_training
+    from verydeep.engine.training.request import TrainRequest
     from verydeep.engine.training.run import train_run
 
     if crop is not None:
@@ -184,8 +186,7 @@ def train(
         val_fraction=val_fraction,
         precision=precision,
         device=device,
-        bad_images=bad_images,
-        fast_decode=fast_decode,
+        decoding=Decoding(bad_images, fast_decode),
         deterministic=deterministic,
         out=out,
     )

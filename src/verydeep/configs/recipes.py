@@ -1,9 +1,8 @@
 """The training of sections 3.1 and A.1 as values, and how it scales with the data."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import VerydeepError
@@ -69,36 +68,15 @@ class Recipe:
     """Percentage points of validation error that count as an improvement."""
     color_shift: ColorShift = "std"
     initialization: Initialization = "glorot"
-    told_stuck_below: float = 0.95
-    """A loss that has not come below this share of ln K is told to the user ..."""
-    told_stuck_after: float = 1.0
+    stuck_above: float = 0.95
+    """Share of ln K, the loss of guessing, above which the loss is reported as stuck ..."""
+    stuck_after: float = 1.0
     """... after this share of the steps, or after 5,000 iterations or 10 epochs if that is sooner."""
 
     @property
     def epochs(self) -> int:
         """The most that all stages may last."""
         return sum(stage.epochs for stage in self.stages)
-
-    def to_json(self) -> dict[str, Any]:
-        """What ``from_json`` reads."""
-        values = asdict(self)
-        values["stages"] = [{**asdict(stage), "scale": str(stage.scale)} for stage in self.stages]
-        return values
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
-        """The recipe that ``to_json`` wrote."""
-        stages = tuple(
-            Stage(
-                **{
-                    **stage,
-                    "scale": TrainScale.parse(stage["scale"]),
-                    "milestones": None if stage["milestones"] is None else tuple(stage["milestones"]),
-                }
-            )
-            for stage in values["stages"]
-        )
-        return cls(**{**values, "stages": stages})
 
 
 def _paper(scale: str, learning_rate: float) -> Recipe:
@@ -115,8 +93,8 @@ RECIPES: dict[str, Recipe] = {
             Stage(TrainScale(256, 512), dropout=0.5, epochs=4, milestones=(0.50, 0.84)),
         ),
         batch_size=32,
-        told_stuck_below=0.87,
-        told_stuck_after=0.35,
+        stuck_above=0.87,
+        stuck_after=0.35,
     ),
     "localize": _paper("256", LOCALIZATION_RATE),
     "localize-generated": Recipe(

@@ -63,7 +63,7 @@ def test_people_read_the_rest() -> None:
     assert "| pho: tos | val | 5,000 | dense, Q=256,384,512, fp32 | 12.5 [11.6,13.4] | 0.2 [0.1,0.4] |" in lines
     assert "- A | note." in lines
     assert "verydeep predict hf-hub:jane/my.net-1 photo.jpg" in lines
-    assert 'net, config = verydeep.load("hf-hub:jane/my.net-1")' in lines
+    assert 'net = vd.load("hf-hub:jane/my.net-1")' in lines
     assert "mean RGB (121.250, 115.500, 101.125)" in text and "224x224 pixels" in text
     count = sum(parameter.numel() for parameter in CONFIG.build().parameters())
     assert f"{count:,} parameters" in text
@@ -88,7 +88,7 @@ def test_many_classes_are_not_all_listed() -> None:
     names = tuple(f"n{number:08d}" for number in range(1000))
     words = tuple(f"thing {number}" for number in range(1000))
     text = model_card("jane/x", replace(CONFIG, class_names=names, class_words=words), ())
-    assert "- thing 19 (n00000019)\n\nand 980 more, in config.json." in text and "thing 20" not in text
+    assert "- thing 19 (n00000019)\n\nand 980 others, in config.json." in text and "thing 20" not in text
 
 
 def test_an_imported_net_names_its_source_and_license() -> None:
@@ -105,7 +105,7 @@ def test_an_imported_net_names_its_source_and_license() -> None:
     assert ModelCard(text).data.license == "cc-by-4.0"
     assert "## Source" in text and "## Training" not in text
     assert f"| address | {net.url} |" in text and f"| SHA-256 | {'ab' * 32} |" in text
-    assert f"{net.errors[0]}% top-1 and {net.errors[1]}% top-5 error ({net.protocol})." in text
+    assert f"{net.errors[0]}% top-1 and {net.errors[1]}% top-5 ({net.protocol})." in text
 
 
 def test_a_net_that_starts_from_a_published_one_carries_its_license() -> None:
@@ -120,7 +120,7 @@ def test_a_net_that_starts_from_a_published_one_carries_its_license() -> None:
     text = model_card("jane/x", config, ())
     assert ModelCard(text).data.license == "bsd-3-clause"
     assert "| license of the source net | BSD-3-Clause |" in text
-    assert "| layers trained | fc6, fc7 and fc8 |" in text
+    assert "| trained layers | fc6, fc7 and fc8 |" in text
 
 
 def test_trunks_and_boxes() -> None:

@@ -1,6 +1,7 @@
 """What a run tells of signs of trouble, by what it learns."""
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,7 @@ from verydeep.engine.classification.evaluation import views_to_compute
 from verydeep.engine.inference import predict_split
 from verydeep.engine.log import Log
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training import advice
-from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, learning_target
+from verydeep.engine.training.advice import TrainingMonitor, describe_target, estimate_test_cost
 from verydeep.engine.training.fit import EpochReport, StepReport
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
@@ -36,14 +36,14 @@ def told(
 
 def test_classes_that_stay_at_ln_k_are_told(photographs: Path, tmp_path: Path) -> None:
     text = told(photographs, None, None, tmp_path / "log", loss=1.09)
-    assert text.count("Plateau: after 10 steps the loss is 1.09, still near ln K = 1.10") == 1
+    assert text.count("Still guessing: after 10 steps the loss is 1.09, and that of guessing is ln K = 1.10") == 1
     assert "Crops" not in text and "Worse" not in text
 
 
 def test_a_loss_far_above_that_of_guessing_is_no_plateau(photographs: Path, tmp_path: Path) -> None:
     text = told(photographs, None, None, tmp_path / "log")
     assert text.count("Worse than guessing: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
-    assert "another --learning-rate than 0.01" in text and "Plateau" not in text
+    assert "another `learning_rate` than 0.01" in text and "Still" not in text
 
 
 @pytest.mark.parametrize("regression", ["per-class", "single-class"])
@@ -53,7 +53,7 @@ def test_the_loss_of_boxes_stays_at_no_ln_k(photographs: Path, tmp_path: Path, r
 
 def test_crops_that_hardly_see_their_box_are_told_once(photographs: Path, tmp_path: Path) -> None:
     text = told(photographs, "per-class", 0.1234, tmp_path / "log")
-    assert text.count("Crops: 12.3% of the first epoch's see less than half of their box, though 10 were drawn") == 1
+    assert text.count("Crops: in the first epoch 12.3% see less than half of their box, even the best of 10 draws") == 1
     assert text.count("\n") == 1
 
 
@@ -76,19 +76,24 @@ def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
     assert estimate_test_cost(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
 
 
-def test_the_time_of_the_test_is_told(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that says one second more each time it is looked at."""
-    monkeypatch.setattr(advice.time, "perf_counter", iter(range(100)).__next__)
+def test_the_time_of_the_test_is_estimated(photographs: Path, tmp_path: Path) -> None:
+    """Each report comes 0.8 seconds after the one before."""
     task = small_task(photographs)
-    monitor = TrainingMonitor(task, Log(tmp_path / "log"), first_step=0, test_images=100 * task.recipe.batch_size)
+    monitor = TrainingMonitor(
+        task,
+        Log(tmp_path / "log"),
+        first_step=0,
+        test_images=100 * task.recipe.batch_size,
+        clock=count(step=0.8).__next__,
+    )
     for step in range(1, 10):
         monitor.observe(StepReport(step, 1.0, 1e-2, None, stopped=False), 108)
     (line,) = (tmp_path / "log").read_text().splitlines()
-    # Warm after 3 reports, sure of it at the eighth: 4 seconds for 5 steps.
-    assert line == "Time: 0.80 s a step, about 80 seconds to go, then about 80 seconds of tests."
+    # Warm after 3 reports; at the sixth, 2.4 seconds of 3 steps are known.
+    assert line == "Time: 0.80 s a step; about 82 seconds left, then about 80 seconds of tests."
 
 
 def test_what_is_learned_in_words(photographs: Path) -> None:
     task = small_task(photographs)
-    words = [learning_target(replace(task, regression=each)) for each in (None, "per-class", "single-class")]
-    assert words == ["3 classes", "a box for each of 3 classes", "one box, whatever the class"]
+    words = [describe_target(replace(task, regression=each)) for each in (None, "per-class", "single-class")]
+    assert words == ["3 classes", "one box for each of 3 classes", "one box for all classes"]

@@ -25,7 +25,7 @@ from verydeep.data.training_images import TrainSamples, load_train_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.fit import fit
 from verydeep.engine.training.gradients import dropout_masks
-from verydeep.engine.training.setup import choose_learning
+from verydeep.engine.training.setup import set_learning_layers
 from verydeep.engine.training.state import TrainState, make_optimizer, new_state
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
@@ -58,7 +58,7 @@ def small_state(task: TrainingTask, fine_tuned: FineTuned = "all") -> TrainState
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.fill_(0.1)  # so that a decay of biases would show
-    choose_learning(model, fine_tuned)
+    set_learning_layers(model, fine_tuned)
     return new_state(CPU.place(model), task)
 
 

@@ -28,7 +28,8 @@ from verydeep.engine.training.ladder import (
     train_missing,
 )
 from verydeep.engine.training.ladder import training_of as training_for
-from verydeep.engine.training.plan import TrainingPlan, TrainRequest
+from verydeep.engine.training.plan import TrainingPlan
+from verydeep.engine.training.request import TrainRequest
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig, Provenance, load_config, save_config
 

@@ -9,18 +9,18 @@ from tests.rectangles import leave_classifier
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
+from verydeep.data.decoding import Decoding
 from verydeep.engine.nets.collection import Collection
-from verydeep.engine.training.plan import (
+from verydeep.engine.training.plan import plan_resumed, plan_training, run_name
+from verydeep.engine.training.request import (
+    Architecture,
     TrainRequest,
-    decide_recipe,
+    choose_recipe,
+    complete_localization,
     default_rate,
-    plan_resumed,
-    plan_training,
-    run_name,
-    with_classifier_shape,
 )
-from verydeep.engine.training.setup import model_config
-from verydeep.errors import VerydeepError
+from verydeep.engine.training.setup import make_config
+from verydeep.errors import OptionError, VerydeepError
 from verydeep.models.weights.native import ModelConfig, load_config, save_config
 
 
@@ -60,14 +60,13 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
         color_shift="eigenvalue",
         seed=4,
         val_fraction=0.5,
-        bad_images="skip",
-        fast_decode=True,
+        decoding=Decoding("skip", fast=True),
         deterministic=True,
         runs=Collection(tmp_path),
     )
     plan = plan_training(asked)
     settings = plan.settings
-    same = ("network", "crop", "width", "fc_width", "seed", "val_fraction", "micro_batch", "bad_images", "fast_decode",
+    same = ("network", "crop", "width", "fc_width", "seed", "val_fraction", "micro_batch", "decoding",
             "deterministic", "fine_tuned")  # fmt: skip
     assert {name: getattr(settings, name) for name in same} == {name: getattr(asked, name) for name in same}
     recipe = settings.recipe
@@ -75,14 +74,17 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
     (stage,) = recipe.stages
     assert (str(stage.scale), stage.epochs, stage.milestones) == ("256-512", 9, (0.25,))
     assert (stage.learning_rate, stage.dropout) == (0.125, 0.25)
-    assert plan.run.path == tmp_path / f"{photographs.name}-C-256-512-c64-s4"
+    assert plan.run.path == tmp_path / f"{photographs.name}-C-256-512-c64-w0.5-f24-s4"
     assert plan_training(replace(asked, out=tmp_path / "mine")).run.path == tmp_path / "mine"
 
 
 def test_a_run_is_called_after_what_was_trained() -> None:
-    jittered = TrainScale(256, 512)
-    assert run_name("/data/photos", PaperNet("D", jittered, "fc"), 224, 0) == "photos-D-256-512fc-c224-s0"
-    assert run_name("generated", PaperNet("A-LRN", TrainScale(384, 384)), 64, 7) == "generated-A-LRN-384-c64-s7"
+    net, paper = PaperNet("D", TrainScale(256, 512), "fc"), Architecture("D", 224, 1.0, 4096)
+    assert run_name("/data/photos", net, paper, 0) == "photos-D-256-512fc-c224-s0"
+    narrow = replace(paper, crop=64, width=0.25, fc_width=512)
+    assert run_name("photos", net, narrow, 0) == "photos-D-256-512fc-c64-w0.25-f512-s0"
+    assert run_name("generated", net, narrow, 7) == "generated-D-256-512fc-c64-s7"
+    assert run_name("generated", net, replace(narrow, width=1.0), 7) == "generated-D-256-512fc-c64-w1-s7"
 
 
 @pytest.mark.parametrize(
@@ -100,12 +102,12 @@ def test_a_run_is_called_after_what_was_trained() -> None:
 def test_the_rate_is_that_of_the_start(network: str, source: str | None, rate: float) -> None:
     theirs = None if source is None else net(source)
     assert default_rate(network, theirs) == rate
-    photographs = decide_recipe(TrainRequest("photos"), network, theirs, 256 * 20)
+    photographs = choose_recipe(TrainRequest("photos"), network, theirs, 256 * 20)
     assert [stage.learning_rate for stage in photographs.stages] == [rate]
-    generated = decide_recipe(TrainRequest("generated"), network, theirs, 10_000)
+    generated = choose_recipe(TrainRequest("generated"), network, theirs, 10_000)
     assert [stage.learning_rate for stage in generated.stages] == [rate, rate]
     for data, count in (("photos", 1), ("generated", 2)):
-        asked = decide_recipe(TrainRequest(data, learning_rate=0.5), network, theirs, 10_000)
+        asked = choose_recipe(TrainRequest(data, learning_rate=0.5), network, theirs, 10_000)
         assert [stage.learning_rate for stage in asked.stages] == [0.5] * count
 
 
@@ -114,14 +116,14 @@ def test_on_a_trunk_the_rate_is_that_of_the_layers_that_are_drawn() -> None:
 
 
 def test_the_generated_set_has_a_recipe_of_its_own() -> None:
-    assert decide_recipe(TrainRequest("generated"), "A", None, 10_000) == RECIPES["generated"]
-    assert decide_recipe(TrainRequest("generated"), "D", net("A"), 10_000) == RECIPES["generated"]
+    assert choose_recipe(TrainRequest("generated"), "A", None, 10_000) == RECIPES["generated"]
+    assert choose_recipe(TrainRequest("generated"), "D", net("A"), 10_000) == RECIPES["generated"]
 
 
 @pytest.mark.parametrize("name", ["256", "384", "256-512"])
 def test_the_papers_stages_go_by_their_scale(name: str) -> None:
     request = TrainRequest("photos", scale=TrainScale.parse(name))
-    assert decide_recipe(request, "D", None if name == "256" else net("D"), 1_281_167) == RECIPES[name]
+    assert choose_recipe(request, "D", None if name == "256" else net("D"), 1_281_167) == RECIPES[name]
 
 
 def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs: Path, trained: Path) -> None:
@@ -139,8 +141,8 @@ def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"network": "Z"}, "--network Z is not known"),
-        ({"fine_tuned": "fc"}, "--fine-tune fc needs .* --init-from"),
+        ({"network": "Z"}, "`network=Z` is unknown"),
+        ({"fine_tuned": "fc"}, "`fine_tune=fc` keeps .* `init_from`"),
         ({"init_from": Path("nowhere")}, "no run, model folder or weight file nowhere"),
         ({"data": "no-photographs"}, "no-photographs"),
     ],
@@ -152,7 +154,7 @@ def test_what_cannot_be_is_one_sentence(photographs: Path, changes: dict[str, ob
 
 
 def test_a_run_that_exists_is_resumed_with_its_own_settings(photographs: Path, trained: Path) -> None:
-    with pytest.raises(VerydeepError, match=f"--resume {trained}"):
+    with pytest.raises(VerydeepError, match=f"`resume={trained}`"):
         plan_training(TrainRequest(str(photographs), out=trained))
     plan = plan_resumed(trained)
     assert plan.resume and plan.run.path == trained
@@ -168,7 +170,7 @@ def test_a_divided_train_folder_is_divided_again_as_before(tmp_path: Path, photo
         (data / "train" / kind.name).symlink_to(kind, target_is_directory=True)
     first = plan_training(TrainRequest(str(data), crop=32, seed=5, out=tmp_path / "first"))
     settings = replace(first.settings, mean_rgb=(1.0, 2.0, 3.0))
-    save_config(tmp_path / "first" / "model", model_config(settings, first.train, first.val))
+    save_config(tmp_path / "first" / "model", make_config(settings, first.train, first.val, len(first.train)))
     second = plan_training(TrainRequest(str(data), init_from=tmp_path / "first", out=tmp_path / "second"))
     assert second.settings.seed == 0 and second.settings.split_seed == 5
     assert first.val is not None and second.val is not None
@@ -192,13 +194,13 @@ def test_a_localization_net_is_like_the_one_it_starts_from(photographs: Path, cl
     settings, recipe = plan.settings, plan.settings.recipe
     assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 32, 1 / 16, 16)
     assert (settings.regression, settings.fine_tuned, settings.mean_rgb) == ("single-class", "fc", theirs.mean_rgb)
-    assert plan.run.path == Path("runs") / f"{photographs.name}-A-256-512scr-fc-c32-s0"
+    assert plan.run.path == Path("runs") / f"{photographs.name}-A-256-512scr-fc-c32-w0.0625-f16-s0"
     # 60 images: a batch of 3, the rate of small data for it, the last layer the paper's way; all else as for classes.
     (stage,) = recipe.stages
     rate = pytest.approx(1e-2 * (3 / 256) ** 0.5)
     assert stage == replace(RECIPES["256"].stages[0], scale=TrainScale(256, 512), learning_rate=rate)
     assert (recipe.batch_size, recipe.initialization) == (3, "normal")
-    with pytest.raises(VerydeepError, match=r"--scale 384 is not that of .*, 256-512"):  # the copy that rates the boxes
+    with pytest.raises(OptionError, match=r"`scale=384` differs from .* rates the boxes and has 256-512"):
         plan_training(
             TrainRequest(str(photographs), init_from=classifier, regression="per-class", scale=TrainScale(384, 384))
         )
@@ -209,42 +211,42 @@ def test_boxes_are_learned_at_the_papers_rate_or_at_that_of_small_data(images: i
     """Whatever the network and what it starts from; by request, at another, and without dropout at first."""
     for source in ("A", "D"):
         asked = TrainRequest("photos", regression="per-class", init_from=Path("net"))
-        recipe = decide_recipe(asked, "D", net(source), images)
+        recipe = choose_recipe(asked, "D", net(source), images)
         assert [stage.learning_rate for stage in recipe.stages] == [rate]
         assert recipe.batch_size == 256
     asked = replace(asked, learning_rate=0.25, dropout_after=2)
-    stages = decide_recipe(asked, "D", net("D"), images).stages
+    stages = choose_recipe(asked, "D", net("D"), images).stages
     assert [(stage.learning_rate, stage.dropout) for stage in stages] == [(0.25, 0.0), (0.25, 0.5)]
 
 
 def test_the_boxes_of_the_generated_set_have_a_recipe_of_their_own(classifier: Path) -> None:
     """At its own S, whatever that of the source, as no other was measured; another by request."""
     asked = TrainRequest("generated", regression="single-class", init_from=classifier)
-    recipe = decide_recipe(with_classifier_shape(asked, load_config(classifier)), "A", load_config(classifier), 10_000)
+    recipe = choose_recipe(complete_localization(asked, load_config(classifier)), "A", load_config(classifier), 10_000)
     assert recipe == replace(RECIPES["localize-generated"], initialization="normal")
-    other = with_classifier_shape(replace(asked, scale=TrainScale(384, 384)), load_config(classifier))
-    (stage,) = decide_recipe(other, "A", load_config(classifier), 10_000).stages
+    other = complete_localization(replace(asked, scale=TrainScale(384, 384)), load_config(classifier))
+    (stage,) = choose_recipe(other, "A", load_config(classifier), 10_000).stages
     assert str(stage.scale) == "384"
 
 
 def test_batch_and_rate_go_by_the_images_that_have_boxes(photographs: Path, classifier: Path) -> None:
     plan = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class"))
-    read_boxed_split = plan.train.subset(range(40))
-    fewer = plan.on(read_boxed_split, None)
+    boxed = plan.train.subset(range(40))
+    fewer = plan.restrict(boxed, None)
     assert (len(fewer.train), fewer.val, fewer.settings.recipe.batch_size) == (40, None, 2)
     (stage,) = fewer.settings.recipe.stages
     assert stage.learning_rate == pytest.approx(1e-2 * (2 / 256) ** 0.5)
     assert stage.milestones == (0.60, 0.80, 0.93) != plan.settings.recipe.stages[0].milestones
     assert replace(fewer.settings, recipe=plan.settings.recipe) == plan.settings
     asked = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class", batch_size=7))
-    assert asked.on(read_boxed_split, asked.val).settings.recipe.batch_size == 7
+    assert asked.restrict(boxed, asked.val).settings.recipe.batch_size == 7
     resumed = replace(plan, request=None)
-    assert resumed.resume and resumed.on(read_boxed_split, None).settings == resumed.settings
+    assert resumed.resume and resumed.restrict(boxed, None).settings == resumed.settings
 
 
 def test_other_classes_or_another_order_are_refused(photographs: Path, tmp_path: Path) -> None:
     for names in (("bee", "apple", "cloud"), ("apple", "bee"), ("apple", "bee", "clouds")):
         folder = leave_classifier(tmp_path / "-".join(names), names)
-        with pytest.raises(VerydeepError, match=f"{folder} knows other classes than .*{photographs.name}") as caught:
+        with pytest.raises(VerydeepError, match=f"{folder} has other classes than .*{photographs.name}") as caught:
             plan_training(TrainRequest(str(photographs), init_from=folder, regression="per-class"))
         assert "\n" not in str(caught.value)

@@ -24,7 +24,7 @@ def test_only_the_fc_layers_learn(photographs: Path, trained: Path, tmp_path: Pa
     """In one process, and in two: the same losses, and convolutions that stay bit for bit those of the source."""
     words = (*SMALL_NET, "--scale", "256-512", "--init-from", trained, "--fine-tune", "fc", "--epochs", 1, "--seed", 8)
     cli("train", photographs, *words)
-    run = tmp_path / "runs" / f"{photographs.name}-A-256-512fc-c32-s8"
+    run = tmp_path / "runs" / f"{photographs.name}-A-256-512fc-c32-w0.0625-f16-s8"
     assert layers_that_moved(run, trained) == {"fc6", "fc7", "fc8"}
     config = load_config(run / "model")
     assert (config.fine_tuned, config.train_scale, load_config(trained / "model").fine_tuned) == (
@@ -38,7 +38,7 @@ def test_only_the_fc_layers_learn(photographs: Path, trained: Path, tmp_path: Pa
     (checkpoint,) = (run / "checkpoints").iterdir()
     with safe_open(checkpoint, framework="pt") as file:
         assert not [name for name in file.keys() if name.startswith("momentum.conv")]  # noqa: SIM118
-    assert "M of fc6, fc7 and fc8 learn)" in (run / "train.log").read_text()
+    assert "M of fc6, fc7 and fc8 learn" in (run / "train.log").read_text()
 
     cli("train", photographs, *words, "--devices", 2, "--out", "two")
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(run), rel=1e-5)

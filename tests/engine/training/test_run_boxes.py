@@ -65,7 +65,7 @@ def localizer(home: Path, classifier: Path) -> Path:
     """A net with a box for each class, all of whose layers learned for 200 steps."""
     words = ("--task", "localize", "--init-from", classifier, *SMALL, "--dropout", 0, "--learning-rate", 0.005)
     verydeep("train", "rectangles", *words, "--epochs", 20, "--milestones", "0.8", cwd=home)
-    return home / "runs" / "rectangles-A-256pcr-c32-s0"
+    return home / "runs" / "rectangles-A-256pcr-c32-w0.0625-f16-s0"
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +112,10 @@ def test_the_mean_box_is_that_of_the_training_part(localizer: Path, truth: Groun
 
 def test_the_plan_says_what_is_learned(localizer: Path) -> None:
     log = (localizer / "train.log").read_text()
-    assert "Plan: net A learns a box for each of 3 classes" in log and "(all learn)" in log
-    assert "drawn: boxes are learned from scratch: fc8" in log and "conv5_2, fc6, fc7\n" in log
+    assert "Plan: net A learns one box for each of 3 classes" in log and "parameters all learn" in log
+    assert "drawn: boxes are learned from random weights: fc8" in log and "conv5_2, fc6, fc7\n" in log
     assert "Boxes of train: 120 boxes on 120 of 120 images.\n" in log
-    assert "Plateau" not in log and "ln K" not in log and "Crops:" not in log
+    assert "guessing" not in log and "ln K" not in log and "Crops:" not in log
     assert log.index("Boxes of test: 24 boxes on 24 of 24 images.") < log.index("Plan: ")
 
 
@@ -204,7 +204,7 @@ def test_a_run_that_was_stopped_goes_on_bit_equal(
     (data / "boxes.csv").write_text(re.sub("(train/bee/003.png,bee),.*", r"\1,1,2,30,40", boxes))
     refused = inside("train", "--resume", "run", check=False)
     assert refused.returncode == 1
-    assert "has changed since run was started" in refused.stderr.splitlines()[-1]
+    assert "has changed since run began" in refused.stderr.splitlines()[-1]
     (data / "boxes.csv").write_text(boxes)
 
     inside("train", "--resume", "run")
@@ -222,7 +222,7 @@ def test_the_fc_layers_alone_can_learn_one_box_whatever_the_class(
     words = ("train", few, *start, *JITTERED)
     inside(*words)
     cli(*words, "--out", "two", "--devices", 2)
-    run = tmp_path / "runs" / f"{few.name}-A-256-512scr-fc-c32-s0"
+    run = tmp_path / "runs" / f"{few.name}-A-256-512scr-fc-c32-w0.0625-f16-s0"
     learned = {f"fc{i}.{part}" for i in (6, 7, 8) for part in ("weight", "bias")}
     for folder in (run, tmp_path / "two"):
         assert moved(folder, jittered) == learned
@@ -232,8 +232,8 @@ def test_the_fc_layers_alone_can_learn_one_box_whatever_the_class(
         momentum = {name for name in file.keys() if name.startswith("momentum.")}  # noqa: SIM118
     assert momentum == {f"momentum.{name}" for name in learned}
     log = (run / "train.log").read_text()
-    assert "Plan: net A learns one box, whatever the class" in log and "M of fc6, fc7 and fc8 learn)" in log
-    assert "Crops: " in log and "10 were drawn for each" in log
+    assert "Plan: net A learns one box for all classes" in log and "M of fc6, fc7 and fc8 learn" in log
+    assert "Crops: " in log and "the best of 10 draws" in log
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(run), rel=1e-4)
     shares = [[line["off_target"] for line in metrics_of(each) if "epoch" in line] for each in (run, tmp_path / "two")]
     assert shares[0] == shares[1] and min(shares[0]) > 0
@@ -256,13 +256,13 @@ def other_order(root: Path) -> None:
 
 
 REFUSED: dict[str, tuple[tuple[object, ...], Callable[[Path], None] | None, str]] = {
-    "no net to start from": ((), None, "--task localize starts from a net that knows the classes"),
-    "fc alone, no net": (("--fine-tune", "fc"), None, "--init-from RUN"),
-    "another network": (("--init-from", "net", "--network", "D"), None, "--network D is not that of net, A"),
-    "another crop": (("--init-from", "net", "--crop", 64), None, "--crop 64 is not that of net, 32"),
-    "another width": (("--init-from", "net", "--width", 0.5), None, "--width 0.5 is not that of net, 0.0625"),
+    "no net to start from": ((), None, "--task localize starts from a classification net"),
+    "fc alone, no net": (("--fine-tune", "fc"), None, "give the net as --init-from"),
+    "another network": (("--init-from", "net", "--network", "D"), None, "--network D differs from net, which has A"),
+    "another crop": (("--init-from", "net", "--crop", 64), None, "--crop 64 differs from net, which has 32"),
+    "another width": (("--init-from", "net", "--width", 0.5), None, "--width 0.5 differs from net, which has 0.0625"),
     "a localization net": (("--init-from", "boxes"), None, "boxes predicts boxes itself"),
-    "other classes": (("--init-from", "net"), other_order, "net knows other classes than"),
+    "other classes": (("--init-from", "net"), other_order, "net has other classes than"),
     "no boxes": (("--init-from", "net"), without_boxes, "with the columns path,label,xmin,ymin,xmax,ymax, or put XML"),
     "a box beyond its image": (("--init-from", "net"), beyond, "Line 4 of"),
 }

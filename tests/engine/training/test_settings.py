@@ -1,4 +1,4 @@
-"""run.json: what is written comes back, older files are read, damage is told."""
+"""run.json: what is written comes back; other formats and damage are refused."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from verydeep.configs.recipes import RECIPES
+from verydeep.data.decoding import Decoding
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.training.settings import RunSettings
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 
 SETTINGS = RunSettings(
     data="/photos",
@@ -21,7 +22,7 @@ SETTINGS = RunSettings(
     bf16=True,
     init_from="runs/first",
     fine_tuned="fc",
-    bad_images="skip",
+    decoding=Decoding("skip", fast=True),
     micro_batch=8,
     mean_rgb=(120.5, 99.25, 61.0),
     covariance=((3.0, 2.0, 1.0), (2.0, 5.0, 0.5), (1.0, 0.5, 4.0)),
@@ -37,7 +38,9 @@ def edited(folder: Path, **changes: object) -> RunFolder:
     run = RunFolder(folder)
     SETTINGS.save(run)
     values = json.loads(run.settings.read_text()) | changes
-    run.settings.write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
+    for name in [name for name, value in changes.items() if value is None]:
+        del values[name]
+    run.settings.write_text(json.dumps(values))
     return run
 
 
@@ -45,11 +48,16 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert RunSettings.load(edited(tmp_path)) == SETTINGS
 
 
-def test_all_layers_learn_where_an_older_file_does_not_say(tmp_path: Path) -> None:
-    assert RunSettings.load(edited(tmp_path, fine_tuned=None)).fine_tuned == "all"
+def test_an_earlier_format_is_refused(tmp_path: Path) -> None:
+    message = r"run\.json was written by an earlier version of verydeep: run `verydeep train` again\."
+    with pytest.raises(DataError, match=message):
+        RunSettings.load(edited(tmp_path, format=1))
 
 
-@pytest.mark.parametrize("changes", [{"fine_tuned": "conv"}, {"network": "Z"}, {"recipe": None}, {"mean_rgb": 5}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"fine_tuned": "conv"}, {"network": "Z"}, {"recipe": None}, {"mean_rgb": 5}, {"decoding": {"fast": "no"}}],
+)
 def test_damage_is_told_in_one_sentence(tmp_path: Path, changes: dict[str, object]) -> None:
-    with pytest.raises(VerydeepError, match=r"run\.json is not the settings of a run"):
+    with pytest.raises(DataError, match=r"run\.json is damaged"):
         RunSettings.load(edited(tmp_path, **changes))

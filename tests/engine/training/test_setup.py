@@ -1,5 +1,6 @@
 """Where the first weights come from, and which of them may move."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +15,21 @@ from tests.engine.training.test_settings import SETTINGS
 from tests.models.plain_twin import fill
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Initialization
+from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.log import Log
-from verydeep.engine.training.plan import TrainRequest, plan_training
+from verydeep.engine.training.plan import plan_training
+from verydeep.engine.training.request import TrainRequest
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import (
-    choose_learning,
-    constant_box,
     initialize_weights,
+    make_config,
     measure_colors,
-    model_config,
+    measure_constant_box,
+    set_learning_layers,
 )
 from verydeep.errors import VerydeepError
-from verydeep.files import FileFormat, read_json
-from verydeep.models.weights import native
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.native import ModelConfig, load_tensors, save_config, save_weights
 
 CLASSES = ("ant", "bee", "crab")
 
@@ -50,7 +51,7 @@ def start(folder: Path, source: ModelConfig, network: str, settings: RunSettings
 
 @pytest.mark.parametrize(("source", "layer"), [(config_of("A"), "conv1_2"), (config_of("D", 1 / 8), "conv1_1")])
 def test_convolutions_that_cannot_be_taken_would_never_learn(tmp_path: Path, source: ModelConfig, layer: str) -> None:
-    with pytest.raises(VerydeepError, match=f"--fine-tune fc keeps .*{layer} cannot be taken .*net D") as caught:
+    with pytest.raises(VerydeepError, match=f"`fine_tune=fc` keeps .*{layer} does not fit .*net D") as caught:
         start(tmp_path, source, "D")
     assert "\n" not in str(caught.value)
 
@@ -66,23 +67,18 @@ def test_other_nets_are_taken_as_before_where_all_layers_learn(tmp_path: Path) -
     assert "drawn: the paper takes only" in messages
 
 
-def test_the_net_that_another_starts_from_is_described_once(
-    photographs: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its config.json is read once, and its mean kept; the covariance is that of the data."""
-    read: list[Path] = []
-
-    def noted(path: Path, kind: type[object], *others: FileFormat) -> object:
-        read.append(path)
-        return read_json(path, kind, *others)
-
-    monkeypatch.setattr(native, "read_json", noted)
-    asked = TrainRequest(str(photographs), network="B", crop=32, width=1 / 16, fc_width=16, init_from=trained)
+def test_the_config_of_the_source_net_is_read_once(photographs: Path, trained: Path, tmp_path: Path) -> None:
+    """Its config.json may be damaged after the plan; its mean stays, and the covariance is that of the data."""
+    source = tmp_path / "source"
+    shutil.copytree(trained / "model", source)
+    asked = TrainRequest(str(photographs), network="B", crop=32, width=1 / 16, fc_width=16, init_from=source)
     training = plan_training(asked)
+    (source / "config.json").write_text("damaged")
     settings = measure_colors(training.settings, training.train, CPU)
-    config = model_config(settings, training.train, training.val)
-    initialize_weights(config.build(), settings, training.source, config.class_names, Log())
-    assert read == [trained / "model" / "config.json"]
+    config = make_config(settings, training.train, training.val, len(training.train))
+    model = config.build()
+    initialize_weights(model, settings, training.source, config.class_names, Log())
+    assert torch.equal(model.conv1_1.weight, load_tensors(source)["conv1_1.weight"])
     fresh = measure_colors(plan_training(replace(asked, init_from=None)).settings, training.train, CPU)
     assert fresh.covariance == settings.covariance
 
@@ -97,10 +93,10 @@ def test_a_mean_that_is_given_is_kept(photographs: Path) -> None:
 
 def test_which_layers_learn() -> None:
     model = config_of("A").build()
-    choose_learning(model, "fc")
+    set_learning_layers(model, "fc")
     learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert learning == ["fc6.weight", "fc6.bias", "fc7.weight", "fc7.bias", "fc8.weight", "fc8.bias"]
-    choose_learning(model, "all")
+    set_learning_layers(model, "all")
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -133,7 +129,7 @@ def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
     else:
         assert weight.abs().max() <= (6 / 404) ** 0.5 < 1.02 * weight.abs().max()
     what = "classes" if regression is None else "boxes"
-    assert f"drawn: {what} are learned from scratch: fc8" in (tmp_path / "log").read_text()
+    assert f"drawn: {what} are learned from random weights: fc8" in (tmp_path / "log").read_text()
 
 
 def test_the_mean_box_weighs_images_and_not_instances(tmp_path: Path) -> None:
@@ -148,7 +144,7 @@ def test_the_mean_box_weighs_images_and_not_instances(tmp_path: Path) -> None:
     )
     # Over 16: (4, 4, 8, 8); (8, 2, 16, 4) and (12, 12, 8, 8), in the mean (10, 7, 12, 6); (12, 10, 8, 12).
     expected = tuple(np.mean([[4, 4, 8, 8], [10, 7, 12, 6], [12, 10, 8, 12]], axis=0) / 16)
-    assert constant_box(split, SETTINGS, CPU) == pytest.approx(expected)
+    assert measure_constant_box(split, SETTINGS, CPU) == pytest.approx(expected)
 
 
 def test_of_the_mean_box_files_without_a_header_are_no_part(tmp_path: Path) -> None:
@@ -157,9 +153,10 @@ def test_of_the_mean_box_files_without_a_header_are_no_part(tmp_path: Path) -> N
     (tmp_path / "b.png").write_bytes(b"no picture at all")
     boxes = np.array([[0, 0, 4, 9]], np.float32)
     split = replace(Split.of_photographs([Path("a.png"), Path("b.png")]), root=tmp_path, boxes=(boxes, boxes))
-    assert constant_box(split, replace(SETTINGS, bad_images="skip"), CPU) == pytest.approx((0.25, 0.25, 0.5, 0.5))
+    lenient, strict = (replace(SETTINGS, decoding=Decoding(bad_images)) for bad_images in ("skip", "error"))
+    assert measure_constant_box(split, lenient, CPU) == pytest.approx((0.25, 0.25, 0.5, 0.5))
     with pytest.raises(VerydeepError, match=r"b\.png"):
-        constant_box(split, replace(SETTINGS, bad_images="error"), CPU)
+        measure_constant_box(split, strict, CPU)
 
 
 def test_the_camera_turns_the_mean_box(tmp_path: Path) -> None:
@@ -168,4 +165,4 @@ def test_the_camera_turns_the_mean_box(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=exif)
     split = replace(Split.of_photographs([Path("a.jpg")]), root=tmp_path, boxes=(np.array([[0, 0, 9, 4]], np.float32),))
-    assert constant_box(split, SETTINGS, CPU) == pytest.approx((0.5, 0.125, 1.0, 0.25))
+    assert measure_constant_box(split, SETTINGS, CPU) == pytest.approx((0.5, 0.125, 1.0, 0.25))

@@ -1,4 +1,4 @@
-"""What of a net is published: its model folder without the paths of this machine, and a card."""
+"""Files of a published net: its model folder without paths of this machine, and its card."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from verydeep.engine.importing.imported import is_name
-from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import read_results
@@ -18,19 +17,21 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Publication:
-    """The files of a repository."""
+    """The content of a repository."""
 
     card: str
     configs: Mapping[str, ModelConfig]
-    """By the folder in the repository: ".", and that of the net that rates boxes."""
+    """Configurations by their folders in the repository: ".", and that of the net that rates boxes."""
     weights: Mapping[str, Path]
-    """The files on this machine, by the same folders."""
+    """The weight files on this machine, by the same folders."""
 
-    def lay_out(self, folder: Path) -> dict[str, Path]:
-        """Write what is small into a folder; all files by their paths in the repository, weights where they lie.
+    def write_texts(self, folder: Path) -> dict[str, Path]:
+        """Write card and configurations into a folder; return all files by their paths in the repository.
+
+        The weights are not copied.
 
         Raises:
-            VerydeepError: the folder cannot be written to.
+            ResourceError: the folder cannot be written to.
         """
         with atomic_write(folder / CARD) as temporary:
             temporary.write_text(self.card, encoding="utf-8")
@@ -41,12 +42,12 @@ class Publication:
         return {name: folder / name for name in texts} | weights
 
     def save(self, folder: Path) -> list[str]:
-        """Write all of it into a folder; the paths in it.
+        """Write all files into a folder and return their paths in it.
 
         Raises:
-            VerydeepError: it cannot be written.
+            ResourceError: the folder cannot be written to.
         """
-        files = self.lay_out(folder)
+        files = self.write_texts(folder)
         for name, path in files.items():
             if path != folder / name:
                 with atomic_write(folder / name) as temporary:
@@ -54,35 +55,30 @@ class Publication:
         return list(files)
 
 
-def publication(run: Path, weights: Weights, repository: str) -> Publication:
-    """What is published of a net, and of the classification net that rates its boxes if it is a localization net.
-
-    Args:
-        run: as the command line names the net.
-        weights: of a run, which.
-        repository: OWNER/NAME.
+def prepare_publication(net: Net, repository: str) -> Publication:
+    """Collect the files of a net, and those of the classification net that rates the boxes of a localization net.
 
     Raises:
-        VerydeepError: the net, or an evaluation of it, is damaged.
+        WeightsError: the net is damaged.
+        DataError: an evaluation of the net is damaged.
     """
-    net = Net.open(run, weights)
     nets = {".": net} if net.config.regression is None else {".": net, CLASSIFIER: net.classifier}
     for each in nets.values():
-        each.load()  # what is damaged is not published
-    configs = {place: without_paths(each.config) for place, each in nets.items()}
-    card = model_card(repository, configs["."], read_results(run, net.folder))
+        each.load()  # a damaged net is not published
+    configs = {place: remove_paths(each.config) for place, each in nets.items()}
+    card = model_card(repository, configs["."], read_results(net.path, net.folder))
     return Publication(card, configs, {place: each.folder / WEIGHTS for place, each in nets.items()})
 
 
-def without_paths(config: ModelConfig) -> ModelConfig:
-    """Return the configuration with names in place of paths, which tell about this machine."""
+def remove_paths(config: ModelConfig) -> ModelConfig:
+    """Return the configuration with the last parts of paths, which would tell about this machine."""
     about, split = config.provenance, dict(config.split)
     if "data" in split:
-        split["data"] = without_folders(str(split["data"]))
-    about = replace(about, data=without_folders(about.data), source_net=without_folders(about.source_net))
+        split["data"] = last_part(str(split["data"]))
+    about = replace(about, data=last_part(about.data), source_net=last_part(about.source_net))
     return replace(config, split=split, provenance=about)
 
 
-def without_folders(path: str | None) -> str | None:
-    """Return the last part of a path; names of published nets stay."""
+def last_part(path: str | None) -> str | None:
+    """Return the last part of a path; the name of a published net stays."""
     return path if path is None or is_name(path) else PurePath(path).name

@@ -1,9 +1,9 @@
-"""What a run tells the person who waits for it: the plan, the time, and signs of trouble."""
+"""Messages of a run: the plan, the time, and signs of trouble."""
 
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.data.augmentation import NUM_CROPS
@@ -18,135 +18,167 @@ from verydeep.engine.training.state import TrainState
 from verydeep.engine.training.task import TrainingTask
 
 FEW_IMAGES = 500
-"""Photographs a class below which a net from random weights disappoints (docs/choices.md)."""
+"""Photographs per class below which a net from random weights disappoints (docs/choices.md)."""
 
 WARM_UP = 3
-"""Reports that are slower than the rest and tell nothing of the time to come."""
+"""First reports, which are slower than the rest and left out of the estimate of the time."""
+
+MIN_TIMED_SECONDS = 2
+"""Seconds of training that the estimate of the time needs."""
+
+WORSE_THAN_GUESSING = 1.2
+"""Loss, as a multiple of the loss of guessing, above which a net is worse than guessing rather than stuck at it."""
 
 
 def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: RunFolder, log: Log) -> None:
-    """What is about to happen: images, steps, disk, and what to expect of few photographs."""
-    recipe, parameters = task.recipe, sum(parameter.numel() for parameter in state.model.parameters())
-    learning = sum(parameter.numel() for parameter in state.model.parameters() if parameter.requires_grad)
-    of_them = f"only the {learning / 1e6:.1f}M of fc6, fc7 and fc8 learn" if learning < parameters else "all learn"
+    """Log the net, the steps, the disk space, and what to expect of few photographs."""
+    recipe, parameters = task.recipe, list(state.model.parameters())
+    num_parameters = sum(parameter.numel() for parameter in parameters)
+    num_learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    learning = "all" if num_learning == num_parameters else f"the {num_learning / 1e6:.1f}M of fc6, fc7 and fc8"
     stages = ", then ".join(
         f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
     )
-    # The checkpoint, the one that replaces it, last and best net, and of a localization net the one it started from.
+    # Two checkpoints, while one replaces the other; the last and the best net; for boxes also the source net.
     num_nets = 2 if task.regression is None else 3
-    small = (2 * checkpoint_bytes(state.model) + num_nets * 4 * parameters) / 2**20
-    disk = f"{small / 1024:.1f} GB" if small > 1024 else f"{small:.0f} MB"
+    megabytes = (2 * checkpoint_bytes(state.model) + num_nets * 4 * num_parameters) / 2**20
+    disk = f"{megabytes / 1024:.1f} GB" if megabytes > 1024 else f"{megabytes:.0f} MB"
     log.info(
-        f"Plan: net {settings.network} learns {learning_target(task)}; {parameters / 1e6:.1f}M parameters ({of_them}), "
-        f"crop {settings.crop}; at most {stages}; {last_step(state, task):,} steps of {recipe.batch_size} images "
-        f"({task.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}); up to {disk} in {run.path}."
+        f"Plan: net {settings.network} learns {describe_target(task)} from crops of {settings.crop} pixels; of its "
+        f"{num_parameters / 1e6:.1f}M parameters {learning} learn. At most {last_step(state, task):,} steps of "
+        f"{recipe.batch_size} images ({task.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}): {stages}. "
+        f"Disk: up to {disk} in {run.path}."
     )
     if task.val is None and all(stage.milestones is not None for stage in recipe.stages):
-        log.info("No validation part: the rate drops at fixed points, and no best weights are kept.")
+        log.info("No validation images: the learning rate drops at milestones, and there are no best weights.")
     if state.progress.step:
         log.info(f"Resumed at step {state.progress.step:,}.")
     per_class = len(task.train) / len(task.train.class_names)
     if settings.data != GENERATED and settings.init_from is None and per_class < FEW_IMAGES:
         log.info(
-            f"Note: {per_class:.0f} photographs a class are few for a net from random weights; expect it to err far "
-            "more often than the paper's. Give --init-from a trained net, or let a linear SVM on a trained net's "
-            "descriptors learn from few (verydeep transfer)."
+            f"Note: {per_class:.0f} photographs per class are few for a net from random weights: expect errors far "
+            "above the paper's. Start from a trained net (`init_from`), or train linear SVMs on the descriptors of "
+            "one (verydeep transfer)."
         )
 
 
-def learning_target(task: TrainingTask) -> str:
-    """The outputs of the net in words."""
-    classes = len(task.train.class_names)
+def describe_target(task: TrainingTask) -> str:
+    """Return what the net learns, in words."""
+    num_classes = len(task.train.class_names)
     if task.regression is None:
-        return f"{classes} classes"
-    return f"a box for each of {classes} classes" if task.regression == "per-class" else "one box, whatever the class"
+        return f"{num_classes} classes"
+    return f"one box for each of {num_classes} classes" if task.regression == "per-class" else "one box for all classes"
 
 
 def last_step(state: TrainState, task: TrainingTask) -> int:
-    """The most steps that the run may still reach."""
-    later = sum(stage.epochs for stage in task.recipe.stages[state.progress.stage + 1 :])
-    return state.schedule.last_step + steps_after(later, len(task.train), task.recipe.batch_size)
+    """Return the largest number of steps that the run may still reach."""
+    later_epochs = sum(stage.epochs for stage in task.recipe.stages[state.progress.stage + 1 :])
+    return state.schedule.last_step + steps_after(later_epochs, len(task.train), task.recipe.batch_size)
 
 
 def estimate_test_cost(num_images: int, scales: Sequence[int], *, fc_alone: bool, boxes: bool) -> float:
-    """How many trained images the test at the end is about worth, of photographs of 4:3.
+    """Estimate how many training images cost as much as the test at the end, for photographs of 4:3.
 
-    At each scale the whole image, its mirror image and the central crop go forward; for boxes they do so twice, as
-    another net rates them. A trained image is a crop that goes forward and, at twice the cost, backward.
+    At each scale, the whole image, its mirror image and the central crop go forward; for boxes they do so twice, as
+    the classification net rates them. A training image is a crop that goes forward and, at twice the cost, backward.
 
     Args:
-        num_images: that are tested.
+        num_images: number of test images.
         scales: test scales Q.
-        fc_alone: whether the FC layers learn alone, and nothing goes back through the convolutions.
+        fc_alone: whether the FC layers learn alone, so that nothing goes backward through the convolutions.
         boxes: whether the net predicts boxes.
     """
-    crops_each = sum(2 * 4 / 3 * (scale / PAPER_CROP) ** 2 + 1 for scale in scales)
-    return num_images * crops_each * (2 if boxes else 1) / (1 if fc_alone else 3)
-
-
-WORSE_THAN_GUESSING = 1.2
-"""Times the loss of guessing: a net above it is not on the plateau, but still beyond it, or again."""
+    crops_per_image = sum(2 * 4 / 3 * (scale / PAPER_CROP) ** 2 + 1 for scale in scales)
+    return num_images * crops_per_image * (2 if boxes else 1) / (1 if fc_alone else 3)
 
 
 class TrainingMonitor:
-    """Listens to the reports of a run; tells the time once it is known, and signs of trouble.
+    """Watches the reports of a run, and logs the time once it is known, and signs of trouble.
 
-    These are a loss that stays at ln K, where classes are learned; and where boxes are, crops that hardly see them.
+    These signs are: classes whose loss stays at that of guessing, ln K; and crops that see little of their boxes.
     """
 
-    def __init__(self, task: TrainingTask, log: Log, first_step: int, test_images: float = 0) -> None:
-        """``test_images``: how many trained images the test at the end is worth (``estimate_test_cost``)."""
-        steps = [steps_after(epochs, len(task.train), task.recipe.batch_size) for epochs in (10, task.recipe.epochs)]
-        self.alarm_step = min(5000, steps[0], max(1, round(task.recipe.told_stuck_after * steps[1])))
-        self.chance = math.log(len(task.train.class_names))
-        self.threshold = task.recipe.told_stuck_below * self.chance
-        self.test_steps = test_images / task.recipe.batch_size
-        self.log, self.timed, self.counted = log, False, first_step > 0
-        self.alarmed = first_step >= self.alarm_step or task.regression is not None
+    def __init__(
+        self,
+        task: TrainingTask,
+        log: Log,
+        first_step: int,
+        test_images: float = 0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Watch a run from ``first_step`` on.
+
+        Args:
+            task: input of the training.
+            log: log of the run.
+            first_step: steps so far.
+            test_images: cost of the test at the end, in training images (``estimate_test_cost``).
+            clock: clock in seconds.
+        """
+        recipe = task.recipe
+        ten_epochs, all_epochs = (steps_after(n, len(task.train), recipe.batch_size) for n in (10, recipe.epochs))
+        self.log, self.clock = log, clock
+        self.guessing_loss = math.log(len(task.train.class_names))
+        self.stuck_loss = recipe.stuck_above * self.guessing_loss
+        self.loss_step = min(5000, ten_epochs, max(1, round(recipe.stuck_after * all_epochs)))
+        self.test_steps = test_images / recipe.batch_size
         self.losses: deque[float] = deque(maxlen=100)
-        self.reports, self.warm_step, self.warm_time = 0, 0, 0.0
+        self.num_reports, self.warm_step, self.warm_time = 0, 0, 0.0
+        self.is_timed = False
+        self.crops_checked = first_step > 0
+        self.loss_checked = first_step >= self.loss_step or task.regression is not None
 
     @property
     def loss(self) -> float:
-        """The mean of the last 100 reports."""
+        """The mean loss of the last 100 reports."""
         return sum(self.losses) / len(self.losses)
 
     def observe(self, report: StepReport, last: int) -> None:
-        """Take in one report of a run that ends at step ``last``."""
+        """Take in a report of a run that ends at step ``last``."""
         self.losses.append(report.loss)
-        self.reports += 1
-        if self.reports == WARM_UP:
-            self.warm_step, self.warm_time = report.step, time.perf_counter()
-        elif not self.timed and self.reports >= 2 * WARM_UP and time.perf_counter() - self.warm_time > 2:
-            self.timed = True
-            each = (time.perf_counter() - self.warm_time) / (report.step - self.warm_step)
-            then = f", then {duration_text(each * self.test_steps)} of tests" if self.test_steps else ""
-            to_go = f"{duration_text(each * (last - report.step))} to go{then}"
-            self.log.info(f"Time: {each:,.{0 if each >= 10 else 2}f} s a step, {to_go}.")
-        if not self.counted and report.epoch is not None:
-            self.counted = True
+        self.num_reports += 1
+        if not self.is_timed:
+            self._estimate_time(report, last)
+        if not self.crops_checked and report.epoch is not None:
+            self.crops_checked = True
             if report.epoch.off_target:
                 self.log.info(
-                    f"Crops: {report.epoch.off_target:.1%} of the first epoch's see less than half of their box, "
-                    f"though {NUM_CROPS} were drawn for each; they are learned from all the same."
+                    f"Crops: in the first epoch {report.epoch.off_target:.1%} see less than half of their box, even "
+                    f"the best of {NUM_CROPS} draws; the net learns from them all the same."
                 )
-        if not self.alarmed and report.step >= self.alarm_step:
-            self.alarmed = True
-            if self.loss > WORSE_THAN_GUESSING * self.chance:
-                self.log.info(
-                    f"Worse than guessing: after {report.step:,} steps the loss is {self.loss:.2f}, above ln K = "
-                    f"{self.chance:.2f}: try another --learning-rate than {report.learning_rate:g}."
-                )
-            elif self.loss > self.threshold:
-                self.log.info(
-                    f"Plateau: after {report.step:,} steps the loss is {self.loss:.2f}, still near ln K = "
-                    f"{self.chance:.2f}. With dropout small data stay there longer: try --dropout-after 5; or "
-                    "--init-from a trained net A, --init glorot, or another --learning-rate (0.01)."
-                )
+        if not self.loss_checked and report.step >= self.loss_step:
+            self.loss_checked = True
+            self._check_loss(report)
+
+    def _estimate_time(self, report: StepReport, last: int) -> None:
+        now = self.clock()
+        seconds = now - self.warm_time
+        if self.num_reports == WARM_UP:
+            self.warm_step, self.warm_time = report.step, now
+        elif self.num_reports >= 2 * WARM_UP and seconds > MIN_TIMED_SECONDS:
+            self.is_timed = True
+            per_step = seconds / (report.step - self.warm_step)
+            tests = f", then {duration_text(per_step * self.test_steps)} of tests" if self.test_steps else ""
+            left = duration_text(per_step * (last - report.step))
+            self.log.info(f"Time: {per_step:,.{0 if per_step >= 10 else 2}f} s a step; {left} left{tests}.")
+
+    def _check_loss(self, report: StepReport) -> None:
+        loss = f"after {report.step:,} steps the loss is {self.loss:.2f}"
+        if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
+            self.log.info(
+                f"Worse than guessing: {loss}, above ln K = {self.guessing_loss:.2f}. Try another `learning_rate` than "
+                f"{report.learning_rate:g}."
+            )
+        elif self.loss > self.stuck_loss:
+            self.log.info(
+                f"Still guessing: {loss}, and that of guessing is ln K = {self.guessing_loss:.2f}. Small data learn "
+                "sooner without dropout at first: try `dropout_after=5`. Or try a trained net A as `init_from`, "
+                "`init=glorot`, or another `learning_rate` (0.01)."
+            )
 
 
 def duration_text(seconds: float) -> str:
-    """A duration as people say it."""
+    """Return a duration in rounded words, such as "about 5 minutes"."""
     if seconds < 120:
         return f"about {seconds:.0f} seconds"
     return f"about {seconds / 60:.0f} minutes" if seconds < 7200 else f"about {seconds / 3600:.1f} hours"

@@ -10,7 +10,7 @@ from verydeep.engine.plotting import subplots
 
 
 def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str, error: str = "top-1 error") -> None:
-    """A picture of the loss, the validation error, which ``error`` names, and the drops of the rate over the steps."""
+    """Draw the loss, the validation error (called ``error``) and the drops of the learning rate over the steps."""
     figure, axes = subplots(figsize=(8, 4), layout="constrained")
     steps = np.array([line["step"] for line in metrics])
     losses = np.array([line["loss"] for line in metrics])

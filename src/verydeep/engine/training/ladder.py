@@ -26,14 +26,8 @@ from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.advice import duration_text, estimate_test_cost
 from verydeep.engine.training.checkpoint import checkpoint_bytes
-from verydeep.engine.training.plan import (
-    TrainingPlan,
-    TrainRequest,
-    decide_recipe,
-    plan_resumed,
-    plan_training,
-    run_name,
-)
+from verydeep.engine.training.plan import TrainingPlan, plan_resumed, plan_training, run_name
+from verydeep.engine.training.request import TrainRequest, choose_architecture, choose_recipe
 from verydeep.engine.training.run import train_run
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_test_split, open_training_splits
@@ -181,7 +175,7 @@ def check_place(rung: Rung, request: TrainRequest, runtime: Runtime) -> None:
     """
     assert request.crop is not None
     if rung.begun is None:
-        name = run_name(request.data, rung.net, request.crop, rung.seed)
+        name = run_name(request.data, rung.net, choose_architecture(request_for(rung.net, request), None), rung.seed)
         if RunFolder(request.runs.folder / name).settings.exists():
             raise VerydeepError(
                 f"{request.runs.folder / name} does not answer for {rung.net} (another width, other classes, or no net "
@@ -273,7 +267,7 @@ def log_ladder(
     total_seconds, total_bytes = 0.0, 0.0
     for rung in rungs:
         cost = costs[rung.net.network]
-        recipe = decide_recipe(request_for(rung.net, request), rung.net.network, None, train)
+        recipe = choose_recipe(request_for(rung.net, request), rung.net.network, None, train)
         boxes = rung.net.regression is not None
         worth = estimate_test_cost(tested, rung.net.scale.test_scales, fc_alone=False, boxes=boxes)
         seconds = estimate(cost, train, recipe.epochs, recipe.batch_size, processes)

@@ -1,4 +1,4 @@
-"""metrics.jsonl: how a training went, report by report."""
+"""metrics.jsonl: the course of a training, one line for each report."""
 
 import json
 import os
@@ -9,16 +9,16 @@ from verydeep.engine.training.fit import StepReport
 
 
 class MetricsLog:
-    """metrics.jsonl: one JSON object a report, cut on resume to what the checkpoint knew of."""
+    """Writes metrics.jsonl: one JSON object for each report; on resume, lines after the checkpoint are cut."""
 
     def __init__(self, path: Path, length: int = 0) -> None:
-        """Open for appending; what lies beyond ``length`` bytes was written after the checkpoint and is cut."""
+        """Open for appending, and cut all beyond ``length`` bytes, which was written after the checkpoint."""
         path.touch()
         os.truncate(path, min(length, path.stat().st_size))
         self.file = path.open("a", encoding="utf-8")
 
     def write(self, report: StepReport, seconds: float) -> None:
-        """Append one report; ``seconds`` since the run began or was resumed."""
+        """Append a report; ``seconds`` counts from the start, or from the resumption, of the run."""
         values: dict[str, Any] = {
             "step": report.step,
             "loss": report.loss,
@@ -30,17 +30,17 @@ class MetricsLog:
         self.file.flush()
 
     def length(self) -> int:
-        """Bytes so far, all of them on the disk."""
+        """Bring all lines to the disk; returns the length of the file in bytes."""
         os.fsync(self.file.fileno())
         return self.file.tell()
 
     def close(self) -> None:
-        """No more reports."""
+        """Close the file."""
         self.file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Every complete line of a metrics.jsonl."""
+    """Read every complete line of a metrics.jsonl."""
     return [
         json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
     ]

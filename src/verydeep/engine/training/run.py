@@ -1,11 +1,12 @@
-"""A training run from its settings to its errors: set up or resumed, trained, saved, tested."""
+"""A training run: prepare its data, open its net, train, test."""
 
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,182 +29,250 @@ from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
 from verydeep.engine.training.plan import TrainingPlan
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import (
-    choose_learning,
-    constant_box,
-    fitting_micro_batch,
+    choose_micro_batch,
     initialize_weights,
+    make_config,
     measure_colors,
-    model_config,
+    measure_constant_box,
     open_test_split,
+    set_learning_layers,
 )
 from verydeep.engine.training.state import TrainState, new_state
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError, OptionError, ResourceError
 from verydeep.files import try_lock, write_json
 from verydeep.models.weights.native import ModelConfig, keep_classifier, load_config, save_config, save_weights
 
 CHECKPOINT_SECONDS = 600
 
 
-def train_run(plan: TrainingPlan, runtime: Runtime) -> None:
-    """Train and test; a resumed run goes on from its last checkpoint, if it came to one.
+@dataclass(frozen=True)
+class TrainingResult:
+    """The outcome of a run."""
+
+    path: Path
+    """Folder of the run."""
+    settings: RunSettings
+    metrics: dict[str, Any]
+    """Last line of metrics.jsonl."""
+    evaluation: Path | None
+    """Folder of the evaluation at the end; None: the data have no labeled images to test on."""
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run with its data opened and measured."""
+
+    run: RunFolder
+    settings: RunSettings
+    config: ModelConfig
+    """Config of the net."""
+    source: ModelConfig | None
+    """Config of the source net, if weights are still to be copied from it."""
+    task: TrainingTask
+    test_split: Split | None
+
+
+def train_run(plan: TrainingPlan, runtime: Runtime) -> TrainingResult:
+    """Train and test; a resumed run continues from its last checkpoint, if there is one.
 
     Raises:
-        VerydeepError: another job trains it, the data, the source net or the checkpoint cannot be used, or the loss
-            overflowed.
-        SystemExit: 130 or 143, after saving, when SIGINT or SIGTERM asked to stop.
+        ResourceError: another job trains the run.
+        DataError: the data cannot be used, or have changed.
+        WeightsError: the source net or the checkpoint cannot be used.
+        OptionError: the loss overflowed, or a batch has fewer images than there are processes.
+        SystemExit: SIGINT (130) or SIGTERM (143) came, and the state is saved.
     """
     with lock_run(plan.run, runtime):
-        prepare_and_train(plan, runtime)
+        log = Log(plan.run.log, silent=not runtime.is_main)
+        prepared = prepare(plan, runtime, log)
+        state, metrics_bytes = open_state(prepared, runtime, log, resume=plan.resume)
+        train(prepared, state, metrics_bytes, runtime, log)
+        runtime.gather(None)  # the net is on the disk before any process reads it
+        evaluation = evaluate(prepared, runtime, log)
+        return TrainingResult(plan.run.path, prepared.settings, read_metrics(plan.run.metrics)[-1], evaluation)
 
 
 @contextmanager
 def lock_run(run: RunFolder, runtime: Runtime) -> Iterator[None]:
-    """Keep other jobs from the run; the main process holds the lock for all of this one.
+    """Keep other jobs away from the run; the main process holds the lock for all of this one.
 
     Raises:
-        VerydeepError: another job trains it, or the processes do not see the same folder.
+        ResourceError: another job trains it, or the processes do not see the same folder.
     """
-    runtime.check_shared(run.path, "by --out")
-    with try_lock(run.lock) if runtime.is_main else nullcontext(True) as free:
-        if not all(runtime.gather(free)):
-            raise VerydeepError(f"{run.path} is being trained by another process: wait for its end, or stop it.")
+    runtime.check_shared(run.path, "by `out`")
+    with try_lock(run.lock) if runtime.is_main else nullcontext(True) as is_free:
+        if not all(runtime.gather(is_free)):
+            raise ResourceError(f"{run.path} is being trained by another process: wait for its end, or stop it.")
         yield
 
 
-def prepare_and_train(plan: TrainingPlan, runtime: Runtime) -> None:
-    """What ``train_run`` does once it has the run for itself."""
-    run, train, val = plan.run, plan.train, plan.val
-    log = Log(run.log, silent=not runtime.is_main)
-    log.info(f"Data: {train.root}: {train.layout}; {len(train):,} to train on, {len(train.class_names)} classes.")
-    tested = open_test_split(plan.settings.data, plan.settings.split_seed, plan.settings.val_fraction)
-    if plan.settings.regression is not None:  # first, as they may not be there
-        plan = on_those_with_boxes(plan, tested, runtime, log)
-    settings = plan.settings
+def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
+    """Open and measure the data, and choose the micro-batch.
+
+    Raises:
+        DataError: there are no boxes to learn, one is bad and that is an error, or an image cannot be decoded.
+        OptionError: a batch has fewer images than there are processes.
+    """
+    all_train, all_val, settings = plan.train, plan.val, plan.settings
+    num_classes = len(all_train.class_names)
+    log.info(f"Data: {all_train.root}: {all_train.layout}; {len(all_train):,} to train on, {num_classes} classes.")
+    test_split = open_test_split(settings.data, settings.split_seed, settings.val_fraction)
+    if settings.regression is not None:  # first, as there may be no boxes
+        plan = with_boxes(plan, test_split, runtime, log)
+    train, settings, batch_size = plan.train, plan.settings, plan.settings.recipe.batch_size
+    if batch_size < runtime.world_size:
+        raise OptionError(
+            f"A batch of {batch_size} cannot be shared by {runtime.world_size} processes: lower `devices`.", "devices"
+        )
     if settings.covariance is None:
-        settings = measure_colors(settings, plan.train, runtime)
-    config = model_config(settings, train, val)
+        settings = measure_colors(settings, train, runtime)
+    config = make_config(settings, all_train, all_val, len(train))
     if settings.regression is not None:
-        train, val = plan.train, plan.val
-        about = replace(config.provenance, num_images=len(train))
-        config = replace(config, constant_box=constant_box(train, settings, runtime), provenance=about)
-    model = config.build()
-    choose_learning(model, settings.fine_tuned)
-    batch_size, processes = settings.recipe.batch_size, runtime.world_size
-    if batch_size < processes:
-        raise VerydeepError(f"A batch of {batch_size} cannot be shared by {processes} processes: lower --devices.")
-    micro_batch = settings.micro_batch or fitting_micro_batch(model, -(-batch_size // processes), runtime)
-    settings = replace(settings, micro_batch=micro_batch)
-    checkpoint = find_checkpoint(run.checkpoints)
-    if checkpoint is not None and not plan.resume:
-        raise VerydeepError(f"{run.path} already holds a run: go on with --resume {run.path}, or choose another --out.")
-    if checkpoint is None:
-        initialize_weights(model, settings, plan.source, config.class_names, log)
-        if runtime.is_main:
-            settings.save(run)
-            save_config(run.model, config)
-            if settings.regression is not None:
-                keep_classifier(run.model, find_model_folder(Path(settings.init_from or "")))
-    elif any(getattr(load_config(run.model), name) != getattr(config, name) for name in ("split", "constant_box")):
-        raise VerydeepError(f"{settings.data} has changed since {run.path} was started: train anew, or restore it.")
-    task = TrainingTask(
+        config = replace(config, constant_box=measure_constant_box(train, settings, runtime))
+    if settings.micro_batch is None:
+        num_rows = -(-batch_size // runtime.world_size)
+        settings = replace(settings, micro_batch=choose_micro_batch(config, num_rows, runtime))
+    return PreparedRun(plan.run, settings, config, plan.source, make_task(settings, train, plan.val), test_split)
+
+
+def with_boxes(plan: TrainingPlan, test_split: Split | None, runtime: Runtime, log: Log) -> TrainingPlan:
+    """Return the plan for those of its images that have a box, with their boxes.
+
+    Raises:
+        DataError: there are no boxes, or one is bad and that is an error.
+    """
+
+    def read(split: Split) -> Split:
+        problems = plan.run.bad_boxes(split.name)
+        return read_boxed_split(split, plan.settings.data, plan.settings.bad_boxes, runtime, log, problems)
+
+    train, val = read(plan.train), None if plan.val is None else read(plan.val)
+    if test_split is not None and test_split.name == "test":
+        read(test_split)  # boxes that cannot be used fail now, not after the training
+    return plan.restrict(train, val)
+
+
+def make_task(settings: RunSettings, train: Split, val: Split | None) -> TrainingTask:
+    """Return the input of the training loop."""
+    assert settings.micro_batch is not None
+    return TrainingTask(
         train=train,
         val=val,
         recipe=settings.recipe,
         covariance=np.array(settings.covariance),
         seed=settings.seed,
-        micro_batch=micro_batch,
+        micro_batch=settings.micro_batch,
         decoding=settings.decoding,
         regression=settings.regression,
         input_scale=settings.input_scale,
     )
-    state = new_state(runtime.place(model), task)
-    metrics_length = load_checkpoint(checkpoint, state) if checkpoint is not None else 0
-    log_plan(state, task, settings, run, log)
-    worth = estimate_test_cost(
-        0 if tested is None else len(tested),
-        config.test_scales,
-        fc_alone=config.fine_tuned == "fc",
-        boxes=config.regression is not None,
-    )
-    monitor = TrainingMonitor(task, log, state.progress.step, worth)
-    train_to_the_end(state, task, config, run, runtime, log, metrics_length, monitor)
-    if state.progress.skipped:
-        log.info(f"Skipped: {len(state.progress.skipped)} files that cannot be decoded, listed in {run.skipped}.")
-    runtime.gather(None)  # the net is on the disk before anybody reads it
-    test(run, tested, settings, runtime, log)
 
 
-def on_those_with_boxes(plan: TrainingPlan, tested: Split | None, runtime: Runtime, log: Log) -> TrainingPlan:
-    """The training on those of its images that have a box, with their boxes.
+def open_state(prepared: PreparedRun, runtime: Runtime, log: Log, *, resume: bool) -> tuple[TrainState, int]:
+    """Return the state to train from, and the length of metrics.jsonl at that state.
 
     Raises:
-        VerydeepError: as ``read_boxed_split``.
+        OptionError: the run is to be a new one and has a checkpoint.
+        DataError: the data have changed since the run began.
+        WeightsError: the source net or the checkpoint cannot be used.
     """
-    settings = plan.settings
+    run, settings, config = prepared.run, prepared.settings, prepared.config
+    model = config.build()
+    set_learning_layers(model, settings.fine_tuned)
+    checkpoint = find_checkpoint(run.checkpoints)
+    if checkpoint is None:
+        initialize_weights(model, settings, prepared.source, config.class_names, log)
+        if runtime.is_main:
+            settings.save(run)
+            save_config(run.model, config)
+            if settings.regression is not None:
+                keep_classifier(run.model, find_model_folder(Path(settings.init_from or "")))
+    elif not resume:
+        raise OptionError(
+            f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out`."
+        )
+    else:
+        begun = load_config(run.model)
+        if (begun.split, begun.constant_box) != (config.split, config.constant_box):
+            raise DataError(f"{settings.data} has changed since {run.path} began: restore it, or train a new run.")
+    state = new_state(runtime.place(model), prepared.task)
+    return state, (0 if checkpoint is None else load_checkpoint(checkpoint, state))
 
-    def with_boxes(part: Split) -> Split:
-        listed = plan.run.bad_boxes(part.name)
-        return read_boxed_split(part, settings.data, settings.bad_boxes, runtime, log, listed)
 
-    train, val = with_boxes(plan.train), None if plan.val is None else with_boxes(plan.val)
-    if tested is not None and tested.name == "test":
-        with_boxes(tested)  # boxes that cannot be used are told now, not after the training
-    return plan.on(train, val)
-
-
-def train_to_the_end(
-    state: TrainState,
-    task: TrainingTask,
-    config: ModelConfig,
-    run: RunFolder,
-    runtime: Runtime,
-    log: Log,
-    metrics_length: int,
-    monitor: TrainingMonitor,
-) -> None:
-    """The loop around ``fit``: metrics, bar, advice, checkpoints."""
-    metrics_log = closing(MetricsLog(run.metrics, metrics_length)) if runtime.is_main else nullcontext()
-    begin = saved = time.perf_counter()
-    progress_bars = progress_bar(images=task.recipe.batch_size, visible=runtime.is_main)
-    with metrics_log as metrics, StopRequest() as stop, progress_bars as progress, runtime.tuned():
-        bar = progress.add_task("Training", total=last_step(state, task), completed=state.progress.step, note="")
-        try:
-            for report in fit(state, task, runtime, stop):
-                now, last = time.perf_counter(), last_step(state, task)
-                monitor.observe(report, last)
-                note = f"loss {monitor.loss:.3f}, rate {report.learning_rate:g}"
-                progress.update(bar, completed=report.step, total=last, note=note)
-                if metrics is not None:
-                    metrics.write(report, now - begin)
-                    if report.epoch is not None or report.stopped or now - saved > CHECKPOINT_SECONDS:
-                        save(state, report, run, metrics, config)
-                        saved = now
-                if report.stopped:
-                    log.info(f"Stopped at step {report.step:,} and saved; go on with --resume {run.path}")
-                    runtime.gather(None)  # nobody leaves before the checkpoint is complete
-                    raise SystemExit(128 + (stop.signal or signal.SIGTERM))
-        except FloatingPointError as error:
-            kept = find_checkpoint(run.checkpoints)
-            good = f"the last good checkpoint is {kept}" if kept else "no checkpoint was written yet"
-            raise VerydeepError(f"{error}; {good}. Train anew with a smaller --learning-rate.") from None
-    if runtime.is_main:
-        what = "top-1 error" if task.regression is None else "ground-truth-class error"
-        draw_curves(read_metrics(run.metrics), run.curves, run.path.name, what)
+def train(prepared: PreparedRun, state: TrainState, metrics_bytes: int, runtime: Runtime, log: Log) -> None:
+    """Train to the end, then draw the curves and complete the config of the net."""
+    run, config, task = prepared.run, prepared.config, prepared.task
+    log_plan(state, task, prepared.settings, run, log)
+    try:
+        run_steps(prepared, state, metrics_bytes, runtime, log)
+    except FloatingPointError as error:
+        checkpoint = find_checkpoint(run.checkpoints)
+        last_good = (
+            "no checkpoint was written yet" if checkpoint is None else f"the last good checkpoint is {checkpoint}"
+        )
+        raise OptionError(
+            f"{error}; {last_good}. Train again with a smaller `learning_rate`.", "learning_rate"
+        ) from None
     converged = state.schedule.is_complete(state.progress.step)
     if runtime.is_main:
-        ended = replace(config, provenance=replace(config.provenance, steps=state.progress.step, converged=converged))
+        error_name = "top-1 error" if task.regression is None else "ground-truth-class error"
+        draw_curves(read_metrics(run.metrics), run.curves, run.path.name, error_name)
+        provenance = replace(config.provenance, steps=state.progress.step, converged=converged)
         for folder in (run.model, run.best):
             if folder.exists():
-                save_config(folder, ended)
+                save_config(folder, replace(config, provenance=provenance))
     if not converged:
-        drops = state.schedule.drops
-        log.info(f"Not converged: the learning rate dropped {drops} of {task.recipe.num_drops} times.")
+        log.info(
+            f"Not converged: the learning rate made {state.schedule.drops} of its {task.recipe.num_drops} drops before "
+            "the last epoch."
+        )
+    if state.progress.skipped:
+        log.info(f"Skipped {len(state.progress.skipped)} files that cannot be decoded; {run.skipped} lists them.")
+
+
+def run_steps(prepared: PreparedRun, state: TrainState, metrics_bytes: int, runtime: Runtime, log: Log) -> None:
+    """Run the training loop, with metrics, progress, advice and checkpoints.
+
+    Raises:
+        FloatingPointError: the loss or the weights overflowed.
+        SystemExit: a signal asked to stop, and the state is saved.
+    """
+    run, task = prepared.run, prepared.task
+    monitor = TrainingMonitor(task, log, state.progress.step, final_test_cost(prepared))
+    metrics_log = closing(MetricsLog(run.metrics, metrics_bytes)) if runtime.is_main else nullcontext()
+    progress_display = progress_bar(images=task.recipe.batch_size, visible=runtime.is_main)
+    begin = last_save = time.perf_counter()
+    with metrics_log as metrics, StopRequest() as stop, progress_display as display, runtime.tuned():
+        bar = display.add_task("Training", total=last_step(state, task), completed=state.progress.step, note="")
+        for report in fit(state, task, runtime, stop):
+            now, last = time.perf_counter(), last_step(state, task)
+            monitor.observe(report, last)
+            note = f"loss {monitor.loss:.3f}, rate {report.learning_rate:g}"
+            display.update(bar, completed=report.step, total=last, note=note)
+            if metrics is not None:
+                metrics.write(report, now - begin)
+                if report.epoch is not None or report.stopped or now - last_save > CHECKPOINT_SECONDS:
+                    save(state, report, run, metrics, prepared.config)
+                    last_save = now
+            if report.stopped:
+                log.info(f"Stopped and saved at step {report.step:,}: continue with `resume={run.path}`.")
+                runtime.gather(None)  # no process leaves before the checkpoint is complete
+                raise SystemExit(128 + (stop.signal or signal.SIGTERM))
+
+
+def final_test_cost(prepared: PreparedRun) -> float:
+    """Return the cost of the test at the end, in training images."""
+    num_images = 0 if prepared.test_split is None else len(prepared.test_split)
+    config = prepared.config
+    return estimate_test_cost(
+        num_images, config.test_scales, fc_alone=config.fine_tuned == "fc", boxes=config.regression is not None
+    )
 
 
 def save(state: TrainState, report: StepReport, run: RunFolder, metrics: MetricsLog, config: ModelConfig) -> None:
-    """Model folders first, so that whatever the checkpoint speaks of exists when it does.
+    """Save the nets, then the checkpoint: all that it counts on exists when it does.
 
     Raises:
         FloatingPointError: the weights overflowed in this step, so the last checkpoint is the last good one.
@@ -221,19 +290,20 @@ def save(state: TrainState, report: StepReport, run: RunFolder, metrics: Metrics
     save_checkpoint(run.checkpoints, state, metrics.length())
 
 
-def test(run: RunFolder, split: Split | None, settings: RunSettings, runtime: Runtime, log: Log) -> None:
-    """Dense testing at the paper's scales for this S."""
-    net = Net.open(run.path)
+def evaluate(prepared: PreparedRun, runtime: Runtime, log: Log) -> Path | None:
+    """Test the net on whole images at the paper's scales for its S; returns the folder of the evaluation."""
+    run, split, settings = prepared.run, prepared.test_split, prepared.settings
     if split is None:
-        log.info(f"Done: {run.path} (nothing with labels to test on)")
-        return
+        log.info(f"Run: {run.path} (not tested: there are no other labeled images)")
+        return None
+    net = Net.open(run.path)
     members = (EnsembleMember(net, net.config.test_scales),)
-    if settings.regression is None:
-        how: ClassEvaluationTask | BoxEvaluationTask = ClassEvaluationTask(members, "dense")
-    else:
-        how = BoxEvaluationTask(build_box_ensemble(members, "dense", None, Collection(run.path)))
-    place, name = evaluation_folder((run.path,), how, settings.data)
-    folder = place / "evaluations" / shorten_name(f"{split.name}-{name}")
+    task: ClassEvaluationTask | BoxEvaluationTask = ClassEvaluationTask(members, "dense")
+    if settings.regression is not None:
+        task = BoxEvaluationTask(build_box_ensemble(members, "dense", None, Collection(run.path)))
+    parent, name = evaluation_folder((run.path,), task, settings.data)
+    folder = parent / "evaluations" / shorten_name(f"{split.name}-{name}")
     options = EvaluationOptions(settings.data, folder, decoding=settings.decoding, bad_boxes=settings.bad_boxes)
-    how.run(split, options, runtime, log)
+    task.run(split, options, runtime, log)
     log.info(f"Run: {run.path}")
+    return folder

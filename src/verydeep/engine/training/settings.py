@@ -1,17 +1,18 @@
-"""What a training run was asked for, resolved: ``run.json``."""
+"""The settings of a run: everything that it depends on (``run.json``)."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
 
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.protocols import Regression
+from verydeep.configs.protocols import PaperNet, Regression
 from verydeep.configs.recipes import FineTuned, Recipe
-from verydeep.data.decoding import BadImages, Decoding
+from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.truth import BadBoxes
+from verydeep.engine.datasets import VAL_FRACTION
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.errors import VerydeepError
-from verydeep.files import read_json, write_json
+from verydeep.files import FileFormat, read_json, write_json
 from verydeep.models.vgg import Pooling
+
+FORMAT = FileFormat("verydeep-run", 2, "`verydeep train`")
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class RunSettings:
     """Everything that a run depends on; nothing of it changes on resume."""
 
     data: str
+    """Folder of the data set, or "generated"."""
     network: str
     crop: int
     width: float
@@ -27,64 +29,55 @@ class RunSettings:
     seed: int
     bf16: bool
     init_from: str | None = None
+    """Source net."""
     fine_tuned: FineTuned = "all"
+    """Layers that learn."""
     regression: Regression | None = None
-    """Of a localization net; None: it learns classes."""
+    """Boxes that a localization net learns; None: classes."""
     bad_boxes: BadBoxes = "error"
-    bad_images: BadImages = "error"
-    fast_decode: bool = False
+    decoding: Decoding = STRICT
     deterministic: bool = False
     split_seed: int = 0
-    """With ``val_fraction``, how a folder without val/ was split."""
-    val_fraction: float = 0.2
+    """Seed of the division of a folder without val/."""
+    val_fraction: float = VAL_FRACTION
+    """Share of the images of such a folder that are validation images."""
     micro_batch: int | None = None
     mean_rgb: tuple[float, float, float] | None = None
-    """Measured on the training set, or kept from the net it starts from."""
+    """Mean color of the training images, or of those of the source net."""
     covariance: tuple[tuple[float, ...], ...] | None = None
+    """(3, 3) covariance of the RGB pixels of the training images."""
     pooling: Pooling = "ceil"
-    """Of the net it starts from."""
+    """Rounding of the source net."""
     input_scale: tuple[float, float, float] | None = None
-    """Of conv1_1's weights, where they are taken from a net that has one."""
+    """Folded scale of conv1_1's weights, where they are those of a source net that has one."""
     license: str | None = None
-    """Of the weights it starts from, where it is known."""
+    """License of the source net's weights, where it is known."""
     foreign_source: str | None = None
-    """The net of another system that it starts from, perhaps by way of other runs."""
+    """Net of another system from which the weights descend, perhaps by way of other runs."""
+
+    def __post_init__(self) -> None:
+        """Check the network's name.
+
+        Raises:
+            ValueError: there is no such network.
+        """
+        if self.network not in NETWORKS:
+            raise ValueError(f"network {self.network!r}")
 
     @property
-    def decoding(self) -> Decoding:
-        """Of the images of its tests, as of its training."""
-        return Decoding(self.bad_images, self.fast_decode)
+    def net(self) -> PaperNet:
+        """The net of the paper that the run trains, apart from its width and crop."""
+        return PaperNet(self.network, self.recipe.stages[-1].scale, self.fine_tuned, self.regression)
 
     @classmethod
     def load(cls, run: RunFolder) -> "RunSettings":
         """Read run.json.
 
         Raises:
-            VerydeepError: it is missing or damaged.
+            DataError: the file is missing, damaged or of another format.
         """
-        values = read_json(run.settings, dict[str, Any])
-        try:
-            recipe = Recipe.from_json(values["recipe"])
-            covariance = tuple(tuple(row) for row in values["covariance"])
-            mean_rgb: Any = tuple(values["mean_rgb"])
-            input_scale: Any = tuple(values["input_scale"]) if values.get("input_scale") else None
-            known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-            if values["network"] not in NETWORKS:
-                raise ValueError(values["network"])
-            if values.get("fine_tuned", "all") not in get_args(FineTuned):
-                raise ValueError(values["fine_tuned"])
-            if values.get("regression") not in (None, *get_args(Regression)):
-                raise ValueError(values["regression"])
-            decoded = {
-                "recipe": recipe,
-                "covariance": covariance,
-                "mean_rgb": mean_rgb,
-                "input_scale": input_scale,
-            }
-            return cls(**{**known, **decoded})
-        except (KeyError, TypeError, ValueError) as error:
-            raise VerydeepError(f"{run.settings} is not the settings of a run ({error!r}).") from None
+        return read_json(run.settings, cls, FORMAT)
 
     def save(self, run: RunFolder) -> None:
         """Write run.json."""
-        write_json(run.settings, {**asdict(self), "recipe": self.recipe.to_json()})
+        write_json(run.settings, asdict(self), FORMAT)

@@ -1,0 +1,190 @@
+"""A request for a training, and how its open values are chosen.
+
+``verydeep train`` makes one of its parameters, ``verydeep reproduce`` one for each net of the ladder.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
+from verydeep.configs.protocols import Regression
+from verydeep.configs.recipes import (
+    RECIPES,
+    ColorShift,
+    FineTuned,
+    Initialization,
+    Recipe,
+    batch_for,
+    localization_rate,
+    rate_for,
+    with_options,
+)
+from verydeep.configs.scales import TrainScale
+from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.truth import BadBoxes
+from verydeep.engine.datasets import GENERATED, VAL_FRACTION, data_folder
+from verydeep.engine.nets.collection import Collection
+from verydeep.engine.runtime import Precision
+from verydeep.errors import OptionError
+from verydeep.models.weights.native import CLASSIFIER, ModelConfig
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Network and sizes of a net, apart from its outputs."""
+
+    network: str
+    crop: int
+    width: float
+    fc_width: int
+
+
+PAPER_ARCHITECTURE = Architecture("A", PAPER_CROP, 1.0, PAPER_FC_WIDTH)
+GENERATED_ARCHITECTURE = Architecture("A", 64, 0.25, 512)
+"""Default for the generated set, whose pictures are small and easy."""
+
+
+def default_architecture(data: str) -> Architecture:
+    """Return network and sizes of a net where neither a request nor a source net gives others."""
+    return GENERATED_ARCHITECTURE if data == GENERATED else PAPER_ARCHITECTURE
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a user asks of a training; None is open, and depends on the data and on the source net."""
+
+    data: str
+    """Folder of the data set, or "generated"."""
+    network: str | None = None
+    crop: int | None = None
+    scale: TrainScale | None = None
+    width: float | None = None
+    fc_width: int | None = None
+    initialization: Initialization = "glorot"
+    init_from: Path | None = None
+    """Source net; None: random weights."""
+    fine_tuned: FineTuned = "all"
+    """Layers that learn."""
+    regression: Regression | None = None
+    """Boxes that the net learns, starting from a classification net; None: classes."""
+    bad_boxes: BadBoxes = "error"
+    epochs: int | None = None
+    milestones: tuple[float, ...] | None = None
+    batch_size: int | None = None
+    micro_batch: int | None = None
+    learning_rate: float | None = None
+    dropout: float | None = None
+    dropout_after: int | None = None
+    color_shift: ColorShift = "std"
+    seed: int = 0
+    split_seed: int | None = None
+    """Seed of the division of a folder without val/; None: ``seed``."""
+    val_fraction: float = VAL_FRACTION
+    """Share of the images of such a folder that become validation images."""
+    precision: Precision = "auto"
+    device: str = "auto"
+    decoding: Decoding = STRICT
+    deterministic: bool = False
+    out: Path | None = None
+    """Folder of the run; None: one in ``runs`` with a name by ``run_name``."""
+    runs: Collection = field(default_factory=Collection)
+
+
+def choose_architecture(request: TrainRequest, source: ModelConfig | None) -> Architecture:
+    """Return the requested network and sizes; open ones are those of the source net, or the default for the data.
+
+    Raises:
+        OptionError: there is no such network.
+    """
+    default = default_architecture(request.data)
+    if source is not None:
+        default = Architecture(source.network, source.crop, source.width, source.fc_width)
+    network = request.network or default.network
+    if network not in NETWORKS:
+        raise OptionError(f"`network={network}` is unknown: choose one of {', '.join(NETWORKS)}.", "network")
+    return Architecture(
+        network, request.crop or default.crop, request.width or default.width, request.fc_width or default.fc_width
+    )
+
+
+def complete_localization(request: TrainRequest, source: ModelConfig | None) -> TrainRequest:
+    """Return the request for a localization net with its train scale and initialization (section A.1).
+
+    Raises:
+        OptionError: there is no source net, it predicts boxes itself, or the request asks for another network,
+            size or train scale than the source net's.
+    """
+    if source is None:
+        raise OptionError("`task=localize` starts from a classification net: give it as `init_from`.", "init_from")
+    if source.regression is not None:
+        raise OptionError(
+            f"{request.init_from} predicts boxes itself: give its own source net as `init_from`; model/{CLASSIFIER} in "
+            "its run is a copy.",
+            "init_from",
+        )
+    for name in ("network", "crop", "width", "fc_width"):
+        requested, actual = getattr(request, name), getattr(source, name)
+        if requested not in (None, actual):
+            raise OptionError(
+                f"`{name}={requested}` differs from {request.init_from}, which has {actual}: omit `{name}`.", name
+            )
+    scale = request.scale
+    if source.train_scale is not None and request.data != GENERATED:  # the generated set's recipe has its own S
+        scale = TrainScale.parse(source.train_scale)
+        if request.scale not in (None, scale):
+            raise OptionError(
+                f"`scale={request.scale}` differs from {request.init_from}, which rates the boxes and has {scale}: "
+                "omit `scale`, or start from a net of that scale.",
+                "scale",
+            )
+    return replace(request, scale=scale, initialization="normal")
+
+
+def choose_division(request: TrainRequest, source: ModelConfig | None) -> tuple[int, float]:
+    """Return seed and validation share of the division of a folder without val/.
+
+    They are those of the source net if it was trained on the same folder; otherwise the new net would be validated on
+    training images of the source net.
+    """
+    folder = data_folder(request.data).resolve()
+    # If a folder has train/ and no val/, then train/ was divided.
+    if source is None or source.split.get("data") not in (str(folder), str(folder / "train")):
+        return request.seed if request.split_seed is None else request.split_seed, request.val_fraction
+    return int(source.split["seed"]), float(source.split["val_fraction"])
+
+
+def choose_recipe(request: TrainRequest, network: str, source: ModelConfig | None, num_images: int) -> Recipe:
+    """Return the paper's recipe for the train scale, or that of the generated set, with the requested changes."""
+    is_generated, is_localization = request.data == GENERATED, request.regression is not None
+    if is_localization:
+        base = RECIPES["localize-generated" if is_generated else "localize"]
+    else:
+        base = RECIPES["generated"] if is_generated else RECIPES.get(str(request.scale), RECIPES["256"])
+    batch_size, learning_rate = request.batch_size, request.learning_rate
+    if batch_size is None:
+        batch_size = batch_for(num_images, most=base.batch_size)
+    if learning_rate is None:
+        learning_rate = localization_rate(num_images) if is_localization else default_rate(network, source)
+        if not is_generated:  # there, the rates are those of its own batch of 32
+            learning_rate = rate_for(learning_rate, batch_size)
+    recipe = with_options(
+        base,
+        scale=request.scale,
+        epochs=request.epochs,
+        milestones=request.milestones,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dropout=request.dropout,
+        dropout_after=request.dropout_after,
+    )
+    return replace(recipe, initialization=request.initialization, color_shift=request.color_shift)
+
+
+def default_rate(network: str, source: ModelConfig | None) -> float:
+    """Return the learning rate for the paper's batch.
+
+    It is 0.01 from random weights, for a deeper net from A, and on a trunk; else 0.001. The FC layers on a trunk are
+    drawn: on VGG-16's convolutions they learned three times as fast at 0.007 as at 0.0007 (measured).
+    """
+    is_deeper_than_a = source is not None and source.network in SHALLOW and network not in SHALLOW
+    return 1e-2 if source is None or is_deeper_than_a or source.is_trunk else 1e-3
