@@ -18,7 +18,7 @@ from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs
 from tests.thin_nets import describe, leave_run, thin_networks
 from verydeep.configs.protocols import PaperNet
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.classification import report as report_module
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, load_config, save_config
@@ -393,7 +393,7 @@ def test_the_test_servers_file(make: Any, tmp_path: Path, inside: Cli) -> None:
     common = ("--views", "dense+crops", "--scales", "256,384", *FP32)
     done = inside("evaluate", data, net, "--split", "test", *common, "--submission", "new/guesses.txt")
     assert "6 lines" in done.stdout
-    numbers = {wnid: known.devkit_id for wnid, known in known_classes().items()}
+    numbers = {wnid: known.devkit_id for wnid, known in ilsvrc_classes().items()}
     assert [numbers[wnid] for wnid in ("n02119789", "n02100735", "n02110185", "n01440764")] == [1, 2, 3, 449]
     where = {path.name: path for path in data.rglob("ILSVRC2012_test_*.JPEG")}
     ordered = [where[name] for name in sorted(TEST_IMAGES)]

@@ -16,7 +16,7 @@ from tests.plain_boxes import best_overlap
 from tests.runs import Cli
 from tests.thin_nets import CLASSES, describe, leave_box_run, leave_run, make_boxes, make_pictures, thin_networks
 from verydeep.configs.protocols import PaperNet
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 
 FP32 = ("--precision", "fp32", "--workers", 0)
 LOCALIZE = ("--task", "localize", *FP32)
@@ -240,7 +240,7 @@ def test_a_submission_has_the_boxes_of_localize(home: Path, ilsvrc: Path, inside
     lines = inside(
         "localize", run, *names, *common, "--top", 5, "--format", "json", "--no-pictures"
     ).stdout.splitlines()
-    ids = {wnid: known.devkit_id for wnid, known in known_classes().items()}
+    ids = {wnid: known.devkit_id for wnid, known in ilsvrc_classes().items()}
     expected = [
         [(ids[each["class"]], [each[side] for side in SIDES]) for each in json.loads(line)["objects"]] for line in lines
     ]
@@ -260,7 +260,7 @@ def test_labeled_images_get_a_submission_and_a_report_with_the_same_boxes(
     lines = read_submission(home / "s.txt")
     assert len(lines) == 6 and "5 of 6 images" in done.stdout
     reported = {line["path"]: line for line in read_csv(home / "report" / "boxes.csv")}
-    ids = {wnid: known.devkit_id for wnid, known in known_classes().items()}
+    ids = {wnid: known.devkit_id for wnid, known in ilsvrc_classes().items()}
     assert len(reported) == 5
     for number, wnid in enumerate(WNIDS):
         line = reported.get(f"{wnid}/ILSVRC2012_val_0000000{number + 1}.JPEG")

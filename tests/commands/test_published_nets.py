@@ -14,7 +14,7 @@ from tests.runs import Cli
 from tests.thin_nets import CROP, FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.published import PUBLISHED
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.nets.net import load
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import unfolded
@@ -49,7 +49,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                         for key, each in named.items()}, path)  # fmt: skip
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         monkeypatch.setitem(PUBLISHED, name, replace(PUBLISHED[name], digest=f"sha256:{digest[:8]}"))
-    names = list(known_classes())
+    names = list(ilsvrc_classes())
     for part in ("train", "val"):
         make_pictures(tmp_path / "data" / part, 2, first=50 * (part == "val"))
         for label, each in enumerate(sorted((tmp_path / "data" / part).iterdir())):

@@ -64,7 +64,7 @@ def test_what_is_no_number_is_told_with_its_object(tmp_path: Path, number: str) 
         read(tmp_path, xml((1, 2, 3, 4), (1, number, 3, 4)))
 
 
-def test_an_object_without_box_is_told(tmp_path: Path) -> None:
+def test_an_object_without_box_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(VerydeepError, match=r"Object 1 of .*a\.xml has a box that is not"):
         read(tmp_path, "<annotation><object><name>cat</name></object></annotation>")
 

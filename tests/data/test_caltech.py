@@ -71,13 +71,13 @@ def test_the_folder_is_found_by_its_name_or_its_background(caltech_101: Path, tm
     assert find_caltech(tmp_path / "missing") is None
 
 
-def test_both_sets_in_one_folder_are_told(caltech_101: Path, caltech_256: Path) -> None:
-    with pytest.raises(VerydeepError, match=r"name .*101_ObjectCategories or .*256_ObjectCategories"):
+def test_both_sets_in_one_folder_are_errors(caltech_101: Path, caltech_256: Path) -> None:
+    with pytest.raises(VerydeepError, match=r"choose .*101_ObjectCategories or .*256_ObjectCategories"):
         find_caltech(caltech_101.parent)
     assert find_caltech(caltech_256) == (CALTECH_256, caltech_256)
 
 
-def test_empty_classes_and_folders_are_told(caltech_101: Path, tmp_path: Path) -> None:
+def test_empty_classes_and_folders_are_errors(caltech_101: Path, tmp_path: Path) -> None:
     put(caltech_101, "crab/annotations.txt")
     with pytest.raises(VerydeepError, match=r"class folder .*/crab holds no photographs"):
         open_caltech(CALTECH_101, caltech_101)

@@ -228,7 +228,7 @@ def test_a_missing_file_is_named(tmp_path):
         decode(tmp_path / "gone.jpg", camera_rotation=False)
 
 
-def test_a_png_with_damage_in_the_middle_is_told(tmp_path):
+def test_a_png_with_damage_in_the_middle_is_an_error(tmp_path):
     path = save(tmp_path / "a.png")
     data = bytearray(path.read_bytes())
     middle = len(data) // 3

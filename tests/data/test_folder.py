@@ -86,8 +86,8 @@ def test_a_seeded_fraction_of_each_class_is_kept_for_val(tmp_path, prefix):
     assert train.keys().isdisjoint(val)
     assert {**train, **val} == labelled(tmp_path, "all")
     assert [list(val.values()).count(name) for name in "abc"] == [20, 1, 1]
-    assert "20% of each class kept for val (seed 0)" in open_split(tmp_path, "val").layout
-    assert "kept for val" not in open_split(tmp_path, "all").layout
+    assert "20% of each class in val (seed 0)" in open_split(tmp_path, "val").layout
+    assert "in val (" not in open_split(tmp_path, "all").layout
     half = labelled(tmp_path, "val", val_fraction=0.5)
     assert [list(half.values()).count(name) for name in "abc"] == [50, 4, 1]
     assert val.keys() < half.keys()
@@ -159,7 +159,7 @@ def test_val_may_lack_classes_and_says_so(tmp_path):
     assert split.class_names == ("a", "b", "c")
     assert split.labels is not None
     assert split.labels.tolist() == [2]
-    assert "val lacks 2 of the 3 classes" in split.layout
+    assert "val has no images of 2 of the 3 classes" in split.layout
 
 
 def test_stray_folders_beside_the_parts_do_not_disturb(tmp_path):

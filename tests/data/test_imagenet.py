@@ -15,7 +15,7 @@ from tests.data import ilsvrc_trees as trees
 from verydeep.data.decoding import decode, image_size
 from verydeep.data.imagenet import read_devkit, read_kaggle
 from verydeep.data.layout import open_split, split_names
-from verydeep.data.preparation import describe_part, find_source, prepare_ilsvrc
+from verydeep.data.preparation import describe_split, find_ilsvrc, prepare_ilsvrc
 from verydeep.errors import VerydeepError
 
 TRUTH = {name: wnid for wnid, names in trees.TRAIN.items() for name in names} | trees.VAL
@@ -28,10 +28,10 @@ def make_tars(folder: Path, **options) -> Path:
 
 def prepare(source: Path, destination: Path) -> list[str]:
     """Prepare all of it; returns what is told about each part."""
-    found = find_source(source)
+    found = find_ilsvrc(source)
     for _ in prepare_ilsvrc(found, destination):
         pass
-    return [describe_part(found, destination, part) for part in found.parts]
+    return [describe_split(found, destination, part) for part in found.split_names]
 
 
 @pytest.fixture(params=["tars", "kaggle", "kaggle as it lies"])
@@ -116,7 +116,7 @@ def test_a_part_of_the_validation_images_keeps_its_labels(tmp_path):
     assert split.labels is not None
     assert [split.class_names[label] for label in split.labels] == ["n01440764", "n02100735"]
     assert told[1] == (
-        "val: 2 images of 2 classes, only a part of ILSVRC: 4 images are lacking in 2 classes (first n02119789: 0 of 2)"
+        "val: 2 images of 2 classes, incomplete: 4 images are missing in 2 classes (first n02119789: 0 of 2)"
     )
 
 
@@ -127,9 +127,8 @@ def test_counts_are_verified_for_each_class(tmp_path):
         "val: 6 images of 4 classes, complete",
     ]
     (tmp_path / "ready/train/n02100735/n02100735_7.JPEG").unlink()
-    assert describe_part(find_source(source), tmp_path / "ready", "train") == (
-        "train: 10 images of 4 classes, only a part of ILSVRC: 1 images are lacking in 1 classes "
-        "(first n02100735: 1 of 2)"
+    assert describe_split(find_ilsvrc(source), tmp_path / "ready", "train") == (
+        "train: 10 images of 4 classes, incomplete: 1 images are missing in 1 classes (first n02100735: 1 of 2)"
     )
 
 
@@ -138,8 +137,8 @@ def test_kaggles_counts_come_from_its_list(tmp_path):
     assert prepare(source, tmp_path / "ready")[0] == "train: 11 images of 4 classes, complete"
     assert read_kaggle(source).num_train_images == {wnid: len(names) for wnid, names in trees.TRAIN.items()}
     (source / "ILSVRC/ImageSets/CLS-LOC/train_cls.txt").unlink()
-    told = describe_part(find_source(source), tmp_path / "ready", "train")
-    assert told == "train: 11 images of 4 classes (nothing here says how many there should be)"
+    told = describe_split(find_ilsvrc(source), tmp_path / "ready", "train")
+    assert told == "train: 11 images of 4 classes (the number of the complete set is unknown)"
 
 
 def test_kaggles_files_are_linked_and_where_that_fails_copied(tmp_path, monkeypatch):
@@ -160,7 +159,7 @@ def test_kaggles_files_are_linked_and_where_that_fails_copied(tmp_path, monkeypa
 
 @pytest.mark.parametrize("make", [make_tars, trees.make_kaggle])
 def test_stopped_after_any_image_it_goes_on_and_leaves_nothing_half_written(tmp_path, make):
-    source = find_source(make(tmp_path / "source"))
+    source = find_ilsvrc(make(tmp_path / "source"))
     for _ in prepare_ilsvrc(source, tmp_path / "whole"):
         pass
     whole = snapshot(tmp_path / "whole")
@@ -190,7 +189,7 @@ def _watch(steps, destination: Path):
 
 def test_a_kill_inside_a_file_leaves_only_a_hidden_piece(tmp_path, monkeypatch):
     """SIGKILL runs no cleanup: what it leaves is what lies there just before the renaming."""
-    source = find_source(make_tars(tmp_path / "source"))
+    source = find_ilsvrc(make_tars(tmp_path / "source"))
     replace = Path.replace
 
     class KilledError(BaseException):
@@ -216,7 +215,7 @@ def test_a_kill_inside_a_file_leaves_only_a_hidden_piece(tmp_path, monkeypatch):
 
 
 def test_what_is_there_already_is_not_read_again(tmp_path, monkeypatch):
-    source = find_source(make_tars(tmp_path / "source", test=False))
+    source = find_ilsvrc(make_tars(tmp_path / "source", test=False))
     list(prepare_ilsvrc(source, tmp_path / "ready"))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ready").rglob("*.JPEG")}
 
@@ -225,15 +224,15 @@ def test_what_is_there_already_is_not_read_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tarfile, "open", refuse)
     steps = list(prepare_ilsvrc(source, tmp_path / "ready"))
-    assert [(step.part, step.done, step.total) for step in steps] == [("train", 11, 11), ("val", 6, 6)]
+    assert [(step.split, step.done, step.total) for step in steps] == [("train", 11, 11), ("val", 6, 6)]
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_progress_counts_up_to_the_total(tmp_path):
-    steps = list(prepare_ilsvrc(find_source(make_tars(tmp_path / "source")), tmp_path / "ready"))
-    assert [step.done for step in steps if step.part == "train"] == list(range(12))
-    assert {step.total for step in steps if step.part == "train"} == {11}
-    assert [step.done for step in steps if step.part == "val"] == list(range(7))
+    steps = list(prepare_ilsvrc(find_ilsvrc(make_tars(tmp_path / "source")), tmp_path / "ready"))
+    assert [step.done for step in steps if step.split == "train"] == list(range(12))
+    assert {step.total for step in steps if step.split == "train"} == {11}
+    assert [step.done for step in steps if step.split == "val"] == list(range(7))
 
 
 def test_names_inside_tars_are_not_trusted(tmp_path):
@@ -325,11 +324,11 @@ def test_the_devkit_may_be_unpacked(tmp_path, place):
         (lambda devkit: devkit.write_bytes(gzip.compress(trees.tar_of([("readme", b"")]))), r"lacks meta\.mat or"),
     ],
 )
-def test_a_missing_or_damaged_devkit_is_told(tmp_path, break_it, sentence):
+def test_a_missing_or_damaged_devkit_is_an_error(tmp_path, break_it, sentence):
     source = make_tars(tmp_path)
     break_it(source / "ILSVRC2012_devkit_t12.tar.gz")
     with pytest.raises(VerydeepError, match=sentence):
-        find_source(source)
+        find_ilsvrc(source)
 
 
 @pytest.mark.parametrize(
@@ -338,13 +337,13 @@ def test_a_missing_or_damaged_devkit_is_told(tmp_path, break_it, sentence):
         (
             "ILSVRC2012_validation_ground_truth.txt",
             b"1\n2\n5\n",
-            r"Line 3 of .*ground_truth\.txt in .* no class's number: '5'",
+            r"Line 3 of .*ground_truth\.txt in .* not the number of a class: '5'",
         ),
         ("ILSVRC2012_validation_ground_truth.txt", b"1\nfox\n", r"Line 2 of .*'fox'"),
         ("meta.mat", b"MATLAB?", r"meta\.mat in .* cannot be read"),
     ],
 )
-def test_a_damaged_list_of_the_devkit_is_told(tmp_path, file, content, sentence):
+def test_a_damaged_list_of_the_devkit_is_an_error(tmp_path, file, content, sentence):
     make_tars(tmp_path)
     (tmp_path / "ILSVRC2012_devkit_t12.tar.gz").unlink()
     (tmp_path / "meta.mat").write_bytes(trees.meta_mat())
@@ -358,7 +357,7 @@ def test_without_scipy_the_sentence_names_the_extra(tmp_path, monkeypatch):
     source = make_tars(tmp_path)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(VerydeepError, match=r"pip install 'verydeep\[ilsvrc\]'"):
-        find_source(source)
+        find_ilsvrc(source)
 
 
 def test_scipy_is_imported_only_for_the_devkit(tmp_path, monkeypatch):
@@ -374,14 +373,12 @@ def test_scipy_is_imported_only_for_the_devkit(tmp_path, monkeypatch):
     open_split(tmp_path / "ready", "train")
 
 
-def test_a_kaggle_tree_without_its_lists_is_told(tmp_path):
+def test_a_kaggle_tree_without_its_lists_is_an_error(tmp_path):
     root = trees.make_kaggle(tmp_path)
     solution = root / "LOC_val_solution.csv"
     lines = solution.read_text().splitlines()
     solution.write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(
-        VerydeepError, match=r"LOC_val_solution\.csv does not know the class of val/ILSVRC2012_val_00000003"
-    ):
+    with pytest.raises(VerydeepError, match=r"LOC_val_solution\.csv lacks the class of val/ILSVRC2012_val_00000003"):
         open_split(root, "val")
     solution.write_text("\n".join(lines) + "\nILSVRC2012_val_00000007\n")
     with pytest.raises(VerydeepError, match=r"LOC_val_solution\.csv has a line"):
@@ -403,9 +400,9 @@ def test_the_order_of_kaggles_mapping_does_not_matter(tmp_path):
     assert split.class_words == tuple(trees.WORDS[wnid] for wnid in trees.CLASS_ORDER)
 
 
-def test_a_folder_that_is_neither_is_told(tmp_path):
+def test_a_folder_that_is_neither_is_an_error(tmp_path):
     with pytest.raises(VerydeepError, match=r"neither ILSVRC-2012's tars .* nor Kaggle's tree"):
-        find_source(tmp_path)
+        find_ilsvrc(tmp_path)
 
 
 @pytest.mark.data

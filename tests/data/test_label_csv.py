@@ -64,12 +64,12 @@ def test_two_files_say_which_part(folder: Path) -> None:
 def test_which_files_there_are(folder: Path) -> None:
     assert find_label_csv(folder) == ()
     put(folder, "train.csv")
-    with pytest.raises(VerydeepError, match=r"holds train\.csv: keep labels\.csv"):
+    with pytest.raises(VerydeepError, match=r"holds train\.csv; keep labels\.csv"):
         find_label_csv(folder)
     put(folder, "test.csv")
     assert find_label_csv(folder) == ("train.csv", "test.csv")
     put(folder, "labels.csv")
-    with pytest.raises(VerydeepError, match=r"holds labels\.csv and train\.csv and test\.csv: keep"):
+    with pytest.raises(VerydeepError, match=r"holds labels\.csv and train\.csv and test\.csv; keep"):
         find_label_csv(folder)
     (folder / "train.csv").unlink()
     (folder / "test.csv").unlink()
@@ -80,10 +80,10 @@ def test_which_files_there_are(folder: Path) -> None:
     ("lines", "told"),
     [
         (("a.jpg,dog", "b.jpg,dog", "./a.jpg,sea"), r"Line 4 of .*labels\.csv lists a\.jpg, as line 2 does"),
-        (("a.jpg,dog", "e.jpg,dog"), r"Line 3 of .*labels\.csv lists 'e\.jpg', which is no file below"),
-        (("deep,dog",), r"Line 2 of .*lists 'deep', which is no file"),
-        ((",dog",), r"Line 2 of .*lists '', which is no file"),
-        (("../a.jpg,dog",), r"lists '\.\./a\.jpg', which is no file below"),
+        (("a.jpg,dog", "e.jpg,dog"), r"Line 3 of .*labels\.csv lists 'e\.jpg', which is not a file below"),
+        (("deep,dog",), r"Line 2 of .*lists 'deep', which is not a file"),
+        ((",dog",), r"Line 2 of .*lists '', which is not a file"),
+        (("../a.jpg,dog",), r"lists '\.\./a\.jpg', which is not a file below"),
         (("a.jpg,dog;",), r"Line 2 of .*gives a\.jpg an empty label \('dog;'\)"),
         (("a.jpg,dog; ;sea",), r"Line 2 of .*gives a\.jpg an empty label"),
         (("a.jpg,;",), r"Line 2 of .*gives a\.jpg an empty label"),
@@ -94,7 +94,7 @@ def test_which_files_there_are(folder: Path) -> None:
         (('a.jpg,"dog',), r"labels\.csv cannot be read as CSV in UTF-8"),
     ],
 )
-def test_what_cannot_be_right_is_told(folder: Path, lines: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_right_is_an_error(folder: Path, lines: tuple[str, ...], told: str) -> None:
     put(folder, "labels.csv", *lines)
     with pytest.raises(VerydeepError, match=told):
         open_labels(folder)
@@ -109,13 +109,13 @@ def test_a_whole_path_is_taken_from_below_the_folder_alone(folder: Path) -> None
         assert open_labels(root).files == ("a.jpg",)
     (folder.parent / "outside.jpg").write_bytes((folder / "a.jpg").read_bytes())
     put(folder, "labels.csv", f"{folder.parent / 'outside.jpg'},dog")
-    with pytest.raises(VerydeepError, match="which is no file below"):
+    with pytest.raises(VerydeepError, match="which is not a file below"):
         open_labels(folder)
 
 
-def test_other_columns_and_other_files_are_told(folder: Path) -> None:
+def test_other_columns_and_other_files_are_errors(folder: Path) -> None:
     put(folder, "labels.csv", "a.jpg,dog", header="image,label")
-    with pytest.raises(VerydeepError, match=r"Line 1 of .*labels\.csv is not path,label but 'image,label'"):
+    with pytest.raises(VerydeepError, match=r"Line 1 of .*labels\.csv is 'image,label'; it must be path,label"):
         open_labels(folder)
     (folder / "labels.csv").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xff")
     with pytest.raises(VerydeepError, match=r"labels\.csv cannot be read as CSV in UTF-8"):
@@ -125,14 +125,14 @@ def test_other_columns_and_other_files_are_told(folder: Path) -> None:
 def test_what_is_learned_from_is_not_tested_on(folder: Path) -> None:
     put(folder, "train.csv", "a.jpg,dog", "b.jpg,sea")
     put(folder, "test.csv", "deep/c.PNG,dog", "deep/../b.jpg,sea")
-    with pytest.raises(VerydeepError, match="which is no file below"):
+    with pytest.raises(VerydeepError, match="which is not a file below"):
         open_divided_labels(folder)
     put(folder, "test.csv", "deep/c.PNG,dog", "b.jpg,sea")
     with pytest.raises(VerydeepError, match=r"Line 3 of .*test\.csv lists b\.jpg, as line 3 of train\.csv does"):
         open_divided_labels(folder)
 
 
-def test_a_label_that_is_never_learned_is_told(folder: Path) -> None:
+def test_a_label_that_is_never_learned_is_an_error(folder: Path) -> None:
     put(folder, "train.csv", "a.jpg,dog")
     put(folder, "test.csv", "b.jpg,dog;cat")
     with pytest.raises(

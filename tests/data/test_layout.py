@@ -13,21 +13,21 @@ def data(tmp_path):
 
 
 @pytest.mark.parametrize("question", [split_names, lambda root: open_split(root, "val")])
-def test_a_missing_folder_and_a_file_are_told(data, question):
-    with pytest.raises(VerydeepError, match=r"no folder .*photos; name an existing folder"):
+def test_a_missing_folder_and_a_file_are_errors(data, question):
+    with pytest.raises(VerydeepError, match=r"photos does not exist; give a folder"):
         question(data / "photos")
-    with pytest.raises(VerydeepError, match=r"a\.jpg is a file; name the folder"):
+    with pytest.raises(VerydeepError, match=r"a\.jpg is a file; give the folder"):
         question(data / "train/cat/a.jpg")
 
 
 @pytest.mark.parametrize("name", ["test", "all", "Train", ""])
 def test_an_unknown_split_names_those_that_exist(data, name):
-    with pytest.raises(VerydeepError, match=rf"no split called '{name}'; it has train, val\."):
+    with pytest.raises(VerydeepError, match=rf"no split '{name}'; choose one of train, val\."):
         open_split(data, name)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.2, 20, float("nan")])
-def test_a_fraction_that_is_none_is_told(data, fraction):
+def test_a_fraction_that_is_none_is_an_error(data, fraction):
     with pytest.raises(VerydeepError, match="between 0 and 1"):
         open_split(data, "val", val_fraction=fraction)
 

@@ -32,7 +32,7 @@ def test_a_box_between_pixels_has_all_that_it_touches_and_none_outside_the_image
 
 
 @pytest.mark.parametrize("xyxy", [(100, 0, 120, 30), (0, 60, 30, 80), (-9, -9, -1.5, -2), (30, 10, 20, 20)])
-def test_a_box_outside_is_told(xyxy: tuple[float, ...]) -> None:
+def test_a_box_outside_is_an_error(xyxy: tuple[float, ...]) -> None:
     with pytest.raises(VerydeepError, match=r"The box \(.*\) lies outside of a\.jpg, which has 100x60 pixels"):
         edges(*xyxy)
 
@@ -52,7 +52,7 @@ def persons(tmp_path: Path) -> Split:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_lies_in_a_box_is_cut_out_and_rescaled_as_a_whole_image(persons: Split, workers: int) -> None:
     """By Pillow alone; what lies around the box is not seen."""
-    images = TestImages(persons.in_boxes(), (37, 64))
+    images = TestImages(persons.cropped_to_boxes(), (37, 64))
     for batch in load_test_batches(images, [[0], [1], [2]], workers):
         (index,) = batch.indices.tolist()
         x1, y1, x2, y2 = map(int, persons.boxes[index][0])  # type: ignore[index]
@@ -74,7 +74,7 @@ def test_whole_images_are_seen_as_long_as_boxes_are_not_asked_for(persons: Split
 
 def test_a_bad_box_is_skipped_alone(persons: Split) -> None:
     assert persons.boxes is not None
-    bad = replace(persons, boxes=(np.array([[200, 1, 210, 9]], np.float32), *persons.boxes[1:])).in_boxes()
+    bad = replace(persons, boxes=(np.array([[200, 1, 210, 9]], np.float32), *persons.boxes[1:])).cropped_to_boxes()
     images = TestImages(bad, (37,), decoding=Decoding("skip"))
     assert images.shapes(0) == ()
     skipped = {}
@@ -89,7 +89,9 @@ def test_fast_decoding_sees_the_same_box(tmp_path: Path) -> None:
     pixels = picture(700, 1001, seed=4)
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
     box = np.array([[301, 122, 812, 600]], np.float32)
-    split = Split("train", tmp_path, ("a.jpg",), None, ("x",), ("x",), "persons", False, boxes=(box,)).in_boxes()
+    split = Split(
+        "train", tmp_path, ("a.jpg",), None, ("x",), ("x",), "persons", False, boxes=(box,)
+    ).cropped_to_boxes()
     _, (full,), _ = TestImages(split, (100,))[0]
     fast = TestImages(split, (100,), decoding=Decoding(fast=True))
     _, (reduced,), _ = fast[0]

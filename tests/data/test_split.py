@@ -42,12 +42,12 @@ def test_persons_on_one_file_are_told_apart_by_their_boxes() -> None:
     split = Split(
         "val", Path("/data"), ("a.jpg", "a.jpg", "b.jpg"), None, ("x",), ("x",), "persons", False, boxes=boxes
     )
-    assert len({split.sample(i) for i in range(3)}) == 3
-    assert split.sample(0) == split.subset([0]).sample(0)
+    assert len({split.sample_key(i) for i in range(3)}) == 3
+    assert split.sample_key(0) == split.subset([0]).sample_key(0)
     assert split.regions is None
-    seen = split.in_boxes().subset([1, 2])
+    seen = split.cropped_to_boxes().subset([1, 2])
     assert seen.regions is not None and seen.regions[:, 0].tolist() == [2, 1]
-    assert (seen.files, seen.sample(0)) == (("a.jpg", "b.jpg"), split.sample(1))
+    assert (seen.files, seen.sample_key(0)) == (("a.jpg", "b.jpg"), split.sample_key(1))
 
 
 def test_images_in_memory_are_loaded_like_files(tmp_path: Path) -> None:

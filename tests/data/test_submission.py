@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.submission import write_localization_submission, write_submission
 from verydeep.errors import VerydeepError
 
@@ -33,7 +33,7 @@ POSTERIORS = np.array(
 def test_the_file_by_hand(tmp_path: Path) -> None:
     """Lines in the order of the images' names, wherever they lie; equal posteriors in the order of the classes."""
     write_submission(tmp_path / "new" / "guesses.txt", FILES, WNIDS, POSTERIORS)
-    classes = known_classes()
+    classes = ilsvrc_classes()
     tench, flamingo, bird, husky, fox, machine = (classes[wnid].devkit_id for wnid in WNIDS)
     assert (tench, husky, fox) == (449, 3, 1)
     expected = [
@@ -49,7 +49,7 @@ def test_the_file_by_hand(tmp_path: Path) -> None:
 
 def test_the_thousand_classes() -> None:
     """Caffe's order and the devkit's, by what is published of them (docs/choices.md)."""
-    classes = known_classes()
+    classes = ilsvrc_classes()
     assert list(classes) == sorted(classes)
     assert sorted(known.devkit_id for known in classes.values()) == list(range(1, 1001))
     assert all(known.words.strip() for known in classes.values())
@@ -66,7 +66,7 @@ def test_the_thousand_classes() -> None:
         (("n01440764", "n02119788", "ant", "n02110185", "n02119789", "n03126707"), "n02119788"),
         (("ant", "bell", "crab", "dog", "eel", "fox"), "ant"),
         (("ant", "bell"), "ant"),
-        (("n01440764", "n02110185", "n02119789", "n03126707"), "there are 4"),
+        (("n01440764", "n02110185", "n02119789", "n03126707"), "there are only 4"),
     ],
 )
 def test_other_classes_are_told_and_nothing_is_written(tmp_path: Path, class_names: tuple[str, ...], told: str) -> None:
@@ -74,7 +74,7 @@ def test_other_classes_are_told_and_nothing_is_written(tmp_path: Path, class_nam
     path.write_text("old")
     with pytest.raises(VerydeepError, match=told) as raised:
         write_submission(path, FILES, class_names, POSTERIORS[:, : len(class_names)])
-    assert "--submission" in str(raised.value)
+    assert "omit `submission`" in str(raised.value)
     assert (list(tmp_path.iterdir()), path.read_text()) == ([path], "old")
 
 
@@ -110,7 +110,7 @@ def test_the_file_with_boxes_by_hand(tmp_path: Path) -> None:
 
 def test_boxes_of_a_net_that_overflowed_or_of_other_classes_are_not_submitted(tmp_path: Path) -> None:
     guesses, boxes = np.zeros((4, 5), np.int64), np.ones((4, 5, 4))
-    with pytest.raises(VerydeepError, match=r"'ant' is none of their WNIDs: leave --submission out"):
+    with pytest.raises(VerydeepError, match=r"'ant' is not one of them; omit `submission`"):
         write_localization_submission(tmp_path / "boxes.txt", FILES, ("ant", *WNIDS[1:]), guesses, boxes)
     boxes[3, 4, 2] = np.inf
     with pytest.raises(VerydeepError, match="not all numbers"):
@@ -130,7 +130,7 @@ def test_the_classes_are_those_of_the_devkit_and_of_caffe(real_lists: Path) -> N
     loadmat = pytest.importorskip("scipy.io", reason="reads meta.mat").loadmat
     synsets = loadmat(real_lists / "meta.mat", squeeze_me=True)["synsets"]
     leaves = {str(each["WNID"]): each for each in synsets if each["num_children"] == 0}
-    classes = known_classes()
+    classes = ilsvrc_classes()
     assert {wnid: (known.devkit_id, known.words) for wnid, known in classes.items()} == {
         wnid: (int(each["ILSVRC2012_ID"]), str(each["words"])) for wnid, each in leaves.items()
     }
@@ -152,7 +152,7 @@ def test_who_knows_the_true_classes_submits_the_ground_truth(real_lists: Path, t
     labels = labels[::-1]
     posteriors = np.full((100, 1000), 0.0005)
     posteriors[np.arange(100), [int(label) for _, label in labels]] = 0.5
-    write_submission(tmp_path / "guesses.txt", [file for file, _ in labels], list(known_classes()), posteriors)
+    write_submission(tmp_path / "guesses.txt", [file for file, _ in labels], list(ilsvrc_classes()), posteriors)
     truth = (real_lists / "ILSVRC2012_validation_ground_truth.txt").read_text().split()
     places = sorted(int(file.removesuffix(".JPEG")[-8:]) for file, _ in labels)
     guessed = [line.split() for line in (tmp_path / "guesses.txt").read_text().splitlines()]
@@ -171,8 +171,8 @@ def test_the_whole_image_under_its_true_class_scores_what_brute_force_gave(real_
     with gzip.open(real_lists / "validation_image_sizes.csv.gz", "rt") as lines:
         sizes = {name: (int(width), int(height)) for name, width, height in csv.reader(lines)}
     numbers = np.loadtxt(real_lists / "ILSVRC2012_validation_ground_truth.txt", np.int64)
-    wnids = list(known_classes())
-    index_of = {known.devkit_id: index for index, known in enumerate(known_classes().values())}
+    wnids = list(ilsvrc_classes())
+    index_of = {known.devkit_id: index for index, known in enumerate(ilsvrc_classes().values())}
     names = sorted(sizes)
     rng = np.random.default_rng(0)
     order = rng.permutation(50_000)

@@ -81,17 +81,17 @@ def test_an_image_without_a_box_keeps_its_label(tiny):
     ("file", "text", "sentence"),
     [
         ("val/val_annotations.txt", f"val_0.JPEG\t{FOX}\t1\t2\t3\n", r"Line 1 of .*val_annotations\.txt is not"),
-        ("val/val_annotations.txt", f"val_0.JPEG\t{FOX}\t1\t2\t3\t4\n", r"no line, for the image val_10\.JPEG"),
+        ("val/val_annotations.txt", f"val_0.JPEG\t{FOX}\t1\t2\t3\t4\n", r"no line for the image val_10\.JPEG"),
         ("wnids.txt", f"{FOX}\n{TENCH}\n", rf"the class '{BELL}', which wnids\.txt lacks"),
     ],
 )
-def test_damaged_lists_are_told(tiny, file, text, sentence):
+def test_damaged_lists_are_errors(tiny, file, text, sentence):
     (tiny / file).write_text(text)
     with pytest.raises(VerydeepError, match=sentence):
         open_split(tiny, "val")
 
 
-def test_a_class_without_folder_is_told(tiny):
+def test_a_class_without_folder_is_an_error(tiny):
     (tiny / "wnids.txt").write_text(f"{FOX}\n{TENCH}\n{BELL}\nn09999999\n")
     with pytest.raises(VerydeepError, match=r"n09999999.images is missing"):
         open_split(tiny, "train")

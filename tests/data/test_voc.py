@@ -76,7 +76,7 @@ def test_the_folder_is_found_from_the_devkit(tmp_path: Path) -> None:
     assert find_voc(year / "JPEGImages") is None
     assert find_voc(tmp_path / "nothing") is None
     put_voc(tmp_path / "VOCdevkit" / "VOC2012", "train", IMAGES)
-    with pytest.raises(VerydeepError, match=r"several years; name one: .*VOC2007 or .*VOC2012"):
+    with pytest.raises(VerydeepError, match=r"several years; choose .*VOC2007 or .*VOC2012"):
         find_voc(tmp_path / "VOCdevkit")
 
 
@@ -98,11 +98,11 @@ def test_a_test_set_may_lack_its_labels(folder: Path) -> None:
     put_voc(folder, "test", {"000009": {"cow": 1}, "000003": {}})
     assert marks(open_voc(folder, "test")) == {"JPEGImages/000003.jpg": {}, "JPEGImages/000009.jpg": {"cow": 1}}
     put_voc(folder, "val", {"000009": {}, "000003": {}})
-    with pytest.raises(VerydeepError, match=r"beside .*val.txt mark no image or all of them"):
+    with pytest.raises(VerydeepError, match=r"next to .*val.txt mark no image, or all of them"):
         open_voc(folder, "val")
 
 
-def test_a_missing_list_is_told(folder: Path) -> None:
+def test_a_missing_list_is_an_error(folder: Path) -> None:
     lists(folder, "sofa_trainval").unlink()
     with pytest.raises(VerydeepError, match=r"sofa_trainval\.txt cannot be read"):
         open_voc(folder, "trainval")
@@ -136,24 +136,24 @@ def test_a_missing_list_is_told(folder: Path) -> None:
         ("trainval", "000005\n000007\n000012\n", r"Only one of .*trainval\.txt and aeroplane_trainval\.txt .* 000032"),
     ],
 )
-def test_damaged_lists_are_told(folder: Path, name: str, text: str, told: str) -> None:
+def test_damaged_lists_are_errors(folder: Path, name: str, text: str, told: str) -> None:
     lists(folder, name).write_text(text, "ascii")
     with pytest.raises(VerydeepError, match=told):
         open_voc(folder, "trainval")
 
 
-def test_bytes_that_are_no_text_are_told(folder: Path) -> None:
+def test_bytes_that_are_no_text_are_errors(folder: Path) -> None:
     lists(folder, "cow_trainval").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(VerydeepError, match=r"cow_trainval\.txt cannot be read"):
         open_voc(folder, "trainval")
 
 
-def test_an_annotation_for_no_image_is_told(folder: Path) -> None:
+def test_an_annotation_for_no_image_is_an_error(folder: Path) -> None:
     (folder / "JPEGImages" / "000012.jpg").unlink()
-    with pytest.raises(VerydeepError, match=r"trainval\.txt lists 000012, but .*JPEGImages has no image of that name"):
+    with pytest.raises(VerydeepError, match=r"trainval\.txt lists 000012, but .*JPEGImages has no such image"):
         open_voc(folder, "trainval")
     shutil.rmtree(folder / "JPEGImages")
-    with pytest.raises(VerydeepError, match=r"lists 000005, but .*JPEGImages has no image"):
+    with pytest.raises(VerydeepError, match=r"lists 000005, but .*JPEGImages has no such image"):
         open_voc(folder, "trainval")
 
 

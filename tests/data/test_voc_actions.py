@@ -94,32 +94,32 @@ def test_persons_know_their_number(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("2010_000010 2 1", r"name object 2 of .*2010_000010\.xml, which has no such person"),
-        ("2010_000010 4 1", r"name object 4 of .*2010_000010\.xml, which has no such person"),
-        ("2010_000010 0 1", r"name object 0 of .*2010_000010\.xml, which has no such person"),
-        ("2010_000010 x 1", r"has 'x' in place of an object's number"),
+        ("2010_000010 2 1", r"contain object 2 of .*2010_000010\.xml, which has no such person"),
+        ("2010_000010 4 1", r"contain object 4 of .*2010_000010\.xml, which has no such person"),
+        ("2010_000010 0 1", r"contain object 0 of .*2010_000010\.xml, which has no such person"),
+        ("2010_000010 x 1", r"has 'x' instead of the number of an object"),
         ("2010_000010 1", r"Line 1 of VOC's list .*walking_trainval\.txt is damaged"),
         ("2010_000010 1 1\n2010_000010 1 -1", r"Line 2 of .*walking_trainval\.txt lists 2010_000010 1 a second time"),
         ("2010_000099 1 1", r"2010_000099\.xml cannot be read"),
     ],
 )
-def test_persons_that_are_not_there_are_told(folder: Path, row: str, told: str) -> None:
+def test_persons_that_are_not_there_are_errors(folder: Path, row: str, told: str) -> None:
     (folder / "ImageSets" / "Action" / "walking_trainval.txt").write_text(row, "ascii")
     with pytest.raises(VerydeepError, match=told):
         open_voc_actions(folder, "trainval")
 
 
-def test_a_person_without_image_or_box_is_told(folder: Path) -> None:
+def test_a_person_without_image_or_box_is_an_error(folder: Path) -> None:
     put_annotation(folder, "2011_000004", *[("person", (9, 1, 5, 9))] * 10)
     with pytest.raises(VerydeepError, match=r"Object 2 of .*2011_000004\.xml has a box without area \(8, 0, 4, 8\)"):
         open_voc_actions(folder, "trainval")
     put_annotation(folder, "2011_000004", *[("person", (5, 1, 5, 9))] * 10)
     (folder / "JPEGImages" / "2011_000004.jpg").unlink()
-    with pytest.raises(VerydeepError, match=r"lists 2011_000004, but .*JPEGImages has no image of that name"):
+    with pytest.raises(VerydeepError, match=r"lists 2011_000004, but .*JPEGImages has no such image"):
         open_voc_actions(folder, "trainval")
 
 
-def test_a_missing_list_of_an_action_is_told(folder: Path) -> None:
+def test_a_missing_list_of_an_action_is_an_error(folder: Path) -> None:
     (folder / "ImageSets" / "Action" / "jumping_trainval.txt").unlink()
     with pytest.raises(VerydeepError, match=r"jumping_trainval\.txt cannot be read"):
         open_voc_actions(folder, "trainval")

@@ -81,7 +81,7 @@ def test_a_test_set_without_lists_asks_of_everybody(persons: Path, tmp_path: Pat
     assert list(read(place / "comp10_action_test_jumping.txt")) == expected
 
 
-def test_scores_that_are_no_numbers_are_told(persons: Path, tmp_path: Path) -> None:
+def test_scores_that_are_no_numbers_are_errors(persons: Path, tmp_path: Path) -> None:
     scores = SCORES[:3, :10].copy()
     scores[1, 4] = np.nan
     with pytest.raises(VerydeepError, match="The scores are not all numbers"):

@@ -31,7 +31,7 @@ def prepare(
         DataError: The source holds neither, or a tar is damaged.
         ResourceError: The destination cannot be written.
     """
-    from verydeep.data.preparation import find_source, prepare_ilsvrc
+    from verydeep.data.preparation import find_ilsvrc, prepare_ilsvrc
     from verydeep.engine.log import Log
     from verydeep.engine.progress import progress_bar
     from verydeep.errors import DataError
@@ -40,27 +40,29 @@ def prepare(
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
         raise DataError(f"There is no folder {source}: give the one with {dataset}'s tars or Kaggle's download.")
-    files = find_source(source)
-    Log().info(f"{source}: {files.layout}, {len(files.metadata.words):,} classes; parts: {', '.join(files.parts)}")
+    files = find_ilsvrc(source)
+    Log().info(
+        f"{source}: {files.layout}, {len(files.metadata.words):,} classes; splits: {', '.join(files.split_names)}"
+    )
     with progress_bar() as bar:
-        tasks = {part: bar.add_task(part, total=None, note="", start=False) for part in files.parts}
+        tasks = {name: bar.add_task(name, total=None, note="", start=False) for name in files.split_names}
         for step in prepare_ilsvrc(files, destination):
-            bar.start_task(tasks[step.part])
-            bar.update(tasks[step.part], completed=step.done, total=step.total)
-    return PreparedData(destination, tuple(describe_split(files, destination, part) for part in files.parts))
+            bar.start_task(tasks[step.split])
+            bar.update(tasks[step.split], completed=step.done, total=step.total)
+    return PreparedData(destination, tuple(count_split(files, destination, name) for name in files.split_names))
 
 
-def describe_split(source: "IlsvrcSource", destination: Path, part: str) -> "PreparedSplit":
+def count_split(source: "IlsvrcSource", destination: Path, name: str) -> "PreparedSplit":
     """Count the images of a prepared split."""
-    from verydeep.data.preparation import count_images, describe_part
+    from verydeep.data.preparation import count_images, describe_split
     from verydeep.results.data import PreparedSplit
 
-    counts, expected = count_images(destination, part), source.expected(part)
+    counts, expected = count_images(destination, name), source.expected_counts(name)
     num_images = sum(counts.values())
     return PreparedSplit(
-        name=part,
+        name=name,
         num_images=num_images,
-        num_classes=0 if part == "test" else len(counts),
+        num_classes=0 if name == "test" else len(counts),
         num_missing=max(0, sum(expected.values()) - num_images) if expected else None,
-        description=describe_part(source, destination, part),
+        description=describe_split(source, destination, name),
     )

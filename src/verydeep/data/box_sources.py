@@ -1,9 +1,8 @@
-"""Where the boxes of a split lie: its own, XML files, Kaggle's LOC lists, or a user's boxes.csv.
+"""Places of box annotations: the split itself, XML files, Kaggle's LOC lists, or a user's boxes.csv.
 
-They are handed on as they were written, one image at a time; ``truth`` decides what of it can be used.
+A source gives the boxes of one image at a time as they were written; ``box_annotations`` checks and corrects them.
 """
 
-import csv
 import os
 import re
 from collections import Counter
@@ -11,34 +10,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from verydeep.data.annotations import Annotation, Instance, read_box, read_xml
-from verydeep.data.folder import ANNOTATIONS, WNID, list_images
+from verydeep.data.annotations import Annotation, Instance, parse_box, read_xml
+from verydeep.data.csv_files import read_csv
+from verydeep.data.folder import ANNOTATIONS, WNID, list_files, list_images
 from verydeep.data.imagenet import KAGGLE_ANNOTATIONS, read_localizations
 from verydeep.data.split import Split
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 
 TABLE = "boxes.csv"
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
-class BoxList:
-    """Boxes that were read with the split: Tiny-ImageNet's and the generated set's."""
+class SplitBoxes:
+    """Boxes that were read with the split: those of Tiny-ImageNet and the generated set."""
 
     split: Split
-    from_imagenet: bool
+    is_imagenet: bool
 
     def read(self, index: int) -> Annotation | None:
-        """What is known about one image; None if nothing."""
+        """Return the annotation of one image; None if it has none."""
         split = self.split
         assert split.boxes is not None and split.labels is not None
         name = split.class_names[split.labels[index]]
-        rows = [tuple(box) for box in split.boxes[index].tolist()]
-        found = [Instance(f"Box {n} of {split.path(index)}", name, row) for n, row in enumerate(rows, start=1)]
-        return Annotation(tuple(found)) if found else None
+        boxes = [tuple(box) for box in split.boxes[index].tolist()]
+        path = split.path(index)
+        instances = [Instance(f"Box {number} of {path}", name, box) for number, box in enumerate(boxes, start=1)]
+        return Annotation(tuple(instances)) if instances else None
 
-    def strangers(self) -> list[str]:
-        """Annotations whose image is not there: those of the sets themselves were matched when they were opened."""
+    def unmatched(self) -> list[str]:
+        """Return annotations without an image; there are none here."""
         return []
 
 
@@ -50,28 +51,28 @@ class BoxTable:
     lines: dict[str, list[tuple[int, list[str]]]]
     """File of the split -> line number and fields (label, xmin, ymin, xmax, ymax) of each of its boxes."""
     files: tuple[str, ...]
-    unknown: tuple[int, ...]
-    """Lines that name a file that is not there."""
-    from_imagenet: bool
+    unmatched_lines: tuple[int, ...]
+    """Lines whose image does not exist."""
+    is_imagenet: bool
 
     def read(self, index: int) -> Annotation | None:
-        """What was written about one image; None if it has no line.
+        """Return the annotation of one image; None if it has no line.
 
         Raises:
-            VerydeepError: a line has no box.
+            DataError: a line has no box.
         """
         lines = self.lines.get(self.files[index])
         if lines is None:
             return None
-        found = []
+        instances = []
         for line, (name, *numbers) in lines:
             where = f"Line {line} of {self.path}"
-            found.append(Instance(where, name.strip(), read_box(numbers, where)))
-        return Annotation(tuple(found))
+            instances.append(Instance(where, name.strip(), parse_box(numbers, where)))
+        return Annotation(tuple(instances))
 
-    def strangers(self) -> list[str]:
-        """Lines whose image is not there."""
-        return [f"Line {line} of {self.path}" for line in self.unknown]
+    def unmatched(self) -> list[str]:
+        """Return lines whose image does not exist."""
+        return [f"Line {line} of {self.path}" for line in self.unmatched_lines]
 
 
 @dataclass(frozen=True)
@@ -80,137 +81,115 @@ class BoxXmlFiles:
 
     folder: Path
     names: tuple[str | None, ...]
-    """Of each file of the split: its XML below ``folder`` without suffix; None if it has none."""
-    unknown: tuple[str, ...]
-    """Those whose image is not there."""
-    from_imagenet: bool
+    """For each file of the split its XML file below ``folder``, without suffix; None if it has none."""
+    unmatched_names: tuple[str, ...]
+    """XML files whose image does not exist."""
+    is_imagenet: bool
 
     def read(self, index: int) -> Annotation | None:
-        """What was written about one image; None if it has no file.
+        """Return the annotation of one image; None if it has no file.
 
         Raises:
-            VerydeepError: the file cannot be read or is not an annotation.
+            DataError: the file cannot be read or is not an annotation.
         """
         name = self.names[index]
         return None if name is None else read_xml(self.folder / f"{name}.xml")
 
-    def strangers(self) -> list[str]:
-        """Files whose image is not there."""
-        return [str(self.folder / f"{name}.xml") for name in self.unknown]
+    def unmatched(self) -> list[str]:
+        """Return files whose image does not exist."""
+        return [str(self.folder / f"{name}.xml") for name in self.unmatched_names]
 
 
-Source = BoxList | BoxTable | BoxXmlFiles
+BoxSource = SplitBoxes | BoxTable | BoxXmlFiles
 
 
-def find_source(split: Split, root: Path) -> Source:
-    """Where the boxes of a split lie, ``root`` being the folder of the whole data set.
+def find_box_source(split: Split, root: Path) -> BoxSource:
+    """Find the boxes of a split of the data set in ``root``.
 
-    The first of these that is there: the split's own; ``boxes.csv``; ``Annotations/<part>/`` or ``Annotations/`` (with
-    the images' folders or flat, so ILSVRC's box archives as they unpack); those of Kaggle's tree; Kaggle's
-    ``LOC_<part>_solution.csv``, which lacks the size that the boxes were drawn at, so comes last; XML beside the
-    images.
+    The first that exists of: the boxes of the split itself; ``boxes.csv``; ``Annotations/<split>/`` or ``Annotations/``
+    (with the images' folders or flat, as ILSVRC's archives of boxes unpack); the annotations of Kaggle's tree; Kaggle's
+    ``LOC_<split>_solution.csv``, which comes late because it lacks the size of the annotated images; XML files next to
+    the images.
 
     Raises:
-        VerydeepError: there are none, or a table is damaged.
+        DataError: there are no boxes, or a table is damaged.
     """
-    imagenet = all(WNID.fullmatch(name) for name in split.class_names)
+    is_imagenet = all(WNID.fullmatch(name) for name in split.class_names)
     if split.labels is None:
-        raise VerydeepError(f"{split.root} has no labels, so its boxes cannot be told apart; choose a labeled part.")
+        raise DataError(f"{split.root} has no labels, so its boxes have no classes; choose a split with labels.")
     if split.boxes is not None:
-        return BoxList(split, imagenet)
+        return SplitBoxes(split, is_imagenet)
     if (root / TABLE).is_file():
         return _read_table(split, root)
-    part = split.root.name
-    below = PurePosixPath(split.root.relative_to(root).as_posix()) if split.root.is_relative_to(root) else part
-    of_part = (root / ANNOTATIONS / below, root / ANNOTATIONS / part, root / KAGGLE_ANNOTATIONS / part)
-    for folder in (*of_part, root / ANNOTATIONS):
+    name = split.root.name
+    below = PurePosixPath(split.root.relative_to(root).as_posix()) if split.root.is_relative_to(root) else name
+    own_folders = (root / ANNOTATIONS / below, root / ANNOTATIONS / name, root / KAGGLE_ANNOTATIONS / name)
+    for folder in (*own_folders, root / ANNOTATIONS):
         if folder.is_dir():
-            return _match(split, folder, root if folder == root / ANNOTATIONS else split.root, imagenet)
-    if (root / f"LOC_{part}_solution.csv").is_file():
-        return _read_localizations(split, root / f"LOC_{part}_solution.csv")
-    if _find_xml(split.root):
-        return _match(split, split.root, split.root, imagenet)
-    raise VerydeepError(
-        f"{root} holds no boxes: write them to {root / TABLE} with the columns {','.join(COLUMNS)}, or put XML files "
-        f"of the images' names into {root / ANNOTATIONS}."
+            return _match_xml_files(split, folder, root if folder == root / ANNOTATIONS else split.root, is_imagenet)
+    if (root / f"LOC_{name}_solution.csv").is_file():
+        return _read_localizations(split, root / f"LOC_{name}_solution.csv")
+    if _list_xml(split.root):
+        return _match_xml_files(split, split.root, split.root, is_imagenet)
+    raise DataError(
+        f"{root} holds no boxes; write them to {root / TABLE} with the columns {','.join(COLUMNS)}, or put XML files "
+        f"with the images' names into {root / ANNOTATIONS}."
     )
 
 
 def _read_table(split: Split, root: Path) -> BoxTable:
-    """boxes.csv: one line for each box, its path relative to ``root``."""
+    """Read boxes.csv: one line for each box, with a path relative to ``root``."""
     path = root / TABLE
     inside = split.root.relative_to(root).as_posix()
     file_of = {PurePosixPath(inside, file).as_posix(): file for file in split.files}
     lines: dict[str, list[tuple[int, list[str]]]] = {}
-    unknown = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text)
-            header = tuple(name.strip() for name in next(reader, []))
-            if header != COLUMNS:
-                raise VerydeepError(f"Line 1 of {path} is not {','.join(COLUMNS)} but {','.join(header)!r}.")
-            for row in reader:
-                if not row:
-                    continue
-                named = PurePosixPath(row[0].strip())
-                file = file_of.get(named.as_posix())
-                if file is not None:
-                    lines.setdefault(file, []).append((reader.line_num, row[1:] or [""]))
-                elif ".." in named.parts or named.is_absolute() or not (root / named).is_file():
-                    unknown.append(reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VerydeepError(f"{path} cannot be read as CSV in UTF-8 ({error}).") from None
+    unmatched = []
+    for number, row in read_csv(path, COLUMNS):
+        named = PurePosixPath(row[0].strip())
+        file = file_of.get(named.as_posix())
+        if file is not None:
+            lines.setdefault(file, []).append((number, row[1:] or [""]))
+        elif ".." in named.parts or named.is_absolute() or not (root / named).is_file():
+            unmatched.append(number)
     _refuse_fractions(path, lines)
-    return BoxTable(path, lines, split.files, tuple(unknown), from_imagenet=False)
+    return BoxTable(path, lines, split.files, tuple(unmatched), is_imagenet=False)
 
 
 def _refuse_fractions(path: Path, lines: Mapping[str, Sequence[tuple[int, Sequence[str]]]]) -> None:
-    """Boxes in units of the image would pass for boxes of one pixel in its corner."""
+    """Refuse boxes in units of the image, which would pass for boxes of one pixel in its corner."""
     fractions = re.compile(r"\s*(0|1|[01]?\.[0-9]+)\s*")
     numbers = [number for boxes in lines.values() for _, fields in boxes for number in fields[1:]]
     if any("." in number for number in numbers) and all(map(fractions.fullmatch, numbers)):
-        raise VerydeepError(f"All boxes of {path} are fractions of their images: multiply by widths and heights.")
+        raise DataError(f"All boxes in {path} are fractions of their images; multiply them by widths and heights.")
 
 
 def _read_localizations(split: Split, path: Path) -> BoxTable:
-    """Kaggle's list, which names images without folder and suffix."""
-    listed = read_localizations(path)
+    """Read Kaggle's list, which names images without folder and suffix."""
+    boxes_of = read_localizations(path)
     lines = {}
     for file in split.files:
-        if (boxes := listed.pop(PurePosixPath(file).stem, None)) is not None:
+        if (boxes := boxes_of.pop(PurePosixPath(file).stem, None)) is not None:
             lines[file] = boxes
-    there = {PurePosixPath(file).stem for file in list_images(split.root)} if listed else set()
-    unknown = sorted(line for stem, boxes in listed.items() if stem not in there for line, _ in boxes)
-    return BoxTable(path, lines, split.files, tuple(unknown), from_imagenet=True)
+    stems = {PurePosixPath(file).stem for file in list_images(split.root)} if boxes_of else set()
+    unmatched = sorted(line for stem, boxes in boxes_of.items() if stem not in stems for line, _ in boxes)
+    return BoxTable(path, lines, split.files, tuple(unmatched), is_imagenet=True)
 
 
-def _find_xml(folder: Path) -> set[str]:
-    """The XML files in a folder and below: POSIX paths relative to it, without suffix."""
-    found: set[str] = set()
-    pending = [""]
-    while pending:
-        inside = pending.pop()
-        with os.scandir(folder / inside) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.name.endswith(".xml"):
-                    found.add(inside + entry.name[: -len(".xml")])
-                elif entry.is_dir(follow_symlinks=False):
-                    pending.append(f"{inside}{entry.name}/")
-    return found
+def _list_xml(folder: Path) -> set[str]:
+    """Return the XML files in a folder and below: POSIX paths relative to it, without suffix."""
+    return {file.removesuffix(".xml") for file in list_files(folder, {".xml"}) if file.endswith(".xml")}
 
 
-def _match(split: Split, folder: Path, images: Path, imagenet: bool) -> BoxXmlFiles:
-    """Which file belongs to which image: that of its path, or one of its name that lies in no class's folder.
+def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool) -> BoxXmlFiles:
+    """Match images with XML files: of the same path, or of the same name in no class's folder.
 
     Args:
         split: the images.
         folder: of the XML files.
-        images: all images that they can belong to are in here, those of other parts too.
-        imagenet: whether the classes are synsets; other synsets in the archive of boxes are then left alone.
+        images: the folder of all images that the XML files can belong to, those of other splits too.
+        is_imagenet: whether the classes are synsets; boxes of other synsets in the folder are then ignored.
     """
-    xml, classes = _find_xml(folder), set(split.class_names)
+    xml, classes = _list_xml(folder), set(split.class_names)
     flat = {_name(file): file for file in xml if _folder(file) not in classes}
     names = []
     for image in split.files:
@@ -219,21 +198,22 @@ def _match(split: Split, folder: Path, images: Path, imagenet: bool) -> BoxXmlFi
     shared = [name for name, count in Counter(names).items() if name is not None and count > 1]
     if shared:
         first, second, *_ = (split.files[index] for index, name in enumerate(names) if name == shared[0])
-        raise VerydeepError(
-            f"{folder / shared[0]}.xml could belong to {first} or to {second}: put it into its class's folder there."
+        raise DataError(
+            f"{folder / shared[0]}.xml could belong to {first} or to {second}; put it into a folder with its class's "
+            "name there."
         )
     unused = xml.difference(name for name in names if name is not None)
-    if imagenet:
+    if is_imagenet:
         unused = {name for name in unused if _folder(name) in classes or not WNID.fullmatch(_folder(name))}
-    return BoxXmlFiles(folder, tuple(names), tuple(_without_image(unused, images, classes)), imagenet)
+    return BoxXmlFiles(folder, tuple(names), tuple(_without_image(unused, images, classes)), is_imagenet)
 
 
 def _without_image(unused: set[str], images: Path, classes: set[str]) -> list[str]:
-    """Those of the XML files whose image is not there, in no part of the set."""
+    """Return those of the XML files whose image exists in no split of the set."""
     if not unused:
         return []
-    there = [os.path.splitext(file)[0] for file in list_images(images)]  # noqa: PTH122
-    names, with_folders = {_name(file) for file in there}, {(_folder(file), _name(file)) for file in there}
+    stems = [os.path.splitext(file)[0] for file in list_images(images)]  # noqa: PTH122
+    names, with_folders = {_name(file) for file in stems}, {(_folder(file), _name(file)) for file in stems}
     return sorted(
         file
         for file in unused
@@ -246,5 +226,5 @@ def _name(file: str) -> str:
 
 
 def _folder(file: str) -> str:
-    """The name of the folder that a file lies in directly."""
+    """Return the name of the folder that directly contains a file."""
     return _name(file.rpartition("/")[0])

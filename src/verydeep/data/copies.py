@@ -1,4 +1,4 @@
-"""Photographs that lie in two parts of a set under different names: what was learned from is then tested on."""
+"""Test photographs that are also training photographs, perhaps under another name."""
 
 import filecmp
 import hashlib
@@ -8,35 +8,35 @@ from pathlib import Path
 
 from verydeep.data.split import Split
 
-BEGINNING = 4096
-"""Bytes; files of one size that begin alike are compared to their end."""
+_BEGINNING = 4096
+"""Bytes; files of one size whose beginnings agree are compared completely."""
 
-Key = tuple[int, bytes]
+_Key = tuple[int, bytes]
 """The size of a file, and a digest of its beginning."""
 
 
-def copies(tested: Split, learned: Split) -> dict[Path, Path]:
-    """File of the one part -> a file of the other that is equal byte by byte, or is the same.
+def find_copies(test: Split, train: Split) -> dict[Path, Path]:
+    """Return test file -> training file with the same bytes, which may be the same file.
 
-    Files that cannot be read have no copy; they are told where they are decoded.
+    Files that cannot be read have no copies; decoding them reports the error.
     """
-    asked = list(_sizes(tested))
-    sizes = {size for _, size in asked}
-    known: dict[Key, list[Path]] = defaultdict(list)
-    for path, size in _sizes(learned):
+    test_files = list(_files_with_sizes(test))
+    sizes = {size for _, size in test_files}
+    train_files: dict[_Key, list[Path]] = defaultdict(list)
+    for path, size in _files_with_sizes(train):
         if size in sizes:
-            known[_key(path, size)].append(path)
-    sizes = {size for size, _ in known}
-    found: dict[Path, Path] = {}
-    for path, size in asked:
+            train_files[_key(path, size)].append(path)
+    sizes = {size for size, _ in train_files}
+    copies: dict[Path, Path] = {}
+    for path, size in test_files:
         if size in sizes:
-            same = (each for each in known.get(_key(path, size), ()) if _equal(path, each))
-            if (copy := next(same, None)) is not None:
-                found[path] = copy
-    return found
+            candidates = train_files.get(_key(path, size), ())
+            if (copy := next((other for other in candidates if _equal(path, other)), None)) is not None:
+                copies[path] = copy
+    return copies
 
 
-def _sizes(split: Split) -> Iterator[tuple[Path, int]]:
+def _files_with_sizes(split: Split) -> Iterator[tuple[Path, int]]:
     for path in dict.fromkeys(split.path(index) for index in range(len(split))):
         try:
             yield path, path.stat().st_size
@@ -44,10 +44,10 @@ def _sizes(split: Split) -> Iterator[tuple[Path, int]]:
             continue
 
 
-def _key(path: Path, size: int) -> Key:
+def _key(path: Path, size: int) -> _Key:
     try:
         with path.open("rb") as file:
-            return size, hashlib.blake2b(file.read(BEGINNING), digest_size=16).digest()
+            return size, hashlib.blake2b(file.read(_BEGINNING), digest_size=16).digest()
     except OSError:
         return size, b""
 

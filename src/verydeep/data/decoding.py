@@ -1,8 +1,7 @@
-"""Files of photographs to RGB images: all that ILSVRC and people's own folders hold (docs/choices.md).
+"""Decode files of photographs to RGB images, as ILSVRC and people's own folders hold them (docs/choices.md).
 
-Pillow warns about broken EXIF and stops at a truncated file. Both are met here without a global switch:
-LOAD_TRUNCATED_IMAGES would change what every other thread accepts, so the missing end of a JPEG is appended
-instead.
+Pillow warns about broken EXIF and stops at a truncated file. Both are handled here without a global switch:
+LOAD_TRUNCATED_IMAGES would change what every other thread accepts, so the missing end of a JPEG is appended instead.
 """
 
 import io
@@ -35,12 +34,12 @@ FORMATS = {
     ".ppm": "PPM",
     ".pgm": "PPM",
 }
-"""What counts as an image: suffix -> the format it promises. No others are tried (EPS runs a program)."""
+"""Suffix of an image file -> the format it promises. No other formats are decoded (EPS runs a program)."""
 
 ROWS_NEEDED = 0.75
-"""A damaged file is used when at least this share of its rows could be decoded."""
+"""A damaged file is used if at least this share of its rows can be decoded."""
 
-_TRIED = tuple(dict.fromkeys(FORMATS.values()))
+_FORMAT_NAMES = tuple(dict.fromkeys(FORMATS.values()))
 _END_OF_JPEG = b"\xff\xd9"
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
@@ -59,45 +58,45 @@ if hasattr(os, "register_at_fork"):  # a worker forked while another thread hold
 
 
 BadImages = Literal["error", "skip"]
-"""A file that cannot be decoded is an error, or is left out, counted and listed."""
+"""Whether a file that cannot be decoded is an error, or is skipped, counted and listed."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the files of a data set are decoded."""
+    """How image files are decoded."""
 
     bad_images: BadImages = "error"
     fast: bool = False
-    """Whether large JPEGs are decoded at a lower resolution where that suffices."""
+    """Whether large JPEGs are decoded at a lower resolution if that suffices."""
 
 
 STRICT = Decoding()
-"""Every file in full, or an error."""
+"""Decode every file in full; a file that cannot be decoded is an error."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `verydeep verify` learns about one file."""
+    """What `verydeep verify` reports about one file."""
 
     error: str | None
-    """Why it cannot be decoded; None where it can."""
+    """Why the file cannot be decoded; None if it can."""
     oddities: tuple[str, ...] = ()
-    """What is unusual about a file that can be used."""
+    """Unusual properties of a file that can be decoded."""
 
 
 def decode(path: Path, *, camera_rotation: bool, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """Read one photograph as RGB; transparency is dropped and the first frame of an animation taken.
+    """Decode one photograph to RGB; transparency is dropped, and of an animation the first frame is used.
 
     Args:
-        path: the file; its content decides the format, whatever its name says.
-        camera_rotation: apply the rotation noted in EXIF.
-        at_least: (width, height) that suffice, after rotation: a JPEG is then decoded at 1/2, 1/4 or 1/8 of
-            its size where that is no smaller (it changes pixels: docs/choices.md).
+        path: the file; its content decides the format, not its name.
+        camera_rotation: whether to apply the rotation noted in EXIF.
+        at_least: (width, height) that suffice, after rotation. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size
+            if that is no smaller, which changes pixels (docs/choices.md).
 
     Raises:
         DataError: the file cannot be read or decoded, or fewer than three quarters of its rows can.
     """
-    with _naming(path):
+    with _naming_errors(path):
         image, turn, _ = _load(path, camera_rotation, at_least)
         rgb = _to_rgb(image)
         return rgb if turn is None else rgb.transpose(turn)
@@ -109,12 +108,12 @@ def choose_reduction(side: int, at_least: int) -> int:
 
 
 def image_size(path: Path, *, camera_rotation: bool) -> tuple[int, int]:
-    """(width, height) after rotation, from the file's header alone.
+    """Return (width, height) after rotation, from the file's header alone.
 
     Raises:
-        DataError: the file cannot be read or has no header of an image.
+        DataError: the file cannot be read, or has no header of an image.
     """
-    with _naming(path):
+    with _naming_errors(path):
         image, turn = _open(path, camera_rotation)
         with image:
             width, height = image.size
@@ -122,7 +121,7 @@ def image_size(path: Path, *, camera_rotation: bool) -> tuple[int, int]:
 
 
 def upright_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Return an RGB copy of an image that a program opened, turned as its EXIF data say.
+    """Return an RGB copy of an image that a program opened, rotated as its EXIF data say.
 
     Args:
         image: any PIL image, perhaps not decoded yet.
@@ -131,37 +130,37 @@ def upright_rgb(image: Image.Image, name: str) -> Image.Image:
     Raises:
         DataError: the image cannot be decoded.
     """
-    with _naming(name):
-        image.load()  # Pillow itself turns a TIFF here, and removes the note
-        turn = _camera_turn(image)
+    with _naming_errors(name):
+        image.load()  # Pillow itself rotates a TIFF here, and removes the note
+        turn = _camera_rotation(image)
         rgb = _to_rgb(image)
         return rgb.copy() if turn is None else rgb.transpose(turn)
 
 
 def inspect_image(path: Path) -> Inspection:
-    """Decode one file as training would, and tell what is wrong or unusual about it."""
+    """Decode one file as training does, and return what is wrong or unusual about it."""
     try:
-        with _naming(path):
-            image, _, kept = _load(path, False, None)
+        with _naming_errors(path):
+            image, _, share = _load(path, False, None)
             _to_rgb(image)
     except VerydeepError as error:
         return Inspection(str(error))
     oddities = []
     promised = FORMATS.get(path.suffix.lower())
-    found = "JPEG" if isinstance(image, JpegImageFile) else str(image.format)
-    if promised not in (None, found):
-        oddities.append(f"{found} under the name {path.suffix}")
+    actual = "JPEG" if isinstance(image, JpegImageFile) else str(image.format)
+    if promised not in (None, actual):
+        oddities.append(f"{actual} under the name {path.suffix}")
     if image.mode == "CMYK":
         oddities.append("CMYK, converted to RGB")
-    if kept is not None:
-        oddities.append(f"damaged, {kept:.0%} of its rows were decoded")
+    if share is not None:
+        oddities.append(f"damaged, {share:.0%} of its rows were decoded")
     return Inspection(None, tuple(oddities))
 
 
 def _load(
     path: Path, camera_rotation: bool, at_least: tuple[int, int] | None
 ) -> tuple[ImageFile, Image.Transpose | None, float | None]:
-    """The decoded image in its own mode, the turn still to be made, and the share of rows if damaged."""
+    """Return the decoded image in its own mode, the rotation to apply, and the share of rows if it is damaged."""
     image, turn = _open(path, camera_rotation)
     with image:
         _draft(image, turn, at_least)
@@ -176,43 +175,42 @@ def _load(
     image, _ = _open(io.BytesIO(path.read_bytes() + _END_OF_JPEG), camera_rotation=False)
     with image:
         _draft(image, turn, at_least)
-        kept = _load_damaged(image)
-    if kept < ROWS_NEEDED:
+        share = _load_damaged(image)
+    if share < ROWS_NEEDED:
         raise DataError(
-            f"{path} is damaged: only {kept:.0%} of its rows can be decoded ({damage}); replace or remove it."
+            f"{path} is damaged: only {share:.0%} of its rows can be decoded ({damage}); replace or remove it."
         )
-    return image, turn, kept
+    return image, turn, share
 
 
 def _load_damaged(image: ImageFile) -> float:
-    """Decode what can be decoded, and count the share of rows that is.
+    """Decode as many rows as possible, and return their share.
 
-    Rows never written are zero; in a JPEG with its end appended they are of one grey, which the last pixel
-    then has. A progressive JPEG has all its rows once its first scan is complete, the later scans only refine
-    them.
+    Rows that were never written are zero; in a JPEG with its end appended they have one gray, that of the last pixel. A
+    progressive JPEG has all its rows once its first scan is complete; later scans only refine them.
     """
     try:
         image.load()
     except MemoryError:
         raise
     except Exception:
-        image.tile = []  # what was written until then stays
+        image.tile = []  # the rows decoded so far stay
     pixels = np.asarray(image).reshape(image.height, image.width, -1)
     missing = (pixels == 0).all(axis=(1, 2)) | (pixels == pixels[-1, -1]).all(axis=(1, 2))
     return float(1 - missing.mean())
 
 
 def _open(source: Path | io.BytesIO, camera_rotation: bool) -> tuple[ImageFile, Image.Transpose | None]:
-    """Read the header, and the turn that EXIF asks for; Pillow turns a TIFF itself."""
+    """Read the header and the rotation noted in EXIF; Pillow rotates a TIFF itself."""
     with _quiet():
-        image = Image.open(source, formats=_TRIED)
-        return image, _camera_turn(image) if camera_rotation and image.format != "TIFF" else None
+        image = Image.open(source, formats=_FORMAT_NAMES)
+        return image, _camera_rotation(image) if camera_rotation and image.format != "TIFF" else None
 
 
-def _camera_turn(image: Image.Image) -> Image.Transpose | None:
+def _camera_rotation(image: Image.Image) -> Image.Transpose | None:
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a broken note about a photograph is no reason to lose the photograph
+    except Exception:  # broken EXIF is no reason to lose the photograph
         return None
 
 
@@ -224,9 +222,9 @@ def _draft(image: ImageFile, turn: Image.Transpose | None, at_least: tuple[int, 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I"):  # 16 bits of grey: Pillow would clip them at 255
-        grey = np.asarray(image).clip(0, 65535) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16 bits of gray: Pillow would clip them at 255
+        gray = np.asarray(image).clip(0, 65535) >> 8
+        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.mode in {"P", "PA"}:  # straight to RGB, Pillow warns about some kinds of transparency
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
@@ -234,10 +232,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Pillow's warnings from the user, and from filters that make them errors.
+    """Hide Pillow's warnings from the user, and from filters that turn them into errors.
 
-    The filters belong to the whole process, so one thread at a time; a header takes a tenth of a millisecond,
-    and the pixels are decoded outside.
+    Filters belong to the whole process, so only one thread at a time is here; reading a header takes a tenth of a
+    millisecond, and pixels are decoded outside.
     """
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -245,8 +243,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _naming(name: Path | str) -> Iterator[None]:
-    """Turn whatever Pillow raises into one sentence that names the file or image."""
+def _naming_errors(name: Path | str) -> Iterator[None]:
+    """Turn every error of Pillow into one sentence that names the file or image."""
     try:
         yield
     except (VerydeepError, MemoryError):

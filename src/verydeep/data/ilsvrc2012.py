@@ -1,7 +1,6 @@
-"""The thousand classes of ILSVRC-2012: their WNIDs, in Caffe's order, the devkit's numbers and words.
+"""The thousand classes of ILSVRC-2012: their WNIDs in Caffe's order, with the numbers and words of the devkit.
 
-ilsvrc2012.csv beside this file was made from the devkit's meta.mat. The numbers of the devkits of 2012 to 2015 are the
-same.
+ilsvrc2012.csv in this folder was made from the devkit's meta.mat. The devkits of 2012 to 2015 have the same numbers.
 """
 
 import csv
@@ -10,16 +9,16 @@ from importlib.resources import files
 
 
 @dataclass(frozen=True)
-class KnownClass:
-    """What the devkit says about one class."""
+class IlsvrcClass:
+    """One class, as the devkit lists it."""
 
     devkit_id: int
-    """1 to 1000, in an order of its own (1 is the kit fox): what the test server counts in."""
+    """1 to 1000, in an order of its own (1 is the kit fox); the test server expects these numbers."""
     words: str
     """'tench, Tinca tinca'; two classes are called 'crane'."""
 
 
-def known_classes() -> dict[str, KnownClass]:
-    """WNID -> class, sorted by WNID: place k is output k of nets trained in Caffe's order."""
+def ilsvrc_classes() -> dict[str, IlsvrcClass]:
+    """Return WNID -> class, sorted by WNID: place k is output k of nets trained in Caffe's order."""
     text = files("verydeep.data").joinpath("ilsvrc2012.csv").read_text(encoding="utf-8")
-    return {row["wnid"]: KnownClass(int(row["devkit_id"]), row["words"]) for row in csv.DictReader(text.splitlines())}
+    return {row["wnid"]: IlsvrcClass(int(row["devkit_id"]), row["words"]) for row in csv.DictReader(text.splitlines())}

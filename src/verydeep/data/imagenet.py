@@ -1,8 +1,8 @@
-"""ILSVRC-2012 as it is handed out: original tars with the devkit, and the Kaggle tree (docs/choices.md).
+"""ILSVRC-2012 as it is distributed: original tars with the devkit, and the Kaggle tree (docs/choices.md).
 
-Classes are known by their WNID and ordered by it, as in Caffe; the devkit's own numbers have another order and are
-used where files speak them: here, and in what goes to the test server (submission.py). The true class of
-ILSVRC2012_val_0000NNNN.JPEG is line N of the devkit's list, so a part of the images keeps its labels.
+Classes are named and ordered by WNID, as in Caffe. The devkit's own numbers have another order; only files of the
+devkit use them, and submissions to the test server (submission.py). The true class of ILSVRC2012_val_0000NNNN.JPEG is
+line N of the devkit's list, so some of the images keep their labels without the others.
 """
 
 import csv
@@ -19,7 +19,7 @@ import numpy as np
 
 from verydeep.data.folder import WNID, list_images
 from verydeep.data.split import Split
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError, ResourceError
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 TARS = {
@@ -38,20 +38,20 @@ _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the devkit or Kaggle's lists say about the images, keyed by WNID."""
+    """Classes and labels from the devkit or Kaggle's lists, keyed by WNID."""
 
     words: dict[str, str]
     """WNID -> 'tench, Tinca tinca', in the order of the WNIDs."""
     num_train_images: dict[str, int]
-    """WNID -> how many training images there should be; empty where nothing says it."""
+    """WNID -> number of training images of the complete set; empty if unknown."""
     validation: dict[str, str]
     """'ILSVRC2012_val_00000001.JPEG' -> the WNID of its true class."""
 
 
 def find_tars(root: Path) -> dict[str, Path]:
-    """The original tars of train, val and test that lie in ``root``."""
-    found = {part: sorted(root.glob(pattern)) for part, pattern in TARS.items()}
-    return {part: paths[-1] for part, paths in found.items() if paths}
+    """Return the original tars of train, val and test in ``root``, by split."""
+    tars = {split: sorted(root.glob(pattern)) for split, pattern in TARS.items()}
+    return {split: paths[-1] for split, paths in tars.items() if paths}
 
 
 def is_kaggle(root: Path) -> bool:
@@ -60,15 +60,15 @@ def is_kaggle(root: Path) -> bool:
 
 
 def kaggle_split_names(root: Path) -> tuple[str, ...]:
-    """Those of train, val and test that are there."""
+    """Return the splits among train, val and test that exist."""
     return tuple(name for name in ("train", "val", "test") if (root / KAGGLE_IMAGES / name).is_dir())
 
 
 def open_kaggle(root: Path, name: str) -> Split:
-    """Read train, val or test of the Kaggle tree as it lies.
+    """Read train, val or test of the Kaggle tree.
 
     Raises:
-        VerydeepError: a list is missing or damaged, or it does not know a class or an image that is there.
+        DataError: a list is missing or damaged, or lacks the class of an image.
     """
     metadata = read_kaggle(root)
     folder = root / KAGGLE_IMAGES / name
@@ -91,19 +91,25 @@ def open_kaggle(root: Path, name: str) -> Split:
     )
 
 
-def kaggle_class(metadata: Metadata, root: Path, part: str, file: str) -> str:
-    """The WNID of one image of train or val, ``file`` being its path below the part's folder.
+def kaggle_class(metadata: Metadata, root: Path, split: str, file: str) -> str:
+    """Return the WNID of one image of train or val.
+
+    Args:
+        metadata: from ``read_kaggle``.
+        root: of the Kaggle tree.
+        split: train or val.
+        file: path of the image below the folder of the split.
 
     Raises:
-        VerydeepError: the lists do not know the image or its class.
+        DataError: the lists lack the image or its class.
     """
-    if part == "train":
-        wnid, known_by = file.split("/", maxsplit=1)[0], "LOC_synset_mapping.txt"
+    if split == "train":
+        wnid, list_name = file.split("/", maxsplit=1)[0], "LOC_synset_mapping.txt"
     else:
-        wnid, known_by = metadata.validation.get(file, ""), "LOC_val_solution.csv"
+        wnid, list_name = metadata.validation.get(file, ""), "LOC_val_solution.csv"
     if wnid not in metadata.words:
-        raise VerydeepError(
-            f"{root / known_by} does not know the class of {part}/{file}; remove it or get a complete list."
+        raise DataError(
+            f"{root / list_name} lacks the class of {split}/{file}; remove the image, or get a complete list."
         )
     return wnid
 
@@ -112,19 +118,20 @@ def read_devkit(folder: Path) -> Metadata:
     """Read meta.mat and the true classes of the validation images, from the devkit's archive or unpacked.
 
     Raises:
-        VerydeepError: no devkit in ``folder``, a damaged one, or scipy is not installed.
+        DataError: there is no devkit in ``folder``, or it is damaged.
+        ResourceError: scipy is not installed.
     """
     where, meta, ground_truth = _devkit_files(folder)
     synsets = _load_synsets(meta, where)
     leaves = {int(synset["ILSVRC2012_ID"]): synset for synset in synsets if int(synset["num_children"]) == 0}
     wnid_of = {number: str(synset["WNID"]) for number, synset in leaves.items()}
     if not wnid_of or not all(WNID.fullmatch(wnid) for wnid in wnid_of.values()):
-        raise VerydeepError(f"{_META} in {where} does not list the classes of ILSVRC-2012; get the devkit again.")
+        raise DataError(f"{_META} in {where} does not list the classes of ILSVRC-2012; get the devkit again.")
     by_wnid = sorted(leaves.values(), key=lambda synset: str(synset["WNID"]))
     validation = {}
     for line, number in enumerate(ground_truth.split(), start=1):
         if not number.isdigit() or int(number) not in wnid_of:
-            raise VerydeepError(f"Line {line} of {_GROUND_TRUTH} in {where} is no class's number: {number!r}.")
+            raise DataError(f"Line {line} of {_GROUND_TRUTH} in {where} is not the number of a class: {number!r}.")
         validation[f"ILSVRC2012_val_{line:08d}.JPEG"] = wnid_of[int(number)]
     return Metadata(
         words={str(synset["WNID"]): str(synset["words"]) for synset in by_wnid},
@@ -134,25 +141,26 @@ def read_devkit(folder: Path) -> Metadata:
 
 
 def read_kaggle(root: Path) -> Metadata:
-    """Read LOC_synset_mapping.txt, LOC_val_solution.csv and, for the counts, ImageSets/CLS-LOC/train_cls.txt.
+    """Read LOC_synset_mapping.txt, LOC_val_solution.csv and, to count images, ImageSets/CLS-LOC/train_cls.txt.
 
     Raises:
-        VerydeepError: a list that is needed is missing or damaged.
+        DataError: one of the first two lists is missing or damaged.
     """
     mapping = root / "LOC_synset_mapping.txt"
     words = dict(sorted(line.partition(" ")[::2] for line in _lines(mapping)))
     if not words or not all(WNID.fullmatch(wnid) for wnid in words):
-        raise VerydeepError(f"{mapping} is not a list of 'WNID words'; unpack Kaggle's archive again.")
+        raise DataError(f"{mapping} is not a list of 'WNID words'; unpack Kaggle's archive again.")
     validation: dict[str, str] = {}
     if (root / KAGGLE_IMAGES / "val").is_dir():
         solution = root / "LOC_val_solution.csv"
         for row in list(csv.reader(_lines(solution)))[1:]:
             boxes = row[1].split() if len(row) == 2 else []
             if not boxes or boxes[0] not in words:
-                raise VerydeepError(f"{solution} has a line that is not 'ImageId,WNID box': {','.join(row)!r}.")
+                raise DataError(f"{solution} has a line that is not 'ImageId,WNID box': {','.join(row)!r}.")
             validation[f"{row[0]}.JPEG"] = boxes[0]  # all boxes of an image are of its one class
-    listed = root / "ILSVRC/ImageSets/CLS-LOC/train_cls.txt"
-    counts = Counter(line.split("/", maxsplit=1)[0] for line in _lines(listed)) if listed.is_file() else Counter()
+    train_list = root / "ILSVRC/ImageSets/CLS-LOC/train_cls.txt"
+    lines = _lines(train_list) if train_list.is_file() else []
+    counts = Counter(line.split("/", maxsplit=1)[0] for line in lines)
     return Metadata(words, dict(counts), validation)
 
 
@@ -160,29 +168,28 @@ def read_localizations(path: Path) -> dict[str, list[tuple[int, list[str]]]]:
     """Read LOC_train_solution.csv or LOC_val_solution.csv: 'ImageId,PredictionString' with 'WNID x1 y1 x2 y2' per box.
 
     Returns:
-        Image's name without suffix -> line number and fields (WNID, x1, y1, x2, y2) of each of its boxes; fields that
-        lack some are handed on as they are.
+        Image's name without suffix -> line number and fields (WNID, x1, y1, x2, y2) of each of its boxes, unchecked.
 
     Raises:
-        VerydeepError: the list cannot be read, or a line is not of two fields.
+        DataError: the list cannot be read, or a line does not have two fields.
     """
-    found: dict[str, list[tuple[int, list[str]]]] = {}
+    boxes: dict[str, list[tuple[int, list[str]]]] = {}
     for line, row in enumerate(csv.reader(_lines(path)), start=1):
         if len(row) != 2:
-            raise VerydeepError(f"Line {line} of {path} is not 'ImageId,WNID box': {','.join(row)!r}.")
+            raise DataError(f"Line {line} of {path} is not 'ImageId,WNID box': {','.join(row)!r}.")
         if line > 1:
             fields = row[1].split()
-            found[row[0]] = [(line, fields[start : start + 5]) for start in range(0, len(fields), 5)]
-    return found
+            boxes[row[0]] = [(line, fields[start : start + 5]) for start in range(0, len(fields), 5)]
+    return boxes
 
 
 def read_blacklist(root: Path) -> frozenset[int] | None:
-    """Which of the 50,000 validation images, counted from 1, the localization error leaves out; None: no list there.
+    """Return the numbers of validation images, from 1, that the localization error leaves out; None without a list.
 
-    The list of 1,762 came with the devkits of 2013 and 2014, for their boxes of the same images are wrong.
+    The devkits of 2013 and 2014 list 1,762 images whose boxes are wrong.
 
     Raises:
-        VerydeepError: it holds something else than numbers.
+        DataError: the list contains something that is not a number.
     """
     places = ("", "*/", "*/data/")  # the last in an unpacked devkit; not */*, where a million images lie
     paths = sorted(path for place in places for path in root.glob(f"{place}{BLACKLIST}"))
@@ -191,82 +198,82 @@ def read_blacklist(root: Path) -> frozenset[int] | None:
     lines = paths[-1].read_text("utf-8", errors="replace").split()
     for line in lines:
         if not line.isdecimal():
-            raise VerydeepError(f"{paths[-1]} holds {line!r}, which is not the number of an image: restore it.")
+            raise DataError(f"{paths[-1]} contains {line!r}, which is not the number of an image; restore it.")
     return frozenset(map(int, lines))
 
 
 def validation_number(file: str) -> int | None:
-    """1 for 'ILSVRC2012_val_00000001.JPEG'; None for other images."""
+    """Return 1 for 'ILSVRC2012_val_00000001.JPEG'; None for other images."""
     match = re.fullmatch(r"ILSVRC2012_val_(\d{8})", PurePosixPath(file).stem)
     return int(match[1]) if match else None
 
 
-def members(archive: tarfile.TarFile, told: str) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar in their order; ``told`` is its name in sentences.
+def tar_members(archive: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of a tar in order; error messages call it ``name``.
 
     Raises:
-        VerydeepError: the tar is damaged or ends early (the standard library takes most damage for the end).
+        DataError: the tar is damaged or ends early (the standard library mistakes most damage for the end).
     """
-    damaged = f"{told} is damaged or incomplete; download it again."
+    damaged = f"{name} is damaged or incomplete; download it again."
     try:
         yield from archive
         assert archive.fileobj is not None
         archive.fileobj.seek(archive.offset)
         end = archive.fileobj.read(tarfile.BLOCKSIZE)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise VerydeepError(damaged) from error
+        raise DataError(damaged) from error
     if end != bytes(tarfile.BLOCKSIZE):  # every tar ends with blocks of zeros
-        raise VerydeepError(damaged)
+        raise DataError(damaged)
 
 
 def _devkit_files(folder: Path) -> tuple[Path, io.BytesIO, str]:
-    """Where the devkit was found, and its two files."""
+    """Return the place of the devkit, and its two files."""
     archive = folder / f"{DEVKIT}.tar.gz"
     if archive.is_file():
-        held = _read_from_tar(archive, f"{DEVKIT}/data/")
-        if len(held) < 2:
-            raise VerydeepError(f"{archive} lacks {_META} or {_GROUND_TRUTH}; download it again.")
-        return archive, io.BytesIO(held[_META]), held[_GROUND_TRUTH].decode("ascii", "replace")
+        files = _read_from_tar(archive, f"{DEVKIT}/data/")
+        if len(files) < 2:
+            raise DataError(f"{archive} lacks {_META} or {_GROUND_TRUTH}; download it again.")
+        return archive, io.BytesIO(files[_META]), files[_GROUND_TRUTH].decode("ascii", "replace")
     for place in (folder / DEVKIT / "data", folder / "data", folder):
         if (place / _META).is_file() and (place / _GROUND_TRUTH).is_file():
             ground_truth = (place / _GROUND_TRUTH).read_text("ascii", errors="replace")
             return place, io.BytesIO((place / _META).read_bytes()), ground_truth
-    raise VerydeepError(
-        f"{folder} lacks the devkit, which tells the classes: put {archive.name} there, or its {_META} and "
+    raise DataError(
+        f"{folder} lacks the devkit, which lists the classes; put {archive.name} there, or its {_META} and "
         f"{_GROUND_TRUTH}."
     )
 
 
 def _read_from_tar(path: Path, inside: str) -> dict[str, bytes]:
-    """The devkit's two files, by name."""
-    wanted = {inside + name: name for name in (_META, _GROUND_TRUTH)}
-    held: dict[str, bytes] = {}
+    """Return the devkit's two files, by name."""
+    names = {inside + name: name for name in (_META, _GROUND_TRUTH)}
+    files: dict[str, bytes] = {}
     try:
         with tarfile.open(path) as archive:
-            for member in members(archive, str(path)):
+            for member in tar_members(archive, str(path)):
                 stream = archive.extractfile(member) if member.isfile() else None
-                if stream is not None and member.name.removeprefix("./") in wanted:
-                    held[wanted[member.name.removeprefix("./")]] = stream.read()
+                if stream is not None and member.name.removeprefix("./") in names:
+                    files[names[member.name.removeprefix("./")]] = stream.read()
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise VerydeepError(f"{path} is damaged or incomplete; download it again.") from error
-    return held
+        raise DataError(f"{path} is damaged or incomplete; download it again.") from error
+    return files
 
 
 def _load_synsets(meta: io.BytesIO, where: Path) -> np.ndarray:
-    """The array of synsets, a structure each."""
+    """Return the array of synsets, one structure each."""
     try:
-        from scipy.io import loadmat  # noqa: PLC0415 - an extra, needed here alone
+        from scipy.io import loadmat  # noqa: PLC0415 - an extra, needed only here
     except ImportError as error:
-        raise VerydeepError(
-            f"{_META} of the ILSVRC devkit is a MATLAB file, read by scipy: pip install 'verydeep[ilsvrc]'."
+        raise ResourceError(
+            f"{_META} of the ILSVRC devkit is a MATLAB file, which scipy reads; pip install 'verydeep[ilsvrc]'."
         ) from error
     try:
         return np.atleast_1d(loadmat(meta, squeeze_me=True)["synsets"])
     except Exception as error:  # a damaged file raises nearly anything
-        raise VerydeepError(f"{_META} in {where} cannot be read ({error}); get the devkit again.") from error
+        raise DataError(f"{_META} in {where} cannot be read ({error}); get the devkit again.") from error
 
 
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
-        raise VerydeepError(f"{path} is missing; unpack Kaggle's archive again.")
+        raise DataError(f"{path} is missing; unpack Kaggle's archive again.")
     return path.read_text("utf-8", errors="replace").splitlines()

@@ -1,124 +1,112 @@
-"""People's own photographs with several labels each, or none: a CSV with the columns ``path,label``.
+"""People's own photographs with several labels each, or none: a CSV file with the columns ``path,label``.
 
-A line names a photograph below the folder of the CSV, and its labels joined by semicolons: ``beach/1.jpg,sea;dog``;
-after the comma nothing for a photograph that has none of the labels. Either ``labels.csv`` lists them all and a seeded
-share is held out, or ``train.csv`` and ``test.csv`` say which are learned from and which are tested on.
+A line names a photograph below the folder of the CSV file, and its labels joined by semicolons:
+``beach/1.jpg,sea;dog``. The second field is empty if the photograph has none of the labels. Either ``labels.csv`` lists
+all photographs, and a share chosen by the seed is held out; or ``train.csv`` and ``test.csv`` list training and test
+photographs.
 """
 
-import csv
 import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from verydeep.data.csv_files import read_csv
 from verydeep.data.split import Split
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 
 COLUMNS = ("path", "label")
 LABELS, TRAIN, TEST = "labels.csv", "train.csv", "test.csv"
 
-Listed = dict[str, tuple[int, frozenset[str]]]
-"""File -> its line and labels."""
+Lines = dict[str, tuple[int, frozenset[str]]]
+"""File -> number of its line, and its labels."""
 
 
 def find_label_csv(root: Path) -> tuple[str, ...]:
-    """``labels.csv``, or ``train.csv`` and ``test.csv``, as they lie in ``root``; empty if none do.
+    """Return which of the CSV files are in ``root``: ``labels.csv``, ``train.csv`` and ``test.csv``, or none.
 
     Raises:
-        VerydeepError: one of train.csv and test.csv without the other, or labels.csv beside them.
+        DataError: only one of train.csv and test.csv is there, or labels.csv is there as well.
     """
-    there = tuple(name for name in (LABELS, TRAIN, TEST) if (root / name).is_file())
-    if there in ((), (LABELS,), (TRAIN, TEST)):
-        return there
-    raise VerydeepError(
-        f"{root} holds {' and '.join(there)}: keep {LABELS} for all photographs, or {TRAIN} and {TEST} for two parts."
+    names = tuple(name for name in (LABELS, TRAIN, TEST) if (root / name).is_file())
+    if names in ((), (LABELS,), (TRAIN, TEST)):
+        return names
+    raise DataError(
+        f"{root} holds {' and '.join(names)}; keep {LABELS} for all photographs, or {TRAIN} and {TEST} for two splits."
     )
 
 
 def open_labels(root: Path) -> Split:
-    """All photographs of labels.csv.
+    """Read all photographs of labels.csv.
 
     Raises:
-        VerydeepError: a CSV that cannot be read or has other columns, a line that is not a path and its labels, a
-            photograph listed twice or not there, an empty label, or no labels at all.
+        DataError: the CSV file cannot be read or has other columns, a line is not a path and its labels, a photograph
+            is listed twice or missing, or there are no labels.
     """
-    listed = _read(root / LABELS)
-    return _split(root, "all", listed, _classes(listed, root / LABELS), LABELS)
+    lines = _read_lines(root / LABELS)
+    return _make_split(root, "all", lines, _class_names(lines, root / LABELS), LABELS)
 
 
 def open_divided_labels(root: Path) -> tuple[Split, Split]:
-    """The photographs of train.csv and those of test.csv, the classes being those of train.csv.
+    """Read the photographs of train.csv and those of test.csv; the classes are those of train.csv.
 
     Raises:
-        VerydeepError: as ``open_labels``, a photograph in both, or a label that test.csv alone has.
+        DataError: a CSV file is damaged, lists a photograph of the other, or test.csv has a label that train.csv lacks.
     """
-    train, test = _read(root / TRAIN), _read(root / TEST)
-    classes = _classes(train, root / TRAIN)
+    train, test = _read_lines(root / TRAIN), _read_lines(root / TEST)
+    classes = _class_names(train, root / TRAIN)
     for file, (line, labels) in test.items():
         if file in train:
-            raise VerydeepError(
-                f"Line {line} of {root / TEST} lists {file}, as line {train[file][0]} of {TRAIN} does: what is learned "
-                "from cannot be tested on, so remove one of them."
+            raise DataError(
+                f"Line {line} of {root / TEST} lists {file}, as line {train[file][0]} of {TRAIN} does; remove one of "
+                "them, because training photographs cannot be tested on."
             )
-        if strangers := labels - set(classes):
-            raise VerydeepError(
-                f"Line {line} of {root / TEST} gives {file} the label {min(strangers)!r}, which {TRAIN} lacks: correct "
-                "it, or add photographs to learn it from."
+        if unknown := labels - set(classes):
+            raise DataError(
+                f"Line {line} of {root / TEST} gives {file} the label {min(unknown)!r}, which {TRAIN} lacks; correct "
+                "it, or add training photographs with it."
             )
     layout = f"{TRAIN} and {TEST}"
-    return _split(root, "train", train, classes, layout), _split(root, "test", test, classes, layout)
+    return _make_split(root, "train", train, classes, layout), _make_split(root, "test", test, classes, layout)
 
 
-def _read(path: Path) -> Listed:
-    listed: Listed = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, strict=True)
-            header = tuple(name.strip() for name in next(reader, []))
-            if header != COLUMNS:
-                raise VerydeepError(f"Line 1 of {path} is not {','.join(COLUMNS)} but {','.join(header)!r}.")
-            for row in reader:
-                if row:
-                    where = f"Line {reader.line_num} of {path}"
-                    file, labels = _read_row(row, path.parent, where)
-                    if file in listed:
-                        raise VerydeepError(
-                            f"{where} lists {file}, as line {listed[file][0]} does: remove one of them."
-                        )
-                    listed[file] = reader.line_num, labels
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VerydeepError(f"{path} cannot be read as CSV in UTF-8 ({error}): save it as that.") from None
-    return listed
+def _read_lines(path: Path) -> Lines:
+    lines: Lines = {}
+    for number, row in read_csv(path, COLUMNS):
+        where = f"Line {number} of {path}"
+        file, labels = _parse_row(row, path.parent, where)
+        if file in lines:
+            raise DataError(f"{where} lists {file}, as line {lines[file][0]} does; remove one of them.")
+        lines[file] = number, labels
+    return lines
 
 
-def _read_row(row: list[str], root: Path, where: str) -> tuple[str, frozenset[str]]:
-    """The photograph's path in its one spelling, and its labels."""
+def _parse_row(row: list[str], root: Path, where: str) -> tuple[str, frozenset[str]]:
+    """Return the photograph's path below ``root``, and its labels."""
     if len(row) != 2:
-        raise VerydeepError(f"{where} is not a path and its labels, joined by semicolons: {','.join(row)!r}.")
+        raise DataError(f"{where} is not a path and its labels, joined by semicolons: {','.join(row)!r}.")
     file = PurePosixPath(row[0].strip())
     for whole in (os.path.abspath(root), root.resolve()):  # noqa: PTH100 - as typed, and behind links
         if file.is_relative_to(whole):
             file = file.relative_to(whole)
     if not row[0].strip() or ".." in file.parts or file.is_absolute() or not (root / file).is_file():
-        raise VerydeepError(f"{where} lists {row[0].strip()!r}, which is no file below {root}: correct or remove it.")
+        raise DataError(f"{where} lists {row[0].strip()!r}, which is not a file below {root}; correct or remove it.")
     labels = [label.strip() for label in row[1].split(";")] if row[1].strip() else []
     if "" in labels:
-        raise VerydeepError(
-            f"{where} gives {file} an empty label ({row[1].strip()!r}): remove the semicolon or fill it."
-        )
+        raise DataError(f"{where} gives {file} an empty label ({row[1].strip()!r}); remove the semicolon or fill it.")
     return file.as_posix(), frozenset(labels)
 
 
-def _classes(listed: Listed, path: Path) -> list[str]:
-    classes = sorted({label for _, labels in listed.values() for label in labels})
+def _class_names(lines: Lines, path: Path) -> list[str]:
+    classes = sorted({label for _, labels in lines.values() for label in labels})
     if not classes:
-        raise VerydeepError(f"{path} gives no photograph a label: write labels behind the paths.")
+        raise DataError(f"{path} gives no photograph a label; write labels after the paths.")
     return classes
 
 
-def _split(root: Path, name: str, listed: Listed, classes: list[str], layout: str) -> Split:
-    files = sorted(listed)
-    marks = [[1 if label in listed[file][1] else -1 for label in classes] for file in files]  # (n, K)
+def _make_split(root: Path, name: str, lines: Lines, classes: list[str], layout: str) -> Split:
+    files = sorted(lines)
+    marks = [[1 if label in lines[file][1] else -1 for label in classes] for file in files]  # (n, K)
     return Split(
         name=name,
         root=root,

@@ -1,4 +1,4 @@
-"""One question for every data set: what lies in this folder, and which files are train, val or test?"""
+"""Recognize the layout of a data set, and read its splits."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from verydeep.data.generated_set import COUNTS, is_generated, open_generated
 from verydeep.data.imagenet import find_tars, is_kaggle, kaggle_split_names, open_kaggle
 from verydeep.data.split import Split
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 
 
 def split_names(root: Path) -> tuple[str, ...]:
-    """The names that ``open_split`` takes for this folder.
+    """Return the names that ``open_split`` accepts for this folder.
 
     Raises:
-        VerydeepError: no such folder, or ILSVRC's original tars, which hold no readable images yet.
+        DataError: there is no such folder, or it holds ILSVRC's original tars, which must be prepared first.
     """
     _check(root)
     if is_generated(root):
@@ -27,22 +27,22 @@ def split_names(root: Path) -> tuple[str, ...]:
 
 
 def open_split(root: Path, name: str, *, seed: int = 0, val_fraction: float = 0.2) -> Split:
-    """Recognize the layout of ``root`` and read one split of it; ``Split.layout`` says what was recognized.
+    """Recognize the layout of ``root`` and read one split.
 
     Args:
         root: the generated set, Kaggle's ILSVRC, Tiny-ImageNet, or class folders with or without train/, val/, test/.
         name: one of ``split_names(root)``.
-        seed: decides which images of flat class folders are kept for val.
-        val_fraction: how many of them, in (0, 1).
+        seed: chooses the images of flat class folders that belong to val.
+        val_fraction: their share, in (0, 1).
 
     Raises:
-        VerydeepError: the folder or the split does not exist, or the folder is not laid out as it should be.
+        DataError: the folder or the split does not exist, or its layout is damaged or not recognized.
     """
     if not 0 < val_fraction < 1:
-        raise VerydeepError(f"The fraction kept for val has to lie between 0 and 1, not be {val_fraction:g}.")
+        raise DataError(f"The share of images in val must lie between 0 and 1; {val_fraction:g} does not.")
     names = split_names(root)
     if name not in names:
-        raise VerydeepError(f"{root} has no split called {name!r}; it has {', '.join(names)}.")
+        raise DataError(f"{root} has no split {name!r}; choose one of {', '.join(names)}.")
     if is_generated(root):
         return open_generated(root, name)
     if is_kaggle(root):
@@ -54,8 +54,10 @@ def open_split(root: Path, name: str, *, seed: int = 0, val_fraction: float = 0.
 
 def _check(root: Path) -> None:
     if not root.exists():
-        raise VerydeepError(f"There is no folder {root}; name an existing folder of photographs.")
+        raise DataError(f"{root} does not exist; give a folder of photographs.")
     if not root.is_dir():
-        raise VerydeepError(f"{root} is a file; name the folder that holds the photographs.")
+        raise DataError(f"{root} is a file; give the folder that holds the photographs.")
     if find_tars(root):
-        raise VerydeepError(f"{root} holds ILSVRC-2012's original tars; first run: verydeep prepare ilsvrc {root} DEST")
+        raise DataError(
+            f"{root} holds the original tars of ILSVRC-2012; run `verydeep prepare ilsvrc {root} DEST` first."
+        )

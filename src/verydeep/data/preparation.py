@@ -1,8 +1,7 @@
-"""ILSVRC-2012's original tars, or Kaggle's tree, to class folders: `verydeep prepare ilsvrc`.
+"""Turn ILSVRC-2012's original tars, or Kaggle's tree, into class folders: `verydeep prepare ilsvrc`.
 
-Every file is written beside its place and renamed, so what is there is whole, and a second run goes on where
-the first stopped. Names inside tars are not trusted: only regular files that are called what ILSVRC's are
-called are written.
+Every file appears complete under its name, and a second run continues where the first one stopped. Names inside tars
+are not trusted: only regular files with names as ILSVRC uses them are written.
 """
 
 import os
@@ -25,226 +24,224 @@ from verydeep.data.imagenet import (
     is_kaggle,
     kaggle_class,
     kaggle_split_names,
-    members,
     read_devkit,
     read_kaggle,
+    tar_members,
 )
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError, ResourceError
 
 NUM_TEST_IMAGES = 100_000
 
 _TRAIN_TAR = re.compile(r"(?:\./)?(n\d{8})\.tar")
 _TRAIN_IMAGE = re.compile(r"(?:\./)?((n\d{8})_\d+\.JPEG)")
-_FLAT_IMAGE = {part: re.compile(rf"(?:\./)?(?:{part}/)?(ILSVRC2012_{part}_\d{{8}}\.JPEG)") for part in ("val", "test")}
+_FLAT_IMAGE = {name: re.compile(rf"(?:\./)?(?:{name}/)?(ILSVRC2012_{name}_\d{{8}}\.JPEG)") for name in ("val", "test")}
 
 
 @dataclass(frozen=True)
 class IlsvrcSource:
-    """ILSVRC-2012 as it was found."""
+    """ILSVRC-2012 as it was downloaded."""
 
     folder: Path
     layout: str
     metadata: Metadata
     tars: dict[str, Path]
-    """Part -> tar; empty for Kaggle's tree."""
+    """Split -> tar; empty for Kaggle's tree."""
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Those of train, val and test that are there."""
+    def split_names(self) -> tuple[str, ...]:
+        """The splits among train, val and test that exist."""
         return tuple(self.tars) or kaggle_split_names(self.folder)
 
-    def expected(self, part: str) -> dict[str, int]:
-        """How many images each class should have (test's under ''); empty where nothing says it."""
-        if part == "test":
+    def expected_counts(self, split: str) -> dict[str, int]:
+        """Return the number of images of each class of the complete split (of test under ''); nothing if unknown."""
+        if split == "test":
             return {"": NUM_TEST_IMAGES}
-        if part == "val":
+        if split == "val":
             return dict(Counter(self.metadata.validation.values()))
         return self.metadata.num_train_images
 
 
 @dataclass(frozen=True)
 class PreparationProgress:
-    """How far one part is."""
+    """Progress of one split."""
 
-    part: str
+    split: str
     done: int
     total: int | None
-    """Images that the complete part has; None where nothing says it."""
+    """Number of images of the complete split; None if unknown."""
 
 
-def find_source(folder: Path) -> IlsvrcSource:
-    """Recognize what ``folder`` holds.
+def find_ilsvrc(folder: Path) -> IlsvrcSource:
+    """Recognize the tars or Kaggle's tree in a folder.
 
     Raises:
-        VerydeepError: neither the tars nor Kaggle's tree, or its lists cannot be read.
+        DataError: neither is there, or its lists cannot be read.
     """
     if tars := find_tars(folder):
         return IlsvrcSource(folder, "ILSVRC-2012's original tars", read_devkit(folder), tars)
     if is_kaggle(folder):
         return IlsvrcSource(folder, "ILSVRC-2012 as Kaggle's tree", read_kaggle(folder), {})
-    raise VerydeepError(
+    raise DataError(
         f"{folder} holds neither ILSVRC-2012's tars ({TARS['train']}, {TARS['val']}) nor Kaggle's tree "
-        f"({KAGGLE_IMAGES}); name the folder that does."
+        f"({KAGGLE_IMAGES}); give the folder that does."
     )
 
 
 def prepare_ilsvrc(source: IlsvrcSource, destination: Path) -> Iterator[PreparationProgress]:
-    """Bring every part into ``destination``/{train,val}/WNID/ and test/; yield after each image.
+    """Write every split to ``destination``/{train,val}/WNID/ and test/; yield after each image.
 
-    Kaggle's files are hard-linked where the file system can, so both trees share their bytes.
+    Kaggle's files are hard-linked if the file system can, so that both trees share their bytes.
 
     Raises:
-        VerydeepError: a tar is damaged, or ``destination`` cannot be written.
+        DataError: a tar is damaged.
+        ResourceError: ``destination`` cannot be written.
     """
     lines = "".join(f"{wnid}\t{words}\n" for wnid, words in source.metadata.words.items())
-    with _write_beside(destination / "words.txt") as beside:
-        beside.write_text(lines, "utf-8")
-    for part in source.parts:
-        there = Counter(count_images(destination, part))
-        expected = source.expected(part)
-        total = sum(expected.values()) or None
-        done = there.total()
-        yield PreparationProgress(part, done, total)
-        for _ in _bring(source, part, destination / part, there):
+    with _write_whole(destination / "words.txt") as temporary:
+        temporary.write_text(lines, "utf-8")
+    for split in source.split_names:
+        counts = Counter(count_images(destination, split))
+        total = sum(source.expected_counts(split).values()) or None
+        done = counts.total()
+        yield PreparationProgress(split, done, total)
+        for _ in _write_split(source, split, destination / split, counts):
             done += 1
-            yield PreparationProgress(part, done, total)
+            yield PreparationProgress(split, done, total)
 
 
-def count_images(destination: Path, part: str) -> dict[str, int]:
-    """Images of each class that lie in a part of ``destination``; those without class folder under ''."""
-    folder = destination / part
+def count_images(destination: Path, split: str) -> dict[str, int]:
+    """Return the number of images of each class in ``destination``; images without class folder are under ''."""
+    folder = destination / split
     files = list_images(folder) if folder.is_dir() else []
     return dict(Counter(file.rpartition("/")[0] for file in files))
 
 
-def describe_part(source: IlsvrcSource, destination: Path, part: str) -> str:
-    """One line: how many images a part has, and what the complete set would have beyond them."""
-    found, expected = count_images(destination, part), source.expected(part)
-    told = f"{part}: {sum(found.values()):,} images"
-    if part != "test":
-        told += f" of {len(found):,} classes"
+def describe_split(source: IlsvrcSource, destination: Path, split: str) -> str:
+    """Return one line: how many images were written, and how many are missing for the complete set."""
+    counts, expected = count_images(destination, split), source.expected_counts(split)
+    text = f"{split}: {sum(counts.values()):,} images"
+    if split != "test":
+        text += f" of {len(counts):,} classes"
     if not expected:
-        return f"{told} (nothing here says how many there should be)"
-    short = sorted(wnid for wnid, count in expected.items() if found.get(wnid, 0) < count)
-    if not short:
-        return f"{told}, complete"
-    lacking = sum(expected[wnid] - found.get(wnid, 0) for wnid in short)
-    told += f", only a part of ILSVRC: {lacking:,} images are lacking"
-    if part != "test":
-        first = short[0]
-        told += f" in {len(short):,} classes (first {first}: {found.get(first, 0)} of {expected[first]})"
-    return told
+        return f"{text} (the number of the complete set is unknown)"
+    incomplete = sorted(wnid for wnid, count in expected.items() if counts.get(wnid, 0) < count)
+    if not incomplete:
+        return f"{text}, complete"
+    num_missing = sum(expected[wnid] - counts.get(wnid, 0) for wnid in incomplete)
+    text += f", incomplete: {num_missing:,} images are missing"
+    if split != "test":
+        first = incomplete[0]
+        text += f" in {len(incomplete):,} classes (first {first}: {counts.get(first, 0)} of {expected[first]})"
+    return text
 
 
-def _bring(source: IlsvrcSource, part: str, folder: Path, there: Counter[str]) -> Iterator[None]:
-    """Write what ``folder`` lacks of one part, yielding after each image; ``there`` counts what it has."""
-    expected = source.expected(part)
+def _write_split(source: IlsvrcSource, split: str, folder: Path, counts: Counter[str]) -> Iterator[None]:
+    """Write the missing images of one split, and yield after each; ``counts`` are those of existing images."""
+    expected = source.expected_counts(split)
     if not source.tars:
-        yield from _link_kaggle(source, part, folder)
-    elif expected and all(there[wnid] >= count for wnid, count in expected.items()):
+        yield from _link_kaggle(source, split, folder)
+    elif expected and all(counts[wnid] >= count for wnid, count in expected.items()):
         return
-    elif part == "train":
-        yield from _unpack_train(source, folder, there)
+    elif split == "train":
+        yield from _unpack_train(source, folder, counts)
     else:
-        yield from _unpack_flat(source, part, folder)
+        yield from _unpack_flat(source, split, folder)
 
 
-def _unpack_train(source: IlsvrcSource, folder: Path, there: Counter[str]) -> Iterator[None]:
-    """The tar of 1000 tars; one whose class is complete already is not read."""
+def _unpack_train(source: IlsvrcSource, folder: Path, counts: Counter[str]) -> Iterator[None]:
+    """Unpack the tar of 1000 tars; those of complete classes are not read."""
     path = source.tars["train"]
     with path.open("rb") as file, _open_tar(file, str(path)) as outer:
-        for member in members(outer, str(path)):
-            name = _TRAIN_TAR.fullmatch(member.name) if member.isfile() else None
-            if name is None or name[1] not in source.metadata.words:
+        for member in tar_members(outer, str(path)):
+            matched = _TRAIN_TAR.fullmatch(member.name) if member.isfile() else None
+            if matched is None or matched[1] not in source.metadata.words:
                 continue
-            wnid = name[1]
-            if there[wnid] >= source.metadata.num_train_images[wnid]:
+            wnid = matched[1]
+            if counts[wnid] >= source.metadata.num_train_images[wnid]:
                 continue
-            told = f"{wnid}.tar inside {path}"
             stream = outer.extractfile(member)
             assert stream is not None
-            with _open_tar(stream, told) as inner:
-                for image in members(inner, told):
-                    matched = _TRAIN_IMAGE.fullmatch(image.name) if image.isfile() else None
-                    if matched is None or matched[2] != wnid:
-                        continue
-                    if _extract(inner, image, folder / wnid / matched[1], told):
-                        yield
+            yield from _unpack_class(stream, wnid, folder / wnid, f"{wnid}.tar inside {path}")
 
 
-def _unpack_flat(source: IlsvrcSource, part: str, folder: Path) -> Iterator[None]:
-    """The tar of val, whose images go to the folders of their classes, or of test, whose images stay flat."""
-    path = source.tars[part]
+def _unpack_class(stream: IO[bytes], wnid: str, folder: Path, name: str) -> Iterator[None]:
+    """Unpack the tar of one class of training images."""
+    with _open_tar(stream, name) as archive:
+        for member in tar_members(archive, name):
+            matched = _TRAIN_IMAGE.fullmatch(member.name) if member.isfile() else None
+            if matched is not None and matched[2] == wnid and _extract(archive, member, folder / matched[1], name):
+                yield
+
+
+def _unpack_flat(source: IlsvrcSource, split: str, folder: Path) -> Iterator[None]:
+    """Unpack the tar of val, whose images go to the folders of their classes, or of test, whose images stay flat."""
+    path = source.tars[split]
     with path.open("rb") as file, _open_tar(file, str(path)) as archive:
-        for member in members(archive, str(path)):
-            matched = _FLAT_IMAGE[part].fullmatch(member.name) if member.isfile() else None
+        for member in tar_members(archive, str(path)):
+            matched = _FLAT_IMAGE[split].fullmatch(member.name) if member.isfile() else None
             if matched is None:
                 continue
-            wnid = source.metadata.validation.get(matched[1]) if part == "val" else ""
+            wnid = source.metadata.validation.get(matched[1]) if split == "val" else ""
             if wnid is not None and _extract(archive, member, folder / wnid / matched[1], str(path)):
                 yield
 
 
-def _link_kaggle(source: IlsvrcSource, part: str, folder: Path) -> Iterator[None]:
-    images = source.folder / KAGGLE_IMAGES / part
+def _link_kaggle(source: IlsvrcSource, split: str, folder: Path) -> Iterator[None]:
+    images = source.folder / KAGGLE_IMAGES / split
     for file in list_images(images):
-        wnid = "" if part == "test" else kaggle_class(source.metadata, source.folder, part, file)
+        wnid = "" if split == "test" else kaggle_class(source.metadata, source.folder, split, file)
         target = folder / wnid / file.rpartition("/")[2]
         if target.is_file() and target.stat().st_size == (images / file).stat().st_size:
             continue
-        with _write_beside(target) as beside:
-            beside.unlink(missing_ok=True)
+        with _write_whole(target) as temporary:
+            temporary.unlink(missing_ok=True)
             try:
-                os.link((images / file).resolve(), beside)
+                os.link((images / file).resolve(), temporary)
             except OSError:  # another disk, or a file system without links
-                shutil.copyfile(images / file, beside)
+                shutil.copyfile(images / file, temporary)
         yield
 
 
 @contextmanager
-def _open_tar(stream: IO[bytes], told: str) -> Iterator[tarfile.TarFile]:
+def _open_tar(stream: IO[bytes], name: str) -> Iterator[tarfile.TarFile]:
     try:
-        archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - the error is about opening alone
+        archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - only errors in opening are caught here
     except tarfile.TarError as error:
-        raise VerydeepError(f"{told} is no tar, damaged or incomplete; download it again.") from error
+        raise DataError(f"{name} is no tar, damaged or incomplete; download it again.") from error
     with archive:
         yield archive
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, told: str) -> bool:
-    """Write one member to ``target``, unless it is there in full length; returns whether it was written."""
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, name: str) -> bool:
+    """Write one member to ``target``, unless a file of its size is there; return whether it was written."""
     if target.is_file() and target.stat().st_size == member.size:
         return False
     stream = archive.extractfile(member)
     assert stream is not None
-    with _write_beside(target) as beside, beside.open("wb") as file:
-        _copy(stream, file, told)
+    with _write_whole(target) as temporary, temporary.open("wb") as file:
+        try:
+            shutil.copyfileobj(stream, file, 1 << 20)
+        except tarfile.TarError as error:
+            raise DataError(f"{name} is damaged or incomplete; download it again.") from error
     return True
 
 
-def _copy(stream: IO[bytes], file: IO[bytes], told: str) -> None:
-    try:
-        shutil.copyfileobj(stream, file, 1 << 20)
-    except tarfile.TarError as error:
-        raise VerydeepError(f"{told} is damaged or incomplete; download it again.") from error
-
-
 @contextmanager
-def _write_beside(target: Path) -> Iterator[Path]:
-    """A hidden file beside ``target`` that takes its place once it is complete.
+def _write_whole(target: Path) -> Iterator[Path]:
+    """Give a hidden temporary file to write to, which replaces ``target`` at the end.
 
-    Not brought to the disk at once, as `verydeep.files.atomic_write` does: that would take hours for a million files.
+    Unlike ``files.atomic_write`` this does not wait for the disk, which would take hours for a million files.
     """
-    beside = target.with_name(f".{target.name}.partial")
+    temporary = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(target)
+        yield temporary
+        temporary.replace(target)
     except BaseException as error:
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         if not isinstance(error, OSError):
             raise
-        raise VerydeepError(
-            f"{target} cannot be written ({error.strerror or error}); the same command goes on from there."
+        raise ResourceError(
+            f"{target} cannot be written ({error.strerror or error}); run the same command again to continue."
         ) from error

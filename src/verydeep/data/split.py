@@ -15,35 +15,35 @@ from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The files of one part (train, val, test or all) of a data set, sorted by path."""
+    """One part of a data set: train, val, test, or all; sorted by path."""
 
     name: str
     root: Path
     files: tuple[str, ...]
-    """POSIX paths relative to ``root``; one may repeat where the samples are persons (VOC's actions)."""
+    """POSIX paths relative to ``root``; a file repeats if several persons on it are samples (VOC's actions)."""
     labels: Int64Array | None
-    """(n,) index into ``class_names`` of each file; None where the part has no labels."""
+    """(n,) index into ``class_names`` of each file; None if the split has no labels."""
     class_names: tuple[str, ...]
-    """One name per class, sorted: the folder's name, a WNID for ImageNet's kin."""
+    """One name per class, sorted: the folder's name, which is a WNID in ImageNet."""
     class_words: tuple[str, ...]
-    """What a person calls each class; equal to ``class_names`` where nothing better is known."""
+    """Class words; equal to ``class_names`` if nothing better is known."""
     layout: str
-    """What was recognized, in the words of one line: 'class folders with train/ and val/'."""
+    """Description of the layout, such as 'class folders with train/ and val/'."""
     camera_rotation: bool
     """Whether the rotation that a camera noted in EXIF is applied."""
     boxes: tuple[Float32Array, ...] | None = None
-    """Per file (m, 4) float32, inclusive xyxy in pixels of the file, counted from 0; None where none are known."""
+    """Per file (m, 4) float32, inclusive xyxy in pixels of the file, counted from 0; None if the set has no boxes."""
     relevance: Int8Array | None = None
-    """(n, K) of sets where an image may have several classes or none, whose ``labels`` is None: 1 the class is on the
-    image, -1 it is not, 0 neither counts (VOC's 'difficult')."""
+    """(n, K) for sets where an image may have several classes or none: 1 the class is on the image, -1 it is not, 0 it
+    counts as neither (VOC's 'difficult'); ``labels`` is then None."""
     regions: Float32Array | None = None
-    """(n, 4) what of each file is looked at, in the frame of ``boxes``; None: all of it."""
+    """(n, 4) the region of each file that stands for the image, in the frame of ``boxes``; None: the whole file."""
     images: tuple[Image.Image, ...] | None = None
-    """Images in memory, in RGB and upright, named by ``files``; None where they are files."""
+    """Images in memory, in RGB and upright, named by ``files``; None if the images are files."""
 
     @classmethod
     def of_photographs(cls, paths: Sequence[Path]) -> "Split":
-        """People's own photographs, without labels, in the order given."""
+        """Return a split of people's own photographs, without labels, in the order given."""
         return cls(
             name="photographs",
             root=Path(),
@@ -67,29 +67,29 @@ class Split:
 
     @property
     def photographs(self) -> Int64Array:
-        """(n,) which photograph each sample is of, counted from 0 in their order: persons may share one."""
+        """(n,) number of the photograph of each sample, counted from 0 in order; persons may share one."""
         numbers: dict[str, int] = {}
         return np.array([numbers.setdefault(file, len(numbers)) for file in self.files], np.int64)
 
     def first_of_each_class(self, count: int) -> "Split":
-        """A split of the first ``count`` images of each class, its labels known."""
+        """Return a split of the first ``count`` images of each class; the split must have labels."""
         assert self.labels is not None
         return self.subset(
             [int(i) for k in range(len(self.class_names)) for i in np.flatnonzero(self.labels == k)[:count]]
         )
 
     def boxed(self) -> "Split":
-        """A split of those images that have a box, its boxes known."""
+        """Return a split of the images that have a box."""
         assert self.boxes is not None
         return self.subset([i for i, boxes in enumerate(self.boxes) if len(boxes)])
 
-    def in_boxes(self) -> "Split":
-        """The same samples, of each of which no more is looked at than lies in its one box."""
+    def cropped_to_boxes(self) -> "Split":
+        """Return the split with each image cropped to its one box."""
         assert self.boxes is not None and all(len(boxes) == 1 for boxes in self.boxes)
         return replace(self, regions=np.concatenate(self.boxes))
 
     def subset(self, indices: Sequence[int]) -> "Split":
-        """A split of these images."""
+        """Return a split of some of the images."""
         chosen = list(indices)
         return replace(
             self,
@@ -143,13 +143,13 @@ class Split:
             return f"{self.files[index]}\0{error.errno}"
         return f"{self.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
 
-    def sample(self, index: int) -> tuple[Path, bytes]:
-        """What tells one sample from the others of its set: its file and, as a file may repeat, its boxes."""
+    def sample_key(self, index: int) -> tuple[Path, bytes]:
+        """Return what distinguishes a sample from others of its set: its file and, as files may repeat, its boxes."""
         return self.path(index), b"" if self.boxes is None else self.boxes[index].tobytes()
 
 
-def nothing_decoded(split: Split) -> DataError:
-    """The error of a job whose images are all skipped."""
+def all_skipped_error(split: Split) -> DataError:
+    """Return the error of a job that skipped all its images."""
     if len(split) == 1:
         return DataError(f"{split.path(0)} could not be decoded.")
     return DataError(f"Not one of the {len(split):,} images of {split.root} ({split.name}) could be decoded.")

@@ -9,21 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.folder import class_words, list_images
+from verydeep.data.folder import list_images, read_class_words
 from verydeep.data.split import Split
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array
+
+_NO_BOX: Float32Array = np.zeros((0, 4), np.float32)
 
 
 def is_tiny_imagenet(root: Path) -> bool:
-    """Whether ``root`` has the list of classes and its train/ or val/ the folders of this layout."""
+    """Whether ``root`` has the list of classes, and its train/ or val/ the folders of this layout."""
     return (root / "wnids.txt").is_file() and (
         (root / "val/val_annotations.txt").is_file() or any(root.glob("train/n*/images"))
     )
 
 
 def tiny_imagenet_split_names(root: Path) -> tuple[str, ...]:
-    """Those of train, val and test that are there."""
+    """Return the splits among train, val and test that exist."""
     folders = {"train": root / "train", "val": root / "val/images", "test": root / "test/images"}
     return tuple(name for name, folder in folders.items() if folder.is_dir())
 
@@ -32,7 +34,7 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
     """Read train, val or test; the classes are those of wnids.txt, sorted.
 
     Raises:
-        VerydeepError: a class of wnids.txt has no folder, an image of val/ no line, or a line cannot be read.
+        DataError: a class of wnids.txt has no folder, an image of val/ has no line, or a line cannot be read.
     """
     classes = sorted(set((root / "wnids.txt").read_text().split()))
     if name == "train":
@@ -41,7 +43,7 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
         rows = _read_val(root / "val", classes)
     else:
         rows = [(f"images/{file}", -1, None) for file in list_images(root / "test/images")]
-    boxes = tuple(_no_box() if box is None else box for _, _, box in rows)
+    boxes = tuple(_NO_BOX if box is None else box for _, _, box in rows)
     labels = np.array([label for _, label, _ in rows], dtype=np.int64)
     return Split(
         name=name,
@@ -49,7 +51,7 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
         files=tuple(file for file, _, _ in rows),
         labels=None if name == "test" else labels,
         class_names=tuple(classes),
-        class_words=class_words(classes, (root,)),
+        class_words=read_class_words(classes, (root,)),
         layout=f"Tiny-ImageNet with {len(classes)} classes and boxes",
         camera_rotation=False,
         boxes=None if name == "test" else boxes,
@@ -57,45 +59,42 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
 
 
 _Rows = list[tuple[str, int, Float32Array | None]]
+"""File, label and box of each image."""
 
 
-def _read_train(part: Path, classes: list[str]) -> _Rows:
+def _read_train(folder: Path, classes: list[str]) -> _Rows:
     rows: _Rows = []
     for label, wnid in enumerate(classes):
-        folder = part / wnid / "images"
-        if not folder.is_dir():
-            raise VerydeepError(f"{folder} is missing, but wnids.txt lists {wnid}; unpack the archive again.")
-        boxes = {name: box for name, _, box in _read_lines(part / wnid / f"{wnid}_boxes.txt", num_words=0)}
-        rows += [(f"{wnid}/images/{file}", label, boxes.get(file)) for file in list_images(folder)]
+        images = folder / wnid / "images"
+        if not images.is_dir():
+            raise DataError(f"{images} is missing, but wnids.txt lists {wnid}; unpack the archive again.")
+        boxes = {name: box for name, _, box in _read_lines(folder / wnid / f"{wnid}_boxes.txt", num_words=0)}
+        rows += [(f"{wnid}/images/{file}", label, boxes.get(file)) for file in list_images(images)]
     return rows
 
 
-def _read_val(part: Path, classes: list[str]) -> _Rows:
-    annotations = part / "val_annotations.txt"
-    known = {name: (wnid, box) for name, wnid, box in _read_lines(annotations, num_words=1)}
+def _read_val(folder: Path, classes: list[str]) -> _Rows:
+    annotations = folder / "val_annotations.txt"
+    annotated = {name: (wnid, box) for name, wnid, box in _read_lines(annotations, num_words=1)}
     label_of = {wnid: label for label, wnid in enumerate(classes)}
     rows: _Rows = []
-    for file in list_images(part / "images"):
-        wnid, box = known.get(file, ("", None))
+    for file in list_images(folder / "images"):
+        wnid, box = annotated.get(file, ("", None))
         if wnid not in label_of:
-            lack = f"the class {wnid!r}, which wnids.txt lacks" if wnid else "no line"
-            raise VerydeepError(f"{annotations} has {lack}, for the image {file}; unpack the archive again.")
+            contents = f"the class {wnid!r}, which wnids.txt lacks," if wnid else "no line"
+            raise DataError(f"{annotations} has {contents} for the image {file}; unpack the archive again.")
         rows.append((f"images/{file}", label_of[wnid], box))
     return rows
 
 
 def _read_lines(path: Path, num_words: int) -> list[tuple[str, str, Float32Array]]:
-    """(file name, WNID or nothing, box) of each line; no lines where there is no file."""
+    """Return (file name, WNID or "", box) of each line; nothing if there is no file."""
     lines = []
     for number, line in enumerate(path.read_text().splitlines() if path.is_file() else (), start=1):
         fields = line.split()
         try:
             box = np.array([fields[1 + num_words :]], dtype=np.float32).reshape(1, 4)  # inclusive xyxy
         except ValueError as error:
-            raise VerydeepError(f"Line {number} of {path} is not a file name and a box: {line!r}.") from error
+            raise DataError(f"Line {number} of {path} is not a file name and a box: {line!r}.") from error
         lines.append((fields[0], fields[1] if num_words else "", box))
     return lines
-
-
-def _no_box() -> Float32Array:
-    return np.zeros((0, 4), dtype=np.float32)

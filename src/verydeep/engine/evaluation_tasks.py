@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configs.protocols import View
+from verydeep.data.box_annotations import BadBoxes
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.data.submission import devkit_numbers
-from verydeep.data.truth import BadBoxes
 from verydeep.engine.classification.evaluation import evaluate_predictions, predict_nets
 from verydeep.engine.classification.report import write_classification_submission, write_evaluation_report
 from verydeep.engine.datasets import open_data_split

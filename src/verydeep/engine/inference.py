@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.data.split import Split, nothing_decoded
+from verydeep.data.split import Split, all_skipped_error
 from verydeep.data.testing_images import TestImages, group_by_shape, load_test_batches
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
@@ -282,7 +282,7 @@ def combine_batches(
     for view in views:
         parts = [(batch.indices, batch.arrays[str(view)]) for batch in batches if str(view) in batch.arrays]
         if not parts:
-            raise nothing_decoded(split)
+            raise all_skipped_error(split)
         indices = np.concatenate([part for part, _ in parts])
         order = np.argsort(indices)
         indices = indices[order]

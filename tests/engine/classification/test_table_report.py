@@ -14,7 +14,7 @@ import torch
 from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import MapGeometry
 from verydeep.engine.classification.table_report import build_classification_table, measure_classification_tables
@@ -181,7 +181,7 @@ def test_a_single_difference_is_told_even_within_chance() -> None:
 
 
 def test_on_ilsvrc_itself_the_order_needs_no_words() -> None:
-    thousand = tuple(known_classes())
+    thousand = tuple(ilsvrc_classes())
     assert len(thousand) == 1000
     ours = table("table3", TABLE_3)
     assert "the paper's order of" in remarks_of(ours) and "larger than chance" in remarks_of(ours)

@@ -256,7 +256,7 @@ def test_a_union_has_each_person_once(persons: Split) -> None:
     """With their boxes; the order is that of the files."""
     found = union([persons.subset([2, 0]), persons.subset([1, 0])])
     assert found.files == persons.files and found.boxes is not None and persons.boxes is not None
-    assert {found.sample(i) for i in range(3)} == {persons.sample(i) for i in range(3)}
+    assert {found.sample_key(i) for i in range(3)} == {persons.sample_key(i) for i in range(3)}
 
 
 def test_a_union_of_two_folders_keeps_files_of_one_name_apart(train_split: Split, val_split: Split) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.peers import import_torchvision, need
 from verydeep.configs import published
 from verydeep.configs.published import PUBLISHED
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.importing import conversion, imported
 from verydeep.engine.importing.conversion import convert_file, digests_of, name_classes
 from verydeep.engine.importing.imported import models_folder
@@ -92,7 +92,7 @@ def foreign(names: tuple[str, ...] = (), words: tuple[str, ...] = ()) -> Foreign
 
 def test_a_thousand_outputs_are_ilsvrcs_in_caffes_order() -> None:
     names, words = name_classes(foreign(), 1000, None, Path("x"))
-    assert names == tuple(sorted(names)) == tuple(known_classes())
+    assert names == tuple(sorted(names)) == tuple(ilsvrc_classes())
     assert (names[0], words[0]) == ("n01440764", "tench, Tinca tinca")
     with_background, words = name_classes(foreign(), 1001, None, Path("x"))
     assert with_background == ("background", *names) and words[1] == "tench, Tinca tinca"
@@ -148,7 +148,7 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, mo
     (tmp_path / "vgg.pth").rename(cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel")
     config = load("oxford-vgg16").config
     assert config == found.config or config.provenance.imported_from == "VGG_ILSVRC_16_layers.caffemodel"
-    assert load_config(models_folder() / "oxford-vgg16").class_names == tuple(known_classes())
+    assert load_config(models_folder() / "oxford-vgg16").class_names == tuple(ilsvrc_classes())
     (cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel").unlink()
     assert load("oxford-vgg16").config == config  # converted once
 

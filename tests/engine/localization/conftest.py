@@ -13,8 +13,8 @@ import torch
 
 from tests.thin_nets import describe, leave_box_run, leave_run, make_boxes, make_pictures, thin_networks
 from verydeep.configs.protocols import PaperNet
+from verydeep.data.box_annotations import add_boxes, read_boxes
 from verydeep.data.split import Split
-from verydeep.data.truth import read_boxes, with_boxes
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.box_errors import BoxErrors
@@ -76,7 +76,7 @@ def home(files: Path) -> Iterator[Home]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         thin_networks(monkeypatch, files / "cache")
         val = open_data_split(str(files / "data"), "val")
-        boxed_split, _ = with_boxes(val, read_boxes(val, files / "data"))
+        boxed_split, _ = add_boxes(val, read_boxes(val, files / "data"))
         yield Home(files, val, BoxedSplit(val, boxed_split, ~np.isin(np.arange(len(val)), [1, 8])))
 
 

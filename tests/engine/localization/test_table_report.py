@@ -11,7 +11,7 @@ import pytest
 from tests.engine.localization.conftest import CPU
 from verydeep.configs.paper import LOCALIZATION_TABLES
 from verydeep.configs.protocols import EvaluationProtocol
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.datasets import fingerprint
@@ -146,7 +146,7 @@ def test_the_order_and_differences_larger_than_chance() -> None:
     assert "2 of 3 pairs of rows have the paper's order of errors." in remarks
     assert "2 of 3 differences of errors are larger than chance." in remarks
     assert sum(line.strip().startswith((f"{SCR} minus {PCR}:", f"{PCR_FC} minus {PCR}:")) for line in remarks) == 2
-    ilsvrc = build_table("table8", TABLE_8, make_conditions(make_split(names=tuple(known_classes()))))
+    ilsvrc = build_table("table8", TABLE_8, make_conditions(make_split(names=tuple(ilsvrc_classes()))))
     assert not any("order of errors" in remark for remark in ilsvrc.remarks)
 
 

@@ -18,8 +18,8 @@ from tests.engine.localization.reference import find_members, guess_classes, mea
 from tests.thin_nets import CROP, make_boxes, make_pictures
 from verydeep.configs.paper import LOCALIZATION_TABLES, TABLES
 from verydeep.configs.protocols import EvaluationProtocol
+from verydeep.data.box_annotations import add_boxes, read_boxes
 from verydeep.data.decoding import Decoding
-from verydeep.data.truth import read_boxes, with_boxes
 from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.localization.boxed_split import BoxedSplit
@@ -306,7 +306,7 @@ def test_nets_have_to_have_split_the_data_alike(name: str, home: Home, tmp_path:
     make_pictures(tmp_path, 4)
     make_boxes(tmp_path)
     val = open_data_split(str(tmp_path), "val")
-    boxed_split, _ = with_boxes(val, read_boxes(val, tmp_path))
+    boxed_split, _ = add_boxes(val, read_boxes(val, tmp_path))
     nets = [
         replace(net, config=replace(net.config, split={**net.config.split, "seed": 5})) if str(net) == name else net
         for net in find_nets(home.runs)

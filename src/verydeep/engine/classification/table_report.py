@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from verydeep.configs.paper import PaperRow, PaperTable
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.classification.report import describe_map_sizes, small_crop_remark
 from verydeep.engine.classification.tables import (
     MeasuredRow,
@@ -161,7 +161,7 @@ def _remarks(
     for note in dict.fromkeys(row.note for row, _ in rows if row.note):
         yield f"About the paper: {note}."
     yield from training_remarks(nets)
-    is_ilsvrc = conditions.split.class_names == tuple(known_classes())
+    is_ilsvrc = conditions.split.class_names == tuple(ilsvrc_classes())
     if comparisons and (paper.differences or not is_ilsvrc):
         yield from comparison_remarks(comparisons, "top-1 errors")
 

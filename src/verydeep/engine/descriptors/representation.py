@@ -15,7 +15,7 @@ import torch
 
 from verydeep.configs.transfer import Coverage
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.data.split import Split, nothing_decoded
+from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.descriptors.activations import (
     DescribeResult,
     LayerAtScale,
@@ -76,7 +76,7 @@ class Representation:
 
     def views(self, split: Split) -> list[Split]:
         """The samples of a split as the nets see them: their whole images, then no more than their boxes."""
-        return [split, split.in_boxes()] if self.coverage == "image+box" else [split]
+        return [split, split.cropped_to_boxes()] if self.coverage == "image+box" else [split]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ def read_descriptors(
             for of_view in ids:
                 described &= np.isin(of_view, known)
     if not described.any():
-        raise nothing_decoded(split)
+        raise all_skipped_error(split)
     lacking = [file for file, is_there in zip(split.files, described, strict=True) if not is_there]
     if changed := sorted(set(lacking) - skipped.keys()):
         raise VerydeepError(
@@ -182,7 +182,7 @@ def union(splits: Sequence[Split]) -> Split:
     """The samples of splits of one set, each once, sorted by path; below the folder that holds them all."""
     assert len({split.boxes is None for split in splits}) == 1
     first, root = splits[0], Path(os.path.commonpath([split.root for split in splits]))
-    places = {split.sample(index): (split, index) for split in splits for index in range(len(split))}
+    places = {split.sample_key(index): (split, index) for split in splits for index in range(len(split))}
     each = [(split.path(index).relative_to(root).as_posix(), split, index) for split, index in places.values()]
     each.sort(key=lambda sample: sample[0])
     boxes = tuple(split.boxes[index] for _, split, index in each if split.boxes is not None)

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from verydeep.configs.published import PublishedNet, known_by
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.folding import folded
 from verydeep.models.weights.foreign import (
@@ -108,7 +108,7 @@ def name_classes(
     Raises:
         VerydeepError: the names given are not as many as the outputs.
     """
-    known = known_classes()
+    known = ilsvrc_classes()
     names = tuple(told) if told is not None else foreign.class_names
     if not names and num_classes == len(known):
         names = tuple(known)

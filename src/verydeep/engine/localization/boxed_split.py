@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from verydeep.data.box_annotations import BadBoxes, add_boxes, read_boxes
 from verydeep.data.imagenet import read_blacklist, validation_number
 from verydeep.data.split import Split
-from verydeep.data.truth import BadBoxes, read_boxes, with_boxes
 from verydeep.engine.datasets import data_folder, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.progress import track
@@ -50,7 +50,7 @@ def read_boxed_split(
     boxes = read_boxes(split, data_folder(data), bad_boxes, runtime.num_workers)
     if runtime.is_main:
         boxes = track(boxes, f"Reading boxes of {split.name}", len(split))
-    boxed_split, report = with_boxes(split, boxes)
+    boxed_split, report = add_boxes(split, boxes)
     log.info(f"Boxes of {split.name}: {report}.")
     for problem in report.problems[:MAX_LOGGED]:
         log.info(f"  {problem}")

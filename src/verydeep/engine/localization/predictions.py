@@ -9,7 +9,7 @@ import numpy as np
 
 from verydeep.configs.protocols import LocalizationView
 from verydeep.data.decoding import Decoding
-from verydeep.data.split import Split, nothing_decoded
+from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.inference import ViewAtScale, ready, rescaled_images
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.candidate_boxes import (
@@ -86,7 +86,7 @@ def predict_boxes(
         if boxes:  # on the main process
             decoded = set.intersection(*(set(images) for views in boxes.values() for images in views.values()))
             if not decoded:
-                raise nothing_decoded(split)
+                raise all_skipped_error(split)
             candidate_classes = candidate_classes.subset(
                 np.flatnonzero([index in decoded for index in candidate_classes.indices.tolist()])
             )

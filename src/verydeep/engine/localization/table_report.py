@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from verydeep.configs.paper import LocalizationRow, PaperTable
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.classification.tables import refuse_unanswered
 from verydeep.engine.localization.tables import (
     LocalizationTableConditions,
@@ -120,7 +120,7 @@ def _remarks(
     for note in dict.fromkeys(row.note for row, _ in rows if row.note):
         yield f"About the paper: {note}."
     yield from training_remarks(nets)
-    if comparisons and test_split.split.class_names != tuple(known_classes()):
+    if comparisons and test_split.split.class_names != tuple(ilsvrc_classes()):
         yield from comparison_remarks(comparisons, "errors")
 
 

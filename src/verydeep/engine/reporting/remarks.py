@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from verydeep.data.ilsvrc2012 import known_classes
+from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.nets.net import Net
@@ -25,7 +25,7 @@ def _seen_images(net: Net, split: Split, digest: str) -> str:
     known = net.config.split
     is_same_data = known.get("data") == str(split.root.resolve())
     reason = ""
-    if net.imported and split.name == "train" and set(split.class_names) <= known_classes().keys():
+    if net.imported and split.name == "train" and set(split.class_names) <= ilsvrc_classes().keys():
         reason = "these may be ILSVRC's training images, from which {nets} learned"
     elif digest == known.get("train"):
         reason = "these are the training images of {nets}"

@@ -20,8 +20,8 @@ from verydeep.configs.recipes import (
     with_options,
 )
 from verydeep.configs.scales import TrainScale
+from verydeep.data.box_annotations import BadBoxes
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.data.truth import BadBoxes
 from verydeep.engine.datasets import GENERATED, VAL_FRACTION, data_folder
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.runtime import Precision

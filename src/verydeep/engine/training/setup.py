@@ -9,7 +9,7 @@ import numpy as np
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.recipes import FineTuned
 from verydeep.data.layout import split_names
-from verydeep.data.split import Split, nothing_decoded
+from verydeep.data.split import Split, all_skipped_error
 from verydeep.data.statistics import PixelSums, pixel_sums, sample_indices
 from verydeep.engine.datasets import data_folder, fingerprint, open_data_split
 from verydeep.engine.log import Log
@@ -83,7 +83,7 @@ def measure_colors(settings: RunSettings, train: Split, runtime: Runtime) -> Run
     for image in track(images, "Measuring colors", len(indices)) if runtime.is_main else images:
         sums.add(image)
     if sums.count == 0:
-        raise nothing_decoded(train.subset(indices.tolist()))
+        raise all_skipped_error(train.subset(indices.tolist()))
     red, green, blue = sums.mean.tolist()
     covariance = tuple(tuple(row) for row in sums.covariance.tolist())
     return replace(settings, mean_rgb=settings.mean_rgb or (red, green, blue), covariance=covariance)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from verydeep.data.decoding import Decoding
-from verydeep.data.split import nothing_decoded
+from verydeep.data.split import all_skipped_error
 from verydeep.engine.inference import rescaled_images, rounded
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.objective import find_errors
@@ -53,6 +53,6 @@ def validate(model: VGG, task: TrainingTask, scale: int, runtime: Runtime) -> Va
             handle.remove()
     num_errors, num_images = runtime.sum(counts).tolist()
     if not num_images:
-        raise nothing_decoded(split)
+        raise all_skipped_error(split)
     dead_fc6, dead_fc7 = (runtime.sum(num_active) == 0).float().mean(dim=1).tolist()
     return Validation(100 * num_errors / num_images, dead_fc6, dead_fc7, skipped)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.data.split import Split, nothing_decoded
+from verydeep.data.split import Split, all_skipped_error
 from verydeep.data.transfer_sets import Metric, Partition, TransferSet
 from verydeep.engine.descriptors.representation import Descriptors, Representation
 from verydeep.engine.memory import host_memory
@@ -144,11 +144,11 @@ def decoded_part(part: Split, everything: Split, descriptors: Descriptors) -> tu
     Raises:
         VerydeepError: not one was.
     """
-    rows = {everything.sample(index): row for row, index in enumerate(descriptors.indices.tolist())}
-    kept = [index for index in range(len(part)) if part.sample(index) in rows]
+    rows = {everything.sample_key(index): row for row, index in enumerate(descriptors.indices.tolist())}
+    kept = [index for index in range(len(part)) if part.sample_key(index) in rows]
     if not kept:
-        raise nothing_decoded(part)
-    return part.subset(kept), [rows[part.sample(index)] for index in kept]
+        raise all_skipped_error(part)
+    return part.subset(kept), [rows[part.sample_key(index)] for index in kept]
 
 
 def described_part(part: Split, everything: Split, descriptors: Descriptors) -> tuple[Split, Float32Array]:

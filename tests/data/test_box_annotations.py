@@ -11,10 +11,10 @@ from PIL import Image
 
 from tests.data import ilsvrc_trees as trees
 from tests.data.test_annotations import xml
+from verydeep.data.box_annotations import BadBoxes, BoxReport, add_boxes, read_boxes
 from verydeep.data.layout import open_split
-from verydeep.data.preparation import find_source, prepare_ilsvrc
+from verydeep.data.preparation import find_ilsvrc, prepare_ilsvrc
 from verydeep.data.split import Split
-from verydeep.data.truth import BadBoxes, BoxReport, read_boxes, with_boxes
 from verydeep.errors import VerydeepError
 
 WIDTH, HEIGHT = 50, 40
@@ -24,7 +24,7 @@ HEADER = "path,label,xmin,ymin,xmax,ymax\n"
 
 def boxes_of(root: Path, part: str, bad_boxes: BadBoxes = "error", workers: int = 0) -> tuple[Split, BoxReport]:
     split = open_split(root, part)
-    return with_boxes(split, read_boxes(split, root, bad_boxes, workers))
+    return add_boxes(split, read_boxes(split, root, bad_boxes, workers))
 
 
 def lists(split: Split) -> dict[str, list[list[float]]]:
@@ -87,7 +87,7 @@ def test_workers_change_nothing(boxed: Path, workers: int) -> None:
     put(boxed / "Annotations/train/cat/2.xml", xml((-9, 0, 20, 30)))
     found = boxes_of(boxed, "train", "clip", workers)
     assert lists(found[0])["cat/2.png"] == [[0, 0, 20, 30]]
-    assert [problem.done for problem in found[1].problems] == ["clipped"]
+    assert [problem.action for problem in found[1].problems] == ["clipped"]
 
 
 def test_flat_folders_with_annotations_beside_the_classes(pets: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_bad_box_is_an_error_clipped_or_left_out(
         where = f"Line 6 of {boxed / 'boxes.csv'}"
     with pytest.raises(VerydeepError) as error:
         boxes_of(boxed, "train")
-    assert str(error.value) == f"{where} {told}; mend it, or let --bad-boxes clip or skip deal with it."
+    assert str(error.value) == f"{where} {told}; correct it, or choose `bad_boxes=clip` or `bad_boxes=skip`."
     split, report = boxes_of(boxed, "train", "clip")
     done = "left out" if clipped is None else "clipped"
     assert [str(problem) for problem in report.problems] == [f"{where} {told}: {done}"]
@@ -166,7 +166,7 @@ def test_the_pixel_in_which_conventions_differ_is_cut_off(
         (
             "cat/1.xml",
             xml(GOOD, name="unicorn"),
-            r"Object 1 of .*cat/1\.xml is of a class that the set does not have, ",
+            r"Object 1 of .*cat/1\.xml has a class that the set does not have, ",
         ),
         ("cat/1.xml", xml(GOOD, name="dog"), r"train/cat/1\.png has no box of its class"),
         ("cat/1.xml", xml(), r"train/cat/1\.png has no box of its class"),
@@ -182,11 +182,11 @@ def test_an_annotation_that_does_not_fit_is_an_error_or_left_out(
     (boxed / "Annotations/train" / file).unlink()
     if text is not None:
         put(boxed / "Annotations/train" / file, text)
-    with pytest.raises(VerydeepError, match=rf"{told}.*; mend it, or let --bad-boxes"):
+    with pytest.raises(VerydeepError, match=rf"{told}.*; correct it, or choose `bad_boxes=clip`"):
         boxes_of(boxed, "train")
     split, report = boxes_of(boxed, "train", policy)
     assert len(report.problems) == 1
-    assert report.problems[0].done == "left out"
+    assert report.problems[0].action == "left out"
     assert lists(split) == {"cat/1.png": [], **{f"{rest}.png": [list(GOOD)] for rest in ("cat/2", "dog/1", "dog/2")}}
     assert split.boxed().files == ("cat/2.png", "dog/1.png", "dog/2.png")
     assert split.boxed().labels is not None
@@ -196,17 +196,17 @@ def test_an_annotation_that_does_not_fit_is_an_error_or_left_out(
 def test_an_annotation_without_image_is_told_first(boxed: Path) -> None:
     put(boxed / "Annotations/train/dog/7.xml", xml(GOOD, name="dog"))
     put(boxed / "Annotations/train/cat/1.xml", "broken")
-    with pytest.raises(VerydeepError, match=r"train/dog/7\.xml has no image; mend it"):
+    with pytest.raises(VerydeepError, match=r"train/dog/7\.xml has no image; correct it"):
         boxes_of(boxed, "train")
     _, report = boxes_of(boxed, "train", "skip")
-    assert [problem.what.rsplit("/", 1)[-1].split(" (")[0] for problem in report.problems] == [
+    assert [problem.description.rsplit("/", 1)[-1].split(" (")[0] for problem in report.problems] == [
         "7.xml has no image",
         "1.xml is not XML",
     ]
 
 
 @pytest.mark.parametrize("path", ["train/cat/9.png", "../outside.png", "/etc/passwd", ""])
-def test_a_line_without_image_is_told(pets: Path, path: str) -> None:
+def test_a_line_without_image_is_an_error(pets: Path, path: str) -> None:
     (pets.parent / "outside.png").write_bytes((pets / "train/cat/1.png").read_bytes())
     images = [f"train/{name}/{n}.png,{name}" for name in ("cat", "dog") for n in (1, 2)]
     put(pets / "boxes.csv", HEADER + f"{path},cat,1,2,3,4\n" + "".join(f"{image},3,4,20,30\n" for image in images))
@@ -218,13 +218,13 @@ def test_a_line_without_image_is_told(pets: Path, path: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("train/cat/1.png,cat,3,4,20,30\n", r"Line 1 of .*boxes\.csv is not path,label,xmin,ymin,xmax,ymax but"),
-        (HEADER.encode("utf-16").decode("latin-1"), r"Line 1 of .*boxes\.csv is not|cannot be read"),
+        ("train/cat/1.png,cat,3,4,20,30\n", r"Line 1 of .*boxes\.csv is .*; it must be path,label,xmin,ymin,xmax,ymax"),
+        (HEADER.encode("utf-16").decode("latin-1"), r"Line 1 of .*boxes\.csv is .* it must be|cannot be read"),
         (HEADER + "train/cat/1.png,cat,3,4,20\n", r"Line 2 of .*boxes\.csv has a box that is not four numbers"),
         (HEADER + "train/cat/1.png,cat,3,4,20,30,7\n", r"Line 2 of .*boxes\.csv has a box that is not four numbers"),
         (HEADER + "train/cat/1.png\n", r"Line 2 of .*boxes\.csv has a box that is not four numbers"),
         (HEADER + "\ntrain/cat/1.png,cat,3,4,far,30\n", r"Line 3 of .*boxes\.csv has a box that is not four numbers"),
-        (HEADER + "train/cat/1.png,lion,3,4,20,30\n", r"Line 2 of .*boxes\.csv is of a class .*'lion'"),
+        (HEADER + "train/cat/1.png,lion,3,4,20,30\n", r"Line 2 of .*boxes\.csv has a class .*'lion'"),
     ],
 )
 def test_a_damaged_table_is_told_with_its_line(pets: Path, text: str, told: str) -> None:
@@ -233,27 +233,29 @@ def test_a_damaged_table_is_told_with_its_line(pets: Path, text: str, told: str)
         boxes_of(pets, "train")
 
 
-def test_boxes_as_fractions_of_the_image_are_told(pets: Path) -> None:
+def test_boxes_as_fractions_of_the_image_are_errors(pets: Path) -> None:
     images = [f"train/{name}/{n}.png,{name}" for name in ("cat", "dog") for n in (1, 2)]
     put(pets / "boxes.csv", HEADER + "".join(f"{image},0,0.25,0.5,1.0\n" for image in images))
-    with pytest.raises(VerydeepError, match=r"All boxes of .*boxes\.csv are fractions of their images: multiply by"):
+    with pytest.raises(
+        VerydeepError, match=r"All boxes in .*boxes\.csv are fractions of their images; multiply them by"
+    ):
         boxes_of(pets, "train")
     put(pets / "boxes.csv", HEADER + "".join(f"{image},0,0.25,10.5,1.0\n" for image in images))
     assert boxes_of(pets, "train")[1].num_boxed == 4
 
 
 def test_no_boxes_at_all_say_where_to_put_them(pets: Path) -> None:
-    with pytest.raises(VerydeepError, match=r"holds no boxes: write them to .*boxes\.csv"):
+    with pytest.raises(VerydeepError, match=r"holds no boxes; write them to .*boxes\.csv"):
         boxes_of(pets, "train")
     put(pets / "boxes.csv", HEADER)
     with pytest.raises(VerydeepError, match=r"No image in .* of 4 images; 4 left out; .*has no annotation"):
         boxes_of(pets, "train", "skip")
-    with pytest.raises(VerydeepError, match=r"has no labels, so its boxes cannot be told apart"):
+    with pytest.raises(VerydeepError, match=r"has no labels, so its boxes have no classes"):
         split = replace(open_split(pets, "train"), labels=None)
         next(read_boxes(split, pets))
 
 
-def test_one_file_for_two_images_is_told(pets: Path) -> None:
+def test_one_file_for_two_images_is_an_error(pets: Path) -> None:
     put(pets / "Annotations/1.xml", xml(GOOD))
     with pytest.raises(VerydeepError, match=r"1\.xml could belong to cat/1\.png or to dog/1\.png"):
         boxes_of(pets, "train", "skip")
@@ -274,7 +276,7 @@ def test_boxes_drawn_at_another_size_scale_with_their_edges(pets: Path) -> None:
     put(pets / "Annotations/train/cat/1.xml", xml((2, 10, 49, 39), (0, 0, 50, 40)))
     split, report = boxes_of(pets, "train", "skip")
     assert lists(split)["cat/1.png"] == [[4, 20, 99, 79], [0, 0, 99, 79]]
-    assert [problem.what for problem in report.problems if "cat/1" in problem.what] == []
+    assert [problem.description for problem in report.problems if "cat/1" in problem.description] == []
 
 
 def test_the_cameras_rotation_turns_the_image_that_boxes_must_fit(pets: Path) -> None:
@@ -315,7 +317,7 @@ def ilsvrc(root: Path, form: str) -> Path:
     ready = kaggle
     if form != "kaggle":
         ready = root / "ready"
-        for _ in prepare_ilsvrc(find_source(kaggle), ready):
+        for _ in prepare_ilsvrc(find_ilsvrc(kaggle), ready):
             pass
         annotations = ready / "Annotations"
     for wnid, names in trees.TRAIN.items():
@@ -336,10 +338,10 @@ def test_ilsvrc_xml_in_every_place_drawn_at_twice_the_size(tmp_path: Path, form:
         first = Path(file).name == trees.TRAIN[file.split("/")[0]][0]
         assert boxes == ([] if first else [[5, 10, 24, 19]])
     assert report.problems == ()
-    assert report.known == {"training images without boxes": 4, "drawn at another size": 7}
+    assert report.known_defects == {"training images without boxes": 4, "drawn at another size": 7}
     split, report = boxes_of(root, "val")
     assert set(map(str, lists(split).values())) == {"[[2.5, 5.0, 9.5, 12.0]]"}
-    assert (report.num_boxed, report.known) == (6, {"drawn at another size": 6})
+    assert (report.num_boxed, report.known_defects) == (6, {"drawn at another size": 6})
 
 
 def test_known_defects_of_ilsvrc_are_mended_and_counted_under_every_policy(tmp_path: Path) -> None:
@@ -353,7 +355,7 @@ def test_known_defects_of_ilsvrc_are_mended_and_counted_under_every_policy(tmp_p
         assert lists(split)["n02119789/n02119789_40.JPEG"] == [[0, 2, 20, h - 1], [5, 3, 30, 20], [4.25, 3, 9, 9]]
         assert report.problems == ()
         counted = {"beyond the image": 2, "in the wrong order": 1, "of no area": 1, "drawn at another size": 6}
-        assert report.known == counted | {"training images without boxes": 4}
+        assert report.known_defects == counted | {"training images without boxes": 4}
         assert "known defects: 2 beyond the image, 6 drawn at another size" in str(report)
 
 
@@ -388,12 +390,12 @@ def test_kaggles_lists_stand_in_for_missing_xml(tmp_path: Path) -> None:
     for file, boxes in lists(split).items():
         first = Path(file).name == trees.TRAIN[file.split("/")[0]][0]
         assert boxes == ([] if first else [[1, 2, 30, 20], [0, 5, 9, 9]])
-    assert report.known == {"training images without boxes": 4}
+    assert report.known_defects == {"training images without boxes": 4}
     lines = [f"{name[:-5]},{wnid} 0 3 {10 + i} 9 \n" for i, (name, wnid) in enumerate(trees.VAL.items())]
     put(kaggle / "LOC_val_solution.csv", "ImageId,PredictionString\n" + "".join(lines))
     split, report = boxes_of(kaggle, "val")
     assert lists(split) == {name: [[0, 3, 10 + i, 9]] for i, name in enumerate(trees.VAL)}
-    assert report.known == {}
+    assert report.known_defects == {}
 
 
 @pytest.mark.parametrize(
@@ -402,7 +404,7 @@ def test_kaggles_lists_stand_in_for_missing_xml(tmp_path: Path) -> None:
         ("n01440764_1,n01440764 1 2 3\n", r"Line 3 of .*LOC_train_solution\.csv has a box that is not four numbers"),
         ("n01440764_1\n", r"Line 3 of .*LOC_train_solution\.csv is not 'ImageId,WNID box'"),
         ("n01440764_77,n01440764 1 2 3 4\n", r"Line 3 of .*LOC_train_solution\.csv has no image"),
-        ("n01440764_1,n00000001 1 2 3 4\n", r"Line 3 of .*LOC_train_solution\.csv is of a class"),
+        ("n01440764_1,n00000001 1 2 3 4\n", r"Line 3 of .*LOC_train_solution\.csv has a class"),
     ],
 )
 def test_a_damaged_list_of_kaggle_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
@@ -423,6 +425,6 @@ def test_the_real_tiny_imagenet_keeps_all_but_the_boxes_whose_object_was_cropped
     root = tmp_path / "tiny-imagenet-80"
     reports = [boxes_of(root, part)[1] for part in ("train", "val")]
     assert [report.num_images for report in reports] == [40_000, 4_000]
-    assert sum(report.known["of no area"] for report in reports) == 109
+    assert sum(report.known_defects["of no area"] for report in reports) == 109
     assert sum(report.num_boxes for report in reports) == 44_000 - 109
-    assert all(report.problems == () and set(report.known) == {"of no area"} for report in reports)
+    assert all(report.problems == () and set(report.known_defects) == {"of no area"} for report in reports)
