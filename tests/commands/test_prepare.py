@@ -16,7 +16,7 @@ def test_the_command_line_prints_what_was_found_what_was_made_and_what_comes_nex
     source = trees.make_kaggle(tmp_path / "source")
     done = inside("prepare", "ilsvrc", source, tmp_path / "ready")
     assert done.stdout.splitlines() == [
-        f"{source}: ILSVRC-2012 as Kaggle's tree, 4 classes; parts: train, val, test",
+        f"{source}: ILSVRC-2012 as Kaggle's tree, 4 classes; splits: train, val, test",
         "train: 11 images of 4 classes, complete",
         "val: 6 images of 4 classes, complete",
         "test: 2 images, only a part of ILSVRC: 99,998 images are lacking",
@@ -37,7 +37,7 @@ def test_python_gets_the_counts_and_no_output(
         {"split": "test", "num_images": 2, "num_classes": 0, "num_missing": 99_998},
     ]
     assert capsys.readouterr() == ("", "")
-    assert "4 classes; parts: train, val, test" in caplog.text
+    assert "4 classes; splits: train, val, test" in caplog.text
 
 
 def test_the_original_tars_give_the_same_folders(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def test_caltech_101_has_three_draws_of_30_and_up_to_50(caltech_101: Path) -> No
         assert set(counts(partition.train).values()) == {30}
         expected = {"BACKGROUND_Google": 50, "airplanes": 50, "inline_skate": 1, "ant": 12}
         assert counts(partition.test) == expected
-        told = f"Caltech-101 (4 of 102 classes), 30 of each class for training and up to 50 others for testing (seed {seed})"
-        assert partition.train.layout == told
+        drawn = "30 of each class for training and up to 50 others for testing"
+        assert partition.train.layout == f"Caltech-101 (4 of 102 classes), {drawn} (seed {seed})"
         assert partition.test is not None
         assert (partition.train.name, partition.test.name) == ("train", "test")
     assert len({partition.train.files for partition in found.partitions}) == 3
