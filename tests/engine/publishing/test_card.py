@@ -81,7 +81,7 @@ def test_what_was_not_measured_is_said() -> None:
     config = replace(CONFIG, provenance=replace(CONFIG.provenance, converged=False))
     text = model_card("jane/x", config, ())
     assert "## Errors\n\nNot measured.\n" in text and "model-index" not in text
-    assert "the net has not converged" in text
+    assert "The net has not converged" in text
 
 
 def test_many_classes_are_not_all_listed() -> None:
