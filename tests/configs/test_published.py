@@ -9,7 +9,7 @@ import pytest
 from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import TABLES
-from verydeep.configs.published import PUBLISHED, known_by
+from verydeep.configs.published import PUBLISHED, find_published
 
 DEPTH = {"11": "A", "13": "B", "16": "D", "19": "E"}
 
@@ -60,8 +60,7 @@ def test_keras_says_the_same(depth: int) -> None:
 
 def test_a_file_is_known_by_its_digest() -> None:
     sha1 = "9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24"
-    assert known_by({"sha1": sha1, "md5": "0" * 32, "sha256": "0" * 64}) is PUBLISHED["oxford-vgg16"]
-    assert (
-        known_by({"sha1": "0" * 40, "md5": "0" * 32, "sha256": f"397923af{'0' * 56}"}) is PUBLISHED["torchvision-vgg16"]
-    )
-    assert known_by({"sha1": "0" * 40, "md5": sha1[:32], "sha256": "0" * 64}) is None
+    assert find_published({"sha1": sha1, "md5": "0" * 32, "sha256": "0" * 64}) is PUBLISHED["oxford-vgg16"]
+    found = find_published({"sha1": "0" * 40, "md5": "0" * 32, "sha256": f"397923af{'0' * 56}"})
+    assert found is PUBLISHED["torchvision-vgg16"]
+    assert find_published({"sha1": "0" * 40, "md5": sha1[:32], "sha256": "0" * 64}) is None

@@ -13,15 +13,15 @@ from verydeep.configs.recipes import (
     RECIPES,
     Recipe,
     Stage,
-    batch_for,
+    batch_size_for,
     localization_rate,
-    rate_for,
-    shortened_to,
+    replace_plateaus,
+    scale_rate,
+    shorten,
     with_options,
-    without_plateau,
 )
 from verydeep.configs.scales import TrainScale
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError
 
 PAPERS = ("256", "384", "256-512")
 
@@ -71,7 +71,7 @@ def test_the_recipe_for_the_generated_sets_boxes() -> None:
     (stage,) = recipe.stages
     assert (str(stage.scale), stage.dropout, stage.epochs, stage.learning_rate) == ("256", 0, 10, 1e-2)
     assert recipe.batch_size == RECIPES["generated"].batch_size
-    assert without_plateau(recipe) == recipe
+    assert replace_plateaus(recipe) == recipe
     assert localization_rate(10_000) == stage.learning_rate
 
 
@@ -109,23 +109,23 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
 )
 def test_the_batch_scales_with_the_data(images: int, batch: int) -> None:
     """max(1, min(256, N / 20)) (docs/choices.md)."""
-    assert batch_for(images) == batch
+    assert batch_size_for(images) == batch
 
 
 def test_a_smaller_batch_is_not_enlarged() -> None:
-    assert batch_for(10_000, most=RECIPES["generated"].batch_size) == 32
+    assert batch_size_for(10_000, largest=RECIPES["generated"].batch_size) == 32
 
 
 def test_a_smaller_batch_has_a_lower_rate() -> None:
     """Times sqrt(batch / 256): a quarter of the batch, half of the rate; never more than the paper's."""
-    assert rate_for(1e-2, 64) == pytest.approx(5e-3)
-    assert rate_for(1e-3, 16) == pytest.approx(2.5e-4)
-    assert rate_for(1e-2, 256) == rate_for(1e-2, 1024) == 1e-2
+    assert scale_rate(1e-2, 64) == pytest.approx(5e-3)
+    assert scale_rate(1e-3, 16) == pytest.approx(2.5e-4)
+    assert scale_rate(1e-2, 256) == scale_rate(1e-2, 1024) == 1e-2
 
 
 @given(recipes, st.integers(1, 200))
 def test_shortening_keeps_the_epochs_asked_for_and_their_shares(recipe: Recipe, epochs: int) -> None:
-    shorten_text = shortened_to(recipe, epochs)
+    shorten_text = shorten(recipe, epochs)
     assert shorten_text.epochs == epochs
     assert all(stage.epochs > 0 for stage in shorten_text.stages)
     if len(shorten_text.stages) == len(recipe.stages):
@@ -137,27 +137,27 @@ def test_shortening_keeps_the_epochs_asked_for_and_their_shares(recipe: Recipe, 
 @pytest.mark.parametrize("name", PAPERS)
 def test_below_74_epochs_the_drops_are_milestones(name: str) -> None:
     recipe = RECIPES[name]
-    assert shortened_to(recipe, 73).stages[0].milestones == (0.60, 0.80, 0.93)
-    assert shortened_to(recipe, 15).stages[0].milestones == (0.60, 0.80, 0.93)
-    assert shortened_to(recipe, 74) == recipe
-    assert shortened_to(recipe, 100).stages[0].milestones is None
+    assert shorten(recipe, 73).stages[0].milestones == (0.60, 0.80, 0.93)
+    assert shorten(recipe, 15).stages[0].milestones == (0.60, 0.80, 0.93)
+    assert shorten(recipe, 74) == recipe
+    assert shorten(recipe, 100).stages[0].milestones is None
 
 
 @given(recipes)
 def test_without_validation_only_a_plateau_becomes_milestones(recipe: Recipe) -> None:
     """An explicit empty tuple, a rate that never drops, stays one."""
-    for before, after in zip(recipe.stages, without_plateau(recipe).stages, strict=True):
+    for before, after in zip(recipe.stages, replace_plateaus(recipe).stages, strict=True):
         expected = (0.60, 0.80, 0.93) if before.milestones is None else before.milestones
         assert after == replace(before, milestones=expected)
 
 
 def test_the_generated_sets_recipe_has_no_plateau() -> None:
-    assert without_plateau(RECIPES["generated"]) == RECIPES["generated"]
+    assert replace_plateaus(RECIPES["generated"]) == RECIPES["generated"]
 
 
 def test_shortening_leaves_explicit_milestones() -> None:
-    assert [stage.milestones for stage in shortened_to(RECIPES["generated"], 4).stages] == [(), (0.50, 0.84)]
-    assert [stage.epochs for stage in shortened_to(RECIPES["generated"], 11).stages] in ([5, 6], [6, 5])
+    assert [stage.milestones for stage in shorten(RECIPES["generated"], 4).stages] == [(), (0.50, 0.84)]
+    assert [stage.epochs for stage in shorten(RECIPES["generated"], 11).stages] in ([5, 6], [6, 5])
 
 
 def test_options_change_what_they_name_and_nothing_else() -> None:
@@ -206,5 +206,5 @@ def test_dropout_may_come_later_and_the_rate_drops_where_it_did(epochs: int | No
 
 @pytest.mark.parametrize("after", [6, 9, 10, 40])
 def test_dropout_comes_before_the_rate_drops(after: int) -> None:
-    with pytest.raises(VerydeepError, match=f"--dropout-after {after} is past the first drop"):
+    with pytest.raises(OptionError, match=f"`dropout_after={after}` is past the first drop"):
         with_options(RECIPES["256"], epochs=10, dropout_after=after)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verydeep.configs.scales import TrainScale, in_pixels, parse_test_scales
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_text_reads_what_it_prints(smallest: int, more: int) -> None:
     ],
 )
 def test_other_train_scales_are_refused(text: str) -> None:
-    with pytest.raises(VerydeepError, match="--scale"):
+    with pytest.raises(OptionError, match=r"^`scale[`=]"):
         TrainScale.parse(text)
 
 
@@ -116,5 +116,5 @@ def test_test_scales_come_back_rising(values: list[int]) -> None:
     "text", ["", ",", "256,", "256,256", "223", "256,100", "256;384", "256-512", "a", "256,x", "-256", "256,4097"]
 )
 def test_other_test_scales_are_refused(text: str) -> None:
-    with pytest.raises(VerydeepError, match="--scales"):
+    with pytest.raises(OptionError, match=r"^`scales`"):
         parse_test_scales(text)

@@ -1,29 +1,29 @@
-"""Table 1 of the paper as values: the nets A, A-LRN, B, C, D, E, and the shallow net of section 4.1.
+"""Table 1 of the paper as values: the networks A, A-LRN, B, C, D, E, and the shallow net of section 4.1.
 
-``NETWORKS["D"]`` is a value; ``verydeep.VGG(NETWORKS["D"])`` is the net.
+``NETWORKS["D"]`` is a value; ``verydeep.VGG(NETWORKS["D"])`` is a model.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError
 
 STRIDE = 32
 """Pixels from one position of the class score map to the next: five poolings by two."""
 
 PAPER_CROP = 224
-"""Side in pixels of the paper's input; train and test scales are given for a crop of this size."""
+"""Side of the paper's input in pixels; train and test scales are given for this crop."""
 
 SHALLOW = ("A", "A-LRN")
-"""The nets that train from random weights, and that deeper ones take layers from (section 3.1)."""
+"""Networks that train from random weights, and from which deeper ones take layers (section 3.1)."""
 
 PAPER_FC_WIDTH = 4096
-"""Channels of fc6 and fc7."""
+"""Channels of fc6 and fc7 in the paper."""
 
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution that keeps the resolution, with its ReLU, and perhaps LRN behind it."""
+    """A convolution that keeps the resolution, followed by its ReLU and, with ``lrn``, by response normalization."""
 
     channels: int
     kernel: int = 3
@@ -38,14 +38,14 @@ class Network:
     blocks: tuple[tuple[Conv, ...], ...]
 
     def convs(self) -> Iterator[tuple[str, Conv]]:
-        """Every convolution with the paper's name for it: conv1_1, conv1_2, ..."""
+        """Yield each convolution with its name in the paper: conv1_1, conv1_2, ..."""
         for i, block in enumerate(self.blocks, start=1):
             for j, conv in enumerate(block, start=1):
                 yield f"conv{i}_{j}", conv
 
     @property
     def num_weight_layers(self) -> int:
-        """Convolutions and the three FC layers: 11 for A, 19 for E."""
+        """The number of convolutions and FC layers: 11 for A, 19 for E."""
         return sum(len(block) for block in self.blocks) + 3
 
     def num_parameters(
@@ -55,9 +55,9 @@ class Network:
         width: float = 1.0,
         fc_width: int = PAPER_FC_WIDTH,
     ) -> int:
-        """Weights and biases, by the formula: for D at 1000 classes 138,357,544 (Table 2 rounds it to 138M).
+        """Return the number of weights and biases: 138,357,544 for D and 1000 classes (138M in Table 2).
 
-        With no classes those of a trunk.
+        No classes mean a trunk.
         """
         total, in_channels = 0, 3
         for _, conv in self.convs():
@@ -79,14 +79,14 @@ def check_crop(crop: int) -> None:
     """Refuse a crop that five poolings do not divide.
 
     Raises:
-        VerydeepError: it is not a positive multiple of 32.
+        OptionError: the crop is not a positive multiple of 32.
     """
     if crop < STRIDE or crop % STRIDE:
-        raise VerydeepError(f"A crop of {crop} pixels does not fit the five poolings: give a multiple of {STRIDE}.")
+        raise OptionError(f"`crop={crop}` does not fit the five poolings: give a multiple of {STRIDE}.", "crop")
 
 
 def scaled_channels(channels: int, width: float) -> int:
-    """Channels of a convolution at ``width`` times the paper's, at least one."""
+    """Return ``width`` times the paper's channels of a convolution, at least one."""
     return max(1, round(channels * width))
 
 
@@ -109,4 +109,4 @@ NETWORKS: dict[str, Network] = {
         Network("B-5x5", tuple((Conv(block[0].channels, kernel=5),) for block in _B)),
     )
 }
-"""The nets by the paper's names; B-5x5 is section 4.1's shallow net, each pair of 3x3 made one 5x5."""
+"""The networks by the paper's names; in B-5x5, section 4.1's shallow net, a 5x5 replaces each pair of 3x3."""

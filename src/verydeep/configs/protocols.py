@@ -248,7 +248,7 @@ def _read_net(span: TextSpan) -> PaperNet:
         raise network.error(f"no such net; choose {', '.join(NETWORKS)}")
     match = re.fullmatch(f"({_NUMBER}(?:-{_NUMBER})?)(.*)", train.text)
     for (regression, fine_tuned), suffix in _SUFFIXES.items():
-        if match and match[2] == suffix and TrainScale.is_one(match[1]):
+        if match and match[2] == suffix and TrainScale.is_valid(match[1]):
             return PaperNet(network.text, TrainScale.parse(match[1]), fine_tuned, regression)
     raise train.error(
         f"no such train scale; write 256, or 256-512 for a jittered one, from {PAPER_CROP} to {LARGEST_SCALE}, with fc "

@@ -1,7 +1,7 @@
-"""Nets that others published, by name: where their files lie, how they are told, under which license.
+"""Published nets by name: addresses, digests and licenses of their files, and their errors.
 
-Sources: the authors' page in Caffe's model zoo, MatConvNet's list of pre-trained nets, and what torchvision and Keras
-say of their own files, which tests compare with this table. The errors of the authors' nets are the paper's (Table 3).
+Sources: the authors' page in Caffe's model zoo, MatConvNet's list of pre-trained nets, and torchvision's and Keras's
+own tables, which tests compare with this one. The errors of the authors' nets are the paper's (Table 3).
 """
 
 import re
@@ -22,40 +22,40 @@ JITTERED = "256-512"
 
 
 REPOSITORY = re.compile(r"\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?", re.ASCII)
-"""OWNER/NAME, as the Hugging Face Hub takes it."""
+"""A repository of the Hugging Face Hub: OWNER/NAME."""
 
 
 @dataclass(frozen=True)
 class PublishedNet:
-    """A weight file that anybody may have."""
+    """A weight file that anybody may download."""
 
     name: str
-    """As the command line takes it."""
+    """The name that stands for the net in every command."""
     network: str
     url: str
     digest: str
-    """"sha1:", "md5:" or "sha256:" and what the file's digest begins with."""
+    """Algorithm ("sha1", "md5" or "sha256"), a colon, and the beginning of the file's digest."""
     license: str
     errors: tuple[float, float]
     """Published top-1 and top-5 error in percent on ILSVRC-2012's validation images."""
     protocol: str
-    """How that was tested."""
+    """The protocol of these errors."""
     scale: str | None = None
-    """The train scale S where it is one of the paper's own nets, which answer for rows of the paper's tables."""
+    """The train scale S of the paper's own nets, which answer for rows of its tables; None for others."""
 
     @property
     def megabytes(self) -> int:
-        """How large the file is, about: four bytes a weight."""
+        """The approximate size of the file: four bytes for each weight."""
         return round(4 * NETWORKS[self.network].num_parameters() / 1e6)
 
     @property
     def file(self) -> str:
-        """What the file is called."""
+        """The name of the file."""
         return self.url.rsplit("/", 1)[-1]
 
 
 def _authors(depth: int, network: str, errors: tuple[float, float]) -> list[PublishedNet]:
-    """The authors' net in Caffe's file, and the same in MatConvNet's and Keras's."""
+    """Return the authors' net as a file of Caffe, MatConvNet and Keras."""
     digests = {
         16: ("9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24", "f72d927587ca4c97fbd165ec9cb9997f"),
         19: ("239785e7862442717d831f682bb824055e51e9ba", "106118b7cf60435e6d8e04f6a6dc3657"),
@@ -98,7 +98,7 @@ def _authors(depth: int, network: str, errors: tuple[float, float]) -> list[Publ
 
 
 def _torchvision(name: str, network: str, digest: str, accuracy: tuple[float, float]) -> PublishedNet:
-    """A net that torchvision trained anew."""
+    """Return a net that torchvision trained itself."""
     return PublishedNet(
         f"torchvision-{name}",
         network,
@@ -125,11 +125,11 @@ PUBLISHED: dict[str, PublishedNet] = {
         _torchvision("vgg19_bn", "E", "c79401a0", (74.218, 91.842)),
     )
 }
-"""By name. timm's copies of torchvision's nets, "timm/vgg16.tv_in1k", lie on the Hugging Face Hub."""
+"""Published nets by name. timm's copies of torchvision's ("timm/vgg16.tv_in1k") are on the Hugging Face Hub."""
 
 
-def known_by(digests: dict[str, str]) -> PublishedNet | None:
-    """The net whose file has these digests, by algorithm (sha1, md5, sha256); None where it is not one of these."""
+def find_published(digests: dict[str, str]) -> PublishedNet | None:
+    """Return the published net whose file has these digests (algorithm -> digest), or None."""
     for net in PUBLISHED.values():
         algorithm, _, beginning = net.digest.partition(":")
         if digests[algorithm].startswith(beginning):

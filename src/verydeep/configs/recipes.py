@@ -1,81 +1,84 @@
-"""The training of sections 3.1 and A.1 as values, and how it scales with the data."""
+"""Recipes of sections 3.1 and A.1 as values, and their adaptation to the size of the data."""
 
 import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from verydeep.configs.scales import TrainScale
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError
 
 Initialization = Literal["glorot", "normal"]
 ColorShift = Literal["std", "eigenvalue", "none"]
 FineTuned = Literal["all", "fc"]
-"""Which layers learn: all, or fc6, fc7 and fc8 alone on the convolutions of a trained net (section 4.4)."""
+"""The layers that learn: all, or only fc6, fc7 and fc8, on the convolutions of a trained net (section 4.4)."""
 
 MAX_EPOCHS = 74
-"""Where the paper stopped: 370,000 iterations of 256 over 1.28 million images."""
+"""The paper's number of epochs: 370,000 iterations of 256 over 1.28 million images."""
 
 PAPER_BATCH = 256
 
 NUM_DROPS = 3
-"""How often the paper divided the learning rate by ten."""
+"""Divisions of the learning rate by ten in the paper."""
 
 SHORT_MILESTONES = (0.60, 0.80, 0.93)
-"""Shares of a run of fewer than 74 epochs after which the rate drops; the paper's points are unknown."""
+"""Milestones of a stage in a run of fewer than 74 epochs; the paper's points are unknown."""
 
 LOCALIZATION_RATE = 1e-3
-"""At which the paper's localization nets begin (section A.1)."""
+"""The first learning rate of the paper's localization nets (section A.1)."""
 
 SMALL_LOCALIZATION_RATE = 1e-2
-"""The same on fewer images than LARGE_FOR_LOCALIZATION. Measured with a prototype on the generated set's 10,000 in
-batches of 32, without dropout: a mean IoU of 0.75 after ten epochs; at 1e-3, after six, 0.35, where the constant box
-has 0.31."""
+"""The first learning rate of localization nets on fewer images than LARGE_FOR_LOCALIZATION. Measured with a prototype
+on the generated set's 10,000 images in batches of 32, without dropout: a mean IoU of 0.75 after ten epochs; at 1e-3,
+after six, 0.35, where the constant box has 0.31."""
 
 LARGE_FOR_LOCALIZATION = 100_000
-"""Images from which on the paper's rate is taken (inferred): 74 epochs at 1e-3 in batches of 256 then add up to about
-the same rate times steps as those ten epochs at 1e-2."""
+"""Number of images from which localization nets begin with the paper's rate (inferred): 74 epochs at 1e-3 in batches of
+256 then have about the same product of rate and steps as those ten epochs at 1e-2."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run with one train scale, one dropout and one schedule."""
+    """A stretch of a training with one train scale, one dropout and one schedule."""
 
     scale: TrainScale
     dropout: float = 0.5
     epochs: int = MAX_EPOCHS
-    """The most it may last; a plateau schedule may end it sooner."""
+    """The largest number of epochs; a plateau schedule may end the stage earlier."""
     learning_rate: float = 1e-2
-    """At the stage's start."""
+    """The rate at the start of the stage."""
     milestones: tuple[float, ...] | None = None
-    """Shares of the stage after which the rate is divided by ten; None: when the validation error stops improving."""
+    """Shares of the stage after which the rate is divided by ten; None: at plateaus of the validation error."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stages in order, and what they share. The defaults are the paper's; docs/choices.md says why."""
+    """Hyper-parameters of a training: its stages in order, and values that they share.
+
+    The defaults are the paper's; docs/choices.md gives the reasons.
+    """
 
     stages: tuple[Stage, ...]
     batch_size: int = PAPER_BATCH
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    """On weights; biases have none."""
+    """The decay of weights; biases have none."""
     bias_rate_factor: float = 2.0
-    """Biases learn at this times the rate of the weights, as in Caffe's recipe of the time."""
+    """The rate of biases, as a multiple of that of weights; 2 as in Caffe's recipe of the time."""
     num_drops: int = NUM_DROPS
     patience_epochs: int = 5
     patience_iterations: int = 500
     min_gain: float = 0.1
-    """Percentage points of validation error that count as an improvement."""
+    """The smallest improvement of the validation error that ends no plateau, in percentage points."""
     color_shift: ColorShift = "std"
     initialization: Initialization = "glorot"
     stuck_above: float = 0.95
-    """Share of ln K, the loss of guessing, above which the loss is reported as stuck ..."""
+    """The share of ln K, the loss of guessing, above which the loss is reported as stuck."""
     stuck_after: float = 1.0
-    """... after this share of the steps, or after 5,000 iterations or 10 epochs if that is sooner."""
+    """The share of the steps after which that is judged; at the latest after 5,000 steps or 10 epochs."""
 
     @property
     def epochs(self) -> int:
-        """The most that all stages may last."""
+        """The largest number of epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
 
 
@@ -110,11 +113,11 @@ RECIPES: dict[str, Recipe] = {
         batch_size=32,
     ),
 }
-"""The paper's three stages by their S (384 starts from the net of 256, the jittered one from that of 384), and the
-same staging made small for the generated set: the default of ``verydeep train``.
+"""The paper's three stages by their S: 384 starts from the net of 256, the jittered one from that of 384.
 
-``localize`` is for boxes, at S = 384 as at 256: section A.1 changes the loss, the last layer and the rate, and nothing
-else. ``localize-generated`` is for the boxes of the generated set."""
+"generated" is the same in small for the generated set: the default of ``verydeep train``. "localize" is for boxes, at
+S = 384 as at 256: section A.1 changes only the loss, the last layer and the rate. "localize-generated" is for the boxes
+of the generated set."""
 
 
 def with_options(
@@ -128,12 +131,12 @@ def with_options(
     dropout: float | None = None,
     dropout_after: int | None = None,
 ) -> Recipe:
-    """The recipe with what a user asks for in each of its stages, and otherwise as it is.
+    """Return the recipe with the given values in each of its stages.
 
-    A scale takes the place of the last stage's; the stages before it are fixed at its smallest S.
+    A scale replaces that of the last stage; the earlier stages are fixed at its smallest S.
 
     Raises:
-        VerydeepError: as ``dropout_from``.
+        OptionError: the rate drops before ``dropout_after``, or the first stage has ended by then.
     """
     stages = list(recipe.stages)
     if scale is not None:
@@ -151,39 +154,40 @@ def with_options(
     batch_size = recipe.batch_size if batch_size is None else batch_size
     result = replace(recipe, stages=tuple(changed), batch_size=batch_size)
     if epochs is not None:
-        result = shortened_to(result, epochs)
-    return result if dropout_after is None else dropout_from(result, dropout_after)
+        result = shorten(result, epochs)
+    return result if dropout_after is None else delay_dropout(result, dropout_after)
 
 
-def dropout_from(recipe: Recipe, epoch: int) -> Recipe:
-    """The recipe with no dropout in the epochs before this one; its rates drop where they did.
+def delay_dropout(recipe: Recipe, epoch: int) -> Recipe:
+    """Return the recipe without dropout before this epoch; its rate drops where it did.
 
-    Small data leave the plateau at ln K sooner so (docs/choices.md).
+    Small data leave the plateau at ln K sooner this way (docs/choices.md).
 
     Raises:
-        VerydeepError: the recipe's first stage ends, or its rate drops, before that epoch.
+        OptionError: the recipe's first stage ends, or its rate drops, before that epoch.
     """
     first = recipe.stages[0]
     drops = None if first.milestones is None else [share * first.epochs - epoch for share in first.milestones]
     if epoch >= first.epochs or (drops and drops[0] <= 0):
-        raise VerydeepError(
-            f"--dropout-after {epoch} is past the first drop of the rate, or the end of the {first.epochs} epochs at "
-            f"S={first.scale}: choose fewer."
+        raise OptionError(
+            f"`dropout_after={epoch}` is past the first drop of the learning rate, or past the end of the "
+            f"{first.epochs} epochs at S={first.scale}: choose fewer epochs.",
+            "dropout_after",
         )
-    left = first.epochs - epoch
-    milestones = None if drops is None else tuple(drop / left for drop in drops)
-    begin = replace(first, dropout=0.0, epochs=epoch, milestones=())
-    rest = replace(first, epochs=left, milestones=milestones)
-    return replace(recipe, stages=(begin, rest, *recipe.stages[1:]))
+    remaining = first.epochs - epoch
+    milestones = None if drops is None else tuple(drop / remaining for drop in drops)
+    before = replace(first, dropout=0.0, epochs=epoch, milestones=())
+    after = replace(first, epochs=remaining, milestones=milestones)
+    return replace(recipe, stages=(before, after, *recipe.stages[1:]))
 
 
-def batch_for(num_images: int, most: int = PAPER_BATCH) -> int:
-    """The batch for a data set of this size: max(1, min(256, N / 20)) (docs/choices.md)."""
-    return max(1, min(most, num_images // 20))
+def batch_size_for(num_images: int, largest: int = PAPER_BATCH) -> int:
+    """Return the batch size for a data set: max(1, min(256, N / 20)) (docs/choices.md)."""
+    return max(1, min(largest, num_images // 20))
 
 
-def rate_for(learning_rate: float, batch_size: int) -> float:
-    """The paper's rate for a smaller batch: times the square root of batch / 256.
+def scale_rate(learning_rate: float, batch_size: int) -> float:
+    """Return the rate for a smaller batch: the paper's times the square root of batch / 256.
 
     Measured with 189 photographs of three classes, net A at crop 64: at 0.01 the loss overflowed with batches of 9, 16
     and 32; with batches of 9 both 0.003 and 0.001 learned.
@@ -192,24 +196,24 @@ def rate_for(learning_rate: float, batch_size: int) -> float:
 
 
 def localization_rate(num_images: int) -> float:
-    """The rate at which boxes are learned with the paper's batch: the paper's, or a larger one on small data."""
+    """Return the first rate for boxes in batches of 256: the paper's, or a larger one for small data."""
     return LOCALIZATION_RATE if num_images >= LARGE_FOR_LOCALIZATION else SMALL_LOCALIZATION_RATE
 
 
-def without_plateau(recipe: Recipe) -> Recipe:
-    """The recipe where there is no validation error to watch: its rate drops at SHORT_MILESTONES instead."""
+def replace_plateaus(recipe: Recipe) -> Recipe:
+    """Return the recipe for data without validation images: its rate drops at SHORT_MILESTONES, not at plateaus."""
     stages = (
         replace(stage, milestones=SHORT_MILESTONES) if stage.milestones is None else stage for stage in recipe.stages
     )
     return replace(recipe, stages=tuple(stages))
 
 
-def shortened_to(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe in another number of epochs, shared among its stages as before.
+def shorten(recipe: Recipe, epochs: int) -> Recipe:
+    """Return the recipe in another number of epochs, divided among its stages as before.
 
     Below 74 epochs a plateau schedule becomes three drops at SHORT_MILESTONES: a short run has no time to wait.
     """
-    recipe = without_plateau(recipe) if epochs < MAX_EPOCHS else recipe
+    recipe = replace_plateaus(recipe) if epochs < MAX_EPOCHS else recipe
     total, stages, begin, done = recipe.epochs, [], 0, 0
     for stage in recipe.stages:
         done += stage.epochs

@@ -1,26 +1,26 @@
-"""Train scales S and test scales Q, in the paper's units: the short side of an image beside a crop of 224."""
+"""Train scales S and test scales Q, in the paper's units: the short side of an image at a crop of 224."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from verydeep.configs.networks import PAPER_CROP
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError
 
 SCALE_STEP = 32
-"""How far the test scales below and above a fixed S lie from it (section 4.2)."""
+"""The distance of the test scales below and above a fixed S (section 4.2)."""
 
 LARGEST_SCALE = 4096
 """The paper's largest is 768; at Q=10,000 one image takes a hundred gigabytes."""
 
 
 def in_pixels(scale: int, crop: int) -> int:
-    """The short side in pixels for a net of another crop: 256 is 73 pixels at crop 64; halves round up."""
+    """Return the short side in pixels at a crop: 256 is 73 pixels at crop 64; halves round up."""
     return (2 * scale * crop + PAPER_CROP) // (2 * PAPER_CROP)
 
 
 @dataclass(frozen=True)
 class TrainScale:
-    """S: one scale, or a range that each image's S is drawn from (scale jittering, section 3.1)."""
+    """A train scale S: one number, or a range from which each image's S is drawn (scale jittering, section 3.1)."""
 
     smallest: int
     largest: int
@@ -30,25 +30,28 @@ class TrainScale:
         """Read "256" or "256-512".
 
         Raises:
-            VerydeepError: it is neither, the range is upside down, or S is not from the crop of 224 to 4096.
+            OptionError: the text is neither, the larger number is first, or S is not from 224 to 4096.
         """
         first, dash, last = text.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise VerydeepError(f"--scale {text!r} is not a train scale: write one number (256) or a range (256-512).")
+            raise OptionError(
+                f"`scale` {text!r} is not a train scale: write one number (256) or a range (256-512).", "scale"
+            )
         scale = cls(int(first), int(last or first))
         if not PAPER_CROP <= scale.smallest <= scale.largest <= LARGEST_SCALE:
-            raise VerydeepError(
-                f"--scale {text}: S counts in the paper's units, from {PAPER_CROP} (the crop itself) to "
-                f"{LARGEST_SCALE}, the smaller number first."
+            raise OptionError(
+                f"`scale={text}` is not from {PAPER_CROP} (the crop itself) to {LARGEST_SCALE}, or has the larger number "
+                "first: give S in the paper's units, at a crop of 224.",
+                "scale",
             )
         return scale
 
     @classmethod
-    def is_one(cls, text: str) -> bool:
-        """Whether ``parse`` takes this text."""
+    def is_valid(cls, text: str) -> bool:
+        """Whether the text is a train scale."""
         try:
             cls.parse(text)
-        except VerydeepError:
+        except OptionError:
             return False
         return True
 
@@ -67,7 +70,7 @@ class TrainScale:
 
     @property
     def test_scales(self) -> tuple[int, ...]:
-        """Unless a user says others: Q = S for a fixed scale, several for a jittered one (sections 4.1, 4.2)."""
+        """The default test scales: Q = S for a fixed scale, several for a jittered one (sections 4.1, 4.2)."""
         return self.several_test_scales if self.jittered else (self.smallest,)
 
     @property
@@ -82,27 +85,28 @@ class TrainScale:
         return tuple(scale for scale in (fixed - SCALE_STEP, fixed, fixed + SCALE_STEP) if scale >= PAPER_CROP)
 
     def in_pixels(self, crop: int) -> tuple[int, int]:
-        """Both ends in pixels at this crop."""
+        """Return both ends in pixels at this crop."""
         return in_pixels(self.smallest, crop), in_pixels(self.largest, crop)
 
 
 def parse_test_scales(text: str) -> tuple[int, ...]:
-    """Read "256,384,512", test scales Q, rising.
+    """Read test scales Q such as "256,384,512"; return them rising.
 
     Raises:
-        VerydeepError: these are not whole numbers from the crop of 224 to 4096, or one comes twice.
+        OptionError: these are not whole numbers from 224 to 4096, or one comes twice.
     """
     parts = text.split(",")
     scales = sorted(int(part) for part in parts if part.strip().isdecimal())
     in_range = all(PAPER_CROP <= scale <= LARGEST_SCALE for scale in scales)
     if len(scales) != len(parts) or len(set(scales)) != len(scales) or not in_range:
-        raise VerydeepError(
-            f"--scales {text!r}: write different whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, as 256,384,512, "
-            "in the paper's units, beside a crop of 224."
+        raise OptionError(
+            f"`scales` {text!r} are not test scales: write different whole numbers from {PAPER_CROP} to "
+            f"{LARGEST_SCALE}, such as 256,384,512, in the paper's units, at a crop of 224.",
+            "scales",
         )
     return tuple(scales)
 
 
-def scales_in_words(scales: Sequence[int], crop: int) -> list[str]:
-    """Test scales as reports print them: in the paper's units, and in pixels where these differ."""
+def format_scales(scales: Sequence[int], crop: int) -> list[str]:
+    """Return test scales for a report: in the paper's units, and in pixels where these differ."""
     return [str(q) if crop == PAPER_CROP else f"{q} ({in_pixels(q, crop)})" for q in scales]

@@ -1,4 +1,4 @@
-"""Appendix B as data: at which scales each data set is described, and the published rows of Tables 11 and 12."""
+"""Appendix B as data: the test scales for each data set, and the published rows of Tables 11 and 12."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from verydeep.configs.protocols import PaperNet
 from verydeep.configs.published import JITTERED
 
 DataKind = Literal["VOC", "VOC actions", "Caltech", "own"]
-"""Whose protocol a data set has; own: people's photographs, of which the paper says nothing."""
+"""The protocol of a data set; own: people's photographs, which the paper does not treat."""
 
 Coverage = Literal["image", "image+box"]
-"""What of a sample is described: the whole image, or that and what lies in its box (VOC's actions)."""
+"""The part of a sample that is described: the whole image, or the image and its box (VOC's actions)."""
 
 
 @dataclass(frozen=True)
 class MultiScale:
-    """Test scales Q, and what becomes of the descriptors of several."""
+    """Test scales Q, and the aggregation of their descriptors."""
 
     scales: tuple[int, ...]
     aggregation: Literal["average", "stack"]
@@ -30,7 +30,7 @@ SCALES: Mapping[DataKind, MultiScale] = {
     "Caltech": MultiScale((256, 384, 512), "stack"),
     "own": MultiScale((256, 384, 512), "average"),
 }
-"""What the paper found best for each kind of data."""
+"""The paper's best choice for each kind of data."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Figure:
 
     value: float | None
     deviation: float | None = None
-    """Over the splits of Caltech."""
+    """The standard deviation over the draws of Caltech."""
     extended: float | None = None
-    """What the paper marks by *: of nets that were trained on more classes than ILSVRC's thousand."""
+    """A figure that the paper marks by *: of nets trained on more classes than ILSVRC's thousand."""
 
     def __str__(self) -> str:
         plain = [] if self.value is None else [f"{self.value:.1f}"]
@@ -52,12 +52,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class TransferRow:
-    """A row: its figures by column; a column that is missing was printed empty."""
+    """A row: its figures by column, without columns that are empty in the paper."""
 
     label: str
     figures: Mapping[str, Figure]
     nets: tuple[PaperNet, ...] = ()
-    """Whose descriptors are stacked; none of the systems of other authors, which are printed and never run."""
+    """The nets whose descriptors are stacked; empty for other authors' systems, which are printed and never run."""
     coverage: Coverage = "image"
 
 
@@ -69,12 +69,12 @@ class TransferTable:
     title: str
     section: str
     columns: tuple[str, ...]
-    """The data sets, as ``data/transfer_sets.py`` names them."""
+    """Data sets under their names in ``data/transfer_sets.py``."""
     rows: tuple[TransferRow, ...]
 
     @property
     def nets(self) -> tuple[PaperNet, ...]:
-        """What describes the images, none twice."""
+        """The nets of its rows, none twice."""
         return tuple(dict.fromkeys(net for row in self.rows for net in row.nets))
 
 
@@ -86,7 +86,7 @@ _ACTIONS = "VOC-2012 actions"
 
 
 def _row(label: str, *figures: Figure | None, nets: tuple[PaperNet, ...] = ()) -> TransferRow:
-    """Of Table 11."""
+    """Return a row of Table 11."""
     found = {name: figure for name, figure in zip(_DATA, figures, strict=True) if figure is not None}
     return TransferRow(label, found, nets)
 

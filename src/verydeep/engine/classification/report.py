@@ -11,7 +11,7 @@ from rich.table import Table
 
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.protocols import View
-from verydeep.configs.scales import in_pixels, scales_in_words
+from verydeep.configs.scales import format_scales, in_pixels
 from verydeep.data.split import Split
 from verydeep.data.submission import check_complete, write_submission
 from verydeep.engine.classification.evaluation import (
@@ -139,7 +139,7 @@ def errors_table(evaluation: ClassificationEvaluation, title: str) -> Table:
         last = row is evaluation.rows[-1]
         table.add_row(
             f"{row.net} {row.view}" if several else row.view,
-            "\n".join(scales_in_words(row.scales, row.crop)),
+            "\n".join(format_scales(row.scales, row.crop)),
             "\n".join(f"{each.map_height}x{each.map_width} {each.inside:.0%}" for each in row.geometry),
             *map(str, shares),
             style="bold" if last else "",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from verydeep.configs.published import PublishedNet, known_by
+from verydeep.configs.published import PublishedNet, find_published
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.folding import folded
@@ -77,7 +77,7 @@ def convert_file(path: Path, told: InputName | None = None, class_names: Sequenc
     config, num_classes = identify(foreign.tensors, path)
     names, words = name_classes(foreign, num_classes, class_names, path)
     digests = digests_of(path)
-    published = known_by(digests) if told is None else None  # seen otherwise it is another net
+    published = find_published(digests) if told is None else None  # seen otherwise it is another net
     divided = foreign.input.divisor_rgb != (1, 1, 1)
     config = replace(
         config,

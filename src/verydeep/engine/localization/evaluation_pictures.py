@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from verydeep.configs.scales import scales_in_words
+from verydeep.configs.scales import format_scales
 from verydeep.data.split import Split
 from verydeep.engine.localization.drawing import outline_box, show_image
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
@@ -103,6 +103,6 @@ def success_shares(overlaps: Float64Array) -> Float64Array:
 
 def curve_label(row: BoxRow, *, show_net: bool) -> str:
     """Return the label of a row's curve."""
-    scales = ", ".join(scales_in_words(row.scales, row.crop))
+    scales = ", ".join(format_scales(row.scales, row.crop))
     name = row.net if show_net and row.net else row.view
     return f"{name}, Q={scales}" if scales else name

@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from verydeep.configs.networks import PAPER_CROP
-from verydeep.configs.scales import in_pixels, scales_in_words
+from verydeep.configs.scales import format_scales, in_pixels
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.data.submission import check_complete, write_localization_submission
@@ -74,7 +74,7 @@ def errors_table(evaluation: LocalizationEvaluation, title: str) -> Table:
         truth, guesses = row.errors.truth, row.errors.guesses
         table.add_row(
             row.net if several_nets and row.net else row.view,
-            "\n".join(scales_in_words(row.scales, row.crop)),
+            "\n".join(format_scales(row.scales, row.crop)),
             *(str(truth.error), str(truth.mean_iou)),
             *([] if guesses is None else [str(guesses.error)]),
             style="bold" if row is evaluation.rows[-1] else "",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.protocols import PaperNet
-from verydeep.configs.recipes import without_plateau
+from verydeep.configs.recipes import replace_plateaus
 from verydeep.data.split import Split
 from verydeep.engine.datasets import GENERATED, check_outside_data, data_name
 from verydeep.engine.launching import in_group
@@ -50,7 +50,7 @@ class TrainingPlan:
         settings = self.settings
         if self.request is not None:
             recipe = choose_recipe(self.request, settings.network, self.source, len(train))
-            settings = replace(settings, recipe=recipe if val is not None else without_plateau(recipe))
+            settings = replace(settings, recipe=recipe if val is not None else replace_plateaus(recipe))
         return replace(self, settings=settings, train=train, val=val)
 
 
@@ -87,7 +87,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         crop=architecture.crop,
         width=architecture.width,
         fc_width=architecture.fc_width,
-        recipe=recipe if val is not None else without_plateau(recipe),
+        recipe=recipe if val is not None else replace_plateaus(recipe),
         seed=request.seed,
         bf16=wants_bf16(request.precision, request.device),
         init_from=None if request.init_from is None else str(request.init_from),

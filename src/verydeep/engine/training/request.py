@@ -14,9 +14,9 @@ from verydeep.configs.recipes import (
     FineTuned,
     Initialization,
     Recipe,
-    batch_for,
+    batch_size_for,
     localization_rate,
-    rate_for,
+    scale_rate,
     with_options,
 )
 from verydeep.configs.scales import TrainScale
@@ -162,11 +162,11 @@ def choose_recipe(request: TrainRequest, network: str, source: ModelConfig | Non
         base = RECIPES["generated"] if is_generated else RECIPES.get(str(request.scale), RECIPES["256"])
     batch_size, learning_rate = request.batch_size, request.learning_rate
     if batch_size is None:
-        batch_size = batch_for(num_images, most=base.batch_size)
+        batch_size = batch_size_for(num_images, largest=base.batch_size)
     if learning_rate is None:
         learning_rate = localization_rate(num_images) if is_localization else default_rate(network, source)
         if not is_generated:  # there, the rates are those of its own batch of 32
-            learning_rate = rate_for(learning_rate, batch_size)
+            learning_rate = scale_rate(learning_rate, batch_size)
     recipe = with_options(
         base,
         scale=request.scale,

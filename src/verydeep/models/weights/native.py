@@ -111,7 +111,7 @@ class ModelConfig:
             raise ValueError(f"network {self.network!r}")
         if len(self.class_names) != len(self.class_words):
             raise ValueError(f"{len(self.class_names)} class_names, {len(self.class_words)} class_words")
-        if self.train_scale is not None and not TrainScale.is_one(self.train_scale):
+        if self.train_scale is not None and not TrainScale.is_valid(self.train_scale):
             raise ValueError(f"train_scale {self.train_scale!r}")
 
     @property
