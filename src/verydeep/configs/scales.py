@@ -40,8 +40,8 @@ class TrainScale:
         scale = cls(int(first), int(last or first))
         if not PAPER_CROP <= scale.smallest <= scale.largest <= LARGEST_SCALE:
             raise OptionError(
-                f"`scale={text}` is not from {PAPER_CROP} (the crop itself) to {LARGEST_SCALE}, the smaller number first: "
-                "give S in the paper's units, at a crop of 224.",
+                f"`scale={text}` is not from {PAPER_CROP} (the crop itself) to {LARGEST_SCALE}, the smaller number "
+                "first: give S in the paper's units, at a crop of 224.",
                 "scale",
             )
         return scale
