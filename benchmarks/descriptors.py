@@ -34,7 +34,7 @@ from tests.peers import import_torchvision
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.data.split import Split
 from verydeep.engine.descriptors.activations import layer_descriptors
-from verydeep.engine.inference import ready, rescaled_images
+from verydeep.engine.inference import prepare_net, rescale_images
 from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
@@ -60,7 +60,7 @@ def drawn(case: Case) -> VGG:
 def ours(model: VGG, files: Sequence[Path], runtime: Runtime) -> Float32Array:
     """(n, 4096) by the package."""
     found: dict[int, list[Float32Array]] = {}
-    for batch in rescaled_images(model, Split.of_photographs(files), SCALES, runtime, whole=True):
+    for batch in rescale_images(model, Split.of_photographs(files), SCALES, runtime, whole=True):
         with runtime.autocast():
             each = [layer_descriptors(model, images, [LAYER])[LAYER].cpu().numpy() for images in batch.images.values()]
         found |= {index: [scale[row] for scale in each] for row, index in enumerate(batch.indices.tolist())}
@@ -111,7 +111,7 @@ def compare(case: Case, files: Sequence[Path], repeats: int, runtime: Runtime, t
     Raises:
         SystemExit: the descriptors differ.
     """
-    model, found = ready(drawn(case), runtime), dict[str, Float32Array]()
+    model, found = prepare_net(drawn(case), runtime), dict[str, Float32Array]()
     largest = 0.0
 
     def noted(name: str, values: Float32Array) -> None:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.testing --write            # needs scikit-learn; from the repository's root; 6 GB of memory
 
-Ours is ``engine.inference.predict_split`` on JPEG files: each image decoded once for all scales and views, ahead of the
-net; batches of one shape, flips in the batch, crops several at once. The peer is the loop that the paper's text
+Ours is ``engine.predictions.predict_split`` on JPEG files: each image decoded once for all scales and views, ahead of
+the net; batches of one shape, flips in the batch, crops several at once. The peer is the loop that the paper's text
 suggests, with the same weights and no code of ours: an image, a scale, a flip or a crop at a time, decoded for each
 scale, NCHW, fc6 as a convolution of 7x7, in inference mode, in bf16 with weights rounded beforehand. Both start at the
 files and end with posteriors, the mean over everything; every call's are compared, before any time is taken.
@@ -42,7 +42,8 @@ from benchmarks.timing import RESULTS, hardware, interleave, rate, report, speed
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
-from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, mean_posterior, predict_split
+from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
+from verydeep.engine.predictions import average_posteriors, predict_split
 from verydeep.engine.process import own_process
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
@@ -327,7 +328,7 @@ def grow(case: Case, plan: Plan, files: Sequence[Path], runtime: Runtime) -> Gro
     def fused(count: int, scale: int) -> Callable[[], Float32Array]:
         task = Task("dense", (scale,), plan.growth_images)
         its = task.over(files)
-        return lambda: mean_posterior([ours(model, task, its, runtime) for model in models[:count]])
+        return lambda: average_posteriors([ours(model, task, its, runtime) for model in models[:count]])
 
     sides = {f"Q {scale}": fused(1, scale) for scale in plan.growth}
     sides |= {f"members {count}": fused(count, smallest) for count in range(1, MOST_MEMBERS + 1)}

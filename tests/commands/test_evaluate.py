@@ -12,25 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
-from torch import Tensor
 
 from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs
 from tests.thin_nets import describe, leave_run, thin_networks
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
-from verydeep.engine.classification import report as report_module
-from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, load_config, save_config
 
 CLASSES = ("apple", "bee", "cloud")
-
-
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within this process: they take more time than all else here."""
-    for name in ("draw_confusion", "draw_examples"):
-        monkeypatch.setattr(report_module, name, lambda *_: None)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -116,9 +106,9 @@ def test_the_plateaus_own_images_are_told(inside: Cli, tmp_path: Path) -> None:
     inside("train", data, *SMALL_NET, "--epochs", 74, "--out", "run")
     done = inside("evaluate", data, "run")
     assert "decided when the learning rate of" in done.stdout
-    assert "not of unseen data" in inside("evaluate", data, "run", "--weights", "best").stdout
-    assert "not of unseen data" not in inside("evaluate", data, "run", "--split", "test").stdout
-    assert "trained on" in inside("evaluate", data, "run", "--split", "train").stdout
+    assert "the weights of run were chosen" in inside("evaluate", data, "run", "--weights", "best").stdout
+    assert "Note:" not in inside("evaluate", data, "run", "--split", "test").stdout
+    assert "these are the training images of run" in inside("evaluate", data, "run", "--split", "train").stdout
     left = {path.name for path in (tmp_path / "run" / "evaluations").iterdir()}
     assert {"val-dense-256", "val-dense-256-best", "test-dense-256", "train-dense-256"} <= left
 
@@ -303,11 +293,9 @@ def test_a_folder_divided_otherwise_is_told(inside: Cli, tmp_path: Path) -> None
     other = describe(PaperNet.parse("A/256"), data, split_seed=5)
     assert config.split["val"] != other.split["val"]
     first, second = (leave_run(tmp_path / "runs", each, name) for each, name in ((config, "a"), (other, "b")))
-    assert "was divided otherwise" not in inside("evaluate", data, first, *FP32).stdout
-    assert (
-        "b: the folder has changed since the training, or was divided otherwise"
-        in inside("evaluate", data, first, second, *FP32).stdout
-    )
+    assert "was split differently" not in inside("evaluate", data, first, *FP32).stdout
+    told = inside("evaluate", data, first, second, *FP32).stdout
+    assert f"the data set has changed since the training of {second}, or was split differently" in told
 
 
 def test_what_cannot_be_kept_is_told(
@@ -318,10 +306,10 @@ def test_what_cannot_be_kept_is_told(
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "file"))
     done = inside("evaluate", photographs, trained, *FP32, "--out", "not-kept")
     assert "could not be cached" in done.stdout and str(tmp_path / "file") in done.stdout.replace("\n", "")
-    assert any("could not be cached" in note for note in report_of(tmp_path / "not-kept")["notes"])
-    kept, write_error = posteriors_of(tmp_path / "kept"), posteriors_of(tmp_path / "not-kept")
-    for path, said in kept.items():
-        assert write_error[path] == pytest.approx(said, abs=1e-5)
+    assert any("could not be cached" in note for note in report_of(tmp_path / "not-kept")["remarks"])
+    cached, uncached = posteriors_of(tmp_path / "kept"), posteriors_of(tmp_path / "not-kept")
+    for path, posteriors in cached.items():
+        assert uncached[path] == pytest.approx(posteriors, abs=1e-5)
 
 
 def test_two_processes_share_the_images(
@@ -342,8 +330,9 @@ def test_two_processes_share_the_images(
     for path, said in together.items():
         assert said == pytest.approx(alone[path], abs=1e-5)
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "two"))
-    monkeypatch.setattr(VGG, "logits", lambda *_: pytest.fail("all is kept"))
+    kept = files_below(tmp_path / "two")
     inside(*common, "--out", "again")
+    assert files_below(tmp_path / "two") == kept
     texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("two-processes", "again")]
     assert texts[0] == texts[1]
 
@@ -420,23 +409,24 @@ def test_the_file_is_not_written_where_an_image_is_broken(tmp_path: Path, inside
     assert not (tmp_path / "guesses.txt").exists()
 
 
-def test_the_net_is_asked_once(
+def test_posteriors_are_computed_once(
     trained: Path, photographs: Path, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second report, of fewer scales and views, computes nothing; a copy of the run neither."""
+    """The next reports, of fewer scales and views, compute nothing; another precision does."""
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "own"))
-    batches, logits = [], VGG.logits
 
-    def noted(self: VGG, images: Tensor, keep: None = None) -> Tensor:
-        batches.append(len(images))
-        return logits(self, images, keep)
+    def cached() -> dict[str, list[int]]:
+        """Kind -> the images in each of its files, those of all nets and precisions together."""
+        files = sorted((tmp_path / "own" / "posteriors").glob("*/*/*.safetensors"))
+        return {path.parent.name: sorted(load_file(path)["indices"].tolist()) for path in files}
 
-    monkeypatch.setattr(VGG, "logits", noted)
     inside("evaluate", photographs, trained, "--scales", "256,384", "--views", "dense+crops", *FP32, "--out", "a")
-    assert sum(batches) == 15 * 2 * (1 + 2 + 50)
+    kinds = [f"{view}-{scale}" for view in ("center", "dense", "crops") for scale in (256, 384)]
+    assert cached() == {kind: list(range(15)) for kind in kinds}
+    files = files_below(tmp_path / "own")
+    assert len(files) == 6 + 1  # and about.json
     for views in ("dense", "crops", "center", "dense+crops"):
         inside("evaluate", photographs, trained, "--scales", "384", "--views", views, *FP32, "--out", f"b-{views}")
-    assert sum(batches) == 15 * 2 * (1 + 2 + 50)
+    assert files_below(tmp_path / "own") == files
     inside("evaluate", photographs, trained, "--scales", "384", "--views", "crops", *FP32[2:], "--precision", "bf16")
-    assert sum(batches) == 15 * 2 * (1 + 2 + 50) + 15 * 50
-    assert load_config(trained / "model").crop == 32
+    assert len(files_below(tmp_path / "own")) == 6 + 1 + 1 + 1

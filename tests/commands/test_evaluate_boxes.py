@@ -114,10 +114,10 @@ def test_a_run(home: Path, inside: Cli) -> None:
         truth = row["truth"]
         shown = [str(row["view"]), f"{truth['error']['percent']:.1f} [", f"{truth['mean_iou']['value']:.3f} ±"]
         assert any(all(word in line for word in shown) for line in table.splitlines())
-    assert all(note in done.stdout for note in report["notes"])
+    assert all(note in done.stdout for note in report["remarks"])
     assert "Boxes of val:" in done.stdout and "Written:" in done.stdout
-    assert any("the best 5 of D/384/352,384 : dense" in note for note in report["notes"])
-    assert any("Merge threshold: 0.5." in note for note in report["notes"])
+    assert any("the best 5 of D/384/352,384 : dense" in note for note in report["remarks"])
+    assert any("Merge threshold: 0.5." in note for note in report["remarks"])
 
 
 def test_several_runs_and_a_protocol_are_the_same(home: Path, inside: Cli) -> None:

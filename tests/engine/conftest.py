@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import NetPredictions
-from verydeep.engine.inference import Predictions, SingleView, ViewAtScale
-from verydeep.engine.nets.net import Net
+from verydeep.engine.inference import SingleView, ViewAtScale
+from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.predictions import Predictions
 from verydeep.models.weights.native import ModelConfig
 
 NAMES = ("ant", "bell", "crab")
@@ -30,7 +30,7 @@ def predicted(rows: dict[tuple[SingleView, int], list[list[float]]], indices: li
 
 
 @pytest.fixture
-def known(val_split: Split) -> tuple[Split, NetPredictions]:
+def known(val_split: Split) -> tuple[Split, EnsembleMember, Predictions]:
     """Posteriors of twelve images of three classes (four each), image 2 skipped; errors as counted below."""
     assert val_split.labels is not None and val_split.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     indices = [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
@@ -43,25 +43,4 @@ def known(val_split: Split) -> tuple[Split, NetPredictions]:
         ("crops", 384): [[0.4, 0.3, 0.3]] * 11,  # 8 of 11
     }
     predictions = replace(predicted(rows, indices), skipped={val_split.files[2]: "cut short"})
-    return val_split, NetPredictions(net_called("x"), (256, 384), predictions)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
-    """What matplotlib is given."""
-    from matplotlib.axes import Axes
-
-    found: dict[str, list[Any]] = {}
-
-    def note(name: str) -> None:
-        original = getattr(Axes, name)
-
-        def noted(self: Axes, *values: Any, **options: Any) -> Any:
-            found.setdefault(name, []).append((*values, options))
-            return original(self, *values, **options)
-
-        monkeypatch.setattr(Axes, name, noted)
-
-    for name in ("imshow", "set_title", "set_xticks", "set_yticks", "set"):
-        note(name)
-    return found
+    return val_split, EnsembleMember(net_called("x"), (256, 384)), predictions

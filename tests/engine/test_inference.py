@@ -16,18 +16,8 @@ from tests.models.plain_twin import PlainTwin, fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.inference import (
-    ArrayBatch,
-    Predictions,
-    SingleView,
-    ViewAtScale,
-    center_posterior,
-    combine_batches,
-    crops_posterior,
-    dense_posterior,
-    infer,
-    predict_split,
-)
+from verydeep.engine.inference import SingleView, ViewAtScale, predict_center, predict_crops, predict_dense
+from verydeep.engine.predictions import ArrayBatch, Predictions, combine_batches, predict_batches, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -114,8 +104,8 @@ def test_the_posterior_of_crops_is_the_loop_written_out(name: str) -> None:
     net, images = small_net(name, 64), torch.stack([tensor_of(Image.fromarray(picture(75, 110, s))) for s in range(2)])
     expected = np.array([crops_by_hand(PlainTwin(name, net.state_dict(), MEAN), image, 64) for image in images])
     for at_once in (1, 7, 50, 1000):
-        assert crops_posterior(net, images, at_once=at_once).numpy() == pytest.approx(expected, abs=1e-5)
-    assert np.abs(dense_posterior(net, images).numpy() - expected).max() > 1e-3
+        assert predict_crops(net, images, at_once=at_once).numpy() == pytest.approx(expected, abs=1e-5)
+    assert np.abs(predict_dense(net, images).numpy() - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["A-LRN", "B", "D"])
@@ -124,9 +114,9 @@ def test_a_dense_posterior_is_the_loop_written_out(name: str) -> None:
     twin = PlainTwin(name, net.state_dict(), MEAN)
     expected = [dense_by_hand(twin, image) for image in images]
     assert np.ptp([row[0] for row in expected]) > 1e-3
-    assert dense_posterior(net, images).numpy() == pytest.approx(np.array(expected), abs=1e-5)
+    assert predict_dense(net, images).numpy() == pytest.approx(np.array(expected), abs=1e-5)
     # Without its mirror image, and upside down, it is something else.
-    for other in (dense_posterior(net, images, flip=False), dense_posterior(net, images.flip(2))):
+    for other in (predict_dense(net, images, flip=False), predict_dense(net, images.flip(2))):
         assert np.abs(other.numpy() - np.array(expected)).max() > 1e-4
 
 
@@ -146,7 +136,7 @@ def test_scores_are_averaged_before_the_soft_max() -> None:
     Posteriors of the three positions would average to (0.365, 0.635): the second would win.
     """
     image = torch.tensor([[12.0, 0, 0], [0, 3, 3], [0, 0, 0]]).view(1, 3, 1, 3) + 100
-    posterior = dense_posterior(Worked(), image)[0].tolist()
+    posterior = predict_dense(Worked(), image)[0].tolist()
     assert posterior == pytest.approx([1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))])
     after = np.mean([soft_max([12, 0]), soft_max([0, 3]), soft_max([0, 3])], axis=0)
     assert after == pytest.approx([0.365, 0.635], abs=1e-3)
@@ -167,8 +157,8 @@ def test_flips_are_averaged_on_posteriors() -> None:
     image = torch.tensor([[8.0, 0], [0, 9], [0, 0]]).view(1, 3, 1, 2) + 100
     first = (1 / (1 + math.exp(-8)) + 1 / (1 + math.exp(9))) / 2
     expected = [first, 1 - first]
-    assert dense_posterior(LeftColumn(), image)[0].tolist() == pytest.approx(expected, abs=1e-7)
-    alone = dense_posterior(LeftColumn(), image, flip=False)[0].tolist()
+    assert predict_dense(LeftColumn(), image)[0].tolist() == pytest.approx(expected, abs=1e-7)
+    alone = predict_dense(LeftColumn(), image, flip=False)[0].tolist()
     assert alone == pytest.approx(soft_max([8, 0]), abs=1e-7)
 
 
@@ -192,18 +182,18 @@ def test_crops_are_averaged_on_posteriors() -> None:
     image[0, :2] = columns[:, None] + 100
     first = (soft_max([12, 0])[0] + 5 * soft_max([0, 1])[0] + 4 * 0.5) / 10
     assert first == pytest.approx(0.434, abs=1e-3)
-    assert crops_posterior(Corner(), image)[0].tolist() == pytest.approx([first, 1 - first], abs=1e-6)
+    assert predict_crops(Corner(), image)[0].tolist() == pytest.approx([first, 1 - first], abs=1e-6)
     scores = columns[:, [*range(5), *range(31, 36)]]
     assert scores.mean(1).argmax() == scores.amax(1).argmax() == 0
 
 
-def test_an_image_of_the_crops_size_gives_the_crops_posterior(tmp_path: Path) -> None:
+def test_an_image_of_the_crops_size_gives_the_predict_crops(tmp_path: Path) -> None:
     """Its 50 crops are the image 25 times and its mirror image 25 times."""
     net, images = small_net(), torch.stack([tensor_of(Image.fromarray(picture(CROP, CROP, s))) for s in range(2)])
-    assert torch.equal(dense_posterior(net, images, flip=False), center_posterior(net, images))
-    both = (center_posterior(net, images) + center_posterior(net, torch.stack([*map(mirrored, images)]))) / 2
-    assert float((both - center_posterior(net, images)).abs().max()) > 1e-3
-    assert crops_posterior(net, images).numpy() == pytest.approx(both.numpy(), abs=1e-6)
+    assert torch.equal(predict_dense(net, images, flip=False), predict_center(net, images))
+    both = (predict_center(net, images) + predict_center(net, torch.stack([*map(mirrored, images)]))) / 2
+    assert float((both - predict_center(net, images)).abs().max()) > 1e-3
+    assert predict_crops(net, images).numpy() == pytest.approx(both.numpy(), abs=1e-6)
     paths = [tmp_path / f"{seed}.png" for seed in range(2)]
     for seed, path in enumerate(paths):
         Image.fromarray(picture(CROP, CROP, seed)).save(path)
@@ -283,7 +273,7 @@ def test_the_shares_of_the_processes_are_the_split(train_split: Split, world_siz
     net, views = small_net("A"), [FEW_VIEWS[0], FEW_VIEWS[3]]
     parts: list[ArrayBatch] = []
     for rank in range(world_size):
-        parts += infer(net, train_split, views, Runtime(torch.device("cpu"), False, rank, world_size))
+        parts += predict_batches(net, train_split, views, Runtime(torch.device("cpu"), False, rank, world_size))
     found = [int(index) for part in parts for index in part.indices]
     assert sorted(found) == list(range(len(train_split)))
     together, alone = combine_batches(parts, train_split, views, {}), predictions_of(net, train_split, views)
@@ -309,7 +299,7 @@ def test_the_main_process_alone_has_the_predictions(val_split: Split) -> None:
 def test_only_the_images_asked_for_are_predicted(val_split: Split) -> None:
     net, asked = small_net(), [7, 2, 10]
     expected = predictions_of(net, val_split, FEW_VIEWS)
-    parts = list(infer(net, val_split, FEW_VIEWS, CPU, indices=asked))
+    parts = list(predict_batches(net, val_split, FEW_VIEWS, CPU, indices=asked))
     assert sorted(int(index) for part in parts for index in part.indices) == sorted(asked)
     for part in parts:
         for view in FEW_VIEWS:

@@ -100,6 +100,7 @@ def evaluate(
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.log import Log
     from verydeep.engine.nets.collection import Collection
+    from verydeep.engine.reporting.measured_table import log_measured_table
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
@@ -147,8 +148,10 @@ def evaluate(
         log = Log(silent=not runtime.is_main)
         for test, part in zip(tests, parts, strict=True):
             log.info(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
-            own = place / f"s{test.nets[0].net.config.seed}" if len(tests) > 1 else place
-            test.run(part, replace(order, folder=own), runtime, log)
+            own = place / f"s{test.members[0].net.config.seed}" if len(tests) > 1 else place
+            table = test.run(part, replace(order, folder=own), runtime, log)
+            if table is not None:
+                log_measured_table(table, log)
 
 
 def test_of_runs(

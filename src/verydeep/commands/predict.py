@@ -108,9 +108,10 @@ def net_at(run: Any, weights: Any, scales: str | None, views: View) -> Ask:
     Raises:
         VerydeepError: there is none, or it names no classes.
     """
-    from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, predict_split
+    from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
     from verydeep.engine.nets.checks import check_not_trunk
     from verydeep.engine.nets.net import load
+    from verydeep.engine.predictions import predict_split
     from verydeep.engine.progress import run_with_progress
 
     net = load(run, weights)

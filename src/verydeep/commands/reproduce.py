@@ -125,7 +125,7 @@ def reproduce(
 
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.classification.posteriors import posterior_cache_message
+    from verydeep.engine.classification.posteriors import describe_posterior_cache
     from verydeep.engine.classification.table_report import measure_classification_tables
     from verydeep.engine.classification.tables import TableConditions
     from verydeep.engine.datasets import data_name
@@ -191,7 +191,7 @@ def reproduce(
         )
         for table in tables:
             report_table(table, out or collection.folder / "tables" / name, log)
-        log.info(posterior_cache_message())
+        log.info(describe_posterior_cache())
 
 
 def open_labeled_split(data: str, split: str) -> "Split":
@@ -259,11 +259,9 @@ def measure_transfer(
 
 def report_table(table: "MeasuredTable", folder: Path, log: "Log") -> None:
     """Show a table with its remarks, and write it into a folder."""
-    from verydeep.engine.reporting.measured_table import write_measured_table
+    from verydeep.engine.reporting.measured_table import log_measured_table, write_measured_table
 
-    log.show(table.table())
-    for remark in table.remarks:
-        log.info(remark)
+    log_measured_table(table, log)
     write_measured_table(table, folder)
     log.info(f"Written: {folder}/{table.name}.json and .md")
 

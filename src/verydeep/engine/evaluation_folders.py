@@ -1,4 +1,4 @@
-"""Where what a test found is left, unless the user says it."""
+"""The folder of an evaluation, where the user does not name one."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -6,26 +6,25 @@ from pathlib import Path
 from verydeep.engine.datasets import data_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
 
-LONGEST_NAME = 120
+MAX_LENGTH = 120
 
 
 def evaluation_folder(
-    runs: tuple[Path, ...], test: ClassEvaluationTask | BoxEvaluationTask, data: str
+    runs: tuple[Path, ...], task: ClassEvaluationTask | BoxEvaluationTask, data: str
 ) -> tuple[Path, str]:
-    """The folder and the name of the evaluation of these runs: in the run, or beside the runs.
+    """Return the folder that holds the evaluations of runs, and the name of this one.
 
-    Of nets that are no folders here, published ones and weight files, in this folder.
-
-    Data other than what a net was trained on are part of the name.
+    The folder is the run, or that of several runs; for published nets and weight files it is the current folder. The
+    name includes the data set if a net was trained on another one.
     """
-    nets = test.nets
-    scales = ",".join(map(str, sorted({scale for each in nets for scale in each.scales})))
-    known = {Path(each.net.config.provenance.data or "").name for each in nets}
-    words = map(protocol_name, test.words)
-    name = "-".join([*([] if known == {data_name(data)} else [data_name(data)]), *words, scales])
-    if any(each.net.path not in (each.net.folder, each.net.folder.parent) for each in nets):
+    members = task.members
+    scales = ",".join(map(str, sorted({scale for member in members for scale in member.scales})))
+    trained_on = {Path(str(member.net.config.provenance.data or "")).name for member in members}
+    data_part = [] if trained_on == {data_name(data)} else [data_name(data)]
+    name = "-".join([*data_part, *map(protocol_name, task.name_parts), scales])
+    if any(member.net.path not in (member.net.folder, member.net.folder.parent) for member in members):
         return Path(), f"{'+'.join(map(net_name, runs))}-{name}"
-    if len(runs) == 1 and runs[0] == nets[0].net.folder and runs[0].name in ("model", "best"):
+    if len(runs) == 1 and runs[0] == members[0].net.folder and runs[0].name in ("model", "best"):
         return runs[0].parent, f"{runs[0].name}-{name}" if runs[0].name == "best" else name
     if len(runs) == 1:
         return runs[0], name
@@ -33,15 +32,15 @@ def evaluation_folder(
 
 
 def net_name(path: Path) -> str:
-    """A net as part of the name of a folder; of the Hub with its owner."""
+    """Return a net as part of a folder's name; a net of the Hub includes its owner."""
     return path.name if path.exists() else path.as_posix().replace("hf-hub:", "").replace("/", "-")
 
 
 def protocol_name(protocol: str) -> str:
-    """A protocol as the name of a folder: "D_256_256+E_256_256-crops"."""
+    """Return a protocol as part of a folder's name: "D_256_256+E_256_256-crops"."""
     return protocol.replace(" + ", "+").replace(" : ", "-").replace(" @ ", "@").replace("/", "_")
 
 
 def shorten_name(name: str) -> str:
-    """A name that file systems take; of a long one the end is a hash (errors.json says it all)."""
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:8]}"
+    """Return a name that file systems accept; the end of a long one becomes a hash."""
+    return name if len(name) <= MAX_LENGTH else f"{name[:MAX_LENGTH]}-{sha256(name.encode()).hexdigest()[:8]}"

@@ -15,20 +15,21 @@ from torch import Tensor
 
 from tests.conftest import picture
 from tests.engine.conftest import NAMES, net_called, predicted
+from tests.engine.steps import finish
 from tests.models.plain_twin import fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
-from verydeep.engine.classification import evaluation as module
 from verydeep.engine.classification.evaluation import (
-    NetPredictions,
-    dense_geometry,
+    ClassificationEvaluation,
     evaluate_predictions,
-    fuse_posteriors,
-    views_to_compute,
+    list_views,
+    measure_maps,
+    predict_members,
 )
 from verydeep.engine.inference import SingleView
 from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.predictions import Predictions, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import ModelConfig, save_config, save_weights
@@ -52,25 +53,25 @@ def counted(map_height: int, map_width: int, height: int, width: int, crop: int)
 def test_geometry_is_the_real_maps(height: int, width: int, net: VGG) -> None:
     with torch.no_grad():
         rows, columns = net(torch.zeros(1, 3, height, width)).shape[2:]
-    geometry = dense_geometry(np.array([[height, width]]), net.crop, net.ceil_mode)
+    geometry = measure_maps(np.array([[height, width]]), net.crop, net.ceil_mode)
     assert (geometry.map_height, geometry.map_width) == (rows, columns)
     assert geometry.inside == pytest.approx(counted(rows, columns, height, width, net.crop))
 
 
 def test_at_crop_32_a_third_of_the_windows_area_is_inside() -> None:
     """Q=256 is 37 px: windows of 0-32 and 32-64, 37/64 of them inside on each side (docs/choices.md)."""
-    square = dense_geometry(np.array([[37, 37]]), 32)
+    square = measure_maps(np.array([[37, 37]]), 32)
     assert (square.map_height, square.map_width) == (2, 2)
     assert square.inside == pytest.approx((37 / 64) ** 2)
     assert square.inside == pytest.approx(1 / 3, abs=0.01)
-    wide = dense_geometry(np.array([[37, 49]]), 32)
+    wide = measure_maps(np.array([[37, 49]]), 32)
     assert wide.inside == pytest.approx(37 / 64 * 49 / 64)
 
 
 @pytest.mark.parametrize("short", [224, 256, 288, 352, 384, 416, 512, 640, 768])
 def test_the_papers_short_sides_lie_wholly_inside(short: int) -> None:
     """With maps: 1, 2, 3, 5, 6, 7, 10, 14, 18 positions."""
-    geometry = dense_geometry(np.array([[short, short]]), 224)
+    geometry = measure_maps(np.array([[short, short]]), 224)
     assert geometry.inside == 1
     assert geometry.map_height == geometry.map_width == (short - 224) // 32 + 1
 
@@ -81,13 +82,13 @@ def test_the_papers_short_sides_lie_wholly_inside(short: int) -> None:
 def test_long_sides_by_both_roundings(short: int, floor: int, ceil: int) -> None:
     """Of an image of 4:3."""
     sizes = np.array([[short, round(short * 4 / 3)]])
-    assert dense_geometry(sizes, 224, ceil_mode=False).map_width == floor
-    assert dense_geometry(sizes, 224).map_width == ceil
+    assert measure_maps(sizes, 224, ceil_mode=False).map_width == floor
+    assert measure_maps(sizes, 224).map_width == ceil
 
 
 def test_of_many_images_the_median_map_and_the_mean_share() -> None:
     sizes = np.array([[37, 49], [37, 49], [73, 37]])
-    geometry = dense_geometry(sizes, 32)
+    geometry = measure_maps(sizes, 32)
     assert (geometry.map_height, geometry.map_width) == (2, 2)
     each = [37 / 64 * 49 / 64, 37 / 64 * 49 / 64, 73 / 96 * 37 / 64]
     assert geometry.inside == pytest.approx(sum(each) / 3)
@@ -95,16 +96,16 @@ def test_of_many_images_the_median_map_and_the_mean_share() -> None:
 
 def test_beside_every_dense_scale_stands_the_central_crop() -> None:
     expected = [("center", 256), ("center", 384), ("dense", 256), ("dense", 384)]
-    assert [(v.view, v.scale) for v in views_to_compute("dense", (256, 384))] == expected
-    assert [(v.view, v.scale) for v in views_to_compute("center", (384,))] == [("center", 384)]
-    assert [(v.view, v.scale) for v in views_to_compute("crops", (384, 512))] == [("crops", 384), ("crops", 512)]
+    assert [(v.view, v.scale) for v in list_views("dense", (256, 384))] == expected
+    assert [(v.view, v.scale) for v in list_views("center", (384,))] == [("center", 384)]
+    assert [(v.view, v.scale) for v in list_views("crops", (384, 512))] == [("crops", 384), ("crops", 512)]
     both = [("center", 256), ("dense", 256), ("crops", 256)]
-    assert [(v.view, v.scale) for v in views_to_compute("dense+crops", (256,))] == both
+    assert [(v.view, v.scale) for v in list_views("dense+crops", (256,))] == both
 
 
-def test_rows_by_hand(known: tuple[Split, NetPredictions]) -> None:
-    split, tested = known
-    evaluation = evaluate_predictions([tested], split, "dense")
+def test_rows_by_hand(known: tuple[Split, EnsembleMember, Predictions]) -> None:
+    split, member, predictions = known
+    evaluation = evaluate_predictions([member], [predictions], split, "dense")
     got: list[object] = [(row.view, row.scales, row.errors.top1.percent) for row in evaluation.rows]
     assert got == [
         ("center", (256,), pytest.approx(100 * 7 / 11)),
@@ -118,43 +119,43 @@ def test_rows_by_hand(known: tuple[Split, NetPredictions]) -> None:
     assert evaluation.rows[2].geometry[0].inside == pytest.approx(37 / 64 * 49 / 64)
     assert [row.errors.topk.percent for row in evaluation.rows[:2]] == pytest.approx([100 * 3 / 11, 100 * 4 / 11])
     assert evaluation.rows[-1].errors.class_recall.percent == pytest.approx(100 / 3)
-    assert evaluation.posteriors[0] == pytest.approx([0.425, 0.5, 0.075])
-    assert evaluation.skipped == {split.files[2]: "cut short"}
+    assert evaluation.predictions.posteriors[0] == pytest.approx([0.425, 0.5, 0.075])
+    assert evaluation.predictions.skipped == {split.files[2]: "cut short"}
     assert evaluation.confusion.tolist() == [[0, 3, 0], [0, 4, 0], [0, 4, 0]]
-    assert evaluation.calibration == pytest.approx(100 * (0.5 - 4 / 11))  # all in one bin, 4 of 11 right
+    assert evaluation.calibration_error == pytest.approx(100 * (0.5 - 4 / 11))  # all in one bin, 4 of 11 right
 
 
-def test_rows_of_both_views_by_hand(known: tuple[Split, NetPredictions]) -> None:
+def test_rows_of_both_views_by_hand(known: tuple[Split, EnsembleMember, Predictions]) -> None:
     """Crops alone (0.3, 0.2, 0.5) miss 7 of 11, with dense (0.3625, 0.35, 0.2875) 8."""
-    split, tested = known
-    evaluation = evaluate_predictions([tested], split, "dense+crops")
+    split, member, predictions = known
+    evaluation = evaluate_predictions([member], [predictions], split, "dense+crops")
     wrong = {(row.view, row.scales): round(row.errors.top1.percent * 11 / 100) for row in evaluation.rows}
     assert list(wrong.items()) == [
         (("center", (256,)), 7), (("center", (384,)), 7), (("dense", (256,)), 8), (("dense", (384,)), 7),
         (("crops", (256,)), 7), (("crops", (384,)), 8),
         (("dense", (256, 384)), 7), (("crops", (256, 384)), 7), (("dense+crops", (256, 384)), 8),
     ]  # fmt: skip
-    assert evaluation.posteriors[3] == pytest.approx([0.3625, 0.35, 0.2875])
+    assert evaluation.predictions.posteriors[3] == pytest.approx([0.3625, 0.35, 0.2875])
     assert [len(row.geometry) for row in evaluation.rows] == [0, 0, 1, 1, 0, 0, 2, 0, 2]
-    one = evaluate_predictions([replace(tested, scales=(384,))], split, "dense+crops")
+    one = evaluate_predictions([replace(member, scales=(384,))], [predictions], split, "dense+crops")
     assert [(row.view, row.scales) for row in one.rows] == [
         (view, (384,)) for view in ("center", "dense", "crops", "dense+crops")
     ]
-    assert one.posteriors[0] == pytest.approx([0.225, 0.6, 0.175])
+    assert one.predictions.posteriors[0] == pytest.approx([0.225, 0.6, 0.175])
 
 
-def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, NetPredictions]) -> None:
+def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, EnsembleMember, Predictions]) -> None:
     """The first net says (0.425, 0.5, 0.075) over two scales, the second (0.5, 0.4, 0.1) at one.
 
     Their mean (0.4625, 0.45, 0.0875) chooses the first class; over the three scales alike, (0.45, 0.467, 0.083), it
     would be the second.
     """
-    split, first = known
+    split, first, predictions = known
     said = [[0.5, 0.4, 0.1]] * 11
     rows: dict[tuple[SingleView, int], list[list[float]]] = {("center", 512): said, ("dense", 512): said}
-    second = NetPredictions(net_called("y"), (512,), predicted(rows, first.predictions.indices.tolist()))
-    evaluation = evaluate_predictions([first, second], split, "dense")
-    assert evaluation.posteriors == pytest.approx(np.array([[0.4625, 0.45, 0.0875]] * 11), abs=1e-6)
+    second, others = EnsembleMember(net_called("y"), (512,)), predicted(rows, predictions.indices.tolist())
+    evaluation = evaluate_predictions([first, second], [predictions, others], split, "dense")
+    assert evaluation.predictions.posteriors == pytest.approx(np.array([[0.4625, 0.45, 0.0875]] * 11), abs=1e-6)
     assert [(row.net, row.view, row.scales) for row in evaluation.rows] == [
         ("x", "dense", (256, 384)), ("y", "dense", (512,)), ("2 nets", "center", ()), ("2 nets", "dense", ()),
     ]  # fmt: skip
@@ -163,19 +164,19 @@ def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, N
     assert [round(row.errors.top1.percent * 11 / 100) for row in evaluation.rows] == [7, 8, 8, 8]
 
 
-def test_only_images_that_every_net_decoded_are_fused(known: tuple[Split, NetPredictions]) -> None:
+def test_only_images_that_every_net_decoded_are_fused(known: tuple[Split, EnsembleMember, Predictions]) -> None:
     """Image 2 is broken for the first net, images 0 and 9 for the second."""
-    split, first = known
+    split, first, predictions = known
     indices = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11]
     said = [[0.1, 0.9 - index / 20, index / 20] for index in indices]
-    second = NetPredictions(net_called("y"), (256,), predicted({("crops", 256): said}, indices))
-    said_together = fuse_posteriors(
-        [replace(first, scales=(256,)).mean_posteriors("crops"), second.mean_posteriors("crops")]
-    )
-    assert said_together.indices.tolist() == [1, 3, 4, 5, 6, 7, 8, 10, 11]
-    by_hand = [[0.15, (1.0 - index / 20) / 2, (0.7 + index / 20) / 2] for index in said_together.indices]
-    assert said_together.posteriors == pytest.approx(np.array(by_hand), abs=1e-6)
-    assert evaluate_predictions([replace(first, scales=(256,)), second], split, "crops").rows[-1].errors.num_images == 9
+    members = [replace(first, scales=(256,)), EnsembleMember(net_called("y"), (256,))]
+    each = [predictions, predicted({("crops", 256): said}, indices)]
+    evaluation = evaluate_predictions(members, each, split, "crops")
+    fused = evaluation.predictions
+    assert fused.indices.tolist() == [1, 3, 4, 5, 6, 7, 8, 10, 11]
+    by_hand = [[0.15, (1.0 - index / 20) / 2, (0.7 + index / 20) / 2] for index in fused.indices]
+    assert fused.posteriors == pytest.approx(np.array(by_hand), abs=1e-6)
+    assert evaluation.rows[-1].errors.num_images == 9
 
 
 # Scores of four classes at the positions of the map: of the image, and of its mirror image.
@@ -247,7 +248,7 @@ class Told(VGG):
         return torch.stack(maps)[:, :, None]
 
 
-def test_the_order_of_averaging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_averaging(tmp_path: Path) -> None:
     """Two nets, the second at two scales, from a file to the posterior; every other order has another winner.
 
     Scores averaged over positions, the soft-max, the mean of the image's and its mirror image's: the first net says
@@ -258,18 +259,15 @@ def test_the_order_of_averaging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Image.fromarray(picture(45, 61)).save(tmp_path / "one.png")
     names = ("a", "b", "c", "d")
     split = Split("val", tmp_path, ("one.png",), np.array([1]), names, names, "one picture", camera_rotation=False)
-    models = {"first": Told(FIRST), "second": Told(SECOND)}
-    for name, model in models.items():
-        save_config(tmp_path / name, ModelConfig("A", names, names, crop=32, width=1 / 64, fc_width=4))
-        save_weights(tmp_path / name, {f"{name}.weight": model.fc8.weight})  # never read, but a net has them
-    monkeypatch.setattr(Net, "load", lambda net: models[net.path.name])
-    members = [
-        EnsembleMember(Net.open(tmp_path / "first"), (256,)),
-        EnsembleMember(Net.open(tmp_path / "second"), (256, 384)),
-    ]
-    evaluation = evaluate_predictions(module.predict_nets(members, split, "dense", CPU), split, "dense")
+    members = [EnsembleMember(net_called("first"), (256,)), EnsembleMember(net_called("second"), (256, 384))]
+    predictions = []
+    for member, model in zip(members, (Told(FIRST), Told(SECOND)), strict=True):
+        _, each = finish(predict_split(model, split, list_views("dense", member.scales), CPU))
+        assert each is not None
+        predictions.append(each)
+    evaluation = evaluate_predictions(members, predictions, split, "dense")
     expected = over_nets_and_scales(at_a_scale)
-    assert evaluation.posteriors[0] == pytest.approx(expected, abs=1e-6)
+    assert evaluation.predictions.posteriors[0] == pytest.approx(expected, abs=1e-6)
     assert expected == pytest.approx([0.135, 0.304, 0.281, 0.280], abs=1e-3)
     assert [row.errors.top1.percent for row in evaluation.rows][-1] == 0
     for order, posterior in other_orders().items():
@@ -295,14 +293,15 @@ def test_a_fusion_is_the_mean_of_single_runs(val_split: Split, two_nets: list[Ne
     """Of three scales and of one."""
     assert val_split.labels is not None
     members = list(starmap(EnsembleMember, zip(two_nets, ((256, 384, 512), (384,)), strict=True)))
-    singles = [
-        evaluate_predictions(module.predict_nets([member], val_split, view, CPU), val_split, view) for member in members
-    ]
-    fusion = evaluate_predictions(module.predict_nets(members, val_split, view, CPU), val_split, view)
-    mean = np.mean([single.posteriors for single in singles], axis=0)
-    assert fusion.posteriors == pytest.approx(mean, abs=1e-6)
-    assert np.abs(singles[0].posteriors - singles[1].posteriors).max() > 0.01
+
+    def evaluate(*members: EnsembleMember) -> ClassificationEvaluation:
+        return evaluate_predictions(members, predict_members(members, val_split, view, CPU), val_split, view)
+
+    singles, fusion = [evaluate(member) for member in members], evaluate(*members)
+    mean = np.mean([single.predictions.posteriors for single in singles], axis=0)
+    assert fusion.predictions.posteriors == pytest.approx(mean, abs=1e-6)
+    assert np.abs(singles[0].predictions.posteriors - singles[1].predictions.posteriors).max() > 0.01
     assert [row.errors for row in fusion.rows[:2]] == [single.rows[-1].errors for single in singles]
     assert fusion.rows[-1].errors.top1.percent == pytest.approx(100 * (mean.argmax(1) != val_split.labels).mean())
-    again = evaluate_predictions(module.predict_nets(members[::-1], val_split, view, CPU), val_split, view)
-    assert again.posteriors == pytest.approx(fusion.posteriors, abs=1e-7)
+    again = evaluate(*members[::-1])
+    assert again.predictions.posteriors == pytest.approx(fusion.predictions.posteriors, abs=1e-7)

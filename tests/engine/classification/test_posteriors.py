@@ -26,9 +26,10 @@ from verydeep.data.split import Split
 from verydeep.engine import inference
 from verydeep.engine.caching import array_cache
 from verydeep.engine.classification import posteriors
-from verydeep.engine.classification.posteriors import posterior_cache_message, posteriors_folder, predict_cached
-from verydeep.engine.inference import ArrayBatch, Predictions, ViewAtScale, predict_split
+from verydeep.engine.classification.posteriors import describe_posterior_cache, posteriors_folder, predict_cached
+from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
+from verydeep.engine.predictions import ArrayBatch, Predictions, predict_batches, predict_split
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
 from verydeep.files import atomic_write, write_json
@@ -151,10 +152,10 @@ def test_what_is_kept_is_not_computed_again(
     assert_same(predict(net, split, VIEWS[2:0:-1]), select(expected, VIEWS[2:0:-1]), 0)
     assert not work.shapes and not work.decoded
     assert next(predict_cached(net, split, VIEWS, CPU)) == len(split)
-    assert posterior_cache_message() == f"Posteriors cached: 0 MB in {posteriors_folder()}."
+    assert describe_posterior_cache() == f"Posteriors cached: 0 MB in {posteriors_folder()}."
     (posteriors_folder() / "another").mkdir()
     (posteriors_folder() / "another" / "part.safetensors").write_bytes(bytes(3_000_000))
-    assert ": 3 MB in " in posterior_cache_message()
+    assert ": 3 MB in " in describe_posterior_cache()
     (about,) = posteriors_folder().glob("*/about.json")
     assert json.loads(about.read_text())["net_folder"] == str(net.folder)
 
@@ -203,6 +204,7 @@ from verydeep.engine.caching import array_cache
 from verydeep.engine.classification import posteriors
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
+from verydeep.engine.predictions import ArrayBatch, Predictions, predict_batches, predict_split
 from verydeep.engine.runtime import Runtime
 
 open_image, count = Split.open_image, 0
@@ -403,7 +405,7 @@ def test_a_net_is_rounded_once_for_all_that_lacks(
     net: Net, split: Split, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one view some images are kept, of the others none: two groups, one net."""
-    bf16, rounded, count = replace(CPU, bf16=True), inference.rounded, 0
+    bf16, rounded, count = replace(CPU, bf16=True), inference.round_weights, 0
     steps = predict_cached(net, split, VIEWS[:1], bf16)
     assert sum(next(steps) for _ in range(2)) > 0
     steps.close()
@@ -414,7 +416,7 @@ def test_a_net_is_rounded_once_for_all_that_lacks(
         count += 1
         return rounded(model)
 
-    monkeypatch.setattr(inference, "rounded", counted)
+    monkeypatch.setattr(inference, "round_weights", counted)
     predict(net, split, runtime=bf16)
     assert len(split) < len(work.decoded) < 2 * len(split)
     assert count == 1
@@ -553,11 +555,11 @@ def parts_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ArrayBatch]]:
     found: list[ArrayBatch] = []
 
     def noted(*arguments: object, **options: object) -> Iterator[ArrayBatch]:
-        for part in inference.infer(*arguments, **options):  # type: ignore[arg-type]
+        for part in predict_batches(*arguments, **options):  # type: ignore[arg-type]
             found.append(part)
             yield part
 
-    monkeypatch.setattr(posteriors, "infer", noted)
+    monkeypatch.setattr(posteriors, "predict_batches", noted)
     yield found
 
 

@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import NetPredictions, evaluate_predictions
-from verydeep.engine.classification.report import write_classification_submission, write_evaluation
+from verydeep.engine.classification.evaluation import average_scales, evaluate_predictions
+from verydeep.engine.classification.report import (
+    build_evaluation_table,
+    write_classification_submission,
+    write_evaluation,
+)
+from verydeep.engine.nets.net import EnsembleMember
+from verydeep.engine.predictions import Predictions
 from verydeep.errors import VerydeepError
+from verydeep.ops.metrics import Share
+
+CONDITIONS = {"data": "photos", "view": "dense", "weights": "last", "precision": "fp32", "fast_decode": False}
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -18,13 +27,19 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_files_written(known: tuple[Split, NetPredictions], tmp_path: Path) -> None:
-    split, tested = known
+def test_files_written(known: tuple[Split, EnsembleMember, Predictions], tmp_path: Path) -> None:
+    split, member, predictions = known
     split = replace(split, class_words=("ant, emmet", "bell", "crab"))
-    evaluation = evaluate_predictions([tested], split, "dense")
-    write_evaluation(tmp_path / "out", evaluation, split, {"net": "runs/x"})
+    net = replace(member.net, folder=tmp_path)
+    for name in ("config.json", "model.safetensors"):  # only their digest is needed
+        (tmp_path / name).write_text(name)
+    evaluation = evaluate_predictions([member], [predictions], split, "dense")
+    table = build_evaluation_table(evaluation, split, [net], CONDITIONS)
+    write_evaluation(tmp_path / "out", evaluation, table, split)
     report = json.loads((tmp_path / "out" / "errors.json").read_text())
-    assert (report["net"], report["num_images"], report["skipped"]) == ("runs/x", 11, {split.files[2]: "cut short"})
+    assert report["nets"] == ["runs/x"] and report["precision"] == "fp32" and len(report["digests"]) == 1
+    assert (report["num_images"], report["skipped"]) == (11, {split.files[2]: "cut short"})
+    assert report["remarks"] == list(table.remarks) and any("Skipped: 1 files" in remark for remark in table.remarks)
     assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]][2:] == [
         ("dense", [256], [37]),
         ("dense", [384], [55]),
@@ -33,7 +48,7 @@ def test_files_written(known: tuple[Split, NetPredictions], tmp_path: Path) -> N
     assert report["rows"][2]["errors"]["top1"]["percent"] == pytest.approx(100 * 8 / 11)
     assert report["expected_calibration_error"] == pytest.approx(100 * (0.5 - 4 / 11))
     lines = read(tmp_path / "out" / "predictions.csv")
-    assert [line["path"] for line in lines] == [split.files[i] for i in tested.predictions.indices]
+    assert [line["path"] for line in lines] == [split.files[i] for i in predictions.indices]
     assert [line["label"] for line in lines] == ["ant"] * 3 + ["bell"] * 4 + ["crab"] * 4
     assert [int(line["rank"]) for line in lines] == [2] * 3 + [1] * 4 + [3] * 4
     first = lines[0]
@@ -47,11 +62,35 @@ def test_files_written(known: tuple[Split, NetPredictions], tmp_path: Path) -> N
     assert (classes[1]["low"], classes[1]["high"]) == ("0.00", f"{100 * z2 / (4 + z2):.2f}")
     assert (tmp_path / "out" / "confusion.csv").read_text() == "true,ant,bell,crab\nant,0,3,0\nbell,0,4,0\ncrab,0,4,0\n"
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ["classes.csv", "confusion.csv", "errors.json", "predictions.csv"]
+    pictures = ["confusion.png", "examples.png"]
+    assert left == sorted(["classes.csv", "confusion.csv", "errors.json", "predictions.csv", *pictures])
 
 
-def test_an_image_that_cannot_be_decoded_is_not_submitted(known: tuple[Split, NetPredictions], tmp_path: Path) -> None:
-    split, tested = known
+def test_the_table_has_the_figures_of_the_report(
+    known: tuple[Split, EnsembleMember, Predictions], tmp_path: Path
+) -> None:
+    split, member, predictions = known
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text(name)
+    evaluation = evaluate_predictions([member], [predictions], split, "dense")
+    table = build_evaluation_table(evaluation, split, [replace(member.net, folder=tmp_path)], CONDITIONS)
+    assert table.title == "x on 11 images of val, fp32, last weights"
+    assert table.headings == ("view", "Q (px)", "map", "top-1 error", "top-2 error", "class recall")
+    assert [row[:3] for row in table.rows] == [
+        ("center", "256 (37)", ""), ("center", "384 (55)", ""), ("dense", "256 (37)", "2x2 44%"),
+        ("dense", "384 (55)", "2x3 60%"), ("dense", "256 (37)\n384 (55)", "2x2 44%\n2x3 60%"),
+    ]  # fmt: skip
+    for row, values in zip(table.rows, table.values["rows"], strict=True):
+        shares = (values["errors"][name] for name in ("top1", "topk", "class_recall"))
+        assert list(row[3:]) == [str(Share(**share)) for share in shares]
+    assert any("Crop 32 is below 64" in remark for remark in table.remarks)
+
+
+def test_an_image_that_cannot_be_decoded_is_not_submitted(
+    known: tuple[Split, EnsembleMember, Predictions], tmp_path: Path
+) -> None:
+    split, member, predictions = known
+    fused = average_scales(member, predictions, "dense")
     with pytest.raises(VerydeepError, match=r"1 images of .* cannot be decoded"):
-        write_classification_submission(tmp_path / "guesses.txt", [tested], replace(split, labels=None), "dense")
+        write_classification_submission(tmp_path / "guesses.txt", fused, replace(split, labels=None))
     assert not list(tmp_path.iterdir())

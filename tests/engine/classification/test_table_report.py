@@ -54,7 +54,7 @@ def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any)
         **{
             "center": None,
             "geometry": {},
-            "is_answer": True,
+            "converged": True,
             "unconverged": (),
             "nets": (),
             "skipped": frozenset(),
@@ -74,7 +74,7 @@ def table(name: str, measured: dict[str, MeasuredRow], where: TableConditions | 
 TABLE_3 = {
     "A/256/256": known(90, top5=33, center=wilson(111, 300), geometry={256: MapGeometry(3, 4, 0.625)}),
     "B/256/256": known(90, 60, top5=12, geometry={256: MapGeometry(3, 4, 0.625)}),
-    "C/256/256": known(60, is_answer=False, unconverged=("runs/C", "runs/C2")),
+    "C/256/256": known(60, converged=False, unconverged=("runs/C", "runs/C2")),
     "D/256/256": known(30, geometry={384: MapGeometry(4, 5, 1.0)}),
 }
 
@@ -299,7 +299,7 @@ def test_json_of_nothing_measured_is_written(tmp_path: Path) -> None:
 
 
 def test_no_run_at_all_is_one_sentence() -> None:
-    with pytest.raises(VerydeepError, match=r"No run answers for any row of table3 at crop 64 with these 6") as caught:
+    with pytest.raises(VerydeepError, match=r"No run answers for a row of table3 at crop 64 with these 6") as caught:
         next(measure_classification_tables([TABLES["table3"]], conditions()))
     assert "\n" not in str(caught.value)
 

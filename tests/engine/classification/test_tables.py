@@ -1,5 +1,6 @@
 """Every row of the tables on nets of a few thousand weights, against a plain loop; what was computed, counted."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from tests.thin_nets import CLASSES, CROP, describe, leave_run, make_pictures, t
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
-from verydeep.engine.classification import evaluation
+from verydeep.engine.classification.evaluation import predict_members
 from verydeep.engine.classification.table_report import measure_classification_tables
 from verydeep.engine.classification.tables import (
     MeasuredRow,
@@ -26,7 +27,7 @@ from verydeep.engine.classification.tables import (
     compare_rows,
     compute_views,
     measure_protocol,
-    predict_seed,
+    predict_ensemble,
 )
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.nets.checks import check_same_split
@@ -34,7 +35,6 @@ from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.files import read_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import Provenance, load_model, save_config
 from verydeep.ops.arrays import BoolArray, Float64Array, Int64Array
@@ -71,7 +71,7 @@ def cached_images(cache_folder: Path) -> Counter[View]:
     """Images in the cache; one that was computed twice counts twice."""
     counted: Counter[View] = Counter()
     for about in (cache_folder / "posteriors").glob("*/about.json"):
-        run = Path(read_json(about)["net_folder"]).parent.name
+        run = Path(json.loads(about.read_text())["net_folder"]).parent.name
         for path in about.parent.glob("*/*.safetensors"):
             view, scale = path.parent.name.rsplit("-", 1)
             counted[run, view, int(scale)] += len(load_file(path)["indices"])
@@ -176,7 +176,7 @@ def test_a_row_is_the_mean_over_members_scales_and_views(text: str, ladder: Ladd
     assert measured is not None
     assert measured.seeds == seeds_of(protocol) and not measured.unconverged
     center_errors = []
-    for place, (seed, members) in enumerate(ladder.conditions.members(protocol).items()):
+    for place, (seed, members) in enumerate(ladder.conditions.ensembles(protocol).items()):
         assert seed == measured.seeds[place]
         of_members, centers = [], []
         for member in protocol.members:
@@ -186,8 +186,8 @@ def test_a_row_is_the_mean_over_members_scales_and_views(text: str, ladder: Ladd
             if "dense" in views:
                 centers.append(sum(plainly(run, "center", q) for q in member.test_scales) / len(of_scales))
         fused = sum(of_members) / len(of_members)
-        said = predict_seed(protocol.view, members, ladder.conditions).said
-        np.testing.assert_allclose(said.posteriors, fused, rtol=0, atol=1e-5)
+        predictions = predict_ensemble(protocol.view, members, ladder.conditions)
+        np.testing.assert_allclose(predictions.posteriors, fused, rtol=0, atol=1e-5)
         assert measured.wrong_top1[place].tolist() == errors_at(fused, labels, 1).tolist()
         assert measured.wrong_topk[place].tolist() == errors_at(fused, labels, 5).tolist()
         if centers:
@@ -279,10 +279,10 @@ def test_a_run_without_all_drops_is_named(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "data"))
     late = leave_run(small / "runs", describe(D, small / "data", converged=False))
     measured = measure_protocol(BOTH, conditions_of(small))
-    assert measured is not None and measured.unconverged == (str(late),) and not measured.is_answer
+    assert measured is not None and measured.unconverged == (str(late),) and not measured.converged
     alone = EvaluationProtocol.parse("A/256/256")
     answer = measure_protocol(alone, conditions_of(small))
-    assert answer is not None and answer.unconverged == () and answer.is_answer
+    assert answer is not None and answer.unconverged == () and answer.converged
     rows = [(PaperRow(alone, 20.0, 5.0), answer), (PaperRow(BOTH, 20.0, 5.0), measured)]
     assert compare_rows(NO_TABLE, rows) == []
 
@@ -291,7 +291,7 @@ def test_a_seed_that_did_not_converge_is_left_out_where_another_did(small: Path)
     leave_run(small / "runs", describe(A, small / "data", seed=1))
     late = leave_run(small / "runs", describe(A, small / "data", seed=2, converged=False))
     answer = measure_protocol(EvaluationProtocol.parse("A/256/256"), conditions_of(small))
-    assert answer is not None and answer.is_answer
+    assert answer is not None and answer.converged
     assert (answer.seeds, answer.unconverged) == ((1,), (str(late),))
 
 
@@ -300,7 +300,7 @@ def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
         for seed in seeds:
             leave_run(small / "runs", describe(net, small / "data", seed=seed))
     conditions = conditions_of(small)
-    assert {seed: [each.net.path.name for each in nets] for seed, nets in conditions.members(BOTH).items()} == {
+    assert {seed: [each.net.path.name for each in nets] for seed, nets in conditions.ensembles(BOTH).items()} == {
         1: ["A-256-s1", "D-256-s1"],
         2: ["A-256-s2", "D-256-s2"],
     }
@@ -360,8 +360,8 @@ def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) 
     assert cells["theirs/256"][0] == "" and cells["E/256/256 : crops"][1] == "no run"
     said = Net.open(theirs)
     for row, view in zip(found.values["other_nets"], ("dense", "crops"), strict=True):
-        (tested,) = evaluation.predict_nets([EnsembleMember(said, (256,))], conditions.split, view, CPU)
-        wrong = tested.mean_posteriors(view).posteriors.argmax(1) != conditions.split.labels
+        (predictions,) = predict_members([EnsembleMember(said, (256,))], conditions.split, view, CPU)
+        wrong = predictions.mean(view, (256,)).argmax(1) != conditions.split.labels
         assert row["measured"]["top1"]["percent"] == pytest.approx(100 * wrong.mean())
     assert any("nets of another system" in remark for remark in found.remarks)
     assert [each["label"] for each in found.values["other_nets"]] == ["theirs/256", "theirs/256 : crops"]

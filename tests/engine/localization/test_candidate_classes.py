@@ -10,7 +10,6 @@ import pytest
 from tests.engine.classification.test_tables import rescaled, single_view
 from tests.engine.localization.conftest import CPU, Home
 from verydeep.data.decoding import STRICT
-from verydeep.engine.classification.evaluation import FusedPosteriors
 from verydeep.engine.localization.candidate_classes import (
     CandidateClasses,
     ClassSource,
@@ -26,18 +25,20 @@ from verydeep.models.weights.native import load_config, load_model, save_config
 def test_the_best_classes_are_in_the_order_of_their_posteriors() -> None:
     rng = np.random.default_rng(2)
     posteriors = rng.dirichlet(np.ones(9), 40).astype(np.float32)
-    fused = FusedPosteriors(np.arange(40) * 2, posteriors)
-    best = select_best_classes(fused)
+    indices = np.arange(40) * 2
+    best = select_best_classes(indices, posteriors)
     assert best.indices.tolist() == list(range(0, 80, 2)) and best.guesses.shape == best.posteriors.shape == (40, 5)
     for row, classes, shares in zip(posteriors, best.guesses, best.posteriors, strict=True):
         assert classes.tolist() == np.argsort(row)[::-1][:5].tolist() and shares.tolist() == row[classes].tolist()
-    assert select_best_classes(fused, top=1).guesses.tolist() == posteriors.argmax(axis=1)[:, None].tolist()
+    assert (
+        select_best_classes(indices, posteriors, top=1).guesses.tolist() == posteriors.argmax(axis=1)[:, None].tolist()
+    )
 
 
 def test_of_equal_posteriors_the_first_class_comes_first_and_few_classes_have_few_guesses() -> None:
     """Of three classes two: with all three no image could be wrong."""
     posteriors = np.array([[0.2, 0.4, 0.4], [0.3, 0.3, 0.4]], np.float32)
-    best = select_best_classes(FusedPosteriors(np.array([4, 7]), posteriors))
+    best = select_best_classes(np.array([4, 7]), posteriors)
     assert best.guesses.tolist() == [[1, 2], [2, 0]]
     np.testing.assert_allclose(best.posteriors, [[0.4, 0.4], [0.4, 0.3]])
 

@@ -10,7 +10,7 @@ import torch
 from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.data.split import Split
-from verydeep.engine.classification.posteriors import posterior_cache
+from verydeep.engine.classification.posteriors import open_posterior_cache
 from verydeep.engine.nets.checks import check_classes
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net, load
@@ -185,5 +185,5 @@ def test_posteriors_of_chosen_outputs_are_kept_by_themselves(tmp_path: Path, val
     net = wnid_net(tmp_path, WNIDS)
     some, turned = net.with_outputs_for(WNIDS[:2]), net.with_outputs_for(WNIDS[1::-1])
     assert some is not None and turned is not None
-    folders = {posterior_cache(each, val_split, "fp32", fast_decode=False).folder for each in (net, some, turned)}
+    folders = {open_posterior_cache(each, val_split, "fp32", fast_decode=False).folder for each in (net, some, turned)}
     assert len(folders) == 3

@@ -54,7 +54,7 @@ def leave(folder: Path, nets: list[str], view: str, folders: list[Path]) -> None
     row = {"view": view, "scales": [256], "errors": {"top1": share, "topk": share, "k": 5}}
     values = {"data": "photos", "nets": nets, "weights": "last", "split": "val", "num_images": 9, "rows": [row]}
     values["digests"] = [digest_of_folder(each) for each in folders]
-    write_json(folder / "errors.json", {**values, "precision": "fp32", "notes": []})
+    write_json(folder / "errors.json", {**values, "precision": "fp32", "remarks": []})
 
 
 def net_in(folder: Path, config: ModelConfig, seed: int) -> Path:

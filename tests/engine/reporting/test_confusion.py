@@ -1,23 +1,33 @@
-"""Which classes are taken for which, drawn."""
+"""A confusion, drawn."""
 
+import base64
+import io
+import re
 from pathlib import Path
-from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 from verydeep.engine.reporting.confusion import draw_confusion
 
 
-def test_confusions_in_percent_of_the_true_class(drawn: dict[str, list[Any]], tmp_path: Path) -> None:
+def test_confusions_in_percent_of_the_true_class(tmp_path: Path) -> None:
     """Rows are true; a class without images stays empty; names may hold what TeX would read."""
     words = ("ant, emmet", "$bell_1$", "crab")
     confusion = [[1, 3, 0], [0, 0, 0], [5, 0, 5]]
-    draw_confusion(tmp_path / "confusion.png", np.array(confusion), words)
-    ((shares, options),) = drawn["imshow"]
-    assert shares.tolist() == [[25, 75, 0], [0, 0, 0], [50, 0, 50]]
-    assert (options["vmin"], options["vmax"]) == (0, 100)
-    assert drawn["set_xticks"][0][1] == drawn["set_yticks"][0][1] == ["ant", "$bell_1$", "crab"]
-    assert [each[-1] for each in drawn["set"]] == [{"xlabel": "predicted", "ylabel": "true"}]
-    with Image.open(tmp_path / "confusion.png") as image:
-        assert min(image.size) > 300
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        draw_confusion(tmp_path / "confusion.svg", np.array(confusion), words)
+    drawing = (tmp_path / "confusion.svg").read_text()
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", drawing)
+    assert texts[:8] == ["ant", "$bell_1$", "crab", "predicted", "ant", "$bell_1$", "crab", "true"]
+    assert {"0", "100", "% of the true class"} <= set(texts)
+    encoded = next(re.finditer(r"data:image/png;base64,\s*([^\"]*)", drawing))[1]
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))[::-1]  # SVG mirrors it back
+    centers = [(2 * i + 1) * len(pixels) // 6 for i in range(3)]
+    for row, shares in zip(centers, [[25, 75, 0], [0, 0, 0], [50, 0, 50]], strict=True):
+        for column, share in zip(centers, shares, strict=True):
+            expected = np.multiply(colormaps["viridis"](share / 100)[:3], 255)
+            assert pixels[row, column] == pytest.approx(expected, abs=3)

@@ -12,9 +12,9 @@ from tests.engine.steps import finish
 from tests.engine.training.test_fit import small_task
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import Regression
-from verydeep.engine.classification.evaluation import views_to_compute
-from verydeep.engine.inference import predict_split
+from verydeep.engine.classification.evaluation import list_views
 from verydeep.engine.log import Log
+from verydeep.engine.predictions import predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.advice import TrainingMonitor, describe_target, estimate_test_cost
 from verydeep.engine.training.fit import EpochReport, StepReport
@@ -64,7 +64,7 @@ def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
     initialize(net)
     counter = FlopCounterMode(display=False)
     with counter:
-        finish(predict_split(net, split, views_to_compute("dense", (256, 384)), runtime))
+        finish(predict_split(net, split, list_views("dense", (256, 384)), runtime))
     tested = counter.get_total_flops()
     with counter:
         net(torch.zeros(1, 3, 64, 64))

@@ -16,7 +16,7 @@ from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, packed, path
 from verydeep.engine.caching.array_cache import ArrayCache, Arrays
 from verydeep.engine.descriptors.activations import DESCRIPTORS, DescribeResult, layer_descriptors
 from verydeep.engine.descriptors.representation import Representation
-from verydeep.engine.inference import ready, rescaled_images
+from verydeep.engine.inference import prepare_net, rescale_images
 from verydeep.engine.nets.digests import check_unchanged
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
@@ -55,7 +55,7 @@ def describe_batches(
         VerydeepError: a file cannot be decoded, or the net overflows.
     """
     (net,), (layer,) = asked.nets, asked.layers
-    for batch in rescaled_images(model, split, asked.scales, runtime, decoding, whole=True, indices=indices):
+    for batch in rescale_images(model, split, asked.scales, runtime, decoding, whole=True, indices=indices):
         if not batch.images:
             yield DescriptorBatch(batch.indices, np.empty((0, 0), np.float32), batch.skipped)
             continue
@@ -78,7 +78,7 @@ def describe_images(asked: Representation, split: Split, runtime: Runtime, decod
     batches = []
     with progress_bar(visible=len(split) > 1) as progress:
         task = progress.add_task("Describing", total=len(split), note="")
-        for batch in describe_batches(asked, ready(asked.nets[0].load(), runtime), split, runtime, decoding):
+        for batch in describe_batches(asked, prepare_net(asked.nets[0].load(), runtime), split, runtime, decoding):
             batches.append(batch)
             progress.advance(task, len(batch.indices))
     order = np.argsort(np.concatenate([batch.indices for batch in batches]))
@@ -111,7 +111,7 @@ def describe_missing_images(
     alone = replace(runtime, rank=0, world_size=1)  # its share is divided no further
     cache, skipped = ArrayCache(folder, {}), dict[str, str]()
     if len(mine):
-        model = ready(asked.nets[0].load(), runtime)
+        model = prepare_net(asked.nets[0].load(), runtime)
         check_unchanged(asked.nets[0], digest)
     with cache:
         for first in range(0, len(mine), PORTION):

@@ -5,9 +5,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 import numpy as np
 
 from verydeep.engine.caching.array_cache import ArrayCache
-from verydeep.engine.inference import ArrayBatch, ready
 from verydeep.engine.nets.digests import check_unchanged
 from verydeep.engine.nets.net import Net
+from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Int64Array
@@ -54,7 +54,7 @@ def compute_missing(
     yield len(keys) - sum(len(positions) / len(groups) for _, positions in groups)
     skipped: dict[str, str] = {}
     if groups:
-        model = ready(net.load(), runtime)
+        model = net.prepare(runtime)
         check_unchanged(net, digest)
     for group, positions in groups:
         with cache:

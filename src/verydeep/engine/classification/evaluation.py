@@ -1,4 +1,4 @@
-"""What a net's predictions on a split are worth: rows of errors, with the geometry behind each."""
+"""Predict a split by one or several classification nets, and count their errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,124 +10,108 @@ from verydeep.configs.protocols import View
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import predict_cached
-from verydeep.engine.inference import SINGLE_VIEWS, Predictions, SingleView, ViewAtScale, mean_posterior, predict_split
+from verydeep.engine.inference import SINGLE_VIEWS, SingleView, ViewAtScale
 from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.predictions import Predictions, fuse_posteriors, predict_split
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.ops.metrics import (
-    Errors,
-    classification_errors,
-    confusion_matrix,
-    expected_calibration_error,
-)
+from verydeep.ops.metrics import Errors, classification_errors, confusion_matrix, expected_calibration_error
 
 
 @dataclass(frozen=True)
 class MapGeometry:
-    """The class score map of a typical image, and the share of its windows' area that lies inside the images.
+    """The map size of a typical image, and the share of its windows' area that lies inside the images.
 
-    The stride is 32 pixels at any crop, so a small net's windows reach beyond a small image; findings about views
-    are then limited by geometry (docs/choices.md).
+    The stride is 32 pixels at any crop, so the windows of a net with a small crop reach beyond a small image; results
+    about views are then limited by geometry (docs/choices.md).
     """
 
     map_height: int
     map_width: int
     inside: float
+    """Share of the windows' area that lies inside the images, from 0 to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class EnsemblePredictions:
+    """Posteriors of one net, or the mean of several, by one protocol."""
+
+    indices: Int64Array
+    """(n,) positions in the split of the images that all nets decoded, ascending."""
+    posteriors: Float32Array
+    """(n, K) mean over the nets, the test scales and the parts of the view."""
+    center: Float32Array | None
+    """(n, K) mean over the nets and the test scales of the central crop, where the view has a dense part."""
+    geometry: dict[int, MapGeometry]
+    """Test scale -> geometry of the dense part."""
+    skipped: dict[str, str]
+    """Files that could not be decoded -> the reason."""
+    write_error: str
+    """Why posteriors could not be written to the cache; empty where nothing failed."""
 
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """One protocol and what it gave."""
+    """A protocol and its errors."""
 
     net: str
-    """Which net; of a fusion how many."""
+    """Name of the net, or the number of nets."""
     crop: int
-    """Of the net, in pixels; test scales count beside it."""
+    """Crop of the net in pixels, to which the test scales are relative."""
     view: View
     scales: tuple[int, ...]
-    """Empty of a fusion, whose nets have their own."""
+    """Test scales; empty for an ensemble, whose nets have their own."""
     errors: Errors
     geometry: tuple[MapGeometry, ...] = ()
-    """At each scale; of rows with a dense part."""
+    """Geometry at each scale, where the view has a dense part."""
 
 
 @dataclass(frozen=True, eq=False)
-class FusedPosteriors:
-    """What one net, or several together, say of the images of a split by one protocol."""
-
-    indices: Int64Array
-    """(n,) which images, ascending"""
-    posteriors: Float32Array
-    """(n, K)"""
-
-
-@dataclass(frozen=True)
-class NetPredictions:
-    """One net, what it was asked, and what it predicts."""
-
-    net: Net
-    scales: tuple[int, ...]
-    predictions: Predictions
-
-    __test__ = False  # not a test, whatever its name makes pytest think
-
-    def mean_posteriors(self, view: View) -> "FusedPosteriors":
-        """The mean over the scales and what the view is made of."""
-        return FusedPosteriors(self.predictions.indices, self.predictions.mean(view, self.scales))
-
-    def geometry(self, view: View, scales: Sequence[int]) -> tuple[MapGeometry, ...]:
-        """Of the dense part of a view at each scale."""
-        if "dense" not in SINGLE_VIEWS[view]:
-            return ()
-        ceil_mode = self.net.config.pooling == "ceil"
-        return tuple(dense_geometry(self.predictions.sizes[q], self.net.config.crop, ceil_mode) for q in scales)
-
-
-@dataclass(frozen=True)
 class ClassificationEvaluation:
-    """What one or several nets gave on one split; the last row is the protocol that was asked for."""
+    """Errors of one or several nets on a split; the last row is the protocol itself."""
 
     rows: tuple[EvaluationRow, ...]
-    posteriors: Float32Array
-    """(n, K) of the last row"""
-    indices: Int64Array
-    """(n,) which image of the split each is"""
-    calibration: float
-    """Expected calibration error of these posteriors, in percentage points."""
+    predictions: EnsemblePredictions
+    """Predictions of the last row."""
+    calibration_error: float
+    """Expected calibration error of these predictions, in percentage points."""
     confusion: Int64Array
-    """(K, K) images of the row's class that they put into the column's."""
-    skipped: dict[str, str]
-    write_error: str = ""
-    """Why the posteriors are not kept for the next time, where they should have been."""
+    """(K, K) images of the row's class that are predicted as the column's."""
 
 
-def views_to_compute(view: View, scales: Sequence[int]) -> list[ViewAtScale]:
-    """What the report of one protocol needs: beside every dense scale stands the central crop."""
+def list_views(view: View, scales: Sequence[int]) -> list[ViewAtScale]:
+    """Return the views that the report of a protocol needs: for every dense scale also the central crop."""
     views = SINGLE_VIEWS[view]
-    beside: tuple[SingleView, ...] = ("center",) if "dense" in views else ()
-    return [ViewAtScale(each, scale) for each in (*beside, *views) for scale in scales]
+    extra: tuple[SingleView, ...] = ("center",) if "dense" in views else ()
+    return [ViewAtScale(each, scale) for each in (*extra, *views) for scale in scales]
 
 
-def predict_nets(
-    nets: Sequence[EnsembleMember],
+def predict_members(
+    members: Sequence[EnsembleMember],
     split: Split,
     view: View,
     runtime: Runtime,
     decoding: Decoding = STRICT,
-) -> list[NetPredictions]:
-    """Let nets, each at its own scales, predict a split, one after another; returned on the main process alone.
+) -> list[Predictions]:
+    """Predict a split by one net after another, each at its own test scales.
+
+    Returns:
+        The predictions of each member; nothing on all processes but the main one.
 
     Raises:
-        VerydeepError: as ``predict_cached``.
+        OptionError: a test scale is smaller than a net's crop.
+        DataError: a file cannot be decoded, or none can.
+        WeightsError: a net cannot be read.
     """
-    tested = []
-    for each in nets:
-        views, what = views_to_compute(view, each.scales), "Testing" if len(nets) == 1 else f"Testing {each.net}"
-        seen = predict_views(each.net, views, split, runtime, what, decoding)
-        if seen is not None:
-            tested.append(NetPredictions(each.net, each.scales, seen))
-    return tested
+    found = []
+    for member in members:
+        title = "Testing" if len(members) == 1 else f"Testing {member.net}"
+        views = list_views(view, member.scales)
+        predictions = predict_views(member.net, views, split, runtime, title, decoding)
+        if predictions is not None:
+            found.append(predictions)
+    return found
 
 
 def predict_views(
@@ -135,91 +119,146 @@ def predict_views(
     views: Sequence[ViewAtScale],
     split: Split,
     runtime: Runtime,
-    what: str,
+    title: str,
     decoding: Decoding = STRICT,
     *,
-    keep: bool = True,
+    use_cache: bool = True,
 ) -> Predictions | None:
-    """What one net predicts, with a progress bar that says ``what`` is done; None on all processes but the main one.
+    """Predict a split by one net behind a progress bar.
 
-    With ``keep`` what is already kept is not computed again, and the rest is kept.
+    Args:
+        net: predicts.
+        views: to compute.
+        split: its images are predicted.
+        runtime: of this process.
+        title: of the progress bar.
+        decoding: of the files.
+        use_cache: whether cached posteriors are used, and computed ones cached.
+
+    Returns:
+        The predictions; None on all processes but the main one.
 
     Raises:
-        VerydeepError: as ``predict_cached``.
+        OptionError: a test scale is smaller than the net's crop.
+        DataError: a file cannot be decoded, or none can.
+        WeightsError: the net cannot be read.
     """
     steps = (
         predict_cached(net, split, views, runtime, decoding)
-        if keep
+        if use_cache
         else predict_split(net.load(), split, views, runtime, decoding)
     )
-    return run_with_progress(steps, what, len(split), is_main=runtime.is_main)
+    return run_with_progress(steps, title, len(split), is_main=runtime.is_main)
 
 
-def evaluate_predictions(tested: Sequence[NetPredictions], split: Split, view: View) -> ClassificationEvaluation:
-    """The errors of each net, and of the nets together; of a single net also of each view and scale."""
+def average_scales(member: EnsembleMember, predictions: Predictions, view: View) -> EnsemblePredictions:
+    """Average the predictions of one net over its test scales and the parts of the view."""
+    has_dense = "dense" in SINGLE_VIEWS[view]
+    return EnsemblePredictions(
+        indices=predictions.indices,
+        posteriors=predictions.mean(view, member.scales),
+        center=predictions.mean("center", member.scales) if has_dense else None,
+        geometry=measure_geometry(member.net, predictions, view, member.scales),
+        skipped=predictions.skipped,
+        write_error=predictions.write_error,
+    )
+
+
+def fuse(parts: Sequence[EnsemblePredictions]) -> EnsemblePredictions:
+    """Average the predictions of several nets by protocols of one view (section 4.4)."""
+    indices, posteriors = fuse_posteriors([(part.indices, part.posteriors) for part in parts])
+    centers = [(part.indices, part.center) for part in parts if part.center is not None]
+    return EnsemblePredictions(
+        indices=indices,
+        posteriors=posteriors,
+        center=fuse_posteriors(centers)[1] if centers else None,
+        geometry={scale: geometry for part in parts for scale, geometry in part.geometry.items()},
+        skipped={file: reason for part in parts for file, reason in part.skipped.items()},
+        write_error=next((part.write_error for part in parts if part.write_error), ""),
+    )
+
+
+def evaluate_predictions(
+    members: Sequence[EnsembleMember], predictions: Sequence[Predictions], split: Split, view: View
+) -> ClassificationEvaluation:
+    """Count the errors of an ensemble, and of its parts: of a single net each view and scale, of several each net.
+
+    Args:
+        members: the nets and their test scales.
+        predictions: of each member.
+        split: of the images; it has labels.
+        view: of the protocol.
+    """
     assert split.labels is not None
-    said = fuse_posteriors([each.mean_posteriors(view) for each in tested])
-    labels = split.labels[said.indices]
-    rows: list[EvaluationRow] = []
-    for each in tested:
-        rows += net_rows(each, view, split.labels) if len(tested) == 1 else [total_row(each, view, split.labels)]
-    if len(tested) > 1:
-        together, crop = f"{len(tested)} nets", tested[0].net.config.crop
-        if "dense" in SINGLE_VIEWS[view]:
-            centers = fuse_posteriors([each.mean_posteriors("center") for each in tested])
-            errors = classification_errors(centers.posteriors, split.labels[centers.indices])
-            rows.append(EvaluationRow(together, crop, "center", (), errors))
-        rows.append(EvaluationRow(together, crop, view, (), classification_errors(said.posteriors, labels)))
+    parts = [average_scales(*each, view) for each in zip(members, predictions, strict=True)]
+    fused = fuse(parts)
+    if len(members) == 1:
+        rows = _view_rows(members[0], predictions[0], view, split.labels)
+    else:
+        rows = _member_rows(members, parts, fused, view, split.labels)
+    labels = split.labels[fused.indices]
     return ClassificationEvaluation(
         rows=tuple(rows),
-        posteriors=said.posteriors,
-        indices=said.indices,
-        calibration=expected_calibration_error(said.posteriors, labels),
-        confusion=confusion_matrix(said.posteriors, labels),
-        skipped={file: why for each in tested for file, why in each.predictions.skipped.items()},
-        write_error=next((each.predictions.write_error for each in tested if each.predictions.write_error), ""),
+        predictions=fused,
+        calibration_error=expected_calibration_error(fused.posteriors, labels),
+        confusion=confusion_matrix(fused.posteriors, labels),
     )
 
 
-def fuse_posteriors(said: Sequence[FusedPosteriors]) -> FusedPosteriors:
-    """The mean of what nets say of the images that each of them decoded (section 4.4)."""
-    indices = said[0].indices
-    for each in said[1:]:
-        indices = np.intersect1d(indices, each.indices, assume_unique=True)
-    return FusedPosteriors(
-        indices, mean_posterior([each.posteriors[np.searchsorted(each.indices, indices)] for each in said])
-    )
-
-
-def net_rows(tested: NetPredictions, view: View, labels: Int64Array) -> list[EvaluationRow]:
-    """Every view at every scale, then over the scales, then the protocol itself."""
-    predictions, rows = tested.predictions, []
+def _view_rows(member: EnsembleMember, predictions: Predictions, view: View, labels: Int64Array) -> list[EvaluationRow]:
+    """Return rows of every view at every scale, then over the scales, then of the protocol itself."""
 
     def row(view: View, scales: tuple[int, ...]) -> EvaluationRow:
         errors = classification_errors(predictions.mean(view, scales), labels[predictions.indices])
-        return EvaluationRow(
-            str(tested.net), tested.net.config.crop, view, scales, errors, tested.geometry(view, scales)
-        )
+        geometry = tuple(measure_geometry(member.net, predictions, view, scales).values())
+        return EvaluationRow(str(member.net), member.net.config.crop, view, scales, errors, geometry)
 
-    rows += [row(each.view, (each.scale,)) for each in views_to_compute(view, tested.scales)]
+    rows = [row(each.view, (each.scale,)) for each in list_views(view, member.scales)]
     views: list[View] = [*SINGLE_VIEWS[view], view] if len(SINGLE_VIEWS[view]) > 1 else [view]
-    if len(tested.scales) > 1:
-        rows += [row(each, tested.scales) for each in views]
+    if len(member.scales) > 1:
+        rows += [row(each, member.scales) for each in views]
     elif len(views) > 1:
-        rows.append(row(view, tested.scales))
+        rows.append(row(view, member.scales))
     return rows
 
 
-def total_row(tested: NetPredictions, view: View, labels: Int64Array) -> EvaluationRow:
-    """The protocol of one net of a fusion."""
-    said = tested.mean_posteriors(view)
-    errors = classification_errors(said.posteriors, labels[said.indices])
-    geometry = tested.geometry(view, tested.scales)
-    return EvaluationRow(str(tested.net), tested.net.config.crop, view, tested.scales, errors, geometry)
+def _member_rows(
+    members: Sequence[EnsembleMember],
+    parts: Sequence[EnsemblePredictions],
+    fused: EnsemblePredictions,
+    view: View,
+    labels: Int64Array,
+) -> list[EvaluationRow]:
+    """Return a row for each net, then for all together: the central crop, and the protocol itself."""
+    rows = []
+    for member, part in zip(members, parts, strict=True):
+        errors = classification_errors(part.posteriors, labels[part.indices])
+        geometry = tuple(part.geometry.values())
+        rows.append(EvaluationRow(str(member.net), member.net.config.crop, view, member.scales, errors, geometry))
+    name, crop = f"{len(members)} nets", members[0].net.config.crop
+    if fused.center is not None:
+        errors = classification_errors(fused.center, labels[fused.indices])
+        rows.append(EvaluationRow(name, crop, "center", (), errors))
+    rows.append(EvaluationRow(name, crop, view, (), classification_errors(fused.posteriors, labels[fused.indices])))
+    return rows
 
 
-def dense_geometry(sizes: Int64Array, crop: int, ceil_mode: bool = True) -> MapGeometry:
-    """Median map and mean share inside of rescaled images (n, 2), height and width in pixels."""
+def measure_geometry(net: Net, predictions: Predictions, view: View, scales: Sequence[int]) -> dict[int, MapGeometry]:
+    """Return the geometry of the dense part of a view at each test scale."""
+    if "dense" not in SINGLE_VIEWS[view]:
+        return {}
+    config = net.config
+    return {q: measure_maps(predictions.sizes[q], config.crop, config.pooling == "ceil") for q in scales}
+
+
+def measure_maps(sizes: Int64Array, crop: int, ceil_mode: bool = True) -> MapGeometry:
+    """Return the median map size, and the mean share of the windows' area inside the images.
+
+    Args:
+        sizes: (n, 2) height and width in pixels of the rescaled images.
+        crop: of the net, in pixels.
+        ceil_mode: whether the net's pooling rounds sizes up.
+    """
     rounding = STRIDE - 1 if ceil_mode else 0
     counts = (sizes + rounding) // STRIDE - crop // STRIDE + 1  # windows along each side
     # Only the last window can stick out: the one before it ends at least a stride earlier.

@@ -1,7 +1,7 @@
-"""Posteriors are computed once and kept on the disk.
+"""The cache of posteriors on the disk.
 
-So tables that share members compute nothing twice, and an interrupted evaluation goes on where it stopped. They lie in
-the cache: a folder for each (net, images, precision, decoding), and in it one for each view and test scale.
+Tables that share members compute nothing twice, and an interrupted evaluation continues where it stopped. The cache has
+a folder for each net, list of images, precision and decoding, and in it a folder for each view and test scale.
 """
 
 import hashlib
@@ -15,9 +15,10 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.caching.array_cache import ArrayCache
 from verydeep.engine.caching.compute_missing import compute_missing
-from verydeep.engine.inference import POSTERIORS, ArrayBatch, Predictions, ViewAtScale, combine_batches, infer
+from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
+from verydeep.engine.predictions import POSTERIORS, ArrayBatch, Predictions, combine_batches, predict_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import ResourceError
 from verydeep.files import cache_folder
@@ -25,7 +26,7 @@ from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Int64Array
 
 VERSION = 3
-"""Changes whenever the same net and images would give other posteriors than before."""
+"""Rises whenever the same net and images would give other posteriors than before."""
 
 
 def posteriors_folder() -> Path:
@@ -33,7 +34,7 @@ def posteriors_folder() -> Path:
     return cache_folder() / POSTERIORS
 
 
-def posterior_cache(net: Net, split: Split, precision: str, *, fast_decode: bool) -> ArrayCache:
+def open_posterior_cache(net: Net, split: Split, precision: str, *, fast_decode: bool) -> ArrayCache:
     """Open the cache of the posteriors of one net on one list of images.
 
     The device is none of its conditions: at one precision, devices agree but for rounding.
@@ -74,13 +75,13 @@ def predict_cached(
         WeightsError: the net cannot be read or has changed meanwhile.
         ResourceError: the cache was emptied meanwhile.
     """
-    cache = posterior_cache(net, split, runtime.precision, fast_decode=decoding.fast)
+    cache = open_posterior_cache(net, split, runtime.precision, fast_decode=decoding.fast)
     view_of_kind = {str(view): view for view in views}
     computed: list[ArrayBatch] = []  # gathered from memory, as the cache may be full or another machine's
 
     def compute_batches(model: VGG, kinds: Sequence[str], indices: Int64Array) -> Iterator[ArrayBatch]:
         wanted = [view_of_kind[kind] for kind in kinds]
-        for batch in infer(model, split, wanted, runtime, decoding, indices=indices):
+        for batch in predict_batches(model, split, wanted, runtime, decoding, indices=indices):
             computed.append(batch)
             yield batch
 
@@ -109,7 +110,7 @@ def read_cached(cache: ArrayCache, kind: str, computed: Sequence[ArrayBatch], co
         yield ArrayBatch(indices, {kind: arrays}, {})
 
 
-def posterior_cache_message() -> str:
+def describe_posterior_cache() -> str:
     """Return a sentence about the size and place of all cached posteriors."""
     folder = posteriors_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
@@ -117,7 +118,7 @@ def posterior_cache_message() -> str:
 
 
 def digest_of_images(split: Split) -> str:
-    """Of the paths, sizes and modification times of the images, in their order."""
+    """Return a hash of the paths, sizes and modification times of the images, in their order."""
     digest = hashlib.sha256()
     for index in range(len(split)):
         digest.update(f"{split.fingerprint(index)}\n".encode("utf-8", "surrogateescape"))

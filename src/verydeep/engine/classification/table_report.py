@@ -12,9 +12,9 @@ from verydeep.engine.classification.tables import (
     TableConditions,
     compare_rows,
     compute_views,
-    measure_nets,
+    measure_ensembles,
     measure_protocol,
-    refuse_unanswered,
+    raise_missing_nets,
 )
 from verydeep.engine.reporting.comparison import Comparison, comparison_remarks, comparison_values
 from verydeep.engine.reporting.measured_table import paper_cell, table_title, training_remarks, unconverged_remarks
@@ -40,9 +40,9 @@ def measure_classification_tables(
         ResourceError: the processes have no cache in common.
     """
     protocols = dict.fromkeys(protocol for table in tables for protocol in table.protocols)
-    if not conditions.other_nets and not any(conditions.members(protocol) for protocol in protocols):
+    if not conditions.other_nets and not any(conditions.ensembles(protocol) for protocol in protocols):
         names = " or ".join(table.name for table in tables)
-        refuse_unanswered(names, [net for table in tables for net in table.nets], conditions)
+        raise_missing_nets(names, [net for table in tables for net in table.nets], conditions)
     conditions.runtime.check_shared(cache_folder(), "VERYDEEP_CACHE moves the cache")
     compute_views(list(protocols), conditions)
     if not conditions.runtime.is_main:
@@ -62,7 +62,7 @@ def measure_other_nets(table: PaperTable[PaperRow], conditions: TableConditions)
         for view in dict.fromkeys(protocol.view for protocol in table.protocols):
             scales = ",".join(map(str, member.scales))
             label = f"{member.net}/{scales}{'' if view == 'dense' else f' : {view}'}"
-            yield label, measure_nets(view, {member.net.config.seed: [member]}, conditions)
+            yield label, measure_ensembles(view, {member.net.config.seed: [member]}, conditions)
 
 
 def build_classification_table(
@@ -114,7 +114,7 @@ def _cells(row: PaperRow, measured: MeasuredRow | None, k: int) -> list[str]:
         return ["as published", *empty]
     if measured is None:
         return ["no run", *empty]
-    if not measured.is_answer:
+    if not measured.converged:
         return ["not converged", *empty[1:], str(len(measured.seeds))]
     return _figures(measured, k)
 

@@ -1,4 +1,4 @@
-"""The protocols of Tables 3-7 measured on the nets of a folder of runs."""
+"""The protocols of Tables 3-7, measured on the nets of a folder of runs."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,49 +15,50 @@ from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import (
-    FusedPosteriors,
+    EnsemblePredictions,
     MapGeometry,
-    fuse_posteriors,
-    predict_nets,
+    average_scales,
+    fuse,
+    list_views,
+    predict_members,
     predict_views,
-    views_to_compute,
 )
-from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
+from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.checks import check_same_split
 from verydeep.engine.nets.collection import ensembles_by_seed
 from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
 from verydeep.engine.reporting.comparison import Comparison, difference_of_runs
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import VerydeepError
+from verydeep.errors import WeightsError
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.bootstrap import error_over_runs
 from verydeep.ops.metrics import Share, ranks, topk_for
 
-MOST_TOLD = 12
-"""Runs that are named where none of them answers."""
+MAX_NAMES = 12
+"""Nets that an error names."""
 
 
 @dataclass(frozen=True)
 class TableConditions:
-    """What all rows of a table share."""
+    """Nets, images and settings that all rows of a table share."""
 
     nets: Sequence[Net]
-    """Everything that was trained."""
+    """All nets that may belong to a row."""
     data: str
-    """As the command line names it."""
+    """The data set, as the user names it."""
     split: Split
-    """The part to test on; it has labels."""
+    """The test images; they have labels."""
     crop: int
     runtime: Runtime
     decoding: Decoding = STRICT
     width: float = 1.0
     fc_width: int = PAPER_FC_WIDTH
 
-    def members(self, protocol: EvaluationProtocol) -> dict[int, list[EnsembleMember]]:
-        """Seed -> the nets that answer for a protocol; empty where one is missing, or has saved no weights yet.
+    def ensembles(self, protocol: EvaluationProtocol) -> dict[int, list[EnsembleMember]]:
+        """Return seed -> the nets of a protocol's members; seeds without all of them are left out.
 
         Raises:
-            VerydeepError: two runs of one seed answer for the same member.
+            WeightsError: two runs of one seed match the same member.
         """
         return ensembles_by_seed(protocol, self.nets, self.shape)
 
@@ -68,12 +69,12 @@ class TableConditions:
 
     @property
     def other_nets(self) -> list[EnsembleMember]:
-        """Nets of others, or that began with theirs, which answer for no row; each at its own scale."""
+        """Nets of other systems, or fine-tuned from one, which match no row; each at its own scale."""
         return [EnsembleMember(net, net.config.test_scales) for net in self._other_nets if net.config.crop == self.crop]
 
     @property
     def other_nets_of_other_crops(self) -> list[Net]:
-        """Such nets that would stand in the table at another crop."""
+        """Such nets that belong to the table at another crop."""
         return [net for net in self._other_nets if net.config.crop != self.crop]
 
     @property
@@ -103,165 +104,134 @@ class TableConditions:
         }
 
 
-def refuse_unanswered(names: str, wanted: Sequence[PaperNet], conditions: TableConditions) -> NoReturn:
-    """Say which nets a table asks for, and which are there.
+def raise_missing_nets(tables: str, wanted: Sequence[PaperNet], conditions: TableConditions) -> NoReturn:
+    """Report that no net belongs to a row of a table.
 
     Raises:
-        VerydeepError: always.
+        WeightsError: always; it names the nets that the table needs, and those that were found.
     """
     classes = conditions.split.class_names
-    asked = ", ".join(dict.fromkeys(map(str, wanted)))
-    there = [
+    found = [
         f"{net.paper_net() or net.config.network} ({net.path.name}"
         + ("" if net.config.crop == conditions.crop else f", crop {net.config.crop}")
         + ("" if net.config.class_names == classes else ", other classes")
         + ")"
         for net in conditions.nets
     ]
-    more = f" and {len(there) - MOST_TOLD} more" if len(there) > MOST_TOLD else ""
-    raise VerydeepError(
-        f"No run answers for any row of {names} at crop {conditions.crop} with these {len(classes)} classes: it asks "
-        f"for {asked}, and there {'are ' + ', '.join(there[:MOST_TOLD]) + more if there else 'is no run'}; leave "
-        "--no-train out, or give another --runs or --crop."
+    more = f" and {len(found) - MAX_NAMES} more" if len(found) > MAX_NAMES else ""
+    raise WeightsError(
+        f"No run answers for a row of {tables} at crop {conditions.crop} with these {len(classes)} classes: the rows "
+        f"need {', '.join(dict.fromkeys(map(str, wanted)))}; `runs` has "
+        f"{', '.join(found[:MAX_NAMES]) or 'no net'}{more}. Leave out `train=False`, or give other `runs` or "
+        "another `crop`."
     )
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredRow:
-    """What one protocol gave, over the seeds that have all of its nets."""
+    """Errors of one protocol, over the seeds that have all of its nets."""
 
     seeds: tuple[int, ...]
     wrong_top1: BoolArray
-    """(seeds, n)"""
+    """(seeds, n) whether the true class is not the first prediction."""
     wrong_topk: BoolArray
-    """(seeds, n)"""
+    """(seeds, n) whether the true class is not among the first k predictions."""
     center: Share | None
     """Top-1 error of the central crop at the same scales, where the protocol has a dense part."""
     geometry: dict[int, MapGeometry]
-    """Of the dense part, by test scale."""
-    is_answer: bool
-    """Whether all nets made all drops of their learning rate."""
+    """Test scale -> geometry of the dense part."""
+    converged: bool
+    """Whether all nets converged; otherwise the row has no figures."""
     unconverged: tuple[str, ...]
-    """Runs that did not; of seeds that are left out too."""
+    """Paths of the runs that did not converge, also of seeds that are left out."""
     nets: tuple[Net, ...]
-    """All that were tested."""
+    """All nets that were tested."""
     skipped: frozenset[str]
     """Files that could not be decoded."""
     write_error: str
-    """Why posteriors are not kept for the next time, where they should have been."""
+    """Why posteriors could not be written to the cache; empty where nothing failed."""
 
     @property
     def top1(self) -> Share:
-        """The error in percent with its interval over images, and over seeds where there are several."""
+        """Top-1 error in percent, with an interval over images and, where there are several, seeds."""
         return error_over_runs(self.wrong_top1)
 
     @property
     def topk(self) -> Share:
-        """The same of the first k guesses."""
+        """Top-k error in percent, with an interval over images and, where there are several, seeds."""
         return error_over_runs(self.wrong_topk)
 
 
 def compute_views(protocols: Sequence[EvaluationProtocol], conditions: TableConditions) -> None:
-    """Let each net see each image once for all that the protocols ask of it; the posteriors are kept on the disk.
+    """Compute the posteriors that protocols need and that are not cached; each net sees each image once.
 
     Raises:
-        VerydeepError: a net may have been trained on these images, or as ``predict_cached``.
+        DataError: a file cannot be decoded, or a net may have been trained on the test images.
+        WeightsError: a net cannot be read, or two runs of one seed match the same member.
+        ResourceError: the cache was emptied meanwhile.
     """
     wanted: dict[Path, tuple[Net, dict[ViewAtScale, None]]] = {}
     for protocol in protocols:
-        for each in (*itertools.chain(*conditions.members(protocol).values()), *conditions.other_nets):
-            _, views = wanted.setdefault(each.net.path, (each.net, {}))
-            views.update(dict.fromkeys(views_to_compute(protocol.view, each.scales)))
+        ensembles = conditions.ensembles(protocol).values()
+        for member in (*itertools.chain(*ensembles), *conditions.other_nets):
+            _, views = wanted.setdefault(member.net.path, (member.net, {}))
+            views.update(dict.fromkeys(list_views(protocol.view, member.scales)))
     for net, _ in wanted.values():
         check_same_split(net, conditions.data, conditions.split)
     for number, (net, views) in enumerate(wanted.values(), start=1):
-        predict_views(
-            net,
-            list(views),
-            conditions.split,
-            conditions.runtime,
-            f"Testing {net.path.name} ({number} of {len(wanted)})",
-            conditions.decoding,
-        )
+        title = f"Testing {net.path.name} ({number} of {len(wanted)})"
+        predict_views(net, list(views), conditions.split, conditions.runtime, title, conditions.decoding)
 
 
 def measure_protocol(protocol: EvaluationProtocol, conditions: TableConditions) -> MeasuredRow | None:
-    """Run a protocol on the nets of every seed that has them all, on the main process; None where no seed does.
+    """Measure a protocol on every seed that has all of its nets; None where no seed has.
 
-    Seeds of which a net did not converge are left out where others did.
-
-    Raises:
-        VerydeepError: as ``predict_cached``.
+    Only the main process calls this, as all posteriors are cached.
     """
-    each_seed = conditions.members(protocol)
-    return measure_nets(protocol.view, each_seed, conditions) if each_seed else None
+    ensembles = conditions.ensembles(protocol)
+    return measure_ensembles(protocol.view, ensembles, conditions) if ensembles else None
 
 
-def measure_nets(
-    view: View, each_seed: Mapping[int, Sequence[EnsembleMember]], conditions: TableConditions
+def measure_ensembles(
+    view: View, ensembles: Mapping[int, Sequence[EnsembleMember]], conditions: TableConditions
 ) -> MeasuredRow:
-    """The same of nets that are named, for each seed."""
+    """Measure the ensembles of several seeds; seeds with a net that did not converge are left out where others did."""
     split = conditions.split
     assert split.labels is not None
-    whole = {seed: nets for seed, nets in each_seed.items() if all(each.net.converged for each in nets)}
-    left_out = [each.net for seed, nets in each_seed.items() if seed not in whole for each in nets]
-    each_seed = whole or each_seed
-    answers = [predict_seed(view, members, conditions) for members in each_seed.values()]
-    said = [ranks(answer.said.posteriors, split.labels[answer.said.indices]) for answer in answers]
-    centers = [
-        ranks(answer.centers.posteriors, split.labels[answer.centers.indices]) >= 1
-        for answer in answers
-        if answer.centers is not None
-    ]
+    converged = {seed: members for seed, members in ensembles.items() if all(each.net.converged for each in members)}
+    left_out = [each.net for seed, members in ensembles.items() if seed not in converged for each in members]
+    tested = converged or ensembles
+    predictions = [predict_ensemble(view, members, conditions) for members in tested.values()]
+    places = np.stack([ranks(each.posteriors, split.labels[each.indices]) for each in predictions])
+    centers = [ranks(each.center, split.labels[each.indices]) >= 1 for each in predictions if each.center is not None]
     return MeasuredRow(
-        seeds=tuple(each_seed),
-        wrong_top1=np.stack(said) >= 1,
-        wrong_topk=np.stack(said) >= topk_for(len(split.class_names)),
+        seeds=tuple(tested),
+        wrong_top1=places >= 1,
+        wrong_topk=places >= topk_for(len(split.class_names)),
         center=error_over_runs(np.stack(centers)) if centers else None,
-        geometry={scale: each for answer in answers for scale, each in answer.geometry.items()},
-        is_answer=bool(whole),
+        geometry={scale: geometry for each in predictions for scale, geometry in each.geometry.items()},
+        converged=bool(converged),
         unconverged=tuple(str(net.path) for net in left_out if not net.converged),
-        nets=tuple(each.net for members in each_seed.values() for each in members),
-        skipped=frozenset(file for answer in answers for file in answer.skipped),
-        write_error=next((answer.write_error for answer in answers if answer.write_error), ""),
+        nets=tuple(each.net for members in tested.values() for each in members),
+        skipped=frozenset(file for each in predictions for file in each.skipped),
+        write_error=next((each.write_error for each in predictions if each.write_error), ""),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class SeedPredictions:
-    """What the nets of one seed say together."""
-
-    said: FusedPosteriors
-    centers: FusedPosteriors | None
-    """Of the central crops alone, where the view has a dense part."""
-    geometry: dict[int, MapGeometry]
-    skipped: frozenset[str]
-    write_error: str
-
-
-def predict_seed(view: View, members: Sequence[EnsembleMember], conditions: TableConditions) -> SeedPredictions:
-    """Ask one net after another; of each no more is held than the mean over its scales."""
-    views: tuple[View, ...] = (view, "center") if "dense" in SINGLE_VIEWS[view] else (view,)
-    said: dict[View, list[FusedPosteriors]] = {each: [] for each in views}
-    geometry: dict[int, MapGeometry] = {}
-    skipped: set[str] = set()
-    write_error = ""
+def predict_ensemble(view: View, members: Sequence[EnsembleMember], conditions: TableConditions) -> EnsemblePredictions:
+    """Predict the test images by the nets of one seed; of each net only the mean over its scales stays in memory."""
+    parts = []
     for member in members:
-        (tested,) = predict_nets([member], conditions.split, view, conditions.runtime, conditions.decoding)
-        for each in views:
-            said[each].append(tested.mean_posteriors(each))
-        geometry |= dict(zip(tested.scales, tested.geometry(view, tested.scales), strict=False))
-        skipped |= tested.predictions.skipped.keys()
-        write_error = write_error or tested.predictions.write_error
-    centers = fuse_posteriors(said["center"]) if len(views) > 1 else None
-    return SeedPredictions(fuse_posteriors(said[view]), centers, geometry, frozenset(skipped), write_error)
+        (predictions,) = predict_members([member], conditions.split, view, conditions.runtime, conditions.decoding)
+        parts.append(average_scales(member, predictions, view))
+    return fuse(parts)
 
 
 def compare_rows(table: PaperTable[PaperRow], rows: Sequence[tuple[PaperRow, MeasuredRow | None]]) -> list[Comparison]:
-    """Every pair of rows that are both answers, on the seeds that both have."""
-    answers = [(row, each) for row, each in rows if each is not None and each.is_answer]
+    """Compare every pair of measured rows, on the seeds that both have."""
+    measured = [(row, each) for row, each in rows if each is not None and each.converged]
     comparisons = []
-    for (row_a, a), (row_b, b) in itertools.combinations(answers, 2):
+    for (row_a, a), (row_b, b) in itertools.combinations(measured, 2):
         difference = difference_of_runs(a.seeds, a.wrong_top1, b.seeds, b.wrong_top1)
         assert row_a.protocol is not None
         assert row_b.protocol is not None

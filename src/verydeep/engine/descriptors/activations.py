@@ -19,7 +19,7 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.caching.array_cache import ArrayCache
 from verydeep.engine.caching.compute_missing import find_missing
-from verydeep.engine.inference import ready, rescaled_images
+from verydeep.engine.inference import prepare_net, rescale_images
 from verydeep.engine.nets.digests import check_unchanged, digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
@@ -127,7 +127,7 @@ def describe_missing(
     by_kind, ids = {str(layer_at_scale): layer_at_scale for layer_at_scale in layers_at_scales}, cache_ids(split)
     groups = runtime.from_main(find_missing(cache, list(by_kind), ids))
     yield len(split) - sum(len(indices) / len(groups) for _, indices in groups)
-    model = ready(net.load(), runtime) if groups else None
+    model = prepare_net(net.load(), runtime) if groups else None
     if groups:
         check_unchanged(net, str(cache.description["net"]))
     skipped: dict[str, str] = {}
@@ -136,7 +136,7 @@ def describe_missing(
         wanted = [by_kind[kind] for kind in kinds]
         layers, scales = ([*dict.fromkeys(each)] for each in zip(*((w.layer, w.scale) for w in wanted), strict=True))
         with cache:
-            for batch in rescaled_images(model, split, scales, runtime, decoding, whole=True, indices=indices):
+            for batch in rescale_images(model, split, scales, runtime, decoding, whole=True, indices=indices):
                 skipped |= batch.skipped
                 with runtime.autocast():
                     each_scale = {

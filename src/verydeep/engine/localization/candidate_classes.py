@@ -8,10 +8,11 @@ import numpy as np
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import FusedPosteriors, fuse_posteriors, predict_views
+from verydeep.engine.classification.evaluation import predict_views
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import EnsembleMember
+from verydeep.engine.predictions import fuse_posteriors
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import Share, topk_for, wilson
@@ -105,21 +106,20 @@ def choose_classes(
         return CandidateClasses(
             np.arange(len(split)), no_guesses.astype(np.int64), no_guesses.astype(np.float32), split.labels
         )
-    posteriors: list[FusedPosteriors] = []
+    parts: list[tuple[Int64Array, Float32Array]] = []
     for member in source.members:
         views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[source.view] for scale in member.scales]
-        predictions = predict_views(member.net, views, split, runtime, f"Classes by {member.net}", decoding, keep=cache)
+        title = f"Classes by {member.net}"
+        predictions = predict_views(member.net, views, split, runtime, title, decoding, use_cache=cache)
         if predictions is not None:
-            posteriors.append(FusedPosteriors(predictions.indices, predictions.mean(source.view, member.scales)))
-    best = runtime.from_main(select_best_classes(fuse_posteriors(posteriors), top) if posteriors else None)
+            parts.append((predictions.indices, predictions.mean(source.view, member.scales)))
+    best = runtime.from_main(select_best_classes(*fuse_posteriors(parts), top) if parts else None)
     assert best is not None
     return best if split.labels is None else replace(best, labels=split.labels[best.indices])
 
 
-def select_best_classes(posteriors: FusedPosteriors, top: int | None = None) -> CandidateClasses:
+def select_best_classes(indices: Int64Array, posteriors: Float32Array, top: int | None = None) -> CandidateClasses:
     """Select the most probable classes of each image; among equals, the smaller label is better."""
-    count = topk_for(posteriors.posteriors.shape[1]) if top is None else top
-    guesses = np.argsort(-posteriors.posteriors, axis=1, kind="stable")[:, :count]
-    return CandidateClasses(
-        posteriors.indices, guesses, np.take_along_axis(posteriors.posteriors, guesses, axis=1), labels=None
-    )
+    count = topk_for(posteriors.shape[1]) if top is None else top
+    guesses = np.argsort(-posteriors, axis=1, kind="stable")[:, :count]
+    return CandidateClasses(indices, guesses, np.take_along_axis(posteriors, guesses, axis=1), labels=None)

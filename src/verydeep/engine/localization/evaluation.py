@@ -14,7 +14,7 @@ from verydeep.configs.protocols import LocalizationView
 from verydeep.configs.scales import in_pixels
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import MapGeometry, dense_geometry
+from verydeep.engine.classification.evaluation import MapGeometry, measure_maps
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.box_errors import BoxErrors, measure_box_errors
 from verydeep.engine.localization.boxed_split import BoxedSplit
@@ -183,5 +183,5 @@ def measure_geometry(
         for scale in member.scales:
             rescaled = [rescaled_size(*size, in_pixels(scale, config.crop)) for size in sizes]
             heights_and_widths = np.array(rescaled, np.int64)[:, ::-1]
-            geometry[scale] = dense_geometry(heights_and_widths, config.crop, config.pooling == "ceil")
+            geometry[scale] = measure_maps(heights_and_widths, config.crop, config.pooling == "ceil")
     return geometry

@@ -10,7 +10,7 @@ import numpy as np
 from verydeep.configs.protocols import LocalizationView
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split, all_skipped_error
-from verydeep.engine.inference import ViewAtScale, ready, rescaled_images
+from verydeep.engine.inference import ViewAtScale, rescale_images
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.candidate_boxes import (
     BoxNet,
@@ -161,7 +161,7 @@ def predict_net_boxes(
     classes = dict(zip(candidate_classes.indices.tolist(), candidate_classes.classes, strict=True))
     boxes: NetBoxes = {view: {} for view in ordered}
     scales, whole = sorted({view.scale for view in ordered}), any(view.view == "dense" for view in ordered)
-    for batch in rescaled_images(box_net.model, split, scales, runtime, decoding, whole=whole, indices=classes):
+    for batch in rescale_images(box_net.model, split, scales, runtime, decoding, whole=whole, indices=classes):
         indices = batch.indices.tolist()
         sizes, labels = [split.image_size(index) for index in indices], np.array([classes[index] for index in indices])
         for view in ordered if indices else ():
@@ -179,5 +179,5 @@ def load_box_net(net: Net, runtime: Runtime, *, rate: bool) -> BoxNet:
         WeightsError: one of them has no weights.
     """
     assert net.config.regression is not None
-    classifier = ready(net.classifier.load(), runtime) if rate else None
-    return BoxNet(ready(net.load(), runtime), net.config.regression, classifier)
+    classifier = net.classifier.prepare(runtime) if rate else None
+    return BoxNet(net.prepare(runtime), net.config.regression, classifier)

@@ -1,13 +1,12 @@
 """Report of an evaluation of localization nets: a table, remarks, files and pictures."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.scales import format_scales, in_pixels
@@ -27,64 +26,68 @@ from verydeep.engine.runtime import Runtime
 from verydeep.files import atomic_write_text, write_json
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
+from verydeep.results.measured_table import MeasuredTable
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def write_localization_report(
-    evaluation: LocalizationEvaluation, boxed_split: BoxedSplit, folder: Path, conditions: dict[str, Any]
-) -> dict[str, Any]:
-    """Write errors.json, boxes.csv, success.png and examples.png into a folder.
+def build_localization_evaluation_table(
+    evaluation: LocalizationEvaluation, boxed_split: BoxedSplit, conditions: Mapping[str, Any]
+) -> MeasuredTable:
+    """Put the errors of an evaluation into a table, narrow enough for a terminal of 80 columns.
 
     Args:
         evaluation: of the ensemble.
         boxed_split: the split that it was evaluated on.
-        folder: made if it does not exist.
-        conditions: JSON values about the evaluation, among them ``weights``.
-
-    Returns:
-        The values of errors.json.
+        conditions: JSON values: ``data``, ``weights``, ``precision`` and ``fast_decode``.
     """
-    split = boxed_split.split
-    remarks = list(evaluation_remarks(evaluation, boxed_split.full_split, conditions["weights"]))
-    values = {**conditions, **evaluation_values(evaluation, split), "notes": remarks}
-    write_boxes(folder / "boxes.csv", evaluation, split)
-    draw_success(evaluation).savefig(folder / "success.png", dpi=120)
-    draw_examples(split, evaluation).savefig(folder / "examples.png", dpi=120)
-    write_json(folder / "errors.json", values)  # last, as the sign that the report is complete
-    return values
-
-
-def errors_table(evaluation: LocalizationEvaluation, title: str) -> Table:
-    """Return errors in percent with 95% intervals, narrow enough for a terminal of 80 columns."""
     several_nets = len(evaluation.ensemble.members) > 1
     with_guesses = evaluation.errors.guesses is not None
     crops = {row.crop for row in evaluation.rows}
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.caption = (
-        f"Errors in %, with 95% intervals: images without an IoU of {RIGHT_AT}, by the true class's box"
-        f"{' and by up to five boxes of guessed classes' if with_guesses else ''}."
-    )
-    table.caption_justify = "left"
-    for heading in ("net" if several_nets else "view", "Q" if crops == {PAPER_CROP} else "Q (px)"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("true class's error", "mean IoU", *(["localization error"] if with_guesses else [])):
-        table.add_column(heading, justify="right", no_wrap=True)
+    nets = ", ".join(str(member.net) for member in evaluation.ensemble.members)
+    split, num_images = boxed_split.split, evaluation.errors.truth.num_images
+    headings = ("net" if several_nets else "view", "Q" if crops == {PAPER_CROP} else "Q (px)")
+    rows = []
     for row in evaluation.rows:
         truth, guesses = row.errors.truth, row.errors.guesses
-        table.add_row(
-            row.net if several_nets and row.net else row.view,
-            "\n".join(format_scales(row.scales, row.crop)),
-            *(str(truth.error), str(truth.mean_iou)),
-            *([] if guesses is None else [str(guesses.error)]),
-            style="bold" if row is evaluation.rows[-1] else "",
-        )
-    return table
+        label = row.net if several_nets and row.net else row.view
+        cells = [str(truth.error), str(truth.mean_iou), *([] if guesses is None else [str(guesses.error)])]
+        rows.append((label, "\n".join(format_scales(row.scales, row.crop)), *cells))
+    return MeasuredTable(
+        name="errors",
+        title=f"{nets} on {num_images:,} images of {split.name}, {conditions['precision']}",
+        headings=(*headings, "true class's error", "mean IoU", *(["localization error"] if with_guesses else [])),
+        rows=tuple(rows),
+        remarks=tuple(evaluation_remarks(evaluation, boxed_split.full_split)),
+        values={**conditions, **evaluation_values(evaluation, split)},
+    )
 
 
-def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split, weights: str) -> Iterator[str]:
+def write_localization_evaluation(
+    folder: Path, evaluation: LocalizationEvaluation, table: MeasuredTable, split: Split
+) -> None:
+    """Write errors.json, boxes.csv, success.png and examples.png into a folder.
+
+    Args:
+        folder: made if it does not exist.
+        evaluation: of the ensemble.
+        table: of its errors.
+        split: of the images.
+    """
+    write_boxes(folder / "boxes.csv", evaluation, split)
+    draw_success(evaluation).savefig(folder / "success.png", dpi=120)
+    draw_examples(split, evaluation).savefig(folder / "examples.png", dpi=120)
+    # Last, as the sign that the report is complete.
+    write_json(folder / "errors.json", {**table.values, "remarks": table.remarks})
+
+
+def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) -> Iterator[str]:
     """Yield the remarks on an evaluation; ``full_split`` has all images, with and without boxes."""
     ensemble, classes = evaluation.ensemble, evaluation.candidate_classes
+    by_guesses = "" if evaluation.errors.guesses is None else " and by up to five boxes of guessed classes"
+    yield (
+        f"Errors in %, with 95% intervals: images without an IoU of {RIGHT_AT}, by the true class's box{by_guesses}."
+    )
     if ensemble.classes is not None:
         yield (
             f"Classes: the best {classes.guesses.shape[1]} of {ensemble.classes.text}; the true class is not among "

@@ -6,7 +6,7 @@ from typing import Any
 
 from verydeep.configs.paper import LocalizationRow, PaperTable
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
-from verydeep.engine.classification.tables import refuse_unanswered
+from verydeep.engine.classification.tables import raise_missing_nets
 from verydeep.engine.localization.tables import (
     LocalizationTableConditions,
     MeasuredBoxes,
@@ -40,7 +40,7 @@ def measure_localization_table(
     if not conditions.shared.runtime.is_main:
         return
     if not measured:
-        refuse_unanswered(paper.name, paper.nets, conditions.shared)
+        raise_missing_nets(paper.name, paper.nets, conditions.shared)
     rows = [(row, None if row.protocol is None else measured.get(row.protocol)) for row in paper.rows]
     yield build_localization_table(paper, rows, conditions)
 

@@ -13,7 +13,7 @@ from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
 from verydeep.data.folder import WNID
-from verydeep.engine.inference import ready
+from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
@@ -98,11 +98,11 @@ class Net:
             WeightsError: the weights are missing, damaged, or of another net.
         """
         if self.model is None:
-            return ready(self.load(), runtime)
+            return prepare_net(self.load(), runtime)
         with _PLACING:
             key = (str(runtime.device), runtime.bf16)
             if key not in self._placed:
-                self._placed[key] = ready(self.load(), runtime)
+                self._placed[key] = prepare_net(self.load(), runtime)
             return self._placed[key]
 
     def with_model(self) -> "Net":

@@ -7,8 +7,8 @@ from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.files import read_json
 from verydeep.ops.metrics import Share
 
-OMITTED = ("The posteriors could not be cached", "Not converged:")
-"""Remarks about the machine, or about facts that the net's config.json holds."""
+OMITTED = ("Errors in %", "Expected calibration error", "The posteriors could not be cached", "Not converged:")
+"""Beginnings of remarks about the table or the machine, or about facts that the net's config.json holds."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class _Evaluation:
     precision: str
     nets: list[str]
     digests: list[str]
-    notes: list[str]
+    remarks: list[str]
     rows: list[_Row]
 
     def result(self) -> Result:
         row = self.rows[-1]
-        remarks = (remark.replace(self.nets[0], "this net") for remark in self.notes)
+        remarks = (remark.replace(self.nets[0], "this net") for remark in self.remarks)
         return Result(
             data=Path(self.data).name,
             split=self.split,

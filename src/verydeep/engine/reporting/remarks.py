@@ -16,7 +16,7 @@ def seen_images_remarks(nets: Iterable[Net], split: Split) -> list[str]:
     digest, names_by_reason = fingerprint(split), dict[str, list[str]]()
     for net in dict.fromkeys(nets):
         if reason := _seen_images(net, split, digest):
-            names_by_reason.setdefault(reason, []).append(net.path.name)
+            names_by_reason.setdefault(reason, []).append(str(net.path))
     return [f"Note: {reason.format(nets=_join(names))}." for reason, names in names_by_reason.items()]
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from verydeep.configs.protocols import Regression
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
-from verydeep.engine.inference import RescaledBatch, ViewAtScale, center_posterior
+from verydeep.engine.inference import RescaledBatch, ViewAtScale, predict_center
 from verydeep.engine.localization.candidate_boxes import BoxNet, predict_candidate_boxes, select_class_outputs
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
@@ -51,7 +51,7 @@ def find_errors(
     if regression is not None:
         return center_overlaps(model, batch, scale, split, regression, runtime) < RIGHT_AT
     with runtime.autocast():
-        posteriors = center_posterior(model, batch.images[scale])
+        posteriors = predict_center(model, batch.images[scale])
     return ranks(posteriors.float().cpu().numpy(), split.labels[batch.indices]) > 0
 
 

@@ -20,6 +20,7 @@ from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
+from verydeep.engine.reporting.measured_table import log_measured_table
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, last_step, log_plan
 from verydeep.engine.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
@@ -304,6 +305,8 @@ def evaluate(prepared: PreparedRun, runtime: Runtime, log: Log) -> Path | None:
     parent, name = evaluation_folder((run.path,), task, settings.data)
     folder = parent / "evaluations" / shorten_name(f"{split.name}-{name}")
     options = EvaluationOptions(settings.data, folder, decoding=settings.decoding, bad_boxes=settings.bad_boxes)
-    task.run(split, options, runtime, log)
+    table = task.run(split, options, runtime, log)
+    if table is not None:
+        log_measured_table(table, log)
     log.info(f"Run: {run.path}")
     return folder

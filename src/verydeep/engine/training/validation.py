@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import all_skipped_error
-from verydeep.engine.inference import rescaled_images, rounded
+from verydeep.engine.inference import rescale_images, round_weights
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.objective import find_errors
 from verydeep.engine.training.task import TrainingTask
@@ -43,8 +43,8 @@ def validate(model: VGG, task: TrainingTask, scale: int, runtime: Runtime) -> Va
     counts = torch.zeros(2, dtype=torch.float64, device=runtime.device)  # errors, images
     try:
         # In eval mode, without dropout; the copy that bf16 needs has the same hooks.
-        net = (rounded(model) if runtime.bf16 else model).eval()
-        for batch in rescaled_images(net, split, [scale], runtime, whole=False, decoding=decoding):
+        net = (round_weights(model) if runtime.bf16 else model).eval()
+        for batch in rescale_images(net, split, [scale], runtime, whole=False, decoding=decoding):
             skipped |= batch.skipped
             errors = find_errors(net, batch, scale, split, task.regression, runtime)
             counts += torch.tensor([errors.sum(), len(errors)], device=runtime.device)
