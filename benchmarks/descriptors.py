@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     rows = []
-    with own_process(computes=True), start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
+    with own_process(), start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
         files = make_photographs(Path(folder), tiles=1, count=options.images)
         pairs = [("fp32", "fp32")]
         if has_fast_bf16(runtime.device):

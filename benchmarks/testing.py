@@ -381,7 +381,7 @@ def main() -> None:
     case, plan, rows = CASE, QUICK if options.quick else FULL, []
     plan = replace(plan, repeats=options.repeats or plan.repeats)
     with (
-        own_process(computes=True),
+        own_process(),
         start(device=options.device) as runtime,
         tempfile.TemporaryDirectory() as folder,
         other_process() as pool,

@@ -292,7 +292,7 @@ def main() -> None:
     options = parser.parse_args()
     repeats, steps, profiled = (1, 1, 10) if options.quick else (5, 1, 12)
     speeds, shares = [], []
-    with own_process(computes=True), start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
+    with own_process(), start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
         if runtime.device.type == "cuda" and not options.quick:
             steps, profiled = 20, 200
         paths = make_photographs(Path(folder), tiles=1, count=2 if options.quick else 8)

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from verydeep.cli import print_messages
+from verydeep.results.result import Result, print_result
+
 SMALL_NET = (
     *("--crop", "32", "--width", "0.0625", "--fc-width", "16", "--batch-size", "12"),
     *("--precision", "fp32", "--workers", "0"),
@@ -43,6 +46,13 @@ def verydeep(*arguments: object, cwd: Path | None = None, check: bool = True) ->
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def run_and_print(function: Callable[..., Result], *arguments: Any, **options: Any) -> None:
+    """Call a public function, and print its messages and its result as the command line does."""
+    with print_messages("stdout"):
+        result = function(*arguments, **options)
+    print_result(result, "table", sys.stdout)
 
 
 def metrics_of(run: Path) -> list[dict[str, Any]]:

@@ -98,10 +98,8 @@ class Call:
         if self.num_processes > 1 and not in_group():
             launch(self.num_processes, sys.argv[1:])
             return
-        function = COMMANDS[self.name]
-        computes = "device" in inspect.signature(function).parameters
-        with own_process(computes=computes), print_messages("stdout" if self.format == "table" else "stderr"):
-            result = function(**self.arguments)
+        with own_process(), print_messages("stdout" if self.format == "table" else "stderr"):
+            result = COMMANDS[self.name](**self.arguments)
         if is_main():
             print_result(result, self.format, sys.stdout)
             assert isinstance(result, Result)
@@ -143,7 +141,7 @@ def _run_old(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
-        with own_process(computes=True), print_messages("stdout"):
+        with own_process(), print_messages("stdout"):
             function(*args, **kwargs)
 
     return run
@@ -236,9 +234,9 @@ def _explain(parameter: Parameter) -> Any:
     """Return the type of a parameter with its help, for tyro."""
     option, choices = parameter.option, get_args(parameter.type) if get_origin(parameter.type) is Literal else ()
     metavar = option.metavar or "|".join(choices) or (parameter.name.upper() if parameter.is_positional else None)
-    hint = f"(default: {parameter.default_text})" if parameter.default_text else ""
+    hint = name_options(f"(default: {parameter.default_text})") if parameter.default_text else ""
     markers = [tyro.conf.Positional] if parameter.is_positional else []
-    explained = tyro.conf.arg(help=option.help, metavar=metavar, help_behavior_hint=hint)
+    explained = tyro.conf.arg(help=name_options(option.help), metavar=metavar, help_behavior_hint=hint)
     return Annotated[(parameter.type, explained, *markers)]
 
 

@@ -61,17 +61,17 @@ MergeThresholdOption = Annotated[
 ]
 TuneThresholdOption = Annotated[
     bool,
-    Option("Choose the merge threshold on val; on val itself, for each half on the other half.", heading="box"),
+    Option("Choose the merge threshold on val.", heading="box"),
 ]
 BadBoxesOption = Annotated[
     Literal["error", "clip", "skip"],
-    Option("An impossible box stops, is clipped to the image, or is left out; all are listed.", heading="box"),
+    Option("Impossible boxes: error, clip or skip.", metavar="ACTION", heading="box"),
 ]
 
 DropoutAfterOption = Annotated[
     int | None,
     Option(
-        "First epochs without dropout, so that small data start to learn sooner.",
+        "First epochs without dropout; helps small data to start.",
         metavar="N",
         heading="training",
         smallest=1,
@@ -82,7 +82,8 @@ DevicesOption = Annotated[
     int, Option("Processes of this machine that share the work.", metavar="N", heading="compute", smallest=1)
 ]
 FormatOption = Annotated[
-    Literal["table", "json", "csv"], Option("What is printed; json: one object a line.", heading="output")
+    Literal["table", "json", "csv"],
+    Option("table, csv, or json: one object a line.", metavar="FORMAT", heading="output"),
 ]
 
 
@@ -98,7 +99,7 @@ class ComputeOptions(TypedDict, total=False):
     device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", metavar="NAME", heading="compute", value="auto")]
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
-        Option("auto: bf16 where the hardware has it, else fp32.", heading="compute", value="auto"),
+        Option("fp32, bf16, or auto: bf16 if the hardware has it.", "", "FORMAT", heading="compute", value="auto"),
     ]
     workers: Annotated[
         int | None,
@@ -112,11 +113,11 @@ class DecodingOptions(TypedDict, total=False):
 
     bad_images: Annotated[
         Literal["error", "skip"],
-        Option("A file that cannot be decoded stops, or is left out and listed.", heading="decoding", value="error"),
+        Option("Files that cannot be decoded: error, or skip.", "", "ACTION", heading="decoding", value="error"),
     ]
     fast_decode: Annotated[
         bool,
-        Option("Decode large JPEGs at half size: twice as fast, other pixels.", heading="decoding", value=False),
+        Option("Decode large JPEGs at half size: other pixels, faster.", heading="decoding", value=False),
     ]
 
 

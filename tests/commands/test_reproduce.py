@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+import verydeep as vd
 import verydeep.commands.reproduce as command
-from tests.runs import Cli
+from tests.runs import Cli, run_and_print
 from tests.table1 import NUM_PARAMETERS, TABLE_1
 from tests.thin_nets import FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.ladder import LADDER
@@ -43,17 +44,14 @@ def test_table_2_without_data() -> None:
         assert int(millions) == PUBLISHED_MILLIONS[name]
 
 
-def test_table_1_without_data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    command.reproduce("table1")
-    lines = [re.split(r"[│┃]", line)[1:-1] for line in capsys.readouterr().out.splitlines() if line[0] in "│┃"]
-    names, depths, *layers = [[cell.strip() for cell in line] for line in lines]
-    assert names == ["A", "A-LRN", "B", "C", "D", "E"]
-    assert [cell.split()[0] for cell in depths] == ["11", "11", "13", "16", "16", "19"]
-    shared = {"maxpool", "FC-4096", "FC-1000", "soft-max"}  # as in the paper, written once for all columns
-    for column, name in enumerate(names):
-        own = [line[0] if line[0] in shared else line[column] for line in layers]
-        assert [layer for layer in own if layer] == TABLE_1[name].split()
+def test_table_1_without_data() -> None:
+    (table,) = vd.reproduce("table1").tables
+    names, depths = zip(*(heading.splitlines() for heading in table.headings), strict=True)
+    assert names == ("A", "A-LRN", "B", "C", "D", "E")
+    assert [each.split()[0] for each in depths] == ["11", "11", "13", "16", "16", "19"]
+    for name, column in zip(names, zip(*table.rows, strict=True), strict=True):
+        assert " ".join(column).split() == TABLE_1[name].split()
+    assert [record["network"] for record in table.records()] == list(names)
 
 
 # The shallow net, end to end.
@@ -70,9 +68,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def reproduce(what: command.What, **options: Any) -> None:
-    command.reproduce(
-        what,
+def reproduce(table: str, **options: Any) -> None:
+    run_and_print(
+        command.reproduce,
+        table,
         **{"data": "photos", "crop": 32, "epochs": 2, "batch_size": 8, "precision": "fp32", "workers": 0, **options},
     )
 
@@ -173,10 +172,9 @@ def test_what_is_trained_has_the_papers_width_and_one_division(home: Path, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ladder, "train_missing", listen)
-    whats: tuple[command.What, ...] = ("ladder", "table6")
-    for what in whats:
+    for table in ("ladder", "table6"):
         with pytest.raises(KeyboardInterrupt):
-            reproduce(what, seeds="0,12", bad_images="skip", fast_decode=True)
+            reproduce(table, seeds="0,12", bad_images="skip", fast_decode=True)
     (rungs, seeds, request), (table_6, _, _) = asked
     assert rungs == LADDER and seeds == (0, 12)
     assert isinstance(request, TrainRequest)
@@ -201,17 +199,16 @@ def test_no_runs_and_no_training_is_one_sentence(home: Path, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"seeds": "0,,1"}, "--seeds '0,,1'"),
-        ({"seeds": "1,1"}, "--seeds '1,1'"),
-        ({"seeds": "01,1"}, "--seeds '01,1'"),
-        ({"seeds": "-1"}, "--seeds '-1'"),
-        ({"seeds": ""}, "--seeds ''"),
+        ({"seeds": "0,,1"}, "`seeds=0,,1`"),
+        ({"seeds": "1,1"}, "`seeds=1,1`"),
+        ({"seeds": "01,1"}, "`seeds=01,1`"),
+        ({"seeds": "-1"}, "`seeds=-1`"),
+        ({"seeds": ""}, "`seeds=`"),
         ({"crop": 33}, "crop of 33 .* multiple of 32"),
-        ({"data": None}, "--data"),
+        ({"data": None}, "`data=FOLDER`"),
         ({"data": "no-photos"}, "no-photos"),
-        ({"epochs": 0}, "--epochs"),
-        ({"batch_size": 0}, "--batch-size"),
-        ({"devices": 0}, "--devices"),
+        ({"epochs": 0}, "`epochs=0`"),
+        ({"batch_size": 0}, "`batch_size=0`"),
         ({"split": "test"}, "no labels"),
         ({"split": "mine"}, "mine"),
     ],

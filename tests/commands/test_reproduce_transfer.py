@@ -17,6 +17,7 @@ from torch import Tensor
 
 import verydeep.commands.reproduce as command
 from tests.data.transfer_trees import put_action_pictures, put_caltech_101, put_caltech_256, put_voc_pictures
+from tests.runs import run_and_print
 from tests.thin_nets import CROP, drawn, sample, save, thin_networks
 from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, TRANSFER_TABLES
@@ -86,9 +87,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
 def reproduce(home: Path, capsys: pytest.CaptureFixture[str]) -> Reproduce:
     """Runs it and returns what it said."""
 
-    def call(what: command.What, **options: Any) -> str:
+    def call(table: str, **options: Any) -> str:
         capsys.readouterr()
-        command.reproduce(what, **{"crop": CROP, "precision": "fp32", "workers": 0} | options)
+        run_and_print(command.reproduce, table, **{"crop": CROP, "precision": "fp32", "workers": 0} | options)
         return capsys.readouterr().out
 
     return call
@@ -383,9 +384,9 @@ def test_two_nets_that_answer_alike_are_named(home: Path, reproduce: Reproduce) 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"epochs": 3}, "table11 trains no nets, .*: leave --epochs out"),
-        ({"seeds": "0,1", "split": "test"}, "leave --seeds and --split out"),
-        ({"tune_threshold": True}, "--tune-threshold is of boxes"),
+        ({"epochs": 3}, "table11 trains no nets, .*: leave `epochs` out"),
+        ({"seeds": "0,1", "split": "test"}, "leave `seeds` and `split` out"),
+        ({"tune_threshold": True}, "`tune_threshold` is for boxes"),
         ({"data": "birds"}, "birds is a set of your own, and table11 is of VOC-2007, VOC-2012, Caltech-101"),
         ({"data": ".,101_ObjectCategories"}, r"\. and 101_ObjectCategories are both Caltech-101"),
         ({"data": "nowhere"}, "There is no folder nowhere"),

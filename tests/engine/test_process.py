@@ -22,7 +22,7 @@ from verydeep.engine.process import own_process, release_freed_memory
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
-with own_process(computes=True):
+with own_process():
     before = resident()
     del_me = torch.ones(50_000_000)
     del del_me
@@ -66,7 +66,7 @@ assert settings() == before
 
 def test_a_process_is_ours_only_within_a_command() -> None:
     assert not owns_process()
-    with own_process(computes=False):
+    with own_process():
         assert owns_process()
     assert not owns_process()
 

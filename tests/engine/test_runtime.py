@@ -20,11 +20,11 @@ def settings_restored() -> Iterator[None]:
 def test_kernels_are_chosen_by_trial_in_training_alone() -> None:
     """The setting is the process's, so it can be read without a GPU."""
     gpu = Runtime(torch.device("cuda"), bf16=True)
-    with pytest.raises(SystemExit), own_process(computes=False), gpu.tuned():
+    with pytest.raises(SystemExit), own_process(), gpu.tuned():
         assert torch.backends.cudnn.benchmark
         raise SystemExit(130)
     assert not torch.backends.cudnn.benchmark
-    with own_process(computes=False), Runtime(torch.device("cpu"), bf16=False).tuned():
+    with own_process(), Runtime(torch.device("cpu"), bf16=False).tuned():
         assert not torch.backends.cudnn.benchmark
 
 
@@ -36,7 +36,7 @@ def test_kernels_are_not_chosen_by_trial_in_a_process_of_a_caller() -> None:
 def test_a_deterministic_run_chooses_no_kernels_by_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     gpu = Runtime(torch.device("cuda"), bf16=True)
-    with own_process(computes=False), start(device="cpu", deterministic=True), gpu.tuned():
+    with own_process(), start(device="cpu", deterministic=True), gpu.tuned():
         assert not torch.backends.cudnn.benchmark
 
 

@@ -18,16 +18,10 @@ def owns_process() -> bool:
 
 
 @contextmanager
-def own_process(*, computes: bool) -> Iterator[None]:
-    """Set this process up for one command; only the command line and benchmarks call this.
-
-    Args:
-        computes: Whether the command runs a net, so that PyTorch is set up, too.
-    """
+def own_process() -> Iterator[None]:
+    """Set this process up for one command; only the command line and benchmarks call this."""
     global _owned  # noqa: PLW0603
     keep_freed_memory()
-    if computes:
-        _set_up_torch()
     before, _owned = _owned, True
     try:
         yield
@@ -35,8 +29,10 @@ def own_process(*, computes: bool) -> Iterator[None]:
         _owned = before
 
 
-def _set_up_torch() -> None:
-    """Share the cores among the processes of this machine, and compute fp32 in fp32."""
+def set_up_torch() -> None:
+    """Share the cores among the processes of this machine, and compute fp32 in fp32, if the process is ours."""
+    if not owns_process():
+        return
     import torch  # noqa: PLC0415 - takes a second
 
     num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from verydeep.engine.memory import host_memory
-from verydeep.engine.process import owns_process, require_determinism
+from verydeep.engine.process import owns_process, require_determinism, set_up_torch
 from verydeep.errors import OptionError, OtherProcessError, ResourceError
 from verydeep.machine import available_cores
 from verydeep.models.vgg import VGG
@@ -238,7 +238,7 @@ def start(
 ) -> Iterator[Runtime]:
     """Choose the device, join the other processes that torchrun started with this one, and leave them at the end.
 
-    Nothing changes for the rest of the process, so that any thread may call this.
+    Nothing changes for the process of a Python caller, so that any thread may call this.
 
     Args:
         device: "auto", "cpu", "cuda" or "cuda:N".
@@ -252,6 +252,7 @@ def start(
         OtherProcessError: Another process ended.
     """
     chosen = choose_device(device)
+    set_up_torch()
     if deterministic:
         require_determinism()
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,4 +1,4 @@
-"""Measured errors: the result of `evaluate`, and each table of `reproduce`."""
+"""The results of `evaluate` and `reproduce`: tables of measured errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ class MeasuredTable(Result):
     """Sentences that a reader needs before quoting a figure."""
     values: Mapping[str, Any]
     """JSON values: all figures in full precision, without the remarks."""
+    num_labels: int = 1
+    """Number of columns of words, at the left."""
     folder: Path | None = None
     """Folder with the figures, and more, in files; None if nothing was written."""
 
@@ -34,11 +36,64 @@ class MeasuredTable(Result):
 
     def table(self) -> TextTable:
         """Return the table that people read."""
-        return TextTable(self.headings, self.rows, self.title, bold_last=self.name == "errors")
+        return TextTable(self.headings, self.rows, self.title, num_labels=self.num_labels)
 
     def footer(self) -> Sequence[str]:
         """Return the remarks, and where the files are."""
         return [*self.remarks, *([] if self.folder is None else [f"Written: {self.folder}/"])]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MeasuredTables(Result):
+    """Measured tables, such as those of the paper."""
+
+    tables: tuple[MeasuredTable, ...]
+
+    def records(self) -> list[Record]:
+        """Return one record for each row of each table, with its figures in full precision."""
+        return [{"table": table.name, **record} for table in self.tables for record in table.records()]
+
+    def sections(self) -> list[tuple[TextTable | None, Sequence[str]]]:
+        """Return each table with its remarks."""
+        return [section for table in self.tables for section in table.sections()]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EvaluationResult(Result):
+    """The errors of nets on a split."""
+
+    tables: tuple[MeasuredTable, ...]
+    """One table, or one for each seed of a protocol's nets; none where only a submission was written."""
+    submission: Path | None = None
+    """The file for the ILSVRC test server, if it was asked for."""
+
+    @property
+    def top1_error(self) -> float:
+        """Top-1 error in percent of the protocol, which is the last row; the mean over seeds."""
+        return self._mean("errors_top1_percent")
+
+    @property
+    def top5_error(self) -> float:
+        """Top-5 error in percent; with fewer than six classes, top-k of the largest k that can fail."""
+        return self._mean("errors_topk_percent")
+
+    @property
+    def localization_error(self) -> float:
+        """Localization error in percent, for boxes of guessed classes."""
+        return self._mean("guesses_error_percent")
+
+    def _mean(self, key: str) -> float:
+        values = [float(str(table.records()[-1][key])) for table in self.tables]
+        return sum(values) / len(values)
+
+    def records(self) -> list[Record]:
+        """Return one record for each row of each table, with its figures in full precision."""
+        return [record for table in self.tables for record in table.records()]
+
+    def sections(self) -> list[tuple[TextTable | None, Sequence[str]]]:
+        """Return each table with its remarks."""
+        sections = [section for table in self.tables for section in table.sections()]
+        return sections if self.submission is None else [(None, [f"Written: {self.submission}"]), *sections]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -75,7 +75,9 @@ class Result(ABC):
         """Return all tables and remarks, for a terminal."""
         parts: list[TextTable | Text] = []
         for table, remarks in self.sections():
-            parts += [*([] if table is None else [table]), *map(Text, remarks)]
+            parts += [] if table is None else [table]
+            # The terminal breaks long lines, so that a path can be copied.
+            parts += [Text(remark, no_wrap=True, overflow="ignore") for remark in remarks]
         return Group(*parts)
 
     def _repr_html_(self) -> str:

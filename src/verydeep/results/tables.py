@@ -32,8 +32,7 @@ class TextTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, without the columns that do not fit."""
         shown = self._fitting_columns(options.max_width)
-        table = Table(title=self.title or None, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False)
-        table.caption, table.caption_justify = self.caption or None, "left"
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         for column in shown:
             if column < self.num_labels:
                 table.add_column(Text(self.headings[column]), overflow="fold")
@@ -42,7 +41,11 @@ class TextTable:
         for row in self.rows:
             style = "bold" if self.bold_last and row is self.rows[-1] else ""
             table.add_row(*(Text(row[column]) for column in shown), style=style)
+        if self.title:
+            yield Text(self.title, style="italic")
         yield table
+        if self.caption:
+            yield Text(self.caption, style="dim")
         if len(shown) < len(self.headings):
             hidden = ", ".join(heading for i, heading in enumerate(self.headings) if i not in shown)
             yield Text(f"The terminal is too narrow for: {hidden}.")
