@@ -33,7 +33,7 @@ def test_the_version_is_that_of_the_package(
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["train", "--network", "Z"], 1, "verydeep: --network Z is not known: choose one of A, A-LRN, B,"),
+        (["train", "--network", "Z"], 1, "verydeep: --network Z is unknown: choose one of A, A-LRN, B,"),
         (["predict", "nowhere", "photo.jpg"], 1, "verydeep: There is no run, model folder or weight file nowhere"),
         (["trian"], 2, "train"),
         (["train", "--epochs", "many"], 2, "--epochs"),

@@ -19,6 +19,7 @@ from tests.table1 import NUM_PARAMETERS, TABLE_1
 from tests.thin_nets import FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE
+from verydeep.data.decoding import Decoding
 from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.training import ladder, run
 from verydeep.engine.training.plan import TrainRequest
@@ -180,7 +181,7 @@ def test_what_is_trained_has_the_papers_width_and_one_division(home: Path, monke
     assert isinstance(request, TrainRequest)
     assert (request.width, request.fc_width, request.split_seed, request.crop) == (1.0, FC_WIDTH, 0, 32)
     assert (request.data, request.epochs, request.batch_size, request.precision) == ("photos", 2, 8, "fp32")
-    assert (request.bad_images, request.fast_decode, request.runs) == ("skip", True, Collection(Path("runs")))
+    assert (request.decoding, request.runs) == (Decoding("skip", True), Collection(Path("runs")))
     assert sorted(map(str, table_6)) == sorted(
         ["D/256", "D/384", "D/256-512fc", "C/256", "C/384", "E/256", "E/384", "D/256-512", "E/256-512"]
     )
