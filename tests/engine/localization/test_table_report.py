@@ -17,7 +17,7 @@ from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.table_report import build_localization_table
-from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_rows
+from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_box_rows
 from verydeep.engine.log import render_text
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.measured_table import write_measured_table
@@ -188,6 +188,6 @@ def test_files_and_terminal_agree(name: str, rows: dict[str, MeasuredBoxes], tmp
 def test_rows_without_a_common_seed_are_compared_as_independent_runs() -> None:
     others = replace(measured(PCR, 20, 24), seeds=(5, 6))
     scr, _, pcr = LOCALIZATION_TABLES["table8"].rows
-    (comparison,) = compare_rows([(scr, measured(SCR, 60, 70)), (pcr, others)])
+    (comparison,) = compare_box_rows([(scr, measured(SCR, 60, 70)), (pcr, others)])
     assert comparison.measured.points == pytest.approx((30 + 35) / 2 - (10 + 12) / 2)
     assert comparison.paper == 3.3

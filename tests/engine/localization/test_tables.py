@@ -29,7 +29,7 @@ from verydeep.engine.localization.tables import (
     LocalizationTableConditions,
     MeasuredBoxes,
     choose_available_classes,
-    compare_rows,
+    compare_box_rows,
     measure_protocols,
 )
 from verydeep.engine.nets.collection import find_nets
@@ -193,7 +193,7 @@ def test_rows_are_compared_on_the_seeds_that_both_have(steps: dict[str, tuple[Co
     """The paper's difference is that of its own rows."""
     for name, num_comparisons, num_seeds in (("table8", 3, 1), ("table9", 6, 2)):
         rows = {row.protocol: (row, steps[name][1][row.protocol]) for row in LOCALIZATION_TABLES[name].rows}
-        comparisons = compare_rows(list(rows.values()))
+        comparisons = compare_box_rows(list(rows.values()))
         assert len(comparisons) == num_comparisons
         for comparison in comparisons:
             (row_a, a), (row_b, b) = rows[comparison.first], rows[comparison.second]
@@ -267,13 +267,13 @@ def test_rows_of_nets_that_did_not_converge_are_marked(home: Home) -> None:
     assert not scr_fc.converged and scr_fc.seeds == (3,)
     assert pcr_fc.converged
     assert pcr.converged and pcr.seeds == (8,) and pcr.unconverged == (str(home.runs / "D-384pcr-s3"),)
-    assert len(compare_rows([(row, measured[row.protocol]) for row in LOCALIZATION_TABLES["table8"].rows])) == 1
+    assert len(compare_box_rows([(row, measured[row.protocol]) for row in LOCALIZATION_TABLES["table8"].rows])) == 1
 
 
 def test_rows_without_a_common_seed_are_compared_as_independent_runs(home: Home) -> None:
     measured = measure("table8", with_unconverged(make_conditions(home), D_384pcr=(3,)))
     rows = [(row, measured[row.protocol]) for row in LOCALIZATION_TABLES["table8"].rows]
-    (_, _, comparison) = compare_rows(rows)
+    (_, _, comparison) = compare_box_rows(rows)
     assert str(comparison.first).startswith("D/384pcr-fc")
     assert comparison.measured.low <= comparison.measured.points
 

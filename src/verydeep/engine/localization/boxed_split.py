@@ -31,7 +31,7 @@ class BoxedSplit:
     """(N,) whether the localization error counts each image of ``split``: the devkit's blacklist is left out."""
 
 
-def read_boxed_split(
+def read_split_boxes(
     split: Split, data: str, bad_boxes: BadBoxes, runtime: Runtime, log: Log, problem_file: Path | None = None
 ) -> Split:
     """Return the images of a split that have a box, with their boxes.
@@ -50,7 +50,7 @@ def read_boxed_split(
     boxes = read_boxes(split, data_folder(data), bad_boxes, runtime.num_workers)
     if runtime.is_main:
         boxes = track(boxes, f"Reading boxes of {split.name}", len(split))
-    boxed_split, report = add_boxes(split, boxes)
+    with_boxes, report = add_boxes(split, boxes)
     log.info(f"Boxes of {split.name}: {report}.")
     for problem in report.problems[:MAX_LOGGED]:
         log.info(f"  {problem}")
@@ -60,7 +60,7 @@ def read_boxed_split(
         if runtime.is_main:
             write_json(problem_file, [str(problem) for problem in report.problems])
         log.info(f"  All are listed in {problem_file}.")
-    return boxed_split.boxed()
+    return with_boxes.boxed()
 
 
 def open_boxed_split(split: Split, data: str, bad_boxes: BadBoxes, runtime: Runtime, log: Log) -> BoxedSplit:
@@ -69,10 +69,10 @@ def open_boxed_split(split: Split, data: str, bad_boxes: BadBoxes, runtime: Runt
     Raises:
         DataError: there are no boxes, one is bad and ``bad_boxes`` is "error", or the blacklist is damaged.
     """
-    boxed_split = read_boxed_split(split, data, bad_boxes, runtime, log)
-    numbers = [validation_number(file) for file in boxed_split.files]
+    with_boxes = read_split_boxes(split, data, bad_boxes, runtime, log)
+    numbers = [validation_number(file) for file in with_boxes.files]
     if all(number is None for number in numbers):
-        return BoxedSplit(split, boxed_split, np.ones(len(boxed_split), np.bool_))
+        return BoxedSplit(split, with_boxes, np.ones(len(with_boxes), np.bool_))
     blacklist = read_blacklist(data_folder(data))
     if blacklist is None:
         log.info(
@@ -82,7 +82,7 @@ def open_boxed_split(split: Split, data: str, bad_boxes: BadBoxes, runtime: Runt
     counted = np.array([number not in (blacklist or ()) for number in numbers], np.bool_)
     if blacklist is not None:
         log.info(f"The devkit's blacklist leaves out {int((~counted).sum()):,} images.")
-    return BoxedSplit(split, boxed_split, counted)
+    return BoxedSplit(split, with_boxes, counted)
 
 
 def contains_val(split: Split) -> bool:

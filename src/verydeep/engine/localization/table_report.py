@@ -10,7 +10,7 @@ from verydeep.engine.classification.tables import raise_missing_nets
 from verydeep.engine.localization.tables import (
     LocalizationTableConditions,
     MeasuredBoxes,
-    compare_rows,
+    compare_box_rows,
     measure_protocols,
 )
 from verydeep.engine.reporting.comparison import Comparison, comparison_remarks, comparison_values
@@ -49,7 +49,7 @@ def build_localization_table(
     paper: PaperTable[LocalizationRow], rows: Rows, conditions: LocalizationTableConditions
 ) -> MeasuredTable:
     """Put measured figures next to the published ones."""
-    comparisons = compare_rows(rows)
+    comparisons = compare_box_rows(rows)
     num_images = int(conditions.test_split.counted.sum())
     split = conditions.test_split.split
     return MeasuredTable(

@@ -177,7 +177,7 @@ def summarize_seeds(
     )
 
 
-def compare_rows(rows: Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]) -> list[Comparison]:
+def compare_box_rows(rows: Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]) -> list[Comparison]:
     """Compare every two rows whose nets converged, on the seeds that both have."""
     converged = [(row, measured) for row, measured in rows if measured is not None and measured.converged]
     comparisons = []

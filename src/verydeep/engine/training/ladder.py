@@ -16,7 +16,7 @@ from verydeep.configs.recipes import RECIPES
 from verydeep.data.layout import split_names
 from verydeep.data.sampling import steps_after
 from verydeep.engine.datasets import check_outside_data, data_folder, open_data_split
-from verydeep.engine.localization.boxed_split import read_boxed_split
+from verydeep.engine.localization.boxed_split import read_split_boxes
 from verydeep.engine.log import Log
 from verydeep.engine.nets.checks import check_same_split
 from verydeep.engine.nets.collection import Collection, find_answering_nets
@@ -200,7 +200,7 @@ def check_boxes(request: TrainRequest, runtime: Runtime) -> None:
     for name in split_names(data_folder(request.data)):
         part = open_data_split(request.data, name, how)
         if name != "all" and part.labels is not None and len(part):
-            read_boxed_split(part, request.data, request.bad_boxes, runtime, Log(silent=True))
+            read_split_boxes(part, request.data, request.bad_boxes, runtime, Log(silent=True))
 
 
 def measure_costs(rungs: Sequence[Rung], num_classes: int, crop: int, runtime: Runtime) -> dict[str, Cost]:

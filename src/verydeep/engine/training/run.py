@@ -14,7 +14,7 @@ from verydeep.data.split import Split
 from verydeep.engine.evaluation_folders import evaluation_folder, shorten_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
 from verydeep.engine.localization.box_ensemble import build_box_ensemble
-from verydeep.engine.localization.boxed_split import read_boxed_split
+from verydeep.engine.localization.boxed_split import read_split_boxes
 from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
@@ -147,7 +147,7 @@ def with_boxes(plan: TrainingPlan, test_split: Split | None, runtime: Runtime, l
 
     def read(split: Split) -> Split:
         problems = plan.run.bad_boxes(split.name)
-        return read_boxed_split(split, plan.settings.data, plan.settings.bad_boxes, runtime, log, problems)
+        return read_split_boxes(split, plan.settings.data, plan.settings.bad_boxes, runtime, log, problems)
 
     train, val = read(plan.train), None if plan.val is None else read(plan.val)
     if test_split is not None and test_split.name == "test":
