@@ -19,7 +19,7 @@ def test_the_command_line_prints_what_was_found_what_was_made_and_what_comes_nex
         f"{source}: ILSVRC-2012 as Kaggle's tree, 4 classes; splits: train, val, test",
         "train: 11 images of 4 classes, complete",
         "val: 6 images of 4 classes, complete",
-        "test: 2 images, only a part of ILSVRC: 99,998 images are lacking",
+        "test: 2 images, incomplete: 99,998 images are missing",
         f"Ready: verydeep train {tmp_path / 'ready'}",
     ]
     assert len(open_split(tmp_path / "ready", "train")) == 11
