@@ -39,7 +39,7 @@ from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
 from verydeep.ops.arrays import Float32Array
-from verydeep.ops.descriptors import aggregated
+from verydeep.ops.descriptors import aggregate_scales
 
 CASE = Case("D")
 SCALES = (256, 384, 512)
@@ -64,7 +64,7 @@ def ours(model: VGG, files: Sequence[Path], runtime: Runtime) -> Float32Array:
         with runtime.autocast():
             each = [layer_descriptors(model, images, [LAYER])[LAYER].cpu().numpy() for images in batch.images.values()]
         found |= {index: [scale[row] for scale in each] for row, index in enumerate(batch.indices.tolist())}
-    return aggregated([np.stack([found[i][q] for i in range(len(files))]) for q in range(len(SCALES))], "average")
+    return aggregate_scales([np.stack([found[i][q] for i in range(len(files))]) for q in range(len(SCALES))], "average")
 
 
 @cache

@@ -22,7 +22,7 @@ import torch
 from benchmarks.timing import interleave, report, speedup, table
 from verydeep.ops.arrays import Float64Array
 from verydeep.ops.boxes import iou
-from verydeep.ops.merging import BoxSets, merge
+from verydeep.ops.merging import BoxSets, merge_sets
 
 NUM_SETS = 250_000
 PLAIN, MATRIX = "one set at a time, all distances in each step", "one set at a time, matrix of distances kept"
@@ -39,7 +39,9 @@ def predictions(rng: np.random.Generator, num_sets: int, num_boxes: int) -> BoxS
     cxcywh = np.where(anywhere, rng.uniform([0, 0, 40, 30], [500, 375, 500, 375], cxcywh.shape), cxcywh)
     center, half = cxcywh[..., :2], cxcywh[..., 2:].clip(2) / 2
     boxes = np.concatenate([center - half, center + half - 1], axis=-1).clip(0, [499, 374, 499, 374])
-    return BoxSets.of(boxes.reshape(-1, 4), rng.random(num_sets * num_boxes), np.full(num_sets, num_boxes))
+    return BoxSets.from_predictions(
+        boxes.reshape(-1, 4), rng.random(num_sets * num_boxes), np.full(num_sets, num_boxes)
+    )
 
 
 def distances(one: Float64Array, others: Float64Array) -> Float64Array:
@@ -96,7 +98,7 @@ def one_at_a_time(
 
 def check(sets: BoxSets, counts: dict[str, int], threshold: float) -> float:
     """The mean number of boxes left in a set; ends where the three do not merge alike."""
-    merged = merge(sets, threshold)
+    merged = merge_sets(sets, threshold)
     for merge_one, name in ((merge_plainly, PLAIN), (merge_with_matrix, MATRIX)):
         theirs = one_at_a_time(merge_one, sets, counts[name], threshold)
         left = int(merged.counts[: counts[name]].sum())
@@ -114,7 +116,7 @@ def measure(num_boxes: int, threshold: float, counts: dict[str, int], repeats: i
     sets = predictions(np.random.default_rng(0), counts["ours"], num_boxes)
     left = check(sets, counts, threshold)
     sides: dict[str, Callable[[], object]] = {
-        "ours": lambda: merge(sets, threshold),
+        "ours": lambda: merge_sets(sets, threshold),
         PLAIN: lambda: one_at_a_time(merge_plainly, sets, counts[PLAIN], threshold),
         MATRIX: lambda: one_at_a_time(merge_with_matrix, sets, counts[MATRIX], threshold),
     }

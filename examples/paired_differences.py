@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.ops.bootstrap import paired_difference
-from verydeep.ops.metrics import wilson
+from verydeep.ops.metrics import wilson_interval
 
 
 def wrong_answers(test: Path) -> dict[str, bool]:
@@ -29,7 +29,7 @@ def main() -> None:
     wrong = {test: np.array([[each[path] for path in seen_by_all]]) for test, each in found.items()}
     print(f"{len(seen_by_all):,} images; top-1 error in percent, differences in points; intervals over images alone.")
     for test, each in wrong.items():
-        print(f"{test}: {wilson(each.sum(), each.size)}")
+        print(f"{test}: {wilson_interval(each.sum(), each.size)}")
     for one, other in combinations(wrong, 2):
         print(f"{one} minus {other}: {paired_difference(wrong[one], wrong[other])}")
 

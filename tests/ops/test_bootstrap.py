@@ -8,7 +8,7 @@ from scipy.stats import norm, t, ttest_1samp, ttest_ind
 
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.bootstrap import T95, Difference, error_over_runs, mean_over_runs, paired_difference
-from verydeep.ops.metrics import wilson
+from verydeep.ops.metrics import wilson_interval
 
 
 class World:
@@ -41,13 +41,13 @@ def test_students_quantiles_are_scipys() -> None:
 
 def test_the_interval_of_one_run_is_wilsons() -> None:
     for wrong, count in ((0, 40), (13, 40), (40, 40)):
-        share, expected = error_over_runs(np.arange(count)[None] < wrong), wilson(wrong, count)
+        share, expected = error_over_runs(np.arange(count)[None] < wrong), wilson_interval(wrong, count)
         assert (share.percent, share.low, share.high) == pytest.approx((expected.percent, expected.low, expected.high))
 
 
 def test_runs_that_err_on_the_same_images_are_one_run() -> None:
     wrong = np.tile(np.arange(50) % 7 == 3, (3, 1))
-    share, expected = error_over_runs(wrong), wilson(7, 50)
+    share, expected = error_over_runs(wrong), wilson_interval(7, 50)
     assert (share.percent, share.low, share.high) == pytest.approx((expected.percent, expected.low, expected.high))
 
 
@@ -55,7 +55,7 @@ def test_runs_that_never_err_together_are_as_good_as_more_images() -> None:
     """Ten images of 100 each, no image twice: of 200 images 20."""
     images = np.arange(100)
     share = error_over_runs(np.stack([images < 10, images >= 90]))
-    expected = wilson(20, 200)
+    expected = wilson_interval(20, 200)
     assert (share.percent, share.low, share.high) == pytest.approx((expected.percent, expected.low, expected.high))
 
 
@@ -67,7 +67,7 @@ def test_the_interval_of_two_runs_by_hand() -> None:
     """
     images = np.arange(100)
     share = error_over_runs(np.stack([images < 10, images < 12]))
-    over_images = wilson(0.11 * 105.3821, 105.3821)
+    over_images = wilson_interval(0.11 * 105.3821, 105.3821)
     assert share.percent == pytest.approx(11)
     assert share.low == max(0, 11 - math.hypot(11 - over_images.low, 12.7062))
     assert share.high == pytest.approx(11 + math.hypot(over_images.high - 11, 12.7062), abs=1e-4)

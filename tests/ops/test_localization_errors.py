@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verydeep.ops.localization_errors import (
-    Instances,
+    TrueBoxes,
     best_overlaps,
     ground_truth_overlaps,
     localization_errors,
-    success,
+    success_rates,
 )
 
 Box = tuple[int, int, int, int]
@@ -58,7 +58,7 @@ def test_the_error_is_the_devkits(tree: list[tuple[tuple[list[tuple[int, Box]], 
     """Image by image, and in all without the blacklisted ones."""
     labels = np.array([[guessed for guessed, _ in guesses] for (guesses, _, _), _ in tree])
     boxes = np.array([[box for _, box in guesses] for (guesses, _, _), _ in tree], np.float32)
-    truth = Instances.of(
+    truth = TrueBoxes.from_images(
         np.array([label for (_, label, _), _ in tree]), [np.array(instances) for (_, _, instances), _ in tree]
     )
     expected = np.array([devkit_error(*image) for image, _ in tree])
@@ -79,7 +79,9 @@ def test_by_hand() -> None:
     """Four images, one instance each but for the third; half of 10 x 8 pixels is right, 39 of 80 is not."""
     whole, half, less = [0, 0, 9, 7], [0, 0, 4, 7], [0, 0, 12, 2]  # 80, 40 and 13 x 3 = 39 pixels, 30 in common
     far = [40, 40, 49, 47]
-    truth = Instances.of(np.array([3, 3, 5, 3]), [np.array(b) for b in ([whole], [whole], [far, whole], [whole])])
+    truth = TrueBoxes.from_images(
+        np.array([3, 3, 5, 3]), [np.array(b) for b in ([whole], [whole], [far, whole], [whole])]
+    )
     labels = np.array([[1, 3], [3, -1], [5, 5], [0, 1]])
     boxes = np.array([[far, half], [less, whole], [half, half], [whole, whole]], np.float64)
     overlaps = best_overlaps(labels, boxes, truth)
@@ -88,14 +90,14 @@ def test_by_hand() -> None:
     assert (errors.error.percent, errors.num_images) == (50, 4)
     assert errors.mean_iou.value == pytest.approx((1 + 30 / 89) / 4)
     assert localization_errors(overlaps, np.array([False, True, False, False])).error.percent == pytest.approx(100 / 3)
-    assert [share.percent for share in success(overlaps, [0.01, 0.5, 0.501, 1])] == [75, 50, 0, 0]
+    assert [share.percent for share in success_rates(overlaps, [0.01, 0.5, 0.501, 1])] == [75, 50, 0, 0]
 
 
 def test_success_at_one_half_is_what_the_error_leaves() -> None:
     overlaps = np.random.default_rng(0).random(1000)
     overlaps[:100], overlaps[100:300] = 0, 0.5
     thresholds = [0.1, 0.25, 0.5, 0.75, 0.9]
-    shares = success(overlaps, thresholds)
+    shares = success_rates(overlaps, thresholds)
     assert [share.percent for share in shares] == [100 * (overlaps >= t).mean() for t in thresholds]
     error = localization_errors(overlaps).error
     assert shares[2].percent == pytest.approx(100 - error.percent)
@@ -103,7 +105,7 @@ def test_success_at_one_half_is_what_the_error_leaves() -> None:
 
 
 def test_a_net_that_overflowed_is_never_right() -> None:
-    truth = Instances.of(np.array([0, 0]), [np.array([[0, 0, 9, 9]])] * 2)
+    truth = TrueBoxes.from_images(np.array([0, 0]), [np.array([[0, 0, 9, 9]])] * 2)
     nowhere = np.full((2, 3, 4), np.nan)
     assert best_overlaps(np.zeros((2, 3), np.int64), nowhere, truth).tolist() == [0, 0]
     nowhere[1, 1] = 0, 0, 9, 9
@@ -124,7 +126,7 @@ def test_the_whole_image_as_a_box_on_ilsvrcs_real_truth() -> None:
     objects = [np.atleast_1d(record["objects"]) for record in records]
     labels = np.array([int(those[0]["label"]) for those in objects])
     assert labels.tolist() == np.loadtxt(real / "ILSVRC2012_validation_ground_truth.txt", np.int64).tolist()
-    truth = Instances.of(labels, [np.stack([each["bbox"] for each in those]) for those in objects])
+    truth = TrueBoxes.from_images(labels, [np.stack([each["bbox"] for each in those]) for those in objects])
     assert (len(truth.counts), len(truth.boxes)) == (50_000, 80_477)
     with gzip.open(real / "validation_image_sizes.csv.gz", "rt") as lines:
         sizes = np.array([[int(width), int(height)] for _, width, height in csv.reader(lines)])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from verydeep.ops import merging
 from verydeep.ops.arrays import Float64Array
 from verydeep.ops.boxes import iou
-from verydeep.ops.merging import BoxSets, merge
+from verydeep.ops.merging import BoxSets, merge_sets
 
 Box = tuple[float, float, float, float]
 Merged = tuple[list[Box], list[float], list[int]]
@@ -52,7 +52,9 @@ def merge_plainly(boxes: Sequence[Box], scores: Sequence[float], threshold: floa
 
 def sets_of(lists: Sequence[Sequence[Box]], scores: Sequence[Sequence[float]]) -> BoxSets:
     boxes = np.array([box for those in lists for box in those], np.float64).reshape(-1, 4)
-    return BoxSets.of(boxes, np.array([s for those in scores for s in those]), [len(those) for those in lists])
+    return BoxSets.from_predictions(
+        boxes, np.array([s for those in scores for s in those]), [len(those) for those in lists]
+    )
 
 
 def apart(sets: BoxSets) -> list[Merged]:
@@ -89,7 +91,7 @@ def test_small_boxes_merge_as_plainly(lists: list[list[Box]], threshold: float, 
     scores = [[float(2**k) for k in range(len(boxes))] for boxes in lists]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merging, "LANES", lanes)
-        merged = merge(sets_of(lists, scores), threshold)
+        merged = merge_sets(sets_of(lists, scores), threshold)
     assert apart(merged) == [merge_plainly(*pair, threshold) for pair in zip(lists, scores, strict=True)]
 
 
@@ -98,7 +100,7 @@ def test_of_equally_close_pairs_the_first_is_merged() -> None:
     around: list[Box] = [(50 + x, 50 + y, 59 + x, 59 + y) for x, y in ((0, 0), (6, 1), (6, -1), (-6, 0))]
     assert distance(around[0], (56, 50, 65, 59)) == distance(around[0], around[3]) > distance(around[1], around[2])
     orders = [list(order) for order in permutations(around)]
-    merged = apart(merge(sets_of(orders, [[1, 2, 4, 8]] * len(orders)), 1.2))
+    merged = apart(merge_sets(sets_of(orders, [[1, 2, 4, 8]] * len(orders)), 1.2))
     assert merged == [merge_plainly(order, [1, 2, 4, 8], 1.2) for order in orders]
     assert {tuple(members) for _, _, members in merged} >= {(3, 1), (2, 2)}
 
@@ -110,7 +112,7 @@ def test_dense_predictions_merge_as_plainly(threshold: float) -> None:
     lists = [[tuple(box) for box in predictions(rng, count).tolist()] for count in (60, 0, 41, 55, 1, 2, 60, 17)]
     lists[3] = lists[3][:11] * 5
     scores = [rng.random(len(boxes)).tolist() for boxes in lists]
-    merged = merge(sets_of(lists, scores), threshold)
+    merged = merge_sets(sets_of(lists, scores), threshold)
     assert apart(merged) == [merge_plainly(*pair, threshold) for pair in zip(lists, scores, strict=True)]
 
 
@@ -118,7 +120,7 @@ def test_dense_predictions_merge_as_plainly(threshold: float) -> None:
 def test_a_merged_box_is_the_mean_of_its_members_and_has_their_scores(seed: int, count: int, threshold: float) -> None:
     """Powers of two for scores tell the members; none is lost, none counted twice, and what is left is apart."""
     boxes = predictions(np.random.default_rng(seed), count)
-    merged = merge(BoxSets.of(boxes, 2.0 ** np.arange(count), [count]), threshold)
+    merged = merge_sets(BoxSets.from_predictions(boxes, 2.0 ** np.arange(count), [count]), threshold)
     members = (merged.scores.astype(np.int64)[:, None] >> np.arange(count)) & 1
     assert (members.sum(axis=0) == 1).all()
     assert merged.members.tolist() == members.sum(axis=1).tolist()
@@ -132,15 +134,15 @@ def test_a_merged_box_is_the_mean_of_its_members_and_has_their_scores(seed: int,
 def test_the_distance_by_hand() -> None:
     """Two boxes of 4 x 3 pixels, diagonal 5, the second moved by one pixel: 1/5 + 1 - 9/15 = 0.6."""
     pair = sets_of([[(0, 0, 3, 2), (1, 0, 4, 2)]], [[0.25, 0.5]])
-    assert merge(pair, 0.6 - 1e-9).counts.tolist() == [2]
-    merged = merge(pair, 0.6 + 1e-9)
+    assert merge_sets(pair, 0.6 - 1e-9).counts.tolist() == [2]
+    merged = merge_sets(pair, 0.6 + 1e-9)
     assert (merged.boxes.tolist(), merged.scores.tolist(), merged.counts.tolist()) == ([[0.5, 0, 3.5, 2]], [0.75], [1])
     assert iou(*pair.boxes) == 9 / 15
 
 
 def test_the_mean_weighs_members() -> None:
     """(0, 0, 9, 9) twice and one moved by 3: x at 1, not 1.5."""
-    merged = merge(sets_of([[(3, 0, 12, 9), (0, 0, 9, 9), (0, 0, 9, 9)]], [[1, 2, 4]]), 1.0)
+    merged = merge_sets(sets_of([[(3, 0, 12, 9), (0, 0, 9, 9), (0, 0, 9, 9)]], [[1, 2, 4]]), 1.0)
     np.testing.assert_allclose(merged.boxes, [[1, 0, 10, 9]])
     assert (merged.members.tolist(), merged.scores.tolist()) == ([3], [7])
 
@@ -149,7 +151,7 @@ def test_threshold_zero_merges_equal_boxes_alone() -> None:
     rng = np.random.default_rng(5)
     boxes = predictions(rng, 20)
     repeated = boxes[rng.permutation(np.repeat(np.arange(20), 7))]
-    merged = merge(BoxSets.of(repeated, np.ones(140), [140]), 0)
+    merged = merge_sets(BoxSets.from_predictions(repeated, np.ones(140), [140]), 0)
     assert merged.members.tolist() == [7] * 20
     assert {tuple(box) for box in merged.boxes.tolist()} == {tuple(box) for box in boxes.tolist()}
 
@@ -159,14 +161,14 @@ def test_merging_on_with_a_larger_threshold_is_merging_at_once(seed: int, low: f
     """So a threshold can be chosen in one pass over rising candidates."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 16, 4)
-    sets = BoxSets.of(predictions(rng, counts.sum()), rng.random(counts.sum()), counts)
-    assert apart(merge(merge(sets, low), low + more)) == apart(merge(sets, low + more))
+    sets = BoxSets.from_predictions(predictions(rng, counts.sum()), rng.random(counts.sum()), counts)
+    assert apart(merge_sets(merge_sets(sets, low), low + more)) == apart(merge_sets(sets, low + more))
 
 
 def test_boxes_that_are_no_numbers_are_left_alone() -> None:
     boxes = np.array([[0, 0, 9, 9], [np.nan, 0, 9, 9], [0, 0, 9, 9], [np.nan] * 4, [0, 0, np.inf, 9], [0, 0, 9, 9]])
-    sets = BoxSets.of(np.concatenate([boxes, boxes[1:2]]), np.arange(7.0), [6, 1])
-    merged = merge(sets, 1.0)
+    sets = BoxSets.from_predictions(np.concatenate([boxes, boxes[1:2]]), np.arange(7.0), [6, 1])
+    merged = merge_sets(sets, 1.0)
     assert (merged.members.tolist(), merged.scores.tolist()) == ([3, 1, 1, 1, 1], [7, 1, 3, 4, 6])
     assert merged.counts.tolist() == [4, 1]
     np.testing.assert_array_equal(merged.boxes[1:4], boxes[[1, 3, 4]])
@@ -174,15 +176,15 @@ def test_boxes_that_are_no_numbers_are_left_alone() -> None:
 
 def test_the_given_sets_stay_as_they_are() -> None:
     boxes, scores = np.tile([1.0, 2, 8, 6], (3, 1)), np.ones(3)
-    sets = BoxSets.of(boxes, scores, [3])
-    merge(sets, 1.0)
+    sets = BoxSets.from_predictions(boxes, scores, [3])
+    merge_sets(sets, 1.0)
     assert (boxes == [1, 2, 8, 6]).all() and (scores == 1).all() and sets.members.tolist() == [1, 1, 1]
 
 
 def test_the_best_box_of_each_set() -> None:
     """Of equal scores the first; an empty set has none."""
     boxes = np.arange(28.0).reshape(7, 4)
-    sets = BoxSets.of(boxes, np.array([0.1, 0.7, 0.7, 0.2, 0.9, 0.3, 0.3]), [0, 3, 1, 0, 3])
+    sets = BoxSets.from_predictions(boxes, np.array([0.1, 0.7, 0.7, 0.2, 0.9, 0.3, 0.3]), [0, 3, 1, 0, 3])
     best, scores = sets.best()
     np.testing.assert_array_equal(best, [[np.nan] * 4, boxes[1], boxes[3], [np.nan] * 4, boxes[4]])
     np.testing.assert_array_equal(scores, [np.nan, 0.7, 0.2, np.nan, 0.9])

@@ -18,24 +18,25 @@ from verydeep.ops.metrics import (
     predicted_classes,
     ranks,
     topk_for,
-    wilson,
+    wilson_interval,
 )
 
 
 @given(trials=st.integers(1, 60_000), share=st.floats(0, 1))
 def test_wilson_is_scipys(trials: int, share: float) -> None:
     successes = round(share * trials)
-    ours, theirs = wilson(successes, trials), binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    ours = wilson_interval(successes, trials)
+    theirs = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
     assert ours.percent == pytest.approx(100 * successes / trials)
     assert (ours.low, ours.high) == pytest.approx((100 * theirs.low, 100 * theirs.high), abs=1e-9)
 
 
 def test_wilson_by_hand() -> None:
     """0 of 10: [0, z^2 / (10 + z^2)] = [0, 27.75]; 81 of 263: [25.5, 36.6] (Newcombe 1998, table I)."""
-    none = wilson(0, 10)
+    none = wilson_interval(0, 10)
     assert (none.percent, none.low) == (0, 0)
     assert none.high == pytest.approx(27.75, abs=0.005)
-    newcombe = wilson(81, 263)
+    newcombe = wilson_interval(81, 263)
     assert (newcombe.low, newcombe.high) == pytest.approx((25.53, 36.62), abs=0.005)
     assert str(newcombe) == "30.8 [25.5,36.6]"
 
@@ -99,7 +100,7 @@ def test_mean_class_recall_weighs_classes_not_images() -> None:
 
 def test_of_one_class_the_interval_is_wilsons() -> None:
     right = np.arange(40) < 31
-    recall, share = mean_class_recall(right, np.full(40, 3)), wilson(31, 40)
+    recall, share = mean_class_recall(right, np.full(40, 3)), wilson_interval(31, 40)
     assert (recall.percent, recall.low, recall.high) == pytest.approx((share.percent, share.low, share.high))
 
 
@@ -155,8 +156,8 @@ def test_the_errors_of_each_class_by_hand() -> None:
     confusion = np.array([[3, 1, 0], [0, 0, 0], [2, 4, 4]])
     errors = class_errors(confusion)
     assert [(each.label, each.num_images) for each in errors] == [(0, 4), (2, 10)]
-    assert errors[0].error == wilson(1, 4)
-    assert errors[1].error == wilson(6, 10)
+    assert errors[0].error == wilson_interval(1, 4)
+    assert errors[1].error == wilson_interval(6, 10)
 
 
 def test_calibration_by_hand() -> None:

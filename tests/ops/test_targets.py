@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verydeep.ops.arrays import Int8Array
-from verydeep.ops.targets import hold_out, one_vs_rest
+from verydeep.ops.targets import hold_out_samples, one_vs_rest
 
 
 def several_labels(seed: int, num_images: int, num_classes: int, often: float) -> Int8Array:
@@ -25,22 +25,22 @@ def test_one_class_against_the_rest() -> None:
 def test_of_single_labels_a_fifth_of_every_class_is_held_out() -> None:
     counts = np.array([30, 2, 5, 7, 60, 8, 3])  # 20% of 7 and 8 are 1.4 and 1.6
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(7), counts))
-    held = hold_out(one_vs_rest(labels, 7), seed=3)
+    held = hold_out_samples(one_vs_rest(labels, 7), seed=3)
     assert np.bincount(labels[held], minlength=7).tolist() == [6, 1, 1, 1, 12, 2, 1]
 
 
 def test_a_class_of_one_image_keeps_it_for_training() -> None:
-    assert not hold_out(one_vs_rest(np.array([0, 1, 1, 1]), 2), seed=0)[0]
+    assert not hold_out_samples(one_vs_rest(np.array([0, 1, 1, 1]), 2), seed=0)[0]
 
 
 def test_images_of_no_class_are_held_out_too() -> None:
-    held = hold_out(np.full((50, 2), -1, np.int8), seed=0)
+    held = hold_out_samples(np.full((50, 2), -1, np.int8), seed=0)
     assert held.sum() == 10
 
 
 def test_the_draw_is_the_seeds_alone() -> None:
     labels = np.arange(60) % 3
-    first, again, other = (hold_out(one_vs_rest(labels, 3), seed) for seed in (1, 1, 2))
+    first, again, other = (hold_out_samples(one_vs_rest(labels, 3), seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     for label in range(3):
         held, held_by_another = (np.flatnonzero(each[labels == label]).tolist() for each in (first, other))
@@ -54,7 +54,7 @@ def test_a_class_that_came_to_one_side_gets_one_image_on_the_other() -> None:
     targets = np.full((27, 9), -1, np.int8)
     targets[np.arange(27), first] = targets[np.arange(27), (first + 1 + np.arange(27) // 9) % 9] = 1
     for seed in range(200):
-        held = hold_out(targets, seed)
+        held = hold_out_samples(targets, seed)
         assert (targets[held] == 1).any(axis=0).all() and (targets[~held] == 1).any(axis=0).all()
         assert held.sum() < 12
 
@@ -62,7 +62,7 @@ def test_a_class_that_came_to_one_side_gets_one_image_on_the_other() -> None:
 def test_no_class_loses_its_last_image_to_another() -> None:
     """Both classes are on the same two images: one is held out."""
     for seed in range(20):
-        assert hold_out(np.ones((2, 2), np.int8), seed).sum() == 1
+        assert hold_out_samples(np.ones((2, 2), np.int8), seed).sum() == 1
 
 
 def test_samples_of_one_photograph_stay_together() -> None:
@@ -70,7 +70,7 @@ def test_samples_of_one_photograph_stay_together() -> None:
     rng = np.random.default_rng(0)
     photographs = rng.permutation(np.repeat(np.arange(100), 3))
     targets = several_labels(1, 300, 4, 0.5)
-    held = hold_out(targets, seed=2, photographs=photographs)
+    held = hold_out_samples(targets, seed=2, photographs=photographs)
     assert not set(photographs[held]) & set(photographs[~held])
     assert len(set(photographs[held])) == 20
     for column in targets.T:
@@ -81,14 +81,14 @@ def test_a_rare_class_is_served_before_the_one_that_shares_its_images() -> None:
     targets = np.full((20, 2), 1, np.int8)
     targets[2:, 1] = -1
     for seed in range(20):
-        held = hold_out(targets, seed)
+        held = hold_out_samples(targets, seed)
         assert held[:2].sum() == 1 and held.sum() == 4
 
 
 @given(seed=st.integers(0, 10_000), num_classes=st.integers(1, 12), often=st.floats(0.1, 0.9))
 def test_of_several_labels_every_class_is_held_out_by_about_a_fifth(seed: int, num_classes: int, often: float) -> None:
     targets = several_labels(seed, 300, num_classes, often)
-    held, positive = hold_out(targets, seed), targets == 1
+    held, positive = hold_out_samples(targets, seed), targets == 1
     total, of_held = positive.sum(axis=0), positive[held].sum(axis=0)
     assert abs(held.mean() - 0.2) < 0.08
     for count, found in zip(total, of_held, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from verydeep.ops.arrays import Float32Array, UInt8Array
-from verydeep.ops.boxes import POSITIVE_SHARE, encode, flip_cxcywh, visibility
+from verydeep.ops.boxes import POSITIVE_SHARE, encode_boxes, flip_cxcywh, visible_share
 from verydeep.ops.images import crop_box, rescaled_size
 
 SAMPLE_STREAM = 1
@@ -131,10 +131,10 @@ def localization_crop(
     scale = np.array([size[0] / image.size[0], size[1] / image.size[1]] * 2)
     windows = np.array([crop_window(image.size, each, crop) for each in candidates])  # (NUM_CROPS, 4)
     windows = windows * scale  # in the file's pixels
-    shares = visibility(box, windows)
+    shares = visible_share(box, windows)
     positive = shares >= POSITIVE_SHARE
     chosen = int(positive.argmax() if positive.any() else shares.argmax())
-    target = encode(box, windows[chosen])
+    target = encode_boxes(box, windows[chosen])
     return Sample(
         pixels=training_crop(image, candidates[chosen], crop),
         target=(flip_cxcywh(target) if augmentation.flip else target).astype(np.float32),

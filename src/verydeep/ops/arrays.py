@@ -1,4 +1,4 @@
-"""Names of array types: NumPy arrays of any shape, by the type of their numbers. Shapes stand where they are used."""
+"""Types of NumPy arrays of any shape, by the type of their numbers; annotations and comments give the shapes."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
-"""Average precision as Pascal VOC counts it (appendix B; docs/choices.md): at 11 points until 2009, over all since.
+"""Average precision as Pascal VOC computes it (appendix B; docs/choices.md): until 2009 at 11 points, later at all.
 
-Both follow VOCevalcls.m and VOCap.m of the devkit. Images are ranked by falling score, and of equal scores the one that
-comes first in the data set ranks first. An image that counts as neither (VOC's 'difficult') takes no rank. Neither is
-scikit-learn's ``average_precision_score``: that sums the precisions as they are, where VOC takes the best precision at
-that recall or any higher one, and it gives equal scores one rank.
+Both definitions follow VOCevalcls.m and VOCap.m of the devkit. Images are ranked by falling score; of equal scores the
+one that comes first in the data set ranks first. An image that counts as neither (VOC's 'difficult') has no rank.
+scikit-learn's ``average_precision_score`` is a third definition: it sums precisions as they are, while VOC uses the
+best precision at that recall or any higher one, and it gives equal scores one rank.
 """
 
 import numpy as np
@@ -16,16 +16,16 @@ DRAWS_AT_ONCE = 100
 
 
 def average_precision_11_points(scores: FloatArray, relevance: Int8Array) -> float:
-    """The mean of the best precision at recall 0, 0.1, ..., 1 or higher (VOC-2007 to 2009).
+    """Return the mean of the best precision at recall 0, 0.1, ..., 1 or higher (VOC-2007 to 2009).
 
     Recall is compared in whole numbers; the devkit's 0.3 is a little more than 3 of 10, as 3 * 0.1 is in binary.
 
     Args:
-        scores: (n,) larger is surer; an image without a result has minus infinity, one that is not a number comes last.
-        relevance: (n,) 1 the class is on the image, -1 it is not, 0 neither counts.
+        scores: (n,) larger is more certain; an image without a result has minus infinity, and NaN comes last.
+        relevance: (n,) 1 the class is on the image, -1 it is not, 0 it counts as neither.
 
     Returns:
-        In [0, 1]; NaN where the class is on no image.
+        A number in [0, 1]; NaN if the class is on no image.
     """
     found, best = _best_precisions(scores, relevance)
     if not len(found):
@@ -35,14 +35,14 @@ def average_precision_11_points(scores: FloatArray, relevance: Int8Array) -> flo
 
 
 def average_precision(scores: FloatArray, relevance: Int8Array) -> float:
-    """The area under the best precision at each recall or higher (VOC-2010 and later).
+    """Return the area under the best precision at each recall or higher (VOC-2010 and later).
 
     Args:
-        scores: (n,) as ``average_precision_11_points``.
-        relevance: (n,) as there.
+        scores: (n,) as for ``average_precision_11_points``.
+        relevance: (n,) as for ``average_precision_11_points``.
 
     Returns:
-        In [0, 1]; NaN where the class is on no image.
+        A number in [0, 1]; NaN if the class is on no image.
     """
     found, best = _best_precisions(scores, relevance)
     if not len(found):
@@ -51,9 +51,9 @@ def average_precision(scores: FloatArray, relevance: Int8Array) -> float:
 
 
 def _best_precisions(scores: FloatArray, relevance: Int8Array) -> tuple[Int64Array, Float64Array]:
-    """Down the ranking: how many images of the class were found, and the best precision there or further down.
+    """Return, down the ranking, the number of images of the class so far, and the best precision there or further down.
 
-    Both are empty where there are none to find.
+    Both are empty if the class is on no image.
     """
     assert scores.shape == relevance.shape
     order = np.argsort(-scores, kind="stable")
@@ -74,38 +74,38 @@ def mean_with_interval(
     seed: int = 0,
     draws: int = 1000,
 ) -> Share:
-    """The mean average precision over classes in percent with its 95% interval over test sets of as many images.
+    """Return the mean average precision over classes in percent, with its 95% interval over test sets of this size.
 
-    The interval reaches 1.96 standard deviations of a bootstrap, which draws photographs with replacement for all
-    classes together, to both sides. The bootstrap's percentiles are no such interval: copies of an image raise the
-    precision, at 11 points by as much as few images do. In a simulation they held the mean over test sets in 77 to 90%
-    of cases, this interval in 86 to 98% (tests/ops/test_average_precision.py). The classifiers stay as they are: what
-    other training images would have given is not in it.
+    The interval is 1.96 standard deviations of a bootstrap to both sides; the bootstrap draws photographs with
+    replacement, for all classes together. Percentiles of the bootstrap would not be such an interval: copies of an
+    image raise the precision, at 11 points by as much as few images do. In a simulation percentiles contained the mean
+    over test sets in 77 to 90% of cases, this interval in 86 to 98% (tests/ops/test_average_precision.py). The interval
+    does not cover the choice of training images.
 
     Args:
-        scores: (n, K) larger is surer.
-        relevance: (n, K) as ``average_precision_11_points``; a class that is on no image is left out.
-        at_11_points: which of the two definitions.
-        photographs: (n,) which one each sample is of, counted from 0, where persons share some.
-        seed: of the draws.
-        draws: how many.
+        scores: (n, K) larger is more certain.
+        relevance: (n, K) as for ``average_precision_11_points``; a class that is on no image is ignored.
+        at_11_points: whether to use ``average_precision_11_points``.
+        photographs: (n,) number of the photograph of each sample, from 0, if persons share some.
+        seed: of the bootstrap.
+        draws: number of draws of the bootstrap.
     """
     generator = np.random.Generator(np.random.Philox(key=[seed, INTERVAL_STREAM]))
     if photographs is None:
         photographs = np.arange(len(scores))
-    count, means = int(photographs.max()) + 1, []
+    num_photographs, means = int(photographs.max()) + 1, []
     for start in range(0, draws, DRAWS_AT_ONCE):
         size = min(DRAWS_AT_ONCE, draws - start)
-        times = generator.multinomial(count, np.full(count, 1 / count), size=size)
+        times = generator.multinomial(num_photographs, np.full(num_photographs, 1 / num_photographs), size=size)
         times = times[:, photographs]  # (draws, n)
-        each = np.array(
+        precisions = np.array(
             [
                 precisions_of_draws(scores[:, k], relevance[:, k], times, at_11_points=at_11_points)
                 for k in np.flatnonzero((relevance > 0).any(axis=0))
             ]
         )
-        some = ~np.isnan(each).all(axis=0)  # of few images a draw may show no class at all
-        means.append(np.nanmean(each[:, some], axis=0))
+        some = ~np.isnan(precisions).all(axis=0)  # with few images a draw may have no class at all
+        means.append(np.nanmean(precisions[:, some], axis=0))
     precision = average_precision_11_points if at_11_points else average_precision
     point = np.nanmean([precision(scores[:, k], relevance[:, k]) for k in range(scores.shape[1])])
     half = Z95 * float(np.concatenate(means).std())
@@ -115,16 +115,16 @@ def mean_with_interval(
 def precisions_of_draws(
     scores: FloatArray, relevance: Int8Array, times: Int64Array, *, at_11_points: bool
 ) -> Float64Array:
-    """(draws,) the average precision where every image is there so many times; NaN where the class is on none.
+    """Return (draws,) the average precision if every image occurs so many times; NaN if the class is on none.
 
-    As precision rises from one copy of an image of the class to the next, and falls over copies of others, no more is
-    looked at than the last copy of each image of the class.
+    Precision rises from one copy of an image of the class to the next and falls over copies of others, so the last copy
+    of each image of the class suffices.
 
     Args:
         scores: (n,)
         relevance: (n,)
-        times: (draws, n)
-        at_11_points: which of the two definitions.
+        times: (draws, n) how often each image occurs.
+        at_11_points: whether to use ``average_precision_11_points``.
     """
     order = np.argsort(-scores, kind="stable")
     order = order[relevance[order] != 0]

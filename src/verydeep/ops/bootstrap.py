@@ -1,18 +1,17 @@
-"""What may be chance in an error or in a difference of two errors: 95% intervals over images and over training runs.
+"""95% intervals, over test images and training runs, of an error and of a difference of two errors.
 
-An error varies with the test images and with the runs (seeds) it was measured on. The two are measured apart and
-combined as the limits of a sum of independent effects are (MOVER: Zou and Donner 2008; Howe 1974): distances to the
-limit in root of sum of squares. What is chance of both, which images a run happens to miss, is counted in both, which
-makes the interval rather too long.
+An error varies with the test images and with the runs (seeds). The two effects are measured apart and combined as the
+limits of a sum of independent effects (MOVER: Zou and Donner 2008; Howe 1974): distances to the limits add as roots of
+sums of squares. The images that a run misses by chance count in both effects, which makes intervals a little too long.
 
-- Images, the runs held fixed: Wilson's interval of one error, the percentile bootstrap of a difference, both rows being
+- Images, for fixed runs: Wilson's interval of one error; the percentile bootstrap of a difference, whose two rows are
   tested on the same images.
-- Runs, the images held fixed: Student's t interval of the runs' means, with 12.7 standard errors for two runs. A
-  bootstrap over few runs cannot know how little they say about their spread: in a simulation where runs differ more
-  than images do, its 95% intervals held the truth in 68, 78 and 87% of draws for 2, 3 and 5 runs; these hold it in
-  at least 93% (tests/ops/test_bootstrap.py).
+- Runs, for fixed images: Student's t interval of the runs' means, with 12.7 standard errors for two runs. A bootstrap
+  over few runs underestimates their spread: in a simulation where runs differ more than images do, its 95% intervals
+  contained the truth in 68, 78 and 87% of draws for 2, 3 and 5 runs; these contain it in at least 93%
+  (tests/ops/test_bootstrap.py).
 
-One run alone says nothing about runs: its interval is one over images, and a reader has to be told.
+One run alone tells nothing about runs: its interval is one over images, and reports must say so.
 """
 
 import math
@@ -21,16 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from verydeep.ops.arrays import BoolArray, FloatArray
-from verydeep.ops.metrics import Z95, Share, wilson
+from verydeep.ops.metrics import Z95, Share, wilson_interval
 
 BOOTSTRAP_STREAM = 4
-
 
 T95 = (
     *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
     *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
 )
-"""Student's quantiles of a two-sided 95% interval for 1, 2, ... degrees of freedom; the last serves for all above."""
+"""Student's quantiles of a two-sided 95% interval for 1, 2, ... degrees of freedom; the last is used for all above."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +60,20 @@ class Difference:
 
 
 def error_over_runs(wrong: BoolArray) -> Share:
-    """The mean error of one protocol over runs; of one run, Wilson's interval.
+    """Return the mean error of one protocol over runs, with its interval.
 
-    Of several, Wilson's interval for as many images as would give the variance that the images' means over the runs
-    have, combined with the t interval of the runs.
+    For one run it is Wilson's interval. For several it is Wilson's interval for the number of images that would give
+    the variance of the images' means over the runs, combined with the t interval of the runs.
 
     Args:
-        wrong: (R, N) whether each run errs on each image, the images in one order; R and N at least 1.
+        wrong: (R, N) whether each run is wrong on each image, with one order of images; R and N at least 1.
     """
     num_runs, num_images = wrong.shape
     error = float(wrong.mean())
-    variance = float(wrong.mean(axis=0).var())  # of one run: error * (1 - error)
-    # Runs that agree on every image are one run, runs that have nothing in common are as good as R times the images.
+    variance = float(wrong.mean(axis=0).var())  # for one run: error * (1 - error)
+    # Runs that agree on every image count as one run; independent runs count as R times the images.
     common = max(1 / num_runs, variance / (error * (1 - error))) if 0 < error < 1 else 1.0
-    images = wilson(error * num_images / common, num_images / common)
+    images = wilson_interval(error * num_images / common, num_images / common)
     runs = _runs_distance(wrong)
     return Share(
         percent=100 * error,
@@ -85,10 +83,10 @@ def error_over_runs(wrong: BoolArray) -> Share:
 
 
 def mean_over_runs(values: FloatArray) -> Mean:
-    """The mean of a figure of each image over runs; the images by the normal approximation, runs as above.
+    """Return the mean of a figure per image over runs, with the normal approximation over images.
 
     Args:
-        values: (R, N) within 0 to 1, the images in one order; R and N at least 1.
+        values: (R, N) from 0 to 1, with one order of images; R and N at least 1.
     """
     num_images = values.shape[1]
     images = Z95 * float(values.mean(axis=0).std(ddof=1)) / math.sqrt(num_images) if num_images > 1 else 1.0
@@ -98,15 +96,15 @@ def mean_over_runs(values: FloatArray) -> Mean:
 def paired_difference(
     wrong_a: BoolArray, wrong_b: BoolArray, *, same_seeds: bool = True, seed: int = 0, draws: int = 10_000
 ) -> Difference:
-    """Error of a minus error of b on the same images: bootstrap over images, t interval over runs.
+    """Return error a minus error b on the same images, with a bootstrap over images and a t interval over runs.
 
     Args:
-        wrong_a: (R, N) whether each run errs on each image.
-        wrong_b: (R', N), the images in the same order.
-        same_seeds: run r of a and run r of b share their seed (or are the same run), and are compared with each other;
-            without, the two rows' runs are compared as two samples of equal spread.
-        seed: of the bootstrap's draws.
-        draws: of the bootstrap.
+        wrong_a: (R, N) whether each run is wrong on each image.
+        wrong_b: (R', N), with the same order of images.
+        same_seeds: whether run r of a and run r of b share their seed (or are the same run) and are compared in pairs;
+            otherwise they are compared as two samples of equal spread.
+        seed: of the bootstrap.
+        draws: number of draws of the bootstrap.
     """
     assert wrong_a.shape[1] == wrong_b.shape[1]
     assert not same_seeds or len(wrong_a) == len(wrong_b)
@@ -118,26 +116,26 @@ def paired_difference(
 
 
 def _bootstrap_over_images(wrong_a: BoolArray, wrong_b: BoolArray, seed: int, draws: int) -> tuple[float, float]:
-    """The percentiles, in points, of the difference over N images drawn with replacement from the N.
+    """Return the percentiles, in points, of the difference over N images drawn with replacement from the N.
 
-    An image counts by its own difference alone, which is one of few values: how often each is drawn is one draw of a
-    multinomial distribution, exactly, however many images there are.
+    The difference of one image has one of few values. How often each value is drawn follows a multinomial distribution
+    exactly, however many images there are.
     """
     runs_a, runs_b, num_images = len(wrong_a), len(wrong_b), wrong_a.shape[1]
-    most = runs_a * runs_b
-    of_image = runs_b * wrong_a.sum(axis=0) - runs_a * wrong_b.sum(axis=0)  # (N,) whole, within -most..most
-    counts = np.bincount(of_image + most, minlength=2 * most + 1)
-    values = np.flatnonzero(counts) - most
+    largest = runs_a * runs_b
+    of_image = runs_b * wrong_a.sum(axis=0) - runs_a * wrong_b.sum(axis=0)  # (N,) whole, within -largest..largest
+    counts = np.bincount(of_image + largest, minlength=2 * largest + 1)
+    values = np.flatnonzero(counts) - largest
     generator = np.random.Generator(np.random.Philox(key=[seed, BOOTSTRAP_STREAM]))
     drawn = generator.multinomial(num_images, counts[counts > 0] / num_images, size=draws)  # (draws, values)
-    low, high = np.quantile(drawn @ values, (0.025, 0.975)) * 100 / (most * num_images)
+    low, high = np.quantile(drawn @ values, (0.025, 0.975)) * 100 / (largest * num_images)
     return float(low), float(high)
 
 
 def _runs_distance(*rows: FloatArray | BoolArray) -> float:
-    """How far, in points, the t interval over runs reaches from the mean, or from the difference of two rows' means.
+    """Return the half width, in points, of the t interval over runs of one row's mean or two rows' difference.
 
-    The spread of runs is pooled over the rows; 0 where every row is of one run.
+    The spread of runs is pooled over the rows; 0 if every row has one run.
 
     Args:
         rows: each (R, N)

@@ -1,34 +1,34 @@
-"""Boxes (appendix A): how far two agree, and from a file's pixels into a crop's frame and back.
+"""Boxes (appendix A): their overlap, and their conversion between a file's pixels and a crop's frame.
 
-A box of a file is (x1, y1, x2, y2), inclusive: its first and last pixels, counted from 0, as in the annotations of
-ILSVRC. As edges, its right one is x2 + 1. A net speaks of (center x, center y, width, height) in the frame of its crop
-and in units of the crop, so one net serves every scale. What a crop is to a box is its window: the crop's pre-image
-in the file, (left, upper, right, lower) edges, as ``ops.images.crop_box`` gives it. It holds all that encoding and
-decoding need, as the two axes are rescaled apart.
+A box in a file is (x1, y1, x2, y2), inclusive: its first and last pixels, counted from 0, as in the annotations of
+ILSVRC; its right edge is x2 + 1. A net predicts (center x, center y, width, height) in the frame and in units of its
+crop, so that one net serves every scale. The window of a crop is the part of the file that it shows: (left, upper,
+right, lower) edges, from ``ops.images.crop_box``. Encoding and decoding need only the window.
 
-All is NumPy in double precision: a training sample makes its target in the loader, outputs are decoded for images that
-each have a size of their own, and whether IoU reaches 0.5 must not hang on rounding. Arrays broadcast; the last axis is
-that of the four numbers.
+Everything is NumPy in double precision: a training sample gets its target in the loader, outputs are decoded for images
+of different sizes, and whether an IoU reaches 0.5 must not depend on rounding. Arrays broadcast; the last axis has the
+four numbers.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from verydeep.configs.networks import STRIDE
-from verydeep.ops.arrays import BoolArray, Float64Array, FloatArray
+from verydeep.ops.arrays import Float64Array, FloatArray
 from verydeep.ops.images import crop_box, rescaled_size
 
 POSITIVE_SHARE = 0.5
+"""The visible share (``visible_share``) from which a crop is used to learn a box (docs/choices.md)."""
 
 
 def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
-    """Intersection over union of inclusive boxes, pixel by pixel, as the devkit's compute_overlap.m counts them.
+    """Return the intersection over union of inclusive boxes, in pixels, as the devkit's compute_overlap.m counts.
 
-    Two apart have 0, where the devkit writes -1; so has a box without pixels (x2 < x1), or one that is no number.
+    Boxes that do not overlap have 0 (-1 in the devkit), as do boxes without pixels (x2 < x1) and boxes with NaN.
 
     Args:
         a: (..., 4)
-        b: (..., 4), of a shape that broadcasts with a's: ``iou(a[:, None], b)`` compares all pairs.
+        b: (..., 4), with a shape that broadcasts with a's: ``iou(a[:, None], b)`` compares all pairs.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):  # boxes of a net that overflowed
@@ -39,8 +39,8 @@ def iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Float64Array:
     return np.asarray(share, np.float64)
 
 
-def encode(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
-    """What a net should say of boxes: (..., 4) center x, center y, width, height in units of the window's sides.
+def encode_boxes(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
+    """Return the targets of a net: (..., 4) center x, center y, width, height in units of the window's sides.
 
     A box may reach beyond the window, so centers may lie outside 0..1 and sides may be longer than 1.
 
@@ -54,8 +54,8 @@ def encode(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
     return np.concatenate([((first + last) / 2 - origin) / size, (last - first) / size], axis=-1)
 
 
-def decode(cxcywh: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
-    """The inclusive boxes (..., 4) in the file's pixels that these outputs mean: the inverse of ``encode``.
+def decode_boxes(cxcywh: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
+    """Return inclusive boxes (..., 4) in the file's pixels from outputs of a net: the inverse of ``encode_boxes``.
 
     Args:
         cxcywh: (..., 4) in units of the window's sides.
@@ -67,11 +67,11 @@ def decode(cxcywh: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
     return np.concatenate([center - sides / 2, center + sides / 2 - 1], axis=-1)
 
 
-def clip(boxes: npt.ArrayLike, width: int, height: int) -> Float64Array:
-    """Inclusive boxes (..., 4) cut off at the borders of an image.
+def clip_boxes(boxes: npt.ArrayLike, width: int, height: int) -> Float64Array:
+    """Return inclusive boxes (..., 4), cut off at the borders of an image.
 
-    Each keeps at least one pixel, at the border if need be: so a net's box of negative width is a box too, though a
-    poor one. What is no number stays none.
+    Each keeps at least one pixel, if necessary at the border; so even a predicted box of negative width becomes a box.
+    NaN stays NaN.
     """
     boxes = np.asarray(boxes, np.float64)
     limit = np.array([width - 1, height - 1])
@@ -80,7 +80,7 @@ def clip(boxes: npt.ArrayLike, width: int, height: int) -> Float64Array:
 
 
 def center_window(size: tuple[int, int], short: int, crop: int) -> Float64Array:
-    """(4,): the window of the central crop, as ``ops.images.center_crop`` cuts it.
+    """Return (4,) the window of the central crop, as ``ops.images.center_crop`` cuts it.
 
     Args:
         size: width and height of the file.
@@ -92,9 +92,9 @@ def center_window(size: tuple[int, int], short: int, crop: int) -> Float64Array:
 
 
 def dense_windows(rows: int, columns: int, size: tuple[int, int], short: int, crop: int) -> Float64Array:
-    """(rows, columns, 4): the window of each position of a dense map, which may reach beyond the image.
+    """Return (rows, columns, 4) the window of each position of a dense map; windows may reach beyond the image.
 
-    Position (i, j) sees the crop whose first pixel is (32 i, 32 j) of the rescaled image.
+    Position (i, j) shows the crop whose first pixel is (32 i, 32 j) of the rescaled image.
 
     Args:
         rows: of the map.
@@ -109,8 +109,8 @@ def dense_windows(rows: int, columns: int, size: tuple[int, int], short: int, cr
     return np.asarray(np.stack([x, y, x + crop, y + crop], axis=-1) * scale, np.float64)
 
 
-def decode_dense(outputs: FloatArray, size: tuple[int, int], short: int, crop: int) -> Float64Array:
-    """(..., h, w, 4): the inclusive boxes, cut off at the file's borders, that a dense map of outputs means.
+def decode_dense_boxes(outputs: FloatArray, size: tuple[int, int], short: int, crop: int) -> Float64Array:
+    """Return (..., h, w, 4) inclusive boxes from a dense map of outputs, cut off at the file's borders.
 
     Args:
         outputs: (..., 4, h, w) center x, center y, width, height in units of the crop, at each position.
@@ -120,24 +120,21 @@ def decode_dense(outputs: FloatArray, size: tuple[int, int], short: int, crop: i
     """
     rows, columns = outputs.shape[-2:]
     windows = dense_windows(rows, columns, size, short, crop)
-    return clip(decode(np.moveaxis(outputs, -3, -1), windows), *size)
-
-
-def flip_xyxy(boxes: npt.ArrayLike, width: int) -> Float64Array:
-    """The same inclusive boxes (..., 4) in the mirror image of an image of this width."""
-    x1, y1, x2, y2 = np.moveaxis(np.asarray(boxes, np.float64), -1, 0)
-    return np.stack([width - 1 - x2, y1, width - 1 - x1, y2], axis=-1)
+    return clip_boxes(decode_boxes(np.moveaxis(outputs, -3, -1), windows), *size)
 
 
 def flip_cxcywh(cxcywh: npt.ArrayLike) -> Float64Array:
-    """The same boxes (..., 4) in units of the crop, in the mirror image of the crop."""
+    """Return boxes (..., 4) in units of the crop as they are in the mirror image of the crop."""
     flipped = np.array(cxcywh, np.float64)
     flipped[..., 0] = 1 - flipped[..., 0]
     return flipped
 
 
-def visibility(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
-    """The larger of two shares: of the box that lies inside the window, and of the window that the box covers.
+def visible_share(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
+    """Return the larger of two shares: of the box inside the window, and of the window covered by the box.
+
+    OverFeat did not learn from crops that show less than half of a box; but of a box larger than the crop they can show
+    no more than the crop.
 
     Args:
         boxes: (..., 4) inclusive, of at least one pixel.
@@ -151,15 +148,6 @@ def visibility(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> Float64Array:
     return np.asarray(inside / np.minimum(_areas(boxes), window), np.float64)
 
 
-def is_positive(boxes: npt.ArrayLike, windows: npt.ArrayLike) -> BoolArray:
-    """Whether a crop is fit to learn a box from: half of the box inside it, or half of it covered (docs/choices.md).
-
-    OverFeat did not learn from boxes with less than half in view; of a box larger than the crop no more can be in view
-    than the whole crop.
-    """
-    return np.asarray(visibility(boxes, windows) >= POSITIVE_SHARE)
-
-
 def _areas(boxes: Float64Array) -> Float64Array:
-    """Pixels of inclusive boxes."""
+    """Return the numbers of pixels of inclusive boxes."""
     return np.asarray((boxes[..., 2:] - boxes[..., :2] + 1).prod(axis=-1), np.float64)

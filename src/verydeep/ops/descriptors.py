@@ -1,4 +1,4 @@
-"""Descriptors of images: scales put together, and length one (appendix B)."""
+"""Aggregate descriptors of several scales, and normalize them to length one (appendix B)."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -8,47 +8,47 @@ import numpy as np
 from verydeep.ops.arrays import Float32Array
 
 Aggregation = Literal["average", "stack", "max"]
-"""What becomes of the descriptors of several scales: their mean, all in a row, or the largest of each value."""
+"""How descriptors of several scales become one: by their mean, by concatenation, or by their maximum."""
 Normalization = Literal["parts", "whole"]
-"""What has length one before parts are stacked: each part and then the whole, or the whole alone."""
+"""Whether parts have length one before they are concatenated ("parts"), or only the whole descriptor ("whole")."""
 
 
-def normalized(descriptors: Float32Array) -> Float32Array:
-    """(n, D) of length one; one that is zero stays zero."""
-    return _normalize(np.array(descriptors, np.float32))
+def normalize(descriptors: Float32Array) -> Float32Array:
+    """Return descriptors (n, D) of length one; a zero stays zero."""
+    return _normalize_in_place(np.array(descriptors, np.float32))
 
 
-def aggregated(
+def aggregate_scales(
     scales: Iterable[Float32Array], how: Aggregation, normalization: Normalization = "parts"
 ) -> Float32Array:
-    """(n, D), or (n, scales * D) where they are stacked, of the (n, D) of each scale; of length one."""
-    return composed([scales], how, normalization)
+    """Return (n, D), or (n, scales * D) if they are stacked, of length one, from the (n, D) of each scale."""
+    return compose_descriptors([scales], how, normalization)
 
 
-def composed(
+def compose_descriptors(
     parts: Iterable[Iterable[Float32Array]], how: Aggregation, normalization: Normalization = "parts"
 ) -> Float32Array:
-    """(n, sum of D) of length one: the scales of each part put together, and the parts behind each other.
+    """Return (n, sum of D) of length one: the aggregated scales of each part, concatenated.
 
-    Of scales that come one by one, two are in memory at a time unless they are stacked.
+    Scales may be yielded one by one; unless they are stacked, only two are then in memory at a time.
 
     Args:
-        parts: of each net, or of images and of the boxes on them, the (n, D) of each scale.
-        how: what becomes of the scales.
-        normalization: "parts": scales that are stacked, and parts, have length one before they are.
+        parts: the (n, D) of each scale, for each net, or for images and for the boxes on them.
+        how: aggregation of the scales.
+        normalization: "parts": stacked scales, and parts, have length one before they are concatenated.
     """
-    each = []
+    aggregated = []
     for scales in parts:
-        together = _stacked(scales, normalization) if how == "stack" else _reduced(scales, how)
-        each.append(_normalize(together) if normalization == "parts" else together)
-    return _normalize(each[0] if len(each) == 1 else np.concatenate(each, axis=1))
+        part = _stack(scales, normalization) if how == "stack" else _reduce(scales, how)
+        aggregated.append(_normalize_in_place(part) if normalization == "parts" else part)
+    return _normalize_in_place(aggregated[0] if len(aggregated) == 1 else np.concatenate(aggregated, axis=1))
 
 
-def _stacked(scales: Iterable[Float32Array], normalization: Normalization) -> Float32Array:
-    return np.concatenate([normalized(scale) if normalization == "parts" else scale for scale in scales], axis=1)
+def _stack(scales: Iterable[Float32Array], normalization: Normalization) -> Float32Array:
+    return np.concatenate([normalize(scale) if normalization == "parts" else scale for scale in scales], axis=1)
 
 
-def _reduced(scales: Iterable[Float32Array], how: Aggregation) -> Float32Array:
+def _reduce(scales: Iterable[Float32Array], how: Aggregation) -> Float32Array:
     rest = iter(scales)
     total, count = np.array(next(rest), np.float32), 1
     for scale in rest:
@@ -59,8 +59,8 @@ def _reduced(scales: Iterable[Float32Array], how: Aggregation) -> Float32Array:
     return total
 
 
-def _normalize(descriptors: Float32Array) -> Float32Array:
-    """In place: the largest arrays of a transfer pass here."""
+def _normalize_in_place(descriptors: Float32Array) -> Float32Array:
+    """Normalize without a copy, because these are the largest arrays of a transfer."""
     lengths = np.sqrt(np.einsum("nd,nd->n", descriptors, descriptors))
     descriptors /= np.where(lengths > 0, lengths, 1)[:, None]
     return descriptors

@@ -1,18 +1,18 @@
-"""Greedy merging of predicted boxes (appendix A; Sermanet et al. 2014, section 4.3), many sets of boxes in lockstep.
+"""Greedy merging of predicted boxes (appendix A; Sermanet et al. 2014, section 4.3), for many sets at once.
 
 While the two closest boxes of a set are no farther apart than a threshold, they become one. OverFeat's match score,
-"the sum of the distance between centers of the two boxes and the intersection area", names no units and taken literally
-would keep boxes apart the more they overlap; read here (docs/choices.md) as
+"the sum of the distance between centers of the two boxes and the intersection area", has no units and, taken literally,
+would merge boxes less the more they overlap. It is read here (docs/choices.md) as
 
     |center a - center b| / (mean of the two diagonals) + 1 - IoU
 
-A merged box is the mean of all that went into it, and its score the sum of their scores. Of equally close pairs the
-first is merged (by the place of its earlier box in the set, then of its later one), and stands in the earlier's place.
+A merged box is the mean of its members, and its score the sum of their scores. Of equally close pairs the first is
+merged (by the position of its earlier box in the set, then of its later one), and takes the position of the earlier.
 
-One set of 200 boxes is too little work for an array operation, and ILSVRC's validation images give 250,000 of them: so
-each operation is made for LANES sets at once, a set being a row. A box keeps the distance to the closest of those
-behind it. Losing that one to a merge makes the distance a lower bound, which is put right only when it comes up as the
-smallest: so distances are computed from one box to the rest of its set at a time, and no matrix of them is kept.
+One set of 200 boxes is too little work for an array operation, and ILSVRC's validation images give 250,000 sets. So
+each operation is done for LANES sets at once, with a set in each row. A box has the distance to the closest of the
+boxes after it. If that one is merged, the distance becomes a lower bound, which is corrected only when it is the
+smallest of its set. So distances are computed from one box to the rest of its set, and there is no matrix of them.
 """
 
 from dataclasses import dataclass
@@ -24,37 +24,37 @@ import numpy.typing as npt
 from verydeep.ops.arrays import BoolArray, Float64Array, FloatArray, Int64Array
 
 LANES = 128
-"""How many sets take their steps together. Of 200 boxes, 32 sets took 1.8 times as long each, 256 no less."""
+"""Number of sets that are merged at once. With 200 boxes each, 32 sets took 1.8 times as long per set, 256 as long."""
 
 
 @dataclass(frozen=True)
 class BoxSets:
-    """P sets of boxes, one for each image and class, set after set in T rows."""
+    """P sets of boxes, one for each image and class, in T rows, set by set."""
 
     boxes: Float64Array
     """(T, 4) inclusive x1, y1, x2, y2."""
     scores: Float64Array
-    """(T,) summed over the members."""
+    """(T,) sum over the members."""
     members: Int64Array
-    """(T,) how many predicted boxes each is the mean of."""
+    """(T,) number of predicted boxes of which each is the mean."""
     counts: Int64Array
-    """(P,) boxes in each set; a set may be empty."""
+    """(P,) number of boxes in each set; a set may be empty."""
 
     @classmethod
-    def of(cls, boxes: FloatArray, scores: FloatArray, counts: npt.ArrayLike) -> "BoxSets":
-        """As predicted, nothing merged: boxes (T, 4), scores (T,) and counts (P,)."""
+    def from_predictions(cls, boxes: FloatArray, scores: FloatArray, counts: npt.ArrayLike) -> "BoxSets":
+        """Return sets of predicted boxes (T, 4) with scores (T,) and counts (P,), nothing merged."""
         members = np.ones(len(boxes), np.int64)
         return cls(boxes.astype(np.float64), scores.astype(np.float64), members, np.asarray(counts, np.int64))
 
     @property
     def set_of(self) -> Int64Array:
-        """(T,) the set that each box belongs to."""
+        """(T,) index of the set of each box."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def best(self) -> tuple[Float64Array, Float64Array]:
-        """The box of the highest score of each set, the first of several, and its score: (P, 4) and (P,).
+        """Return the box of the highest score of each set (P, 4), the first of equal ones, and its score (P,).
 
-        An empty set gives numbers that are none.
+        An empty set gives NaN.
         """
         order = np.lexsort((-self.scores, self.set_of))  # stable: the first of equal scores stays first
         filled = self.counts > 0
@@ -64,11 +64,11 @@ class BoxSets:
         return boxes, scores
 
 
-def merge(sets: BoxSets, threshold: float) -> BoxSets:
-    """The sets after greedy merging, their boxes still in the order of their earliest members.
+def merge_sets(sets: BoxSets, threshold: float) -> BoxSets:
+    """Return the sets after greedy merging, with boxes in the order of their earliest members.
 
-    What a threshold merged can be merged on with a larger one, to the same result as at once. A box that is no number
-    is never merged.
+    Merging the result again with a larger threshold gives the same as merging with that threshold at once. Boxes with
+    NaN are never merged.
 
     Args:
         sets: of boxes of at least one pixel.
@@ -80,7 +80,7 @@ def merge(sets: BoxSets, threshold: float) -> BoxSets:
     usable = np.flatnonzero(np.isfinite(sets.boxes).all(axis=1))
     sizes = np.bincount(sets.set_of[usable], minlength=len(sets.counts))
     ends = np.cumsum(sizes)
-    by_size = np.argsort(sizes, kind="stable")  # sets of one size take their steps together
+    by_size = np.argsort(sizes, kind="stable")  # sets of one size are merged together
     by_size = by_size[sizes[by_size] > 1]
     for start in range(0, len(by_size), LANES):
         lanes = by_size[start : start + LANES]
@@ -94,49 +94,49 @@ def merge(sets: BoxSets, threshold: float) -> BoxSets:
 
 @dataclass
 class _Lanes:
-    """What is known of L sets of up to N boxes. Merged and missing boxes stay in place, infinitely far away."""
+    """L sets of up to N boxes. Merged and missing boxes stay in place, infinitely far away."""
 
     rows: Int64Array
-    """(L, N) where each box stands in ``BoxSets``; -1 where there is none."""
+    """(L, N) row of each box in ``BoxSets``; -1 for a missing box."""
     geometry: Float64Array
-    """(8, L, N), see ``_geometry``."""
+    """(8, L, N) from ``_geometry``."""
     closest: Float64Array
-    """(L, N) at most the distance to the closest of the boxes behind."""
+    """(L, N) distance to the closest of the boxes after it, or a lower bound."""
     partner: npt.NDArray[np.int32]
-    """(L, N) the first box behind at exactly that distance; -1 where the distance may be larger."""
+    """(L, N) first box at exactly that distance; -1 if the distance is a lower bound."""
 
     @classmethod
-    def of(cls, boxes: Float64Array, rows: Int64Array) -> "_Lanes":
-        """Nothing is known yet but the boxes."""
+    def from_boxes(cls, boxes: Float64Array, rows: Int64Array) -> "_Lanes":
+        """Return lanes of which no distance has been computed yet."""
         missing = rows < 0
         geometry = _geometry(boxes[rows])
         geometry[:, missing] = _NOWHERE
         return cls(rows, geometry, np.where(missing, np.inf, 0.0), np.full(rows.shape, -1, np.int32))
 
-    def compacted(self, going: BoolArray) -> "_Lanes":
-        """Without the sets that are done and the boxes that are merged, if they are many: copying costs time too."""
-        alive = np.isfinite(self.geometry[4, going])
+    def compact(self, unfinished: BoolArray) -> "_Lanes":
+        """Return lanes without finished sets and merged boxes, if these are many, because copying costs time too."""
+        alive = np.isfinite(self.geometry[4, unfinished])
         width = int(alive.sum(axis=1).max())
         if len(alive) * width > 0.75 * self.rows.size:
             return self
         order = np.argsort(~alive, axis=1, kind="stable")[:, :width]
         place = np.cumsum(alive, axis=1, dtype=np.int32) - 1
-        partner = self.partner[going]
+        partner = self.partner[unfinished]
         partner = np.where(partner < 0, -1, np.take_along_axis(place, partner, axis=1))
         return _Lanes(
-            np.take_along_axis(self.rows[going], order, axis=1),
-            np.take_along_axis(self.geometry[:, going], order[None], axis=2),
-            np.take_along_axis(self.closest[going], order, axis=1),
+            np.take_along_axis(self.rows[unfinished], order, axis=1),
+            np.take_along_axis(self.geometry[:, unfinished], order[None], axis=2),
+            np.take_along_axis(self.closest[unfinished], order, axis=1),
             np.take_along_axis(partner, order, axis=1),
         )
 
 
 _NOWHERE = np.array([np.inf, np.inf, -np.inf, -np.inf, np.inf, np.inf, 0, 0])[:, None]
-"""The geometry of a box that is no more: the others do not overlap it, and are infinitely far from its center."""
+"""Geometry of a merged box: it overlaps no other, and its center is infinitely far away."""
 
 
 def _geometry(boxes: Float64Array) -> Float64Array:
-    """(8, ...) of boxes (..., 4): left, upper, right and lower edges, center x and y, half the diagonal, area."""
+    """Return (8, ...) of boxes (..., 4): left, upper, right, lower edges, center x and y, half the diagonal, area."""
     left, upper, right, lower = np.moveaxis(boxes, -1, 0)
     right, lower = right + 1, lower + 1
     width, height = right - left, lower - upper
@@ -145,7 +145,7 @@ def _geometry(boxes: Float64Array) -> Float64Array:
 
 
 def _distances(one: Float64Array, others: Float64Array) -> Float64Array:
-    """From one box (8, ...) to others (8, ...), which broadcast."""
+    """Return the distances from one box (8, ...) to others (8, ...), which broadcast."""
     left, upper, right, lower, x, y, radius, area = one
     lefts, uppers, rights, lowers, xs, ys, radii, areas = others
     width = (np.minimum(rights, right) - np.maximum(lefts, left)).clip(min=0)
@@ -156,32 +156,32 @@ def _distances(one: Float64Array, others: Float64Array) -> Float64Array:
 
 
 def _merge_in_lockstep(merged: BoxSets, alive: BoolArray, rows: Int64Array, threshold: float) -> None:
-    """Merge the boxes that stand at ``rows`` (L, N) of ``merged``, a lane being a set; what is left stays ``alive``.
+    """Merge the boxes in ``rows`` (L, N) of ``merged``, one set per lane; boxes that remain stay ``alive``.
 
-    In each step a lane looks at the box of its smallest bound. If the bound is sure, this box is part of the closest
-    pair, which is merged. In either case the distances from this box to all others are computed, and with them its own
-    bound, and those before it, are right again.
+    In each step a lane chooses its box with the smallest bound. If the bound is an exact distance, this box is part of
+    the closest pair, which is merged. In any case the distances from this box to all others are computed, which makes
+    its own bound exact and corrects those of the boxes before it.
     """
-    lanes = _Lanes.of(merged.boxes, rows)
+    lanes = _Lanes.from_boxes(merged.boxes, rows)
     for step in count():
         box = lanes.closest.argmin(axis=1)
         lane = np.arange(len(box))
-        going = lanes.closest[lane, box] <= threshold
-        if not going.any():
+        unfinished = lanes.closest[lane, box] <= threshold
+        if not unfinished.any():
             return
-        sure = np.flatnonzero(going & (lanes.partner[lane, box] >= 0))
-        _merge_pairs(merged, alive, lanes, sure, box[sure])
-        _look_around(lanes, lane, box)
+        exact = np.flatnonzero(unfinished & (lanes.partner[lane, box] >= 0))
+        _merge_pairs(merged, alive, lanes, exact, box[exact])
+        _update_distances(lanes, lane, box)
         if step % 16 == 0:
-            lanes = lanes.compacted(going)
+            lanes = lanes.compact(unfinished)
 
 
 def _merge_pairs(merged: BoxSets, alive: BoolArray, lanes: _Lanes, lane: Int64Array, first: Int64Array) -> None:
-    """Merge box ``first`` (l,) of these lanes (l,) with its partner; who had one of both for a partner has lost it."""
+    """Merge box ``first`` (l,) of these lanes (l,) with its partner; boxes that had either as partner lose it."""
     second = lanes.partner[lane, first]
     a, b = lanes.rows[lane, first], lanes.rows[lane, second]
     merged.members[a] += merged.members[b]
-    # Not the mean of the weighted sums, whose rounding would move equal boxes.
+    # The mean of weighted sums would move equal boxes by its rounding.
     merged.boxes[a] += (merged.boxes[b] - merged.boxes[a]) * (merged.members[b] / merged.members[a])[:, None]
     merged.scores[a] += merged.scores[b]
     alive[b] = False
@@ -193,17 +193,17 @@ def _merge_pairs(merged: BoxSets, alive: BoolArray, lanes: _Lanes, lane: Int64Ar
     lanes.partner[(lanes.partner == pair[0]) | (lanes.partner == pair[1])] = -1
 
 
-def _look_around(lanes: _Lanes, lane: Int64Array, box: Int64Array) -> None:
-    """Find the closest of the boxes behind ``box`` (L,) in each lane; those before it learn if it is closer to them."""
-    place = np.arange(lanes.rows.shape[1], dtype=np.int32)
+def _update_distances(lanes: _Lanes, lane: Int64Array, box: Int64Array) -> None:
+    """Find the closest box after ``box`` (L,) in each lane; boxes before it get it as partner if it is closer."""
+    position = np.arange(lanes.rows.shape[1], dtype=np.int32)
     own = box[:, None].astype(np.int32)
-    with np.errstate(invalid="ignore"):  # from a box that is no more to another one, in a set that is done
+    with np.errstate(invalid="ignore"):  # between merged boxes of a finished set
         distances = _distances(lanes.geometry[:, lane, box, None], lanes.geometry)
     closer = (distances < lanes.closest) | ((distances == lanes.closest) & (own < lanes.partner))
-    closer &= place < own
+    closer &= position < own
     np.copyto(lanes.closest, distances, where=closer)
     np.copyto(lanes.partner, own, where=closer)
-    behind = np.where(place > own, distances, np.inf)
-    partner = behind.argmin(axis=1)
-    lanes.closest[lane, box] = behind[lane, partner]
+    later = np.where(position > own, distances, np.inf)
+    partner = later.argmin(axis=1)
+    lanes.closest[lane, box] = later[lane, partner]
     lanes.partner[lane, box] = partner

@@ -1,4 +1,4 @@
-"""Errors of section 4 and their 95% intervals, class by class too; how far posteriors can be believed."""
+"""Errors of section 4 with 95% intervals, also class by class, and the calibration error of posteriors."""
 
 import math
 from dataclasses import dataclass
@@ -24,28 +24,29 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Errors:
-    """What one protocol gives on one set of images. ``topk`` is top-5, or what fewer than six classes allow."""
+class ClassificationErrors:
+    """Errors of one protocol on one set of images."""
 
     top1: Share
     topk: Share
+    """Top-5 error, or top-k error for fewer than six classes."""
     k: int
     class_recall: Share
-    """Mean over the classes of the share of their images that are right."""
+    """Mean over the classes of the share of their images that are predicted right."""
     num_images: int
 
 
 @dataclass(frozen=True)
 class ClassError:
-    """How often images of one class are taken for another class."""
+    """The share of images of one class that are predicted as another class."""
 
     label: int
     error: Share
     num_images: int
 
 
-def wilson(successes: float, trials: float) -> Share:
-    """A share and its Wilson score interval; an effective number of trials need not be whole."""
+def wilson_interval(successes: float, trials: float) -> Share:
+    """Return a share with its Wilson score interval; an effective number of trials need not be whole."""
     share, z2 = successes / trials, Z95**2 / trials
     center = (share + z2 / 2) / (1 + z2)
     half = Z95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials)) / (1 + z2)
@@ -53,52 +54,54 @@ def wilson(successes: float, trials: float) -> Share:
 
 
 def topk_for(num_classes: int) -> int:
-    """5, or with fewer than six classes the largest k whose error is not zero by definition."""
+    """Return 5, or for fewer than six classes the largest k whose error is not zero by definition."""
     return max(1, min(5, num_classes - 1))
 
 
 def ranks(scores: FloatArray, labels: Int64Array) -> Int64Array:
-    """(N,) place of the true class, 0 for the best; equal scores count against it, so a constant net is never right.
+    """Return (N,) rank of the true class, 0 for the best; ties count against it, so that a constant net is never right.
 
     Args:
         scores: (N, K), larger is better.
         labels: (N,)
     """
     true = scores[np.arange(len(labels)), labels]
-    # Not "at least": a net that overflowed has NaN for scores, which compare as false, and is never right.
+    # Not ">=": a net that overflowed has NaN as scores, which compare as false, so that it is never right.
     return np.asarray((~(scores < true[:, None])).sum(axis=1) - 1, dtype=np.int64)
 
 
 def mean_class_recall(right: BoolArray, labels: Int64Array) -> Share:
-    """Mean over classes of recall; the interval combines the classes' Wilson intervals (MOVER, Zou and Donner 2008).
+    """Return the mean recall over classes; its interval combines theirs (MOVER, Zou and Donner 2008).
 
     Args:
         right: (N,) whether each image was classified correctly.
-        labels: (N,); classes without images are left out.
+        labels: (N,); classes without images are ignored.
     """
-    shares = [wilson(int(right[labels == label].sum()), int((labels == label).sum())) for label in np.unique(labels)]
+    shares = [
+        wilson_interval(int(right[labels == label].sum()), int((labels == label).sum())) for label in np.unique(labels)
+    ]
     mean = sum(share.percent for share in shares) / len(shares)
-    below = math.sqrt(sum((share.percent - share.low) ** 2 for share in shares)) / len(shares)
-    above = math.sqrt(sum((share.high - share.percent) ** 2 for share in shares)) / len(shares)
-    return Share(mean, max(0.0, mean - below), min(100.0, mean + above))
+    low_distance = math.sqrt(sum((share.percent - share.low) ** 2 for share in shares)) / len(shares)
+    high_distance = math.sqrt(sum((share.high - share.percent) ** 2 for share in shares)) / len(shares)
+    return Share(mean, max(0.0, mean - low_distance), min(100.0, mean + high_distance))
 
 
-def classification_errors(scores: FloatArray, labels: Int64Array) -> Errors:
-    """Top-1 and top-k error and mean class recall of (N, K) scores, N at least 1."""
-    k, place, count = topk_for(scores.shape[1]), ranks(scores, labels), len(labels)
-    return Errors(
-        top1=wilson(int((place >= 1).sum()), count),
-        topk=wilson(int((place >= k).sum()), count),
+def classification_errors(scores: FloatArray, labels: Int64Array) -> ClassificationErrors:
+    """Return top-1 and top-k error and mean class recall of (N, K) scores, N at least 1."""
+    k, rank, count = topk_for(scores.shape[1]), ranks(scores, labels), len(labels)
+    return ClassificationErrors(
+        top1=wilson_interval(int((rank >= 1).sum()), count),
+        topk=wilson_interval(int((rank >= k).sum()), count),
         k=k,
-        class_recall=mean_class_recall(place == 0, labels),
+        class_recall=mean_class_recall(rank == 0, labels),
         num_images=count,
     )
 
 
 def predicted_classes(scores: FloatArray, labels: Int64Array) -> Int64Array:
-    """(N,) the class of the best score, the true one only where ``ranks`` calls it right.
+    """Return (N,) the class of the best score; if another class ties with the true one, that other class.
 
-    So where the true class ties with another, or the scores are not numbers, another class is predicted.
+    Like ``ranks`` this counts ties, and scores that are not numbers, as errors.
 
     Args:
         scores: (N, K), larger is better.
@@ -113,7 +116,7 @@ def predicted_classes(scores: FloatArray, labels: Int64Array) -> Int64Array:
 
 
 def confusion_matrix(scores: FloatArray, labels: Int64Array) -> Int64Array:
-    """(K, K) how many images of the row's class are predicted as the column's; the diagonal is right.
+    """Return (K, K) numbers of images of the row's class that are predicted as the column's class.
 
     Args:
         scores: (N, K), larger is better; ties and NaN are errors, as in ``ranks``.
@@ -125,26 +128,26 @@ def confusion_matrix(scores: FloatArray, labels: Int64Array) -> Int64Array:
 
 
 def class_errors(confusion: Int64Array) -> list[ClassError]:
-    """The error of each class of a confusion matrix (K, K), in order; classes without images are left out."""
+    """Return the error of each class of a confusion matrix (K, K), in order; classes without images are left out."""
     counts, right = confusion.sum(axis=1), confusion.diagonal()
     return [
-        ClassError(label, wilson(int(counts[label] - right[label]), int(counts[label])), int(counts[label]))
+        ClassError(label, wilson_interval(int(counts[label] - right[label]), int(counts[label])), int(counts[label]))
         for label in range(len(confusion))
         if counts[label]
     ]
 
 
 def expected_calibration_error(posteriors: FloatArray, labels: Int64Array, bins: int = 15) -> float:
-    """How far the posterior of the best class is from how often it is right, in percentage points (Guo et al. 2017).
+    """Return the calibration error in percentage points (Guo et al. 2017).
 
-    The mean over bins of equal width, (m - 1) / bins < posterior <= m / bins, of |share right - mean posterior|,
-    weighted by their images. What is right is as in ``ranks``; a posterior that is not a number counts as certain, so
-    a net that overflowed, being never right, is not believed at all.
+    It is the mean over bins of equal width, (m - 1) / bins < posterior <= m / bins, of |share right - mean posterior of
+    the best class|, weighted by their numbers of images. Ties count as errors, as in ``ranks``. A posterior that is not
+    a number counts as certain, so that a net that overflowed has the largest calibration error.
 
     Args:
         posteriors: (N, K), N at least 1.
         labels: (N,)
-        bins: how many.
+        bins: their number.
     """
     confidence = np.nan_to_num(posteriors.max(axis=1).astype(np.float64), nan=1.0)
     right = ranks(posteriors, labels) == 0

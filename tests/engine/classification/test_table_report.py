@@ -27,7 +27,7 @@ from verydeep.engine.reporting.measured_table import write_measured_table
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import ModelConfig
-from verydeep.ops.metrics import Share, wilson
+from verydeep.ops.metrics import Share, wilson_interval
 from verydeep.results.measured_table import MeasuredTable
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -72,7 +72,7 @@ def table(name: str, measured: dict[str, MeasuredRow], where: TableConditions | 
 
 
 TABLE_3 = {
-    "A/256/256": known(90, top5=33, center=wilson(111, 300), geometry={256: MapGeometry(3, 4, 0.625)}),
+    "A/256/256": known(90, top5=33, center=wilson_interval(111, 300), geometry={256: MapGeometry(3, 4, 0.625)}),
     "B/256/256": known(90, 60, top5=12, geometry={256: MapGeometry(3, 4, 0.625)}),
     "C/256/256": known(60, converged=False, unconverged=("runs/C", "runs/C2")),
     "D/256/256": known(30, geometry={384: MapGeometry(4, 5, 1.0)}),
@@ -87,8 +87,8 @@ def test_rows_stand_beside_the_papers() -> None:
     low_high = "[{0.low:.1f},{0.high:.1f}]"
     assert rows["A/256/256"] == [
         "29.6/10.4",
-        "30.0 " + low_high.format(wilson(90, 300)),
-        "11.0 " + low_high.format(wilson(33, 300)),
+        "30.0 " + low_high.format(wilson_interval(90, 300)),
+        "11.0 " + low_high.format(wilson_interval(33, 300)),
         "37.0",
         "1",
     ]
@@ -116,7 +116,7 @@ def test_other_authors_rows_are_as_published() -> None:
 
 
 def interval(wrong: int) -> str:
-    share = wilson(wrong, 300)
+    share = wilson_interval(wrong, 300)
     return f"[{share.low:.1f},{share.high:.1f}]"
 
 

@@ -23,7 +23,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.measured_table import write_measured_table
 from verydeep.models.weights.native import ModelConfig
 from verydeep.ops.bootstrap import Mean
-from verydeep.ops.metrics import Share, wilson
+from verydeep.ops.metrics import Share, wilson_interval
 from verydeep.results.measured_table import MeasuredTable
 
 NAMES = ("ant", "bell", "crab", "dill", "elk", "fig")
@@ -69,7 +69,7 @@ ONE, TWO, SCALES, FUSED = (str(protocol) for protocol in LOCALIZATION_TABLES["ta
 
 
 def interval(wrong: int) -> str:
-    share = wilson(wrong, 200)
+    share = wilson_interval(wrong, 200)
     return f"{share.percent:.1f} [{share.low:.1f},{share.high:.1f}]"
 
 

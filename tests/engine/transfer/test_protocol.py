@@ -28,8 +28,8 @@ from verydeep.engine.transfer.protocol import (
 )
 from verydeep.errors import VerydeepError
 from verydeep.ops.arrays import BoolArray, Float32Array, Int64Array
-from verydeep.ops.descriptors import normalized
-from verydeep.ops.targets import hold_out
+from verydeep.ops.descriptors import normalize
+from verydeep.ops.targets import hold_out_samples
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 NAMES = ("ant", "bell", "crab")
@@ -76,7 +76,7 @@ def drawn(labels: Int64Array, seed: int) -> Float32Array:
     """Unit vectors about three directions; not separable."""
     rng = np.random.default_rng(seed)
     centers = np.random.default_rng(99).normal(size=(3, 12))
-    return normalized((centers[labels] + rng.normal(scale=1.6, size=(len(labels), 12))).astype(np.float32))
+    return normalize((centers[labels] + rng.normal(scale=1.6, size=(len(labels), 12))).astype(np.float32))
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_c_is_chosen_by_photographs_that_were_not_learned_from(monkeypatch: pyte
     held: list[BoolArray] = []
 
     def keeping(*arguments: Any, **options: Any) -> BoolArray:
-        held.append(hold_out(*arguments, **options))
+        held.append(hold_out_samples(*arguments, **options))
         return held[-1]
 
     monkeypatch.setattr(svm, "hold_out", keeping)

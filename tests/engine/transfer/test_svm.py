@@ -30,7 +30,7 @@ from verydeep.engine.transfer.svm import (
 )
 from verydeep.errors import VerydeepError
 from verydeep.ops.arrays import Float32Array, Float64Array, Int8Array
-from verydeep.ops.targets import hold_out, one_vs_rest
+from verydeep.ops.targets import hold_out_samples, one_vs_rest
 
 Result = TypeVar("Result")
 
@@ -220,7 +220,7 @@ def test_no_class_copies_the_descriptors() -> None:
 def test_trials_are_trained_on_the_rest_and_scored_on_those_held_out(make, metric) -> None:  # type: ignore[no-untyped-def]
     """By hand, with rows cut out rather than left out."""
     descriptors, targets = make(120, 60, noise=3.0)
-    held = hold_out(targets, 4)
+    held = hold_out_samples(targets, 4)
     expected = []
     for C in (0.1, 1.0, 10.0):
         scores = []
@@ -259,7 +259,7 @@ def test_the_metric_never_sees_an_image_that_was_trained_on() -> None:
         return 0.5
 
     ended(train_svms(descriptors, targets, NAMES, spy, candidates=(0.1, 1.0), seed=6))
-    held = hold_out(targets, 6)
+    held = hold_out_samples(targets, 6)
     rest = ended(fit_svms(descriptors[~held], targets[~held], 1.0, NAMES))
     assert len(coverage) == 2
     assert np.array_equal(coverage[1][0], margins(rest, descriptors[held]))

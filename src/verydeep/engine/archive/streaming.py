@@ -23,7 +23,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.ops.descriptors import aggregated
+from verydeep.ops.descriptors import aggregate_scales
 
 PORTION = 16384
 """Images: enough to fill batches of one shape, few enough that reading their headers delays nothing."""
@@ -63,7 +63,7 @@ def describe_batches(
             each = [
                 layer_descriptors(model, batch.images[scale], [layer])[layer].cpu().numpy() for scale in asked.scales
             ]
-        values = aggregated(each, asked.aggregation, asked.normalization)
+        values = aggregate_scales(each, asked.aggregation, asked.normalization)
         if not np.isfinite(values).all():
             raise VerydeepError(f"The descriptors by {net.path} are not all numbers: train it anew.")
         yield DescriptorBatch(batch.indices, values, batch.skipped)

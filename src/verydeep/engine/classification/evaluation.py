@@ -16,7 +16,12 @@ from verydeep.engine.predictions import Predictions, fuse_posteriors, predict_sp
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.ops.metrics import Errors, classification_errors, confusion_matrix, expected_calibration_error
+from verydeep.ops.metrics import (
+    ClassificationErrors,
+    classification_errors,
+    confusion_matrix,
+    expected_calibration_error,
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class EvaluationRow:
     view: View
     scales: tuple[int, ...]
     """Test scales; empty for an ensemble, whose nets have their own."""
-    errors: Errors
+    errors: ClassificationErrors
     geometry: tuple[MapGeometry, ...] = ()
     """Geometry at each scale, where the view has a dense part."""
 

@@ -30,7 +30,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.files import cache_folder
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.ops.descriptors import Aggregation, Normalization, composed
+from verydeep.ops.descriptors import Aggregation, Normalization, compose_descriptors
 
 AGGREGATED: Mapping[Aggregation, str] = {
     "average": "averaged",
@@ -138,7 +138,7 @@ def read_descriptors(
         for cache, each_scale in layers_at_scales
         for of_view in ids
     )
-    values = composed(parts, representation.aggregation, representation.normalization)
+    values = compose_descriptors(parts, representation.aggregation, representation.normalization)
     return Descriptors(np.flatnonzero(described), values, skipped)
 
 

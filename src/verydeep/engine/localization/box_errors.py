@@ -8,8 +8,8 @@ from verydeep.engine.localization.merged_boxes import MergedBoxes
 from verydeep.ops.arrays import BoolArray, Float64Array
 from verydeep.ops.localization_errors import (
     RIGHT_AT,
-    Instances,
     LocalizationErrors,
+    TrueBoxes,
     best_overlaps,
     ground_truth_overlaps,
     localization_errors,
@@ -50,7 +50,7 @@ def measure_box_errors(boxes: MergedBoxes, candidate_classes: CandidateClasses, 
     """Compare merged boxes with the annotations of their images."""
     split, indices = boxed_split.split, candidate_classes.indices
     assert split.boxes is not None and candidate_classes.labels is not None
-    instances = Instances.of(candidate_classes.labels, [split.boxes[index] for index in indices.tolist()])
+    instances = TrueBoxes.from_images(candidate_classes.labels, [split.boxes[index] for index in indices.tolist()])
     return BoxErrors(
         boxes,
         ground_truth_overlaps(boxes.xyxy[:, 0], instances),

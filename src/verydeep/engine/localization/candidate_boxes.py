@@ -20,7 +20,7 @@ from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.ops.boxes import center_window, clip, decode, decode_dense
+from verydeep.ops.boxes import center_window, clip_boxes, decode_boxes, decode_dense_boxes
 from verydeep.ops.images import center_crop
 
 
@@ -94,9 +94,9 @@ def predict_candidate_boxes(
     short = in_pixels(view.scale, crop)
     for cxcywh, size, image_scores in zip(class_outputs, sizes, scores, strict=True):  # (G, 4, h, w)
         if view.view == "center":
-            xyxy = clip(decode(cxcywh[..., 0, 0], center_window(size, short, crop)), *size)
+            xyxy = clip_boxes(decode_boxes(cxcywh[..., 0, 0], center_window(size, short, crop)), *size)
         else:
-            xyxy = decode_dense(cxcywh, size, short, crop)
+            xyxy = decode_dense_boxes(cxcywh, size, short, crop)
         yield CandidateBoxes(xyxy.reshape(*image_scores.shape, 4).astype(np.float32), image_scores)
 
 

@@ -15,7 +15,7 @@ from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.predictions import fuse_posteriors
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.ops.metrics import Share, topk_for, wilson
+from verydeep.ops.metrics import Share, topk_for, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class CandidateClasses:
         """Share of images whose true class is not among the guesses."""
         assert self.labels is not None
         wrong = (self.guesses != self.labels[:, None]).all(axis=1)
-        return wilson(int(wrong.sum()), len(wrong))
+        return wilson_interval(int(wrong.sum()), len(wrong))
 
     def subset(self, rows: Int64Array) -> "CandidateClasses":
         """Return the candidate classes of some of the images."""

@@ -10,7 +10,7 @@ from verydeep.engine.localization.drawing import outline_box, show_image
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
 from verydeep.engine.plotting import subplots
 from verydeep.ops.arrays import Float64Array
-from verydeep.ops.localization_errors import RIGHT_AT, success
+from verydeep.ops.localization_errors import RIGHT_AT, success_rates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +98,7 @@ def draw_success(evaluation: LocalizationEvaluation) -> "Figure":
 
 def success_shares(overlaps: Float64Array) -> Float64Array:
     """Return the percentage of images (n,) whose box reaches each IoU threshold: (T,)."""
-    return np.array([share.percent for share in success(overlaps, IOU_THRESHOLDS)])
+    return np.array([share.percent for share in success_rates(overlaps, IOU_THRESHOLDS)])
 
 
 def curve_label(row: BoxRow, *, show_net: bool) -> str:

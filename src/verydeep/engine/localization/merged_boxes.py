@@ -7,7 +7,7 @@ import numpy as np
 
 from verydeep.engine.localization.candidate_boxes import CandidateBoxes
 from verydeep.ops.arrays import Float64Array
-from verydeep.ops.merging import BoxSets, merge
+from verydeep.ops.merging import BoxSets, merge_sets
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +44,13 @@ def merge_at_thresholds(
     batches: list[list[tuple[Float64Array, Float64Array]]] = [[] for _ in thresholds]
     for first in range(0, len(images), batch_size):
         batch = images[first : first + batch_size]
-        sets = BoxSets.of(
+        sets = BoxSets.from_predictions(
             np.concatenate([boxes.xyxy.reshape(-1, 4) for boxes in batch]),
             np.concatenate([boxes.scores.reshape(-1) for boxes in batch]),
             [boxes.scores.shape[1] for boxes in batch for _ in boxes.scores],
         )
         for merged, threshold in zip(batches, thresholds, strict=True):
-            sets = merge(sets, threshold)  # boxes merged at a smaller threshold stay merged
+            sets = merge_sets(sets, threshold)  # boxes merged at a smaller threshold stay merged
             xyxy, ratings = sets.best()
             merged.append((xyxy.reshape(len(batch), -1, 4), ratings.reshape(len(batch), -1)))
     return [

@@ -12,7 +12,7 @@ from verydeep.engine.localization.candidate_boxes import BoxNet, predict_candida
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import BoolArray, Float64Array
-from verydeep.ops.localization_errors import RIGHT_AT, Instances, ground_truth_overlaps
+from verydeep.ops.localization_errors import RIGHT_AT, TrueBoxes, ground_truth_overlaps
 from verydeep.ops.metrics import ranks
 
 
@@ -61,7 +61,7 @@ def center_overlaps(
     """Return the largest IoU (N,) of an instance with the box of the true class that the central crop gives."""
     assert split.labels is not None and split.boxes is not None
     labels = split.labels[batch.indices]
-    instances = Instances.of(labels, [split.boxes[index] for index in batch.indices])
+    instances = TrueBoxes.from_images(labels, [split.boxes[index] for index in batch.indices])
     net, view = BoxNet(model, regression, classifier=None), ViewAtScale("center", scale)
     sizes = [split.image_size(index) for index in batch.indices.tolist()]
     images = predict_candidate_boxes(net, batch.images[scale], view, sizes, labels[:, None], runtime)

@@ -21,7 +21,7 @@ from verydeep.errors import DataError, WeightsError
 from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.models.weights.native import ModelConfig, Provenance, load_tensors
-from verydeep.ops.boxes import encode
+from verydeep.ops.boxes import encode_boxes
 
 
 def open_training_splits(data: str, seed: int, val_fraction: float) -> tuple[Split, Split | None]:
@@ -65,7 +65,7 @@ def measure_constant_box(split: Split, settings: RunSettings, runtime: Runtime) 
             if settings.decoding.bad_images == "error":
                 raise
             continue
-        total += encode(boxes, (0, 0, width, height)).mean(axis=0)
+        total += encode_boxes(boxes, (0, 0, width, height)).mean(axis=0)
         count += 1
     x, y, width_share, height_share = (total / max(1, count)).tolist()
     return x, y, width_share, height_share

@@ -22,7 +22,7 @@ from verydeep.engine.progress import progress_bar
 from verydeep.engine.transfer.linear import CHUNK, LinearClassifiers, margins
 from verydeep.errors import VerydeepError
 from verydeep.ops.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int8Array, Int64Array
-from verydeep.ops.targets import hold_out
+from verydeep.ops.targets import hold_out_samples
 
 CANDIDATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """For descriptors of norm 1: below, all images of a class weigh the same; above, nothing is left to be traded off."""
@@ -158,7 +158,7 @@ def held_out(
     Raises:
         VerydeepError: a class has no image among them, or none among the others.
     """
-    held = hold_out(targets, seed, photographs=photographs)
+    held = hold_out_samples(targets, seed, photographs=photographs)
     for label, name in enumerate(class_names):
         total, of_held = int((targets[:, label] == 1).sum()), int((targets[held, label] == 1).sum())
         if total and of_held in (0, total):
