@@ -17,7 +17,7 @@ from verydeep.engine.localization.box_ensemble import (
 )
 from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError, WeightsError
 
 SHAPE = NetShape(CLASSES, CROP, fc_width=FC_WIDTH)
 
@@ -55,7 +55,7 @@ def test_named_nets_get_the_classes_of_their_own_seed(home: Home) -> None:
 def test_a_net_that_predicts_no_boxes_is_refused(home: Home) -> None:
     members = [EnsembleMember(home.net(text), (384,)) for text in ("D/384pcr", "D/384")]
     for classes in (None, "truth", EvaluationProtocol.parse("D/256-512/384")):
-        with pytest.raises(VerydeepError, match="D-384-s3 predicts classes and no boxes"):
+        with pytest.raises(WeightsError, match="D-384-s3 predicts classes and no boxes"):
             build_box_ensemble(members, "dense", classes, Collection(home.runs))
 
 
@@ -96,7 +96,7 @@ def test_a_protocol_without_runs_is_refused_in_one_sentence(
     config = (tmp_path / "a" / "model" / "config.json").read_text()
     config = config.replace('"E"', '"A"').replace('"256-512"', '"256"').replace('"seed": 8', '"seed": 5', 1)
     (tmp_path / "a" / "model" / "config.json").write_text(config)
-    with pytest.raises(VerydeepError, match=message) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         require_box_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), SHAPE, "last")
     assert "\n" not in str(caught.value)
 
@@ -114,5 +114,5 @@ def test_each_net_counts_once_and_has_to_know_the_classes_of_the_data(home: Home
     ensemble = build_box_ensemble(members, "dense", EvaluationProtocol.parse("D/256-512/384"), Collection(home.runs))
     assert [net.path.name for net in ensemble.nets] == ["D-384pcr-s3", "D-256-512-s3"]
     ensemble.check_classes(home.val)
-    with pytest.raises(VerydeepError, match="'gnu'"):
+    with pytest.raises(DataError, match="'gnu'"):
         ensemble.check_classes(replace(home.val, class_names=(*CLASSES[:-1], "gnu")))

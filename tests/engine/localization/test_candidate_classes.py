@@ -18,7 +18,7 @@ from verydeep.engine.localization.candidate_classes import (
     select_best_classes,
 )
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.errors import VerydeepError
+from verydeep.errors import WeightsError
 from verydeep.models.weights.native import load_config, load_model, save_config
 
 
@@ -125,5 +125,5 @@ def test_source_nets_without_a_name_in_the_paper_are_named_by_their_runs(home: H
 def test_a_missing_source_net_is_named(home: Home, tmp_path: Path) -> None:
     shutil.copytree(home.runs / "D-256pcr-s3", tmp_path / "run")
     (tmp_path / "run" / "model" / "classifier" / "model.safetensors").unlink()
-    with pytest.raises(VerydeepError, match=r"run/model/classifier has no model.safetensors"):
+    with pytest.raises(WeightsError, match=r"run/model/classifier has no model.safetensors"):
         find_source_nets([EnsembleMember(Net.open(tmp_path / "run"), (256,))], "dense")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.engine.localization.conftest import make_evaluation
 from verydeep.data.split import Split
-from verydeep.engine.localization.evaluation_pictures import draw_examples, draw_success, example_ranks
+from verydeep.engine.localization.evaluation_pictures import draw_box_examples, draw_success, example_ranks
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_examples_are_chosen_by_rank(boxed_split: Split, tmp_path: Path) -> None
     overlaps = [0.5, 0.99, 0.2, 0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.1, 0.45, 0.0]
     counted = [i != 1 for i in range(12)]
     evaluation = make_evaluation(boxed_split, [[0.0] * 12, overlaps], None, counted, ["center", "dense"])
-    figure = draw_examples(boxed_split, evaluation)
+    figure = draw_box_examples(boxed_split, evaluation)
     order = [3, 4, 5, 6, 0, 10, 7, 8, 2, 9, 11]
     ranks = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
     assert boxed_split.labels is not None and boxed_split.boxes is not None

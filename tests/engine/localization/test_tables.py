@@ -33,7 +33,7 @@ from verydeep.engine.localization.tables import (
     measure_protocols,
 )
 from verydeep.engine.nets.collection import find_nets
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError, WeightsError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import load_model
 
@@ -283,7 +283,7 @@ def test_a_table_without_any_run_is_refused_in_one_sentence(home: Home) -> None:
 
     def refuse(name: str, *nets: str) -> str:
         shared = replace(conditions.shared, nets=[home.net(net) for net in nets])
-        with pytest.raises(VerydeepError) as caught:
+        with pytest.raises(WeightsError) as caught:
             list(measure_localization_table(LOCALIZATION_TABLES[name], replace(conditions, shared=shared)))
         assert "\n" not in str(caught.value)
         return str(caught.value)
@@ -313,7 +313,7 @@ def test_nets_have_to_have_split_the_data_alike(name: str, home: Home, tmp_path:
     ]
     shared = TableConditions(nets, str(tmp_path), val, CROP, CPU)
     test_split = BoxedSplit(val, boxed_split, np.ones(len(val), np.bool_))
-    with pytest.raises(VerydeepError, match=f"{name.replace('/', '-')}-s3 was trained on another"):
+    with pytest.raises(DataError, match=f"{name.replace('/', '-')}-s3 was trained on another"):
         measure("table9", LocalizationTableConditions(shared, test_split))
 
 

@@ -32,7 +32,7 @@ class BoxEnsemble:
         """Refuse a data set with other classes than the nets.
 
         Raises:
-            WeightsError: the classes of a net differ.
+            DataError: the classes of a net differ.
         """
         for net in self.nets:
             if net.config.class_names != split.class_names:  # boxes have no outputs to choose from by WNID

@@ -23,7 +23,7 @@ LINE_STYLES = {"constant": ":", "center": "--", "dense": "-"}
 """Line style of the curve of each view."""
 
 
-def draw_examples(split: Split, evaluation: LocalizationEvaluation) -> "Figure":
+def draw_box_examples(split: Split, evaluation: LocalizationEvaluation) -> "Figure":
     """Draw ten images from the best to the worst by the IoU of the true class's box, evenly spaced by rank.
 
     Annotations are dashed, the boxes of the last row are solid; the title of a wrong one is red.

@@ -17,7 +17,7 @@ from verydeep.engine.classification.report import describe_map_sizes
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
-from verydeep.engine.localization.evaluation_pictures import draw_examples, draw_success
+from verydeep.engine.localization.evaluation_pictures import draw_box_examples, draw_success
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.digests import digest_of_net
@@ -76,7 +76,7 @@ def write_localization_evaluation(
     """
     write_boxes(folder / "boxes.csv", evaluation, split)
     draw_success(evaluation).savefig(folder / "success.png", dpi=120)
-    draw_examples(split, evaluation).savefig(folder / "examples.png", dpi=120)
+    draw_box_examples(split, evaluation).savefig(folder / "examples.png", dpi=120)
     # Last, as the sign that the report is complete.
     write_json(folder / "errors.json", {**table.values, "remarks": table.remarks})
 

@@ -109,8 +109,8 @@ def measure_protocols(
         The measured protocols on the main process, nothing on the others.
 
     Raises:
-        DataError: an image cannot be decoded, or none of them.
-        WeightsError: two runs of one seed fit the same member, or a net may have been trained on test images.
+        DataError: an image cannot be decoded, or none of them, or a net may have been trained on test images.
+        WeightsError: two runs of one seed fit the same member.
     """
     shared, test_split, tuning_split = conditions.shared, conditions.test_split, conditions.tuning_split
     available = {protocol: choose_available_classes(protocol, shared) for protocol in protocols}
