@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from verydeep.ops.arrays import BoolArray, Float64Array, FloatArray, Int64Array
+from verydeep.ops.arrays import Float64Array, FloatArray, Int64Array
 from verydeep.ops.bootstrap import Mean, mean_over_runs
 from verydeep.ops.boxes import iou
 from verydeep.ops.metrics import Share, wilson_interval
@@ -75,16 +75,14 @@ def ground_truth_overlaps(boxes: FloatArray, truth: TrueBoxes) -> Float64Array:
     return best_overlaps(truth.labels[:, None], boxes[:, None], truth)
 
 
-def localization_errors(overlaps: Float64Array, blacklisted: BoolArray | None = None) -> LocalizationErrors:
+def localization_errors(overlaps: Float64Array) -> LocalizationErrors:
     """Return the error and the mean IoU, with intervals.
 
     Args:
-        overlaps: (N,) from ``best_overlaps`` or ``ground_truth_overlaps``.
-        blacklisted: (N,) images to leave out.
+        overlaps: (N,) from ``best_overlaps`` or ``ground_truth_overlaps``, without the images to leave out.
     """
-    counted = overlaps if blacklisted is None else overlaps[~blacklisted]
-    wrong = int((counted < RIGHT_AT).sum())
-    return LocalizationErrors(wilson_interval(wrong, len(counted)), mean_over_runs(counted[None]), len(counted))
+    wrong = int((overlaps < RIGHT_AT).sum())
+    return LocalizationErrors(wilson_interval(wrong, len(overlaps)), mean_over_runs(overlaps[None]), len(overlaps))
 
 
 def success_rates(overlaps: Float64Array, thresholds: npt.ArrayLike) -> list[Share]:

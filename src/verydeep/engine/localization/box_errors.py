@@ -23,9 +23,9 @@ class BoxErrors:
     boxes: MergedBoxes
     """Boxes of the true class and the guesses, in the order of ``CandidateClasses.classes``."""
     truth_overlaps: Float64Array
-    """(n,) largest IoU of the true class's box with an instance."""
+    """(n,) largest IoU of the true class's box with a true box."""
     guess_overlaps: Float64Array | None
-    """(n,) largest IoU of a guess of the true class with an instance, 0 without such a guess; None: no guesses."""
+    """(n,) largest IoU of a guess of the true class with a true box, 0 without such a guess; None: no guesses."""
     counted: BoolArray
     """(n,) whether the errors count the image: the devkit's blacklist is left out."""
 
@@ -50,12 +50,11 @@ def measure_box_errors(boxes: MergedBoxes, candidate_classes: CandidateClasses, 
     """Compare merged boxes with the annotations of their images."""
     split, indices = boxed_split.split, candidate_classes.indices
     assert split.boxes is not None and candidate_classes.labels is not None
-    instances = TrueBoxes.from_images(candidate_classes.labels, [split.boxes[index] for index in indices.tolist()])
+    truth = TrueBoxes.from_images(candidate_classes.labels, [split.boxes[index] for index in indices.tolist()])
+    guesses = candidate_classes.guesses  # none where the true class alone is a candidate
     return BoxErrors(
         boxes,
-        ground_truth_overlaps(boxes.xyxy[:, 0], instances),
-        best_overlaps(candidate_classes.guesses, boxes.xyxy[:, 1:], instances)
-        if candidate_classes.guesses.size
-        else None,
-        boxed_split.counted[indices],
+        truth_overlaps=ground_truth_overlaps(boxes.xyxy[:, 0], truth),
+        guess_overlaps=best_overlaps(guesses, boxes.xyxy[:, 1:], truth) if guesses.size else None,
+        counted=boxed_split.counted[indices],
     )
