@@ -49,6 +49,12 @@ def test_sample_path() -> None:
         assert [line.split(" | ")[1].split(",")[0] for line in lines] == ["ours", "ours", "Pillow", "torchvision"]
 
 
+def test_annotations() -> None:
+    """A harmful file that is not refused ends the benchmark with an error."""
+    out = run("-m", "benchmarks.annotations", "--quick")
+    assert sum(line.startswith(("| ordinary", "| entities", "| a megabyte")) for line in out.splitlines()) == 4
+
+
 def test_training_step() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     out = run("-m", "benchmarks.training_step", "--quick", "--device", "cpu")

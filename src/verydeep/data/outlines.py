@@ -1,9 +1,9 @@
-"""One picture of the generated set: an outline on a textured background, drawn from (seed, split, index) alone.
+"""Pictures of the generated set: an outline on a textured background, drawn from (seed, split, index) alone.
 
-The outline is the class. All else (hue, brightness, place, size, the shape of the picture, clutter) is drawn without
-regard to it, and 8x8 thumbnails do not tell the classes apart. The object is brighter than its background, since with
-random polarity no net learned. Objects span a factor of four in size, so training and testing at several scales (the
-paper's sections 3.1 and 3.2) have something to show.
+The outline is the class. Everything else (hue, brightness, place, size, the shape of the picture, clutter) is
+independent of it, and classes cannot be distinguished in 8x8 thumbnails. The object is brighter than its background,
+because no net learned objects that are sometimes darker. Objects differ in size by a factor of four, so that training
+and testing at several scales (sections 3.1 and 3.2) make a difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from verydeep.ops.arrays import BoolArray, Float32Array, Float64Array, UInt8Arra
 
 SPLITS = ("train", "val", "test")
 SMALLEST, LARGEST = 0.15, 0.60
-"""The longer side of the object's box as a share of the picture's short side is log-uniform in between."""
+"""Limits of the longer side of the object's box, as a share of the picture's short side; it is log-uniform."""
 
 Box = tuple[int, int, int, int]  # inclusive xyxy
 
@@ -27,7 +27,7 @@ _NORMAL_QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in ran
 
 
 def _corners(count: int, *radii: float) -> Float64Array:
-    """Corners around the origin, the first on top, at radii taken in turn."""
+    """Return corners around the origin, the first one on top, with the radii in turn."""
     angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
     points: Float64Array = np.resize(radii, count)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return points
@@ -49,7 +49,7 @@ _ARROW = np.array([(-1, -0.18), (0.1, -0.18), (0.1, -0.7), (1, 0), (0.1, 0.7), (
 _CROSS_QUARTER = np.array([(0.2, -1), (0.2, -0.2), (1, -0.2)])
 _QUARTER_TURN = np.array([(0, 1), (-1, 0)])
 
-_OUTLINES: Mapping[str, tuple[Float64Array, ...]] = {  # a polygon, and where there is one, the hole in it
+_OUTLINES: Mapping[str, tuple[Float64Array, ...]] = {  # a polygon, and the hole in it if there is one
     "arrow": (_ARROW,),
     "cross": (np.concatenate([_CROSS_QUARTER @ np.linalg.matrix_power(_QUARTER_TURN, n) for n in range(4)]),),
     "disc": (_corners(60, 1),),
@@ -62,7 +62,7 @@ _OUTLINES: Mapping[str, tuple[Float64Array, ...]] = {  # a polygon, and where th
     "triangle": (_corners(3, 1),),
 }
 CLASS_NAMES = tuple(sorted(_OUTLINES))
-"""No outline is another's mirror image, since training flips."""
+"""No outline is the mirror image of another, because training flips images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +72,14 @@ class Picture:
     pixels: UInt8Array
     """(h, w, 3) RGB."""
     mask: BoolArray
-    """(h, w), true where the object covers at least half a pixel."""
+    """(h, w) whether the object covers at least half of each pixel."""
     box: Box
     """Inclusive xyxy of the mask."""
     label: int
 
 
 def render(seed: int, split: str, index: int) -> Picture:
-    """Draw one picture: a function of its arguments alone, its label ``index % 10``."""
+    """Draw one picture, a function of the arguments alone; its label is ``index % 10``."""
     counter = [0, 0, index, SPLITS.index(split)]
     rng = np.random.Generator(np.random.Philox(key=[seed, _STREAM], counter=counter))
     label = index % len(CLASS_NAMES)
@@ -87,33 +87,33 @@ def render(seed: int, split: str, index: int) -> Picture:
     long = round(short * rng.uniform(1.1, 1.45))
     height, width = (short, long) if rng.random() < 0.5 else (long, short)
     brightness = rng.uniform(40, 95)
-    image = _background(rng, height, width, brightness)  # (h, w, 3)
+    image = _draw_background(rng, height, width, brightness)  # (h, w, 3)
 
-    coverage, extent = _object(rng, _OUTLINES[CLASS_NAMES[label]], short)
-    box = _place(rng, extent, height, width)
-    x, y = box[0] - extent[0], box[1] - extent[1]  # where the patch's pixel (0, 0) falls
+    coverage, extent = _draw_object(rng, _OUTLINES[CLASS_NAMES[label]], short)
+    box = _choose_place(rng, extent, height, width)
+    x, y = box[0] - extent[0], box[1] - extent[1]  # the place of the patch's pixel (0, 0)
     left, upper = max(x, 0), max(y, 0)
     coverage = coverage[upper - y : height - y, left - x : width - x]
     rows = slice(upper, upper + coverage.shape[0])
     columns = slice(left, left + coverage.shape[1])
-    color = _color(rng, brightness + rng.uniform(80, 125))
+    color = _choose_color(rng, brightness + rng.uniform(80, 125))
     image[rows, columns] += coverage[..., None] * (color - image[rows, columns])
     mask = np.zeros((height, width), np.bool_)
     mask[rows, columns] = coverage >= 0.5
 
-    _strike(rng, image, box)
-    return Picture(_develop(rng, image), mask, box, label)
+    _draw_line_across(rng, image, box)
+    return Picture(_finish(rng, image), mask, box, label)
 
 
-def _color(rng: np.random.Generator, brightness: float) -> Float32Array:
-    """An RGB color of that mean and of any hue."""
+def _choose_color(rng: np.random.Generator, brightness: float) -> Float32Array:
+    """Draw an RGB color of any hue with this mean."""
     hue, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 45)
     color: Float32Array = brightness + strength * np.cos(hue - 2 * np.pi / 3 * np.arange(3, dtype=np.float32))
     return color
 
 
-def _background(rng: np.random.Generator, height: int, width: int, brightness: float) -> Float32Array:
-    """Slow changes of color, a finer texture, and clutter: lines, and fragments smaller than any object."""
+def _draw_background(rng: np.random.Generator, height: int, width: int, brightness: float) -> Float32Array:
+    """Draw slow changes of color, a finer texture, and clutter: lines, and fragments smaller than any object."""
 
     def texture(cells_high: int, cells_wide: int, *channels: int) -> Float32Array:
         noise = rng.integers(0, 256, (cells_high, cells_wide, *channels), np.uint8)
@@ -121,7 +121,7 @@ def _background(rng: np.random.Generator, height: int, width: int, brightness: f
         field: Float32Array = np.asarray(smooth, np.float32) - np.float32(127.5)
         return field
 
-    image: Float32Array = _color(rng, brightness) + np.float32(0.14) * texture(3, 4, 3)
+    image: Float32Array = _choose_color(rng, brightness) + np.float32(0.14) * texture(3, 4, 3)
     cells = rng.integers(5, 30, 2)
     texture_and_clutter = np.float32(rng.uniform(0.04, 0.16)) * texture(int(cells[0]), int(cells[1]))
 
@@ -130,22 +130,22 @@ def _background(rng: np.random.Generator, height: int, width: int, brightness: f
     size = (2 * width, 2 * height)
     for _ in range(rng.integers(1, 4)):
         ends = rng.random((2, 2)) * size
-        draw.line([*map(float, ends.ravel())], fill=_tone(rng), width=int(rng.integers(2, 6)))
+        draw.line([*map(float, ends.ravel())], fill=_choose_tone(rng), width=int(rng.integers(2, 6)))
     for _ in range(rng.integers(2, 6)):
         fragment = rng.random(2) * size + rng.uniform(-13, 13, (int(rng.integers(3, 5)), 2))
-        draw.polygon([*map(float, fragment.ravel())], fill=_tone(rng))
+        draw.polygon([*map(float, fragment.ravel())], fill=_choose_tone(rng))
     texture_and_clutter += np.asarray(canvas.reduce(2), np.float32) - 128
     image += texture_and_clutter[..., None]
     return image
 
 
-def _tone(rng: np.random.Generator) -> int:
-    """How clutter differs from the background, about 128: darker or brighter."""
+def _choose_tone(rng: np.random.Generator) -> int:
+    """Draw a tone for clutter, darker or brighter than 128, the background."""
     return 128 + int(rng.choice((-1, 1)) * rng.uniform(15, 45))
 
 
-def _object(rng: np.random.Generator, polygons: Sequence[Float64Array], short: int) -> tuple[Float32Array, Box]:
-    """Coverage (h, w) in [0, 1] of the object on a patch of its own, and the box of what is half covered."""
+def _draw_object(rng: np.random.Generator, polygons: Sequence[Float64Array], short: int) -> tuple[Float32Array, Box]:
+    """Draw an object; return its coverage (h, w) in [0, 1] on a patch, and the box of the pixels half covered."""
     angle = rng.uniform(-np.pi / 9, np.pi / 9)
     stretch = np.exp(rng.uniform(-0.13, 0.13))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -162,11 +162,13 @@ def _object(rng: np.random.Generator, polygons: Sequence[Float64Array], short: i
         longer = max(box[2] - box[0], box[3] - box[1]) + 1
         if SMALLEST * short <= longer <= LARGEST * short:
             return coverage, box
-        length += 0.5 if longer < SMALLEST * short else -0.5  # whole pixels, thin tips: at the range's ends only
+        length += (
+            0.5 if longer < SMALLEST * short else -0.5
+        )  # only at the ends of the range, because of whole pixels and thin tips
 
 
 def _rasterize(polygons: Sequence[Float64Array]) -> Float32Array:
-    """Coverage (h, w) of the first polygon less the others."""
+    """Return the coverage (h, w) of the first polygon minus the others."""
     extent = np.ceil(polygons[0].max(axis=0)).astype(int) + 2
     canvas = Image.new("L", (int(extent[0]) * _SUPERSAMPLING, int(extent[1]) * _SUPERSAMPLING))
     draw = ImageDraw.Draw(canvas)
@@ -176,8 +178,8 @@ def _rasterize(polygons: Sequence[Float64Array]) -> Float32Array:
     return coverage
 
 
-def _place(rng: np.random.Generator, extent: Box, height: int, width: int) -> Box:
-    """A place wholly inside, more often near the middle: a crop is to hold most of the object."""
+def _choose_place(rng: np.random.Generator, extent: Box, height: int, width: int) -> Box:
+    """Draw a place inside the picture, more often near its middle, so that a crop contains most of the object."""
     sides = extent[2] - extent[0] + 1, extent[3] - extent[1] + 1
     left, top = (
         int((room - side + 1) * rng.random(3).mean()) for room, side in zip((width, height), sides, strict=True)
@@ -185,7 +187,7 @@ def _place(rng: np.random.Generator, extent: Box, height: int, width: int) -> Bo
     return left, top, left + sides[0] - 1, top + sides[1] - 1
 
 
-def _strike(rng: np.random.Generator, image: Float32Array, box: Box) -> None:
+def _draw_line_across(rng: np.random.Generator, image: Float32Array, box: Box) -> None:
     """Draw one thin line across the object, in place."""
     height, width = image.shape[:2]
     corner, side = np.array(box[:2]), np.array([box[2] - box[0] + 1, box[3] - box[1] + 1])
@@ -196,11 +198,11 @@ def _strike(rng: np.random.Generator, image: Float32Array, box: Box) -> None:
     ends = 2 * np.stack([middle - arm, middle + arm])
     ImageDraw.Draw(canvas).line([*map(float, ends.ravel())], fill=255, width=int(rng.integers(2, 4)))
     coverage = np.asarray(canvas.reduce(2), np.float32)[..., None] / 255
-    image += coverage * (_color(rng, rng.uniform(40, 190)) - image)
+    image += coverage * (_choose_color(rng, rng.uniform(40, 190)) - image)
 
 
-def _develop(rng: np.random.Generator, image: Float32Array) -> UInt8Array:
-    """Blur, noise and rounding: (h, w, 3) of bytes."""
+def _finish(rng: np.random.Generator, image: Float32Array) -> UInt8Array:
+    """Blur an image, add noise, and round it to (h, w, 3) uint8."""
     sharp = Image.fromarray(image.clip(0, 255).astype(np.uint8))
     blurred = np.asarray(sharp.filter(ImageFilter.BoxBlur(rng.uniform(0, 1))), np.int16)
     grain = (rng.uniform(3, 12) * _NORMAL_QUANTILES).round().astype(np.int16)

@@ -45,7 +45,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
     Raises:
         DataError: an argument matches no file, or there are none.
     """
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for argument in arguments:
         path = Path(argument)
         if path.is_dir():
@@ -53,11 +53,11 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             if leave_out is not None and not path.resolve().is_relative_to(leave_out.resolve()):
                 matches = [each for each in matches if not Path(each).resolve().is_relative_to(leave_out.resolve())]
         else:
-            names = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
-            matches = [str(path)] if path.exists() else [str(Path(name)) for name in sorted(names)]
+            matching = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
+            matches = [str(path)] if path.exists() else [str(Path(name)) for name in sorted(matching)]
         if not matches:
             raise DataError(f"{argument} matches no photograph; give files, folders of photographs, or patterns.")
-        found.update(dict.fromkeys(matches))
-    if not found:
+        names.update(dict.fromkeys(matches))
+    if not names:
         raise DataError("No photographs were given; give files, folders of photographs, or patterns.")
-    return list(found)
+    return list(names)

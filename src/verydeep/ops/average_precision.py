@@ -27,10 +27,10 @@ def average_precision_11_points(scores: FloatArray, relevance: Int8Array) -> flo
     Returns:
         A number in [0, 1]; NaN if the class is on no image.
     """
-    found, best = _best_precisions(scores, relevance)
-    if not len(found):
+    num_hits, best = _best_precisions(scores, relevance)
+    if not len(num_hits):
         return float("nan")
-    first = np.searchsorted(10 * found, np.arange(11) * found[-1])  # the first rank of each recall
+    first = np.searchsorted(10 * num_hits, np.arange(11) * num_hits[-1])  # the first rank of each recall
     return float(best[first].mean())
 
 
@@ -44,10 +44,10 @@ def average_precision(scores: FloatArray, relevance: Int8Array) -> float:
     Returns:
         A number in [0, 1]; NaN if the class is on no image.
     """
-    found, best = _best_precisions(scores, relevance)
-    if not len(found):
+    num_hits, best = _best_precisions(scores, relevance)
+    if not len(num_hits):
         return float("nan")
-    return float((np.diff(found, prepend=0) * best).sum() / found[-1])
+    return float((np.diff(num_hits, prepend=0) * best).sum() / num_hits[-1])
 
 
 def _best_precisions(scores: FloatArray, relevance: Int8Array) -> tuple[Int64Array, Float64Array]:
@@ -58,11 +58,11 @@ def _best_precisions(scores: FloatArray, relevance: Int8Array) -> tuple[Int64Arr
     assert scores.shape == relevance.shape
     order = np.argsort(-scores, kind="stable")
     ranked = relevance[order]
-    found = np.cumsum(ranked[ranked != 0] > 0, dtype=np.int64)
-    if not len(found) or not found[-1]:
+    num_hits = np.cumsum(ranked[ranked != 0] > 0, dtype=np.int64)
+    if not len(num_hits) or not num_hits[-1]:
         return np.zeros(0, np.int64), np.zeros(0)
-    precision = found / np.arange(1, len(found) + 1)
-    return found, np.maximum.accumulate(precision[::-1])[::-1]
+    precision = num_hits / np.arange(1, len(num_hits) + 1)
+    return num_hits, np.maximum.accumulate(precision[::-1])[::-1]
 
 
 def mean_with_interval(
@@ -129,14 +129,14 @@ def precisions_of_draws(
     order = np.argsort(-scores, kind="stable")
     order = order[relevance[order] != 0]
     ranked, hits = times[:, order], relevance[order] > 0
-    found = np.cumsum(ranked[:, hits], axis=1)  # (draws, P)
+    num_hits = np.cumsum(ranked[:, hits], axis=1)  # (draws, P)
     ranks = np.cumsum(ranked, axis=1)[:, hits]
-    precision = found / np.maximum(ranks, 1)
+    precision = num_hits / np.maximum(ranks, 1)
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    total = found[:, -1]
+    total = num_hits[:, -1]
     with np.errstate(invalid="ignore"):
         if not at_11_points:
             return np.asarray((ranked[:, hits] * best).sum(axis=1) / total)
-    first = [(10 * found >= recall * total[:, None]).argmax(axis=1) for recall in range(11)]  # (11, draws)
+    first = [(10 * num_hits >= recall * total[:, None]).argmax(axis=1) for recall in range(11)]  # (11, draws)
     mean = np.take_along_axis(best, np.stack(first, axis=1), axis=1).mean(axis=1)
     return np.asarray(np.where(total > 0, mean, np.nan))
