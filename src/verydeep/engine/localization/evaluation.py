@@ -44,7 +44,7 @@ class BoxRow:
     net: str
     """Name of the net, or the number of nets; empty for the constant box."""
     crop: int
-    """Of the net, in pixels."""
+    """Crop of the net in pixels."""
     view: BoxRowView
     scales: tuple[int, ...]
     """Test scales; empty for several nets, each with its own."""
@@ -58,9 +58,9 @@ class LocalizationEvaluation:
     ensemble: BoxEnsemble
     candidate_classes: CandidateClasses
     rows: tuple[BoxRow, ...]
-    """The last row is the ensemble with all of its test scales."""
+    """Rows of the report; the last one is the ensemble with all of its test scales."""
     tuned_thresholds: tuple[TunedThreshold, ...]
-    """One threshold, or one for each half of the images; empty where none was tuned."""
+    """The tuned merge threshold, or one for each half of the images; empty if none was tuned."""
     geometry: Mapping[int, MapGeometry]
     """Geometry of the dense maps, by test scale."""
     skipped: tuple[str, ...]

@@ -22,7 +22,7 @@ THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(16))
 
 @dataclass(frozen=True)
 class TunedThreshold:
-    """A merge threshold that was chosen on some images."""
+    """A merge threshold that was chosen by its error on some images."""
 
     threshold: float
     errors: dict[float, float]
@@ -56,7 +56,7 @@ def choose_threshold(
 def choose_thresholds_by_halves(
     images: Sequence[CandidateBoxes], candidate_classes: CandidateClasses, boxed_split: BoxedSplit
 ) -> tuple[Float64Array, list[TunedThreshold]]:
-    """Choose the threshold of each half of the images on the other half, where no other images have boxes.
+    """Choose the threshold of each half of the images on the other half.
 
     The counted images belong to the halves in turn. With a single counted image all keep the default.
 

@@ -33,7 +33,7 @@ class LocalizationTableConditions:
     """Conditions that all rows of a table share."""
 
     shared: TableConditions
-    """Conditions as for the tables of classification errors."""
+    """Conditions that tables of classification errors have too."""
     test_split: BoxedSplit
     tuning_split: BoxedSplit | None = None
     """The split to choose the merge threshold of each row on, which may be ``test_split``; None: the default."""
@@ -60,9 +60,9 @@ class MeasuredBoxes:
     skipped: int
     """Number of images that could not be decoded."""
     converged: bool
-    """Whether all nets made all drops of their learning rate."""
+    """Whether all nets of these seeds converged."""
     unconverged: tuple[str, ...]
-    """Runs that did not, also of seeds that are left out."""
+    """Paths of runs that did not converge, including those of seeds that are left out."""
     nets: tuple[Net, ...]
 
     @property
