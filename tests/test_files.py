@@ -209,6 +209,6 @@ def test_a_file_system_without_locks_is_worked_on(tmp_path: Path, monkeypatch: p
     def unknown(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "lockf", unknown)
+    monkeypatch.setattr(fcntl, "lockf", unknown)  # a test has no file system without locks
     with try_lock(tmp_path / ".lock") as free:
         assert free

@@ -122,7 +122,7 @@ def test_the_seed_decides_and_nothing_else_does(tmp_path, monkeypatch):
             return None
 
     with_c = frozenset(labelled(tmp_path, "val"))
-    monkeypatch.setattr(os, "scandir", Backwards)
+    monkeypatch.setattr(os, "scandir", Backwards)  # no file system lists in an order that a test can choose
     assert frozenset(labelled(tmp_path, "val")) == with_c
 
 
