@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from verydeep.configs.networks import NETWORKS
 from verydeep.engine.importing.conversion import convert_file
-from verydeep.engine.nets.net import load
+from verydeep.engine.nets.net import Net
 from verydeep.models.vgg import VGG
 
 SIZES = ((224, 224), (300, 401), (257, 190))
@@ -159,7 +159,7 @@ def pictures() -> list[Tensor]:
 @torch.inference_mode()
 def largest_difference(folder: Path, tensors: Mapping[str, Tensor], convention: Input) -> float:
     """Over all layers and pictures, as a share of the layer's largest activation."""
-    model = load(folder).load()
+    model = Net.open(folder).load()
     largest = 0.0
     for rgb in pictures():
         theirs = source_activations(tensors, prepared(rgb, convention))

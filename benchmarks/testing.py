@@ -42,7 +42,7 @@ from benchmarks.timing import RESULTS, hardware, interleave, rate, report, speed
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
-from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
+from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, prepare_net
 from verydeep.engine.predictions import average_posteriors, predict_split
 from verydeep.engine.process import own_process
 from verydeep.engine.progress import run_with_progress
@@ -218,7 +218,7 @@ def other_process() -> ProcessPoolExecutor:
 def ours(model: VGG, task: Task, files: Sequence[Path], runtime: Runtime) -> Float32Array:
     """(n, K) by the package, from files to the mean over views and scales."""
     views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[task.view] for scale in task.scales]
-    steps = predict_split(model, Split.of_photographs(files), views, runtime)
+    steps = predict_split(prepare_net(model, runtime), Split.of_photographs(files), views, runtime)
     predictions = run_with_progress(steps, "Predicting", len(files), is_main=False)
     assert predictions is not None
     return predictions.mean(task.view, task.scales)

@@ -65,3 +65,12 @@ def metrics_of(run: Path) -> list[dict[str, Any]]:
 
 def losses_of(run: Path) -> Sequence[float]:
     return [line["loss"] for line in metrics_of(run)]
+
+
+def read_predictions(lines: str) -> dict[str, dict[str, float]]:
+    """Image -> class -> probability or margin, highest first, as `verydeep predict --format json` prints them."""
+    predictions: dict[str, dict[str, float]] = {}
+    for record in map(json.loads, lines.splitlines()):
+        score = record["probability"] if "probability" in record else record["margin"]
+        predictions.setdefault(record["image"], {})[record["class"]] = score
+    return predictions

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from verydeep.configs.networks import NETWORKS, Network
     from verydeep.configs.recipes import RECIPES, Recipe, Stage
     from verydeep.configs.scales import TrainScale
-    from verydeep.engine.nets.net import load
+    from verydeep.engine.load import load
+    from verydeep.engine.nets.net import Net
+    from verydeep.engine.transfer.classifier import Classifier
     from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError, WeightsError
     from verydeep.models.initialization import initialize
     from verydeep.models.vgg import VGG
@@ -43,8 +45,10 @@ __all__ = [
     "NETWORKS",
     "RECIPES",
     "VGG",
+    "Classifier",
     "DataError",
     "ModelConfig",
+    "Net",
     "Network",
     "OptionError",
     "Recipe",
@@ -85,7 +89,9 @@ _OTHERS = {
     "VGG": "models.vgg",
     "initialize": "models.initialization",
     "ModelConfig": "models.weights.native",
-    "load": "engine.nets.net",
+    "load": "engine.load",
+    "Net": "engine.nets.net",
+    "Classifier": "engine.transfer.classifier",
 }
 """Modules of the names that are no commands."""
 

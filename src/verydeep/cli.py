@@ -103,6 +103,8 @@ class Call:
         if is_main():
             print_result(result, self.format, sys.stdout)
             assert isinstance(result, Result)
+            if self.format != "table":
+                print(*(line for _, footer in result.sections() for line in footer), sep="\n", file=sys.stderr)
             if result.problem:
                 fail(result.problem)
 

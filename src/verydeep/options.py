@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from verydeep.data.decoding import Decoding
+    from verydeep.data.photographs import Photographs as Images
+    from verydeep.engine.load import Predictor
     from verydeep.engine.nets.net import Net
     from verydeep.engine.runtime import Runtime
 
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
     NetSource = PathSource | Net
     """A trained run is a path, too: it is ``PathLike``."""
     NetSources = NetSource | Sequence[NetSource]
+    PredictorSource = PathSource | Predictor
     Numbers = str | float | Sequence[float]
     """Numbers as they are typed, "256,384", or as a program has them, (256, 384)."""
 else:  # as they are typed
-    PathSource = NetSource = Path
+    PathSource = NetSource = PredictorSource = Path
+    Images = tuple[str, ...]
     NetSources = tuple[Path, ...]
     DataSource = Numbers = str
 
@@ -34,6 +38,10 @@ NET_HELP = "A run, a weight file, oxford-vgg16, or hf-hub:OWNER/NAME."
 
 DataOption = Annotated[DataSource, Option(DATA_HELP, metavar="DATA")]
 NetOption = Annotated[NetSource, Option(NET_HELP, metavar="RUN")]
+PredictorOption = Annotated[
+    PredictorSource, Option(f"{NET_HELP.removesuffix('.')}, or a folder of `verydeep transfer`.", metavar="RUN")
+]
+ImagesOption = Annotated[Images, Option('Photographs, folders of them, or patterns ("*.jpg").', metavar="IMAGE")]
 NetsOption = Annotated[NetSources, Option(f"{NET_HELP} Several are an ensemble.", metavar="RUN")]
 ScalesOption = Annotated[
     Numbers | None,

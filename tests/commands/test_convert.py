@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from tests.engine.importing.test_conversion import as_torchvision_sees, torchvision_net
-from tests.runs import Cli
-from verydeep.engine.nets.net import load
+from tests.runs import Cli, read_predictions
+from verydeep.engine.load import load
 
 WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361")
 
@@ -51,13 +51,12 @@ def test_a_weight_file_predicts_as_its_source(inside: Cli, weights: Path, folder
     """Straight from the file, without a folder in between."""
     file = folders / "val" / WNIDS[1] / "0.png"
     words = ("--scales", "224", "--views", "center", "--precision", "fp32", "--format", "json")
-    said = json.loads(inside("predict", weights, file, *words).stdout)
+    (found,) = read_predictions(inside("predict", weights, file, *words).stdout).values()
     rgb = Image.open(file).convert("RGB").resize((233, 224), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float()
     left = (233 - 224) // 2
     with torch.inference_mode():
         theirs = torchvision_net(4)(as_torchvision_sees(pixels[None, :, :, left : left + 224])).softmax(1)[0]
-    found = {each["class"]: each["probability"] for each in said["classes"]}
     assert [found[f"class {k}"] for k in range(4)] == pytest.approx(theirs.tolist(), abs=2e-3)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.conftest import SHAPES, picture
-from tests.runs import SMALL_NET, Cli, make_photographs
+from tests.runs import SMALL_NET, Cli, make_photographs, read_predictions
 from tests.thin_nets import describe, leave_run, thin_networks
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
@@ -386,8 +386,8 @@ def test_the_test_servers_file(make: Any, tmp_path: Path, inside: Cli) -> None:
     assert [numbers[wnid] for wnid in ("n02119789", "n02100735", "n02110185", "n01440764")] == [1, 2, 3, 449]
     where = {path.name: path for path in data.rglob("ILSVRC2012_test_*.JPEG")}
     ordered = [where[name] for name in sorted(TEST_IMAGES)]
-    told = inside("predict", net, *ordered, *common, "--format", "json", "--top", 5).stdout.splitlines()
-    expected = [" ".join(str(numbers[guess["class"]]) for guess in json.loads(line)["classes"]) for line in told]
+    predictions = read_predictions(inside("predict", net, *ordered, *common, "--format", "json", "--top", 5).stdout)
+    expected = [" ".join(str(numbers[name]) for name in classes) for classes in predictions.values()]
     assert len(set(expected)) >= 4
     assert (tmp_path / "new" / "guesses.txt").read_bytes().decode("ascii") == "\n".join(expected) + "\n"
     assert not (net / "evaluations").exists()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.models.export.test_onnx import NAMES, THIN, drawn, images
 from tests.peers import need
-from tests.runs import Cli
+from tests.runs import Cli, read_predictions
 from tests.thin_nets import FC_WIDTH, save, thin_networks
 from verydeep.models.export import state_dict as exported_weights
 from verydeep.models.weights.native import ModelConfig
@@ -51,8 +51,8 @@ def test_an_onnx_file_predicts_as_we_do(inside: Cli, tmp_path: Path, photographs
     about = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items() if "[" in text}
     posterior = dense_posterior(session, photo, about["short_sides"])
     told = inside("predict", run, photo, "--precision", "fp32", "--format", "json", "--workers", 0).stdout
-    for guess in json.loads(told)["classes"]:
-        assert guess["probability"] == pytest.approx(posterior[about["class_names"].index(guess["class"])], abs=1e-4)
+    for name, share in read_predictions(told)[str(photo)].items():
+        assert share == pytest.approx(posterior[about["class_names"].index(name)], abs=1e-4)
     assert np.ptp(posterior) > 0.1
     size = (tmp_path / "photos-A.onnx").stat().st_size
     assert said[0] == f"Written: photos-A.onnx ({size / 1e6:.1f} MB)"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import picture
-from tests.runs import Cli
+from tests.runs import Cli, read_predictions
 from tests.thin_nets import CROP, describe, leave_box_run, leave_run, make_pictures, thin_networks
 from verydeep.configs.protocols import PaperNet
 from verydeep.models.weights.native import load_model, save_weights
@@ -132,11 +132,7 @@ def test_classes_are_those_of_the_source_net_or_of_a_protocol(runs: Path, inside
 
     def predict(net: Path, *options: object) -> dict[str, dict[str, float]]:
         common = ("--format", "json", "--precision", "fp32", "--workers", 0, "--top", 6)
-        lines = inside("predict", net, "photos", *common, *options).stdout.splitlines()
-        results = [json.loads(line) for line in lines]
-        return {
-            result["path"]: {each["class"]: each["probability"] for each in result["classes"]} for result in results
-        }
+        return read_predictions(inside("predict", net, "photos", *common, *options).stdout)
 
     def check(results: list[dict[str, Any]], expected: list[dict[str, dict[str, float]]]) -> list[str]:
         best = []
@@ -252,7 +248,11 @@ def test_mistakes_are_refused_in_one_sentence(
 
 def test_predict_sends_boxes_to_localize(runs: Path, inside: Cli) -> None:
     done = inside("predict", leave_net(runs), "photos", check=False)
-    assert done.returncode == 1 and "predicts boxes: verydeep localize" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 1
+        and "predicts boxes: use `verydeep localize`" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_a_net_without_its_source_net_is_refused(runs: Path, inside: Cli) -> None:

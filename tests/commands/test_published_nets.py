@@ -15,7 +15,7 @@ from tests.thin_nets import CROP, FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.published import PUBLISHED
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
-from verydeep.engine.nets.net import load
+from verydeep.engine.load import load
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import unfolded
 from verydeep.models.weights.foreign import CAFFE_INPUT, TORCHVISION_INPUT

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
-from tests.runs import SHORT_TRAINING, SMALL_NET, Cli
+from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, read_predictions
 from verydeep.data.voc import CLASSES, open_voc
 from verydeep.data.voc_actions import ACTIONS
 from verydeep.engine.descriptors import representation
@@ -57,17 +57,17 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
 def test_predict_tells_margins_as_transfer_did(inside: Cli, described: Path, class_folders: Path) -> None:
     """They are margins in every format, of the class with the largest first; and recall is that of their answers."""
     done = inside("predict", described, class_folders / "val", "--precision", "fp32", "--format", "json")
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(answers) == 12 and all(set(each) == {"class", "words", "margin"} for each in answers[0]["classes"])
-    margins = [[each["margin"] for each in answer["classes"]] for answer in answers]
-    assert all(row == sorted(row, reverse=True) for row in margins)
-    right = [answer["classes"][0]["class"] == Path(answer["path"]).parent.name for answer in answers]
+    assert set(json.loads(done.stdout.splitlines()[0])) == {"image", "rank", "class", "words", "margin"}
+    predictions = read_predictions(done.stdout)
+    assert len(predictions) == 12 and all(len(margins) == 3 for margins in predictions.values())
+    assert all(list(each.values()) == sorted(each.values(), reverse=True) for each in predictions.values())
+    right = [next(iter(margins)) == Path(image).parent.name for image, margins in predictions.items()]
     told = json.loads((described / "transfer.json").read_text())
     assert told["score"] == pytest.approx(100 * sum(right) / 12)
     table = inside("predict", described, class_folders / "val" / "ant", "--precision", "fp32").stdout
     assert "margin" in table and "probability" not in table
     rows = list(csv.reader(inside("predict", described, class_folders / "val", "--format", "csv").stdout.splitlines()))
-    assert rows[0] == ["path", "rank", "class", "words", "margin"] and len(rows) == 1 + 12 * 3
+    assert rows[0] == ["image", "rank", "class", "words", "margin"] and len(rows) == 1 + 12 * 3
 
 
 def test_several_nets_are_stacked(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
@@ -236,9 +236,9 @@ def test_a_classifier_without_its_net_is_told(inside: Cli, class_folders: Path, 
 def test_a_classifier_is_not_overwritten(inside: Cli, described: Path, class_folders: Path, trained: Path) -> None:
     done = inside("transfer", class_folders, trained, *FAST, "--out", described, check=False)
     assert done.returncode == 1 and "already holds a classifier" in done.stderr
-    for option in (("--scales", "256"), ("--views", "dense"), ("--weights", "best")):
+    for option in (("--scales", "256"), ("--views", "crops"), ("--weights", "best")):
         done = inside("predict", described, class_folders, *option, check=False)
-        assert done.returncode == 1 and "leave --scales, --views and --weights out" in done.stderr
+        assert done.returncode == 1 and "omit --scales, --views and --weights" in done.stderr
 
 
 # VOC: its actions, its parts, its server.
@@ -264,8 +264,8 @@ def test_actions_of_images_and_of_boxes(inside: Cli, voc: Path, trained: Path, t
     assert "Q=256, of the image and of the box: 32 dimensions." in done.stdout and "Try:" not in done.stdout
     assert told["image"]["score"] != told["image+box"]["score"]
     photo = voc / "JPEGImages" / "2011_000000.jpg"
-    (answer,) = inside("predict", "runs/VOC2012-actions-transfer-run", photo, "--format", "json").stdout.splitlines()
-    assert {each["class"] for each in json.loads(answer)["classes"]} < set(ACTIONS)
+    done = inside("predict", "runs/VOC2012-actions-transfer-run", photo, "--format", "json")
+    assert set(read_predictions(done.stdout)[str(photo)]) < set(ACTIONS)
     refused = inside("predict", "boxes", photo, check=False)
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
     assert "This classifier was trained on photographs and boxes of persons" in refused.stderr

@@ -16,7 +16,7 @@ from tests.models.plain_twin import PlainTwin, fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.inference import SingleView, ViewAtScale, predict_center, predict_crops, predict_dense
+from verydeep.engine.inference import SingleView, ViewAtScale, predict_center, predict_crops, predict_dense, prepare_net
 from verydeep.engine.predictions import ArrayBatch, Predictions, combine_batches, predict_batches, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
@@ -93,7 +93,7 @@ def rescaled(path: Path, short: int) -> Tensor:
 
 
 def predictions_of(net: VGG, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> Predictions:
-    _, predictions = finish(predict_split(net, split, views, runtime))
+    _, predictions = finish(predict_split(prepare_net(net, runtime), split, views, runtime))
     assert predictions is not None
     return predictions
 

@@ -8,7 +8,7 @@ import numpy as np
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
-from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, predict_view, prepare_net, rescale_images
+from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, predict_view, rescale_images
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import AnyArray, Float32Array, Int64Array
@@ -104,7 +104,7 @@ def predict_split(
     runtime: Runtime,
     decoding: Decoding = STRICT,
 ) -> Generator[float, None, Predictions | None]:
-    """Predict a split without a cache.
+    """Predict a split without a cache; the net is prepared by ``Net.prepare``.
 
     Yields:
         Numbers of images that are done, first none.
@@ -118,7 +118,7 @@ def predict_split(
     """
     yield 0
     batches: list[ArrayBatch] = []
-    for batch in predict_batches(prepare_net(model, runtime), split, views, runtime, decoding):
+    for batch in predict_batches(model, split, views, runtime, decoding):
         batches.append(batch)
         yield (len(batch.indices) + len(batch.skipped)) * runtime.world_size
     gathered = [batch for part in runtime.gather_on_main(batches) for batch in part]

@@ -152,6 +152,11 @@ def short_text(value: Any) -> str:
     return f"'{value.as_posix()}'" if isinstance(value, Path) else repr(value)
 
 
+def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
+    """Return a line for each file that could not be decoded."""
+    return [f"Skipped {file}: {reason}" for file, reason in skipped.items()]
+
+
 def count_labels(record: Record) -> int:
     """Return the number of values before the first number: columns of words."""
     for count, value in enumerate(record.values()):

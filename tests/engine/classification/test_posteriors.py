@@ -118,7 +118,7 @@ def predict(
 
 def directly(net: Net, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> Predictions:
     """The same without any keeping."""
-    _, predictions = finish(predict_split(net.load(), split, views, runtime))
+    _, predictions = finish(predict_split(net.prepare(runtime), split, views, runtime))
     assert predictions is not None
     return predictions
 

@@ -15,7 +15,7 @@ from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.importing import conversion, imported
 from verydeep.engine.importing.conversion import convert_file, digests_of, name_classes
 from verydeep.engine.importing.imported import models_folder
-from verydeep.engine.nets.net import load
+from verydeep.engine.load import load
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.foreign import CAFFE_INPUT, ForeignNet
 from verydeep.models.weights.native import load_config

@@ -11,9 +11,10 @@ from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import open_posterior_cache
+from verydeep.engine.load import load
 from verydeep.engine.nets.checks import check_classes
 from verydeep.engine.nets.digests import digest_of_net
-from verydeep.engine.nets.net import Net, load
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError, WeightsError
 from verydeep.models.initialization import initialize
@@ -57,7 +58,7 @@ def remove_weights(folder: Path) -> None:
 
 def test_a_net_in_memory_is_not_read_again(tmp_path: Path) -> None:
     net = load(wnid_net(tmp_path, WNIDS).folder)
-    assert net.model is not None and not net.model.training and net.class_names == WNIDS
+    assert net.in_memory and not net.model.training and net.class_names == WNIDS
     assert net == Net.open(tmp_path / "net") and Net.open(net, "best") is net
     expected = net.model.fc8.weight.clone()
     remove_weights(tmp_path)
@@ -70,7 +71,7 @@ def test_a_net_in_memory_is_not_read_again(tmp_path: Path) -> None:
 
 def test_what_a_caller_does_to_a_loaded_model_stays_with_him(tmp_path: Path) -> None:
     net = load(wnid_net(tmp_path, WNIDS).folder)
-    assert net.model is not None
+    assert net.in_memory
     changed = net.load().train().half()
     changed.keep_outputs([0])
     assert net.model.fc8.weight.shape[0] == len(WNIDS) and net.model.fc8.weight.dtype == torch.float32
@@ -85,7 +86,7 @@ def test_a_net_in_memory_is_prepared_once_for_all_threads(tmp_path: Path, bf16: 
         models = list(threads.map(lambda _: net.prepare(runtime), range(16)))
     assert len({id(model) for model in models}) == 1
     assert models[0].fc6.weight.dtype == (torch.bfloat16 if bf16 else torch.float32)
-    assert net.model is not None
+    assert net.in_memory
     assert (models[0].fc6.weight.data_ptr() == net.model.fc6.weight.data_ptr()) is not bf16
     opened = Net.open(tmp_path / "net")
     assert opened.prepare(runtime) is not opened.prepare(runtime)

@@ -151,7 +151,7 @@ def predict_views(
     steps = (
         predict_cached(net, split, views, runtime, decoding)
         if use_cache
-        else predict_split(net.load(), split, views, runtime, decoding)
+        else predict_split(net.prepare(runtime), split, views, runtime, decoding)
     )
     return run_with_progress(steps, title, len(split), is_main=runtime.is_main)
 

@@ -47,7 +47,7 @@ def digest_of_net(net: Net) -> str:
         WeightsError: a file is missing, or has changed since the model was read into memory.
     """
     digest = digest_of_folder(net.folder)
-    if net.model is not None and net.stamps != stamp_files(net.folder):
+    if net.in_memory and net.stamps != stamp_files(net.folder):
         raise WeightsError(f"{net.path} has changed since it was loaded: load it again.")
     return digest
 

@@ -34,7 +34,7 @@ class NetShape:
 
 @dataclass(frozen=True)
 class Net:
-    """A net with its configuration. ``load`` of this package returns one that holds its model in memory."""
+    """A net with its configuration; ``verydeep.load`` returns one that holds its model in memory."""
 
     path: Path
     """The run, model folder, weight file or published net, as its user names it."""
@@ -44,7 +44,7 @@ class Net:
     outputs: tuple[int, ...] | None = None
     """The model's outputs that belong to the classes of ``config``, in their order; None: all."""
     weights: Weights = "last"
-    model: VGG | None = field(default=None, compare=False, repr=False)
+    _model: VGG | None = field(default=None, compare=False, repr=False)
     """The model in eval mode if it is in memory, with all of its outputs."""
     stamps: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
     """Size and modification time of its files before the model was read into memory."""
@@ -74,6 +74,19 @@ class Net:
         return self.config.class_names
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the model was read into memory."""
+        return self._model is not None
+
+    @property
+    def model(self) -> VGG:
+        """The model in eval mode, with all of its outputs: a PyTorch module, (N, 3, H, W) -> (N, K, h, w) scores.
+
+        It is read from the disk each time, unless ``verydeep.load`` made this net.
+        """
+        return load_model(self.folder)[0] if self._model is None else self._model
+
+    @property
     def stored_path(self) -> str:
         """The path that finds the net from any folder: absolute, or the name of a published net."""
         return str(self.path.resolve()) if self.path.exists() else self.path.as_posix()
@@ -84,7 +97,7 @@ class Net:
         Raises:
             WeightsError: the weights are missing, damaged, or of another net.
         """
-        model = load_model(self.folder)[0] if self.model is None else share_weights(self.model)
+        model = self.model if self._model is None else share_weights(self._model)
         if self.outputs is not None:
             model.keep_outputs(self.outputs)
         return model
@@ -97,7 +110,7 @@ class Net:
         Raises:
             WeightsError: the weights are missing, damaged, or of another net.
         """
-        if self.model is None:
+        if self._model is None:
             return prepare_net(self.load(), runtime)
         with _PLACING:
             key = (str(runtime.device), runtime.bf16)
@@ -111,13 +124,15 @@ class Net:
         Raises:
             WeightsError: the weights of one of them are missing, damaged, or of another net.
         """
+        if self._model is not None:
+            return self
         assert self.outputs is None
         stamps = stamp_files(self.folder)
         model, config = load_model(self.folder)
         # In the memory format of testing, so that preparing it for the CPU copies nothing.
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         classifier = None if config.regression is None else self.classifier.with_model()
-        return replace(self, config=config, model=model, stamps=stamps, _classifier=classifier)
+        return replace(self, config=config, _model=model, stamps=stamps, _classifier=classifier)
 
     def with_outputs_for(self, class_names: tuple[str, ...]) -> "Net | None":
         """Return this net with the outputs of these classes, in their order; None where it lacks one of them.
@@ -196,21 +211,6 @@ class EnsembleMember:
 
     net: Net
     scales: tuple[int, ...]
-
-
-def load(source: str | Path, weights: Weights = "last") -> Net:
-    """Read a net into memory: a net with ``config``, ``model`` and ``class_names``, which every command takes as a run.
-
-    Args:
-        source: a run, a model folder, a weight file of Caffe, MatConvNet, Keras, torchvision or timm, the name of a
-            published net ("oxford-vgg16"), or "hf-hub:owner/name".
-        weights: the last weights of a run, or those with the lowest validation error.
-
-    Raises:
-        WeightsError: there is no such net, or it is damaged.
-        ResourceError: it cannot be downloaded.
-    """
-    return Net.open(source, weights).with_model()
 
 
 def share_weights(model: VGG) -> VGG:

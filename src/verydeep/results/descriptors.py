@@ -1,0 +1,26 @@
+"""The result of `describe`: descriptors of images in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from verydeep.ops.arrays import Float32Array
+from verydeep.results.result import Record, Result
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Descriptors(Result):
+    """Descriptors of images in memory."""
+
+    images: tuple[str, ...]
+    """n file names, or "image 1", "image 2", ... of images in memory."""
+    values: Float32Array
+    """(n, D) float32 descriptors of length one: inner products are similarities."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """File that could not be decoded -> reason."""
+
+    def records(self) -> list[Record]:
+        """Return one plain record for each image: its name and its D numbers, called d1, d2, ..."""
+        return [
+            {"image": image, **{f"d{number}": value for number, value in enumerate(row.tolist(), start=1)}}
+            for image, row in zip(self.images, self.values, strict=True)
+        ]

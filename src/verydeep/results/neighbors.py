@@ -1,0 +1,32 @@
+"""The result of `search`: the photographs of an archive that are nearest to each image."""
+
+from dataclasses import dataclass
+
+from verydeep.ops.arrays import BoolArray, Float32Array
+from verydeep.results.result import Record, Result
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Neighbors(Result):
+    """The nearest photographs of an archive to each image, nearest first."""
+
+    images: tuple[str, ...]
+    """n file names, or "image 1", "image 2", ... of images in memory."""
+    paths: tuple[tuple[str, ...], ...]
+    """n times the files of the ``top`` nearest photographs, relative to the working folder if they lie in it."""
+    similarities: Float32Array
+    """(n, top) float32 inner products of descriptors of length one; 1 for the same photograph."""
+    missing: BoolArray
+    """(n, top) whether the file no longer exists."""
+    picture: str | None = None
+    """File with a picture of the neighbors; None if none was asked for."""
+
+    def records(self) -> list[Record]:
+        """Return one plain record for each image and neighbor."""
+        return [
+            {"image": image, "rank": rank, "neighbor": path, "similarity": similarity, "missing": missing}
+            for image, *row in zip(
+                self.images, self.paths, self.similarities.tolist(), self.missing.tolist(), strict=True
+            )
+            for rank, (path, similarity, missing) in enumerate(zip(*row, strict=True), start=1)
+        ]

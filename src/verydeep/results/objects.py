@@ -1,0 +1,50 @@
+"""The result of `localize`: a box for each of the most probable classes of each image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from verydeep.ops.arrays import Float32Array, Int64Array
+from verydeep.results.result import Record, Result
+
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LocatedObjects(Result):
+    """A box for each of the ``top`` most probable classes of each image, the most probable class first."""
+
+    images: tuple[str, ...]
+    """n file names, or "image 1", "image 2", ... of images in memory."""
+    labels: Int64Array
+    """(n, top) int64 indices into ``class_names``."""
+    probabilities: Float32Array
+    """(n, top) float32 posteriors of these classes."""
+    ratings: Float32Array
+    """(n, top) float32 scores of the boxes: posteriors of the class summed over all merged positions; may exceed 1."""
+    boxes: Int64Array
+    """(n, top, 4) int64 first and last pixel columns and rows, xyxy, counted from 0, of the image as it is shown."""
+    class_names: tuple[str, ...]
+    class_words: tuple[str, ...]
+    """What people call each class; equal to ``class_names`` where nothing better is known."""
+    pictures: tuple[str, ...] = ()
+    """n files with the boxes drawn; empty if none were asked for."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """File that could not be decoded -> reason."""
+
+    def records(self) -> list[Record]:
+        """Return one plain record for each image and class."""
+        pictures: tuple[str | None, ...] = self.pictures or (None,) * len(self.images)
+        return [
+            {
+                "image": image,
+                "rank": rank + 1,
+                "class": self.class_names[label],
+                "words": self.class_words[label],
+                "probability": float(self.probabilities[row, rank]),
+                "rating": float(self.ratings[row, rank]),
+                **dict(zip(SIDES, self.boxes[row, rank].tolist(), strict=True)),
+                **({} if picture is None else {"picture": picture}),
+            }
+            for row, (image, picture) in enumerate(zip(self.images, pictures, strict=True))
+            for rank, label in enumerate(self.labels[row].tolist())
+        ]

@@ -1,0 +1,57 @@
+"""The result of `predict`: scores of all classes for each image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+from verydeep.ops.arrays import Float32Array
+from verydeep.results.result import Record, Result, skipped_lines
+
+
+class ClassScore(NamedTuple):
+    """A class and its score for one image."""
+
+    name: str
+    words: str
+    score: float
+    """A probability, or the margin of a linear SVM."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions(Result):
+    """Scores of all classes for each image."""
+
+    images: tuple[str, ...]
+    """n file names, or "image 1", "image 2", ... of images in memory."""
+    scores: Float32Array
+    """(n, K) float32, in the order of ``class_names``: posteriors of a net, or margins of a classifier."""
+    class_names: tuple[str, ...]
+    class_words: tuple[str, ...]
+    """What people call each class; equal to ``class_names`` where nothing better is known."""
+    kind: Literal["probability", "margin"] = "probability"
+    """A net's probabilities sum to 1; a classifier's margin stands for the class above 0."""
+    num_top: int = 5
+    """Number of classes of each image in ``records`` and in tables."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """File that could not be decoded -> reason."""
+    formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "margin": "+.2f"}
+
+    def top(self, count: int = 5) -> list[list[ClassScore]]:
+        """Return the ``count`` highest classes of each image, highest first."""
+        best = (-self.scores).argsort(axis=1, kind="stable")[:, :count]
+        return [
+            [ClassScore(self.class_names[k], self.class_words[k], float(row[k])) for k in order.tolist()]
+            for row, order in zip(self.scores, best, strict=True)
+        ]
+
+    def records(self) -> list[Record]:
+        """Return one plain record for each image and each of its ``num_top`` highest classes."""
+        return [
+            {"image": image, "rank": rank, "class": each.name, "words": each.words, self.kind: each.score}
+            for image, classes in zip(self.images, self.top(self.num_top), strict=True)
+            for rank, each in enumerate(classes, start=1)
+        ]
+
+    def footer(self) -> list[str]:
+        """Return a line for each skipped file."""
+        return skipped_lines(self.skipped)
