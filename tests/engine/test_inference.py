@@ -246,15 +246,14 @@ def test_both_views_are_weighed_equally() -> None:
     assert (dense * crops).argmax() == 1 and (2 * dense + 50 * crops).argmax() == 2
 
 
-def test_batch_size_workers_and_order_change_nothing(train_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_size_workers_and_order_change_nothing(train_split: Split) -> None:
     """Within 1e-5 (docs/choices.md)."""
     net, split = CPU.place(small_net("D")), train_split.first_of_each_class(5)
     expected = predictions_of(net, split, FEW_VIEWS)
     others = {"two workers": predictions_of(net, split, FEW_VIEWS, replace(CPU, num_workers=2))}
     for pixels in (1, 30_000, 10**9):
-        with monkeypatch.context() as patch:
-            patch.setattr(Runtime, "batch_pixels", pixels)
-            others[f"batches of {pixels} pixels"] = predictions_of(net, split, FEW_VIEWS)
+        runtime = type("Batches", (Runtime,), {"batch_pixels": pixels})(torch.device("cpu"), False)
+        others[f"batches of {pixels} pixels"] = predictions_of(net, split, FEW_VIEWS, runtime)
     for what, other in others.items():
         assert np.array_equal(other.indices, expected.indices)
         for view in FEW_VIEWS:

@@ -92,11 +92,11 @@ def predict_cached(
     if not runtime.is_main:
         return None
     cached = [batch for kind in view_of_kind for batch in read_cached(cache, kind, gathered, len(split))]
-    predictions = combine_batches([*gathered, *cached], split, views, skipped)
-    num_decoded = sum(file not in skipped for file in split.files)
-    if any(len(each) != num_decoded for each in predictions.posteriors.values()):
-        raise ResourceError(f"{cache.folder} changed while it was read: try again.")
-    return replace(predictions, write_error=cache.write_error)
+    batches, num_decoded = [*gathered, *cached], sum(file not in skipped for file in split.files)
+    for kind in view_of_kind:
+        if sum(len(batch.indices) for batch in batches if kind in batch.arrays) != num_decoded:
+            raise ResourceError(f"{cache.folder} changed while it was read: try again.")
+    return replace(combine_batches(batches, split, views, skipped), write_error=cache.write_error)
 
 
 def read_cached(cache: ArrayCache, kind: str, computed: Sequence[ArrayBatch], count: int) -> Iterator[ArrayBatch]:
