@@ -38,11 +38,12 @@ def leave_net(runs: Path, net: str = "D/256pcr") -> Path:
 
 
 def localize(inside: Cli, *arguments: object) -> list[dict[str, Any]]:
-    """Return the result of each photograph; pictures are drawn only with --out."""
-    pictures = () if "--out" in arguments else ("--no-pictures",)
-    common = ("--format", "json", "--precision", "fp32", "--workers", 0)
-    done = inside("localize", *arguments, *common, *pictures)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    """Return the objects of each photograph."""
+    done = inside("localize", *arguments, "--format", "json", "--precision", "fp32", "--workers", 0)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for record in map(json.loads, done.stdout.splitlines()):
+        results.setdefault(record["image"], []).append(record)
+    return [{"image": image, "objects": objects} for image, objects in results.items()]
 
 
 @torch.inference_mode()
@@ -76,9 +77,11 @@ def test_unmerged_the_box_is_that_of_the_position_with_the_largest_posterior(run
     names = load_model(run / "model")[1].class_names
     best_places = set()
     for number, result in enumerate(results):
-        assert result["path"] == f"photos/{number}.png" and len(result["objects"]) == 3
+        assert result["image"] == f"photos/{number}.png" and len(result["objects"]) == 3
         for each in result["objects"]:
-            positions = predict_positions(run, Path(run.parent.parent, result["path"]), 384, names.index(each["class"]))
+            positions = predict_positions(
+                run, Path(run.parent.parent, result["image"]), 384, names.index(each["class"])
+            )
             assert len(positions) >= 4
             place = max(range(len(positions)), key=lambda i: positions[i][1])
             best_places.add(place)
@@ -115,7 +118,7 @@ def test_boxes_of_all_positions_and_scales_are_merged(runs: Path, inside: Cli, o
     names, members = load_model(run / "model")[1].class_names, []
     for result in localize(inside, run, "photos", "--scales", "320,256,288", "--top", 2, *options):
         for each in result["objects"]:
-            path, label = Path(run.parent.parent, result["path"]), names.index(each["class"])
+            path, label = Path(run.parent.parent, result["image"]), names.index(each["class"])
             positions = [pair for scale in (256, 288, 320) for pair in predict_positions(run, path, scale, label)]
             box, score, merged = merge_by_hand(positions, float(str(options[1])) if options else 0.5)
             np.testing.assert_allclose([each[side] for side in SIDES], box, atol=0.501)
@@ -137,7 +140,7 @@ def test_classes_are_those_of_the_source_net_or_of_a_protocol(runs: Path, inside
     def check(results: list[dict[str, Any]], expected: list[dict[str, dict[str, float]]]) -> list[str]:
         best = []
         for result in results:
-            rows = [table[result["path"]] for table in expected]
+            rows = [table[result["image"]] for table in expected]
             means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
             names = sorted(means, key=lambda name: -means[name])
             assert [each["class"] for each in result["objects"]] == names[:5]
@@ -155,13 +158,13 @@ def test_classes_are_those_of_the_source_net_or_of_a_protocol(runs: Path, inside
 def test_json_csv_and_table_agree(runs: Path, inside: Cli) -> None:
     run = leave_net(runs)
     results = localize(inside, run, "photos", "--top", 2)
-    common = ("localize", run, "photos", "--top", 2, "--precision", "fp32", "--workers", 0, "--no-pictures")
+    common = ("localize", run, "photos", "--top", 2, "--precision", "fp32", "--workers", 0)
     rows = list(csv.DictReader(io.StringIO(inside(*common, "--format", "csv").stdout)))
-    assert [(row["path"], row["rank"]) for row in rows] == [
-        (result["path"], rank) for result in results for rank in ("1", "2")
+    assert [(row["image"], row["rank"]) for row in rows] == [
+        (result["image"], rank) for result in results for rank in ("1", "2")
     ]
     table = [line.split() for line in inside(*common).stdout.splitlines()]
-    assert table[0] == ["photograph", "class", "probability", "rating", *SIDES]
+    assert table[0] == ["image", "rank", "class", "words", "probability", "rating", *SIDES]
     objects = [each for result in results for each in result["objects"]]
     for each, row, line in zip(objects, rows, table[1:], strict=True):
         box = [str(each[side]) for side in SIDES]
@@ -180,9 +183,11 @@ def test_boxes_are_those_of_the_photograph_as_it_is_shown(runs: Path, inside: Cl
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
     upright.save(tmp_path / "upright.png")
     turned, plain = localize(inside, run, "turned.png", "upright.png", "--top", 3, "--out", "out")
-    assert turned["objects"] == plain["objects"]
+    pictures = [[each.pop("picture") for each in result["objects"]] for result in (turned, plain)]
+    names = [[each.pop("image") for each in result["objects"]] for result in (turned, plain)]
+    assert names == [["turned.png"] * 3, ["upright.png"] * 3] and turned["objects"] == plain["objects"]
     assert any(each["ymax"] > 101 for each in turned["objects"])
-    with Image.open(tmp_path / turned["picture"]) as one, Image.open(tmp_path / plain["picture"]) as other:
+    with Image.open(tmp_path / pictures[0][0]) as one, Image.open(tmp_path / pictures[1][0]) as other:
         assert one.size == other.size and one.height > one.width / 2
         assert np.abs(np.asarray(one, np.int16) - np.asarray(other)).max() < 3
 
@@ -196,15 +201,17 @@ def test_a_picture_for_each_photograph(runs: Path, inside: Cli, tmp_path: Path) 
     photograph = (tmp_path / "out/cat-boxes.jpg").read_bytes()
     for _ in range(2):
         results = localize(inside, run, "a/cat.png", "b/cat.png", "b/Cat.jpg", "out/cat-boxes.jpg", "--out", "out")
-        paths = [result["picture"] for result in results]
+        paths = [result["objects"][0]["picture"] for result in results]
         names = ["cat-boxes-2.jpg", "cat-boxes-3.jpg", "Cat-boxes-4.jpg", "cat-boxes-boxes.jpg"]
         assert paths == [f"out/{name}" for name in names]
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, "cat-boxes.jpg"])
     assert (tmp_path / "out/cat-boxes.jpg").read_bytes() == photograph
-    done = inside("localize", run, "photos/0.png", "--precision", "fp32")
-    assert done.stderr == "Pictures written: 1, in boxes/\n" and "0.png" in done.stdout
+    done = inside("localize", run, "photos/0.png", "--precision", "fp32", "--out", "boxes")
+    assert "0.png" in done.stdout and done.stdout.endswith("Pictures written: 1, in boxes/\n") and not done.stderr
     assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["0-boxes.jpg"]
-    assert "written" not in inside("localize", run, "photos/0.png", "--no-pictures").stderr
+    assert "written" not in inside("localize", run, "photos/0.png").stdout
+    refused = inside("localize", run, "photos", "--out", "photos", check=False)
+    assert refused.returncode == 1 and "photos is a folder of images: choose another --out" in refused.stderr
 
 
 def test_nothing_of_photographs_is_cached(runs: Path, inside: Cli, tmp_path: Path) -> None:
@@ -217,17 +224,24 @@ def test_a_file_that_is_no_photograph_is_named_or_skipped(runs: Path, inside: Cl
     (tmp_path / "notes.jpg").write_text("these are notes")
     refused = inside("localize", run, "notes.jpg", "photos/1.png", check=False)
     assert refused.returncode == 1 and "notes.jpg is not an image" in refused.stderr
-    done = inside("localize", run, "notes.jpg", "photos/1.png", "--bad-images", "skip", "--format", "json")
+    options = ("--bad-images", "skip", "--format", "json", "--out", "boxes")
+    done = inside("localize", run, "notes.jpg", "photos/1.png", *options)
     (line,) = done.stdout.splitlines()
-    assert json.loads(line)["path"] == "photos/1.png"
-    assert "skipped notes.jpg: notes.jpg is not an image" in done.stderr and "Pictures written: 1," in done.stderr
+    assert json.loads(line)["image"] == "photos/1.png"
+    assert "Skipped notes.jpg: notes.jpg is not an image" in done.stderr and "Pictures written: 1," in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("D-256-s0", "photos"), "D-256-s0 tells classes and no boxes"),
-        (("D-256pcr-s0", "photos", "--classes", "truth"), "--classes truth: nobody knows"),
+        (
+            ("D-256-s0", "photos"),
+            "D-256-s0 predicts classes and no boxes: train a localization net from it, with --task localize",
+        ),
+        (
+            ("D-256pcr-s0", "photos", "--classes", "truth"),
+            "true classes of these images are unknown: give a protocol as --classes",
+        ),
         (("D-256pcr-s0", "photos", "--classes", "E/384/384"), "No run in runs answers for E/384"),
         (("D-256pcr-s0", "photos", "--classes", "the best"), "--classes 'the best': at character 1"),
         (("D-256pcr-s0", "nowhere.jpg"), "nowhere.jpg matches no photograph"),

@@ -1,155 +1,121 @@
-"""``verydeep localize``: what is on these photographs, and where?"""
+"""`localize`: the most probable classes of images, each with a box."""
 
-import csv
-import json
-import sys
+from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any
-
-from tyro.conf import arg
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.configs.protocols import parse_classes
 from verydeep.configs.scales import parse_test_scales
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError, WeightsError
 from verydeep.options import (
-    BadImages,
-    Device,
-    Format,
-    Photographs,
-    Precision,
-    Run,
-    Runs,
-    Scales,
-    Weights,
-    Workers,
-    check_range,
-    option,
+    ImagesOption,
+    JobOptions,
+    MergeThresholdOption,
+    NetOption,
+    Numbers,
+    PathSource,
+    RunsOption,
+    ScalesOption,
+    WeightsOption,
+    decoding_of,
+    number_text,
+    start_runtime,
 )
+from verydeep.parameters import Option, command
 
-COLUMNS = ("class", "words", "probability", "rating", "xmin", "ymin", "xmax", "ymax")
+if TYPE_CHECKING:
+    from verydeep.data.photographs import Photographs
+    from verydeep.engine.localization.box_ensemble import BoxEnsemble
+    from verydeep.engine.nets.net import Net
+    from verydeep.results.objects import LocatedObjects
 
 
+@command
 def localize(
-    run: Run,
-    files: Photographs,
-    /,
+    run: NetOption,
+    images: ImagesOption,
     *,
-    top: Annotated[int, arg(help="A box for each of so many classes, the most probable ones.", metavar="N")] = 1,
-    scales: Scales = None,
-    merge_threshold: Annotated[
-        float | None, option("How far boxes of a class may lie apart to become one.", "0.5", "X")
-    ] = None,
+    top: Annotated[int, Option("Classes of each image, with a box each.", metavar="N", smallest=1, largest=5)] = 1,
+    out: Annotated[PathSource | None, Option("Folder for pictures with the boxes.", "no pictures", "DIR")] = None,
+    scales: ScalesOption = None,
+    weights: WeightsOption = "last",
     classes: Annotated[
         str | None,
-        option(
-            'Who names the classes: runs in --runs, as "D/256-512/256,384,512 + E/384/384 : crops".',
-            "the net that RUN started from",
-            "PROTOCOL",
-        ),
+        Option("Protocol of nets of `runs` that predict the classes.", "RUN's source net", "TEXT", heading="box"),
     ] = None,
-    runs: Runs = "runs",
-    format: Format = "table",  # noqa: A002
-    out: Annotated[Path, arg(help="Where a picture with the boxes goes for each photograph.", metavar="DIR")] = Path(
-        "boxes"
-    ),
-    pictures: Annotated[bool, arg(help="Whether pictures are drawn.")] = True,
-    weights: Weights = "last",
-    precision: Precision = "auto",
-    device: Device = "auto",
-    workers: Workers = None,
-    bad_images: BadImages = "error",
-) -> None:
-    """Tell what is on photographs and where: a box for the most probable class, in words and in a picture.
+    runs: RunsOption = "runs",
+    merge_threshold: MergeThresholdOption = None,
+    **options: Unpack[JobOptions],
+) -> "LocatedObjects":
+    """Predict a box for each of the most probable classes of images, with a localization net.
 
-    RUN is a folder that `verydeep train --task localize` left; FILES are photographs, folders of them, or patterns such
-    as "photos/*.jpg". The probability is that of the class; the rating says how many of the net's views of the
-    photograph agree on the box, weighted by how sure they are of the class. Boxes are the first and last pixels of the
-    photograph as it is shown, after the camera's rotation, counted from 0.
+    A rating is the sum of the class's posteriors at all positions whose boxes were merged. Boxes are first and last
+    pixel columns and rows, counted from 0, of the image after the camera's rotation.
 
     Try:
-        verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg
+        verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg --out boxes
         verydeep localize runs/photos-D-384pcr-c224-s0 holiday/ --scales 352,384 --format csv > holiday.csv
         verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg --top 5 --classes "D/384/384 + E/384/384"
+
+    Returns:
+        Labels, probabilities and ratings (n, top), and boxes (n, top, 4).
+
+    Raises:
+        WeightsError: There is no such net, it predicts no boxes, or a net that predicts the classes is missing.
+        DataError: An image cannot be decoded.
+        OptionError: A test scale is too small, or `classes` is no protocol.
+        ResourceError: A picture cannot be written.
     """
-    from verydeep.data.decoding import Decoding, inspect_image
     from verydeep.data.photographs import find_photographs
-    from verydeep.engine import runtime as engine
-    from verydeep.engine.localization.box_ensemble import build_box_ensemble
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
-    from verydeep.engine.localization.objects import draw_objects, locate_objects, name_pictures
+    from verydeep.engine.localization.objects import draw_objects, locate_objects
+    from verydeep.engine.nets.net import Net
+
+    ensemble = ensemble_of_net(Net.open(run, weights), scales, classes, runs)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_outside_images(folder, images)
+    split = find_photographs(images, leave_out=folder)
+    threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
+    with start_runtime(options) as runtime:
+        objects = locate_objects(ensemble, split, threshold, runtime, decoding_of(options), top=top)
+    return objects if folder is None else draw_objects(split, objects, folder)
+
+
+def ensemble_of_net(net: "Net", scales: Numbers | None, classes: str | None, runs: str | Path) -> "BoxEnsemble":
+    """Return one localization net as an ensemble, with the source of the classes of its boxes.
+
+    Raises:
+        WeightsError: The net predicts no boxes, or a net that predicts the classes is missing.
+        OptionError: The scales or the protocol cannot be read.
+    """
+    from verydeep.engine.localization.box_ensemble import build_box_ensemble
     from verydeep.engine.nets.checks import check_not_trunk
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.nets.net import EnsembleMember, Net
+    from verydeep.engine.nets.net import EnsembleMember
 
-    check_range("--top", top, 1, 5)
-    check_range("--merge-threshold", merge_threshold, 0, 2)
-    check_range("--workers", workers, 0)
-    net = Net.open(run, weights)
     check_not_trunk(net)
     if net.config.regression is None:
-        raise VerydeepError(
-            f"{run} tells classes and no boxes: train a net that does from it, by verydeep train DATA --task localize "
-            f"--init-from {run}."
+        raise WeightsError(
+            f"{net.path} predicts classes and no boxes: train a localization net from it, with `task=localize` and "
+            f"`init_from={net.path}`."
         )
-    chosen = net.config.test_scales if scales is None else parse_test_scales(scales)
     protocol = None if classes is None else parse_classes(classes)
     if protocol == "truth":
-        raise VerydeepError("--classes truth: nobody knows it of these photographs; name a protocol, or leave it out.")
-    ensemble = build_box_ensemble([EnsembleMember(net, chosen)], "dense", protocol, Collection.parse(runs), weights)
-    if pictures and any(Path(each).is_dir() and Path(each).resolve() == out.resolve() for each in files):
-        raise VerydeepError(f"--out {out}: the pictures would lie among the photographs; choose another folder.")
-    split = find_photographs(files, leave_out=out)
-    threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
-    with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
-        found = locate_objects(ensemble, split, threshold, runtime, Decoding(bad_images), top=top)
-    names, words = net.config.class_names, net.config.class_words
-    results: list[dict[str, Any]] = []
-    for index, objects in found.items():
-        values = ((names[one.label], words[one.label], one.probability, one.rating, *one.xyxy) for one in objects)
-        told = [dict(zip(COLUMNS, each, strict=True)) for each in values]
-        results.append({"path": split.files[index], "objects": told})
-    paths = name_pictures([split.path(index) for index in found], out) if pictures else []
-    for result, path in zip(results, paths, strict=False):
-        result["picture"] = path.as_posix()
-    {"table": print_table, "json": print_json, "csv": print_csv}[format](results)
-    if pictures:
-        draw_objects(split, found, words, paths)
-        print(f"Pictures written: {len(paths):,}, in {out}/", file=sys.stderr)
-    for index in sorted(set(range(len(split))) - set(found)):
-        print(f"skipped {split.files[index]}: {inspect_image(split.path(index)).error}", file=sys.stderr)
+        raise OptionError("The true classes of these images are unknown: give a protocol as `classes`.", "classes")
+    test_scales = net.config.test_scales if scales is None else parse_test_scales(number_text(scales))
+    member = EnsembleMember(net, test_scales)
+    return build_box_ensemble([member], "dense", protocol, Collection.parse(str(runs)), net.weights)
 
 
-def print_table(results: list[dict[str, Any]]) -> None:
-    """For people: one block a photograph."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def check_outside_images(folder: Path, images: "Photographs") -> None:
+    """Refuse a folder for pictures that is one of the folders of images.
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("photograph", "class"):
-        table.add_column(heading, overflow="fold")
-    for heading in COLUMNS[2:]:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for result in results:
-        for i, each in enumerate(result["objects"]):
-            told = (result["path"] if i == 0 else "", each["words"])
-            box = (str(each[side]) for side in COLUMNS[4:])
-            table.add_row(*map(Text, told), f"{each['probability']:.1%}", f"{each['rating']:.2f}", *box)
-    Console().print(table)
+    Raises:
+        OptionError: It is.
+    """
+    from verydeep.data.images import unpack_images
 
-
-def print_json(results: list[dict[str, Any]]) -> None:
-    """For machines: one object a line."""
-    for result in results:
-        print(json.dumps(result, ensure_ascii=False))
-
-
-def print_csv(results: list[dict[str, Any]]) -> None:
-    """For machines: path, rank, class, words, probability, rating, xmin, ymin, xmax, ymax."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "rank", *COLUMNS])
-    for result in results:
-        for rank, each in enumerate(result["objects"], start=1):
-            shares = (f"{each[share]:.6f}" for share in COLUMNS[2:4])
-            box = (each[side] for side in COLUMNS[4:])
-            writer.writerow([result["path"], rank, each["class"], each["words"], *shares, *box])
+    paths = [Path(each) for each in unpack_images(images) if isinstance(each, str | PathLike)]
+    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
+        raise OptionError(f"{folder} is a folder of images: choose another `out` for the pictures.", "out")

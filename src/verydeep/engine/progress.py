@@ -170,7 +170,7 @@ def download_bar() -> Iterator[Progress]:
 
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
     """Yield each item and advance a bar of ``total`` steps."""
-    with progress_bar() as progress:
+    with progress_bar(visible=total > 1) as progress:
         task = progress.add_task(description, total=total, note="")
         for item in items:
             yield item

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import ClassVar
 
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.results.result import Record, Result
+from verydeep.results.result import Record, Result, skipped_lines
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -30,6 +32,7 @@ class LocatedObjects(Result):
     """n files with the boxes drawn; empty if none were asked for."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """File that could not be decoded -> reason."""
+    formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "rating": ".2f", **dict.fromkeys(SIDES, "d")}
 
     def records(self) -> list[Record]:
         """Return one plain record for each image and class."""
@@ -48,3 +51,9 @@ class LocatedObjects(Result):
             for row, (image, picture) in enumerate(zip(self.images, pictures, strict=True))
             for rank, label in enumerate(self.labels[row].tolist())
         ]
+
+    def footer(self) -> list[str]:
+        """Return where the pictures are, and a line for each skipped file."""
+        folder = PurePath(self.pictures[0]).parent if self.pictures else None
+        written = [] if folder is None else [f"Pictures written: {len(self.pictures):,}, in {folder}/"]
+        return [*written, *skipped_lines(self.skipped)]

@@ -1,44 +1,28 @@
 """Objects on photographs: a box for each of the most probable classes of each photograph (appendix A.2)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import Decoding
+from verydeep.data.decoding import Decoding, inspect_image
 from verydeep.data.split import Split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.drawing import LabeledBox, draw_photograph
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.localization.predictions import predict_boxes
-from verydeep.engine.progress import progress_bar
+from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import WeightsError
-
-
-@dataclass(frozen=True)
-class LocatedObject:
-    """An object on a photograph."""
-
-    label: int
-    """Its class."""
-    probability: float
-    """Posterior of the class on this photograph, by the classification protocol."""
-    rating: float
-    """Rating of the box: the sum of the posteriors of its candidate boxes, which may exceed 1."""
-    xyxy: tuple[int, int, int, int]
-    """First and last pixel columns and rows of the box, counted from 0."""
+from verydeep.results.objects import LocatedObjects
 
 
 def locate_objects(
     ensemble: BoxEnsemble, split: Split, threshold: float, runtime: Runtime, decoding: Decoding, *, top: int
-) -> dict[int, list[LocatedObject]]:
+) -> LocatedObjects:
     """Locate the objects of the ``top`` most probable classes of each photograph; nothing is cached.
-
-    Returns:
-        Index of a photograph -> its objects, the most probable first. Skipped photographs are missing.
 
     Raises:
         DataError: a photograph cannot be decoded, or none of them.
@@ -47,40 +31,41 @@ def locate_objects(
     predictions = predict_boxes([ensemble], split, runtime, decoding, top=top, cache=False)[ensemble]
     classes = predictions.candidate_classes
     boxes = merge_boxes(predictions.pool(), np.full(len(classes.indices), threshold))
+    net = ensemble.members[0].net
     if not np.isfinite(boxes.xyxy).all():
-        raise WeightsError(f"{ensemble.members[0].net.path} predicts boxes that are not finite: train it again.")
-    corners = boxes.xyxy.round().astype(int).tolist()
-    objects = {}
-    for row, index in enumerate(classes.indices.tolist()):
-        columns = zip(classes.guesses[row], classes.posteriors[row], boxes.ratings[row], corners[row], strict=True)
-        objects[index] = [
-            LocatedObject(int(label), float(posterior), float(rating), tuple(xyxy))
-            for label, posterior, rating, xyxy in columns
-        ]
-    return objects
+        raise WeightsError(f"{net.path} predicts boxes that are not finite: train it again.")
+    skipped = set(range(len(split))) - set(classes.indices.tolist())
+    return LocatedObjects(
+        images=tuple(split.files[index] for index in classes.indices),
+        labels=classes.guesses,
+        probabilities=classes.posteriors,
+        ratings=boxes.ratings.astype(np.float32),
+        boxes=boxes.xyxy.round().astype(np.int64),
+        class_names=net.class_names,
+        class_words=net.config.class_words,
+        skipped={split.files[index]: str(inspect_image(split.path(index)).error) for index in sorted(skipped)},
+    )
 
 
-def draw_objects(
-    split: Split, objects: Mapping[int, Sequence[LocatedObject]], class_words: Sequence[str], paths: Sequence[Path]
-) -> None:
-    """Draw a picture of each photograph with its boxes.
+def draw_objects(split: Split, objects: LocatedObjects, folder: Path) -> LocatedObjects:
+    """Draw a picture of each photograph with its boxes; return the objects with the paths of the pictures.
 
-    Args:
-        split: the photographs.
-        objects: from ``locate_objects``.
-        class_words: what people call each class.
-        paths: of the pictures, in the order of ``objects``.
+    Raises:
+        ResourceError: the disk is full or the folder is not writable.
     """
-    with progress_bar(visible=len(objects) > 1) as progress:
-        task = progress.add_task("Drawing", total=len(objects), note="")
-        for (index, located), path in zip(objects.items(), paths, strict=True):
-            boxes = [
-                LabeledBox(each.xyxy, each.label, f"{class_words[each.label].split(',')[0]} {each.probability:.0%}")
-                for each in located
-            ]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draw_photograph(split.open_image(index), boxes, path)
-            progress.advance(task)
+    positions = {file: index for index, file in enumerate(split.files)}
+    indices = [positions[image] for image in objects.images]
+    paths = name_pictures([split.path(index) for index in indices], folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = zip(indices, objects.boxes.tolist(), objects.labels.tolist(), objects.probabilities.tolist(), strict=True)
+    for row, path in zip(track(rows, "Drawing", len(paths)), paths, strict=True):
+        index, *columns = row
+        boxes = [
+            LabeledBox(tuple(xyxy), label, f"{objects.class_words[label].split(',')[0]} {probability:.0%}")
+            for xyxy, label, probability in zip(*columns, strict=True)
+        ]
+        draw_photograph(split.open_image(index), boxes, path)
+    return replace(objects, pictures=tuple(path.as_posix() for path in paths))
 
 
 def name_pictures(photographs: Sequence[Path], folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from verydeep.data.folder import WNID
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files
 from verydeep.engine.runtime import Runtime
+from verydeep.errors import OptionError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import CLASSIFIER, ModelConfig, load_config, load_model
 
@@ -62,9 +63,12 @@ class Net:
         Raises:
             WeightsError: the source is not a net, or its configuration is damaged.
             ResourceError: a published net cannot be downloaded.
+            OptionError: the source is of another type, such as a classifier.
         """
         if isinstance(source, Net):
             return source
+        if not isinstance(source, str | PathLike):
+            raise OptionError(f"A {type(source).__name__} is no net: give a run, a weight file or a published net.")
         folder = find_model_folder(Path(source), weights)
         return cls(Path(source), folder, load_config(folder), weights=weights)
 
