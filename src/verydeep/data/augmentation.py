@@ -18,7 +18,7 @@ SAMPLE_STREAM = 1
 BOX_STREAM = 5
 
 NUM_CROPS = 10
-"""How many crops are drawn at most before the one that shows most of the box is used (docs/choices.md)."""
+"""Largest number of crops drawn before the one that shows most of the box is used (docs/choices.md)."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from verydeep.data.annotations import XYXY, Annotation, Instance
-from verydeep.data.box_sources import BoxSource, SplitBoxes, find_box_source
+from verydeep.data.box_sources import BoxSource, find_box_source
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -37,7 +37,7 @@ BadBoxes = Literal["error", "clip", "skip"]
 """Whether boxes that cannot be right are errors, corrected, or left out."""
 
 SHAPE_TOLERANCE = 0.05
-"""How far the ratio of width to height in an XML file may differ from the image's."""
+"""Largest difference of the ratio of width to height between an XML file and its image."""
 
 _NO_BOXES: Float32Array = np.zeros((0, 4), np.float32)
 _TRAINING_IMAGE = re.compile(r"n\d{8}_\d+")
@@ -65,7 +65,7 @@ class ImageBoxes:
     """The boxes of one image that can be used, or the problem of an annotation without an image."""
 
     index: int | None
-    """Of the image in its split."""
+    """Index of the image in its split; None for an annotation without an image."""
     boxes: Float32Array = field(default_factory=lambda: _NO_BOXES)
     problems: tuple[BoxProblem, ...] = ()
     known_defects: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_work
         DataError: there are no boxes, or one cannot be right and bad boxes are errors.
     """
     source = find_box_source(split, root)
-    for where in source.unmatched():
+    for where in source.unmatched:
         problem = BoxProblem(f"{where} has no image", "left out")
         yield _refuse_problems(ImageBoxes(None, problems=(problem,)), bad_boxes)
     reader = _BoxReader(split, source, bad_boxes)
@@ -216,7 +216,7 @@ class _BoxReader(Dataset[ImageBoxes]):
 
     def without_box(self, index: int, text: str) -> ImageBoxes:
         """Report an image without a box, a problem except for training images of ILSVRC."""
-        is_ilsvrc = self.source.is_imagenet and not isinstance(self.source, SplitBoxes)
+        is_ilsvrc = self.source.is_imagenet and not self.source.is_complete
         if is_ilsvrc and _TRAINING_IMAGE.fullmatch(PurePosixPath(self.split.files[index]).stem):
             return ImageBoxes(index, known_defects=("training images without boxes",))
         return ImageBoxes(index, problems=(BoxProblem(f"{self.split.path(index)} {text}", "left out"),))

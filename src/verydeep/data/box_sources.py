@@ -6,8 +6,9 @@ A source gives the boxes of one image at a time as they were written; ``box_anno
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from verydeep.data.annotations import Annotation, Instance, parse_box, read_xml
@@ -21,86 +22,22 @@ TABLE = "boxes.csv"
 COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
 
 
-@dataclass(frozen=True)
-class SplitBoxes:
-    """Boxes that were read with the split: those of Tiny-ImageNet and the generated set."""
-
-    split: Split
-    is_imagenet: bool
-
-    def read(self, index: int) -> Annotation | None:
-        """Return the annotation of one image; None if it has none."""
-        split = self.split
-        assert split.boxes is not None and split.labels is not None
-        name = split.class_names[split.labels[index]]
-        boxes = [tuple(box) for box in split.boxes[index].tolist()]
-        path = split.path(index)
-        instances = [Instance(f"Box {number} of {path}", name, box) for number, box in enumerate(boxes, start=1)]
-        return Annotation(tuple(instances)) if instances else None
-
-    def unmatched(self) -> list[str]:
-        """Return annotations without an image; there are none here."""
-        return []
+Line = tuple[int, list[str]]
+"""Number of a line, and its fields: label, xmin, ymin, xmax, ymax."""
 
 
 @dataclass(frozen=True)
-class BoxTable:
-    """Lines of a CSV file: the user's, or Kaggle's."""
+class BoxSource:
+    """Annotations of the images of a split."""
 
-    path: Path
-    lines: dict[str, list[tuple[int, list[str]]]]
-    """File of the split -> line number and fields (label, xmin, ymin, xmax, ymax) of each of its boxes."""
-    files: tuple[str, ...]
-    unmatched_lines: tuple[int, ...]
-    """Lines whose image does not exist."""
+    read: Callable[[int], Annotation | None]
+    """Return the annotation of one image, by its index; None if it has none. Raises DataError if it is damaged."""
+    unmatched: tuple[str, ...]
+    """Annotations whose image does not exist: 'Line 7 of /data/boxes.csv'."""
     is_imagenet: bool
-
-    def read(self, index: int) -> Annotation | None:
-        """Return the annotation of one image; None if it has no line.
-
-        Raises:
-            DataError: a line has no box.
-        """
-        lines = self.lines.get(self.files[index])
-        if lines is None:
-            return None
-        instances = []
-        for line, (name, *numbers) in lines:
-            where = f"Line {line} of {self.path}"
-            instances.append(Instance(where, name.strip(), parse_box(numbers, where)))
-        return Annotation(tuple(instances))
-
-    def unmatched(self) -> list[str]:
-        """Return lines whose image does not exist."""
-        return [f"Line {line} of {self.path}" for line in self.unmatched_lines]
-
-
-@dataclass(frozen=True)
-class BoxXmlFiles:
-    """A folder of XML files, one for each image."""
-
-    folder: Path
-    names: tuple[str | None, ...]
-    """For each file of the split its XML file below ``folder``, without suffix; None if it has none."""
-    unmatched_names: tuple[str, ...]
-    """XML files whose image does not exist."""
-    is_imagenet: bool
-
-    def read(self, index: int) -> Annotation | None:
-        """Return the annotation of one image; None if it has no file.
-
-        Raises:
-            DataError: the file cannot be read or is not an annotation.
-        """
-        name = self.names[index]
-        return None if name is None else read_xml(self.folder / f"{name}.xml")
-
-    def unmatched(self) -> list[str]:
-        """Return files whose image does not exist."""
-        return [str(self.folder / f"{name}.xml") for name in self.unmatched_names]
-
-
-BoxSource = SplitBoxes | BoxTable | BoxXmlFiles
+    """Whether the annotations are ImageNet's own, whose defects are known."""
+    is_complete: bool = False
+    """Whether every image has an annotation, which is not so in ILSVRC."""
 
 
 def find_box_source(split: Split, root: Path) -> BoxSource:
@@ -118,7 +55,7 @@ def find_box_source(split: Split, root: Path) -> BoxSource:
     if split.labels is None:
         raise DataError(f"{split.root} has no labels, so its boxes have no classes; choose a split with labels.")
     if split.boxes is not None:
-        return SplitBoxes(split, is_imagenet)
+        return BoxSource(partial(_read_split, split), (), is_imagenet, is_complete=True)
     if (root / TABLE).is_file():
         return _read_table(split, root)
     name = split.root.name
@@ -137,12 +74,43 @@ def find_box_source(split: Split, root: Path) -> BoxSource:
     )
 
 
-def _read_table(split: Split, root: Path) -> BoxTable:
+def _read_split(split: Split, index: int) -> Annotation | None:
+    """Return boxes that were read with the split: those of Tiny-ImageNet and the generated set."""
+    assert split.boxes is not None and split.labels is not None
+    name, path = split.class_names[split.labels[index]], split.path(index)
+    boxes = [tuple(box) for box in split.boxes[index].tolist()]
+    instances = [Instance(f"Box {number} of {path}", name, box) for number, box in enumerate(boxes, start=1)]
+    return Annotation(tuple(instances)) if instances else None
+
+
+def _read_lines(path: Path, files: Sequence[str], lines: Mapping[str, Sequence[Line]], index: int) -> Annotation | None:
+    if files[index] not in lines:
+        return None
+    instances = []
+    for line, (name, *numbers) in lines[files[index]]:
+        where = f"Line {line} of {path}"
+        instances.append(Instance(where, name.strip(), parse_box(numbers, where)))
+    return Annotation(tuple(instances))
+
+
+def _read_file(folder: Path, names: Sequence[str | None], index: int) -> Annotation | None:
+    name = names[index]
+    return None if name is None else read_xml(folder / f"{name}.xml")
+
+
+def _make_table(
+    path: Path, split: Split, lines: Mapping[str, Sequence[Line]], unmatched: Iterable[int], *, is_imagenet: bool
+) -> BoxSource:
+    names = tuple(f"Line {line} of {path}" for line in unmatched)
+    return BoxSource(partial(_read_lines, path, split.files, lines), names, is_imagenet)
+
+
+def _read_table(split: Split, root: Path) -> BoxSource:
     """Read boxes.csv: one line for each box, with a path relative to ``root``."""
     path = root / TABLE
     inside = split.root.relative_to(root).as_posix()
     file_of = {PurePosixPath(inside, file).as_posix(): file for file in split.files}
-    lines: dict[str, list[tuple[int, list[str]]]] = {}
+    lines: dict[str, list[Line]] = {}
     unmatched = []
     for number, row in read_csv(path, COLUMNS):
         named = PurePosixPath(row[0].strip())
@@ -152,10 +120,10 @@ def _read_table(split: Split, root: Path) -> BoxTable:
         elif ".." in named.parts or named.is_absolute() or not (root / named).is_file():
             unmatched.append(number)
     _refuse_fractions(path, lines)
-    return BoxTable(path, lines, split.files, tuple(unmatched), is_imagenet=False)
+    return _make_table(path, split, lines, unmatched, is_imagenet=False)
 
 
-def _refuse_fractions(path: Path, lines: Mapping[str, Sequence[tuple[int, Sequence[str]]]]) -> None:
+def _refuse_fractions(path: Path, lines: Mapping[str, Sequence[Line]]) -> None:
     """Refuse boxes in units of the image, which would pass for boxes of one pixel in its corner."""
     fractions = re.compile(r"\s*(0|1|[01]?\.[0-9]+)\s*")
     numbers = [number for boxes in lines.values() for _, fields in boxes for number in fields[1:]]
@@ -163,7 +131,7 @@ def _refuse_fractions(path: Path, lines: Mapping[str, Sequence[tuple[int, Sequen
         raise DataError(f"All boxes in {path} are fractions of their images; multiply them by widths and heights.")
 
 
-def _read_localizations(split: Split, path: Path) -> BoxTable:
+def _read_localizations(split: Split, path: Path) -> BoxSource:
     """Read Kaggle's list, which names images without folder and suffix."""
     boxes_of = read_localizations(path)
     lines = {}
@@ -172,7 +140,7 @@ def _read_localizations(split: Split, path: Path) -> BoxTable:
             lines[file] = boxes
     stems = {PurePosixPath(file).stem for file in list_images(split.root)} if boxes_of else set()
     unmatched = sorted(line for stem, boxes in boxes_of.items() if stem not in stems for line, _ in boxes)
-    return BoxTable(path, lines, split.files, tuple(unmatched), is_imagenet=True)
+    return _make_table(path, split, lines, unmatched, is_imagenet=True)
 
 
 def _list_xml(folder: Path) -> set[str]:
@@ -180,7 +148,7 @@ def _list_xml(folder: Path) -> set[str]:
     return {file.removesuffix(".xml") for file in list_files(folder, {".xml"}) if file.endswith(".xml")}
 
 
-def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool) -> BoxXmlFiles:
+def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool) -> BoxSource:
     """Match images with XML files: of the same path, or of the same name in no class's folder.
 
     Args:
@@ -205,7 +173,8 @@ def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool
     unused = xml.difference(name for name in names if name is not None)
     if is_imagenet:
         unused = {name for name in unused if _folder(name) in classes or not WNID.fullmatch(_folder(name))}
-    return BoxXmlFiles(folder, tuple(names), tuple(_without_image(unused, images, classes)), is_imagenet)
+    unmatched = tuple(str(folder / f"{name}.xml") for name in _without_image(unused, images, classes))
+    return BoxSource(partial(_read_file, folder, names), unmatched, is_imagenet)
 
 
 def _without_image(unused: set[str], images: Path, classes: set[str]) -> list[str]:

@@ -63,7 +63,7 @@ BadImages = Literal["error", "skip"]
 
 @dataclass(frozen=True)
 class Decoding:
-    """How image files are decoded."""
+    """Options of decoding image files."""
 
     bad_images: BadImages = "error"
     fast: bool = False
@@ -76,10 +76,10 @@ STRICT = Decoding()
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `verydeep verify` reports about one file."""
+    """Properties of one file, for `verydeep verify`."""
 
     error: str | None
-    """Why the file cannot be decoded; None if it can."""
+    """Reason why the file cannot be decoded; None if it can."""
     oddities: tuple[str, ...] = ()
     """Unusual properties of a file that can be decoded."""
 

@@ -33,7 +33,7 @@ COUNTS: Mapping[str, int] = MappingProxyType(dict(zip(SPLITS, (10_000, 1_000, 2_
 """Number of pictures of each split."""
 
 Plan = Mapping[str, object]
-"""What a set is drawn from: generator, version, seed and counts."""
+"""Parameters of a set: generator, version, seed and counts."""
 Chunk = tuple[str, int, int]
 """Split, first index, index after the last."""
 

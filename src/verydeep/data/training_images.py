@@ -1,7 +1,7 @@
 """Training samples, decoded by worker processes: one random crop of each image (section 3.1)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,16 +49,10 @@ class TrainBatch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "TrainBatch":
         """Return the batch with every tensor changed."""
-        return TrainBatch(
-            images=change(self.images),
-            targets=change(self.targets),
-            flip=change(self.flip),
-            color=change(self.color),
-            valid=change(self.valid),
-            skipped=self.skipped,
-            boxes=None if self.boxes is None else change(self.boxes),
-            off_target=None if self.off_target is None else change(self.off_target),
-        )
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **changed)
 
     def pin_memory(self) -> "TrainBatch":
         """Return the batch in page-locked memory; PyTorch's loader calls this when it feeds a GPU."""

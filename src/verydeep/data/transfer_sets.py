@@ -68,7 +68,7 @@ class TransferSet:
 
 @dataclass(frozen=True)
 class _Draws:
-    """How photographs are drawn; None: as the protocol of the set says."""
+    """Numbers of photographs to draw; None: as the protocol of the set says."""
 
     seed: int
     num_train: int | None

@@ -8,7 +8,7 @@ import numpy as np
 from verydeep.ops.arrays import Float32Array
 
 Aggregation = Literal["average", "stack", "max"]
-"""How descriptors of several scales become one: by their mean, by concatenation, or by their maximum."""
+"""Aggregation of descriptors of several scales: their mean, their concatenation, or their maximum."""
 Normalization = Literal["parts", "whole"]
 """Whether parts have length one before they are concatenated ("parts"), or only the whole descriptor ("whole")."""
 
