@@ -95,6 +95,9 @@ class Call:
             SystemExit: The result is bad news, or one of several processes failed.
             VerydeepError: The command failed.
         """
+        devices = next((option for option in read_options(self.name) if option.name == "devices"), None)
+        if devices is not None:
+            devices.check(self.num_processes)
         if self.num_processes > 1 and not in_group():
             launch(self.num_processes, sys.argv[1:])
             return
@@ -103,8 +106,8 @@ class Call:
         if is_main():
             print_result(result, self.format, sys.stdout)
             assert isinstance(result, Result)
-            if self.format != "table":
-                print(*(line for _, footer in result.sections() for line in footer), sep="\n", file=sys.stderr)
+            for line in [] if self.format == "table" else result.footers():
+                print(line, file=sys.stderr)
             if result.problem:
                 fail(result.problem)
 

@@ -33,8 +33,8 @@ else:  # as they are typed
     NetSources = tuple[Path, ...]
     DataSource = Numbers = str
 
-DATA_HELP = 'A folder of photographs, or "generated": a small set that verydeep makes itself.'
-NET_HELP = "A run, a weight file, oxford-vgg16, or hf-hub:OWNER/NAME."
+DATA_HELP = 'Photographs, or "generated".'
+NET_HELP = "A run, a weight file, oxford-vgg16, hf-hub:OWNER/NAME."
 
 DataOption = Annotated[DataSource, Option(DATA_HELP, metavar="DATA")]
 NetOption = Annotated[NetSource, Option(NET_HELP, metavar="RUN")]
@@ -42,26 +42,24 @@ PredictorOption = Annotated[
     PredictorSource, Option(f"{NET_HELP.removesuffix('.')}, or a folder of `verydeep transfer`.", metavar="RUN")
 ]
 ImagesOption = Annotated[Images, Option('Photographs, folders of them, or patterns ("*.jpg").', metavar="IMAGE")]
-NetsOption = Annotated[NetSources, Option(f"{NET_HELP} Several are an ensemble.", metavar="RUN")]
+NetsOption = Annotated[NetSources, Option("Runs, weight files, oxford-vgg16, ...: an ensemble.", metavar="RUN")]
 ScalesOption = Annotated[
     Numbers | None,
-    Option("Test scales Q, for a crop of 224.", "S, or Smin, middle, Smax if it was jittered", "Q,Q,.."),
+    Option("Test scales Q for a crop of 224.", "the paper's for S", "Q,Q,.."),
 ]
 ViewOption = Annotated[
-    View,
-    Option("The whole image, 5x5 crops, both, or the central crop; all with mirror images.", "dense", "VIEW"),
+    View | None,
+    Option("dense, crops, dense+crops or center.", "dense", "VIEW"),
 ]
 RunsOption = Annotated[
     str | Path,
-    Option("A folder of runs to choose nets from, perhaps with more nets: runs,oxford-vgg16.", metavar="DIR"),
+    Option("Nets to choose from.", metavar="DIR"),
 ]
-WeightsOption = Annotated[
-    Literal["last", "best"], Option("best: lowest validation error, so that error is optimistic.", metavar="WHICH")
-]
-TaskOption = Annotated[Literal["classify", "localize"], Option("Predict classes, or boxes.")]
-SplitOption = Annotated[str, Option("train, val, test, or all of a folder without parts.", metavar="PART")]
-CropOption = Annotated[int, Option("Side of the nets' input in pixels, a multiple of 32.", metavar="PIXELS")]
-SeedOption = Annotated[int, Option("Number from which all randomness follows.", smallest=0, largest=2**31 - 1)]
+WeightsOption = Annotated[Literal["last", "best"], Option("last, or best by validation error.", metavar="WHICH")]
+TaskOption = Annotated[Literal["classify", "localize"], Option("classify, or localize: boxes.", metavar="TASK")]
+SplitOption = Annotated[str, Option("train, val, test or all.", metavar="PART")]
+CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar="PIXELS")]
+SeedOption = Annotated[int, Option("Seed of all randomness.", metavar="N", smallest=0, largest=2**31 - 1)]
 
 MergeThresholdOption = Annotated[
     float | None,
@@ -79,19 +77,17 @@ BadBoxesOption = Annotated[
 DropoutAfterOption = Annotated[
     int | None,
     Option(
-        "First epochs without dropout; helps small data to start.",
+        "First epochs without dropout, to start faster.",
         metavar="N",
         heading="training",
         smallest=1,
     ),
 ]
 
-DevicesOption = Annotated[
-    int, Option("Processes of this machine that share the work.", metavar="N", heading="compute", smallest=1)
-]
+DevicesOption = Annotated[int, Option("Processes that share the work.", metavar="N", heading="compute", smallest=1)]
 FormatOption = Annotated[
     Literal["table", "json", "csv"],
-    Option("table, csv, or json: one object a line.", metavar="FORMAT", heading="output"),
+    Option("table, csv or json lines.", metavar="FORMAT", heading="output"),
 ]
 
 
@@ -107,7 +103,7 @@ class ComputeOptions(TypedDict, total=False):
     device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", metavar="NAME", heading="compute", value="auto")]
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
-        Option("fp32, bf16, or auto: bf16 if the hardware has it.", "", "FORMAT", heading="compute", value="auto"),
+        Option("fp32, bf16, or auto: bf16 if fast.", "", "FORMAT", heading="compute", value="auto"),
     ]
     workers: Annotated[
         int | None,
@@ -121,11 +117,11 @@ class DecodingOptions(TypedDict, total=False):
 
     bad_images: Annotated[
         Literal["error", "skip"],
-        Option("Files that cannot be decoded: error, or skip.", "", "ACTION", heading="decoding", value="error"),
+        Option("Undecodable files: error or skip.", "", "ACTION", heading="decoding", value="error"),
     ]
     fast_decode: Annotated[
         bool,
-        Option("Decode large JPEGs at half size: other pixels, faster.", heading="decoding", value=False),
+        Option("Decode large JPEGs at half size: faster, not exact.", heading="decoding", value=False),
     ]
 
 
@@ -134,12 +130,15 @@ class JobOptions(ComputeOptions, DecodingOptions, total=False):
 
 
 @contextmanager
-def start_runtime(options: ComputeOptions, *, bf16: bool | None = None) -> Iterator["Runtime"]:
+def start_runtime(
+    options: ComputeOptions, *, bf16: bool | None = None, deterministic: bool = False
+) -> Iterator["Runtime"]:
     """Choose the device and join the processes of the job.
 
     Args:
         options: Complete, as a public function gets them.
         bf16: Whether to compute in bf16; ``None``: as ``precision`` says.
+        deterministic: Whether to repeat bit for bit.
 
     Raises:
         OptionError: The device is unknown, or the processes disagree about the precision.
@@ -150,7 +149,9 @@ def start_runtime(options: ComputeOptions, *, bf16: bool | None = None) -> Itera
 
     if bf16 is None:
         bf16 = wants_bf16(options["precision"], options["device"])
-    with start(device=options["device"], bf16=bf16, num_workers=options["workers"]) as runtime:
+    with start(
+        device=options["device"], bf16=bf16, num_workers=options["workers"], deterministic=deterministic
+    ) as runtime:
         yield runtime
 
 

@@ -49,7 +49,7 @@ class Parameter:
     @property
     def default_text(self) -> str:
         """The default in words, or nothing where there is nothing to say."""
-        if self.option.default or self.default in (None, REQUIRED, (), False):
+        if self.option.default or any(self.default is each for each in (None, REQUIRED, (), False)):
             return self.option.default
         return "yes" if self.default is True else str(self.default)
 

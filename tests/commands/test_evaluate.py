@@ -192,7 +192,10 @@ def test_a_protocol_is_the_same_runs_named(
         (("runs",), ["runs"]),
         (("runs/A-256-s0", "--split", "part"), ["'part'", "train, val, test"]),
         (("runs/A-256-s0", "--submission", "guesses.txt"), ["'apple'", "WNIDs"]),
-        (("--protocol", "D/256-512/384", "--submission", "guesses.txt"), ["2 seeds"]),
+        (
+            ("--protocol", "D/256-512/384", "--submission", "guesses.txt"),
+            ["--submission takes one seed", "there are 2"],
+        ),
         (("runs/A-256-s0", "--devices", 0), ["--devices"]),
     ],
     ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else None,

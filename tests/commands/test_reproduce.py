@@ -205,7 +205,7 @@ def test_no_runs_and_no_training_is_one_sentence(home: Path, cli: Cli) -> None:
         ({"seeds": "01,1"}, "`seeds=01,1`"),
         ({"seeds": "-1"}, "`seeds=-1`"),
         ({"seeds": ""}, "`seeds=`"),
-        ({"crop": 33}, "crop of 33 .* multiple of 32"),
+        ({"crop": 33}, "`crop=33` .* multiple of 32"),
         ({"data": None}, "`data=FOLDER`"),
         ({"data": "no-photos"}, "no-photos"),
         ({"epochs": 0}, "`epochs=0`"),

@@ -7,8 +7,6 @@ import pytest
 from PIL import Image
 
 from tests.runs import SMALL_NET, Cli, make_photographs
-from verydeep.commands.train import parse_shares
-from verydeep.errors import VerydeepError
 from verydeep.models.weights.native import load_config, load_model
 
 
@@ -110,13 +108,6 @@ def test_data_that_changed_stop_a_resumed_run(tmp_path: Path, cli: Cli) -> None:
     (data / "train" / "bee" / "000.jpg").unlink()
     refused = cli("train", "--resume", "run", check=False)
     assert refused.returncode == 1 and "has changed since" in refused.stderr
-
-
-@pytest.mark.parametrize("text", ["", "0.5,0.4", "1.0", "0", "a", "0.5,0.5"])
-def test_milestones_that_do_not_rise_are_refused(text: str) -> None:
-    with pytest.raises(VerydeepError, match="--milestones"):
-        parse_shares(text)
-    assert parse_shares("0.6,0.8,0.93") == (0.6, 0.8, 0.93)
 
 
 def test_the_saved_net_is_the_last(trained: Path) -> None:

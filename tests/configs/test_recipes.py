@@ -167,13 +167,7 @@ def test_options_change_what_they_name_and_nothing_else() -> None:
     assert [stage.learning_rate for stage in changed.stages] == [1e-3, 1e-3]
     assert [replace(stage, learning_rate=1e-2) for stage in changed.stages] == list(recipe.stages)
     assert [stage.dropout for stage in with_options(recipe, dropout=0.0).stages] == [0, 0]
-    assert [stage.milestones for stage in with_options(recipe, milestones=(0.5,)).stages] == [(0.5,), (0.5,)]
     assert replace(with_options(recipe, dropout=0.3), stages=()) == replace(recipe, stages=())
-
-
-def test_explicit_milestones_win_over_those_of_a_short_run() -> None:
-    (stage,) = with_options(RECIPES["256"], epochs=10, milestones=(0.5, 0.9)).stages
-    assert (stage.epochs, stage.milestones) == (10, (0.5, 0.9))
 
 
 @pytest.mark.parametrize("text", ["256", "384", "256-512", "320-400"])

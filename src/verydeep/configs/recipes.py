@@ -125,7 +125,6 @@ def with_options(
     *,
     scale: TrainScale | None = None,
     epochs: int | None = None,
-    milestones: tuple[float, ...] | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
     dropout: float | None = None,
@@ -145,7 +144,6 @@ def with_options(
     changed = [
         replace(
             stage,
-            milestones=stage.milestones if milestones is None else milestones,
             learning_rate=stage.learning_rate if learning_rate is None else learning_rate,
             dropout=stage.dropout if dropout is None else dropout,
         )

@@ -120,7 +120,7 @@ class ClassEvaluationTask:
         nets, conditions = [each.net for each in self.members], {**options.values(runtime), "view": self.view}
         table = build_evaluation_table(evaluation, split, nets, conditions)
         write_evaluation(options.folder, evaluation, table, split)
-        log.info(f"Written: {options.folder}/ (errors.json, lists and pictures). {describe_posterior_cache()}")
+        log.info(describe_posterior_cache())
         return replace(table, folder=options.folder)
 
 
@@ -189,7 +189,6 @@ class BoxEvaluationTask:
             return None
         table = build_localization_evaluation_table(evaluation, boxed, options.values(runtime))
         write_localization_evaluation(options.folder, evaluation, table, boxed.split)
-        log.info(f"Written: {options.folder}/ (errors.json, boxes.csv and pictures)")
         return replace(table, folder=options.folder)
 
     def tune(self, options: EvaluationOptions, runtime: Runtime, log: Log) -> TunedThreshold:

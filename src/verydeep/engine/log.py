@@ -27,6 +27,11 @@ class Log:
         LOGGER.info("%s", text)
         self._write(text)
 
+    def record(self, text: str) -> None:
+        """Write one line or more to the log file alone."""
+        if not self.silent:
+            self._write(text)
+
     def show(self, table: Table | TextTable) -> None:
         """Send a table, as wide as the terminal."""
         if self.silent:

@@ -2,6 +2,7 @@
 
 import csv
 import html
+import io
 import json
 import os
 from abc import ABC, abstractmethod
@@ -71,6 +72,10 @@ class Result(ABC):
         """Return tables with the remarks below each of them; unless overridden, one."""
         return [(self.table(), self.footer())]
 
+    def footers(self) -> list[str]:
+        """Return the sentences below all tables."""
+        return [line for _, footer in self.sections() for line in footer]
+
     def __rich__(self) -> Group:
         """Return all tables and remarks, for a terminal."""
         parts: list[TextTable | Text] = []
@@ -79,6 +84,13 @@ class Result(ABC):
             # The terminal breaks long lines, so that a path can be copied.
             parts += [Text(remark, no_wrap=True, overflow="ignore") for remark in remarks]
         return Group(*parts)
+
+    def to_text(self, width: int = 120) -> str:
+        """Return all tables and remarks as text."""
+        console = Console(file=io.StringIO(), width=width)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get().rstrip("\n")
 
     def _repr_html_(self) -> str:
         """Return all tables and remarks, for a notebook."""

@@ -52,7 +52,6 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
         fc_width=24,
         initialization="normal",
         epochs=9,
-        milestones=(0.25,),
         batch_size=16,
         micro_batch=5,
         learning_rate=0.125,
@@ -72,7 +71,7 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
     recipe = settings.recipe
     assert (recipe.batch_size, recipe.initialization, recipe.color_shift) == (16, "normal", "eigenvalue")
     (stage,) = recipe.stages
-    assert (str(stage.scale), stage.epochs, stage.milestones) == ("256-512", 9, (0.25,))
+    assert (str(stage.scale), stage.epochs, stage.milestones) == ("256-512", 9, (0.60, 0.80, 0.93))
     assert (stage.learning_rate, stage.dropout) == (0.125, 0.25)
     assert plan.run.path == tmp_path / f"{photographs.name}-C-256-512-c64-w0.5-f24-s4"
     assert plan_training(replace(asked, out=tmp_path / "mine")).run.path == tmp_path / "mine"

@@ -62,9 +62,9 @@ def truth(home: Path) -> GroundTruth:
 
 @pytest.fixture(scope="module")
 def localizer(home: Path, classifier: Path) -> Path:
-    """A net with a box for each class, all of whose layers learned for 200 steps."""
+    """A net with a box for each class, all of whose layers learned for 270 steps."""
     words = ("--task", "localize", "--init-from", classifier, *SMALL, "--dropout", 0, "--learning-rate", 0.005)
-    verydeep("train", "rectangles", *words, "--epochs", 20, "--milestones", "0.8", cwd=home)
+    verydeep("train", "rectangles", *words, "--epochs", 27, cwd=home)
     return home / "runs" / "rectangles-A-256pcr-c32-w0.0625-f16-s0"
 
 
@@ -289,7 +289,7 @@ def test_what_cannot_be_is_one_sentence_before_anything_is_learned(
 def test_classes_have_no_regression(few: Path, inside: Cli) -> None:
     refused = inside("train", few, "--regression", "single-class", *SMALL, check=False)
     assert refused.returncode == 1
-    assert "--regression single-class is of boxes" in refused.stderr
+    assert "--regression single-class is for boxes" in refused.stderr
 
 
 def test_bad_boxes_are_mended_or_left_out_and_listed(few: Path, classifier: Path, tmp_path: Path, inside: Cli) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net
 from verydeep.files import atomic_write, write_json
 from verydeep.results.measured_table import MeasuredTable
@@ -21,13 +20,6 @@ def write_measured_table(table: MeasuredTable, folder: Path) -> None:
     bullets = "\n".join(f"- {remark.strip()}" for remark in table.remarks)
     with atomic_write(folder / f"{table.name}.md") as path:
         path.write_text(f"## {table.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
-
-
-def log_measured_table(table: MeasuredTable, log: Log) -> None:
-    """Write a table and its remarks to the log."""
-    log.show(table.table())
-    for remark in table.remarks:
-        log.info(remark)
 
 
 def table_title(name: str) -> str:

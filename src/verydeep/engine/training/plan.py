@@ -8,7 +8,7 @@ from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import replace_plateaus
 from verydeep.data.split import Split
 from verydeep.engine.datasets import GENERATED, check_outside_data, data_name
-from verydeep.engine.launching import in_group
+from verydeep.engine.launching import is_main
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import wants_bf16
 from verydeep.engine.training.checkpoint import find_checkpoint
@@ -104,7 +104,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         settings = inherit_conventions(settings, source)
     name = run_name(request.data, settings.net, architecture, request.seed)
     run = RunFolder(request.out or request.runs.folder / name)
-    if run.settings.exists() and not in_group():  # another process of this job may have been faster
+    if run.settings.exists() and is_main():  # for another process, the main one may have been faster
         raise OptionError(
             f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out` or `seed`."
         )

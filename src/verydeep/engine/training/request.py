@@ -69,7 +69,6 @@ class TrainRequest:
     """Boxes that the net learns, starting from a classification net; None: classes."""
     bad_boxes: BadBoxes = "error"
     epochs: int | None = None
-    milestones: tuple[float, ...] | None = None
     batch_size: int | None = None
     micro_batch: int | None = None
     learning_rate: float | None = None
@@ -171,7 +170,6 @@ def choose_recipe(request: TrainRequest, network: str, source: ModelConfig | Non
         base,
         scale=request.scale,
         epochs=request.epochs,
-        milestones=request.milestones,
         batch_size=batch_size,
         learning_rate=learning_rate,
         dropout=request.dropout,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,6 @@ from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
-from verydeep.engine.reporting.measured_table import log_measured_table
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, last_step, log_plan
 from verydeep.engine.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
@@ -44,21 +42,9 @@ from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import DataError, OptionError, ResourceError
 from verydeep.files import try_lock, write_json
 from verydeep.models.weights.native import ModelConfig, keep_classifier, load_config, save_config, save_weights
+from verydeep.results.measured_table import MeasuredTable
 
 CHECKPOINT_SECONDS = 600
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """The outcome of a run."""
-
-    path: Path
-    """Folder of the run."""
-    settings: RunSettings
-    metrics: dict[str, Any]
-    """Last line of metrics.jsonl."""
-    evaluation: Path | None
-    """Folder of the evaluation at the end; None: the data have no labeled images to test on."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +61,11 @@ class PreparedRun:
     test_split: Split | None
 
 
-def train_run(plan: TrainingPlan, runtime: Runtime) -> TrainingResult:
+def train_run(plan: TrainingPlan, runtime: Runtime) -> MeasuredTable | None:
     """Train and test; a resumed run continues from its last checkpoint, if there is one.
+
+    Returns:
+        The errors of the net, on all processes; None if the data have no labeled images to test on.
 
     Raises:
         ResourceError: another job trains the run.
@@ -91,8 +80,7 @@ def train_run(plan: TrainingPlan, runtime: Runtime) -> TrainingResult:
         state, metrics_bytes = open_state(prepared, runtime, log, resume=plan.resume)
         train(prepared, state, metrics_bytes, runtime, log)
         runtime.gather(None)  # the net is on the disk before any process reads it
-        evaluation = evaluate(prepared, runtime, log)
-        return TrainingResult(plan.run.path, prepared.settings, read_metrics(plan.run.metrics)[-1], evaluation)
+        return runtime.from_main(evaluate(prepared, runtime, log))
 
 
 @contextmanager
@@ -291,11 +279,10 @@ def save(state: TrainState, report: StepReport, run: RunFolder, metrics: Metrics
     save_checkpoint(run.checkpoints, state, metrics.length())
 
 
-def evaluate(prepared: PreparedRun, runtime: Runtime, log: Log) -> Path | None:
-    """Test the net on whole images at the paper's scales for its S; returns the folder of the evaluation."""
+def evaluate(prepared: PreparedRun, runtime: Runtime, log: Log) -> MeasuredTable | None:
+    """Test the net on whole images at the paper's scales for its S."""
     run, split, settings = prepared.run, prepared.test_split, prepared.settings
     if split is None:
-        log.info(f"Run: {run.path} (not tested: there are no other labeled images)")
         return None
     net = Net.open(run.path)
     members = (EnsembleMember(net, net.config.test_scales),)
@@ -307,6 +294,5 @@ def evaluate(prepared: PreparedRun, runtime: Runtime, log: Log) -> Path | None:
     options = EvaluationOptions(settings.data, folder, decoding=settings.decoding, bad_boxes=settings.bad_boxes)
     table = task.run(split, options, runtime, log)
     if table is not None:
-        log_measured_table(table, log)
-    log.info(f"Run: {run.path}")
-    return folder
+        log.record(table.to_text())
+    return table
