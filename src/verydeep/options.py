@@ -48,7 +48,7 @@ ScalesOption = Annotated[
     Option("Test scales Q for a crop of 224.", "the paper's for S", "Q,Q,.."),
 ]
 ViewOption = Annotated[
-    View | None,
+    View,
     Option("dense, crops, dense+crops or center.", "dense", "VIEW"),
 ]
 RunsOption = Annotated[

@@ -122,10 +122,10 @@ def read_parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 def _read(name: str, annotation: Any, default: Any, is_positional: bool = False) -> Parameter:
     """Take an annotation apart."""
-    kind, *metadata = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
-    options = [each for each in metadata if isinstance(each, Option)]
-    kinds = [each for each in get_args(kind) if each is not NoneType]
-    if get_origin(kind) in (Union, UnionType):
-        kind = kinds[0] if len(kinds) == 1 else Union[tuple(kinds)]  # noqa: UP007
-    option = options[-1] if options else Option("")
+    kind, options = annotation, []
+    while get_origin(kind) in (Annotated, Union, UnionType):
+        kinds = [each for each in get_args(kind) if each is not NoneType]
+        options += [each for each in reversed(kinds) if isinstance(each, Option)]
+        kind = kinds[0]
+    option = options[0] if options else Option("")
     return Parameter(name, kind, option, option.value if default is REQUIRED else default, is_positional)

@@ -334,7 +334,7 @@ RUN, CLASSES_ALONE, BOXES = "runs/D-384pcr-s0", "runs/D-384-s0", ("--task", "loc
         ),
         (
             ("--protocol", "D/384pcr/384", *BOXES, "--submission", "s.txt"),
-            ["--submission", "2 seeds"],
+            ["--submission takes one seed", "there are 2"],
         ),
         ((RUN, *BOXES, "--scales", "200"), ["--scales"]),
     ],

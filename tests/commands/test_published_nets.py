@@ -66,8 +66,8 @@ def test_the_authors_nets_answer_for_their_rows(inside: Cli, data: Path, tmp_pat
     measured = {row["label"]: row["measured"] for row in table["rows"]}
     answered = {name for name, each in measured.items() if each is not None}
     assert answered == {"D/256-512/256,384,512", "E/256-512/256,384,512"}
-    assert [each["label"] for each in table["others"]] == ["torchvision-vgg16/256"]
-    assert "Not converged" not in done.stdout and "nets of others" in done.stdout
+    assert [each["label"] for each in table["other_nets"]] == ["torchvision-vgg16/256"]
+    assert "Not converged" not in done.stdout and "nets of another system" in done.stdout
     # The row is what evaluating the net by its name gives.
     inside("evaluate", data, "oxford-vgg16", "--scales", "256,384,512", *FAST, "--out", "alone")
     alone = json.loads((tmp_path / "alone" / "errors.json").read_text())["rows"][-1]["errors"]

@@ -46,7 +46,7 @@ def evaluate(
     run: NetsOption = (),
     *,
     scales: ScalesOption = None,
-    views: ViewOption = None,
+    views: ViewOption | None = None,
     protocol: Annotated[
         str | None, Option('All of it, such as "D/384/384 + E/384/384 : crops".', metavar="TEXT")
     ] = None,
