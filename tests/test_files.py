@@ -184,10 +184,10 @@ def test_one_process_has_the_lock_until_it_ends_even_by_a_kill(tmp_path: Path) -
     command = [sys.executable, "-c", HOLDER, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
-        told = dict([*holder.stdout.readline().split(), ""][:2] for _ in range(2))
-        child = int(told.pop("child"))
+        reports = dict([*holder.stdout.readline().split(), ""][:2] for _ in range(2))
+        child = int(reports.pop("child"))
         try:
-            assert told == {"free": ""}
+            assert reports == {"free": ""}
             for _ in range(2):  # asking does not take it away
                 with try_lock(path) as free:
                     assert not free

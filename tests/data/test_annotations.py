@@ -18,7 +18,7 @@ VOC = """<annotation><folder>VOC2007</folder><filename>000001.jpg</filename>
 
 def xml(*boxes: tuple[object, object, object, object], name: str = "cat", size: object = (50, 40)) -> str:
     """One of ILSVRC's, as small as it may be; ``size`` None: without."""
-    told = "" if size is None else "<size><width>{}</width><height>{}</height><depth>3</depth></size>".format(*size)
+    size_xml = "" if size is None else "<size><width>{}</width><height>{}</height><depth>3</depth></size>".format(*size)
     objects = "".join(
         f"<object><name>{name}</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
         "</bndbox></object>"
@@ -26,7 +26,7 @@ def xml(*boxes: tuple[object, object, object, object], name: str = "cat", size: 
     )
     return (
         "<annotation><folder>%s</folder><filename>%s</filename><source><database>ILSVRC_2012</database></source>"
-        f"{told}<segmented>0</segmented>{objects}</annotation>"
+        f"{size_xml}<segmented>0</segmented>{objects}</annotation>"
     )
 
 
@@ -93,9 +93,9 @@ def test_harm_is_refused(tmp_path: Path, text: bytes) -> None:
     [b"", b"\xff\xd8\xff", b"<annotation>", b"<annotation>&x;</annotation>", b"<?xml version='1.0' encoding='x'?><a/>"],
 )
 def test_what_is_no_xml_is_one_sentence_that_names_it(tmp_path: Path, text: bytes) -> None:
-    with pytest.raises(VerydeepError, match=r"a\.xml is not XML") as told:
+    with pytest.raises(VerydeepError, match=r"a\.xml is not XML") as raised:
         read(tmp_path, text)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_deep_nesting_ends(tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def test_what_is_drawn_for_boxes_is_even_and_independent_of_order() -> None:
 
 
 def test_fast_decoding_moves_no_target(real_photographs: list[Path]) -> None:
-    """640x427 is decoded at 160x107; the box is still told in the file's pixels."""
+    """640x427 is decoded at 160x107; the box is still in the file's pixels."""
     box = np.array([[200, 90, 480, 300]], np.float32)
     split = replace(Split.of_photographs(real_photographs[:1]), boxes=(box,))
     samples = [TrainSamples(split, (73, 100), 64, 0, Decoding(fast=fast), with_boxes=True) for fast in (False, True)]

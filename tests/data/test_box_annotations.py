@@ -107,7 +107,7 @@ def test_flat_folders_with_annotations_beside_the_classes(pets: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "told", "clipped"),
+    ("box", "message", "clipped"),
     [
         ((-5, 4, 20, 30), "reaches beyond the image of 50x40", [0, 4, 20, 30]),
         ((3, -2, 20, 30), "reaches beyond the image of 50x40", [3, 0, 20, 30]),
@@ -123,7 +123,7 @@ def test_flat_folders_with_annotations_beside_the_classes(pets: Path) -> None:
 )
 @pytest.mark.parametrize("source", ["xml", "csv"])
 def test_a_bad_box_is_an_error_clipped_or_left_out(
-    boxed: Path, source: str, box: tuple[int, ...], told: str, clipped: list[int] | None
+    boxed: Path, source: str, box: tuple[int, ...], message: str, clipped: list[int] | None
 ) -> None:
     """The second box of an image, so that the sentence has to count."""
     if source == "xml":
@@ -136,14 +136,14 @@ def test_a_bad_box_is_an_error_clipped_or_left_out(
         where = f"Line 6 of {boxed / 'boxes.csv'}"
     with pytest.raises(VerydeepError) as error:
         boxes_of(boxed, "train")
-    assert str(error.value) == f"{where} {told}; correct it, or choose `bad_boxes=clip` or `bad_boxes=skip`."
+    assert str(error.value) == f"{where} {message}; correct it, or choose `bad_boxes=clip` or `bad_boxes=skip`."
     split, report = boxes_of(boxed, "train", "clip")
     done = "left out" if clipped is None else "clipped"
-    assert [str(problem) for problem in report.problems] == [f"{where} {told}: {done}"]
+    assert [str(problem) for problem in report.problems] == [f"{where} {message}: {done}"]
     assert lists(split)["dog/1.png"] == [list(GOOD)] + ([] if clipped is None else [clipped])
     assert str(report) == f"{4 + (clipped is not None)} boxes on 4 of 4 images; 1 {done}"
     split, report = boxes_of(boxed, "train", "skip")
-    assert [str(problem) for problem in report.problems] == [f"{where} {told}: left out"]
+    assert [str(problem) for problem in report.problems] == [f"{where} {message}: left out"]
     assert lists(split)["dog/1.png"] == [list(GOOD)]
 
 
@@ -161,7 +161,7 @@ def test_the_pixel_in_which_conventions_differ_is_cut_off(
 
 @pytest.mark.parametrize("policy", ["clip", "skip"])
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "message"),
     [
         (
             "cat/1.xml",
@@ -177,12 +177,12 @@ def test_the_pixel_in_which_conventions_differ_is_cut_off(
     ],
 )
 def test_an_annotation_that_does_not_fit_is_an_error_or_left_out(
-    boxed: Path, file: str, text: str | None, told: str, policy: BadBoxes
+    boxed: Path, file: str, text: str | None, message: str, policy: BadBoxes
 ) -> None:
     (boxed / "Annotations/train" / file).unlink()
     if text is not None:
         put(boxed / "Annotations/train" / file, text)
-    with pytest.raises(VerydeepError, match=rf"{told}.*; correct it, or choose `bad_boxes=clip`"):
+    with pytest.raises(VerydeepError, match=rf"{message}.*; correct it, or choose `bad_boxes=clip`"):
         boxes_of(boxed, "train")
     split, report = boxes_of(boxed, "train", policy)
     assert len(report.problems) == 1
@@ -216,7 +216,7 @@ def test_a_line_without_image_is_an_error(pets: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("train/cat/1.png,cat,3,4,20,30\n", r"Line 1 of .*boxes\.csv is .*; it must be path,label,xmin,ymin,xmax,ymax"),
         (HEADER.encode("utf-16").decode("latin-1"), r"Line 1 of .*boxes\.csv is .* it must be|cannot be read"),
@@ -227,9 +227,9 @@ def test_a_line_without_image_is_an_error(pets: Path, path: str) -> None:
         (HEADER + "train/cat/1.png,lion,3,4,20,30\n", r"Line 2 of .*boxes\.csv has a class .*'lion'"),
     ],
 )
-def test_a_damaged_table_is_told_with_its_line(pets: Path, text: str, told: str) -> None:
+def test_a_damaged_table_is_told_with_its_line(pets: Path, text: str, message: str) -> None:
     put(pets / "boxes.csv", text)
-    with pytest.raises(VerydeepError, match=told):
+    with pytest.raises(VerydeepError, match=message):
         boxes_of(pets, "train")
 
 
@@ -360,7 +360,7 @@ def test_known_defects_of_ilsvrc_are_mended_and_counted_under_every_policy(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "message"),
     [
         ("val/ILSVRC2012_val_00000003.xml", None, r"ILSVRC2012_val_00000003\.JPEG has no annotation"),
         ("val/ILSVRC2012_val_00000099.xml", xml(GOOD), r"ILSVRC2012_val_00000099\.xml has no image"),
@@ -371,13 +371,13 @@ def test_known_defects_of_ilsvrc_are_mended_and_counted_under_every_policy(tmp_p
         ),
     ],
 )
-def test_other_defects_of_ilsvrc_are_not(tmp_path: Path, file: str, text: str | None, told: str) -> None:
+def test_other_defects_of_ilsvrc_are_not(tmp_path: Path, file: str, text: str | None, message: str) -> None:
     root = ilsvrc(tmp_path, "prepared")
     if text is None:
         (root / "Annotations" / file).unlink()
     else:
         put(root / "Annotations" / file, text)
-    with pytest.raises(VerydeepError, match=told):
+    with pytest.raises(VerydeepError, match=message):
         boxes_of(root, "val")
 
 
@@ -399,7 +399,7 @@ def test_kaggles_lists_stand_in_for_missing_xml(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("n01440764_1,n01440764 1 2 3\n", r"Line 3 of .*LOC_train_solution\.csv has a box that is not four numbers"),
         ("n01440764_1\n", r"Line 3 of .*LOC_train_solution\.csv is not 'ImageId,WNID box'"),
@@ -407,11 +407,11 @@ def test_kaggles_lists_stand_in_for_missing_xml(tmp_path: Path) -> None:
         ("n01440764_1,n00000001 1 2 3 4\n", r"Line 3 of .*LOC_train_solution\.csv has a class"),
     ],
 )
-def test_a_damaged_list_of_kaggle_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
+def test_a_damaged_list_of_kaggle_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     kaggle = trees.make_kaggle(tmp_path)
     (kaggle / "ILSVRC/Annotations").rename(kaggle / "elsewhere")
     put(kaggle / "LOC_train_solution.csv", "ImageId,PredictionString\nn01440764_9,n01440764 1 2 3 4\n" + line)
-    with pytest.raises(VerydeepError, match=told):
+    with pytest.raises(VerydeepError, match=message):
         boxes_of(kaggle, "train")
 
 

@@ -116,13 +116,13 @@ def test_broken_exif_is_silent_whatever_the_warnings_filter(tmp_path, action, ca
     path = save(tmp_path / "a.jpg", exif=BROKEN_EXIF)
     with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(path):
         pass  # so the file is one that Pillow complains about
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter(action)
         before = list(warnings.filters)
         assert pixels_of(path, camera_rotation=camera_rotation).shape == (HEIGHT, WIDTH, 3)
         assert image_size(path, camera_rotation=camera_rotation) == (WIDTH, HEIGHT)
         assert warnings.filters == before
-    assert told == []
+    assert caught == []
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -154,11 +154,11 @@ def test_a_truncated_file_is_used_as_far_as_it_goes(tmp_path, name, options):
     noise = np.random.default_rng(0).integers(0, 12, (HEIGHT, WIDTH, 3), np.uint8)
     pixels = photograph() + noise
     whole = pixels_of(save(tmp_path / name, pixels, **options))
-    kept = pixels_of(cut_region(tmp_path / name, 0.9))
+    usable_part = pixels_of(cut_region(tmp_path / name, 0.9))
     good = int(0.75 * HEIGHT)
-    assert kept.shape == whole.shape
-    assert (kept[:good] == whole[:good]).all()
-    assert (kept[-3:] != whole[-3:]).any()
+    assert usable_part.shape == whole.shape
+    assert (usable_part[:good] == whole[:good]).all()
+    assert (usable_part[-3:] != whole[-3:]).any()
     assert image_size(tmp_path / name, camera_rotation=False) == (WIDTH, HEIGHT)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
@@ -174,9 +174,9 @@ def test_three_quarters_of_the_rows_decide(tmp_path, mode, share):
     if share > 0.75:
         assert pixels_of(path).shape == (480, 64, 3)
     else:
-        with pytest.raises(VerydeepError, match=r"a\.jpg is damaged: only 6\d% of its rows") as told:
+        with pytest.raises(VerydeepError, match=r"a\.jpg is damaged: only 6\d% of its rows") as raised:
             pixels_of(path)
-        assert str(path) in str(told.value)
+        assert str(path) in str(raised.value)
 
 
 def test_a_truncated_progressive_jpeg_has_all_its_rows_but_coarser(tmp_path):
@@ -186,7 +186,7 @@ def test_a_truncated_progressive_jpeg_has_all_its_rows_but_coarser(tmp_path):
 
 def test_threads_do_not_see_each_others_tolerance(tmp_path):
     noise = np.random.default_rng(1).integers(30, 200, (480, 64, 3), np.uint8)
-    kept = cut_region(save(tmp_path / "kept.jpg", noise), 0.9)
+    usable_part = cut_region(save(tmp_path / "kept.jpg", noise), 0.9)
     lost = cut_region(save(tmp_path / "lost.jpg", noise), 0.5)
     whole = save(tmp_path / "whole.jpg", noise, exif=BROKEN_EXIF)
 
@@ -198,7 +198,7 @@ def test_threads_do_not_see_each_others_tolerance(tmp_path):
         return True
 
     before = list(warnings.filters)
-    paths = [kept, lost, whole] * 40
+    paths = [usable_part, lost, whole] * 40
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(usable, paths)) == [path != lost for path in paths]
     assert warnings.filters == before

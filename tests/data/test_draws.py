@@ -92,7 +92,7 @@ def test_every_photograph_is_drawn_about_as_often() -> None:
 def test_file_names_in_any_bytes_can_be_drawn() -> None:
     """Names that are no UTF-8 reach Python as surrogates."""
     everything = classes_of(ant=3)
-    strange = Split(
+    undecodable = Split(
         "all",
         everything.root,
         ("ant/\udcff1", "ant/\udcff2", "ant/\udcff3"),
@@ -101,8 +101,8 @@ def test_file_names_in_any_bytes_can_be_drawn() -> None:
         "",
         True,
     )
-    train, test = draw_of_each_class(strange, 2, None, seed=0)
-    assert sorted(train.files + test.files) == list(strange.files)
+    train, test = draw_of_each_class(undecodable, 2, None, seed=0)
+    assert sorted(train.files + test.files) == list(undecodable.files)
 
 
 def test_a_class_that_is_too_small_is_an_error() -> None:
@@ -133,11 +133,11 @@ def test_fewer_training_photographs_are_a_part_of_more() -> None:
 
 
 def test_a_share_of_each_class_is_held_out() -> None:
-    kept, held = hold_out(classes_of(ant=20, bell=3, crab=1, dove=2), 0.2, seed=0)
-    assert (counts(kept), counts(held)) == ([16, 2, 1, 1], [4, 1, 0, 1])
-    assert not set(kept.files) & set(held.files)
+    train, held_out = hold_out(classes_of(ant=20, bell=3, crab=1, dove=2), 0.2, seed=0)
+    assert (counts(train), counts(held_out)) == ([16, 2, 1, 1], [4, 1, 0, 1])
+    assert not set(train.files) & set(held_out.files)
     others, _ = hold_out(classes_of(ant=20, bell=3, crab=1, dove=2), 0.2, seed=1)
-    assert others.files != kept.files
+    assert others.files != train.files
 
 
 def test_rare_labels_are_on_both_sides() -> None:
@@ -159,11 +159,11 @@ def test_rare_labels_are_on_both_sides() -> None:
 @given(st.lists(st.tuples(*[st.sampled_from((-1, 0, 1))] * 3), min_size=1, max_size=40), st.integers(0, 3))
 def test_each_image_is_on_one_side(rows: list[tuple[int, ...]], seed: int) -> None:
     split = labelled_with(rows)
-    kept, held = hold_out(split, 0.3, seed=seed)
-    assert sorted(kept.files + held.files) == list(split.files)
-    assert kept.files
-    assert split.relevance is not None and held.relevance is not None and kept.relevance is not None
+    train, held_out = hold_out(split, 0.3, seed=seed)
+    assert sorted(train.files + held_out.files) == list(split.files)
+    assert train.files
+    assert split.relevance is not None and held_out.relevance is not None and train.relevance is not None
     rarest = min(range(3), key=lambda k: int((split.relevance[:, k] > 0).sum()))
     if (split.relevance[:, rarest] > 0).sum() >= 2:
-        assert (held.relevance[:, rarest] > 0).any()
-        assert (kept.relevance[:, rarest] > 0).any()
+        assert (held_out.relevance[:, rarest] > 0).any()
+        assert (train.relevance[:, rarest] > 0).any()

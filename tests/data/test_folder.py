@@ -182,11 +182,11 @@ def test_stray_folders_beside_the_parts_do_not_disturb(tmp_path):
 )
 def test_mistakes_are_told_in_one_sentence(tmp_path, files, sentence):
     put(tmp_path, *files)
-    with pytest.raises(VerydeepError, match=sentence) as told:
+    with pytest.raises(VerydeepError, match=sentence) as raised:
         for name in split_names(tmp_path):
             open_split(tmp_path, name)
-    assert str(tmp_path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(tmp_path) in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_files_are_not_opened(tmp_path):

@@ -27,7 +27,7 @@ def make_tars(folder: Path, **options) -> Path:
 
 
 def prepare(source: Path, destination: Path) -> list[str]:
-    """Prepare all of it; returns what is told about each part."""
+    """Prepare all of it; return the line about each split."""
     found = find_ilsvrc(source)
     for _ in prepare_ilsvrc(found, destination):
         pass
@@ -90,15 +90,15 @@ def test_the_annotations_are_as_defective_as_the_real_ones_and_left_alone(tmp_pa
     """The file name is %s, the class a name, boxes outside the image and from right to left, a float."""
     root = trees.make_kaggle(tmp_path)
     (path,) = (root / "ILSVRC/Annotations").rglob("ILSVRC2012_val_00000003.xml")
-    told = ET.parse(path).getroot()
-    assert told.findtext("filename") == "%s"
-    assert told.findtext("object/name") == "Scottish_deerhound"
-    assert float(told.findtext("object/bndbox/xmin", "")) > float(told.findtext("object/bndbox/xmax", ""))
+    annotation = ET.parse(path).getroot()
+    assert annotation.findtext("filename") == "%s"
+    assert annotation.findtext("object/name") == "Scottish_deerhound"
+    assert float(annotation.findtext("object/bndbox/xmin", "")) > float(annotation.findtext("object/bndbox/xmax", ""))
     with_them = open_split(root, "val")
     for file in list((root / "ILSVRC/Annotations").rglob("*.xml")):
         file.unlink()
     assert open_split(root, "val").files == with_them.files
-    # beside class folders, as torrents of the set have them
+    # next to class folders, as torrents of the set have them
     prepare(root, tmp_path / "ready")
     (tmp_path / "ready/Annotations/n02119789").mkdir(parents=True)
     (tmp_path / "ready/val/n02119789/ILSVRC2012_val_00000002.xml").write_text(trees.ANNOTATION)
@@ -108,14 +108,14 @@ def test_the_annotations_are_as_defective_as_the_real_ones_and_left_alone(tmp_pa
 def test_a_part_of_the_validation_images_keeps_its_labels(tmp_path):
     source = make_tars(tmp_path / "source")
     some = ["ILSVRC2012_val_00000005.JPEG", "ILSVRC2012_val_00000003.JPEG"]
-    held = trees.tar_of((name, trees.image_bytes(name)) for name in some)
-    (source / "ILSVRC2012_img_val.tar").write_bytes(held)
-    told = prepare(source, tmp_path / "ready")
+    tar = trees.tar_of((name, trees.image_bytes(name)) for name in some)
+    (source / "ILSVRC2012_img_val.tar").write_bytes(tar)
+    lines = prepare(source, tmp_path / "ready")
     split = open_split(tmp_path / "ready", "val")
     assert {Path(file).name: Path(file).parent.name for file in split.files} == {name: TRUTH[name] for name in some}
     assert split.labels is not None
     assert [split.class_names[label] for label in split.labels] == ["n01440764", "n02100735"]
-    assert told[1] == (
+    assert lines[1] == (
         "val: 2 images of 2 classes, incomplete: 4 images are missing in 2 classes (first n02119789: 0 of 2)"
     )
 
@@ -137,8 +137,8 @@ def test_kaggles_counts_come_from_its_list(tmp_path):
     assert prepare(source, tmp_path / "ready")[0] == "train: 11 images of 4 classes, complete"
     assert read_kaggle(source).num_train_images == {wnid: len(names) for wnid, names in trees.TRAIN.items()}
     (source / "ILSVRC/ImageSets/CLS-LOC/train_cls.txt").unlink()
-    told = describe_split(find_ilsvrc(source), tmp_path / "ready", "train")
-    assert told == "train: 11 images of 4 classes (the number of the complete set is unknown)"
+    line = describe_split(find_ilsvrc(source), tmp_path / "ready", "train")
+    assert line == "train: 11 images of 4 classes (the number of the complete set is unknown)"
 
 
 def test_kaggles_files_are_linked_and_where_that_fails_copied(tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_stopped_after_any_image_it_goes_on_and_leaves_nothing_half_written(tmp_
 
 
 def _watch(steps, destination: Path):
-    """The files that each step brought."""
+    """Yield the files that each step wrote."""
     before = set(snapshot(destination))
     for step in steps:
         now = set(snapshot(destination))
@@ -269,9 +269,9 @@ def test_a_damaged_tar_is_one_sentence_that_names_it(tmp_path, tar, damage):
     else:
         data = bytearray(b"" if damage == "empty" else b"<html>404</html>" * 99)
     (source / tar).write_bytes(data)
-    with pytest.raises(VerydeepError, match=tar) as told:
+    with pytest.raises(VerydeepError, match=tar) as raised:
         prepare(source, tmp_path / "ready")
-    assert "download it again" in str(told.value)
+    assert "download it again" in str(raised.value)
     assert not list((tmp_path / "ready").rglob("*.partial"))
 
 
@@ -407,11 +407,11 @@ def test_the_real_devkit_and_100_real_photographs_get_their_labels(tmp_path):
     Image.new("RGB", (5, 3)).save(file, "JPEG")
     inner = [(f"{wnid}.tar", trees.tar_of([(f"{wnid}_1.JPEG", file.getvalue())])) for wnid, _ in reversed(caffe)]
     (source / "ILSVRC2012_img_train.tar").write_bytes(trees.tar_of(inner))
-    told = prepare(source, tmp_path / "ready")
-    assert told[0].startswith(
+    lines = prepare(source, tmp_path / "ready")
+    assert lines[0].startswith(
         "train: 1,000 images of 1,000 classes, only a part of ILSVRC: 1,280,167 images are lacking"
     )
-    assert told[1].startswith("val: 100 images of ")
+    assert lines[1].startswith("val: 100 images of ")
     with tarfile.open(real / "val-100.tar") as archive:
         listed = archive.extractfile("labels-caffe-order.txt")
         assert listed is not None

@@ -77,7 +77,7 @@ def test_which_files_there_are(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         (("a.jpg,dog", "b.jpg,dog", "./a.jpg,sea"), r"Line 4 of .*labels\.csv lists a\.jpg, as line 2 does"),
         (("a.jpg,dog", "e.jpg,dog"), r"Line 3 of .*labels\.csv lists 'e\.jpg', which is not a file below"),
@@ -94,9 +94,9 @@ def test_which_files_there_are(folder: Path) -> None:
         (('a.jpg,"dog',), r"labels\.csv cannot be read as CSV in UTF-8"),
     ],
 )
-def test_what_cannot_be_right_is_an_error(folder: Path, lines: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_right_is_an_error(folder: Path, lines: tuple[str, ...], message: str) -> None:
     put(folder, "labels.csv", *lines)
-    with pytest.raises(VerydeepError, match=told):
+    with pytest.raises(VerydeepError, match=message):
         open_labels(folder)
 
 

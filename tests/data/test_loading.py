@@ -88,7 +88,7 @@ def test_skipped_images_stand_in_empty_and_are_named(damaged: Split, workers: in
 
 
 def sentence_of(batches: Iterable[object]) -> str:
-    """What the user is told; no traceback outlives this call and keeps worker processes waiting."""
+    """Return the error message; no traceback outlives this call and keeps worker processes waiting."""
     try:
         list(batches)
     except VerydeepError as error:
@@ -174,8 +174,8 @@ def test_test_batches_leave_out_and_name_what_is_broken(damaged: Split, workers:
     batches = group_by_shape(images, range(len(damaged)), 20_000)
     assert sorted(index for batch in batches for index in batch) == list(range(len(damaged)))
     loaded = list(load_test_batches(images, batches, workers))
-    kept = sorted(int(index) for batch in loaded for index in batch.indices)
-    assert kept == [index for index in range(len(damaged)) if index not in (3, 10)]
+    decoded = sorted(int(index) for batch in loaded for index in batch.indices)
+    assert decoded == [index for index in range(len(damaged)) if index not in (3, 10)]
     named = {file: reason for batch in loaded for file, reason in batch.skipped.items()}
     assert set(named) == {damaged.files[3], damaged.files[10]}
     for batch in loaded:

@@ -91,19 +91,19 @@ def test_outlines_differ_also_when_flipped():
 
 
 def test_nearest_thumbnails_do_not_tell_the_classes(pictures):
-    """k-NN on 8x8 thumbnails, in color and in standardized grey, errs on at least 70% of the test images."""
+    """k-NN on 8x8 thumbnails, in color and in standardized gray, errs on at least 70% of the test images."""
     neighbors = pytest.importorskip("sklearn.neighbors", reason="scikit-learn comes with verydeep[test]")
 
     def thumbnails(drawn):
         small = [Image.fromarray(p.pixels).resize((8, 8), Image.Resampling.BOX) for p in drawn]
         color = np.stack([np.asarray(image, float) for image in small]).reshape(len(drawn), -1)
-        grey = color.reshape(len(drawn), 64, 3).mean(axis=2)
-        standardized = (grey - grey.mean(axis=1, keepdims=True)) / grey.std(axis=1, keepdims=True)
+        gray = color.reshape(len(drawn), 64, 3).mean(axis=2)
+        standardized = (gray - gray.mean(axis=1, keepdims=True)) / gray.std(axis=1, keepdims=True)
         return color, standardized, np.array([p.label for p in drawn])
 
     *train, labels = thumbnails(pictures)
     *test, truth = thumbnails([render(5, "test", index) for index in range(500)])
-    for known, asked in zip(train, test, strict=True):
+    for train_images, test_images in zip(train, test, strict=True):
         for k in (1, 5):
-            nearest = neighbors.KNeighborsClassifier(n_neighbors=k).fit(known, labels)
-            assert (nearest.predict(asked) != truth).mean() >= 0.70
+            nearest = neighbors.KNeighborsClassifier(n_neighbors=k).fit(train_images, labels)
+            assert (nearest.predict(test_images) != truth).mean() >= 0.70

@@ -61,7 +61,7 @@ def test_the_thousand_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("class_names", "told"),
+    ("class_names", "message"),
     [
         (("n01440764", "n02119788", "ant", "n02110185", "n02119789", "n03126707"), "n02119788"),
         (("ant", "bell", "crab", "dog", "eel", "fox"), "ant"),
@@ -69,10 +69,12 @@ def test_the_thousand_classes() -> None:
         (("n01440764", "n02110185", "n02119789", "n03126707"), "there are only 4"),
     ],
 )
-def test_other_classes_are_told_and_nothing_is_written(tmp_path: Path, class_names: tuple[str, ...], told: str) -> None:
+def test_other_classes_are_errors_and_nothing_is_written(
+    tmp_path: Path, class_names: tuple[str, ...], message: str
+) -> None:
     path = tmp_path / "guesses.txt"
     path.write_text("old")
-    with pytest.raises(VerydeepError, match=told) as raised:
+    with pytest.raises(VerydeepError, match=message) as raised:
         write_submission(path, FILES, class_names, POSTERIORS[:, : len(class_names)])
     assert "omit `submission`" in str(raised.value)
     assert (list(tmp_path.iterdir()), path.read_text()) == ([path], "old")

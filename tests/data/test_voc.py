@@ -118,7 +118,7 @@ def test_a_missing_list_is_an_error(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("car_trainval", "000005 2\n", r"Line 1 of VOC's list .*car_trainval\.txt is damaged \('000005 2'\)"),
         ("car_trainval", "000005 1\n000007\n", r"Line 2 of VOC's list .*car_trainval\.txt is damaged"),
@@ -136,9 +136,9 @@ def test_a_missing_list_is_an_error(folder: Path) -> None:
         ("trainval", "000005\n000007\n000012\n", r"Only one of .*trainval\.txt and aeroplane_trainval\.txt .* 000032"),
     ],
 )
-def test_damaged_lists_are_errors(folder: Path, name: str, text: str, told: str) -> None:
+def test_damaged_lists_are_errors(folder: Path, name: str, text: str, message: str) -> None:
     lists(folder, name).write_text(text, "ascii")
-    with pytest.raises(VerydeepError, match=told):
+    with pytest.raises(VerydeepError, match=message):
         open_voc(folder, "trainval")
 
 

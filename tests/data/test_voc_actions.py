@@ -92,7 +92,7 @@ def test_persons_know_their_number(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("2010_000010 2 1", r"contain object 2 of .*2010_000010\.xml, which has no such person"),
         ("2010_000010 4 1", r"contain object 4 of .*2010_000010\.xml, which has no such person"),
@@ -103,9 +103,9 @@ def test_persons_know_their_number(folder: Path) -> None:
         ("2010_000099 1 1", r"2010_000099\.xml cannot be read"),
     ],
 )
-def test_persons_that_are_not_there_are_errors(folder: Path, row: str, told: str) -> None:
+def test_persons_that_are_not_there_are_errors(folder: Path, row: str, message: str) -> None:
     (folder / "ImageSets" / "Action" / "walking_trainval.txt").write_text(row, "ascii")
-    with pytest.raises(VerydeepError, match=told):
+    with pytest.raises(VerydeepError, match=message):
         open_voc_actions(folder, "trainval")
 
 

@@ -45,8 +45,8 @@ def test_near_scores_stay_apart(tmp_path: Path) -> None:
 @pytest.fixture
 def persons(tmp_path: Path) -> Path:
     """Objects 1 and 3 of the first image have the same box; jumping is asked of the second image's person alone."""
-    asked = {("2010_000001", 3): {"jumping": 9}, ("2010_000001", 1): {"jumping": 9}, ("2011_000002", 2): {}}
-    folder = put_actions(tmp_path / "VOC2012", "test", asked)
+    listed = {("2010_000001", 3): {"jumping": 9}, ("2010_000001", 1): {"jumping": 9}, ("2011_000002", 2): {}}
+    folder = put_actions(tmp_path / "VOC2012", "test", listed)
     same = ("person", (1, 1, 9, 9))
     put_annotation(folder, "2010_000001", same, ("dog", (1, 1, 9, 9)), same)
     put_annotation(folder, "2011_000002", ("person", (1, 1, 5, 5)), ("person", (2, 2, 5, 5)))
@@ -61,8 +61,8 @@ def test_every_person_that_an_action_is_asked_of(persons: Path, tmp_path: Path) 
     assert sorted(path.name for path in place.iterdir()) == [f"comp10_action_test_{name}.txt" for name in ACTIONS]
     for k, name in enumerate(ACTIONS):
         everybody = dict(zip(("2010_000001 1", "2010_000001 3", "2011_000002 2"), scores[:, k].tolist(), strict=True))
-        asked = {person: score for person, score in everybody.items() if name != "jumping" or "2011" in person}
-        assert read(place / f"comp10_action_test_{name}.txt") == asked
+        listed = {person: score for person, score in everybody.items() if name != "jumping" or "2011" in person}
+        assert read(place / f"comp10_action_test_{name}.txt") == listed
 
 
 def test_a_part_of_the_persons(persons: Path, tmp_path: Path) -> None:

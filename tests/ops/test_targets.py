@@ -25,8 +25,8 @@ def test_one_class_against_the_rest() -> None:
 def test_of_single_labels_a_fifth_of_every_class_is_held_out() -> None:
     counts = np.array([30, 2, 5, 7, 60, 8, 3])  # 20% of 7 and 8 are 1.4 and 1.6
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(7), counts))
-    held = hold_out_samples(one_vs_rest(labels, 7), seed=3)
-    assert np.bincount(labels[held], minlength=7).tolist() == [6, 1, 1, 1, 12, 2, 1]
+    held_out = hold_out_samples(one_vs_rest(labels, 7), seed=3)
+    assert np.bincount(labels[held_out], minlength=7).tolist() == [6, 1, 1, 1, 12, 2, 1]
 
 
 def test_a_class_of_one_image_keeps_it_for_training() -> None:
@@ -34,8 +34,8 @@ def test_a_class_of_one_image_keeps_it_for_training() -> None:
 
 
 def test_images_of_no_class_are_held_out_too() -> None:
-    held = hold_out_samples(np.full((50, 2), -1, np.int8), seed=0)
-    assert held.sum() == 10
+    held_out = hold_out_samples(np.full((50, 2), -1, np.int8), seed=0)
+    assert held_out.sum() == 10
 
 
 def test_the_draw_is_the_seeds_alone() -> None:
@@ -43,9 +43,9 @@ def test_the_draw_is_the_seeds_alone() -> None:
     first, again, other = (hold_out_samples(one_vs_rest(labels, 3), seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     for label in range(3):
-        held, held_by_another = (np.flatnonzero(each[labels == label]).tolist() for each in (first, other))
-        assert held != held_by_another
-        assert held != [0, 1, 2, 3]  # nor is it the order of the files
+        held_out, held_out_by_another = (np.flatnonzero(each[labels == label]).tolist() for each in (first, other))
+        assert held_out != held_out_by_another
+        assert held_out != [0, 1, 2, 3]  # nor is it the order of the files
 
 
 def test_a_class_that_came_to_one_side_gets_one_image_on_the_other() -> None:
@@ -54,9 +54,9 @@ def test_a_class_that_came_to_one_side_gets_one_image_on_the_other() -> None:
     targets = np.full((27, 9), -1, np.int8)
     targets[np.arange(27), first] = targets[np.arange(27), (first + 1 + np.arange(27) // 9) % 9] = 1
     for seed in range(200):
-        held = hold_out_samples(targets, seed)
-        assert (targets[held] == 1).any(axis=0).all() and (targets[~held] == 1).any(axis=0).all()
-        assert held.sum() < 12
+        held_out = hold_out_samples(targets, seed)
+        assert (targets[held_out] == 1).any(axis=0).all() and (targets[~held_out] == 1).any(axis=0).all()
+        assert held_out.sum() < 12
 
 
 def test_no_class_loses_its_last_image_to_another() -> None:
@@ -70,27 +70,27 @@ def test_samples_of_one_photograph_stay_together() -> None:
     rng = np.random.default_rng(0)
     photographs = rng.permutation(np.repeat(np.arange(100), 3))
     targets = several_labels(1, 300, 4, 0.5)
-    held = hold_out_samples(targets, seed=2, photographs=photographs)
-    assert not set(photographs[held]) & set(photographs[~held])
-    assert len(set(photographs[held])) == 20
+    held_out = hold_out_samples(targets, seed=2, photographs=photographs)
+    assert not set(photographs[held_out]) & set(photographs[~held_out])
+    assert len(set(photographs[held_out])) == 20
     for column in targets.T:
-        assert 0 < (column[held] == 1).sum() < (column == 1).sum()
+        assert 0 < (column[held_out] == 1).sum() < (column == 1).sum()
 
 
 def test_a_rare_class_is_served_before_the_one_that_shares_its_images() -> None:
     targets = np.full((20, 2), 1, np.int8)
     targets[2:, 1] = -1
     for seed in range(20):
-        held = hold_out_samples(targets, seed)
-        assert held[:2].sum() == 1 and held.sum() == 4
+        held_out = hold_out_samples(targets, seed)
+        assert held_out[:2].sum() == 1 and held_out.sum() == 4
 
 
 @given(seed=st.integers(0, 10_000), num_classes=st.integers(1, 12), often=st.floats(0.1, 0.9))
 def test_of_several_labels_every_class_is_held_out_by_about_a_fifth(seed: int, num_classes: int, often: float) -> None:
     targets = several_labels(seed, 300, num_classes, often)
-    held, positive = hold_out_samples(targets, seed), targets == 1
-    total, of_held = positive.sum(axis=0), positive[held].sum(axis=0)
-    assert abs(held.mean() - 0.2) < 0.08
-    for count, found in zip(total, of_held, strict=True):
+    held_out, positive = hold_out_samples(targets, seed), targets == 1
+    total, of_held_out = positive.sum(axis=0), positive[held_out].sum(axis=0)
+    assert abs(held_out.mean() - 0.2) < 0.08
+    for count, found in zip(total, of_held_out, strict=True):
         assert abs(found - 0.2 * count) <= 2 + 0.16 * count
         assert count < 10 or 0 < found < count
