@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from verydeep.cli import print_messages
@@ -74,3 +76,15 @@ def read_predictions(lines: str) -> dict[str, dict[str, float]]:
         score = record["probability"] if "probability" in record else record["margin"]
         predictions.setdefault(record["image"], {})[record["class"]] = score
     return predictions
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow beyond 8,000 bytes, as on a disk without room."""
+    resource = pytest.importorskip("resource", reason="limits the size of files")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

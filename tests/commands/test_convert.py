@@ -88,10 +88,10 @@ def test_an_evaluation_of_a_weight_file_is_left_here(inside: Cli, folders: Path,
 
 
 def test_a_first_use_tells_what_was_assumed(inside: Cli, weights: Path, folders: Path) -> None:
-    """On standard error, once; and outputs without names are no classes of a data set."""
+    """Once; and outputs without names are not the classes of a data set."""
     first, second = (inside("predict", weights, folders, "--scales", "224", "--top", "1") for _ in range(2))
-    assert "net.pth: The file does not tell its input" in first.stderr and "have no names" in first.stderr
-    assert "does not tell its input" not in second.stderr
+    assert "net.pth: The file does not state its input" in first.stdout and "have no names" in first.stdout
+    assert "does not state its input" not in second.stdout
     done = inside("evaluate", folders, weights, check=False)
     assert done.returncode == 1 and "does not name its 4 classes: give them names with `verydeep convert" in done.stderr
 
@@ -107,7 +107,7 @@ def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folde
     assert config["input_scale"] == pytest.approx([58.395, 57.12, 57.375]) and config["pooling"] == "floor"
     assert config["mean_rgb"] == pytest.approx([123.675, 116.28, 103.53])
     assert settings["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (2 / 256) ** 0.5)
-    assert config["provenance"]["foreign_source"] == "net.pth"
+    assert config["provenance"]["imported_source"] == "net.pth"
     # The first layer moves as far as the others, which it would not if its gradient were not divided.
     before, after = load(weights).load().state_dict(), load(tmp_path / "run").load().state_dict()
     moved = {

@@ -17,9 +17,9 @@ from verydeep.configs.published import PUBLISHED
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.load import load
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.folding import unfolded
-from verydeep.models.weights.foreign import CAFFE_INPUT, TORCHVISION_INPUT
+from verydeep.models.weights.folding import unfold_input
 from verydeep.models.weights.readers.torchvision import torchvision_names
+from verydeep.models.weights.weight_file import CAFFE_INPUT, TORCHVISION_INPUT
 
 FAST = ("--precision", "fp32", "--workers", 0)
 
@@ -40,9 +40,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path, tensors = folder / PUBLISHED[name].file, dict(thin_net(network, seed).state_dict())
         ours = tensors["conv1_1.weight"]
         if name.startswith("oxford"):
-            write_caffemodel(path, {**tensors, "conv1_1.weight": unfolded(ours, CAFFE_INPUT)})
+            write_caffemodel(path, {**tensors, "conv1_1.weight": unfold_input(ours, CAFFE_INPUT)})
         else:
-            tensors["conv1_1.weight"] = unfolded(ours, TORCHVISION_INPUT)
+            tensors["conv1_1.weight"] = unfold_input(ours, TORCHVISION_INPUT)
             theirs = torchvision_names(NETWORKS[network])
             named = {f"{theirs[key.split('.')[0]]}.{key.split('.')[1]}": each for key, each in tensors.items()}
             torch.save({key: each.flatten(1) if "classifier" in key and each.ndim > 1 else each
@@ -85,7 +85,7 @@ def test_fine_tuning_starts_from_the_authors_file(inside: Cli, data: Path, tmp_p
     for name in ("conv1_1", "conv3_2", "fc7"):
         assert torch.allclose(net.get_submodule(name).weight, theirs.get_submodule(name).weight, atol=1e-5), name
     assert config.network == "D" and config.provenance.license == "CC-BY-4.0"
-    assert config.provenance.foreign_source == "oxford-vgg16" and len(config.class_names) == 6
+    assert config.provenance.imported_source == "oxford-vgg16" and len(config.class_names) == 6
     assert config.mean_rgb == pytest.approx((123.68, 116.779, 103.939))
     inside("train", data, "--init-from", "oxford-vgg16", "--epochs", 1, *FAST, "--out", "paced")
     settings = json.loads((tmp_path / "paced" / "run.json").read_text())

@@ -341,7 +341,7 @@ def test_copies_are_told_once(home: Path, reproduce: Reproduce) -> None:
         {"train_scale": "384"},
         {"crop": 64},
         {"fc_width": 16},
-        {"provenance": Provenance(converged=True, foreign_source="oxford-vgg16")},
+        {"provenance": Provenance(converged=True, imported_source="oxford-vgg16")},
         {"regression": "per-class", "class_names": ("ant",), "class_words": ("ant",)},
     ],
 )

@@ -57,8 +57,9 @@ def export(
         write_torch_export(path, model, config)
         usage = [*describe_program(config), f'Run: torch.export.load("{path}").module()(images)']
     else:
-        from verydeep.models.export.state_dict import write_state_dict
+        from verydeep.models.export.state_dict import check_supported, write_state_dict
 
+        check_supported(format, config)
         write_state_dict(path, format, model.state_dict(), config)
         usage = describe_state_dict(format, path, config)
     return ExportedNet(path, format, path.stat().st_size, tuple(usage))
@@ -66,20 +67,20 @@ def export(
 
 def describe_program(config: "ModelConfig") -> list[str]:
     """Return lines about the input and the outputs of an exported program."""
-    from verydeep.models.export.description import input_in_words, outputs_in_words, short_sides
+    from verydeep.models.export.description import describe_input, describe_outputs, short_sides
 
     return [
-        f"In: {input_in_words(config)}",
-        *(f"Out: {name} {words}" for name, words in outputs_in_words(config).items()),
+        f"In: {describe_input(config)}",
+        *(f"Out: {name} {words}" for name, words in describe_outputs(config).items()),
         f"Rescale photographs to a short side of {' or '.join(map(str, short_sides(config)))} pixels.",
     ]
 
 
 def describe_state_dict(system: "System", path: Path, config: "ModelConfig") -> list[str]:
     """Return lines about how exported weights are loaded, and about the input."""
-    from verydeep.models.export.state_dict import about_path, describe_for
+    from verydeep.models.export.state_dict import metadata_path, state_dict_metadata
 
-    about = describe_for(system, config)
+    about = state_dict_metadata(system, config)
     net, classes = about["architecture"], about["num_classes"]
     load = (
         f'net = torchvision.models.{net}(num_classes={classes}); net.load_state_dict(torch.load("{path}")); net.eval()'
@@ -88,7 +89,7 @@ def describe_state_dict(system: "System", path: Path, config: "ModelConfig") -> 
     )
     mean, std = (", ".join(f"{value:.6f}" for value in about[key]) for key in ("mean", "std"))
     lines = [
-        f"Written: {about_path(path)} (the input and the classes, as JSON)",
+        f"Written: {metadata_path(path)} (the input and the classes, as JSON)",
         f"Load: {load}",
         f"In: RGB in [0, 1], then transforms.Normalize(mean=[{mean}], std=[{std}])",
         "Use this mean: the usual one gives other scores, because images are padded with the mean.",

@@ -1,4 +1,4 @@
-"""How weights begin: drawn (section 3.1; docs/choices.md), or taken from another net, layer by layer."""
+"""Initialization of weights: drawn (section 3.1; docs/choices.md), or taken from a source net, layer by layer."""
 
 import math
 import zlib
@@ -10,27 +10,28 @@ from torch import Tensor
 
 from verydeep.configs.networks import SHALLOW
 from verydeep.configs.recipes import Initialization
-from verydeep.errors import VerydeepError
+from verydeep.errors import WeightsError
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.ops.seeds import torch_seed
 
 LAYERS_FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
-"""What a deeper net takes from A: its first four convolutions and the FC layers, by name; by position no channel
-count would fit (docs/choices.md)."""
+"""The layers that a deeper net takes from A: the first four convolutions and the FC layers, by name, since by position
+no channel count would fit (docs/choices.md)."""
 
 
 @dataclass(frozen=True)
 class LayerOrigin:
-    """Where one layer's weights came from, and why."""
+    """The origin of one layer's weights, and the reason."""
 
     layer: str
     taken: bool
+    """Whether they are those of the source net; otherwise they are drawn."""
     reason: str
 
 
 @dataclass(frozen=True)
 class WeightSource:
-    """A net that another one starts from: its name, its tensors (``conv1_1.weight``, ...) and its classes."""
+    """A source net: its name, network, tensors (``conv1_1.weight``, ...) and classes."""
 
     name: str
     network: str
@@ -40,11 +41,11 @@ class WeightSource:
 
 @torch.no_grad()
 def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None:
-    """Fill one layer: weights by the scheme, biases zero. A function of (seed, name), whatever was drawn before.
+    """Fill one layer: weights by the scheme, biases zero; a function of seed and name alone.
 
     - glorot: uniform in +-sqrt(6 / (fan_in + fan_out)), the procedure that the paper recommends in hindsight;
-    - normal: standard deviation 0.01. The paper says "10^-2 variance"; taken literally the logits of A would begin at
-      4.5e7 and the loss overflow, and Caffe's fillers of the time take a deviation (docs/choices.md).
+    - normal: standard deviation 0.01. The paper says "10^-2 variance"; with that the logits of A would begin at 4.5e7
+      and the loss would overflow, and Caffe's fillers of the time take a deviation (docs/choices.md).
     """
     layer = model.weight_layers()[name]
     generator = torch.Generator().manual_seed(torch_seed(seed, zlib.crc32(name.encode())))
@@ -65,7 +66,7 @@ def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None
 
 
 def initialize(model: VGG, scheme: Initialization = "glorot", seed: int = 0) -> None:
-    """Draw every layer."""
+    """Draw the weights of every layer."""
     for name in model.weight_layers():
         draw_layer(model, name, scheme, seed)
 
@@ -74,19 +75,19 @@ def initialize(model: VGG, scheme: Initialization = "glorot", seed: int = 0) -> 
 def initialize_from(
     model: VGG, class_names: Sequence[str], source: WeightSource, scheme: Initialization = "glorot", seed: int = 0
 ) -> list[LayerOrigin]:
-    """Take from ``source`` every layer that fits, draw the others, and say which and why.
+    """Take every layer from ``source`` that fits, draw the others, and return the origins.
 
     A deeper net takes only LAYERS_FROM_A from A (or A-LRN); otherwise layers of the same name and shape are taken. fc8
-    is taken only where the classes and their order are the same.
+    is taken only if the classes and their order are the same.
 
     Raises:
-        VerydeepError: nothing of the source fits.
+        WeightsError: no layer of the source fits.
     """
     origins = [_origin(model, name, tuple(class_names), source) for name in model.weight_layers()]
     if not any(origin.taken for origin in origins):
-        raise VerydeepError(
-            f"Not one layer of {source.name} (net {source.network}) fits this net {model.network.name}: give a net of "
-            "the same width, or leave out --init-from."
+        raise WeightsError(
+            f"No layer of {source.name} (net {source.network}) fits this net {model.network.name}: give `init_from` a "
+            "net of the same width, or leave it out."
         )
     for origin in origins:
         if origin.taken:
@@ -100,15 +101,15 @@ def initialize_from(
 
 
 def _origin(model: VGG, name: str, class_names: tuple[str, ...], source: WeightSource) -> LayerOrigin:
-    """Whether one layer is taken, and the reason in words."""
-    theirs, ours = source.tensors.get(f"{name}.weight"), model.weight_layers()[name].weight
+    """Return whether one layer is taken, and the reason."""
+    weight, own_weight = source.tensors.get(f"{name}.weight"), model.weight_layers()[name].weight
     if source.network in SHALLOW and model.network.name not in SHALLOW and name not in LAYERS_FROM_A:
         return LayerOrigin(name, False, "the paper takes only conv1_1-conv3_2 and fc6-fc8 from A")
-    if theirs is None:
+    if weight is None:
         return LayerOrigin(name, False, f"{source.name} has no such layer")
     if name == "fc8" and source.class_names != class_names:
         return LayerOrigin(name, False, f"other classes ({len(source.class_names)} there, {len(class_names)} here)")
-    if theirs.shape != ours.shape:
-        there, here = ("x".join(str(side) for side in shape) for shape in (theirs.shape, ours.shape))
+    if weight.shape != own_weight.shape:
+        there, here = ("x".join(str(side) for side in shape) for shape in (weight.shape, own_weight.shape))
         return LayerOrigin(name, False, f"another shape ({there} there, {here} here)")
     return LayerOrigin(name, True, f"from {source.name}")

@@ -13,24 +13,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, STRIDE, Network, check_crop, scaled_channels
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError
 
 Pooling = Literal["ceil", "floor"]
-"""How max-pooling rounds the size of an odd map: up, as Caffe, or down."""
+"""The rounding of an odd map's size in max-pooling: up, as in Caffe, or down."""
 
 ILSVRC_MEAN_RGB = (123.68, 116.779, 103.939)
-"""Mean pixel of ILSVRC's training images, 0-255 (docs/choices.md)."""
+"""The mean RGB of ILSVRC's training images, 0-255 (docs/choices.md)."""
 
 
 class FullyConnected(nn.Conv2d):
     """A fully connected layer kept as a convolution without padding, computed as a matrix product.
 
-    Every window of the input, flattened, times the weight: on a map of the kernel's own size this is the FC layer
-    of the paper, on a larger one the dense application of section 3.2, with the same weights.
+    It multiplies every window of the input, flattened, by the weight. On a map of the kernel's size this is the paper's
+    FC layer; on a larger map it is the dense application of section 3.2, with the same weights.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, out, H - k + 1, W - k + 1)."""
+        """Map (N, C, H, W) to (N, out, H - k + 1, W - k + 1)."""
         k = self.kernel_size[0]
         # Both sides are flattened row, column, channel: with channels_last in memory this copies nothing.
         windows = x.permute(0, 2, 3, 1).unfold(1, k, 1).unfold(2, k, 1)  # (N, h, w, C, k, k)
@@ -40,14 +40,14 @@ class FullyConnected(nn.Conv2d):
 
 
 class Dropout(nn.Module):
-    """Dropout that can be told which units to keep, so that any number of processes draws the same masks."""
+    """Dropout that takes its masks from outside, so that any number of processes uses the same ones."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Zero what ``keep`` (N, C), bool, does not keep; draw it from torch's own generator if None."""
+        """Zero the units outside ``keep`` (N, C), bool; None draws the mask from torch's own generator."""
         if not self.training or self.p == 0:
             return x
         if keep is None:
@@ -55,31 +55,30 @@ class Dropout(nn.Module):
         return x * (keep.to(x.dtype) / (1 - self.p))[:, :, None, None]
 
     def extra_repr(self) -> str:
-        """Shown in ``print(net)``."""
+        """Return the text for ``print(net)``."""
         return f"p={self.p}"
 
 
 class VGG(nn.Module):
-    """A net of Table 1. Takes RGB, 0-255, of any dtype; subtracts its own mean RGB; returns class scores.
+    """A net of Table 1: takes RGB, 0-255, of any dtype, subtracts its own mean RGB, and returns class scores.
 
     ``forward`` maps images (N, 3, H, W) to the class score map (N, K, h, w); on images of the net's crop the map is
-    1x1. ``logits`` averages the map over its positions. The weights are not usable until ``initialize`` or a weight
-    file has filled them.
+    1x1. ``logits`` averages the map over its positions. ``initialize`` or a weight file must fill the weights first.
 
-    With no classes the net is a trunk: it ends at pool5, whose output it returns.
+    Without classes the net is a trunk: it ends at pool5 and returns its output.
 
     Args:
         network: one of ``NETWORKS``.
         num_classes: K, outputs of fc8; 0 for a trunk.
-        crop: side of the training crop in pixels, a multiple of 32; fc6 has a kernel of crop/32.
+        crop: side of the training crop in pixels, a multiple of 32; the kernel of fc6 is crop/32.
         width: factor on the channels of the convolutions; 1 is the paper's.
         fc_width: channels of fc6 and fc7.
-        dropout: share of units dropped behind fc6 and fc7 while training.
-        mean_rgb: what is subtracted from each pixel, 0-255.
-        ceil_mode: pooling rounds up, as Caffe's; False for nets imported from frameworks that round down.
+        dropout: share of units that are dropped behind fc6 and fc7 in training.
+        mean_rgb: mean color, 0-255, which is subtracted from each pixel.
+        ceil_mode: pooling rounds up, as in Caffe; False for nets imported from systems that round down.
 
     Raises:
-        VerydeepError: the crop is not a positive multiple of 32, or another argument is out of range.
+        OptionError: the crop is not a positive multiple of 32, or another argument is out of range.
     """
 
     def __init__(
@@ -97,13 +96,13 @@ class VGG(nn.Module):
         super().__init__()
         check_crop(crop)
         if num_classes < 0 or width <= 0 or fc_width < 1 or not 0 <= dropout < 1:
-            raise VerydeepError(
-                f"num_classes={num_classes}, width={width}, fc_width={fc_width}, dropout={dropout}: the widths must "
-                "be positive, the classes not negative, and dropout in [0, 1)."
+            raise OptionError(
+                f"num_classes={num_classes}, width={width}, fc_width={fc_width}, dropout={dropout}: give positive "
+                "widths, a number of classes from 0, and a dropout from 0 to less than 1."
             )
         self.network, self.crop, self.width, self.fc_width = network, crop, width, fc_width
         self.num_classes, self.ceil_mode = num_classes, ceil_mode
-        # Not part of the state dict: config.json is the one place that keeps the mean.
+        # Not part of the state dict: config.json is the one place that holds the mean.
         self.mean_rgb: Tensor
         mean = torch.tensor(mean_rgb, dtype=torch.float32, device="cpu")  # real even where the weights are on meta
         self.register_buffer("mean_rgb", mean, persistent=False)
@@ -129,9 +128,9 @@ class VGG(nn.Module):
         self.fc8 = FullyConnected(fc_width, num_classes, 1)
 
     def forward(self, images: Tensor, keep: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Class score map (N, K, h, w) of images (N, 3, H, W), RGB 0-255; each side at least the crop.
+        """Return the class score map (N, K, h, w) of images (N, 3, H, W), RGB 0-255; each side at least the crop.
 
-        Of a trunk the output of pool5 (N, C, h, w); each side at least 32.
+        A trunk returns the output of pool5 (N, C, h, w); each side at least 32.
 
         ``keep`` may hold the dropout masks, (N, fc_width) bool, under "drop6" and "drop7".
         """
@@ -141,22 +140,23 @@ class VGG(nn.Module):
         return x
 
     def check_layer(self, name: str) -> None:
-        """Refuse what is no layer.
+        """Refuse a name that is not one of a layer.
 
         Raises:
-            VerydeepError: it is none.
+            OptionError: the net has no such layer.
         """
         names = [layer for layer, _ in self.named_children()]
         if name not in names:
-            raise VerydeepError(
-                f"--layer {name} is no layer of this net {self.network.name}: choose one of {', '.join(names)}."
+            raise OptionError(
+                f"`layer={name}` is not a layer of this net {self.network.name}: choose one of {', '.join(names)}.",
+                "layer",
             )
 
     def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
-        """Layer -> its output (N, C, h, w), of images (N, 3, H, W), RGB 0-255; nothing above them is computed.
+        """Return layer -> output (N, C, h, w) for images (N, 3, H, W), RGB 0-255; higher layers are not computed.
 
         Raises:
-            VerydeepError: the net has no such layer.
+            OptionError: the net has no such layer.
         """
         for name in layers:
             self.check_layer(name)
@@ -169,17 +169,17 @@ class VGG(nn.Module):
         return found
 
     def logits(self, images: Tensor, keep: Mapping[str, Tensor] | None = None) -> Tensor:
-        """(N, K): the class score map averaged over its positions, before any soft-max (section 3.2)."""
+        """Return (N, K): the class score map averaged over its positions, before the soft-max (section 3.2)."""
         scores: Tensor = self(images, keep)
         return scores.float().mean(dim=(2, 3))
 
     def weight_layers(self) -> dict[str, nn.Conv2d]:
-        """The layers that have weights, by name, from conv1_1 to fc8."""
+        """Return the layers that have weights, by name, from conv1_1 to fc8."""
         return {name: layer for name, layer in self.named_children() if isinstance(layer, nn.Conv2d)}
 
     @torch.no_grad()
     def keep_outputs(self, outputs: Sequence[int]) -> None:
-        """Reduce fc8 to some of its outputs, in the order given; a soft-max then is over these."""
+        """Reduce fc8 to some of its outputs, in the given order; a soft-max then runs over these."""
         kept = FullyConnected(self.fc_width, len(outputs), 1)
         kept.weight = nn.Parameter(self.fc8.weight[list(outputs)])
         assert self.fc8.bias is not None
@@ -187,5 +187,5 @@ class VGG(nn.Module):
         self.fc8, self.num_classes = kept.train(self.training), len(outputs)
 
     def set_dropout(self, p: float) -> None:
-        """Change the share of units that drop6 and drop7 drop."""
+        """Set the share of units that drop6 and drop7 drop."""
         self.drop6.p = self.drop7.p = p

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from tests.peers import import_torchvision, need
+from tests.runs import full_disk
 from verydeep.configs import published
 from verydeep.configs.published import PUBLISHED
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.importing import conversion, imported
-from verydeep.engine.importing.conversion import convert_file, digests_of, name_classes
-from verydeep.engine.importing.imported import models_folder
+from verydeep.engine.importing.conversion import convert_file, hash_file, name_classes
+from verydeep.engine.importing.imported import converted_nets_folder
 from verydeep.engine.load import load
-from verydeep.errors import VerydeepError
-from verydeep.models.weights.foreign import CAFFE_INPUT, ForeignNet
+from verydeep.errors import ResourceError, VerydeepError
 from verydeep.models.weights.native import load_config
+from verydeep.models.weights.weight_file import CAFFE_INPUT, WeightFile
 
 THIN_A = (6, "M", 12, "M", 25, 25, "M", 50, 50, "M", 50, 50, "M")
 
@@ -86,8 +87,8 @@ def test_the_user_can_say_what_a_net_was_trained_to_see(tmp_path: Path) -> None:
     assert config.input_scale is None
 
 
-def foreign(names: tuple[str, ...] = (), words: tuple[str, ...] = ()) -> ForeignNet:
-    return ForeignNet("test", {}, CAFFE_INPUT, "ceil", names, words)
+def foreign(names: tuple[str, ...] = (), words: tuple[str, ...] = ()) -> WeightFile:
+    return WeightFile("test", {}, CAFFE_INPUT, "ceil", names, words)
 
 
 def test_a_thousand_outputs_are_ilsvrcs_in_caffes_order() -> None:
@@ -106,7 +107,7 @@ def test_names_come_from_the_user_the_file_or_are_numbers() -> None:
         ("goldfish, Carassius auratus", "a bee"),
     )
     assert name_classes(theirs, 2, ["x", "y"], Path("x")) == (("x", "y"), ("x", "y"))
-    with pytest.raises(VerydeepError, match=r"some\.h5 has 4 outputs, and there are 2 class names"):
+    with pytest.raises(VerydeepError, match=r"some\.h5 has 4 outputs, but there are 2 class names"):
         name_classes(theirs, 4, None, Path("some.h5"))
     with pytest.raises(VerydeepError, match="two outputs are called 'x'"):
         name_classes(theirs, 2, ["x", "x"], Path("some.h5"))
@@ -131,16 +132,16 @@ def test_a_trunk_is_kept_as_one(tmp_path: Path) -> None:
 def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is called; then it has the paper's train scale, and is found by its name."""
     torch.save(torchvision_net(1000).state_dict(), tmp_path / "vgg.pth")
-    digest = digests_of(tmp_path / "vgg.pth")["sha1"]
+    digest = hash_file(tmp_path / "vgg.pth")["sha1"]
     mine = replace(PUBLISHED["oxford-vgg16"], digest=f"sha1:{digest}")
     monkeypatch.setitem(PUBLISHED, "oxford-vgg16", mine)
     assert published.PUBLISHED is PUBLISHED
     seen_otherwise = convert_file(tmp_path / "vgg.pth", "caffe")
-    assert not any("does not tell its input" in note for note in seen_otherwise.notes)
+    assert not any("does not state its input" in note for note in seen_otherwise.notes)
     assert seen_otherwise.published is None and seen_otherwise.config.train_scale is None
     found = convert_file(tmp_path / "vgg.pth")
     assert any("taken for ILSVRC's" in note for note in found.notes)
-    assert any("does not tell its input" in note and "--input caffe" in note for note in found.notes)
+    assert any("does not state its input" in note and "give `input`: caffe" in note for note in found.notes)
     assert found.published == mine and found.config.train_scale == "256-512"
     assert found.config.provenance.license == "CC-BY-4.0"
     # By name, from the folder where a user without a network puts the file.
@@ -148,62 +149,55 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, mo
     (tmp_path / "vgg.pth").rename(cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel")
     config = load("oxford-vgg16").config
     assert config == found.config or config.provenance.imported_from == "VGG_ILSVRC_16_layers.caffemodel"
-    assert load_config(models_folder() / "oxford-vgg16").class_names == tuple(ilsvrc_classes())
+    assert load_config(converted_nets_folder() / "oxford-vgg16").class_names == tuple(ilsvrc_classes())
     (cache / "weights" / "VGG_ILSVRC_16_layers.caffemodel").unlink()
     assert load("oxford-vgg16").config == config  # converted once
 
 
-def test_a_file_is_converted_once_and_again_when_it_changed(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_converted_once_and_again_when_it_changed(tmp_path: Path, cache: Path) -> None:
     file = tmp_path / "a.pth"
     torch.save(torchvision_net(3).state_dict(), file)
     first = load(file).load().fc8.bias.clone()
     torch.save(torchvision_net(3, seed=1).state_dict(), file)
     second = load(file).load().fc8.bias
     assert not torch.equal(first, second)
-    with monkeypatch.context() as patch:
-        patch.setattr(conversion, "read_foreign", None)
-        assert torch.equal(load(file).load().fc8.bias, second)
+    config = load(file).folder / "config.json"
+    written = config.stat()
+    assert torch.equal(load(file).load().fc8.bias, second)
+    assert (config.stat().st_ino, config.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
 
 
 def test_a_folder_is_known_as_a_net_only_when_it_is_complete(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped between the weights and config.json, and tried again; another process that was first wins."""
+    """Stopped by a full disk, and tried again; another process that was first wins."""
     torch.save(torchvision_net(3).state_dict(), tmp_path / "a.pth")
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(conversion, "save_config", stop)
-        with pytest.raises(KeyboardInterrupt):
-            load(tmp_path / "a.pth")
-    assert not list(models_folder().glob("*/config.json"))
+    with full_disk(), pytest.raises(ResourceError, match="cannot be written"):
+        load(tmp_path / "a.pth")
+    assert not list(converted_nets_folder().glob("*/config.json"))
     loaded = load(tmp_path / "a.pth")
     net, config = loaded.load(), loaded.config
-    (folder,) = (path for path in models_folder().iterdir() if (path / "config.json").exists())
+    (folder,) = (path for path in converted_nets_folder().iterdir() if (path / "config.json").exists())
     converted, renamed = convert_file(tmp_path / "a.pth"), folder.with_name("later")
 
-    def first(*_: object) -> conversion.Converted:
+    def first(*_: object) -> conversion.ConvertedNet:
         renamed.rename(folder)
         return converted
 
     folder.rename(renamed)
-    monkeypatch.setattr(imported, "convert_file", first)
+    monkeypatch.setattr(imported, "convert_file", first)  # another process ends exactly then
     loaded = load(tmp_path / "a.pth")
     again, same = loaded.load(), loaded.config
     assert same == config and torch.equal(again.fc8.weight, net.fc8.weight)
-    assert len([path for path in models_folder().iterdir() if (path / "config.json").exists()]) == 1
+    assert len([path for path in converted_nets_folder().iterdir() if (path / "config.json").exists()]) == 1
 
 
 def test_a_model_folder_is_named_by_its_weights_too(tmp_path: Path, cache: Path) -> None:
     torch.save(torchvision_net(3).state_dict(), tmp_path / "a.pth")
     convert_file(tmp_path / "a.pth").save(tmp_path / "out")
     assert load(tmp_path / "out" / "model.safetensors").config == load(tmp_path / "out").config
-    assert not models_folder().exists()
-    with pytest.raises(VerydeepError, match="is a net of verydeep already"):
+    assert not converted_nets_folder().exists()
+    with pytest.raises(VerydeepError, match="already is a net of verydeep"):
         convert_file(tmp_path / "out" / "model.safetensors")
 
 

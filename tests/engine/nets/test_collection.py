@@ -202,8 +202,8 @@ def test_nets_are_named_beside_a_folder_of_runs(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_began_with_others_weights_is_none_of_the_papers_nets(tmp_path: Path) -> None:
-    net = Net.open(leave(tmp_path, "run", provenance=Provenance(converged=True, foreign_source="torchvision-vgg16")))
-    assert net.paper_net() is None and net.foreign and not net.imported and net.converged
+    net = Net.open(leave(tmp_path, "run", provenance=Provenance(converged=True, imported_source="torchvision-vgg16")))
+    assert net.paper_net() is None and net.has_imported_weights and not net.imported and net.converged
     assert find_answering_nets(WANTED, [net], SHAPE) == {}
     theirs = Net.open(leave(tmp_path, "theirs", provenance=Provenance(imported_from="x.mat")))
     assert theirs.paper_net() == WANTED and theirs.imported and theirs.ended and theirs.converged

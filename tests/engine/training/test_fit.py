@@ -31,8 +31,8 @@ from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG, Dropout
-from verydeep.models.weights.folding import folded, unfolded
-from verydeep.models.weights.foreign import TORCHVISION_INPUT
+from verydeep.models.weights.folding import fold_input, unfold_input
+from verydeep.models.weights.weight_file import TORCHVISION_INPUT
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
@@ -116,7 +116,7 @@ def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path)
     first = theirs[0]
     assert isinstance(first, nn.Conv2d)
     with torch.no_grad():  # at the size that a net has that was trained on such inputs
-        state.model.conv1_1.weight.copy_(folded(first.weight, TORCHVISION_INPUT))
+        state.model.conv1_1.weight.copy_(fold_input(first.weight, TORCHVISION_INPUT))
     before = first.weight.detach().clone()
     weights = [parameter for name, parameter in theirs.named_parameters() if name.endswith("weight")]
     biases = [parameter for name, parameter in theirs.named_parameters() if name.endswith("bias")]
@@ -136,7 +136,7 @@ def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path)
         F.cross_entropy(theirs(seen).flatten(1), batch.targets).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     moved = (first.weight.detach() - before).abs().mean()
-    unfolded_now = unfolded(state.model.conv1_1.weight.detach(), TORCHVISION_INPUT)
+    unfolded_now = unfold_input(state.model.conv1_1.weight.detach(), TORCHVISION_INPUT)
     assert (unfolded_now - first.weight.detach()).abs().max() < 0.01 * moved
     for ours, other in zip(state.model.parameters(), theirs.parameters(), strict=True):
         if ours is not state.model.conv1_1.weight:

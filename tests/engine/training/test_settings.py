@@ -29,7 +29,7 @@ SETTINGS = RunSettings(
     pooling="floor",
     input_scale=(58.0, 57.0, 57.5),
     license="BSD-3-Clause",
-    foreign_source="torchvision-vgg16",
+    imported_source="torchvision-vgg16",
 )
 
 

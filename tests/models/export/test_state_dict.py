@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from tests.models.export.test_onnx import NAMES, THIN, drawn, images
 from tests.peers import import_torchvision, need
+from tests.runs import full_disk
 from verydeep.configs.networks import NETWORKS, PAPER_FC_WIDTH, scaled_channels
-from verydeep.errors import VerydeepError
-from verydeep.models.export import state_dict as exported_weights
-from verydeep.models.export.state_dict import System, check_exists_there, write_state_dict
+from verydeep.errors import ResourceError, WeightsError
+from verydeep.models.export.state_dict import System, check_supported, convert_state_dict, write_state_dict
 from verydeep.models.weights.native import ModelConfig
 
 FC_WIDTH = 12
@@ -63,18 +63,12 @@ def normalized(pixels: Tensor, about: dict[str, Any]) -> Tensor:
     return done
 
 
-@pytest.fixture
-def thin_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the thin nets count as the paper's."""
-    monkeypatch.setattr(exported_weights, "PAPER_FC_WIDTH", FC_WIDTH)
-
-
 @pytest.mark.parametrize("network", ["A", "B", "D", "E"])
 @pytest.mark.parametrize("system", ["torchvision", "timm"])
-def test_their_net_gives_our_logits(system: System, network: str, tmp_path: Path, thin_is_full: None) -> None:
+def test_their_net_gives_our_logits(system: System, network: str, tmp_path: Path) -> None:
     config = replace(THIN_224, network=network)
     model, path = drawn(config), tmp_path / "net.weights"
-    write_state_dict(path, system, model.state_dict(), replace(config, width=1.0))
+    write_state_dict(path, system, model.state_dict(), config)
     about = json.loads((tmp_path / "net.weights.json").read_text())
     if system == "torchvision":
         state = torch.load(path, weights_only=True)
@@ -94,10 +88,10 @@ def test_their_net_gives_our_logits(system: System, network: str, tmp_path: Path
     assert state["features.0.weight"].std() > 30 * model.weight_layers()["conv1_1"].weight.std()
 
 
-def test_the_usual_mean_changes_the_borders(tmp_path: Path, thin_is_full: None) -> None:
+def test_the_usual_mean_changes_the_borders(tmp_path: Path) -> None:
     """Why the net keeps its own: a bias that makes up for another mean does so inside the image alone."""
     model, path = drawn(THIN_224), tmp_path / "net.pth"
-    write_state_dict(path, "torchvision", model.state_dict(), replace(THIN_224, width=1.0))
+    write_state_dict(path, "torchvision", model.state_dict(), THIN_224)
     about = json.loads((tmp_path / "net.pth.json").read_text())
     net = theirs("torchvision", "A")
     net.load_state_dict(torch.load(path), strict=True, assign=True)
@@ -116,7 +110,7 @@ def test_the_usual_mean_changes_the_borders(tmp_path: Path, thin_is_full: None) 
 
 @pytest.mark.parametrize("system", ["torchvision", "timm"])
 def test_at_full_size_their_own_constructor_takes_it(system: System) -> None:
-    state = exported_weights.state_dict_for(system, full_size(), PAPERS)
+    state = convert_state_dict(system, full_size(), PAPERS)
     with torch.device("meta"):
         if system == "torchvision":
             from torchvision.models import vgg11
@@ -140,15 +134,23 @@ def full_size() -> dict[str, Tensor]:
         (replace(PAPERS, network="A-LRN"), "it has no net A-LRN, only A, B, D and E"),
         (replace(PAPERS, network="C"), "it has no net C, only"),
         (replace(PAPERS, network="B-5x5"), "it has no net B-5x5, only"),
-        (replace(PAPERS, regression="single-class"), "its vgg11 tells classes, and this net predicts boxes"),
-        (replace(PAPERS, class_names=(), class_words=()), "its vgg11 tells classes, and this net is a trunk"),
-        (replace(PAPERS, network="D", crop=64), "its vgg16 is of crop 224, and this net of crop 64"),
-        (replace(PAPERS, width=0.5), "4,096 channels in fc6 and fc7, and this net of width 0.5 with 4,096"),
-        (replace(PAPERS, fc_width=512), "and this net of width 1 with 512"),
+        (replace(PAPERS, regression="single-class"), "its vgg11 predicts classes, and this net predicts boxes"),
+        (replace(PAPERS, class_names=(), class_words=()), "its vgg11 predicts classes, and this net is a trunk"),
+        (replace(PAPERS, network="D", crop=64), "its vgg16 has crop 224, and this net crop 64"),
+        (replace(PAPERS, width=0.5), "4,096 channels in fc6 and fc7, and this net width 0.5 and 4,096"),
+        (replace(PAPERS, fc_width=512), "and this net width 1 and 512"),
     ],
 )
 def test_what_does_not_exist_there_is_refused(config: ModelConfig, why: str) -> None:
     for system in ("torchvision", "timm"):
-        with pytest.raises(VerydeepError, match=f"^{system} cannot run this net: .*{why}.*give --format onnx"):
-            check_exists_there(system, config)  # type: ignore[arg-type]
-    check_exists_there("timm", PAPERS)
+        with pytest.raises(WeightsError, match=f"^{system} cannot run this net: .*{why}.*give `format=onnx`"):
+            check_supported(system, config)  # type: ignore[arg-type]
+    check_supported("timm", PAPERS)
+
+
+@pytest.mark.parametrize("system", ["torchvision", "timm"])
+def test_a_full_disk_is_told_and_no_weights_are_left(system: System, tmp_path: Path) -> None:
+    tensors = drawn(THIN_224).state_dict()
+    with full_disk(), pytest.raises(ResourceError, match=r"cannot be written .*make room"):
+        write_state_dict(tmp_path / "net.weights", system, tensors, THIN_224)
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".json"}

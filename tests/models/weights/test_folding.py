@@ -1,4 +1,4 @@
-"""The folded net on plain RGB against the source's net on the source's own preprocessing, borders included."""
+"""The fold_input net on plain RGB against the source's net on the source's own preprocessing, borders included."""
 
 from itertools import permutations
 
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from tests.he_weights import draw_he_weights
 from verydeep.configs.networks import NETWORKS
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.folding import folded, unfolded
-from verydeep.models.weights.foreign import CAFFE_INPUT, RGB_INPUT, TORCHVISION_INPUT, InputConvention
+from verydeep.models.weights.folding import fold_input, unfold_input
+from verydeep.models.weights.weight_file import CAFFE_INPUT, RGB_INPUT, TORCHVISION_INPUT, InputConvention
 
 CONVENTIONS = [
     CAFFE_INPUT,
@@ -37,15 +37,15 @@ def test_folding_equals_the_sources_preprocessing(convention: InputConvention) -
     for _, layer in list(net.named_children())[1:]:
         x = layer(x)
     with torch.no_grad():
-        net.conv1_1.weight.copy_(folded(theirs, convention))
+        net.conv1_1.weight.copy_(fold_input(theirs, convention))
         assert torch.allclose(net(images), x, rtol=1e-5)
         for order in permutations(range(3)):  # no other order of the channels would have done
             if order != (0, 1, 2):
-                net.conv1_1.weight.copy_(folded(theirs, convention)[:, order])
+                net.conv1_1.weight.copy_(fold_input(theirs, convention)[:, order])
                 assert not torch.allclose(net(images), x, rtol=1e-2)
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=str)
 def test_unfolding_is_the_way_back(convention: InputConvention) -> None:
     weight = torch.randn(4, 3, 3, 3, dtype=torch.float64)
-    assert torch.allclose(unfolded(folded(weight, convention), convention), weight, rtol=1e-12)
+    assert torch.allclose(unfold_input(fold_input(weight, convention), convention), weight, rtol=1e-12)

@@ -9,7 +9,7 @@ from torch import Tensor
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.identification import identify
+from verydeep.models.weights.identification import identify_network
 
 FILE = Path("some.weights")
 
@@ -25,7 +25,7 @@ def weights_of(
 @pytest.mark.parametrize("network", ["A", "B", "C", "D", "E", "B-5x5"])
 @pytest.mark.parametrize("width", [0.05, 0.25])
 def test_a_net_is_known_by_its_layers(network: str, width: float) -> None:
-    config, num_classes = identify(weights_of(network, 7, 96, width, 12), FILE)
+    config, num_classes = identify_network(weights_of(network, 7, 96, width, 12), FILE)
     assert (config.network, config.crop, config.fc_width, num_classes) == (network, 96, 12, 7)
     with torch.device("meta"):
         built = VGG(NETWORKS[network], 7, crop=96, width=config.width, fc_width=12)
@@ -36,7 +36,7 @@ def test_a_net_is_known_by_its_layers(network: str, width: float) -> None:
 
 @pytest.mark.parametrize("network", ["A", "E"])
 def test_a_trunk_has_no_outputs_and_the_papers_crop(network: str) -> None:
-    config, num_classes = identify(weights_of(network, 0), FILE)
+    config, num_classes = identify_network(weights_of(network, 0), FILE)
     assert (config.network, config.crop, num_classes, config.is_trunk) == (network, 224, 0, True)
 
 
@@ -65,5 +65,5 @@ def test_what_does_not_fit_is_named(change: object, told: str) -> None:
     assert callable(change)
     change(weights)
     with pytest.raises(VerydeepError, match=told) as raised:
-        identify(weights, FILE)
+        identify_network(weights, FILE)
     assert str(FILE) in str(raised.value)

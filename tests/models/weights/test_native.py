@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.plain_twin import PlainTwin, fill
+from tests.runs import full_disk
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import RECIPES
-from verydeep.errors import WeightsError
+from verydeep.errors import ResourceError, WeightsError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.native import (
     CLASSIFIER,
@@ -226,17 +227,13 @@ def test_damage_is_told_in_one_sentence(saved: Path, what: str) -> None:
     assert str(saved) in str(caught.value)
 
 
-def test_a_kill_before_the_rename_leaves_the_old_files(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_files(saved: Path) -> None:
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", killed)
-        with pytest.raises(KeyboardInterrupt):
+    names = tuple(f"class {number}" for number in range(1000))
+    with full_disk():
+        with pytest.raises(ResourceError, match="cannot be written"):
             save_weights(saved, VGG(NETWORKS["A"], 2, crop=32, width=1 / 16, fc_width=8).state_dict())
-        with pytest.raises(KeyboardInterrupt):
-            save_config(saved, replace(CONFIG, seed=99))
+        with pytest.raises(ResourceError, match="cannot be written"):
+            save_config(saved, replace(CONFIG, class_names=names, class_words=names))
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
     assert load_config(saved) == CONFIG

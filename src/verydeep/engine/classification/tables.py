@@ -82,7 +82,10 @@ class TableConditions:
         other_nets = [
             net.with_outputs_for(self.split.class_names)
             for net in self.nets
-            if net.foreign and net.paper_net() is None and not net.config.is_trunk and net.config.regression is None
+            if net.has_imported_weights
+            and net.paper_net() is None
+            and not net.config.is_trunk
+            and net.config.regression is None
         ]
         return [net for net in other_nets if net is not None]
 

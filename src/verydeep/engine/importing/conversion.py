@@ -1,4 +1,4 @@
-"""Weight files of other systems become model folders: recognized, their classes named, their input folded."""
+"""Conversion of other systems' weight files: the file is read, its classes are named, its input is folded."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,30 +10,30 @@ from torch import Tensor
 
 from verydeep.configs.published import PublishedNet, find_published
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
-from verydeep.errors import VerydeepError
-from verydeep.models.weights.folding import folded
-from verydeep.models.weights.foreign import (
-    CAFFE_INPUT,
-    RGB_INPUT,
-    TORCHVISION_INPUT,
-    ForeignNet,
-    InputConvention,
-)
-from verydeep.models.weights.identification import identify
+from verydeep.errors import OptionError, WeightsError
+from verydeep.models.weights.folding import fold_input
+from verydeep.models.weights.identification import identify_network
 from verydeep.models.weights.native import (
     WEIGHTS,
     ModelConfig,
     Provenance,
     is_model_folder,
+    placeholder_names,
     save_config,
     save_weights,
-    unnamed,
 )
-from verydeep.models.weights.recognition import read_foreign
+from verydeep.models.weights.reading import read_weight_file
+from verydeep.models.weights.weight_file import (
+    CAFFE_INPUT,
+    RGB_INPUT,
+    TORCHVISION_INPUT,
+    InputConvention,
+    WeightFile,
+)
 
 InputName = Literal["caffe", "rgb", "torchvision"]
 INPUTS: dict[InputName, InputConvention] = {"caffe": CAFFE_INPUT, "rgb": RGB_INPUT, "torchvision": TORCHVISION_INPUT}
-"""What a user may say that a net was trained to see."""
+"""Input conventions that a user may name."""
 
 ILSVRC_CLASSES = 1000
 BACKGROUND = "background"
@@ -41,92 +41,98 @@ BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A net of another system, as ours."""
+class ConvertedNet:
+    """An imported net, as our configuration and tensors."""
 
     config: ModelConfig
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
-    """What the user should be told."""
+    """Sentences for the user: parts left out, guesses made."""
     published: PublishedNet | None = None
-    """Which of the known files it was."""
+    """The published net that the file is."""
 
     def save(self, folder: Path) -> None:
-        """Write the model folder; config.json, by which one is known, last."""
+        """Write the model folder; config.json, which marks it as complete, comes last."""
         save_weights(folder, self.tensors)
         save_config(folder, self.config)
 
 
-def convert_file(path: Path, told: InputName | None = None, class_names: Sequence[str] | None = None) -> Converted:
-    """Read a weight file.
+def convert_file(
+    path: Path, input_name: InputName | None = None, class_names: Sequence[str] | None = None
+) -> ConvertedNet:
+    """Convert a weight file.
 
     Args:
         path: of the file.
-        told: what the net was trained to see, where the file cannot tell or tells it wrong.
-        class_names: of its outputs, where the file does not have them.
+        input_name: the input convention, if the file does not state it or states a wrong one.
+        class_names: names of its outputs, if the file does not have them.
 
     Raises:
-        VerydeepError: the file is of no system that is known, or damaged, or is no VGG net, or one of ours; or the
-            names are not as many as its outputs.
+        WeightsError: no known system wrote the file, or it is damaged, or is not a VGG net, or one of verydeep's.
+        OptionError: the number of names is not that of its outputs, or a name comes twice.
+        ResourceError: a package that the format needs is not installed.
     """
     if path.name == WEIGHTS and is_model_folder(path.parent):
-        raise VerydeepError(f"{path} is a net of verydeep already: use its folder, {path.parent}, as RUN.")
-    foreign = read_foreign(path)
-    if told is not None:
-        foreign = replace(foreign, input=INPUTS[told])
-    config, num_classes = identify(foreign.tensors, path)
-    names, words = name_classes(foreign, num_classes, class_names, path)
-    digests = digests_of(path)
-    published = find_published(digests) if told is None else None  # seen otherwise it is another net
-    divided = foreign.input.divisor_rgb != (1, 1, 1)
+        raise WeightsError(f"{path} already is a net of verydeep: give its folder, {path.parent}.")
+    file = read_weight_file(path)
+    if input_name is not None:
+        file = replace(file, input=INPUTS[input_name])
+    config, num_classes = identify_network(file.tensors, path)
+    names, words = name_classes(file, num_classes, class_names, path)
+    digests = hash_file(path)
+    published = find_published(digests) if input_name is None else None  # with another input it is another net
+    is_divided = file.input.divisor_rgb != (1, 1, 1)
     config = replace(
         config,
         class_names=names,
         class_words=words,
-        mean_rgb=foreign.input.mean_rgb,
-        input_scale=foreign.input.divisor_rgb if divided else None,
-        pooling=foreign.pooling,
+        mean_rgb=file.input.mean_rgb,
+        input_scale=file.input.divisor_rgb if is_divided else None,
+        pooling=file.pooling,
         train_scale=None if published is None else published.scale,
-        provenance=provenance(path, foreign, published, digests["sha256"]),
+        provenance=import_provenance(path, file, published, digests["sha256"]),
     )
-    first = folded(foreign.tensors["conv1_1.weight"], foreign.input)
-    notes = foreign.notes
-    if foreign.assumed and told is None:
-        notes = (f"{foreign.assumed} If it was trained otherwise, say --input {', '.join(INPUTS)}.", *notes)
-    if class_names is None and not foreign.class_names and BACKGROUND not in names and num_classes == ILSVRC_CLASSES:
-        notes = (*notes, f"Its {num_classes:,} outputs are taken for ILSVRC's, in the order of their WNIDs.")
-    if names and names == unnamed(num_classes):
-        notes = (*notes, f"Its {num_classes} outputs have no names: give --class-names FILE, one in a line.")
-    return Converted(config, {**foreign.tensors, "conv1_1.weight": first}, notes, published)
+    first = fold_input(file.tensors["conv1_1.weight"], file.input)
+    notes = file.notes
+    if file.assumption and input_name is None:
+        notes = (f"{file.assumption} If that is wrong, give `input`: {', '.join(INPUTS)}.", *notes)
+    if class_names is None and not file.class_names and BACKGROUND not in names and num_classes == ILSVRC_CLASSES:
+        notes = (*notes, f"Its {num_classes:,} outputs are taken for ILSVRC's classes, in the order of their WNIDs.")
+    if names and names == placeholder_names(num_classes):
+        notes = (*notes, f"Its {num_classes} outputs have no names: give `class_names`, a file with one in each line.")
+    return ConvertedNet(config, {**file.tensors, "conv1_1.weight": first}, notes, published)
 
 
 def name_classes(
-    foreign: ForeignNet, num_classes: int, told: Sequence[str] | None, path: Path
+    file: WeightFile, num_classes: int, class_names: Sequence[str] | None, path: Path
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the outputs, and words for people; a thousand without names are ILSVRC's, sorted by WNID as in Caffe.
+    """Return names and words of the outputs; a thousand without names are ILSVRC's, sorted by WNID as in Caffe.
 
     Raises:
-        VerydeepError: the names given are not as many as the outputs.
+        OptionError: the number of names is not that of the outputs, or a name comes twice.
     """
     known = ilsvrc_classes()
-    names = tuple(told) if told is not None else foreign.class_names
+    names = tuple(class_names) if class_names is not None else file.class_names
     if not names and num_classes == len(known):
         names = tuple(known)
     elif not names and num_classes == len(known) + 1:
         names = (BACKGROUND, *known)
     elif not names:
-        names = unnamed(num_classes)
+        names = placeholder_names(num_classes)
     if len(names) != num_classes:
-        raise VerydeepError(f"{path} has {num_classes} outputs, and there are {len(names)} class names: give one each.")
+        raise OptionError(
+            f"{path} has {num_classes} outputs, but there are {len(names)} class names: give one for each output.",
+            "class_names",
+        )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise VerydeepError(f"{path}: two outputs are called {twice!r}: give each class a name of its own.")
-    theirs = dict(zip(foreign.class_names, foreign.class_words, strict=False))
-    return names, tuple(known[name].words if name in known else theirs.get(name, name) for name in names)
+        raise OptionError(f"{path}: two outputs are called {twice!r}: give each a name of its own.", "class_names")
+    file_words = dict(zip(file.class_names, file.class_words, strict=False))
+    return names, tuple(known[name].words if name in known else file_words.get(name, name) for name in names)
 
 
-def digests_of(path: Path) -> dict[str, str]:
-    """Algorithm -> hexadecimal digest of the file, by all that published digests use; one pass over it."""
+def hash_file(path: Path) -> dict[str, str]:
+    """Return algorithm -> hexadecimal digest of a file, for all algorithms of published digests, in one pass."""
     hashes = {name: hashlib.new(name) for name in ("sha1", "md5", "sha256")}
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -135,9 +141,9 @@ def digests_of(path: Path) -> dict[str, str]:
     return {name: each.hexdigest() for name, each in hashes.items()}
 
 
-def provenance(path: Path, foreign: ForeignNet, published: PublishedNet | None, sha256: str) -> Provenance:
-    """Where the net comes from, for config.json."""
-    about = Provenance(imported_from=path.name, format=foreign.format, sha256=sha256, input=str(foreign.input))
+def import_provenance(path: Path, file: WeightFile, published: PublishedNet | None, sha256: str) -> Provenance:
+    """Return the provenance of an imported net."""
+    about = Provenance(imported_from=path.name, format=file.format, sha256=sha256, input=str(file.input))
     if published is None:
         return about
     return replace(

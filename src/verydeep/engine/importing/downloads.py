@@ -1,7 +1,7 @@
-"""Published weight files, fetched once: resumed where a connection broke, checked, kept in the cache.
+"""Downloads of published weight files into the cache: resumed after a broken connection, and checked.
 
-The standard library's HTTP is enough; pooch, the usual helper, neither resumes nor checks a digest of which only the
-beginning is published, as torchvision's.
+The standard library's HTTP is enough. pooch, the usual helper, neither resumes nor checks a digest of which only the
+beginning is published, such as torchvision's.
 """
 
 import hashlib
@@ -15,23 +15,24 @@ from pathlib import Path
 from verydeep.configs.published import REPOSITORY, PublishedNet
 from verydeep.engine.launching import in_group
 from verydeep.engine.progress import download_bar
-from verydeep.errors import VerydeepError
+from verydeep.errors import ResourceError, WeightsError
 from verydeep.files import cache_folder, try_lock
 
-AT_ONCE = 1 << 20
+BLOCK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30
 
 
 def weights_folder() -> Path:
-    """Where downloaded weight files lie, and where a user without a network puts them."""
+    """Return the folder of downloaded weight files, into which a user without a network puts them."""
     return cache_folder() / "weights"
 
 
 def fetch(net: PublishedNet) -> Path:
-    """The file of a published net, downloaded if it is not there.
+    """Return the file of a published net, downloaded at the first call.
 
     Raises:
-        VerydeepError: it cannot be downloaded, or what is there is another file.
+        ResourceError: it cannot be downloaded, or another process is downloading it.
+        WeightsError: the file in the cache is another one.
     """
     path = weights_folder() / net.file
     if path.exists():
@@ -41,60 +42,61 @@ def fetch(net: PublishedNet) -> Path:
         with try_lock(path.with_name(path.name + ".lock")) as free:
             if free:
                 if not path.exists():  # another process of this job may have fetched it meanwhile
-                    complete(path.with_name(path.name + ".part"), path, net)
+                    fetch_rest(path.with_name(path.name + ".part"), path, net)
                 return path
         if not in_group():
-            raise VerydeepError(f"{net.name} is being downloaded by another process: wait for its end.")
+            raise ResourceError(f"Another process is downloading {net.name}: wait until it ends.")
         time.sleep(1)
 
 
-def complete(partial: Path, path: Path, net: PublishedNet) -> None:
-    """Fetch what is missing of a published net, check it, and let it take its place.
+def fetch_rest(partial: Path, path: Path, net: PublishedNet) -> None:
+    """Download the missing part of a published net, check the file, and move it to ``path``.
 
     Raises:
-        VerydeepError: as ``fetch``.
+        ResourceError: it cannot be downloaded.
+        WeightsError: the downloaded file is another one.
     """
     try:
         download(net.url, partial, net.name)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        kept = f" ({partial.stat().st_size / 1e6:,.0f} MB are kept)" if partial.exists() else ""
-        raise VerydeepError(
-            f"{net.name} cannot be downloaded from {net.url} ({reason}){kept}: try again with a network, or put the "
-            f"file {net.file} ({net.megabytes} MB) into {path.parent}."
+        so_far = f" ({partial.stat().st_size / 1e6:,.0f} MB so far)" if partial.exists() else ""
+        raise ResourceError(
+            f"{net.name} cannot be downloaded from {net.url} ({reason}){so_far}: try again, or put the file {net.file} "
+            f"({net.megabytes} MB) into {path.parent}."
         ) from None
     try:
         check_digest(partial, net)
-    except VerydeepError as error:
+    except WeightsError as error:
         partial.unlink()
-        raise VerydeepError(f"What {net.url} gave: {error}") from None
+        raise WeightsError(f"The download from {net.url} was removed: {error}") from None
     partial.replace(path)
 
 
-def download(url: str, path: Path, what: str) -> None:
-    """Add to ``path`` what it lacks of the file at ``url``; from its beginning where the server cannot do parts.
+def download(url: str, path: Path, name: str) -> None:
+    """Append the missing bytes of the file at ``url`` to ``path``; start over if the server cannot send parts.
 
     Raises:
-        OSError: the server cannot be reached or refuses (URLError), or the connection breaks; what came is kept.
-        HTTPException: the connection ended too soon; what came is kept.
+        OSError: the server cannot be reached or refuses (URLError), or the connection breaks; the bytes so far remain.
+        HTTPException: the connection ended too early; the bytes so far remain.
     """
-    have = path.stat().st_size if path.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    num_bytes = path.stat().st_size if path.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={num_bytes}-"} if num_bytes else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # nothing is left to fetch
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # the file is complete
             return
         raise
     with response:
-        if have and response.status != http.client.PARTIAL_CONTENT:
-            have = 0
+        if num_bytes and response.status != http.client.PARTIAL_CONTENT:
+            num_bytes = 0
         length = response.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
-        with path.open("r+b" if have else "wb") as file, download_bar() as progress:
+        total = None if length is None else num_bytes + int(length)
+        with path.open("r+b" if num_bytes else "wb") as file, download_bar() as progress:
             file.seek(0, os.SEEK_END)
-            task = progress.add_task(f"Downloading {what}", total=total, completed=have)
-            while block := response.read(AT_ONCE):
+            task = progress.add_task(f"Downloading {name}", total=total, completed=num_bytes)
+            while block := response.read(BLOCK_BYTES):
                 file.write(block)
                 progress.advance(task, len(block))
         if total is not None and path.stat().st_size < total:
@@ -102,7 +104,7 @@ def download(url: str, path: Path, what: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Of what went wrong."""
+    """Return the first sentence of an error's message."""
     return str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
 
 
@@ -110,38 +112,39 @@ def check_digest(path: Path, net: PublishedNet) -> None:
     """Refuse a file that is not the published one.
 
     Raises:
-        VerydeepError: its digest is another.
+        WeightsError: its digest differs.
     """
     algorithm, _, beginning = net.digest.partition(":")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if not found.startswith(beginning):
-        raise VerydeepError(
+        raise WeightsError(
             f"{path} is not the published file of {net.name} ({algorithm} {found[:16]}..., not {beginning[:16]}...): "
-            f"remove it, and get {net.url} again."
+            f"remove it, and download {net.url} again."
         )
 
 
 def fetch_from_hub(repository: str) -> Path:
-    """The folder, in the cache, of the model files of a repository on the Hugging Face Hub; offline what was fetched.
+    """Return the folder, in the cache, of a repository of the Hugging Face Hub; offline as it was downloaded last.
 
     Raises:
-        VerydeepError: there is no such repository, we may not read it, or there is no network and nothing in the cache.
+        WeightsError: there is no such repository, or it may not be read.
+        ResourceError: there is no network, and no earlier download.
     """
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only those who ask for the Hub wait for it
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow to import, and needed only here
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError  # noqa: PLC0415
 
     name = f"hf-hub:{repository}"
     if not REPOSITORY.fullmatch(repository):
-        raise VerydeepError(f"{name} is no repository: write hf-hub:OWNER/NAME.")
+        raise WeightsError(f"{name} is not a repository: write hf-hub:OWNER/NAME.")
     try:
-        wanted = ["config.json", "model.safetensors", "classifier/*"]
-        return Path(snapshot_download(repository, cache_dir=cache_folder() / "hub", allow_patterns=wanted))
+        patterns = ["config.json", "model.safetensors", "classifier/*"]
+        return Path(snapshot_download(repository, cache_dir=cache_folder() / "hub", allow_patterns=patterns))
     except (HFValidationError, RepositoryNotFoundError):
-        raise VerydeepError(
-            f"{name} is no repository that the Hub shows us: write hf-hub:OWNER/NAME, and log in where it is private."
+        raise WeightsError(
+            f"The Hub shows no repository {name}: write hf-hub:OWNER/NAME, and log in if it is private."
         ) from None
-    except Exception as error:  # the library lets those of its network library through, too
-        raise VerydeepError(
-            f"{name} cannot be fetched ({first_line(error)}): try again with a network; fetched once it works without."
+    except Exception as error:  # the library passes on the errors of its network library
+        raise ResourceError(
+            f"{name} cannot be downloaded ({first_line(error)}): try again with a network; later calls need none."
         ) from None

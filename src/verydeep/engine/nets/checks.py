@@ -6,7 +6,7 @@ from verydeep.data.split import Split
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, WeightsError
-from verydeep.models.weights.native import unnamed
+from verydeep.models.weights.native import placeholder_names
 
 
 def check_classes(split: Split, net: Net) -> None:
@@ -41,7 +41,7 @@ def refuse_classes(split: Split, net: Net) -> NoReturn:
         DataError: otherwise.
     """
     known = net.class_names
-    if known == unnamed(len(known)):
+    if known == placeholder_names(len(known)):
         raise WeightsError(
             f"{net.path} does not name its {len(known)} classes: give them names with `verydeep convert {net.path} DIR "
             "--class-names FILE`."

@@ -160,7 +160,7 @@ class Net:
         nets began with random weights, or with net A's.
         """
         config = self.config
-        if config.provenance.foreign_source is not None or config.train_scale is None:
+        if config.provenance.imported_source is not None or config.train_scale is None:
             return None
         if (config.width, config.fc_width) != (width, fc_width):
             return None
@@ -190,9 +190,9 @@ class Net:
         return self.config.provenance.imported_from is not None
 
     @property
-    def foreign(self) -> bool:
+    def has_imported_weights(self) -> bool:
         """Whether another system trained it or its source net."""
-        return self.imported or self.config.provenance.foreign_source is not None
+        return self.imported or self.config.provenance.imported_source is not None
 
     @property
     def ended(self) -> bool:

@@ -143,7 +143,7 @@ def inherit_conventions(settings: RunSettings, source: ModelConfig) -> RunSettin
         pooling=source.pooling,
         input_scale=source.input_scale if is_copied else None,
         license=origin.license,
-        foreign_source=origin.foreign_source or origin.published_net or origin.imported_from,
+        imported_source=origin.imported_source or origin.published_net or origin.imported_from,
     )
 
 

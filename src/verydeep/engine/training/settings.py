@@ -52,7 +52,7 @@ class RunSettings:
     """Folded scale of conv1_1's weights, where they are those of a source net that has one."""
     license: str | None = None
     """License of the source net's weights, where it is known."""
-    foreign_source: str | None = None
+    imported_source: str | None = None
     """Net of another system from which the weights descend, perhaps by way of other runs."""
 
     def __post_init__(self) -> None:

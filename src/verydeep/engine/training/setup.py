@@ -129,7 +129,7 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
             precision="bf16" if settings.bf16 else "fp32",
             recipe=settings.recipe,
             source_net=settings.init_from,
-            foreign_source=settings.foreign_source,
+            imported_source=settings.imported_source,
         ),
     )
 

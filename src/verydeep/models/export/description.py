@@ -1,4 +1,4 @@
-"""What the user of an exported net has to know: its input, its outputs, its classes."""
+"""Descriptions of an exported net for its users: its input, its outputs, its classes."""
 
 from typing import Any
 
@@ -7,27 +7,27 @@ from verydeep.configs.scales import in_pixels
 from verydeep.models.weights.native import ModelConfig
 
 IMAGES = "images"
-"""The input of a net that is exported dense."""
+"""The name of an exported program's input."""
 
 
-def input_in_words(config: ModelConfig) -> str:
-    """The input of a net that is exported dense."""
-    least = STRIDE if config.is_trunk else config.crop
+def describe_input(config: ModelConfig) -> str:
+    """Return a sentence about the input of an exported program."""
+    smallest = STRIDE if config.is_trunk else config.crop
     return (
-        f"{IMAGES} (N, 3, H, W) float32, RGB, 0-255, each side at least {least} pixels; the net itself subtracts its "
-        "mean"
+        f"{IMAGES} (N, 3, H, W) float32, RGB, 0-255, each side at least {smallest} pixels; the net subtracts its mean "
+        "itself"
     )
 
 
-def outputs_in_words(config: ModelConfig) -> dict[str, str]:
-    """Of a net that is exported dense: name -> what it is."""
+def describe_outputs(config: ModelConfig) -> dict[str, str]:
+    """Return name -> description of the outputs of an exported program."""
     if config.is_trunk:
-        return {"features": "(N, C, h, w), what pool5 gives"}
+        return {"features": "(N, C, h, w), the output of pool5"}
     if config.regression is not None:
         whose = "the box" if config.regression == "single-class" else "each class's box"
         return {
             "boxes": f"(N, {config.num_outputs}, h, w), center x, center y, width and height of {whose} in units of "
-            f"the crop, at each position: that of row i and column j sees {config.crop} pixels from (32 i, 32 j) on"
+            f"the crop, at each position; row i, column j sees the {config.crop} pixels from (32 i, 32 j)"
         }
     return {
         "scores": f"(N, {config.num_outputs}, h, w), the class score map, before the soft-max",
@@ -36,12 +36,12 @@ def outputs_in_words(config: ModelConfig) -> dict[str, str]:
 
 
 def short_sides(config: ModelConfig) -> list[int]:
-    """Of images that the net is tested on, in pixels."""
+    """Return the short sides of images that the net is tested on, in pixels."""
     return [in_pixels(scale, config.crop) for scale in config.test_scales]
 
 
-def describe(config: ModelConfig) -> dict[str, Any]:
-    """The same and more for machines; nothing of where the net was trained."""
+def metadata(config: ModelConfig) -> dict[str, Any]:
+    """Return the description for programs, without provenance."""
     about: dict[str, Any] = {
         "made_by": "verydeep",
         "network": config.network,

@@ -1,8 +1,8 @@
-"""A net as an ONNX file: dense, of any batch, height and width.
+"""Export of a net as an ONNX file: dense, for any batch, height and width.
 
-The graph is written layer by layer: the nodes carry the paper's names, poolings their rounding, and FC layers are the
-convolutions that they are stored as. PyTorch's own exporter would unroll LRN, name the nodes its own way, and fix the
-size of the images where pooling rounds up.
+The graph is written layer by layer. Its nodes have the paper's names, its poolings their rounding, and FC layers are
+convolutions. PyTorch's own exporter would unroll LRN, name the nodes differently, and fix the size of the images where
+pooling rounds up.
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from verydeep.errors import VerydeepError
+from verydeep.errors import ResourceError, WeightsError
 from verydeep.files import atomic_write
-from verydeep.models.export.description import IMAGES, describe, input_in_words, outputs_in_words
+from verydeep.models.export.description import IMAGES, describe_input, describe_outputs, metadata
 from verydeep.models.vgg import VGG, Dropout
 from verydeep.models.weights.native import ModelConfig
 
@@ -21,46 +21,47 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
 OPSET, IR_VERSION = 17, 8
-"""Of 2022: what reads ONNX today reads these."""
+"""Versions of 2022, which all present readers of ONNX support."""
 
-MOST_BYTES = 2**31 - 2**20
-"""Of the weights: a protobuf message ends at 2 GiB."""
+MAX_BYTES = 2**31 - 2**20
+"""The largest size of the weights: a protobuf message ends at 2 GiB."""
 
 
 def write_onnx(path: Path, model: VGG, config: ModelConfig) -> None:
-    """Write a net, complete or not at all; class names go into the file's ``metadata_props``, as JSON.
+    """Write a net, complete or not at all; class names go into ``metadata_props``, as JSON.
 
     Raises:
-        VerydeepError: onnx is not installed, the weights are too many for one file, or it cannot be written.
+        WeightsError: the weights are too large for one file.
+        ResourceError: onnx is not installed, or the file cannot be written.
     """
     num_bytes = sum(4 * parameter.numel() for parameter in model.parameters())
-    if num_bytes > MOST_BYTES:
-        raise VerydeepError(
-            f"The weights take {num_bytes / 1e9:.1f} GB, and an ONNX file holds 2: give --format torch-export."
+    if num_bytes > MAX_BYTES:
+        raise WeightsError(
+            f"The weights take {num_bytes / 1e9:.1f} GB, more than an ONNX file can hold: give `format=torch-export`."
         )
     try:
-        content = onnx_model(model, config).SerializeToString()
+        content = make_onnx_model(model, config).SerializeToString()
     except ImportError:
-        raise VerydeepError("Writing ONNX files needs onnx: pip install 'verydeep[onnx]'.") from None
+        raise ResourceError("Writing ONNX files needs onnx: pip install 'verydeep[onnx]'.") from None
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 
-def onnx_model(model: VGG, config: ModelConfig) -> "ModelProto":
-    """The net as ONNX has it: images -> scores and posterior; or boxes; or the features of a trunk.
+def make_onnx_model(model: VGG, config: ModelConfig) -> "ModelProto":
+    """Return the ONNX model: images -> scores and posterior; or boxes; or the features of a trunk.
 
     Raises:
         ImportError: onnx is not installed.
     """
     from onnx import TensorProto, helper  # noqa: PLC0415 - an extra
 
-    outputs = outputs_in_words(config)
+    outputs = describe_outputs(config)
     dense = next(iter(outputs))
     layers = {name: layer for name, layer in model.named_children() if not isinstance(layer, Dropout)}
     nodes = [helper.make_node("Sub", [IMAGES, "mean_rgb"], ["centered"], "mean")]
     for name, layer in layers.items():
         is_last = name == next(reversed(layers))
-        nodes.append(layer_node(name, layer, nodes[-1].output[0], dense if is_last else name))
+        nodes.append(make_node(name, layer, nodes[-1].output[0], dense if is_last else name))
     if "posterior" in outputs:
         nodes += [
             helper.make_node("GlobalAveragePool", [dense], ["means"], "average"),
@@ -77,28 +78,28 @@ def onnx_model(model: VGG, config: ModelConfig) -> "ModelProto":
         f"verydeep_{config.network}",
         inputs=[
             helper.make_tensor_value_info(
-                IMAGES, TensorProto.FLOAT, ["batch", 3, "height", "width"], input_in_words(config)
+                IMAGES, TensorProto.FLOAT, ["batch", 3, "height", "width"], describe_input(config)
             )
         ],
         outputs=[
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name], words)
-            for name, words in outputs.items()
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name], text) for name, text in outputs.items()
         ],
     )
     net = helper.make_model(
         graph, producer_name="verydeep", ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)]
     )
-    texts = {key: each if isinstance(each, str) else json.dumps(each) for key, each in describe(config).items()}
+    values = metadata(config).items()
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values}
     helper.set_model_props(net, texts)
-    # Last, as the helpers copy what they are given.
-    net.graph.initializer.append(onnx_tensor("mean_rgb", model.mean_rgb.reshape(1, 3, 1, 1)))
+    # Last, because the helpers copy their arguments.
+    net.graph.initializer.append(make_tensor("mean_rgb", model.mean_rgb.reshape(1, 3, 1, 1)))
     for name, tensor in model.state_dict().items():
-        net.graph.initializer.append(onnx_tensor(name, tensor))
+        net.graph.initializer.append(make_tensor(name, tensor))
     return net
 
 
-def layer_node(name: str, layer: nn.Module, source: str, target: str) -> "NodeProto":
-    """One layer: which of ONNX's operators it is."""
+def make_node(name: str, layer: nn.Module, source: str, target: str) -> "NodeProto":
+    """Return the ONNX operator of one layer."""
     from onnx import helper  # noqa: PLC0415 - an extra
 
     match layer:
@@ -118,8 +119,8 @@ def layer_node(name: str, layer: nn.Module, source: str, target: str) -> "NodePr
             raise AssertionError(f"{name}: {layer}")
 
 
-def onnx_tensor(name: str, tensor: Tensor) -> "TensorProto":
-    """The values of a weight."""
+def make_tensor(name: str, tensor: Tensor) -> "TensorProto":
+    """Return the values of a weight as an ONNX tensor."""
     from onnx import numpy_helper  # noqa: PLC0415 - an extra
 
     return numpy_helper.from_array(tensor.detach().cpu().contiguous().numpy(), name)

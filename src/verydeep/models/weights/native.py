@@ -1,4 +1,4 @@
-"""The model folder: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub."""
+"""Model folders: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub."""
 
 import shutil
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, STRI
 from verydeep.configs.protocols import Regression, Task
 from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.configs.scales import TrainScale
-from verydeep.errors import VerydeepError, WeightsError
+from verydeep.errors import ResourceError, WeightsError
 from verydeep.files import FileFormat, atomic_write, read_json, write_json
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 
@@ -29,7 +29,7 @@ FORMAT = FileFormat("verydeep", 2, "`verydeep train` or `verydeep convert`", Wei
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a net comes from: fields of its training, of its import from another system, or of neither."""
+    """The record of where a net comes from: its training, or its import from another system."""
 
     license: str | None = None
     """The license of the imported weights, or of those that the training started from, where it is known."""
@@ -47,7 +47,7 @@ class Provenance:
     recipe: Recipe | None = None
     source_net: str | None = None
     """The net that the training started from."""
-    foreign_source: str | None = None
+    imported_source: str | None = None
     """The imported net that the training started from, perhaps by way of other runs."""
 
     imported_from: str | None = None
@@ -121,7 +121,7 @@ class ModelConfig:
 
     @property
     def is_trunk(self) -> bool:
-        """Whether the net has convolutions alone and no classes."""
+        """Whether the net ends at pool5, without FC layers and classes."""
         return not self.class_names
 
     @property
@@ -163,17 +163,17 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Write a safetensors file, complete or not at all.
 
     Raises:
-        VerydeepError: the disk is full or does not let us.
+        ResourceError: the file cannot be written.
     """
     with atomic_write(path) as temporary:
         try:
             save_file(tensors, temporary, metadata=metadata)
         except SafetensorError as error:
-            raise VerydeepError(f"{path} cannot be written ({error}): make room, or choose another --out.") from None
+            raise ResourceError(f"{path} cannot be written ({error}): make room, or choose another place.") from None
 
 
-def unnamed(count: int) -> tuple[str, ...]:
-    """What outputs are called that nobody named."""
+def placeholder_names(count: int) -> tuple[str, ...]:
+    """Return names for the outputs of a file that has none."""
     return tuple(f"class {number}" for number in range(count))
 
 
@@ -210,21 +210,21 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise WeightsError(f"{folder} has no {WEIGHTS}: its training has not saved a net yet.") from None
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged ({error}): restore it or train again.") from None
+        raise WeightsError(f"{path} is damaged ({error}): restore it, or train again.") from None
 
 
 def keep_classifier(folder: Path, classifier: Path) -> None:
-    """Copy the model folder of the classification net that a localization net starts from into the latter's."""
+    """Copy the model folder of a localization net's source net into that of the localization net."""
     for name in (CONFIG, WEIGHTS):
         with atomic_write(folder / CLASSIFIER / name) as temporary:
             shutil.copyfile(classifier / name, temporary)
 
 
 def load_model(folder: Path) -> tuple[VGG, ModelConfig]:
-    """The net of a model folder, in eval mode, and what travels with it.
+    """Read the net of a model folder, in eval mode, and its configuration.
 
     Raises:
-        WeightsError: the folder is incomplete or damaged, or weights and config do not fit each other.
+        WeightsError: the folder is incomplete or damaged, or weights and configuration do not fit each other.
     """
     config, tensors = load_config(folder), load_tensors(folder)
     with torch.device("meta"):

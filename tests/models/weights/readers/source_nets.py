@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tests.conftest import picture
 from tests.peers import import_torchvision, need
-from verydeep.models.weights.foreign import ForeignNet
+from verydeep.models.weights.weight_file import WeightFile
 
 CONFIGURATIONS = {"A": (1, 1, 2, 2, 2), "B": (2, 2, 2, 2, 2), "D": (2, 2, 3, 3, 3), "E": (2, 2, 4, 4, 4)}
 """Convolutions in the five blocks: Table 1."""
@@ -60,8 +60,8 @@ def fill(net: nn.Module, seed: int = 0) -> nn.Module:
 
 
 @torch.no_grad()
-def plain_logits(net: ForeignNet, rgb: Tensor) -> Tensor:
-    """(1, K, h, w) of RGB, 0-255, as ``ForeignNet`` says what it holds: written out, nothing taken from the package."""
+def plain_logits(net: WeightFile, rgb: Tensor) -> Tensor:
+    """(1, K, h, w) of RGB, 0-255, as ``WeightFile`` says what it holds: written out, nothing taken from the package."""
     x = plain_features(net, rgb)
     for layer in ("fc6", "fc7", "fc8"):
         x = F.conv2d(x, net.tensors[f"{layer}.weight"], net.tensors[f"{layer}.bias"])
@@ -70,7 +70,7 @@ def plain_logits(net: ForeignNet, rgb: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def plain_features(net: ForeignNet, rgb: Tensor) -> Tensor:
+def plain_features(net: WeightFile, rgb: Tensor) -> Tensor:
     """(1, C, h, w) behind pool5, likewise."""
     convention = net.input
     channels = [(rgb[:, c] - convention.mean_rgb[c]) / convention.divisor_rgb[c] for c in range(3)]

@@ -27,8 +27,8 @@ from tests.foreign_files import (
     write_caffemodel,
 )
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.foreign import CAFFE_INPUT
 from verydeep.models.weights.readers.caffe import looks_like_caffemodel, read_caffemodel
+from verydeep.models.weights.weight_file import CAFFE_INPUT
 
 
 def assert_equal(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
@@ -168,7 +168,7 @@ def test_other_messages_are_refused_by_name_and_the_advice_works(tmp_path: Path)
     assert "V0 layers (Caffe of 2013)" in refusal(tmp_path / "v0", v0.SerializeToString())
     sentence = refusal(tmp_path / "new", new.SerializeToString())
     assert "LayerParameter messages" in sentence
-    assert "copy name and blobs of each of its layers to `layers` of a new NetParameter" in sentence
+    assert "copy name and blobs of each layer to the field layers of a new NetParameter" in sentence
     for layers in ([layer.layer for layer in v0.layers], new.layer):
         advised = messages.NetParameter()
         for layer in layers:
@@ -192,20 +192,20 @@ Change = Callable[[Any], object]
         (lambda layers: setattr(layers["fc8"], "name", "fc8_flickr"), "'fc8_flickr'"),
         (lambda layers: setattr(layers["conv1_2"], "name", "conv1_1"), "'conv1_1', which no net of the paper has, or"),
         (lambda layers: setattr(layers["pool1"], "type", LRN), "normalizes responses (layer 'pool1')"),
-        (lambda layers: layers["conv3_1"].blobs.pop(), "1 blobs for its layer conv3_1"),
+        (lambda layers: layers["conv3_1"].blobs.pop(), "1 blobs in layer conv3_1"),
         (lambda layers: layers["conv3_1"].blobs.add(num=1, channels=1, height=1, width=1, data=[1]), "3 blobs"),
-        (lambda layers: layers["fc7"].blobs[0].ClearField("data"), "(1, 1, 7, 7) for its layer fc7 and holds 0"),
-        (lambda layers: layers["fc7"].blobs[0].data.append(1), "for its layer fc7 and holds 50 numbers"),
-        (lambda layers: setattr(layers["fc7"].blobs[0], "width", -7), "for its layer fc7 and holds 49 numbers"),
-        (lambda layers: setattr(layers["fc7"].blobs[0], "width", 1 << 30), "for its layer fc7 and holds 49 numbers"),
+        (lambda layers: layers["fc7"].blobs[0].ClearField("data"), "(1, 1, 7, 7) for its layer fc7 but has 0"),
+        (lambda layers: layers["fc7"].blobs[0].data.append(1), "for its layer fc7 but has 50 numbers"),
+        (lambda layers: setattr(layers["fc7"].blobs[0], "width", -7), "for its layer fc7 but has 49 numbers"),
+        (lambda layers: setattr(layers["fc7"].blobs[0], "width", 1 << 30), "for its layer fc7 but has 49 numbers"),
         (lambda layers: layers["fc7"].blobs[0].shape.dim.extend([7, 8]), "shape (7, 8) for its layer fc7"),
         (lambda layers: layers["fc7"].blobs[0].shape.dim.extend([1] * 33), "has 33 axes"),
         (lambda layers: layers["fc7"].blobs[0].shape.SetInParent(), "has 0 axes"),
-        (lambda layers: layers["conv4_1"].blobs[1].shape.dim.extend([2, 3]), "a bias of shape (2, 3) for"),
+        (lambda layers: layers["conv4_1"].blobs[1].shape.dim.extend([2, 3]), "a bias of shape (2, 3) in"),
         (lambda layers: layers["fc6"].blobs[0].shape.dim.extend([7, 8, 2, 2]), "(7, 8, 2, 2) and a bias of shape"),
         (lambda layers: layers["fc6"].blobs[0].shape.dim.extend([32, 7]), "a weight of shape (32, 7) and a bias"),
         (lambda layers: layers["fc7"].blobs[0].shape.dim.extend([7, 1, 7, 1]), "a weight of shape (7, 1, 7, 1)"),
-        (lambda layers: [empty(blob) for blob in layers["conv1_1"].blobs], "for its layer conv1_1 and holds 0 numbers"),
+        (lambda layers: [empty(blob) for blob in layers["conv1_1"].blobs], "for its layer conv1_1 but has 0 numbers"),
         (lambda layers: layers["conv2_2"].blobs[0].shape.dim.extend([4, 4, 9, 1]), "(4, 4, 9, 1) and a bias of shape"),
     ],
 )  # fmt: skip
@@ -217,18 +217,18 @@ def test_what_is_no_net_of_the_paper_is_refused(change: Change, words: str, tmp_
 
 def test_fc6_must_fit_conv5(tmp_path: Path) -> None:
     tensors = thin_weights("D", side=2) | {"fc6.weight": torch.ones(7, 8, 2, 3)}
-    assert "fc6 of 48 inputs, which is no square map of the 8 channels" in refusal(
+    assert "48 inputs at 'fc6', which are not a square of positions of the 8 channels" in refusal(
         tmp_path / "net", caffe_net(tensors).SerializeToString()
     )
     alone = {name: tensor for name, tensor in thin_weights("D").items() if not name.startswith("conv5")}
-    assert "there is no layer of conv5" in refusal(tmp_path / "net", caffe_net(alone).SerializeToString())
+    assert "a square of positions of the 0 channels" in refusal(tmp_path / "net", caffe_net(alone).SerializeToString())
 
 
 def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     net = caffe_net(thin_weights("D"))
     for layer in net.layers:
         layer.ClearField("blobs")
-    assert "holds no weights" in refusal(tmp_path / "definition", net.SerializeToString())
+    assert "has no weights" in refusal(tmp_path / "definition", net.SerializeToString())
     assert "cannot be read" in refusal(tmp_path / "empty", b"")
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(VerydeepError, match="cannot be read"):
@@ -335,11 +335,11 @@ NAMED = message(4, b"conv1_1")
         (message(2, NAMED + 2 * message(6, message(5, b"\0" * 8, 1 << 33))), "reaches beyond"),
         (message(2, NAMED, 1 << 34), "reaches beyond"),
         (message(2, message(4, b"x", 1 << 63)), "reaches beyond"),
-        (message(2, NAMED + 2 * message(6, b"\x08" + varint(1 << 40) + message(5, b"\0" * 8))), "holds 2 numbers"),
-        (message(2, NAMED + 2 * message(6, message(7, b"\x08" + varint(1 << 40)) + message(5, b"\0" * 8))), "holds 2"),
+        (message(2, NAMED + 2 * message(6, b"\x08" + varint(1 << 40) + message(5, b"\0" * 8))), "has 2 numbers"),
+        (message(2, NAMED + 2 * message(6, message(7, b"\x08" + varint(1 << 40)) + message(5, b"\0" * 8))), "has 2"),
         (message(2, NAMED + 2 * message(6, message(7, message(1, b"\1" * 10_000)))), "axes"),
         (message(2, NAMED + 2 * message(6, b"\x08\x01" * 20_000)), "too many parts"),
-        (message(2, NAMED + 2 * message(6, message(5, b"\0" * 7))), "end amid one"),
+        (message(2, NAMED + 2 * message(6, message(5, b"\0" * 7))), "are cut or too many"),
         (message(2, NAMED + 2 * message(6, b"\x28\x01")), "of another type"),
         (message(2, b"") * 20_000, "more than 10000 fields"),
         (message(2, message(6, b"") * 20_000), "more than 10000 fields"),

@@ -23,9 +23,9 @@ from tests.models.weights.readers.source_nets import (
 from tests.peers import need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.foreign import CAFFE_INPUT
 from verydeep.models.weights.readers.keras import read_keras
-from verydeep.models.weights.recognition import read_foreign
+from verydeep.models.weights.reading import read_weight_file
+from verydeep.models.weights.weight_file import CAFFE_INPUT
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras's own code
 h5py = pytest.importorskip("h5py", reason="h5py comes with verydeep[keras]")
@@ -113,7 +113,7 @@ def test_logits_are_the_sources(keras: ModuleType, network: str, writer: str, tm
     layers = [*(layer for layer, _ in NETWORKS[network].convs()), "fc6", "fc7", "fc8"]
     assert {name.split(".")[0] for name in net.tensors} == set(layers)
     assert net.tensors["fc6.weight"].shape == (9, CHANNELS[-1], 3, 3)
-    assert "BGR" in net.assumed and "3x3" in net.notes[0]
+    assert "BGR" in net.assumption and "3x3" in net.notes[0]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -217,7 +217,7 @@ def test_the_convolutions_under_a_head_of_ones_own_are_read(keras: ModuleType, t
         model.save(tmp_path / "mine.h5")
     net = read_keras(tmp_path / "mine.h5")
     assert set(net.tensors) == {f"{name}.{kind}" for name, _ in NETWORKS["D"].convs() for kind in ("weight", "bias")}
-    assert any("left out (dense_49, dense_50)" in note for note in net.notes)
+    assert any("Only the convolutions were read: its head (dense_49, dense_50)" in note for note in net.notes)
     for layer in base.layers:
         if (name := layer.name.replace("block", "conv").replace("_conv", "_")) + ".weight" in net.tensors:
             kernel, bias = (torch.as_tensor(values) for values in layer.get_weights())
@@ -228,4 +228,4 @@ def test_the_convolutions_under_a_head_of_ones_own_are_read(keras: ModuleType, t
 def test_a_keras_archive_is_told_what_is_inside(keras: ModuleType, tmp_path: Path) -> None:
     keras_net(keras, "D").save(tmp_path / "mine.keras")
     with pytest.raises(VerydeepError, match=r"mine\.keras is an archive of Keras 3: .*model\.weights\.h5"):
-        read_foreign(tmp_path / "mine.keras")
+        read_weight_file(tmp_path / "mine.keras")

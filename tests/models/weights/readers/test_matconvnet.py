@@ -18,8 +18,8 @@ from torch import Tensor
 
 from tests.foreign_files import cell, matconvnet_layers, thin_weights, write_matconvnet
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.foreign import RGB_INPUT
 from verydeep.models.weights.readers.matconvnet import read_matconvnet
+from verydeep.models.weights.weight_file import RGB_INPUT
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy comes with verydeep[test]")
 
@@ -123,7 +123,7 @@ def test_without_a_mean_ilsvrcs_is_taken_and_said(tmp_path: Path) -> None:
     for number, form in enumerate(({"mean": None}, {"mean": None, "old": True})):
         net = read_matconvnet(write_matconvnet(tmp_path / f"{number}.mat", thin_weights("D"), **form))  # type: ignore[arg-type]
         assert net.input == RGB_INPUT
-        assert "does not say its mean" in net.notes[0]
+        assert "does not state its mean RGB" in net.notes[0]
 
 
 @pytest.mark.parametrize("mean", [(0, 0), (300.0, 1.0, 1.0), (np.nan, 1.0, 1.0), "mean.png", np.ones((2, 2, 4)), ()])
@@ -157,27 +157,27 @@ def weights(kernel: tuple[int, ...], bias: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        (changed("conv5_3", name="bn5_3"), "a layer 'bn5_3' of type 'conv'"),
-        (changed("conv5_3", type="bnorm"), "a layer 'conv5_3' of type 'bnorm'"),
-        (changed("conv1_2", name="conv1_1"), "'conv1_1' of type 'conv', which no net of the paper has, or which comes"),
+        (changed("conv5_3", name="bn5_3"), "a layer 'bn5_3', which no net of the paper has"),
+        (changed("conv5_3", type="bnorm"), "a layer 'conv5_3 (bnorm)', which no net"),
+        (changed("conv1_2", name="conv1_1"), "'conv1_1', which no net of the paper has, or which comes twice"),
         (changed("pool1", type="lrn"), "normalizes responses (layer 'pool1')"),
-        (changed("conv3_1", weights=None), "no weights for its layer 'conv3_1'"),
-        (changed("conv3_1", weights=cell(np.ones((3, 3, 4, 5)))), "one kernel and one bias for its layer conv3_1"),
-        (changed("conv3_1", weights=cell(np.ones((3, 3, 4, 5)), "bias")), "one kernel and one bias for its layer"),
-        (changed("conv3_1", weights=weights((3, 3, 4, 5), 4)), "shape (3, 3, 4, 5) and 4 biases for its layer conv3_1"),
-        (changed("conv3_1", weights=weights((3, 1, 4, 5), 5)), "shape (3, 1, 4, 5) and 5 biases for its layer conv3_1"),
+        (changed("conv3_1", weights=None), "no weights in its layer 'conv3_1'"),
+        (changed("conv3_1", weights=cell(np.ones((3, 3, 4, 5)))), "one kernel and one bias in its layer conv3_1"),
+        (changed("conv3_1", weights=cell(np.ones((3, 3, 4, 5)), "bias")), "one kernel and one bias in its layer"),
+        (changed("conv3_1", weights=weights((3, 3, 4, 5), 4)), "shape (3, 3, 4, 5) and 4 biases in layer conv3_1"),
+        (changed("conv3_1", weights=weights((3, 1, 4, 5), 5)), "shape (3, 1, 4, 5) and 5 biases in layer conv3_1"),
         (changed("conv3_1", weights=weights((3, 3, 4, 5, 2), 5)), "shape (3, 3, 4, 5, 2)"),
         (changed("conv3_1", weights=weights((0, 0, 4, 5), 5)), "shape (0, 0, 4, 5)"),
-        (changed("conv3_1", stride=2.0), "its layer conv3_1 with stride (2.0,), where the nets of the paper have 1"),
+        (changed("conv3_1", stride=2.0), "stride (2.0,) in its layer conv3_1, where the nets of the paper have 1"),
         (changed("conv3_1", dilate=2.0), "dilate (2.0,)"),
-        (changed("conv3_1", pad=0.0), "pad (0.0,), where the nets of the paper have 1"),
-        (changed("fc6", pad=[[3.0, 3.0, 3.0, 3.0]]), "layer fc6 with pad (3.0, 3.0, 3.0, 3.0), where the nets of the"),
-        (changed("pool2", pad=0.0), "(0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 1.0); only"),
+        (changed("conv3_1", pad=0.0), "pad (0.0,) in its layer conv3_1, where the nets of the paper have 1"),
+        (changed("fc6", pad=[[3.0, 3.0, 3.0, 3.0]]), "pad (3.0, 3.0, 3.0, 3.0) in its layer fc6, where the"),
+        (changed("pool2", pad=0.0), "(0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 1.0), where nets of the paper have"),
         (changed("pool2", method="avg"), "a pooling ('pool2') that is not the maximum"),
         (changed("pool2", stride=[[1.0, 1.0]]), "a pooling ('pool2') that is not the maximum"),
         (changed("pool2", pool=[[3.0, 3.0]]), "a pooling ('pool2') that is not the maximum"),
-        (np.ones((1, 3)), "no cell of structures"),
-        (cell("conv1_1", "relu1_1"), "a layer that is no structure"),
+        (np.ones((1, 3)), "not a cell of structures"),
+        (cell("conv1_1", "relu1_1"), "is not a structure"),
         (changed("conv3_1", weights=cell(np.ones((3, 3, 4, 5)) + 1j, np.ones(5))), "complex numbers"),
     ],
 )  # fmt: skip
@@ -190,7 +190,7 @@ def test_other_forms_are_refused_by_name(tmp_path: Path) -> None:
     one = cell({"name": "conv1_1f", "value": np.ones((3, 3, 3, 3))})
     assert "DagNN" in refusal(save(tmp_path / "dag.mat", layers=layers, params=one, vars=one))
     sentence = refusal(save(tmp_path / "within.mat", net={"layers": layers}, stats=1.0))
-    assert "holds 'net', 'stats' and no variable layers" in sentence and "'-struct'" in sentence
+    assert "has 'net', 'stats' and no variable layers" in sentence and "'-struct'" in sentence
     scipy_io.savemat(tmp_path / "level4.mat", {"layers": np.ones((2, 2))}, format="4")
     assert "not a MATLAB file of level 5" in refusal(tmp_path / "level4.mat")
     hdf5 = (
@@ -208,7 +208,7 @@ def test_other_forms_are_refused_by_name(tmp_path: Path) -> None:
 def test_without_scipy_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_matconvnet(tmp_path / "net.mat", thin_weights("D"))
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    assert refusal(path) == f"Reading {path} needs SciPy: pip install scipy."
+    assert refusal(path) == f"Reading {path} needs SciPy: pip install 'verydeep[matconvnet]'."
 
 
 def read_or_refuse(path: Path, content: bytes) -> str:
@@ -306,4 +306,4 @@ def test_many_empty_arrays_take_little_memory(tmp_path: Path) -> None:
     head = struct.pack("<4I2I2i2I6sxx", 6, 8, 1, 0, 5, 8, 1, 90_000, 1, 6, b"layers")
     content = struct.pack("<II", 14, len(head) + len(empty)) + head + empty
     sentence = read_or_refuse(tmp_path / "net.mat", b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + content)
-    assert "a layer that is no structure" in sentence
+    assert "is not a structure" in sentence

@@ -21,10 +21,10 @@ from tests.models.weights.readers.source_nets import (
 from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.foreign import TORCHVISION_INPUT, ForeignNet
 from verydeep.models.weights.readers.state_dicts import read_safetensors
-from verydeep.models.weights.readers.timm import from_timm, is_timm, timm_names
-from verydeep.models.weights.readers.torchvision import from_torchvision, is_torchvision
+from verydeep.models.weights.readers.timm import convert_timm, is_timm, timm_names
+from verydeep.models.weights.readers.torchvision import convert_torchvision, is_torchvision
+from verydeep.models.weights.weight_file import TORCHVISION_INPUT, WeightFile
 
 FC = ("fc6", "fc7", "fc8")
 MLP_RATIO = 1 / 256
@@ -46,11 +46,11 @@ def timm_net(timm: ModuleType, network: str, *, batch_norm: bool = False) -> nn.
     return fill(timm.models.vgg.VGG(configuration, num_classes=5, mlp_ratio=MLP_RATIO, norm_layer=norm))
 
 
-def saved(net: nn.Module, path: Path) -> ForeignNet:
+def saved(net: nn.Module, path: Path) -> WeightFile:
     save_file(net.state_dict(), path)
     tensors = read_safetensors(path)
     assert is_timm(tensors)
-    return from_timm(tensors, path)
+    return convert_timm(tensors, path)
 
 
 def prepared(timm: ModuleType, images: torch.Tensor, variant: str) -> torch.Tensor:
@@ -72,7 +72,7 @@ def test_logits_are_the_sources(timm: ModuleType, network: str, batch_norm: bool
     assert net.format == ("timm, batch norm folded" if batch_norm else "timm")
     assert {name.split(".")[0] for name in net.tensors} == {*(name for name, _ in NETWORKS[network].convs()), *FC}
     assert (net.input, net.pooling) == (TORCHVISION_INPUT, "floor")
-    assert net.notes == () and "timm" in net.assumed
+    assert net.notes == () and "timm" in net.assumption
 
 
 @pytest.mark.parametrize("network", CONFIGURATIONS)
@@ -89,7 +89,7 @@ def test_a_trunk_of_timms_is_read_as_torchvisions(timm: ModuleType, tmp_path: Pa
     save_file(source.state_dict(), tmp_path / "trunk.safetensors")
     tensors = read_safetensors(tmp_path / "trunk.safetensors")
     assert is_torchvision(tensors) and not is_timm(tensors)
-    net = from_torchvision(tensors, tmp_path)
+    net = convert_torchvision(tensors, tmp_path)
     images = photograph(70, 101)
     with torch.no_grad():
         features = source.forward_features(prepared(timm, images, "vgg16_bn.tv_in1k"))  # type: ignore[operator]
@@ -100,6 +100,6 @@ def test_a_trunk_of_timms_is_read_as_torchvisions(timm: ModuleType, tmp_path: Pa
 def test_what_vgg_has_not_is_named(timm: ModuleType, tmp_path: Path) -> None:
     tensors = dict(timm_net(timm, "A").state_dict())
     with pytest.raises(VerydeepError, match=r"stem.*head\.norm\.weight.*5.*VGG-11"):
-        from_timm(tensors | {"head.norm.weight": torch.zeros(5)}, tmp_path / "stem")
+        convert_timm(tensors | {"head.norm.weight": torch.zeros(5)}, tmp_path / "stem")
     with pytest.raises(VerydeepError, match=r"pre_logits\.fc1\.weight.*8x7x7"):
-        from_timm(tensors | {"pre_logits.fc1.weight": torch.zeros(8, 7, 7)}, tmp_path)
+        convert_timm(tensors | {"pre_logits.fc1.weight": torch.zeros(8, 7, 7)}, tmp_path)

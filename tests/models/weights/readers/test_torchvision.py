@@ -17,20 +17,20 @@ from tests.models.weights.readers.source_nets import (
 from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.foreign import CAFFE_INPUT, TORCHVISION_INPUT, ForeignNet
 from verydeep.models.weights.readers.state_dicts import read_pickled
-from verydeep.models.weights.readers.torchvision import from_torchvision, is_torchvision, torchvision_names
+from verydeep.models.weights.readers.torchvision import convert_torchvision, is_torchvision, torchvision_names
+from verydeep.models.weights.weight_file import CAFFE_INPUT, TORCHVISION_INPUT, WeightFile
 
 FC = ("fc6", "fc7", "fc8")
 SIDES = 231, 250
 """Neither equal nor multiples of 32: rounded down, pool5 has 7x7 positions, so torchvision's averaging does nothing."""
 
 
-def saved(net: nn.Module, path: Path) -> ForeignNet:
+def saved(net: nn.Module, path: Path) -> WeightFile:
     torch.save(net.state_dict(), path)
     tensors = read_pickled(path)
     assert is_torchvision(tensors)
-    return from_torchvision(tensors, path)
+    return convert_torchvision(tensors, path)
 
 
 def prepared(images: Tensor, weights: str) -> Tensor:
@@ -53,7 +53,7 @@ def test_logits_are_the_sources(network: str, batch_norm: bool, tmp_path: Path) 
     assert {name.split(".")[0] for name in net.tensors} == {*(name for name, _ in NETWORKS[network].convs()), *FC}
     assert {tensor.dtype for tensor in net.tensors.values()} == {torch.float32}
     assert (net.input, net.pooling) == (TORCHVISION_INPUT, "floor")
-    assert net.notes == () and "torchvision" in net.assumed
+    assert net.notes == () and "torchvision" in net.assumption
 
 
 @pytest.mark.parametrize("network", CONFIGURATIONS)
@@ -76,7 +76,7 @@ def test_jcjohnsons_conversions_take_bgr(tmp_path: Path) -> None:
     with torch.no_grad():
         assert_close(plain_logits(net, images).flatten(1), source(seen))
     assert (net.format, net.input, net.pooling) == ("jcjohnson", CAFFE_INPUT, "floor")
-    assert "BGR" in net.assumed
+    assert "BGR" in net.assumption
 
 
 def test_a_classifier_without_numbers_is_absent(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_classifier_without_numbers_is_absent(tmp_path: Path) -> None:
         features = source.features(prepared(images, "IMAGENET1K_FEATURES"))  # type: ignore[operator]
     assert_close(plain_features(net, images), features)
     assert not any(name.startswith("fc") for name in net.tensors)
-    assert "NaN" in net.assumed and "IMAGENET1K_FEATURES" in net.format
+    assert "NaN" in net.assumption and "IMAGENET1K_FEATURES" in net.format
 
 
 def test_a_single_nan_is_no_absence(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_wrappers_are_no_part_of_names(wrapper: str, tmp_path: Path) -> None:
         named = {name.replace("features.", "features.module."): tensor for name, tensor in named.items()}
     torch.save({"epoch": 3, "arch": "vgg11", "state_dict": named, "best_acc1": 0.5}, tmp_path / "checkpoint.pth.tar")
     path = tmp_path / "checkpoint.pth.tar"
-    net = from_torchvision(read_pickled(path), path)
+    net = convert_torchvision(read_pickled(path), path)
     assert torch.equal(net.tensors["conv5_2.weight"], tensors["features.18.weight"])
     assert len(net.tensors) == 22
 
@@ -155,9 +155,9 @@ def test_wrappers_are_no_part_of_names(wrapper: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["features.17.weight", "features.28.bias", "classifier.3.weight"])
 def test_what_is_missing_is_left_out(missing: str, tmp_path: Path) -> None:
     tensors = torchvision_net("D").state_dict()
-    whole = from_torchvision(tensors, tmp_path)
+    whole = convert_torchvision(tensors, tmp_path)
     del tensors[missing]
-    net = from_torchvision(tensors, tmp_path)
+    net = convert_torchvision(tensors, tmp_path)
     ours = {theirs: ours for ours, theirs in torchvision_names(NETWORKS["D"]).items()}
     layer, _, kind = missing.rpartition(".")
     assert whole.tensors.keys() - net.tensors.keys() == {f"{ours[layer]}.{kind}"}
@@ -197,7 +197,7 @@ STRANGE: dict[str, tuple[dict[str, Tensor | None], tuple[str, ...]]] = {
 def test_what_is_strange_is_named(what: str, tmp_path: Path) -> None:
     changes, named = STRANGE[what]
     with pytest.raises(VerydeepError) as caught:
-        from_torchvision(changed(**changes), tmp_path / "net.pth")
+        convert_torchvision(changed(**changes), tmp_path / "net.pth")
     message = str(caught.value)
     assert "\n" not in message and str(tmp_path / "net.pth") in message
     assert all(word in message for word in named), message
@@ -210,4 +210,4 @@ def test_other_nets_with_features_are_refused(other: str, tmp_path: Path) -> Non
         net = getattr(import_torchvision().models, other)()
     assert is_torchvision(net.state_dict())
     with pytest.raises(VerydeepError, match="VGG"):
-        from_torchvision(net.state_dict(), tmp_path)
+        convert_torchvision(net.state_dict(), tmp_path)

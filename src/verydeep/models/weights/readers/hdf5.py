@@ -1,6 +1,6 @@
-"""What an HDF5 file holds: never more than its own size, never of other files, and never for ever.
+"""Reader of HDF5 files that may be damaged or malicious: bounded in memory and time, and without other files.
 
-Attributes are not read: in a damaged file HDF5's library can search for one without end.
+Attributes are not read: in a damaged file, HDF5's library may search for one endlessly.
 """
 
 from collections.abc import Iterator
@@ -8,35 +8,37 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from verydeep.errors import VerydeepError
-from verydeep.models.weights.foreign import MOST_VALUES
+from verydeep.errors import ResourceError, VerydeepError, WeightsError
+from verydeep.models.weights.readers.layers import to_float32
+from verydeep.models.weights.weight_file import MAX_VALUES
 
 if TYPE_CHECKING:
     import h5py
 
-_MOST_ENTRIES = 2000
-"""Of groups and datasets that are looked at; a file of VGG-19 has a hundred."""
-_MOST_DEPTH = 4
-"""Of groups within that of a layer, whose weights lie one or two below it."""
+_MAX_ENTRIES = 2000
+"""Groups and datasets that are read; a file of VGG-19 has a hundred."""
+_MAX_DEPTH = 4
+"""Levels of groups in that of a layer, whose weights are one or two levels below it."""
 
 
 def read_layers(path: Path, *places: str) -> tuple[str, dict[str, list[Tensor]]]:
-    """The first of the groups that is there, the file itself where none is (""), and of its groups those with weights.
+    """Read layer -> weights from the first of the groups ``places`` that exists, or else from the file itself ("").
 
-    Weights are all datasets in a group and in those below it, float32.
+    Weights are all datasets of a group and of the groups in it, float32.
+
+    Returns:
+        The place, and the layers that have weights.
 
     Raises:
-        VerydeepError: the file is damaged, announces more than it holds or points to other files, or h5py is not
-            installed.
+        WeightsError: the file is damaged, announces more than it has or points to other files.
+        ResourceError: h5py is not installed.
     """
     try:
-        import h5py  # noqa: PLC0415 - an extra, needed here alone
+        import h5py  # noqa: PLC0415 - an extra, needed only here
     except ImportError:
-        raise VerydeepError(f"Reading {path} needs h5py: pip install 'verydeep[keras]'.") from None
+        raise ResourceError(f"Reading {path} needs h5py: pip install 'verydeep[keras]'.") from None
     try:
         with h5py.File(path, "r") as file:
             content = _Content(path)
@@ -47,15 +49,15 @@ def read_layers(path: Path, *places: str) -> tuple[str, dict[str, list[Tensor]]]
             return place, {name: weights for name, weights in groups if weights}
     except VerydeepError:
         raise
-    except Exception as error:  # of a damaged file, h5py raises whatever HDF5 comes across
+    except Exception as error:  # h5py raises any error of HDF5 for a damaged file
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise VerydeepError(
-            f"{path} cannot be read ({reason:.200}): it is damaged, or of another format; get it anew."
+        raise WeightsError(
+            f"{path} cannot be read ({reason:.200}): it is damaged, or of another format; download it again."
         ) from None
 
 
 class _Content:
-    """Counts what has been seen of a file, and refuses what would be too much."""
+    """Reads a file, counts the entries and bytes, and refuses more than a net has."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,21 +65,21 @@ class _Content:
         self.entries = 0
 
     def names(self, group: "h5py.Group") -> list[str]:
-        """Of what is in a group."""
+        """Return the names in a group."""
         names: list[str] = []
 
-        def take(name: bytes) -> bool | None:
+        def append(name: bytes) -> bool | None:
             names.append(name.decode())
-            return True if len(names) > _MOST_ENTRIES else None  # anything but None ends it
+            return True if len(names) > _MAX_ENTRIES else None  # anything but None ends it
 
-        group.id.links.iterate(take)
+        group.id.links.iterate(append)
         self.entries += len(names)
-        if self.entries > _MOST_ENTRIES:
-            raise self.refused(f"has more than {_MOST_ENTRIES} groups")
+        if self.entries > _MAX_ENTRIES:
+            raise self.refused(f"has more than {_MAX_ENTRIES} groups")
         return names
 
     def child(self, parent: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
-        """What lies in this very file under a name, not what a link points to."""
+        """Return the group or dataset under a name of this file; links are refused."""
         import h5py  # noqa: PLC0415 - as above
 
         if "/" in name or parent.get(name, getclass=True, getlink=True) is not h5py.HardLink:
@@ -85,19 +87,19 @@ class _Content:
         return parent[name]
 
     def weights(self, found: "h5py.Group | h5py.Dataset", depth: int = 0) -> Iterator[Tensor]:
-        """The values of a dataset, or of all datasets in a group."""
+        """Yield the values of a dataset, or of all datasets in a group."""
         import h5py  # noqa: PLC0415 - as above
 
         if isinstance(found, h5py.Dataset):
             yield self.values(found)
-        elif depth > _MOST_DEPTH:
+        elif depth > _MAX_DEPTH:
             raise self.refused(f"has groups within groups below {found.name!r:.80}")
         else:
             for name in self.names(found):
                 yield from self.weights(self.child(found, name), depth + 1)
 
     def values(self, dataset: "h5py.Dataset") -> Tensor:
-        """Of any shape, float32."""
+        """Return the values of a dataset, float32."""
         if dataset.dtype.kind != "f":
             raise self.refused(f"has {dataset.name!r:.80} of type {dataset.dtype}")
         if dataset.external or dataset.is_virtual or dataset.id.get_create_plist().get_nfilters():
@@ -105,10 +107,10 @@ class _Content:
         count = prod(dataset.shape)
         size = count * dataset.dtype.itemsize
         self.space -= size
-        if self.space < 0 or dataset.id.get_storage_size() < size or count > MOST_VALUES:
-            raise self.refused(f"announces {dataset.shape} values for {dataset.name!r:.80}, more than there are")
-        return torch.from_numpy(np.asarray(dataset[()], dtype=np.float32))
+        if self.space < 0 or dataset.id.get_storage_size() < size or count > MAX_VALUES:
+            raise self.refused(f"announces {dataset.shape} values for {dataset.name!r:.80}, more than it has")
+        return to_float32(dataset[()])
 
-    def refused(self, what: str) -> VerydeepError:
-        """In one sentence."""
-        return VerydeepError(f"{self.path} {what}, as Keras writes none: load it in Keras and save its weights anew.")
+    def refused(self, what: str) -> WeightsError:
+        """Return the error for content that Keras does not write."""
+        return WeightsError(f"{self.path} {what}, unlike Keras's files: load it in Keras and save its weights again.")

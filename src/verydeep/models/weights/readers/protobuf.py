@@ -1,7 +1,6 @@
-"""Protocol buffers as they lie in a file: fields of a number, a wire type and a value, where bytes may be a message.
+"""Parser of protocol buffers: fields with a number, a wire type and a value, where bytes may be a message.
 
-Enough to walk through the messages of others without their library: nothing is built of what is read, and no field
-reaches beyond the message that holds it.
+It walks through messages without their library. It builds no objects, and no field may reach beyond its message.
 """
 
 from collections.abc import Iterator
@@ -10,17 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-MOST_FIELDS = 10_000
-"""In one message. A net has some forty layers of a dozen fields; numbers in a row, not packed, count as one."""
+MAX_FIELDS = 10_000
+"""Fields in one message. A net has some forty layers of a dozen fields; a run of numbers, not packed, counts as one."""
 _SCAN = 4096
 
 
 class DamagedError(Exception):
-    """What is no message of protocol buffers; tells where."""
+    """The bytes are not a message of protocol buffers; the text names the place."""
 
 
 class Field(NamedTuple):
-    """A field of a message, the number itself if it is a varint, else where its bytes lie."""
+    """A field of a message: the number itself if it is a varint, otherwise the place of its bytes."""
 
     number: int
     wire: int
@@ -30,26 +29,26 @@ class Field(NamedTuple):
 
 
 def bytes_field(found: Field) -> Field:
-    """A field whose value must be bytes."""
+    """Return the field; its value must be bytes."""
     if found.wire != BYTES:
         raise DamagedError(f"field {found.number} before byte {found.end} is of another type than Caffe's")
     return found
 
 
 def fields(buffer: memoryview, start: int, end: int) -> Iterator[Field]:
-    """The fields of a message."""
+    """Yield the fields of a message."""
     at = start
-    for _ in range(MOST_FIELDS):
+    for _ in range(MAX_FIELDS):
         if at == end:
             return
         found, at = next_field(buffer, at, end)
         yield found
     if at < end:
-        raise DamagedError(f"the message at byte {start} has more than {MOST_FIELDS} fields")
+        raise DamagedError(f"the message at byte {start} has more than {MAX_FIELDS} fields")
 
 
 def next_field(buffer: memoryview, at: int, end: int) -> tuple[Field, int]:
-    """The field at this place, and where the next one begins; it lies within its message."""
+    """Return the field at this place, and the place of the next one."""
     number, wire, start = read_tag(buffer, at, end)
     value = 0
     if wire == VARINT:
@@ -60,12 +59,12 @@ def next_field(buffer: memoryview, at: int, end: int) -> tuple[Field, int]:
     else:
         stop = start + (4 if wire == FIXED32 else 8)
     if stop > end:
-        raise DamagedError(f"a field at byte {at} reaches beyond what holds it")
+        raise DamagedError(f"a field at byte {at} reaches beyond its message")
     return Field(number, wire, value, start, stop), stop
 
 
 def read_tag(buffer: memoryview, at: int, end: int) -> tuple[int, int, int]:
-    """Number and wire type of a field, and where its value begins."""
+    """Return number and wire type of a field, and the place of its value."""
     tag, start = read_varint(buffer, at, end)
     number, wire = tag >> 3, tag & 7
     if number == 0 or wire not in (VARINT, FIXED64, BYTES, FIXED32):
@@ -74,17 +73,17 @@ def read_tag(buffer: memoryview, at: int, end: int) -> tuple[int, int, int]:
 
 
 def read_varint(buffer: memoryview, at: int, end: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, the lowest first, and where it ends."""
+    """Return a number of 7 bits per byte, the lowest first, and the place behind it."""
     value = 0
-    for place, byte in enumerate(buffer[at : min(at + 10, end)]):
-        value |= (byte & 0x7F) << 7 * place
+    for index, byte in enumerate(buffer[at : min(at + 10, end)]):
+        value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
-            return value, at + place + 1
+            return value, at + index + 1
     raise DamagedError(f"a number at byte {at} has no end")
 
 
 def append_singles(numbers: bytearray, buffer: memoryview, at: int, end: int, first: Field) -> int:
-    """Append numbers that are fields of their own, each behind the same tag, up to another; where that begins."""
+    """Append a run of numbers, each a field with the same tag; return the place behind them."""
     stride = first.end - at
     count = (end - at) // stride
     rows = np.frombuffer(buffer, np.uint8, count * stride, at).reshape(count, stride)

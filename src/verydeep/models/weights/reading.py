@@ -1,0 +1,66 @@
+"""Reading of weight files of all systems, which are recognized by their content, not by their name."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from verydeep.errors import WeightsError
+from verydeep.models.weights.readers.caffe import looks_like_caffemodel, read_caffemodel
+from verydeep.models.weights.readers.keras import read_keras
+from verydeep.models.weights.readers.matconvnet import read_matconvnet
+from verydeep.models.weights.readers.state_dicts import read_pickled, read_safetensors
+from verydeep.models.weights.readers.timm import convert_timm, is_timm
+from verydeep.models.weights.readers.torchvision import convert_torchvision, is_torchvision
+from verydeep.models.weights.weight_file import WeightFile
+
+FORMATS = "Caffe (.caffemodel), MatConvNet (.mat), Keras (.h5), torchvision (.pth) or timm (.safetensors)"
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+KERAS_MEMBER = b"metadata.json"
+"""The first file in a .keras archive."""
+MATLAB = b"MATLAB"
+BRACE_AT = 8
+"""The place where the header of a safetensors file begins, behind its length."""
+HEAD_BYTES = 4096
+
+
+def read_weight_file(path: Path) -> WeightFile:
+    """Read a weight file of any known system.
+
+    Raises:
+        WeightsError: no known system wrote the file, or it is damaged, or its net is not one of the paper's.
+        ResourceError: a package that the format needs is not installed.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}): give the path of a weight file.") from None
+    if head.startswith(MATLAB):
+        return read_matconvnet(path)
+    if head.startswith(HDF5):
+        return read_keras(path)
+    if head[BRACE_AT : BRACE_AT + 1] == b"{":  # first: the length in front of it may look like anything
+        return convert_state_dict(read_safetensors(path), path)
+    if head.startswith(ZIP) and KERAS_MEMBER in head:
+        raise WeightsError(f"{path} is an archive of Keras 3: unpack it, and give the model.weights.h5 inside.")
+    if head.startswith((ZIP, PICKLE)):
+        return convert_state_dict(read_pickled(path), path)
+    if looks_like_caffemodel(head):
+        return read_caffemodel(path)
+    raise WeightsError(f"{path} is not a known weight file: give one of {FORMATS}.")
+
+
+def convert_state_dict(tensors: dict[str, Tensor], path: Path) -> WeightFile:
+    """Convert a PyTorch state dict, whose system is recognized by its names.
+
+    Raises:
+        WeightsError: no known system has these names, or a tensor does not fit them.
+    """
+    if is_timm(tensors):
+        return convert_timm(tensors, path)
+    if is_torchvision(tensors):
+        return convert_torchvision(tensors, path)
+    first = ", ".join(list(tensors)[:3]) or "nothing"
+    raise WeightsError(f"{path} has {first} ...: these are not the names of a VGG net of torchvision or timm.")
