@@ -65,7 +65,7 @@ def test_classes_are_matched_by_wnid_in_evaluate(inside: Cli, weights: Path, fol
     (tmp_path / "names.txt").write_text("\n".join(WNIDS) + "\n")
     inside("convert", weights, "net", "--class-names", "names.txt")
     done = inside("evaluate", folders, "net", "--scales", "224", "--views", "center", "--precision", "fp32")
-    assert re.search("2 of its outputs are meant, by their WNIDs", done.stdout)
+    assert re.search("2 of its outputs are used, chosen by their WNIDs", done.stdout)
     (folder,) = (tmp_path / "net" / "evaluations").iterdir()
     lines = (folder / "predictions.csv").read_text().splitlines()[1:]
     assert len(lines) == 6
@@ -101,7 +101,7 @@ def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folde
     words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--out", "run")
     done = inside("train", folders, "--init-from", weights, *words)
     assert re.search(r"drawn: other classes \(4 there, 2 here\): fc8", done.stdout)
-    assert re.search(r"taken: conv1_1, .*fc6, fc7\n", done.stdout)
+    assert re.search(r"copied: conv1_1, .*fc6, fc7\n", done.stdout)
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     settings = json.loads((tmp_path / "run" / "run.json").read_text())
     assert config["input_scale"] == pytest.approx([58.395, 57.12, 57.375]) and config["pooling"] == "floor"

@@ -46,7 +46,7 @@ def run(tmp_path: Path) -> Path:
     errors = {"top1": share, "topk": {**share, "percent": 2.5}, "k": 4, "class_recall": share, "num_images": 40}
     row = {"net": "photos-A", "crop": 32, "view": "dense", "scales": [224, 256], "errors": errors}
     values = {"data": data, "nets": [str(run)], "weights": "last", "split": "test", "num_images": 40, "rows": [row]}
-    values |= {"precision": "fp32", "notes": [f"Not converged: {run} did not make all drops of its learning rate."]}
+    values |= {"precision": "fp32", "remarks": [f"Not converged: {run} did not make all drops of its learning rate."]}
     values["digests"] = [digest_of_folder(run / "model")]
     write_json(run / "evaluations" / "test-dense" / "errors.json", values)
     return run

@@ -139,10 +139,10 @@ def taken_and_drawn(
     drawn = VGG(net.network, net.num_classes, crop=net.crop, width=net.width, fc_width=net.fc_width)
     initialize(drawn, "glorot", seed=3)
     for origin in origins:
-        expected: dict[str, Tensor] = dict(source.tensors) if origin.taken else drawn.state_dict()
+        expected: dict[str, Tensor] = dict(source.tensors) if origin.copied else drawn.state_dict()
         for key in (f"{origin.layer}.weight", f"{origin.layer}.bias"):
             assert torch.equal(net.state_dict()[key], expected[key])
-    return [o.layer for o in origins if o.taken], {o.layer: o.reason for o in origins if not o.taken}
+    return [o.layer for o in origins if o.copied], {o.layer: o.reason for o in origins if not o.copied}
 
 
 @pytest.mark.parametrize("deep", ["B", "C", "D", "E"])

@@ -24,7 +24,7 @@ class LayerOrigin:
     """The origin of one layer's weights, and the reason."""
 
     layer: str
-    taken: bool
+    copied: bool
     """Whether they are those of the source net; otherwise they are drawn."""
     reason: str
 
@@ -84,13 +84,13 @@ def initialize_from(
         WeightsError: no layer of the source fits.
     """
     origins = [_origin(model, name, tuple(class_names), source) for name in model.weight_layers()]
-    if not any(origin.taken for origin in origins):
+    if not any(origin.copied for origin in origins):
         raise WeightsError(
             f"No layer of {source.name} (net {source.network}) fits this net {model.network.name}: give `init_from` a "
             "net of the same width, or leave it out."
         )
     for origin in origins:
-        if origin.taken:
+        if origin.copied:
             layer = model.weight_layers()[origin.layer]
             assert layer.bias is not None
             layer.weight.copy_(source.tensors[f"{origin.layer}.weight"])

@@ -153,7 +153,7 @@ def initialize_weights(
     weights = WeightSource(settings.init_from, source.network, tensors, source.class_names)
     origins = initialize_from(model, class_names, weights, scheme, seed)
     for origin in origins:
-        if settings.fine_tuned == "fc" and not origin.taken and origin.layer.startswith("conv"):
+        if settings.fine_tuned == "fc" and not origin.copied and origin.layer.startswith("conv"):
             raise WeightsError(
                 f"`fine_tune=fc` keeps the convolutions of {settings.init_from}, but {origin.layer} does not fit "
                 f"({origin.reason}): start from a net {settings.network} of the same width."
@@ -171,7 +171,7 @@ def describe_origins(origins: Sequence[LayerOrigin]) -> list[str]:
     """Return one line with the copied layers, and one with the drawn layers for each reason."""
     layers: dict[str, list[str]] = {}
     for origin in origins:
-        layers.setdefault("copied" if origin.taken else f"drawn: {origin.reason}", []).append(origin.layer)
+        layers.setdefault("copied" if origin.copied else f"drawn: {origin.reason}", []).append(origin.layer)
     return [f"  {reason}: {', '.join(names)}" for reason, names in layers.items()]
 
 
