@@ -33,7 +33,7 @@ from benchmarks.timing import interleave, rate, report, speedup, table
 from tests.peers import import_torchvision
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.data.split import Split
-from verydeep.engine.descriptors.activations import layer_descriptors
+from verydeep.engine.descriptors.activations import average_activations
 from verydeep.engine.inference import prepare_net, rescale_images
 from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
@@ -62,7 +62,7 @@ def ours(model: VGG, files: Sequence[Path], runtime: Runtime) -> Float32Array:
     found: dict[int, list[Float32Array]] = {}
     for batch in rescale_images(model, Split.of_photographs(files), SCALES, runtime, whole=True):
         with runtime.autocast():
-            each = [layer_descriptors(model, images, [LAYER])[LAYER].cpu().numpy() for images in batch.images.values()]
+            each = [average_activations(model, images, LAYER).cpu().numpy() for images in batch.images.values()]
         found |= {index: [scale[row] for scale in each] for row, index in enumerate(batch.indices.tolist())}
     return aggregate_scales([np.stack([found[i][q] for i in range(len(files))]) for q in range(len(SCALES))], "average")
 

@@ -3,7 +3,7 @@
     python -m benchmarks.search --write     # 8.4 GB of disk, and as much memory for FAISS's index; a quarter of an hour
 
 An archive as ``verydeep features`` leaves it is drawn: 4096 values of length one, float16, half of them zero, in shards
-of 32,768 images. Ours is ``engine.archive.search.nearest``, which reads all of it for each call and compares by
+of 32,768 images. Ours is ``engine.archive.search.find_neighbors``, which reads all of it for each call and compares by
 PyTorch; FAISS's own exact comparison is given the same parts. NumPy is what docs/features.md reads an archive with: one
 shard after the other, as float32. FAISS's index holds all of it in memory, as float16; building it is timed, too. It
 comes last, as there may be no room for it beside the files, which the system keeps in memory after the first, untimed
@@ -33,8 +33,8 @@ from safetensors.numpy import load_file, save_file
 
 from benchmarks.timing import interleave, peak, rate, report, speedup, table
 from verydeep.engine.archive.manifest import Manifest
-from verydeep.engine.archive.search import nearest, top_similarities
-from verydeep.engine.archive.shards import all_rows, packed, shards_of
+from verydeep.engine.archive.search import find_largest_products, find_neighbors
+from verydeep.engine.archive.shards import list_shards, pack_paths, read_all_rows
 from verydeep.engine.progress import track
 from verydeep.ops.arrays import Float32Array
 
@@ -82,19 +82,19 @@ class Case:
         firsts = range(0, self.images, SHARD)
         for first in track(firsts, "Drawing descriptors", len(firsts)):
             count = min(SHARD, self.images - first)
-            paths = packed([f"{number}.jpg" for number in range(first, first + count)])
+            paths = pack_paths([f"{number}.jpg" for number in range(first, first + count)])
             values = self.drawn(first + 1, count).astype(np.float16)
             save_file({"descriptors": values, "paths": paths}, self.folder / "shards" / f"{first:09d}.safetensors")
 
 
 def by_ours(case: Case, queries: Float32Array) -> Float32Array:
-    found = nearest(case.folder, case.manifest, queries, TOP)
+    found = find_neighbors(case.folder, case.manifest, queries, TOP)
     return np.array([[one.similarity for one in each] for each in found], np.float32)
 
 
 def by_faiss(case: Case, queries: Float32Array) -> Float32Array:
     best = np.empty((len(queries), 0), np.float32)
-    for rows in all_rows(shards_of(case.folder), case.dimensions, torch.device("cpu")):
+    for rows in read_all_rows(list_shards(case.folder), case.dimensions, torch.device("cpu")):
         found, _ = faiss.knn(queries, rows.numpy(), TOP, metric=faiss.METRIC_INNER_PRODUCT)
         best = -np.sort(-np.concatenate([best, found], axis=1), axis=1)[:, :TOP]
     return best
@@ -102,7 +102,7 @@ def by_faiss(case: Case, queries: Float32Array) -> Float32Array:
 
 def by_numpy(case: Case, queries: Float32Array) -> Float32Array:
     best = np.empty((len(queries), 0), np.float32)
-    for shard in shards_of(case.folder):
+    for shard in list_shards(case.folder):
         values = load_file(shard.path)["descriptors"].astype(np.float32)
         best = np.concatenate([best, queries @ values.T], axis=1)
         best = np.sort(np.partition(best, -TOP, axis=1)[:, -TOP:], axis=1)[:, ::-1]
@@ -113,7 +113,7 @@ def built(case: Case) -> faiss.Index:
     """FAISS's own index, which takes the bytes of float16 as they are."""
     index = faiss.IndexScalarQuantizer(case.dimensions, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     index.is_trained = True
-    for shard in shards_of(case.folder):
+    for shard in list_shards(case.folder):
         index.add_sa_codes(load_file(shard.path)["descriptors"].view(np.uint8))
     return index
 
@@ -136,7 +136,7 @@ def sides_of(case: Case) -> dict[str, Callable[[], Side]]:
 def megabytes(case: Case, name: str) -> float:
     """The peak of this process's memory while one batch is answered, above what it was before."""
     queries = case.drawn(0, BATCH)
-    top_similarities(torch.from_numpy(queries), torch.from_numpy(queries), 1)  # threads and their buffers exist
+    find_largest_products(torch.from_numpy(queries), torch.from_numpy(queries), 1)  # threads and their buffers exist
     before = peak()
     sides_of(case)[name]()(queries)
     return (peak() - before) / 1e6

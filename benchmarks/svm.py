@@ -21,8 +21,7 @@ import torch
 from benchmarks.timing import peak, report, table
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition
-from verydeep.engine.descriptors.representation import Descriptors
-from verydeep.engine.transfer import protocol
+from verydeep.engine.transfer import partition
 from verydeep.ops.arrays import Float32Array, Int64Array
 
 LIMIT = 14 * 2**30
@@ -57,29 +56,23 @@ def main() -> None:
     parser.add_argument("--c", default="1,10", help="to choose from")
     parser.add_argument("--write", action="store_true", help="write the table to benchmarks/results/")
     options = parser.parse_args()
-    candidates = tuple(map(float, options.c.split(",")))
+    costs = tuple(map(float, options.c.split(",")))
     values, labels = drawn(options.images + options.images // 10, options.dimensions, options.classes)
-    everything = split_of(labels, options.classes)
-    one = Partition(everything.subset(range(options.images)), everything.subset(range(options.images, len(everything))))
-    trainings = options.classes * (len(candidates) + (len(candidates) > 1))
+    split = split_of(labels, options.classes)
+    parts = Partition(split.subset(range(options.images)), split.subset(range(options.images, len(split))))
+    trainings = options.classes * (len(costs) + (len(costs) > 1))
     begin = time.perf_counter()
-    with patch.object(protocol, "host_memory", return_value=LIMIT):
-        found = protocol.transfer(
-            one,
-            everything,
-            Descriptors(np.arange(len(everything)), values, {}),
-            "mean class recall",
-            candidates=candidates,
-            seed=0,
-        )
+    with patch.object(partition, "host_memory", return_value=LIMIT):
+        samples = partition.DescribedSamples(split, values)
+        result = partition.transfer_partition(parts, samples, "mean class recall", costs=costs, seed=0)
     seconds, most = time.perf_counter() - begin, peak()
-    recalls = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in found.trials)
-    tried = f"mean class recall, %, by C on the fifth held out: {recalls}" if found.trials else f"C = {candidates[0]:g}"
+    recalls = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in result.trials)
+    tried = f"mean class recall, %, by C on the fifth held out: {recalls}" if result.trials else f"C = {costs[0]:g}"
     rows = [[f"{trainings}", f"{seconds / trainings:,.0f}", f"{most / 2**30:.1f}"]]
     body = (
         f"{options.images:,} descriptors of {options.dimensions:,} dimensions, {options.classes} classes; {tried}; "
-        f"without convergence in 10,000 passes: {len(found.classifiers.unconverged)} classes; "
-        f"{len(everything) - options.images:,} others tested: {found.score:.1f}.\n\n"
+        f"without convergence in 10,000 passes: {len(result.svms.unconverged)} classes; "
+        f"{len(split) - options.images:,} others tested: {result.score:.1f}.\n\n"
         + table(["SVMs trained", "seconds each", "peak of memory, GiB"], rows)
     )
     report("svm", "Linear SVMs", body, torch.device("cpu"), ("numpy", "scikit-learn", "joblib"), write=options.write)

@@ -1,4 +1,4 @@
-"""``verydeep transfer``, and what it leaves in ``verydeep predict``."""
+"""``verydeep transfer``, and its classifier in ``verydeep predict``."""
 
 import csv
 import json
@@ -16,14 +16,14 @@ from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, read_predictions
 from verydeep.data.voc import CLASSES, open_voc
 from verydeep.data.voc_actions import ACTIONS
-from verydeep.engine.descriptors import representation
+from verydeep.engine.transfer import task
 from verydeep.ops.average_precision import average_precision
 
 FAST = ("--scales", "256", "--precision", "fp32", "--c", "1")
 
 
 @pytest.fixture
-def described(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> Path:
+def classifier(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> Path:
     inside("transfer", class_folders, trained, *FAST, "--out", "few")
     return tmp_path / "few"
 
@@ -32,53 +32,53 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     done = inside(
         "transfer", class_folders, trained, "--scales", "256,320", "--precision", "fp32", "--c", "1,10", "--out", "few"
     )
-    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
-    (interval,) = [draw["interval"] for draw in told["draws"]]
-    assert interval["low"] < interval["percent"] == told["score"] <= interval["high"] <= 100
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    (interval,) = [draw["interval"] for draw in result["draws"]]
+    assert interval["low"] < interval["percent"] == result["score"] <= interval["high"] <= 100
     limits = f"[{interval['low']:.1f},{interval['high']:.1f}] (95% interval over test images)"
-    assert f"Mean class recall, %: {told['score']:.1f} {limits}, on 12 test images." in done.stdout
-    (draw,) = told["draws"]
-    assert set(draw["tried"]) == {"1", "10"} and draw["num_train"] == 33 and draw["num_test"] == 12
-    assert list(draw["of_each_class"]) == ["ant", "bell", "crab"]
-    assert "relu7, Q=256, 320 averaged" in told["representation"]
-    assert [point["num_train"] for point in told["curve"]] == [1, 2, 5, 10, 11]
-    assert told["curve"][-1]["scores"] == [told["score"]]
+    assert f"Mean class recall, %: {result['score']:.1f} {limits}, on 12 test images." in done.stdout
+    (draw,) = result["draws"]
+    assert set(draw["trials"]) == {"1", "10"} and draw["num_train"] == 33 and draw["num_test"] == 12
+    assert list(draw["class_scores"]) == ["ant", "bell", "crab"]
+    assert "relu7, Q=256, 320 averaged" in result["representation"]
+    assert [point["num_train"] for point in result["curve"]] == [1, 2, 5, 10, 11]
+    assert result["curve"][-1]["scores"] == [result["score"]]
     with (tmp_path / "few" / "confusion.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     counts = np.array([row[1:] for row in rows], int)
     assert header[1:] == ["ant", "bell", "crab"] and counts.sum(axis=1).tolist() == [4, 4, 4]
-    assert 100 * counts.trace() / 12 == pytest.approx(told["score"])
+    assert 100 * counts.trace() / 12 == pytest.approx(result["score"])
     for name in ("curve.png", "confusion.png"):
         with Image.open(tmp_path / "few" / name) as image:
             assert min(image.size) > 300
-    assert "With so many photographs of each class, or all it has: 1: " in done.stdout
+    assert "Score by the number of training photographs of each class (or all it has): 1: " in done.stdout
 
 
-def test_predict_tells_margins_as_transfer_did(inside: Cli, described: Path, class_folders: Path) -> None:
-    """They are margins in every format, of the class with the largest first; and recall is that of their answers."""
-    done = inside("predict", described, class_folders / "val", "--precision", "fp32", "--format", "json")
+def test_predict_prints_the_margins_of_transfer(inside: Cli, classifier: Path, class_folders: Path) -> None:
+    """In every format, the class with the largest first; the recall is that of their first classes."""
+    done = inside("predict", classifier, class_folders / "val", "--precision", "fp32", "--format", "json")
     assert set(json.loads(done.stdout.splitlines()[0])) == {"image", "rank", "class", "words", "margin"}
     predictions = read_predictions(done.stdout)
     assert len(predictions) == 12 and all(len(margins) == 3 for margins in predictions.values())
     assert all(list(each.values()) == sorted(each.values(), reverse=True) for each in predictions.values())
     right = [next(iter(margins)) == Path(image).parent.name for image, margins in predictions.items()]
-    told = json.loads((described / "transfer.json").read_text())
-    assert told["score"] == pytest.approx(100 * sum(right) / 12)
-    table = inside("predict", described, class_folders / "val" / "ant", "--precision", "fp32").stdout
+    result = json.loads((classifier / "transfer.json").read_text())
+    assert result["score"] == pytest.approx(100 * sum(right) / 12)
+    table = inside("predict", classifier, class_folders / "val" / "ant", "--precision", "fp32").stdout
     assert "margin" in table and "probability" not in table
-    rows = list(csv.reader(inside("predict", described, class_folders / "val", "--format", "csv").stdout.splitlines()))
+    rows = list(csv.reader(inside("predict", classifier, class_folders / "val", "--format", "csv").stdout.splitlines()))
     assert rows[0] == ["image", "rank", "class", "words", "margin"] and len(rows) == 1 + 12 * 3
 
 
 def test_several_nets_are_stacked(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "model", tmp_path / "twin")
     inside("transfer", class_folders, trained, "twin", *FAST, "--out", "both")
-    told = json.loads((tmp_path / "both" / "classifier.json").read_text())
-    assert [Path(each["path"]).name for each in told["nets"]] == [trained.name, "twin"]
+    result = json.loads((tmp_path / "both" / "classifier.json").read_text())
+    assert [Path(each["path"]).name for each in result["nets"]] == [trained.name, "twin"]
     inside("transfer", class_folders, trained, *FAST, "--out", "one")
-    weights = [load_file(tmp_path / name / "classifiers.safetensors")["weights"] for name in ("one", "both")]
+    weights = [load_file(tmp_path / name / "svms.safetensors")["weights"] for name in ("one", "both")]
     width = weights[0].shape[1]
-    # Twice the same net says what it says once: each half has 1 / sqrt(2) of the descriptor and of the weights.
+    # The same net twice gives the same margins: each half has 1 / sqrt(2) of the descriptor and of the weights.
     assert weights[1].shape == (3, 2 * width)
     np.testing.assert_allclose(weights[1], np.tile(weights[0], 2) / 2**0.5, atol=2e-3)
 
@@ -88,39 +88,39 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
     done = inside(
         "transfer", "flat", trained, *FAST, "--num-train", "3", "--num-test", "4", "--num-splits", "2", "--out", "few"
     )
-    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
-    scores = [draw["score"] for draw in told["draws"]]
-    assert told["score"] == pytest.approx(sum(scores) / 2)
-    assert told["deviation"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
-    assert [draw["num_train"] for draw in told["draws"]] == [9, 9]
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    scores = [draw["score"] for draw in result["draws"]]
+    assert result["score"] == pytest.approx(sum(scores) / 2)
+    assert result["deviation"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+    assert [draw["num_train"] for draw in result["draws"]] == [9, 9]
     assert "(standard deviation over 2 draws), on 12 test images in each draw." in done.stdout
 
 
 def test_two_processes_share_the_describing(
     cli: Cli, inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both describe, one learns and speaks, and it finds what one process alone finds."""
-    told = {}
+    """Both describe, one trains and prints, and its result is that of one process alone."""
+    results = {}
     for name, run, more in (("one", inside, ()), ("two", cli, ("--devices", 2))):
         monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / f"cache-{name}"))
         done = run("transfer", class_folders, trained, *FAST, *more, "--out", name)
         assert done.stdout.count("Data: ") == done.stdout.count("Written: ") == 1
-        told[name] = json.loads((tmp_path / name / "transfer.json").read_text())
-    assert told["two"]["draws"] == told["one"]["draws"]
+        results[name] = json.loads((tmp_path / name / "transfer.json").read_text())
+    assert results["two"]["draws"] == results["one"]["draws"]
     shards = (tmp_path / "cache-two").rglob("*.safetensors")
     assert len({path.stem.split("-")[1] for path in shards}) == 2
 
 
-def test_copies_are_told(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_copies_are_reported(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
     """A photograph that lies in both parts, under other names."""
     shutil.copytree(class_folders, tmp_path / "photos")
     learned = sorted((tmp_path / "photos/train/bell").iterdir())[3]
     shutil.copy(learned, tmp_path / "photos/val/bell" / f"again{learned.suffix}")
     done = inside("transfer", "photos", trained, *FAST, "--out", "few")
     pair = f"val/bell/again{learned.suffix}", f"train/bell/{learned.name}"
-    assert f"({pair[0]} is {pair[1]}), so the score is of data that were partly seen" in done.stdout
-    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
-    assert told["copies"] == dict([pair])
+    assert f"({pair[0]} of {pair[1]}), so the score is optimistic" in done.stdout
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert result["copies"] == dict([pair])
     assert "copy" not in inside("transfer", class_folders, trained, *FAST, "--out", "none").stdout
 
 
@@ -144,7 +144,7 @@ main()
         ("train", "run", "by --out"),
     ],
 )
-def test_machines_without_a_common_disk_are_told(
+def test_machines_without_a_common_disk_are_refused(
     class_folders: Path, trained: Path, tmp_path: Path, command: str, named: str, remedy: str
 ) -> None:
     """Two processes that see other folders by the same name describe nothing, and one of them says why."""
@@ -159,8 +159,8 @@ def test_machines_without_a_common_disk_are_told(
     done = subprocess.run(launch, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")] == [
-        f"verydeep: {named} is not the same folder to all 2 processes: put it where all of their machines see it "
-        f"({remedy}), or run on one machine."
+        f"verydeep: {named} is not the same folder for all 2 processes: put it where all machines see it ({remedy}), "
+        "or run on one machine."
     ]
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob(".shared-*"))
 
@@ -174,7 +174,7 @@ main()
 """
 
 
-def test_machines_that_would_compute_unlike_are_told(class_folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_machines_of_different_precision_are_refused(class_folders: Path, trained: Path, tmp_path: Path) -> None:
     """One is fast in bf16 and the other is not, and nobody has chosen."""
     (tmp_path / "unlike.py").write_text(UNLIKE)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "unlike.py"]
@@ -182,62 +182,61 @@ def test_machines_that_would_compute_unlike_are_told(class_folders: Path, traine
     done = subprocess.run(launch, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")] == [
-        "verydeep: Of the 2 processes some would compute in bf16, which their hardware is fast in, others in fp32: "
-        "give --precision."
+        "verydeep: Some of the 2 processes have hardware for bf16 and others do not: give --precision."
     ]
     assert not list((tmp_path / "described").rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--layer", "fc9"), "--layer fc9 is no layer of this net"),
         (("--devices", 0), "--devices 0"),
         (("--seed", 2**64), "--seed"),
         (("--c", "1,x"), "--c '1,x': write different numbers"),
         (("--c", "0"), "--c '0'"),
-        (("--num-train", "3"), "says itself what is learned from"),
+        (("--num-train", "3"), "defines its own training and test photographs"),
         (("--actions", "image"), "is not Pascal VOC"),
-        (("--submission", "sent"), "--submission writes what VOC's server takes, and class-folders"),
-        (("--part", "test"), "has no test whose classes are known"),
+        (("--submission", "sent"), "--submission writes files for VOC's server, and class-folders"),
+        (("--part", "test"), "has no test photographs with labels"),
         (("--scales", "100"), "100"),
     ],
 )
-def test_what_cannot_be_is_told(
-    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, arguments: tuple[str, ...], told: str
+def test_impossible_options_are_refused(
+    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = inside("transfer", class_folders, trained, *arguments, "--out", "few", check=False)
-    assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "few").exists()
 
 
-def test_no_net_is_told(inside: Cli, class_folders: Path) -> None:
+def test_missing_net_is_reported(inside: Cli, class_folders: Path) -> None:
     done = inside("transfer", class_folders, check=False)
     assert done.returncode == 1 and "Say which net describes the photographs" in done.stderr
 
 
-def test_a_classifier_without_its_net_is_told(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_classifier_without_its_net_is_refused(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
     """Moved away, or another one in its place."""
     shutil.copytree(trained / "model", tmp_path / "net")
     inside("transfer", class_folders, "net", *FAST, "--out", "few")
     config = tmp_path / "net" / "config.json"
     config.write_text(config.read_text().replace('"seed": 3', '"seed": 4'))
     done = inside("predict", "few", class_folders, check=False)
-    assert done.returncode == 1 and "is another net than the one that few was made with" in done.stderr
+    assert done.returncode == 1 and "is not the net that few was made with" in done.stderr
     shutil.rmtree(tmp_path / "net")
     done = inside("predict", "few", class_folders, check=False)
     assert done.returncode == 1 and "few/classifier.json names the net " in done.stderr
-    assert "which is gone" in done.stderr and done.stderr.count("\n") == 1
+    assert "which does not exist" in done.stderr and done.stderr.count("\n") == 1
     fields = tmp_path / "few" / "classifier.json"
-    fields.write_text(fields.read_text().replace("parts", "halves"))
-    assert "few is damaged" in inside("predict", "few", class_folders, check=False).stderr
+    fields.write_text(fields.read_text().replace("average", "halves"))
+    assert "few/classifier.json is damaged" in inside("predict", "few", class_folders, check=False).stderr
 
 
-def test_a_classifier_is_not_overwritten(inside: Cli, described: Path, class_folders: Path, trained: Path) -> None:
-    done = inside("transfer", class_folders, trained, *FAST, "--out", described, check=False)
+def test_classifier_is_not_overwritten(inside: Cli, classifier: Path, class_folders: Path, trained: Path) -> None:
+    done = inside("transfer", class_folders, trained, *FAST, "--out", classifier, check=False)
     assert done.returncode == 1 and "already holds a classifier" in done.stderr
     for option in (("--scales", "256"), ("--views", "crops"), ("--weights", "best")):
-        done = inside("predict", described, class_folders, *option, check=False)
+        done = inside("predict", classifier, class_folders, *option, check=False)
         assert done.returncode == 1 and "omit --scales, --views and --weights" in done.stderr
 
 
@@ -257,22 +256,22 @@ def voc(tmp_path: Path) -> Path:
 def test_actions_of_images_and_of_boxes(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
     """What the box adds doubles the dimensions; predict takes what needs no box, and refuses what does."""
     done = inside("transfer", voc, trained, *FAST, "--actions", "image")
-    told = {"image": json.loads((tmp_path / "runs" / "VOC2012-actions-transfer-run" / "transfer.json").read_text())}
+    result = {"image": json.loads((tmp_path / "runs" / "VOC2012-actions-transfer-run" / "transfer.json").read_text())}
     assert "45 images, 74 persons." in done.stdout and "on 38 test persons" in done.stdout and "Try:" in done.stdout
     done = inside("transfer", voc, trained, *FAST, "--actions", "image+box", "--out", "boxes")
-    told["image+box"] = json.loads((tmp_path / "boxes" / "transfer.json").read_text())
-    assert "Q=256, of the image and of the box: 32 dimensions." in done.stdout and "Try:" not in done.stdout
-    assert told["image"]["score"] != told["image+box"]["score"]
+    result["image+box"] = json.loads((tmp_path / "boxes" / "transfer.json").read_text())
+    assert "Q=256, image and box; 32 dimensions." in done.stdout and "Try:" not in done.stdout
+    assert result["image"]["score"] != result["image+box"]["score"]
     photo = voc / "JPEGImages" / "2011_000000.jpg"
     done = inside("predict", "runs/VOC2012-actions-transfer-run", photo, "--format", "json")
     assert set(read_predictions(done.stdout)[str(photo)]) < set(ACTIONS)
     refused = inside("predict", "boxes", photo, check=False)
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
-    assert "This classifier was trained on photographs and boxes of persons" in refused.stderr
+    assert "This classifier takes photographs and boxes of persons" in refused.stderr
 
 
-def test_what_vocs_server_takes(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
-    """Of test, whose labels are its own; of val, the scores of the files give the score that was told."""
+def test_files_for_vocs_server(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
+    """Of test, whose labels are its own; of val, the scores in the files give the score of the result."""
     done = inside("transfer", voc, trained, *FAST, "--out", "few", "--submission", "sent")
     assert json.loads((tmp_path / "few" / "transfer.json").read_text())["score"] is None
     place = tmp_path / "sent" / "results" / "VOC2012" / "Main"
@@ -289,15 +288,15 @@ def test_what_vocs_server_takes(inside: Cli, voc: Path, trained: Path, tmp_path:
         assert [f"JPEGImages/{image}.jpg" for image, _ in lines] == list(test.files)
         scores = np.array([float(score) for _, score in lines])
         precisions.append(average_precision(scores, test.relevance[:, k]))
-    told = json.loads((tmp_path / "val" / "transfer.json").read_text())
-    assert told["score"] == pytest.approx(100 * float(np.mean(precisions)))
+    result = json.loads((tmp_path / "val" / "transfer.json").read_text())
+    assert result["score"] == pytest.approx(100 * float(np.mean(precisions)))
 
     inside("transfer", voc, trained, *FAST, "--actions", "image+box", "--out", "boxes", "--submission", "sent")
     lines = (place.with_name("Action") / "comp10_action_val_walking.txt").read_text().splitlines()
     assert len(lines) == 38 and len({line.rsplit(" ", 1)[0] for line in lines}) == 38
 
 
-def test_a_picture_that_cannot_be_read_is_one_sentence(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
+def test_undecodable_picture_is_one_sentence(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
     """Or left out with all persons on it, and listed."""
     bad = voc / "JPEGImages" / "2011_000001.jpg"
     bad.write_bytes(b"no picture")
@@ -306,28 +305,28 @@ def test_a_picture_that_cannot_be_read_is_one_sentence(inside: Cli, voc: Path, t
     assert refused.returncode == 1 and refused.stderr.splitlines()[-1].startswith(f"verydeep: {bad} is not an image")
     assert not (tmp_path / "few").exists()
     inside(*words, "--bad-images", "skip")
-    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
-    assert list(told["skipped"]) == ["JPEGImages/2011_000001.jpg"] and told["draws"][0]["num_train"] == 34
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert list(result["skipped"]) == ["JPEGImages/2011_000001.jpg"] and result["draws"][0]["num_train"] == 34
 
 
-def test_the_best_weights_are_found_again(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_best_weights_are_found_again(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
     inside("transfer", class_folders, trained, *FAST, "--weights", "best", "--out", "best")
     inside("predict", "best", class_folders / "val")
-    told = json.loads((tmp_path / "best" / "classifier.json").read_text())
-    assert [net["weights"] for net in told["nets"]] == ["best"]
+    result = json.loads((tmp_path / "best" / "classifier.json").read_text())
+    assert [net["weights"] for net in result["nets"]] == ["best"]
 
 
-def test_photographs_that_the_net_learned_from_are_told(inside: Cli, class_folders: Path, tmp_path: Path) -> None:
+def test_training_photographs_of_the_net_are_reported(inside: Cli, class_folders: Path, tmp_path: Path) -> None:
     """Its own division says nothing; another one does, and a number of photographs."""
     shutil.copytree(class_folders / "train", tmp_path / "flat")
     inside("train", "flat", *SMALL_NET, *SHORT_TRAINING, "--seed", "1")
     (run,) = (tmp_path / "runs").iterdir()
-    for options, is_told in ((("--seed", "1"), False), (("--seed", "0"), True), (("--num-train", "3"), True)):
+    for options, is_reported in ((("--seed", "1"), False), (("--seed", "0"), True), (("--num-train", "3"), True)):
         done = inside("transfer", "flat", run, *FAST, *options, "--out", f"few{'-'.join(options)}")
-        assert ("may have learned from some" in done.stdout or "may have been trained on" in done.stdout) == is_told
+        assert ("may have learned from some" in done.stdout or "may have been trained on" in done.stdout) == is_reported
 
 
-def test_a_class_that_is_not_tested_is_told(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_untested_class_is_reported(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     shutil.copytree(class_folders / "train", photos)
     for name, lines in {
@@ -336,12 +335,12 @@ def test_a_class_that_is_not_tested_is_told(inside: Cli, class_folders: Path, tr
     }.items():
         (photos / name).write_text("\n".join(["path,label", *lines]) + "\n")
     done = inside("transfer", "photos", trained, *FAST, "--out", "few")
-    assert "Of bell no image was tested on" in done.stdout
-    told = json.loads((tmp_path / "few" / "transfer.json").read_text(), parse_constant=pytest.fail)
-    assert told["draws"][0]["of_each_class"]["bell"] is None
+    assert "No test image shows bell; the mean is over the other classes." in done.stdout
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text(), parse_constant=pytest.fail)
+    assert result["draws"][0]["class_scores"]["bell"] is None
 
 
-def test_a_folder_of_other_things_is_refused(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_folder_of_other_files_is_refused(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "run.json").write_text("{}")
     done = inside("transfer", class_folders, trained, *FAST, "--out", "mine", check=False)
@@ -349,18 +348,16 @@ def test_a_folder_of_other_things_is_refused(inside: Cli, class_folders: Path, t
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["run.json"]
 
 
-def test_one_that_was_killed_while_it_was_written_is_made_again(
-    inside: Cli, class_folders: Path, trained: Path, described: Path
-) -> None:
-    (described / "transfer.json").rename(described / "transfer.json.tmp")
+def test_incomplete_classifier_is_made_again(inside: Cli, class_folders: Path, trained: Path, classifier: Path) -> None:
+    (classifier / "transfer.json").rename(classifier / "transfer.json.tmp")
     inside("transfer", class_folders, trained, *FAST, "--out", "few")
-    assert (described / "transfer.json").exists()
+    assert (classifier / "transfer.json").exists()
 
 
 def test_photographs_that_are_skipped_are_counted(
     inside: Cli, class_folders: Path, trained: Path, tmp_path: Path
 ) -> None:
-    """In words, in the file, and in the number that the curve ends at."""
+    """In a message, in the file, and in the number that the curve ends at."""
     shutil.copytree(class_folders, tmp_path / "photos")
     for name in ("ant", "bell", "crab"):
         next((tmp_path / "photos" / "train" / name).iterdir()).write_text("no picture")
@@ -368,35 +365,36 @@ def test_photographs_that_are_skipped_are_counted(
     assert refused.returncode == 1 and "is not an image" in refused.stderr
     done = inside("transfer", "photos", trained, *FAST, "--bad-images", "skip", "--out", "few")
     assert "Skipped: 3 files that cannot be decoded, listed in transfer.json." in done.stdout
-    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
-    assert len(told["skipped"]) == 3 and told["curve"][-1]["num_train"] == 10
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert len(result["skipped"]) == 3 and result["curve"][-1]["num_train"] == 10
     for path in (tmp_path / "photos" / "train" / "bell").iterdir():
         path.write_text("no picture")
     refused = inside("transfer", "photos", trained, *FAST, "--bad-images", "skip", "--out", "none", check=False)
-    assert refused.returncode == 1 and "Class bell is on no training image, or on none that can" in refused.stderr
+    assert refused.returncode == 1 and "Class bell is on no training image that can be decoded" in refused.stderr
 
 
-def test_too_few_photographs_are_told_before_any_is_described(
+def test_too_few_photographs_are_refused_before_any_is_described(
     inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(representation, "compute_descriptors", pytest.fail)
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     shutil.copytree(class_folders / "train", tmp_path / "photos")
-    for told, classes, more in (
-        ("Of the 1 training images of class ant 0 fell to the fifth", ("ant", "bell"), ("--num-train", "1")),
+    for message, classes, more in (
+        ("0 of the 1 training images of class ant are held out", ("ant", "bell"), ("--num-train", "1")),
         ("Class ant is on every training image", ("ant",), ()),
     ):
         for name in {"ant", "bell", "crab"} - set(classes):
             shutil.rmtree(tmp_path / "photos" / name, ignore_errors=True)
         done = inside("transfer", "photos", trained, "--scales", "256", *more, "--out", "few", check=False)
-        assert done.returncode == 1 and told in done.stderr and done.stderr.count("\n") == 1
+        assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
+        assert not (tmp_path / "cache").exists()
 
 
 def test_one_photograph_of_each_class_is_enough_for_one_c(
     inside: Cli, class_folders: Path, trained: Path, tmp_path: Path
 ) -> None:
     inside("transfer", class_folders / "train", trained, *FAST, "--num-train", "1", "--out", "few")
-    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
-    assert told["draws"][0]["num_train"] == 3 and told["draws"][0]["num_test"] == 30
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert result["draws"][0]["num_train"] == 3 and result["draws"][0]["num_test"] == 30
 
 
 def test_confusion_is_counted_over_all_draws(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
@@ -404,13 +402,13 @@ def test_confusion_is_counted_over_all_draws(inside: Cli, class_folders: Path, t
     inside("transfer", class_folders / "train", trained, *FAST, *words, "--out", "few")
     _, *rows = csv.reader((tmp_path / "few" / "confusion.csv").read_text().splitlines())
     counts = np.array([row[1:] for row in rows], int)
-    told = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
     assert counts.sum(axis=1).tolist() == [8, 8, 8]
-    assert 100 * counts.trace() / 24 == pytest.approx(told["score"])
+    assert 100 * counts.trace() / 24 == pytest.approx(result["score"])
 
 
 @pytest.mark.parametrize("command", ["transfer", "train"])
-def test_nothing_is_left_among_the_photographs(
+def test_nothing_is_written_among_the_photographs(
     inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, command: str
 ) -> None:
     """Where the next command would take curve.png for a photograph of a class called runs."""
@@ -429,8 +427,8 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(representation, "compute_descriptors", interrupt)
+    monkeypatch.setattr(task, "compute_descriptors", interrupt)  # a real signal would come at a random moment
     done = inside("transfer", class_folders, trained, *FAST, "--out", "few", check=False)
     assert done.returncode == 130 and done.stderr == (
-        "verydeep: stopped; the descriptors so far are kept, and the same command goes on from them.\n"
+        "verydeep: stopped; the descriptors so far are saved, and the same command continues from them.\n"
     )

@@ -60,26 +60,23 @@ def features(
     """
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.archive.describing import DescribeOptions, archive_weights, describe_archive
+    from verydeep.engine.archive.manifest import ArchiveOptions, archive_weights, resolve_manifest
+    from verydeep.engine.archive.update import update_archive
     from verydeep.engine.launching import launched
     from verydeep.engine.nets.net import Net
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
-    weights = weights or archive_weights(out, run)
-    options = DescribeOptions(
-        net=Net.open(run, weights),
-        weights=weights,
+    net = Net.open(run, weights or archive_weights(out, run))
+    options = ArchiveOptions(
         layer=layer,
         scales=None if scales is None else parse_test_scales(scales),
         aggregation=aggregate,
         precision=precision,
         fast_decode=fast_decode,
-        device=device,
     )
-    chosen = options.manifest(out).precision
+    chosen = resolve_manifest(out, net, options, device).precision
     if launched(devices):
         return
     with engine.start(device=device, bf16=chosen == "bf16", num_workers=workers) as runtime:
-        options = replace(options, precision="bf16" if chosen == "bf16" else "fp32")
-        describe_archive(out, options, images, runtime, Decoding(bad_images))
+        update_archive(out, net, replace(options, precision=chosen), images, runtime, Decoding(bad_images))

@@ -128,14 +128,12 @@ def predict_by_classifier(
     """
     from verydeep.results.predictions import Predictions
 
-    margins = classifier.says(split, runtime, decoding)
-    assert margins is not None, "one process predicts"
-    indices, scores, skipped = margins
+    predictions = classifier.predict(split, runtime, decoding)
     return Predictions(
-        images=tuple(split.files[index] for index in indices),
-        scores=scores,
+        images=tuple(split.files[index] for index in predictions.indices),
+        scores=predictions.margins,
         class_names=classifier.class_names,
         class_words=classifier.class_words,
         kind="margin",
-        skipped=skipped,
+        skipped=predictions.skipped,
     )

@@ -212,8 +212,8 @@ def measure_transfer(
         WeightsError: No row of the table has all of its nets.
     """
     from verydeep.engine.log import Log
-    from verydeep.engine.transfer.svm import require_scikit_learn
-    from verydeep.engine.transfer.table_report import as_table, measure_transfer_table
+    from verydeep.engine.transfer.svm_training import require_scikit_learn
+    from verydeep.engine.transfer.table_report import measure_transfer_table
     from verydeep.engine.transfer.tables import TransferConditions, find_transfer_nets, open_columns
 
     require_scikit_learn()
@@ -224,7 +224,7 @@ def measure_transfer(
         log = Log(silent=not runtime.is_main)
         conditions = TransferConditions(sets, nets, unconverged, crop, runtime, decoding_of(options))
         name = f"{'+'.join(sets)}-c{crop}-{runtime.precision}".replace(" ", "-")
-        tables = map(as_table, measure_transfer_table(paper, conditions, log))
+        tables = measure_transfer_table(paper, conditions, log)
         return write_tables(tables, Path(out or runs.folder / "tables" / name), runtime)
 
 

@@ -39,43 +39,43 @@ def search(
     from verydeep.data.photographs import find_photographs
     from verydeep.engine import runtime as engine
     from verydeep.engine.archive.manifest import Manifest
-    from verydeep.engine.archive.pictures import FORMATS, MOST_QUERIES, draw_neighbors
-    from verydeep.engine.archive.search import nearest
-    from verydeep.engine.archive.streaming import describe_images
+    from verydeep.engine.archive.pictures import FORMATS, MAX_QUERIES, draw_neighbors
+    from verydeep.engine.archive.search import find_neighbors
+    from verydeep.engine.descriptors.in_memory import describe_images
 
     check_range("--top", top, 1)
     check_range("--workers", workers, 0)
     if pictures and out.suffix.lower() not in FORMATS:
         raise VerydeepError(f"--out {out}: a picture ends in one of {', '.join(FORMATS)}.")
     manifest = Manifest.read(folder)
-    net = manifest.find_net(folder)
+    net = manifest.open_net(folder)
     split = find_photographs(files)
     paths = [split.path(index) for index in range(len(split))]
     with engine.start(device=device, bf16=manifest.precision == "bf16", num_workers=workers) as runtime:
         decoding = Decoding(fast=manifest.fast_decode)
-        describe_batches = describe_images(manifest.representation(net), split, runtime, decoding)
-        found = nearest(folder, manifest, describe_batches, top, device=runtime.device)
+        queries = describe_images(manifest.representation(net), split, runtime, decoding).values
+        neighbors = find_neighbors(folder, manifest, queries, top, device=runtime.device)
     results = [
         {
             "path": path.as_posix(),
             "neighbors": [
                 {
-                    "path": as_seen_from_here(one.path),
-                    "similarity": one.similarity,
-                    "missing": not os.path.exists(one.path),  # noqa: PTH110 - False where we may not look
+                    "path": as_seen_from_here(neighbor.path),
+                    "similarity": neighbor.similarity,
+                    "missing": not os.path.exists(neighbor.path),  # noqa: PTH110 - False where we may not look
                 }
-                for one in each
+                for neighbor in nearest
             ],
         }
-        for path, each in zip(paths, found, strict=True)
+        for path, nearest in zip(paths, neighbors, strict=True)
     ]
-    photographs = {path.resolve() for path in (*paths, *(one.path for each in found for one in each))}
+    photographs = {path.resolve() for path in (*paths, *(one.path for nearest in neighbors for one in nearest))}
     if pictures and out.resolve() in photographs:
         raise VerydeepError(f"--out {out} is one of the photographs: choose another name for the picture.")
     {"table": print_table, "json": print_json, "csv": print_csv}[format](results)
     if pictures:
-        draw_neighbors(split, found, out)
-        left_out = f", of the first {MOST_QUERIES} photographs" if len(paths) > MOST_QUERIES else ""
+        draw_neighbors(split, neighbors, out)
+        left_out = f", of the first {MAX_QUERIES} photographs" if len(paths) > MAX_QUERIES else ""
         print(f"Picture written: {out}{left_out}", file=sys.stderr)
 
 

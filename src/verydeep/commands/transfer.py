@@ -45,9 +45,6 @@ def transfer(
         Literal["average", "stack", "max"] | None,
         option("What becomes of the scales.", "average; Caltech: stack"),
     ] = None,
-    normalize: Annotated[
-        Literal["parts", "whole"], arg(help="What has length one: each part and the whole, or the whole alone.")
-    ] = "parts",
     c: Annotated[
         str | None,
         option("What a wrong margin costs: one value, or several to choose from.", "0.01 to 100", "X,X,.."),
@@ -96,13 +93,13 @@ def transfer(
     from verydeep.engine import runtime as engine
     from verydeep.engine.datasets import data_folder, data_name
     from verydeep.engine.descriptors.activations import default_layer
-    from verydeep.engine.descriptors.representation import Representation, compute_descriptors
+    from verydeep.engine.descriptors.representation import Representation
     from verydeep.engine.launching import launched
     from verydeep.engine.log import Log
     from verydeep.engine.nets.net import Net
-    from verydeep.engine.transfer.protocol import describe_data
-    from verydeep.engine.transfer.svm import CANDIDATES, require_scikit_learn
-    from verydeep.engine.transfer.task import TransferTask, run_transfer, write_transfer_result
+    from verydeep.engine.transfer.report import describe_data, write_transfer_result
+    from verydeep.engine.transfer.svm_training import COSTS, require_scikit_learn
+    from verydeep.engine.transfer.task import TransferTask, run_transfer
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
@@ -114,8 +111,8 @@ def transfer(
     if not run:
         raise VerydeepError("Say which net describes the photographs: name a run behind DATA, or oxford-vgg16.")
     require_scikit_learn()
-    candidates = CANDIDATES if c is None else parse_costs(c)
-    task = open_transfer_set(
+    costs = COSTS if c is None else parse_costs(c)
+    transfer_set = open_transfer_set(
         data_folder(data),
         seed=seed,
         num_train=num_train,
@@ -125,28 +122,27 @@ def transfer(
         actions=actions is not None,
     )
     nets = tuple(Net.open(path, weights) for path in run)
-    found_best = SCALES[task.kind]
+    multi_scale = SCALES[transfer_set.kind]
     representation = Representation(
         nets=nets,
         layers=tuple(layer or default_layer(net.config) for net in nets),
-        scales=found_best.scales if scales is None else parse_test_scales(scales),
-        aggregation=aggregate or found_best.aggregation,
-        normalization=normalize,
+        scales=multi_scale.scales if scales is None else parse_test_scales(scales),
+        aggregation=aggregate or multi_scale.aggregation,
         coverage=actions or "image",
     )
-    job = TransferTask(task, representation, candidates, seed, Decoding(bad_images, fast_decode))
+    task = TransferTask(transfer_set, representation, costs, seed, Decoding(bad_images, fast_decode))
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
     place = out or Path("runs") / f"{data_name(data)}{subject}-transfer-{'+'.join(path.name for path in run)}"
-    job.check(place, submission)
+    task.check(place, submission)
     if launched(devices):
         return
     with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
         log = Log(silent=not runtime.is_main)
-        log.info(describe_data(task, job.everything))
-        skipped = compute_descriptors(representation, job.everything, runtime, job.decoding)
+        log.info(describe_data(transfer_set, task.split))
+        skipped = task.compute_descriptors(runtime)
     if runtime.is_main:  # the others have done their part
-        outcome = run_transfer(job, skipped, runtime, with_curve=True)
-        write_transfer_result(outcome, place, submission, log)
+        result = run_transfer(task, skipped, runtime, with_curve=True)
+        write_transfer_result(result, place, submission, log)
 
 
 def parse_costs(text: str) -> tuple[float, ...]:

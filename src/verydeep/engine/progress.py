@@ -177,7 +177,9 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
             progress.advance(task)
 
 
-def run_with_progress(steps: Generator[float, None, Result], title: str, total: int, *, is_main: bool = True) -> Result:
+def run_with_progress(
+    steps: Generator[float, None, Result], title: str, total: int, *, is_main: bool = True, images: int = 1
+) -> Result:
     """Run a generator behind a bar, and return its result.
 
     Args:
@@ -185,9 +187,10 @@ def run_with_progress(steps: Generator[float, None, Result], title: str, total: 
         title: Text before the bar.
         total: Number of all images.
         is_main: Whether this is the main process; others show no bar.
+        images: Number of images that one count stands for; 0 shows no rate.
     """
     done = next(steps)
-    with progress_bar(visible=is_main and total - done > 1) as progress:
+    with progress_bar(images=images, visible=is_main and total - done > 1) as progress:
         task = progress.add_task(title, total=total, note="")
         while True:
             progress.advance(task, done)

@@ -1,4 +1,4 @@
-"""Aggregate descriptors of several scales, and normalize them to length one (appendix B)."""
+"""Descriptors of length one (appendix B): test scales are aggregated, nets and boxes are stacked."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -8,59 +8,42 @@ import numpy as np
 from verydeep.ops.arrays import Float32Array
 
 Aggregation = Literal["average", "stack", "max"]
-"""Aggregation of descriptors of several scales: their mean, their concatenation, or their maximum."""
-Normalization = Literal["parts", "whole"]
-"""Whether parts have length one before they are concatenated ("parts"), or only the whole descriptor ("whole")."""
+"""How the descriptors of several scales become one: the mean, one after the other, or the maximum of each value."""
 
 
 def normalize(descriptors: Float32Array) -> Float32Array:
-    """Return descriptors (n, D) of length one; a zero stays zero."""
+    """Return descriptors (n, D) scaled to length one; a zero vector stays zero."""
     return _normalize_in_place(np.array(descriptors, np.float32))
 
 
-def aggregate_scales(
-    scales: Iterable[Float32Array], how: Aggregation, normalization: Normalization = "parts"
-) -> Float32Array:
-    """Return (n, D), or (n, scales * D) if they are stacked, of length one, from the (n, D) of each scale."""
-    return compose_descriptors([scales], how, normalization)
+def aggregate_scales(scales: Iterable[Float32Array], aggregation: Aggregation) -> Float32Array:
+    """Combine the (n, D) descriptors of each scale into (n, D), or (n, scales * D) where they are stacked.
 
-
-def compose_descriptors(
-    parts: Iterable[Iterable[Float32Array]], how: Aggregation, normalization: Normalization = "parts"
-) -> Float32Array:
-    """Return (n, sum of D) of length one: the aggregated scales of each part, concatenated.
-
-    Scales may be yielded one by one; unless they are stacked, only two are then in memory at a time.
-
-    Args:
-        parts: the (n, D) of each scale, for each net, or for images and for the boxes on them.
-        how: aggregation of the scales.
-        normalization: "parts": stacked scales, and parts, have length one before they are concatenated.
+    The result has length one. Where scales are not stacked, two of them are in memory at a time.
     """
-    aggregated = []
-    for scales in parts:
-        part = _stack(scales, normalization) if how == "stack" else _reduce(scales, how)
-        aggregated.append(_normalize_in_place(part) if normalization == "parts" else part)
-    return _normalize_in_place(aggregated[0] if len(aggregated) == 1 else np.concatenate(aggregated, axis=1))
-
-
-def _stack(scales: Iterable[Float32Array], normalization: Normalization) -> Float32Array:
-    return np.concatenate([normalize(scale) if normalization == "parts" else scale for scale in scales], axis=1)
-
-
-def _reduce(scales: Iterable[Float32Array], how: Aggregation) -> Float32Array:
-    rest = iter(scales)
-    total, count = np.array(next(rest), np.float32), 1
-    for scale in rest:
-        (np.add if how == "average" else np.maximum)(total, scale, out=total)
+    if aggregation == "stack":
+        return stack_parts(map(normalize, scales))
+    remaining = iter(scales)
+    total, count = np.array(next(remaining), np.float32), 1
+    for scale in remaining:
+        (np.add if aggregation == "average" else np.maximum)(total, scale, out=total)
         count += 1
-    if how == "average":
+    if aggregation == "average":
         total /= count
-    return total
+    return _normalize_in_place(total)
+
+
+def stack_parts(parts: Iterable[Float32Array]) -> Float32Array:
+    """Stack descriptors (n, D) of length one into (n, sum of D) of length one, so that all parts weigh the same.
+
+    Parts are nets, or images and the boxes on them. A single part is returned as it is, without a copy.
+    """
+    arrays = list(parts)
+    return arrays[0] if len(arrays) == 1 else _normalize_in_place(np.concatenate(arrays, axis=1))
 
 
 def _normalize_in_place(descriptors: Float32Array) -> Float32Array:
-    """Normalize without a copy, because these are the largest arrays of a transfer."""
+    """The largest arrays of a transfer pass here, so no copy is made."""
     lengths = np.sqrt(np.einsum("nd,nd->n", descriptors, descriptors))
     descriptors /= np.where(lengths > 0, lengths, 1)[:, None]
     return descriptors

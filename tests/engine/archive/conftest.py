@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.archive.archives import describe_batches, leave_net
+from tests.engine.archive.archives import make_net, update
 
 
 @pytest.fixture
 def folder(tmp_path: Path, class_folders: Path) -> Path:
-    describe_batches(leave_net(tmp_path / "run"), tmp_path / "out", class_folders / "val")
+    update(make_net(tmp_path / "run"), tmp_path / "out", class_folders / "val")
     return tmp_path / "out"

@@ -1,4 +1,4 @@
-"""The nearest against a twin in float64 that looks at everything."""
+"""Nearest neighbors against a twin in float64 that compares everything."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
-from verydeep.engine.archive import search, shards
 from verydeep.engine.archive.manifest import Manifest
-from verydeep.engine.archive.search import Neighbor, nearest, top_similarities
-from verydeep.engine.archive.shards import packed, unpacked
-from verydeep.errors import VerydeepError
+from verydeep.engine.archive.search import find_nearest_rows, find_neighbors, read_paths_of_rows
+from verydeep.engine.archive.shards import list_shards, pack_paths, unpack_paths
+from verydeep.engine.progress import run_with_progress
+from verydeep.errors import DataError, ResourceError
 from verydeep.ops.arrays import Float32Array
 
 D, SIZES = 37, (40, 1, 3, 71)
@@ -22,154 +23,144 @@ MANIFEST = Manifest(
 )
 
 
-def drawn(seed: int, count: int) -> Float32Array:
-    """(count, D) of length one, half of the values zero, as behind a ReLU."""
-    values = np.random.default_rng(seed).normal(size=(count, D)).clip(0)
-    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+def random_descriptors(seed: int, count: int, dimensions: int = D) -> Float32Array:
+    """Return (count, D) of length one, half of the values zero, as behind a ReLU."""
+    values = np.random.default_rng(seed).normal(size=(count, dimensions)).clip(0)
+    return (values / np.linalg.norm(values, axis=1, keepdims=True).clip(1e-9)).astype(np.float32)
+
+
+def write_shard(folder: Path, name: str, descriptors: Float32Array, paths: list[str]) -> None:
+    (folder / "shards").mkdir(exist_ok=True)
+    arrays = {"descriptors": descriptors.astype(np.float16), "paths": pack_paths(paths)}
+    save_file(arrays, folder / "shards" / f"{name}.safetensors")
 
 
 @pytest.fixture
-def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Float32Array:
-    """115 descriptors in four shards, compared sixteen at a time."""
-    monkeypatch.setattr(shards, "VALUES_AT_ONCE", 16 * D)
-    everything, first = drawn(0, sum(SIZES)), 0
-    (tmp_path / "shards").mkdir()
+def rows(tmp_path: Path) -> Float32Array:
+    """115 descriptors in four shards."""
+    descriptors, first = random_descriptors(0, sum(SIZES)), 0
     for number, size in enumerate(SIZES):
-        part = everything[first : first + size].astype(np.float16)
-        names = packed([f"{place}.jpg" for place in range(first, first + size)])
-        save_file({"descriptors": part, "paths": names}, tmp_path / "shards" / f"{number}.safetensors")
+        numbers = range(first, first + size)
+        write_shard(tmp_path, str(number), descriptors[first : first + size], [f"{row}.jpg" for row in numbers])
         first += size
-    return everything
+    return descriptors
 
 
-def by_brute_force(rows: Float32Array, queries: Float32Array, top: int) -> list[list[tuple[str, float]]]:
-    held = rows.astype(np.float16).astype(np.float64)
-    found = []
+def search_by_brute_force(rows: Float32Array, queries: Float32Array, top: int) -> list[list[tuple[int, float]]]:
+    stored = rows.astype(np.float16).astype(np.float64)
+    neighbors = []
     for query in queries.astype(np.float64):
-        similarities = [float(np.dot(query, row)) for row in held]
-        best = sorted(range(len(held)), key=lambda place: -similarities[place])[:top]
-        found.append([(f"/photos/{place}.jpg", similarities[place]) for place in best])
-    return found
+        similarities = [float(np.dot(query, row)) for row in stored]
+        best = sorted(range(len(stored)), key=lambda row: -similarities[row])[:top]
+        neighbors.append([(row, similarities[row]) for row in best])
+    return neighbors
 
 
 @pytest.mark.parametrize(("count", "top"), [(1, 1), (1, 10), (3, 7), (25, 20), (2, 115), (2, 500)])
-def test_the_nearest_are_the_nearest(tmp_path: Path, rows: Float32Array, count: int, top: int) -> None:
-    queries = drawn(1, count)
-    found = nearest(tmp_path, MANIFEST, queries, top)
-    expected = by_brute_force(rows, queries, top)
-    assert len(found) == count
-    for mine, theirs in zip(found, expected, strict=True):
-        assert [str(each.path) for each in mine] == [path for path, _ in theirs]
-        assert [each.similarity for each in mine] == pytest.approx([value for _, value in theirs], abs=1e-6)
+def test_nearest_are_the_nearest(tmp_path: Path, rows: Float32Array, count: int, top: int) -> None:
+    """Compared all at once, and sixteen at a time."""
+    queries = random_descriptors(1, count)
+    expected = search_by_brute_force(rows, queries, top)
+    neighbors = find_neighbors(tmp_path, MANIFEST, queries, top)
+    steps = find_nearest_rows(list_shards(tmp_path), D, torch.from_numpy(queries), top, at_once=16)
+    similarities, nearest = run_with_progress(steps, "", len(rows))
+    assert len(neighbors) == len(nearest) == count
+    for number, of_query in enumerate(expected):
+        assert [str(each.path) for each in neighbors[number]] == [f"/photos/{row}.jpg" for row, _ in of_query]
+        assert nearest[number].tolist() == [row for row, _ in of_query]
+        for values in ([each.similarity for each in neighbors[number]], similarities[number].tolist()):
+            assert values == pytest.approx([similarity for _, similarity in of_query], abs=1e-6)
 
 
-def test_a_photograph_finds_itself_first(tmp_path: Path, rows: Float32Array) -> None:
-    for place in (0, 39, 40, 43, 114):
-        ((first, second),) = nearest(tmp_path, MANIFEST, rows[place : place + 1], 2)
-        assert first.path == Path(f"/photos/{place}.jpg")
+def test_photograph_finds_itself_first(tmp_path: Path, rows: Float32Array) -> None:
+    for row in (0, 39, 40, 43, 114):
+        ((first, second),) = find_neighbors(tmp_path, MANIFEST, rows[row : row + 1], 2)
+        assert first.path == Path(f"/photos/{row}.jpg")
         assert first.similarity == pytest.approx(1, abs=5e-4) and second.similarity < 0.99
 
 
 def test_float16_hardly_changes_a_similarity(tmp_path: Path, rows: Float32Array) -> None:
     """By less than half a unit in its last place, as the inner product of vectors of length one says."""
-    queries = drawn(2, 5)
+    queries = random_descriptors(2, 5)
     exact = queries.astype(np.float64) @ rows.astype(np.float64).T
-    for each, row in zip(nearest(tmp_path, MANIFEST, queries, 115), exact, strict=True):
-        for one in each:
-            assert one.similarity == pytest.approx(row[int(one.path.stem)], abs=2.0**-11)
+    for neighbors, row in zip(find_neighbors(tmp_path, MANIFEST, queries, 115), exact, strict=True):
+        for neighbor in neighbors:
+            assert neighbor.similarity == pytest.approx(row[int(neighbor.path.stem)], abs=2.0**-11)
 
 
 def test_equals_are_all_found(tmp_path: Path) -> None:
-    (tmp_path / "shards").mkdir()
-    same = np.repeat(drawn(3, 1), 5, axis=0).astype(np.float16)
-    for number, names in enumerate((["b", "a"], ["d", "c", "e"])):
-        values = {"descriptors": same[: len(names)], "paths": packed(names)}
-        save_file(values, tmp_path / "shards" / f"{number}.safetensors")
-    ((*found,),) = nearest(tmp_path, replace(MANIFEST, images_root=""), drawn(3, 1), 5)
-    assert {each.path.name for each in found} == set("abcde")
-    assert all(each.similarity == pytest.approx(1, abs=5e-4) for each in found)
+    same = np.repeat(random_descriptors(3, 1), 3, axis=0)
+    write_shard(tmp_path, "0", same[:2], ["b", "a"])
+    write_shard(tmp_path, "1", same, ["d", "c", "e"])
+    (neighbors,) = find_neighbors(tmp_path, replace(MANIFEST, images_root=""), random_descriptors(3, 1), 5)
+    assert {neighbor.path.name for neighbor in neighbors} == set("abcde")
+    assert all(neighbor.similarity == pytest.approx(1, abs=5e-4) for neighbor in neighbors)
 
 
-def test_whole_paths_lie_where_they_say(tmp_path: Path) -> None:
-    (tmp_path / "shards").mkdir()
-    names = packed(["inside/a.jpg", "/elsewhere/b.jpg"])
-    save_file({"descriptors": drawn(4, 2).astype(np.float16), "paths": names}, tmp_path / "shards" / "0.safetensors")
-    ((*found,),) = nearest(tmp_path, MANIFEST, drawn(4, 1), 2)
-    assert [str(each.path) for each in found] == ["/photos/inside/a.jpg", "/elsewhere/b.jpg"]
+def test_absolute_paths_stay_absolute(tmp_path: Path) -> None:
+    write_shard(tmp_path, "0", random_descriptors(4, 2), ["inside/a.jpg", "/elsewhere/b.jpg"])
+    (neighbors,) = find_neighbors(tmp_path, MANIFEST, random_descriptors(4, 1), 2)
+    assert [str(neighbor.path) for neighbor in neighbors] == ["/photos/inside/a.jpg", "/elsewhere/b.jpg"]
 
 
-def test_an_empty_archive_is_told(tmp_path: Path) -> None:
-    with pytest.raises(VerydeepError, match="holds no descriptors yet"):
-        nearest(tmp_path, MANIFEST, drawn(1, 1), 3)
+def test_empty_archive_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no descriptors yet"):
+        find_neighbors(tmp_path, MANIFEST, random_descriptors(1, 1), 3)
 
 
-def test_a_damaged_shard_is_told(tmp_path: Path, rows: Float32Array) -> None:
+def test_damaged_shard_is_reported(tmp_path: Path, rows: Float32Array) -> None:
     path = tmp_path / "shards" / "2.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(VerydeepError, match=r"2\.safetensors is damaged"):
-        nearest(tmp_path, MANIFEST, drawn(1, 1), 3)
+    with pytest.raises(DataError, match=r"2\.safetensors is damaged"):
+        find_neighbors(tmp_path, MANIFEST, random_descriptors(1, 1), 3)
 
 
 def reverse(path: Path) -> None:
-    """Another file of the same size."""
-    held, beside = load_file(path), path.with_suffix(".tmp")
-    names = packed(unpacked(held["paths"])[::-1])
-    save_file({"descriptors": held["descriptors"][::-1].copy(), "paths": names}, beside)
-    beside.replace(path)
+    """Put another file of the same size in its place."""
+    arrays, temporary = load_file(path), path.with_suffix(".tmp")
+    paths = pack_paths(unpack_paths(arrays["paths"])[::-1])
+    save_file({"descriptors": arrays["descriptors"][::-1].copy(), "paths": paths}, temporary)
+    temporary.replace(path)
 
 
 def shorten(path: Path) -> None:
-    held, beside = load_file(path), path.with_suffix(".tmp")
-    save_file({"descriptors": held["descriptors"][1:], "paths": packed(unpacked(held["paths"])[1:])}, beside)
-    beside.replace(path)
+    arrays, temporary = load_file(path), path.with_suffix(".tmp")
+    paths = pack_paths(unpack_paths(arrays["paths"])[1:])
+    save_file({"descriptors": arrays["descriptors"][1:], "paths": paths}, temporary)
+    temporary.replace(path)
 
 
 @pytest.mark.parametrize("change", [reverse, shorten, Path.unlink])
-@pytest.mark.parametrize(("call", "shard"), [(0, 3), (9, 0)])
-def test_an_archive_that_changes_meanwhile_is_told(
-    tmp_path: Path,
-    rows: Float32Array,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Callable[[Path], None],
-    call: int,
-    shard: int,
+@pytest.mark.parametrize("is_compared", [False, True])
+def test_archive_that_changes_meanwhile_is_reported(
+    tmp_path: Path, rows: Float32Array, change: Callable[[Path], None], is_compared: bool
 ) -> None:
-    """Between counting and comparing, and between comparing and naming: else rows would be named as others."""
-    calls = 0
-
-    def meanwhile(queries: torch.Tensor, held: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-        nonlocal calls
-        if calls == call:
-            change(tmp_path / "shards" / f"{shard}.safetensors")
-        calls += 1
-        return top_similarities(queries, held, top)
-
-    monkeypatch.setattr(search, "top_similarities", meanwhile)
-    told = f"{tmp_path} is being changed by a job of verydeep features: try again when it has ended."
-    with pytest.raises(VerydeepError) as refused:
-        nearest(tmp_path, MANIFEST, rows[4:5], 3)
-    assert str(refused.value) == told
+    """Between listing and comparing, and between comparing and naming: else rows would be named as others."""
+    shards, query, nearest = list_shards(tmp_path), torch.from_numpy(rows[4:5]), Tensor([[0, 4]])
+    if is_compared:
+        _, nearest = run_with_progress(find_nearest_rows(shards, D, query, 3), "", len(rows))
+    change(shards[0].path)
+    with pytest.raises(ResourceError) as error:
+        if is_compared:
+            read_paths_of_rows(shards, nearest)
+        else:
+            run_with_progress(find_nearest_rows(shards, D, query, 3), "", len(rows))
+    assert str(error.value) == f"`verydeep features` is changing {tmp_path}: try again when it has finished."
 
 
-def test_what_a_job_adds_meanwhile_does_no_harm(
-    tmp_path: Path, rows: Float32Array, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def meanwhile(queries: torch.Tensor, held: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
-        save_file(
-            {"descriptors": held.numpy(), "paths": packed(["x"] * len(held))}, tmp_path / "shards" / "00.safetensors"
-        )
-        return top_similarities(queries, held, top)
-
-    monkeypatch.setattr(search, "top_similarities", meanwhile)
-    ((found,),) = nearest(tmp_path, MANIFEST, rows[4:5], 1)
-    assert found.path == Path("/photos/4.jpg")
+def test_shard_that_is_added_meanwhile_does_no_harm(tmp_path: Path, rows: Float32Array) -> None:
+    shards = list_shards(tmp_path)
+    steps = find_nearest_rows(shards, D, torch.from_numpy(rows[4:5]), 1, at_once=16)
+    write_shard(tmp_path, "00", rows[:20], ["x"] * 20)
+    _, nearest = run_with_progress(steps, "", len(rows))
+    assert read_paths_of_rows(shards, nearest) == {4: "4.jpg"}
 
 
-def test_a_large_archive_is_compared_behind_a_bar(
-    tmp_path: Path, rows: Float32Array, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert [Neighbor(Path("/photos/5.jpg"), pytest.approx(1, abs=1e-3))] == nearest(tmp_path, MANIFEST, rows[5:6], 1)[0]
-    assert "Comparing" not in capsys.readouterr().err
-    monkeypatch.setattr(search, "SHOWN_FROM", len(rows))
-    nearest(tmp_path, MANIFEST, rows[5:6], 1)
-    assert "Comparing" in capsys.readouterr().err
+def test_progress_is_reported_of_a_large_archive_only(tmp_path: Path, rows: Float32Array) -> None:
+    """A single report means that no bar appears."""
+    assert list(find_nearest_rows(list_shards(tmp_path), D, torch.from_numpy(rows[5:6]), 1)) == [115]
+    large, many = tmp_path / "large", random_descriptors(6, 60_000, dimensions=2)
+    large.mkdir()
+    for name in "012":
+        write_shard(large, name, many, [name] * len(many))
+    assert list(find_nearest_rows(list_shards(large), 2, torch.from_numpy(many[:1]), 1)) == [120_000, 60_000]

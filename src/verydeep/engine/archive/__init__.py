@@ -1,7 +1,7 @@
-"""Descriptors of any number of images, in a folder: written as they are computed, searched without loading them all.
+"""An archive: a folder with descriptors of any number of photographs, searched without loading all of them.
 
-manifest.json   by which net and how all of them were described; how many there are
+manifest.json   net, layer, scales and precision that all descriptors share, and their number
 shards/         safetensors of some images each
-skipped.json    files that the last job could not decode
-.lock           empty; locked while a job writes
+skipped.json    files that the last update could not decode
+.lock           empty; locked while a process writes
 """

@@ -1,87 +1,164 @@
-"""The manifest of an archive: what all of its descriptors have in common."""
+"""The manifest of an archive: everything that all of its descriptors have in common."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Literal
 
-from verydeep.engine.descriptors.activations import VERSION
+import torch
+from msgspec import Meta
+
+from verydeep.engine.descriptors.activations import VERSION, default_layer
 from verydeep.engine.descriptors.representation import Representation
-from verydeep.engine.nets.digests import open_unchanged_net
-from verydeep.engine.nets.folders import Weights
+from verydeep.engine.nets.digests import digest_of_net, open_unchanged_net
+from verydeep.engine.nets.folders import RunFolder, Weights
 from verydeep.engine.nets.net import Net
-from verydeep.errors import VerydeepError
-from verydeep.files import read_json, write_json
+from verydeep.engine.runtime import Precision, wants_bf16
+from verydeep.errors import DataError, OptionError
+from verydeep.files import FileFormat, check_output_folder, read_json, write_json
 from verydeep.ops.descriptors import Aggregation
 
 MANIFEST = "manifest.json"
-MODEL_TYPE, FORMAT = "verydeep-descriptors", 1
+FORMAT = FileFormat("verydeep-descriptors", 1 + VERSION, "`verydeep features`")
+
+DEFAULT_SCALES = (256,)
+"""One test scale: the paper's 256, 384 and 512 take seven times as long."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What all descriptors of an archive have in common."""
+    """How all descriptors of an archive were made, and how many there are."""
 
     net: str
-    """Its whole path, or the name of a published net."""
+    """Absolute path of the net, or the name of a published net."""
     weights: Weights
     digest: str
     layer: str
-    scales: tuple[int, ...]
+    scales: Annotated[tuple[int, ...], Meta(min_length=1)]
+    """Test scales Q."""
     aggregation: Aggregation
-    precision: str
+    precision: Literal["fp32", "bf16"]
     fast_decode: bool
-    dimensions: int
+    dimensions: Annotated[int, Meta(gt=0)]
     images_root: str
-    """The folder that the paths in the archive begin at, unless they are whole."""
+    """Folder that relative paths in the archive start at."""
     num_images: int = 0
-    """When the last job ended."""
+    """Number of images when the last update ended."""
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """What is written there.
+        """Read the manifest of the archive in ``folder``.
 
         Raises:
-            VerydeepError: there is none, or it is damaged, of something else, or of another version.
+            DataError: there is none, it is damaged, or another version of verydeep wrote it.
         """
-        path = folder / MANIFEST
-        if not path.exists():
-            raise VerydeepError(
-                f"{folder} holds no descriptors: write some with verydeep features RUN IMAGES --out DIR and name DIR."
-            )
-        fields: Any = read_json(path, dict[str, Any])
-        if not isinstance(fields, dict) or fields.pop("model_type", None) != MODEL_TYPE:
-            raise VerydeepError(f"{path} is not of verydeep features: choose another folder.")
-        if (fields.pop("format", None), fields.pop("version", None)) != (FORMAT, VERSION):
-            raise VerydeepError(
-                f"{path} is of another version of verydeep: describe the images anew in another folder."
-            )
-        try:
-            found = cls(**{**fields, "scales": tuple(map(int, fields["scales"]))})
-            texts = (found.net, found.digest, found.layer, found.images_root)
-            known = found.weights in get_args(Weights) and found.aggregation in get_args(Aggregation)
-            known = known and all(isinstance(text, str) for text in texts)
-            if not (known and found.scales and found.dimensions > 0):
-                raise ValueError("a value that cannot be")
-        except (KeyError, TypeError, ValueError) as error:
-            raise VerydeepError(f"{path} is damaged ({error}): describe the images anew in another folder.") from None
-        return found
+        if not (folder / MANIFEST).exists():
+            raise DataError(f"{folder} is no archive of descriptors: make one with `verydeep features`.")
+        return read_json(folder / MANIFEST, cls, FORMAT)
 
     def write(self, folder: Path) -> None:
-        """Write it.
+        """Write the manifest.
 
         Raises:
-            VerydeepError: the disk is full or does not let us.
+            ResourceError: the disk is full or the folder is not writable.
         """
-        write_json(folder / MANIFEST, {"model_type": MODEL_TYPE, "format": FORMAT, "version": VERSION, **asdict(self)})
+        write_json(folder / MANIFEST, asdict(self), FORMAT)
 
     def representation(self, net: Net) -> Representation:
-        """How the net, which is that of the archive, describes."""
+        """Return the representation of images by this net, which is the archive's."""
         return Representation((net,), (self.layer,), self.scales, self.aggregation)
 
-    def find_net(self, folder: Path) -> Net:
-        """The net that described the images of the archive in ``folder``.
+    def open_net(self, folder: Path) -> Net:
+        """Open the net that described the images of the archive in ``folder``.
 
         Raises:
-            VerydeepError: it is not there any more, or is another one now.
+            WeightsError: it is no longer there, or another net has taken its place.
         """
         return open_unchanged_net(Path(self.net), self.weights, self.digest, folder / MANIFEST)
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """How photographs are to be described; None stands for what the archive has, or for the default in a new one."""
+
+    layer: str | None = None
+    scales: tuple[int, ...] | None = None
+    aggregation: Aggregation | None = None
+    precision: Precision = "auto"
+    fast_decode: bool = False
+    """Whether large JPEGs are decoded at a lower resolution; False also stands for what the archive has."""
+
+
+def resolve_manifest(folder: Path, net: Net, options: ArchiveOptions, device: str = "auto") -> Manifest:
+    """Return the manifest that the archive in ``folder`` has, or that a new archive gets.
+
+    Args:
+        folder: the archive's folder, which need not exist.
+        net: describes the photographs.
+        options: must agree with an archive that exists.
+        device: decides the precision of a new archive if the options leave it to the hardware.
+
+    Raises:
+        OptionError: the archive has descriptors of another kind, or the net has no such layer.
+        DataError: the folder holds other things, or its manifest cannot be read.
+    """
+    if not (folder / MANIFEST).exists():
+        check_output_folder(folder, lambda name: name.startswith(".") or name == f"{MANIFEST}.tmp", "descriptors")
+        return _new_manifest(net, options, device)
+    manifest = Manifest.read(folder)
+    if digest_of_net(net) != manifest.digest:
+        raise OptionError(
+            f"{folder} holds descriptors of {manifest.net}, and {net.path} is another net: choose another `out`.", "out"
+        )
+    for parameter, present, wanted in (
+        ("layer", manifest.layer, options.layer),
+        ("scales", manifest.scales, options.scales),
+        ("aggregate", manifest.aggregation, options.aggregation),
+        ("precision", manifest.precision, None if options.precision == "auto" else options.precision),
+    ):
+        if wanted not in (None, present):
+            value = ",".join(map(str, present)) if isinstance(present, tuple) else present
+            raise OptionError(f"{folder} was made with `{parameter}={value}`: use that, or another `out`.", parameter)
+    if options.fast_decode and not manifest.fast_decode:
+        raise OptionError(
+            f"{folder} was made without `fast_decode=True`: omit it, or choose another `out`.", "fast_decode"
+        )
+    return replace(manifest, net=net.stored_path, weights=net.weights)  # the net may have been moved
+
+
+def archive_weights(folder: Path, run: Path) -> Weights:
+    """Return which weights of a run described the images of an archive; "last" for a new archive or a single net.
+
+    Raises:
+        DataError: the manifest cannot be read.
+    """
+    has_choice = (folder / MANIFEST).exists() and RunFolder(run).best.is_dir()
+    return Manifest.read(folder).weights if has_choice else "last"
+
+
+def _new_manifest(net: Net, options: ArchiveOptions, device: str) -> Manifest:
+    layer = options.layer or default_layer(net.config)
+    representation = Representation(
+        (net,), (layer,), options.scales or DEFAULT_SCALES, options.aggregation or "average"
+    )
+    representation.check()
+    return Manifest(
+        net=net.stored_path,
+        weights=net.weights,
+        digest=digest_of_net(net),
+        layer=layer,
+        scales=representation.scales,
+        aggregation=representation.aggregation,
+        precision="bf16" if wants_bf16(options.precision, device) else "fp32",
+        fast_decode=options.fast_decode,
+        dimensions=_count_dimensions(representation),
+        images_root="",
+    )
+
+
+def _count_dimensions(representation: Representation) -> int:
+    """Return D of a representation by one net, without reading its weights."""
+    ((net, layer),) = representation
+    side = net.config.crop
+    with torch.device("meta"):
+        activations = net.config.build().to("meta").activations(torch.empty(1, 3, side, side), [layer])[layer]
+    return int(activations.shape[1]) * (len(representation.scales) if representation.aggregation == "stack" else 1)

@@ -1,4 +1,4 @@
-"""One picture of photographs and of what is nearest to each of them."""
+"""Draw query photographs and their nearest neighbors in one picture."""
 
 import os
 import warnings
@@ -10,114 +10,129 @@ from typing import Any
 from verydeep.data.split import Split
 from verydeep.engine.archive.search import Neighbor
 from verydeep.engine.plotting import new_figure
-from verydeep.errors import VerydeepError
+from verydeep.errors import DataError
 from verydeep.files import atomic_write
 
 FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 """Suffixes of a picture."""
 
-MOST_QUERIES, MOST_NEIGHBORS = 20, 50
-"""That one picture holds; no format takes many more."""
+MAX_QUERIES, MAX_NEIGHBORS = 20, 50
+"""Largest numbers in one picture; no format can hold many more."""
 
 COLUMNS = 5
 """Neighbors in a row."""
 
-TILE, TEXT, GAP = 1.5, 0.3, 0.12
-"""Inches: side of an image, height of the two lines below it, distance of one from another."""
+TILE_SIDE, LABEL_HEIGHT, GAP = 1.5, 0.3, 0.12
+"""Inches: side of an image, height of the label of two lines below it, distance between images."""
 
-LETTERS = 26
-"""That fit below an image."""
+LABEL_LENGTH = 26
+"""Characters that fit below an image."""
 
 DPI = 120
 
 
 @dataclass(frozen=True)
 class Tile:
-    """An image and the words below it; all measures in inches, from the upper left corner of the picture."""
+    """An image and its label; measures are in inches from the upper left corner of the picture."""
 
     left: float
-    upper: float
+    top: float
     side: float
     split: Split
     index: int
-    words: tuple[str, ...]
+    """The image in the split."""
+    label: tuple[str, ...]
+    """Lines below the image: the name of a query, or the similarity and name of a neighbor."""
 
 
 def draw_neighbors(queries: Split, neighbors: Sequence[Sequence[Neighbor]], path: Path) -> None:
-    """Each photograph, and right of it what is nearest to it, with similarity and name; more than fit are left out.
-
-    What is not there any more, or cannot be decoded, is a gray tile that says so.
+    """Draw each query with its neighbors to the right, nearest first, and write the picture.
 
     Args:
-        queries: the photographs.
-        neighbors: of each, nearest first.
-        path: of the picture; its suffix, one of ``FORMATS``, tells the format.
+        queries: the photographs that were searched for.
+        neighbors: the neighbors of each, nearest first.
+        path: the picture; its suffix, one of ``FORMATS``, determines the format.
 
     Raises:
-        VerydeepError: the disk is full or does not let us.
+        ResourceError: the disk is full or the folder is not writable.
     """
-    tiles, (width, height) = lay_out_tiles(queries, [each[:MOST_NEIGHBORS] for each in neighbors[:MOST_QUERIES]])
-    figure = new_figure(figsize=(width, height), dpi=DPI)
-    for tile in tiles:
-        bottom, side = height - tile.upper - tile.side, tile.side
-        show(figure.add_axes((tile.left / width, bottom / height, side / width, side / height)), tile.split, tile.index)
-        words = figure.text(
-            (tile.left + side / 2) / width,
-            (bottom - 0.04) / height,
-            "\n".join(shorten_text(each, int(LETTERS * side / TILE)) for each in tile.words),
-            parse_math=False,
-        )
-        words.set(ha="center", va="top", fontsize=7, linespacing=1.1)
-        words.set_fontweight("normal" if len(tile.words) > 1 else "bold")
+    figure = compose_picture(queries, neighbors)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that no font here has become boxes
+        warnings.simplefilter("ignore")  # characters that no font here has become boxes
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=DPI, format=path.suffix[1:].lower())
 
 
+def compose_picture(queries: Split, neighbors: Sequence[Sequence[Neighbor]]) -> Any:
+    """Return a matplotlib figure with an axes for each image; an image that cannot be shown is a gray tile."""
+    tiles, (width, height) = lay_out_tiles(queries, neighbors)
+    figure = new_figure(figsize=(width, height), dpi=DPI)
+    for tile in tiles:
+        bottom, side = height - tile.top - tile.side, tile.side
+        _show_image(
+            figure.add_axes((tile.left / width, bottom / height, side / width, side / height)), tile.split, tile.index
+        )
+        figure.text(
+            (tile.left + side / 2) / width,
+            (bottom - 0.04) / height,
+            "\n".join(shorten_text(line, int(LABEL_LENGTH * side / TILE_SIDE)) for line in tile.label),
+            parse_math=False,
+            horizontalalignment="center",
+            verticalalignment="top",
+            fontsize=7,
+            linespacing=1.1,
+            fontweight="bold" if tile.split is queries else "normal",
+        )
+    return figure
+
+
 def lay_out_tiles(queries: Split, neighbors: Sequence[Sequence[Neighbor]]) -> tuple[list[Tile], tuple[float, float]]:
-    """The tiles of a picture, and its width and height: a photograph is as high as two rows of neighbors."""
-    step, below = TILE + GAP, TILE + TEXT + GAP
-    columns = min(COLUMNS, max(map(len, neighbors)))
-    rows = [-(-len(each) // COLUMNS) for each in neighbors]
-    large = 2 if max(rows) > 1 else 1
-    side = TILE + (large - 1) * below
-    first, upper, tiles = GAP + side + 2 * GAP, GAP, []
-    for query, (each, count) in enumerate(zip(neighbors, rows, strict=True)):
-        tiles.append(Tile(GAP, upper, side, queries, query, (name_of(queries.path(query)),)))
-        found = Split.of_photographs([one.path for one in each])
-        for number, one in enumerate(each):
-            row, column = divmod(number, columns)
-            words = (f"{one.similarity:.3f}", name_of(one.path))
-            tiles.append(Tile(first + column * step, upper + row * below, TILE, found, number, words))
-        upper += max(count, large) * below + GAP
-    return tiles, (first + columns * step, upper)
+    """Return the tiles of a picture, and its width and height in inches.
+
+    A query is as high as two rows of neighbors. Queries and neighbors that do not fit are left out.
+    """
+    blocks = [block[:MAX_NEIGHBORS] for block in neighbors[:MAX_QUERIES]]
+    step, row_height = TILE_SIDE + GAP, TILE_SIDE + LABEL_HEIGHT + GAP
+    num_columns = min(COLUMNS, max(map(len, blocks)))
+    nums_rows = [-(-len(block) // COLUMNS) for block in blocks]
+    query_rows = 2 if max(nums_rows) > 1 else 1
+    query_side = TILE_SIDE + (query_rows - 1) * row_height
+    left, top, tiles = GAP + query_side + 2 * GAP, GAP, []
+    for query, (block, num_rows) in enumerate(zip(blocks, nums_rows, strict=True)):
+        tiles.append(Tile(GAP, top, query_side, queries, query, (short_name(queries.path(query)),)))
+        photographs = Split.of_photographs([neighbor.path for neighbor in block])
+        for number, neighbor in enumerate(block):
+            row, column = divmod(number, num_columns)
+            label = (f"{neighbor.similarity:.3f}", short_name(neighbor.path))
+            tiles.append(Tile(left + column * step, top + row * row_height, TILE_SIDE, photographs, number, label))
+        top += max(num_rows, query_rows) * row_height + GAP
+    return tiles, (left + num_columns * step, top)
 
 
-def show(axes: Any, split: Split, index: int) -> None:
-    """An image in its tile, upright, or a word in its place."""
-    side = round(2 * TILE * DPI)
-    axes.set_axis_off()
-    try:
-        image = split.open_image(index, at_least=(side, side))
-    except VerydeepError:
-        word = "unreadable" if os.path.exists(split.path(index)) else "missing"  # noqa: PTH110 - False where we may not look
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.fill_between([0, 1], 0, 1, color="lightgray", linewidth=0)
-        axes.text(0.5, 0.5, word, ha="center", va="center", fontsize=9)
-    else:
-        image.thumbnail((side, side))
-        axes.imshow(image)
-        axes.set_anchor("S")  # right above its words
-
-
-def name_of(path: Path) -> str:
-    """A file with its folder, which is often its class; what cannot be printed is replaced."""
+def short_name(path: Path) -> str:
+    """Return a file's name with its folder, which is often its class; unprintable characters are replaced."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in "/".join(path.parts[-2:])
     )
 
 
-def shorten_text(text: str, letters: int) -> str:
-    """Its end, if it is too long."""
-    return text if len(text) <= letters else f"…{text[1 - letters :]}"
+def shorten_text(text: str, length: int) -> str:
+    """Return a text, or its end if it is too long."""
+    return text if len(text) <= length else f"…{text[1 - length :]}"
+
+
+def _show_image(axes: Any, split: Split, index: int) -> None:
+    """Show an image upright, or a gray tile that says why it cannot be shown."""
+    side = round(2 * TILE_SIDE * DPI)
+    axes.set_axis_off()
+    try:
+        image = split.open_image(index, at_least=(side, side))
+    except DataError:
+        reason = "unreadable" if os.path.exists(split.path(index)) else "missing"  # noqa: PTH110 - never raises
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.fill_between([0, 1], 0, 1, color="lightgray", linewidth=0)
+        axes.text(0.5, 0.5, reason, horizontalalignment="center", verticalalignment="center", fontsize=9)
+    else:
+        image.thumbnail((side, side))
+        axes.imshow(image)
+        axes.set_anchor("S")  # directly above its label

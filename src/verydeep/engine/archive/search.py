@@ -1,10 +1,10 @@
-"""The images of an archive that are nearest to others: exactly, by the inner product of descriptors of length one.
+"""Find the images of an archive that are nearest to others, exactly, by the inner product of descriptors.
 
-The descriptors pass by, a few megabytes at a time as float32, so the memory that is needed does not grow with their
-number. PyTorch compares them; FAISS's own exact comparison of the same parts is no faster beyond chance
-(benchmarks/search.py).
+The descriptors are read a few megabytes at a time, so the memory that a search needs does not grow with their number.
+PyTorch compares them; FAISS's exact comparison of the same parts is not faster (benchmarks/search.py).
 """
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -14,75 +14,101 @@ import torch
 from torch import Tensor
 
 from verydeep.engine.archive.manifest import Manifest
-from verydeep.engine.archive.shards import all_rows, shards_of
-from verydeep.engine.progress import progress_bar
-from verydeep.errors import VerydeepError
+from verydeep.engine.archive.shards import Shard, list_shards, read_all_rows
+from verydeep.engine.progress import run_with_progress
+from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array
 
-SHOWN_FROM = 100_000
-"""Images: fewer take no time that a bar could tell."""
+REPORT_EVERY = 100_000
+"""Images between two reports of progress: fewer are compared at once, so no bar is needed for them."""
 
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An image of an archive."""
+    """An image of an archive and its similarity to a query."""
 
     path: Path
     similarity: float
-    """The inner product of two descriptors of length one, that is the cosine of the angle between them."""
+    """Inner product of two descriptors of length one: the cosine of the angle between them."""
 
 
-def nearest(
-    folder: Path,
-    manifest: Manifest,
-    queries: Float32Array,
-    top: int,
-    *,
-    device: torch.device | None = None,
+def find_neighbors(
+    folder: Path, manifest: Manifest, queries: Float32Array, top: int, *, device: torch.device | None = None
 ) -> list[list[Neighbor]]:
-    """The nearest images of an archive to each query, nearest first; equals in any order.
+    """Return the nearest images of an archive to each query, nearest first; equals come in any order.
+
+    Images that are added during the search are not considered.
 
     Args:
-        folder: of the archive.
-        manifest: its manifest.
-        queries: (q, D) descriptors of length one, made as those in the archive were.
-        top: how many of each query; all where there are fewer.
-        device: where they are compared; None: the CPU.
+        folder: the archive's folder.
+        manifest: the archive's manifest.
+        queries: (q, D) descriptors of length one, made like those in the archive.
+        top: number of neighbors of each query; all images if there are fewer.
+        device: where descriptors are compared; None for the CPU.
 
     Raises:
-        VerydeepError: the archive is empty, a shard is damaged, or a job removes images from it meanwhile; what a job
-            adds is not seen, and does no harm.
+        DataError: the archive is empty, or a shard is damaged.
+        ResourceError: images are removed from the archive meanwhile.
     """
-    shards = shards_of(folder)
-    starts = [0, *accumulate(map(len, shards))]
-    if not starts[-1]:
-        raise VerydeepError(f"{folder} holds no descriptors yet: run the verydeep features again that began it.")
-    asked = torch.from_numpy(queries).to(device or "cpu")
-    values, places = asked.new_empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.int64, device=asked.device)
-    done = 0
-    with progress_bar(visible=starts[-1] >= SHOWN_FROM) as progress:
-        task = progress.add_task("Comparing", total=starts[-1], note="")
-        for rows in all_rows(shards, manifest.dimensions, asked.device):
-            found, where = top_similarities(asked, rows, min(top, len(rows)))
-            values, places = torch.cat([values, found], dim=1), torch.cat([places, where + done], dim=1)
-            values, order = values.topk(min(top, values.shape[1]), dim=1)
-            places = places.gather(1, order)
-            done += len(rows)
-            progress.update(task, completed=done)
-    root, paths = Path(manifest.images_root), dict[int, str]()
-    wanted = np.unique(places.cpu().numpy())
-    for shard, first, last in zip(shards, starts, starts[1:], strict=False):
-        inside = wanted[(wanted >= first) & (wanted < last)].tolist()
-        if inside:
-            names = shard.paths()
-            paths |= {place: names[place - first] for place in inside}
+    shards = list_shards(folder)
+    total = sum(map(len, shards))
+    if not total:
+        raise DataError(f"{folder} holds no descriptors yet: run the `verydeep features` that began it again.")
+    steps = find_nearest_rows(shards, manifest.dimensions, torch.from_numpy(queries).to(device or "cpu"), top)
+    similarities, rows = run_with_progress(steps, "Comparing", total)
+    paths = read_paths_of_rows(shards, rows)
+    root = Path(manifest.images_root)
     return [
-        [Neighbor(root / paths[place], value) for place, value in zip(*each, strict=True)]
-        for each in zip(places.tolist(), values.tolist(), strict=True)
+        [Neighbor(root / paths[row], similarity) for row, similarity in zip(*neighbors, strict=True)]
+        for neighbors in zip(rows.tolist(), similarities.tolist(), strict=True)
     ]
 
 
-def top_similarities(queries: Tensor, rows: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """Of queries (q, D) and rows (n, D) the largest inner products (q, top), falling, and which rows' they are."""
-    found = (rows @ queries.T).T.topk(top, dim=1)  # a quarter faster than queries @ rows.T (measured)
-    return found.values, found.indices
+def find_nearest_rows(
+    shards: Sequence[Shard], dimensions: int, queries: Tensor, top: int, at_once: int | None = None
+) -> Generator[float, None, tuple[Tensor, Tensor]]:
+    """Compare queries with all descriptors; yield numbers of compared images.
+
+    Args:
+        shards: the shards of an archive.
+        dimensions: D.
+        queries: (q, D) descriptors of length one, on the device that compares.
+        top: number of rows for each query.
+        at_once: number of descriptors that are compared at once; None takes as many as a processor's cache holds.
+
+    Returns:
+        Similarities (q, top), largest first, and the rows (q, top) over all shards that have them.
+    """
+    similarities, rows = queries.new_empty(len(queries), 0), queries.new_empty(len(queries), 0, dtype=torch.int64)
+    first, reported = 0, 0
+    for part in read_all_rows(shards, dimensions, queries.device, at_once):
+        part_similarities, part_rows = find_largest_products(queries, part, min(top, len(part)))
+        similarities = torch.cat([similarities, part_similarities], dim=1)
+        rows = torch.cat([rows, part_rows + first], dim=1)
+        similarities, order = similarities.topk(min(top, similarities.shape[1]), dim=1)
+        rows = rows.gather(1, order)
+        first += len(part)
+        if first - reported >= REPORT_EVERY:
+            yield first - reported
+            reported = first
+    yield first - reported
+    return similarities, rows
+
+
+def find_largest_products(queries: Tensor, rows: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Return the largest inner products (q, top) of queries (q, D) with rows (n, D), and the indices of these rows."""
+    products = (rows @ queries.T).T.topk(top, dim=1)  # a quarter faster than queries @ rows.T (measured)
+    return products.values, products.indices
+
+
+def read_paths_of_rows(shards: Sequence[Shard], rows: Tensor) -> dict[int, str]:
+    """Return row -> path, for rows that are counted over all shards."""
+    starts = [0, *accumulate(map(len, shards))]
+    wanted = np.unique(rows.cpu().numpy())
+    paths: dict[int, str] = {}
+    for shard, first, last in zip(shards, starts, starts[1:], strict=False):
+        inside = wanted[(wanted >= first) & (wanted < last)].tolist()
+        if inside:
+            names = shard.read_paths()
+            paths |= {row: names[row - first] for row in inside}
+    return paths

@@ -1,15 +1,17 @@
-"""A transferred classifier on the disk: linear classifiers, and how the images that they take are described.
+"""A classifier on the disk: linear SVMs, and the representation of the images that they take.
 
-classifier.json     classes, nets, layers, scales, whether boxes are described too, C
-classifiers.safetensors   weights (K, D) and biases (K,)
+classifier.json     classes, nets, layers, test scales, coverage, C
+svms.safetensors    weights (K, D) and biases (K,)
 
-The nets are named, not copied: a classifier of a few kilobytes stands for each class, a net has half a gigabyte.
+Nets are named, not copied: a classifier takes a few kilobytes for each class, a net half a gigabyte.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated
 
+import numpy as np
+from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import from_numpy
@@ -17,110 +19,139 @@ from torch import from_numpy
 from verydeep.configs.transfer import Coverage
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.descriptors.representation import Representation, describe_split
+from verydeep.engine.descriptors.in_memory import describe_images
+from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.nets.digests import digest_of_net, open_unchanged_net
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.linear import LinearClassifiers, margins
-from verydeep.errors import VerydeepError
-from verydeep.files import read_json, write_json
+from verydeep.engine.transfer.linear_svms import LinearSVMs
+from verydeep.errors import DataError, OptionError
+from verydeep.files import FileFormat, read_json, write_json
 from verydeep.models.weights.native import write_tensors
-from verydeep.ops.arrays import Float32Array
-from verydeep.ops.descriptors import Aggregation, Normalization
+from verydeep.ops.arrays import Float32Array, Int64Array
+from verydeep.ops.descriptors import Aggregation
 
-FIELDS, TENSORS = "classifier.json", "classifiers.safetensors"
-FORMAT = 1
+FIELDS, TENSORS = "classifier.json", "svms.safetensors"
+FORMAT = FileFormat("verydeep-classifier", 2, "`verydeep transfer`")
 
 
 @dataclass(frozen=True)
+class _NetReference:
+    """A net and its layer, as the file names them."""
+
+    path: str
+    weights: Weights
+    digest: str
+    layer: str
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """Content of classifier.json."""
+
+    class_names: Annotated[tuple[str, ...], Meta(min_length=1)]
+    class_words: tuple[str, ...]
+    nets: Annotated[tuple[_NetReference, ...], Meta(min_length=1)]
+    scales: Annotated[tuple[int, ...], Meta(min_length=1)]
+    aggregation: Aggregation
+    coverage: Coverage
+    C: float
+    unconverged: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierPredictions:
+    """Margins of images."""
+
+    indices: Int64Array
+    """(n,) ascending indices into the split, without the images that could not be decoded."""
+    margins: Float32Array
+    """(n, K); above 0 for a class."""
+    skipped: dict[str, str]
+    """File -> why it could not be decoded."""
+
+
+@dataclass(frozen=True, eq=False)
 class Classifier:
-    """What ``verydeep transfer`` leaves, and ``verydeep predict`` takes."""
+    """Linear SVMs and the representation that they take; `verydeep transfer` makes one, `verydeep predict` uses it.
+
+    One classifier may predict in several threads at once.
+    """
 
     class_names: tuple[str, ...]
     class_words: tuple[str, ...]
     representation: Representation
-    linear: LinearClassifiers
+    svms: LinearSVMs
 
-    def says(
-        self, split: Split, runtime: Runtime, decoding: Decoding = STRICT
-    ) -> tuple[list[int], Float32Array, dict[str, str]] | None:
-        """Which images, their margins (n, K), and what was skipped; None but on the main process.
+    def predict(self, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> ClassifierPredictions:
+        """Compute the margins of images by one process.
 
         Raises:
-            VerydeepError: it takes boxes and the split has none, or as ``describe_split``.
+            OptionError: the classifier takes boxes, and the images have none.
+            DataError: an image cannot be decoded and bad images are errors, or not one can be decoded.
+            WeightsError: a net cannot be loaded.
         """
         if self.representation.coverage == "image+box" and split.boxes is None:
-            raise VerydeepError(
-                "This classifier was trained on photographs and boxes of persons, and photographs alone do not say who "
-                "is meant: train one with --actions image."
+            raise OptionError(
+                "This classifier takes photographs and boxes of persons, and photographs alone do not say who is "
+                "meant: train one with `actions=image`."
             )
-        found = describe_split(self.representation, split, runtime, decoding)
-        if found is None:
-            return None
-        return found.indices.tolist(), margins(self.linear, found.values), found.skipped
+        descriptors = describe_images(self.representation, split, runtime, decoding)
+        margins = self.svms.compute_margins(descriptors.values)
+        return ClassifierPredictions(descriptors.indices, margins, descriptors.skipped)
 
 
 def is_classifier(folder: Path) -> bool:
-    """Whether ``transfer`` left it."""
+    """Whether a folder holds a classifier."""
     return (folder / FIELDS).exists()
 
 
 def save_classifier(folder: Path, classifier: Classifier) -> None:
-    """Write it; classifier.json, by which one is known, last."""
-    asked = classifier.representation
-    tensors = {name: from_numpy(values) for name, values in classifier.linear.to_tensors().items()}
+    """Write a classifier; classifier.json, which marks a complete one, comes last."""
+    representation, svms = classifier.representation, classifier.svms
+    tensors = {"weights": from_numpy(svms.weights), "biases": from_numpy(svms.biases)}
     write_tensors(folder / TENSORS, tensors, {"format": "pt"})
-    write_json(
-        folder / FIELDS,
-        {
-            "model_type": "verydeep-classifier",
-            "format": FORMAT,
-            "class_names": classifier.class_names,
-            "class_words": classifier.class_words,
-            "nets": [
-                {"path": net.stored_path, "weights": net.weights, "digest": digest_of_net(net), "layer": layer}
-                for net, layer in zip(asked.nets, asked.layers, strict=True)
-            ],
-            "scales": asked.scales,
-            "aggregation": asked.aggregation,
-            "normalization": asked.normalization,
-            "seen": asked.coverage,
-            **classifier.linear.to_fields(),
-        },
+    nets = tuple(
+        _NetReference(net.stored_path, net.weights, digest_of_net(net), layer) for net, layer in representation
     )
+    fields = _Fields(
+        class_names=classifier.class_names,
+        class_words=classifier.class_words,
+        nets=nets,
+        scales=representation.scales,
+        aggregation=representation.aggregation,
+        coverage=representation.coverage,
+        C=svms.C,
+        unconverged=svms.unconverged,
+    )
+    write_json(folder / FIELDS, asdict(fields), FORMAT)
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """Read it, and find its nets.
+    """Read a classifier and open its nets.
 
     Raises:
-        VerydeepError: it is damaged, a net is not there any more, or is another net now.
+        DataError: the classifier is damaged, or an earlier version of verydeep wrote it.
+        WeightsError: a net is no longer there, or another net has taken its place.
     """
-    fields: Any = read_json(folder / FIELDS, dict[str, Any])
+    fields = read_json(folder / FIELDS, _Fields, FORMAT)
     try:
-        if fields["model_type"] != "verydeep-classifier" or fields["format"] != FORMAT:
-            raise ValueError(f"format {fields['format']}")
-        if fields["aggregation"] not in get_args(Aggregation) or fields["normalization"] not in get_args(Normalization):
-            raise ValueError("aggregation or normalization")
-        coverage = fields.get("seen", "image")  # before there were boxes it was not said
-        if coverage not in get_args(Coverage):
-            raise ValueError("seen")
         tensors = load_file(folder / TENSORS)
-        linear = LinearClassifiers.from_tensors(tensors, fields, str(folder))
-        names, words = tuple(map(str, fields["class_names"])), tuple(map(str, fields["class_words"]))
-        told = [
-            (Path(each["path"]), each.get("weights", "last"), each["digest"], each["layer"]) for each in fields["nets"]
-        ]
-        if not all(weights in get_args(Weights) and isinstance(layer, str) for _, weights, _, layer in told):
-            raise ValueError("weights or layer")
-        scales = tuple(int(scale) for scale in fields["scales"])
-        if not len(names) == len(words) == len(linear.weights) or not told or not scales:
-            raise ValueError("classes, nets or scales")
-    except (KeyError, TypeError, ValueError, SafetensorError, OSError) as error:
-        raise VerydeepError(
-            f"{folder} is damaged ({type(error).__name__}: {error}): run verydeep transfer again."
-        ) from None
-    nets = tuple(open_unchanged_net(path, weights, digest, folder / FIELDS) for path, weights, digest, _ in told)
-    layers = tuple(layer for *_, layer in told)
-    representation = Representation(nets, layers, scales, fields["aggregation"], fields["normalization"], coverage)
-    return Classifier(names, words, representation, linear)
+        weights, biases = tensors["weights"], tensors["biases"]
+    except (KeyError, SafetensorError, OSError) as error:
+        raise DataError(f"{folder / TENSORS} is damaged ({error}): run `verydeep transfer` again.") from None
+    num_classes = len(fields.class_names)
+    if (
+        weights.ndim != 2
+        or not len(fields.class_words) == len(weights) == num_classes
+        or biases.shape != (num_classes,)
+    ):
+        raise DataError(
+            f"{folder} is damaged: weights {weights.shape} and biases {biases.shape} do not fit {num_classes} classes; "
+            "run `verydeep transfer` again."
+        )
+    svms = LinearSVMs(weights.astype(np.float32), biases.astype(np.float32), fields.C, fields.unconverged)
+    nets = tuple(open_unchanged_net(Path(net.path), net.weights, net.digest, folder / FIELDS) for net in fields.nets)
+    layers = tuple(net.layer for net in fields.nets)
+    representation = Representation(nets, layers, fields.scales, fields.aggregation, fields.coverage)
+    return Classifier(fields.class_names, fields.class_words, representation, svms)

@@ -1,180 +1,165 @@
-"""What a measured table of appendix B says: rows beside the paper's, and what must be known of them."""
+"""Tables 11 and 12: measured figures next to the paper's, with remarks."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, MultiScale, TransferRow, TransferTable
 from verydeep.data.transfer_sets import TransferSet
-from verydeep.engine.descriptors.representation import AGGREGATED
+from verydeep.engine.descriptors.representation import AGGREGATION_TEXTS
 from verydeep.engine.log import Log
 from verydeep.engine.reporting.measured_table import table_title, unconverged_remarks
 from verydeep.engine.reporting.remarks import seen_images_remarks
-from verydeep.engine.transfer.protocol import as_values, samples_of
+from verydeep.engine.transfer.report import copies_remark, find_copies, result_values, sample_noun
+from verydeep.engine.transfer.scoring import mean_and_deviation
 from verydeep.engine.transfer.tables import (
     LAYER,
-    Measured,
-    MeasuredCell,
+    Cells,
     TransferConditions,
     measure_cells,
     missing_nets_message,
 )
-from verydeep.engine.transfer.task import copies_of_tested, copies_remark
+from verydeep.engine.transfer.task import TransferResult
+from verydeep.ops.metrics import Share
 from verydeep.results.measured_table import MeasuredTable
 
 
-@dataclass(frozen=True, eq=False)
-class MeasuredTransferTable:
-    """A table of appendix B, measured."""
+def measure_transfer_table(table: TransferTable, conditions: TransferConditions, log: Log) -> Iterator[MeasuredTable]:
+    """Measure a table; the main process alone yields it.
 
-    table: TransferTable
-    measured: Measured
-    conditions: TransferConditions
+    Raises:
+        DataError: an image cannot be decoded, or a class cannot be learned.
+        WeightsError: a net cannot be loaded.
+        ResourceError: scikit-learn is not installed, or the processes have no cache in common.
+    """
+    cells = measure_cells(table, conditions, log)
+    if conditions.runtime.is_main:
+        yield build_transfer_table(table, cells, conditions)
 
-    @property
-    def name(self) -> str:
-        """Of the table's files."""
-        return self.table.name
 
-    @property
-    def title(self) -> str:
-        """What the table is of."""
-        return f"{table_title(self.name)}: {self.table.title}"
+def build_transfer_table(paper: TransferTable, cells: Cells, conditions: TransferConditions) -> MeasuredTable:
+    """Put measured figures next to the published ones.
 
-    def headings(self) -> list[str]:
-        """Of the columns: the paper's figures, and beside them what was measured where the data set is there."""
-        there = self.conditions.sets
-        pairs = [[f"{column}: paper", *(["here"] if column in there else [])] for column in self.table.columns]
-        return ["row", *(heading for pair in pairs for heading in pair)]
-
-    def cells(self) -> Iterator[list[str]]:
-        """The rows, as text."""
-        for row in self.table.rows:
-            cells = [row.label]
-            for column in self.table.columns:
-                cells.append(str(row.figures.get(column, "-")))
-                cells += [self.cell(row, column)] if column in self.conditions.sets else []
-            yield cells
-
-    def cell(self, row: TransferRow, column: str) -> str:
-        """What was measured, or why nothing was; nothing at all for other authors."""
-        if (row.label, column) in self.measured:
-            return str(self.measured[row.label, column])
-        lacking = [str(net) for net in row.nets if net not in self.conditions.answering_nets]
-        return f"no {', '.join(lacking)}" if lacking else ""
-
-    def remarks(self) -> Iterator[str]:
-        """What stands below the table."""
-        conditions = self.conditions
-        yield (
-            "In %. VOC: mean AP, of 2007 at 11 points, with 95% intervals over test sets of this size. Caltech: mean "
-            "class recall ± the standard deviation over draws. *: nets trained on more than ILSVRC's 1000 classes."
-        )
-        decoding = ", fast decoding" if conditions.decoding.fast else ""
-        yield f"Crop {conditions.crop}, {conditions.runtime.precision}{decoding}, {LAYER}."
-        for task in conditions.sets.values():
-            yield f"{set_in_words(task)} {scales_in_words(SCALES[task.kind], conditions.crop)}"
-        if absent := [column for column in self.table.columns if column not in conditions.sets]:
-            yield f"Not measured: {', '.join(absent)}; --data takes several folders, with commas between them."
-        for wanted, net in conditions.answering_nets.items():
-            yield f"{wanted} is {net.path}."
-        if lacking := [net for net in self.table.nets if net not in conditions.answering_nets]:
-            yield f"The other rows need {missing_nets_message(lacking, conditions.crop)}"
-        yield from unconverged_remarks(conditions.unconverged)
-        yield from dict.fromkeys(note for key, cell in self.measured.items() for note in notes(*key, cell))
-
-    def as_values(self) -> dict[str, Any]:
-        """All of it for machines, but for the remarks."""
-        conditions = self.conditions
-        rows = [
-            {
-                "label": row.label,
-                "nets": list(map(str, row.nets)),
-                "seen": row.coverage,
-                "figures": {
-                    column: {
-                        "paper": asdict(row.figures[column]) if column in row.figures else None,
-                        "measured": measured_values(self.measured.get((row.label, column))),
-                    }
-                    for column in self.table.columns
-                },
-            }
-            for row in self.table.rows
-        ]
-        return {
-            "table": self.name,
-            "title": self.table.title,
-            "data": {column: str(task.partitions[0].train.root) for column, task in conditions.sets.items()},
+    Args:
+        paper: the table to reproduce.
+        cells: the results.
+        conditions: that all rows share.
+    """
+    headings, rows = ["row"], [[row.label] for row in paper.rows]
+    for column in paper.columns:
+        is_measured = column in conditions.transfer_sets
+        headings += [f"{column}: paper", *(["here"] if is_measured else [])]
+        for row, texts in zip(paper.rows, rows, strict=True):
+            texts.append(str(row.figures.get(column, "-")))
+            if is_measured:
+                texts.append(_cell_text(row, cells.get((row.label, column)), conditions))
+    return MeasuredTable(
+        name=paper.name,
+        title=f"{table_title(paper.name)}: {paper.title}",
+        headings=tuple(headings),
+        rows=tuple(map(tuple, rows)),
+        remarks=tuple(_remarks(paper, cells, conditions)),
+        values={
+            "table": paper.name,
+            "title": paper.title,
+            "data": {name: str(one.partitions[0].train.root) for name, one in conditions.transfer_sets.items()},
             "crop": conditions.crop,
             "precision": conditions.runtime.precision,
             "fast_decode": conditions.decoding.fast,
-            "nets": {str(wanted): str(net.path) for wanted, net in conditions.answering_nets.items()},
+            "nets": {str(paper_net): str(net.path) for paper_net, net in conditions.nets.items()},
             "unconverged": list(conditions.unconverged),
-            "rows": rows,
-        }
-
-
-def as_table(findings: MeasuredTransferTable) -> MeasuredTable:
-    """Return the table that reports share."""
-    rows = tuple(map(tuple, findings.cells()))
-    remarks = tuple(findings.remarks())
-    return MeasuredTable(findings.name, findings.title, tuple(findings.headings()), rows, remarks, findings.as_values())
-
-
-def set_in_words(task: TransferSet) -> str:
-    """What was learned from and tested on."""
-    first, noun = task.partitions[0], samples_of(task)
-    assert first.test is not None
-    draws = f"; the first of {len(task.partitions)} draws" if len(task.partitions) > 1 else ""
-    return (
-        f"{task.name}: {first.train.layout}{draws}: learned from {len(first.train):,} {noun} of {first.train.name}, "
-        f"tested on {len(first.test):,} of {first.test.name}."
+            "rows": [_row_values(row, paper, cells) for row in paper.rows],
+        },
     )
 
 
-def scales_in_words(best: MultiScale, crop: int) -> str:
-    """At which scales, and what became of them."""
-    pixels = ", ".join(f"{q} ({in_pixels(q, crop)} px)" for q in best.scales)
-    return f"Q={pixels}, {AGGREGATED[best.aggregation]}."
+def _cell_text(row: TransferRow, result: TransferResult | None, conditions: TransferConditions) -> str:
+    """Return a figure, or which nets are missing; empty for rows by other authors."""
+    if result is None:
+        missing = [str(net) for net in row.nets if net not in conditions.nets]
+        return f"no {', '.join(missing)}" if missing else ""
+    if (interval := _precision_interval(result)) is not None:
+        return str(interval)
+    mean, deviation = mean_and_deviation(result.scores)
+    return f"{mean:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
 
 
-def notes(label: str, column: str, cell: MeasuredCell) -> Iterator[str]:
-    """What must be known of one figure."""
-    task = cell.result.task
-    for each in cell.result.found:
-        if note := each.classifiers.note(task.task.class_names):
-            yield f"{label}, {column}: {note}"
-    for net in task.representation.nets:
-        yield from seen_images_remarks([net], task.everything)
-    if learned_from_too := copies_of_tested(task):
-        yield f"{column}: {copies_remark(learned_from_too)}"
-    if cell.result.skipped:
-        yield f"Skipped: {len(cell.result.skipped)} files of {column} that cannot be decoded."
+def _precision_interval(result: TransferResult) -> Share | None:
+    """Return a mean average precision with its interval; None for a recall, which the paper gives with a deviation."""
+    return None if result.task.transfer_set.metric == "mean class recall" else result.partitions[0].interval
 
 
-def measured_values(cell: MeasuredCell | None) -> dict[str, Any] | None:
-    """A measured cell for machines."""
-    if cell is None:
-        return None
-    result = cell.result
-    values = as_values(result.found, result.task.task, result.task.representation)
+def _remarks(paper: TransferTable, cells: Cells, conditions: TransferConditions) -> Iterator[str]:
+    yield (
+        "Figures are in %. VOC: mean AP (of 2007 at 11 points), with 95% intervals over test sets of this size. "
+        "Caltech: mean class recall ± standard deviation over draws. *: nets trained on more than ILSVRC's 1000 "
+        "classes."
+    )
+    decoding = ", fast decoding" if conditions.decoding.fast else ""
+    yield f"Crop {conditions.crop}, {conditions.runtime.precision}{decoding}, {LAYER}."
+    for transfer_set in conditions.transfer_sets.values():
+        yield f"{_describe_partition(transfer_set)} {_describe_scales(SCALES[transfer_set.kind], conditions.crop)}"
+    if unmeasured := [column for column in paper.columns if column not in conditions.transfer_sets]:
+        yield f"Not measured: {', '.join(unmeasured)}; `data` takes several folders, separated by commas."
+    for paper_net, net in conditions.nets.items():
+        yield f"{paper_net} is {net.path}."
+    if missing := [net for net in paper.nets if net not in conditions.nets]:
+        yield f"The other rows need {missing_nets_message(missing, conditions.crop)}"
+    yield from unconverged_remarks(conditions.unconverged)
+    yield from dict.fromkeys(remark for key, result in cells.items() for remark in _cell_remarks(*key, result))
+
+
+def _describe_partition(transfer_set: TransferSet) -> str:
+    first, noun = transfer_set.partitions[0], sample_noun(transfer_set)
+    assert first.test is not None
+    num_draws = len(transfer_set.partitions)
+    draws = f"; the first of {num_draws} draws" if num_draws > 1 else ""
+    return (
+        f"{transfer_set.name}: {first.train.layout}{draws}: trained on {len(first.train):,} {noun} of "
+        f"{first.train.name}, tested on {len(first.test):,} of {first.test.name}."
+    )
+
+
+def _describe_scales(multi_scale: MultiScale, crop: int) -> str:
+    scales = ", ".join(f"{scale} ({in_pixels(scale, crop)} px)" for scale in multi_scale.scales)
+    return f"Q={scales}, {AGGREGATION_TEXTS[multi_scale.aggregation]}."
+
+
+def _cell_remarks(label: str, column: str, result: TransferResult) -> Iterator[str]:
+    task = result.task
+    for partition in result.partitions:
+        if remark := partition.svms.convergence_remark(task.transfer_set.class_names):
+            yield f"{label}, {column}: {remark}"
+    yield from seen_images_remarks(task.representation.nets, task.split)
+    if copies := find_copies(task):
+        yield f"{column}: {copies_remark(copies)}"
+    if result.skipped:
+        yield f"Skipped: {len(result.skipped)} files of {column} that cannot be decoded."
+
+
+def _row_values(row: TransferRow, paper: TransferTable, cells: Cells) -> dict[str, Any]:
     return {
-        **values,
-        "interval": cell.interval and asdict(cell.interval),
-        "skipped": result.skipped,
-        "copies": copies_of_tested(result.task),
+        "label": row.label,
+        "nets": list(map(str, row.nets)),
+        "coverage": row.coverage,
+        "figures": {
+            column: {
+                "paper": asdict(row.figures[column]) if column in row.figures else None,
+                "measured": _cell_values(cells.get((row.label, column))),
+            }
+            for column in paper.columns
+        },
     }
 
 
-def measure_transfer_table(
-    table: TransferTable, conditions: TransferConditions, log: Log
-) -> Iterator[MeasuredTransferTable]:
-    """Measure a table; nothing comes of it on all processes but the main one.
-
-    Raises:
-        VerydeepError: as ``measure_cells``.
-    """
-    measured = measure_cells(table, conditions, log)
-    if conditions.runtime.is_main:
-        yield MeasuredTransferTable(table, measured, conditions)
+def _cell_values(result: TransferResult | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    interval = _precision_interval(result)
+    return {
+        **result_values(result),
+        "interval": interval and asdict(interval),
+        "skipped": result.skipped,
+        "copies": find_copies(result.task),
+    }

@@ -1,4 +1,4 @@
-"""The rows of Tables 11 and 12 measured: whose descriptors, on which data sets; none of the nets is trained for it."""
+"""Measure the cells of Tables 11 and 12: whose descriptors, on which data set. No net is trained for them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,178 +10,168 @@ from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
 from verydeep.engine.datasets import data_folder
-from verydeep.engine.descriptors.representation import Representation, compute_descriptors
+from verydeep.engine.descriptors.cache import compute_descriptors
+from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.protocol import describe_data, mean_and_deviation, targets_of
-from verydeep.engine.transfer.svm import CANDIDATES
+from verydeep.engine.transfer.report import describe_data
+from verydeep.engine.transfer.scoring import get_targets
+from verydeep.engine.transfer.svm_training import COSTS
 from verydeep.engine.transfer.task import TransferResult, TransferTask, run_transfer
-from verydeep.errors import VerydeepError
+from verydeep.errors import OptionError, WeightsError
 from verydeep.models.weights.native import WEIGHTS
-from verydeep.ops.metrics import Share
 
 LAYER = "relu7"
-"""The paper's."""
+"""The paper's layer."""
+
+Cells = Mapping[tuple[str, str], TransferResult]
+"""Label of a row and column -> the result."""
 
 
 @dataclass(frozen=True)
 class TransferConditions:
-    """What all rows of a table share."""
+    """Everything that the rows of a table share."""
 
-    sets: Mapping[str, TransferSet]
-    """By column, those that are there."""
-    answering_nets: Mapping[PaperNet, Net]
-    """Those that are there."""
+    transfer_sets: Mapping[str, TransferSet]
+    """Column -> data set, of the columns that are measured."""
+    nets: Mapping[PaperNet, Net]
+    """Net of the paper -> the net that stands for it, of those that were found."""
     unconverged: tuple[str, ...]
-    """Runs that would answer, had their training come to its end."""
+    """Runs that could stand for a net, but whose training has not converged."""
     crop: int
     runtime: Runtime
     decoding: Decoding = STRICT
+    costs: Sequence[float] = COSTS
+    """Values of C to choose from."""
 
-    def task(self, row: TransferRow, column: str) -> TransferTask | None:
-        """What a cell asks for; None where the data set or a net is missing, or nothing is run."""
-        if column not in self.sets or not row.nets or not all(net in self.answering_nets for net in row.nets):
+    def make_task(self, row: TransferRow, column: str) -> TransferTask | None:
+        """Return the task of a cell; None where the data set or a net is missing, or the row is by other authors."""
+        if column not in self.transfer_sets or not row.nets or not set(row.nets) <= self.nets.keys():
             return None
-        task, nets = self.sets[column], tuple(self.answering_nets[net] for net in row.nets)
-        multi_scale = SCALES[task.kind]
+        transfer_set, nets = self.transfer_sets[column], tuple(self.nets[net] for net in row.nets)
+        multi_scale = SCALES[transfer_set.kind]
         representation = Representation(
-            nets, (LAYER,) * len(nets), multi_scale.scales, multi_scale.aggregation, coverage=row.coverage
+            nets, (LAYER,) * len(nets), multi_scale.scales, multi_scale.aggregation, row.coverage
         )
-        return TransferTask(task, representation, CANDIDATES, decoding=self.decoding)
-
-
-@dataclass(frozen=True, eq=False)
-class MeasuredCell:
-    """What one row gave on one data set."""
-
-    result: TransferResult
-    mean: float
-    """In percent, over draws."""
-    deviation: float | None
-    """Over draws, where there are several."""
-    interval: Share | None
-    """Of a mean average precision, over test sets of this size."""
-
-    @classmethod
-    def of(cls, result: TransferResult) -> "MeasuredCell":
-        """Sum up; the labels of what was tested are known."""
-        task, first = result.task.task, result.found[0]
-        assert first.test is not None
-        assert first.margins is not None
-        interval = None if task.metric == "mean class recall" else first.interval
-        scores = [each.score for each in result.found if each.score is not None]
-        return cls(result, *mean_and_deviation(scores), interval)
-
-    def __str__(self) -> str:
-        if self.interval is not None:
-            return str(self.interval)
-        return f"{self.mean:.1f}" + ("" if self.deviation is None else f" ± {self.deviation:.1f}")
-
-
-Measured = Mapping[tuple[str, str], MeasuredCell]
-"""By the row's label and the column."""
+        return TransferTask(transfer_set, representation, self.costs, decoding=self.decoding)
 
 
 def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, TransferSet]:
     """Recognize the data sets of a table, in the order of its columns; of VOC, a part with labels is tested on.
 
     Raises:
-        VerydeepError: a folder holds no data set of this table, or two hold the same; as ``open_transfer_set``.
+        OptionError: two folders hold the same data set, or one holds no data set of this table.
+        DataError: a data set is incomplete.
     """
-    found: dict[str, tuple[str, TransferSet]] = {}
+    opened: dict[str, tuple[str, TransferSet]] = {}
     actions = any(column.endswith("actions") for column in table.columns)
     for folder in folders:
-        task = open_transfer_set(data_folder(folder), actions=actions)
-        tested = task.partitions[0].test
-        if tested is not None and targets_of(tested) is None:
-            task = open_transfer_set(data_folder(folder), actions=actions, part="val")
-        if task.kind == "own" or task.name not in table.columns:
-            raise VerydeepError(
-                f"{folder} is {'a set of your own' if task.kind == 'own' else task.name}, and {table.name} is of "
-                f"{', '.join(table.columns)}: leave it out of --data; verydeep transfer takes it."
+        transfer_set = open_transfer_set(data_folder(folder), actions=actions)
+        test = transfer_set.partitions[0].test
+        if test is not None and get_targets(test) is None:
+            transfer_set = open_transfer_set(data_folder(folder), actions=actions, part="val")
+        if transfer_set.kind == "own" or transfer_set.name not in table.columns:
+            name = "a data set of your own" if transfer_set.kind == "own" else transfer_set.name
+            raise OptionError(
+                f"{folder} is {name}, and {table.name} is about {', '.join(table.columns)}: leave it out of `data`; "
+                "`verydeep transfer` takes it.",
+                "data",
             )
-        if task.name in found:
-            raise VerydeepError(f"{found[task.name][0]} and {folder} are both {task.name}: give one of them in --data.")
-        found[task.name] = folder, task
-    return {column: found[column][1] for column in table.columns if column in found}
+        if transfer_set.name in opened:
+            raise OptionError(
+                f"{opened[transfer_set.name][0]} and {folder} are both {transfer_set.name}: name only one of them in "
+                "`data`.",
+                "data",
+            )
+        opened[transfer_set.name] = folder, transfer_set
+    return {column: opened[column][1] for column in table.columns if column in opened}
 
 
 def find_transfer_nets(
     table: TransferTable, runs: Collection, crop: int, width: float = 1.0, fc_width: int = PAPER_FC_WIDTH
 ) -> tuple[dict[PaperNet, Net], tuple[str, ...]]:
-    """The nets that describe for a table, whatever classes they name, and the runs that are not trained to their end.
+    """Find the nets of a table, whatever classes they know, and the runs whose training has not converged.
 
     Raises:
-        VerydeepError: two nets answer for the same, or no row has all of its nets.
+        OptionError: two nets stand for the same net of the paper.
+        WeightsError: no row has all of its nets.
     """
-    there = runs.nets()
-    nets = [net for net in there if net.config.crop == crop and not net.config.is_trunk]
-    answers = [(net, net.paper_net(width, fc_width)) for net in nets if (net.folder / WEIGHTS).exists()]
-    answers = [(net, paper_net) for net, paper_net in answers if paper_net in table.nets]
-    answering_nets: dict[PaperNet, Net] = {}
-    for net, paper_net in answers:
+    present = runs.nets()
+    candidates = [
+        (net, paper_net)
+        for net in present
+        if net.config.crop == crop
+        and not net.config.is_trunk
+        and (paper_net := net.paper_net(width, fc_width)) in table.nets
+        and (net.folder / WEIGHTS).exists()
+    ]
+    nets: dict[PaperNet, Net] = {}
+    for net, paper_net in candidates:
         if not net.converged or paper_net is None:
             continue
-        if paper_net in answering_nets:
-            raise VerydeepError(
-                f"{answering_nets[paper_net].path} and {net.path} both answer for {paper_net} at crop {crop}: "
-                "name one of them in --runs, and not the other."
+        if paper_net in nets:
+            raise OptionError(
+                f"{nets[paper_net].path} and {net.path} are both {paper_net} at crop {crop}: name only one of them in "
+                "`runs`.",
+                "runs",
             )
-        answering_nets[paper_net] = net
-    if not any(row.nets and set(row.nets) <= answering_nets.keys() for row in table.rows):
-        lacking = [net for net in table.nets if net not in answering_nets]
-        trunks = ", ".join(str(net.path) for net in there if net.config.is_trunk)
-        without = f" {trunks} will not do, being convolutions alone, without {LAYER}." if trunks else ""
-        told = missing_nets_message(lacking, crop)
-        raise VerydeepError(f"No row of {table.name} can be measured without {told}{without}")
-    return answering_nets, tuple(str(net.path) for net, _ in answers if not net.converged)
+        nets[paper_net] = net
+    if not any(row.nets and set(row.nets) <= nets.keys() for row in table.rows):
+        trunks = ", ".join(str(net.path) for net in present if net.config.is_trunk)
+        reason = f" {trunks}: a trunk has no {LAYER}." if trunks else ""
+        missing = missing_nets_message([net for net in table.nets if net not in nets], crop)
+        raise WeightsError(f"No row of {table.name} can be measured without {missing}{reason}")
+    return nets, tuple(str(net.path) for net, _ in candidates if not net.converged)
 
 
-def missing_nets_message(lacking: Sequence[PaperNet], crop: int) -> str:
-    """Which nets are missing, and what to do about it."""
+def missing_nets_message(missing: Sequence[PaperNet], crop: int) -> str:
+    """Return which nets are missing, and what to do."""
     published = [
         net.name
-        for wanted in lacking
+        for wanted in missing
         for net in PUBLISHED.values()
         if (net.network, net.scale) == (wanted.network, str(wanted.scale))
     ]
-    example = f", as {published[0]}," if published and crop == PAPER_CROP else ""
+    example = f", such as {published[0]}," if published and crop == PAPER_CROP else ""
     return (
-        f"{' or '.join(map(str, lacking))} at crop {crop} and full width, trained to the end on whatever classes: name "
-        f"one{example} in --runs; none is trained here."
+        f"{' or '.join(map(str, missing))} at crop {crop} and full width, converged, on any classes: name a "
+        f"net{example} in `runs`; this table trains none."
     )
 
 
-def measure_cells(table: TransferTable, conditions: TransferConditions, log: Log) -> Measured:
-    """Let each net see each image once for all rows, then train and test; nothing but on the main process.
+def measure_cells(table: TransferTable, conditions: TransferConditions, log: Log) -> Cells:
+    """Describe each image once for all rows, then train and test; the result is empty but on the main process.
 
     Raises:
-        VerydeepError: as ``compute_descriptors`` and ``run_transfer``.
+        DataError: an image cannot be decoded, or a class cannot be learned.
+        WeightsError: a net cannot be loaded.
+        ResourceError: scikit-learn is not installed, or the processes have no cache in common.
     """
-    jobs = {
-        column: {row.label: task for row in table.rows if (task := conditions.task(row, column)) is not None}
-        for column in conditions.sets
+    tasks = {
+        column: {row.label: task for row in table.rows if (task := conditions.make_task(row, column)) is not None}
+        for column in conditions.transfer_sets
     }
     skipped = {}
-    for column, of_rows in jobs.items():  # all before the first SVM, for which the other processes would wait
-        some = next(iter(of_rows.values()))
-        log.info(describe_data(some.task, some.everything))
-        skipped[column] = describe_for_all(list(of_rows.values()), conditions.runtime)
-    measured = {}
-    for column, of_rows in jobs.items() if conditions.runtime.is_main else ():
-        for label, task in of_rows.items():
+    for column, tasks_of_rows in tasks.items():  # all before the first SVM, for which the other processes would wait
+        first = next(iter(tasks_of_rows.values()))
+        log.info(describe_data(first.transfer_set, first.split))
+        skipped[column] = _describe_for_all_rows(list(tasks_of_rows.values()), conditions.runtime)
+    results = {}
+    for column, tasks_of_rows in tasks.items() if conditions.runtime.is_main else ():
+        for label, task in tasks_of_rows.items():
             log.info(f"{label}, {column}:")
-            measured[label, column] = MeasuredCell.of(run_transfer(task, skipped[column], conditions.runtime))
-    return measured
+            results[label, column] = run_transfer(task, skipped[column], conditions.runtime)
+    return results
 
 
-def describe_for_all(jobs: Sequence[TransferTask], runtime: Runtime) -> dict[str, str]:
-    """Describe one data set as all rows together need it; returns what could not be decoded."""
-    nets = tuple(dict.fromkeys(net for task in jobs for net in task.representation.nets))
-    boxes = any(task.representation.coverage == "image+box" for task in jobs)
+def _describe_for_all_rows(tasks: Sequence[TransferTask], runtime: Runtime) -> dict[str, str]:
+    """Compute the descriptors of one data set that any row needs; return the files that could not be decoded."""
+    representations = [task.representation for task in tasks]
+    nets = tuple(dict.fromkeys(net for representation in representations for net in representation.nets))
+    has_boxes = any(representation.coverage == "image+box" for representation in representations)
     widest = replace(
-        jobs[0].representation, nets=nets, layers=(LAYER,) * len(nets), coverage="image+box" if boxes else "image"
+        representations[0], nets=nets, layers=(LAYER,) * len(nets), coverage="image+box" if has_boxes else "image"
     )
-    return compute_descriptors(widest, jobs[0].everything, runtime, jobs[0].decoding)
+    return compute_descriptors(widest, tasks[0].split, runtime, tasks[0].decoding)

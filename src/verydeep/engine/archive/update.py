@@ -1,0 +1,222 @@
+"""Describe photographs into an archive; images that it holds already are not described again.
+
+The main process lists the photographs and finds those that are missing; all processes share them. Each process goes
+through its share in portions: it reads the headers of one portion before it describes the first image of it.
+"""
+
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.data.decoding import Decoding
+from verydeep.data.photographs import photograph_names
+from verydeep.data.split import Split
+from verydeep.engine.archive.contents import read_contents
+from verydeep.engine.archive.manifest import MANIFEST, ArchiveOptions, Manifest, resolve_manifest
+from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Shard, hash_paths, list_shards, pack_paths
+from verydeep.engine.caching.array_cache import ArrayCache, Arrays
+from verydeep.engine.caching.compute_missing import compute_missing
+from verydeep.engine.descriptors.activations import describe_batches
+from verydeep.engine.descriptors.cache import DESCRIPTORS, image_keys
+from verydeep.engine.log import Log
+from verydeep.engine.nets.net import Net
+from verydeep.engine.predictions import ArrayBatch
+from verydeep.engine.progress import run_with_progress
+from verydeep.engine.runtime import Runtime
+from verydeep.errors import DataError, ResourceError
+from verydeep.files import try_lock, write_json
+from verydeep.models.vgg import VGG
+from verydeep.ops.arrays import BoolArray, Int64Array
+from verydeep.ops.descriptors import aggregate_scales
+
+SKIPPED, LOCK = "skipped.json", ".lock"
+
+PORTION = 16_384
+"""Images: enough to fill batches of one shape, few enough that reading their headers delays nothing."""
+
+KEYS_AT_ONCE = 10_000
+"""Files whose keys are computed between two reports of progress: fewer need no bar."""
+
+
+@dataclass(frozen=True)
+class ArchiveUpdate:
+    """Result of an update."""
+
+    manifest: Manifest
+    """How all descriptors of the archive were made, and how many there are now."""
+    num_new: int
+    """Number of images that this update described."""
+    num_bytes: int
+    """Size of all shards."""
+    skipped: dict[str, str]
+    """File -> why it could not be decoded."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """An update that the main process has prepared for all."""
+
+    manifest: Manifest
+    split: Split
+    """All photographs that were named."""
+    keys: Int64Array
+    """(n,) keys of the photographs."""
+    num_missing: int
+    """Number of photographs that the archive lacks."""
+    outdated: list[tuple[Shard, BoolArray]]
+    """Shards with images that have changed since, and which of their rows these are."""
+
+
+def update_archive(
+    folder: Path,
+    net: Net,
+    options: ArchiveOptions,
+    patterns: Sequence[str],
+    runtime: Runtime,
+    decoding: Decoding,
+) -> ArchiveUpdate:
+    """Describe the photographs that an archive lacks, by all processes.
+
+    The old descriptors of images that have changed are removed at the end, so an update that fails removes nothing.
+
+    Args:
+        folder: the archive's folder; a new archive is made where there is none.
+        net: describes the photographs.
+        options: how they are described; must agree with an archive that exists.
+        patterns: photographs, folders of them, or patterns.
+        runtime: device and processes; its precision is the archive's.
+        decoding: how bad images are treated; whether decoding is fast is for the archive to say.
+
+    Raises:
+        DataError: a pattern matches no photograph, an image cannot be decoded, or not one can be.
+        OptionError: the archive has descriptors of another kind.
+        ResourceError: another process writes there, the disk is full, or processes do not see the same folder.
+        WeightsError: the net cannot be loaded, has changed, or computes values that are not finite.
+    """
+    log = Log(silent=not runtime.is_main)
+    with ExitStack() as stack:
+        runtime.check_shared(folder, "by `out`")
+        plan = runtime.from_main(_plan_update(folder, net, options, patterns, log, stack) if runtime.is_main else None)
+        assert plan is not None
+        decoding = replace(decoding, fast=plan.manifest.fast_decode)
+        steps = describe_missing_images(folder, net, plan.manifest, plan.split, plan.keys, runtime, decoding)
+        skipped = run_with_progress(steps, "Describing", len(plan.split), is_main=runtime.is_main)
+        update = None
+        if runtime.is_main:
+            log.info(f"Representation: {plan.manifest.representation(net)}, {plan.manifest.precision}.")
+            for shard, rows in plan.outdated:
+                shard.drop(rows)
+            update = _finish_update(folder, plan, skipped, log)
+        update = runtime.from_main(update)
+        assert update is not None
+        return update
+
+
+def describe_missing_images(
+    folder: Path,
+    net: Net,
+    manifest: Manifest,
+    split: Split,
+    keys: Int64Array,
+    runtime: Runtime,
+    decoding: Decoding,
+) -> Generator[float, None, dict[str, str]]:
+    """Describe the images that an archive lacks, each process its share; yield how many are done.
+
+    Returns:
+        File -> why it could not be decoded, of all processes.
+    """
+    alone = replace(runtime, rank=0, world_size=1)  # a portion of this process's share is divided no further
+
+    def compute_batches(model: VGG, _kinds: Sequence[str], positions: Int64Array) -> Iterator[ArrayBatch]:
+        for portion in divide(positions, runtime.rank, runtime.world_size):
+            for batch in describe_batches(net, model, manifest.layer, manifest.scales, split, alone, decoding, portion):
+                if not batch.descriptors:
+                    yield ArrayBatch(batch.indices, {}, batch.skipped)
+                    continue
+                values = aggregate_scales((batch.descriptors[q] for q in manifest.scales), manifest.aggregation)
+                files = [split.files[index] for index in batch.indices]
+                descriptors = values.astype(np.float16)
+                arrays: Arrays = {DESCRIPTORS: descriptors, PATHS: pack_paths(files), PATH_IDS: hash_paths(files)}
+                yield ArrayBatch(batch.indices, {SHARDS: arrays}, batch.skipped)
+
+    cache = ArrayCache(folder, {}, must_write=True)
+    return compute_missing(cache, net, manifest.digest, [SHARDS], keys, compute_batches, runtime)
+
+
+def divide(positions: Int64Array, rank: int, world_size: int, portion: int = PORTION) -> Iterator[Int64Array]:
+    """Yield one process's share of positions, a portion at a time."""
+    share = positions[rank::world_size]
+    for first in range(0, len(share), portion):
+        yield share[first : first + portion]
+
+
+def relative_split(root: str, names: Sequence[str]) -> Split:
+    """Return a split of photographs, each once, with paths relative to a folder.
+
+    Args:
+        root: the folder; if it is empty, the one that contains all photographs.
+        names: paths of photographs; those outside of the folder keep their absolute paths.
+    """
+    paths = [os.path.abspath(name) for name in names]  # noqa: PTH100 - links stay as they are
+    root = root or os.path.commonpath({os.path.dirname(path) for path in paths})  # noqa: PTH120
+    prefix = root.rstrip(os.sep) + os.sep
+    files = tuple(dict.fromkeys(path.removeprefix(prefix) for path in paths))
+    return replace(Split.of_photographs([]), root=Path(root), files=files)
+
+
+def _plan_update(
+    folder: Path, net: Net, options: ArchiveOptions, patterns: Sequence[str], log: Log, stack: ExitStack
+) -> _Plan:
+    """Find what is to be described; the archive stays locked until the stack is closed."""
+    resolve_manifest(folder, net, options)  # refuses before the folder is made
+    names = photograph_names(patterns)
+    if not stack.enter_context(try_lock(folder / LOCK)):
+        raise ResourceError(f"Another process writes into {folder}: wait until it ends, or choose another `out`.")
+    manifest = resolve_manifest(folder, net, options)  # another process may have just begun the archive
+    split = relative_split(manifest.images_root, names)
+    manifest = replace(manifest, images_root=str(split.root))
+    manifest.write(folder)
+    keys = run_with_progress(_compute_keys(split), "Looking for new images", len(split))
+    path_ids, contents = hash_paths(split.files), read_contents(folder, log)
+    is_missing = ~np.isin(keys, contents.keys)
+    num_missing = int(is_missing.sum())
+    num_changed = int(np.isin(path_ids[is_missing], contents.path_ids).sum())
+    num_present = len(split) - num_missing
+    log.info(f"Images: {len(split):,}{f', of which {num_present:,} are already described' if num_present else ''}.")
+    if num_changed:
+        log.info(f"Images that have changed and are described again: {num_changed:,}.")
+    return _Plan(manifest, split, keys, num_missing, contents.find_outdated(path_ids, keys))
+
+
+def _compute_keys(split: Split) -> Generator[float, None, Int64Array]:
+    parts = [np.empty(0, np.int64)]
+    for first in range(0, len(split), KEYS_AT_ONCE):
+        part = range(first, min(first + KEYS_AT_ONCE, len(split)))
+        parts.append(image_keys(split.subset(part)))
+        yield len(part)
+    return np.concatenate(parts)
+
+
+def _finish_update(folder: Path, plan: _Plan, skipped: dict[str, str], log: Log) -> ArchiveUpdate:
+    """Count the images, list those that were skipped, and write the manifest."""
+    shards = list_shards(folder)
+    num_images, num_bytes = sum(map(len, shards)), sum(shard.path.stat().st_size for shard in shards)
+    (folder / SKIPPED).unlink(missing_ok=True)
+    if skipped:
+        write_json(folder / SKIPPED, skipped)
+        log.info(f"Skipped: {len(skipped):,} files that cannot be decoded, listed in {folder / SKIPPED}.")
+    if not num_images:
+        raise DataError(f"Not one of the {len(plan.split):,} images could be decoded.")
+    manifest = replace(plan.manifest, num_images=num_images)
+    manifest.write(folder)
+    log.info(
+        f"Written: {folder}/ ({MANIFEST}, {SHARDS}/): {num_images:,} images, {manifest.dimensions:,} dimensions, "
+        f"{num_bytes / 1e6:,.1f} MB."
+    )
+    log.info(f"Try:  verydeep search {folder} photo.jpg")
+    return ArchiveUpdate(manifest, plan.num_missing - len(skipped), num_bytes, skipped)

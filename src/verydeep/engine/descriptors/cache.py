@@ -1,0 +1,175 @@
+"""Describe a data set by all processes; what is computed stays in the cache.
+
+The cache has a folder for each net. An image is known there by its path, size and modification time, and by its box
+where it is cut to one. So lists that share images share their descriptors, and so do the persons on one image.
+"""
+
+import hashlib
+from collections.abc import Generator, Iterator, Sequence
+from itertools import product
+
+import numpy as np
+
+from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.split import Split, all_skipped_error
+from verydeep.engine.caching.array_cache import ArrayCache
+from verydeep.engine.caching.compute_missing import compute_missing
+from verydeep.engine.descriptors.activations import VERSION, describe_batches
+from verydeep.engine.descriptors.representation import Descriptors, Representation
+from verydeep.engine.nets.digests import digest_of_net
+from verydeep.engine.nets.net import Net
+from verydeep.engine.predictions import ArrayBatch
+from verydeep.engine.progress import run_with_progress
+from verydeep.engine.runtime import Runtime
+from verydeep.errors import DataError, ResourceError
+from verydeep.files import cache_folder
+from verydeep.models.vgg import VGG
+from verydeep.ops.arrays import Float32Array, Int64Array
+from verydeep.ops.descriptors import aggregate_scales, stack_parts
+
+DESCRIPTORS = "descriptors"
+"""Name of the cached arrays."""
+
+
+def compute_descriptors(
+    representation: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT
+) -> dict[str, str]:
+    """Compute the descriptors of a split that the cache lacks, by all processes.
+
+    Returns:
+        File -> why it could not be decoded.
+
+    Raises:
+        OptionError: a net has no such layer, or a scale is smaller than its crop.
+        DataError: an image cannot be decoded and bad images are errors.
+        WeightsError: a net cannot be loaded, or computes values that are not finite.
+        ResourceError: the processes have no cache in common, or the disk is full.
+    """
+    runtime.check_shared(cache_folder(), "VERYDEEP_CACHE moves the cache")
+    skipped: dict[str, str] = {}
+    steps = list(product(representation, representation.cover(split)))
+    for number, ((net, layer), view) in enumerate(steps, start=1):
+        noun = "images" if view.regions is None else "boxes"
+        skipped |= run_with_progress(
+            _compute_by_net(net, layer, representation.scales, view, runtime, decoding),
+            f"Describing {noun}, {net.path.name} ({number} of {len(steps)})",
+            total=len(split),
+        )
+    runtime.gather(None)  # everything is on the disk before the main process reads it
+    return skipped
+
+
+def read_descriptors(
+    representation: Representation,
+    split: Split,
+    skipped: dict[str, str],
+    runtime: Runtime,
+    decoding: Decoding = STRICT,
+) -> Descriptors:
+    """Read the descriptors of a split from the cache.
+
+    Args:
+        representation: nets, layers and scales.
+        split: the images.
+        skipped: result of ``compute_descriptors`` for these images.
+        runtime: device and precision, as they were computed with.
+        decoding: how files were decoded.
+
+    Raises:
+        DataError: not one image could be decoded, or an image has changed since.
+        ResourceError: the cache changes while it is read.
+    """
+    keys_of_views = [_image_keys_in_cache(view) for view in representation.cover(split)]
+    caches = [(_open_cache(net, split, runtime, decoding), layer) for net, layer in representation]
+    is_described = np.ones(len(split), np.bool_)
+    for (cache, layer), scale, keys in product(caches, representation.scales, keys_of_views):
+        is_described &= np.isin(keys, cache.indices(_kind(layer, scale)))
+    if not is_described.any():
+        raise all_skipped_error(split)
+    missing = {split.files[index] for index in np.flatnonzero(~is_described)}
+    if changed := sorted(missing - skipped.keys()):
+        raise DataError(
+            f"{split.root / changed[0]} changed while it was described, or the cache was emptied: run the same again."
+        )
+
+    def load_scales(cache: ArrayCache, layer: str, keys: Int64Array) -> Iterator[Float32Array]:
+        for scale in representation.scales:
+            yield load_descriptors(cache, _kind(layer, scale), keys[is_described])
+
+    values = stack_parts(
+        aggregate_scales(load_scales(cache, layer, keys), representation.aggregation)
+        for (cache, layer), keys in product(caches, keys_of_views)
+    )
+    return Descriptors(np.flatnonzero(is_described), values, skipped)
+
+
+def load_descriptors(cache: ArrayCache, kind: str, keys: Int64Array) -> Float32Array:
+    """Load the (n, D) descriptors of the images with these (n,) keys, which may repeat.
+
+    Raises:
+        ResourceError: one is no longer in the cache.
+    """
+    found, arrays = cache.load(kind, wanted=keys) or (np.empty(0, np.int64), {})
+    if not np.isin(keys, found).all():
+        raise ResourceError(f"{cache.folder} changed while it was read: run the command again.")
+    return arrays[DESCRIPTORS][np.searchsorted(found, keys)]
+
+
+def image_keys(split: Split, folder: str = "") -> Int64Array:
+    """Return (n,) keys of images: 64 bits of a hash of path, size, modification time and region.
+
+    Args:
+        split: the images.
+        folder: precedes their paths where images of several folders may meet.
+    """
+    return np.array([_image_key(split, index, folder) for index in range(len(split))], np.int64)
+
+
+def _image_key(split: Split, index: int, folder: str) -> int:
+    try:
+        status = split.path(index).stat()
+    except OSError as error:  # reported when it is to be decoded
+        text = f"{folder}{split.files[index]}\0{error.errno}"
+    else:
+        text = f"{folder}{split.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
+    if split.regions is not None:
+        text += f"\0{split.regions[index].tolist()}"
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)
+
+
+def _image_keys_in_cache(split: Split) -> Int64Array:
+    return image_keys(split, f"{split.root.resolve()}/")
+
+
+def _kind(layer: str, scale: int) -> str:
+    return f"{layer}-{scale}"
+
+
+def _open_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding) -> ArrayCache:
+    """Open the folder of one net: everything that changes a descriptor, apart from layer and scale, has another."""
+    conditions = {
+        "version": VERSION,
+        "net": digest_of_net(net),
+        "camera_rotation": split.camera_rotation,
+        "precision": runtime.precision,
+        "decoding": "fast" if decoding.fast else "full",
+        "averaging": "activations over positions and mirror images",
+    }
+    return ArrayCache.open("descriptors", conditions, {"net_folder": str(net.folder)}, must_write=True)
+
+
+def _compute_by_net(
+    net: Net, layer: str, scales: Sequence[int], split: Split, runtime: Runtime, decoding: Decoding
+) -> Generator[float, None, dict[str, str]]:
+    """Compute what the cache lacks of one net; yield how many images are done, and return the skipped files."""
+    cache = _open_cache(net, split, runtime, decoding)
+    by_kind = {_kind(layer, scale): scale for scale in scales}
+
+    def compute_batches(model: VGG, kinds: Sequence[str], positions: Int64Array) -> Iterator[ArrayBatch]:
+        missing_scales = [by_kind[kind] for kind in kinds]
+        for batch in describe_batches(net, model, layer, missing_scales, split, runtime, decoding, positions):
+            arrays = {_kind(layer, scale): {DESCRIPTORS: values} for scale, values in batch.descriptors.items()}
+            yield ArrayBatch(batch.indices, arrays, batch.skipped)
+
+    keys = _image_keys_in_cache(split)
+    return compute_missing(cache, net, digest_of_net(net), list(by_kind), keys, compute_batches, runtime)

@@ -1,0 +1,140 @@
+"""Train linear SVMs on one part of a data set and test them on another (appendix B)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from verydeep.data.split import Split, all_skipped_error
+from verydeep.data.transfer_sets import Metric, Partition
+from verydeep.engine.memory import host_memory
+from verydeep.engine.progress import progress_bar, run_with_progress
+from verydeep.engine.transfer.linear_svms import LinearSVMs
+from verydeep.engine.transfer.scoring import estimate_interval, get_targets, score, score_classes
+from verydeep.engine.transfer.svm_training import Trial, affordable_processes, check_targets, hold_out_fifth, train_svms
+from verydeep.machine import available_cores
+from verydeep.ops.arrays import Float32Array
+from verydeep.ops.metrics import Share
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedSamples:
+    """Samples of a data set, images or the persons on them, with their descriptors."""
+
+    split: Split
+    """The samples that could be decoded."""
+    values: Float32Array
+    """(n, D) descriptors of length one."""
+
+    @cached_property
+    def _rows(self) -> dict[tuple[Path, bytes], int]:
+        return {self.split.sample_key(index): index for index in range(len(self.split))}
+
+    def find(self, part: Split) -> tuple[Split, list[int]]:
+        """Return the samples of a part that have descriptors, and the rows of these.
+
+        Raises:
+            DataError: no sample has.
+        """
+        rows = {index: row for index in range(len(part)) if (row := self._rows.get(part.sample_key(index))) is not None}
+        if not rows:
+            raise all_skipped_error(part)
+        return part.subset(list(rows)), list(rows.values())
+
+    def select(self, part: Split) -> tuple[Split, Float32Array]:
+        """Return the samples of a part that have descriptors, and these descriptors (m, D).
+
+        Raises:
+            DataError: no sample has.
+        """
+        split, rows = self.find(part)
+        return split, self.values[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class PartitionResult:
+    """Result of training and testing on one partition."""
+
+    svms: LinearSVMs
+    trials: tuple[Trial, ...]
+    """Scores of the values of C on the images held out; empty where a single value was given."""
+    num_train: int
+    test: Split | None
+    """The test samples that could be decoded; None where nothing is tested."""
+    margins: Float32Array | None
+    """(n, K) of the test samples."""
+    class_scores: list[float]
+    """Recall or average precision of each class in percent; empty where the classes of the test samples are unknown."""
+    interval: Share | None = None
+    """Score with its interval over test sets of this size, of a single partition; training images do not vary in it."""
+
+    @property
+    def score(self) -> float | None:
+        """The data set's score in percent: the mean over the classes that are on a test sample."""
+        return float(np.nanmean(self.class_scores)) if self.class_scores else None
+
+
+def transfer_partition(
+    partition: Partition, samples: DescribedSamples, metric: Metric, *, costs: Sequence[float], seed: int
+) -> PartitionResult:
+    """Train on the training samples of a partition, choose C on a fifth of them, and test on its test samples.
+
+    Args:
+        partition: training and test samples.
+        samples: their descriptors.
+        metric: the data set's own.
+        costs: values of C to choose from; a single one is used as it is.
+        seed: of the random choice of the fifth.
+
+    Raises:
+        DataError: no sample could be decoded, or a class cannot be learned.
+        ResourceError: scikit-learn is not installed.
+    """
+    train, train_values = samples.select(partition.train)
+    values = train_values.astype(np.float64)  # as the SVMs take them, so that they make no copy
+    del train_values
+    targets = get_targets(train)
+    assert targets is not None
+    num_trainings = len(train.class_names) * (len(costs) + (len(costs) > 1))
+    steps = train_svms(
+        values,
+        targets,
+        train.class_names,
+        lambda margins, wanted: score(metric, margins, wanted),
+        costs=costs,
+        seed=seed,
+        photographs=train.photographs,
+        processes=affordable_processes(values.shape, num_trainings, host_memory(), available_cores()),
+    )
+    svms, trials = run_with_progress(steps, "Linear SVMs", num_trainings, images=0)
+    if partition.test is None:
+        return PartitionResult(svms, trials, len(train), None, None, [])
+    test, test_values = samples.select(partition.test)
+    margins, test_targets = svms.compute_margins(test_values), get_targets(test)
+    is_unknown = test_targets is None or not (test_targets > 0).any()
+    class_scores = [] if test_targets is None or is_unknown else score_classes(metric, margins, test_targets)
+    return PartitionResult(svms, trials, len(train), test, margins, class_scores)
+
+
+def check_training(train: Split, costs: Sequence[float], seed: int) -> None:
+    """Refuse training samples that do not suffice, before any is described.
+
+    Raises:
+        DataError: a class is on no image or on all, or has too few to choose C.
+    """
+    targets = get_targets(train)
+    assert targets is not None
+    check_targets(targets, train.class_names)
+    if len(costs) > 1:
+        hold_out_fifth(targets, train.class_names, seed, train.photographs)
+
+
+def with_interval(result: PartitionResult, metric: Metric) -> PartitionResult:
+    """Return the result with the interval of its score, if it has a score."""
+    if result.test is None or result.margins is None or result.score is None:
+        return result
+    with progress_bar() as progress:  # a bootstrap over thousands of images takes a minute
+        progress.add_task("Interval of the score", total=None, note="")
+        return replace(result, interval=estimate_interval(metric, result.margins, result.test))

@@ -1,0 +1,186 @@
+"""Report a transfer: messages for people, and the files in the classifier's folder."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verydeep.data.split import Split
+from verydeep.data.transfer_sets import TransferSet
+from verydeep.engine.datasets import fingerprint
+from verydeep.engine.log import Log
+from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
+from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.transfer.classifier import FIELDS, TENSORS, save_classifier
+from verydeep.engine.transfer.curve import draw_learning_curve
+from verydeep.engine.transfer.scoring import METRIC_TITLES, mean_and_deviation
+from verydeep.engine.transfer.task import (
+    CONFUSION,
+    CONFUSION_TABLE,
+    CURVE,
+    RESULTS,
+    SUBMISSIONS,
+    TransferResult,
+    TransferTask,
+)
+from verydeep.files import write_json
+
+
+def describe_data(transfer_set: TransferSet, split: Split) -> str:
+    """Return a sentence about what was recognized and how many images there are."""
+    num_images = len(set(split.files))
+    count = f"{num_images:,} images" + ("" if num_images == len(split) else f", {len(split):,} persons")
+    return f"Data: {split.root}: {transfer_set.partitions[0].train.layout}; {count}."
+
+
+def write_transfer_result(result: TransferResult, out: Path, submission: Path | None, log: Log) -> None:
+    """Log the result, save the first draw's classifier, and write VOC's result files if they are wanted."""
+    task, first = result.task, result.partitions[0]
+    for line in result_lines(result):
+        log.info(line)
+    if result.skipped:
+        log.info(f"Skipped: {len(result.skipped):,} files that cannot be decoded, listed in {RESULTS}.")
+    save_classifier(out, result.classifier)
+    for remark in dict.fromkeys(training_overlap_remarks(task)):
+        log.info(remark)
+    copies = find_copies(task)
+    if copies:
+        log.info(copies_remark(copies))
+    pictures = _write_pictures(result, out, log)
+    values = {
+        **result_values(result),
+        "root": str(task.split.root),
+        "seed": task.seed,
+        "weights": [net.weights for net in task.representation.nets],
+        "precision": result.precision,
+        "fast_decode": task.decoding.fast,
+        "skipped": result.skipped,
+        "copies": copies,
+        "curve": [asdict(point) for point in result.curve],
+    }
+    write_json(out / RESULTS, values)  # last: it marks a complete folder
+    log.info(f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, RESULTS])})")
+    if submission is not None:
+        assert first.test is not None and first.margins is not None
+        log.info(f"Written: {SUBMISSIONS[task.transfer_set.kind](submission, first.test, first.margins)}/")
+    if task.representation.coverage == "image":
+        log.info(f"Try:  verydeep predict {out} photo.jpg")
+
+
+def result_lines(result: TransferResult) -> Iterator[str]:
+    """Yield sentences about the result of each draw."""
+    class_names, partitions = result.task.transfer_set.class_names, result.partitions
+    yield f"Representation: {result.task.representation}; {partitions[0].svms.weights.shape[1]:,} dimensions."
+    for partition in partitions:
+        if partition.trials:
+            trials = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in partition.trials)
+            yield f"C={partition.svms.C:g}, chosen on a fifth of {partition.num_train:,} training images ({trials})."
+        if remark := partition.svms.convergence_remark(class_names):
+            yield remark
+    yield from _score_lines(result)
+    untested = {
+        name
+        for partition in partitions
+        for name, class_score in zip(class_names, partition.class_scores, strict=False)
+        if np.isnan(class_score)
+    }
+    if untested:
+        yield f"No test image shows {', '.join(sorted(untested))}; the mean is over the other classes."
+
+
+def result_values(result: TransferResult) -> dict[str, Any]:
+    """Return the result of each draw as JSON values."""
+    transfer_set = result.task.transfer_set
+    mean, deviation = mean_and_deviation(result.scores) if result.scores else (None, None)
+    return {
+        "data": transfer_set.name,
+        "metric": transfer_set.metric,
+        "score": mean,
+        "deviation": deviation,
+        "representation": str(result.task.representation),
+        "draws": [
+            {
+                "score": partition.score,
+                "interval": partition.interval and asdict(partition.interval),
+                "C": partition.svms.C,
+                "trials": {f"{trial.C:g}": trial.score for trial in partition.trials},
+                "num_train": partition.num_train,
+                "num_test": 0 if partition.test is None else len(partition.test),
+                "class_scores": {
+                    name: None if np.isnan(class_score) else class_score
+                    for name, class_score in zip(transfer_set.class_names, partition.class_scores, strict=False)
+                },
+            }
+            for partition in result.partitions
+        ],
+    }
+
+
+def sample_noun(transfer_set: TransferSet) -> str:
+    """Return what the samples of a set are."""
+    return "persons" if transfer_set.kind == "VOC actions" else "images"
+
+
+def training_overlap_remarks(task: TransferTask) -> Iterator[str]:
+    """Yield remarks about nets that may have been trained on test images."""
+    for partition in task.transfer_set.partitions:
+        train, test = partition.train, partition.test
+        if test is None:
+            continue
+        yield from seen_images_remarks(task.representation.nets, test)
+        folder = str(train.root.resolve())
+        for net in task.representation.nets if test.root == train.root else ():
+            if net.config.split.get("data") == folder and net.config.split.get("val") != fingerprint(test):
+                yield (
+                    f"Note: {net.path.name} was trained on photographs of {folder} and may have learned from some of "
+                    "the test images, so the score is optimistic: use another net."
+                )
+
+
+def find_copies(task: TransferTask) -> dict[str, str]:
+    """Return test file -> the training file that it is a copy of, relative to the folder of all samples."""
+    root, copies = task.split.root, task.transfer_set.copies
+    return {test.relative_to(root).as_posix(): train.relative_to(root).as_posix() for test, train in copies.items()}
+
+
+def copies_remark(copies: Mapping[str, str]) -> str:
+    """Return a remark that the score is optimistic because of copies."""
+    (test, train), *others = copies.items()
+    more = f" and {len(others):,} more" if others else ""
+    return (
+        f"Note: a test photograph is a copy of a training photograph ({test} of {train}){more}, so the score is "
+        "optimistic: keep one of each."
+    )
+
+
+def _score_lines(result: TransferResult) -> Iterator[str]:
+    transfer_set, partitions = result.task.transfer_set, result.partitions
+    noun = sample_noun(transfer_set)
+    if result.scores:
+        mean, deviation = mean_and_deviation(result.scores)
+        text, in_each = f"{partitions[0].interval} (95% interval over test images)", ""
+        if deviation is not None:
+            text = f"{mean:.1f} ± {deviation:.1f} (standard deviation over {len(partitions)} draws)"
+            in_each = " in each draw"
+        counts = [len(partition.test) for partition in partitions if partition.test is not None]
+        count = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
+        yield f"{METRIC_TITLES[transfer_set.metric]}: {text}, on {count} test {noun}{in_each}."
+    elif any(partition.test is not None for partition in partitions):
+        yield f"No score: the classes of the test {noun} are unknown."
+
+
+def _write_pictures(result: TransferResult, out: Path, log: Log) -> list[str]:
+    """Write the learning curve and the confusion of classes; return the names of the files."""
+    train, names = result.task.transfer_set.partitions[0].train, []
+    if result.curve:
+        points = "; ".join(map(str, result.curve))
+        log.info(f"Score by the number of training photographs of each class (or all it has): {points}.")
+        draw_learning_curve(result.curve, METRIC_TITLES[result.task.transfer_set.metric], out / CURVE)
+        names.append(CURVE)
+    if result.confusion is not None:
+        write_confusion(out / CONFUSION_TABLE, result.confusion, train.class_names)
+        draw_confusion(out / CONFUSION, result.confusion, train.class_words)
+        names += [CONFUSION_TABLE, CONFUSION]
+    return names
