@@ -40,21 +40,42 @@ if TYPE_CHECKING:
     from verydeep.models.initialization import initialize
     from verydeep.models.vgg import VGG
     from verydeep.models.weights.native import ModelConfig
+    from verydeep.results.data import PreparedData, VerifiedData
+    from verydeep.results.descriptors import Descriptors
+    from verydeep.results.measured_table import EvaluationResult, MeasuredTable, MeasuredTables
+    from verydeep.results.neighbors import Neighbors
+    from verydeep.results.nets import ConvertedNet, ExportedNet, PushedNet
+    from verydeep.results.objects import LocatedObjects
+    from verydeep.results.predictions import Predictions
+    from verydeep.results.training import TrainedRun
 
 __all__ = [
     "NETWORKS",
     "RECIPES",
     "VGG",
     "Classifier",
+    "ConvertedNet",
     "DataError",
+    "Descriptors",
+    "EvaluationResult",
+    "ExportedNet",
+    "LocatedObjects",
+    "MeasuredTable",
+    "MeasuredTables",
     "ModelConfig",
+    "Neighbors",
     "Net",
     "Network",
     "OptionError",
+    "Predictions",
+    "PreparedData",
+    "PushedNet",
     "Recipe",
     "ResourceError",
     "Stage",
     "TrainScale",
+    "TrainedRun",
+    "VerifiedData",
     "VerydeepError",
     "WeightsError",
     "convert",
@@ -74,24 +95,29 @@ __all__ = [
     "verify",
 ]
 
-_OTHERS = {
-    "NETWORKS": "configs.networks",
-    "Network": "configs.networks",
-    "RECIPES": "configs.recipes",
-    "Recipe": "configs.recipes",
-    "Stage": "configs.recipes",
-    "TrainScale": "configs.scales",
-    "DataError": "errors",
-    "OptionError": "errors",
-    "ResourceError": "errors",
-    "VerydeepError": "errors",
-    "WeightsError": "errors",
-    "VGG": "models.vgg",
-    "initialize": "models.initialization",
-    "ModelConfig": "models.weights.native",
-    "load": "engine.load",
-    "Net": "engine.nets.net",
-    "Classifier": "engine.transfer.classifier",
+_MODULES = {
+    name: module
+    for module, names in {
+        "configs.networks": ("NETWORKS", "Network"),
+        "configs.recipes": ("RECIPES", "Recipe", "Stage"),
+        "configs.scales": ("TrainScale",),
+        "engine.load": ("load",),
+        "engine.nets.net": ("Net",),
+        "engine.transfer.classifier": ("Classifier",),
+        "errors": ("DataError", "OptionError", "ResourceError", "VerydeepError", "WeightsError"),
+        "models.initialization": ("initialize",),
+        "models.vgg": ("VGG",),
+        "models.weights.native": ("ModelConfig",),
+        "results.data": ("PreparedData", "VerifiedData"),
+        "results.descriptors": ("Descriptors",),
+        "results.measured_table": ("EvaluationResult", "MeasuredTable", "MeasuredTables"),
+        "results.neighbors": ("Neighbors",),
+        "results.nets": ("ConvertedNet", "ExportedNet", "PushedNet"),
+        "results.objects": ("LocatedObjects",),
+        "results.predictions": ("Predictions",),
+        "results.training": ("TrainedRun",),
+    }.items()
+    for name in names
 }
 """Modules of the names that are no commands."""
 
@@ -100,4 +126,9 @@ def __getattr__(name: str) -> Any:
     """Import a name when it is first used: PyTorch alone takes a second."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"verydeep.{_OTHERS.get(name, f'commands.{name}')}"), name)
+    return getattr(import_module(f"verydeep.{_MODULES.get(name, f'commands.{name}')}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, for completion."""
+    return __all__

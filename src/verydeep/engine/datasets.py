@@ -1,7 +1,8 @@
-"""DATA as the command line takes it: a folder of photographs, or the word ``generated``."""
+"""Data sets as a user names them: a folder of photographs, or "generated"."""
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,56 +10,74 @@ from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.layout import open_split
 from verydeep.data.split import Split
 from verydeep.engine.progress import progress_bar
-from verydeep.errors import VerydeepError
-from verydeep.files import cache_folder
+from verydeep.errors import OptionError
+from verydeep.files import cache_folder, try_lock
 
 GENERATED = "generated"
 VAL_FRACTION = 0.2
 
 
 def data_folder(data: str) -> Path:
-    """The folder that DATA means; the generated set is made on its first use, in the cache."""
+    """Return the folder of a data set; the generated set is made on its first use, in the cache.
+
+    Raises:
+        DataError: The generated set cannot be written.
+    """
     if data != GENERATED:
         return Path(data)
     root = cache_folder() / f"generated-{VERSION}"
-    if not is_generated(root):
-        with progress_bar() as progress:
-            task = progress.add_task("Making the generated set", total=sum(COUNTS.values()), note="")
-            for done in generate(root):
-                progress.update(task, completed=done)
+    while not is_generated(root):
+        with try_lock(root.with_name(f"{root.name}.lock")) as is_free:
+            if is_free:
+                _generate(root)
+        if not is_free:  # another process makes it
+            time.sleep(1)
     return root
 
 
+def _generate(root: Path) -> None:
+    with progress_bar() as progress:
+        task = progress.add_task("Making the generated set", total=sum(COUNTS.values()), note="")
+        for done in generate(root):
+            progress.update(task, completed=done)
+
+
 def data_name(data: str) -> str:
-    """What a run's folder calls its data."""
+    """Return the name of a data set, as it stands in the names of runs."""
     return GENERATED if data == GENERATED else Path(data).resolve().name
 
 
-def check_outside_data(place: Path, part: Split) -> None:
-    """Refuse to leave pictures below class folders, where the next command would take them for a class.
+def check_outside_data(folder: Path, split: Split) -> None:
+    """Refuse a folder for results where the next command would take it for a class.
 
     Raises:
-        VerydeepError: the place is below the folder of a part, whose classes are folders.
+        OptionError: The folder lies in that of a split whose classes are folders.
     """
-    root = part.root.resolve()
-    places = (place.resolve(), Path(os.path.abspath(place)))  # noqa: PTH100 - where a link lies counts, too
-    if part.labels is not None and any(each.is_relative_to(root) for each in places):
-        raise VerydeepError(
-            f"{place} would lie among the photographs of {part.root} and be taken for a class: choose another folder, "
-            "by --out, or --runs of reproduce."
+    root = split.root.resolve()
+    places = (folder.resolve(), Path(os.path.abspath(folder)))  # noqa: PTH100 - where a link lies counts, too
+    if split.labels is not None and any(place.is_relative_to(root) for place in places):
+        raise OptionError(
+            f"{folder} would lie among the photographs of {split.root} and be taken for a class: choose another "
+            "`out`, or `runs` of reproduce.",
+            "out",
         )
 
 
 def fingerprint(split: Split) -> str:
-    """Names the list of files of a part, so that a changed folder, or another part, is noticed."""
+    """Return a hash of the list of files of a split: another split or a changed folder has another one."""
     return hashlib.sha256("\n".join((split.root.name, *split.files)).encode()).hexdigest()[:16]
 
 
 def open_data_split(data: str, name: str, settings: dict[str, Any] | None = None) -> Split:
-    """One part of DATA, a flat folder being split as ``settings`` (``val_fraction``, ``seed``) of a run say.
+    """Open a split of a data set.
+
+    Args:
+        data: Folder, or "generated".
+        name: Name of the split.
+        settings: ``val_fraction`` and ``seed`` of a run, by which a folder without val/ is divided.
 
     Raises:
-        VerydeepError: the folder or the part does not exist, or its layout is not known.
+        DataError: The folder or the split does not exist, or the layout is unknown.
     """
     settings = settings or {}
     return open_split(

@@ -44,6 +44,7 @@ def build_evaluation_table(
         name="errors",
         title=f"{name} on {num_images:,} images of {split.name}, {conditions['precision']}, "
         f"{conditions['weights']} weights{decoding}",
+        num_labels=3,
         headings=(
             "view" if len(nets) == 1 else "net, view",
             scales_heading,

@@ -56,6 +56,7 @@ def build_localization_evaluation_table(
     return MeasuredTable(
         name="errors",
         title=f"{nets} on {num_images:,} images of {split.name}, {conditions['precision']}",
+        num_labels=2,
         headings=(*headings, "true class's error", "mean IoU", *(["localization error"] if with_guesses else [])),
         rows=tuple(rows),
         remarks=tuple(evaluation_remarks(evaluation, boxed_split.full_split)),
