@@ -60,14 +60,14 @@ def features(
     """
     from verydeep.data.decoding import Decoding
     from verydeep.engine import runtime as engine
-    from verydeep.engine.archive.manifest import ArchiveOptions, archive_weights, resolve_manifest
+    from verydeep.engine.archive.manifest import ArchiveOptions, read_archive_weights, resolve_manifest
     from verydeep.engine.archive.update import update_archive
     from verydeep.engine.launching import launched
     from verydeep.engine.nets.net import Net
 
     check_range("--devices", devices, 1)
     check_range("--workers", workers, 0)
-    net = Net.open(run, weights or archive_weights(out, run))
+    net = Net.open(run, weights or read_archive_weights(out, run))
     options = ArchiveOptions(
         layer=layer,
         scales=None if scales is None else parse_test_scales(scales),

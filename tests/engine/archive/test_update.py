@@ -21,7 +21,7 @@ from tests.engine.archive.archives import CPU, make_net, read_archive, update
 from tests.thin_nets import save
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.archive.manifest import Manifest, archive_weights
+from verydeep.engine.archive.manifest import Manifest, read_archive_weights
 from verydeep.engine.archive.update import divide, relative_split
 from verydeep.engine.descriptors.in_memory import describe_images
 from verydeep.engine.descriptors.representation import Representation
@@ -220,9 +220,9 @@ def test_best_weights_are_found_again(net: Net, photos: Path, tmp_path: Path) ->
     shutil.copytree(best.folder, net.path / "best")
     update(Net.open(net.path, "best"), tmp_path / "out", photos / "plain")
     assert Manifest.read(tmp_path / "out").open_net(tmp_path / "out").folder == net.path / "best"
-    assert archive_weights(tmp_path / "out", net.path) == "best"
-    assert archive_weights(tmp_path / "new", net.path) == "last"
-    assert archive_weights(tmp_path / "out", best.folder) == "last"  # a single net
+    assert read_archive_weights(tmp_path / "out", net.path) == "best"
+    assert read_archive_weights(tmp_path / "new", net.path) == "last"
+    assert read_archive_weights(tmp_path / "out", best.folder) == "last"  # a single net
     update(Net.open(best.folder), tmp_path / "out", photos)
 
 

@@ -12,7 +12,7 @@ from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
 from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.progress import run_with_progress
-from verydeep.engine.transfer.partition import DescribedSamples, check_training, transfer_partition, with_interval
+from verydeep.engine.transfer.partition import DescribedSamples, add_interval, check_training, transfer_partition
 from verydeep.engine.transfer.report import result_lines, result_values
 from verydeep.engine.transfer.scoring import score
 from verydeep.engine.transfer.svm_training import hold_out_fifth, try_costs
@@ -132,7 +132,7 @@ def test_without_a_class_on_a_test_image_there_is_no_score(mark: int) -> None:
     test = make_split(None, "test", first=500, relevance=[[mark] * 3] * 2)
     samples = DescribedSamples(join(train, test), make_descriptors(np.arange(62) % 3, 1))
     partition = transfer_partition(Partition(train, test), samples, "AP, all points", costs=[1.0], seed=0)
-    partition = with_interval(partition, "AP, all points")
+    partition = add_interval(partition, "AP, all points")
     transfer_set = TransferSet("photos", "own", NAMES, "AP, all points", (Partition(train, test),))
     task = TransferTask(transfer_set, Representation((), (), (256,)), [1.0])
     result = TransferResult(task, (partition,), {}, "fp32")

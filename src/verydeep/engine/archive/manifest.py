@@ -109,14 +109,14 @@ def resolve_manifest(folder: Path, net: Net, options: ArchiveOptions, device: st
         raise OptionError(
             f"{folder} holds descriptors of {manifest.net}, and {net.path} is another net: choose another `out`.", "out"
         )
-    for parameter, present, wanted in (
+    for parameter, current, requested in (
         ("layer", manifest.layer, options.layer),
         ("scales", manifest.scales, options.scales),
         ("aggregate", manifest.aggregation, options.aggregation),
         ("precision", manifest.precision, None if options.precision == "auto" else options.precision),
     ):
-        if wanted not in (None, present):
-            value = ",".join(map(str, present)) if isinstance(present, tuple) else present
+        if requested not in (None, current):
+            value = ",".join(map(str, current)) if isinstance(current, tuple) else current
             raise OptionError(f"{folder} was made with `{parameter}={value}`: use that, or another `out`.", parameter)
     if options.fast_decode and not manifest.fast_decode:
         raise OptionError(
@@ -125,7 +125,7 @@ def resolve_manifest(folder: Path, net: Net, options: ArchiveOptions, device: st
     return replace(manifest, net=net.stored_path, weights=net.weights)  # the net may have been moved
 
 
-def archive_weights(folder: Path, run: Path) -> Weights:
+def read_archive_weights(folder: Path, run: Path) -> Weights:
     """Return which weights of a run described the images of an archive; "last" for a new archive or a single net.
 
     Raises:

@@ -104,10 +104,10 @@ def find_largest_products(queries: Tensor, rows: Tensor, top: int) -> tuple[Tens
 def read_paths_of_rows(shards: Sequence[Shard], rows: Tensor) -> dict[int, str]:
     """Return row -> path, for rows that are counted over all shards."""
     starts = [0, *accumulate(map(len, shards))]
-    wanted = np.unique(rows.cpu().numpy())
+    distinct_rows = np.unique(rows.cpu().numpy())
     paths: dict[int, str] = {}
     for shard, first, last in zip(shards, starts, starts[1:], strict=False):
-        inside = wanted[(wanted >= first) & (wanted < last)].tolist()
+        inside = distinct_rows[(distinct_rows >= first) & (distinct_rows < last)].tolist()
         if inside:
             names = shard.read_paths()
             paths |= {row: names[row - first] for row in inside}

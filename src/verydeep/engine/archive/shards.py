@@ -38,7 +38,7 @@ class Shard:
     """A file of n images: ``descriptors`` (n, D) float16 of length one, ``path_ids`` and ``indices`` (n,), ``paths``.
 
     ``path_ids`` are 64 bits of a hash of an image's path, and ``indices`` are its key, which changes with the file
-    (``image_keys``). ``paths`` are bytes, each path ended by a zero.
+    (``hash_images``). ``paths`` are bytes, each path ended by a zero.
 
     The file is opened for each reading, since an archive may have more shards than a process may have open files. Each
     time it is the same file, whose rows are the same images, or an error.

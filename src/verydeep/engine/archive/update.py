@@ -21,7 +21,7 @@ from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Shard, hash_
 from verydeep.engine.caching.array_cache import ArrayCache, Arrays
 from verydeep.engine.caching.compute_missing import compute_missing
 from verydeep.engine.descriptors.activations import describe_batches
-from verydeep.engine.descriptors.cache import DESCRIPTORS, image_keys
+from verydeep.engine.descriptors.cache import DESCRIPTORS, hash_images
 from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
@@ -197,7 +197,7 @@ def _compute_keys(split: Split) -> Generator[float, None, Int64Array]:
     parts = [np.empty(0, np.int64)]
     for first in range(0, len(split), KEYS_AT_ONCE):
         part = range(first, min(first + KEYS_AT_ONCE, len(split)))
-        parts.append(image_keys(split.subset(part)))
+        parts.append(hash_images(split.subset(part)))
         yield len(part)
     return np.concatenate(parts)
 

@@ -79,7 +79,7 @@ def read_descriptors(
         DataError: not one image could be decoded, or an image has changed since.
         ResourceError: the cache changes while it is read.
     """
-    keys_of_views = [_image_keys_in_cache(view) for view in representation.cover(split)]
+    keys_of_views = [_hash_cached_images(view) for view in representation.cover(split)]
     caches = [(_open_cache(net, split, runtime, decoding), layer) for net, layer in representation]
     is_described = np.ones(len(split), np.bool_)
     for (cache, layer), scale, keys in product(caches, representation.scales, keys_of_views):
@@ -109,13 +109,13 @@ def load_descriptors(cache: ArrayCache, kind: str, keys: Int64Array) -> Float32A
     Raises:
         ResourceError: one is no longer in the cache.
     """
-    found, arrays = cache.load(kind, wanted=keys) or (np.empty(0, np.int64), {})
-    if not np.isin(keys, found).all():
+    cached_keys, arrays = cache.load(kind, wanted=keys) or (np.empty(0, np.int64), {})
+    if not np.isin(keys, cached_keys).all():
         raise ResourceError(f"{cache.folder} changed while it was read: run the command again.")
-    return arrays[DESCRIPTORS][np.searchsorted(found, keys)]
+    return arrays[DESCRIPTORS][np.searchsorted(cached_keys, keys)]
 
 
-def image_keys(split: Split, folder: str = "") -> Int64Array:
+def hash_images(split: Split, folder: str = "") -> Int64Array:
     """Return (n,) keys of images: 64 bits of a hash of path, size, modification time and region.
 
     Args:
@@ -137,8 +137,8 @@ def _image_key(split: Split, index: int, folder: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)
 
 
-def _image_keys_in_cache(split: Split) -> Int64Array:
-    return image_keys(split, f"{split.root.resolve()}/")
+def _hash_cached_images(split: Split) -> Int64Array:
+    return hash_images(split, f"{split.root.resolve()}/")
 
 
 def _kind(layer: str, scale: int) -> str:
@@ -171,5 +171,5 @@ def _compute_by_net(
             arrays = {_kind(layer, scale): {DESCRIPTORS: values} for scale, values in batch.descriptors.items()}
             yield ArrayBatch(batch.indices, arrays, batch.skipped)
 
-    keys = _image_keys_in_cache(split)
+    keys = _hash_cached_images(split)
     return compute_missing(cache, net, digest_of_net(net), list(by_kind), keys, compute_batches, runtime)

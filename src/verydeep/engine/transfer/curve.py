@@ -13,7 +13,7 @@ from verydeep.engine.plotting import subplots
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.transfer.partition import DescribedSamples, PartitionResult
 from verydeep.engine.transfer.scoring import get_targets, mean_and_deviation, score
-from verydeep.engine.transfer.svm_training import affordable_processes, fit_svms
+from verydeep.engine.transfer.svm_training import choose_num_processes, fit_svms
 from verydeep.machine import available_cores
 
 COUNTS = (1, 2, 5, 10, 20, 30, 60, 100, 200, 500)
@@ -65,7 +65,7 @@ def measure_learning_curve(
             for count in counts:
                 few = few_of_each_class(train, count, seed=seed + number)
                 values = train_values[few]
-                processes = affordable_processes(values.shape, len(train.class_names), host_memory(), available_cores())
+                processes = choose_num_processes(values.shape, len(train.class_names), host_memory(), available_cores())
                 svms = yield from fit_svms(
                     values, train_targets[few], result.svms.C, train.class_names, processes=processes
                 )

@@ -13,7 +13,7 @@ from verydeep.engine.memory import host_memory
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.engine.transfer.scoring import estimate_interval, get_targets, score, score_classes
-from verydeep.engine.transfer.svm_training import Trial, affordable_processes, check_targets, hold_out_fifth, train_svms
+from verydeep.engine.transfer.svm_training import Trial, check_targets, choose_num_processes, hold_out_fifth, train_svms
 from verydeep.machine import available_cores
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import Share
@@ -102,11 +102,11 @@ def transfer_partition(
         values,
         targets,
         train.class_names,
-        lambda margins, wanted: score(metric, margins, wanted),
+        lambda margins, held_out_targets: score(metric, margins, held_out_targets),
         costs=costs,
         seed=seed,
         photographs=train.photographs,
-        processes=affordable_processes(values.shape, num_trainings, host_memory(), available_cores()),
+        processes=choose_num_processes(values.shape, num_trainings, host_memory(), available_cores()),
     )
     svms, trials = run_with_progress(steps, "Linear SVMs", num_trainings, images=0)
     if partition.test is None:
@@ -131,7 +131,7 @@ def check_training(train: Split, costs: Sequence[float], seed: int) -> None:
         hold_out_fifth(targets, train.class_names, seed, train.photographs)
 
 
-def with_interval(result: PartitionResult, metric: Metric) -> PartitionResult:
+def add_interval(result: PartitionResult, metric: Metric) -> PartitionResult:
     """Return the result with the interval of its score, if it has a score."""
     if result.test is None or result.margins is None or result.score is None:
         return result

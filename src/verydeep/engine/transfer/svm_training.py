@@ -83,7 +83,7 @@ def train_svms(
         seed: of the random choice of what is held out.
         photographs: (n,) numbers of the photographs that samples are on, if they share some: samples of one photograph
             are held out together.
-        processes: see ``affordable_processes``.
+        processes: see ``choose_num_processes``.
 
     Yields:
         0, then 1 for each trained SVM: K for each value of C if there are several, and K more.
@@ -247,7 +247,7 @@ def require_scikit_learn() -> None:
         raise ResourceError("Training linear SVMs needs scikit-learn: pip install 'verydeep[transfer]'.") from None
 
 
-def affordable_processes(shape: tuple[int, int], num_trainings: int, free_memory: int, cores: int) -> int:
+def choose_num_processes(shape: tuple[int, int], num_trainings: int, free_memory: int, cores: int) -> int:
     """Return how many processes ``train_svms`` may use: 1 if it is quick, or if LIBLINEAR's copies would not fit.
 
     Args:

@@ -21,9 +21,9 @@ from verydeep.engine.transfer.curve import CurvePoint, measure_learning_curve
 from verydeep.engine.transfer.partition import (
     DescribedSamples,
     PartitionResult,
+    add_interval,
     check_training,
     transfer_partition,
-    with_interval,
 )
 from verydeep.errors import OptionError
 from verydeep.files import check_output_folder
@@ -151,7 +151,7 @@ def run_transfer(
         for seed, partition in enumerate(task.transfer_set.partitions, start=task.seed)
     )
     if len(partitions) == 1:
-        partitions = (with_interval(partitions[0], metric),)
+        partitions = (add_interval(partitions[0], metric),)
     result = TransferResult(task, partitions, skipped, runtime.precision)
     if not with_curve or result.confusion is None:
         return result
