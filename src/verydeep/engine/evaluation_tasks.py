@@ -117,8 +117,8 @@ class ClassEvaluationTask:
         if split.labels is None:
             return None
         evaluation = evaluate_predictions(members, predictions, split, self.view)
-        nets, conditions = [each.net for each in self.members], {**options.values(runtime), "view": self.view}
-        table = build_evaluation_table(evaluation, split, nets, conditions)
+        conditions = {**options.values(runtime), "view": self.view}
+        table = build_evaluation_table(evaluation, split, [member.net for member in members], conditions)
         write_evaluation(options.folder, evaluation, table, split)
         log.info(describe_posterior_cache())
         return replace(table, folder=options.folder)

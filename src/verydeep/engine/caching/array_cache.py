@@ -42,8 +42,8 @@ class ArrayCache:
 
         Args:
             folder: holds the arrays.
-            description: facts that a person reads in about.json; where it is empty there is no such file.
-            must_write: whether it is an error that arrays cannot be written; otherwise computing goes on.
+            description: facts for a person, written to about.json; an empty one is not written.
+            must_write: whether arrays that cannot be written are an error; otherwise computing continues.
         """
         self.folder, self.description, self.must_write = folder, description, must_write
         self.write_error = ""
@@ -68,7 +68,7 @@ class ArrayCache:
             name: of the folder that holds the arrays of all conditions.
             conditions: everything that changes an array, as JSON values: each set of conditions has a folder.
             notes: more facts for a person.
-            must_write: whether it is an error that arrays cannot be written.
+            must_write: whether arrays that cannot be written are an error.
         """
         key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
         return cls(cache_folder() / name / key, {**conditions, **notes}, must_write=must_write)
@@ -106,7 +106,7 @@ class ArrayCache:
         return indices, {name: np.concatenate([arrays[name] for _, arrays in parts])[first] for name in parts[0][1]}
 
     def add(self, indices: Int64Array, arrays_by_kind: Mapping[str, Arrays]) -> None:
-        """Take the arrays of some images; they are written after a while.
+        """Add the arrays of some images; they are written after a while.
 
         Raises:
             ResourceError: arrays must be written and cannot.
@@ -133,13 +133,13 @@ class ArrayCache:
         except VerydeepError as error:
             self.write_error = str(error)
         except SafetensorError as error:
-            self.write_error = f"{self.folder} cannot be written ({error}): make room on the disk."
+            self.write_error = f"{self.folder} cannot be written ({error}); make room on the disk."
 
     def check_written(self) -> None:
-        """Refuse to go on where arrays must be written and could not.
+        """Raise the error of writing if arrays must be written.
 
         Raises:
-            ResourceError: it is so.
+            ResourceError: arrays could not be written.
         """
         if self.must_write and self.write_error:
             raise ResourceError(self.write_error)

@@ -13,7 +13,7 @@ from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Int64Array
 
 ComputeBatches = Callable[[VGG, Sequence[str], Int64Array], Iterable[ArrayBatch]]
-"""Compute this process's share of arrays: of a net on its device, of kinds, at (m,) positions of a list of images."""
+"""Takes a net on its device, kinds, and positions (m,) of images; yields this process's share of their arrays."""
 
 
 def compute_missing(
@@ -49,7 +49,7 @@ def compute_missing(
         WeightsError: the net has changed since its digest was taken.
         ResourceError: arrays must be written and cannot.
     """
-    # Every process must divide the same images, whatever others have written meanwhile.
+    # All processes share the same images, whatever another job has written meanwhile.
     groups = runtime.from_main(find_missing(cache, kinds, keys) if runtime.is_main else [])
     yield len(keys) - sum(len(positions) / len(groups) for _, positions in groups)
     skipped: dict[str, str] = {}
