@@ -38,8 +38,8 @@ def posteriors_of(folder: Path) -> dict[str, list[float]]:
     """Image -> the posteriors of the three classes, from predictions.csv."""
     found = {}
     for line in read(folder / "predictions.csv"):
-        said = {line[f"class{i}"]: float(line[f"p{i}"]) for i in (1, 2, 3)}
-        found[line["path"]] = [said[name] for name in CLASSES]
+        posteriors = {line[f"class{i}"]: float(line[f"p{i}"]) for i in (1, 2, 3)}
+        found[line["path"]] = [posteriors[name] for name in CLASSES]
     return found
 
 
@@ -101,7 +101,7 @@ def agree(report: dict[str, Any], lines: list[dict[str, str]], folder: Path) -> 
     assert report["expected_calibration_error"] == pytest.approx(expected, abs=0.01)
 
 
-def test_the_plateaus_own_images_are_told(inside: Cli, tmp_path: Path) -> None:
+def test_images_that_the_net_has_seen_are_named(inside: Cli, tmp_path: Path) -> None:
     data = make_photographs(tmp_path / "data", {"train": 4, "val": 2, "test": 1})
     inside("train", data, *SMALL_NET, "--epochs", 74, "--out", "run")
     done = inside("evaluate", data, "run")
@@ -126,14 +126,14 @@ def runs(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 FP32 = ("--precision", "fp32", "--workers", 0)
 
 
-def test_several_runs_are_fused(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+def test_several_runs_are_an_ensemble(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
     nets = (runs / "A-256-s0", runs / "D-256-512-s0")
     for name, chosen in (("first", nets[:1]), ("second", nets[1:]), ("both", nets)):
         inside("evaluate", photographs, *chosen, "--scales", "256,512", *FP32, "--out", name)
     first, second, both = (posteriors_of(tmp_path / name) for name in ("first", "second", "both"))
     assert first.keys() == both.keys() and len(both) == 15
-    for path, said in both.items():
-        assert said == pytest.approx(np.mean([first[path], second[path]], axis=0), abs=2e-6)
+    for path, posteriors in both.items():
+        assert posteriors == pytest.approx(np.mean([first[path], second[path]], axis=0), abs=2e-6)
     assert max(abs(a - b) for path in first for a, b in zip(first[path], second[path], strict=True)) > 0.01
     inside("evaluate", photographs, *nets, "--scales", "512,256", *FP32)
     (beside,) = (runs / "evaluations").iterdir()  # of several runs, the folder that holds them
@@ -172,7 +172,7 @@ def test_a_protocol_is_the_same_runs_named(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (("--protocol", "A/256/256 + D/300x/256"), ["'300x'", "train scale"]),
         (("--protocol", "A/256/256 : denser"), ["'denser'", "no such view"]),
@@ -200,8 +200,8 @@ def test_a_protocol_is_the_same_runs_named(
     ],
     ids=lambda value: "-".join(map(str, value)) if isinstance(value, tuple) else None,
 )
-def test_bad_input_is_told_in_one_sentence(
-    runs: Path, photographs: Path, inside: Cli, tmp_path: Path, arguments: tuple[object, ...], told: list[str]
+def test_bad_input_is_refused_in_one_sentence(
+    runs: Path, photographs: Path, inside: Cli, tmp_path: Path, arguments: tuple[object, ...], words: list[str]
 ) -> None:
     before = files_below(tmp_path)
     crop = () if "--crop" in arguments or "--protocol" not in arguments else ("--crop", 32)
@@ -209,7 +209,7 @@ def test_bad_input_is_told_in_one_sentence(
     assert refused.returncode == 1 and refused.stdout == ""
     sentence = refused.stderr.splitlines()[0]
     assert sentence.startswith("verydeep: ") and sentence.endswith(".") and "Traceback" not in refused.stderr
-    for word in told:
+    for word in words:
         assert word in sentence
     assert files_below(tmp_path) == before
 
@@ -224,25 +224,25 @@ def test_a_protocol_of_the_best_weights(runs: Path, photographs: Path, inside: C
     inside(*common, "--protocol", "A/256/256", "--crop", 32, "--out", "protocol")
     inside(*common, "runs/A-256-s1", "--out", "named")
     inside("evaluate", photographs, "runs/A-256-s1", *FP32, "--out", "last")
-    said, named, last = (posteriors_of(tmp_path / name) for name in ("protocol", "named", "last"))
-    assert said == named != last
+    of_protocol, named, last = (posteriors_of(tmp_path / name) for name in ("protocol", "named", "last"))
+    assert of_protocol == named != last
 
 
 def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
-    """Q counts beside each net's own crop."""
+    """Q is relative to each net's own crop."""
     larger = replace(describe(PaperNet.parse("A/256"), photographs), crop=64)
     leave_run(runs, larger, "larger")
     inside("evaluate", photographs, "runs/A-256-s0", "runs/larger", "--views", "center", *FP32, "--out", "both")
     assert [row["pixels"] for row in report_of(tmp_path / "both")["rows"]] == [[37], [73], []]
 
 
-def test_the_place_of_a_mistake_is_pointed_at(photographs: Path, inside: Cli) -> None:
+def test_a_message_points_at_the_mistake(photographs: Path, inside: Cli) -> None:
     refused = inside("evaluate", photographs, "--protocol", "A/256/256 + D/300x/256 : crops", check=False)
     _, shown, caret = refused.stderr.splitlines()
     assert shown[caret.index("^") :] == "300x/256 : crops"
 
 
-def test_two_runs_of_one_seed_are_told(runs: Path, photographs: Path, inside: Cli) -> None:
+def test_two_runs_of_one_seed_are_refused(runs: Path, photographs: Path, inside: Cli) -> None:
     leave_run(runs, describe(PaperNet.parse("E/256"), photographs, seed=1), "again")
     refused = inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, check=False)
     assert refused.returncode == 1 and "E-256-s1" in refused.stderr and "again" in refused.stderr
@@ -282,14 +282,14 @@ def test_images_without_labels_have_no_error(trained: Path, tmp_path: Path, insi
     assert files_below(tmp_path, trained) == before
 
 
-def test_a_training_cut_short_is_told(runs: Path, photographs: Path, inside: Cli) -> None:
+def test_an_unconverged_net_is_named(runs: Path, photographs: Path, inside: Cli) -> None:
     for converged in (True, False):
         net = leave_run(runs, describe(PaperNet.parse("B/256"), photographs, converged=converged), f"b-{converged}")
-        said = inside("evaluate", photographs, net, *FP32).stdout
-        assert ("Not converged" in said) is not converged
+        output = inside("evaluate", photographs, net, *FP32).stdout
+        assert ("Not converged" in output) is not converged
 
 
-def test_a_folder_divided_otherwise_is_told(inside: Cli, tmp_path: Path) -> None:
+def test_a_folder_that_was_split_differently_is_named(inside: Cli, tmp_path: Path) -> None:
     """A flat folder is divided as the net's seed says; the second net's division is another."""
     data = make_photographs(tmp_path / "parts", {"train": 6}) / "train"
     config = describe(PaperNet.parse("A/256"), data, split_seed=0)
@@ -297,11 +297,11 @@ def test_a_folder_divided_otherwise_is_told(inside: Cli, tmp_path: Path) -> None
     assert config.split["val"] != other.split["val"]
     first, second = (leave_run(tmp_path / "runs", each, name) for each, name in ((config, "a"), (other, "b")))
     assert "was split differently" not in inside("evaluate", data, first, *FP32).stdout
-    told = inside("evaluate", data, first, second, *FP32).stdout
-    assert f"the data set has changed since the training of {second}, or was split differently" in told
+    output = inside("evaluate", data, first, second, *FP32).stdout
+    assert f"the data set has changed since the training of {second}, or was split differently" in output
 
 
-def test_what_cannot_be_kept_is_told(
+def test_posteriors_that_cannot_be_cached_are_reported(
     trained: Path, photographs: Path, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside("evaluate", photographs, trained, *FP32, "--out", "kept")
@@ -318,7 +318,7 @@ def test_what_cannot_be_kept_is_told(
 def test_two_processes_share_the_images(
     trained: Path, photographs: Path, cli: Cli, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both keep theirs, none twice, and one process finds it all."""
+    """Each caches its own share, no image twice; then one process needs to compute nothing."""
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "two"))
     common = ("evaluate", photographs, trained, "--scales", "256", "--views", "dense+crops", *FP32)
     cli(*common, "--devices", 2, "--out", "two-processes")
@@ -330,8 +330,8 @@ def test_two_processes_share_the_images(
     inside(*common, "--out", "one-process")
     alone, together = (posteriors_of(tmp_path / name) for name in ("one-process", "two-processes"))
     assert alone.keys() == together.keys() and len(together) == 15
-    for path, said in together.items():
-        assert said == pytest.approx(alone[path], abs=1e-5)
+    for path, posteriors in together.items():
+        assert posteriors == pytest.approx(alone[path], abs=1e-5)
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "two"))
     kept = files_below(tmp_path / "two")
     inside(*common, "--out", "again")

@@ -1,4 +1,4 @@
-"""Predictions that are known by heart, so that errors can be counted by hand."""
+"""Predictions of known posteriors, so that errors can be counted by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def predicted(rows: dict[tuple[SingleView, int], list[list[float]]], indices: li
 
 
 @pytest.fixture
-def known(val_split: Split) -> tuple[Split, EnsembleMember, Predictions]:
+def known_predictions(val_split: Split) -> tuple[Split, EnsembleMember, Predictions]:
     """Posteriors of twelve images of three classes (four each), image 2 skipped; errors as counted below."""
     assert val_split.labels is not None and val_split.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     indices = [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]

@@ -187,7 +187,7 @@ def test_crops_are_averaged_on_posteriors() -> None:
     assert scores.mean(1).argmax() == scores.amax(1).argmax() == 0
 
 
-def test_an_image_of_the_crops_size_gives_the_predict_crops(tmp_path: Path) -> None:
+def test_an_image_of_the_crops_size_gives_the_posterior_of_crops(tmp_path: Path) -> None:
     """Its 50 crops are the image 25 times and its mirror image 25 times."""
     net, images = small_net(), torch.stack([tensor_of(Image.fromarray(picture(CROP, CROP, s))) for s in range(2)])
     assert torch.equal(predict_dense(net, images, flip=False), predict_center(net, images))
@@ -273,8 +273,8 @@ def test_the_shares_of_the_processes_are_the_split(train_split: Split, world_siz
     parts: list[ArrayBatch] = []
     for rank in range(world_size):
         parts += predict_batches(net, train_split, views, Runtime(torch.device("cpu"), False, rank, world_size))
-    found = [int(index) for part in parts for index in part.indices]
-    assert sorted(found) == list(range(len(train_split)))
+    indices = [int(index) for part in parts for index in part.indices]
+    assert sorted(indices) == list(range(len(train_split)))
     together, alone = combine_batches(parts, train_split, views, {}), predictions_of(net, train_split, views)
     for view in views:
         assert np.abs(together.posteriors[view] - alone.posteriors[view]).max() < 1e-5
@@ -295,11 +295,11 @@ def test_the_main_process_alone_has_the_predictions(val_split: Split) -> None:
     assert counts == [0, 1] and predictions is not None
 
 
-def test_only_the_images_asked_for_are_predicted(val_split: Split) -> None:
-    net, asked = small_net(), [7, 2, 10]
+def test_only_the_chosen_images_are_predicted(val_split: Split) -> None:
+    net, positions = small_net(), [7, 2, 10]
     expected = predictions_of(net, val_split, FEW_VIEWS)
-    parts = list(predict_batches(net, val_split, FEW_VIEWS, CPU, indices=asked))
-    assert sorted(int(index) for part in parts for index in part.indices) == sorted(asked)
+    parts = list(predict_batches(net, val_split, FEW_VIEWS, CPU, indices=positions))
+    assert sorted(int(index) for part in parts for index in part.indices) == sorted(positions)
     for part in parts:
         for view in FEW_VIEWS:
             assert part.arrays[str(view)]["posteriors"] == pytest.approx(
@@ -307,7 +307,7 @@ def test_only_the_images_asked_for_are_predicted(val_split: Split) -> None:
             )
 
 
-def test_bf16_is_off_unless_asked_for(val_split: Split) -> None:
+def test_bf16_is_off_by_default(val_split: Split) -> None:
     net = small_net("D")
     exact = predictions_of(net, val_split)
     rounded = predictions_of(net, val_split, runtime=replace(CPU, bf16=True))
@@ -336,18 +336,18 @@ def broken(split: Split, folder: Path, bad: set[int]) -> Split:
     return replace(split, root=folder)
 
 
-def test_broken_images_are_left_out_and_named(val_split: Split, tmp_path: Path) -> None:
+def test_broken_images_are_skipped_and_named(val_split: Split, tmp_path: Path) -> None:
     net, split = small_net(), broken(val_split, tmp_path, {0, 5})
     with pytest.raises(VerydeepError, match=r"\.jpg"):
         predictions_of(net, split)
     counts, predictions = finish(predict_split(net, split, VIEWS, CPU, Decoding("skip")))
     assert predictions is not None and sum(counts) == len(split)
-    kept = [i for i in range(len(split)) if i not in (0, 5)]
-    assert predictions.indices.tolist() == kept
+    good = [i for i in range(len(split)) if i not in (0, 5)]
+    assert predictions.indices.tolist() == good
     assert set(predictions.skipped) == {split.files[0], split.files[5]}
     expected = predictions_of(net, val_split)
     for view in VIEWS:
-        assert np.abs(predictions.posteriors[view] - expected.posteriors[view][kept]).max() < 1e-5
+        assert np.abs(predictions.posteriors[view] - expected.posteriors[view][good]).max() < 1e-5
 
 
 def test_nothing_but_broken_images_is_an_error(val_split: Split, tmp_path: Path) -> None:

@@ -31,8 +31,12 @@ class MeasuredTable(Result):
     """Folder with the figures, and more, in files; None if nothing was written."""
 
     def records(self) -> list[Record]:
-        """Return one record for each row, with its figures in full precision."""
-        return [dict(flatten(row)) for row in self.values["rows"]]
+        """Return one record for each row, with its figures in full precision; None where nothing was measured."""
+        records = [dict(flatten(row)) for row in self.values["rows"]]
+        keys = dict.fromkeys(key for record in records for key in record)
+        # A value that is a mapping in some rows and None in others has the keys of the mapping.
+        keys = {key: None for key in keys if not any(other.startswith(f"{key}_") for other in keys)}
+        return [{key: record.get(key) for key in keys} for record in records]
 
     def table(self) -> TextTable:
         """Return the table that people read."""

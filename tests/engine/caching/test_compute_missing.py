@@ -62,17 +62,17 @@ def cache(tmp_path: Path) -> ArrayCache:
 
 @dataclass
 class Computing:
-    """Computes an array whose numbers are known, two images at a time, and notes what was asked for."""
+    """Computes an array whose numbers are known, two images at a time, and notes what was requested."""
 
     keys: Int64Array = field(default_factory=lambda: KEYS)
-    asked: list[tuple[list[str], list[int]]] = field(default_factory=list)
+    requests: list[tuple[list[str], list[int]]] = field(default_factory=list)
     bad: tuple[int, ...] = ()
     """Positions of images that cannot be decoded."""
     runtime: Runtime = CPU
 
     def __call__(self, model: VGG, kinds: Sequence[str], positions: Int64Array) -> Iterator[ArrayBatch]:
         assert model.crop == 32 and not model.training
-        self.asked.append((list(kinds), positions.tolist()))
+        self.requests.append((list(kinds), positions.tolist()))
         mine = positions[self.runtime.rank :: self.runtime.world_size]
         for first in range(0, len(mine), 2):
             part = mine[first : first + 2]
@@ -95,9 +95,9 @@ def compute(
 
 def assert_complete(cache: ArrayCache, keys: Int64Array = KEYS, kinds: list[str] = KINDS) -> None:
     for kind in kinds:
-        found = cache.load(kind)
-        assert found is not None
-        indices, arrays = found
+        loaded = cache.load(kind)
+        assert loaded is not None
+        indices, arrays = loaded
         assert indices.tolist() == sorted(set(keys.tolist()))
         assert np.array_equal(arrays["values"], values(kind, indices))
 
@@ -106,12 +106,12 @@ def test_nothing_is_computed_twice(cache: ArrayCache, net: CountedNet) -> None:
     computing = Computing()
     counts, skipped = compute(cache, net, computing)
     assert counts == [0, 2, 2, 2, 1] and skipped == {}
-    assert computing.asked == [(KINDS, list(range(7)))] and len(net.prepared) == 1  # both kinds at once
+    assert computing.requests == [(KINDS, list(range(7)))] and len(net.prepared) == 1  # both kinds at once
     assert_complete(cache)
     assert json.loads((cache.folder / "about.json").read_text()) == {"made_by": "a test"}
     again = Computing()
     assert compute(ArrayCache(cache.folder, {}), net, again) == ([7], {})
-    assert again.asked == [] and len(net.prepared) == 1  # the net is not even loaded
+    assert again.requests == [] and len(net.prepared) == 1  # the net is not even loaded
     indices, arrays = cache.load("red-256", np.array([90, 10, 33])) or (None, {})
     assert indices is not None and indices.tolist() == [10, 90]
     assert arrays["values"].tolist() == [[10, 17], [90, 97]]
@@ -122,7 +122,7 @@ def test_kinds_that_lack_other_images_are_computed_apart_by_one_net(cache: Array
     compute(cache, net, Computing(KEYS[:4]), KINDS[:1])
     computing = Computing()
     counts, _ = compute(cache, net, computing)
-    assert computing.asked == [(["red-256"], [4, 5, 6]), (["green-256"], list(range(7)))]
+    assert computing.requests == [(["red-256"], [4, 5, 6]), (["green-256"], list(range(7)))]
     assert counts == [7 - (3 + 7) / 2, 1, 0.5, 1, 1, 1, 0.5] and len(net.prepared) == 2
     assert_complete(cache)
 
@@ -131,7 +131,7 @@ def test_an_image_that_is_listed_twice_is_computed_once(cache: ArrayCache, net: 
     keys = np.array([5, 3, 5, 5, 3, 8])
     computing = Computing(keys)
     counts, _ = compute(cache, net, computing)
-    assert computing.asked == [(KINDS, [0, 1, 5])] and sum(counts) == len(keys)
+    assert computing.requests == [(KINDS, [0, 1, 5])] and sum(counts) == len(keys)
     assert_complete(cache, keys)
 
 
@@ -150,7 +150,7 @@ def test_an_interrupted_computation_continues(cache: ArrayCache, net: CountedNet
     assert cache.indices("red-256").tolist() == sorted(KEYS[:4].tolist())
     computing = Computing()
     counts, _ = compute(ArrayCache(cache.folder, {}), net, computing)
-    assert counts == [4, 2, 1] and computing.asked == [(KINDS, [4, 5, 6])]
+    assert counts == [4, 2, 1] and computing.requests == [(KINDS, [4, 5, 6])]
     assert_complete(cache)
 
 
@@ -200,7 +200,7 @@ def test_a_damaged_file_is_computed_again(cache: ArrayCache, net: CountedNet, da
     damage(path)
     computing = Computing()
     compute(cache, net, computing)
-    assert computing.asked == [(["green-256"], list(range(7)))]
+    assert computing.requests == [(["green-256"], list(range(7)))]
     assert_complete(cache)
 
 
@@ -216,11 +216,11 @@ def test_what_two_jobs_computed_counts_once(cache: ArrayCache, net: CountedNet) 
 
 
 def test_files_that_cannot_be_decoded_are_tried_again(cache: ArrayCache, net: CountedNet) -> None:
-    for asked in (list(range(7)), [1, 4, 5]):
+    for positions in (list(range(7)), [1, 4, 5]):
         computing = Computing(bad=(1, 4, 5))
         counts, skipped = compute(cache, net, computing)
         assert skipped == dict.fromkeys(("1.jpg", "4.jpg", "5.jpg"), "cut short")
-        assert computing.asked == [(KINDS, asked)] and sum(counts) == 7
+        assert computing.requests == [(KINDS, positions)] and sum(counts) == 7
     assert cache.indices("red-256").tolist() == sorted(KEYS[[0, 2, 3, 6]].tolist())
 
 

@@ -86,7 +86,7 @@ def test_long_sides_by_both_roundings(short: int, floor: int, ceil: int) -> None
     assert measure_maps(sizes, 224).map_width == ceil
 
 
-def test_of_many_images_the_median_map_and_the_mean_share() -> None:
+def test_many_images_have_the_median_map_and_the_mean_share() -> None:
     sizes = np.array([[37, 49], [37, 49], [73, 37]])
     geometry = measure_maps(sizes, 32)
     assert (geometry.map_height, geometry.map_width) == (2, 2)
@@ -94,7 +94,7 @@ def test_of_many_images_the_median_map_and_the_mean_share() -> None:
     assert geometry.inside == pytest.approx(sum(each) / 3)
 
 
-def test_beside_every_dense_scale_stands_the_central_crop() -> None:
+def test_every_dense_scale_comes_with_the_central_crop() -> None:
     expected = [("center", 256), ("center", 384), ("dense", 256), ("dense", 384)]
     assert [(v.view, v.scale) for v in list_views("dense", (256, 384))] == expected
     assert [(v.view, v.scale) for v in list_views("center", (384,))] == [("center", 384)]
@@ -103,8 +103,8 @@ def test_beside_every_dense_scale_stands_the_central_crop() -> None:
     assert [(v.view, v.scale) for v in list_views("dense+crops", (256,))] == both
 
 
-def test_rows_by_hand(known: tuple[Split, EnsembleMember, Predictions]) -> None:
-    split, member, predictions = known
+def test_rows_by_hand(known_predictions: tuple[Split, EnsembleMember, Predictions]) -> None:
+    split, member, predictions = known_predictions
     evaluation = evaluate_predictions([member], [predictions], split, "dense")
     got: list[object] = [(row.view, row.scales, row.errors.top1.percent) for row in evaluation.rows]
     assert got == [
@@ -125,9 +125,9 @@ def test_rows_by_hand(known: tuple[Split, EnsembleMember, Predictions]) -> None:
     assert evaluation.calibration_error == pytest.approx(100 * (0.5 - 4 / 11))  # all in one bin, 4 of 11 right
 
 
-def test_rows_of_both_views_by_hand(known: tuple[Split, EnsembleMember, Predictions]) -> None:
+def test_rows_of_both_views_by_hand(known_predictions: tuple[Split, EnsembleMember, Predictions]) -> None:
     """Crops alone (0.3, 0.2, 0.5) miss 7 of 11, with dense (0.3625, 0.35, 0.2875) 8."""
-    split, member, predictions = known
+    split, member, predictions = known_predictions
     evaluation = evaluate_predictions([member], [predictions], split, "dense+crops")
     wrong = {(row.view, row.scales): round(row.errors.top1.percent * 11 / 100) for row in evaluation.rows}
     assert list(wrong.items()) == [
@@ -144,15 +144,17 @@ def test_rows_of_both_views_by_hand(known: tuple[Split, EnsembleMember, Predicti
     assert one.predictions.posteriors[0] == pytest.approx([0.225, 0.6, 0.175])
 
 
-def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, EnsembleMember, Predictions]) -> None:
+def test_nets_of_different_numbers_of_scales_weigh_equally(
+    known_predictions: tuple[Split, EnsembleMember, Predictions],
+) -> None:
     """The first net says (0.425, 0.5, 0.075) over two scales, the second (0.5, 0.4, 0.1) at one.
 
     Their mean (0.4625, 0.45, 0.0875) chooses the first class; over the three scales alike, (0.45, 0.467, 0.083), it
     would be the second.
     """
-    split, first, predictions = known
-    said = [[0.5, 0.4, 0.1]] * 11
-    rows: dict[tuple[SingleView, int], list[list[float]]] = {("center", 512): said, ("dense", 512): said}
+    split, first, predictions = known_predictions
+    posteriors = [[0.5, 0.4, 0.1]] * 11
+    rows: dict[tuple[SingleView, int], list[list[float]]] = {("center", 512): posteriors, ("dense", 512): posteriors}
     second, others = EnsembleMember(net_called("y"), (512,)), predicted(rows, predictions.indices.tolist())
     evaluation = evaluate_predictions([first, second], [predictions, others], split, "dense")
     assert evaluation.predictions.posteriors == pytest.approx(np.array([[0.4625, 0.45, 0.0875]] * 11), abs=1e-6)
@@ -164,13 +166,15 @@ def test_nets_of_different_numbers_of_scales_weigh_equally(known: tuple[Split, E
     assert [round(row.errors.top1.percent * 11 / 100) for row in evaluation.rows] == [7, 8, 8, 8]
 
 
-def test_only_images_that_every_net_decoded_are_fused(known: tuple[Split, EnsembleMember, Predictions]) -> None:
+def test_only_images_that_every_net_decoded_are_fused(
+    known_predictions: tuple[Split, EnsembleMember, Predictions],
+) -> None:
     """Image 2 is broken for the first net, images 0 and 9 for the second."""
-    split, first, predictions = known
+    split, first, predictions = known_predictions
     indices = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11]
-    said = [[0.1, 0.9 - index / 20, index / 20] for index in indices]
+    posteriors = [[0.1, 0.9 - index / 20, index / 20] for index in indices]
     members = [replace(first, scales=(256,)), EnsembleMember(net_called("y"), (256,))]
-    each = [predictions, predicted({("crops", 256): said}, indices)]
+    each = [predictions, predicted({("crops", 256): posteriors}, indices)]
     evaluation = evaluate_predictions(members, each, split, "crops")
     fused = evaluation.predictions
     assert fused.indices.tolist() == [1, 3, 4, 5, 6, 7, 8, 10, 11]
@@ -201,24 +205,24 @@ def geometric(parts: Any) -> Float64Array:
     return soft(np.mean(np.log(list(parts)), axis=0))
 
 
-def at_a_scale(told: Scores) -> Float64Array:
+def average_maps(maps: Scores) -> Float64Array:
     """Section 3.2: scores averaged over positions, the soft-max, the mean of the image's and its mirror image's."""
-    return average(soft(average(positions)) for positions in told)
+    return average(soft(average(positions)) for positions in maps)
 
 
 def over_nets_and_scales(each: Any) -> Float64Array:
-    return average(average(each(told) for told in net.values()) for net in (FIRST, SECOND))
+    return average(average(each(maps) for maps in net.values()) for net in (FIRST, SECOND))
 
 
 def other_orders() -> dict[str, Float64Array]:
-    nets = [{q: at_a_scale(told) for q, told in net.items()} for net in (FIRST, SECOND)]
+    nets = [{q: average_maps(maps) for q, maps in net.items()} for net in (FIRST, SECOND)]
     return {
-        "soft-max before positions": over_nets_and_scales(lambda told: average(average(soft(p)) for p in told)),
-        "largest over positions": over_nets_and_scales(lambda told: average(soft(np.max(p, axis=0)) for p in told)),
-        "sum over positions": over_nets_and_scales(lambda told: average(soft(np.sum(p, axis=0)) for p in told)),
-        "flips on scores": over_nets_and_scales(lambda told: soft(average(average(p) for p in told))),
+        "soft-max before positions": over_nets_and_scales(lambda maps: average(average(soft(p)) for p in maps)),
+        "largest over positions": over_nets_and_scales(lambda maps: average(soft(np.max(p, axis=0)) for p in maps)),
+        "sum over positions": over_nets_and_scales(lambda maps: average(soft(np.sum(p, axis=0)) for p in maps)),
+        "flips on scores": over_nets_and_scales(lambda maps: soft(average(average(p) for p in maps))),
         "scales on scores": average(
-            average(soft(average(average(told[flip]) for told in net.values())) for flip in (0, 1))
+            average(soft(average(average(maps[flip]) for maps in net.values())) for flip in (0, 1))
             for net in (FIRST, SECOND)
         ),
         "geometric over scales": average(geometric(net.values()) for net in nets),
@@ -227,25 +231,25 @@ def other_orders() -> dict[str, Float64Array]:
         "nets before scales": average(average(net[q] for net in nets if q in net) for q in (256, 384)),
         "larger maps count more": average([nets[0][256], (2 * nets[1][256] + 3 * nets[1][384]) / 5]),
         "all on scores": soft(
-            average(average(average(average(p) for p in told) for told in net.values()) for net in (FIRST, SECOND))
+            average(average(average(average(p) for p in maps) for maps in net.values()) for net in (FIRST, SECOND))
         ),
     }
 
 
-class Told(VGG):
-    """A net that says what it is told, by the short side in pixels, of an image that is brighter to the right."""
+class ScriptedNet(VGG):
+    """A net with score maps of our choice, by the short side in pixels, for an image that is brighter to the right."""
 
     def __init__(self, scores: dict[int, Scores]) -> None:
         super().__init__(NETWORKS["A"], 4, crop=32, width=1 / 64, fc_width=4)
-        self.told = {{256: 37, 384: 55}[q]: told for q, told in scores.items()}
+        self.maps = {{256: 37, 384: 55}[q]: maps for q, maps in scores.items()}
 
     def forward(self, images: Tensor, _keep: object = None) -> Tensor:
         side, half = min(images.shape[2:]), images.shape[3] // 2
-        if side == 32:  # the central crop, which is told beside every dense row
+        if side == 32:  # the central crop, which is computed for every dense row
             return torch.zeros(len(images), 4, 1, 1)
         mirrored = [bool(image[:, :, :half].mean() > image[:, :, half:].mean()) for image in images]
-        maps = [torch.tensor(self.told[side][flip], dtype=torch.float32).T for flip in mirrored]
-        return torch.stack(maps)[:, :, None]
+        chosen = [torch.tensor(self.maps[side][flip], dtype=torch.float32).T for flip in mirrored]
+        return torch.stack(chosen)[:, :, None]
 
 
 def test_the_order_of_averaging(tmp_path: Path) -> None:
@@ -261,12 +265,12 @@ def test_the_order_of_averaging(tmp_path: Path) -> None:
     split = Split("val", tmp_path, ("one.png",), np.array([1]), names, names, "one picture", camera_rotation=False)
     members = [EnsembleMember(net_called("first"), (256,)), EnsembleMember(net_called("second"), (256, 384))]
     predictions = []
-    for member, model in zip(members, (Told(FIRST), Told(SECOND)), strict=True):
+    for member, model in zip(members, (ScriptedNet(FIRST), ScriptedNet(SECOND)), strict=True):
         _, each = finish(predict_split(model, split, list_views("dense", member.scales), CPU))
         assert each is not None
         predictions.append(each)
     evaluation = evaluate_predictions(members, predictions, split, "dense")
-    expected = over_nets_and_scales(at_a_scale)
+    expected = over_nets_and_scales(average_maps)
     assert evaluation.predictions.posteriors[0] == pytest.approx(expected, abs=1e-6)
     assert expected == pytest.approx([0.135, 0.304, 0.281, 0.280], abs=1e-3)
     assert [row.errors.top1.percent for row in evaluation.rows][-1] == 0
@@ -289,7 +293,7 @@ def two_nets(tmp_path_factory: pytest.TempPathFactory) -> list[Net]:
 
 
 @pytest.mark.parametrize("view", ["dense", "crops", "dense+crops", "center"])
-def test_a_fusion_is_the_mean_of_single_runs(val_split: Split, two_nets: list[Net], view: View) -> None:
+def test_an_ensemble_is_the_mean_of_single_nets(val_split: Split, two_nets: list[Net], view: View) -> None:
     """Of three scales and of one."""
     assert val_split.labels is not None
     members = list(starmap(EnsembleMember, zip(two_nets, ((256, 384, 512), (384,)), strict=True)))

@@ -27,8 +27,8 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_files_written(known: tuple[Split, EnsembleMember, Predictions], tmp_path: Path) -> None:
-    split, member, predictions = known
+def test_files_written(known_predictions: tuple[Split, EnsembleMember, Predictions], tmp_path: Path) -> None:
+    split, member, predictions = known_predictions
     split = replace(split, class_words=("ant, emmet", "bell", "crab"))
     net = replace(member.net, folder=tmp_path)
     for name in ("config.json", "model.safetensors"):  # only their digest is needed
@@ -67,9 +67,9 @@ def test_files_written(known: tuple[Split, EnsembleMember, Predictions], tmp_pat
 
 
 def test_the_table_has_the_figures_of_the_report(
-    known: tuple[Split, EnsembleMember, Predictions], tmp_path: Path
+    known_predictions: tuple[Split, EnsembleMember, Predictions], tmp_path: Path
 ) -> None:
-    split, member, predictions = known
+    split, member, predictions = known_predictions
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text(name)
     evaluation = evaluate_predictions([member], [predictions], split, "dense")
@@ -87,9 +87,9 @@ def test_the_table_has_the_figures_of_the_report(
 
 
 def test_an_image_that_cannot_be_decoded_is_not_submitted(
-    known: tuple[Split, EnsembleMember, Predictions], tmp_path: Path
+    known_predictions: tuple[Split, EnsembleMember, Predictions], tmp_path: Path
 ) -> None:
-    split, member, predictions = known
+    split, member, predictions = known_predictions
     fused = average_scales(member, predictions, "dense")
     with pytest.raises(VerydeepError, match=r"1 images of .* cannot be decoded"):
         write_classification_submission(tmp_path / "guesses.txt", fused, replace(split, labels=None))

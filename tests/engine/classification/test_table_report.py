@@ -1,4 +1,4 @@
-"""What a table prints and writes: rows beside the paper's, their order, and what must be known of them."""
+"""Tables 3-7 as text, JSON and Markdown: rows next to the paper's, their order, and remarks."""
 
 import itertools
 import json
@@ -44,7 +44,7 @@ def conditions(split: Split | None = None, crop: int = 64) -> TableConditions:
     return TableConditions([], "photos", split or photographs(), crop, CPU)
 
 
-def known(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any) -> MeasuredRow:
+def measured_row(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any) -> MeasuredRow:
     """A row that errs on the first images, so many with each seed."""
     wrong = np.stack([images < count for count in top1])
     return MeasuredRow(
@@ -72,14 +72,14 @@ def table(name: str, measured: dict[str, MeasuredRow], where: TableConditions | 
 
 
 TABLE_3 = {
-    "A/256/256": known(90, top5=33, center=wilson_interval(111, 300), geometry={256: MapGeometry(3, 4, 0.625)}),
-    "B/256/256": known(90, 60, top5=12, geometry={256: MapGeometry(3, 4, 0.625)}),
-    "C/256/256": known(60, converged=False, unconverged=("runs/C", "runs/C2")),
-    "D/256/256": known(30, geometry={384: MapGeometry(4, 5, 1.0)}),
+    "A/256/256": measured_row(90, top5=33, center=wilson_interval(111, 300), geometry={256: MapGeometry(3, 4, 0.625)}),
+    "B/256/256": measured_row(90, 60, top5=12, geometry={256: MapGeometry(3, 4, 0.625)}),
+    "C/256/256": measured_row(60, converged=False, unconverged=("runs/C", "runs/C2")),
+    "D/256/256": measured_row(30, geometry={384: MapGeometry(4, 5, 1.0)}),
 }
 
 
-def test_rows_stand_beside_the_papers() -> None:
+def test_rows_have_the_papers_figures() -> None:
     findings = table("table3", TABLE_3)
     assert findings.headings == ("row", "paper", "top-1", "top-5", "center", "seeds")
     rows = {cells[0]: list(cells[1:]) for cells in findings.rows}
@@ -101,7 +101,7 @@ def test_rows_stand_beside_the_papers() -> None:
 
 def test_other_authors_rows_are_as_published() -> None:
     best = str(TABLES["table7"].rows[1].protocol)
-    rows = {cells[0]: list(cells[1:]) for cells in table("table7", {best: known(30)}).rows}
+    rows = {cells[0]: list(cells[1:]) for cells in table("table7", {best: measured_row(30)}).rows}
     assert rows["Krizhevsky et al. (Krizhevsky et al., 2012) (5 nets)"] == [
         "38.1/16.4/16.4",
         "as published",
@@ -120,7 +120,7 @@ def interval(wrong: int) -> str:
     return f"[{share.low:.1f},{share.high:.1f}]"
 
 
-def test_of_two_classes_there_is_one_error() -> None:
+def test_two_classes_have_one_error() -> None:
     split = replace(photographs(("ant", "bell")), labels=images % 2)
     findings = table("table3", TABLE_3, conditions(split))
     assert findings.headings == ("row", "paper", "top-1", "center", "seeds")
@@ -131,11 +131,11 @@ def remarks_of(findings: MeasuredTable) -> str:
     return "\n".join(findings.remarks)
 
 
-def test_remarks_tell_geometry_and_what_did_not_converge() -> None:
-    told = remarks_of(table("table3", TABLE_3))
-    assert "Q=256 3x4, 62%; Q=384 4x5, 100%" in told
-    assert "runs/C, runs/C2" in told and "Not converged" in told
-    assert "reach beyond" not in told
+def test_remarks_name_map_sizes_and_unconverged_runs() -> None:
+    remarks = remarks_of(table("table3", TABLE_3))
+    assert "Q=256 3x4, 62%; Q=384 4x5, 100%" in remarks
+    assert "runs/C, runs/C2" in remarks and "Not converged" in remarks
+    assert "reach beyond" not in remarks
     assert "Crop 32 is below 64, so windows reach beyond" in remarks_of(table("table3", TABLE_3, conditions(crop=32)))
     assert "Map size" not in remarks_of(table("shallow", SHALLOW))
 
@@ -146,52 +146,52 @@ def order_of(findings: MeasuredTable) -> list[str]:
 
 
 SHALLOW = {
-    "B/256/256 : center": known(60),
-    "B-5x5/256/256 : center": known(90),
+    "B/256/256 : center": measured_row(60),
+    "B-5x5/256/256 : center": measured_row(90),
 }
 
 
 def test_the_order_of_rows_against_the_papers() -> None:
     """A-B and A-D and B-D as the paper has them; D and E the other way round, E and A as in the paper."""
     measured = {
-        "A/256/256": known(92),
-        "B/256/256": known(91),
-        "D/256/256": known(30),
-        "E/256/256": known(28),
+        "A/256/256": measured_row(92),
+        "B/256/256": measured_row(91),
+        "D/256/256": measured_row(30),
+        "E/256/256": measured_row(28),
     }
-    told = order_of(table("table3", measured))
-    assert told[0] == "5 of 6 pairs of rows have the paper's order of top-1 errors."
+    remarks = order_of(table("table3", measured))
+    assert remarks[0] == "5 of 6 pairs of rows have the paper's order of top-1 errors."
     # A and B differ by one image, D and E by two of which none is the other way: within chance.
-    assert told[1] == "4 of 6 differences of top-1 errors are larger than chance."
-    assert [line.split(":")[0] for line in told[2:]] == [
+    assert remarks[1] == "4 of 6 differences of top-1 errors are larger than chance."
+    assert [line.split(":")[0] for line in remarks[2:]] == [
         f"{first}/256/256 minus {second}/256/256" for first, second in ("AD", "AE", "BD", "BE")
     ]
-    assert told[2].startswith("A/256/256 minus D/256/256: +20.7 [+") and told[2].endswith("in the paper +2.6")
+    assert remarks[2].startswith("A/256/256 minus D/256/256: +20.7 [+") and remarks[2].endswith("in the paper +2.6")
 
 
-def test_a_single_difference_is_told_even_within_chance() -> None:
-    within = SHALLOW | {"B-5x5/256/256 : center": known(61)}
+def test_a_single_difference_is_reported_even_within_chance() -> None:
+    within = SHALLOW | {"B-5x5/256/256 : center": measured_row(61)}
     for measured, count, points in ((SHALLOW, 1, "-10.0"), (within, 0, "-0.3")):
-        told = order_of(table("shallow", measured))
-        assert told[0] == "1 of 1 pairs of rows have the paper's order of top-1 errors."
-        assert told[1] == f"{count} of 1 differences of top-1 errors are larger than chance."
-        assert told[2].startswith(f"B/256/256 : center minus B-5x5/256/256 : center: {points} [")
-        assert len(told) == 3 and told[2].endswith("in the paper -7.0")
+        remarks = order_of(table("shallow", measured))
+        assert remarks[0] == "1 of 1 pairs of rows have the paper's order of top-1 errors."
+        assert remarks[1] == f"{count} of 1 differences of top-1 errors are larger than chance."
+        assert remarks[2].startswith(f"B/256/256 : center minus B-5x5/256/256 : center: {points} [")
+        assert len(remarks) == 3 and remarks[2].endswith("in the paper -7.0")
     assert "7% higher" in remarks_of(table("shallow", SHALLOW))
 
 
-def test_on_ilsvrc_itself_the_order_needs_no_words() -> None:
+def test_on_ilsvrc_itself_the_order_is_not_compared() -> None:
     thousand = tuple(ilsvrc_classes())
     assert len(thousand) == 1000
     ours = table("table3", TABLE_3)
     assert "the paper's order of" in remarks_of(ours) and "larger than chance" in remarks_of(ours)
-    theirs = remarks_of(table("table3", TABLE_3, conditions(photographs(thousand))))
-    assert "order" not in theirs and "chance" not in theirs
+    of_ilsvrc = remarks_of(table("table3", TABLE_3, conditions(photographs(thousand))))
+    assert "order" not in of_ilsvrc and "chance" not in of_ilsvrc
     others = remarks_of(table("table3", TABLE_3, conditions(photographs((*thousand[:-1], "n99999999")))))
     assert "the paper's order of" in others
 
 
-def test_rows_that_are_no_answers_are_not_compared() -> None:
+def test_rows_that_did_not_converge_are_not_compared() -> None:
     findings = table("table3", TABLE_3)
     assert {each["first"][0] + each["second"][0] for each in findings.values["differences"]} == {"AB", "AD", "BD"}
     alone = table("table3", {"A/256/256": TABLE_3["A/256/256"], "C/256/256": TABLE_3["C/256/256"]})
@@ -199,7 +199,7 @@ def test_rows_that_are_no_answers_are_not_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "told"),
+    ("split", "reason"),
     [
         ({"val": "these", "plateau": True}, "decided when the learning rate of one, two dropped"),
         ({"train": "these"}, "these are the training images of one, two"),
@@ -207,22 +207,22 @@ def test_rows_that_are_no_answers_are_not_compared() -> None:
         ({"val": "others", "plateau": True}, None),
     ],
 )
-def test_what_the_nets_have_seen_of_the_images_is_told(split: dict[str, Any], told: str | None) -> None:
+def test_remarks_name_what_the_nets_have_seen_of_the_images(split: dict[str, Any], reason: str | None) -> None:
     names = photographs().class_names
     seen = {key: fingerprint(photographs()) if value == "these" else value for key, value in split.items()}
     nets = tuple(Net(Path(path), Path(path), ModelConfig("A", names, names, split=seen)) for path in ("one", "two"))
-    remarks = table("table3", {"A/256/256": known(90, nets=nets)}).remarks
-    assert sum("Note: these" in remark for remark in remarks) == (told is not None)
-    assert told is None or any(told in remark for remark in remarks)
+    remarks = table("table3", {"A/256/256": measured_row(90, nets=nets)}).remarks
+    assert sum("Note: these" in remark for remark in remarks) == (reason is not None)
+    assert reason is None or any(reason in remark for remark in remarks)
 
 
-def test_what_was_skipped_or_not_kept_is_told() -> None:
+def test_remarks_name_skipped_files_and_a_full_cache() -> None:
     rows = {
-        "A/256/256": known(90, skipped=frozenset({"a.png", "b.png"}), write_error="the disk is full"),
-        "D/256/256": known(30, skipped=frozenset({"b.png"}), write_error="the disk is full"),
+        "A/256/256": measured_row(90, skipped=frozenset({"a.png", "b.png"}), write_error="the disk is full"),
+        "D/256/256": measured_row(30, skipped=frozenset({"b.png"}), write_error="the disk is full"),
     }
-    told = remarks_of(table("table3", rows))
-    assert "2 files that cannot be decoded" in told and told.count("the disk is full") == 1
+    remarks = remarks_of(table("table3", rows))
+    assert "2 files that cannot be decoded" in remarks and remarks.count("the disk is full") == 1
 
 
 def markdown_rows(text: str) -> list[list[str]]:
@@ -288,7 +288,7 @@ def test_files_and_terminal_agree(name: str, measured: dict[str, MeasuredRow], t
 def test_a_row_of_brackets_is_no_markup() -> None:
     row = PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
     paper = PaperTable("table3", "a title", "4.1", (row,))
-    rendered = build_classification_table(paper, [(row, known(90))], [], conditions()).table()
+    rendered = build_classification_table(paper, [(row, measured_row(90))], [], conditions()).table()
     assert "[bold]A[/bold]" in render_text(rendered)
 
 
@@ -298,7 +298,18 @@ def test_json_of_nothing_measured_is_written(tmp_path: Path) -> None:
     assert [row["measured"] for row in report["rows"]] == [None] * 4 and report["differences"] == []
 
 
-def test_no_run_at_all_is_one_sentence() -> None:
+def test_records_have_the_same_keys() -> None:
+    """Whatever was measured, so that they are rows of a data frame."""
+    records = table("table3", TABLE_3).records()
+    assert len({tuple(record) for record in records}) == 1 and len(records) == 12
+    first, third = records[0], records[3]
+    assert (first["label"], first["paper_top1_val"], first["measured_top1_percent"]) == ("A/256/256", 29.6, 30.0)
+    assert first["measured_center_top1_percent"] == 37.0 and first["measured_seeds"] == [0]
+    assert third["label"] == "C/256/256" and records[-1]["measured_top1_percent"] is None
+    assert "measured" not in first
+
+
+def test_a_table_without_any_run_is_refused_in_one_sentence() -> None:
     with pytest.raises(VerydeepError, match=r"No run answers for a row of table3 at crop 64 with these 6") as caught:
         next(measure_classification_tables([TABLES["table3"]], conditions()))
     assert "\n" not in str(caught.value)

@@ -94,9 +94,9 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
                 leave_run(root / "runs", describe(net, root / "data", seed=seed))
         val = open_data_split(str(root / "data"), "val")
         conditions = TableConditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU)
-        for name, wanted in steps.items():
+        for name, some_tables in steps.items():
             before = cached_images(root / "cache")
-            findings |= {table.name: table for table in measure_classification_tables(wanted, conditions)}
+            findings |= {table.name: table for table in measure_classification_tables(some_tables, conditions)}
             computed[name] = cached_images(root / "cache") - before
         yield Ladder(root / "runs", conditions, computed, findings)
 
@@ -147,8 +147,8 @@ def single_view(model: VGG, image: Tensor, view: str) -> Float64Array:
 
 
 @pytest.fixture(scope="module")
-def plainly(ladder: Ladder) -> Any:
-    """(run, view, Q) -> (n, K), each computed when it is first asked for."""
+def plain_posteriors(ladder: Ladder) -> Any:
+    """(run, view, Q) -> (n, K), each computed when it is first needed."""
 
     @cache
     def of_split(run: str, view: str, scale: int) -> Float64Array:
@@ -167,7 +167,7 @@ def errors_at(posterior: Float64Array, labels: Int64Array, k: int) -> BoolArray:
 
 
 @pytest.mark.parametrize("text", dict.fromkeys(str(each) for table in ALL_TABLES for each in table.protocols))
-def test_a_row_is_the_mean_over_members_scales_and_views(text: str, ladder: Ladder, plainly: Any) -> None:
+def test_a_row_is_the_mean_over_members_scales_and_views(text: str, ladder: Ladder, plain_posteriors: Any) -> None:
     protocol = EvaluationProtocol.parse(text)
     views = protocol.view.split("+")
     labels = ladder.conditions.split.labels
@@ -181,10 +181,10 @@ def test_a_row_is_the_mean_over_members_scales_and_views(text: str, ladder: Ladd
         of_members, centers = [], []
         for member in protocol.members:
             run = run_of(str(member.net), seed)
-            of_scales = [sum(plainly(run, view, q) for view in views) / len(views) for q in member.test_scales]
+            of_scales = [sum(plain_posteriors(run, view, q) for view in views) / len(views) for q in member.test_scales]
             of_members.append(sum(of_scales) / len(of_scales))
             if "dense" in views:
-                centers.append(sum(plainly(run, "center", q) for q in member.test_scales) / len(of_scales))
+                centers.append(sum(plain_posteriors(run, "center", q) for q in member.test_scales) / len(of_scales))
         fused = sum(of_members) / len(of_members)
         predictions = predict_ensemble(protocol.view, members, ladder.conditions)
         np.testing.assert_allclose(predictions.posteriors, fused, rtol=0, atol=1e-5)
@@ -275,24 +275,24 @@ A, D = (PaperNet.parse(text) for text in ("A/256", "D/256"))
 BOTH = EvaluationProtocol.parse("A/256/256 + D/256/256")
 
 
-def test_a_run_without_all_drops_is_named(small: Path) -> None:
+def test_an_unconverged_run_is_named(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "data"))
     late = leave_run(small / "runs", describe(D, small / "data", converged=False))
     measured = measure_protocol(BOTH, conditions_of(small))
     assert measured is not None and measured.unconverged == (str(late),) and not measured.converged
     alone = EvaluationProtocol.parse("A/256/256")
-    answer = measure_protocol(alone, conditions_of(small))
-    assert answer is not None and answer.unconverged == () and answer.converged
-    rows = [(PaperRow(alone, 20.0, 5.0), answer), (PaperRow(BOTH, 20.0, 5.0), measured)]
+    row = measure_protocol(alone, conditions_of(small))
+    assert row is not None and row.unconverged == () and row.converged
+    rows = [(PaperRow(alone, 20.0, 5.0), row), (PaperRow(BOTH, 20.0, 5.0), measured)]
     assert compare_rows(NO_TABLE, rows) == []
 
 
 def test_a_seed_that_did_not_converge_is_left_out_where_another_did(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "data", seed=1))
     late = leave_run(small / "runs", describe(A, small / "data", seed=2, converged=False))
-    answer = measure_protocol(EvaluationProtocol.parse("A/256/256"), conditions_of(small))
-    assert answer is not None and answer.converged
-    assert (answer.seeds, answer.unconverged) == ((1,), (str(late),))
+    row = measure_protocol(EvaluationProtocol.parse("A/256/256"), conditions_of(small))
+    assert row is not None and row.converged
+    assert (row.seeds, row.unconverged) == ((1,), (str(late),))
 
 
 def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
@@ -328,12 +328,12 @@ def test_a_training_that_has_saved_no_net_yet_is_no_run(small: Path) -> None:
     assert measure_protocol(EvaluationProtocol.parse("A/256/256"), conditions) is not None
 
 
-def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None:
+def test_a_net_that_split_the_folder_differently_is_refused(small: Path) -> None:
     leave_run(small / "runs", describe(A, small / "flat", seed=4, split_seed=0))
-    ours = conditions_of(small, "flat")
-    compute_views([EvaluationProtocol.parse("A/256/256")], ours)
-    theirs = leave_run(small / "runs", describe(D, small / "flat", seed=4, split_seed=1))
-    with pytest.raises(VerydeepError, match=f"{theirs} was trained on another random split .*seed 1") as caught:
+    conditions = conditions_of(small, "flat")
+    compute_views([EvaluationProtocol.parse("A/256/256")], conditions)
+    path = leave_run(small / "runs", describe(D, small / "flat", seed=4, split_seed=1))
+    with pytest.raises(VerydeepError, match=f"{path} was trained on another random split .*seed 1") as caught:
         compute_views([BOTH], conditions_of(small, "flat"))
     assert "\n" not in str(caught.value)
     # Where val/ is a folder, the seed divides nothing.
@@ -341,11 +341,11 @@ def test_a_net_that_divided_the_folder_otherwise_is_refused(small: Path) -> None
     check_same_split(net, str(small / "data"), conditions_of(small).split)
 
 
-def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) -> None:
-    """It answers for no row, under its own name, in each view of the table; a trunk is not asked."""
+def test_a_net_of_another_system_has_a_row_of_its_own(small: Path) -> None:
+    """It answers for no row of the paper; its row has its name and the views of the table. Trunks have none."""
     leave_run(small / "runs", describe(A, small / "data"))
     strange = replace(describe(D, small / "data"), train_scale=None, provenance=Provenance(imported_from="d.pth"))
-    theirs = leave_run(small / "elsewhere", strange, "theirs")
+    path = leave_run(small / "elsewhere", strange, "other")
     trunk = replace(strange, class_names=(), class_words=())
     save_config(small / "elsewhere" / "trunk", trunk)
     unknown = replace(strange, class_names=CLASSES[::-1], class_words=CLASSES[::-1])
@@ -354,17 +354,17 @@ def test_a_net_that_others_trained_otherwise_stands_below_the_rows(small: Path) 
     conditions = replace(conditions_of(small), nets=named.nets())
     paper = PaperTable("table5", "views", "4.4", (PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4),))
     crops = replace(paper, rows=(*paper.rows, PaperRow(EvaluationProtocol.parse("E/256/256 : crops"), 27.0, 9.0)))
-    (found,) = measure_classification_tables([crops], conditions)
-    cells = {name: rest for name, *rest in found.rows}
-    assert [name for name in cells if name.startswith("theirs")] == ["theirs/256", "theirs/256 : crops"]
-    assert cells["theirs/256"][0] == "" and cells["E/256/256 : crops"][1] == "no run"
-    said = Net.open(theirs)
-    for row, view in zip(found.values["other_nets"], ("dense", "crops"), strict=True):
-        (predictions,) = predict_members([EnsembleMember(said, (256,))], conditions.split, view, CPU)
+    (table,) = measure_classification_tables([crops], conditions)
+    cells = {name: rest for name, *rest in table.rows}
+    assert [name for name in cells if name.startswith("other")] == ["other/256", "other/256 : crops"]
+    assert cells["other/256"][0] == "" and cells["E/256/256 : crops"][1] == "no run"
+    net = Net.open(path)
+    for row, view in zip(table.values["other_nets"], ("dense", "crops"), strict=True):
+        (predictions,) = predict_members([EnsembleMember(net, (256,))], conditions.split, view, CPU)
         wrong = predictions.mean(view, (256,)).argmax(1) != conditions.split.labels
         assert row["measured"]["top1"]["percent"] == pytest.approx(100 * wrong.mean())
-    assert any("nets of another system" in remark for remark in found.remarks)
-    assert [each["label"] for each in found.values["other_nets"]] == ["theirs/256", "theirs/256 : crops"]
+    assert any("nets of another system" in remark for remark in table.remarks)
+    assert [each["label"] for each in table.values["other_nets"]] == ["other/256", "other/256 : crops"]
 
 
 # Comparisons of rows whose errors are known.
@@ -373,7 +373,7 @@ images = np.arange(300)
 NO_TABLE = PaperTable("table3", "", "4.1", ())
 
 
-def known(wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> MeasuredRow:
+def measured_row(wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> MeasuredRow:
     errors = np.stack(wrong)
     return MeasuredRow(seeds, errors, errors, None, {}, not unconverged, unconverged, (), frozenset(), "")
 
@@ -387,12 +387,12 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
     a, d = images < 90, images < 30
     b = (images < 88) | (images >= 297)
     rows = [
-        (row("A/256/256", 29.6), known([a])),
-        (row("B/256/256", 28.7), known([b])),
-        (row("D/256/256", 27.0), known([d])),
+        (row("A/256/256", 29.6), measured_row([a])),
+        (row("B/256/256", 28.7), measured_row([b])),
+        (row("D/256/256", 27.0), measured_row([d])),
         (row("E/256/256", 27.3), None),
         (PaperRow(None, 40.7, 18.2, None, "others"), None),
-        (row("C/256/256", 28.1), known([a], unconverged=("runs/C",))),
+        (row("C/256/256", 28.1), measured_row([a], unconverged=("runs/C",))),
     ]
     found = {(str(each.first)[0], str(each.second)[0]): each for each in compare_rows(NO_TABLE, rows)}
     assert list(found) == [("A", "B"), ("A", "D"), ("B", "D")]
@@ -404,12 +404,12 @@ def test_differences_have_the_papers_sign_and_are_larger_than_chance_or_not() ->
 
 
 def test_no_sign_where_one_of_the_two_has_none() -> None:
-    a, d = known([images < 90]), known([images < 30])
+    a, d = measured_row([images < 90]), measured_row([images < 30])
     (unknown,) = compare_rows(NO_TABLE, [(row("A/256/256", None), a), (row("D/256/256", 27.0), d)])
     assert unknown.paper is None and unknown.has_papers_sign is None
     (even,) = compare_rows(NO_TABLE, [(row("A/256/256", 27.0), a), (row("D/256/256", 27.0), d)])
     assert even.paper == 0 and even.has_papers_sign is None
-    same = known([images >= 210])  # as many as A, on other images
+    same = measured_row([images >= 210])  # as many as A, on other images
     (tie,) = compare_rows(NO_TABLE, [(row("A/256/256", 29.6), a), (row("D/256/256", 27.0), same)])
     assert tie.measured.points == 0 and tie.has_papers_sign is None
 
@@ -422,8 +422,8 @@ def test_runs_that_share_their_seed_are_paired() -> None:
     a = {1: images < 90, 2: images < 60, 7: images < 299}
     d = {2: images < 30, 1: images < 60, 9: images < 299}
     rows = [
-        (row("A/256/256", 29.6), known(list(a.values()), tuple(a))),
-        (row("D/256/256", 27.0), known(list(d.values()), tuple(d))),
+        (row("A/256/256", 29.6), measured_row(list(a.values()), tuple(a))),
+        (row("D/256/256", 27.0), measured_row(list(d.values()), tuple(d))),
     ]
     (found,) = compare_rows(NO_TABLE, rows)
     assert found.measured.points == pytest.approx(10)  # 7 and 9 have no partner
@@ -433,8 +433,8 @@ def test_runs_that_share_their_seed_are_paired() -> None:
 def test_rows_without_a_common_seed_are_two_samples() -> None:
     """The same runs as above, paired by nothing: 12.7 becomes 4.3 standard errors, but of runs 10 points apart."""
     rows = [
-        (row("A/256/256", 29.6), known([images < 90, images < 60], (1, 2))),
-        (row("D/256/256", 27.0), known([images < 60, images < 30], (3, 4))),
+        (row("A/256/256", 29.6), measured_row([images < 90, images < 60], (1, 2))),
+        (row("D/256/256", 27.0), measured_row([images < 60, images < 30], (3, 4))),
     ]
     (found,) = compare_rows(NO_TABLE, rows)
     assert found.measured.points == pytest.approx(10)
@@ -442,6 +442,6 @@ def test_rows_without_a_common_seed_are_two_samples() -> None:
     # Both rows' variances are 50 points squared: the standard error of the difference is 7.07.
     half = 4.3027 * 50**0.5
     assert found.measured.high - found.measured.low == pytest.approx(2 * half, rel=0.02)
-    rows[1] = (rows[1][0], known([images < 30], (3,)))
+    rows[1] = (rows[1][0], measured_row([images < 30], (3,)))
     (uneven,) = compare_rows(NO_TABLE, rows)
     assert uneven.measured.points == pytest.approx(15)
