@@ -66,7 +66,6 @@ def build_evaluation_table(
             "skipped": evaluation.predictions.skipped,
             "expected_calibration_error": evaluation.calibration_error,
         },
-        num_labels=3,
     )
 
 

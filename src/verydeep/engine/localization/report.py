@@ -61,7 +61,6 @@ def build_localization_evaluation_table(
         rows=tuple(rows),
         remarks=tuple(evaluation_remarks(evaluation, boxed_split.full_split)),
         values={**conditions, **evaluation_values(evaluation, split)},
-        num_labels=2,
     )
 
 
