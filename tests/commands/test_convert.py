@@ -93,7 +93,8 @@ def test_a_first_use_tells_what_was_assumed(inside: Cli, weights: Path, folders:
     assert "net.pth: The file does not state its input" in first.stdout and "have no names" in first.stdout
     assert "does not state its input" not in second.stdout
     done = inside("evaluate", folders, weights, check=False)
-    assert done.returncode == 1 and "does not name its 4 classes: give them names with `verydeep convert" in done.stderr
+    assert done.returncode == 1 and "does not name its 4 classes: convert it with" in done.stderr
+    assert "--class-names" in done.stderr
 
 
 def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:

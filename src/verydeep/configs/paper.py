@@ -256,8 +256,8 @@ SHALLOW_TABLE = PaperTable(
             note="the top-1 error of the shallow net was measured to be 7% higher than that of B (on a center crop)",
         ),
     ),
-    # Read as percentage points, as the paper uses % of errors everywhere (inferred); S and Q of both nets are not told:
-    # 256, the only S at which B was trained.
+    # Read as percentage points, as the paper uses % of errors everywhere (inferred). S and Q of both nets are not
+    # given; 256 is the only S at which B was trained.
     differences={_SHALLOW_PAIR: -7.0},
 )
 """Section 4.1's comparison, which the paper gives as a difference alone."""

@@ -24,13 +24,13 @@ from verydeep.configs.recipes import FineTuned
 from verydeep.configs.scales import LARGEST_SCALE, TrainScale
 
 View = Literal["dense", "crops", "dense+crops", "center"]
-"""How a net sees an image at one scale: the whole image; 5x5 crops and their flips; the mean of both; the central crop
+"""The view of an image at one scale: the whole image; 5x5 crops and their flips; the mean of both; the central crop
 without flip (section 3.2; section 4.1 for the last)."""
 
 VIEWS: tuple[View, ...] = get_args(View)
 
 LocalizationView = Literal["dense", "center"]
-"""How a localization net sees an image: the two test protocols of appendix A.1, neither of them flipped."""
+"""The view of a localization net: one of appendix A.1's two test protocols, neither of them flipped."""
 
 LOCALIZATION_VIEWS: tuple[LocalizationView, ...] = get_args(LocalizationView)
 
@@ -80,7 +80,7 @@ class PaperNet:
 
     @property
     def task(self) -> Task:
-        """What the net predicts."""
+        """The prediction of the net: classes or boxes."""
         return "classify" if self.regression is None else "localize"
 
     @property
@@ -145,7 +145,7 @@ class EvaluationProtocol:
 
     @property
     def task(self) -> Task:
-        """What the members predict."""
+        """The prediction of the members: classes or boxes."""
         return self.members[0].net.task
 
     @property

@@ -43,8 +43,7 @@ def refuse_classes(split: Split, net: Net) -> NoReturn:
     known = net.class_names
     if known == placeholder_names(len(known)):
         raise WeightsError(
-            f"{net.path} does not name its {len(known)} classes: give them names with `verydeep convert {net.path} DIR "
-            "--class-names FILE`."
+            f"{net.path} does not name its {len(known)} classes: convert it with `verydeep convert` and `class_names`."
         )
     if len(split.class_names) != len(known):
         raise DataError(

@@ -68,7 +68,7 @@ class Net:
         if isinstance(source, Net):
             return source
         if not isinstance(source, str | PathLike):
-            raise OptionError(f"A {type(source).__name__} is no net: give a run, a weight file or a published net.")
+            raise OptionError(f"A {type(source).__name__} is not a net: give a run, a weight file or a published net.")
         folder = find_model_folder(Path(source), weights)
         return cls(Path(source), folder, load_config(folder), weights=weights)
 

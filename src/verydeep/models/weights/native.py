@@ -92,7 +92,7 @@ class ModelConfig:
     pooling: Pooling = "ceil"
     seed: int = 0
     split: Mapping[str, Any] = field(default_factory=dict)
-    """How the training images were chosen, so that no flat folder is tested on what its net was trained on."""
+    """The split of the training images, so that a folder without parts is not tested on its training images."""
     provenance: Provenance = Provenance()
     regression: Regression | None = None
     """The boxes of a localization net: one for each class, or one for all; None: the net predicts classes."""
@@ -116,7 +116,7 @@ class ModelConfig:
 
     @property
     def task(self) -> Task:
-        """What the net predicts."""
+        """The prediction of the net: classes or boxes."""
         return "classify" if self.regression is None else "localize"
 
     @property
