@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.ops.test_merging import Box, merge_plainly
-from verydeep.models.weights.native import load_model
+from verydeep.models.weights.model_folder import load_model
 from verydeep.ops.arrays import Float64Array
 
 Rated = tuple[Box, float]

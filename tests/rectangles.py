@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.he_weights import draw_he_weights
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 from verydeep.ops.arrays import UInt8Array
 
 CLASSES = ("apple", "bee", "cloud")

@@ -25,7 +25,7 @@ from verydeep.engine.training import ladder, request
 from verydeep.engine.transfer.tables import find_transfer_nets
 from verydeep.files import write_json
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, Provenance, keep_classifier, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, keep_classifier, save_config, save_weights
 
 CHANNELS, FC_WIDTH, CROP = (3, 4, 5, 6, 8), 12, 32
 

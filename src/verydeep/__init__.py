@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError, WeightsError
     from verydeep.models.initialization import initialize
     from verydeep.models.vgg import VGG
-    from verydeep.models.weights.native import ModelConfig
+    from verydeep.models.weights.model_folder import ModelConfig
     from verydeep.results.data import PreparedData, VerifiedData
     from verydeep.results.descriptors import Descriptors
     from verydeep.results.measured_table import EvaluationResult, MeasuredTable, MeasuredTables
@@ -107,7 +107,7 @@ _MODULES = {
         "errors": ("DataError", "OptionError", "ResourceError", "VerydeepError", "WeightsError"),
         "models.initialization": ("initialize",),
         "models.vgg": ("VGG",),
-        "models.weights.native": ("ModelConfig",),
+        "models.weights.model_folder": ("ModelConfig",),
         "results.data": ("PreparedData", "VerifiedData"),
         "results.descriptors": ("Descriptors",),
         "results.measured_table": ("EvaluationResult", "MeasuredTable", "MeasuredTables"),

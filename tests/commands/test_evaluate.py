@@ -18,7 +18,7 @@ from tests.runs import SMALL_NET, Cli, make_photographs, read_predictions
 from tests.thin_nets import describe, leave_run, thin_networks
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
-from verydeep.models.weights.native import ModelConfig, load_config, save_config
+from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config
 
 CLASSES = ("apple", "bee", "cloud")
 

@@ -16,7 +16,7 @@ from tests.runs import Cli, full_disk, read_predictions
 from tests.thin_nets import save
 from verydeep.commands.export import describe_state_dict
 from verydeep.configs.networks import PAPER_FC_WIDTH
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 from verydeep.ops.arrays import Float32Array
 
 CONFIG = replace(THIN, crop=32, train_scale="256-512")

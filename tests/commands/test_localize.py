@@ -15,7 +15,7 @@ from tests.conftest import picture
 from tests.runs import Cli, read_predictions
 from tests.thin_nets import CROP, describe, leave_box_run, leave_run, make_pictures, thin_networks
 from verydeep.configs.protocols import PaperNet
-from verydeep.models.weights.native import load_model, save_weights
+from verydeep.models.weights.model_folder import load_model, save_weights
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 SHAPES = ((90, 131), (131, 90), (73, 73), (70, 210))

@@ -15,7 +15,7 @@ from tests.runs import Cli
 from tests.thin_nets import save
 from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.files import write_json
-from verydeep.models.weights.native import ModelConfig, Provenance, keep_classifier
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, keep_classifier
 
 # Of the Hub's library, in the older way in.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")

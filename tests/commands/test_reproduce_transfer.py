@@ -11,7 +11,7 @@ from tests.data.transfer_trees import put_caltech_101
 from tests.runs import run_and_print
 from tests.thin_nets import CROP, FC_WIDTH, leave_run, thin_networks
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig, Provenance
+from verydeep.models.weights.model_folder import ModelConfig, Provenance
 
 OPTIONS = {"crop": CROP, "precision": "fp32", "workers": 0}
 

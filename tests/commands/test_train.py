@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.runs import SMALL_NET, Cli, make_photographs
-from verydeep.models.weights.native import load_config, load_model
+from verydeep.models.weights.model_folder import load_config, load_model
 
 
 def test_a_run_leaves_what_its_reader_needs(trained: Path) -> None:

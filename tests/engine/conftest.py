@@ -11,7 +11,7 @@ from verydeep.data.split import Split
 from verydeep.engine.inference import SingleView, ViewAtScale
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.predictions import Predictions
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 NAMES = ("ant", "bell", "crab")
 

@@ -13,7 +13,7 @@ from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationT
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.candidate_classes import ClassSource, find_source_nets
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.models.weights.native import Provenance
+from verydeep.models.weights.model_folder import Provenance
 
 A, B = (net_called(name, provenance=Provenance(data="/home/photos")) for name in "ab")
 

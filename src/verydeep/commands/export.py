@@ -8,7 +8,7 @@ from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
     from verydeep.models.export.state_dict import System
-    from verydeep.models.weights.native import ModelConfig
+    from verydeep.models.weights.model_folder import ModelConfig
     from verydeep.results.nets import ExportedNet
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2", "torchvision": "-torchvision.pth", "timm": "-timm.safetensors"}

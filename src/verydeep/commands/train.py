@@ -133,7 +133,7 @@ def train(
 def run_plan(plan: "TrainingPlan", options: JobOptions) -> "TrainedRun":
     """Train and test a net as planned."""
     from verydeep.engine.training.run import train_run
-    from verydeep.models.weights.native import load_config
+    from verydeep.models.weights.model_folder import load_config
     from verydeep.results.training import TrainedRun
 
     settings = plan.settings

@@ -15,7 +15,7 @@ from verydeep.engine.archive.manifest import ArchiveOptions
 from verydeep.engine.archive.update import ArchiveUpdate, update_archive
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 CONFIG = ModelConfig("A", ("a", "b"), ("a", "b"), crop=32, width=0.1, fc_width=12, mean_rgb=(100.0, 120.0, 140.0))

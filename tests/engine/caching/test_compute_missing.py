@@ -24,7 +24,7 @@ from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import ResourceError, VerydeepError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 from verydeep.ops.arrays import Int64Array
 
 CPU = Runtime(torch.device("cpu"), bf16=False)

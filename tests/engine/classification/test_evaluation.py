@@ -32,7 +32,7 @@ from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.predictions import Predictions, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 from verydeep.ops.arrays import Float64Array
 
 TINY = VGG(NETWORKS["B-5x5"], 3, crop=32, width=1 / 64, fc_width=4)

@@ -23,7 +23,7 @@ from verydeep.engine.predictions import Predictions, predict_split
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 
 
 class SmallBatches(Runtime):

@@ -26,7 +26,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.measured_table import write_measured_table
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.metrics import Share, wilson_interval
 from verydeep.results.measured_table import MeasuredTable
 

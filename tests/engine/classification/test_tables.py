@@ -36,7 +36,7 @@ from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import Provenance, load_model, save_config
+from verydeep.models.weights.model_folder import Provenance, load_model, save_config
 from verydeep.ops.arrays import BoolArray, Float64Array, Int64Array
 from verydeep.results.measured_table import MeasuredTable
 

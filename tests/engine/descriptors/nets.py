@@ -14,7 +14,7 @@ from verydeep.data.split import Split
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.images import rescaled_size
 

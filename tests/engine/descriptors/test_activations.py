@@ -9,7 +9,7 @@ from verydeep.data.split import Split
 from verydeep.engine.descriptors.activations import default_layer, describe_batches
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.net import Net
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 
 def test_descriptors_are_means_over_windows_and_mirror_images(net: Net, val_split: Split) -> None:

@@ -18,7 +18,7 @@ from verydeep.engine.importing.conversion import convert_file, hash_file, name_c
 from verydeep.engine.importing.imported import converted_nets_folder
 from verydeep.engine.load import load
 from verydeep.errors import ResourceError, VerydeepError
-from verydeep.models.weights.native import load_config
+from verydeep.models.weights.model_folder import load_config
 from verydeep.models.weights.weight_file import CAFFE_INPUT, WeightFile
 
 THIN_A = (6, "M", 12, "M", 25, 25, "M", 50, 50, "M", 50, 50, "M")

@@ -10,7 +10,7 @@ from tests.engine.classification.test_tables import rescaled, single_view
 from tests.engine.localization.conftest import Home
 from tests.plain_boxes import Rated, best_merged, best_overlap, rated_boxes
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
-from verydeep.models.weights.native import load_model
+from verydeep.models.weights.model_folder import load_model
 
 Members = Mapping[str, Sequence[int]]
 """Name of a run -> test scales."""

@@ -25,7 +25,7 @@ from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 from verydeep.ops.arrays import Float64Array
 
 CPU = Runtime(torch.device("cpu"), bf16=False)

@@ -19,7 +19,7 @@ from verydeep.engine.localization.candidate_classes import (
 )
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.errors import WeightsError
-from verydeep.models.weights.native import load_config, load_model, save_config
+from verydeep.models.weights.model_folder import load_config, load_model, save_config
 
 
 def test_the_best_classes_are_in_the_order_of_their_posteriors() -> None:

@@ -21,7 +21,7 @@ from verydeep.engine.localization.tables import LocalizationTableConditions, Mea
 from verydeep.engine.log import render_text
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.measured_table import write_measured_table
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.bootstrap import Mean
 from verydeep.ops.metrics import Share, wilson_interval
 from verydeep.results.measured_table import MeasuredTable

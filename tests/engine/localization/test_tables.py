@@ -35,7 +35,7 @@ from verydeep.engine.localization.tables import (
 from verydeep.engine.nets.collection import find_nets
 from verydeep.errors import DataError, WeightsError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import load_model
+from verydeep.models.weights.model_folder import load_model
 
 NUM_IMAGES, COUNTED = 12, [i for i in range(12) if i not in (1, 8)]
 PIXELS = {256: 37, 352: 50, 384: 55}

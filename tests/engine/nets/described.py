@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from verydeep.models.weights.native import ModelConfig, save_config
+from verydeep.models.weights.model_folder import ModelConfig, save_config
 
 CLASSES = ("ant", "bell", "crab")
 BASE = ModelConfig("D", CLASSES, ("an ant", "a bell", "a crab"), crop=64, train_scale="256-512", seed=3)

@@ -18,7 +18,7 @@ from verydeep.engine.nets.collection import (
 )
 from verydeep.engine.nets.net import Net, NetShape
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import Provenance, save_config
+from verydeep.models.weights.model_folder import Provenance, save_config
 
 WANTED = PaperNet.parse("D/256-512")
 SHAPE = NetShape(CLASSES, 64)

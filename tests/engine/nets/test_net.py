@@ -19,7 +19,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError, WeightsError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, Provenance, keep_classifier, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, keep_classifier, save_config, save_weights
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 

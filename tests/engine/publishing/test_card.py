@@ -10,7 +10,7 @@ from verydeep.configs.published import PUBLISHED
 from verydeep.configs.recipes import RECIPES
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import Result
-from verydeep.models.weights.native import ModelConfig, Provenance
+from verydeep.models.weights.model_folder import ModelConfig, Provenance
 from verydeep.ops.metrics import Share
 
 NAMES = ("yes", "a: b", "pipe|d", "Glück #1", "'quoted\"")

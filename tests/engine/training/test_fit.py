@@ -255,7 +255,7 @@ KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
 from verydeep.cli import main
-from verydeep.models.weights import native
+from verydeep.models.weights import model_folder
 whole, calls = native.save_file, []
 
 def half_of_a_file(tensors, path, metadata):

@@ -31,7 +31,7 @@ from verydeep.engine.training.ladder import training_of as training_for
 from verydeep.engine.training.plan import TrainingPlan
 from verydeep.engine.training.request import TrainRequest
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig, Provenance, load_config, save_config
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, load_config, save_config
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 

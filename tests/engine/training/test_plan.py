@@ -21,7 +21,7 @@ from verydeep.engine.training.request import (
 )
 from verydeep.engine.training.setup import make_config
 from verydeep.errors import OptionError, VerydeepError
-from verydeep.models.weights.native import ModelConfig, load_config, save_config
+from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config
 
 
 def net(name: str) -> ModelConfig:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from tests.runs import SMALL_NET, Cli, losses_of
 from verydeep.files import try_lock
-from verydeep.models.weights.native import load_config, load_tensors
+from verydeep.models.weights.model_folder import load_config, load_tensors
 
 
 def layers_that_moved(run: Path, source: Path) -> set[str]:

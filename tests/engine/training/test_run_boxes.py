@@ -19,7 +19,7 @@ from tests.rectangles import CLASSES, leave_classifier, make_rectangles
 from tests.runs import Cli, losses_of, metrics_of, verydeep
 from verydeep.engine.training.advice import TrainingMonitor
 from verydeep.engine.training.fit import StepReport
-from verydeep.models.weights.native import load_config, load_model, load_tensors
+from verydeep.models.weights.model_folder import load_config, load_model, load_tensors
 
 SMALL = ("--batch-size", 12, "--precision", "fp32", "--workers", 0)
 JITTERED = (*SMALL, "--scale", "256-512", "--epochs", 2, "--learning-rate", 1e-3)

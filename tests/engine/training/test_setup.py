@@ -29,7 +29,7 @@ from verydeep.engine.training.setup import (
     set_learning_layers,
 )
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.native import ModelConfig, load_tensors, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, load_tensors, save_config, save_weights
 
 CLASSES = ("ant", "bee", "crab")
 

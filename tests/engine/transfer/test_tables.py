@@ -36,7 +36,7 @@ from verydeep.engine.transfer.tables import (
 from verydeep.engine.transfer.task import TransferResult
 from verydeep.errors import OptionError, VerydeepError, WeightsError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig, Provenance, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, save_config, save_weights
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.average_precision import average_precision, average_precision_11_points
 from verydeep.results.measured_table import MeasuredTable

@@ -16,7 +16,7 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.errors import ResourceError, WeightsError
 from verydeep.models.export.onnx import write_onnx
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.arrays import Float32Array
 
 NAMES = ("ant", "bee; or wasp", "c", "d", "e")

@@ -15,7 +15,7 @@ from tests.runs import full_disk
 from verydeep.configs.networks import NETWORKS, PAPER_FC_WIDTH, scaled_channels
 from verydeep.errors import ResourceError, WeightsError
 from verydeep.models.export.state_dict import System, check_supported, convert_state_dict, write_state_dict
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 FC_WIDTH = 12
 THIN_224 = replace(THIN, crop=224)

@@ -14,7 +14,7 @@ import verydeep
 from tests.models.export.test_onnx import NAMES, THIN, drawn, images
 from verydeep.models.export.torch_export import CeilPool, export_program, write_torch_export
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 LRN = replace(THIN, network="A-LRN", crop=32)
 """The smallest map of the smallest crop is 1x1 already behind pool5."""

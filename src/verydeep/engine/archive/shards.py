@@ -15,7 +15,7 @@ from torch import Tensor
 from verydeep.engine.caching.array_cache import INDICES
 from verydeep.engine.descriptors.cache import DESCRIPTORS
 from verydeep.errors import DataError, ResourceError
-from verydeep.models.weights.native import write_tensors
+from verydeep.models.weights.model_folder import write_tensors
 from verydeep.ops.arrays import BoolArray, Int64Array, UInt8Array
 
 SHARDS = "shards"

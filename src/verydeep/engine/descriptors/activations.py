@@ -14,7 +14,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import WeightsError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.arrays import Float32Array, Int64Array
 
 VERSION = 1

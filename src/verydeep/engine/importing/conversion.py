@@ -13,7 +13,7 @@ from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.errors import OptionError, WeightsError
 from verydeep.models.weights.folding import fold_input
 from verydeep.models.weights.identification import identify_network
-from verydeep.models.weights.native import (
+from verydeep.models.weights.model_folder import (
     WEIGHTS,
     ModelConfig,
     Provenance,

@@ -13,7 +13,7 @@ from verydeep.engine.launching import is_main
 from verydeep.engine.log import Log
 from verydeep.errors import WeightsError
 from verydeep.files import cache_folder
-from verydeep.models.weights.native import CONFIG, WEIGHTS, is_model_folder
+from verydeep.models.weights.model_folder import CONFIG, WEIGHTS, is_model_folder
 
 VERSION = 2
 """The version of conversion, which changes whenever the same file would become another net than before."""

@@ -6,7 +6,7 @@ from verydeep.data.split import Split
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, WeightsError
-from verydeep.models.weights.native import placeholder_names
+from verydeep.models.weights.model_folder import placeholder_names
 
 
 def check_classes(split: Split, net: Net) -> None:

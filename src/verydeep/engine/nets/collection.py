@@ -9,7 +9,7 @@ from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.engine.nets.folders import Weights, is_net, looks_like_a_net
 from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
 from verydeep.errors import OptionError, WeightsError
-from verydeep.models.weights.native import CONFIG, WEIGHTS
+from verydeep.models.weights.model_folder import CONFIG, WEIGHTS
 
 
 def find_nets(folder: Path, weights: Weights = "last") -> list[Net]:

@@ -8,7 +8,7 @@ from verydeep.engine.importing.imported import is_name
 from verydeep.engine.nets.folders import Weights, stamp_files
 from verydeep.engine.nets.net import Net
 from verydeep.errors import WeightsError
-from verydeep.models.weights.native import CONFIG, WEIGHTS
+from verydeep.models.weights.model_folder import CONFIG, WEIGHTS
 
 
 def check_unchanged(net: Net, digest: str) -> None:

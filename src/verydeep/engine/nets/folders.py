@@ -21,7 +21,7 @@ from typing import Literal
 from verydeep.configs.published import PUBLISHED
 from verydeep.engine.importing.imported import import_net, is_name
 from verydeep.errors import OptionError, WeightsError
-from verydeep.models.weights.native import CONFIG, WEIGHTS
+from verydeep.models.weights.model_folder import CONFIG, WEIGHTS
 
 Weights = Literal["last", "best"]
 

@@ -18,7 +18,7 @@ from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, 
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import CLASSIFIER, ModelConfig, load_config, load_model
+from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig, load_config, load_model
 
 _PLACING = threading.Lock()
 

@@ -9,7 +9,7 @@ from verydeep.configs.networks import STRIDE
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.publishing.results import Result
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 PAPER = "[Very Deep Convolutional Networks for Large-Scale Image Recognition](https://arxiv.org/abs/1409.1556)"
 

@@ -10,7 +10,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import read_results
 from verydeep.files import atomic_write
-from verydeep.models.weights.native import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, save_config
+from verydeep.models.weights.model_folder import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, save_config
 
 CARD = "README.md"
 

@@ -13,7 +13,7 @@ from verydeep.engine.training.schedule import Schedule
 from verydeep.engine.training.state import TrainingProgress, TrainState
 from verydeep.errors import WeightsError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import write_tensors
+from verydeep.models.weights.model_folder import write_tensors
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from verydeep.engine.training.request import (
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_training_splits
 from verydeep.errors import OptionError
-from verydeep.models.weights.native import ModelConfig, load_config
+from verydeep.models.weights.model_folder import ModelConfig, load_config
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from verydeep.engine.datasets import GENERATED, VAL_FRACTION, data_folder
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.runtime import Precision
 from verydeep.errors import OptionError
-from verydeep.models.weights.native import CLASSIFIER, ModelConfig
+from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig
 
 
 @dataclass(frozen=True)

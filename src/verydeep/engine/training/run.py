@@ -41,7 +41,7 @@ from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import DataError, OptionError, ResourceError
 from verydeep.files import try_lock, write_json
-from verydeep.models.weights.native import ModelConfig, keep_classifier, load_config, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, keep_classifier, load_config, save_config, save_weights
 from verydeep.results.measured_table import MeasuredTable
 
 CHECKPOINT_SECONDS = 600

@@ -20,7 +20,7 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import DataError, WeightsError
 from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
-from verydeep.models.weights.native import ModelConfig, Provenance, load_tensors
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, load_tensors
 from verydeep.ops.boxes import encode_boxes
 
 

@@ -27,7 +27,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.errors import DataError, OptionError
 from verydeep.files import FileFormat, read_json, write_json
-from verydeep.models.weights.native import write_tensors
+from verydeep.models.weights.model_folder import write_tensors
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.descriptors import Aggregation
 

@@ -21,7 +21,7 @@ from verydeep.engine.transfer.scoring import get_targets
 from verydeep.engine.transfer.svm_training import COSTS
 from verydeep.engine.transfer.task import TransferResult, TransferTask, run_transfer
 from verydeep.errors import OptionError, WeightsError
-from verydeep.models.weights.native import WEIGHTS
+from verydeep.models.weights.model_folder import WEIGHTS
 
 LAYER = "relu7"
 """The paper's layer."""

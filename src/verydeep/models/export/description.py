@@ -4,7 +4,7 @@ from typing import Any
 
 from verydeep.configs.networks import STRIDE
 from verydeep.configs.scales import in_pixels
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 IMAGES = "images"
 """The name of an exported program's input."""

@@ -15,7 +15,7 @@ from verydeep.errors import ResourceError, WeightsError
 from verydeep.files import atomic_write
 from verydeep.models.export.description import IMAGES, describe_input, describe_outputs, metadata
 from verydeep.models.vgg import VGG, Dropout
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

@@ -14,7 +14,7 @@ from verydeep.configs.networks import STRIDE
 from verydeep.files import atomic_write
 from verydeep.models.export.description import IMAGES, describe_input, describe_outputs, metadata
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 ABOUT = "verydeep.json"
 """The extra file that describes the net: ``torch.export.load(path, extra_files={"verydeep.json": ""})``."""

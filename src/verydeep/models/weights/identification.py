@@ -9,7 +9,7 @@ from torch import Tensor
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, STRIDE, Network, scaled_channels
 from verydeep.errors import WeightsError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig
 
 FC_LAYERS = ("fc6", "fc7", "fc8")
 

@@ -17,7 +17,7 @@ from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import RECIPES
 from verydeep.errors import ResourceError, WeightsError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.native import (
+from verydeep.models.weights.model_folder import (
     CLASSIFIER,
     FORMAT,
     ModelConfig,
