@@ -1,0 +1,213 @@
+"""The functions of the package as a Python program calls them."""
+
+import inspect
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import verydeep as vd
+from tests.runs import Cli, read_predictions
+from tests.thin_nets import leave_box_run, make_pictures, thin_networks
+from verydeep.cli import COMMANDS
+from verydeep.configs.protocols import PaperNet
+from verydeep.ops.arrays import UInt8Array
+
+FP32 = {"precision": "fp32", "workers": 0, "progress": False}
+
+
+@pytest.fixture
+def files(photographs: Path) -> list[Path]:
+    return sorted((photographs / "test" / "bee").iterdir())
+
+
+@pytest.fixture
+def arrays(files: list[Path]) -> list[UInt8Array]:
+    """The photographs as arrays (H, W, 3)."""
+    return [np.asarray(Image.open(file).convert("RGB")) for file in files]
+
+
+@pytest.fixture
+def box_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    thin_networks(monkeypatch, tmp_path / "cache")
+    make_pictures(tmp_path / "data", 4)
+    return leave_box_run(tmp_path / "runs", PaperNet.parse("D/256pcr"), tmp_path / "data")
+
+
+@pytest.fixture
+def unchanged_process() -> Iterator[None]:
+    """Fails if a test changes settings of the process."""
+
+    def settings() -> list[object]:
+        return [
+            torch.get_num_threads(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.allow_tf32,
+            torch.is_grad_enabled(),
+            torch.get_default_dtype(),
+            signal.getsignal(signal.SIGINT),
+            signal.getsignal(signal.SIGTERM),
+            sys.stdout,
+            sys.stderr,
+        ]
+
+    before = settings()
+    yield
+    assert settings() == before
+
+
+def test_commands_are_functions_of_the_package() -> None:
+    for name in COMMANDS:
+        function = getattr(vd, name)
+        assert function is COMMANDS[name]
+        returns = inspect.signature(function).return_annotation
+        assert returns not in (inspect.Signature.empty, None, "None"), f"{name} returns nothing"
+        assert "Args:" in inspect.getdoc(function), name
+    assert {"load", "Net", "Classifier", "VerydeepError"} < set(vd.__all__)
+    for name in vd.__all__:
+        assert getattr(vd, name) is not None
+    with pytest.raises(AttributeError, match="forecast"):
+        _ = vd.forecast
+
+
+def test_importing_takes_no_pytorch() -> None:
+    code = "import sys, verydeep; verydeep.OptionError; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_images_are_files_arrays_tensors_and_pil_images(
+    trained: Path, files: list[Path], arrays: list[UInt8Array]
+) -> None:
+    """One or many; the scores are those of the files."""
+    net = vd.load(trained)
+    expected = vd.predict(net, files, **FP32)
+    assert expected.scores.shape == (3, 3) and expected.scores.dtype == np.float32
+    assert expected.images == tuple(str(file) for file in files)
+    tensors = [torch.from_numpy(array.copy()).permute(2, 0, 1) for array in arrays]
+    opened = [Image.open(file) for file in files]
+    for images in (arrays, tensors, opened, tuple(arrays)):
+        predictions = vd.predict(net, images, **FP32)
+        assert predictions.images == ("image 1", "image 2", "image 3")
+        np.testing.assert_allclose(predictions.scores, expected.scores, atol=1e-6)
+    for one in (files[1], str(files[1]), arrays[1], tensors[1], opened[1]):
+        np.testing.assert_allclose(vd.predict(net, one, **FP32).scores, expected.scores[1:2], atol=1e-6)
+    stack = np.stack([arrays[0], arrays[0][:, ::-1]])  # (N, H, W, 3)
+    np.testing.assert_allclose(vd.predict(net, stack, **FP32).scores, expected.scores[[0, 0]], atol=1e-6)
+    whole = vd.predict(net, files[0].parent, **FP32)
+    assert whole.images == expected.images
+
+
+def test_predictions_are_those_of_the_command_line(trained: Path, files: list[Path], inside: Cli) -> None:
+    options = ("--precision", "fp32", "--workers", 0, "--views", "crops", "--scales", "256,384", "--top", 2)
+    printed = read_predictions(inside("predict", trained, *files, *options, "--format", "json").stdout)
+    predictions = vd.predict(trained, files, views="crops", scales=(256, 384), top=2, **FP32)
+    records = predictions.records()
+    assert [list(record) for record in records] == [["image", "rank", "class", "words", "probability"]] * 6
+    for record in records:
+        share = printed[str(record["image"])][str(record["class"])]
+        assert type(record["probability"]) is float and record["probability"] == pytest.approx(share, abs=1e-6)
+    assert [[each.name for each in row] for row in predictions.top(2)] == [list(row) for row in printed.values()]
+    assert predictions.scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert predictions.class_names == ("apple", "bee", "cloud")
+
+
+def test_results_explain_themselves(trained: Path, files: list[Path]) -> None:
+    predictions = vd.predict(trained, files[0], **FP32)
+    assert "float32 (1, 3)" in repr(predictions) and len(repr(predictions)) < 300
+    assert "<table>" in predictions._repr_html_() and "000.jpg" in predictions._repr_html_()
+    assert predictions.as_dict()["scores"] == predictions.scores.tolist()
+    with pytest.raises(AttributeError):
+        predictions.scores = None
+
+
+def test_a_loaded_net_is_not_read_again_and_serves_threads(trained: Path, files: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(trained / "model", tmp_path / "net")
+    net = vd.load(tmp_path / "net")
+    assert isinstance(net, vd.Net) and net.class_names == ("apple", "bee", "cloud") and net.config.crop == 32
+    expected = {
+        precision: vd.predict(trained, files, **FP32 | {"precision": precision}) for precision in ("fp32", "bf16")
+    }
+    shutil.rmtree(tmp_path / "net")
+
+    def predict(number: int) -> bool:
+        precision = ("fp32", "bf16")[number % 2]
+        predictions = vd.predict(net, files, **FP32 | {"precision": precision})
+        return np.array_equal(predictions.scores, expected[precision].scores)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(predict, range(12)))
+    assert not np.array_equal(expected["fp32"].scores, expected["bf16"].scores)
+    assert next(net.model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.usefixtures("unchanged_process")
+def test_nothing_is_printed_and_the_process_stays_as_it_was(
+    trained: Path, files: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            vd.predict(trained, files, workers=0, progress=False)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not errors and capsys.readouterr() == ("", "")
+
+
+def test_boxes_of_arrays_are_those_of_files(box_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = sorted((tmp_path / "data" / "ant").iterdir())[:3]
+    arrays = [np.asarray(Image.open(file)) for file in files]
+    expected = vd.localize(box_run, files, top=2, **FP32)
+    assert expected.boxes.shape == (3, 2, 4) and expected.boxes.dtype == np.int64
+    assert expected.labels.shape == expected.probabilities.shape == expected.ratings.shape == (3, 2)
+    net = vd.load(box_run)
+    objects = vd.localize(net, arrays, top=2, out=tmp_path / "boxes", **FP32)
+    assert np.array_equal(objects.boxes, expected.boxes) and np.array_equal(objects.labels, expected.labels)
+    np.testing.assert_allclose(objects.ratings, expected.ratings, atol=1e-5)
+    assert sorted(path.name for path in (tmp_path / "boxes").iterdir()) == [f"image {i}-boxes.jpg" for i in (1, 2, 3)]
+    assert [record["picture"] for record in objects.records()][::2] == list(objects.pictures)
+    assert not expected.pictures and not list(tmp_path.glob("*.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "parameter", "words"),
+    [
+        (lambda run, files: vd.predict(run, files, top=0), vd.OptionError, "top", "`top=0` is out of range"),
+        (lambda run, files: vd.predict(run, files, views="all"), vd.OptionError, "views", "`views=all` is unknown"),
+        (lambda run, files: vd.predict(run, files, device="tpu"), vd.ResourceError, None, "tpu"),
+        (lambda run, files: vd.predict(run, files, scales=100), vd.OptionError, "scales", "100"),
+        (lambda run, files: vd.predict(run, "nowhere.jpg"), vd.DataError, None, "nowhere.jpg matches no photograph"),
+        (lambda run, files: vd.predict("nowhere", files), vd.WeightsError, None, "nowhere"),
+        (lambda run, files: vd.predict(run, np.zeros((4, 5, 3))), vd.DataError, None, "float64"),
+        (lambda run, files: vd.predict(run, []), vd.DataError, None, "No photographs were given"),
+        (lambda run, files: vd.localize(run, files), vd.WeightsError, None, "predicts classes and no boxes"),
+    ],
+)
+def test_errors_are_told_apart_and_name_the_parameter(
+    trained: Path,
+    files: list[Path],
+    call: Callable[[Path, list[Path]], object],
+    error: type[vd.VerydeepError],
+    parameter: str | None,
+    words: str,
+) -> None:
+    with pytest.raises(error) as caught:
+        call(trained, files)
+    assert words in str(caught.value) and "--" not in str(caught.value)
+    if parameter is not None:
+        assert caught.value.parameter == parameter
