@@ -1,15 +1,20 @@
 """The examples run as their headers say."""
 
+import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from PIL import Image
 
+import verydeep as vd
+from tests.peers import need
 from verydeep.data.layout import open_split
 from verydeep.data.transfer_sets import open_transfer_set
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 WNIDS = ("n00000003", "n00000001", "n00000002")
 
 
@@ -30,7 +35,7 @@ def test_tiny_imagenet_subset(tmp_path: Path) -> None:
             (source / "val" / "images" / f"val_{i}.JPEG").write_text(f"{wnid} val")
             lines.append(f"val_{i}.JPEG\t{wnid}\t0\t32\t44\t62\n")
     (source / "val" / "val_annotations.txt").write_text("".join(lines))
-    script = ROOT / "examples" / "tiny_imagenet_subset.py"
+    script = EXAMPLES / "tiny_imagenet_subset.py"
     command = [script, "tiny", "subset", "--classes", "2", "--train", "9"]  # relative, as a user types them
     subprocess.run([sys.executable, *map(str, command)], check=True, cwd=tmp_path, timeout=60)
     seen = {}
@@ -57,7 +62,7 @@ def test_drawn_folders(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         for i in range(32):
             Image.new("RGB", (8, 9)).save(folder / f"image_{i:04}.jpg")
-    script = ROOT / "examples" / "drawn_folders.py"
+    script = EXAMPLES / "drawn_folders.py"
     command = [sys.executable, str(script), ".", "drawn", "--seed", "2"]
     subprocess.run(command, check=True, cwd=tmp_path, timeout=60)
     wanted = open_transfer_set(tmp_path, seed=2).partitions[0]
@@ -79,7 +84,7 @@ def test_paired_differences(tmp_path: Path) -> None:
         lines = [f"{path},ant,{guess}" for path, guess in guesses.items()]
         (tmp_path / name).mkdir()
         (tmp_path / name / "predictions.csv").write_text("\n".join(["path,label,class1", *lines]))
-    command = [sys.executable, str(ROOT / "examples" / "paired_differences.py"), "dense", "crops"]
+    command = [sys.executable, str(EXAMPLES / "paired_differences.py"), "dense", "crops"]
     told = subprocess.run(command, check=True, cwd=tmp_path, timeout=60, capture_output=True, text=True).stdout
     first, dense, crops, both = told.splitlines()
     assert first.startswith("4 images;")
@@ -90,13 +95,41 @@ def test_paired_differences(tmp_path: Path) -> None:
 
 
 def test_examples_are_short() -> None:
-    for script in (ROOT / "examples").glob("*.py"):
+    for script in (EXAMPLES).glob("*.py"):
         assert len(script.read_text().splitlines()) <= 40, script.name
 
 
-def test_compare_runs(trained: Path, tmp_path: Path) -> None:
-    script = ROOT / "examples" / "compare_runs.py"
-    command = [sys.executable, str(script), "curves.png", str(trained), str(trained)]
-    subprocess.run(command, check=True, cwd=tmp_path, timeout=60)
-    with Image.open(tmp_path / "curves.png") as picture:
+def run_example(name: str, *arguments: object, cwd: Path) -> str:
+    """Run a script in a folder, and return what it prints."""
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # tables are not folded
+    done = subprocess.run(command, cwd=cwd, env=environment, timeout=240, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_own_photographs(photographs: Path, tmp_path: Path) -> None:
+    images = sorted((photographs / "test" / "bee").iterdir())
+    printed = run_example("own_photographs.py", photographs, *images, "--crop", 32, "--epochs", 1, cwd=tmp_path)
+    assert "top-1" in printed and str(images[0]) in printed
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        records = list(csv.DictReader(file))
+    assert [record["image"] for record in records[::3]] == [str(image) for image in images]
+    assert {record["class"] for record in records} == {"apple", "bee", "cloud"}
+
+
+def test_score_map(trained: Path, photographs: Path, tmp_path: Path) -> None:
+    photo = photographs / "test" / "bee" / "001.jpg"
+    run_example("score_map.py", trained, photo, "map.png", cwd=tmp_path)
+    with Image.open(tmp_path / "map.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 50
+
+
+def test_run_onnx(trained: Path, photographs: Path, tmp_path: Path) -> None:
+    """The class and its probability are those of predict."""
+    need("onnx")
+    need("onnxruntime")
+    photo = photographs / "test" / "bee" / "001.jpg"
+    printed = run_example("run_onnx.py", trained, photo, cwd=tmp_path).split()
+    best = vd.predict(trained, photo, precision="fp32", workers=0).top(1)[0][0]
+    assert printed[-2:] == [best.words, f"{best.score:.1%}"]

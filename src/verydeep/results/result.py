@@ -68,6 +68,12 @@ class Result(ABC):
         values = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(f'{name}={short_text(value)}' for name, value in values)})"
 
+    def __str__(self) -> str:
+        """Return the tables and remarks as text, for ``print``."""
+        text = io.StringIO()
+        print_result(self, "table", text)
+        return text.getvalue().removesuffix("\n")
+
     def sections(self) -> list[tuple[TextTable | None, Sequence[str]]]:
         """Return tables with the remarks below each of them; unless overridden, one."""
         return [(self.table(), self.footer())]
