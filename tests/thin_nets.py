@@ -1,53 +1,29 @@
-"""Nets of a few thousand weights under the paper's names, so that whole tables can be run in a test."""
+"""Narrow nets of a few thousand weights, so that whole tables of them can be measured in a test."""
 
 import csv
 import zlib
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
-import verydeep.commands.reproduce as command
 from tests.conftest import SHAPES, picture
 from tests.he_weights import draw_he_weights
-from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import PaperNet
-from verydeep.data.decoding import STRICT
-from verydeep.engine.classification.tables import TableConditions
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
-from verydeep.engine.nets import net
-from verydeep.engine.training import ladder, request
-from verydeep.engine.transfer.tables import find_transfer_nets
 from verydeep.files import write_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, keep_classifier, save_config, save_weights
 
-CHANNELS, FC_WIDTH, CROP = (3, 4, 5, 6, 8), 12, 32
+CROP, WIDTH, FC_WIDTH = 32, 1 / 32, 12
+WIDTHS: dict[str, Any] = {"width": WIDTH, "fc_width": FC_WIDTH}
+"""As keyword arguments."""
 
 CLASSES = ("ant", "bell", "crab", "dill", "elk", "fig")
-
-
-def thin_networks(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    """Let nets of few channels count as the paper's; what they compute is kept in ``cache``."""
-    for name, network in list(NETWORKS.items()):
-        blocks = tuple(
-            tuple(replace(conv, channels=channels) for conv in block)
-            for block, channels in zip(network.blocks, CHANNELS, strict=True)
-        )
-        monkeypatch.setitem(NETWORKS, name, Network(name, blocks))
-    monkeypatch.setattr(command, "PAPER_FC_WIDTH", FC_WIDTH)
-    monkeypatch.setattr(request, "PAPER_ARCHITECTURE", request.Architecture("A", 224, 1.0, FC_WIDTH))
-    for function in (net.Net.paper_net, net.NetShape.__init__):
-        monkeypatch.setattr(function, "__defaults__", (1.0, FC_WIDTH))
-    monkeypatch.setattr(TableConditions.__init__, "__defaults__", (STRICT, 1.0, FC_WIDTH))
-    monkeypatch.setattr(find_transfer_nets, "__defaults__", (1.0, FC_WIDTH))
-    monkeypatch.setattr(ladder, "VGG", partial(VGG, fc_width=FC_WIDTH))
-    monkeypatch.setenv("VERYDEEP_CACHE", str(cache))
 
 
 def make_pictures(folder: Path, per_class: int, first: int = 0) -> None:
@@ -91,7 +67,7 @@ def describe(
         class_names=train.class_names,
         class_words=train.class_words,
         crop=crop,
-        fc_width=FC_WIDTH,
+        **WIDTHS,
         train_scale=str(net.scale),
         fine_tuned=net.fine_tuned,
         seed=seed,

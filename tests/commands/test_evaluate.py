@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs, read_predictions
-from tests.thin_nets import describe, leave_run, thin_networks
+from tests.thin_nets import describe, leave_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config
@@ -116,7 +116,7 @@ def test_images_that_the_net_has_seen_are_named(inside: Cli, tmp_path: Path) -> 
 @pytest.fixture
 def runs(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A/256 and D/256-512 of seeds 0 and 1, E/256 of seed 1 alone: thin, but called the paper's."""
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     for text, seeds in (("A/256", (0, 1)), ("D/256-512", (0, 1)), ("E/256", (1,))):
         for seed in seeds:
             leave_run(tmp_path / "runs", describe(PaperNet.parse(text), photographs, seed=seed))

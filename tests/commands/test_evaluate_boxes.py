@@ -14,7 +14,7 @@ from PIL import Image
 from tests.conftest import SHAPES, picture
 from tests.plain_boxes import best_overlap
 from tests.runs import Cli
-from tests.thin_nets import CLASSES, describe, leave_box_run, leave_run, make_boxes, make_pictures, thin_networks
+from tests.thin_nets import CLASSES, describe, leave_box_run, leave_run, make_boxes, make_pictures
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 
@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_pictures(root / "photos" / part, count, first)
     make_boxes(root / "photos")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        thin_networks(monkeypatch, root / "cache")
+        monkeypatch.setenv("VERYDEEP_CACHE", str(root / "cache"))
         for text, seeds in (("D/256pcr", (0,)), ("D/384pcr", (0, 1))):
             for seed in seeds:
                 leave_box_run(root / "runs", PaperNet.parse(text), root / "photos", seed=seed)
@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same, in the folder that the test runs in."""
-    thin_networks(monkeypatch, made / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(made / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     shutil.copytree(made, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cache"))
     return tmp_path

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.conftest import picture
 from tests.runs import Cli, read_predictions
-from tests.thin_nets import CROP, describe, leave_box_run, leave_run, make_pictures, thin_networks
+from tests.thin_nets import CROP, describe, leave_box_run, leave_run, make_pictures
 from verydeep.configs.protocols import PaperNet
 from verydeep.models.weights.model_folder import load_model, save_weights
 
@@ -25,7 +25,7 @@ SHAPES = ((90, 131), (131, 90), (73, 73), (70, 210))
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of runs of thin nets, with a set of pictures beside it, and photographs."""
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     make_pictures(tmp_path / "data", 4)
     (tmp_path / "photos").mkdir()
     for number, shape in enumerate(SHAPES):

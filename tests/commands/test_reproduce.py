@@ -16,7 +16,7 @@ import verydeep as vd
 import verydeep.commands.reproduce as command
 from tests.runs import Cli, run_and_print
 from tests.table1 import NUM_PARAMETERS, TABLE_1
-from tests.thin_nets import FC_WIDTH, make_pictures, thin_networks
+from tests.thin_nets import FC_WIDTH, make_pictures
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE
 from verydeep.data.decoding import Decoding
@@ -63,7 +63,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """photos/ of six classes with val/, thin nets, a terminal that folds nothing; the folder the test runs in."""
     make_pictures(tmp_path / "photos" / "train", 4, first=100)
     make_pictures(tmp_path / "photos" / "val", 2)
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.chdir(tmp_path)
     return tmp_path

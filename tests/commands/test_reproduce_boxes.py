@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tests.runs import Cli
-from tests.thin_nets import leave_box_run, make_boxes, make_pictures, thin_networks
+from tests.thin_nets import leave_box_run, make_boxes, make_pictures
 from verydeep.configs.protocols import PaperNet
 from verydeep.engine.nets.collection import find_nets
 from verydeep.models.vgg import VGG
@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_pictures(tmp_path / "photos" / "train", 4, first=100)
     make_pictures(tmp_path / "photos" / "val", 2)
     make_boxes(tmp_path / "photos")
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "300")
     return tmp_path
 

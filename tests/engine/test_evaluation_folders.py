@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import net_called
-from tests.thin_nets import leave_box_run, make_pictures, thin_networks
+from tests.thin_nets import leave_box_run, make_pictures
 from verydeep.configs.protocols import LocalizationView, PaperNet
 from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
@@ -45,7 +45,7 @@ def test_classes_are_left_in_the_run_or_beside_several() -> None:
 def test_evaluations_with_other_classes_have_other_names(
     view: LocalizationView, classes: str | None, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     for part in ("train", "val"):
         make_pictures(tmp_path / "photos" / part, 1)
     run = leave_box_run(tmp_path / "runs", PaperNet.parse("D/256pcr"), tmp_path / "photos")

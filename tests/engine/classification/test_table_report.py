@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
+from tests.thin_nets import CROP, WIDTHS, describe, leave_run, make_pictures
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
@@ -319,12 +319,12 @@ def test_a_table_of_three_kinds_of_rows(tmp_path: Path, monkeypatch: pytest.Monk
     """An answer, one that did not converge, and no run, from folders of runs to cells."""
     make_pictures(tmp_path / "data" / "train", 1, first=100)
     make_pictures(tmp_path / "data" / "val", 1)
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     a, b = (PaperNet.parse(text) for text in ("A/256", "B/256"))
     leave_run(tmp_path / "runs", describe(a, tmp_path / "data"))
     late = leave_run(tmp_path / "runs", describe(b, tmp_path / "data", converged=False))
     split = open_data_split(str(tmp_path / "data"), "val")
-    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU)
+    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU, **WIDTHS)
     (findings,) = measure_classification_tables([TABLES["table3"]], where)
     kinds = {cells[0]: cells[2] for cells in findings.rows}
     assert kinds.pop("B/256/256") == "not converged"
@@ -337,10 +337,10 @@ def test_other_authors_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Of Table 7 the paper's best net alone is there: one row is measured, and posteriors of one net are cached."""
     make_pictures(tmp_path / "data" / "train", 1, first=100)
     make_pictures(tmp_path / "data" / "val", 1)
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     leave_run(tmp_path / "runs", describe(PaperNet.parse("E/256-512"), tmp_path / "data"))
     split = open_data_split(str(tmp_path / "data"), "val")
-    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU)
+    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU, **WIDTHS)
     (findings,) = measure_classification_tables([TABLES["table7"]], where)
     kinds = [cells[2] for cells in findings.rows]
     assert kinds.count("as published") == 12 and kinds.count("no run") == 2 and len(kinds) == 15

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from tests.thin_nets import CLASSES, CROP, describe, leave_run, make_pictures, thin_networks
+from tests.thin_nets import CLASSES, CROP, WIDTHS, describe, leave_run, make_pictures
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
@@ -88,12 +88,12 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
     computed: dict[str, Counter[View]] = {}
     findings: dict[str, MeasuredTable] = {}
     with pytest.MonkeyPatch.context() as monkeypatch:
-        thin_networks(monkeypatch, root / "cache")
+        monkeypatch.setenv("VERYDEEP_CACHE", str(root / "cache"))
         for net in (*LADDER, PaperNet.parse("B-5x5/256")):
             for seed in (3, 8) if str(net) in TWICE else (3,):
                 leave_run(root / "runs", describe(net, root / "data", seed=seed))
         val = open_data_split(str(root / "data"), "val")
-        conditions = TableConditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU)
+        conditions = TableConditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU, **WIDTHS)
         for name, some_tables in steps.items():
             before = cached_images(root / "cache")
             findings |= {table.name: table for table in measure_classification_tables(some_tables, conditions)}
@@ -262,13 +262,13 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_pictures(tmp_path / "data" / "train", 1, first=100)
     make_pictures(tmp_path / "data" / "val", 1)
     make_pictures(tmp_path / "flat", 5)
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
 def conditions_of(folder: Path, data: str = "data", part: str = "val") -> TableConditions:
     split = open_data_split(str(folder / data), part)
-    return TableConditions(find_nets(folder / "runs"), str(folder / data), split, CROP, CPU)
+    return TableConditions(find_nets(folder / "runs"), str(folder / data), split, CROP, CPU, **WIDTHS)
 
 
 A, D = (PaperNet.parse(text) for text in ("A/256", "D/256"))

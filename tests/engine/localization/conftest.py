@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.thin_nets import describe, leave_box_run, leave_run, make_boxes, make_pictures, thin_networks
+from tests.thin_nets import describe, leave_box_run, leave_run, make_boxes, make_pictures
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.box_annotations import add_boxes, read_boxes
 from verydeep.data.split import Split
@@ -60,7 +60,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_pictures(root / "data" / "val", 2)
     make_boxes(root / "data")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        thin_networks(monkeypatch, root / "cache")
+        monkeypatch.setenv("VERYDEEP_CACHE", str(root / "cache"))
         for texts, seeds in BOX_NETS.items():
             for seed in seeds:
                 leave_box_run(root / "runs", PaperNet.parse(texts), root / "data", seed=seed)
@@ -74,7 +74,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(files: Path) -> Iterator[Home]:
     """While a module's tests run, thin nets count as the paper's."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        thin_networks(monkeypatch, files / "cache")
+        monkeypatch.setenv("VERYDEEP_CACHE", str(files / "cache"))
         val = open_data_split(str(files / "data"), "val")
         boxed_split, _ = add_boxes(val, read_boxes(val, files / "data"))
         yield Home(files, val, BoxedSplit(val, boxed_split, ~np.isin(np.arange(len(val)), [1, 8])))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.localization.conftest import Home
-from tests.thin_nets import CLASSES, CROP, FC_WIDTH
+from tests.thin_nets import CLASSES, CROP, WIDTHS
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.engine.localization.box_ensemble import (
     BoxEnsemble,
@@ -19,7 +19,7 @@ from verydeep.engine.nets.collection import Collection, find_nets
 from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
 from verydeep.errors import DataError, WeightsError
 
-SHAPE = NetShape(CLASSES, CROP, fc_width=FC_WIDTH)
+SHAPE = NetShape(CLASSES, CROP, **WIDTHS)
 
 
 def name_nets(ensemble: BoxEnsemble) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.classification.test_tables import rescaled, single_view
 from tests.engine.localization.conftest import CPU, Home
+from tests.thin_nets import WIDTHS
 from verydeep.data.decoding import STRICT
 from verydeep.engine.localization.candidate_classes import (
     CandidateClasses,
@@ -104,7 +105,7 @@ def test_source_nets_come_once_at_all_test_scales(home: Home) -> None:
         EnsembleMember(home.net("D/384scr-fc"), (384, 416)),
     ]
     source = find_source_nets(members, "center")
-    sources = [(str(member.net), member.scales) for member in source.members]
+    sources = [(str(member.net.paper_net(**WIDTHS)), member.scales) for member in source.members]
     assert sources == [("D/384", (352, 384, 416)), ("D/256", (256,))]
     assert [member.net.config.regression for member in source.members] == [None, None]
     assert (source.view, source.text) == ("center", "D/384/352,384,416 + D/256/256 : center")

@@ -100,17 +100,17 @@ def test_each_row_names_its_net_view_and_scales(home: Home) -> None:
     rows = evaluate(home, build_ensemble(home, ONE)).rows
     assert [(row.net, row.view, row.scales) for row in rows] == [
         ("", "constant", ()),
-        ("D/384pcr", "center", (352,)),
-        ("D/384pcr", "center", (416,)),
-        ("D/384pcr", "dense", (352,)),
-        ("D/384pcr", "dense", (416,)),
-        ("D/384pcr", "dense", (352, 416)),
+        ("D-384pcr-s3", "center", (352,)),
+        ("D-384pcr-s3", "center", (416,)),
+        ("D-384pcr-s3", "dense", (352,)),
+        ("D-384pcr-s3", "dense", (416,)),
+        ("D-384pcr-s3", "dense", (352, 416)),
     ]
     rows = evaluate(home, build_ensemble(home, TWO, "truth")).rows
     assert [(row.net, row.view, row.scales) for row in rows] == [
         ("", "constant", ()),
-        ("D/256pcr", "dense", (256,)),
-        ("D/384pcr", "dense", (352, 384)),
+        ("D-256pcr-s3", "dense", (256,)),
+        ("D-384pcr-s3", "dense", (352, 384)),
         ("2 nets", "dense", ()),
     ]
 

@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tests.engine.localization.conftest import CPU, Home, run_in_two
 from tests.engine.localization.reference import find_members, guess_classes, measure_overlaps
-from tests.thin_nets import CROP, make_boxes, make_pictures
+from tests.thin_nets import CROP, WIDTHS, make_boxes, make_pictures
 from verydeep.configs.paper import LOCALIZATION_TABLES, TABLES
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.data.box_annotations import add_boxes, read_boxes
@@ -93,7 +93,7 @@ def last_bias(model: VGG) -> tuple[float, ...]:
 
 
 def make_conditions(home: Home, **others: Any) -> LocalizationTableConditions:
-    shared = TableConditions(find_nets(home.runs), str(home.root / "data"), home.val, CROP, CPU)
+    shared = TableConditions(find_nets(home.runs), str(home.root / "data"), home.val, CROP, CPU, **WIDTHS)
     return LocalizationTableConditions(shared, **{"test_split": home.boxed_val, **others})
 
 
@@ -209,7 +209,7 @@ def test_rows_are_compared_on_the_seeds_that_both_have(steps: dict[str, tuple[Co
 
 
 def without(conditions: LocalizationTableConditions, *nets: str) -> LocalizationTableConditions:
-    remaining = [net for net in conditions.shared.nets if str(net) not in nets]
+    remaining = [net for net in conditions.shared.nets if str(net.paper_net(**WIDTHS)) not in nets]
     return replace(conditions, shared=replace(conditions.shared, nets=remaining))
 
 
@@ -229,7 +229,7 @@ def test_the_best_available_classes_are_chosen(home: Home) -> None:
     assert choose_available_classes(ROW, conditions.shared) == ROW
     for missing in (("E/256-512",), ("E/256-512", "D/256-512"), ("E/256-512", "D/256-512", "D/256")):
         shared = without(conditions, *missing).shared
-        nets = {net.paper_net() for net in shared.nets}
+        nets = {net.paper_net(**WIDTHS) for net in shared.nets}
         available = [protocol for protocol in published if {member.net for member in protocol.members} <= nets]
         best = min(available, key=published.__getitem__)
         assert choose_available_classes(ROW, shared) == replace(ROW, classes=best)
@@ -308,10 +308,12 @@ def test_nets_have_to_have_split_the_data_alike(name: str, home: Home, tmp_path:
     val = open_data_split(str(tmp_path), "val")
     boxed_split, _ = add_boxes(val, read_boxes(val, tmp_path))
     nets = [
-        replace(net, config=replace(net.config, split={**net.config.split, "seed": 5})) if str(net) == name else net
+        replace(net, config=replace(net.config, split={**net.config.split, "seed": 5}))
+        if str(net.paper_net(**WIDTHS)) == name
+        else net
         for net in find_nets(home.runs)
     ]
-    shared = TableConditions(nets, str(tmp_path), val, CROP, CPU)
+    shared = TableConditions(nets, str(tmp_path), val, CROP, CPU, **WIDTHS)
     test_split = BoxedSplit(val, boxed_split, np.ones(len(val), np.bool_))
     with pytest.raises(DataError, match=f"{name.replace('/', '-')}-s3 was trained on another"):
         measure("table9", LocalizationTableConditions(shared, test_split))

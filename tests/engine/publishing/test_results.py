@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.runs import Cli
-from tests.thin_nets import describe, leave_run, make_boxes, make_pictures, thin_networks
+from tests.thin_nets import describe, leave_run, make_boxes, make_pictures
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
 from verydeep.engine.nets.digests import digest_of_folder
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(data: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> ModelConfig:
-    thin_networks(monkeypatch, cache)
+    monkeypatch.setenv("VERYDEEP_CACHE", str(cache))
     return describe(PaperNet("A", TrainScale(256, 512)), data)
 
 

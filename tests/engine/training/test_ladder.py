@@ -1,4 +1,4 @@
-"""What is missing of the ladder, in which order it is trained, from what, and on which division of the data."""
+"""Missing nets of the ladder: their order, their source nets, the division of the data, and the cost."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,36 +7,31 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.thin_nets import CROP, describe, leave_run, make_pictures, thin_networks
+from tests.interruption import interrupted_at
+from tests.thin_nets import CROP, WIDTHS, describe, leave_run, make_pictures
 from verydeep.configs.ladder import LADDER, find_source
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES
 from verydeep.configs.protocols import PaperNet
-from verydeep.engine.datasets import fingerprint
+from verydeep.configs.recipes import RECIPES
+from verydeep.data.split import Split
+from verydeep.engine.datasets import fingerprint, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection, find_answering_nets, find_nets
+from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.nets.net import NetShape
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training import ladder
-from verydeep.engine.training.ladder import (
-    Cost,
-    Rung,
-    estimate,
-    log_ladder,
-    measure_costs,
-    missing_rungs,
-    train_missing,
-)
-from verydeep.engine.training.ladder import training_of as training_for
-from verydeep.engine.training.plan import TrainingPlan
+from verydeep.engine.training.cost import StepCost, estimate_seconds, measure_costs
+from verydeep.engine.training.ladder import Rung, find_missing, log_cost, plan_rung, train_missing
 from verydeep.engine.training.request import TrainRequest
+from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, load_config, save_config
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
 
 NAMES = ("ant", "bell", "crab", "dill", "elk", "fig")
-SHAPE = NetShape(NAMES, CROP, fc_width=12)
+SHAPE = NetShape(NAMES, CROP, **WIDTHS)
 
 
 def net(text: str) -> PaperNet:
@@ -49,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_pictures(tmp_path / "data" / "train", 4, first=100)
     make_pictures(tmp_path / "data" / "val", 1)
     make_pictures(tmp_path / "flat", 6)
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -57,7 +52,7 @@ def leave_config(runs: Path, text: str, seed: int = 0, *, ended: bool = True) ->
     """A run without weights: whether it is there is all that counts."""
     wanted = net(text)
     config = ModelConfig(
-        wanted.network, NAMES, NAMES, CROP, fc_width=12, train_scale=str(wanted.scale), fine_tuned=wanted.fine_tuned,
+        wanted.network, NAMES, NAMES, CROP, **WIDTHS, train_scale=str(wanted.scale), fine_tuned=wanted.fine_tuned,
         seed=seed, provenance=Provenance(converged=False if ended else None),
     )  # fmt: skip
     run = runs / f"{text.replace('/', '-')}-s{seed}"
@@ -66,7 +61,7 @@ def leave_config(runs: Path, text: str, seed: int = 0, *, ended: bool = True) ->
 
 
 def missing(wanted: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tuple[str, int]]:
-    rungs = missing_rungs([net(text) for text in wanted], seeds, Collection(runs), SHAPE)
+    rungs = find_missing([net(text) for text in wanted], seeds, Collection(runs), SHAPE)
     return [(str(rung.net), rung.seed) for rung in rungs]
 
 
@@ -74,7 +69,7 @@ def missing(wanted: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tup
 
 
 def test_of_an_empty_folder_all_is_missing_each_after_its_start(home: Path) -> None:
-    rungs = missing_rungs(LADDER, (0, 4), Collection(home / "nowhere"), SHAPE)
+    rungs = find_missing(LADDER, (0, 4), Collection(home / "nowhere"), SHAPE)
     assert len(rungs) == 26 and {rung.seed for rung in rungs} == {0, 4}
     assert all(rung.begun is None for rung in rungs)
     for place, rung in enumerate(rungs):
@@ -114,7 +109,7 @@ def test_a_run_that_was_begun_goes_on(home: Path) -> None:
     leave_config(home / "runs", "A/256")
     begun = leave_config(home / "runs", "D/256", ended=False)
     wanted = [net("D/384"), net("D/256")]
-    assert missing_rungs(wanted, [0], Collection(home / "runs"), SHAPE) == [
+    assert find_missing(wanted, [0], Collection(home / "runs"), SHAPE) == [
         Rung(net("D/256"), 0, begun),
         Rung(net("D/384"), 0),
     ]
@@ -123,12 +118,12 @@ def test_a_run_that_was_begun_goes_on(home: Path) -> None:
 def test_a_net_of_other_classes_or_another_crop_answers_for_nothing(home: Path) -> None:
     run = leave_config(home / "runs", "A/256")
     for shape in (replace(SHAPE, crop=2 * CROP), replace(SHAPE, class_names=("x", *NAMES[1:]))):
-        assert missing_rungs([net("A/256")], [0], Collection(home / "runs"), shape) == [Rung(net("A/256"), 0)]
-    assert missing_rungs(
+        assert find_missing([net("A/256")], [0], Collection(home / "runs"), shape) == [Rung(net("A/256"), 0)]
+    assert find_missing(
         [net("A/256")], [0], Collection(home / "runs"), replace(SHAPE, class_names=("x", *NAMES[1:]))
     ) == [Rung(net("A/256"), 0)]
     config = load_config(run / "model")
-    save_config(run / "model", replace(config, width=0.5))
+    save_config(run / "model", replace(config, width=1.0))
     assert missing(["A/256"], [0], home / "runs") == [("A/256", 0)]
 
 
@@ -136,10 +131,10 @@ def test_a_net_of_other_classes_or_another_crop_answers_for_nothing(home: Path) 
 
 
 @pytest.fixture
-def request_for(home: Path) -> TrainRequest:
-    """As the command makes it, on the flat folder."""
+def train_request(home: Path) -> TrainRequest:
+    """As ``verydeep reproduce`` makes it, on the flat folder."""
     return TrainRequest(
-        str(home / "flat"), crop=CROP, width=1.0, fc_width=12, epochs=3, batch_size=256, split_seed=0,
+        str(home / "flat"), crop=CROP, **WIDTHS, epochs=3, batch_size=256, split_seed=0,
         precision="fp32", runs=Collection(home / "runs"),
     )  # fmt: skip
 
@@ -158,9 +153,9 @@ def request_for(home: Path) -> TrainRequest:
     ],
 )
 def test_a_rung_starts_from_its_run_of_the_same_seed(
-    text: str, start: str | None, rate: float, home: Path, request_for: TrainRequest
+    text: str, start: str | None, rate: float, home: Path, train_request: TrainRequest
 ) -> None:
-    """Rates of section 3.1, with its batch of 256, and DESIGN.md 13: 1e-2 from random weights or from A."""
+    """Rates of section 3.1, with its batch of 256: 1e-2 from random weights or from A."""
     runs: dict[tuple[str, int], Path] = {}
     for each in LADDER:
         for seed in (2, 6):
@@ -169,130 +164,109 @@ def test_a_rung_starts_from_its_run_of_the_same_seed(
                 mean = (float(seed), 1.0, float(len(runs)))
                 runs[str(each), seed] = home / "runs" / f"{len(runs)}"
                 save_config(runs[str(each), seed] / "model", replace(config, mean_rgb=mean))
-    training = training_for(Rung(net(text), 6), request_for, NAMES)
+    training = plan_rung(Rung(net(text), 6), train_request, SHAPE)
     settings = training.settings
     wanted = net(text)
     assert (settings.network, settings.fine_tuned, settings.seed) == (wanted.network, wanted.fine_tuned, 6)
     (stage,) = settings.recipe.stages
     assert stage.scale == wanted.scale and stage.epochs == 3
     assert stage.learning_rate == rate
-    assert (settings.width, settings.fc_width, settings.crop) == (1.0, 12, CROP)
+    assert {"width": settings.width, "fc_width": settings.fc_width, "crop": settings.crop} == {**WIDTHS, "crop": CROP}
     assert settings.init_from == (None if start is None else str(runs[start, 6]))
     assert settings.mean_rgb == (None if start is None else load_config(runs[start, 6] / "model").mean_rgb)
     assert not training.resume
     layers = "fc" if wanted.fine_tuned == "fc" else ""
-    assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-c32-s6"
+    assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-c32-w0.03125-f12-s6"
 
 
 @pytest.mark.parametrize(
     ("text", "dropouts"), [("A/256", [0.0, 0.5]), ("B/256", [0.0, 0.5]), ("D/384", [0.5]), ("D/256-512fc", [0.5])]
 )
 def test_only_nets_with_new_convolutions_begin_without_dropout(
-    text: str, dropouts: list[float], home: Path, request_for: TrainRequest
+    text: str, dropouts: list[float], home: Path, train_request: TrainRequest
 ) -> None:
     for each in LADDER:
         if str(each) != text:
             save_config(home / "runs" / str(each).replace("/", "-") / "model", describe(each, home / "flat"))
-    training = training_for(Rung(net(text), 0), replace(request_for, dropout_after=1), NAMES)
+    training = plan_rung(Rung(net(text), 0), replace(train_request, dropout_after=1), SHAPE)
     assert [stage.dropout for stage in training.settings.recipe.stages] == dropouts
 
 
-def test_the_division_of_a_flat_folder_is_the_same_for_every_seed(home: Path, request_for: TrainRequest) -> None:
+def test_the_division_of_a_flat_folder_is_the_same_for_every_seed(home: Path, train_request: TrainRequest) -> None:
     parts = []
     for seed in (0, 1, 2):
-        training = training_for(Rung(net("A/256"), seed), request_for, NAMES)
+        training = plan_rung(Rung(net("A/256"), seed), train_request, SHAPE)
         assert training.settings.seed == seed and training.settings.split_seed == 0
         assert training.val is not None and not set(training.train.files) & set(training.val.files)
         parts.append((training.train.files, training.val.files))
     assert parts[0] == parts[1] == parts[2]
-    other = training_for(Rung(net("A/256"), 0), replace(request_for, split_seed=None, seed=0), NAMES)
-    apart = training_for(Rung(net("A/256"), 1), replace(request_for, split_seed=None), NAMES)
+    other = plan_rung(Rung(net("A/256"), 0), replace(train_request, split_seed=None, seed=0), SHAPE)
+    apart = plan_rung(Rung(net("A/256"), 1), replace(train_request, split_seed=None), SHAPE)
     assert other.train.files == parts[0][0] != apart.train.files  # or the seeds would not matter here
 
 
 # One after another.
 
 
-class FakeTraining:
-    """Leaves a run's config in place of training; stops when told to, as a signal would."""
-
-    def __init__(self, stop_after: int = 99) -> None:
-        self.stop_after = stop_after
-        self.trained: list[TrainingPlan] = []
-
-    def __call__(self, training: TrainingPlan, runtime: Runtime) -> None:
-        settings = training.settings
-        scale = settings.recipe.stages[-1].scale
-        wanted = PaperNet(settings.network, scale, settings.fine_tuned)
-        begun = describe(wanted, Path(settings.data), seed=settings.seed, converged=None)
-        save_config(training.run.model, replace(begun, fc_width=settings.fc_width))
-        filled = replace(settings, mean_rgb=(1.0, 2.0, 3.0), covariance=((1.0, 0.0, 0.0),) * 3)
-        filled.save(training.run)
-        if len(self.trained) == self.stop_after:
-            raise SystemExit(130)
-        self.trained.append(training)
-        save_config(training.run.model, replace(begun, provenance=Provenance(converged=True)))
-
-    def names(self) -> list[str]:
-        return [training.run.path.name for training in self.trained]
+def train_missing_nets(nets: Sequence[str], seeds: Sequence[int], train_request: TrainRequest, log: Path) -> list[str]:
+    """Train what is missing, and return the messages that announce each training."""
+    train_missing([net(text) for text in nets], seeds, train_request, CPU, Log(log))
+    return [line for line in log.read_text().splitlines() if line.startswith("Training ")] if log.exists() else []
 
 
-def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(
-    home: Path, request_for: TrainRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(home: Path, train_request: TrainRequest) -> None:
     """Stopped within the second training, the next call resumes that one, and a third finds nothing to do."""
-    wanted = [net("D/256-512"), net("B-5x5/256")]
-    first, second, third = FakeTraining(stop_after=1), FakeTraining(), FakeTraining()
-    monkeypatch.setattr(ladder, "train_run", first)
-    with pytest.raises(SystemExit):
-        train_missing(wanted, [5], request_for, CPU, Log(home / "first"))
-    assert first.names() == ["flat-A-256-c32-s5"]
-    told = (home / "first").read_text()
-    assert "To be trained: 5 nets" in told and told.index("In all") < told.index("Training 1 of 5: A/256, seed 5")
+    nets, one_epoch = ["D/256-512", "B-5x5/256"], replace(train_request, epochs=1)
+    with interrupted_at("Plan:", 2), pytest.raises(KeyboardInterrupt):
+        train_missing_nets(nets, [5], one_epoch, home / "first")
+    runs = {each.path.name: each.ended for each in find_nets(home / "runs")}
+    assert runs == {"flat-A-256-c32-w0.03125-f12-s5": True, "flat-D-256-c32-w0.03125-f12-s5": False}
+    messages = (home / "first").read_text()
+    assert "To train: 5 nets" in messages
+    assert messages.index("In all") < messages.index("Training 1 of 5: A/256, seed 5")
 
-    monkeypatch.setattr(ladder, "train_run", second)
-    train_missing(wanted, [5], request_for, CPU, Log(home / "second"))
-    assert second.names() == [f"flat-{name}-c32-s5" for name in ("D-256", "D-384", "D-256-512", "B-5x5-256")]
-    assert [training.resume for training in second.trained] == [True, False, False, False]
-    starts = [training.settings.init_from for training in second.trained]
-    assert starts == [str(home / "runs" / f"flat-{name}-c32-s5") for name in ("A-256", "D-256", "D-384")] + [None]
-    told = (home / "second").read_text()
-    assert "To be trained: 4 nets" in told and "its checkpoint" in told
+    announced = train_missing_nets(nets, [5], one_epoch, home / "second")
+    trained = ["D/256", "D/384", "D/256-512", "B-5x5/256"]
+    assert announced == [f"Training {number} of 4: {name}, seed 5" for number, name in enumerate(trained, start=1)]
+    messages = (home / "second").read_text()
+    assert "To train: 4 nets" in messages and "its checkpoint" in messages
+    for name, source in zip(trained, ("A-256", "D-256", "D-384", None), strict=True):
+        run = home / "runs" / f"flat-{name.replace('/', '-')}-c32-w0.03125-f12-s5"
+        init_from = RunSettings.load(RunFolder(run)).init_from
+        assert init_from == (source and str(home / "runs" / f"flat-{source}-c32-w0.03125-f12-s5"))
 
-    monkeypatch.setattr(ladder, "train_run", third)
-    train_missing(wanted, [5], request_for, CPU, Log(home / "third"))
-    assert third.trained == [] and not (home / "third").exists()
+    assert train_missing_nets(nets, [5], one_epoch, home / "third") == [] and not (home / "third").exists()
 
 
-def test_a_net_that_divided_the_folder_otherwise_is_told_before_the_training(
-    home: Path, request_for: TrainRequest, monkeypatch: pytest.MonkeyPatch
+def test_a_net_that_divided_the_folder_in_another_way_is_refused_before_the_training(
+    home: Path, train_request: TrainRequest
 ) -> None:
-    """`verydeep train --seed 1` divides a flat folder by its seed; what started from it could not be tested."""
-    trained = FakeTraining()
-    monkeypatch.setattr(ladder, "train_run", trained)
+    """`verydeep train --seed 1` divides a flat folder by its seed; a net that starts from it could not be tested."""
     config = describe(net("A/256"), home / "flat", seed=1, split_seed=1)
     save_config(home / "runs" / "mine" / "model", config)
     with pytest.raises(VerydeepError, match="mine was trained on another random split"):
-        train_missing([net("B/256")], [0, 1], request_for, CPU, Log())
-    assert trained.trained == []
-    train_missing([net("B/256")], [0], request_for, CPU, Log())  # another seed has nothing to do with it
-    assert len(trained.trained) == 2
-    nets = find_nets(home / "runs")
-    assert find_answering_nets(net("B/256"), nets, SHAPE)[0].config.split["val"] == fingerprint(trained.trained[0].val)  # type: ignore[arg-type]
+        train_missing_nets(["B/256"], [0, 1], train_request, home / "log")
+    assert len(find_nets(home / "runs")) == 1
+    assert len(train_missing_nets(["B/256"], [0], train_request, home / "log")) == 2  # another seed is not concerned
+    nets = find_answering_nets(net("B/256"), find_nets(home / "runs"), SHAPE)
+    val = open_data_split(str(home / "flat"), "val", {"seed": 0})
+    assert nets[0].config.split["val"] == fingerprint(val)
 
 
 # What it will cost.
 
 
-def test_the_plan_adds_up(request_for: TrainRequest, tmp_path: Path) -> None:
+def test_the_cost_adds_up(train_request: TrainRequest, tmp_path: Path) -> None:
     """By hand: 3 epochs of 1,024 images are 3,072 images in 12 batches of 256."""
-    costs = {"A": Cost(0.1, 2.0, 3_000_000_000), "D": Cost(0.5, 8.0, 7_500_000_000)}
-    assert estimate(costs["A"], 1024, 3, 256, 1) == pytest.approx(307.2 + 24)
-    assert estimate(costs["D"], 1024, 3, 256, 2) == pytest.approx(1536 / 2 + 96)
+    costs = {"A": StepCost(0.1, 2.0, 3_000_000_000), "D": StepCost(0.5, 8.0, 7_500_000_000)}
+    recipe = replace(RECIPES["256"], stages=(replace(RECIPES["256"].stages[0], epochs=3),))
+    assert estimate_seconds(costs["A"], recipe, net("A/256"), 1024, 0, 1) == pytest.approx(307.2 + 24)
+    assert estimate_seconds(costs["D"], recipe, net("D/256"), 1024, 0, 2) == pytest.approx(1536 / 2 + 96)
     rungs = [Rung(net("A/256"), 0), Rung(net("D/256"), 0), Rung(net("D/384"), 3, Path("runs/begun"))]
-    log_ladder(rungs, costs, (1024, 0), request_for, 1, Log(tmp_path / "log"))
+    train = Split.of_photographs([Path(f"{number}.png") for number in range(1024)])
+    log_cost(rungs, costs, train, None, train_request, 1, Log(tmp_path / "log"))
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
-    assert lines[0] == ["To", "be", "trained:", "3", "nets"]
+    assert lines[0] == ["To", "train:", "3", "nets"]
     assert lines[2][:4] == ["A/256", "0", "random", "weights"] and lines[2][-2:] == ["3.0", "GB"]
     assert lines[3][:4] == ["D/256", "0", "A/256", "3"] and lines[3][-2:] == ["7.5", "GB"]
     assert lines[4][:5] == ["D/384", "3", "its", "checkpoint", "3"]
@@ -301,19 +275,18 @@ def test_the_plan_adds_up(request_for: TrainRequest, tmp_path: Path) -> None:
 
 
 def test_each_network_is_timed_once(home: Path) -> None:
-    rungs = [Rung(net(text), seed) for text in ("A/256", "D/256", "D/384") for seed in (0, 1)]
-    costs = measure_costs(rungs, 6, CROP, CPU)
+    costs = measure_costs({"D", "A"}, SHAPE, CPU)
     assert sorted(costs) == ["A", "D"]
     for name, cost in costs.items():
         assert cost.seconds_per_image > 0 and cost.seconds_per_update > 0
         # Two nets in fp32, and a checkpoint that holds weights and momentum.
-        weights = 4 * NETWORKS[name].num_parameters(6, CROP, fc_width=12)
+        weights = 4 * NETWORKS[name].num_parameters(6, CROP, **WIDTHS)
         assert 4 * weights <= cost.disk_bytes < 6 * weights
 
 
 def test_the_tables_need_the_ladder(home: Path) -> None:
     wanted = [each for table in TABLES.values() for each in table.nets]
-    assert {rung.net for rung in missing_rungs(wanted, [0], Collection(home), SHAPE)} == set(LADDER)
+    assert {rung.net for rung in find_missing(wanted, [0], Collection(home), SHAPE)} == set(LADDER)
 
 
 def test_two_runs_of_one_seed_are_an_error(home: Path) -> None:
@@ -327,5 +300,5 @@ def test_a_run_is_left_as_training_leaves_it(home: Path) -> None:
     """The folders these tests make are runs to the package, and their nets load."""
     leave_run(home / "runs", describe(net("C/384"), home / "data", seed=2))
     (found,) = find_nets(home / "runs")
-    assert (found.paper_net(1.0, 12), found.config.seed, found.ended, found.converged) == (net("C/384"), 2, True, True)
+    assert (found.paper_net(**WIDTHS), found.config.seed, found.ended, found.converged) == (net("C/384"), 2, True, True)
     assert found.load().num_classes == 6

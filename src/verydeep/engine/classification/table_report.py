@@ -17,7 +17,13 @@ from verydeep.engine.classification.tables import (
     raise_missing_nets,
 )
 from verydeep.engine.reporting.comparison import Comparison, comparison_remarks, comparison_values
-from verydeep.engine.reporting.measured_table import paper_cell, table_title, training_remarks, unconverged_remarks
+from verydeep.engine.reporting.measured_table import (
+    paper_cell,
+    table_title,
+    training_remarks,
+    unconverged_remarks,
+    width_suffix,
+)
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.files import cache_folder
 from verydeep.ops.metrics import topk_for
@@ -91,7 +97,8 @@ def build_classification_table(
     cells += [(label, "", *_figures(measured, k)) for label, measured in other_rows]
     return MeasuredTable(
         name=paper.name,
-        title=f"{table_title(paper.name)}: {paper.title}; {len(split):,} images of {split.name}",
+        title=f"{table_title(paper.name)}: {paper.title}; {len(split):,} images of {split.name}"
+        + width_suffix(conditions.width, conditions.fc_width),
         headings=("row", "paper", "top-1", *([f"top-{k}"] if k > 1 else []), "center", "seeds"),
         rows=tuple(cells),
         remarks=tuple(_remarks(paper, rows, other_rows, comparisons, conditions)),

@@ -52,6 +52,7 @@ class TableConditions:
     runtime: Runtime
     decoding: Decoding = STRICT
     width: float = 1.0
+    """Width of the nets that answer for rows; the paper's is 1."""
     fc_width: int = PAPER_FC_WIDTH
 
     def ensembles(self, protocol: EvaluationProtocol) -> dict[int, list[EnsembleMember]]:
@@ -83,7 +84,7 @@ class TableConditions:
             net.with_outputs_for(self.split.class_names)
             for net in self.nets
             if net.has_imported_weights
-            and net.paper_net() is None
+            and net.paper_net(self.width, self.fc_width) is None
             and not net.config.is_trunk
             and net.config.regression is None
         ]
@@ -102,6 +103,8 @@ class TableConditions:
             "split": self.split.name,
             "num_images": len(self.split),
             "crop": self.crop,
+            "width": self.width,
+            "fc_width": self.fc_width,
             "precision": self.runtime.precision,
             "fast_decode": self.decoding.fast,
         }
@@ -115,8 +118,9 @@ def raise_missing_nets(tables: str, wanted: Sequence[PaperNet], conditions: Tabl
     """
     classes = conditions.split.class_names
     found = [
-        f"{net.paper_net() or net.config.network} ({net.path.name}"
+        f"{net.paper_net(conditions.width, conditions.fc_width) or net.config.network} ({net.path.name}"
         + ("" if net.config.crop == conditions.crop else f", crop {net.config.crop}")
+        + ("" if net.config.width == conditions.width else f", width {net.config.width:g}")
         + ("" if net.config.class_names == classes else ", other classes")
         + ")"
         for net in conditions.nets

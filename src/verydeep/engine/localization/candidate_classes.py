@@ -41,7 +41,8 @@ def find_source_nets(members: Sequence[EnsembleMember], view: View) -> ClassSour
         digest = digest_of_net(net)  # localization nets of the same source net each have their own copy of it
         source = sources.get(digest, EnsembleMember(net, ()))
         sources[digest] = EnsembleMember(source.net, tuple(sorted({*source.scales, *member.scales})))
-        names.setdefault(digest, str(net.paper_net() or f"{member.net}/{net.path.name}"))
+        paper_net = net.paper_net(net.config.width, net.config.fc_width)
+        names.setdefault(digest, str(paper_net or f"{member.net}/{net.path.name}"))
     text = " + ".join(f"{names[digest]}/{','.join(map(str, source.scales))}" for digest, source in sources.items())
     return ClassSource(tuple(sources.values()), view, f"{text} : {view}")
 

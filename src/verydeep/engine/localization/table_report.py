@@ -19,6 +19,7 @@ from verydeep.engine.reporting.measured_table import (
     table_title,
     training_remarks,
     unconverged_remarks,
+    width_suffix,
 )
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.results.measured_table import MeasuredTable
@@ -54,7 +55,8 @@ def build_localization_table(
     split = conditions.test_split.split
     return MeasuredTable(
         name=paper.name,
-        title=f"{table_title(paper.name)}: {paper.title}; {num_images:,} images of {split.name}",
+        title=f"{table_title(paper.name)}: {paper.title}; {num_images:,} images of {split.name}"
+        + width_suffix(conditions.shared.width, conditions.shared.fc_width),
         headings=("row", "paper", "error", "mean IoU", "t", "seeds"),
         rows=tuple(tuple(_cells(paper, row, measured)) for row, measured in rows),
         remarks=tuple(_remarks(paper, rows, comparisons, conditions)),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.engine.nets.net import Net
 from verydeep.files import atomic_write, write_json
 from verydeep.results.measured_table import MeasuredTable
@@ -25,6 +26,13 @@ def write_measured_table(table: MeasuredTable, folder: Path) -> None:
 def table_title(name: str) -> str:
     """Return the title of a table by its name: "Table 3" for "table3", "Shallow" for "shallow"."""
     return name.replace("table", "Table ").capitalize()
+
+
+def width_suffix(width: float, fc_width: int) -> str:
+    """Return the end of a title for nets narrower or wider than the paper's: ", by nets of width 0.25"."""
+    widths = [f"width {width:g}"] if width != 1 else []
+    widths += [f"FC width {fc_width}"] if fc_width != PAPER_FC_WIDTH else []
+    return f", by nets of {' and '.join(widths)}" if widths else ""
 
 
 def paper_cell(*figures: float | None) -> str:
