@@ -19,7 +19,7 @@ from verydeep.files import write_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, keep_classifier, save_config, save_weights
 
-CROP, WIDTH, FC_WIDTH = 32, 1 / 32, 12
+CROP, WIDTH, FC_WIDTH = 32, 1 / 16, 12
 WIDTHS: dict[str, Any] = {"width": WIDTH, "fc_width": FC_WIDTH}
 """As keyword arguments."""
 

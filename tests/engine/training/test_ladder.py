@@ -176,7 +176,7 @@ def test_a_rung_starts_from_its_run_of_the_same_seed(
     assert settings.mean_rgb == (None if start is None else load_config(runs[start, 6] / "model").mean_rgb)
     assert not training.resume
     layers = "fc" if wanted.fine_tuned == "fc" else ""
-    assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-c32-w0.03125-f12-s6"
+    assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-c32-w0.0625-f12-s6"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(home: Path,
     with interrupted_at("Plan:", 2), pytest.raises(KeyboardInterrupt):
         train_missing_nets(nets, [5], one_epoch, home / "first")
     runs = {each.path.name: each.ended for each in find_nets(home / "runs")}
-    assert runs == {"flat-A-256-c32-w0.03125-f12-s5": True, "flat-D-256-c32-w0.03125-f12-s5": False}
+    assert runs == {"flat-A-256-c32-w0.0625-f12-s5": True, "flat-D-256-c32-w0.0625-f12-s5": False}
     messages = (home / "first").read_text()
     assert "To train: 5 nets" in messages
     assert messages.index("In all") < messages.index("Training 1 of 5: A/256, seed 5")
@@ -231,9 +231,9 @@ def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(home: Path,
     messages = (home / "second").read_text()
     assert "To train: 4 nets" in messages and "its checkpoint" in messages
     for name, source in zip(trained, ("A-256", "D-256", "D-384", None), strict=True):
-        run = home / "runs" / f"flat-{name.replace('/', '-')}-c32-w0.03125-f12-s5"
+        run = home / "runs" / f"flat-{name.replace('/', '-')}-c32-w0.0625-f12-s5"
         init_from = RunSettings.load(RunFolder(run)).init_from
-        assert init_from == (source and str(home / "runs" / f"flat-{source}-c32-w0.03125-f12-s5"))
+        assert init_from == (source and str(home / "runs" / f"flat-{source}-c32-w0.0625-f12-s5"))
 
     assert train_missing_nets(nets, [5], one_epoch, home / "third") == [] and not (home / "third").exists()
 
