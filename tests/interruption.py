@@ -1,27 +1,28 @@
-"""Commands that are interrupted at a message that they log."""
+"""Trainings that are interrupted in the middle."""
 
-import logging
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from verydeep.models.vgg import VGG
 
 
 @contextmanager
-def interrupted_at(start: str, count: int = 1) -> Iterator[None]:
-    """Press Ctrl-C when the ``count``-th message that begins with ``start`` is logged within this context."""
-    logger, remaining = logging.getLogger("verydeep"), count
+def interrupt_when(condition: Callable[[], bool]) -> Iterator[None]:
+    """Press Ctrl-C once, in the first training step at which the condition holds."""
+    interrupted = False
 
-    class Interrupter(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            nonlocal remaining
-            remaining -= record.getMessage().strip().startswith(start)
-            if remaining == 0:
-                raise KeyboardInterrupt
+    def check(model: nn.Module, _inputs: object) -> None:
+        nonlocal interrupted
+        if isinstance(model, VGG) and model.training and not interrupted and condition():
+            interrupted = True
+            signal.raise_signal(signal.SIGINT)
 
-    handler, level = Interrupter(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    handle = register_module_forward_pre_hook(check)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+        handle.remove()

@@ -22,6 +22,9 @@ from verydeep.models.weights.model_folder import ModelConfig, Provenance, keep_c
 CROP, WIDTH, FC_WIDTH = 32, 1 / 16, 12
 WIDTHS: dict[str, Any] = {"width": WIDTH, "fc_width": FC_WIDTH}
 """As keyword arguments."""
+WIDTH_OPTIONS = ("--width", WIDTH, "--fc-width", FC_WIDTH)
+SIZES = f"c{CROP}-w{WIDTH}-f{FC_WIDTH}"
+"""As part of a run's name."""
 
 CLASSES = ("ant", "bell", "crab", "dill", "elk", "fig")
 

@@ -1,11 +1,10 @@
 """``verydeep reproduce``: Tables 1 and 2, the shallow net from photographs to its table, and refusals."""
 
+import inspect
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,22 @@ from PIL import Image
 
 import verydeep as vd
 import verydeep.commands.reproduce as command
+from tests.interruption import interrupt_when
 from tests.runs import Cli, run_and_print
 from tests.table1 import NUM_PARAMETERS, TABLE_1
-from tests.thin_nets import FC_WIDTH, make_pictures
+from tests.thin_nets import FC_WIDTH, SIZES, WIDTH, WIDTHS, describe, leave_run, make_pictures
 from verydeep.configs.ladder import LADDER
-from verydeep.configs.paper import SHALLOW_TABLE
+from verydeep.configs.protocols import PaperNet
 from verydeep.data.decoding import Decoding
-from verydeep.engine.nets.collection import Collection, find_nets
-from verydeep.engine.training import ladder, run
-from verydeep.engine.training.plan import TrainRequest
-from verydeep.engine.training.run import train_run
-from verydeep.errors import VerydeepError
+from verydeep.engine.nets.collection import find_nets
+from verydeep.engine.nets.folders import RunFolder
+from verydeep.engine.training.settings import RunSettings
+from verydeep.errors import VerydeepError, WeightsError
 
 PUBLISHED_MILLIONS = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
 """Table 2."""
+
+NETS_OF_TABLE_6 = ("D/256", "D/384", "D/256-512fc", "C/256", "C/384", "E/256", "E/384", "D/256-512", "E/256-512")
 
 
 def test_table_2_without_data() -> None:
@@ -70,61 +71,44 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def reproduce(table: str, **options: Any) -> None:
-    run_and_print(
-        command.reproduce,
-        table,
-        **{"data": "photos", "crop": 32, "epochs": 2, "batch_size": 8, "precision": "fp32", "workers": 0, **options},
-    )
+    common = {"data": "photos", "crop": 32, "epochs": 2, "batch_size": 8, "precision": "fp32", "workers": 0}
+    run_and_print(command.reproduce, table, **{**common, **WIDTHS, **options})
 
 
-def after(count: int, error: BaseException, action: Callable[..., None]) -> Callable[..., None]:
-    """The action, but its call after so many raises."""
-    calls: list[object] = []
-
-    def counted(*arguments: Any) -> None:
-        if len(calls) == count:
-            raise error
-        calls.append(None)
-        action(*arguments)
-
-    return counted
-
-
-def test_shallow_from_photographs_to_the_table(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Stopped after the first net, the same command goes on; then there is nothing left to train."""
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr(ladder, "train_run", after(1, KeyboardInterrupt(), train_run))
-        with pytest.raises(KeyboardInterrupt):
-            reproduce("shallow")
+def test_shallow_from_photographs_to_the_table(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stopped in the second training, the same command goes on; then there is nothing left to train."""
+    begun = home / "runs" / f"photos-B-256-{SIZES}-s0" / "run.json"
+    with interrupt_when(begun.exists), pytest.raises(KeyboardInterrupt):
+        reproduce("shallow")
     told = capsys.readouterr().out
     plan = [line.split() for line in told[: told.index("Training 1 of 3")].splitlines()]
     planned = {line[0]: line[2] for line in plan if len(line) > 5 and line[1] == "0"}
     assert list(planned.items()) == [("A/256", "random"), ("B/256", "A/256"), ("B-5x5/256", "random")]
-    assert [str(net.paper_net()) for net in find_nets(home / "runs")] == ["A/256"]
-    weights = home / "runs" / "photos-A-256-c32-s0" / "model" / "model.safetensors"
+    ended = {str(net.paper_net(**WIDTHS)): net.ended for net in find_nets(home / "runs")}
+    assert ended == {"A/256": True, "B/256": False}
+    weights = home / "runs" / f"photos-A-256-{SIZES}-s0" / "model" / "model.safetensors"
     trained = weights.stat().st_mtime_ns
 
     reproduce("shallow")
     told = capsys.readouterr().out
     assert re.findall(r"Training \d of 2: (\S+), seed 0", told) == ["B/256", "B-5x5/256"]
     assert weights.stat().st_mtime_ns == trained
-    settings = json.loads((home / "runs" / "photos-B-256-c32-s0" / "run.json").read_text())
-    assert settings["init_from"] == "runs/photos-A-256-c32-s0" and settings["fc_width"] == FC_WIDTH
-    assert json.loads((home / "runs" / "photos-B-5x5-256-c32-s0" / "run.json").read_text())["init_from"] is None
+    settings = json.loads((home / "runs" / f"photos-B-256-{SIZES}-s0" / "run.json").read_text())
+    assert settings["init_from"] == f"runs/photos-A-256-{SIZES}-s0" and settings["fc_width"] == FC_WIDTH
+    assert json.loads((home / "runs" / f"photos-B-5x5-256-{SIZES}-s0" / "run.json").read_text())["init_from"] is None
 
     (place,) = (home / "runs" / "tables").iterdir()
-    assert place.name in ("photos-val-c32-fp32", "photos-val-c32-bf16")
+    assert place.name == f"photos-val-{SIZES}-fp32"
     table = json.loads((place / "shallow.json").read_text())
     assert [row["protocol"] for row in table["rows"]] == ["B/256/256 : center", "B-5x5/256/256 : center"]
-    assert table["num_images"] == 12
+    assert table["num_images"] == 12 and (table["width"], table["fc_width"]) == (WIDTH, FC_WIDTH)
+    assert f"12 images of val, by nets of width {WIDTH} and FC width {FC_WIDTH}" in told
     for row in table["rows"]:
         # Two epochs of three steps make all three drops, or none of the rows is an answer.
         assert row["measured"]["seeds"] == [0] and row["measured"]["unconverged"] == []
         # The run's own report after training tells the same of the central crop at Q = 256.
         name = row["protocol"].split("/")[0]
-        errors = home / "runs" / f"photos-{name}-256-c32-s0" / "evaluations" / "val-dense-256" / "errors.json"
+        errors = home / "runs" / f"photos-{name}-256-{SIZES}-s0" / "evaluations" / "val-dense-256" / "errors.json"
         (center,) = [each for each in json.loads(errors.read_text())["rows"] if each["view"] == "center"]
         assert center["scales"] == [256]
         assert row["measured"]["top1"]["percent"] == center["errors"]["top1"]["percent"]
@@ -136,22 +120,16 @@ def test_shallow_from_photographs_to_the_table(
     page = (place / "shallow.md").read_text()
     reproduce("shallow", train=False, out=Path("elsewhere"))
     told = capsys.readouterr().out
-    assert "Training" not in told and "To be trained" not in told
+    assert "Training" not in told and "To train" not in told
     assert (home / "elsewhere" / "shallow.md").read_text() == page
 
 
-def test_a_net_half_trained_is_resumed(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_net_half_trained_is_resumed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Stopped in its second epoch, it keeps the first."""
-    only = replace(SHALLOW_TABLE, rows=SHALLOW_TABLE.rows[1:])  # the 5x5 net, which starts from nothing
-    monkeypatch.setattr(command, "SHALLOW_TABLE", only)
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr(run, "save", after(1, SystemExit(130), run.save))
-        with pytest.raises(SystemExit):
-            reproduce("shallow", seeds="3")
-    assert [(net.config.seed, net.ended) for net in find_nets(home / "runs")] == [(3, False)]
-    metrics = home / "runs" / "photos-B-5x5-256-c32-s3" / "metrics.jsonl"
+    run = home / "runs" / f"photos-B-5x5-256-{SIZES}-s3"
+    leave_run(home / "runs", describe(PaperNet.parse("B/256"), home / "photos", seed=3))
+    with interrupt_when((run / "checkpoints" / "step-000000003.safetensors").exists), pytest.raises(KeyboardInterrupt):
+        reproduce("shallow", seeds="3")
     capsys.readouterr()
     reproduce("shallow", seeds="3", train=False)  # as long as it is not at its end it is no answer
     assert "not converged" in capsys.readouterr().out
@@ -159,32 +137,34 @@ def test_a_net_half_trained_is_resumed(
     reproduce("shallow", seeds="3")
     told = capsys.readouterr().out
     assert "its checkpoint" in told and "Resumed at step 3" in told and "Training 1 of 1" in told
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert "not converged" not in told
 
 
-def test_what_is_trained_has_the_papers_width_and_one_division(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_nets_of_a_table_are_trained_with_its_conditions(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for table, nets in (("ladder", list(map(str, LADDER))), ("table6", (*NETS_OF_TABLE_6, "A/256"))):
+        runs = home / table
+        run = RunFolder(runs / f"photos-A-256-{SIZES}-s0")
+        with interrupt_when(run.settings.exists), pytest.raises(KeyboardInterrupt):
+            reproduce(table, seeds="0,12", bad_images="skip", fast_decode=True, runs=runs)
+        lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+        planned = {(line[0], line[1]) for line in lines if len(line) > 5 and line[1] in ("0", "12")}
+        assert planned == {(net, seed) for net in nets for seed in ("0", "12")}
+        settings = RunSettings.load(run)
+        assert (settings.width, settings.fc_width, settings.split_seed, settings.crop) == (WIDTH, FC_WIDTH, 0, 32)
+        assert settings.data == str(home / "photos") and not settings.bf16
+        assert (settings.recipe.epochs, settings.recipe.batch_size) == (2, 8)
+        assert settings.decoding == Decoding("skip", fast=True)
+
+
+def test_nets_have_the_papers_width_unless_told_otherwise(home: Path) -> None:
     """On the generated set, too, where `verydeep train` makes narrow nets, which answer for no row."""
-    asked: list[tuple[Any, ...]] = []
-
-    def listen(*arguments: Any) -> None:
-        asked.append(arguments[:3])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ladder, "train_missing", listen)
-    for table in ("ladder", "table6"):
-        with pytest.raises(KeyboardInterrupt):
-            reproduce(table, seeds="0,12", bad_images="skip", fast_decode=True)
-    (rungs, seeds, request), (table_6, _, _) = asked
-    assert rungs == LADDER and seeds == (0, 12)
-    assert isinstance(request, TrainRequest)
-    assert (request.width, request.fc_width, request.split_seed, request.crop) == (1.0, FC_WIDTH, 0, 32)
-    assert (request.data, request.epochs, request.batch_size, request.precision) == ("photos", 2, 8, "fp32")
-    assert (request.decoding, request.runs) == (Decoding("skip", True), Collection(Path("runs")))
-    assert sorted(map(str, table_6)) == sorted(
-        ["D/256", "D/384", "D/256-512fc", "C/256", "C/384", "E/256", "E/384", "D/256-512", "E/256-512"]
-    )
+    defaults = inspect.signature(command.reproduce).parameters
+    assert (defaults["width"].default, defaults["fc_width"].default) == (1.0, 4096)
+    leave_run(home / "runs", describe(PaperNet.parse("B/256"), home / "photos"))
+    with pytest.raises(WeightsError, match=r"No run answers for a row of shallow .*B-256-s0, width 0.0625"):
+        command.reproduce("shallow", data="photos", crop=32, train=False, precision="fp32", workers=0)
 
 
 # Refusals.

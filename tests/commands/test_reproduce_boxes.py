@@ -2,22 +2,18 @@
 
 import json
 import re
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
+from tests.interruption import interrupt_when
 from tests.runs import Cli
-from tests.thin_nets import leave_box_run, make_boxes, make_pictures
+from tests.thin_nets import SIZES, WIDTH_OPTIONS, WIDTHS, leave_box_run, make_boxes, make_pictures
 from verydeep.configs.protocols import PaperNet
 from verydeep.engine.nets.collection import find_nets
-from verydeep.models.vgg import VGG
 from verydeep.ops.metrics import Share
 
 Reproduce = Callable[..., CompletedProcess[str]]
@@ -40,27 +36,9 @@ def reproduce(home: Path, inside: Cli) -> Reproduce:
     common = ("--data", "photos", "--crop", 32, "--epochs", 2, "--batch-size", 8, "--precision", "fp32", "--workers", 0)
 
     def run(table: str, *options: object, check: bool = True) -> CompletedProcess[str]:
-        return inside("reproduce", table, *common, *options, check=check)
+        return inside("reproduce", table, *common, *WIDTH_OPTIONS, *options, check=check)
 
     return run
-
-
-@contextmanager
-def interrupt_when(condition: Callable[[], bool]) -> Iterator[None]:
-    """Press Ctrl-C once, in the first training step at which the condition holds."""
-    interrupted = False
-
-    def check(model: nn.Module, _inputs: object) -> None:
-        nonlocal interrupted
-        if isinstance(model, VGG) and model.training and not interrupted and condition():
-            interrupted = True
-            signal.raise_signal(signal.SIGINT)
-
-    handle = register_module_forward_pre_hook(check)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def read_table(home: Path, name: str) -> dict[str, Any]:
@@ -76,12 +54,12 @@ def find_trainings(output: str) -> list[str]:
 
 def test_from_photographs_to_the_tables(home: Path, reproduce: Reproduce) -> None:
     """Stopped in the fifth training, the same command goes on; Table 9 needs one more, Table 10 none."""
-    with interrupt_when((home / "runs" / "photos-D-384pcr-fc-c32-s0" / "run.json").exists):
+    with interrupt_when((home / "runs" / f"photos-D-384pcr-fc-{SIZES}-s0" / "run.json").exists):
         stopped = reproduce("table8", check=False)
     assert stopped.returncode == 130
     output = stopped.stdout
-    assert output.index("Boxes of val") < output.index("To be trained")
-    plan = output[output.index("To be trained") : output.index("Training 1 of 6")].splitlines()[2:]
+    assert output.index("Boxes of val") < output.index("To train")
+    plan = output[output.index("To train") : output.index("Training 1 of 6")].splitlines()[2:]
     lines = [line.split() for line in plan]
     assert [(line[0], line[2]) for line in lines if len(line) > 4 and line[1] == "0"] == [
         ("A/256", "random"), ("D/256", "A/256"), ("D/384", "D/256"), ("D/384scr-fc", "D/384"),
@@ -90,7 +68,7 @@ def test_from_photographs_to_the_tables(home: Path, reproduce: Reproduce) -> Non
     assert find_trainings(output) == ["A/256", "D/256", "D/384", "D/384scr-fc", "D/384pcr-fc"]
     assert find_trainings(reproduce("table8").stdout) == ["D/384pcr-fc", "D/384pcr"]
     check_table_8(home)
-    nets = {str(net.paper_net()) for net in find_nets(home / "runs")}
+    nets = {str(net.paper_net(**WIDTHS)) for net in find_nets(home / "runs")}
     assert nets == {"A/256", "D/256", "D/384", "D/384scr-fc", "D/384pcr-fc", "D/384pcr"}
 
     output = reproduce("table9").stdout
@@ -99,7 +77,7 @@ def test_from_photographs_to_the_tables(home: Path, reproduce: Reproduce) -> Non
 
     modified = (home / "runs" / "tables").stat().st_mtime_ns
     output = reproduce("table10", "--no-train", "--out", "elsewhere").stdout
-    assert not find_trainings(output) and "To be trained" not in output
+    assert not find_trainings(output) and "To train" not in output
     table = json.loads((home / "elsewhere" / "table10.json").read_text())
     fused, *others = table["rows"]
     assert fused["label"] == "VGG" and all(row["measured"] is None for row in others)
@@ -121,14 +99,14 @@ def check_table_8(home: Path) -> None:
         measured = row["measured"]
         assert measured["protocol"] == row["protocol"]
         assert measured["seeds"] == [0] and measured["unconverged"] == []
-        folder = home / "runs" / f"photos-{row['protocol'].split('/384 ')[0].replace('/', '-')}-c32-s0"
+        folder = home / "runs" / f"photos-{row['protocol'].split('/384 ')[0].replace('/', '-')}-{SIZES}-s0"
         (report,) = (folder / "evaluations").glob("val-boxes-dense-*/errors.json")
         rows = json.loads(report.read_text())["rows"]
         (center,) = [each["truth"] for each in rows if (each["view"], each["scales"]) == ("center", [384])]
         assert measured["error"] == center["error"]
         assert measured["mean_iou"] == pytest.approx(center["mean_iou"])
-    settings = json.loads((home / "runs" / "photos-D-384pcr-c32-s0" / "run.json").read_text())
-    assert settings["init_from"] == "runs/photos-D-384-c32-s0" and settings["regression"] == "per-class"
+    settings = json.loads((home / "runs" / f"photos-D-384pcr-{SIZES}-s0" / "run.json").read_text())
+    assert settings["init_from"] == f"runs/photos-D-384-{SIZES}-s0" and settings["regression"] == "per-class"
 
 
 def check_table_9(home: Path, output: str) -> None:
@@ -153,7 +131,7 @@ def two_rows(home: Path) -> Path:
 
 def test_a_net_half_trained_is_resumed(two_rows: Path, reproduce: Reproduce) -> None:
     """Stopped in its second epoch, it keeps the first."""
-    run = two_rows / "runs" / "photos-D-384pcr-c32-s0"
+    run = two_rows / "runs" / f"photos-D-384pcr-{SIZES}-s0"
     with interrupt_when((run / "model" / "model.safetensors").exists):
         assert reproduce("table8", check=False).returncode == 130
     assert "not converged" in reproduce("table8", "--no-train").stdout

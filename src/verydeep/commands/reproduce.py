@@ -16,12 +16,14 @@ from verydeep.options import (
     CropOption,
     DataSource,
     DropoutAfterOption,
+    FcWidthOption,
     JobOptions,
     Numbers,
     PathSource,
     RunsOption,
     SplitOption,
     TuneThresholdOption,
+    WidthOption,
     decoding_of,
     number_text,
     start_runtime,
@@ -70,6 +72,8 @@ def reproduce(
     runs: RunsOption = "runs",
     train: Annotated[bool, Option("Train the nets that are missing, after printing the cost.")] = True,
     crop: CropOption = PAPER_CROP,
+    width: WidthOption = 1.0,
+    fc_width: FcWidthOption = PAPER_FC_WIDTH,
     seeds: Annotated[
         Numbers, Option("Seeds to train with; a row is the mean over all seeds that exist.", metavar="N,N,..")
     ] = "0",
@@ -96,6 +100,7 @@ def reproduce(
     Try:
         verydeep reproduce table1
         verydeep reproduce table3 --data photos --crop 64 --epochs 15
+        verydeep reproduce table3 --data photos --crop 64 --epochs 15 --width 0.25 --fc-width 512
         verydeep reproduce table4 --data ilsvrc --runs oxford-vgg16,oxford-vgg19 --no-train
         verydeep reproduce table8 --data photos --crop 64 --epochs 15
         verydeep reproduce table11 --data VOC2007,101_ObjectCategories --runs oxford-vgg16,oxford-vgg19
@@ -126,15 +131,15 @@ def reproduce(
         given = {"epochs": epochs, "batch_size": batch_size, "dropout_after": dropout_after}
         given |= {"seeds": seed_numbers != (0,), "split": split != "val", "bad_boxes": bad_boxes != "error"}
         check_transfer_options(table, given)
-        return measure_transfer(table, str(data), collection, crop, out, options)
+        return measure_transfer(table, str(data), collection, (crop, width, fc_width), out, options)
 
     from verydeep.engine.training.request import TrainRequest
 
     request = TrainRequest(
         data=str(data),
         crop=crop,
-        width=1.0,  # for any data: narrower nets belong to no row
-        fc_width=PAPER_FC_WIDTH,
+        width=width,
+        fc_width=fc_width,
         epochs=epochs,
         batch_size=batch_size,
         dropout_after=dropout_after,
@@ -172,9 +177,11 @@ def measure_errors(
     from verydeep.engine.localization.tables import LocalizationTableConditions
     from verydeep.engine.log import Log
     from verydeep.engine.training.ladder import train_missing
+    from verydeep.engine.training.plan import size_label
+    from verydeep.engine.training.request import choose_architecture
 
-    part, data, runs, crop = open_labeled_split(request.data, split), request.data, request.runs, request.crop
-    assert crop is not None
+    part, data, runs = open_labeled_split(request.data, split), request.data, request.runs
+    nets = choose_architecture(request, None)
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
         log.info(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
@@ -183,7 +190,8 @@ def measure_errors(
             boxed_splits = open_table_splits(part, data, request.bad_boxes, runtime, log, tune=tune_threshold)
         if seeds:
             train_missing(nets_of(table), seeds, request, runtime, log)
-        conditions = TableConditions(runs.nets(), data, part, crop, runtime, decoding_of(options))
+        decoding = decoding_of(options)
+        conditions = TableConditions(runs.nets(), data, part, nets.crop, runtime, decoding, nets.width, nets.fc_width)
         tables: Iterable[MeasuredTable] = (
             measure_classification_tables(tables_of(table), conditions)
             if boxed_splits is None
@@ -191,7 +199,8 @@ def measure_errors(
                 LOCALIZATION_TABLES[table], LocalizationTableConditions(conditions, *boxed_splits)
             )
         )
-        name = f"{data_name(data)}-{split}-c{crop}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
+        sizes = size_label(nets.crop, nets.width, nets.fc_width)
+        name = f"{data_name(data)}-{split}-{sizes}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
         measured = write_tables(tables, Path(out or runs.folder / "tables" / name), runtime)
         log.info(describe_posterior_cache())
         return measured
@@ -201,17 +210,26 @@ def measure_transfer(
     table: TableName,
     data: str,
     runs: "Collection",
-    crop: int,
+    sizes: tuple[int, float, int],
     out: PathSource | None,
     options: JobOptions,
 ) -> "MeasuredTables":
     """Measure table 11 or 12 with the nets that exist.
+
+    Args:
+        table: Name of the table.
+        data: Folders of the data sets, with commas between.
+        runs: Nets, and the folder of runs.
+        sizes: Crop, width and FC width of the nets.
+        out: Folder for the table.
+        options: Where and how to compute.
 
     Raises:
         DataError: A folder holds no data set of the table.
         WeightsError: No row of the table has all of its nets.
     """
     from verydeep.engine.log import Log
+    from verydeep.engine.training.plan import size_label
     from verydeep.engine.transfer.svm_training import require_scikit_learn
     from verydeep.engine.transfer.table_report import measure_transfer_table
     from verydeep.engine.transfer.tables import TransferConditions, find_transfer_nets, open_columns
@@ -219,11 +237,11 @@ def measure_transfer(
     require_scikit_learn()
     paper = TRANSFER_TABLES[table]
     sets = open_columns(paper, [data] if Path(data).is_dir() else data.split(","))
-    nets, unconverged = find_transfer_nets(paper, runs, crop)
+    nets, unconverged = find_transfer_nets(paper, runs, *sizes)
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
-        conditions = TransferConditions(sets, nets, unconverged, crop, runtime, decoding_of(options))
-        name = f"{'+'.join(sets)}-c{crop}-{runtime.precision}".replace(" ", "-")
+        conditions = TransferConditions(sets, nets, unconverged, sizes[0], runtime, decoding_of(options))
+        name = f"{'+'.join(sets)}-{size_label(*sizes)}-{runtime.precision}".replace(" ", "-")
         tables = measure_transfer_table(paper, conditions, log)
         return write_tables(tables, Path(out or runs.folder / "tables" / name), runtime)
 

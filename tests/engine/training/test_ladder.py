@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.interruption import interrupted_at
-from tests.thin_nets import CROP, WIDTHS, describe, leave_run, make_pictures
+from tests.interruption import interrupt_when
+from tests.thin_nets import CROP, SIZES, WIDTHS, describe, leave_run, make_pictures
 from verydeep.configs.ladder import LADDER, find_source
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES
@@ -176,7 +176,7 @@ def test_a_rung_starts_from_its_run_of_the_same_seed(
     assert settings.mean_rgb == (None if start is None else load_config(runs[start, 6] / "model").mean_rgb)
     assert not training.resume
     layers = "fc" if wanted.fine_tuned == "fc" else ""
-    assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-c32-w0.0625-f12-s6"
+    assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-{SIZES}-s6"
 
 
 @pytest.mark.parametrize(
@@ -217,10 +217,11 @@ def train_missing_nets(nets: Sequence[str], seeds: Sequence[int], train_request:
 def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(home: Path, train_request: TrainRequest) -> None:
     """Stopped within the second training, the next call resumes that one, and a third finds nothing to do."""
     nets, one_epoch = ["D/256-512", "B-5x5/256"], replace(train_request, epochs=1)
-    with interrupted_at("Plan:", 2), pytest.raises(KeyboardInterrupt):
+    second = home / "runs" / f"flat-D-256-{SIZES}-s5" / "run.json"
+    with interrupt_when(second.exists), pytest.raises(KeyboardInterrupt):
         train_missing_nets(nets, [5], one_epoch, home / "first")
     runs = {each.path.name: each.ended for each in find_nets(home / "runs")}
-    assert runs == {"flat-A-256-c32-w0.0625-f12-s5": True, "flat-D-256-c32-w0.0625-f12-s5": False}
+    assert runs == {f"flat-A-256-{SIZES}-s5": True, f"flat-D-256-{SIZES}-s5": False}
     messages = (home / "first").read_text()
     assert "To train: 5 nets" in messages
     assert messages.index("In all") < messages.index("Training 1 of 5: A/256, seed 5")
@@ -231,9 +232,9 @@ def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(home: Path,
     messages = (home / "second").read_text()
     assert "To train: 4 nets" in messages and "its checkpoint" in messages
     for name, source in zip(trained, ("A-256", "D-256", "D-384", None), strict=True):
-        run = home / "runs" / f"flat-{name.replace('/', '-')}-c32-w0.0625-f12-s5"
+        run = home / "runs" / f"flat-{name.replace('/', '-')}-{SIZES}-s5"
         init_from = RunSettings.load(RunFolder(run)).init_from
-        assert init_from == (source and str(home / "runs" / f"flat-{source}-c32-w0.0625-f12-s5"))
+        assert init_from == (source and str(home / "runs" / f"flat-{source}-{SIZES}-s5"))
 
     assert train_missing_nets(nets, [5], one_epoch, home / "third") == [] and not (home / "third").exists()
 

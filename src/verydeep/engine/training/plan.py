@@ -13,6 +13,7 @@ from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import wants_bf16
 from verydeep.engine.training.checkpoint import find_checkpoint
 from verydeep.engine.training.request import (
+    PAPER_ARCHITECTURE,
     Architecture,
     TrainRequest,
     choose_architecture,
@@ -152,7 +153,12 @@ def run_name(data: str, net: PaperNet, architecture: Architecture, seed: int) ->
 
     Widths are part of it where they differ from the default for the data.
     """
-    default, net_name = default_architecture(data), str(net).replace("/", "-")
-    width = "" if architecture.width == default.width else f"-w{architecture.width:g}"
-    fc_width = "" if architecture.fc_width == default.fc_width else f"-f{architecture.fc_width}"
-    return f"{data_name(data)}-{net_name}-c{architecture.crop}{width}{fc_width}-s{seed}"
+    sizes = size_label(architecture.crop, architecture.width, architecture.fc_width, default_architecture(data))
+    return f"{data_name(data)}-{str(net).replace('/', '-')}-{sizes}-s{seed}"
+
+
+def size_label(crop: int, width: float, fc_width: int, default: Architecture = PAPER_ARCHITECTURE) -> str:
+    """Return crop and widths as part of a name: "c224", or "c64-w0.25-f512" for widths other than the default."""
+    width_label = "" if width == default.width else f"-w{width:g}"
+    fc_width_label = "" if fc_width == default.fc_width else f"-f{fc_width}"
+    return f"c{crop}{width_label}{fc_width_label}"
