@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 from tests.conftest import SHAPES, picture
 from tests.he_weights import draw_he_weights
+from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import PaperNet
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.files import write_json
@@ -27,6 +29,16 @@ SIZES = f"c{CROP}-w{WIDTH}-f{FC_WIDTH}"
 """As part of a run's name."""
 
 CLASSES = ("ant", "bell", "crab", "dill", "elk", "fig")
+
+
+def thin_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make nets of width 1 thin, for nets that have no other width: those of other systems and published ones."""
+    for name, network in list(NETWORKS.items()):
+        blocks = (
+            tuple(replace(conv, channels=channels) for conv in block)
+            for block, channels in zip(network.blocks, (3, 4, 5, 6, 8), strict=True)
+        )
+        monkeypatch.setitem(NETWORKS, name, Network(name, tuple(blocks)))
 
 
 def make_pictures(folder: Path, per_class: int, first: int = 0) -> None:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs, read_predictions
-from tests.thin_nets import describe, leave_run
+from tests.thin_nets import SIZES, WIDTH_OPTIONS, describe, leave_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config
@@ -141,7 +141,7 @@ def test_several_runs_are_an_ensemble(runs: Path, photographs: Path, inside: Cli
     assert (beside / "predictions.csv").read_text() == (tmp_path / "both" / "predictions.csv").read_text()
     report = report_of(tmp_path / "both")
     assert [(row["net"], row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
-        ("A/256", "dense", [256, 512], [37, 73]), ("D/256-512", "dense", [256, 512], [37, 73]),
+        ("A-256-s0", "dense", [256, 512], [37, 73]), ("D-256-512-s0", "dense", [256, 512], [37, 73]),
         ("2 nets", "center", [], []), ("2 nets", "dense", [], []),
     ]  # fmt: skip
     assert report["nets"] == list(map(str, nets))
@@ -154,8 +154,8 @@ def test_a_protocol_is_the_same_runs_named(
 ) -> None:
     """One report for each seed that has both nets; the nets at scales of their own."""
     text = "A/256/256 + D/256-512/512,256,384" + (" : crops" if view == "crops" else "")
-    inside("evaluate", photographs, "--protocol", text, "--crop", 32, *FP32)
-    name = f"val-{photographs.name}-c32-A_256_256+D_256-512_256,384,512" + ("-crops" if view == "crops" else "")
+    inside("evaluate", photographs, "--protocol", text, "--crop", 32, *WIDTH_OPTIONS, *FP32)
+    name = f"val-{photographs.name}-{SIZES}-A_256_256+D_256-512_256,384,512" + ("-crops" if view == "crops" else "")
     assert [path.name for path in (runs / "evaluations").iterdir()] == [name]
     written = sorted((runs / "evaluations" / name).iterdir())
     assert [path.name for path in written] == ["s0", "s1"]
@@ -165,9 +165,9 @@ def test_a_protocol_is_the_same_runs_named(
         for file in ("predictions.csv", "classes.csv", "confusion.csv", "errors.json"):
             assert (folder / file).read_text() == (tmp_path / f"named{seed}" / file).read_text()
     assert (written[0] / "predictions.csv").read_text() != (written[1] / "predictions.csv").read_text()
-    inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, *FP32, "--out", "one")
+    inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, *WIDTH_OPTIONS, *FP32, "--out", "one")
     assert report_of(tmp_path / "one")["nets"] == ["runs/E-256-s1"]
-    inside("evaluate", photographs, "--protocol", "A/256/256", "--crop", 32, *FP32, "--out", "several")
+    inside("evaluate", photographs, "--protocol", "A/256/256", "--crop", 32, *WIDTH_OPTIONS, *FP32, "--out", "several")
     assert sorted(path.parent.name for path in (tmp_path / "several").rglob("errors.json")) == ["s0", "s1"]
 
 
@@ -204,7 +204,7 @@ def test_bad_input_is_refused_in_one_sentence(
     runs: Path, photographs: Path, inside: Cli, tmp_path: Path, arguments: tuple[object, ...], words: list[str]
 ) -> None:
     before = files_below(tmp_path)
-    crop = () if "--crop" in arguments or "--protocol" not in arguments else ("--crop", 32)
+    crop = () if "--crop" in arguments or "--protocol" not in arguments else ("--crop", 32, *WIDTH_OPTIONS)
     refused = inside("evaluate", photographs, *arguments, *crop, check=False)
     assert refused.returncode == 1 and refused.stdout == ""
     sentence = refused.stderr.splitlines()[0]
@@ -221,7 +221,7 @@ def test_a_protocol_of_the_best_weights(runs: Path, photographs: Path, inside: C
     shutil.copytree(best, runs / "A-256-s1" / "best")
     save_config(runs / "A-256-s1" / "best", config)
     common = ("evaluate", photographs, "--weights", "best", *FP32)
-    inside(*common, "--protocol", "A/256/256", "--crop", 32, "--out", "protocol")
+    inside(*common, "--protocol", "A/256/256", "--crop", 32, *WIDTH_OPTIONS, "--out", "protocol")
     inside(*common, "runs/A-256-s1", "--out", "named")
     inside("evaluate", photographs, "runs/A-256-s1", *FP32, "--out", "last")
     of_protocol, named, last = (posteriors_of(tmp_path / name) for name in ("protocol", "named", "last"))
@@ -244,7 +244,7 @@ def test_a_message_points_at_the_mistake(photographs: Path, inside: Cli) -> None
 
 def test_two_runs_of_one_seed_are_refused(runs: Path, photographs: Path, inside: Cli) -> None:
     leave_run(runs, describe(PaperNet.parse("E/256"), photographs, seed=1), "again")
-    refused = inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, check=False)
+    refused = inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, *WIDTH_OPTIONS, check=False)
     assert refused.returncode == 1 and "E-256-s1" in refused.stderr and "again" in refused.stderr
 
 

@@ -14,7 +14,16 @@ from PIL import Image
 from tests.conftest import SHAPES, picture
 from tests.plain_boxes import best_overlap
 from tests.runs import Cli
-from tests.thin_nets import CLASSES, describe, leave_box_run, leave_run, make_boxes, make_pictures
+from tests.thin_nets import (
+    CLASSES,
+    SIZES,
+    WIDTH_OPTIONS,
+    describe,
+    leave_box_run,
+    leave_run,
+    make_boxes,
+    make_pictures,
+)
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 
@@ -109,7 +118,7 @@ def test_a_run(home: Path, inside: Cli) -> None:
     ]  # fmt: skip
     assert report["classes"] == "D/384/352,384 : dense" and report["merge_thresholds"] == [0.5]
     assert [report[name] for name in ("data", "split", "weights", "precision")] == ["photos", "val", "last", "fp32"]
-    table = done.stdout[done.stdout.index("D/384pcr on 12 images of val") :]
+    table = done.stdout[done.stdout.index("D-384pcr-s0 on 12 images of val") :]
     for row in report["rows"]:
         truth = row["truth"]
         shown = [str(row["view"]), f"{truth['error']['percent']:.1f} [", f"{truth['mean_iou']['value']:.3f} ±"]
@@ -128,18 +137,18 @@ def test_several_runs_and_a_protocol_are_the_same(home: Path, inside: Cli) -> No
         inside(*common, *nets, "--scales", 256, "--classes", classes)
         folder = home / "runs" / "evaluations" / f"val-D-256pcr-s0+D-384pcr-s0-photos-boxes-dense-{name}-256"
         text = f"D/256pcr/256 + D/384pcr/256 @ {classes}"
-        inside(*common, "--protocol", text, "--crop", 32, "--out", "named")
+        inside(*common, "--protocol", text, "--crop", 32, *WIDTH_OPTIONS, "--out", "named")
         named, report = read_report(home / "named"), check_report(folder, home / "photos", "val")
         assert named["rows"] == report["rows"] and named["classes"] == report["classes"]
         assert (home / "named" / "boxes.csv").read_text() == (folder / "boxes.csv").read_text()
-        assert [row["net"] for row in report["rows"]] == ["", "D/256pcr", "D/384pcr", "2 nets"]
+        assert [row["net"] for row in report["rows"]] == ["", "D-256pcr-s0", "D-384pcr-s0", "2 nets"]
         assert (report["rows"][0]["guesses"] is None) == (report["class_error"] is None) == (classes == "truth")
         assert report["nets"] == list(nets)
 
 
 def test_a_protocol_of_two_seeds_has_two_reports(home: Path, inside: Cli) -> None:
-    inside("evaluate", "photos", *LOCALIZE, "--protocol", "D/384pcr/384 : center @ truth", "--crop", 32)
-    place = home / "runs" / "evaluations" / "val-photos-c32-D_384pcr_384-center@truth"
+    inside("evaluate", "photos", *LOCALIZE, "--protocol", "D/384pcr/384 : center @ truth", "--crop", 32, *WIDTH_OPTIONS)
+    place = home / "runs" / "evaluations" / f"val-photos-{SIZES}-D_384pcr_384-center@truth"
     assert sorted(path.name for path in place.iterdir()) == ["s0", "s1"]
     reports = [check_report(place / seed, home / "photos", "val") for seed in ("s0", "s1")]
     assert reports[0]["nets"] == ["runs/D-384pcr-s0"] and reports[1]["nets"] == ["runs/D-384pcr-s1"]
@@ -343,7 +352,7 @@ RUN, CLASSES_ALONE, BOXES = "runs/D-384pcr-s0", "runs/D-384-s0", ("--task", "loc
 def test_mistakes_are_refused_in_one_sentence(
     home: Path, inside: Cli, arguments: tuple[object, ...], words: list[str]
 ) -> None:
-    crop = ("--crop", 32) if "--protocol" in arguments else ()
+    crop = ("--crop", 32, *WIDTH_OPTIONS) if "--protocol" in arguments else ()
     before = {path for path in home.rglob("*") if path.is_file()}
     refused = inside("evaluate", "photos", *arguments, *crop, check=False)
     assert refused.returncode == 1 and refused.stdout == "" and "Traceback" not in refused.stderr

@@ -33,7 +33,8 @@ def thin_net(network: str, seed: int) -> VGG:
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pictures of six of ILSVRC's classes, and the published files where a user without a network puts them."""
-    thin_networks(monkeypatch, tmp_path / "cache")
+    thin_networks(monkeypatch)
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "cache" / "weights"
     folder.mkdir(parents=True)
     for name, network, seed in (("oxford-vgg16", "D", 1), ("oxford-vgg19", "E", 2), ("torchvision-vgg16", "D", 3)):
@@ -60,7 +61,20 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_authors_nets_answer_for_their_rows(inside: Cli, data: Path, tmp_path: Path) -> None:
     """Without training; torchvision's net stands below them, under its own name."""
     named = "oxford-vgg16,oxford-vgg19,torchvision-vgg16"
-    done = inside("reproduce", "table4", "--data", data, "--runs", named, "--no-train", "--crop", CROP, *FAST)
+    done = inside(
+        "reproduce",
+        "table4",
+        "--data",
+        data,
+        "--runs",
+        named,
+        "--no-train",
+        "--crop",
+        CROP,
+        "--fc-width",
+        FC_WIDTH,
+        *FAST,
+    )
     (path,) = (tmp_path / "runs" / "tables").glob("*/table4.json")
     table = json.loads(path.read_text())
     measured = {row["label"]: row["measured"] for row in table["rows"]}

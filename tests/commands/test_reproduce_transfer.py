@@ -9,29 +9,29 @@ import pytest
 import verydeep.commands.reproduce as command
 from tests.data.transfer_trees import put_caltech_101
 from tests.runs import run_and_print
-from tests.thin_nets import CROP, FC_WIDTH, leave_run, thin_networks
+from tests.thin_nets import CROP, SIZES, WIDTHS, leave_run
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.model_folder import ModelConfig, Provenance
 
-OPTIONS = {"crop": CROP, "precision": "fp32", "workers": 0}
+OPTIONS = {"crop": CROP, **WIDTHS, "precision": "fp32", "workers": 0}
 
 
 def test_table_is_printed_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One row, as one net is missing; none is trained."""
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.chdir(tmp_path)
     config = ModelConfig(
-        "D", ("ant", "bell"), ("ant", "bell"), crop=CROP, fc_width=FC_WIDTH, train_scale="256-512",
+        "D", ("ant", "bell"), ("ant", "bell"), crop=CROP, **WIDTHS, train_scale="256-512",
         provenance=Provenance(converged=True),
     )  # fmt: skip
     leave_run(tmp_path / "runs", config, "deep")
     put_caltech_101(tmp_path)
     run_and_print(command.reproduce, "table11", data=".", **OPTIONS)
     output = capsys.readouterr().out
-    folder = tmp_path / "runs" / "tables" / "Caltech-101-c32-fp32"
+    folder = tmp_path / "runs" / "tables" / f"Caltech-101-{SIZES}-fp32"
     (row,) = [row for row in json.loads((folder / "table11.json").read_text())["rows"] if row["nets"] == ["D/256-512"]]
     measured = row["figures"]["Caltech-101"]["measured"]
     line = next(line for line in output.splitlines() if line.startswith("VGG Net-D (16 layers)  "))

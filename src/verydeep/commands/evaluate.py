@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
-from verydeep.configs.networks import PAPER_CROP
+from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.configs.protocols import LOCALIZATION_VIEWS, EvaluationProtocol, View, parse_classes
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
@@ -13,6 +13,7 @@ from verydeep.options import (
     BadBoxesOption,
     CropOption,
     DataOption,
+    FcWidthOption,
     JobOptions,
     MergeThresholdOption,
     NetsOption,
@@ -26,6 +27,7 @@ from verydeep.options import (
     TuneThresholdOption,
     ViewOption,
     WeightsOption,
+    WidthOption,
     decoding_of,
     net_path,
     number_text,
@@ -52,6 +54,8 @@ def evaluate(
     ] = None,
     runs: RunsOption = "runs",
     crop: CropOption = PAPER_CROP,
+    width: WidthOption = 1.0,
+    fc_width: FcWidthOption = PAPER_FC_WIDTH,
     split: SplitOption = "val",
     task: TaskOption = "classify",
     weights: WeightsOption = "last",
@@ -91,6 +95,7 @@ def evaluate(
     from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.collection import Collection
+    from verydeep.engine.training.plan import size_label
 
     data, nets, collection = str(data), several(run), Collection.parse(str(runs))
     if (protocol is None) == (not nets):
@@ -104,8 +109,13 @@ def evaluate(
         parent, name = evaluation_folder(tuple(map(net_path, nets)), tasks[0], data)
     else:
         parsed = read_protocol(task, protocol)
-        tasks = open_protocol(parsed, collection, open_data_split(data, split).class_names, crop, weights)
-        parent, name = collection.folder, f"{data_name(data)}-c{crop}-{protocol_name(str(parsed))}"
+        tasks = open_protocol(
+            parsed, collection, open_data_split(data, split).class_names, (crop, width, fc_width), weights
+        )
+        parent, name = (
+            collection.folder,
+            f"{data_name(data)}-{size_label(crop, width, fc_width)}-{protocol_name(str(parsed))}",
+        )
     if submission is not None and len(tasks) > 1:
         message = f"`submission` takes one seed, and there are {len(tasks)}: name the runs of one."
         raise OptionError(message, "submission")
@@ -213,10 +223,17 @@ def open_protocol(
     protocol: EvaluationProtocol,
     runs: "Collection",
     class_names: tuple[str, ...],
-    crop: int,
+    sizes: tuple[int, float, int],
     weights: Literal["last", "best"],
 ) -> "list[ClassEvaluationTask | BoxEvaluationTask]":
     """Open the nets of a protocol, for one test with each seed.
+
+    Args:
+        protocol: The protocol.
+        runs: Nets, and the folder of runs.
+        class_names: Classes of the data.
+        sizes: Crop, width and FC width of the nets.
+        weights: Last or best weights.
 
     Raises:
         WeightsError: A net is missing, or two runs have the same seed.
@@ -226,7 +243,7 @@ def open_protocol(
     from verydeep.engine.nets.collection import required_ensembles
     from verydeep.engine.nets.net import NetShape
 
-    shape = NetShape(class_names, crop)
+    shape = NetShape(class_names, *sizes)
     if protocol.task == "localize":
         return [BoxEvaluationTask(each) for each in require_box_ensembles(protocol, runs, shape, weights)]
     ensembles = required_ensembles(protocol, runs, shape, weights)
