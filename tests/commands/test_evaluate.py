@@ -325,7 +325,7 @@ def test_two_processes_share_the_images(
     for view in ("center", "dense", "crops"):
         kept = list((tmp_path / "two" / "posteriors").glob(f"*/{view}-256/*.safetensors"))
         assert len({path.stem.split("-")[1] for path in kept}) == 2
-        assert sorted(index for path in kept for index in load_file(path)["indices"].tolist()) == list(range(15))
+        assert sorted(index for path in kept for index in load_file(path)["keys"].tolist()) == list(range(15))
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "one"))
     inside(*common, "--out", "one-process")
     alone, together = (posteriors_of(tmp_path / name) for name in ("one-process", "two-processes"))
@@ -421,7 +421,7 @@ def test_posteriors_are_computed_once(
     def cached() -> dict[str, list[int]]:
         """Kind -> the images in each of its files, those of all nets and precisions together."""
         files = sorted((tmp_path / "own" / "posteriors").glob("*/*/*.safetensors"))
-        return {path.parent.name: sorted(load_file(path)["indices"].tolist()) for path in files}
+        return {path.parent.name: sorted(load_file(path)["keys"].tolist()) for path in files}
 
     inside("evaluate", photographs, trained, "--scales", "256,384", "--views", "dense+crops", *FP32, "--out", "a")
     kinds = [f"{view}-{scale}" for view in ("center", "dense", "crops") for scale in (256, 384)]

@@ -67,7 +67,7 @@ def test_images_are_dropped_from_a_shard(folder: Path) -> None:
     (shard,) = list_shards(folder)
     after = load_file(shard.path)
     assert shard.read_paths() == [path for path, is_dropped in zip(paths, dropped, strict=True) if not is_dropped]
-    for name in ("descriptors", "path_ids", "indices"):
+    for name in ("descriptors", "path_ids", "keys"):
         assert np.array_equal(after[name], before[name][~dropped]) and after[name].dtype == before[name].dtype
     assert len(shard) == 9
     shard.drop(np.ones(9, np.bool_))

@@ -147,7 +147,7 @@ def test_an_interrupted_computation_continues(cache: ArrayCache, net: CountedNet
     else:
         with pytest.raises(type(reason)):
             steps.throw(reason)
-    assert cache.indices("red-256").tolist() == sorted(KEYS[:4].tolist())
+    assert cache.keys("red-256").tolist() == sorted(KEYS[:4].tolist())
     computing = Computing()
     counts, _ = compute(ArrayCache(cache.folder, {}), net, computing)
     assert counts == [4, 2, 1] and computing.requests == [(KINDS, [4, 5, 6])]
@@ -175,7 +175,7 @@ def test_a_killed_computation_continues(cache: ArrayCache, net: CountedNet) -> N
     command = [sys.executable, "-c", SCRIPT, str(cache.folder), str(net.path)]
     done = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert len(cache.indices("red-256")) == 4
+    assert len(cache.keys("red-256")) == 4
     counts, _ = compute(cache, net, Computing())
     assert counts == [4, 2, 1]
     assert_complete(cache)
@@ -221,7 +221,7 @@ def test_files_that_cannot_be_decoded_are_tried_again(cache: ArrayCache, net: Co
         counts, skipped = compute(cache, net, computing)
         assert skipped == dict.fromkeys(("1.jpg", "4.jpg", "5.jpg"), "cut short")
         assert computing.requests == [(KINDS, positions)] and sum(counts) == 7
-    assert cache.indices("red-256").tolist() == sorted(KEYS[[0, 2, 3, 6]].tolist())
+    assert cache.keys("red-256").tolist() == sorted(KEYS[[0, 2, 3, 6]].tolist())
 
 
 @pytest.mark.parametrize("must_write", [False, True])
@@ -275,7 +275,7 @@ def test_each_process_computes_and_keeps_its_share(tmp_path: Path, net: CountedN
         runtime = One(CPU.device, False, rank, 3)
         cache = ArrayCache(tmp_path / f"machine{rank}", {})
         counts, _ = compute(cache, net, Computing(runtime=runtime), runtime=runtime)
-        share = cache.indices("green-256").tolist()
+        share = cache.keys("green-256").tolist()
         assert sum(counts) == 3 * len(share)  # each counts for all
         shares += share
     assert sorted(shares) == sorted(KEYS.tolist())

@@ -87,7 +87,7 @@ def predict(
     assert sum(counts) == pytest.approx(len(split))
     computed: dict[str, list[int]] = {}
     for path in cached_files() - before:
-        computed.setdefault(path.parent.name, []).extend(load_file(path)["indices"].tolist())
+        computed.setdefault(path.parent.name, []).extend(load_file(path)["keys"].tolist())
     assert (counts == [len(split)]) == (not computed)
     return Prediction(predictions, {kind: sorted(indices) for kind, indices in computed.items()})
 
@@ -155,7 +155,7 @@ def test_views_that_lack_different_images_are_completed(net: Net, split: Split) 
     steps.close()
     (folder,) = posteriors_folder().iterdir()
     (path,) = (folder / "dense-256").iterdir()
-    known = load_file(path)["indices"].tolist()
+    known = load_file(path)["keys"].tolist()
     assert 0 < len(known) < len(split)
     rest = predict(net, split)
     assert_same(rest.predictions, predict_directly(net, split))

@@ -74,7 +74,7 @@ def cached_images(cache_folder: Path) -> Counter[View]:
         run = Path(json.loads(about.read_text())["net_folder"]).parent.name
         for path in about.parent.glob("*/*.safetensors"):
             view, scale = path.parent.name.rsplit("-", 1)
-            counted[run, view, int(scale)] += len(load_file(path)["indices"])
+            counted[run, view, int(scale)] += len(load_file(path)["keys"])
     return counted
 
 

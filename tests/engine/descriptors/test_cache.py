@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def count(cache: Path) -> Callable[[], int]:
     """Counts the descriptors in the cache; one that was computed twice counts twice."""
-    return lambda: sum(len(load_file(path)["indices"]) for path in cache.rglob("*.safetensors"))
+    return lambda: sum(len(load_file(path)["keys"]) for path in cache.rglob("*.safetensors"))
 
 
 def describe(representation: Representation, split: Split, decoding: Decoding = STRICT) -> Descriptors:

@@ -89,7 +89,7 @@ def count_cached(home: Path) -> Counter[tuple[str, str]]:
     for folder in (home / "cache" / "descriptors").iterdir():
         run = Path(json.loads((folder / "about.json").read_text())["net_folder"]).parent.name
         for path in folder.rglob("*.safetensors"):
-            counts[run, path.parent.name] += len(load_file(path)["indices"])
+            counts[run, path.parent.name] += len(load_file(path)["keys"])
     return counts
 
 

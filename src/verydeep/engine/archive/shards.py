@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from verydeep.engine.caching.array_cache import INDICES
+from verydeep.engine.caching.array_cache import KEYS
 from verydeep.engine.descriptors.cache import DESCRIPTORS
 from verydeep.errors import DataError, ResourceError
 from verydeep.models.weights.model_folder import write_tensors
@@ -35,9 +35,9 @@ FileState = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of n images: ``descriptors`` (n, D) float16 of length one, ``path_ids`` and ``indices`` (n,), ``paths``.
+    """A file of n images: ``descriptors`` (n, D) float16 of length one, ``path_ids`` and ``keys`` (n,), ``paths``.
 
-    ``path_ids`` are 64 bits of a hash of an image's path, and ``indices`` are its key, which changes with the file
+    ``path_ids`` are 64 bits of a hash of an image's path, and ``keys`` are its key, which changes with the file
     (``hash_images``). ``paths`` are bytes, each path ended by a zero.
 
     The file is opened for each reading, since an archive may have more shards than a process may have open files. Each
@@ -76,10 +76,10 @@ class Shard:
             ) from None
 
     def read_ids(self) -> tuple[Int64Array, Int64Array]:
-        """Read the ``path_ids`` and ``indices`` (n,) of a shard that is complete."""
+        """Read the ``path_ids`` and ``keys`` (n,) of a shard that is complete."""
         with self.open() as file:
             file.get_slice(DESCRIPTORS), file.get_slice(PATHS)
-            return file.get_tensor(PATH_IDS).numpy(), file.get_tensor(INDICES).numpy()
+            return file.get_tensor(PATH_IDS).numpy(), file.get_tensor(KEYS).numpy()
 
     def read_paths(self) -> list[str]:
         """Read the paths of its images, relative to the folder of the archive's images, or absolute."""
@@ -111,7 +111,7 @@ class Shard:
         remaining = np.flatnonzero(~dropped)
         paths = self.read_paths()
         with self.open() as file:
-            tensors = {name: file.get_tensor(name)[remaining] for name in (DESCRIPTORS, PATH_IDS, INDICES)}
+            tensors = {name: file.get_tensor(name)[remaining] for name in (DESCRIPTORS, PATH_IDS, KEYS)}
         tensors[PATHS] = torch.from_numpy(pack_paths([paths[row] for row in remaining]))
         write_tensors(self.path, tensors, {})
 

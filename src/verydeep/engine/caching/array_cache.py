@@ -26,8 +26,8 @@ FLUSH_SECONDS = 30
 FLUSH_BYTES = 256 << 20
 """Size of the arrays that may wait in memory: a GPU computes gigabytes in 30 seconds."""
 
-INDICES = "indices"
-"""Name of the images' keys in a file."""
+KEYS = "keys"
+"""Name of the array of the images' keys in a file."""
 DESCRIPTION = "about.json"
 
 Arrays = Mapping[str, AnyArray]
@@ -56,7 +56,7 @@ class ArrayCache:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.flush()
+        self._flush()
 
     @classmethod
     def open(
@@ -73,20 +73,20 @@ class ArrayCache:
         key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
         return cls(cache_folder() / name / key, {**conditions, **notes}, must_write=must_write)
 
-    def indices(self, kind: str) -> Int64Array:
+    def keys(self, kind: str) -> Int64Array:
         """Return the keys of the images that have arrays of a kind, ascending."""
         parts = [np.empty(0, np.int64)]
         for path in self._files(kind):
             with suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
-                parts.append(file.get_tensor(INDICES))
+                parts.append(file.get_tensor(KEYS))
         return np.unique(np.concatenate(parts))
 
-    def load(self, kind: str, wanted: Int64Array | None = None) -> tuple[Int64Array, Arrays] | None:
+    def load(self, kind: str, keys: Int64Array | None = None) -> tuple[Int64Array, Arrays] | None:
         """Read the arrays of one kind; a damaged file counts as missing.
 
         Args:
             kind: of the arrays.
-            wanted: keys of the images to read; None reads all.
+            keys: of the images to read; None reads all.
 
         Returns:
             Keys (n,), ascending, and arrays (n, ...), no image twice; None where there are none.
@@ -94,42 +94,42 @@ class ArrayCache:
         parts = []
         for path in self._files(kind):
             with suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
-                indices = file.get_tensor(INDICES)
-                chosen = np.ones(len(indices), np.bool_) if wanted is None else np.isin(indices, wanted)
+                file_keys = file.get_tensor(KEYS)
+                chosen = np.ones(len(file_keys), np.bool_) if keys is None else np.isin(file_keys, keys)
                 if not chosen.any():
                     continue
-                arrays = {name: file.get_tensor(name)[chosen] for name in file.keys() if name != INDICES}  # noqa: SIM118
-                parts.append((indices[chosen], arrays))
+                arrays = {name: file.get_tensor(name)[chosen] for name in file.keys() if name != KEYS}  # noqa: SIM118
+                parts.append((file_keys[chosen], arrays))
         if not parts:
             return None
-        indices, first = np.unique(np.concatenate([indices for indices, _ in parts]), return_index=True)
-        return indices, {name: np.concatenate([arrays[name] for _, arrays in parts])[first] for name in parts[0][1]}
+        found, first = np.unique(np.concatenate([file_keys for file_keys, _ in parts]), return_index=True)
+        return found, {name: np.concatenate([arrays[name] for _, arrays in parts])[first] for name in parts[0][1]}
 
-    def add(self, indices: Int64Array, arrays_by_kind: Mapping[str, Arrays]) -> None:
+    def add(self, keys: Int64Array, arrays_by_kind: Mapping[str, Arrays]) -> None:
         """Add the arrays of some images; they are written after a while.
 
         Raises:
             ResourceError: arrays must be written and cannot.
         """
-        if len(indices):
-            self._waiting.append((indices, arrays_by_kind))
+        if len(keys):
+            self._waiting.append((keys, arrays_by_kind))
             self._waiting_bytes += sum(array.nbytes for arrays in arrays_by_kind.values() for array in arrays.values())
         if time.monotonic() - self._flushed > FLUSH_SECONDS or self._waiting_bytes > FLUSH_BYTES:
-            self.flush()
+            self._flush()
             self.check_written()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Write the arrays that wait, one file for each kind; all of them have the same kinds."""
         parts, self._waiting, self._waiting_bytes, self._flushed = self._waiting, [], 0, time.monotonic()
         if not parts or self.write_error:
             return
-        indices = np.concatenate([indices for indices, _ in parts])
+        keys = np.concatenate([keys for keys, _ in parts])
         try:
             self._write_description()
             for kind, names in parts[0][1].items():
                 arrays = {name: np.concatenate([arrays[kind][name] for _, arrays in parts]) for name in names}
                 with atomic_write(self.folder / kind / f"{time.time_ns()}-{os.getpid()}.safetensors") as path:
-                    save_file({INDICES: indices, **arrays}, path)
+                    save_file({KEYS: keys, **arrays}, path)
         except VerydeepError as error:
             self.write_error = str(error)
         except SafetensorError as error:

@@ -75,7 +75,7 @@ def find_missing(cache: ArrayCache, kinds: Sequence[str], keys: Int64Array) -> l
     is_first[np.unique(keys, return_index=True)[1]] = True
     groups: dict[bytes, list[str]] = {}
     for kind in kinds:
-        missing = is_first & ~np.isin(keys, cache.indices(kind))
+        missing = is_first & ~np.isin(keys, cache.keys(kind))
         if missing.any():
             groups.setdefault(missing.tobytes(), []).append(kind)
     return [(group, np.flatnonzero(np.frombuffer(missing, np.bool_))) for missing, group in groups.items()]

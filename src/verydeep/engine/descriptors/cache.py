@@ -83,7 +83,7 @@ def read_descriptors(
     caches = [(_open_cache(net, split, runtime, decoding), layer) for net, layer in representation]
     is_described = np.ones(len(split), np.bool_)
     for (cache, layer), scale, keys in product(caches, representation.scales, keys_of_views):
-        is_described &= np.isin(keys, cache.indices(_kind(layer, scale)))
+        is_described &= np.isin(keys, cache.keys(_kind(layer, scale)))
     if not is_described.any():
         raise all_skipped_error(split)
     missing = {split.files[index] for index in np.flatnonzero(~is_described)}
@@ -109,7 +109,7 @@ def load_descriptors(cache: ArrayCache, kind: str, keys: Int64Array) -> Float32A
     Raises:
         ResourceError: one is no longer in the cache.
     """
-    cached_keys, arrays = cache.load(kind, wanted=keys) or (np.empty(0, np.int64), {})
+    cached_keys, arrays = cache.load(kind, keys) or (np.empty(0, np.int64), {})
     if not np.isin(keys, cached_keys).all():
         raise ResourceError(f"{cache.folder} changed while it was read: run the command again.")
     return arrays[DESCRIPTORS][np.searchsorted(cached_keys, keys)]
@@ -172,4 +172,4 @@ def _compute_by_net(
             yield ArrayBatch(batch.indices, arrays, batch.skipped)
 
     keys = _hash_cached_images(split)
-    return compute_missing(cache, net, digest_of_net(net), list(by_kind), keys, compute_batches, runtime)
+    return compute_missing(cache, net, cache.description["net"], list(by_kind), keys, compute_batches, runtime)
