@@ -1,6 +1,9 @@
-"""The command line as a process and as a function: help at once, exit codes."""
+"""The command line: help, options, messages, exit codes."""
 
-import resource
+import inspect
+import json
+import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,50 +11,131 @@ from pathlib import Path
 
 import pytest
 
-from verydeep.cli import main
+import verydeep as vd
+from tests.runs import Cli
+from verydeep.cli import COMMANDS, HEADINGS, name_options, read_options
+
+OWN_OPTIONS = {"devices", "format"}
+"""Options that only the command line has."""
 
 
-def test_help_answers_at_once() -> None:
+@pytest.fixture(scope="module")
+def help_of() -> dict[str, str]:
+    """The help of each command on a terminal of 80 columns."""
+    environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}  # which boxes are drawn in
+    return {
+        name: subprocess.run(
+            [sys.executable, "-m", "verydeep.cli", name, "--help"],
+            capture_output=True, check=True, env=environment, encoding="utf-8",
+        ).stdout
+        for name in COMMANDS
+    }  # fmt: skip
+
+
+def test_help_loads_nothing_slow() -> None:
     code = "import sys; from verydeep.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert "verydeep train" in done.stdout
+    assert all(name in done.stdout for name in COMMANDS) and "verydeep train" in done.stdout
     assert not {"torch", "matplotlib", "numpy", "scipy", "PIL"} & set(done.stderr.split())
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
-def test_the_version_is_that_of_the_package(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_version_is_that_of_the_package(inside: Cli) -> None:
     declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["version"]
-    monkeypatch.setattr(sys, "argv", ["verydeep", "--version"])
-    main()
-    assert capsys.readouterr().out == f"verydeep {declared}\n"
+    assert inside("--version").stdout == f"verydeep {declared}\n"
+
+
+# One function, two interfaces.
+
+
+def test_every_command_is_a_public_function() -> None:
+    for name, function in COMMANDS.items():
+        assert getattr(vd, name) is function
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_parameter_is_an_option_with_help(name: str, help_of: dict[str, str]) -> None:
+    parameters = inspect.signature(COMMANDS[name]).parameters
+    options = {option.name: option for option in read_options(name)}
+    assert options.keys() - OWN_OPTIONS == parameters.keys() - OWN_OPTIONS
+    for option in options.values():
+        flag = f"--{'no-' if option.default is True else ''}{option.name.replace('_', '-')}"
+        assert (option.is_positional or flag in help_of[name]) and option.option.help.endswith((".", '".')), option.name
+        assert f"    {option.name}: " in (COMMANDS[name].__doc__ or "") or option.name in OWN_OPTIONS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
+    rows = sum(max(1, -(-len(line) // 80)) for line in help_of[name].splitlines())
+    assert rows <= 72
+    assert "{" not in help_of[name] and "None" not in help_of[name]
+    titles = re.findall(r"─ (\w+) options ─", help_of[name])
+    assert [title for title in HEADINGS if title in titles] == titles
+    long = [line for line in help_of[name].splitlines() if re.match(r"│ --\S+( \S+)? +│", line)]
+    assert not long, "these are too long for a column"
+
+
+# What is typed wrong.
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["train", "--network", "Z"], 1, "verydeep: --network Z is unknown: choose one of A, A-LRN, B,"),
         (["predict", "nowhere", "photo.jpg"], 1, "verydeep: There is no run, model folder or weight file nowhere"),
-        (["trian"], 2, "train"),
+        (["train", "--epochs", "0"], 1, "verydeep: --epochs 0 is out of range: give a number at least 1."),
+        (["train", "--devices", "0"], 1, "verydeep: --devices 0 is out of range: give a number at least 1."),
+        (["trian"], 2, "train, evaluate, predict"),
         (["train", "--epochs", "many"], 2, "--epochs"),
+        (["train", "--ephocs", "3"], 2, "--epochs N"),
+        (["push", "run"], 2, "repository"),
         ([], 2, "train"),
     ],
 )
-def test_errors_are_told_on_stderr(
-    arguments: list[str],
-    code: int,
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_mistakes_are_explained_on_standard_error(
+    arguments: list[str], code: int, message: str, inside: Cli, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["verydeep", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    output = capsys.readouterr()
-    assert (stop.value.code, output.out) == (code, "")
-    assert told in output.err
-    if code == 1:
-        assert output.err.count("\n") == 1
+    refused = inside(*arguments, check=False)
+    assert (refused.returncode, refused.stdout) == (code, "")
+    assert message in refused.stderr
+    assert code == 2 or refused.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("`init_from` has other classes", "--init-from has other classes"),
+        ("give `weights=last`", "give --weights last"),
+        ("give `train=False` or `fast_decode=True`", "give --no-train or --fast-decode"),
+        ("give `protocol=D/384/384 : crops`", 'give --protocol "D/384/384 : crops"'),
+        ("choose another `out`", "choose another --out"),
+        ("`data=generated` and `run`", "DATA generated and RUN"),
+        ("see `verydeep train DATA` and `model`", "see `verydeep train DATA` and `model`"),
+    ],
+)
+def test_parameters_in_messages_become_options(text: str, named: str) -> None:
+    assert name_options(text) == named
+
+
+# Output.
+
+
+def test_a_reader_that_leaves_early_sees_no_error() -> None:
+    command = f"{sys.executable} -m verydeep.cli reproduce table1 --format json"
+    done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["network"] == "A" and done.stderr == ""
+
+
+def test_messages_stay_out_of_json(trained: Path, photographs: Path, inside: Cli) -> None:
+    table = inside("evaluate", photographs, trained, "--views", "center", "--scales", 256)
+    done = inside("evaluate", photographs, trained, "--views", "center", "--scales", 256, "--format", "json")
+    assert "Data: " in table.stdout and "Data: " in done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert records == vd.evaluate(photographs, trained, views="center", scales=256).records()
+    assert f"{records[-1]['errors_top1_percent']:.1f} [" in table.stdout
+
+
+@pytest.mark.slow
+def test_several_processes_print_one_result(trained: Path, photographs: Path, cli: Cli) -> None:
+    common = ("evaluate", photographs, trained, "--views", "center", "--scales", 256, "--precision", "fp32")
+    assert cli(*common, "--devices", 2, "--format", "json").stdout == cli(*common, "--format", "json").stdout

@@ -4,6 +4,7 @@ import importlib.metadata
 import inspect
 import io
 import logging
+import os
 import re
 import shutil
 import sys
@@ -131,6 +132,9 @@ def main() -> None:
         fail(str(error))
     except VerydeepError as error:
         fail(str(error))
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         fail(f"{error}: check that the path exists, may be used, and has room.")
     except KeyboardInterrupt:

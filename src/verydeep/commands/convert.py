@@ -18,7 +18,7 @@ def convert(
     *,
     input: Annotated[  # noqa: A002 - the field's word
         Literal["caffe", "rgb", "torchvision"] | None,
-        Option("Input that the net was trained with, if the file is wrong about it.", "the usual one of its system"),
+        Option("Input that the net was trained with.", "the usual one of the file's system", "KIND"),
     ] = None,
     class_names: Annotated[
         PathSource | None,

@@ -20,16 +20,17 @@ def export(
     *,
     format: Annotated[  # noqa: A002
         Literal["onnx", "torch-export", "torchvision", "timm"],
-        Option("A program (onnx, torch-export), or weights for a system's own VGG."),
+        Option("onnx, torch-export, torchvision or timm.", metavar="FORMAT"),
     ],
     out: Annotated[PathSource | None, Option("The file to write.", "RUN's name, in this folder", "FILE")] = None,
     weights: WeightsOption = "last",
 ) -> "ExportedNet":
     """Write a net in a format that other systems run.
 
-    Programs take images of any number, height and width, RGB 0-255, and return the class score map and the posterior;
-    the file names the classes. ONNX needs pip install 'verydeep[onnx]'. Weights are for nets of crop 224 and full
-    width; a JSON file next to them describes the input and names the classes.
+    onnx and torch-export are programs: they take images of any number, height and width, RGB 0-255, and return the
+    class score map and the posterior; the file names the classes. ONNX needs pip install 'verydeep[onnx]'. torchvision
+    and timm are weights for their own VGG, for nets of crop 224 and full width; a JSON file next to them describes the
+    input and names the classes.
 
     Try:
         verydeep export runs/photos-D-256-512-c224-s0 --format onnx
