@@ -132,7 +132,8 @@ def upright_rgb(image: Image.Image, name: str) -> Image.Image:
     """
     with _naming_errors(name):
         image.load()  # Pillow itself rotates a TIFF here, and removes the note
-        turn = _camera_rotation(image)
+        with _quiet():
+            turn = _camera_rotation(image)
         rgb = _to_rgb(image)
         return rgb.copy() if turn is None else rgb.transpose(turn)
 
