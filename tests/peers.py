@@ -1,4 +1,4 @@
-"""Peers to compare with, never required: torchvision, also where torch is a CPU build and torchvision is not."""
+"""Optional packages to compare with: torchvision, even if torch is a CPU build and torchvision is not."""
 
 import importlib
 import os
@@ -11,11 +11,11 @@ import pytest
 import torch
 
 _OPERATORS: list[torch.library.Library] = []
-"""What is defined here lives as long as this list."""
+"""Keeps the definitions of operators alive."""
 
 
 def need(package: str) -> None:
-    """Skip the test where a peer is not installed; where VERYDEEP_REQUIRE_PEERS is set that is a failure."""
+    """Skip the test if a peer is not installed, or fail if VERYDEEP_REQUIRE_PEERS is set."""
     if find_spec(package) is None:
         missing = pytest.fail if os.environ.get("VERYDEEP_REQUIRE_PEERS") else pytest.skip
         missing(f"{package} is not installed")
@@ -25,11 +25,11 @@ def need(package: str) -> None:
 def import_torchvision() -> ModuleType:
     """Import torchvision with its models, transforms and datasets; ``ops.nms`` may stay broken.
 
-    Its ordinary build registers shapes of two compiled operators at import, and beside a CPU build of torch these do
-    not exist. Declaring them is all that the rest of the package needs.
+    Its ordinary build registers shapes of two compiled operators at import, which do not exist with a CPU build of
+    torch. Declaring them is enough for the rest of the package.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: torchvision is not installed.
     """
     try:
         return importlib.import_module("torchvision")

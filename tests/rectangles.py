@@ -21,9 +21,9 @@ SHAPES = ((45, 61), (70, 50), (53, 53), (41, 82))
 def rectangle(
     height: int, width: int, label: int, rng: np.random.Generator
 ) -> tuple[UInt8Array, tuple[int, int, int, int]]:
-    """(height, width, 3) and an inclusive box: red, green or blue, about half as long as each side, in a corner.
+    """Return pixels (height, width, 3) and a box: red, green or blue, half as long as each side, in a corner.
 
-    So no box is near the mean box, and few would stay right if x and y changed places.
+    So no box is near the mean box, and few boxes would stay right if x and y were exchanged.
     """
     lengths = [int(rng.integers(9 * side // 20, 11 * side // 20)) for side in (width, height)]
     gaps = [int(rng.integers(0, side // 12)) for side in (width, height)]
@@ -37,7 +37,7 @@ def rectangle(
 
 
 def make_rectangles(root: Path, counts: dict[str, int]) -> None:
-    """Class folders in parts, and boxes.csv."""
+    """Write class folders for each split, and boxes.csv."""
     rng = np.random.default_rng(7)
     lines: list[tuple[object, ...]] = [("path", "label", "xmin", "ymin", "xmax", "ymax")]
     for part, count in counts.items():
@@ -53,10 +53,10 @@ def make_rectangles(root: Path, counts: dict[str, int]) -> None:
 
 
 @torch.no_grad()
-def leave_classifier(folder: Path, classes: Sequence[str] = CLASSES, scale: str | None = "256") -> Path:
-    """The model folder of a small net A that has these classes, and random weights that a few steps can move.
+def write_classifier(folder: Path, classes: Sequence[str] = CLASSES, scale: str | None = "256") -> Path:
+    """Write the model folder of a small net A with these classes, and with random weights that a few steps can change.
 
-    Each layer's outputs have a deviation of 1, else so small a net learns nothing at first, or overflows.
+    Each layer's outputs have a deviation of 1; otherwise so small a net learns nothing at first, or overflows.
     """
     rng, names, mean = np.random.default_rng(8), tuple(classes), (50.0, 47.0, 49.0)
     config = ModelConfig("A", names, names, crop=32, width=1 / 16, fc_width=16, mean_rgb=mean, train_scale=scale)
@@ -64,11 +64,13 @@ def leave_classifier(folder: Path, classes: Sequence[str] = CLASSES, scale: str 
     draw_he_weights(net, seed=1)
     images = np.stack([rectangle(48, 48, i % 3, rng)[0][:32, :32] for i in range(12)])
     for layer in net.weight_layers().values():
-        seen: list[Tensor] = []
-        handle = layer.register_forward_hook(lambda _module, _inputs, output, seen=seen: seen.append(output.std()))
+        deviations: list[Tensor] = []
+        handle = layer.register_forward_hook(
+            lambda _module, _inputs, output, deviations=deviations: deviations.append(output.std())
+        )
         net(torch.from_numpy(images).permute(0, 3, 1, 2).float())
         handle.remove()
-        layer.weight /= seen[0]
+        layer.weight /= outputs[0].std()
     save_config(folder, config)
     save_weights(folder, net.state_dict())
     return folder

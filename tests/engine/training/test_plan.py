@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rectangles import leave_classifier
+from tests.rectangles import write_classifier
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
@@ -182,7 +182,7 @@ def test_a_divided_train_folder_is_divided_again_as_before(tmp_path: Path, photo
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     """A net A of the photographs' classes, jittered."""
-    return leave_classifier(tmp_path / "classifier", scale="256-512")
+    return write_classifier(tmp_path / "classifier", scale="256-512")
 
 
 def test_a_localization_net_is_like_the_one_it_starts_from(photographs: Path, classifier: Path) -> None:
@@ -245,7 +245,7 @@ def test_batch_and_rate_go_by_the_images_that_have_boxes(photographs: Path, clas
 
 def test_other_classes_or_another_order_are_refused(photographs: Path, tmp_path: Path) -> None:
     for names in (("bee", "apple", "cloud"), ("apple", "bee"), ("apple", "bee", "clouds")):
-        folder = leave_classifier(tmp_path / "-".join(names), names)
+        folder = write_classifier(tmp_path / "-".join(names), names)
         with pytest.raises(VerydeepError, match=f"{folder} has other classes than .*{photographs.name}") as caught:
             plan_training(TrainRequest(str(photographs), init_from=folder, regression="per-class"))
         assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from tests.rectangles import CLASSES, leave_classifier, make_rectangles
+from tests.rectangles import CLASSES, make_rectangles, write_classifier
 from tests.runs import Cli, losses_of, metrics_of, verydeep
 from verydeep.engine.training.advice import TrainingMonitor
 from verydeep.engine.training.fit import StepReport
@@ -31,13 +31,13 @@ GroundTruth = dict[str, tuple[tuple[int, int], Box]]
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return leave_classifier(tmp_path_factory.mktemp("classifier"))
+    return write_classifier(tmp_path_factory.mktemp("classifier"))
 
 
 @pytest.fixture(scope="module")
 def jittered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same net, trained at S in [256;512]."""
-    return leave_classifier(tmp_path_factory.mktemp("jittered"), scale="256-512")
+    return write_classifier(tmp_path_factory.mktemp("jittered"), scale="256-512")
 
 
 @pytest.fixture(scope="module")
