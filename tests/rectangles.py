@@ -64,10 +64,8 @@ def write_classifier(folder: Path, classes: Sequence[str] = CLASSES, scale: str 
     draw_he_weights(net, seed=1)
     images = np.stack([rectangle(48, 48, i % 3, rng)[0][:32, :32] for i in range(12)])
     for layer in net.weight_layers().values():
-        deviations: list[Tensor] = []
-        handle = layer.register_forward_hook(
-            lambda _module, _inputs, output, deviations=deviations: deviations.append(output.std())
-        )
+        outputs: list[Tensor] = []
+        handle = layer.register_forward_hook(lambda _module, _inputs, output, outputs=outputs: outputs.append(output))
         net(torch.from_numpy(images).permute(0, 3, 1, 2).float())
         handle.remove()
         layer.weight /= outputs[0].std()
