@@ -21,7 +21,9 @@ import torch
 from benchmarks.timing import peak, report, table
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition
-from verydeep.engine.transfer import partition
+from verydeep.engine.descriptors.cache import DescribedSamples
+from verydeep.engine.transfer import svm_training
+from verydeep.engine.transfer.partition import transfer_partition
 from verydeep.ops.arrays import Float32Array, Int64Array
 
 LIMIT = 14 * 2**30
@@ -62,9 +64,9 @@ def main() -> None:
     parts = Partition(split.subset(range(options.images)), split.subset(range(options.images, len(split))))
     trainings = options.classes * (len(costs) + (len(costs) > 1))
     begin = time.perf_counter()
-    with patch.object(partition, "host_memory", return_value=LIMIT):
-        samples = partition.DescribedSamples(split, values)
-        result = partition.transfer_partition(parts, samples, "mean class recall", costs=costs, seed=0)
+    with patch.object(svm_training, "host_memory", return_value=LIMIT):
+        samples = DescribedSamples(split, values)
+        result = transfer_partition(parts, samples, "mean class recall", costs=costs, seed=0)
     seconds, most = time.perf_counter() - begin, peak()
     recalls = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in result.trials)
     tried = f"mean class recall, %, by C on the fifth held out: {recalls}" if result.trials else f"C = {costs[0]:g}"

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from verydeep.data.split import Split
     from verydeep.engine.nets.net import Net
     from verydeep.engine.runtime import Runtime
-    from verydeep.engine.transfer.classifier import Classifier
     from verydeep.results.predictions import Predictions
 
 
@@ -72,7 +71,7 @@ def predict(
             test_scales = predictor.config.test_scales if scales is None else parse_test_scales(number_text(scales))
             predictions = predict_by_net(predictor, split, views, test_scales, runtime, decoding_of(options))
         else:
-            predictions = predict_by_classifier(predictor, split, runtime, decoding_of(options))
+            predictions = predictor.predict(split, runtime, decoding_of(options))
     return replace(predictions, num_top=top)
 
 
@@ -114,26 +113,4 @@ def predict_by_net(
         class_names=net.class_names,
         class_words=net.config.class_words,
         skipped=posteriors.skipped,
-    )
-
-
-def predict_by_classifier(
-    classifier: "Classifier", split: "Split", runtime: "Runtime", decoding: "Decoding"
-) -> "Predictions":
-    """Compute the margins of images.
-
-    Raises:
-        OptionError: The classifier takes boxes.
-        DataError: An image cannot be decoded, or none can.
-    """
-    from verydeep.results.predictions import Predictions
-
-    predictions = classifier.predict(split, runtime, decoding)
-    return Predictions(
-        images=tuple(split.files[index] for index in predictions.indices),
-        scores=predictions.margins,
-        class_names=classifier.class_names,
-        class_words=classifier.class_words,
-        kind="margin",
-        skipped=predictions.skipped,
     )

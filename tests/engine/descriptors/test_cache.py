@@ -17,9 +17,9 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.folder import open_folder
 from verydeep.data.split import Split
 from verydeep.engine.caching.array_cache import ArrayCache
-from verydeep.engine.descriptors.cache import compute_descriptors, load_descriptors, read_descriptors
+from verydeep.engine.descriptors.cache import DescribedSamples, compute_descriptors, load_descriptors, read_descriptors
 from verydeep.engine.descriptors.in_memory import describe_images
-from verydeep.engine.descriptors.representation import Descriptors, Representation
+from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, ResourceError
 
@@ -38,7 +38,7 @@ def count(cache: Path) -> Callable[[], int]:
     return lambda: sum(len(load_file(path)["keys"]) for path in cache.rglob("*.safetensors"))
 
 
-def describe(representation: Representation, split: Split, decoding: Decoding = STRICT) -> Descriptors:
+def describe(representation: Representation, split: Split, decoding: Decoding = STRICT) -> DescribedSamples:
     skipped = compute_descriptors(representation, split, CPU, decoding)
     return read_descriptors(representation, split, skipped, CPU, decoding)
 
@@ -49,7 +49,7 @@ def test_cached_descriptors_are_those_in_memory(net: Net, persons: Split, aggreg
     representation = Representation((net, net), ("relu7", "pool5"), (256, 320), aggregation, "image+box")  # type: ignore[arg-type]
     cached, expected = describe(representation, persons), describe_images(representation, persons, CPU)
     assert cached.values == pytest.approx(expected.values, abs=1e-5)
-    assert cached.indices.tolist() == expected.indices.tolist() == [0, 1, 2] and not cached.skipped
+    assert cached.split.files == expected.images == persons.files
 
 
 def test_photograph_with_two_persons_is_described_once(net: Net, persons: Split, count: Callable[[], int]) -> None:
@@ -101,7 +101,7 @@ def test_undecodable_images_are_skipped(net: Net, val_split: Split, tmp_path: Pa
     with pytest.raises(DataError, match=r"1\.jpg"):
         describe(representation, split)
     descriptors = describe(representation, split, SKIP)
-    assert descriptors.indices.tolist() == [0, 2] and list(descriptors.skipped) == [files[1].as_posix()]
+    assert descriptors.split.files == (files[0].as_posix(), files[2].as_posix())
     with pytest.raises(DataError, match="could not be decoded"):
         describe(representation, split.subset([1]), SKIP)
 

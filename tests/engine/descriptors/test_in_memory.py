@@ -62,7 +62,8 @@ def test_undecodable_images_are_skipped(net: Net, val_split: Split, tmp_path: Pa
     with pytest.raises(DataError, match=r"1\.jpg"):
         describe_images(representation, Split.of_photographs(files), CPU)
     descriptors = describe_images(representation, Split.of_photographs(files), CPU, SKIP)
-    assert descriptors.indices.tolist() == [0, 2] and list(descriptors.skipped) == [files[1].as_posix()]
+    assert descriptors.images == (files[0].as_posix(), files[2].as_posix())
+    assert list(descriptors.skipped) == [files[1].as_posix()]
     whole = describe_images(representation, Split.of_photographs([files[0], files[2]]), CPU)
     assert descriptors.values == pytest.approx(whole.values, abs=1e-5)
     with pytest.raises(DataError, match="could not be decoded"):
@@ -78,7 +79,7 @@ def test_person_with_a_bad_box_is_skipped_alone(net: Net, persons: Split) -> Non
     with pytest.raises(DataError, match=r"box \(100, 0, 110, 9\)"):
         describe_images(representation, split, CPU)
     descriptors = describe_images(representation, split, CPU, SKIP)
-    assert descriptors.indices.tolist() == [1, 2] and len(descriptors.skipped) == 1
+    assert descriptors.images == persons.files[1:] and len(descriptors.skipped) == 1
 
 
 def test_images_in_memory_and_threads(net: Net) -> None:

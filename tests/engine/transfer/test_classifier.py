@@ -52,13 +52,13 @@ def test_one_classifier_predicts_in_several_threads(classifier: Classifier, val_
     split = val_split.subset([0, 3, 7])
     expected = SVMS.compute_margins(describe_images(classifier.representation, split, CPU).values)
     results: list[Float32Array] = []
-    threads = [Thread(target=lambda: results.append(classifier.predict(split, CPU).margins)) for _ in range(3)]
+    threads = [Thread(target=lambda: results.append(classifier.predict(split, CPU).scores)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(results) == 3 and all(margins == pytest.approx(expected, abs=1e-5) for margins in results)
-    assert classifier.predict(split, CPU).indices.tolist() == [0, 1, 2]
+    assert classifier.predict(split, CPU).images == split.files
 
 
 def test_classifier_of_boxes_refuses_photographs_alone(classifier: Classifier, val_split: Split) -> None:

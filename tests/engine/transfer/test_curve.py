@@ -11,8 +11,9 @@ from sklearn.svm import LinearSVC
 from verydeep.data.draws import draw_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
+from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.transfer.curve import CurvePoint, draw_learning_curve, measure_learning_curve
-from verydeep.engine.transfer.partition import DescribedSamples, transfer_partition
+from verydeep.engine.transfer.partition import transfer_partition
 from verydeep.ops.arrays import Float32Array
 
 NAMES = ("ant", "bell", "crab")

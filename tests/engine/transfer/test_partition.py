@@ -10,9 +10,10 @@ from sklearn.svm import SVC
 from tests.engine.transfer.samples import NAMES, join, make_descriptors, make_split
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
+from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.progress import run_with_progress
-from verydeep.engine.transfer.partition import DescribedSamples, add_interval, check_training, transfer_partition
+from verydeep.engine.transfer.partition import add_interval, check_training, transfer_partition
 from verydeep.engine.transfer.report import result_lines, result_values
 from verydeep.engine.transfer.scoring import score
 from verydeep.engine.transfer.svm_training import hold_out_fifth, try_costs

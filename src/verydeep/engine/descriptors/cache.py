@@ -6,7 +6,10 @@ where it is cut to one. So lists that share images share their descriptors, and 
 
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.caching.array_cache import ArrayCache
 from verydeep.engine.caching.compute_missing import compute_missing
 from verydeep.engine.descriptors.activations import VERSION, describe_batches
-from verydeep.engine.descriptors.representation import Descriptors, Representation
+from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
@@ -29,6 +32,40 @@ from verydeep.ops.descriptors import aggregate_scales, stack_parts
 
 DESCRIPTORS = "descriptors"
 """Name of the cached arrays."""
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedSamples:
+    """Samples of a data set, images or the persons on them, with their descriptors."""
+
+    split: Split
+    """The samples that could be decoded."""
+    values: Float32Array
+    """(n, D) descriptors of length one."""
+
+    @cached_property
+    def _rows(self) -> dict[tuple[Path, bytes], int]:
+        return {self.split.sample_key(index): index for index in range(len(self.split))}
+
+    def find(self, part: Split) -> tuple[Split, list[int]]:
+        """Return the samples of a part that have descriptors, and the rows of these.
+
+        Raises:
+            DataError: no sample has.
+        """
+        rows = {index: row for index in range(len(part)) if (row := self._rows.get(part.sample_key(index))) is not None}
+        if not rows:
+            raise all_skipped_error(part)
+        return part.subset(list(rows)), list(rows.values())
+
+    def select(self, part: Split) -> tuple[Split, Float32Array]:
+        """Return the samples of a part that have descriptors, and these descriptors (m, D).
+
+        Raises:
+            DataError: no sample has.
+        """
+        split, rows = self.find(part)
+        return split, self.values[rows]
 
 
 def compute_descriptors(
@@ -65,7 +102,7 @@ def read_descriptors(
     skipped: dict[str, str],
     runtime: Runtime,
     decoding: Decoding = STRICT,
-) -> Descriptors:
+) -> DescribedSamples:
     """Read the descriptors of a split from the cache.
 
     Args:
@@ -100,7 +137,7 @@ def read_descriptors(
         aggregate_scales(load_scales(cache, layer, keys), representation.aggregation)
         for (cache, layer), keys in product(caches, keys_of_views)
     )
-    return Descriptors(np.flatnonzero(is_described), values, skipped)
+    return DescribedSamples(split.subset(np.flatnonzero(is_described).tolist()), values)
 
 
 def load_descriptors(cache: ArrayCache, kind: str, keys: Int64Array) -> Float32Array:

@@ -8,11 +8,13 @@ import numpy as np
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.descriptors.activations import describe_batches
-from verydeep.engine.descriptors.representation import Descriptors, Representation
+from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
+from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.descriptors import aggregate_scales, stack_parts
+from verydeep.results.descriptors import Descriptors
 
 
 def describe_images(
@@ -32,31 +34,33 @@ def describe_images(
         for net, layer in representation
         for view in representation.cover(split)
     ]
-    indices = reduce(np.intersect1d, [part.indices for part in parts])
+    indices = reduce(np.intersect1d, [part_indices for part_indices, _, _ in parts])
     if not len(indices):
         raise all_skipped_error(split)
-    values = stack_parts(part.values[np.isin(part.indices, indices)] for part in parts)
-    return Descriptors(indices, values, {file: why for part in parts for file, why in part.skipped.items()})
+    return Descriptors(
+        images=tuple(split.files[index] for index in indices),
+        values=stack_parts(values[np.isin(part_indices, indices)] for part_indices, values, _ in parts),
+        skipped={file: reason for _, _, skipped in parts for file, reason in skipped.items()},
+    )
 
 
 def _describe_by_net(
     representation: Representation, net: Net, layer: str, split: Split, runtime: Runtime, decoding: Decoding
-) -> Generator[float, None, Descriptors]:
-    """Yield how many images are done, and return the part of the descriptors that one net gives."""
+) -> Generator[float, None, tuple[Int64Array, Float32Array, dict[str, str]]]:
+    """Describe images by one net; yield how many are done.
+
+    Returns:
+        Indices into the split (n,), ascending, descriptors (n, D), and file -> why it could not be decoded.
+    """
     yield 0
     model = net.prepare(runtime)
     indices, values, skipped = [np.empty(0, np.int64)], [], dict[str, str]()
     for batch in describe_batches(net, model, layer, representation.scales, split, runtime, decoding):
         if batch.descriptors:
             indices.append(batch.indices)
-            values.append(
-                aggregate_scales(
-                    (batch.descriptors[scale] for scale in representation.scales), representation.aggregation
-                )
-            )
+            scales = (batch.descriptors[scale] for scale in representation.scales)
+            values.append(aggregate_scales(scales, representation.aggregation))
         skipped |= batch.skipped
         yield len(batch.indices) + len(batch.skipped)
     order = np.argsort(np.concatenate(indices))
-    return Descriptors(
-        np.concatenate(indices)[order], np.concatenate(values or [np.empty((0, 1), np.float32)])[order], skipped
-    )
+    return np.concatenate(indices)[order], np.concatenate(values or [np.empty((0, 1), np.float32)])[order], skipped

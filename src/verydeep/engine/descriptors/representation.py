@@ -8,7 +8,6 @@ import torch
 from verydeep.configs.transfer import Coverage
 from verydeep.data.split import Split
 from verydeep.engine.nets.net import Net
-from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.descriptors import Aggregation
 
 AGGREGATION_TEXTS: Mapping[Aggregation, str] = {"average": "averaged", "stack": "stacked", "max": "maximum"}
@@ -53,15 +52,3 @@ class Representation:
     def cover(self, split: Split) -> list[Split]:
         """Return what is described of a split: its whole images and, if boxes are covered, its images cut to them."""
         return [split, split.cropped_to_boxes()] if self.coverage == "image+box" else [split]
-
-
-@dataclass(frozen=True, eq=False)
-class Descriptors:
-    """Descriptors of the images of a split, or of the persons on them."""
-
-    indices: Int64Array
-    """(n,) ascending indices into the split, without the images that could not be decoded."""
-    values: Float32Array
-    """(n, D) descriptors of length one."""
-    skipped: dict[str, str]
-    """File -> why it could not be decoded."""

@@ -28,8 +28,8 @@ from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.errors import DataError, OptionError
 from verydeep.files import FileFormat, read_json, write_json
 from verydeep.models.weights.model_folder import write_tensors
-from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.descriptors import Aggregation
+from verydeep.results.predictions import Predictions
 
 FIELDS, TENSORS = "classifier.json", "svms.safetensors"
 FORMAT = FileFormat("verydeep-classifier", 2, "`verydeep transfer`")
@@ -60,18 +60,6 @@ class _Fields:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassifierPredictions:
-    """Margins of images."""
-
-    indices: Int64Array
-    """(n,) ascending indices into the split, without the images that could not be decoded."""
-    margins: Float32Array
-    """(n, K); above 0 for a class."""
-    skipped: dict[str, str]
-    """File -> why it could not be decoded."""
-
-
-@dataclass(frozen=True, eq=False)
 class Classifier:
     """Linear SVMs and the representation that they take; `verydeep transfer` makes one, `verydeep predict` uses it.
 
@@ -83,7 +71,7 @@ class Classifier:
     representation: Representation
     svms: LinearSVMs
 
-    def predict(self, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> ClassifierPredictions:
+    def predict(self, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> Predictions:
         """Compute the margins of images by one process.
 
         Raises:
@@ -97,8 +85,14 @@ class Classifier:
                 "meant: train one with `actions=image`."
             )
         descriptors = describe_images(self.representation, split, runtime, decoding)
-        margins = self.svms.compute_margins(descriptors.values)
-        return ClassifierPredictions(descriptors.indices, margins, descriptors.skipped)
+        return Predictions(
+            images=descriptors.images,
+            scores=self.svms.compute_margins(descriptors.values),
+            class_names=self.class_names,
+            class_words=self.class_words,
+            kind="margin",
+            skipped=descriptors.skipped,
+        )
 
 
 def is_classifier(folder: Path) -> bool:

@@ -8,13 +8,12 @@ import numpy as np
 
 from verydeep.data.draws import few_of_each_class
 from verydeep.data.transfer_sets import TransferSet
-from verydeep.engine.memory import host_memory
+from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.plotting import subplots
 from verydeep.engine.progress import run_with_progress
-from verydeep.engine.transfer.partition import DescribedSamples, PartitionResult
+from verydeep.engine.transfer.partition import PartitionResult
 from verydeep.engine.transfer.scoring import get_targets, mean_and_deviation, score
-from verydeep.engine.transfer.svm_training import choose_num_processes, fit_svms
-from verydeep.machine import available_cores
+from verydeep.engine.transfer.svm_training import fit_svms
 
 COUNTS = (1, 2, 5, 10, 20, 30, 60, 100, 200, 500)
 """Numbers of training photographs of each class."""
@@ -64,11 +63,7 @@ def measure_learning_curve(
             assert train_targets is not None and test_targets is not None
             for count in counts:
                 few = few_of_each_class(train, count, seed=seed + number)
-                values = train_values[few]
-                processes = choose_num_processes(values.shape, len(train.class_names), host_memory(), available_cores())
-                svms = yield from fit_svms(
-                    values, train_targets[few], result.svms.C, train.class_names, processes=processes
-                )
+                svms = yield from fit_svms(train_values[few], train_targets[few], result.svms.C, train.class_names)
                 scores[count].append(score(transfer_set.metric, svms.compute_margins(test_values), test_targets))
 
     total = len(transfer_set.class_names) * len(counts) * len(results)

@@ -2,55 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.split import Split, all_skipped_error
+from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Metric, Partition
-from verydeep.engine.memory import host_memory
+from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.engine.transfer.scoring import estimate_interval, get_targets, score, score_classes
-from verydeep.engine.transfer.svm_training import Trial, check_targets, choose_num_processes, hold_out_fifth, train_svms
-from verydeep.machine import available_cores
+from verydeep.engine.transfer.svm_training import Trial, check_targets, hold_out_fifth, train_svms
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import Share
-
-
-@dataclass(frozen=True, eq=False)
-class DescribedSamples:
-    """Samples of a data set, images or the persons on them, with their descriptors."""
-
-    split: Split
-    """The samples that could be decoded."""
-    values: Float32Array
-    """(n, D) descriptors of length one."""
-
-    @cached_property
-    def _rows(self) -> dict[tuple[Path, bytes], int]:
-        return {self.split.sample_key(index): index for index in range(len(self.split))}
-
-    def find(self, part: Split) -> tuple[Split, list[int]]:
-        """Return the samples of a part that have descriptors, and the rows of these.
-
-        Raises:
-            DataError: no sample has.
-        """
-        rows = {index: row for index in range(len(part)) if (row := self._rows.get(part.sample_key(index))) is not None}
-        if not rows:
-            raise all_skipped_error(part)
-        return part.subset(list(rows)), list(rows.values())
-
-    def select(self, part: Split) -> tuple[Split, Float32Array]:
-        """Return the samples of a part that have descriptors, and these descriptors (m, D).
-
-        Raises:
-            DataError: no sample has.
-        """
-        split, rows = self.find(part)
-        return split, self.values[rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +69,6 @@ def transfer_partition(
         costs=costs,
         seed=seed,
         photographs=train.photographs,
-        processes=choose_num_processes(values.shape, num_trainings, host_memory(), available_cores()),
     )
     svms, trials = run_with_progress(steps, "Linear SVMs", num_trainings, images=0)
     if partition.test is None:

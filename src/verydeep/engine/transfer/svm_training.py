@@ -17,8 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verydeep.engine.memory import host_memory
 from verydeep.engine.transfer.linear_svms import ROWS_AT_ONCE, LinearSVMs
 from verydeep.errors import DataError, OptionError, ResourceError, WeightsError
+from verydeep.machine import available_cores
 from verydeep.ops.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int8Array, Int64Array
 from verydeep.ops.targets import hold_out_samples
 
@@ -46,8 +48,8 @@ MAX_NODES = 2**31 - 1
 """LIBLINEAR counts the values that are not 0 in 32 bits, and two more for each image."""
 
 DOUBLE_BYTES, NODE_BYTES = 8, 16
-QUICK = 1e9
-"""Values times trainings that take about 15 seconds: not worth starting processes for."""
+QUICK = 1e8
+"""Values times classes that take about 1.5 seconds: not worth starting processes for."""
 
 ScoreFunction = Callable[[Float32Array, Int8Array], float]
 """Margins and targets, both (n, K) -> a score; larger is better."""
@@ -70,7 +72,6 @@ def train_svms(
     costs: Sequence[float] = COSTS,
     seed: int = 0,
     photographs: Int64Array | None = None,
-    processes: int = 1,
 ) -> Generator[float, None, tuple[LinearSVMs, tuple[Trial, ...]]]:
     """Choose C on a held-out part of the training images, then train on all of them.
 
@@ -83,7 +84,6 @@ def train_svms(
         seed: of the random choice of what is held out.
         photographs: (n,) numbers of the photographs that samples are on, if they share some: samples of one photograph
             are held out together.
-        processes: see ``choose_num_processes``.
 
     Yields:
         0, then 1 for each trained SVM: K for each value of C if there are several, and K more.
@@ -102,17 +102,10 @@ def train_svms(
     trials: tuple[Trial, ...] = ()
     if len(costs) > 1:
         trials = yield from try_costs(
-            features,
-            targets,
-            class_names,
-            metric,
-            costs=costs,
-            seed=seed,
-            photographs=photographs,
-            processes=processes,
+            features, targets, class_names, metric, costs=costs, seed=seed, photographs=photographs
         )
     cost = choose_cost(trials) if trials else costs[0]
-    return (yield from fit_svms(features, targets, cost, class_names, processes=processes)), trials
+    return (yield from fit_svms(features, targets, cost, class_names)), trials
 
 
 def choose_cost(trials: Sequence[Trial]) -> float:
@@ -126,10 +119,9 @@ def try_costs(
     class_names: Sequence[str],
     metric: ScoreFunction,
     *,
-    costs: Sequence[float] = COSTS,
+    costs: Sequence[float],
     seed: int = 0,
     photographs: Int64Array | None = None,
-    processes: int = 1,
 ) -> Generator[float, None, tuple[Trial, ...]]:
     """Hold out 20% of the training images, train on the others with each C, and score those held out.
 
@@ -145,7 +137,7 @@ def try_costs(
     train_targets = np.where(is_held_out[:, None], 0, targets).astype(np.int8)
     trials = []
     for cost in sorted(set(costs)):
-        svms = yield from fit_svms(features, train_targets, cost, class_names, processes=processes)
+        svms = yield from fit_svms(features, train_targets, cost, class_names)
         trials.append(Trial(cost, metric(svms.compute_margins(features[is_held_out]), targets[is_held_out])))
     return tuple(trials)
 
@@ -195,7 +187,7 @@ def fit_svms(
     C: float,
     class_names: Sequence[str],
     *,
-    processes: int = 1,
+    processes: int | None = None,
     max_passes: int = MAX_PASSES,
 ) -> Generator[float, None, LinearSVMs]:
     """Train one SVM for each class.
@@ -205,8 +197,8 @@ def fit_svms(
         targets: (n, K)
         C: cost of a margin violation, against the norm of the weights.
         class_names: K names, for messages.
-        processes: number of classes that are trained at once. LIBLINEAR draws from one generator for the whole process,
-            so threads would make results depend on chance.
+        processes: number of classes that are trained at once; None takes as many as memory and cores allow. LIBLINEAR
+            draws from one generator for the whole process, so threads would make results depend on chance.
         max_passes: passes over the images after which a training ends.
 
     Yields:
@@ -222,6 +214,9 @@ def fit_svms(
     _check_cost(C)
     features = _convert_features(descriptors)
     check_targets(targets, class_names)
+    if processes is None:
+        shape = features.shape[0], features.shape[1]
+        processes = choose_num_processes(shape, len(class_names), host_memory(), available_cores())
     solutions = []
     for solution in _solve_all(features, targets, C, processes, max_passes):
         solutions.append(solution)
@@ -247,18 +242,18 @@ def require_scikit_learn() -> None:
         raise ResourceError("Training linear SVMs needs scikit-learn: pip install 'verydeep[transfer]'.") from None
 
 
-def choose_num_processes(shape: tuple[int, int], num_trainings: int, free_memory: int, cores: int) -> int:
-    """Return how many processes ``train_svms`` may use: 1 if it is quick, or if LIBLINEAR's copies would not fit.
+def choose_num_processes(shape: tuple[int, int], num_classes: int, free_memory: int, cores: int) -> int:
+    """Return how many processes train SVMs: 1 if one is quick, or if LIBLINEAR's copies would not fit.
 
     Args:
         shape: (n, D) of the descriptors.
-        num_trainings: classes times values of C.
+        num_classes: number of SVMs.
         free_memory: in bytes.
         cores: number of free cores.
     """
     num_images, dimensions = shape
     values = num_images * dimensions
-    if values * num_trainings < QUICK:
+    if values * num_classes < QUICK:
         return 1
     shared = 2 * DOUBLE_BYTES * values  # ours, and the copy that all processes read
     copy = NODE_BYTES * (values + 2 * num_images)

@@ -19,7 +19,6 @@ from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier
 from verydeep.engine.transfer.curve import CurvePoint, measure_learning_curve
 from verydeep.engine.transfer.partition import (
-    DescribedSamples,
     PartitionResult,
     add_interval,
     check_training,
@@ -143,8 +142,7 @@ def run_transfer(
         ResourceError: scikit-learn is not installed, or the cache changes meanwhile.
     """
     release_freed_memory()  # the nets' memory, which the SVMs need
-    descriptors = read_descriptors(task.representation, task.split, skipped, runtime, task.decoding)
-    samples = DescribedSamples(task.split.subset(descriptors.indices.tolist()), descriptors.values)
+    samples = read_descriptors(task.representation, task.split, skipped, runtime, task.decoding)
     metric = task.transfer_set.metric
     partitions = tuple(
         transfer_partition(partition, samples, metric, costs=task.costs, seed=seed)
