@@ -19,22 +19,22 @@ TOKEN = "hf_" + "a" * 34
 
 @dataclass
 class FakeHub:
-    """What it holds, and how it answers."""
+    """Contents and settings of the server."""
 
     address: str = ""
     private: dict[str, bool] = field(default_factory=dict)
     """By repository."""
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """Repository -> path -> what was committed."""
+    """Repository -> path -> committed content."""
     failing: dict[str, int] = field(default_factory=dict)
-    """Status of the answer to requests whose path holds this."""
+    """Part of a request's path -> status of the answer."""
     stored: dict[str, bytes] = field(default_factory=dict)
-    """What LFS holds, by SHA-256."""
-    asked: list[str] = field(default_factory=list)
+    """Contents in LFS, by SHA-256."""
+    requests: list[str] = field(default_factory=list)
     """Method and path of each request."""
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        """Status and what is said."""
+        """Return status and content of the answer."""
         for part, status in self.failing.items():
             if part in path:
                 return status, {"error": "as the test wants it"}
@@ -52,7 +52,7 @@ class FakeHub:
                      for each in values["files"]]  # fmt: skip
             return 200, {"files": modes}
         if path.endswith(".git/info/lfs/objects/batch"):
-            return 200, {"transfer": "basic", "objects": [self.evaluation_folder(each) for each in values["objects"]]}
+            return 200, {"transfer": "basic", "objects": [self.upload_action(each) for each in values["objects"]]}
         name = path.removeprefix("/api/models/")
         if method == "GET" and name in self.private:
             return 200, {"id": name, "private": self.private[name], "sha": "0" * 40, "siblings": []}
@@ -66,7 +66,7 @@ class FakeHub:
         self.private[name] = values.get("visibility") == "private" or bool(values.get("private"))
         return 200, url
 
-    def evaluation_folder(self, values: dict[str, Any]) -> dict[str, Any]:
+    def upload_action(self, values: dict[str, Any]) -> dict[str, Any]:
         """Where LFS wants one object."""
         place = {"href": f"{self.address}/storage/{values['oid']}", "header": {}}
         return {"oid": values["oid"], "size": values["size"], "actions": {"upload": place}}
@@ -108,10 +108,10 @@ def serving() -> Iterator[FakeHub]:
 
         def respond(self) -> None:
             body = read_body(self)
-            hub.asked.append(f"{self.command} {self.path}")
+            hub.requests.append(f"{self.command} {self.path}")
             knows = self.headers["Authorization"] == f"Bearer {TOKEN}" or self.path.startswith("/storage/")
-            status, said = hub.answer(self.command, self.path, body) if knows else (401, {"error": "who are you?"})
-            content = json.dumps(said).encode()
+            status, answer = hub.answer(self.command, self.path, body) if knows else (401, {"error": "who are you?"})
+            content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

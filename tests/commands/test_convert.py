@@ -35,14 +35,14 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_what_was_read_is_told(inside: Cli, weights: Path, tmp_path: Path) -> None:
+def test_what_was_read_is_reported(inside: Cli, weights: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join(WNIDS) + "\n", encoding="utf-8-sig")  # as Notepad writes
     done = inside("convert", weights, "out", "--class-names", "names.txt")
     assert "net A at 0.0976" in done.stdout and "4 classes" in done.stdout
     assert "RGB, 0-255, minus the mean RGB (123.675, 116.28, 103.53), divided by" in done.stdout
     assert (tmp_path / "out" / "config.json").exists()
-    told = json.loads(inside("convert", weights, "again", "--format", "json").stdout)
-    assert told["network"] == "A" and told["out"] == "again"
+    values = json.loads(inside("convert", weights, "again", "--format", "json").stdout)
+    assert values["network"] == "A" and values["out"] == "again"
     again = inside("convert", weights, "out", check=False)
     assert again.returncode == 1 and "out already exists" in again.stderr
 
@@ -70,13 +70,13 @@ def test_classes_are_matched_by_wnid_in_evaluate(inside: Cli, weights: Path, fol
     lines = (folder / "predictions.csv").read_text().splitlines()[1:]
     assert len(lines) == 6
     for line in lines:
-        path, _, _, *said = line.split(",")
+        path, _, _, *guesses = line.split(",")
         left, source = (233 - 224) // 2, torchvision_net(4)
         rgb = Image.open(folders / "val" / path).convert("RGB").resize((233, 224), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float()[None, :, :, left : left + 224]
         with torch.inference_mode():
             theirs = source(as_torchvision_sees(pixels))[0, 1:3].softmax(0).tolist()
-        posterior = dict(zip(said[::2], map(float, said[1::2]), strict=True))
+        posterior = dict(zip(guesses[::2], map(float, guesses[1::2]), strict=True))
         assert [posterior[name] for name in WNIDS[1:3]] == pytest.approx(theirs, abs=2e-3)
 
 
@@ -87,7 +87,7 @@ def test_an_evaluation_of_a_weight_file_is_left_here(inside: Cli, folders: Path,
     assert [path.name for path in (tmp_path / "evaluations").iterdir()] == ["val-net.pth-photos-center-224"]
 
 
-def test_a_first_use_tells_what_was_assumed(inside: Cli, weights: Path, folders: Path) -> None:
+def test_a_first_use_states_what_was_assumed(inside: Cli, weights: Path, folders: Path) -> None:
     """Once; and outputs without names are not the classes of a data set."""
     first, second = (inside("predict", weights, folders, "--scales", "224", "--top", "1") for _ in range(2))
     assert "net.pth: The file does not state its input" in first.stdout and "have no names" in first.stdout
@@ -98,7 +98,7 @@ def test_a_first_use_tells_what_was_assumed(inside: Cli, weights: Path, folders:
 
 
 def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:
-    """Network, crop and width are the file's; other classes, so fc8 is drawn, and that is said."""
+    """Network, crop and width are the file's; other classes, so fc8 is drawn, and the output states it."""
     words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--out", "run")
     done = inside("train", folders, "--init-from", weights, *words)
     assert re.search(r"drawn: other classes \(4 there, 2 here\): fc8", done.stdout)

@@ -1,4 +1,4 @@
-"""``verydeep export``: what is written, what is said of it, and that it gives what the net gives."""
+"""``verydeep export``: the files, the output, and outputs equal to the net's."""
 
 import json
 from dataclasses import replace
@@ -47,34 +47,34 @@ def test_an_onnx_file_predicts_as_we_do(inside: Cli, tmp_path: Path, photographs
     from onnxruntime import InferenceSession
 
     run, photo = leave(tmp_path / "photos-A"), photographs / "test" / "bee" / "001.jpg"
-    said = inside("export", run, "--format", "onnx").stdout.splitlines()
+    output = inside("export", run, "--format", "onnx").stdout.splitlines()
     session = InferenceSession(tmp_path / "photos-A.onnx", providers=["CPUExecutionProvider"])
     about = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items() if "[" in text}
     posterior = dense_posterior(session, photo, about["short_sides"])
-    told = inside("predict", run, photo, "--precision", "fp32", "--format", "json", "--workers", 0).stdout
-    for name, share in read_predictions(told)[str(photo)].items():
+    records = inside("predict", run, photo, "--precision", "fp32", "--format", "json", "--workers", 0).stdout
+    for name, share in read_predictions(records)[str(photo)].items():
         assert share == pytest.approx(posterior[about["class_names"].index(name)], abs=1e-4)
     assert np.ptp(posterior) > 0.1
     size = (tmp_path / "photos-A.onnx").stat().st_size
-    assert said[0] == f"Written: photos-A.onnx ({size / 1e6:.1f} MB)"
-    assert said[1].startswith("In: images (N, 3, H, W) float32, RGB, 0-255, each side at least 32 pixels")
-    assert [line.split()[1] for line in said if line.startswith("Out: ")] == ["scores", "posterior"]
-    assert said[-1].startswith("Run: onnxruntime.InferenceSession(")
-    assert said[-2] == "Rescale photographs to a short side of 37 or 55 or 73 pixels."
+    assert output[0] == f"Written: photos-A.onnx ({size / 1e6:.1f} MB)"
+    assert output[1].startswith("In: images (N, 3, H, W) float32, RGB, 0-255, each side at least 32 pixels")
+    assert [line.split()[1] for line in output if line.startswith("Out: ")] == ["scores", "posterior"]
+    assert output[-1].startswith("Run: onnxruntime.InferenceSession(")
+    assert output[-2] == "Rescale photographs to a short side of 37 or 55 or 73 pixels."
 
 
-def test_a_torch_export_file_is_told_and_runs(inside: Cli, tmp_path: Path) -> None:
+def test_a_torch_export_file_is_reported_and_runs(inside: Cli, tmp_path: Path) -> None:
     config = replace(CONFIG, regression="per-class", constant_box=(0.5, 0.5, 0.5, 0.5))
     run = leave(tmp_path / "boxes", config)
-    said = inside("export", run, "--format", "torch-export", "--out", "here/net.pt2").stdout
+    output = inside("export", run, "--format", "torch-export", "--out", "here/net.pt2").stdout
     pixels = torch.from_numpy(images(2, 64, 97))
     found = torch.export.load(tmp_path / "here" / "net.pt2").module()(pixels)
     assert list(found) == ["boxes"] and found["boxes"].shape == (2, 20, 2, 4)
     with torch.no_grad():
         expected = drawn(config)(pixels)
     assert (found["boxes"] - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert "Written: here/net.pt2" in said and "Out: boxes (N, 20, h, w), center x" in said
-    assert "each class's box in units of the crop" in said
+    assert "Written: here/net.pt2" in output and "Out: boxes (N, 20, h, w), center x" in output
+    assert "each class's box in units of the crop" in output
 
 
 def test_the_best_weights_are_others(inside: Cli, tmp_path: Path) -> None:
@@ -103,22 +103,22 @@ def test_a_state_dict_comes_with_instructions(inside: Cli, tmp_path: Path) -> No
         shapes = {name: tensor.shape for name, tensor in config.build().state_dict().items()}
     save_weights(tmp_path / "photos-A", {name: torch.zeros(shape) for name, shape in shapes.items()})
     save_config(tmp_path / "photos-A", config)
-    said = inside("export", tmp_path / "photos-A", "--format", "torchvision").stdout.splitlines()
+    output = inside("export", tmp_path / "photos-A", "--format", "torchvision").stdout.splitlines()
     path = tmp_path / "photos-A-torchvision.pth"
     about = json.loads((tmp_path / f"{path.name}.json").read_text())
-    assert path.exists() and said[0].startswith(f"Written: {path.name} (")
-    assert said[1].startswith(f"Written: {path.name}.json")
-    assert "vgg11" in said[2] and "num_classes=5" in said[2] and path.name in said[2]
-    assert "Normalize(mean=[0.509804, 0.352941, 0.235294], std=[0.229000, 0.224000, 0.225000])" in said[3]
+    assert path.exists() and output[0].startswith(f"Written: {path.name} (")
+    assert output[1].startswith(f"Written: {path.name}.json")
+    assert "vgg11" in output[2] and "num_classes=5" in output[2] and path.name in output[2]
+    assert "Normalize(mean=[0.509804, 0.352941, 0.235294], std=[0.229000, 0.224000, 0.225000])" in output[3]
     assert about["mean"] == pytest.approx([130 / 255, 90 / 255, 60 / 255])
     assert about["class_words"] == list(NAMES)
-    assert said[5] == "Pooling rounds down in torchvision and up here: images of 224 by 224 give equal scores."
+    assert output[5] == "Pooling rounds down in torchvision and up here: images of 224 by 224 give equal scores."
     timm = describe_state_dict("timm", Path("vgg.safetensors"), replace(config, pooling="floor"))
     assert 'checkpoint_path="vgg.safetensors"' in timm[1] and not any("Pooling" in line for line in timm)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("nowhere", "--format", "onnx"), "There is no run, model folder or weight file nowhere"),
         (("run", "--format", "timm"), "timm cannot run this net: its vgg11 has crop 224, and this net crop 32;"),
@@ -126,18 +126,18 @@ def test_a_state_dict_comes_with_instructions(inside: Cli, tmp_path: Path) -> No
         (("run", "--format", "torch-export", "--out", "run"), "run cannot be written"),
     ],
 )
-def test_what_cannot_be_is_told_in_a_sentence(
-    arguments: tuple[str, ...], told: str, inside: Cli, tmp_path: Path
+def test_what_cannot_be_is_reported_in_a_sentence(
+    arguments: tuple[str, ...], message: str, inside: Cli, tmp_path: Path
 ) -> None:
     leave(tmp_path / "run")
     refused = inside("export", *arguments, check=False)
-    assert refused.returncode == 1 and refused.stderr.startswith(f"verydeep: {told}")
+    assert refused.returncode == 1 and refused.stderr.startswith(f"verydeep: {message}")
     assert refused.stderr.count("\n") == 1 and refused.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("format", ["onnx", "torch-export"])
-def test_a_full_disk_is_told_and_nothing_is_left(
+def test_a_full_disk_is_reported_and_nothing_is_left(
     format: str,  # noqa: A002
     inside: Cli,
     tmp_path: Path,
@@ -150,5 +150,5 @@ def test_a_full_disk_is_told_and_nothing_is_left(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_the_format_has_to_be_said(inside: Cli) -> None:
+def test_the_format_has_to_be_stated(inside: Cli) -> None:
     assert inside("export", "run", check=False).returncode == 2

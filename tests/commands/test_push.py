@@ -1,4 +1,4 @@
-"""``verydeep push``: what arrives on a Hub on this machine, and what is said where nothing does."""
+"""``verydeep push``: the files that arrive on a Hub on this machine, and the errors if none do."""
 
 import json
 import socket
@@ -61,7 +61,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 def test_what_was_shown_arrives(hub: FakeHub, run: Path, inside: Cli, tmp_path: Path) -> None:
     shown = inside("push", run, "jane/photos-vgg", "--out", "card").stdout
     assert shown == "Written: card/ (README.md, config.json, model.safetensors); nothing was uploaded.\n"
-    assert not hub.asked
+    assert not hub.requests
     done = inside("push", run, "jane/photos-vgg")
     arrived = dict(hub.files["jane/photos-vgg"])
     assert arrived == files_in(tmp_path / "card") and set(arrived) == {"README.md", "config.json", "model.safetensors"}
@@ -88,8 +88,8 @@ def test_it_is_the_same_net_without_the_paths(
     assert values["provenance"]["source_net"] == "other"
     assert {**values, "split": 0, "provenance": 0} == {**own, "split": 0, "provenance": 0}
     photo = photographs / "test" / "bee" / "001.jpg"
-    told = [inside("predict", net, photo, "--format", "json").stdout for net in (run, tmp_path / "copy")]
-    assert told[0] == told[1]
+    outputs = [inside("predict", net, photo, "--format", "json").stdout for net in (run, tmp_path / "copy")]
+    assert outputs[0] == outputs[1]
 
 
 def test_a_localization_net_brings_its_classifier(hub: FakeHub, run: Path, inside: Cli, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_private_is_private(hub: FakeHub, run: Path, inside: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failing", "told"),
+    ("failing", "message"),
     [
         ({"repos/create": 403, "api/models/jane/x": 404}, "This token may not write to jane/x: make one that may"),
         ({"repos/create": 401, "api/models/jane/x": 404}, "does not accept this token: log in with `hf auth login`"),
@@ -126,12 +126,12 @@ def test_private_is_private(hub: FakeHub, run: Path, inside: Cli) -> None:
         ({"commit/main": 413}, "refused jane/x (413"),
     ],
 )
-def test_a_refusal_is_told(failing: dict[str, int], told: str, hub: FakeHub, run: Path, inside: Cli) -> None:
+def test_a_refusal_is_reported(failing: dict[str, int], message: str, hub: FakeHub, run: Path, inside: Cli) -> None:
     hub.failing = failing
     refused = inside("push", run, "jane/x", check=False)
     assert refused.returncode == 1 and refused.stdout == "" and "Traceback" not in refused.stderr
     last = refused.stderr.splitlines()[-1]
-    assert last.startswith("verydeep: ") and told in last and last.endswith(".")
+    assert last.startswith("verydeep: ") and message in last and last.endswith(".")
     assert not hub.files
 
 
@@ -143,7 +143,7 @@ def test_no_token_a_wrong_one_and_no_network(
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
     refused = inside("push", run, "jane/x", check=False)
-    assert refused.returncode == 1 and not hub.asked
+    assert refused.returncode == 1 and not hub.requests
     assert refused.stderr == (
         "verydeep: The Hub needs to know who you are: log in with `hf auth login`, or set HF_TOKEN.\n"
     )
@@ -163,7 +163,7 @@ def test_no_token_a_wrong_one_and_no_network(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("photos-vgg",), "'photos-vgg' is not a repository: write OWNER/NAME"),
         (("jane/a/b",), "'jane/a/b' is not a repository"),
@@ -171,16 +171,16 @@ def test_no_token_a_wrong_one_and_no_network(
         (("jane/x", "--weights", "best"), "has no net in best/"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_sent(
-    arguments: tuple[str, ...], told: str, hub: FakeHub, run: Path, inside: Cli
+def test_bad_input_is_reported_before_anything_is_sent(
+    arguments: tuple[str, ...], message: str, hub: FakeHub, run: Path, inside: Cli
 ) -> None:
     refused = inside("push", run, *arguments, check=False)
-    assert refused.returncode == 1 and told in refused.stderr and refused.stderr.count("\n") == 1
-    assert not hub.asked
+    assert refused.returncode == 1 and message in refused.stderr and refused.stderr.count("\n") == 1
+    assert not hub.requests
 
 
 def test_a_damaged_net_is_not_published(hub: FakeHub, run: Path, inside: Cli) -> None:
     path = run / "model" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
     refused = inside("push", run, "jane/x", check=False)
-    assert refused.returncode == 1 and "is damaged" in refused.stderr and not hub.asked
+    assert refused.returncode == 1 and "is damaged" in refused.stderr and not hub.requests

@@ -28,7 +28,7 @@ def test_torchvision_says_the_same(name: str) -> None:
     assert weights.meta["_file_size"] == pytest.approx(size, rel=1e-3)
 
 
-def test_every_name_tells_its_net() -> None:
+def test_every_name_states_its_net() -> None:
     for name, net in PUBLISHED.items():
         (depth,) = re.findall(r"vgg(\d\d)", name)
         assert (net.name, net.network) == (name, DEPTH[depth])

@@ -124,7 +124,7 @@ def test_a_smaller_batch_has_a_lower_rate() -> None:
 
 
 @given(recipes, st.integers(1, 200))
-def test_shortening_keeps_the_epochs_asked_for_and_their_shares(recipe: Recipe, epochs: int) -> None:
+def test_shortening_keeps_the_epochs_requested_and_their_shares(recipe: Recipe, epochs: int) -> None:
     shorten_text = shorten(recipe, epochs)
     assert shorten_text.epochs == epochs
     assert all(stage.epochs > 0 for stage in shorten_text.stages)

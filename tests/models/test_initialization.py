@@ -133,7 +133,7 @@ def source_of(net: VGG, classes: tuple[str, ...] = CLASSES) -> WeightSource:
 def taken_and_drawn(
     net: VGG, source: WeightSource, classes: tuple[str, ...] = CLASSES
 ) -> tuple[list[str], dict[str, str]]:
-    """Names of the layers said to be taken, reasons of the others; the weights have to be what is said."""
+    """Names of the copied layers, and reasons of the others; the weights have to agree."""
     origins = initialize_from(net, classes, source, "glorot", seed=3)
     assert [origin.layer for origin in origins] == list(net.weight_layers())
     drawn = VGG(net.network, net.num_classes, crop=net.crop, width=net.width, fc_width=net.fc_width)

@@ -393,7 +393,7 @@ def test_dropout_does_nothing_in_eval_mode_or_at_zero() -> None:
         {"dropout": -0.1},
     ],
 )
-def test_arguments_out_of_range_are_told(arguments: dict[str, Any]) -> None:
+def test_arguments_out_of_range_are_reported(arguments: dict[str, Any]) -> None:
     with pytest.raises(VerydeepError, match=re.escape(str(next(iter(arguments.values()))))):
         VGG(NETWORKS["A"], **{"num_classes": 3, **arguments})
 

@@ -201,7 +201,7 @@ def test_a_model_folder_is_named_by_its_weights_too(tmp_path: Path, cache: Path)
         convert_file(tmp_path / "out" / "model.safetensors")
 
 
-def test_what_is_nothing_is_told_with_the_names_that_there_are(tmp_path: Path) -> None:
+def test_what_is_nothing_is_reported_with_the_names_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(VerydeepError, match=r"no run, model folder or weight file nowhere.*oxford-vgg16"):
         load("nowhere")
     (tmp_path / "empty").mkdir()
@@ -210,7 +210,7 @@ def test_what_is_nothing_is_told_with_the_names_that_there_are(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(5000), b"GIF89a", json.dumps({"a": 1}).encode()])
-def test_a_file_that_is_no_weights_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_weights_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(VerydeepError, match=r"x\.pth"):
         convert_file(tmp_path / "x.pth")

@@ -20,47 +20,47 @@ CONTENT = bytes(range(256)) * 5000
 
 @dataclass
 class Server:
-    """Serves CONTENT, as told."""
+    """A server of CONTENT, and its settings."""
 
     content: bytes = CONTENT
     ranges: bool = True
     cut_after: int | None = None
     """Bytes after which it hangs up."""
     status: int = 200
-    asked: list[str | None] = field(default_factory=list)
+    requests: list[str | None] = field(default_factory=list)
     """The Range header of each request."""
     address: str = ""
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    told = Server()
+    settings = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             header = self.headers["Range"]
-            told.asked.append(header)
-            if told.status != 200:
-                self.send_error(told.status)
+            settings.requests.append(header)
+            if settings.status != 200:
+                self.send_error(settings.status)
                 return
-            first = int(header.removeprefix("bytes=").rstrip("-")) if header and told.ranges else 0
-            if first and first >= len(told.content):
+            first = int(header.removeprefix("bytes=").rstrip("-")) if header and settings.ranges else 0
+            if first and first >= len(settings.content):
                 self.send_error(416)
                 return
-            rest = told.content[first:]
+            rest = settings.content[first:]
             self.send_response(206 if first else 200)
             self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
-            self.wfile.write(rest if told.cut_after is None else rest[: told.cut_after])
+            self.wfile.write(rest if settings.cut_after is None else rest[: settings.cut_after])
 
         def log_message(self, *_: object) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        told.address = f"http://127.0.0.1:{web.server_address[1]}/some.weights"
+        settings.address = f"http://127.0.0.1:{web.server_address[1]}/some.weights"
         thread = threading.Thread(target=web.serve_forever, daemon=True)
         thread.start()
-        yield told
+        yield settings
         web.shutdown()
         thread.join()
 
@@ -76,7 +76,7 @@ def test_a_file_is_fetched_once(server: Server, net: PublishedNet) -> None:
     path = fetch(net)
     assert path == weights_folder() / "some.weights" and path.read_bytes() == CONTENT
     assert fetch(net) == path
-    assert server.asked == [None]
+    assert server.requests == [None]
     assert {file.name for file in weights_folder().iterdir()} == {"some.weights", "some.weights.lock"}
 
 
@@ -90,7 +90,7 @@ def test_a_broken_download_goes_on_where_it_broke(server: Server, net: Published
     assert kept == 300_000
     server.cut_after = None
     assert fetch(net).read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=300000-"]
+    assert server.requests == [None, "bytes=300000-"]
 
 
 def test_a_download_that_ended_unnoticed_is_complete(server: Server, net: PublishedNet) -> None:
@@ -115,7 +115,7 @@ def test_another_file_is_refused(server: Server, net: PublishedNet) -> None:
     assert str(mine) in str(raised.value) and mine.read_bytes() == b"something else"
 
 
-def test_without_a_network_the_place_for_the_file_is_told(net: PublishedNet) -> None:
+def test_without_a_network_the_place_for_the_file_is_reported(net: PublishedNet) -> None:
     away = replace(net, url="http://127.0.0.1:9/some.weights")
     with pytest.raises(VerydeepError, match="refused") as raised:
         fetch(away)
@@ -142,22 +142,22 @@ with try_lock(Path({str(weights_folder() / "some.weights.lock")!r})) as free:
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
-def test_a_server_that_refuses_is_told(server: Server, net: PublishedNet, status: int) -> None:
+def test_a_server_that_refuses_is_reported(server: Server, net: PublishedNet, status: int) -> None:
     server.status = status
     with pytest.raises(VerydeepError, match="cannot be downloaded"):
         fetch(net)
 
 
 @pytest.mark.parametrize(
-    ("repository", "told"),
+    ("repository", "message"),
     [("no-owner/and/more", "write hf-hub:OWNER/NAME"), ("owner/name", "cannot be downloaded .*with a network")],
 )
-def test_a_repository_that_cannot_be_had_is_told(
-    repository: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_repository_that_cannot_be_found_is_reported(
+    repository: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # read from the environment at import
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path))
-    with pytest.raises(VerydeepError, match=told):
+    with pytest.raises(VerydeepError, match=message):
         fetch_from_hub(repository)

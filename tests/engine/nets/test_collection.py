@@ -138,7 +138,7 @@ def test_a_run_that_has_saved_no_weights_is_no_member_yet(tmp_path: Path) -> Non
     assert list(ensembles_by_seed(EvaluationProtocol.parse("D/256-512/384"), find_nets(tmp_path), SHAPE)) == [1]
 
 
-def test_the_best_weights_are_asked_for(tmp_path: Path) -> None:
+def test_the_best_weights_are_requested(tmp_path: Path) -> None:
     """Runs alone have them."""
     for seed in (0, 1):
         save_config(leave(tmp_path, f"d{seed}", seed=seed) / "best", replace(BASE, seed=seed))
@@ -161,7 +161,7 @@ def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
         assert str(tmp_path) in str(raised.value)
 
 
-def test_members_that_share_no_seed_are_told(tmp_path: Path) -> None:
+def test_members_that_share_no_seed_are_reported(tmp_path: Path) -> None:
     leave(tmp_path, "d", seed=0)
     leave(tmp_path, "e", network="E", seed=1)
     text = "D/256-512/384 + E/256-512/384 : crops"
@@ -209,7 +209,7 @@ def test_what_began_with_others_weights_is_none_of_the_papers_nets(tmp_path: Pat
     assert theirs.paper_net() == WANTED and theirs.imported and theirs.ended and theirs.converged
 
 
-def test_named_runs_give_the_weights_that_are_asked_for(tmp_path: Path) -> None:
+def test_named_runs_give_the_weights_that_are_requested(tmp_path: Path) -> None:
     run = leave(tmp_path, "run", seed=1)
     save_config(run / "best", replace(BASE, seed=7))
     assert [net.config.seed for net in Collection(tmp_path / "none", (run,)).nets("best")] == [7]

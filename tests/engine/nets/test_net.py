@@ -1,4 +1,4 @@
-"""What travels with a net, and which classes it knows."""
+"""Nets on the disk and in memory: their configuration, their classes, their threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -129,18 +129,20 @@ def wnid_net(tmp_path: Path, names: tuple[str, ...]) -> Net:
 def test_classes_are_matched_by_their_wnids(tmp_path: Path) -> None:
     """Of a net of more classes, in another order, those of the data set, in its order; checked on the scores."""
     net = wnid_net(tmp_path, ("background", *WNIDS[::-1]))
-    asked = (WNIDS[2], WNIDS[0], WNIDS[1])
-    told = net.with_outputs_for(asked)
-    assert told is not None
-    assert told.config.class_names == asked and told.config.class_words == tuple(f"a {name}" for name in asked)
+    requested = (WNIDS[2], WNIDS[0], WNIDS[1])
+    chosen = net.with_outputs_for(requested)
+    assert chosen is not None
+    assert chosen.config.class_names == requested and chosen.config.class_words == tuple(
+        f"a {name}" for name in requested
+    )
     images = torch.rand(2, 3, 70, 64, generator=torch.Generator().manual_seed(1)) * 255
     with torch.inference_mode():
-        every, some = net.load()(images), told.load()(images)
+        every, some = net.load()(images), chosen.load()(images)
     assert torch.allclose(some, every[:, [2, 4, 3]], rtol=1e-5) and len(set(every[0, :, 0, 0].tolist())) == 5
 
 
 @pytest.mark.parametrize(
-    ("theirs", "asked"),
+    ("own", "requested"),
     [
         (("ant", "bell", "crab"), ("bell", "ant", "crab")),
         (("ant", "bell", "crab"), ("ant", "bell")),
@@ -149,12 +151,12 @@ def test_classes_are_matched_by_their_wnids(tmp_path: Path) -> None:
     ],
 )
 def test_names_that_mean_nothing_elsewhere_are_not_matched(
-    tmp_path: Path, theirs: tuple[str, ...], asked: tuple[str, ...]
+    tmp_path: Path, own: tuple[str, ...], requested: tuple[str, ...]
 ) -> None:
-    save_config(tmp_path, replace(BASE, class_names=theirs, class_words=theirs))
+    save_config(tmp_path, replace(BASE, class_names=own, class_words=own))
     net = Net.open(tmp_path)
-    assert net.with_outputs_for(asked) is None
-    assert net.with_outputs_for(theirs) is net
+    assert net.with_outputs_for(requested) is None
+    assert net.with_outputs_for(own) is net
 
 
 def test_a_box_net_is_not_reordered(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_a_box_net_is_not_reordered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (("ant", "bell"), "3 classes.*2"),
         (("ant", "bell", "dog"), "crab.*dog"),
@@ -172,10 +174,10 @@ def test_a_box_net_is_not_reordered(tmp_path: Path) -> None:
         ((), "only convolutions"),
     ],
 )
-def test_other_classes_are_refused(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
+def test_other_classes_are_refused(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
     save_config(tmp_path, replace(BASE, class_names=names, class_words=names))
     split = Split("val", Path("photos"), ("1.jpg",), None, CLASSES, CLASSES, "class folders", camera_rotation=True)
-    with pytest.raises(VerydeepError, match=told):
+    with pytest.raises(VerydeepError, match=message):
         check_classes(split, Net.open(tmp_path))
     save_config(tmp_path, BASE)
     check_classes(split, Net.open(tmp_path))

@@ -45,9 +45,11 @@ def test_the_hub_reads_what_was_measured() -> None:
     assert (data.library_name, data.pipeline_tag, data.license) == ("verydeep", "image-classification", None)
     assert "arxiv:1409.1556" in (data.tags or []) and data.model_name == "my.net-1"
     assert data.eval_results is not None
-    told = [(each.dataset_name, each.dataset_split, each.metric_name, each.metric_value) for each in data.eval_results]
+    entries = [
+        (each.dataset_name, each.dataset_split, each.metric_name, each.metric_value) for each in data.eval_results
+    ]
     first, second = "dense, Q=256,384,512, fp32", "center, Q=256, fp32"
-    assert told == [
+    assert entries == [
         ("pho: tos", "val", f"top-1 accuracy ({first})", 0.875),
         ("pho: tos", "val", f"top-4 accuracy ({first})", 0.9975),
         ("pho: tos", "test", f"top-1 accuracy ({second})", 0.8),
@@ -77,7 +79,7 @@ def test_people_read_the_rest() -> None:
     assert "converged" not in text and "license" not in text.lower()
 
 
-def test_what_was_not_measured_is_said() -> None:
+def test_what_was_not_measured_is_stated() -> None:
     config = replace(CONFIG, provenance=replace(CONFIG.provenance, converged=False))
     text = model_card("jane/x", config, ())
     assert "## Errors\n\nNot measured.\n" in text and "model-index" not in text

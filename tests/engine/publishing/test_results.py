@@ -65,7 +65,7 @@ def net_in(folder: Path, config: ModelConfig, seed: int) -> Path:
 
 
 def test_each_net_has_its_own(tmp_path: Path, config: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Last and best weights, fusions, a moved run, nets beside each other: told by what the nets are, not by paths."""
+    """Last and best weights, fusions, a moved run, nets beside each other: recognized by digests, not by paths."""
     there, nets = tmp_path / "runs" / "a" / "evaluations", tmp_path / "nets"
     last, best = (net_in(tmp_path / "runs" / "a" / name, config, k) for k, name in enumerate(("model", "best")))
     first, second, third = (net_in(nets / name, config, k) for k, name in enumerate(("1st", "2nd", "3rd"), start=2))

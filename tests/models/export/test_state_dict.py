@@ -149,7 +149,7 @@ def test_what_does_not_exist_there_is_refused(config: ModelConfig, why: str) -> 
 
 
 @pytest.mark.parametrize("system", ["torchvision", "timm"])
-def test_a_full_disk_is_told_and_no_weights_are_left(system: System, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_no_weights_are_left(system: System, tmp_path: Path) -> None:
     tensors = drawn(THIN_224).state_dict()
     with full_disk(), pytest.raises(ResourceError, match=r"cannot be written .*make room"):
         write_state_dict(tmp_path / "net.weights", system, tensors, THIN_224)

@@ -41,7 +41,7 @@ def test_a_trunk_has_no_outputs_and_the_papers_crop(network: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda w: w.pop("conv3_2.weight"), "net E .*lacks conv3_2.weight:"),
         (lambda w: w.pop("conv5_4.bias"), "lacks conv5_4.bias:"),
@@ -60,10 +60,10 @@ def test_a_trunk_has_no_outputs_and_the_papers_crop(network: str) -> None:
         (lambda w: w.clear(), "no conv1_1"),
     ],
 )
-def test_what_does_not_fit_is_named(change: object, told: str) -> None:
+def test_what_does_not_fit_is_named(change: object, message: str) -> None:
     weights = weights_of("E")
     assert callable(change)
     change(weights)
-    with pytest.raises(VerydeepError, match=told) as raised:
+    with pytest.raises(VerydeepError, match=message) as raised:
         identify_network(weights, FILE)
     assert str(FILE) in str(raised.value)

@@ -218,7 +218,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("what", DAMAGES)
-def test_damage_is_told_in_one_sentence(saved: Path, what: str) -> None:
+def test_damage_is_reported_in_one_sentence(saved: Path, what: str) -> None:
     damage, named = DAMAGES[what]
     damage(saved)
     with pytest.raises(WeightsError, match=named) as caught:

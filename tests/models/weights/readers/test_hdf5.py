@@ -173,7 +173,7 @@ def test_what_is_flipped_is_refused_or_read(content: bytes, tmp_path: Path, data
         assert all(values.dtype.is_floating_point for weights in layers.values() for values in weights)
 
 
-def test_without_h5py_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_h5py_one_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "net.h5")
     monkeypatch.setitem(sys.modules, "h5py", None)
     refused(path, "needs h5py", "pip install 'verydeep[keras]'")

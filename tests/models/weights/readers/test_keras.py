@@ -129,7 +129,7 @@ def test_a_net_without_top(keras: ModuleType, writer: str, tmp_path: Path) -> No
     assert not any(name.startswith("fc") for name in net.tensors)
 
 
-def test_nets_that_keras_has_not_are_told_by_order(keras: ModuleType, tmp_path: Path) -> None:
+def test_nets_that_keras_has_not_are_reported_by_order(keras: ModuleType, tmp_path: Path) -> None:
     """Keras 3 calls the convolutions of A and B conv2d, conv2d_1, ... as it does those of D and E."""
     for network in ("A", "B"):
         source = keras_net(keras, network)
@@ -225,7 +225,7 @@ def test_the_convolutions_under_a_head_of_ones_own_are_read(keras: ModuleType, t
             assert torch.equal(net.tensors[f"{name}.bias"], bias)
 
 
-def test_a_keras_archive_is_told_what_is_inside(keras: ModuleType, tmp_path: Path) -> None:
+def test_a_keras_archive_is_reported_what_is_inside(keras: ModuleType, tmp_path: Path) -> None:
     keras_net(keras, "D").save(tmp_path / "mine.keras")
     with pytest.raises(VerydeepError, match=r"mine\.keras is an archive of Keras 3: .*model\.weights\.h5"):
         read_weight_file(tmp_path / "mine.keras")

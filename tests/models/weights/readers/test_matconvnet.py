@@ -98,7 +98,7 @@ def test_numbers_of_any_type_are_read(dtype: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("pad", "rounding"), [(1, "ceil"), (0, "floor")])
-def test_padding_of_poolings_tells_how_they_round(pad: int, rounding: str, tmp_path: Path) -> None:
+def test_padding_of_poolings_states_how_they_round(pad: int, rounding: str, tmp_path: Path) -> None:
     path = write_matconvnet(tmp_path / "net.mat", thin_weights("D"), pool_pad=pad)
     assert read_matconvnet(path).pooling == rounding
 
@@ -119,7 +119,7 @@ def test_of_a_mean_image_the_mean_is_taken(tmp_path: Path) -> None:
     assert "mean image" in net.notes[0]
 
 
-def test_without_a_mean_ilsvrcs_is_taken_and_said(tmp_path: Path) -> None:
+def test_without_a_mean_ilsvrcs_is_taken_and_stated(tmp_path: Path) -> None:
     for number, form in enumerate(({"mean": None}, {"mean": None, "old": True})):
         net = read_matconvnet(write_matconvnet(tmp_path / f"{number}.mat", thin_weights("D"), **form))  # type: ignore[arg-type]
         assert net.input == RGB_INPUT
