@@ -23,12 +23,12 @@ def archive(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> Pa
     """An archive of fifteen photographs; they and its net are in the working folder."""
     shutil.copytree(photographs / "val", tmp_path / "photos")
     shutil.copytree(trained / "model", tmp_path / "net")
-    inside("features", "net", "photos", "--out", "there", *FP32)
-    return tmp_path / "there"
+    inside("features", "net", "photos", "--out", "archive", *FP32)
+    return tmp_path / "archive"
 
 
 def test_json_csv_and_table_agree(archive: Path, inside: Cli, tmp_path: Path) -> None:
-    common = ("search", "there", "photos/bee/001.jpg", "photos/apple", "--top", 4, "--no-pictures")
+    common = ("search", "archive", "photos/bee/001.jpg", "photos/apple", "--top", 4, "--no-pictures")
     results = [json.loads(line) for line in inside(*common, "--format", "json").stdout.splitlines()]
     assert [result["path"] for result in results] == [
         "photos/bee/001.jpg",
@@ -50,7 +50,7 @@ def test_json_csv_and_table_agree(archive: Path, inside: Cli, tmp_path: Path) ->
     blocks = inside(*common).stdout.split("\n\n")
     assert [block.splitlines()[0] for block in blocks] == [result["path"] for result in results]
     (tmp_path / "photos" / "bee" / "001.jpg").rename(tmp_path / "moved.jpg")
-    assert "  1.000  photos/bee/001.jpg (missing)\n" in inside("search", "there", "moved.jpg", "--no-pictures").stdout
+    assert "  1.000  photos/bee/001.jpg (missing)\n" in inside("search", "archive", "moved.jpg", "--no-pictures").stdout
     assert blocks[0].splitlines()[1] == "  1.000  photos/bee/001.jpg"
     assert not list(tmp_path.glob("*.png"))
 
@@ -100,8 +100,8 @@ def test_names_that_are_not_utf8_are_printed(archive: Path, inside: Cli, cli: Cl
     """JSON holds them as Python reads them."""
     odd = tmp_path / "photos" / os.fsdecode(b"caf\xe9 \xc3\xa9.jpg")
     (tmp_path / "photos" / "bee" / "001.jpg").rename(odd)
-    inside("features", "net", "photos", "--out", "there")
-    done = cli("search", "there", "photos/caf*.jpg", "--top", 2, "--format", "json")
+    inside("features", "net", "photos", "--out", "archive")
+    done = cli("search", "archive", "photos/caf*.jpg", "--top", 2, "--format", "json")
     copies = {each["path"] for each in json.loads(done.stdout)["neighbors"]}
     assert copies == {odd.relative_to(tmp_path).as_posix(), "photos/bee/001.jpg"}  # where it was before
 
@@ -110,7 +110,7 @@ def test_a_picture_never_replaces_a_photograph(archive: Path, inside: Cli, tmp_p
     query, other = tmp_path / "photos" / "bee" / "001.jpg", tmp_path / "photos" / "bee" / "003.jpg"
     before = query.read_bytes(), other.read_bytes()
     for out in (query, other):
-        done = inside("search", "there", "photos/bee/001.jpg", "--top", 15, "--out", out, check=False)
+        done = inside("search", "archive", "photos/bee/001.jpg", "--top", 15, "--out", out, check=False)
         assert done.returncode == 1 and "is one of the photographs" in done.stderr and not done.stdout
     assert (query.read_bytes(), other.read_bytes()) == before
 
@@ -129,21 +129,21 @@ def no_picture(folder: Path) -> None:
 
 
 def no_archive(folder: Path) -> None:
-    shutil.rmtree(folder / "there")
+    shutil.rmtree(folder / "archive")
 
 
 def no_shards(folder: Path) -> None:
-    shutil.rmtree(folder / "there" / "shards")
+    shutil.rmtree(folder / "archive" / "shards")
 
 
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        (another_net, (), "net is not the net that there was made with"),
-        (no_net, (), "there/manifest.json names the net"),
+        (another_net, (), "net is not the net that archive was made with"),
+        (no_net, (), "archive/manifest.json names the net"),
         (no_picture, (), "photos/bee/001.jpg is not an image"),
-        (no_archive, (), "there is no archive of descriptors: make one with `verydeep features`"),
-        (no_shards, (), "there holds no descriptors yet"),
+        (no_archive, (), "archive is no archive of descriptors: make one with `verydeep features`"),
+        (no_shards, (), "archive holds no descriptors yet"),
         (None, ("--top", 0), "--top 0"),
         (None, ("--out", "picture.tga"), "--out picture.tga: a picture ends in one of .png"),
         (None, ("nowhere.jpg",), "nowhere.jpg"),
@@ -154,6 +154,6 @@ def test_impossible_search_is_refused(
 ) -> None:
     if callable(change):
         change(tmp_path)
-    done = inside("search", "there", "photos/bee/001.jpg", *arguments, check=False)
+    done = inside("search", "archive", "photos/bee/001.jpg", *arguments, check=False)
     assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
     assert not list(tmp_path.glob("*.png"))
