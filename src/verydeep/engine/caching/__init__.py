@@ -1,1 +1,1 @@
-"""Results of nets that are kept on the disk, so that nothing is computed twice."""
+"""Caches of what nets compute, so that nothing is computed twice."""

@@ -102,8 +102,8 @@ class ArrayCache:
                 parts.append((file_keys[chosen], arrays))
         if not parts:
             return None
-        found, first = np.unique(np.concatenate([file_keys for file_keys, _ in parts]), return_index=True)
-        return found, {name: np.concatenate([arrays[name] for _, arrays in parts])[first] for name in parts[0][1]}
+        all_keys, first = np.unique(np.concatenate([file_keys for file_keys, _ in parts]), return_index=True)
+        return all_keys, {name: np.concatenate([arrays[name] for _, arrays in parts])[first] for name in parts[0][1]}
 
     def add(self, keys: Int64Array, arrays_by_kind: Mapping[str, Arrays]) -> None:
         """Add the arrays of some images; they are written after a while.

@@ -1,1 +1,1 @@
-"""Classification (section 3.2): what nets say of images, kept, rated, reported, set beside the paper's Tables 3-7."""
+"""Classification (section 3.2): cached posteriors, errors, reports, and Tables 3-7."""

@@ -109,14 +109,14 @@ def predict_members(
         DataError: a file cannot be decoded, or none can.
         WeightsError: a net cannot be read.
     """
-    found = []
+    each_prediction = []
     for member in members:
         title = "Testing" if len(members) == 1 else f"Testing {member.net}"
         views = list_views(view, member.scales)
         predictions = predict_views(member.net, views, split, runtime, title, decoding)
         if predictions is not None:
-            found.append(predictions)
-    return found
+            each_prediction.append(predictions)
+    return each_prediction
 
 
 def predict_views(

@@ -80,8 +80,8 @@ def predict_cached(
     computed: list[ArrayBatch] = []  # gathered from memory, as the cache may be full or another machine's
 
     def compute_batches(model: VGG, kinds: Sequence[str], indices: Int64Array) -> Iterator[ArrayBatch]:
-        wanted = [view_of_kind[kind] for kind in kinds]
-        for batch in predict_batches(model, split, wanted, runtime, decoding, indices=indices):
+        missing_views = [view_of_kind[kind] for kind in kinds]
+        for batch in predict_batches(model, split, missing_views, runtime, decoding, indices=indices):
             computed.append(batch)
             yield batch
 
@@ -105,8 +105,8 @@ def read_cached(cache: ArrayCache, kind: str, computed: Sequence[ArrayBatch], co
     for batch in computed:
         if kind in batch.arrays:
             missing[batch.indices] = False
-    if missing.any() and (found := cache.load(kind, np.flatnonzero(missing))) is not None:
-        indices, arrays = found
+    if missing.any() and (cached := cache.load(kind, np.flatnonzero(missing))) is not None:
+        indices, arrays = cached
         yield ArrayBatch(indices, {kind: arrays}, {})
 
 

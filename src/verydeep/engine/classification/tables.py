@@ -110,14 +110,14 @@ class TableConditions:
         }
 
 
-def raise_missing_nets(tables: str, wanted: Sequence[PaperNet], conditions: TableConditions) -> NoReturn:
+def raise_missing_nets(tables: str, paper_nets: Sequence[PaperNet], conditions: TableConditions) -> NoReturn:
     """Report that no net belongs to a row of a table.
 
     Raises:
-        WeightsError: always; it names the nets that the table needs, and those that were found.
+        WeightsError: always; it names the nets that the table needs, and those that `runs` has.
     """
     classes = conditions.split.class_names
-    found = [
+    names = [
         f"{net.paper_net(conditions.width, conditions.fc_width) or net.config.network} ({net.path.name}"
         + ("" if net.config.crop == conditions.crop else f", crop {net.config.crop}")
         + ("" if net.config.width == conditions.width else f", width {net.config.width:g}")
@@ -125,11 +125,11 @@ def raise_missing_nets(tables: str, wanted: Sequence[PaperNet], conditions: Tabl
         + ")"
         for net in conditions.nets
     ]
-    more = f" and {len(found) - MAX_NAMES} more" if len(found) > MAX_NAMES else ""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     raise WeightsError(
         f"No run answers for a row of {tables} at crop {conditions.crop} with these {len(classes)} classes: the rows "
-        f"need {', '.join(dict.fromkeys(map(str, wanted)))}; `runs` has "
-        f"{', '.join(found[:MAX_NAMES]) or 'no net'}{more}. Leave out `train=False`, or give other `runs` or "
+        f"need {', '.join(dict.fromkeys(map(str, paper_nets)))}; `runs` has "
+        f"{', '.join(names[:MAX_NAMES]) or 'no net'}{more}. Leave out `train=False`, or give other `runs` or "
         "another `crop`."
     )
 
@@ -177,16 +177,16 @@ def compute_views(protocols: Sequence[EvaluationProtocol], conditions: TableCond
         WeightsError: a net cannot be read, or two runs of one seed match the same member.
         ResourceError: the cache was emptied meanwhile.
     """
-    wanted: dict[Path, tuple[Net, dict[ViewAtScale, None]]] = {}
+    views_by_net: dict[Path, tuple[Net, dict[ViewAtScale, None]]] = {}
     for protocol in protocols:
         ensembles = conditions.ensembles(protocol).values()
         for member in (*itertools.chain(*ensembles), *conditions.other_nets):
-            _, views = wanted.setdefault(member.net.path, (member.net, {}))
+            _, views = views_by_net.setdefault(member.net.path, (member.net, {}))
             views.update(dict.fromkeys(list_views(protocol.view, member.scales)))
-    for net, _ in wanted.values():
+    for net, _ in views_by_net.values():
         check_same_split(net, conditions.data, conditions.split)
-    for number, (net, views) in enumerate(wanted.values(), start=1):
-        title = f"Testing {net.path.name} ({number} of {len(wanted)})"
+    for number, (net, views) in enumerate(views_by_net.values(), start=1):
+        title = f"Testing {net.path.name} ({number} of {len(views_by_net)})"
         predict_views(net, list(views), conditions.split, conditions.runtime, title, conditions.decoding)
 
 

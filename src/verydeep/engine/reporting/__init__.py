@@ -1,1 +1,1 @@
-"""What all reports share: measured tables beside the paper's, comparisons of rows, caveats, confusions."""
+"""Parts that all reports share: measured tables, comparisons of rows, remarks, confusion."""
