@@ -190,7 +190,7 @@ def test_machines_of_different_precision_are_refused(class_folders: Path, traine
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--layer", "fc9"), "--layer fc9"),
+        (("--layer", "fc9"), "--layer fc9 is not a layer of this net"),
         (("--devices", 0), "--devices 0"),
         (("--seed", 2**64), "--seed"),
         (("--c", "1,x"), "--c '1,x': write different numbers"),

@@ -91,6 +91,7 @@ def compute_descriptors(
             _compute_by_net(net, layer, representation.scales, view, runtime, decoding),
             f"Describing {noun}, {net.path.name} ({number} of {len(steps)})",
             total=len(split),
+            is_main=runtime.is_main,
         )
     runtime.gather(None)  # everything is on the disk before the main process reads it
     return skipped
