@@ -27,6 +27,9 @@ def count(
     """Count.
 
     More.
+
+    Raises:
+        ValueError: Never.
     """
     with progress_bar() as bar:
         return {"data": data, "top": top, "view": view, **options, "shown": isinstance(bar, LineProgress)}
@@ -71,7 +74,8 @@ def test_python_help_shows_all_parameters() -> None:
     assert count.__doc__ == (
         "Count.\n\nMore.\n\nArgs:\n    data: A folder.\n    top: Number of classes. (default: 2)\n"
         "    view: The view. (default: dense)\n    workers: Processes. (default: by the machine)\n"
-        "    progress: Show progress. (default: yes)\n"
+        "    progress: Show progress. (default: yes)\n\n"
+        "Raises:\n    ValueError: Never."
     )
 
 

@@ -1,6 +1,7 @@
 """Parameters of the public functions: explained once for Python and the command line, and checked."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -90,7 +91,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             return function(**values)  # type: ignore[call-arg]
 
     call.__signature__ = signature  # type: ignore[attr-defined]
-    call.__doc__ = f"{inspect.getdoc(function)}\n\nArgs:\n{''.join(map(_document, parameters))}"
+    text, *sections = re.split(r"\n\n(?=(?:Returns|Raises):\n)", inspect.getdoc(function) or "")
+    call.__doc__ = "\n\n".join([text, "Args:\n" + "\n".join(map(_document, parameters)), *sections])
     return call
 
 
@@ -104,7 +106,7 @@ def _plain(parameter: Parameter) -> inspect.Parameter:
 def _document(parameter: Parameter) -> str:
     """Return a line of a docstring."""
     default = f" (default: {parameter.default_text})" if parameter.default_text else ""
-    return f"    {parameter.name}: {parameter.option.help}{default}\n"
+    return f"    {parameter.name}: {parameter.option.help}{default}"
 
 
 def read_parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:

@@ -79,7 +79,7 @@ def reproduce(
     ] = "0",
     split: SplitOption = "val",
     out: Annotated[
-        PathSource | None, Option("Folder for the tables, as JSON and Markdown.", "tables/ in --runs", "DIR")
+        PathSource | None, Option("Folder for the tables, as JSON and Markdown.", "tables/ in `runs`", "DIR")
     ] = None,
     epochs: Annotated[
         int | None, Option("Epochs of each net.", "as in train", "N", heading="training", smallest=1)
