@@ -55,6 +55,11 @@ def test_annotations() -> None:
     assert sum(line.startswith(("| ordinary", "| entities", "| a megabyte")) for line in out.splitlines()) == 4
 
 
+def test_startup() -> None:
+    out = run("-m", "benchmarks.startup", "--quick")
+    assert sum(line.startswith(("| import ", "| verydeep ")) for line in out.splitlines()) == 4
+
+
 def test_training_step() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     out = run("-m", "benchmarks.training_step", "--quick", "--device", "cpu")
