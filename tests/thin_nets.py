@@ -19,7 +19,14 @@ from verydeep.configs.protocols import PaperNet
 from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
 from verydeep.files import write_json
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.model_folder import ModelConfig, Provenance, keep_classifier, save_config, save_weights
+from verydeep.models.weights.model_folder import (
+    ModelConfig,
+    Provenance,
+    SplitRecord,
+    keep_classifier,
+    save_config,
+    save_weights,
+)
 
 CROP, WIDTH, FC_WIDTH = 32, 1 / 16, 12
 WIDTHS: dict[str, Any] = {"width": WIDTH, "fc_width": FC_WIDTH}
@@ -75,8 +82,7 @@ def describe(
     net: PaperNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0, crop: int = CROP
 ) -> ModelConfig:
     """What travels with such a net; ``converged`` is None before its training has ended."""
-    how = {"seed": split_seed, "val_fraction": VAL_FRACTION}
-    train, val = (open_data_split(str(data), name, how) for name in ("train", "val"))
+    train, val = (open_data_split(str(data), name, (split_seed, VAL_FRACTION)) for name in ("train", "val"))
     return ModelConfig(
         network=net.network,
         class_names=train.class_names,
@@ -86,13 +92,14 @@ def describe(
         train_scale=str(net.scale),
         fine_tuned=net.fine_tuned,
         seed=seed,
-        split={
-            **how,
-            "train": fingerprint(train),
-            "val": fingerprint(val),
-            "data": str(train.root.resolve()),
-            "plateau": False,
-        },
+        split=SplitRecord(
+            data=str(train.root.resolve()),
+            seed=split_seed,
+            val_fraction=VAL_FRACTION,
+            train=fingerprint(train),
+            val=fingerprint(val),
+            plateau=False,
+        ),
         provenance=Provenance(converged=converged),
     )
 

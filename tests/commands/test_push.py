@@ -15,7 +15,7 @@ from tests.runs import Cli
 from tests.thin_nets import save
 from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.files import write_json
-from verydeep.models.weights.model_folder import ModelConfig, Provenance, keep_classifier
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, keep_classifier
 
 # Of the Hub's library, in the older way in.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Path:
     """A run that knows where it lies, with one evaluation."""
     run, data = tmp_path / "runs" / "photos-A", str(tmp_path / "pictures" / "photos")
     about = replace(CONFIG.provenance, data=data, source_net=str(tmp_path / "runs" / "other"), num_images=12)
-    save(drawn(CONFIG), replace(CONFIG, split={"seed": 0, "data": data}, provenance=about), run)
+    save(drawn(CONFIG), replace(CONFIG, split=SplitRecord(data, 0, 0.2, "t", "v", False), provenance=about), run)
     share = {"percent": 12.5, "low": 7.25, "high": 19.75}
     errors = {"top1": share, "topk": {**share, "percent": 2.5}, "k": 4, "class_recall": share, "num_images": 40}
     row = {"net": "photos-A", "crop": 32, "view": "dense", "scales": [224, 256], "errors": errors}

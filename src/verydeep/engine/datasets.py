@@ -4,7 +4,6 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.layout import open_split
@@ -15,6 +14,8 @@ from verydeep.files import cache_folder, try_lock
 
 GENERATED = "generated"
 VAL_FRACTION = 0.2
+DEFAULT_DIVISION = (0, VAL_FRACTION)
+"""Seed and validation share by which a folder without val/ is divided."""
 
 
 def data_folder(data: str) -> Path:
@@ -68,21 +69,16 @@ def fingerprint(split: Split) -> str:
     return hashlib.sha256("\n".join((split.root.name, *split.files)).encode()).hexdigest()[:16]
 
 
-def open_data_split(data: str, name: str, settings: dict[str, Any] | None = None) -> Split:
+def open_data_split(data: str, name: str, division: tuple[int, float] = DEFAULT_DIVISION) -> Split:
     """Open a split of a data set.
 
     Args:
         data: Folder, or "generated".
         name: Name of the split.
-        settings: ``val_fraction`` and ``seed`` of a run, by which a folder without val/ is divided.
+        division: Seed and validation share by which a folder without val/ is divided.
 
     Raises:
         DataError: The folder or the split does not exist, or the layout is unknown.
     """
-    settings = settings or {}
-    return open_split(
-        data_folder(data),
-        name,
-        seed=int(settings.get("seed", 0)),
-        val_fraction=float(settings.get("val_fraction", VAL_FRACTION)),
-    )
+    seed, val_fraction = division
+    return open_split(data_folder(data), name, seed=seed, val_fraction=val_fraction)

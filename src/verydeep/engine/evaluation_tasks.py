@@ -16,7 +16,7 @@ from verydeep.engine.classification.report import (
     write_classification_submission,
     write_evaluation,
 )
-from verydeep.engine.datasets import open_data_split
+from verydeep.engine.datasets import DEFAULT_DIVISION, open_data_split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.boxed_split import contains_val, open_boxed_split
 from verydeep.engine.localization.candidate_classes import find_source_nets
@@ -83,8 +83,8 @@ class ClassEvaluationTask:
             WeightsError: a net has other classes.
             OptionError: a net predicts boxes.
         """
-        division = next((each.net.config.split for each in self.members if each.net.config.split), {})
-        split = open_data_split(options.data, name, dict(division))
+        divisions = (each.net.division for each in self.members if each.net.config.split is not None)
+        split = open_data_split(options.data, name, next(divisions, DEFAULT_DIVISION))
         for each in self.members:
             if each.net.config.regression is not None:
                 raise OptionError(f"{each.net.path} predicts boxes, not classes: give `task=localize`.", "task")
@@ -157,7 +157,7 @@ class BoxEvaluationTask:
                 "`submission` needs predicted classes, and with `classes=truth` there are none: name a protocol.",
                 "classes",
             )
-        split = open_data_split(options.data, name, dict(self.members[0].net.config.split))
+        split = open_data_split(options.data, name, self.members[0].net.division)
         self.ensemble.check_classes(split)
         check_labels(split, options)
         return split

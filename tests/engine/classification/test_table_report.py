@@ -26,7 +26,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.measured_table import write_measured_table
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.model_folder import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig, SplitRecord
 from verydeep.ops.metrics import Share, wilson_interval
 from verydeep.results.measured_table import MeasuredTable
 
@@ -210,7 +210,8 @@ def test_rows_that_did_not_converge_are_not_compared() -> None:
 def test_remarks_name_what_the_nets_have_seen_of_the_images(split: dict[str, Any], reason: str | None) -> None:
     names = photographs().class_names
     seen = {key: fingerprint(photographs()) if value == "these" else value for key, value in split.items()}
-    nets = tuple(Net(Path(path), Path(path), ModelConfig("A", names, names, split=seen)) for path in ("one", "two"))
+    record = replace(SplitRecord("/photos", 0, 0.2, "", "", plateau=False), **seen)
+    nets = tuple(Net(Path(path), Path(path), ModelConfig("A", names, names, split=record)) for path in ("one", "two"))
     remarks = table("table3", {"A/256/256": measured_row(90, nets=nets)}).remarks
     assert sum("Note: these" in remark for remark in remarks) == (reason is not None)
     assert reason is None or any(reason in remark for remark in remarks)

@@ -21,7 +21,7 @@ from verydeep.engine.localization.tables import LocalizationTableConditions, Mea
 from verydeep.engine.log import render_text
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.measured_table import write_measured_table
-from verydeep.models.weights.model_folder import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig, SplitRecord
 from verydeep.ops.bootstrap import Mean
 from verydeep.ops.metrics import Share, wilson_interval
 from verydeep.results.measured_table import MeasuredTable
@@ -152,7 +152,8 @@ def test_the_order_and_differences_larger_than_chance() -> None:
 
 def test_images_that_a_net_has_seen_and_skipped_files_are_reported() -> None:
     split = make_split()
-    config = ModelConfig("D", NAMES, NAMES, split={"val": fingerprint(split.full_split), "plateau": True})
+    record = SplitRecord("/photos", 0, 0.2, "", fingerprint(split.full_split), plateau=True)
+    config = ModelConfig("D", NAMES, NAMES, split=record)
     row = measured(PCR, 20, nets=(Net(Path("one"), Path("one"), config),), skipped=4)
     remarks = "\n".join(build_table("table8", {PCR: row}, make_conditions(split)).remarks)
     assert "decided when the learning rate of one dropped" in remarks and "Skipped: 4 files" in remarks

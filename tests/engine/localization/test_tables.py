@@ -308,7 +308,7 @@ def test_nets_have_to_have_split_the_data_alike(name: str, home: Home, tmp_path:
     val = open_data_split(str(tmp_path), "val")
     boxed_split, _ = add_boxes(val, read_boxes(val, tmp_path))
     nets = [
-        replace(net, config=replace(net.config, split={**net.config.split, "seed": 5}))
+        replace(net, config=replace(net.config, split=replace(net.config.split, seed=5)))
         if str(net.paper_net(**WIDTHS)) == name
         else net
         for net in find_nets(home.runs)

@@ -18,7 +18,7 @@ from verydeep.engine.nets.collection import (
 )
 from verydeep.engine.nets.net import Net, NetShape
 from verydeep.errors import VerydeepError
-from verydeep.models.weights.model_folder import Provenance, save_config
+from verydeep.models.weights.model_folder import Provenance, SplitRecord, save_config
 
 WANTED = PaperNet.parse("D/256-512")
 SHAPE = NetShape(CLASSES, 64)
@@ -31,7 +31,12 @@ def test_the_net_of_a_run_is_found_by_what_travels_with_it(tmp_path: Path) -> No
     assert str(net) == "D/256-512" and net.paper_net() == WANTED
     assert find_answering_nets(WANTED, [net], SHAPE) == {3: net}
     # What people call the classes, the mean, the pooling and the split are no part of who answers.
-    other = replace(net, config=replace(BASE, class_words=CLASSES, pooling="floor", split={"seed": 9}))
+    other = replace(
+        net,
+        config=replace(
+            BASE, class_words=CLASSES, pooling="floor", split=SplitRecord("/photos", 9, 0.2, "", None, plateau=False)
+        ),
+    )
     assert find_answering_nets(WANTED, [other], SHAPE) == {3: other}
 
 

@@ -94,7 +94,7 @@ def test_each_net_has_its_own(tmp_path: Path, config: ModelConfig, monkeypatch: 
 
 
 def test_what_was_seen_is_noted_without_paths(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
-    changed = replace(config, provenance=Provenance(converged=False), split={**config.split, "train": "others"})
+    changed = replace(config, provenance=Provenance(converged=False), split=replace(config.split, train="others"))
     run = leave_run(tmp_path / "runs", changed)
     inside("evaluate", data, run, "--split", "train", "--scales", "256", *COMMON)
     (result,) = read_results(run, run / "model")

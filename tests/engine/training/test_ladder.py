@@ -250,8 +250,8 @@ def test_a_net_that_divided_the_folder_in_another_way_is_refused_before_the_trai
     assert len(find_nets(home / "runs")) == 1
     assert len(train_missing_nets(["B/256"], [0], train_request, home / "log")) == 2  # another seed is not concerned
     nets = find_answering_nets(net("B/256"), find_nets(home / "runs"), SHAPE)
-    val = open_data_split(str(home / "flat"), "val", {"seed": 0})
-    assert nets[0].config.split["val"] == fingerprint(val)
+    val = open_data_split(str(home / "flat"), "val")
+    assert nets[0].config.split.val == fingerprint(val)
 
 
 # What it will cost.

@@ -128,7 +128,7 @@ def test_the_papers_stages_go_by_their_scale(name: str) -> None:
 def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs: Path, trained: Path) -> None:
     theirs = load_config(trained / "model")
     plan = plan_training(
-        TrainRequest(theirs.split["data"], network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
+        TrainRequest(theirs.split.data, network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
     )
     assert plan.source == theirs
     assert plan.settings.mean_rgb == theirs.mean_rgb

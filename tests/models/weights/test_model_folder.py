@@ -22,6 +22,7 @@ from verydeep.models.weights.model_folder import (
     FORMAT,
     ModelConfig,
     Provenance,
+    SplitRecord,
     keep_classifier,
     load_config,
     load_model,
@@ -41,7 +42,7 @@ CONFIG = ModelConfig(
     train_scale="256-512",
     fine_tuned="fc",
     seed=17,
-    split={"seed": 17, "val_fraction": 0.2},
+    split=SplitRecord("/photos", 17, 0.2, "1a2b", None, plateau=True),
     provenance=Provenance(data="photos"),
 )
 

@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 from verydeep.data.split import Split
-from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
+from verydeep.engine.datasets import DEFAULT_DIVISION, fingerprint, open_data_split
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, WeightsError
 from verydeep.models.weights.model_folder import placeholder_names
@@ -63,10 +63,10 @@ def check_same_split(net: Net, data: str, split: Split) -> None:
     Raises:
         DataError: the splits differ.
     """
-    seed, val_fraction = net.config.split.get("seed", 0), net.config.split.get("val_fraction", VAL_FRACTION)
-    if (seed, val_fraction) == (0, VAL_FRACTION):  # as the split was opened; a million files are not listed again
+    seed, val_fraction = net.division
+    if net.division == DEFAULT_DIVISION:  # as the split was opened; a million files are not listed again
         return
-    if fingerprint(open_data_split(data, split.name, dict(net.config.split))) != fingerprint(split):
+    if fingerprint(open_data_split(data, split.name, net.division)) != fingerprint(split):
         raise DataError(
             f"{net.path} was trained on another random split of {data} (seed {seed}, val_fraction {val_fraction:g}), "
             "so it may have learned from images that it is tested on: move it elsewhere and train again, or put the "

@@ -72,10 +72,10 @@ def prepare_publication(net: Net, repository: str) -> Publication:
 
 def remove_paths(config: ModelConfig) -> ModelConfig:
     """Return the configuration with the last parts of paths, which would tell about this machine."""
-    about, split = config.provenance, dict(config.split)
-    if "data" in split:
-        split["data"] = last_part(str(split["data"]))
+    about, split = config.provenance, config.split
     about = replace(about, data=last_part(about.data), source_net=last_part(about.source_net))
+    if split is not None:
+        split = replace(split, data=PurePath(split.data).name)
     return replace(config, split=split, provenance=about)
 
 

@@ -22,21 +22,22 @@ def seen_images_remarks(nets: Iterable[Net], split: Split) -> list[str]:
 
 def _seen_images(net: Net, split: Split, digest: str) -> str:
     """Return what a net has seen, with ``{nets}`` for its name; nothing where these images are new to it."""
-    known = net.config.split
-    is_same_data = known.get("data") == str(split.root.resolve())
-    reason = ""
+    record = net.config.split
     if net.imported and split.name == "train" and set(split.class_names) <= ilsvrc_classes().keys():
-        reason = "these may be ILSVRC's training images, from which {nets} learned"
-    elif digest == known.get("train"):
+        return "these may be ILSVRC's training images, from which {nets} learned"
+    if record is None:
+        return ""
+    is_same_data, reason = record.data == str(split.root.resolve()), ""
+    if digest == record.train:
         reason = "these are the training images of {nets}"
-    elif digest == known.get("val"):
+    elif digest == record.val:
         if net.weights == "best":
             reason = "the weights of {nets} were chosen by the error on these images, so it is optimistic"
-        elif known.get("plateau"):
+        elif record.plateau:
             reason = "these images decided when the learning rate of {nets} dropped, so they are not unseen images"
     elif split.name == "all" and is_same_data:
         reason = "most of these images are training images of {nets}"
-    elif known.get(split.name) is not None and is_same_data:
+    elif is_same_data and (split.name == "train" or (split.name == "val" and record.val is not None)):
         reason = (
             "the data set has changed since the training of {nets}, or was split differently, so some of these images "
             "may be training images"

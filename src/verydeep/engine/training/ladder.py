@@ -165,7 +165,7 @@ def check_boxes(request: TrainRequest, runtime: Runtime) -> None:
     Raises:
         DataError: a split has none, or one is bad and that is an error.
     """
-    division = {"seed": request.split_seed or 0, "val_fraction": request.val_fraction}
+    division = (request.split_seed or 0, request.val_fraction)
     for name in split_names(data_folder(request.data)):
         split = open_data_split(request.data, name, division)
         if name != "all" and split.labels is not None and len(split):

@@ -147,9 +147,10 @@ def choose_division(request: TrainRequest, source: ModelConfig | None) -> tuple[
     """
     folder = data_folder(request.data).resolve()
     # If a folder has train/ and no val/, then train/ was divided.
-    if source is None or source.split.get("data") not in (str(folder), str(folder / "train")):
-        return request.seed if request.split_seed is None else request.split_seed, request.val_fraction
-    return int(source.split["seed"]), float(source.split["val_fraction"])
+    record = None if source is None else source.split
+    if record is not None and record.data in (str(folder), str(folder / "train")):
+        return record.division
+    return request.seed if request.split_seed is None else request.split_seed, request.val_fraction
 
 
 def choose_recipe(request: TrainRequest, network: str, source: ModelConfig | None, num_images: int) -> Recipe:

@@ -20,7 +20,7 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import DataError, WeightsError
 from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
-from verydeep.models.weights.model_folder import ModelConfig, Provenance, load_tensors
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, load_tensors
 from verydeep.ops.boxes import encode_boxes
 
 
@@ -30,7 +30,7 @@ def open_training_splits(data: str, seed: int, val_fraction: float) -> tuple[Spl
     Raises:
         DataError: the data set has no labeled training images, or cannot be read.
     """
-    division, names = {"seed": seed, "val_fraction": val_fraction}, split_names(data_folder(data))
+    division, names = (seed, val_fraction), split_names(data_folder(data))
     train = open_data_split(data, "train", division)
     if train.labels is None or len(train) == 0:
         raise DataError(f"{train.root} has no labeled images to train on: put them into one folder per class.")
@@ -44,7 +44,7 @@ def open_training_splits(data: str, seed: int, val_fraction: float) -> tuple[Spl
 
 def open_test_split(data: str, seed: int, val_fraction: float) -> Split | None:
     """Open the test split, or else the validation split; None if neither has labels."""
-    division, names = {"seed": seed, "val_fraction": val_fraction}, split_names(data_folder(data))
+    division, names = (seed, val_fraction), split_names(data_folder(data))
     splits = (open_data_split(data, name, division) for name in ("test", "val") if name in names)
     return next((split for split in splits if split.labels is not None and len(split)), None)
 
@@ -113,14 +113,14 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
         pooling=settings.pooling,
         regression=settings.regression,
         seed=settings.seed,
-        split={
-            "seed": settings.split_seed,
-            "val_fraction": settings.val_fraction,
-            "train": fingerprint(train),
-            "val": fingerprint(val) if val is not None else None,
-            "data": str(train.root.resolve()),
-            "plateau": any(stage.milestones is None for stage in settings.recipe.stages),
-        },
+        split=SplitRecord(
+            data=str(train.root.resolve()),
+            seed=settings.split_seed,
+            val_fraction=settings.val_fraction,
+            train=fingerprint(train),
+            val=None if val is None else fingerprint(val),
+            plateau=any(stage.milestones is None for stage in settings.recipe.stages),
+        ),
         provenance=Provenance(
             license=settings.license,
             data=settings.data,

@@ -132,7 +132,8 @@ def training_overlap_remarks(task: TransferTask) -> Iterator[str]:
         yield from seen_images_remarks(task.representation.nets, test)
         folder = str(train.root.resolve())
         for net in task.representation.nets if test.root == train.root else ():
-            if net.config.split.get("data") == folder and net.config.split.get("val") != fingerprint(test):
+            record = net.config.split
+            if record is not None and record.data == folder and record.val != fingerprint(test):
                 yield (
                     f"Note: {net.path.name} was trained on photographs of {folder} and may have learned from some of "
                     "the test images, so the score is optimistic: use another net."

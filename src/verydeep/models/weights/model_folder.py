@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -65,6 +65,28 @@ class Provenance:
     published_protocol: str | None = None
 
 
+@dataclass(frozen=True)
+class SplitRecord:
+    """The record of the images of a training, so that a net is not tested on its training images."""
+
+    data: str
+    """The folder of the training split, an absolute path."""
+    seed: int
+    val_fraction: float
+    """With the seed: the random division of a folder without val/."""
+    train: str
+    """The fingerprint of the training split."""
+    val: str | None
+    """The fingerprint of the validation split."""
+    plateau: bool
+    """Whether the validation error decided when the learning rate dropped."""
+
+    @property
+    def division(self) -> tuple[int, float]:
+        """The seed and the validation share."""
+        return self.seed, self.val_fraction
+
+
 Positive = Annotated[int, Meta(gt=0)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 
@@ -91,8 +113,8 @@ class ModelConfig:
     """The layers that learned at this S; the others are those of the source net."""
     pooling: Pooling = "ceil"
     seed: int = 0
-    split: Mapping[str, Any] = field(default_factory=dict)
-    """The split of the training images, so that a folder without parts is not tested on its training images."""
+    split: SplitRecord | None = None
+    """None for an imported net."""
     provenance: Provenance = Provenance()
     regression: Regression | None = None
     """The boxes of a localization net: one for each class, or one for all; None: the net predicts classes."""
