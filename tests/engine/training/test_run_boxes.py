@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +13,9 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from tests.interruption import interrupt_when
 from tests.rectangles import CLASSES, make_rectangles, write_classifier
 from tests.runs import Cli, losses_of, metrics_of, verydeep
-from verydeep.engine.training.advice import TrainingMonitor
-from verydeep.engine.training.fit import StepReport
 from verydeep.models.weights.model_folder import load_config, load_model, load_tensors
 
 SMALL = ("--batch-size", 12, "--precision", "fp32", "--workers", 0)
@@ -179,23 +176,14 @@ def test_what_is_watched_is_the_error_of_the_central_crop(localizer: Path, home:
     assert last["off_target"] == 0
 
 
-def test_a_run_that_was_stopped_goes_on_bit_equal(
-    few: Path, jittered: Path, tmp_path: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_stopped_goes_on_bit_equal(few: Path, jittered: Path, tmp_path: Path, inside: Cli) -> None:
     """Stopped in the second epoch, with dropout and crops that see little of the boxes."""
     data = tmp_path / "data"
     shutil.copytree(few, data)
     words = ("train", data, "--task", "localize", "--init-from", jittered, *JITTERED)
     inside(*words, "--out", "whole")
-    observe = TrainingMonitor.observe
-
-    def stop(monitor: TrainingMonitor, report: StepReport, last: int) -> None:
-        observe(monitor, report, last)
-        if report.step == 9:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingMonitor, "observe", stop)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    with interrupt_when(lambda: metrics.exists() and metrics.read_text().count("\n") == 9):
         assert inside(*words, "--out", "run", check=False).returncode == 130
     run, whole = tmp_path / "run", tmp_path / "whole"
     assert len(metrics_of(run)) == 10 < len(metrics_of(whole)) == 12
