@@ -1,4 +1,4 @@
-"""Photographs that nobody can turn, mirror or recolor unnoticed, and what all property tests share."""
+"""Photographs on which swapped axes, mirroring and swapped colors show, and settings of all tests."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ SHAPES = ((45, 61), (70, 50), (53, 53), (41, 98), (61, 45))
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What commands keep lies in a folder of the session, so that tests neither read nor fill the user's cache."""
+    """Use a cache folder of the session, so that tests neither read nor fill the user's."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("VERYDEEP_CACHE", str(folder))
@@ -60,7 +60,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """train/ of three classes with 11 JPEGs each, one of them grey, val/ with four each."""
+    """train/ of three classes with 11 JPEGs each, one of them gray, val/ with four each."""
     root = tmp_path_factory.mktemp("class-folders")
     number = 0
     for part, count in (("train", 11), ("val", 4)):
@@ -86,7 +86,7 @@ def val_split(class_folders: Path) -> Split:
 
 @pytest.fixture(scope="session")
 def real_photographs() -> list[Path]:
-    """Two JPEGs of 640x427 that scikit-learn carries, found without importing it."""
+    """Two JPEGs of 640x427 in scikit-learn, found without importing it."""
     spec = find_spec("sklearn")
     assert spec is not None and spec.origin is not None
     return [Path(spec.origin).parent / "datasets" / "images" / name for name in ("china.jpg", "flower.jpg")]
@@ -94,19 +94,19 @@ def real_photographs() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders in train/, val/ and test/, their classes told apart by color."""
+    """Class folders in train/, val/ and test/ whose classes have different colors."""
     return make_photographs(tmp_path_factory.mktemp("photographs"), {"train": 20, "val": 5, "test": 3})
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """Runs ``verydeep`` with these arguments in a folder of the test's own."""
+    """Run ``verydeep`` with these arguments in a folder of the test's own."""
     return partial(verydeep, cwd=tmp_path)
 
 
 @pytest.fixture
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """As ``cli``, within this process: what tests replace is replaced, and nothing has to start."""
+    """Run ``verydeep`` as ``cli`` does, but within this process, which starts faster."""
 
     def run(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         words, code = list(map(str, arguments)), 0

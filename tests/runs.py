@@ -23,7 +23,7 @@ SHORT_TRAINING = ("--epochs", 4, "--scale", "256-512", "--seed", 3)
 
 
 def make_photographs(root: Path, counts: dict[str, int]) -> Path:
-    """Class folders in parts (train, val, ...) of textures in three colors, of shapes that 32 does not divide."""
+    """Make class folders in splits (train, val, ...): textures in three colors, with sides that 32 does not divide."""
     rng = np.random.default_rng(5)
     shapes = [(45, 61), (70, 50), (53, 53)]
     for part, count in counts.items():
@@ -58,7 +58,7 @@ def run_and_print(function: Callable[..., Result], *arguments: Any, **options: A
 
 
 def metrics_of(run: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl without the time, which no two runs share."""
+    """Return the lines of metrics.jsonl without the time, which differs from run to run."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         del line["seconds"]

@@ -49,7 +49,7 @@ def thin_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_pictures(folder: Path, per_class: int, first: int = 0) -> None:
-    """Class folders of PNGs, whose shapes 32 does not divide; ``first`` makes other pictures."""
+    """Make class folders of PNGs with sides that 32 does not divide; ``first`` makes other pictures."""
     for number in range(per_class * len(CLASSES)):
         label, i = divmod(number, per_class)
         (folder / CLASSES[label]).mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def make_pictures(folder: Path, per_class: int, first: int = 0) -> None:
 
 
 def make_boxes(root: Path) -> None:
-    """boxes.csv for all pictures of all parts: one to three objects of their class each, and one of another class.
+    """Write boxes.csv for all pictures of all splits: one to three boxes of their class, and one of another class.
 
     They lie about where the nets of ``leave_box_run`` predict boxes, so that some are found and some are not.
     """
@@ -81,7 +81,7 @@ def make_boxes(root: Path) -> None:
 def describe(
     net: PaperNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0, crop: int = CROP
 ) -> ModelConfig:
-    """What travels with such a net; ``converged`` is None before its training has ended."""
+    """Return the config of a narrow net; ``converged`` is None before its training has ended."""
     train, val = (open_data_split(str(data), name, (split_seed, VAL_FRACTION)) for name in ("train", "val"))
     return ModelConfig(
         network=net.network,
@@ -105,7 +105,7 @@ def describe(
 
 
 def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
-    """A run's folder with a net whose scores differ from image to image, from another for each net and seed."""
+    """Save a run with a net whose scores differ from image to image, and from those of other nets and seeds."""
     layers = "fc" if config.fine_tuned == "fc" else ""
     run = runs / (name or f"{config.network}-{config.train_scale}{layers}-s{config.seed}")
     save(drawn(config, f"{config.network}/{config.train_scale}{layers}"), config, run)
@@ -115,7 +115,7 @@ def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
 def leave_box_run(
     runs: Path, net: PaperNet, data: Path, *, seed: int = 0, name: str | None = None, crop: int = CROP
 ) -> Path:
-    """The same of a localization net, and of the classification net that it started from unless it is there already.
+    """Save a run with a localization net, and its source net unless that exists.
 
     Its boxes lie about the middle of what it sees, and differ from position to position and class to class.
     """
@@ -137,7 +137,7 @@ def leave_box_run(
 
 
 def drawn(config: ModelConfig, key: str) -> VGG:
-    """A net whose outputs on the pictures differ by about 1, around 0; ``key`` and the seed make it another one."""
+    """Return a net whose outputs on the pictures have mean 0 and deviation 1; ``key`` and the seed make another one."""
     model = config.build().eval()
     draw_he_weights(model, config.seed + zlib.crc32(key.encode()))
     with torch.no_grad():
@@ -151,14 +151,14 @@ def drawn(config: ModelConfig, key: str) -> VGG:
 
 
 def save(model: VGG, config: ModelConfig, run: Path) -> None:
-    """Leave a net as the run that trained it would."""
+    """Save a net as the last of a run."""
     save_config(run / "model", config)
     save_weights(run / "model", model.state_dict())
     write_json(run / "run.json", {})
 
 
 def sample(seed: int) -> Tensor:
-    """(1, 3, 37, W): a picture at Q = 256."""
+    """Return a picture at Q = 256: (1, 3, 37, W)."""
     image = Image.fromarray(picture(*SHAPES[seed % len(SHAPES)], seed=1000 + seed))
     scale = 37 / min(image.size)
     small = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)

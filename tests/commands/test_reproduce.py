@@ -80,8 +80,8 @@ def test_shallow_from_photographs_to_the_table(home: Path, capsys: pytest.Captur
     begun = home / "runs" / f"photos-B-256-{SIZES}-s0" / "run.json"
     with interrupt_when(begun.exists), pytest.raises(KeyboardInterrupt):
         reproduce("shallow")
-    told = capsys.readouterr().out
-    plan = [line.split() for line in told[: told.index("Training 1 of 3")].splitlines()]
+    output = capsys.readouterr().out
+    plan = [line.split() for line in output[: output.index("Training 1 of 3")].splitlines()]
     planned = {line[0]: line[2] for line in plan if len(line) > 5 and line[1] == "0"}
     assert list(planned.items()) == [("A/256", "random"), ("B/256", "A/256"), ("B-5x5/256", "random")]
     ended = {str(net.paper_net(**WIDTHS)): net.ended for net in find_nets(home / "runs")}
@@ -90,8 +90,8 @@ def test_shallow_from_photographs_to_the_table(home: Path, capsys: pytest.Captur
     trained = weights.stat().st_mtime_ns
 
     reproduce("shallow")
-    told = capsys.readouterr().out
-    assert re.findall(r"Training \d of 2: (\S+), seed 0", told) == ["B/256", "B-5x5/256"]
+    output = capsys.readouterr().out
+    assert re.findall(r"Training \d of 2: (\S+), seed 0", output) == ["B/256", "B-5x5/256"]
     assert weights.stat().st_mtime_ns == trained
     settings = json.loads((home / "runs" / f"photos-B-256-{SIZES}-s0" / "run.json").read_text())
     assert settings["init_from"] == f"runs/photos-A-256-{SIZES}-s0" and settings["fc_width"] == FC_WIDTH
@@ -102,7 +102,7 @@ def test_shallow_from_photographs_to_the_table(home: Path, capsys: pytest.Captur
     table = json.loads((place / "shallow.json").read_text())
     assert [row["protocol"] for row in table["rows"]] == ["B/256/256 : center", "B-5x5/256/256 : center"]
     assert table["num_images"] == 12 and (table["width"], table["fc_width"]) == (WIDTH, FC_WIDTH)
-    assert f"12 images of val, by nets of width {WIDTH} and FC width {FC_WIDTH}" in told
+    assert f"12 images of val, by nets of width {WIDTH} and FC width {FC_WIDTH}" in output
     for row in table["rows"]:
         # Two epochs of three steps make all three drops, or none of the rows is an answer.
         assert row["measured"]["seeds"] == [0] and row["measured"]["unconverged"] == []
@@ -115,12 +115,12 @@ def test_shallow_from_photographs_to_the_table(home: Path, capsys: pytest.Captur
     (difference,) = table["differences"]
     first, second = (row["measured"]["top1"]["percent"] for row in table["rows"])
     assert difference["points"] == pytest.approx(first - second)
-    assert "7% higher" in told and "photos" in told
+    assert "7% higher" in output and "photos" in output
 
     page = (place / "shallow.md").read_text()
     reproduce("shallow", train=False, out=Path("elsewhere"))
-    told = capsys.readouterr().out
-    assert "Training" not in told and "To train" not in told
+    output = capsys.readouterr().out
+    assert "Training" not in output and "To train" not in output
     assert (home / "elsewhere" / "shallow.md").read_text() == page
 
 
@@ -135,11 +135,11 @@ def test_a_net_half_trained_is_resumed(home: Path, capsys: pytest.CaptureFixture
     assert "not converged" in capsys.readouterr().out
 
     reproduce("shallow", seeds="3")
-    told = capsys.readouterr().out
-    assert "its checkpoint" in told and "Resumed at step 3" in told and "Training 1 of 1" in told
+    output = capsys.readouterr().out
+    assert "its checkpoint" in output and "Resumed at step 3" in output and "Training 1 of 1" in output
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert "not converged" not in told
+    assert "not converged" not in output
 
 
 def test_the_nets_of_a_table_are_trained_with_its_conditions(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,7 +158,7 @@ def test_the_nets_of_a_table_are_trained_with_its_conditions(home: Path, capsys:
         assert settings.decoding == Decoding("skip", fast=True)
 
 
-def test_nets_have_the_papers_width_unless_told_otherwise(home: Path) -> None:
+def test_nets_have_the_papers_width_by_default(home: Path) -> None:
     """On the generated set, too, where `verydeep train` makes narrow nets, which answer for no row."""
     defaults = inspect.signature(command.reproduce).parameters
     assert (defaults["width"].default, defaults["fc_width"].default) == (1.0, 4096)
@@ -178,7 +178,7 @@ def test_no_runs_and_no_training_is_one_sentence(home: Path, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"seeds": "0,,1"}, "`seeds=0,,1`"),
         ({"seeds": "1,1"}, "`seeds=1,1`"),
@@ -194,10 +194,10 @@ def test_no_runs_and_no_training_is_one_sentence(home: Path, cli: Cli) -> None:
         ({"split": "mine"}, "mine"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(options: dict[str, Any], told: str, home: Path) -> None:
+def test_impossible_requests_are_refused_in_one_sentence(options: dict[str, Any], message: str, home: Path) -> None:
     (home / "photos" / "test").mkdir()
     Image.new("RGB", (40, 50)).save(home / "photos" / "test" / "0.png")
-    with pytest.raises(VerydeepError, match=told) as caught:
+    with pytest.raises(VerydeepError, match=message) as caught:
         reproduce("shallow", **options)
     assert "\n" not in str(caught.value)
     assert not (home / "runs").exists()

@@ -1,4 +1,4 @@
-"""``verydeep train``: what is resolved, told and left behind."""
+"""``verydeep train``: settings, messages and files."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.runs import SMALL_NET, Cli, make_photographs
 from verydeep.models.weights.model_folder import load_config, load_model
 
 
-def test_a_run_leaves_what_its_reader_needs(trained: Path) -> None:
+def test_a_run_has_all_of_its_files(trained: Path) -> None:
     left = {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()}
     others = {name for name in left if name.startswith("evaluations/val")}  # of the tests of evaluate
     assert left - others == {
@@ -51,7 +51,7 @@ def test_a_run_is_not_overwritten(trained: Path, photographs: Path, cli: Cli) ->
     assert "already holds a run" in refused.stderr and "--resume" in refused.stderr
 
 
-def test_a_deeper_net_takes_layers_of_a_and_its_mean(
+def test_a_deeper_net_copies_layers_and_mean_of_net_a(
     trained: Path, photographs: Path, cli: Cli, tmp_path: Path
 ) -> None:
     done = cli("train", photographs, *SMALL_NET, "--network", "B", "--init-from", trained, "--epochs", 1)
@@ -64,7 +64,7 @@ def test_a_deeper_net_takes_layers_of_a_and_its_mean(
     )
 
 
-def test_other_classes_draw_fc8_anew(trained: Path, tmp_path: Path, cli: Cli) -> None:
+def test_fc8_is_drawn_for_other_classes(trained: Path, tmp_path: Path, cli: Cli) -> None:
     data = make_photographs(tmp_path / "data", {"train": 8, "val": 2})
     for part in ("train", "val"):
         (data / part / "bee").rename(data / part / "beetle")
@@ -75,11 +75,11 @@ def test_other_classes_draw_fc8_anew(trained: Path, tmp_path: Path, cli: Cli) ->
     ] == pytest.approx(1e-3 * (12 / 256) ** 0.5)
 
 
-def test_what_all_processes_find_wrong_is_told_once(photographs: Path, tmp_path: Path, cli: Cli) -> None:
+def test_an_error_of_all_processes_is_printed_once(photographs: Path, tmp_path: Path, cli: Cli) -> None:
     done = cli("train", photographs, *SMALL_NET, "--batch-size", 1, "--devices", 2, "--out", "run", check=False)
-    told = [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")]
+    messages = [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")]
     assert done.returncode == 1
-    assert told == ["verydeep: A batch of 1 cannot be shared by 2 processes: lower --devices."]
+    assert messages == ["verydeep: A batch of 1 cannot be shared by 2 processes: lower --devices."]
 
 
 def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path, cli: Cli) -> None:
@@ -97,12 +97,12 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
     assert "the data set has changed since the training of run" in changed.stdout
 
 
-def test_a_stuck_loss_is_told(photographs: Path, cli: Cli) -> None:
+def test_a_stuck_loss_is_reported(photographs: Path, cli: Cli) -> None:
     done = cli("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
     assert "Worse than guessing: after 10 steps" in done.stdout and "another --learning-rate than" in done.stdout
 
 
-def test_data_that_changed_stop_a_resumed_run(tmp_path: Path, cli: Cli) -> None:
+def test_a_run_is_not_resumed_on_changed_data(tmp_path: Path, cli: Cli) -> None:
     data = make_photographs(tmp_path / "data", {"train": 8, "val": 2})
     cli("train", data, *SMALL_NET, "--epochs", 1, "--out", "run")
     (data / "train" / "bee" / "000.jpg").unlink()
@@ -110,7 +110,7 @@ def test_data_that_changed_stop_a_resumed_run(tmp_path: Path, cli: Cli) -> None:
     assert refused.returncode == 1 and "has changed since" in refused.stderr
 
 
-def test_the_saved_net_is_the_last(trained: Path) -> None:
+def test_the_saved_net_is_that_of_the_end(trained: Path) -> None:
     model, config = load_model(trained / "model")
     assert (config.network, config.train_scale, config.crop, config.seed) == ("A", "256-512", 32, 3)
     assert not model.training

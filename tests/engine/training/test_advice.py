@@ -1,4 +1,4 @@
-"""What a run tells of signs of trouble, by what it learns."""
+"""Messages of a run: signs of trouble, time, and cost of the test."""
 
 from dataclasses import replace
 from itertools import count
@@ -22,10 +22,10 @@ from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 
 
-def told(
+def monitor_messages(
     photographs: Path, regression: Regression | None, off_target: float | None, log: Path, loss: float = 50.0
 ) -> str:
-    """What is said in ten steps of two epochs with such a loss."""
+    """Return the messages of ten steps of two epochs with such a loss."""
     task = replace(small_task(photographs), regression=regression)
     monitor = TrainingMonitor(task, Log(log), first_step=0)
     for step in range(1, 11):
@@ -34,31 +34,36 @@ def told(
     return log.read_text() if log.exists() else ""
 
 
-def test_classes_that_stay_at_ln_k_are_told(photographs: Path, tmp_path: Path) -> None:
-    text = told(photographs, None, None, tmp_path / "log", loss=1.09)
-    assert text.count("Still guessing: after 10 steps the loss is 1.09, and that of guessing is ln K = 1.10") == 1
-    assert "Crops" not in text and "Worse" not in text
+def test_a_net_that_keeps_guessing_is_reported(photographs: Path, tmp_path: Path) -> None:
+    messages = monitor_messages(photographs, None, None, tmp_path / "log", loss=1.09)
+    assert messages.count("Still guessing: after 10 steps the loss is 1.09, and that of guessing is ln K = 1.10") == 1
+    assert "Crops" not in messages and "Worse" not in messages
 
 
-def test_a_loss_far_above_that_of_guessing_is_no_plateau(photographs: Path, tmp_path: Path) -> None:
-    text = told(photographs, None, None, tmp_path / "log")
-    assert text.count("Worse than guessing: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
-    assert "another `learning_rate` than 0.01" in text and "Still" not in text
+def test_a_loss_far_above_that_of_guessing_is_reported_as_worse(photographs: Path, tmp_path: Path) -> None:
+    messages = monitor_messages(photographs, None, None, tmp_path / "log")
+    assert messages.count("Worse than guessing: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
+    assert "another `learning_rate` than 0.01" in messages and "Still" not in messages
 
 
 @pytest.mark.parametrize("regression", ["per-class", "single-class"])
-def test_the_loss_of_boxes_stays_at_no_ln_k(photographs: Path, tmp_path: Path, regression: Regression) -> None:
-    assert told(photographs, regression, 0.0, tmp_path / "log") == ""
+def test_the_loss_of_boxes_is_not_compared_with_guessing(
+    photographs: Path, tmp_path: Path, regression: Regression
+) -> None:
+    assert monitor_messages(photographs, regression, 0.0, tmp_path / "log") == ""
 
 
-def test_crops_that_hardly_see_their_box_are_told_once(photographs: Path, tmp_path: Path) -> None:
-    text = told(photographs, "per-class", 0.1234, tmp_path / "log")
-    assert text.count("Crops: in the first epoch 12.3% see less than half of their box, even the best of 10 draws") == 1
-    assert text.count("\n") == 1
+def test_crops_that_see_little_of_their_box_are_reported_once(photographs: Path, tmp_path: Path) -> None:
+    messages = monitor_messages(photographs, "per-class", 0.1234, tmp_path / "log")
+    assert (
+        messages.count("Crops: in the first epoch 12.3% see less than half of their box, even the best of 10 draws")
+        == 1
+    )
+    assert messages.count("\n") == 1
 
 
-def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
-    """By the multiplications of a whole test, and three times those of a crop's forward pass for a trained image."""
+def test_the_cost_of_a_test_agrees_with_its_multiplications(photographs: Path) -> None:
+    """Against the multiplications of a whole test; a training image has three times those of a crop's forward pass."""
     split, runtime = small_task(photographs).train, Runtime(torch.device("cpu"), bf16=False)
     net = VGG(NETWORKS["B"], 3, crop=64, width=1 / 8, fc_width=16).eval()
     initialize(net)
@@ -69,11 +74,11 @@ def test_a_test_is_worth_so_many_trained_images(photographs: Path) -> None:
     with counter:
         net(torch.zeros(1, 3, 64, 64))
     trained = 3 * counter.get_total_flops()
-    told = estimate_test_cost(len(split), (256, 384), fc_alone=False, boxes=False)
-    assert told == pytest.approx(tested / trained, rel=0.1)  # the photographs are of 4:3, 7:5 and 1:1
+    cost = estimate_test_cost(len(split), (256, 384), fc_alone=False, boxes=False)
+    assert cost == pytest.approx(tested / trained, rel=0.1)  # the photographs are of 4:3, 7:5 and 1:1
     # Where nothing goes back through the convolutions a trained image is one pass; boxes are rated by another net.
-    assert estimate_test_cost(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * told)
-    assert estimate_test_cost(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * told)
+    assert estimate_test_cost(len(split), (256, 384), fc_alone=True, boxes=False) == pytest.approx(3 * cost)
+    assert estimate_test_cost(len(split), (256, 384), fc_alone=False, boxes=True) == pytest.approx(2 * cost)
 
 
 def test_the_time_of_the_test_is_estimated(photographs: Path, tmp_path: Path) -> None:
@@ -93,7 +98,7 @@ def test_the_time_of_the_test_is_estimated(photographs: Path, tmp_path: Path) ->
     assert line == "Time: 0.80 s a step; about 82 seconds left, then about 80 seconds of tests."
 
 
-def test_what_is_learned_in_words(photographs: Path) -> None:
+def test_the_learning_target_is_described(photographs: Path) -> None:
     task = small_task(photographs)
     words = [describe_target(replace(task, regression=each)) for each in (None, "per-class", "single-class")]
     assert words == ["3 classes", "one box for each of 3 classes", "one box for all classes"]

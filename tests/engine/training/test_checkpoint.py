@@ -26,15 +26,15 @@ def test_a_resumed_training_is_bit_equal(photographs: Path, tmp_path: Path, fine
             parameter.fill_(7.0)
     assert load_checkpoint(path, resumed) == 123
     assert [report.loss for report in fit(resumed, task, CPU, StopRequest())] == losses[7:]
-    for (name, ours), theirs in zip(resumed.model.named_parameters(), whole.model.parameters(), strict=True):
-        assert torch.equal(ours, theirs), name
+    for (name, parameter), expected in zip(resumed.model.named_parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(parameter, expected), name
     with safe_open(path, framework="pt") as file:
         momentum = [name for name in file.keys() if name.startswith("momentum.")]  # noqa: SIM118 - not a dictionary
     assert len(momentum) == moving
 
 
 @pytest.mark.parametrize("fine_tuned", ["all", "fc"])
-def test_the_size_that_is_announced_is_that_of_the_file(
+def test_the_estimated_size_of_a_checkpoint_is_that_of_its_file(
     photographs: Path, tmp_path: Path, fine_tuned: FineTuned
 ) -> None:
     task = small_task(photographs)

@@ -93,11 +93,11 @@ def test_a_step_is_the_papers(photographs: Path, fine_tuned: FineTuned) -> None:
                 is_bias = name.endswith("bias")
                 velocity[name] = 0.9 * velocity[name] + parameter.grad + (0 if is_bias else 5e-4) * parameter
                 parameter.sub_((0.02 if is_bias else 0.01) * velocity[name])
-    for (name, ours), theirs in zip(state.model.named_parameters(), reference.parameters(), strict=True):
+    for (name, parameter), expected in zip(state.model.named_parameters(), reference.parameters(), strict=True):
         if fine_tuned == "fc" and name.startswith("conv"):
-            assert torch.equal(ours, theirs), name
+            assert torch.equal(parameter, expected), name
         else:
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6, msg=name)
+            torch.testing.assert_close(parameter, expected, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path) -> None:
@@ -109,17 +109,17 @@ def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path)
     task = small_task(photographs, dropout=0.0, epochs=20)
     task = replace(task, recipe=replace(task.recipe, color_shift="none"), input_scale=TORCHVISION_INPUT.divisor_rgb)
     state = small_state(task)
-    theirs = nn.Sequential(*list(small_state(task).model.children()))
-    for layer in theirs:
+    source_net = nn.Sequential(*list(small_state(task).model.children()))
+    for layer in source_net:
         if isinstance(layer, Dropout):
             layer.p = 0.0
-    first = theirs[0]
+    first = source_net[0]
     assert isinstance(first, nn.Conv2d)
     with torch.no_grad():  # at the size that a net has that was trained on such inputs
         state.model.conv1_1.weight.copy_(fold_input(first.weight, TORCHVISION_INPUT))
     before = first.weight.detach().clone()
-    weights = [parameter for name, parameter in theirs.named_parameters() if name.endswith("weight")]
-    biases = [parameter for name, parameter in theirs.named_parameters() if name.endswith("bias")]
+    weights = [parameter for name, parameter in source_net.named_parameters() if name.endswith("weight")]
+    biases = [parameter for name, parameter in source_net.named_parameters() if name.endswith("bias")]
     optimizer = torch.optim.SGD(
         [{"params": weights, "weight_decay": 5e-4, "lr": 0.01}, {"params": biases, "weight_decay": 0, "lr": 0.02}],
         momentum=0.9,
@@ -133,31 +133,31 @@ def test_ten_steps_of_an_imported_net_are_those_of_its_source(photographs: Path)
         images = torch.stack([x.flip(2) if f else x for x, f in zip(images, batch.flip, strict=True)])
         seen = (images - state.model.mean_rgb[:, None, None]) / divisor[:, None, None]
         optimizer.zero_grad()
-        F.cross_entropy(theirs(seen).flatten(1), batch.targets).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(source_net(seen).flatten(1), batch.targets).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     moved = (first.weight.detach() - before).abs().mean()
     unfolded_now = unfold_input(state.model.conv1_1.weight.detach(), TORCHVISION_INPUT)
     assert (unfolded_now - first.weight.detach()).abs().max() < 0.01 * moved
-    for ours, other in zip(state.model.parameters(), theirs.parameters(), strict=True):
-        if ours is not state.model.conv1_1.weight:
-            assert torch.allclose(ours, other, rtol=1e-3, atol=1e-5)
+    for parameter, other in zip(state.model.parameters(), source_net.parameters(), strict=True):
+        if parameter is not state.model.conv1_1.weight:
+            assert torch.allclose(parameter, other, rtol=1e-3, atol=1e-5)
 
 
-def test_below_the_layers_that_learn_nothing_is_computed_backwards(photographs: Path) -> None:
+def test_the_backward_pass_ends_above_frozen_layers(photographs: Path) -> None:
     task = small_task(photographs, epochs=1)
     state = small_state(task, "fc")
-    kept = dict.fromkeys(("pool5", "fc6"), 0)
+    counts = dict.fromkeys(("pool5", "fc6"), 0)
 
-    def note(name: str) -> Callable[..., None]:
+    def count(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            kept[name] += output.requires_grad
+            counts[name] += output.requires_grad
 
         return hook
 
-    for name in kept:
-        state.model.get_submodule(name).register_forward_hook(note(name))
+    for name in counts:
+        state.model.get_submodule(name).register_forward_hook(count(name))
     next(fit(state, task, CPU, StopRequest()))
-    assert kept == {"pool5": 0, "fc6": 1}
+    assert counts == {"pool5": 0, "fc6": 1}
     with_momentum = {name for name, p in state.model.named_parameters() if p in state.optimizer.state}
     assert with_momentum == {f"fc{i}.{part}" for i in (6, 7, 8) for part in ("weight", "bias")}
 
@@ -172,11 +172,11 @@ def test_biases_do_not_decay(photographs: Path, fine_tuned: FineTuned, layers: i
 @pytest.mark.parametrize("fine_tuned", ["all", "fc"])
 def test_micro_batches_do_not_change_the_step(photographs: Path, fine_tuned: FineTuned) -> None:
     whole, parts = small_task(photographs), small_task(photographs, micro=3)
-    ours = [report.loss for report in fit(small_state(parts, fine_tuned), parts, CPU, StopRequest())]
-    theirs = [report.loss for report in fit(small_state(whole, fine_tuned), whole, CPU, StopRequest())]
-    assert len(ours) == 10
-    assert ours == pytest.approx(theirs, rel=1e-4)
-    assert len(set(theirs)) == 10
+    losses = [report.loss for report in fit(small_state(parts, fine_tuned), parts, CPU, StopRequest())]
+    expected = [report.loss for report in fit(small_state(whole, fine_tuned), whole, CPU, StopRequest())]
+    assert len(losses) == 10
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert len(set(expected)) == 10
 
 
 def test_processes_take_their_rows_of_the_same_masks(photographs: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_bad_image_is_named_or_counted(tmp_path: Path, cli: Cli) -> None:
     assert "bee/003.jpg" in (tmp_path / "run" / "skipped.json").read_text()
 
 
-def test_a_loss_that_overflows_is_told(photographs: Path, cli: Cli) -> None:
+def test_a_loss_that_overflows_is_an_error(photographs: Path, cli: Cli) -> None:
     done = cli("train", photographs, *SMALL_NET, "--epochs", 3, "--learning-rate", 1e20, "--out", "run", check=False)
     assert done.returncode == 1
     assert "not finite at step" in done.stderr and "learning rate 1e+20" in done.stderr
@@ -227,18 +227,18 @@ def test_a_loss_that_overflows_is_told(photographs: Path, cli: Cli) -> None:
 def assert_same_run(run: Path, other: Path) -> None:
     assert metrics_of(run) == metrics_of(other)
     for part in ("model", "best"):
-        ours, theirs = (folder / part / "model.safetensors" for folder in (run, other))
-        assert ours.read_bytes() == theirs.read_bytes()
+        files = [folder / part / "model.safetensors" for folder in (run, other)]
+        assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def start_training(photographs: Path, run: Path) -> subprocess.Popen[bytes]:
     """The run of the fixture ``trained`` in a process that the test will stop."""
-    words = ["train", photographs, *SMALL_NET, *SHORT_TRAINING, "--out", run]
-    command = [sys.executable, "-m", "verydeep.cli", *map(str, words)]
+    arguments = ["train", photographs, *SMALL_NET, *SHORT_TRAINING, "--out", run]
+    command = [sys.executable, "-m", "verydeep.cli", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def test_a_killed_run_goes_on_bit_equal(photographs: Path, cli: Cli, tmp_path: Path, trained: Path) -> None:
+def test_a_killed_run_continues_bit_equal(photographs: Path, cli: Cli, tmp_path: Path, trained: Path) -> None:
     with start_training(photographs, tmp_path / "run") as process:
         log = tmp_path / "run" / "metrics.jsonl"
         deadline = time.monotonic() + 120
@@ -272,7 +272,7 @@ main()
 """
 
 
-def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_bit_equal(
+def test_a_run_killed_while_it_writes_a_checkpoint_continues_bit_equal(
     photographs: Path, cli: Cli, tmp_path: Path, trained: Path
 ) -> None:
     command = [

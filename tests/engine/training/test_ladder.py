@@ -49,26 +49,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def leave_config(runs: Path, text: str, seed: int = 0, *, ended: bool = True) -> Path:
-    """A run without weights: whether it is there is all that counts."""
-    wanted = net(text)
+    """A run without weights, which counts as existing."""
+    paper_net = net(text)
     config = ModelConfig(
-        wanted.network, NAMES, NAMES, CROP, **WIDTHS, train_scale=str(wanted.scale), fine_tuned=wanted.fine_tuned,
-        seed=seed, provenance=Provenance(converged=False if ended else None),
+        paper_net.network, NAMES, NAMES, CROP, **WIDTHS, train_scale=str(paper_net.scale),
+        fine_tuned=paper_net.fine_tuned, seed=seed, provenance=Provenance(converged=False if ended else None),
     )  # fmt: skip
     run = runs / f"{text.replace('/', '-')}-s{seed}"
     save_config(run / "model", config)
     return run
 
 
-def missing(wanted: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tuple[str, int]]:
-    rungs = find_missing([net(text) for text in wanted], seeds, Collection(runs), SHAPE)
+def missing(names: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tuple[str, int]]:
+    rungs = find_missing([net(text) for text in names], seeds, Collection(runs), SHAPE)
     return [(str(rung.net), rung.seed) for rung in rungs]
 
 
-# What is missing.
+# Missing nets.
 
 
-def test_of_an_empty_folder_all_is_missing_each_after_its_start(home: Path) -> None:
+def test_in_an_empty_folder_all_nets_are_missing_each_after_its_source(home: Path) -> None:
     rungs = find_missing(LADDER, (0, 4), Collection(home / "nowhere"), SHAPE)
     assert len(rungs) == 26 and {rung.seed for rung in rungs} == {0, 4}
     assert all(rung.begun is None for rung in rungs)
@@ -77,12 +77,12 @@ def test_of_an_empty_folder_all_is_missing_each_after_its_start(home: Path) -> N
         assert start is None or Rung(start, rung.seed) in rungs[:place]
 
 
-def test_the_shallow_table_needs_a_which_is_not_in_it(home: Path) -> None:
+def test_the_shallow_table_needs_net_a_as_a_source(home: Path) -> None:
     assert [str(each) for each in SHALLOW_TABLE.nets] == ["B/256", "B-5x5/256"]
     assert missing(["B/256", "B-5x5/256"], [7], home) == [("A/256", 7), ("B/256", 7), ("B-5x5/256", 7)]
 
 
-def test_what_is_there_is_not_trained_again_with_that_seed(home: Path) -> None:
+def test_existing_nets_are_not_trained_again_with_their_seed(home: Path) -> None:
     leave_config(home / "runs", "A/256", 0)
     leave_config(home / "runs", "B/256", 1)
     leave_config(home / "runs", "B-5x5/256", 0)
@@ -90,12 +90,12 @@ def test_what_is_there_is_not_trained_again_with_that_seed(home: Path) -> None:
     assert found == [("B/256", 0), ("B-5x5/256", 1)]
 
 
-def test_a_net_that_did_not_converge_is_there(home: Path) -> None:
+def test_a_net_that_did_not_converge_counts_as_existing(home: Path) -> None:
     leave_config(home / "runs", "A/256", ended=True)
     assert missing(["A/256"], [0], home / "runs") == []
 
 
-def test_what_only_trained_nets_descend_from_is_not_trained(home: Path) -> None:
+def test_sources_of_existing_nets_are_not_trained(home: Path) -> None:
     leave_config(home / "runs", "D/256-512")
     assert missing(["D/256-512"], [0], home / "runs") == []
     assert missing(["D/256-512", "B-5x5/256"], [0], home / "runs") == [("B-5x5/256", 0)]
@@ -105,17 +105,17 @@ def test_what_only_trained_nets_descend_from_is_not_trained(home: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_run_that_was_begun_goes_on(home: Path) -> None:
+def test_a_run_that_was_begun_is_continued(home: Path) -> None:
     leave_config(home / "runs", "A/256")
     begun = leave_config(home / "runs", "D/256", ended=False)
-    wanted = [net("D/384"), net("D/256")]
-    assert find_missing(wanted, [0], Collection(home / "runs"), SHAPE) == [
+    nets = [net("D/384"), net("D/256")]
+    assert find_missing(nets, [0], Collection(home / "runs"), SHAPE) == [
         Rung(net("D/256"), 0, begun),
         Rung(net("D/384"), 0),
     ]
 
 
-def test_a_net_of_other_classes_or_another_crop_answers_for_nothing(home: Path) -> None:
+def test_nets_of_other_classes_crops_or_widths_do_not_count(home: Path) -> None:
     run = leave_config(home / "runs", "A/256")
     for shape in (replace(SHAPE, crop=2 * CROP), replace(SHAPE, class_names=("x", *NAMES[1:]))):
         assert find_missing([net("A/256")], [0], Collection(home / "runs"), shape) == [Rung(net("A/256"), 0)]
@@ -127,7 +127,7 @@ def test_a_net_of_other_classes_or_another_crop_answers_for_nothing(home: Path) 
     assert missing(["A/256"], [0], home / "runs") == [("A/256", 0)]
 
 
-# The training of a rung.
+# The plan of one training.
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def train_request(home: Path) -> TrainRequest:
         ("D/256-512fc", "D/384", 1e-3),
     ],
 )
-def test_a_rung_starts_from_its_run_of_the_same_seed(
+def test_a_net_starts_from_its_source_of_the_same_seed(
     text: str, start: str | None, rate: float, home: Path, train_request: TrainRequest
 ) -> None:
     """Rates of section 3.1, with its batch of 256: 1e-2 from random weights or from A."""
@@ -166,23 +166,23 @@ def test_a_rung_starts_from_its_run_of_the_same_seed(
                 save_config(runs[str(each), seed] / "model", replace(config, mean_rgb=mean))
     training = plan_rung(Rung(net(text), 6), train_request, SHAPE)
     settings = training.settings
-    wanted = net(text)
-    assert (settings.network, settings.fine_tuned, settings.seed) == (wanted.network, wanted.fine_tuned, 6)
+    paper_net = net(text)
+    assert (settings.network, settings.fine_tuned, settings.seed) == (paper_net.network, paper_net.fine_tuned, 6)
     (stage,) = settings.recipe.stages
-    assert stage.scale == wanted.scale and stage.epochs == 3
+    assert stage.scale == paper_net.scale and stage.epochs == 3
     assert stage.learning_rate == rate
     assert {"width": settings.width, "fc_width": settings.fc_width, "crop": settings.crop} == {**WIDTHS, "crop": CROP}
     assert settings.init_from == (None if start is None else str(runs[start, 6]))
     assert settings.mean_rgb == (None if start is None else load_config(runs[start, 6] / "model").mean_rgb)
     assert not training.resume
-    layers = "fc" if wanted.fine_tuned == "fc" else ""
-    assert training.run.path == home / "runs" / f"flat-{wanted.network}-{wanted.scale}{layers}-{SIZES}-s6"
+    layers = "fc" if paper_net.fine_tuned == "fc" else ""
+    assert training.run.path == home / "runs" / f"flat-{paper_net.network}-{paper_net.scale}{layers}-{SIZES}-s6"
 
 
 @pytest.mark.parametrize(
     ("text", "dropouts"), [("A/256", [0.0, 0.5]), ("B/256", [0.0, 0.5]), ("D/384", [0.5]), ("D/256-512fc", [0.5])]
 )
-def test_only_nets_with_new_convolutions_begin_without_dropout(
+def test_only_nets_with_new_convolutions_start_without_dropout(
     text: str, dropouts: list[float], home: Path, train_request: TrainRequest
 ) -> None:
     for each in LADDER:
@@ -214,7 +214,7 @@ def train_missing_nets(nets: Sequence[str], seeds: Sequence[int], train_request:
     return [line for line in log.read_text().splitlines() if line.startswith("Training ")] if log.exists() else []
 
 
-def test_the_ladder_is_trained_in_order_and_goes_on_where_it_stopped(home: Path, train_request: TrainRequest) -> None:
+def test_the_ladder_is_trained_in_order_and_continues_after_a_stop(home: Path, train_request: TrainRequest) -> None:
     """Stopped within the second training, the next call resumes that one, and a third finds nothing to do."""
     nets, one_epoch = ["D/256-512", "B-5x5/256"], replace(train_request, epochs=1)
     second = home / "runs" / f"flat-D-256-{SIZES}-s5" / "run.json"
@@ -254,7 +254,7 @@ def test_a_net_that_divided_the_folder_in_another_way_is_refused_before_the_trai
     assert nets[0].config.split.val == fingerprint(val)
 
 
-# What it will cost.
+# The cost.
 
 
 def test_the_cost_adds_up(train_request: TrainRequest, tmp_path: Path) -> None:
@@ -286,8 +286,8 @@ def test_each_network_is_timed_once(home: Path) -> None:
 
 
 def test_the_tables_need_the_ladder(home: Path) -> None:
-    wanted = [each for table in TABLES.values() for each in table.nets]
-    assert {rung.net for rung in find_missing(wanted, [0], Collection(home), SHAPE)} == set(LADDER)
+    nets = [each for table in TABLES.values() for each in table.nets]
+    assert {rung.net for rung in find_missing(nets, [0], Collection(home), SHAPE)} == set(LADDER)
 
 
 def test_two_runs_of_one_seed_are_an_error(home: Path) -> None:
@@ -297,7 +297,7 @@ def test_two_runs_of_one_seed_are_an_error(home: Path) -> None:
         missing(["B/256"], [0], home / "runs")
 
 
-def test_a_run_is_left_as_training_leaves_it(home: Path) -> None:
+def test_runs_of_these_tests_are_like_trained_ones(home: Path) -> None:
     """The folders these tests make are runs to the package, and their nets load."""
     leave_run(home / "runs", describe(net("C/384"), home / "data", seed=2))
     (found,) = find_nets(home / "runs")

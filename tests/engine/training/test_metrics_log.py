@@ -1,4 +1,4 @@
-"""The metrics are exactly what a checkpoint knew of."""
+"""metrics.jsonl has exactly the lines up to the checkpoint."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ def report(step: int, epoch: EpochReport | None = None) -> StepReport:
     return StepReport(step=step, loss=1.5 + step, learning_rate=0.01, epoch=epoch, stopped=False)
 
 
-def test_a_resumed_log_forgets_what_the_checkpoint_did_not_know(tmp_path: Path) -> None:
+def test_a_resumed_log_drops_lines_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     log = MetricsLog(path)
     log.write(report(1), seconds=0.5)
-    known = log.length()
+    length = log.length()
     log.write(report(2), seconds=0.75)
     log.close()
     assert [line["step"] for line in read_metrics(path)] == [1, 2]
-    resumed = MetricsLog(path, known)
+    resumed = MetricsLog(path, length)
     epoch = EpochReport(1, 2.25, 12.5, True, 0.5, 0.0, 0.25, 0)
     resumed.write(report(3, epoch), seconds=1.126)
     assert resumed.length() == path.stat().st_size
@@ -28,7 +28,7 @@ def test_a_resumed_log_forgets_what_the_checkpoint_did_not_know(tmp_path: Path) 
     assert (last["step"], last["seconds"], last["val_error"], last["dead_fc7"]) == (3, 1.13, 12.5, 0.25)
 
 
-def test_a_line_that_a_kill_cut_is_not_read(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2, "lo')
     assert read_metrics(path) == [{"step": 1}]

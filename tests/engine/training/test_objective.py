@@ -1,4 +1,4 @@
-"""The loss of boxes against Caffe's formula and a step by hand; what is wrong, against boxes worked out by hand."""
+"""The loss of boxes against Caffe's formula and a step by hand; errors against boxes computed by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_the_loss_of_a_box_is_half_the_squared_distance() -> None:
     assert box_losses(TARGETS + OFF_BY, TARGETS, labels, "single-class").tolist() == pytest.approx(CAFFE)
 
 
-def test_of_a_box_for_each_class_the_true_ones_alone_counts() -> None:
+def test_only_the_box_of_the_true_class_counts() -> None:
     """Classes 2 and 0 of three: outputs 8 to 11 of the first row, 0 to 3 of the second."""
     outputs = torch.full((2, 12), 1e3)
     outputs[0, 8:12], outputs[1, 0:4] = TARGETS + OFF_BY
@@ -129,10 +129,10 @@ def test_a_step_is_the_papers_with_the_euclidean_loss(boxed_split: Split, regres
         flips += int(batch.flip.sum())
         targets = torch.tensor([target_by_hand(boxed_split, key, scale) for key in keys])
         reference.zero_grad()
-        answers = reference(images).flatten(1)
+        predicted = reference(images).flatten(1)
         if regression == "per-class":
-            answers = torch.stack([row[4 * k : 4 * k + 4] for row, k in zip(answers, batch.targets, strict=True)])
-        loss = 0.5 * F.mse_loss(answers, targets, reduction="sum") / BATCH
+            predicted = torch.stack([row[4 * k : 4 * k + 4] for row, k in zip(predicted, batch.targets, strict=True)])
+        loss = 0.5 * F.mse_loss(predicted, targets, reduction="sum") / BATCH
         loss.backward()
         assert report.loss == pytest.approx(loss.item(), rel=1e-4), step
         with torch.no_grad():
@@ -142,11 +142,11 @@ def test_a_step_is_the_papers_with_the_euclidean_loss(boxed_split: Split, regres
                 velocity[name] = 0.9 * velocity[name] + parameter.grad + (0 if is_bias else 5e-4) * parameter
                 parameter.sub_((0.02 if is_bias else 0.01) * velocity[name])
     assert 0 < flips < 2 * BATCH
-    for (name, ours), theirs in zip(state.model.named_parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=name)
+    for (name, parameter), expected in zip(state.model.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_classes_that_a_batch_lacks_learn_no_box(boxed_split: Split) -> None:
+def test_classes_missing_from_a_batch_learn_no_box(boxed_split: Split) -> None:
     """Of fc8's rows those of the batch's classes alone move, but for the decay of the weights."""
     assert boxed_split.labels is not None
     some = boxed_split.subset([int(i) for i in np.flatnonzero(boxed_split.labels == 1)])
@@ -160,7 +160,7 @@ def test_classes_that_a_batch_lacks_learn_no_box(boxed_split: Split) -> None:
     assert (model.fc8.bias != 0).tolist() == moved
 
 
-# What is wrong: nets that say the same of every crop, on images whose central crops are worked out by hand
+# Errors of nets with constant outputs, on images whose central crops are computed by hand
 
 WIDE, HIGH = (64, 32), (30, 60)
 """(width, height). At Q = 256, 37 pixels beside a crop of 32, they become 74x37 and 37x74; their central crops begin at
@@ -186,8 +186,8 @@ def split_of(folder: Path, images: list[tuple[tuple[int, int], int, list[list[in
     )
 
 
-def saying(numbers: list[float]) -> VGG:
-    """A net with these outputs, whatever it sees."""
+def constant_net(numbers: list[float]) -> VGG:
+    """Return a net with these outputs for every image."""
     model = small_net(len(numbers))
     with torch.no_grad():
         model.fc8.weight.zero_()
@@ -196,7 +196,7 @@ def saying(numbers: list[float]) -> VGG:
     return CPU.place(model)
 
 
-def error(model: VGG, split: Split, regression: Regression | None, runtime: Runtime = CPU) -> float:
+def validation_error(model: VGG, split: Split, regression: Regression | None, runtime: Runtime = CPU) -> float:
     return validate(model, box_task(split, regression, BATCH, val=split), 256, runtime).error
 
 
@@ -222,28 +222,28 @@ def test_a_box_is_wrong_where_it_misses_every_instance(
     tmp_path: Path, size: tuple[int, int], boxes: list[list[int]], right: bool
 ) -> None:
     split = split_of(tmp_path, [(size, 1, boxes)])
-    assert error(saying(CENTER), split, "single-class") == (0 if right else 100)
+    assert validation_error(constant_net(CENTER), split, "single-class") == (0 if right else 100)
 
 
 def test_the_box_is_that_of_the_true_class(tmp_path: Path) -> None:
     """Class 1 alone says where the object is: right for the image of class 1, wrong for those of classes 0 and 2."""
     nowhere = [5.0, 5.0, 0.1, 0.1]
     split = split_of(tmp_path, [(WIDE, label, [[18, 9, 45, 21]]) for label in (0, 1, 2)])
-    assert error(saying([*nowhere, *CENTER, *nowhere]), split, "per-class") == pytest.approx(200 / 3)
+    assert validation_error(constant_net([*nowhere, *CENTER, *nowhere]), split, "per-class") == pytest.approx(200 / 3)
 
 
 def test_a_box_beyond_the_image_is_cut_off(tmp_path: Path) -> None:
     """Nine windows wide and high, of which the image is all that there is; beyond the crop there is more of it."""
     split = split_of(tmp_path, [(WIDE, 0, [[0, 0, 63, 31]])])
-    assert error(saying([0.5, 0.5, 9.0, 9.0]), split, "single-class") == 0
-    assert error(saying([0.5, 0.5, 1.0, 1.0]), split, "single-class") == 100  # 27.7^2 of 64x32 pixels
+    assert validation_error(constant_net([0.5, 0.5, 9.0, 9.0]), split, "single-class") == 0
+    assert validation_error(constant_net([0.5, 0.5, 1.0, 1.0]), split, "single-class") == 100  # 27.7^2 of 64x32 pixels
 
 
 def test_files_that_cannot_be_decoded_are_not_counted(tmp_path: Path) -> None:
     split = split_of(tmp_path, [(WIDE, 0, [[18, 9, 45, 21]]), (HIGH, 0, [[0, 0, 1, 1]]), (HIGH, 0, [[0, 0, 1, 1]])])
     (tmp_path / "1.png").write_bytes(b"no picture at all")
     task = replace(box_task(split, "single-class", BATCH, val=split), decoding=Decoding("skip"))
-    seen = validate(saying(CENTER), task, 256, CPU)
+    seen = validate(constant_net(CENTER), task, 256, CPU)
     assert seen.error == 50
     assert list(seen.skipped) == ["1.png"]
 

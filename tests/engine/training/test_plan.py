@@ -1,4 +1,4 @@
-"""What a request leaves open, and what is made of it."""
+"""How the open values of a request are chosen."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def net(name: str) -> ModelConfig:
     return ModelConfig(name, ("ant", "bee"), ("ant", "bee"))
 
 
-def test_what_is_left_open_is_the_papers(photographs: Path) -> None:
+def test_defaults_are_the_papers(photographs: Path) -> None:
     plan = plan_training(TrainRequest(str(photographs), precision="fp32"))
     settings = plan.settings
     assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 224, 1.0, 4096)
@@ -42,8 +42,8 @@ def test_what_is_left_open_is_the_papers(photographs: Path) -> None:
     assert plan.source is None and not plan.resume
 
 
-def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
-    asked = TrainRequest(
+def test_requested_values_are_used(photographs: Path, tmp_path: Path) -> None:
+    request = TrainRequest(
         str(photographs),
         network="C",
         crop=64,
@@ -63,21 +63,21 @@ def test_what_is_asked_for_is_kept(photographs: Path, tmp_path: Path) -> None:
         deterministic=True,
         runs=Collection(tmp_path),
     )
-    plan = plan_training(asked)
+    plan = plan_training(request)
     settings = plan.settings
     same = ("network", "crop", "width", "fc_width", "seed", "val_fraction", "micro_batch", "decoding",
             "deterministic", "fine_tuned")  # fmt: skip
-    assert {name: getattr(settings, name) for name in same} == {name: getattr(asked, name) for name in same}
+    assert {name: getattr(settings, name) for name in same} == {name: getattr(request, name) for name in same}
     recipe = settings.recipe
     assert (recipe.batch_size, recipe.initialization, recipe.color_shift) == (16, "normal", "eigenvalue")
     (stage,) = recipe.stages
     assert (str(stage.scale), stage.epochs, stage.milestones) == ("256-512", 9, (0.60, 0.80, 0.93))
     assert (stage.learning_rate, stage.dropout) == (0.125, 0.25)
     assert plan.run.path == tmp_path / f"{photographs.name}-C-256-512-c64-w0.5-f24-s4"
-    assert plan_training(replace(asked, out=tmp_path / "mine")).run.path == tmp_path / "mine"
+    assert plan_training(replace(request, out=tmp_path / "mine")).run.path == tmp_path / "mine"
 
 
-def test_a_run_is_called_after_what_was_trained() -> None:
+def test_the_name_of_a_run_describes_its_net() -> None:
     net, paper = PaperNet("D", TrainScale(256, 512), "fc"), Architecture("D", 224, 1.0, 4096)
     assert run_name("/data/photos", net, paper, 0) == "photos-D-256-512fc-c224-s0"
     narrow = replace(paper, crop=64, width=0.25, fc_width=512)
@@ -98,47 +98,47 @@ def test_a_run_is_called_after_what_was_trained() -> None:
         ("A", "D", 1e-3),
     ],
 )
-def test_the_rate_is_that_of_the_start(network: str, source: str | None, rate: float) -> None:
-    theirs = None if source is None else net(source)
-    assert default_rate(network, theirs) == rate
-    photographs = choose_recipe(TrainRequest("photos"), network, theirs, 256 * 20)
+def test_the_learning_rate_depends_on_the_source_net(network: str, source: str | None, rate: float) -> None:
+    source_config = None if source is None else net(source)
+    assert default_rate(network, source_config) == rate
+    photographs = choose_recipe(TrainRequest("photos"), network, source_config, 256 * 20)
     assert [stage.learning_rate for stage in photographs.stages] == [rate]
-    generated = choose_recipe(TrainRequest("generated"), network, theirs, 10_000)
+    generated = choose_recipe(TrainRequest("generated"), network, source_config, 10_000)
     assert [stage.learning_rate for stage in generated.stages] == [rate, rate]
     for data, count in (("photos", 1), ("generated", 2)):
-        asked = choose_recipe(TrainRequest(data, learning_rate=0.5), network, theirs, 10_000)
-        assert [stage.learning_rate for stage in asked.stages] == [0.5] * count
+        recipe = choose_recipe(TrainRequest(data, learning_rate=0.5), network, source_config, 10_000)
+        assert [stage.learning_rate for stage in recipe.stages] == [0.5] * count
 
 
-def test_on_a_trunk_the_rate_is_that_of_the_layers_that_are_drawn() -> None:
+def test_the_learning_rate_on_a_trunk_is_that_of_random_weights() -> None:
     assert default_rate("D", ModelConfig("D", (), ())) == 1e-2
 
 
-def test_the_generated_set_has_a_recipe_of_its_own() -> None:
+def test_the_generated_set_has_its_own_recipe() -> None:
     assert choose_recipe(TrainRequest("generated"), "A", None, 10_000) == RECIPES["generated"]
     assert choose_recipe(TrainRequest("generated"), "D", net("A"), 10_000) == RECIPES["generated"]
 
 
 @pytest.mark.parametrize("name", ["256", "384", "256-512"])
-def test_the_papers_stages_go_by_their_scale(name: str) -> None:
+def test_the_recipe_follows_the_train_scale(name: str) -> None:
     request = TrainRequest("photos", scale=TrainScale.parse(name))
     assert choose_recipe(request, "D", None if name == "256" else net("D"), 1_281_167) == RECIPES[name]
 
 
-def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs: Path, trained: Path) -> None:
-    theirs = load_config(trained / "model")
+def test_mean_and_random_split_of_the_source_net_are_kept(photographs: Path, trained: Path) -> None:
+    source_config = load_config(trained / "model")
     plan = plan_training(
-        TrainRequest(theirs.split.data, network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
+        TrainRequest(source_config.split.data, network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
     )
-    assert plan.source == theirs
-    assert plan.settings.mean_rgb == theirs.mean_rgb
+    assert plan.source == source_config
+    assert plan.settings.mean_rgb == source_config.mean_rgb
     assert (plan.settings.split_seed, plan.settings.val_fraction) == (3, 0.2)
     other = plan_training(TrainRequest(str(photographs / "val"), crop=32, init_from=trained, seed=11, val_fraction=0.4))
     assert (other.settings.split_seed, other.settings.val_fraction) == (11, 0.4)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"network": "Z"}, "`network=Z` is unknown"),
         ({"fine_tuned": "fc"}, "`fine_tune=fc` keeps .* `init_from`"),
@@ -146,13 +146,15 @@ def test_a_net_that_starts_from_another_keeps_its_mean_and_its_split(photographs
         ({"data": "no-photographs"}, "no-photographs"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(photographs: Path, changes: dict[str, object], told: str) -> None:
-    with pytest.raises(VerydeepError, match=told) as caught:
+def test_impossible_requests_are_refused_in_one_sentence(
+    photographs: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(VerydeepError, match=message) as caught:
         plan_training(TrainRequest(**{"data": str(photographs), **changes}))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_exists_is_resumed_with_its_own_settings(photographs: Path, trained: Path) -> None:
+def test_an_existing_run_is_resumed_with_its_own_settings(photographs: Path, trained: Path) -> None:
     with pytest.raises(VerydeepError, match=f"`resume={trained}`"):
         plan_training(TrainRequest(str(photographs), out=trained))
     plan = plan_resumed(trained)
@@ -161,7 +163,7 @@ def test_a_run_that_exists_is_resumed_with_its_own_settings(photographs: Path, t
     assert len(plan.train) == 60
 
 
-def test_a_divided_train_folder_is_divided_again_as_before(tmp_path: Path, photographs: Path) -> None:
+def test_a_train_folder_is_split_again_as_before(tmp_path: Path, photographs: Path) -> None:
     """DATA/train without val beside it: the part that was divided is train/, and the command names DATA."""
     data = tmp_path / "data"
     (data / "train").mkdir(parents=True)
@@ -185,14 +187,18 @@ def classifier(tmp_path: Path) -> Path:
     return write_classifier(tmp_path / "classifier", scale="256-512")
 
 
-def test_a_localization_net_is_like_the_one_it_starts_from(photographs: Path, classifier: Path) -> None:
-    theirs = load_config(classifier)
+def test_a_localization_net_has_the_sizes_of_its_source_net(photographs: Path, classifier: Path) -> None:
+    source_config = load_config(classifier)
     plan = plan_training(
         TrainRequest(str(photographs), init_from=classifier, regression="single-class", fine_tuned="fc")
     )
     settings, recipe = plan.settings, plan.settings.recipe
     assert (settings.network, settings.crop, settings.width, settings.fc_width) == ("A", 32, 1 / 16, 16)
-    assert (settings.regression, settings.fine_tuned, settings.mean_rgb) == ("single-class", "fc", theirs.mean_rgb)
+    assert (settings.regression, settings.fine_tuned, settings.mean_rgb) == (
+        "single-class",
+        "fc",
+        source_config.mean_rgb,
+    )
     assert plan.run.path == Path("runs") / f"{photographs.name}-A-256-512scr-fc-c32-w0.0625-f16-s0"
     # 60 images: a batch of 3, the rate of small data for it, the last layer the paper's way; all else as for classes.
     (stage,) = recipe.stages
@@ -206,29 +212,31 @@ def test_a_localization_net_is_like_the_one_it_starts_from(photographs: Path, cl
 
 
 @pytest.mark.parametrize(("images", "rate"), [(1_281_167, 1e-3), (100_000, 1e-3), (99_999, 1e-2), (5_120, 1e-2)])
-def test_boxes_are_learned_at_the_papers_rate_or_at_that_of_small_data(images: int, rate: float) -> None:
+def test_the_learning_rate_of_boxes_depends_on_the_number_of_images(images: int, rate: float) -> None:
     """Whatever the network and what it starts from; by request, at another, and without dropout at first."""
     for source in ("A", "D"):
-        asked = TrainRequest("photos", regression="per-class", init_from=Path("net"))
-        recipe = choose_recipe(asked, "D", net(source), images)
+        request = TrainRequest("photos", regression="per-class", init_from=Path("net"))
+        recipe = choose_recipe(request, "D", net(source), images)
         assert [stage.learning_rate for stage in recipe.stages] == [rate]
         assert recipe.batch_size == 256
-    asked = replace(asked, learning_rate=0.25, dropout_after=2)
-    stages = choose_recipe(asked, "D", net("D"), images).stages
+    request = replace(request, learning_rate=0.25, dropout_after=2)
+    stages = choose_recipe(request, "D", net("D"), images).stages
     assert [(stage.learning_rate, stage.dropout) for stage in stages] == [(0.25, 0.0), (0.25, 0.5)]
 
 
-def test_the_boxes_of_the_generated_set_have_a_recipe_of_their_own(classifier: Path) -> None:
+def test_boxes_of_the_generated_set_have_their_own_recipe(classifier: Path) -> None:
     """At its own S, whatever that of the source, as no other was measured; another by request."""
-    asked = TrainRequest("generated", regression="single-class", init_from=classifier)
-    recipe = choose_recipe(complete_localization(asked, load_config(classifier)), "A", load_config(classifier), 10_000)
+    request = TrainRequest("generated", regression="single-class", init_from=classifier)
+    recipe = choose_recipe(
+        complete_localization(request, load_config(classifier)), "A", load_config(classifier), 10_000
+    )
     assert recipe == replace(RECIPES["localize-generated"], initialization="normal")
-    other = complete_localization(replace(asked, scale=TrainScale(384, 384)), load_config(classifier))
+    other = complete_localization(replace(request, scale=TrainScale(384, 384)), load_config(classifier))
     (stage,) = choose_recipe(other, "A", load_config(classifier), 10_000).stages
     assert str(stage.scale) == "384"
 
 
-def test_batch_and_rate_go_by_the_images_that_have_boxes(photographs: Path, classifier: Path) -> None:
+def test_batch_and_rate_follow_the_number_of_images_with_boxes(photographs: Path, classifier: Path) -> None:
     plan = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class"))
     boxed = plan.train.subset(range(40))
     fewer = plan.restrict(boxed, None)
@@ -237,8 +245,8 @@ def test_batch_and_rate_go_by_the_images_that_have_boxes(photographs: Path, clas
     assert stage.learning_rate == pytest.approx(1e-2 * (2 / 256) ** 0.5)
     assert stage.milestones == (0.60, 0.80, 0.93) != plan.settings.recipe.stages[0].milestones
     assert replace(fewer.settings, recipe=plan.settings.recipe) == plan.settings
-    asked = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class", batch_size=7))
-    assert asked.restrict(boxed, asked.val).settings.recipe.batch_size == 7
+    plan = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class", batch_size=7))
+    assert plan.restrict(boxed, plan.val).settings.recipe.batch_size == 7
     resumed = replace(plan, request=None)
     assert resumed.resume and resumed.restrict(boxed, None).settings == resumed.settings
 

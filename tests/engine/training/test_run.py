@@ -46,7 +46,7 @@ def test_only_the_fc_layers_learn(photographs: Path, trained: Path, tmp_path: Pa
 
 
 def test_a_run_is_trained_by_one_job_at_a_time(photographs: Path, tmp_path: Path, cli: Cli) -> None:
-    """A second one, of one process or two, is told so and leaves everything as it is; a killed one blocks nobody."""
+    """A second one, of one process or two, is refused and changes nothing; a killed one blocks nobody."""
     run = tmp_path / "run"
     words = (*SMALL_NET, "--scale", "256", "--epochs", 500, "--out", run, "--workers", 1)
     command = [sys.executable, "-m", "verydeep.cli", "train", str(photographs), *map(str, words)]
@@ -59,8 +59,10 @@ def test_a_run_is_trained_by_one_job_at_a_time(photographs: Path, tmp_path: Path
                 refused = cli("train", "--resume", run, *more, check=False)
                 assert refused.returncode == 1
                 # torch's launcher may warn of the number of threads before it.
-                told = [line for line in refused.stderr.splitlines() if "torch/distributed/run.py" not in line]
-                assert told == [f"verydeep: {run} is being trained by another process: wait for its end, or stop it."]
+                messages = [line for line in refused.stderr.splitlines() if "torch/distributed/run.py" not in line]
+                assert messages == [
+                    f"verydeep: {run} is being trained by another process: wait for its end, or stop it."
+                ]
                 assert "Data:" not in refused.stdout
             assert first.poll() is None
         finally:

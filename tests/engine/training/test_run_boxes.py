@@ -1,4 +1,4 @@
-"""Whole runs that learn boxes (appendix A.1), through the command line: what they learn, leave, and refuse."""
+"""Whole runs that learn boxes (appendix A.1), through the command line: nets, files and refusals."""
 
 import csv
 import json
@@ -73,13 +73,13 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def moved(run: Path, source: Path) -> set[str]:
-    """The tensors that are not those of the net it started from."""
+def changed_tensors(run: Path, source: Path) -> set[str]:
+    """Return the names of the tensors that differ from those of the source net."""
     before, after = load_tensors(source), load_tensors(run / "model")
     return {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
 
 
-def test_a_run_leaves_the_net_and_the_one_it_started_from(localizer: Path, classifier: Path) -> None:
+def test_a_run_holds_its_net_and_the_source_net(localizer: Path, classifier: Path) -> None:
     left = {path.relative_to(localizer).as_posix() for path in localizer.rglob("*") if path.is_file()}
     assert left >= {"run.json", "metrics.jsonl", "curves.png", "model/model.safetensors", "best/model.safetensors"}
     assert "evaluations/test-boxes-dense-256/errors.json" in left
@@ -87,16 +87,16 @@ def test_a_run_leaves_the_net_and_the_one_it_started_from(localizer: Path, class
     for name in ("config.json", "model.safetensors"):
         assert (localizer / "model" / "classifier" / name).read_bytes() == (classifier / name).read_bytes()
     model, config = load_model(localizer / "model")
-    theirs = load_config(classifier)
+    source = load_config(classifier)
     assert (config.task, config.regression, config.num_outputs) == ("localize", "per-class", 12)
     assert (config.network, config.train_scale, config.fine_tuned, config.class_names) == ("A", "256", "all", CLASSES)
-    assert config.mean_rgb == theirs.mean_rgb
+    assert config.mean_rgb == source.mean_rgb
     assert model.fc8.out_channels == 12
     assert json.loads((localizer / "run.json").read_text())["regression"] == "per-class"
-    assert moved(localizer, classifier) == set(load_tensors(classifier))
+    assert changed_tensors(localizer, classifier) == set(load_tensors(classifier))
 
 
-def test_the_mean_box_is_that_of_the_training_part(localizer: Path, truth: GroundTruth) -> None:
+def test_the_constant_box_is_that_of_the_training_images(localizer: Path, truth: GroundTruth) -> None:
     """One box an image here; of several see test_setup."""
     shares = [
         [(x1 + x2 + 1) / 2 / width, (y1 + y2 + 1) / 2 / height, (x2 + 1 - x1) / width, (y2 + 1 - y1) / height]
@@ -107,7 +107,7 @@ def test_the_mean_box_is_that_of_the_training_part(localizer: Path, truth: Groun
         assert load_config(localizer / folder).constant_box == pytest.approx(np.mean(shares, axis=0))
 
 
-def test_the_plan_says_what_is_learned(localizer: Path) -> None:
+def test_the_plan_describes_the_learning_target(localizer: Path) -> None:
     log = (localizer / "train.log").read_text()
     assert "Plan: net A learns one box for each of 3 classes" in log and "parameters all learn" in log
     assert "drawn: boxes are learned from random weights: fc8" in log and "conv5_2, fc6, fc7\n" in log
@@ -132,8 +132,8 @@ def box_of(center: tuple[float, float], sides: tuple[float, float], size: tuple[
     return first[0], first[1], last[0], last[1]
 
 
-def of_central_crop(localizer: Path, root: Path, truth: GroundTruth, part: str) -> list[float]:
-    """The IoU of each image's box by the first test protocol, written out once more."""
+def central_crop_overlaps(localizer: Path, root: Path, truth: GroundTruth, part: str) -> list[float]:
+    """Return the IoU of each image's box by the first test protocol, computed a second time."""
     model, _ = load_model(localizer / "model")
     overlaps = []
     for path, (size, box) in truth.items():
@@ -153,8 +153,8 @@ def of_central_crop(localizer: Path, root: Path, truth: GroundTruth, part: str) 
     return overlaps
 
 
-def test_it_learns_where_the_rectangle_is(localizer: Path, home: Path, truth: GroundTruth) -> None:
-    ours = of_central_crop(localizer, home / "rectangles", truth, "test")
+def test_the_net_learns_where_the_rectangle_is(localizer: Path, home: Path, truth: GroundTruth) -> None:
+    overlaps = central_crop_overlaps(localizer, home / "rectangles", truth, "test")
     constant_box = load_config(localizer / "model").constant_box
     assert constant_box is not None
     constant = []
@@ -162,21 +162,21 @@ def test_it_learns_where_the_rectangle_is(localizer: Path, home: Path, truth: Gr
         if path.startswith("test"):
             x, y, width, height = (share * side for share, side in zip(constant_box, (*size, *size), strict=True))
             constant.append(overlap(box_of((x, y), (width, height), size), box))
-    assert len(ours) == len(constant) == 24
+    assert len(overlaps) == len(constant) == 24
     assert np.mean(np.array(constant) < 0.5) > 0.9
-    assert np.mean(np.array(ours) < 0.5) < 0.6
-    assert np.mean(ours) > 2.5 * np.mean(constant)
+    assert np.mean(np.array(overlaps) < 0.5) < 0.6
+    assert np.mean(overlaps) > 2.5 * np.mean(constant)
 
 
-def test_what_is_watched_is_the_error_of_the_central_crop(localizer: Path, home: Path, truth: GroundTruth) -> None:
-    overlaps = np.array(of_central_crop(localizer, home / "rectangles", truth, "val"))
+def test_the_validation_error_is_that_of_the_central_crop(localizer: Path, home: Path, truth: GroundTruth) -> None:
+    overlaps = np.array(central_crop_overlaps(localizer, home / "rectangles", truth, "val"))
     low, high = (100 * np.mean(overlaps < 0.5 + rounding) for rounding in (-1e-4, 1e-4))
     *_, last = metrics_of(localizer)
     assert low - 1e-6 <= last["val_error"] <= high + 1e-6 and high - low < 10
     assert last["off_target"] == 0
 
 
-def test_a_run_that_was_stopped_goes_on_bit_equal(few: Path, jittered: Path, tmp_path: Path, inside: Cli) -> None:
+def test_a_stopped_run_continues_bit_equal(few: Path, jittered: Path, tmp_path: Path, inside: Cli) -> None:
     """Stopped in the second epoch, with dropout and crops that see little of the boxes."""
     data = tmp_path / "data"
     shutil.copytree(few, data)
@@ -202,7 +202,7 @@ def test_a_run_that_was_stopped_goes_on_bit_equal(few: Path, jittered: Path, tmp
         assert (run / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_the_fc_layers_alone_can_learn_one_box_whatever_the_class(
+def test_the_fc_layers_alone_can_learn_one_box_for_all_classes(
     few: Path, jittered: Path, tmp_path: Path, cli: Cli, inside: Cli
 ) -> None:
     """In one process and in two: the same losses and crops; the convolutions stay those of the source, bit for bit."""
@@ -213,7 +213,7 @@ def test_the_fc_layers_alone_can_learn_one_box_whatever_the_class(
     run = tmp_path / "runs" / f"{few.name}-A-256-512scr-fc-c32-w0.0625-f16-s0"
     learned = {f"fc{i}.{part}" for i in (6, 7, 8) for part in ("weight", "bias")}
     for folder in (run, tmp_path / "two"):
-        assert moved(folder, jittered) == learned
+        assert changed_tensors(folder, jittered) == learned
         assert load_tensors(folder / "model")["fc8.weight"].shape == (4, 16, 1, 1)
     (checkpoint,) = (run / "checkpoints").iterdir()
     with safe_open(checkpoint, framework="pt") as file:
@@ -227,17 +227,17 @@ def test_the_fc_layers_alone_can_learn_one_box_whatever_the_class(
     assert shares[0] == shares[1] and min(shares[0]) > 0
 
 
-def without_boxes(root: Path) -> None:
+def remove_boxes(root: Path) -> None:
     (root / "boxes.csv").unlink()
 
 
-def beyond(root: Path) -> None:
+def break_a_box(root: Path) -> None:
     lines = (root / "boxes.csv").read_text().splitlines()
     lines[3] = "train/apple/002.png,apple,10,10,500,20"
     (root / "boxes.csv").write_text("\n".join(lines) + "\n")
 
 
-def other_order(root: Path) -> None:
+def reorder_classes(root: Path) -> None:
     """Class folders are sorted, so that another first letter is another order."""
     for part in ("train", "val"):
         (root / part / "apple").rename(root / part / "dill")
@@ -250,39 +250,39 @@ REFUSED: dict[str, tuple[tuple[object, ...], Callable[[Path], None] | None, str]
     "another crop": (("--init-from", "net", "--crop", 64), None, "--crop 64 differs from net, which has 32"),
     "another width": (("--init-from", "net", "--width", 0.5), None, "--width 0.5 differs from net, which has 0.0625"),
     "a localization net": (("--init-from", "boxes"), None, "boxes predicts boxes itself"),
-    "other classes": (("--init-from", "net"), other_order, "net has other classes than"),
-    "no boxes": (("--init-from", "net"), without_boxes, "with the columns path,label,xmin,ymin,xmax,ymax, or put XML"),
-    "a box beyond its image": (("--init-from", "net"), beyond, "Line 4 of"),
+    "other classes": (("--init-from", "net"), reorder_classes, "net has other classes than"),
+    "no boxes": (("--init-from", "net"), remove_boxes, "with the columns path,label,xmin,ymin,xmax,ymax, or put XML"),
+    "a box beyond its image": (("--init-from", "net"), break_a_box, "Line 4 of"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_is_one_sentence_before_anything_is_learned(
+def test_impossible_trainings_are_refused_before_they_start(
     case: str, few: Path, classifier: Path, localizer: Path, tmp_path: Path, inside: Cli
 ) -> None:
-    words, change, told = REFUSED[case]
+    arguments, change, message = REFUSED[case]
     shutil.copytree(few, tmp_path / "data")
     (tmp_path / "net").symlink_to(classifier)
     (tmp_path / "boxes").symlink_to(localizer)
     if change is not None:
         change(tmp_path / "data")
-    refused = inside("train", "data", "--task", "localize", *words, *SMALL, "--out", "run", check=False)
+    refused = inside("train", "data", "--task", "localize", *arguments, *SMALL, "--out", "run", check=False)
     assert refused.returncode == 1
-    assert told in refused.stderr.splitlines()[-1]
+    assert message in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
     assert "Measuring" not in refused.stderr
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_classes_have_no_regression(few: Path, inside: Cli) -> None:
+def test_regression_is_refused_for_classes(few: Path, inside: Cli) -> None:
     refused = inside("train", few, "--regression", "single-class", *SMALL, check=False)
     assert refused.returncode == 1
     assert "--regression single-class is for boxes" in refused.stderr
 
 
-def test_bad_boxes_are_mended_or_left_out_and_listed(few: Path, classifier: Path, tmp_path: Path, inside: Cli) -> None:
+def test_bad_boxes_are_clipped_or_left_out_and_listed(few: Path, classifier: Path, tmp_path: Path, inside: Cli) -> None:
     shutil.copytree(few, tmp_path / "data")
-    beyond(tmp_path / "data")
+    break_a_box(tmp_path / "data")
     words = ("train", "data", "--task", "localize", "--init-from", classifier, *SMALL, "--epochs", 1)
     for choice, left, done in (("clip", 72, "clipped"), ("skip", 71, "left out")):
         inside(*words, "--bad-boxes", choice, "--out", choice)

@@ -69,7 +69,7 @@ def test_a_fourth_drop_never_happens(errors: list[float], losses: list[float], p
             break
 
 
-def test_a_gain_starts_the_patience_anew() -> None:
+def test_a_gain_restarts_the_patience() -> None:
     seen = feed(plateau(), [50, 49, 48, 47, 46, 45, 46, 46, 44, 45, 45, 45])
     assert [drops for drops, _ in seen] == [0] * 11 + [1]
 
@@ -89,7 +89,7 @@ def test_patience_counts_from_the_drop() -> None:
     assert [drops for drops, _ in seen] == [0, 0, 0, 1, 1, 1, 1, 2]
 
 
-def test_no_patience_is_lost_at_ln_k() -> None:
+def test_patience_is_not_used_up_while_the_net_guesses() -> None:
     """Counted only once the loss is below 0.95 ln K, and then from that epoch on."""
     schedule = plateau()
     assert feed(schedule, [90.0] * 50, loss=0.96 * STUCK)[-1] == (0, False)
@@ -97,7 +97,7 @@ def test_no_patience_is_lost_at_ln_k() -> None:
     assert [drops for drops, _ in seen] == [0, 0, 0, 1]
 
 
-def test_boxes_know_no_plateau_at_ln_k() -> None:
+def test_patience_counts_from_the_start_for_boxes() -> None:
     """Their loss may be of any size from the first epoch on; patience counts all the same."""
     schedule, seen = plateau(), []
     for epoch in range(1, 5):
@@ -106,14 +106,14 @@ def test_boxes_know_no_plateau_at_ln_k() -> None:
     assert seen == [0, 0, 0, 1]
 
 
-def test_having_learned_it_stays_so() -> None:
+def test_a_net_that_has_learned_uses_up_patience_at_any_loss() -> None:
     schedule = plateau()
     seen = feed(schedule, [50.0]) + feed(schedule, [50.0] * 3, loss=STUCK, start=1)
     assert [drops for drops, _ in seen] == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(("classes", "loss", "drops"), [(10, 2.1, 1), (10, 2.25, 0), (1000, 6.5, 1), (1000, 6.6, 0)])
-def test_the_gate_lies_at_095_ln_k(classes: int, loss: float, drops: int) -> None:
+def test_patience_counts_below_095_ln_k(classes: int, loss: float, drops: int) -> None:
     """0.95 ln 10 = 2.187; 0.95 ln 1000 = 6.562."""
     schedule = plateau()
     for epoch in range(1, 5):

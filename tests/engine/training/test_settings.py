@@ -44,7 +44,7 @@ def edited(folder: Path, **changes: object) -> RunFolder:
     return run
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_saved_settings_are_read_unchanged(tmp_path: Path) -> None:
     assert RunSettings.load(edited(tmp_path)) == SETTINGS
 
 
@@ -58,6 +58,6 @@ def test_an_earlier_format_is_refused(tmp_path: Path) -> None:
     "changes",
     [{"fine_tuned": "conv"}, {"network": "Z"}, {"recipe": None}, {"mean_rgb": 5}, {"decoding": {"fast": "no"}}],
 )
-def test_damage_is_told_in_one_sentence(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_damage_is_reported_in_one_sentence(tmp_path: Path, changes: dict[str, object]) -> None:
     with pytest.raises(DataError, match=r"run\.json is damaged"):
         RunSettings.load(edited(tmp_path, **changes))

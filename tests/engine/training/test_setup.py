@@ -1,4 +1,4 @@
-"""Where the first weights come from, and which of them may move."""
+"""The first weights, the layers that learn, the constant box."""
 
 import shutil
 from dataclasses import replace
@@ -50,19 +50,19 @@ def start(folder: Path, source: ModelConfig, network: str, settings: RunSettings
 
 
 @pytest.mark.parametrize(("source", "layer"), [(config_of("A"), "conv1_2"), (config_of("D", 1 / 8), "conv1_1")])
-def test_convolutions_that_cannot_be_taken_would_never_learn(tmp_path: Path, source: ModelConfig, layer: str) -> None:
+def test_frozen_convolutions_have_to_fit(tmp_path: Path, source: ModelConfig, layer: str) -> None:
     with pytest.raises(VerydeepError, match=f"`fine_tune=fc` keeps .*{layer} does not fit .*net D") as caught:
         start(tmp_path, source, "D")
     assert "\n" not in str(caught.value)
 
 
-def test_fc_layers_that_cannot_be_taken_learn(tmp_path: Path) -> None:
+def test_fc_layers_that_do_not_fit_are_drawn(tmp_path: Path) -> None:
     """Another crop means another fc6, which is drawn; all thirteen convolutions of D are taken."""
     messages = start(tmp_path, replace(config_of("D"), crop=64), "D")
     assert "drawn: another shape" in messages and messages.count("conv") == 13
 
 
-def test_other_nets_are_taken_as_before_where_all_layers_learn(tmp_path: Path) -> None:
+def test_convolutions_that_do_not_fit_are_drawn_if_all_layers_learn(tmp_path: Path) -> None:
     messages = start(tmp_path, config_of("A"), "D", replace(SETTINGS, fine_tuned="all"))
     assert "drawn: the paper takes only" in messages
 
@@ -71,19 +71,19 @@ def test_the_config_of_the_source_net_is_read_once(photographs: Path, trained: P
     """Its config.json may be damaged after the plan; its mean stays, and the covariance is that of the data."""
     source = tmp_path / "source"
     shutil.copytree(trained / "model", source)
-    asked = TrainRequest(str(photographs), network="B", crop=32, width=1 / 16, fc_width=16, init_from=source)
-    training = plan_training(asked)
+    request = TrainRequest(str(photographs), network="B", crop=32, width=1 / 16, fc_width=16, init_from=source)
+    training = plan_training(request)
     (source / "config.json").write_text("damaged")
     settings = measure_colors(training.settings, training.train, CPU)
     config = make_config(settings, training.train, training.val, len(training.train))
     model = config.build()
     initialize_weights(model, settings, training.source, config.class_names, Log())
     assert torch.equal(model.conv1_1.weight, load_tensors(source)["conv1_1.weight"])
-    fresh = measure_colors(plan_training(replace(asked, init_from=None)).settings, training.train, CPU)
+    fresh = measure_colors(plan_training(replace(request, init_from=None)).settings, training.train, CPU)
     assert fresh.covariance == settings.covariance
 
 
-def test_a_mean_that_is_given_is_kept(photographs: Path) -> None:
+def test_a_given_mean_is_kept(photographs: Path) -> None:
     training = plan_training(TrainRequest(str(photographs), crop=32))
     given = measure_colors(replace(training.settings, mean_rgb=(1.0, 2.0, 3.0)), training.train, CPU)
     measured = measure_colors(training.settings, training.train, CPU)
@@ -104,13 +104,13 @@ FOUR = (*CLASSES, "dill")
 
 
 @pytest.mark.parametrize(
-    ("regression", "theirs"), [("single-class", None), ("per-class", None), (None, "single-class")]
+    ("regression", "source_regression"), [("single-class", None), ("per-class", None), (None, "single-class")]
 )
-def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
-    regression: Regression | None, theirs: Regression | None, tmp_path: Path
+def test_the_last_layer_is_never_copied_from_a_net_of_another_task(
+    regression: Regression | None, source_regression: Regression | None, tmp_path: Path
 ) -> None:
     """Even where the shapes agree: four classes, and four numbers of a box. Boxes begin at N(0, 0.01)."""
-    source = replace(config_of("A"), class_names=FOUR, class_words=FOUR, fc_width=400, regression=theirs)
+    source = replace(config_of("A"), class_names=FOUR, class_words=FOUR, fc_width=400, regression=source_regression)
     net = source.build()
     fill(net, seed=2)
     save_config(tmp_path, source)
@@ -132,7 +132,7 @@ def test_the_last_layer_is_never_taken_from_a_net_of_another_task(
     assert f"drawn: {what} are learned from random weights: fc8" in (tmp_path / "log").read_text()
 
 
-def test_the_mean_box_weighs_images_and_not_instances(tmp_path: Path) -> None:
+def test_the_constant_box_weighs_images_not_instances(tmp_path: Path) -> None:
     """Three files of different shapes, the second with two boxes, worked out by hand in sixteenths."""
     boxes = {(16, 8): [[0, 0, 7, 3]], (4, 16): [[0, 0, 3, 3], [2, 8, 3, 15]], (32, 16): [[16, 4, 31, 15]]}
     for number, size in enumerate(boxes):
@@ -147,7 +147,7 @@ def test_the_mean_box_weighs_images_and_not_instances(tmp_path: Path) -> None:
     assert measure_constant_box(split, SETTINGS, CPU) == pytest.approx(expected)
 
 
-def test_of_the_mean_box_files_without_a_header_are_no_part(tmp_path: Path) -> None:
+def test_files_without_a_header_are_no_part_of_the_constant_box(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (10, 20)).save(tmp_path / name)
     (tmp_path / "b.png").write_bytes(b"no picture at all")
@@ -159,7 +159,7 @@ def test_of_the_mean_box_files_without_a_header_are_no_part(tmp_path: Path) -> N
         measure_constant_box(split, strict, CPU)
 
 
-def test_the_camera_turns_the_mean_box(tmp_path: Path) -> None:
+def test_the_camera_rotates_the_constant_box(tmp_path: Path) -> None:
     """The boxes of people's own photographs are those of the turned image."""
     exif = Image.Exif()
     exif[0x0112] = 6
