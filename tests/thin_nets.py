@@ -60,7 +60,7 @@ def make_pictures(folder: Path, per_class: int, first: int = 0) -> None:
 def make_boxes(root: Path) -> None:
     """Write boxes.csv for all pictures of all splits: one to three boxes of their class, and one of another class.
 
-    They lie about where the nets of ``leave_box_run`` predict boxes, so that some are found and some are not.
+    They lie about where the nets of ``save_box_run`` predict boxes, so that some are found and some are not.
     """
     rng = np.random.default_rng(11)
     lines: list[tuple[object, ...]] = [("path", "label", "xmin", "ymin", "xmax", "ymax")]
@@ -78,7 +78,7 @@ def make_boxes(root: Path) -> None:
         csv.writer(file).writerows(lines)
 
 
-def describe(
+def narrow_config(
     net: PaperNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0, crop: int = CROP
 ) -> ModelConfig:
     """Return the config of a narrow net; ``converged`` is None before its training has ended."""
@@ -104,44 +104,44 @@ def describe(
     )
 
 
-def leave_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
+def save_run(runs: Path, config: ModelConfig, name: str | None = None) -> Path:
     """Save a run with a net whose scores differ from image to image, and from those of other nets and seeds."""
     layers = "fc" if config.fine_tuned == "fc" else ""
     run = runs / (name or f"{config.network}-{config.train_scale}{layers}-s{config.seed}")
-    save(drawn(config, f"{config.network}/{config.train_scale}{layers}"), config, run)
+    save_model(random_net(config, f"{config.network}/{config.train_scale}{layers}"), config, run)
     return run
 
 
-def leave_box_run(
+def save_box_run(
     runs: Path, net: PaperNet, data: Path, *, seed: int = 0, name: str | None = None, crop: int = CROP
 ) -> Path:
     """Save a run with a localization net, and its source net unless that exists.
 
     Its boxes lie about the middle of what it sees, and differ from position to position and class to class.
     """
-    config = describe(net.classifier, data, seed=seed, crop=crop)
+    config = narrow_config(net.classifier, data, seed=seed, crop=crop)
     classifier = runs / f"{config.network}-{config.train_scale}-s{seed}"
     if not classifier.exists():
-        leave_run(runs, config)
+        save_run(runs, config)
     config = replace(config, regression=net.regression, fine_tuned=net.fine_tuned, constant_box=(0.5, 0.4, 0.6, 0.7))
     run = runs / (name or f"{str(net).replace('/', '-')}-s{seed}")
-    model = drawn(config, str(net))
+    model = random_net(config, str(net))
     with torch.no_grad():
         assert model.fc8.bias is not None
         model.fc8.weight *= 0.04
         model.fc8.bias *= 0.04
         model.fc8.bias += torch.tensor([0.5, 0.45, 0.7, 0.6]).repeat(config.num_outputs // 4)
-    save(model, config, run)
+    save_model(model, config, run)
     keep_classifier(run / "model", classifier / "model")
     return run
 
 
-def drawn(config: ModelConfig, key: str) -> VGG:
+def random_net(config: ModelConfig, key: str) -> VGG:
     """Return a net whose outputs on the pictures have mean 0 and deviation 1; ``key`` and the seed make another one."""
     model = config.build().eval()
     draw_he_weights(model, config.seed + zlib.crc32(key.encode()))
     with torch.no_grad():
-        scores = torch.cat([model.logits(sample(seed)) for seed in range(10)])
+        scores = torch.cat([model.logits(sample_picture(seed)) for seed in range(10)])
         spread = scores.std(dim=0).clamp(min=1e-6)
         model.fc8.weight /= spread[:, None, None, None]
         assert model.fc8.bias is not None
@@ -150,14 +150,14 @@ def drawn(config: ModelConfig, key: str) -> VGG:
     return model
 
 
-def save(model: VGG, config: ModelConfig, run: Path) -> None:
+def save_model(model: VGG, config: ModelConfig, run: Path) -> None:
     """Save a net as the last of a run."""
     save_config(run / "model", config)
     save_weights(run / "model", model.state_dict())
     write_json(run / "run.json", {})
 
 
-def sample(seed: int) -> Tensor:
+def sample_picture(seed: int) -> Tensor:
     """Return a picture at Q = 256: (1, 3, 37, W)."""
     image = Image.fromarray(picture(*SHAPES[seed % len(SHAPES)], seed=1000 + seed))
     scale = 37 / min(image.size)

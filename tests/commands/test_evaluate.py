@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs, read_predictions
-from tests.thin_nets import SIZES, WIDTH_OPTIONS, describe, leave_run
+from tests.thin_nets import SIZES, WIDTH_OPTIONS, narrow_config, save_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config
@@ -119,7 +119,7 @@ def runs(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     for text, seeds in (("A/256", (0, 1)), ("D/256-512", (0, 1)), ("E/256", (1,))):
         for seed in seeds:
-            leave_run(tmp_path / "runs", describe(PaperNet.parse(text), photographs, seed=seed))
+            save_run(tmp_path / "runs", narrow_config(PaperNet.parse(text), photographs, seed=seed))
     return tmp_path / "runs"
 
 
@@ -217,7 +217,7 @@ def test_bad_input_is_refused_in_one_sentence(
 def test_a_protocol_of_the_best_weights(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
     """Which only one seed has."""
     config = load_config(runs / "A-256-s1" / "model")
-    best = leave_run(tmp_path / "aside", replace(config, seed=8), "best") / "model"
+    best = save_run(tmp_path / "aside", replace(config, seed=8), "best") / "model"
     shutil.copytree(best, runs / "A-256-s1" / "best")
     save_config(runs / "A-256-s1" / "best", config)
     common = ("evaluate", photographs, "--weights", "best", *FP32)
@@ -230,8 +230,8 @@ def test_a_protocol_of_the_best_weights(runs: Path, photographs: Path, inside: C
 
 def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
     """Q is relative to each net's own crop."""
-    larger = replace(describe(PaperNet.parse("A/256"), photographs), crop=64)
-    leave_run(runs, larger, "larger")
+    larger = replace(narrow_config(PaperNet.parse("A/256"), photographs), crop=64)
+    save_run(runs, larger, "larger")
     inside("evaluate", photographs, "runs/A-256-s0", "runs/larger", "--views", "center", *FP32, "--out", "both")
     assert [row["pixels"] for row in report_of(tmp_path / "both")["rows"]] == [[37], [73], []]
 
@@ -243,7 +243,7 @@ def test_a_message_points_at_the_mistake(photographs: Path, inside: Cli) -> None
 
 
 def test_two_runs_of_one_seed_are_refused(runs: Path, photographs: Path, inside: Cli) -> None:
-    leave_run(runs, describe(PaperNet.parse("E/256"), photographs, seed=1), "again")
+    save_run(runs, narrow_config(PaperNet.parse("E/256"), photographs, seed=1), "again")
     refused = inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, *WIDTH_OPTIONS, check=False)
     assert refused.returncode == 1 and "E-256-s1" in refused.stderr and "again" in refused.stderr
 
@@ -284,7 +284,7 @@ def test_images_without_labels_have_no_error(trained: Path, tmp_path: Path, insi
 
 def test_an_unconverged_net_is_named(runs: Path, photographs: Path, inside: Cli) -> None:
     for converged in (True, False):
-        net = leave_run(runs, describe(PaperNet.parse("B/256"), photographs, converged=converged), f"b-{converged}")
+        net = save_run(runs, narrow_config(PaperNet.parse("B/256"), photographs, converged=converged), f"b-{converged}")
         output = inside("evaluate", photographs, net, *FP32).stdout
         assert ("Not converged" in output) is not converged
 
@@ -292,10 +292,10 @@ def test_an_unconverged_net_is_named(runs: Path, photographs: Path, inside: Cli)
 def test_a_folder_that_was_split_differently_is_named(inside: Cli, tmp_path: Path) -> None:
     """A flat folder is divided as the net's seed says; the second net's division is another."""
     data = make_photographs(tmp_path / "parts", {"train": 6}) / "train"
-    config = describe(PaperNet.parse("A/256"), data, split_seed=0)
-    other = describe(PaperNet.parse("A/256"), data, split_seed=5)
+    config = narrow_config(PaperNet.parse("A/256"), data, split_seed=0)
+    other = narrow_config(PaperNet.parse("A/256"), data, split_seed=5)
     assert config.split != other.split
-    first, second = (leave_run(tmp_path / "runs", each, name) for each, name in ((config, "a"), (other, "b")))
+    first, second = (save_run(tmp_path / "runs", each, name) for each, name in ((config, "a"), (other, "b")))
     assert "was split differently" not in inside("evaluate", data, first, *FP32).stdout
     output = inside("evaluate", data, first, second, *FP32).stdout
     assert f"the data set has changed since the training of {second}, or was split differently" in output
@@ -377,7 +377,7 @@ def kaggle(root: Path) -> Path:
 def test_the_test_servers_file(make: Any, tmp_path: Path, inside: Cli) -> None:
     """Line for line what predict says of the images, in the order of their names, in the devkit's numbers."""
     data = make(tmp_path / "data")
-    net = leave_run(
+    net = save_run(
         tmp_path,
         ModelConfig("A", WNIDS, WNIDS, crop=32, width=1 / 16, fc_width=12, mean_rgb=(131.0, 96.0, 57.0)),
         "net",
@@ -403,7 +403,7 @@ def test_the_file_is_not_written_where_an_image_is_broken(tmp_path: Path, inside
     data = prepared(tmp_path / "data")
     (data / "test" / TEST_IMAGES[2]).write_bytes(b"\xff\xd8\xff")
     config = ModelConfig("A", WNIDS, WNIDS, crop=32, width=1 / 16, fc_width=12)
-    net = leave_run(tmp_path, config, "net")
+    net = save_run(tmp_path, config, "net")
     for extra in ((), ("--bad-images", "skip")):
         command = ("evaluate", data, net, "--split", "test", *FP32, "--submission", "guesses.txt", *extra)
         refused = inside(*command, check=False)

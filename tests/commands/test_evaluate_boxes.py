@@ -18,11 +18,11 @@ from tests.thin_nets import (
     CLASSES,
     SIZES,
     WIDTH_OPTIONS,
-    describe,
-    leave_box_run,
-    leave_run,
     make_boxes,
     make_pictures,
+    narrow_config,
+    save_box_run,
+    save_run,
 )
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
@@ -43,8 +43,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         monkeypatch.setenv("VERYDEEP_CACHE", str(root / "cache"))
         for text, seeds in (("D/256pcr", (0,)), ("D/384pcr", (0, 1))):
             for seed in seeds:
-                leave_box_run(root / "runs", PaperNet.parse(text), root / "photos", seed=seed)
-        leave_run(root / "runs", describe(PaperNet.parse("E/256-512"), root / "photos"))
+                save_box_run(root / "runs", PaperNet.parse(text), root / "photos", seed=seed)
+        save_run(root / "runs", narrow_config(PaperNet.parse("E/256-512"), root / "photos"))
     return root
 
 
@@ -225,7 +225,7 @@ def ilsvrc(home: Path) -> Path:
     for number in (3, 1, 5, 2):
         file = root / "test" / f"ILSVRC2012_test_0000000{number}.JPEG"
         Image.fromarray(picture(*SHAPES[number % len(SHAPES)], seed=30 + number)).save(file, quality=95)
-    leave_box_run(home / "ilsvrc-runs", PaperNet.parse("D/384pcr"), root)
+    save_box_run(home / "ilsvrc-runs", PaperNet.parse("D/384pcr"), root)
     return root
 
 

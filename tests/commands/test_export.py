@@ -13,7 +13,7 @@ from PIL import Image
 from tests.models.export.test_onnx import NAMES, THIN, drawn, images
 from tests.peers import need
 from tests.runs import Cli, full_disk, read_predictions
-from tests.thin_nets import save
+from tests.thin_nets import save_model
 from verydeep.commands.export import describe_state_dict
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
@@ -23,7 +23,7 @@ CONFIG = replace(THIN, crop=32, train_scale="256-512")
 
 
 def leave(run: Path, config: ModelConfig = CONFIG) -> Path:
-    save(drawn(config), config, run)
+    save_model(drawn(config), config, run)
     return run
 
 
@@ -87,7 +87,7 @@ def test_the_best_weights_are_others(inside: Cli, tmp_path: Path) -> None:
         model = drawn(CONFIG)
         with torch.no_grad():
             model.fc8.weight += 1
-    save(model, CONFIG, run)
+    save_model(model, CONFIG, run)
     biases = []
     for weights in ("last", "best"):
         inside("export", run, "--format", "onnx", "--weights", weights, "--out", f"{weights}.onnx")

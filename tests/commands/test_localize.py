@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.conftest import picture
 from tests.runs import Cli, read_predictions
-from tests.thin_nets import CROP, describe, leave_box_run, leave_run, make_pictures
+from tests.thin_nets import CROP, make_pictures, narrow_config, save_box_run, save_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.models.weights.model_folder import load_model, save_weights
 
@@ -34,7 +34,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def leave_net(runs: Path, net: str = "D/256pcr") -> Path:
-    return leave_box_run(runs, PaperNet.parse(net), runs.parent / "data")
+    return save_box_run(runs, PaperNet.parse(net), runs.parent / "data")
 
 
 def localize(inside: Cli, *arguments: object) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ def test_classes_are_those_of_the_source_net_or_of_a_protocol(runs: Path, inside
     """As ``verydeep predict`` finds them, whose posteriors are those of ``evaluate``."""
     run = leave_net(runs)
     for net in ("E/256-512", "D/384"):
-        leave_run(runs, describe(PaperNet.parse(net), runs.parent / "data"))
+        save_run(runs, narrow_config(PaperNet.parse(net), runs.parent / "data"))
 
     def predict(net: Path, *options: object) -> dict[str, dict[str, float]]:
         common = ("--format", "json", "--precision", "fp32", "--workers", 0, "--top", 6)

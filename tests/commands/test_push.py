@@ -12,7 +12,7 @@ from tests.fake_hub import TOKEN, FakeHub, serving
 from tests.models.export.test_onnx import THIN, drawn
 from tests.peers import need
 from tests.runs import Cli
-from tests.thin_nets import save
+from tests.thin_nets import save_model
 from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.files import write_json
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, keep_classifier
@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> Path:
     """A run that knows where it lies, with one evaluation."""
     run, data = tmp_path / "runs" / "photos-A", str(tmp_path / "pictures" / "photos")
     about = replace(CONFIG.provenance, data=data, source_net=str(tmp_path / "runs" / "other"), num_images=12)
-    save(drawn(CONFIG), replace(CONFIG, split=SplitRecord(data, 0, 0.2, "t", "v", False), provenance=about), run)
+    save_model(drawn(CONFIG), replace(CONFIG, split=SplitRecord(data, 0, 0.2, "t", "v", False), provenance=about), run)
     share = {"percent": 12.5, "low": 7.25, "high": 19.75}
     errors = {"top1": share, "topk": {**share, "percent": 2.5}, "k": 4, "class_recall": share, "num_images": 40}
     row = {"net": "photos-A", "crop": 32, "view": "dense", "scales": [224, 256], "errors": errors}
@@ -95,7 +95,7 @@ def test_it_is_the_same_net_without_the_paths(
 def test_a_localization_net_brings_its_classifier(hub: FakeHub, run: Path, inside: Cli, tmp_path: Path) -> None:
     config: ModelConfig = replace(CONFIG, regression="single-class", constant_box=(0.5, 0.5, 0.5, 0.5))
     boxes = tmp_path / "runs" / "boxes"
-    save(drawn(config), config, boxes)
+    save_model(drawn(config), config, boxes)
     keep_classifier(boxes / "model", run / "model")
     assert "verydeep localize hf-hub:jane/boxes" in inside("push", boxes, "jane/boxes").stdout
     arrived = hub.files["jane/boxes"]

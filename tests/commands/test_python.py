@@ -17,7 +17,7 @@ from PIL import Image
 
 import verydeep as vd
 from tests.runs import Cli, read_predictions
-from tests.thin_nets import leave_box_run, make_pictures, thin_networks
+from tests.thin_nets import make_pictures, save_box_run
 from verydeep.cli import COMMANDS
 from verydeep.configs.protocols import PaperNet
 from verydeep.ops.arrays import UInt8Array
@@ -38,9 +38,9 @@ def arrays(files: list[Path]) -> list[UInt8Array]:
 
 @pytest.fixture
 def box_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    thin_networks(monkeypatch, tmp_path / "cache")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     make_pictures(tmp_path / "data", 4)
-    return leave_box_run(tmp_path / "runs", PaperNet.parse("D/256pcr"), tmp_path / "data")
+    return save_box_run(tmp_path / "runs", PaperNet.parse("D/256pcr"), tmp_path / "data")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import verydeep.commands.reproduce as command
 from tests.interruption import interrupt_when
 from tests.runs import Cli, run_and_print
 from tests.table1 import NUM_PARAMETERS, TABLE_1
-from tests.thin_nets import FC_WIDTH, SIZES, WIDTH, WIDTHS, describe, leave_run, make_pictures
+from tests.thin_nets import FC_WIDTH, SIZES, WIDTH, WIDTHS, make_pictures, narrow_config, save_run
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.decoding import Decoding
@@ -127,7 +127,7 @@ def test_shallow_from_photographs_to_the_table(home: Path, capsys: pytest.Captur
 def test_a_net_half_trained_is_resumed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Stopped in its second epoch, it keeps the first."""
     run = home / "runs" / f"photos-B-5x5-256-{SIZES}-s3"
-    leave_run(home / "runs", describe(PaperNet.parse("B/256"), home / "photos", seed=3))
+    save_run(home / "runs", narrow_config(PaperNet.parse("B/256"), home / "photos", seed=3))
     with interrupt_when((run / "checkpoints" / "step-000000003.safetensors").exists), pytest.raises(KeyboardInterrupt):
         reproduce("shallow", seeds="3")
     capsys.readouterr()
@@ -162,7 +162,7 @@ def test_nets_have_the_papers_width_by_default(home: Path) -> None:
     """On the generated set, too, where `verydeep train` makes narrow nets, which answer for no row."""
     defaults = inspect.signature(command.reproduce).parameters
     assert (defaults["width"].default, defaults["fc_width"].default) == (1.0, 4096)
-    leave_run(home / "runs", describe(PaperNet.parse("B/256"), home / "photos"))
+    save_run(home / "runs", narrow_config(PaperNet.parse("B/256"), home / "photos"))
     with pytest.raises(WeightsError, match=r"No run answers for a row of shallow .*B-256-s0, width 0.0625"):
         command.reproduce("shallow", data="photos", crop=32, train=False, precision="fp32", workers=0)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.interruption import interrupt_when
 from tests.runs import Cli
-from tests.thin_nets import SIZES, WIDTH_OPTIONS, WIDTHS, leave_box_run, make_boxes, make_pictures
+from tests.thin_nets import SIZES, WIDTH_OPTIONS, WIDTHS, make_boxes, make_pictures, save_box_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.engine.nets.collection import find_nets
 from verydeep.ops.metrics import Share
@@ -125,7 +125,7 @@ def check_table_9(home: Path, output: str) -> None:
 def two_rows(home: Path) -> Path:
     """Runs for the first two rows of Table 8, and the source net of the third."""
     for net in ("D/384scr-fc", "D/384pcr-fc"):
-        leave_box_run(home / "runs", PaperNet.parse(net), home / "photos")
+        save_box_run(home / "runs", PaperNet.parse(net), home / "photos")
     return home
 
 

@@ -9,7 +9,7 @@ import pytest
 import verydeep.commands.reproduce as command
 from tests.data.transfer_trees import put_caltech_101
 from tests.runs import run_and_print
-from tests.thin_nets import CROP, SIZES, WIDTHS, leave_run
+from tests.thin_nets import CROP, SIZES, WIDTHS, save_run
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.model_folder import ModelConfig, Provenance
 
@@ -27,7 +27,7 @@ def test_table_is_printed_and_written(
         "D", ("ant", "bell"), ("ant", "bell"), crop=CROP, **WIDTHS, train_scale="256-512",
         provenance=Provenance(converged=True),
     )  # fmt: skip
-    leave_run(tmp_path / "runs", config, "deep")
+    save_run(tmp_path / "runs", config, "deep")
     put_caltech_101(tmp_path)
     run_and_print(command.reproduce, "table11", data=".", **OPTIONS)
     output = capsys.readouterr().out

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import net_called
-from tests.thin_nets import leave_box_run, make_pictures
+from tests.thin_nets import make_pictures, save_box_run
 from verydeep.configs.protocols import LocalizationView, PaperNet
 from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
@@ -48,7 +48,7 @@ def test_evaluations_with_other_classes_have_other_names(
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     for part in ("train", "val"):
         make_pictures(tmp_path / "photos" / part, 1)
-    run = leave_box_run(tmp_path / "runs", PaperNet.parse("D/256pcr"), tmp_path / "photos")
+    run = save_box_run(tmp_path / "runs", PaperNet.parse("D/256pcr"), tmp_path / "photos")
     members = (EnsembleMember(Net.open(run), (256,)),)
     own = find_source_nets(members, view) if classes == "source nets" else None
     source = own or (None if classes is None else ClassSource((), "crops", classes))

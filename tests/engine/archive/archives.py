@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 
 from tests.he_weights import draw_he_weights
-from tests.thin_nets import save
+from tests.thin_nets import save_model
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.engine.archive.manifest import ArchiveOptions
 from verydeep.engine.archive.update import ArchiveUpdate, update_archive
@@ -25,7 +25,7 @@ def make_net(run: Path, seed: int = 2) -> Net:
     """Save a run whose net has descriptors of 12 dimensions, half of them not zero."""
     model = CONFIG.build()
     draw_he_weights(model, seed)
-    save(model, CONFIG, run)
+    save_model(model, CONFIG, run)
     return Net.open(run)
 
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.conftest import SHAPES, picture
 from tests.engine.archive.archives import CPU, make_net, read_archive, update
-from tests.thin_nets import save
+from tests.thin_nets import save_model
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.archive.manifest import Manifest, read_archive_weights
@@ -328,7 +328,7 @@ def test_net_that_overflows_is_refused(net: Net, photos: Path, tmp_path: Path) -
     model = net.load()
     with torch.no_grad():
         model.fc7.weight[0] = torch.nan
-    save(model, net.config, net.path)
+    save_model(model, net.config, net.path)
     with pytest.raises(WeightsError, match="not finite"):
         update(net, tmp_path / "out", photos)
     assert not read_archive(tmp_path / "out")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.thin_nets import CROP, WIDTHS, describe, leave_run, make_pictures
+from tests.thin_nets import CROP, WIDTHS, make_pictures, narrow_config, save_run
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
@@ -322,8 +322,8 @@ def test_a_table_of_three_kinds_of_rows(tmp_path: Path, monkeypatch: pytest.Monk
     make_pictures(tmp_path / "data" / "val", 1)
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     a, b = (PaperNet.parse(text) for text in ("A/256", "B/256"))
-    leave_run(tmp_path / "runs", describe(a, tmp_path / "data"))
-    late = leave_run(tmp_path / "runs", describe(b, tmp_path / "data", converged=False))
+    save_run(tmp_path / "runs", narrow_config(a, tmp_path / "data"))
+    late = save_run(tmp_path / "runs", narrow_config(b, tmp_path / "data", converged=False))
     split = open_data_split(str(tmp_path / "data"), "val")
     where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU, **WIDTHS)
     (findings,) = measure_classification_tables([TABLES["table3"]], where)
@@ -339,7 +339,7 @@ def test_other_authors_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     make_pictures(tmp_path / "data" / "train", 1, first=100)
     make_pictures(tmp_path / "data" / "val", 1)
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
-    leave_run(tmp_path / "runs", describe(PaperNet.parse("E/256-512"), tmp_path / "data"))
+    save_run(tmp_path / "runs", narrow_config(PaperNet.parse("E/256-512"), tmp_path / "data"))
     split = open_data_split(str(tmp_path / "data"), "val")
     where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU, **WIDTHS)
     (findings,) = measure_classification_tables([TABLES["table7"]], where)

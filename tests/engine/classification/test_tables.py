@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from tests.thin_nets import CLASSES, CROP, WIDTHS, describe, leave_run, make_pictures
+from tests.thin_nets import CLASSES, CROP, WIDTHS, make_pictures, narrow_config, save_run
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
@@ -91,7 +91,7 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
         monkeypatch.setenv("VERYDEEP_CACHE", str(root / "cache"))
         for net in (*LADDER, PaperNet.parse("B-5x5/256")):
             for seed in (3, 8) if str(net) in TWICE else (3,):
-                leave_run(root / "runs", describe(net, root / "data", seed=seed))
+                save_run(root / "runs", narrow_config(net, root / "data", seed=seed))
         val = open_data_split(str(root / "data"), "val")
         conditions = TableConditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU, **WIDTHS)
         for name, some_tables in steps.items():
@@ -276,8 +276,8 @@ BOTH = EvaluationProtocol.parse("A/256/256 + D/256/256")
 
 
 def test_an_unconverged_run_is_named(small: Path) -> None:
-    leave_run(small / "runs", describe(A, small / "data"))
-    late = leave_run(small / "runs", describe(D, small / "data", converged=False))
+    save_run(small / "runs", narrow_config(A, small / "data"))
+    late = save_run(small / "runs", narrow_config(D, small / "data", converged=False))
     measured = measure_protocol(BOTH, conditions_of(small))
     assert measured is not None and measured.unconverged == (str(late),) and not measured.converged
     alone = EvaluationProtocol.parse("A/256/256")
@@ -288,8 +288,8 @@ def test_an_unconverged_run_is_named(small: Path) -> None:
 
 
 def test_a_seed_that_did_not_converge_is_left_out_where_another_did(small: Path) -> None:
-    leave_run(small / "runs", describe(A, small / "data", seed=1))
-    late = leave_run(small / "runs", describe(A, small / "data", seed=2, converged=False))
+    save_run(small / "runs", narrow_config(A, small / "data", seed=1))
+    late = save_run(small / "runs", narrow_config(A, small / "data", seed=2, converged=False))
     row = measure_protocol(EvaluationProtocol.parse("A/256/256"), conditions_of(small))
     assert row is not None and row.converged
     assert (row.seeds, row.unconverged) == ((1,), (str(late),))
@@ -298,7 +298,7 @@ def test_a_seed_that_did_not_converge_is_left_out_where_another_did(small: Path)
 def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
     for net, seeds in ((A, (0, 1, 2)), (D, (1, 2, 5))):
         for seed in seeds:
-            leave_run(small / "runs", describe(net, small / "data", seed=seed))
+            save_run(small / "runs", narrow_config(net, small / "data", seed=seed))
     conditions = conditions_of(small)
     assert {seed: [each.net.path.name for each in nets] for seed, nets in conditions.ensembles(BOTH).items()} == {
         1: ["A-256-s1", "D-256-s1"],
@@ -311,16 +311,16 @@ def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
 
 
 def test_two_runs_of_one_seed_are_an_error_that_names_both(small: Path) -> None:
-    leave_run(small / "runs", describe(A, small / "data"))
-    leave_run(small / "runs", describe(A, small / "data"), "copy")
+    save_run(small / "runs", narrow_config(A, small / "data"))
+    save_run(small / "runs", narrow_config(A, small / "data"), "copy")
     with pytest.raises(VerydeepError, match=r"Two runs answer for A/256 with seed 0: .*A-256-s0 and .*copy"):
         compute_views([EvaluationProtocol.parse("A/256/256")], conditions_of(small))
 
 
 def test_a_training_that_has_saved_no_net_yet_is_no_run(small: Path) -> None:
     """As when a table is looked at while the ladder trains."""
-    leave_run(small / "runs", describe(A, small / "data"))
-    begun = leave_run(small / "runs", describe(D, small / "data", converged=None))
+    save_run(small / "runs", narrow_config(A, small / "data"))
+    begun = save_run(small / "runs", narrow_config(D, small / "data", converged=None))
     (begun / "model" / "model.safetensors").unlink()
     conditions = conditions_of(small)
     compute_views([BOTH], conditions)
@@ -329,27 +329,27 @@ def test_a_training_that_has_saved_no_net_yet_is_no_run(small: Path) -> None:
 
 
 def test_a_net_that_split_the_folder_differently_is_refused(small: Path) -> None:
-    leave_run(small / "runs", describe(A, small / "flat", seed=4, split_seed=0))
+    save_run(small / "runs", narrow_config(A, small / "flat", seed=4, split_seed=0))
     conditions = conditions_of(small, "flat")
     compute_views([EvaluationProtocol.parse("A/256/256")], conditions)
-    path = leave_run(small / "runs", describe(D, small / "flat", seed=4, split_seed=1))
+    path = save_run(small / "runs", narrow_config(D, small / "flat", seed=4, split_seed=1))
     with pytest.raises(VerydeepError, match=f"{path} was trained on another random split .*seed 1") as caught:
         compute_views([BOTH], conditions_of(small, "flat"))
     assert "\n" not in str(caught.value)
     # Where val/ is a folder, the seed divides nothing.
-    net = Net.open(leave_run(small / "elsewhere", describe(D, small / "data", split_seed=1)))
+    net = Net.open(save_run(small / "elsewhere", narrow_config(D, small / "data", split_seed=1)))
     check_same_split(net, str(small / "data"), conditions_of(small).split)
 
 
 def test_a_net_of_another_system_has_a_row_of_its_own(small: Path) -> None:
     """It answers for no row of the paper; its row has its name and the views of the table. Trunks have none."""
-    leave_run(small / "runs", describe(A, small / "data"))
-    strange = replace(describe(D, small / "data"), train_scale=None, provenance=Provenance(imported_from="d.pth"))
-    path = leave_run(small / "elsewhere", strange, "other")
+    save_run(small / "runs", narrow_config(A, small / "data"))
+    strange = replace(narrow_config(D, small / "data"), train_scale=None, provenance=Provenance(imported_from="d.pth"))
+    path = save_run(small / "elsewhere", strange, "other")
     trunk = replace(strange, class_names=(), class_words=())
     save_config(small / "elsewhere" / "trunk", trunk)
     unknown = replace(strange, class_names=CLASSES[::-1], class_words=CLASSES[::-1])
-    leave_run(small / "elsewhere", unknown, "other-classes")
+    save_run(small / "elsewhere", unknown, "other-classes")
     named = Collection(small / "runs", tuple((small / "elsewhere").iterdir()))
     conditions = replace(conditions_of(small), nets=named.nets())
     paper = PaperTable("table5", "views", "4.4", (PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4),))

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.he_weights import draw_he_weights
-from tests.thin_nets import save
+from tests.thin_nets import save_model
 from verydeep.configs.scales import in_pixels
 from verydeep.data.split import Split
 from verydeep.engine.nets.net import Net
@@ -29,7 +29,7 @@ def make_net(run: Path) -> Net:
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.uniform_(-3, 3, generator=torch.Generator().manual_seed(len(name)))
-    save(model, CONFIG, run)
+    save_model(model, CONFIG, run)
     return Net.open(run)
 
 

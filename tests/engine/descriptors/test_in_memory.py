@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.conftest import picture
 from tests.engine.descriptors.nets import CONFIG, CPU, describe_by_windows, unit
-from tests.thin_nets import save
+from tests.thin_nets import save_model
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.descriptors.in_memory import describe_images
@@ -113,6 +113,6 @@ def test_descriptors_that_are_not_finite_are_refused(net: Net, val_split: Split)
     model = net.load()
     with torch.no_grad():
         model.conv1_1.weight[0] = torch.inf
-    save(model, CONFIG, net.path)
+    save_model(model, CONFIG, net.path)
     with pytest.raises(WeightsError, match=r"run computes descriptors that are not finite at relu7"):
         describe_images(Representation((Net.open(net.path),), ("relu7",), (256,)), val_split.subset([0]), CPU)

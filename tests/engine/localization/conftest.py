@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.thin_nets import describe, leave_box_run, leave_run, make_boxes, make_pictures
+from tests.thin_nets import make_boxes, make_pictures, narrow_config, save_box_run, save_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.box_annotations import add_boxes, read_boxes
 from verydeep.data.split import Split
@@ -63,10 +63,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         monkeypatch.setenv("VERYDEEP_CACHE", str(root / "cache"))
         for texts, seeds in BOX_NETS.items():
             for seed in seeds:
-                leave_box_run(root / "runs", PaperNet.parse(texts), root / "data", seed=seed)
+                save_box_run(root / "runs", PaperNet.parse(texts), root / "data", seed=seed)
         for texts, seeds in CLASS_NETS.items():
             for seed in seeds:
-                leave_run(root / "runs", describe(PaperNet.parse(texts), root / "data", seed=seed))
+                save_run(root / "runs", narrow_config(PaperNet.parse(texts), root / "data", seed=seed))
     return root
 
 

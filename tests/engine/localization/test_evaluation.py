@@ -12,7 +12,7 @@ from PIL import Image
 from tests.engine.localization.conftest import CPU, Home, run_in_two
 from tests.engine.localization.reference import Members, guess_classes, measure_overlaps, merge_candidates
 from tests.plain_boxes import best_overlap
-from tests.thin_nets import leave_box_run
+from tests.thin_nets import save_box_run
 from verydeep.configs.protocols import Classes, EvaluationProtocol, LocalizationView, PaperNet
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.engine.localization.box_ensemble import BoxEnsemble, build_box_ensemble
@@ -116,7 +116,7 @@ def test_each_row_names_its_net_view_and_scales(home: Home) -> None:
 
 
 def test_each_row_has_the_crop_of_its_own_net(home: Home, tmp_path: Path) -> None:
-    larger = leave_box_run(tmp_path, PaperNet.parse("D/256pcr"), home.root / "data", crop=64)
+    larger = save_box_run(tmp_path, PaperNet.parse("D/256pcr"), home.root / "data", crop=64)
     members = [EnsembleMember(Net.open(path), (256,)) for path in (home.runs / "D-256pcr-s3", larger)]
     rows = evaluate(home, BoxEnsemble(tuple(members), "dense", None)).rows
     assert [row.crop for row in rows] == [32, 32, 64, 32]

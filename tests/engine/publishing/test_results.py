@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.runs import Cli
-from tests.thin_nets import describe, leave_run, make_boxes, make_pictures
+from tests.thin_nets import make_boxes, make_pictures, narrow_config, save_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
 from verydeep.engine.nets.digests import digest_of_folder
@@ -32,11 +32,11 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(data: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> ModelConfig:
     monkeypatch.setenv("VERYDEEP_CACHE", str(cache))
-    return describe(PaperNet("A", TrainScale(256, 512)), data)
+    return narrow_config(PaperNet("A", TrainScale(256, 512)), data)
 
 
 def test_the_last_row_is_read(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
-    run = leave_run(tmp_path / "runs", config)
+    run = save_run(tmp_path / "runs", config)
     inside("evaluate", data, run, "--scales", "256,384", *COMMON)
     (path,) = run.glob("evaluations/*/errors.json")
     row = json.loads(path.read_text())["rows"][-1]["errors"]
@@ -95,7 +95,7 @@ def test_each_net_has_its_own(tmp_path: Path, config: ModelConfig, monkeypatch: 
 
 def test_what_was_seen_is_noted_without_paths(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
     changed = replace(config, provenance=Provenance(converged=False), split=replace(config.split, train="others"))
-    run = leave_run(tmp_path / "runs", changed)
+    run = save_run(tmp_path / "runs", changed)
     inside("evaluate", data, run, "--split", "train", "--scales", "256", *COMMON)
     (result,) = read_results(run, run / "model")
     assert any(note.startswith("Note: the data set has changed since the training of") for note in result.remarks)
@@ -103,11 +103,11 @@ def test_what_was_seen_is_noted_without_paths(data: Path, config: ModelConfig, i
 
 
 def test_boxes(data: Path, config: ModelConfig, inside: Cli, tmp_path: Path) -> None:
-    from tests.thin_nets import leave_box_run
+    from tests.thin_nets import save_box_run
 
     make_boxes(data)
     net = PaperNet("A", TrainScale(256, 512), "all", "per-class")
-    run = leave_box_run(tmp_path / "runs", net, data)
+    run = save_box_run(tmp_path / "runs", net, data)
     inside("evaluate", data, run, "--task", "localize", "--scales", "256", *COMMON)
     (result,) = read_results(run, run / "model")
     assert list(result.errors) == ["error of the true class's box", "localization error"]

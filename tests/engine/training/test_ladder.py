@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.interruption import interrupt_when
-from tests.thin_nets import CROP, SIZES, WIDTHS, describe, leave_run, make_pictures
+from tests.thin_nets import CROP, SIZES, WIDTHS, make_pictures, narrow_config, save_run
 from verydeep.configs.ladder import LADDER, find_source
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES
@@ -160,7 +160,7 @@ def test_a_net_starts_from_its_source_of_the_same_seed(
     for each in LADDER:
         for seed in (2, 6):
             if str(each) != text:
-                config = describe(each, home / "flat", seed=seed)
+                config = narrow_config(each, home / "flat", seed=seed)
                 mean = (float(seed), 1.0, float(len(runs)))
                 runs[str(each), seed] = home / "runs" / f"{len(runs)}"
                 save_config(runs[str(each), seed] / "model", replace(config, mean_rgb=mean))
@@ -187,7 +187,7 @@ def test_only_nets_with_new_convolutions_start_without_dropout(
 ) -> None:
     for each in LADDER:
         if str(each) != text:
-            save_config(home / "runs" / str(each).replace("/", "-") / "model", describe(each, home / "flat"))
+            save_config(home / "runs" / str(each).replace("/", "-") / "model", narrow_config(each, home / "flat"))
     training = plan_rung(Rung(net(text), 0), replace(train_request, dropout_after=1), SHAPE)
     assert [stage.dropout for stage in training.settings.recipe.stages] == dropouts
 
@@ -243,7 +243,7 @@ def test_a_net_that_divided_the_folder_in_another_way_is_refused_before_the_trai
     home: Path, train_request: TrainRequest
 ) -> None:
     """`verydeep train --seed 1` divides a flat folder by its seed; a net that starts from it could not be tested."""
-    config = describe(net("A/256"), home / "flat", seed=1, split_seed=1)
+    config = narrow_config(net("A/256"), home / "flat", seed=1, split_seed=1)
     save_config(home / "runs" / "mine" / "model", config)
     with pytest.raises(VerydeepError, match="mine was trained on another random split"):
         train_missing_nets(["B/256"], [0, 1], train_request, home / "log")
@@ -299,7 +299,7 @@ def test_two_runs_of_one_seed_are_an_error(home: Path) -> None:
 
 def test_runs_of_these_tests_are_like_trained_ones(home: Path) -> None:
     """The folders these tests make are runs to the package, and their nets load."""
-    leave_run(home / "runs", describe(net("C/384"), home / "data", seed=2))
+    save_run(home / "runs", narrow_config(net("C/384"), home / "data", seed=2))
     (found,) = find_nets(home / "runs")
     assert (found.paper_net(**WIDTHS), found.config.seed, found.ended, found.converged) == (net("C/384"), 2, True, True)
     assert found.load().num_classes == 6

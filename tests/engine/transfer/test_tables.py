@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 
 from tests.data.transfer_trees import put_action_pictures, put_caltech_101, put_caltech_256, put_voc_pictures
 from tests.engine.descriptors.nets import CPU, unit
-from tests.thin_nets import CROP, drawn, sample, save
+from tests.thin_nets import CROP, random_net, sample_picture, save_model
 from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, TRANSFER_TABLES
 from verydeep.data.split import Split
@@ -51,15 +51,17 @@ CONFIG = ModelConfig(
 
 def save_net(run: Path, config: ModelConfig) -> None:
     """Save a net whose values before each FC layer's ReLU have mean 0 and deviation 1, so that descriptors differ."""
-    model = drawn(config, config.network)
+    model = random_net(config, config.network)
     with torch.no_grad():
         for name in ("fc6", "fc7"):
             layer = model.get_submodule(name)
-            outputs = torch.cat([model.activations(sample(i), [name])[name].mean(dim=(2, 3)) for i in range(30)])
+            outputs = torch.cat(
+                [model.activations(sample_picture(i), [name])[name].mean(dim=(2, 3)) for i in range(30)]
+            )
             deviation = outputs.std(dim=0).clamp(min=1e-6)
             layer.weight /= deviation[:, None, None, None]
             layer.bias.sub_(outputs.mean(dim=0)).div_(deviation)
-    save(model, config, run)
+    save_model(model, config, run)
 
 
 @pytest.fixture
@@ -327,7 +329,7 @@ def test_other_nets_do_not_stand_for_the_papers(tmp_path: Path, others: dict[str
 
 def test_trunks_are_named(tmp_path: Path) -> None:
     trunk = replace(CONFIG, class_names=(), class_words=())
-    save(trunk.build(), trunk, tmp_path / "trunk")
+    save_model(trunk.build(), trunk, tmp_path / "trunk")
     with pytest.raises(WeightsError, match=r"without D/.* .*/trunk: a trunk has no relu7"):
         find(str(tmp_path))
 
