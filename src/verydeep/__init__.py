@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verydeep.commands.convert import convert
+    from verydeep.commands.describe import describe
     from verydeep.commands.evaluate import evaluate
     from verydeep.commands.export import export
     from verydeep.commands.features import features
@@ -79,6 +80,7 @@ __all__ = [
     "VerydeepError",
     "WeightsError",
     "convert",
+    "describe",
     "evaluate",
     "export",
     "features",

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Annotated, Any, Literal, NoReturn, TypedDict, get_args, get_origin
 
 import tyro
 
 from verydeep.commands.convert import convert
+from verydeep.commands.describe import describe
 from verydeep.commands.evaluate import evaluate
 from verydeep.commands.export import export
 from verydeep.commands.features import features
@@ -43,6 +43,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": evaluate,
     "predict": predict,
     "localize": localize,
+    "describe": describe,
     "transfer": transfer,
     "features": features,
     "search": search,
@@ -145,17 +146,6 @@ def main() -> None:
         sys.exit(130)
 
 
-def _run_old(function: Callable[..., None]) -> Callable[..., None]:
-    """Run a function that is not converted yet."""
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> None:
-        with own_process(), print_messages("stdout"):
-            function(*args, **kwargs)
-
-    return run
-
-
 def parse(arguments: Sequence[str]) -> Call | None:
     """Read a command and its arguments.
 
@@ -163,12 +153,7 @@ def parse(arguments: Sequence[str]) -> Call | None:
         SystemExit: Help was printed (0), or the usage is wrong (2).
     """
     names = arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
-    parsers: dict[str, Callable[..., Any]] = {
-        name: build_parser(name, brief=len(names) > 1)
-        if inspect.unwrap(COMMANDS[name]) is not COMMANDS[name]
-        else _run_old(COMMANDS[name])
-        for name in names
-    }
+    parsers: dict[str, Callable[..., Any]] = {name: build_parser(name, brief=len(names) > 1) for name in names}
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     call: Call | None = tyro.extras.subcommand_cli_from_dict(
         parsers, prog="verydeep", description=DESCRIPTION, args=arguments, config=config

@@ -1,10 +1,9 @@
 """Options that several commands share: one name for one thing, explained once."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from verydeep.configs.protocols import View
 from verydeep.errors import OptionError
@@ -25,11 +24,12 @@ if TYPE_CHECKING:
     """A trained run is a path, too: it is ``PathLike``."""
     NetSources = NetSource | Sequence[NetSource]
     PredictorSource = PathSource | Predictor
+    PathSources = PathSource | Sequence[PathSource]
     Numbers = str | float | Sequence[float]
     """Numbers as they are typed, "256,384", or as a program has them, (256, 384)."""
 else:  # as they are typed
     PathSource = NetSource = PredictorSource = Path
-    Images = tuple[str, ...]
+    Images = PathSources = tuple[str, ...]
     NetSources = tuple[Path, ...]
     DataSource = Numbers = str
 
@@ -56,6 +56,13 @@ RunsOption = Annotated[
     Option("Nets to choose from.", metavar="DIR"),
 ]
 WeightsOption = Annotated[Literal["last", "best"], Option("last, or best by validation error.", metavar="WHICH")]
+LayerOption = Annotated[
+    str | None, Option("relu7, fc7 (before ReLU), relu5_3, pool5, ...", "relu7; of a trunk pool5", "NAME")
+]
+AggregateOption = Annotated[
+    Literal["average", "stack", "max"] | None,
+    Option("How test scales are joined: average, stack, max.", "average", "HOW"),
+]
 TaskOption = Annotated[Literal["classify", "localize"], Option("classify, or localize: boxes.", metavar="TASK")]
 SplitOption = Annotated[str, Option("train, val, test or all.", metavar="PART")]
 CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar="PIXELS")]
@@ -99,19 +106,23 @@ class ProgressOptions(TypedDict, total=False):
     progress: Annotated[bool, Option("Show progress.", heading="compute", value=True)]
 
 
-class ComputeOptions(TypedDict, total=False):
-    """Where and how a net computes."""
+class DeviceOptions(ProgressOptions, total=False):
+    """Where a net computes."""
 
     device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", metavar="NAME", heading="compute", value="auto")]
-    precision: Annotated[
-        Literal["auto", "bf16", "fp32"],
-        Option("fp32, bf16, or auto: bf16 if fast.", "", "FORMAT", heading="compute", value="auto"),
-    ]
     workers: Annotated[
         int | None,
         Option("Processes that decode images.", "by the machine", "N", heading="compute", value=None, smallest=0),
     ]
-    progress: Annotated[bool, Option("Show progress.", heading="compute", value=True)]
+
+
+class ComputeOptions(DeviceOptions, total=False):
+    """Where and how a net computes."""
+
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"],
+        Option("fp32, bf16, or auto: bf16 if fast.", "", "FORMAT", heading="compute", value="auto"),
+    ]
 
 
 class DecodingOptions(TypedDict, total=False):
@@ -191,68 +202,3 @@ def check_new_folder(folder: Path, parameter: str) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"{folder} already exists: choose another `{parameter}`, or remove it.", parameter)
-
-
-# What follows is for commands that are not converted yet.
-from tyro.conf import Positional, arg  # noqa: E402
-
-
-def option(text: str, default: str = "", metavar: str | None = None) -> Any:
-    """Explain an option whose default is ``None`` in the signature: ``default`` says in words what that means."""
-    return arg(help=text, metavar=metavar, help_behavior_hint=f"(default: {default})" if default else "")
-
-
-def check_range(name: str, value: float | None, smallest: float, largest: float = math.inf) -> None:
-    """Refuse a number outside [smallest, largest]; None is an option that was not given."""
-    if value is not None and not smallest <= value <= largest:
-        limits = f"at least {smallest:g}" if largest == math.inf else f"from {smallest:g} to {largest:.10g}"
-        raise OptionError(f"{name} {value:g} is out of range: give a number {limits}.")
-
-
-Data = Annotated[str, Positional, arg(metavar="DATA", help=DATA_HELP)]
-Run = Annotated[Path, Positional, arg(metavar="RUN", help=NET_HELP)]
-Photographs = Annotated[
-    tuple[str, ...], Positional, arg(metavar="FILE", help='Photographs, folders of them, or patterns ("*.jpg").')
-]
-Format = Annotated[Literal["table", "json", "csv"], arg(help="json: one object a line.")]
-Scales = Annotated[
-    str | None,
-    option("Test scales Q beside a crop of 224, as 256,384,512.", "S; jittered: Smin, middle, Smax", "Q,Q,.."),
-]
-VIEWS_HELP = "The whole image; 5x5 crops of it; the mean of both (each with mirror images); the central crop."
-Runs = Annotated[
-    str,
-    arg(help="Where a protocol's nets are: a folder of runs, and nets, as runs,oxford-vgg16.", metavar="FOLDER"),
-]
-Weights = Annotated[Literal["last", "best"], arg(help="best: by validation error, which it then has seen.")]
-Precision = Annotated[Literal["auto", "bf16", "fp32"], arg(help="auto: bf16 where the hardware has it.")]
-Device = Annotated[str, arg(help="auto, cpu, cuda or cuda:N.", metavar="NAME")]
-Devices = Annotated[int, arg(help="Processes on this machine that share the work.", metavar="N")]
-Workers = Annotated[int | None, option("Processes that decode images.", "chosen by the machine", "N")]
-BadImages = Annotated[
-    Literal["error", "skip"],
-    arg(help="A file that cannot be decoded is an error, or is left out, counted and listed."),
-]
-FastDecode = Annotated[
-    bool, arg(help="Decode large JPEGs at a lower resolution: twice as fast, slightly other pixels.")
-]
-Task = Annotated[Literal["classify", "localize"], arg(help="What the net says: classes, or boxes of them.")]
-BadBoxes = Annotated[
-    Literal["error", "clip", "skip"],
-    arg(help="localize: a box that cannot be right is an error, or is mended, or left out; both are listed."),
-]
-Classes = Annotated[
-    str | None,
-    option(
-        "localize: who names the classes of the boxes: a protocol of runs in --runs, or truth.",
-        "the nets that RUN started from",
-        "TEXT",
-    ),
-]
-MergeThreshold = Annotated[float | None, option("localize: how far boxes may lie apart to become one.", "0.5", "X")]
-TuneThreshold = Annotated[
-    bool, arg(help="localize: choose that distance on val; on val itself each half's on the other half.")
-]
-DropoutAfter = Annotated[
-    int | None, option("Epochs without dropout at first: small data leave the plateau at ln K sooner.", metavar="N")
-]

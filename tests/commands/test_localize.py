@@ -164,7 +164,7 @@ def test_json_csv_and_table_agree(runs: Path, inside: Cli) -> None:
         (result["image"], rank) for result in results for rank in ("1", "2")
     ]
     table = [line.split() for line in inside(*common).stdout.splitlines()]
-    assert table[0] == ["image", "rank", "class", "words", "probability", "rating", *SIDES]
+    assert table[0] == ["image", "class", "probability", "rating", *SIDES]
     objects = [each for result in results for each in result["objects"]]
     for each, row, line in zip(objects, rows, table[1:], strict=True):
         box = [str(each[side]) for side in SIDES]

@@ -67,7 +67,7 @@ def unchanged_process() -> Iterator[None]:
 
 
 def test_commands_are_functions_of_the_package() -> None:
-    for name in ("train", "evaluate", "predict", "localize", "export"):
+    for name in COMMANDS:
         function = getattr(vd, name)
         assert function is COMMANDS[name]
         returns = inspect.signature(function).return_annotation

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,31 +28,42 @@ def archive(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> Pa
     return tmp_path / "archive"
 
 
+def search(inside: Cli, *arguments: object) -> dict[str, list[dict[str, Any]]]:
+    """Return image -> its neighbors."""
+    return read_neighbors(inside("search", *arguments, "--format", "json").stdout)
+
+
+def read_neighbors(lines: str) -> dict[str, list[dict[str, Any]]]:
+    neighbors: dict[str, list[dict[str, Any]]] = {}
+    for record in map(json.loads, lines.splitlines()):
+        neighbors.setdefault(record["image"], []).append(record)
+    return neighbors
+
+
 def test_json_csv_and_table_agree(archive: Path, inside: Cli, tmp_path: Path) -> None:
-    common = ("search", "archive", "photos/bee/001.jpg", "photos/apple", "--top", 4, "--no-pictures")
-    results = [json.loads(line) for line in inside(*common, "--format", "json").stdout.splitlines()]
-    assert [result["path"] for result in results] == [
-        "photos/bee/001.jpg",
-        *(f"photos/apple/{number:03d}.jpg" for number in range(5)),
-    ]
+    common = ("archive", "photos/bee/001.jpg", "photos/apple", "--top", 4)
+    neighbors = search(inside, *common)
+    assert list(neighbors) == ["photos/bee/001.jpg", *(f"photos/apple/{number:03d}.jpg" for number in range(5))]
     descriptors = read_archive(archive)
-    for result in results:
-        assert result["neighbors"][0]["path"] == result["path"]  # it is in the archive itself
-        query = descriptors[result["path"].removeprefix("photos/")].astype(np.float64)
+    for image, nearest in neighbors.items():
+        assert nearest[0]["neighbor"] == image  # it is in the archive itself
+        query = descriptors[image.removeprefix("photos/")].astype(np.float64)
         expected = sorted(-float(query @ row.astype(np.float64)) for row in descriptors.values())[:4]
-        assert [-each["similarity"] for each in result["neighbors"]] == pytest.approx(expected, abs=1e-3)
-    rows = list(csv.DictReader(io.StringIO(inside(*common, "--format", "csv").stdout)))
-    pairs = [(result["path"], each["path"]) for result in results for each in result["neighbors"]]
-    assert [(row["path"], row["neighbor"]) for row in rows] == pairs
-    assert [int(row["rank"]) for row in rows] == [1, 2, 3, 4] * 6
+        assert [-each["similarity"] for each in nearest] == pytest.approx(expected, abs=1e-3)
+        assert [each["rank"] for each in nearest] == [1, 2, 3, 4]
+    records = [each for nearest in neighbors.values() for each in nearest]
+    rows = list(csv.DictReader(io.StringIO(inside("search", *common, "--format", "csv").stdout)))
+    assert [(row["image"], row["neighbor"]) for row in rows] == [(each["image"], each["neighbor"]) for each in records]
     assert {row["missing"] for row in rows} == {"0"}
-    similarities = [each["similarity"] for result in results for each in result["neighbors"]]
-    assert [float(row["similarity"]) for row in rows] == pytest.approx(similarities, abs=1e-6)
-    blocks = inside(*common).stdout.split("\n\n")
-    assert [block.splitlines()[0] for block in blocks] == [result["path"] for result in results]
+    similarities = [each["similarity"] for each in records]
+    assert [float(row["similarity"]) for row in rows] == pytest.approx(similarities, rel=1e-5)
+    heading, first, second, *_ = inside("search", *common).stdout.splitlines()
+    assert heading.split() == ["image", "neighbor", "similarity", "missing"]
+    assert first.split() == ["photos/bee/001.jpg", "photos/bee/001.jpg", "1.000"]
+    assert second.split() == [records[1]["neighbor"], f"{records[1]['similarity']:.3f}"]
     (tmp_path / "photos" / "bee" / "001.jpg").rename(tmp_path / "moved.jpg")
-    assert "  1.000  photos/bee/001.jpg (missing)\n" in inside("search", "archive", "moved.jpg", "--no-pictures").stdout
-    assert blocks[0].splitlines()[1] == "  1.000  photos/bee/001.jpg"
+    line = inside("search", "archive", "moved.jpg").stdout.splitlines()[1]
+    assert line.split() == ["moved.jpg", "photos/bee/001.jpg", "1.000", "yes"]
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -66,7 +78,7 @@ def test_queries_are_described_like_the_archive(archive: Path, inside: Cli, tmp_
         ("fast", "--precision", "bf16", "--layer", "pool5", "--fast-decode"),
     ):
         inside("features", "net", "large.jpg", "--out", folder, *options)
-        done = inside("search", folder, "large.jpg", "--top", 1, "--no-pictures", "--format", "csv")
+        done = inside("search", folder, "large.jpg", "--top", 1, "--format", "csv")
         (row,) = csv.DictReader(io.StringIO(done.stdout))
         assert row["neighbor"] == "large.jpg"
         descriptors.append(read_archive(tmp_path / folder)["large.jpg"])
@@ -83,13 +95,12 @@ def test_a_photograph_from_elsewhere_and_a_picture(archive: Path, photographs: P
     (tmp_path / "elsewhere").mkdir()
     command = ("search", archive, query, "--top", 15, "--format", "json", "--out", "made/it.png")
     done = cli(*command, cwd=tmp_path / "elsewhere")
-    (result,) = map(json.loads, done.stdout.splitlines())
-    names = [each["path"] for each in result["neighbors"]]
+    (nearest,) = read_neighbors(done.stdout).values()
+    names = [each["neighbor"] for each in nearest]
     assert len(names) == 15 and {Path(name).parent for name in names} == {
         tmp_path / "photos" / kind for kind in ("apple", "bee", "cloud")
     }
-    is_missing = [Path(each["path"]).parent.name == "cloud" for each in result["neighbors"]]
-    assert [each["missing"] for each in result["neighbors"]] == is_missing
+    assert [each["missing"] for each in nearest] == [Path(name).parent.name == "cloud" for name in names]
     assert "Picture written: made/it.png" in done.stderr
     with Image.open(tmp_path / "elsewhere" / "made" / "it.png") as image:
         assert image.width > 1000
@@ -102,7 +113,7 @@ def test_names_that_are_not_utf8_are_printed(archive: Path, inside: Cli, cli: Cl
     (tmp_path / "photos" / "bee" / "001.jpg").rename(odd)
     inside("features", "net", "photos", "--out", "archive")
     done = cli("search", "archive", "photos/caf*.jpg", "--top", 2, "--format", "json")
-    copies = {each["path"] for each in json.loads(done.stdout)["neighbors"]}
+    copies = {json.loads(line)["neighbor"] for line in done.stdout.splitlines()}
     assert copies == {odd.relative_to(tmp_path).as_posix(), "photos/bee/001.jpg"}  # where it was before
 
 
@@ -145,7 +156,7 @@ def no_shards(folder: Path) -> None:
         (no_archive, (), "archive is no archive of descriptors: make one with `verydeep features`"),
         (no_shards, (), "archive holds no descriptors yet"),
         (None, ("--top", 0), "--top 0"),
-        (None, ("--out", "picture.tga"), "--out picture.tga: a picture ends in one of .png"),
+        (None, ("--out", "picture.tga"), "--out picture.tga is no picture: choose a suffix from .png"),
         (None, ("nowhere.jpg",), "nowhere.jpg"),
     ],
 )

@@ -193,8 +193,8 @@ def test_machines_of_different_precision_are_refused(class_folders: Path, traine
         (("--layer", "fc9"), "--layer fc9 is not a layer of this net"),
         (("--devices", 0), "--devices 0"),
         (("--seed", 2**64), "--seed"),
-        (("--c", "1,x"), "--c '1,x': write different numbers"),
-        (("--c", "0"), "--c '0'"),
+        (("--c", "1,x"), "--c 1,x is no list of different numbers above 0"),
+        (("--c", "0"), "--c 0 is no list"),
         (("--num-train", "3"), "defines its own training and test photographs"),
         (("--actions", "image"), "is not Pascal VOC"),
         (("--submission", "sent"), "--submission writes files for VOC's server, and class-folders"),
@@ -212,7 +212,7 @@ def test_impossible_options_are_refused(
 
 def test_missing_net_is_reported(inside: Cli, class_folders: Path) -> None:
     done = inside("transfer", class_folders, check=False)
-    assert done.returncode == 1 and "Say which net describes the photographs" in done.stderr
+    assert done.returncode == 1 and "Name a net after the data" in done.stderr
 
 
 def test_classifier_without_its_net_is_refused(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:

@@ -1,82 +1,84 @@
-"""``verydeep features``: descriptors of any number of photographs, on the disk."""
+"""`features`: descriptors of any number of photographs, in an archive on the disk."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
-
-from tyro.conf import Positional, arg
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from verydeep.configs.scales import parse_test_scales
+from verydeep.errors import OptionError
 from verydeep.options import (
-    BadImages,
-    Device,
-    Devices,
-    FastDecode,
-    Precision,
-    Run,
-    Workers,
-    check_range,
-    option,
+    AggregateOption,
+    JobOptions,
+    LayerOption,
+    NetOption,
+    Numbers,
+    PathSource,
+    PathSources,
+    decoding_of,
+    net_path,
+    number_text,
+    start_runtime,
 )
+from verydeep.parameters import Option, command
+
+if TYPE_CHECKING:
+    from verydeep.results.archive import Archive
 
 
+@command
 def features(
-    run: Run,
-    images: Annotated[
-        tuple[str, ...], Positional, arg(metavar="IMAGE", help='Photographs, folders of them, or patterns ("*.jpg").')
-    ],
-    /,
+    run: NetOption,
+    images: Annotated[PathSources, Option('Photographs, folders of them, or patterns ("*.jpg").', metavar="IMAGE")],
     *,
-    out: Annotated[Path, arg(help="Where the descriptors go, or are already.", metavar="DIR")],
-    layer: Annotated[
-        str | None,
-        option("Whose activations: relu7, fc7 (before ReLU), relu5_3, pool5, ...", "relu7; of a trunk pool5", "NAME"),
-    ] = None,
-    scales: Annotated[str | None, option("Test scales Q beside a crop of 224.", "256", "Q,Q,..")] = None,
-    aggregate: Annotated[
-        Literal["average", "stack", "max"] | None, option("What becomes of several scales.", "average")
-    ] = None,
+    out: Annotated[PathSource, Option("Folder of a new or an existing archive.", metavar="DIR")],
+    layer: LayerOption = None,
+    scales: Annotated[Numbers | None, Option("Test scales Q for a crop of 224.", "256", "Q,Q,..")] = None,
+    aggregate: AggregateOption = None,
     weights: Annotated[
-        Literal["last", "best"] | None, option("best: by validation error, which it then has seen.", "last")
+        Literal["last", "best"] | None, Option("last, or best by validation error.", "last", "WHICH")
     ] = None,
-    precision: Precision = "auto",
-    device: Device = "auto",
-    devices: Devices = 1,
-    workers: Workers = None,
-    bad_images: BadImages = "error",
-    fast_decode: FastDecode = False,
-) -> None:
-    """Describe photographs, millions if need be, by a net: numbers to search with and to learn from.
+    **options: Unpack[JobOptions],
+) -> "Archive":
+    """Describe photographs, millions if need be, and write their descriptors to an archive.
 
-    A descriptor has 4096 numbers (relu7) and length one: a layer's activations, averaged over positions and the mirror
-    image. They are written as they are computed, so a job that was stopped goes on with the same command, and other
-    IMAGES add what is not there yet. In DIR all are described the same way: options left out are as they were;
-    --no-fast-decode says no more than leaving it out.
+    Descriptors are those of `verydeep describe`, written as they are computed. A job that was stopped continues with
+    the same command, and other images are added. An archive has descriptors of one kind: omitted options are those it
+    was made with.
 
     Try:
         verydeep features oxford-vgg16 photos --out photos-described
         verydeep features oxford-vgg16 photos --out photos-described --devices 8 --bad-images skip
         verydeep search photos-described holiday.jpg
+
+    Returns:
+        The archive, which is a path to its folder.
+
+    Raises:
+        WeightsError: There is no such net.
+        DataError: A photograph cannot be decoded, or the archive cannot be read.
+        OptionError: The archive has descriptors of another kind, or the net has no such layer.
+        ResourceError: Another job writes there, or the disk is full.
     """
-    from verydeep.data.decoding import Decoding
-    from verydeep.engine import runtime as engine
     from verydeep.engine.archive.manifest import ArchiveOptions, read_archive_weights, resolve_manifest
     from verydeep.engine.archive.update import update_archive
-    from verydeep.engine.launching import launched
     from verydeep.engine.nets.net import Net
 
-    check_range("--devices", devices, 1)
-    check_range("--workers", workers, 0)
-    net = Net.open(run, weights or read_archive_weights(out, run))
-    options = ArchiveOptions(
+    folder = Path(out)
+    paths = [images] if isinstance(images, str | os.PathLike) else list(images)
+    if not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise OptionError("An archive is of files: use `verydeep describe` for images in memory.", "images")
+    net = Net.open(run, weights or read_archive_weights(folder, net_path(run)))
+    archive_options = ArchiveOptions(
         layer=layer,
-        scales=None if scales is None else parse_test_scales(scales),
+        scales=None if scales is None else parse_test_scales(number_text(scales)),
         aggregation=aggregate,
-        precision=precision,
-        fast_decode=fast_decode,
+        precision=options["precision"],
+        fast_decode=options["fast_decode"],
     )
-    chosen = resolve_manifest(out, net, options, device).precision
-    if launched(devices):
-        return
-    with engine.start(device=device, bf16=chosen == "bf16", num_workers=workers) as runtime:
-        update_archive(out, net, replace(options, precision=chosen), images, runtime, Decoding(bad_images))
+    precision = resolve_manifest(folder, net, archive_options, options["device"]).precision
+    archive_options = replace(archive_options, precision=precision)
+    with start_runtime(options, bf16=precision == "bf16") as runtime:
+        return update_archive(
+            folder, net, archive_options, [os.fspath(path) for path in paths], runtime, decoding_of(options)
+        )

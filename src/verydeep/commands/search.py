@@ -1,109 +1,111 @@
-"""``verydeep search``: which photographs look like this one?"""
+"""`search`: the photographs of an archive that are nearest to images."""
 
-import csv
-import json
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Unpack
 
-from tyro.conf import Positional, arg
+from verydeep.errors import OptionError
+from verydeep.options import DeviceOptions, ImagesOption, PathSource, start_runtime
+from verydeep.parameters import Option, command
 
-from verydeep.errors import VerydeepError
-from verydeep.options import Device, Format, Photographs, Workers, check_range
+if TYPE_CHECKING:
+    from verydeep.data.split import Split
+    from verydeep.engine.archive.search import Neighbor
+    from verydeep.results.neighbors import Neighbors
 
 
+@command
 def search(
-    folder: Annotated[Path, Positional, arg(metavar="DIR", help="What verydeep features left.")],
-    files: Photographs,
-    /,
+    archive: Annotated[PathSource, Option("Folder of `verydeep features`.", metavar="ARCHIVE")],
+    images: ImagesOption,
     *,
-    top: Annotated[int, arg(help="How many neighbors of each photograph.", metavar="N")] = 10,
-    format: Format = "table",  # noqa: A002
-    out: Annotated[Path, arg(help="Where a picture of them goes.", metavar="FILE")] = Path("neighbors.png"),
-    pictures: Annotated[bool, arg(help="Whether it is drawn.")] = True,
-    device: Device = "auto",
-    workers: Workers = None,
-) -> None:
-    """Find the photographs that are nearest to others, and show them in one picture.
+    top: Annotated[int, Option("Neighbors of each image.", metavar="N", smallest=1)] = 10,
+    out: Annotated[PathSource | None, Option("Picture of the neighbors.", "no picture", "FILE")] = None,
+    **options: Unpack[DeviceOptions],
+) -> "Neighbors":
+    """Find the photographs of an archive that are nearest to images.
 
-    FILES are described as those in DIR were, by the same net, and compared with all of them: the similarity is the
-    inner product of two descriptors of length one, 1 for the same photograph. A photograph that is in DIR itself finds
-    itself first.
+    Images are described as those of the archive were. The similarity is the inner product of two descriptors of length
+    one, 1 for the same photograph. A photograph that is in the archive is its own first neighbor.
 
     Try:
-        verydeep search photos-described holiday.jpg
-        verydeep search photos-described new/ --top 1 --format csv --no-pictures > copies.csv
+        verydeep search photos-described holiday.jpg --out neighbors.png
+        verydeep search photos-described new/ --top 1 --format csv > copies.csv
+
+    Returns:
+        Paths and similarities (n, top) of the neighbors.
+
+    Raises:
+        DataError: The archive cannot be read or is empty, or an image cannot be decoded.
+        WeightsError: The archive's net is missing, or another net has taken its place.
+        OptionError: `out` is no picture, or one of the photographs.
+        ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
     """
     from verydeep.data.decoding import Decoding
     from verydeep.data.photographs import find_photographs
-    from verydeep.engine import runtime as engine
     from verydeep.engine.archive.manifest import Manifest
-    from verydeep.engine.archive.pictures import FORMATS, MAX_QUERIES, draw_neighbors
     from verydeep.engine.archive.search import find_neighbors
     from verydeep.engine.descriptors.in_memory import describe_images
 
-    check_range("--top", top, 1)
-    check_range("--workers", workers, 0)
-    if pictures and out.suffix.lower() not in FORMATS:
-        raise VerydeepError(f"--out {out}: a picture ends in one of {', '.join(FORMATS)}.")
+    folder, picture = Path(archive), None if out is None else Path(out)
+    check_suffix(picture)
     manifest = Manifest.read(folder)
     net = manifest.open_net(folder)
-    split = find_photographs(files)
-    paths = [split.path(index) for index in range(len(split))]
-    with engine.start(device=device, bf16=manifest.precision == "bf16", num_workers=workers) as runtime:
+    split = find_photographs(images)
+    with start_runtime({**options, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
         decoding = Decoding(fast=manifest.fast_decode)
         queries = describe_images(manifest.representation(net), split, runtime, decoding).values
         neighbors = find_neighbors(folder, manifest, queries, top, device=runtime.device)
-    results = [
-        {
-            "path": path.as_posix(),
-            "neighbors": [
-                {
-                    "path": as_seen_from_here(neighbor.path),
-                    "similarity": neighbor.similarity,
-                    "missing": not os.path.exists(neighbor.path),  # noqa: PTH110 - False where we may not look
-                }
-                for neighbor in nearest
-            ],
-        }
-        for path, nearest in zip(paths, neighbors, strict=True)
-    ]
-    photographs = {path.resolve() for path in (*paths, *(one.path for nearest in neighbors for one in nearest))}
-    if pictures and out.resolve() in photographs:
-        raise VerydeepError(f"--out {out} is one of the photographs: choose another name for the picture.")
-    {"table": print_table, "json": print_json, "csv": print_csv}[format](results)
-    if pictures:
-        draw_neighbors(split, neighbors, out)
-        left_out = f", of the first {MAX_QUERIES} photographs" if len(paths) > MAX_QUERIES else ""
-        print(f"Picture written: {out}{left_out}", file=sys.stderr)
+    if picture is not None:
+        draw_picture(split, neighbors, picture)
+    return collect_neighbors(split, neighbors, picture)
 
 
-def as_seen_from_here(path: Path) -> str:
-    """Relative to the working folder if it lies below, as one would type it."""
+def check_suffix(picture: Path | None) -> None:
+    """Refuse a picture of an unknown format.
+
+    Raises:
+        OptionError: The suffix is unknown.
+    """
+    from verydeep.engine.archive.pictures import FORMATS
+
+    if picture is not None and picture.suffix.lower() not in FORMATS:
+        raise OptionError(f"`out={picture}` is no picture: choose a suffix from {', '.join(FORMATS)}.", "out")
+
+
+def draw_picture(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", picture: Path) -> None:
+    """Draw the neighbors, unless the picture would replace a photograph.
+
+    Raises:
+        OptionError: It would.
+        ResourceError: The picture cannot be written.
+    """
+    from verydeep.engine.archive.pictures import draw_neighbors
+
+    queries = [] if split.images is not None else [split.path(index) for index in range(len(split))]
+    if picture.resolve() in {path.resolve() for path in (*queries, *(each.path for row in neighbors for each in row))}:
+        raise OptionError(f"{picture} is one of the photographs: choose another `out` for the picture.", "out")
+    draw_neighbors(split, neighbors, picture)
+
+
+def collect_neighbors(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", picture: Path | None) -> "Neighbors":
+    """Return the neighbors of the images of a split as a result."""
+    import numpy as np
+
+    from verydeep.results.neighbors import Neighbors
+
+    paths = [[each.path for each in row] for row in neighbors]
+    return Neighbors(
+        images=split.files,
+        paths=tuple(tuple(map(shorten_path, row)) for row in paths),
+        similarities=np.array([[each.similarity for each in row] for row in neighbors], np.float32),
+        missing=~np.array([[os.path.exists(path) for path in row] for row in paths]),  # noqa: PTH110 - never raises
+        picture=picture,
+    )
+
+
+def shorten_path(path: Path) -> str:
+    """Return a path as one would type it: relative to the working folder if it lies in it."""
     here = Path.cwd()
     return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
-
-
-def print_table(results: list[dict[str, Any]]) -> None:
-    """For people: one block a photograph, its lines not folded, so that paths can be copied."""
-    for number, result in enumerate(results):
-        print("\n" * (number > 0) + result["path"])
-        for each in result["neighbors"]:
-            print(f"  {each['similarity']:.3f}  {each['path']}{' (missing)' if each['missing'] else ''}")
-
-
-def print_json(results: list[dict[str, Any]]) -> None:
-    """For machines: one object a line."""
-    for result in results:
-        print(json.dumps(result, ensure_ascii=False))
-
-
-def print_csv(results: list[dict[str, Any]]) -> None:
-    """For machines: path, rank, neighbor, similarity, whether the neighbor is missing (0 or 1)."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["path", "rank", "neighbor", "similarity", "missing"])
-    for result in results:
-        for rank, each in enumerate(result["neighbors"], start=1):
-            similarity, missing = f"{each['similarity']:.6f}", int(each["missing"])
-            writer.writerow([result["path"], rank, each["path"], similarity, missing])

@@ -1,119 +1,104 @@
-"""``verydeep transfer``: a classifier of a few photographs per class, without training a net."""
+"""`transfer`: a classifier from a few photographs of each class, without training a net."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
-
-from tyro.conf import Positional, arg
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from verydeep.configs.scales import parse_test_scales
-from verydeep.errors import VerydeepError
+from verydeep.configs.transfer import SCALES, Coverage, MultiScale
+from verydeep.errors import OptionError
 from verydeep.options import (
-    BadImages,
-    Device,
-    Devices,
-    FastDecode,
-    Precision,
-    Weights,
-    Workers,
-    check_range,
-    option,
+    DataSource,
+    JobOptions,
+    LayerOption,
+    NetSources,
+    Numbers,
+    PathSource,
+    SeedOption,
+    WeightsOption,
+    decoding_of,
+    net_path,
+    number_text,
+    several,
+    start_runtime,
 )
+from verydeep.parameters import Option, command
+
+if TYPE_CHECKING:
+    from verydeep.engine.descriptors.representation import Representation
+    from verydeep.engine.nets.net import Net
+    from verydeep.engine.transfer.task import TransferTask
+    from verydeep.ops.descriptors import Aggregation
+    from verydeep.results.transfer import TransferredClassifier
 
 
+@command
 def transfer(
-    data: Annotated[
-        str,
-        Positional,
-        arg(metavar="DATA", help="Class folders, a folder with labels.csv (path,label;label), VOC, or Caltech."),
-    ],
-    run: Annotated[
-        tuple[Path, ...],
-        Positional,
-        arg(metavar="RUN", help="The nets that describe: runs, weight files, oxford-vgg16, ...; several are stacked."),
-    ],
-    /,
+    data: Annotated[DataSource, Option("Class folders, VOC, Caltech, or with labels.csv.", metavar="DATA")],
+    run: Annotated[NetSources, Option("Runs, weight files, oxford-vgg16, ...: stacked.", metavar="RUN")],
     *,
-    layer: Annotated[
-        str | None,
-        option("Whose activations: relu7, fc7 (before ReLU), relu5_3, pool5, ...", "relu7; of a trunk pool5", "NAME"),
-    ] = None,
-    scales: Annotated[
-        str | None,
-        option("Test scales Q beside a crop of 224.", "256,384,512; VOC: 640 and 768, too", "Q,Q,.."),
-    ] = None,
-    aggregate: Annotated[
-        Literal["average", "stack", "max"] | None,
-        option("What becomes of the scales.", "average; Caltech: stack"),
-    ] = None,
-    c: Annotated[
-        str | None,
-        option("What a wrong margin costs: one value, or several to choose from.", "0.01 to 100", "X,X,.."),
-    ] = None,
     num_train: Annotated[
-        int | None, option("Photographs of each class to learn from.", "the set's protocol, or four fifths", "N")
+        int | None, Option("Training photographs of each class.", "by the set, or 4/5", "N", smallest=1)
     ] = None,
     num_test: Annotated[
-        int | None, option("Photographs of each class to test on, at most; 0: none.", "the set's protocol", "N")
+        int | None, Option("Most test photographs of a class; 0: none.", "by the set", "N", smallest=0)
     ] = None,
-    num_splits: Annotated[int | None, option("How often they are drawn.", "Caltech: 3, else 1", "N")] = None,
-    seed: int = 0,
-    part: Annotated[
-        Literal["val", "test"] | None, option("What is tested on, where a set has both.", "test, if it is there")
+    num_splits: Annotated[int | None, Option("Number of draws.", "Caltech: 3, else 1", "N", smallest=1)] = None,
+    layer: LayerOption = None,
+    scales: Annotated[
+        Numbers | None, Option("Test scales Q for a crop of 224.", "256,384,512; VOC: to 768", "Q,Q,..")
     ] = None,
+    weights: WeightsOption = "last",
+    seed: SeedOption = 0,
+    out: Annotated[PathSource | None, Option("Folder of the classifier.", "a new one in runs/", "DIR")] = None,
+    aggregate: Annotated[
+        Literal["average", "stack", "max"] | None,
+        Option("How test scales are joined: average, stack, max.", "average; Caltech: stack", "HOW"),
+    ] = None,
+    c: Annotated[Numbers | None, Option("C of the SVMs, or values to choose from.", "0.01 to 100", "X,X,..")] = None,
+    part: Annotated[Literal["val", "test"] | None, Option("Split to test on.", "test, if there is one", "PART")] = None,
     actions: Annotated[
-        Literal["image", "image+box"] | None,
-        option("VOC-2012: its action task, of whole images, or of the persons' boxes too.", "its classes"),
+        Literal["image", "image+box"] | None, Option("VOC-2012's actions: image or image+box.", "its classes", "HOW")
     ] = None,
-    submission: Annotated[
-        Path | None, option("VOC: write the result files that its server takes.", metavar="DIR")
-    ] = None,
-    weights: Weights = "last",
-    precision: Precision = "auto",
-    device: Device = "auto",
-    devices: Devices = 1,
-    workers: Workers = None,
-    bad_images: BadImages = "error",
-    fast_decode: FastDecode = False,
-    out: Annotated[Path | None, option("Where the classifier goes.", "runs/DATA-transfer-NETS", "DIR")] = None,
-) -> None:
-    """Turn photographs into a classifier: a net describes them, linear SVMs tell the descriptors apart.
+    submission: Annotated[PathSource | None, Option("Folder for VOC's result files.", "none", "DIR")] = None,
+    **options: Unpack[JobOptions],
+) -> "TransferredClassifier":
+    """Train linear SVMs on descriptors of photographs, and test them by the data set's protocol.
 
-    The nets learn nothing, so a few photographs of each class are enough. The classifier is scored as its data set is
-    (mean class recall, mean AP), and a RUN of `verydeep predict`. With several draws the first one's is kept.
+    The nets are not trained, so a few photographs of each class are enough. The classifier is a RUN of
+    `verydeep predict`. The score is mean class recall, or mean AP where images have several classes. Of several draws,
+    the first one's classifier is saved.
 
     Try:
         verydeep transfer photos oxford-vgg16
         verydeep transfer photos oxford-vgg16 --num-train 5 --num-splits 3
         verydeep transfer caltech oxford-vgg16 oxford-vgg19
         verydeep transfer VOC2012 oxford-vgg16 oxford-vgg19 --actions image+box --submission results
-    """
-    from verydeep.configs.transfer import SCALES
-    from verydeep.data.decoding import Decoding
-    from verydeep.data.transfer_sets import open_transfer_set
-    from verydeep.engine import runtime as engine
-    from verydeep.engine.datasets import data_folder, data_name
-    from verydeep.engine.descriptors.activations import default_layer
-    from verydeep.engine.descriptors.representation import Representation
-    from verydeep.engine.launching import launched
-    from verydeep.engine.log import Log
-    from verydeep.engine.nets.net import Net
-    from verydeep.engine.transfer.report import describe_data, write_transfer_result
-    from verydeep.engine.transfer.svm_training import COSTS, require_scikit_learn
-    from verydeep.engine.transfer.task import TransferTask, run_transfer
 
-    check_range("--devices", devices, 1)
-    check_range("--workers", workers, 0)
-    check_range("--seed", seed, 0, 2**31 - 1)
+    Returns:
+        The score, and the classifier, which is a path to its folder.
+
+    Raises:
+        DataError: The photographs do not suffice, or one cannot be decoded.
+        WeightsError: There is no such net.
+        OptionError: The options do not fit the data set, or the folder holds something else.
+        ResourceError: scikit-learn is missing, or the disk is full.
+    """
+    from verydeep.data.transfer_sets import open_transfer_set
+    from verydeep.engine.datasets import data_folder, data_name
+    from verydeep.engine.nets.net import Net
+    from verydeep.engine.transfer.svm_training import COSTS, require_scikit_learn
+    from verydeep.engine.transfer.task import TransferTask
+
     if num_test == 0 and num_splits is not None:
-        raise VerydeepError(
-            "--num-test 0 tests nothing, so there is nothing to draw several times: leave --num-splits out."
-        )
-    if not run:
-        raise VerydeepError("Say which net describes the photographs: name a run behind DATA, or oxford-vgg16.")
+        raise OptionError("`num_test=0` tests nothing: omit `num_splits`.", "num_splits")
+    sources = several(run)
+    if not sources:
+        raise OptionError("Name a net after the data, such as oxford-vgg16.", "run")
     require_scikit_learn()
-    costs = COSTS if c is None else parse_costs(c)
+    costs = COSTS if c is None else parse_costs(number_text(c))
     transfer_set = open_transfer_set(
-        data_folder(data),
+        data_folder(str(data)),
         seed=seed,
         num_train=num_train,
         num_test=num_test,
@@ -121,40 +106,71 @@ def transfer(
         part=part,
         actions=actions is not None,
     )
-    nets = tuple(Net.open(path, weights) for path in run)
-    multi_scale = SCALES[transfer_set.kind]
-    representation = Representation(
-        nets=nets,
-        layers=tuple(layer or default_layer(net.config) for net in nets),
-        scales=multi_scale.scales if scales is None else parse_test_scales(scales),
-        aggregation=aggregate or multi_scale.aggregation,
+    representation = choose_representation(
+        [Net.open(source, weights) for source in sources],
+        SCALES[transfer_set.kind],
+        layer=layer,
+        scales=None if scales is None else parse_test_scales(number_text(scales)),
+        aggregate=aggregate,
         coverage=actions or "image",
     )
-    task = TransferTask(transfer_set, representation, costs, seed, Decoding(bad_images, fast_decode))
+    task = TransferTask(transfer_set, representation, costs, seed, decoding_of(options))
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
-    place = out or Path("runs") / f"{data_name(data)}{subject}-transfer-{'+'.join(path.name for path in run)}"
-    task.check(place, submission)
-    if launched(devices):
-        return
-    with engine.start(device=device, bf16=engine.wants_bf16(precision, device), num_workers=workers) as runtime:
-        log = Log(silent=not runtime.is_main)
-        log.info(describe_data(transfer_set, task.split))
+    names = "+".join(net_path(source).name for source in sources)
+    folder = Path(out or Path("runs") / f"{data_name(str(data))}{subject}-transfer-{names}")
+    return run_task(task, folder, None if submission is None else Path(submission), options)
+
+
+def choose_representation(
+    nets: "Sequence[Net]",
+    paper: MultiScale,
+    *,
+    layer: str | None,
+    scales: tuple[int, ...] | None,
+    aggregate: "Aggregation | None",
+    coverage: Coverage,
+) -> "Representation":
+    """Return how samples are described: as the options say, else as the paper's best choice for such data."""
+    from verydeep.engine.descriptors.activations import default_layer
+    from verydeep.engine.descriptors.representation import Representation
+
+    return Representation(
+        nets=tuple(nets),
+        layers=tuple(layer or default_layer(net.config) for net in nets),
+        scales=scales or paper.scales,
+        aggregation=aggregate or paper.aggregation,
+        coverage=coverage,
+    )
+
+
+def run_task(
+    task: "TransferTask", folder: Path, submission: Path | None, options: JobOptions
+) -> "TransferredClassifier":
+    """Describe the samples by all processes; train, test and report by the main process."""
+    from verydeep.engine.log import Log
+    from verydeep.engine.transfer.report import describe_data, write_transfer_result
+    from verydeep.engine.transfer.task import run_transfer
+
+    task.check(folder, submission)
+    with start_runtime(options) as runtime:
+        Log(silent=not runtime.is_main).info(describe_data(task.transfer_set, task.split))
         skipped = task.compute_descriptors(runtime)
-    if runtime.is_main:  # the others have done their part
-        result = run_transfer(task, skipped, runtime, with_curve=True)
-        write_transfer_result(result, place, submission, log)
+    if not runtime.is_main:  # the SVMs take long, and nobody uses what the other processes return
+        return None  # type: ignore[return-value]
+    result = run_transfer(task, skipped, runtime, with_curve=True)
+    return write_transfer_result(result, folder, submission)
 
 
 def parse_costs(text: str) -> tuple[float, ...]:
     """Read "0.1,1,10".
 
     Raises:
-        VerydeepError: these are not different numbers above 0.
+        OptionError: These are not different numbers above 0.
     """
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
     if not values or not all(0 < value < float("inf") for value in values) or len(set(values)) < len(values):
-        raise VerydeepError(f"--c {text!r}: write different numbers above 0, as 0.1,1,10.")
+        raise OptionError(f"`c={text}` is no list of different numbers above 0, such as 0.1,1,10.", "c")
     return values

@@ -16,14 +16,6 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def launched(devices: int) -> bool:
-    """Start the processes that share the work and wait for their end; False if this process does the work itself."""
-    if devices == 1 or in_group():
-        return False
-    launch(devices, sys.argv[1:])
-    return True
-
-
 def launch(num_processes: int, arguments: Sequence[str]) -> None:
     """Run the command line again in several processes of this machine, and wait for their end.
 

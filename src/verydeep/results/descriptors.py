@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from verydeep.ops.arrays import Float32Array
-from verydeep.results.result import Record, Result
+from verydeep.results.result import Record, Result, skipped_lines
+
+NUM_SHOWN = 4
+"""Numbers of each descriptor in the table."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,3 +27,12 @@ class Descriptors(Result):
             {"image": image, **{f"d{number}": value for number, value in enumerate(row.tolist(), start=1)}}
             for image, row in zip(self.images, self.values, strict=True)
         ]
+
+    def columns(self) -> Mapping[str, str]:
+        """Return the columns of the table: the first numbers of each descriptor."""
+        shown = range(1, min(NUM_SHOWN, self.values.shape[1]) + 1)
+        return {"image": "image", **{f"d{number}": f"d{number}" for number in shown}}
+
+    def footer(self) -> list[str]:
+        """Return the number of numbers, and a line for each skipped file."""
+        return [f"{self.values.shape[1]:,} numbers for each image.", *skipped_lines(self.skipped)]

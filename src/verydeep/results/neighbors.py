@@ -1,6 +1,9 @@
 """The result of `search`: the photographs of an archive that are nearest to each image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 from verydeep.ops.arrays import BoolArray, Float32Array
 from verydeep.results.result import Record, Result
@@ -18,8 +21,9 @@ class Neighbors(Result):
     """(n, top) float32 inner products of descriptors of length one; 1 for the same photograph."""
     missing: BoolArray
     """(n, top) whether the file no longer exists."""
-    picture: str | None = None
+    picture: Path | None = None
     """File with a picture of the neighbors; None if none was asked for."""
+    formats: ClassVar[Mapping[str, str]] = {"similarity": ".3f"}
 
     def records(self) -> list[Record]:
         """Return one plain record for each image and neighbor."""
@@ -30,3 +34,11 @@ class Neighbors(Result):
             )
             for rank, (path, similarity, missing) in enumerate(zip(*row, strict=True), start=1)
         ]
+
+    def columns(self) -> Mapping[str, str]:
+        """Return the columns of the table."""
+        return {key: key for key in ("image", "neighbor", "similarity", "missing")}
+
+    def footer(self) -> list[str]:
+        """Return where the picture is."""
+        return [] if self.picture is None else [f"Picture written: {self.picture}"]

@@ -52,6 +52,11 @@ class LocatedObjects(Result):
             for rank, label in enumerate(self.labels[row].tolist())
         ]
 
+    def columns(self) -> Mapping[str, str]:
+        """Return the columns of the table."""
+        figures = ("probability", "rating", *SIDES)
+        return {"image": "image", "words": "class", **dict(zip(figures, figures, strict=True))}
+
     def footer(self) -> list[str]:
         """Return where the pictures are, and a line for each skipped file."""
         folder = PurePath(self.pictures[0]).parent if self.pictures else None

@@ -52,6 +52,10 @@ class Predictions(Result):
             for rank, each in enumerate(classes, start=1)
         ]
 
+    def columns(self) -> Mapping[str, str]:
+        """Return the columns of the table."""
+        return {"image": "image", "words": "class", self.kind: self.kind}
+
     def footer(self) -> list[str]:
         """Return a line for each skipped file."""
         return skipped_lines(self.skipped)

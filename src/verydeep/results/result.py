@@ -46,10 +46,15 @@ class Result(ABC):
 
     def table(self) -> TextTable | None:
         """Return the table that people read, if there is one; unless overridden, that of the records."""
-        records = self.records()
+        headings = self.columns()
+        records = [{heading: record[key] for key, heading in headings.items()} for record in self.records()]
         if not records:
             return None
         return TextTable(tuple(records[0]), self._cells(records), num_labels=count_labels(records[0]))
+
+    def columns(self) -> Mapping[str, str]:
+        """Return key of the records -> heading of its column in the table; unless overridden, all keys."""
+        return {key: key for record in self.records()[:1] for key in record}
 
     def _cells(self, records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
         """Return the cells of a table of records; a first cell like the one above it is left empty."""
@@ -70,9 +75,7 @@ class Result(ABC):
 
     def __str__(self) -> str:
         """Return the tables and remarks as text, for ``print``."""
-        text = io.StringIO()
-        print_result(self, "table", text)
-        return text.getvalue().removesuffix("\n")
+        return self.to_text(PIPE_WIDTH)
 
     def sections(self) -> list[tuple[TextTable | None, Sequence[str]]]:
         """Return tables with the remarks below each of them; unless overridden, one."""

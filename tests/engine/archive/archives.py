@@ -12,7 +12,7 @@ from tests.he_weights import draw_he_weights
 from tests.thin_nets import save_model
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.engine.archive.manifest import ArchiveOptions
-from verydeep.engine.archive.update import ArchiveUpdate, update_archive
+from verydeep.engine.archive.update import Archive, update_archive
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.models.weights.model_folder import ModelConfig
@@ -29,7 +29,7 @@ def make_net(run: Path, seed: int = 2) -> Net:
     return Net.open(run)
 
 
-def update(net: Net, folder: Path, *images: Path, decoding: Decoding = STRICT, **options: Any) -> ArchiveUpdate:
+def update(net: Net, folder: Path, *images: Path, decoding: Decoding = STRICT, **options: Any) -> Archive:
     """Do what ``verydeep features`` does with images, in fp32."""
     archive_options = ArchiveOptions(**{"precision": "fp32", **options})
     return update_archive(folder, net, archive_options, list(map(str, images)), CPU, decoding)

@@ -119,14 +119,15 @@ def test_only_new_and_changed_images_are_described(net: Net, photos: Path, tmp_p
     out, plain, others = tmp_path / "out", photos / "plain", photos / "ä ö"
     assert update(net, out, plain).num_new == 4
     result = update(net, out, plain, others / "01.jpg")
-    assert (result.num_new, result.manifest.num_images) == (1, 5)
+    assert (result.num_new, result.num_images) == (1, 5)
     before = read_archive(out)
     assert before.keys() == {"00.jpg", "03.jpg", "06.jpg", "09.jpg", str(others / "01.jpg")}  # outside of the root
     Image.fromarray(picture(61, 83, seed=77)).save(plain / "03.jpg")
     result = update(net, out, photos)
     after = read_archive(out)
-    assert (result.num_new, result.manifest.num_images) == (1 + 7, 12) == (8, len(after))
-    assert result.manifest == Manifest.read(out)
+    assert (result.num_new, result.num_images) == (1 + 7, 12) == (8, len(after))
+    manifest = Manifest.read(out)
+    assert (result.dimensions, result.precision) == (manifest.dimensions, manifest.precision) == (12, "fp32")
     assert not np.allclose(after["03.jpg"], before["03.jpg"], atol=1e-2)
     assert all(np.array_equal(after[file], before[file]) for file in before.keys() - {"03.jpg"})
     assert update(net, out, photos).num_new == 0
@@ -159,8 +160,9 @@ def test_stopped_update_removes_nothing(
     restore(photos / file, content)
     os.utime(photos / file, ns=(1, 1))
     caplog.clear()
-    assert update(net, out, photos).num_new == 12 - num_described
-    assert f"described again: {12 - num_described}." in caplog.text and "12 images, 12 dimensions" in caplog.text
+    result = update(net, out, photos)
+    assert f"described again: {12 - num_described}." in caplog.text
+    assert (result.num_new, result.num_images, result.dimensions) == (12 - num_described, 12, 12)
     assert read_archive(out).keys() == before.keys()
     caplog.clear()
     update(net, out, photos)
@@ -246,13 +248,13 @@ def test_unreadable_image_is_an_error_or_listed(
     with pytest.raises(DataError, match=r"06\.jpg"):
         update(net, tmp_path / "out", photos)
     result = update(net, tmp_path / "out", photos, decoding=SKIP)
-    assert len(read_archive(tmp_path / "out")) == result.manifest.num_images == 11
+    assert len(read_archive(tmp_path / "out")) == result.num_images == 11
     skipped = tmp_path / "out" / "skipped.json"
     assert list(json.loads(skipped.read_text())) == list(result.skipped) == ["plain/06.jpg"]
-    assert f"Skipped: 1 files that cannot be decoded, listed in {skipped}." in caplog.text
+    assert f"Skipped: 1 files that cannot be decoded, listed in {skipped}." in result.footer()
     Image.fromarray(picture(50, 70, seed=5)).save(bad)
     result = update(net, tmp_path / "out", photos)
-    assert (result.num_new, result.manifest.num_images, result.skipped) == (1, 12, {}) and not skipped.exists()
+    assert (result.num_new, result.num_images, result.skipped) == (1, 12, {}) and not skipped.exists()
 
 
 def test_image_that_became_unreadable_is_removed(net: Net, photos: Path, tmp_path: Path) -> None:

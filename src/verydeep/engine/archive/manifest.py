@@ -8,7 +8,7 @@ import torch
 from msgspec import Meta
 
 from verydeep.engine.descriptors.activations import VERSION, default_layer
-from verydeep.engine.descriptors.representation import Representation
+from verydeep.engine.descriptors.representation import DEFAULT_SCALES, Representation
 from verydeep.engine.nets.digests import digest_of_net, open_unchanged_net
 from verydeep.engine.nets.folders import RunFolder, Weights
 from verydeep.engine.nets.net import Net
@@ -19,9 +19,6 @@ from verydeep.ops.descriptors import Aggregation
 
 MANIFEST = "manifest.json"
 FORMAT = FileFormat("verydeep-descriptors", 1 + VERSION, "`verydeep features`")
-
-DEFAULT_SCALES = (256,)
-"""One test scale: the paper's 256, 384 and 512 take seven times as long."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from verydeep.data.decoding import Decoding
 from verydeep.data.photographs import photograph_names
 from verydeep.data.split import Split
 from verydeep.engine.archive.contents import read_contents
-from verydeep.engine.archive.manifest import MANIFEST, ArchiveOptions, Manifest, resolve_manifest
+from verydeep.engine.archive.manifest import ArchiveOptions, Manifest, resolve_manifest
 from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Shard, hash_paths, list_shards, pack_paths
 from verydeep.engine.caching.array_cache import ArrayCache, Arrays
 from verydeep.engine.caching.compute_missing import compute_missing
@@ -32,6 +32,7 @@ from verydeep.files import try_lock, write_json
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import BoolArray, Int64Array
 from verydeep.ops.descriptors import aggregate_scales
+from verydeep.results.archive import Archive
 
 SKIPPED, LOCK = "skipped.json", ".lock"
 
@@ -40,20 +41,6 @@ PORTION = 16_384
 
 KEYS_AT_ONCE = 10_000
 """Files whose keys are computed between two reports of progress: fewer need no bar."""
-
-
-@dataclass(frozen=True)
-class ArchiveUpdate:
-    """Result of an update."""
-
-    manifest: Manifest
-    """How all descriptors of the archive were made, and how many there are now."""
-    num_new: int
-    """Number of images that this update described."""
-    num_bytes: int
-    """Size of all shards."""
-    skipped: dict[str, str]
-    """File -> why it could not be decoded."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,7 @@ def update_archive(
     patterns: Sequence[str],
     runtime: Runtime,
     decoding: Decoding,
-) -> ArchiveUpdate:
+) -> Archive:
     """Describe the photographs that an archive lacks, by all processes.
 
     The old descriptors of images that have changed are removed at the end, so an update that fails removes nothing.
@@ -107,10 +94,9 @@ def update_archive(
         skipped = run_with_progress(steps, "Describing", len(plan.split), is_main=runtime.is_main)
         update = None
         if runtime.is_main:
-            log.info(f"Representation: {plan.manifest.representation(net)}, {plan.manifest.precision}.")
             for shard, rows in plan.outdated:
                 shard.drop(rows)
-            update = _finish_update(folder, plan, skipped, log)
+            update = _finish_update(folder, net, plan, skipped)
         update = runtime.from_main(update)
         assert update is not None
         return update
@@ -202,21 +188,24 @@ def _compute_keys(split: Split) -> Generator[float, None, Int64Array]:
     return np.concatenate(parts)
 
 
-def _finish_update(folder: Path, plan: _Plan, skipped: dict[str, str], log: Log) -> ArchiveUpdate:
+def _finish_update(folder: Path, net: Net, plan: _Plan, skipped: dict[str, str]) -> Archive:
     """Count the images, list those that were skipped, and write the manifest."""
     shards = list_shards(folder)
     num_images, num_bytes = sum(map(len, shards)), sum(shard.path.stat().st_size for shard in shards)
     (folder / SKIPPED).unlink(missing_ok=True)
     if skipped:
         write_json(folder / SKIPPED, skipped)
-        log.info(f"Skipped: {len(skipped):,} files that cannot be decoded, listed in {folder / SKIPPED}.")
     if not num_images:
         raise DataError(f"Not one of the {len(plan.split):,} images could be decoded.")
     manifest = replace(plan.manifest, num_images=num_images)
     manifest.write(folder)
-    log.info(
-        f"Written: {folder}/ ({MANIFEST}, {SHARDS}/): {num_images:,} images, {manifest.dimensions:,} dimensions, "
-        f"{num_bytes / 1e6:,.1f} MB."
+    return Archive(
+        path=folder,
+        num_images=num_images,
+        num_new=plan.num_missing - len(skipped),
+        dimensions=manifest.dimensions,
+        representation=str(manifest.representation(net)),
+        precision=manifest.precision,
+        num_bytes=num_bytes,
+        skipped=skipped,
     )
-    log.info(f"Try:  verydeep search {folder} photo.jpg")
-    return ArchiveUpdate(manifest, plan.num_missing - len(skipped), num_bytes, skipped)

@@ -10,6 +10,9 @@ from verydeep.data.split import Split
 from verydeep.engine.nets.net import Net
 from verydeep.ops.descriptors import Aggregation
 
+DEFAULT_SCALES = (256,)
+"""One test scale: the paper's 256, 384 and 512 take seven times as long."""
+
 AGGREGATION_TEXTS: Mapping[Aggregation, str] = {"average": "averaged", "stack": "stacked", "max": "maximum"}
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.datasets import fingerprint
-from verydeep.engine.log import Log
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, save_classifier
@@ -26,6 +25,7 @@ from verydeep.engine.transfer.task import (
     TransferTask,
 )
 from verydeep.files import write_json
+from verydeep.results.transfer import TransferredClassifier
 
 
 def describe_data(transfer_set: TransferSet, split: Split) -> str:
@@ -35,22 +35,14 @@ def describe_data(transfer_set: TransferSet, split: Split) -> str:
     return f"Data: {split.root}: {transfer_set.partitions[0].train.layout}; {count}."
 
 
-def write_transfer_result(result: TransferResult, out: Path, submission: Path | None, log: Log) -> None:
-    """Log the result, save the first draw's classifier, and write VOC's result files if they are wanted."""
-    task, first = result.task, result.partitions[0]
-    for line in result_lines(result):
-        log.info(line)
-    if result.skipped:
-        log.info(f"Skipped: {len(result.skipped):,} files that cannot be decoded, listed in {RESULTS}.")
+def write_transfer_result(result: TransferResult, out: Path, submission: Path | None) -> TransferredClassifier:
+    """Save the first draw's classifier with all figures, and write VOC's result files if they are wanted."""
+    task, first, copies = result.task, result.partitions[0], find_copies(result.task)
     save_classifier(out, result.classifier)
-    for remark in dict.fromkeys(training_overlap_remarks(task)):
-        log.info(remark)
-    copies = find_copies(task)
-    if copies:
-        log.info(copies_remark(copies))
-    pictures = _write_pictures(result, out, log)
+    pictures = _write_pictures(result, out)
+    figures = result_values(result)
     values = {
-        **result_values(result),
+        **figures,
         "root": str(task.split.root),
         "seed": task.seed,
         "weights": [net.weights for net in task.representation.nets],
@@ -61,12 +53,22 @@ def write_transfer_result(result: TransferResult, out: Path, submission: Path | 
         "curve": [asdict(point) for point in result.curve],
     }
     write_json(out / RESULTS, values)  # last: it marks a complete folder
-    log.info(f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, RESULTS])})")
+    remarks = [*result_lines(result), *dict.fromkeys(training_overlap_remarks(task))]
+    remarks += [copies_remark(copies)] if copies else []
+    remarks.append(f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, RESULTS])})")
     if submission is not None:
         assert first.test is not None and first.margins is not None
-        log.info(f"Written: {SUBMISSIONS[task.transfer_set.kind](submission, first.test, first.margins)}/")
+        remarks.append(f"Written: {SUBMISSIONS[task.transfer_set.kind](submission, first.test, first.margins)}/")
     if task.representation.coverage == "image":
-        log.info(f"Try:  verydeep predict {out} photo.jpg")
+        remarks.append(f"Try:  verydeep predict {out} photo.jpg")
+    return TransferredClassifier(
+        path=out,
+        metric=figures["metric"],
+        score=figures["score"],
+        deviation=figures["deviation"],
+        draws=tuple(figures["draws"]),
+        remarks=tuple(remarks),
+    )
 
 
 def result_lines(result: TransferResult) -> Iterator[str]:
@@ -88,6 +90,11 @@ def result_lines(result: TransferResult) -> Iterator[str]:
     }
     if untested:
         yield f"No test image shows {', '.join(sorted(untested))}; the mean is over the other classes."
+    if result.curve:
+        points = "; ".join(map(str, result.curve))
+        yield f"Score by the number of training photographs of each class (or all it has): {points}."
+    if result.skipped:
+        yield f"Skipped: {len(result.skipped):,} files that cannot be decoded, listed in {RESULTS}."
 
 
 def result_values(result: TransferResult) -> dict[str, Any]:
@@ -172,12 +179,10 @@ def _score_lines(result: TransferResult) -> Iterator[str]:
         yield f"No score: the classes of the test {noun} are unknown."
 
 
-def _write_pictures(result: TransferResult, out: Path, log: Log) -> list[str]:
+def _write_pictures(result: TransferResult, out: Path) -> list[str]:
     """Write the learning curve and the confusion of classes; return the names of the files."""
     train, names = result.task.transfer_set.partitions[0].train, []
     if result.curve:
-        points = "; ".join(map(str, result.curve))
-        log.info(f"Score by the number of training photographs of each class (or all it has): {points}.")
         draw_learning_curve(result.curve, METRIC_TITLES[result.task.transfer_set.metric], out / CURVE)
         names.append(CURVE)
     if result.confusion is not None:

@@ -1,0 +1,72 @@
+"""`describe`: descriptors of a few images, in memory."""
+
+from typing import TYPE_CHECKING, Annotated, Unpack
+
+from verydeep.configs.scales import parse_test_scales
+from verydeep.errors import OptionError
+from verydeep.options import (
+    AggregateOption,
+    ImagesOption,
+    JobOptions,
+    LayerOption,
+    Numbers,
+    PredictorOption,
+    WeightsOption,
+    decoding_of,
+    number_text,
+    start_runtime,
+)
+from verydeep.parameters import Option, command
+
+if TYPE_CHECKING:
+    from verydeep.results.descriptors import Descriptors
+
+
+@command
+def describe(
+    run: PredictorOption,
+    images: ImagesOption,
+    *,
+    layer: LayerOption = None,
+    scales: Annotated[Numbers | None, Option("Test scales Q for a crop of 224.", "256", "Q,Q,..")] = None,
+    aggregate: AggregateOption = None,
+    weights: WeightsOption = "last",
+    **options: Unpack[JobOptions],
+) -> "Descriptors":
+    """Describe images by a layer of a net, averaged over positions and mirror images.
+
+    Descriptors have length one, so that their inner products are similarities; `relu7` gives 4096 numbers. They stay in
+    memory: for many photographs use `verydeep features`. A classifier describes images by its own nets and layers.
+
+    Try:
+        verydeep describe oxford-vgg16 holiday/ --format csv > holiday.csv
+        verydeep describe oxford-vgg16 photo.jpg --layer pool5 --scales 256,384
+
+    Returns:
+        Descriptors (n, D).
+
+    Raises:
+        WeightsError: There is no such net.
+        DataError: An image cannot be decoded.
+        OptionError: The net has no such layer, or a test scale is too small.
+    """
+    from verydeep.data.photographs import find_photographs
+    from verydeep.engine.descriptors.activations import default_layer
+    from verydeep.engine.descriptors.in_memory import describe_images
+    from verydeep.engine.descriptors.representation import DEFAULT_SCALES, Representation
+    from verydeep.engine.load import open_predictor
+    from verydeep.engine.nets.net import Net
+
+    predictor = open_predictor(run, weights)
+    if isinstance(predictor, Net):
+        test_scales = DEFAULT_SCALES if scales is None else parse_test_scales(number_text(scales))
+        layer = layer or default_layer(predictor.config)
+        representation = Representation((predictor,), (layer,), test_scales, aggregate or "average")
+        representation.check()
+    elif (layer, scales, aggregate, weights) == (None, None, None, "last"):
+        representation = predictor.representation
+    else:
+        raise OptionError("A classifier has its own representation: omit `layer`, `scales`, `aggregate` and `weights`.")
+    split = find_photographs(images)
+    with start_runtime(options) as runtime:
+        return describe_images(representation, split, runtime, decoding_of(options))

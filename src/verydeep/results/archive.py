@@ -1,0 +1,52 @@
+"""The result of `features`: an archive of descriptors on the disk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from verydeep.results.result import Record, Result
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Archive(Result):
+    """An archive of descriptors; a path to its folder, which `search` takes."""
+
+    path: Path
+    """The folder."""
+    num_images: int
+    """Number of photographs in the archive."""
+    num_new: int
+    """Number of photographs that were added now."""
+    dimensions: int
+    """Number of numbers of a descriptor."""
+    representation: str
+    """Net, layer, test scales and aggregation of all descriptors."""
+    precision: str
+    """Number format of the computation: fp32 or bf16."""
+    num_bytes: int
+    """Size of all descriptors on the disk."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """File that could not be decoded -> reason."""
+
+    def __fspath__(self) -> str:
+        """Return the folder, so that the archive is a path."""
+        return str(self.path)
+
+    def records(self) -> list[Record]:
+        """Return one record."""
+        record = self.as_dict()
+        return [record | {"skipped": len(self.skipped)}]
+
+    def table(self) -> None:
+        """Return no table: the footer says it all."""
+
+    def footer(self) -> list[str]:
+        """Return what was written, and what to do next."""
+        size = f"{self.num_images:,} images, {self.dimensions:,} dimensions, {self.num_bytes / 1e6:,.1f} MB"
+        skipped = f"Skipped: {len(self.skipped):,} files that cannot be decoded, listed in {self.path}/skipped.json."
+        return [
+            f"Representation: {self.representation}, {self.precision}.",
+            *([skipped] if self.skipped else []),
+            f"Written: {self.path}/ (manifest.json, shards/): {size}.",
+            f"Try:  verydeep search {self.path} photo.jpg",
+        ]

@@ -1,0 +1,53 @@
+"""The result of `transfer`: a classifier, and how well it does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verydeep.results.result import Record, Result
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TransferredClassifier(Result):
+    """A classifier of linear SVMs; a path to its folder, which `predict` and `describe` take as a run."""
+
+    path: Path
+    """The folder."""
+    metric: str
+    """Name of the score: mean class recall, or a kind of average precision."""
+    score: float | None
+    """Mean score over all draws in percent; None if no class of a test image is known."""
+    deviation: float | None
+    """Standard deviation of the score over draws; None of one draw."""
+    draws: tuple[Mapping[str, Any], ...]
+    """Values of each draw: score, interval, C, trials of C, numbers of samples, and the score of each class."""
+    remarks: tuple[str, ...]
+    """Sentences about the result, and what a reader needs before quoting the score."""
+
+    def __fspath__(self) -> str:
+        """Return the folder, so that the classifier is a path."""
+        return str(self.path)
+
+    def records(self) -> list[Record]:
+        """Return one record for each draw."""
+        return [
+            {
+                "draw": number,
+                "metric": self.metric,
+                "score": draw["score"],
+                "low": draw["interval"] and draw["interval"]["low"],
+                "high": draw["interval"] and draw["interval"]["high"],
+                "C": draw["C"],
+                "num_train": draw["num_train"],
+                "num_test": draw["num_test"],
+            }
+            for number, draw in enumerate(self.draws, start=1)
+        ]
+
+    def table(self) -> None:
+        """Return no table: the remarks say it all."""
+
+    def footer(self) -> Sequence[str]:
+        """Return the remarks."""
+        return self.remarks
