@@ -10,7 +10,7 @@ import pytest
 from verydeep.data.split import Split
 from verydeep.engine.inference import SingleView, ViewAtScale
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.engine.predictions import Predictions
+from verydeep.engine.predictions import NetPredictions
 from verydeep.models.weights.model_folder import ModelConfig
 
 NAMES = ("ant", "bell", "crab")
@@ -21,16 +21,16 @@ def net_called(name: str, **values: Any) -> Net:
     return Net(Path("runs") / name, Path("runs") / name / "model", replace(config, **values))
 
 
-def predicted(rows: dict[tuple[SingleView, int], list[list[float]]], indices: list[int]) -> Predictions:
+def predicted(rows: dict[tuple[SingleView, int], list[list[float]]], indices: list[int]) -> NetPredictions:
     """Posteriors by view and scale, of images that are 12 pixels wider than high."""
     posteriors = {ViewAtScale(view, scale): np.array(row, np.float32) for (view, scale), row in rows.items()}
     pixels = {256: 37, 384: 55, 512: 73}
     sizes = {q: np.tile([[pixels[q], pixels[q] + 12]], (len(indices), 1)) for q in {view.scale for view in posteriors}}
-    return Predictions(posteriors, np.array(indices), sizes)
+    return NetPredictions(posteriors, np.array(indices), sizes)
 
 
 @pytest.fixture
-def known_predictions(val_split: Split) -> tuple[Split, EnsembleMember, Predictions]:
+def known_predictions(val_split: Split) -> tuple[Split, EnsembleMember, NetPredictions]:
     """Posteriors of twelve images of three classes (four each), image 2 skipped; errors as counted below."""
     assert val_split.labels is not None and val_split.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     indices = [0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11]

@@ -17,7 +17,7 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import SingleView, ViewAtScale, predict_center, predict_crops, predict_dense, prepare_net
-from verydeep.engine.predictions import ArrayBatch, Predictions, combine_batches, predict_batches, predict_split
+from verydeep.engine.predictions import ArrayBatch, NetPredictions, combine_batches, predict_batches, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG
@@ -92,7 +92,7 @@ def rescaled(path: Path, short: int) -> Tensor:
     return tensor_of(image.resize(size, Image.Resampling.BILINEAR))
 
 
-def predictions_of(net: VGG, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> Predictions:
+def predictions_of(net: VGG, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> NetPredictions:
     _, predictions = finish(predict_split(prepare_net(net, runtime), split, views, runtime))
     assert predictions is not None
     return predictions
@@ -241,7 +241,7 @@ def test_both_views_are_weighed_equally() -> None:
     """
     dense, crops = np.array([[0.70, 0.30, 0.00]], np.float32), np.array([[0.02, 0.40, 0.58]], np.float32)
     posteriors = {ViewAtScale("dense", 256): dense, ViewAtScale("crops", 256): crops}
-    mean = Predictions(posteriors, np.array([0]), {}).mean("dense+crops", (256,))
+    mean = NetPredictions(posteriors, np.array([0]), {}).mean("dense+crops", (256,))
     assert mean[0] == pytest.approx([0.36, 0.35, 0.29])
     assert (dense * crops).argmax() == 1 and (2 * dense + 50 * crops).argmax() == 2
 

@@ -30,7 +30,7 @@ class ArrayBatch:
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class NetPredictions:
     """Posteriors of one net for the images of a split."""
 
     posteriors: dict[ViewAtScale, Float32Array]
@@ -103,7 +103,7 @@ def predict_split(
     views: Sequence[ViewAtScale],
     runtime: Runtime,
     decoding: Decoding = STRICT,
-) -> Generator[float, None, Predictions | None]:
+) -> Generator[float, None, NetPredictions | None]:
     """Predict a split without a cache; the net is prepared by ``Net.prepare``.
 
     Yields:
@@ -130,7 +130,7 @@ def predict_split(
 
 def combine_batches(
     batches: Sequence[ArrayBatch], split: Split, views: Sequence[ViewAtScale], skipped: dict[str, str]
-) -> Predictions:
+) -> NetPredictions:
     """Combine the posteriors of batches into those of a split.
 
     Args:
@@ -155,7 +155,7 @@ def combine_batches(
         posteriors[view] = np.concatenate([arrays[POSTERIORS] for _, arrays in parts])[order]
         if view.view == "dense":
             sizes[view.scale] = np.concatenate([arrays[SIZES] for _, arrays in parts])[order]
-    return Predictions(posteriors, indices, sizes, skipped)
+    return NetPredictions(posteriors, indices, sizes, skipped)
 
 
 def fuse_posteriors(parts: Sequence[tuple[Int64Array, Float32Array]]) -> tuple[Int64Array, Float32Array]:

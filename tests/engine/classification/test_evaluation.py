@@ -29,7 +29,7 @@ from verydeep.engine.classification.evaluation import (
 )
 from verydeep.engine.inference import SingleView
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.engine.predictions import Predictions, predict_split
+from verydeep.engine.predictions import NetPredictions, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
@@ -103,7 +103,7 @@ def test_every_dense_scale_comes_with_the_central_crop() -> None:
     assert [(v.view, v.scale) for v in list_views("dense+crops", (256,))] == both
 
 
-def test_rows_by_hand(known_predictions: tuple[Split, EnsembleMember, Predictions]) -> None:
+def test_rows_by_hand(known_predictions: tuple[Split, EnsembleMember, NetPredictions]) -> None:
     split, member, predictions = known_predictions
     evaluation = evaluate_predictions([member], [predictions], split, "dense")
     got: list[object] = [(row.view, row.scales, row.errors.top1.percent) for row in evaluation.rows]
@@ -125,7 +125,7 @@ def test_rows_by_hand(known_predictions: tuple[Split, EnsembleMember, Prediction
     assert evaluation.calibration_error == pytest.approx(100 * (0.5 - 4 / 11))  # all in one bin, 4 of 11 right
 
 
-def test_rows_of_both_views_by_hand(known_predictions: tuple[Split, EnsembleMember, Predictions]) -> None:
+def test_rows_of_both_views_by_hand(known_predictions: tuple[Split, EnsembleMember, NetPredictions]) -> None:
     """Crops alone (0.3, 0.2, 0.5) miss 7 of 11, with dense (0.3625, 0.35, 0.2875) 8."""
     split, member, predictions = known_predictions
     evaluation = evaluate_predictions([member], [predictions], split, "dense+crops")
@@ -145,7 +145,7 @@ def test_rows_of_both_views_by_hand(known_predictions: tuple[Split, EnsembleMemb
 
 
 def test_nets_of_different_numbers_of_scales_weigh_equally(
-    known_predictions: tuple[Split, EnsembleMember, Predictions],
+    known_predictions: tuple[Split, EnsembleMember, NetPredictions],
 ) -> None:
     """The first net says (0.425, 0.5, 0.075) over two scales, the second (0.5, 0.4, 0.1) at one.
 
@@ -167,7 +167,7 @@ def test_nets_of_different_numbers_of_scales_weigh_equally(
 
 
 def test_only_images_that_every_net_decoded_are_fused(
-    known_predictions: tuple[Split, EnsembleMember, Predictions],
+    known_predictions: tuple[Split, EnsembleMember, NetPredictions],
 ) -> None:
     """Image 2 is broken for the first net, images 0 and 9 for the second."""
     split, first, predictions = known_predictions

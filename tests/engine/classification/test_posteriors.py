@@ -19,7 +19,7 @@ from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import describe_posterior_cache, posteriors_folder, predict_cached
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import Predictions, predict_split
+from verydeep.engine.predictions import NetPredictions, predict_split
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
 from verydeep.files import write_json
@@ -64,7 +64,7 @@ def split(val_split: Split, tmp_path: Path) -> Split:
 class Prediction:
     """What one call gave, and what it computed."""
 
-    predictions: Predictions
+    predictions: NetPredictions
     computed: dict[str, list[int]]
     """Kind -> images whose posteriors are new in the cache."""
 
@@ -96,14 +96,16 @@ def all_of(split: Split, views: list[ViewAtScale] = VIEWS) -> dict[str, list[int
     return {str(view): list(range(len(split))) for view in views}
 
 
-def predict_directly(net: Net, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU) -> Predictions:
+def predict_directly(
+    net: Net, split: Split, views: list[ViewAtScale] = VIEWS, runtime: Runtime = CPU
+) -> NetPredictions:
     """The same without any cache."""
     _, predictions = finish(predict_split(net.prepare(runtime), split, views, runtime))
     assert predictions is not None
     return predictions
 
 
-def assert_same(got: Predictions, expected: Predictions, tolerance: float = 1e-6) -> None:
+def assert_same(got: NetPredictions, expected: NetPredictions, tolerance: float = 1e-6) -> None:
     assert np.array_equal(got.indices, expected.indices)
     assert got.posteriors.keys() == expected.posteriors.keys()
     for view, posterior in expected.posteriors.items():
@@ -115,9 +117,9 @@ def assert_same(got: Predictions, expected: Predictions, tolerance: float = 1e-6
     assert got.skipped == expected.skipped
 
 
-def select(predictions: Predictions, views: list[ViewAtScale]) -> Predictions:
+def select(predictions: NetPredictions, views: list[ViewAtScale]) -> NetPredictions:
     sizes = {view.scale: predictions.sizes[view.scale] for view in views if view.view == "dense"}
-    return Predictions({view: predictions.posteriors[view] for view in views}, predictions.indices, sizes)
+    return NetPredictions({view: predictions.posteriors[view] for view in views}, predictions.indices, sizes)
 
 
 def test_cached_posteriors_are_not_computed_again(net: Net, split: Split) -> None:

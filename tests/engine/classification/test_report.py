@@ -15,7 +15,7 @@ from verydeep.engine.classification.report import (
     write_evaluation,
 )
 from verydeep.engine.nets.net import EnsembleMember
-from verydeep.engine.predictions import Predictions
+from verydeep.engine.predictions import NetPredictions
 from verydeep.errors import VerydeepError
 from verydeep.ops.metrics import Share
 
@@ -27,7 +27,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_files_written(known_predictions: tuple[Split, EnsembleMember, Predictions], tmp_path: Path) -> None:
+def test_files_written(known_predictions: tuple[Split, EnsembleMember, NetPredictions], tmp_path: Path) -> None:
     split, member, predictions = known_predictions
     split = replace(split, class_words=("ant, emmet", "bell", "crab"))
     net = replace(member.net, folder=tmp_path)
@@ -67,7 +67,7 @@ def test_files_written(known_predictions: tuple[Split, EnsembleMember, Predictio
 
 
 def test_the_table_has_the_figures_of_the_report(
-    known_predictions: tuple[Split, EnsembleMember, Predictions], tmp_path: Path
+    known_predictions: tuple[Split, EnsembleMember, NetPredictions], tmp_path: Path
 ) -> None:
     split, member, predictions = known_predictions
     for name in ("config.json", "model.safetensors"):
@@ -87,7 +87,7 @@ def test_the_table_has_the_figures_of_the_report(
 
 
 def test_an_image_that_cannot_be_decoded_is_not_submitted(
-    known_predictions: tuple[Split, EnsembleMember, Predictions], tmp_path: Path
+    known_predictions: tuple[Split, EnsembleMember, NetPredictions], tmp_path: Path
 ) -> None:
     split, member, predictions = known_predictions
     fused = average_scales(member, predictions, "dense")

@@ -12,7 +12,7 @@ from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import predict_cached
 from verydeep.engine.inference import SINGLE_VIEWS, SingleView, ViewAtScale
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.engine.predictions import Predictions, fuse_posteriors, predict_split
+from verydeep.engine.predictions import NetPredictions, fuse_posteriors, predict_split
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
@@ -98,7 +98,7 @@ def predict_members(
     view: View,
     runtime: Runtime,
     decoding: Decoding = STRICT,
-) -> list[Predictions]:
+) -> list[NetPredictions]:
     """Predict a split by one net after another, each at its own test scales.
 
     Returns:
@@ -128,7 +128,7 @@ def predict_views(
     decoding: Decoding = STRICT,
     *,
     use_cache: bool = True,
-) -> Predictions | None:
+) -> NetPredictions | None:
     """Predict a split by one net behind a progress bar.
 
     Args:
@@ -156,7 +156,7 @@ def predict_views(
     return run_with_progress(steps, title, len(split), is_main=runtime.is_main)
 
 
-def average_scales(member: EnsembleMember, predictions: Predictions, view: View) -> EnsemblePredictions:
+def average_scales(member: EnsembleMember, predictions: NetPredictions, view: View) -> EnsemblePredictions:
     """Average the predictions of one net over its test scales and the parts of the view."""
     has_dense = "dense" in SINGLE_VIEWS[view]
     return EnsemblePredictions(
@@ -184,7 +184,7 @@ def fuse(parts: Sequence[EnsemblePredictions]) -> EnsemblePredictions:
 
 
 def evaluate_predictions(
-    members: Sequence[EnsembleMember], predictions: Sequence[Predictions], split: Split, view: View
+    members: Sequence[EnsembleMember], predictions: Sequence[NetPredictions], split: Split, view: View
 ) -> ClassificationEvaluation:
     """Count the errors of an ensemble, and of its parts: of a single net each view and scale, of several each net.
 
@@ -210,7 +210,9 @@ def evaluate_predictions(
     )
 
 
-def _view_rows(member: EnsembleMember, predictions: Predictions, view: View, labels: Int64Array) -> list[EvaluationRow]:
+def _view_rows(
+    member: EnsembleMember, predictions: NetPredictions, view: View, labels: Int64Array
+) -> list[EvaluationRow]:
     """Return rows of every view at every scale, then over the scales, then of the protocol itself."""
 
     def row(view: View, scales: tuple[int, ...]) -> EvaluationRow:
@@ -248,7 +250,9 @@ def _member_rows(
     return rows
 
 
-def measure_geometry(net: Net, predictions: Predictions, view: View, scales: Sequence[int]) -> dict[int, MapGeometry]:
+def measure_geometry(
+    net: Net, predictions: NetPredictions, view: View, scales: Sequence[int]
+) -> dict[int, MapGeometry]:
     """Return the geometry of the dense part of a view at each test scale."""
     if "dense" not in SINGLE_VIEWS[view]:
         return {}

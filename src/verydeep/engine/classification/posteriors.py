@@ -18,7 +18,7 @@ from verydeep.engine.caching.compute_missing import compute_missing
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import POSTERIORS, ArrayBatch, Predictions, combine_batches, predict_batches
+from verydeep.engine.predictions import POSTERIORS, ArrayBatch, NetPredictions, combine_batches, predict_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import ResourceError
 from verydeep.files import cache_folder
@@ -60,7 +60,7 @@ def predict_cached(
     views: Sequence[ViewAtScale],
     runtime: Runtime,
     decoding: Decoding = STRICT,
-) -> Generator[float, None, Predictions | None]:
+) -> Generator[float, None, NetPredictions | None]:
     """Predict a split; compute only the posteriors that are not cached, and cache them.
 
     Yields:
