@@ -1,12 +1,10 @@
 """The documents tell the truth: their code runs, their commands parse, their links lead somewhere."""
 
 import ast
-import functools
 import inspect
 import re
 import shlex
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,11 +42,6 @@ def commands(page: Path) -> Iterator[list[str]]:
                 words = words[words.index("verydeep") + 1 :]
                 end = next((i for i, word in enumerate(words) if set(word) <= set("&|;<>()")), len(words))
                 yield words[:end]
-
-
-def parsed_only(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with the same signature that does nothing."""
-    return functools.wraps(command)(lambda *_, **__: None)
 
 
 def test_modules_are_where_the_documents_say() -> None:
@@ -91,19 +84,18 @@ def test_python_calls_exist(page: Path) -> None:
     """Public functions that a page calls exist, with these parameters."""
     for _, code in blocks(page, "python", mark=NO_RUN):
         for call in ast.walk(ast.parse(code)):
-            if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("vd."):
+            if isinstance(call, ast.Call) and re.fullmatch(r"vd\.\w+", ast.unparse(call.func)):
                 function = getattr(verydeep, ast.unparse(call.func).removeprefix("vd."))
                 options = {keyword.arg: None for keyword in call.keywords}
                 inspect.signature(function).bind(*call.args, **options)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "COMMANDS", {name: parsed_only(command) for name, command in cli.COMMANDS.items()})
+def test_commands_parse(page: Path) -> None:
     for words in commands(page):
-        monkeypatch.setattr(sys, "argv", ["verydeep", *words])
         try:
-            cli.main()
+            if words != [cli.VERSION]:
+                cli.parse(words)
         except SystemExit as stop:
             assert not stop.code, f"{page.name}: verydeep {shlex.join(words)}"
 
