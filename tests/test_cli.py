@@ -13,7 +13,8 @@ import pytest
 
 import verydeep as vd
 from tests.runs import Cli
-from verydeep.cli import COMMANDS, HEADINGS, name_options, read_options
+from verydeep.arguments import HEADINGS, name_options, read_options
+from verydeep.cli import COMMANDS
 
 OWN_OPTIONS = {"devices", "format"}
 """Options that only the command line has."""
@@ -55,7 +56,7 @@ def test_every_command_is_a_public_function() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_parameter_is_an_option_with_help(name: str, help_of: dict[str, str]) -> None:
     parameters = inspect.signature(COMMANDS[name]).parameters
-    options = {option.name: option for option in read_options(name)}
+    options = {option.name: option for option in read_options(name, COMMANDS)}
     assert options.keys() - OWN_OPTIONS == parameters.keys() - OWN_OPTIONS
     for option in options.values():
         flag = f"--{'no-' if option.default is True else ''}{option.name.replace('_', '-')}"
@@ -114,7 +115,7 @@ def test_mistakes_are_explained_on_standard_error(
     ],
 )
 def test_parameters_in_messages_become_options(text: str, named: str) -> None:
-    assert name_options(text) == named
+    assert name_options(text, COMMANDS) == named
 
 
 # Output.

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import verydeep
 from verydeep import cli
+from verydeep.arguments import parse
 from verydeep.configs.networks import NETWORKS
 from verydeep.models.vgg import VGG
 
@@ -95,7 +96,7 @@ def test_commands_parse(page: Path) -> None:
     for words in commands(page):
         try:
             if words != [cli.VERSION]:
-                cli.parse(words)
+                parse(words, cli.COMMANDS, cli.DESCRIPTION)
         except SystemExit as stop:
             assert not stop.code, f"{page.name}: verydeep {shlex.join(words)}"
 

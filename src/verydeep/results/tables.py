@@ -21,59 +21,43 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
     """Cells; a cell may have several lines."""
     title: str = ""
-    caption: str = ""
     num_labels: int = 1
     """Number of columns of words, at the left; the others hold figures."""
-    dispensable: tuple[str, ...] = ()
-    """Headings of the columns to leave out first where there is no room, the most dispensable first."""
-    bold_last: bool = False
-    """Whether the last row is the one that was asked for."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, without the columns that do not fit."""
-        shown = self._fitting_columns(options.max_width)
+        num_shown = self._count_fitting(options.max_width)
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-        for column in shown:
+        for column, heading in enumerate(self.headings[:num_shown]):
             if column < self.num_labels:
-                table.add_column(Text(self.headings[column]), overflow="fold")
+                table.add_column(Text(heading), overflow="fold")
             else:
-                table.add_column(Text(self.headings[column]), justify="right", no_wrap=True)
+                table.add_column(Text(heading), justify="right", no_wrap=True)
         for row in self.rows:
-            style = "bold" if self.bold_last and row is self.rows[-1] else ""
-            table.add_row(*(Text(row[column]) for column in shown), style=style)
+            table.add_row(*map(Text, row[:num_shown]))
         if self.title:
             yield Text(self.title, style="italic")
         yield table
-        if self.caption:
-            yield Text(self.caption, style="dim")
-        if len(shown) < len(self.headings):
-            hidden = ", ".join(heading for i, heading in enumerate(self.headings) if i not in shown)
-            yield Text(f"The terminal is too narrow for: {hidden}.")
+        if hidden := self.headings[num_shown:]:
+            yield Text(f"The terminal is too narrow for: {', '.join(hidden)}.")
 
-    def _fitting_columns(self, width: int) -> list[int]:
-        """Return the columns that fit into a width."""
-        lines = [[line for row in (self.headings, *self.rows) for line in row[i].split("\n")] for i in self._columns]
-        widths = [max(map(cell_len, column)) for column in lines]
+    def _count_fitting(self, width: int) -> int:
+        """Return the number of columns, from the left, that fit into a width."""
+        columns = zip(self.headings, *self.rows, strict=True)
+        widths = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
         widths[: self.num_labels] = [min(each, LABEL_WIDTH) for each in widths[: self.num_labels]]
-        dispensable = [self.headings.index(heading) for heading in self.dispensable]
-        order = dispensable + [i for i in reversed(self._columns[self.num_labels :]) if i not in dispensable]
-        shown = list(self._columns)
-        while order and sum(widths[i] + 1 for i in shown) - 1 > width:
-            shown.remove(order.pop(0))
-        return shown
-
-    @property
-    def _columns(self) -> range:
-        return range(len(self.headings))
+        while len(widths) > self.num_labels and sum(widths) + len(widths) - 1 > width:
+            widths.pop()
+        return len(widths)
 
     def to_html(self) -> str:
         """Return the table as HTML, for notebooks."""
         head = "".join(f"<th>{html.escape(heading)}</th>" for heading in self.headings)
         body = "".join(f"<tr>{self._html_cells(row)}</tr>" for row in self.rows)
-        title, caption = (f"<p>{html.escape(text)}</p>" if text else "" for text in (self.title, self.caption))
-        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{caption}"
+        title = f"<p>{html.escape(self.title)}</p>" if self.title else ""
+        return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _html_cells(self, row: Sequence[str]) -> str:
-        align = ["left" if i < self.num_labels else "right" for i in self._columns]
+        align = ["left" if i < self.num_labels else "right" for i in range(len(row))]
         cells = (html.escape(cell).replace("\n", "<br>") for cell in row)
         return "".join(f'<td style="text-align: {side}">{cell}</td>' for side, cell in zip(align, cells, strict=True))

@@ -1,0 +1,152 @@
+"""Arguments of the command line: the signatures of the public functions become options, by tyro."""
+
+import inspect
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
+
+import tyro
+
+from verydeep.options import DevicesOption, FormatOption
+from verydeep.parameters import REQUIRED, Parameter, read_parameters
+from verydeep.results.result import Format
+
+Commands = Mapping[str, Callable[..., Any]]
+
+HEADINGS = ("usual", "training", "box", "decoding", "compute", "output")
+"""Order of the groups of options in the help."""
+
+SHARED = ("train", "evaluate", "transfer", "features", "reproduce")
+"""Commands whose work several processes can share."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command as it was typed."""
+
+    name: str
+    arguments: dict[str, Any]
+    """Arguments that were given, by parameter."""
+    format: Format
+    num_processes: int
+
+
+def parse(arguments: Sequence[str], commands: Commands, description: str) -> Call:
+    """Read a command and its arguments.
+
+    Raises:
+        SystemExit: Help was printed (0), or the usage is wrong (2).
+        OptionError: The number of processes is out of range.
+    """
+    names = arguments[:1] if arguments and arguments[0] in commands else commands
+    parsers = {name: _build_parser(name, commands, brief=len(names) > 1) for name in names}
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    call: Call = tyro.extras.subcommand_cli_from_dict(
+        parsers, prog="verydeep", description=description, args=arguments, config=config
+    )
+    _DEVICES.check(call.num_processes)
+    return call
+
+
+def _added_options(*, devices: DevicesOption = 1, format: FormatOption = "table") -> None:  # noqa: A002
+    """Declare the options that the command line adds to those of the functions."""
+
+
+_DEVICES, _FORMAT = read_parameters(_added_options)
+
+
+def read_options(name: str, commands: Commands) -> list[Parameter]:
+    """Return the parameters of a command's function, and the options that the command line adds."""
+    options = list(read_parameters(commands[name]))
+    has_format = any(option.name == "format" for option in options)  # export has another one
+    return options + [_DEVICES] * (name in SHARED) + [_FORMAT] * (not has_format)
+
+
+def _build_parser(name: str, commands: Commands, *, brief: bool) -> Callable[..., Call]:
+    """Return a function whose signature tyro turns into options; it returns the call.
+
+    Required parameters are parameters of that function, too. The others are those of a ``TypedDict`` for each heading,
+    which holds what was given. ``brief`` is for the list of all commands.
+    """
+    options = read_options(name, commands)
+    signature: list[inspect.Parameter] = []
+
+    def add(parameter: str, kind: Any, default: Any = REQUIRED) -> None:
+        call.__annotations__[parameter] = kind
+        signature.append(inspect.Parameter(parameter, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
+
+    def call(**given: Any) -> Call:
+        values = {key: value for key, value in given.items() if key not in HEADINGS}
+        for heading in HEADINGS:
+            values |= given.get(heading, {})
+        devices = values.pop("devices", 1)
+        output_format: Format = values.pop("format", "table") if _FORMAT in options else "table"
+        return Call(name, values, output_format, devices)
+
+    def explain(parameter: Parameter) -> Any:
+        return _explain(parameter, commands)
+
+    for option in options:
+        if option.default is REQUIRED:
+            add(option.name, explain(option))
+    new_typed_dict: Any = TypedDict
+    for heading in HEADINGS:
+        group = [each for each in options if each.option.heading == heading and each.default is not REQUIRED]
+        if group:
+            flags = {option.name: option.default for option in group if option.type is bool}
+            fields = {option.name: explain(option) for option in group}
+            add(heading, new_typed_dict(heading, fields, total=False), flags)
+    call.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    call.__doc__ = _describe_command(name, commands, brief=brief)
+    return call
+
+
+def _describe_command(name: str, commands: Commands, *, brief: bool) -> str:
+    """Return the explanation of a command: its docstring as wide as the terminal, without what Python users need."""
+    text = inspect.getdoc(inspect.unwrap(commands[name])) or ""
+    text = re.split(r"\n\n(?:Args|Returns|Raises):\n", text)[0]
+    paragraphs = name_options(text, commands).split("\n\n")
+    if brief:
+        return paragraphs[0].replace("\n", " ")
+    width = min(100, shutil.get_terminal_size().columns)
+    # tyro joins lines, except those that start with a space.
+    return "\n\n".join(
+        paragraph if paragraph.startswith("Try:") else textwrap.fill(paragraph, width, subsequent_indent=" ")
+        for paragraph in paragraphs
+    )
+
+
+def _explain(parameter: Parameter, commands: Commands) -> Any:
+    """Return the type of a parameter with its help, for tyro."""
+    option, choices = parameter.option, get_args(parameter.type) if get_origin(parameter.type) is Literal else ()
+    default = f"(default: {parameter.default_text})" if parameter.default_text else ""
+    explained = tyro.conf.arg(
+        help=name_options(option.help, commands),
+        metavar=option.metavar or "|".join(choices) or (parameter.name.upper() if parameter.is_positional else None),
+        help_behavior_hint=name_options(default, commands),
+    )
+    markers = [tyro.conf.Positional] if parameter.is_positional else []
+    return Annotated[(parameter.type, explained, *markers)]
+
+
+def name_options(text: str, commands: Commands) -> str:
+    """Turn parameters in backticks into options: `init_from` into --init-from, `top=3` into --top 3."""
+    if "`" not in text:
+        return text
+    known = {option.name: option for name in commands for option in read_options(name, commands)}
+
+    def name_option(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in known:
+            return match[0]
+        option = known[name].option.metavar.split()[0] if known[name].is_positional else f"--{name.replace('_', '-')}"
+        if value in ("True", "False"):
+            return option if value == "True" else option.replace("--", "--no-")
+        if value is None:
+            return option
+        return f"{option} {value}" if " " not in value else f'{option} "{value}"'
+
+    return re.sub(r"`([a-z][a-z0-9_]*)(?:=([^`]+))?`", name_option, text)
