@@ -45,7 +45,7 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     disk = f"{megabytes / 1024:.1f} GB" if megabytes > 1024 else f"{megabytes:.0f} MB"
     log.info(
         f"Plan: net {settings.network} learns {describe_target(task)} from crops of {settings.crop} pixels; of its "
-        f"{num_parameters / 1e6:.1f}M parameters {learning} learn. At most {last_step(state, task):,} steps of "
+        f"{num_parameters / 1e6:.1f}M parameters {learning} learn. At most {final_step(state, task):,} steps of "
         f"{recipe.batch_size} images ({task.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}): {stages}. "
         f"Disk: up to {disk} in {run.path}."
     )
@@ -70,7 +70,7 @@ def describe_target(task: TrainingTask) -> str:
     return f"one box for each of {num_classes} classes" if task.regression == "per-class" else "one box for all classes"
 
 
-def last_step(state: TrainState, task: TrainingTask) -> int:
+def final_step(state: TrainState, task: TrainingTask) -> int:
     """Return the largest number of steps that the run may still reach."""
     later_epochs = sum(stage.epochs for stage in task.recipe.stages[state.progress.stage + 1 :])
     return state.schedule.last_step + steps_after(later_epochs, len(task.train), task.recipe.batch_size)
@@ -133,12 +133,12 @@ class TrainingMonitor:
         """The mean loss of the last 100 reports."""
         return sum(self.losses) / len(self.losses)
 
-    def observe(self, report: StepReport, last: int) -> None:
-        """Take in a report of a run that ends at step ``last``."""
+    def observe(self, report: StepReport, last_step: int) -> None:
+        """Take in a report of a run that ends at step ``last_step``."""
         self.losses.append(report.loss)
         self.num_reports += 1
         if not self.is_timed:
-            self._estimate_time(report, last)
+            self._estimate_time(report, last_step)
         if not self.crops_checked and report.epoch is not None:
             self.crops_checked = True
             if report.epoch.off_target:
@@ -150,7 +150,7 @@ class TrainingMonitor:
             self.loss_checked = True
             self._check_loss(report)
 
-    def _estimate_time(self, report: StepReport, last: int) -> None:
+    def _estimate_time(self, report: StepReport, last_step: int) -> None:
         now = self.clock()
         seconds = now - self.warm_time
         if self.num_reports == WARM_UP:
@@ -159,7 +159,7 @@ class TrainingMonitor:
             self.is_timed = True
             per_step = seconds / (report.step - self.warm_step)
             tests = f", then {duration_text(per_step * self.test_steps)} of tests" if self.test_steps else ""
-            left = duration_text(per_step * (last - report.step))
+            left = duration_text(per_step * (last_step - report.step))
             self.log.info(f"Time: {per_step:,.{0 if per_step >= 10 else 2}f} s a step; {left} left{tests}.")
 
     def _check_loss(self, report: StepReport) -> None:

@@ -1,7 +1,7 @@
 """A checkpoint: the whole state of a training in one file, complete or not there."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -16,30 +16,11 @@ from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import write_tensors
 
 
-@dataclass(frozen=True)
-class CheckpointValues:
-    """The plain values of a checkpoint, beside its tensors."""
-
-    progress: TrainingProgress
-    schedule: Schedule
-    metrics_bytes: int
-    """Length of metrics.jsonl; later lines are cut on resume."""
-
-
-def save_checkpoint(folder: Path, state: TrainState, metrics_bytes: int) -> Path:
-    """Write the whole state to one file, then delete older checkpoints.
-
-    Args:
-        folder: folder of the checkpoints.
-        state: state of the training.
-        metrics_bytes: length of metrics.jsonl.
-
-    Returns:
-        The path of the file.
-    """
+def save_checkpoint(folder: Path, state: TrainState) -> Path:
+    """Write the whole state to one file in ``folder``, then delete older checkpoints; returns the path of the file."""
     path = folder / f"step-{state.progress.step:09d}.safetensors"
-    values = CheckpointValues(state.progress, state.schedule, metrics_bytes)
-    write_tensors(path, _tensors(state), {"state": json.dumps(asdict(values))})
+    values = {name: json.dumps(asdict(getattr(state, name))) for name in ("progress", "schedule")}
+    write_tensors(path, _tensors(state), values)
     for older in folder.glob("step-*"):  # a kill during writing leaves a part of one, but never under this name
         if older != path:
             older.unlink()
@@ -52,16 +33,17 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 
 @torch.no_grad()
-def load_checkpoint(path: Path, state: TrainState) -> int:
-    """Fill ``state`` from a checkpoint; returns the length that metrics.jsonl had.
+def load_checkpoint(path: Path, state: TrainState) -> None:
+    """Fill ``state`` from a checkpoint.
 
     Raises:
         WeightsError: the file is damaged, or belongs to another net.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            values = msgspec.convert(json.loads(file.metadata()["state"]), CheckpointValues)
-            names = set(file.keys())
+            values, names = {key: json.loads(text) for key, text in file.metadata().items()}, set(file.keys())
+            state.progress = msgspec.convert(values["progress"], TrainingProgress)
+            state.schedule = msgspec.convert(values["schedule"], Schedule)
             for name, parameter in state.model.named_parameters():
                 parameter.copy_(file.get_tensor(f"model.{name}"))
                 if f"momentum.{name}" in names:
@@ -72,8 +54,6 @@ def load_checkpoint(path: Path, state: TrainState) -> int:
         raise WeightsError(
             f"{path} is damaged, or belongs to another net ({error}): delete the file and resume again."
         ) from None
-    state.progress, state.schedule = values.progress, values.schedule
-    return values.metrics_bytes
 
 
 def checkpoint_bytes(model: VGG) -> int:

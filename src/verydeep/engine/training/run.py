@@ -20,7 +20,7 @@ from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, last_step, log_plan
+from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, final_step, log_plan
 from verydeep.engine.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
 from verydeep.engine.training.fit import StepReport, fit
@@ -77,8 +77,8 @@ def train_run(plan: TrainingPlan, runtime: Runtime) -> MeasuredTable | None:
     with lock_run(plan.run, runtime):
         log = Log(plan.run.log, silent=not runtime.is_main)
         prepared = prepare(plan, runtime, log)
-        state, metrics_bytes = open_state(prepared, runtime, log, resume=plan.resume)
-        train(prepared, state, metrics_bytes, runtime, log)
+        state = open_state(prepared, runtime, log, resume=plan.resume)
+        train(prepared, state, runtime, log)
         runtime.gather(None)  # the net is on the disk before any process reads it
         return runtime.from_main(evaluate(prepared, runtime, log))
 
@@ -112,9 +112,8 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
         plan = with_boxes(plan, test_split, runtime, log)
     train, settings, batch_size = plan.train, plan.settings, plan.settings.recipe.batch_size
     if batch_size < runtime.world_size:
-        raise OptionError(
-            f"A batch of {batch_size} cannot be shared by {runtime.world_size} processes: lower `devices`.", "devices"
-        )
+        message = f"A batch of {batch_size} cannot be shared by {runtime.world_size} processes: lower `devices`."
+        raise OptionError(message, "devices")
     if settings.covariance is None:
         settings = measure_colors(settings, train, runtime)
     config = make_config(settings, all_train, all_val, len(train))
@@ -159,8 +158,8 @@ def make_task(settings: RunSettings, train: Split, val: Split | None) -> Trainin
     )
 
 
-def open_state(prepared: PreparedRun, runtime: Runtime, log: Log, *, resume: bool) -> tuple[TrainState, int]:
-    """Return the state to train from, and the length of metrics.jsonl at that state.
+def open_state(prepared: PreparedRun, runtime: Runtime, log: Log, *, resume: bool) -> TrainState:
+    """Return the state to train from: that of the last checkpoint, or a new one.
 
     Raises:
         OptionError: the run is to be a new one and has a checkpoint.
@@ -187,23 +186,22 @@ def open_state(prepared: PreparedRun, runtime: Runtime, log: Log, *, resume: boo
         if (begun.split, begun.constant_box) != (config.split, config.constant_box):
             raise DataError(f"{settings.data} has changed since {run.path} began: restore it, or train a new run.")
     state = new_state(runtime.place(model), prepared.task)
-    return state, (0 if checkpoint is None else load_checkpoint(checkpoint, state))
+    if checkpoint is not None:
+        load_checkpoint(checkpoint, state)
+    return state
 
 
-def train(prepared: PreparedRun, state: TrainState, metrics_bytes: int, runtime: Runtime, log: Log) -> None:
+def train(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) -> None:
     """Train to the end, then draw the curves and complete the config of the net."""
     run, config, task = prepared.run, prepared.config, prepared.task
     log_plan(state, task, prepared.settings, run, log)
     try:
-        run_steps(prepared, state, metrics_bytes, runtime, log)
+        run_steps(prepared, state, runtime, log)
     except FloatingPointError as error:
         checkpoint = find_checkpoint(run.checkpoints)
-        last_good = (
-            "no checkpoint was written yet" if checkpoint is None else f"the last good checkpoint is {checkpoint}"
-        )
-        raise OptionError(
-            f"{error}; {last_good}. Train again with a smaller `learning_rate`.", "learning_rate"
-        ) from None
+        last_good = f"; the last good checkpoint is {checkpoint}" if checkpoint else ""
+        message = f"{error}{last_good}. Train again with a smaller `learning_rate`."
+        raise OptionError(message, "learning_rate") from None
     converged = state.schedule.is_complete(state.progress.step)
     if runtime.is_main:
         error_name = "top-1 error" if task.regression is None else "ground-truth-class error"
@@ -213,15 +211,12 @@ def train(prepared: PreparedRun, state: TrainState, metrics_bytes: int, runtime:
             if folder.exists():
                 save_config(folder, replace(config, provenance=provenance))
     if not converged:
-        log.info(
-            f"Not converged: the learning rate made {state.schedule.drops} of its {task.recipe.num_drops} drops before "
-            "the last epoch."
-        )
+        log.info(f"Not converged: the learning rate made {state.schedule.drops} of its {task.recipe.num_drops} drops.")
     if state.progress.skipped:
         log.info(f"Skipped {len(state.progress.skipped)} files that cannot be decoded; {run.skipped} lists them.")
 
 
-def run_steps(prepared: PreparedRun, state: TrainState, metrics_bytes: int, runtime: Runtime, log: Log) -> None:
+def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) -> None:
     """Run the training loop, with metrics, progress, advice and checkpoints.
 
     Raises:
@@ -230,13 +225,13 @@ def run_steps(prepared: PreparedRun, state: TrainState, metrics_bytes: int, runt
     """
     run, task = prepared.run, prepared.task
     monitor = TrainingMonitor(task, log, state.progress.step, final_test_cost(prepared))
-    metrics_log = closing(MetricsLog(run.metrics, metrics_bytes)) if runtime.is_main else nullcontext()
+    metrics_log = closing(MetricsLog(run.metrics, state.progress.metrics_bytes)) if runtime.is_main else nullcontext()
     progress_display = progress_bar(images=task.recipe.batch_size, visible=runtime.is_main)
     begin = last_save = time.perf_counter()
     with metrics_log as metrics, StopRequest() as stop, progress_display as display, runtime.tuned():
-        bar = display.add_task("Training", total=last_step(state, task), completed=state.progress.step, note="")
+        bar = display.add_task("Training", total=final_step(state, task), completed=state.progress.step, note="")
         for report in fit(state, task, runtime, stop):
-            now, last = time.perf_counter(), last_step(state, task)
+            now, last = time.perf_counter(), final_step(state, task)
             monitor.observe(report, last)
             note = f"loss {monitor.loss:.3f}, rate {report.learning_rate:g}"
             display.update(bar, completed=report.step, total=last, note=note)
@@ -276,7 +271,8 @@ def save(state: TrainState, report: StepReport, run: RunFolder, metrics: Metrics
         save_weights(run.model, tensors)
     if state.progress.skipped:
         write_json(run.skipped, state.progress.skipped)
-    save_checkpoint(run.checkpoints, state, metrics.length())
+    state.progress.metrics_bytes = metrics.length()
+    save_checkpoint(run.checkpoints, state)
 
 
 def evaluate(prepared: PreparedRun, runtime: Runtime, log: Log) -> MeasuredTable | None:

@@ -45,8 +45,7 @@ class Schedule:
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of the weights at a step."""
-        drops = self.drops if self.milestones is None else sum(self._passed_milestones(step))
-        return self.learning_rate * 0.1**drops
+        return self.learning_rate * 0.1 ** self._drops_at(step)
 
     def update(self, step: int, error: float | None, loss: float, num_classes: int | None) -> bool:
         """Drop the rate if an epoch ends a plateau; returns whether the stage is over.
@@ -72,11 +71,12 @@ class Schedule:
 
     def is_complete(self, step: int) -> bool:
         """Whether the rate has made all of its drops by a step."""
-        return self.drops == self.num_drops if self.milestones is None else all(self._passed_milestones(step))
+        return self._drops_at(step) == (self.num_drops if self.milestones is None else len(self.milestones))
 
-    def _passed_milestones(self, step: int) -> list[bool]:
-        assert self.milestones is not None
-        return [step - self.first_step >= share * self.num_steps for share in self.milestones]
+    def _drops_at(self, step: int) -> int:
+        if self.milestones is None:
+            return self.drops
+        return sum(step - self.first_step >= share * self.num_steps for share in self.milestones)
 
 
 def new_schedule(recipe: Recipe, stage_index: int, step: int, num_images: int) -> Schedule:

@@ -26,6 +26,8 @@ class TrainingProgress:
     """Samples of this epoch, in all processes, whose crop sees less than half of the box (localization)."""
     best_error: float | None = None
     """Smallest validation error so far, in percent."""
+    metrics_bytes: int = 0
+    """Length of metrics.jsonl at the last checkpoint; later lines are cut on resume."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Files that could not be decoded, with reasons."""
 
