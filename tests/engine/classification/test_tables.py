@@ -333,7 +333,7 @@ def test_a_net_that_split_the_folder_differently_is_refused(small: Path) -> None
     conditions = conditions_of(small, "flat")
     compute_views([EvaluationProtocol.parse("A/256/256")], conditions)
     path = save_run(small / "runs", narrow_config(D, small / "flat", seed=4, split_seed=1))
-    with pytest.raises(VerydeepError, match=f"{path} was trained on another random split .*seed 1") as caught:
+    with pytest.raises(VerydeepError, match=f"{path} was trained on another division .*seed 1") as caught:
         compute_views([BOTH], conditions_of(small, "flat"))
     assert "\n" not in str(caught.value)
     # Where val/ is a folder, the seed divides nothing.

@@ -245,7 +245,7 @@ def test_a_net_that_divided_the_folder_in_another_way_is_refused_before_the_trai
     """`verydeep train --seed 1` divides a flat folder by its seed; a net that starts from it could not be tested."""
     config = narrow_config(net("A/256"), home / "flat", seed=1, split_seed=1)
     save_config(home / "runs" / "mine" / "model", config)
-    with pytest.raises(VerydeepError, match="mine was trained on another random split"):
+    with pytest.raises(VerydeepError, match="mine was trained on another division"):
         train_missing_nets(["B/256"], [0, 1], train_request, home / "log")
     assert len(find_nets(home / "runs")) == 1
     assert len(train_missing_nets(["B/256"], [0], train_request, home / "log")) == 2  # another seed is not concerned

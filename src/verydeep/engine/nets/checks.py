@@ -58,7 +58,7 @@ def refuse_classes(split: Split, net: Net) -> NoReturn:
 
 
 def check_same_split(net: Net, data: str, split: Split) -> None:
-    """Refuse a net that was trained on another random split of the data, perhaps on images that it is tested on.
+    """Refuse a net that was trained on another division of the data, perhaps on images that it is tested on.
 
     Raises:
         DataError: the splits differ.
@@ -68,7 +68,7 @@ def check_same_split(net: Net, data: str, split: Split) -> None:
         return
     if fingerprint(open_data_split(data, split.name, net.division)) != fingerprint(split):
         raise DataError(
-            f"{net.path} was trained on another random split of {data} (seed {seed}, val_fraction {val_fraction:g}), "
+            f"{net.path} was trained on another division of {data} (seed {seed}, val_fraction {val_fraction:g}), "
             "so it may have learned from images that it is tested on: move it elsewhere and train again, or put the "
             "validation images into a folder val/ next to train/."
         )

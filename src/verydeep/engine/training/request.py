@@ -140,7 +140,7 @@ def complete_localization(request: TrainRequest, source: ModelConfig | None) -> 
 
 
 def choose_division(request: TrainRequest, source: ModelConfig | None) -> tuple[int, float]:
-    """Return seed and validation share of the division of a folder without val/.
+    """Return the division of a folder without val/: seed and validation share.
 
     They are those of the source net if it was trained on the same folder; otherwise the new net would be validated on
     training images of the source net.
