@@ -9,7 +9,7 @@ from verydeep.configs.transfer import SCALES, MultiScale, TransferRow, TransferT
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.descriptors.representation import AGGREGATION_TEXTS
 from verydeep.engine.log import Log
-from verydeep.engine.reporting.measured_table import table_title, unconverged_remarks
+from verydeep.engine.reporting.measured_table import table_title, unconverged_remarks, width_suffix
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.transfer.report import copies_remark, find_copies, result_values, sample_noun
 from verydeep.engine.transfer.scoring import mean_and_deviation
@@ -54,9 +54,10 @@ def build_transfer_table(paper: TransferTable, cells: Cells, conditions: Transfe
             texts.append(str(row.figures.get(column, "-")))
             if is_measured:
                 texts.append(_cell_text(row, cells.get((row.label, column)), conditions))
+    config = next(iter(conditions.nets.values())).config  # all have the same widths
     return MeasuredTable(
         name=paper.name,
-        title=f"{table_title(paper.name)}: {paper.title}",
+        title=f"{table_title(paper.name)}: {paper.title}{width_suffix(config.width, config.fc_width)}",
         headings=tuple(headings),
         rows=tuple(map(tuple, rows)),
         remarks=tuple(_remarks(paper, cells, conditions)),
@@ -105,7 +106,8 @@ def _remarks(paper: TransferTable, cells: Cells, conditions: TransferConditions)
     for paper_net, net in conditions.nets.items():
         yield f"{paper_net} is {net.path}."
     if missing := [net for net in paper.nets if net not in conditions.nets]:
-        yield f"The other rows need {missing_nets_message(missing, conditions.crop)}"
+        config = next(iter(conditions.nets.values())).config
+        yield f"The other rows need {missing_nets_message(missing, config.crop, config.width, config.fc_width)}"
     yield from unconverged_remarks(conditions.unconverged)
     yield from dict.fromkeys(remark for key, result in cells.items() for remark in _cell_remarks(*key, result))
 

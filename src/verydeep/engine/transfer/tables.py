@@ -121,12 +121,12 @@ def find_transfer_nets(
     if not any(row.nets and set(row.nets) <= nets.keys() for row in table.rows):
         trunks = ", ".join(str(net.path) for net in present if net.config.is_trunk)
         reason = f" {trunks}: a trunk has no {LAYER}." if trunks else ""
-        missing = missing_nets_message([net for net in table.nets if net not in nets], crop)
+        missing = missing_nets_message([net for net in table.nets if net not in nets], crop, width, fc_width)
         raise WeightsError(f"No row of {table.name} can be measured without {missing}{reason}")
     return nets, tuple(str(net.path) for net, _ in candidates if not net.converged)
 
 
-def missing_nets_message(missing: Sequence[PaperNet], crop: int) -> str:
+def missing_nets_message(missing: Sequence[PaperNet], crop: int, width: float, fc_width: int) -> str:
     """Return which nets are missing, and what to do."""
     published = [
         net.name
@@ -134,9 +134,11 @@ def missing_nets_message(missing: Sequence[PaperNet], crop: int) -> str:
         for net in PUBLISHED.values()
         if (net.network, net.scale) == (wanted.network, str(wanted.scale))
     ]
-    example = f", such as {published[0]}," if published and crop == PAPER_CROP else ""
+    is_full_size = (width, fc_width) == (1.0, PAPER_FC_WIDTH)
+    widths = "full width" if is_full_size else f"width {width:g} and FC width {fc_width}"
+    example = f", such as {published[0]}," if published and crop == PAPER_CROP and is_full_size else ""
     return (
-        f"{' or '.join(map(str, missing))} at crop {crop} and full width, converged, on any classes: name a "
+        f"{' or '.join(map(str, missing))} at crop {crop}, {widths}, converged, on any classes: name a "
         f"net{example} in `runs`; this table trains none."
     )
 
