@@ -1,11 +1,13 @@
 """The examples run as their headers say."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 import verydeep as vd
@@ -118,6 +120,12 @@ def test_own_photographs(photographs: Path, tmp_path: Path) -> None:
     assert {record["class"] for record in records} == {"apple", "bee", "cloud"}
 
 
+def test_array_descriptors(trained: Path, real_photographs: list[Path], tmp_path: Path) -> None:
+    lines = run_example("array_descriptors.py", trained, real_photographs[0], "--tiles", 3, cwd=tmp_path).splitlines()
+    assert lines[0].split() == ["image", "d1", "d2", "d3", "d4"] and "image 9" in "".join(lines)
+    assert lines[-1].startswith("Most alike: image ") and 0 < float(lines[-1].split()[-1]) < 1
+
+
 def test_score_map(trained: Path, photographs: Path, tmp_path: Path) -> None:
     photo = photographs / "test" / "bee" / "001.jpg"
     run_example("score_map.py", trained, photo, "map.png", cwd=tmp_path)
@@ -133,3 +141,19 @@ def test_run_onnx(trained: Path, photographs: Path, tmp_path: Path) -> None:
     printed = run_example("run_onnx.py", trained, photo, cwd=tmp_path).split()
     best = vd.predict(trained, photo, precision="fp32", workers=0).top(1)[0][0]
     assert printed[-2:] == [best.words, f"{best.score:.1%}"]
+
+
+@pytest.mark.slow
+def test_first_steps(tmp_path: Path) -> None:
+    """The cells run one after another, and the net that is trained on drawn fruit knows it."""
+    notebook = json.loads((EXAMPLES / "first_steps.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    check = "for each in (predictions, vd.predict(classifier, images)): print([row[0].name for row in each.top(1)])"
+    code = "\n".join(["".join(cell["source"]) for cell in cells] + [check])
+    (tmp_path / "notebook.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "notebook.py"], cwd=tmp_path, timeout=300, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == [str(["lemon", "lime", "plum"])] * 2

@@ -1,5 +1,6 @@
 """The functions of the package as a Python program calls them."""
 
+import csv
 import inspect
 import shutil
 import signal
@@ -183,6 +184,75 @@ def test_boxes_of_arrays_are_those_of_files(box_run: Path, tmp_path: Path, monke
     assert sorted(path.name for path in (tmp_path / "boxes").iterdir()) == [f"image {i}-boxes.jpg" for i in (1, 2, 3)]
     assert [record["picture"] for record in objects.records()][::2] == list(objects.pictures)
     assert not expected.pictures and not list(tmp_path.glob("*.jpg"))
+
+
+def test_descriptors_of_arrays_are_those_of_files(trained: Path, files: list[Path], arrays: list[UInt8Array]) -> None:
+    net = vd.load(trained)
+    expected = vd.describe(trained, files, **FP32)
+    assert expected.values.shape == (3, 16) and expected.values.dtype == np.float32
+    assert np.linalg.norm(expected.values, axis=1) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(vd.describe(net, arrays, **FP32).values, expected.values, atol=1e-6)
+    stacked = vd.describe(net, arrays[0], layer="pool5", scales="256,384", aggregate="stack", **FP32)
+    assert stacked.values.shape == (1, 64) and stacked.images == ("image 1",)
+    (record,) = stacked.records()
+    assert list(record) == ["image", *(f"d{number}" for number in range(1, 65))]
+    assert record["d64"] == pytest.approx(float(stacked.values[0, 63]))
+    assert str(stacked).splitlines()[0].split() == ["image", "d1", "d2", "d3", "d4"]
+
+
+def test_descriptors_of_the_command_line(trained: Path, files: list[Path], inside: Cli) -> None:
+    rows = list(
+        csv.reader(inside("describe", trained, *files, "--format", "csv", "--precision", "fp32").stdout.splitlines())
+    )
+    values = np.array([row[1:] for row in rows[1:]], np.float64)
+    assert [row[0] for row in rows[1:]] == [str(file) for file in files]
+    np.testing.assert_allclose(values, vd.describe(trained, files, **FP32).values, atol=1e-5)
+
+
+def test_an_archive_is_made_and_searched(
+    trained: Path, photographs: Path, files: list[Path], arrays: list[UInt8Array], tmp_path: Path
+) -> None:
+    """Descriptors of the archive are those in memory; images in memory find themselves."""
+    archive = vd.features(vd.load(trained), photographs / "test", out=tmp_path / "archive", **FP32)
+    assert (archive.num_images, archive.num_new, archive.dimensions) == (9, 9, 16)
+    assert vd.features(trained, str(files[0]), out=archive, **FP32).num_new == 0
+    neighbors = vd.search(archive, arrays, top=2, workers=0, progress=False)
+    assert neighbors.similarities.shape == neighbors.missing.shape == (3, 2) and not neighbors.missing.any()
+    assert [row[0] for row in neighbors.paths] == [str(file) for file in files]
+    assert neighbors.similarities[:, 0] == pytest.approx(1, abs=1e-3)
+    described = vd.describe(trained, photographs / "test", **FP32)
+    values = dict(zip(described.images, described.values, strict=True))
+    expected = [float(values[first] @ values[second]) for first, second in neighbors.paths]
+    assert neighbors.similarities[:, 1] == pytest.approx(expected, abs=1e-3)
+    records = neighbors.records()
+    assert [list(record) for record in records] == [["image", "rank", "neighbor", "similarity", "missing"]] * 6
+    assert {record["image"] for record in records} == {"image 1", "image 2", "image 3"}
+    with pytest.raises(vd.OptionError, match="files"):
+        vd.features(trained, arrays, out=tmp_path / "other")
+
+
+def test_a_classifier_in_memory_predicts_and_describes(class_folders: Path, trained: Path, tmp_path: Path) -> None:
+    """As its folder does, without reading the net again; it is no net for functions that need one."""
+    result = vd.transfer(class_folders, trained, scales=256, c=1, out=tmp_path / "few", **FP32)
+    assert result.path == tmp_path / "few" and 0 <= result.score <= 100
+    (record,) = result.records()
+    assert record["score"] == result.score and record["low"] <= result.score <= record["high"]
+    images = class_folders / "val" / "bell"
+    expected = vd.predict(result, images, **FP32)
+    assert expected.kind == "margin" and expected.scores.shape == (4, 3)
+    classifier = vd.load(result)
+    assert isinstance(classifier, vd.Classifier) and classifier.class_names == ("ant", "bell", "crab")
+    assert all(net.in_memory for net in classifier.representation.nets)
+    with ThreadPoolExecutor(3) as pool:
+        for scores in pool.map(lambda _: vd.predict(classifier, images, **FP32).scores, range(3)):
+            np.testing.assert_array_equal(scores, expected.scores)
+    descriptors = vd.describe(classifier, images, **FP32).values
+    np.testing.assert_allclose(descriptors, vd.describe(trained, images, **FP32).values, atol=1e-6)
+    for options in ({"layer": "pool5"}, {"scales": 384}):
+        with pytest.raises(vd.OptionError, match="its own representation"):
+            vd.describe(classifier, images, **options)
+    with pytest.raises(vd.OptionError, match="Classifier is not a net"):
+        vd.localize(classifier, images)
 
 
 @pytest.mark.parametrize(
