@@ -16,12 +16,12 @@ from verydeep.models.weights.model_folder import ModelConfig
 NAMES = ("ant", "bell", "crab")
 
 
-def net_called(name: str, **values: Any) -> Net:
+def net_named(name: str, **values: Any) -> Net:
     config = ModelConfig("B-5x5", NAMES, NAMES, crop=32, width=1 / 64, fc_width=4)
     return Net(Path("runs") / name, Path("runs") / name / "model", replace(config, **values))
 
 
-def predicted(rows: dict[tuple[SingleView, int], list[list[float]]], indices: list[int]) -> NetPredictions:
+def make_predictions(rows: dict[tuple[SingleView, int], list[list[float]]], indices: list[int]) -> NetPredictions:
     """Posteriors by view and scale, of images that are 12 pixels wider than high."""
     posteriors = {ViewAtScale(view, scale): np.array(row, np.float32) for (view, scale), row in rows.items()}
     pixels = {256: 37, 384: 55, 512: 73}
@@ -42,5 +42,5 @@ def known_predictions(val_split: Split) -> tuple[Split, EnsembleMember, NetPredi
         ("crops", 256): [[0.2, 0.1, 0.7]] * 11,  # 7 of 11
         ("crops", 384): [[0.4, 0.3, 0.3]] * 11,  # 8 of 11
     }
-    predictions = replace(predicted(rows, indices), skipped={val_split.files[2]: "cut short"})
-    return val_split, EnsembleMember(net_called("x"), (256, 384)), predictions
+    predictions = replace(make_predictions(rows, indices), skipped={val_split.files[2]: "cut short"})
+    return val_split, EnsembleMember(net_named("x"), (256, 384)), predictions

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import net_called
+from tests.engine.conftest import net_named
 from tests.thin_nets import make_pictures, save_box_run
 from verydeep.configs.protocols import LocalizationView, PaperNet
 from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
@@ -15,7 +15,7 @@ from verydeep.engine.localization.candidate_classes import ClassSource, find_sou
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.models.weights.model_folder import Provenance
 
-A, B = (net_called(name, provenance=Provenance(data="/home/photos")) for name in "ab")
+A, B = (net_named(name, provenance=Provenance(data="/home/photos")) for name in "ab")
 
 
 def test_classes_are_left_in_the_run_or_beside_several() -> None:

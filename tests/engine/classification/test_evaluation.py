@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.conftest import picture
-from tests.engine.conftest import NAMES, net_called, predicted
+from tests.engine.conftest import NAMES, make_predictions, net_named
 from tests.engine.steps import finish
 from tests.models.plain_twin import fill
 from verydeep.configs.networks import NETWORKS
@@ -155,7 +155,7 @@ def test_nets_of_different_numbers_of_scales_weigh_equally(
     split, first, predictions = known_predictions
     posteriors = [[0.5, 0.4, 0.1]] * 11
     rows: dict[tuple[SingleView, int], list[list[float]]] = {("center", 512): posteriors, ("dense", 512): posteriors}
-    second, others = EnsembleMember(net_called("y"), (512,)), predicted(rows, predictions.indices.tolist())
+    second, others = EnsembleMember(net_named("y"), (512,)), make_predictions(rows, predictions.indices.tolist())
     evaluation = evaluate_predictions([first, second], [predictions, others], split, "dense")
     assert evaluation.predictions.posteriors == pytest.approx(np.array([[0.4625, 0.45, 0.0875]] * 11), abs=1e-6)
     assert [(row.net, row.view, row.scales) for row in evaluation.rows] == [
@@ -173,8 +173,8 @@ def test_only_images_that_every_net_decoded_are_fused(
     split, first, predictions = known_predictions
     indices = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11]
     posteriors = [[0.1, 0.9 - index / 20, index / 20] for index in indices]
-    members = [replace(first, scales=(256,)), EnsembleMember(net_called("y"), (256,))]
-    each = [predictions, predicted({("crops", 256): posteriors}, indices)]
+    members = [replace(first, scales=(256,)), EnsembleMember(net_named("y"), (256,))]
+    each = [predictions, make_predictions({("crops", 256): posteriors}, indices)]
     evaluation = evaluate_predictions(members, each, split, "crops")
     fused = evaluation.predictions
     assert fused.indices.tolist() == [1, 3, 4, 5, 6, 7, 8, 10, 11]
@@ -263,7 +263,7 @@ def test_the_order_of_averaging(tmp_path: Path) -> None:
     Image.fromarray(picture(45, 61)).save(tmp_path / "one.png")
     names = ("a", "b", "c", "d")
     split = Split("val", tmp_path, ("one.png",), np.array([1]), names, names, "one picture", camera_rotation=False)
-    members = [EnsembleMember(net_called("first"), (256,)), EnsembleMember(net_called("second"), (256, 384))]
+    members = [EnsembleMember(net_named("first"), (256,)), EnsembleMember(net_named("second"), (256, 384))]
     predictions = []
     for member, model in zip(members, (ScriptedNet(FIRST), ScriptedNet(SECOND)), strict=True):
         _, each = finish(predict_split(model, split, list_views("dense", member.scales), CPU))

@@ -63,9 +63,9 @@ def train_missing(
     shape = shared_shape(request, train.class_names)
     existing = request.runs.nets()
     for net in add_sources(nets):
-        for seed, found in find_answering_nets(net, existing, shape).items():
+        for seed, run in find_answering_nets(net, existing, shape).items():
             if seed in seeds:  # before hours of training from it
-                check_same_split(found, request.data, train)
+                check_same_split(run, request.data, train)
     rungs = find_missing(nets, seeds, request.runs, shape)
     if not rungs:
         return
@@ -96,10 +96,10 @@ def find_missing(nets: Sequence[PaperNet], seeds: Sequence[int], runs: Collectio
     """
     existing, rungs = runs.nets(), []
     for seed in seeds:
-        found = {net: find_answering_nets(net, existing, shape).get(seed) for net in add_sources(nets)}
-        trained = {net for net, run in found.items() if run is not None and run.ended}
+        runs_by_net = {net: find_answering_nets(net, existing, shape).get(seed) for net in add_sources(nets)}
+        trained = {net for net, run in runs_by_net.items() if run is not None and run.ended}
         for net in add_sources(nets, trained=trained):
-            run = found[net]
+            run = runs_by_net[net]
             rungs.append(Rung(net, seed, None if run is None else run.path))
     return rungs
 

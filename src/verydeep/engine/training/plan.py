@@ -5,7 +5,7 @@ from pathlib import Path
 
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.protocols import PaperNet
-from verydeep.configs.recipes import replace_plateaus
+from verydeep.configs.recipes import Recipe, replace_plateaus
 from verydeep.data.split import Split
 from verydeep.engine.datasets import GENERATED, check_outside_data, data_name
 from verydeep.engine.launching import is_main
@@ -71,10 +71,10 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
     if request.regression is not None:
         request = complete_localization(request, source)
     architecture = choose_architecture(request, source)
-    split_seed, val_fraction = choose_division(request, source)
     # Absolute, as a resumed run may start elsewhere; boxes are found by their files' places below this folder.
     data = request.data if request.data == GENERATED else str(Path(request.data).resolve())
-    train, val = open_training_splits(data, split_seed, val_fraction)
+    division = choose_division(request, source)
+    train, val = open_training_splits(data, *division)
     if request.regression is not None and source is not None and source.class_names != train.class_names:
         raise OptionError(
             f"{request.init_from} has other classes than {train.root} ({len(source.class_names)} and "
@@ -82,13 +82,33 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
             "init_from",
         )
     recipe = choose_recipe(request, architecture.network, source, len(train))
-    settings = RunSettings(
+    settings = make_settings(
+        request, architecture, recipe if val is not None else replace_plateaus(recipe), data, division
+    )
+    if source is not None:
+        settings = inherit_conventions(settings, source)
+    name = run_name(request.data, settings.net, architecture, request.seed)
+    run = RunFolder(request.out or request.runs.folder / name)
+    if run.settings.exists() and is_main():  # for another process, the main one may have been faster
+        raise OptionError(
+            f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out` or `seed`."
+        )
+    check_outside_data(run.path, train)
+    return TrainingPlan(settings, train, val, run, source, request)
+
+
+def make_settings(
+    request: TrainRequest, architecture: Architecture, recipe: Recipe, data: str, division: tuple[int, float]
+) -> RunSettings:
+    """Return the settings of a run, without those that come from a source net or are measured."""
+    split_seed, val_fraction = division
+    return RunSettings(
         data=data,
         network=architecture.network,
         crop=architecture.crop,
         width=architecture.width,
         fc_width=architecture.fc_width,
-        recipe=recipe if val is not None else replace_plateaus(recipe),
+        recipe=recipe,
         seed=request.seed,
         bf16=wants_bf16(request.precision, request.device),
         init_from=None if request.init_from is None else str(request.init_from),
@@ -101,16 +121,6 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         val_fraction=val_fraction,
         micro_batch=request.micro_batch,
     )
-    if source is not None:
-        settings = inherit_conventions(settings, source)
-    name = run_name(request.data, settings.net, architecture, request.seed)
-    run = RunFolder(request.out or request.runs.folder / name)
-    if run.settings.exists() and is_main():  # for another process, the main one may have been faster
-        raise OptionError(
-            f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out` or `seed`."
-        )
-    check_outside_data(run.path, train)
-    return TrainingPlan(settings, train, val, run, source, request)
 
 
 def plan_resumed(path: Path) -> TrainingPlan:

@@ -51,7 +51,7 @@ def default_architecture(data: str) -> Architecture:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What a user asks of a training; None is open, and depends on the data and on the source net."""
+    """A user's request for a training; None is open, and depends on the data and on the source net."""
 
     data: str
     """Folder of the data set, or "generated"."""
