@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,20 @@ def cache_folder() -> Path:
     """Return the folder of generated sets and downloads: the platform's user cache, or VERYDEEP_CACHE if it is set."""
     moved = os.environ.get("VERYDEEP_CACHE")
     return Path(moved) if moved else user_cache_path("verydeep", appauthor=False)
+
+
+_KINDS = {stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket", stat.S_ISCHR: "device", stat.S_ISBLK: "device"}
+
+
+def special_kind(path: "os.DirEntry[str] | Path") -> str:
+    """Return "pipe", "socket" or "device" for what is none of file, folder and broken link; nothing for those."""
+    if path.is_file():
+        return ""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    return next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "")
 
 
 @contextmanager

@@ -173,7 +173,7 @@ def test_stray_folders_beside_the_parts_do_not_disturb(tmp_path):
     [
         (["train/cat/a.jpg", "val/cat/b.jpg", "val/dgo/c.jpg"], r"val has class folders that training lacks: dgo"),
         (["cat/a.jpg", "dog/note.txt"], r"dog holds no images; fill or remove it"),
-        (["train/cat/a.jpg", "val/cat/.hidden.jpg"], r"val.cat holds no images"),
+        (["train/cat/a.jpg", "val/cat/.hidden.jpg"], r"val holds no images"),
         (["a.jpg", "b.jpg"], r"holds images but no class folders"),
         (["note.txt"], r"holds no class folders"),
         (["train/a.jpg", "val/b.jpg"], r"train holds images but no class folders"),

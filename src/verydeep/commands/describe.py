@@ -50,7 +50,7 @@ def describe(
         DataError: An image cannot be decoded.
         OptionError: The net has no such layer, or a test scale is too small.
     """
-    from verydeep.data.photographs import find_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.descriptors.activations import default_layer
     from verydeep.engine.descriptors.in_memory import describe_images
     from verydeep.engine.descriptors.representation import DEFAULT_SCALES, Representation
@@ -67,6 +67,6 @@ def describe(
         representation = predictor.representation
     else:
         raise OptionError("A classifier has its own representation: omit `layer`, `scales`, `aggregate` and `weights`.")
-    split = find_photographs(images)
+    split = open_photographs(images)
     with start_runtime(options) as runtime:
         return describe_images(representation, split, runtime, decoding_of(options))

@@ -149,6 +149,7 @@ def run_tasks(
     tables = []
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
+        log.send_notes(*(part.notes for part in parts))
         for task, part in zip(tasks, parts, strict=True):
             log.info(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
             own_folder = folder / f"s{task.members[0].net.config.seed}" if len(tasks) > 1 else folder

@@ -66,7 +66,7 @@ def localize(
         OptionError: A test scale is too small, or `classes` is no protocol.
         ResourceError: A picture cannot be written.
     """
-    from verydeep.data.photographs import find_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.localization.objects import draw_objects, locate_objects
     from verydeep.engine.nets.net import Net
@@ -75,7 +75,7 @@ def localize(
     folder = None if out is None else Path(out)
     if folder is not None:
         check_outside_images(folder, images)
-    split = find_photographs(images, leave_out=folder)
+    split = open_photographs(images, leave_out=folder)
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with start_runtime(options) as runtime:
         objects = locate_objects(ensemble, split, threshold, runtime, decoding_of(options), top=top)

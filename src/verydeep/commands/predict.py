@@ -56,7 +56,7 @@ def predict(
         DataError: An image cannot be decoded.
         OptionError: A test scale is too small, or the net predicts boxes.
     """
-    from verydeep.data.photographs import find_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.load import open_predictor
     from verydeep.engine.nets.net import Net
 
@@ -65,7 +65,7 @@ def predict(
         check_predicts_classes(predictor)
     elif scales is not None or views != "dense" or weights != "last":
         raise OptionError("A classifier has its own test scales and view: omit `scales`, `views` and `weights`.")
-    split = find_photographs(images)
+    split = open_photographs(images)
     with start_runtime(options) as runtime:
         if isinstance(predictor, Net):
             test_scales = predictor.config.test_scales if scales is None else parse_test_scales(number_text(scales))

@@ -185,6 +185,7 @@ def measure_errors(
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
         log.info(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
+        log.send_notes(part.notes)
         boxed_splits = None
         if table in LOCALIZATION_TABLES:  # before hours of training: there may be none
             boxed_splits = open_table_splits(part, data, request.bad_boxes, runtime, log, tune=tune_threshold)

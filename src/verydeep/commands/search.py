@@ -43,16 +43,16 @@ def search(
         ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
     """
     from verydeep.data.decoding import Decoding
-    from verydeep.data.photographs import find_photographs
     from verydeep.engine.archive.manifest import Manifest
     from verydeep.engine.archive.search import find_neighbors
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.descriptors.in_memory import describe_images
 
     folder, picture = Path(archive), None if out is None else Path(out)
     check_suffix(picture)
     manifest = Manifest.read(folder)
     net = manifest.open_net(folder)
-    split = find_photographs(images)
+    split = open_photographs(images)
     with start_runtime({**options, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
         decoding = Decoding(fast=manifest.fast_decode)
         queries = describe_images(manifest.representation(net), split, runtime, decoding).values

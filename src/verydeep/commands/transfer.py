@@ -153,7 +153,9 @@ def run_task(
 
     task.check(folder, submission)
     with start_runtime(options) as runtime:
-        Log(silent=not runtime.is_main).info(describe_data(task.transfer_set, task.split))
+        log = Log(silent=not runtime.is_main)
+        log.info(describe_data(task.transfer_set, task.split))
+        log.send_notes(task.split.notes)
         skipped = task.compute_descriptors(runtime)
     if not runtime.is_main:  # the SVMs take long, and nobody uses what the other processes return
         return None  # type: ignore[return-value]

@@ -11,6 +11,7 @@ from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
     from verydeep.data.decoding import Inspection
+    from verydeep.data.split import Split
     from verydeep.results.data import VerifiedData
 
 FILES_PER_WORKER = 500
@@ -39,7 +40,6 @@ def verify(
         DataError: The folder holds no data set.
         ResourceError: A process that decodes was killed.
     """
-    from verydeep.data.layout import open_split, split_names
     from verydeep.engine.datasets import data_folder
     from verydeep.engine.log import Log
     from verydeep.engine.progress import track
@@ -47,12 +47,10 @@ def verify(
     from verydeep.results.data import VerifiedData
 
     root = data_folder(str(data))
-    names = split_names(root)
-    if "all" in names:  # train and val are made of it
-        names = tuple(name for name in names if name not in {"train", "val"})
-    splits = [open_split(root, name) for name in names]
+    splits, problems = open_all_splits(root)
     paths = [split.path(index) for split in splits for index in range(len(split))]
     Log().info(f"{root}: {splits[0].layout}; {len(paths):,} files")
+    notes = tuple(dict.fromkeys(note for split in splits for note in split.notes if note not in problems))
     workers = workers or min(available_cores(), 1 + len(paths) // FILES_PER_WORKER)
     undecodable: dict[str, str] = {}
     unusual: list[tuple[str, str]] = []
@@ -62,7 +60,32 @@ def verify(
             if result.error is not None:
                 undecodable[file] = result.error.removeprefix(f"{path} ")
             unusual += [(file, oddity) for oddity in result.oddities]
-    return VerifiedData(root, splits[0].layout, len(paths), undecodable, tuple(unusual))
+    return VerifiedData(root, splits[0].layout, len(paths), undecodable, tuple(unusual), notes, problems)
+
+
+def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
+    """Open each part of a data set once, also what cannot be trained on, and return what stops a training.
+
+    Raises:
+        DataError: The folder cannot be read, or holds no photographs.
+    """
+    from verydeep.data.layout import open_split, split_names
+    from verydeep.data.photographs import find_photographs
+    from verydeep.errors import DataError
+
+    names = split_names(root)
+    if "all" in names:  # train and val are made of it
+        names = tuple(name for name in names if name not in {"train", "val"})
+    splits: list[Split] = []
+    problems: dict[str, None] = {}
+    for name in names:
+        for strict in (True, False):
+            try:
+                splits.append(open_split(root, name, strict=strict))
+                break
+            except DataError as error:
+                problems[str(error)] = None
+    return splits or [find_photographs(root)], tuple(problems)
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from verydeep.data.annotations import Annotation, Instance, parse_box, read_xml
 from verydeep.data.csv_files import read_csv
-from verydeep.data.folder import ANNOTATIONS, WNID, list_files, list_images
+from verydeep.data.folder import WNID
 from verydeep.data.imagenet import KAGGLE_ANNOTATIONS, read_localizations
+from verydeep.data.listing import list_files, list_images
+from verydeep.data.parts import ANNOTATIONS
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -145,7 +147,11 @@ def _read_localizations(split: Split, path: Path) -> BoxSource:
 
 def _list_xml(folder: Path) -> set[str]:
     """Return the XML files in a folder and below: POSIX paths relative to it, without suffix."""
-    return {file.removesuffix(".xml") for file in list_files(folder, {".xml"}) if file.endswith(".xml")}
+    return {file.removesuffix(".xml") for file in list_files(folder, _is_xml)}
+
+
+def _is_xml(entry: "os.DirEntry[str]") -> bool:
+    return entry.name.endswith(".xml")
 
 
 def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool) -> BoxSource:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.folder import list_images, list_subfolders
+from verydeep.data.listing import list_images, list_subfolders
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 

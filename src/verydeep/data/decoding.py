@@ -20,6 +20,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from verydeep.errors import DataError, VerydeepError
+from verydeep.files import special_kind
 
 FORMATS = {
     ".jpg": "JPEG",
@@ -203,6 +204,8 @@ def _load_damaged(image: ImageFile) -> float:
 
 def _open(source: Path | io.BytesIO, camera_rotation: bool) -> tuple[ImageFile, Image.Transpose | None]:
     """Read the header and the rotation noted in EXIF; Pillow rotates a TIFF itself."""
+    if isinstance(source, Path) and (kind := special_kind(source)):  # reading a pipe would wait for ever
+        raise DataError(f"{source} is a {kind}; give a file.")
     with _quiet():
         image = Image.open(source, formats=_FORMAT_NAMES)
         return image, _camera_rotation(image) if camera_rotation and image.format != "TIFF" else None

@@ -7,60 +7,70 @@ and a share of each class, chosen by the seed, becomes val.
 import hashlib
 import os
 import re
-from collections.abc import Container, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import FORMATS
+from verydeep.data.listing import Omissions, holds_files, holds_images, list_images, list_subfolders, normalize_name
+from verydeep.data.parts import ANNOTATIONS, PARTS, Parts, find_parts
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
 WNID = re.compile(r"n\d{8}")
 """The number of a WordNet synset, which names a class of ImageNet."""
 
-ANNOTATIONS = "Annotations"
-"""The folder of boxes in ImageNet and VOC; it is no class unless it holds images."""
-
-_SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
-_SPLIT_NAMES |= {"test": "test", "testing": "test"}
-_ORDER = ("train", "val", "test")
+_LabeledFile = tuple[str, int]
+"""A file and its label; -1 where the class is unknown."""
 
 
 def folder_split_names(root: Path) -> tuple[str, ...]:
     """Return the splits that ``root`` has; in a flat folder train, val and all."""
-    folders = _split_folders(root)
+    folders = find_parts(root).folders
     if "val" in folders:
         return tuple(folders)
     return ("train", "val", *(name for name in folders if name == "test"), "all")
 
 
-def open_folder(root: Path, name: str, *, seed: int, val_fraction: float) -> Split:
+def open_folder(root: Path, name: str, *, seed: int, val_fraction: float, strict: bool = True) -> Split:
     """Read one split of class folders, one that ``folder_split_names`` gives.
 
-    The classes are those of train/, sorted. Without a folder val/, an image belongs to val by a hash of its name keyed
-    with the seed, whatever the order of the listing and the other classes. A class of at least two images has at least
-    one in val.
+    The classes are those of train/, sorted; an empty folder is no class. Without a folder val/, an image belongs to val
+    by a hash of its name keyed with the seed, whatever the order of the listing and the other classes. A class of at
+    least two images has at least one in val.
+
+    Args:
+        root: the folder of the data set.
+        name: of the split.
+        seed: chooses the images of val.
+        val_fraction: their share.
+        strict: whether class folders that hold files but no images, and those that training lacks, are errors;
+            otherwise images of unknown classes have the label -1.
 
     Raises:
-        DataError: there are no class folders, one is empty, or one in val/ or test/ is missing in train/.
+        DataError: there are no class folders, or one is wrong.
     """
-    folders = _split_folders(root)
-    seeded = "val" not in folders and name != "test"
-    source = folders.get("train", root) if seeded else folders[name]
+    parts, omissions = find_parts(root), Omissions()
+    seeded = "val" not in parts.folders and name != "test"
+    source = parts.training if seeded else parts.folders[name]
+    classes, notes = _list_classes(parts.training)
+    images = list_images(source, omissions)
+    notes = [*parts.notes, *omissions.sentences(source), *notes]
     labeled = name != "test" or bool(list_subfolders(source))
-    classes = _class_folders(folders.get("train") or folders.get("val") or root)
-    files = _labeled_files(source, classes) if labeled else [(image, -1) for image in list_images(source)]
-    layout = _describe_layout(folders)
-    num_missing = len(classes) - len({label for _, label in files}) if labeled else 0
-    if num_missing:
-        layout += f" ({name} has no images of {num_missing} of the {len(classes)} classes)"
+    files = [(image, -1) for image in images]
+    layout = _describe_layout(parts)
+    if labeled:
+        files, errors = _label_images(source, images, classes)
+        if strict and errors:
+            raise DataError(" ".join([errors[0], *omissions.sentences(source)]))
+        notes += _describe_empty(source) + _describe_strays(source, images) + _describe_nested(source, images)
+        if num_missing := len(classes) - len({label for _, label in files} - {-1}):
+            layout += f" ({name} has no images of {num_missing} of the {len(classes)} classes)"
     if seeded and name != "all":
         layout += f", {val_fraction:.0%} of each class in val (seed {seed})"
-        groups = (list(group) for _, group in groupby(files, key=itemgetter(1)))
-        files = [pair for group in groups for pair in _choose_by_seed(group, name, seed, val_fraction)]
+        files = _choose_by_seed(files, name, seed, val_fraction)
     files.sort()
     return Split(
         name=name,
@@ -71,39 +81,8 @@ def open_folder(root: Path, name: str, *, seed: int, val_fraction: float) -> Spl
         class_words=read_class_words(classes, (source, root)),
         layout=layout,
         camera_rotation=not all(WNID.fullmatch(class_name) for class_name in classes),
+        notes=tuple(notes),
     )
-
-
-def list_images(folder: Path) -> list[str]:
-    """Return the image files in a folder and its subfolders, as sorted POSIX paths relative to it."""
-    return list_files(folder, FORMATS)
-
-
-def list_files(folder: Path, suffixes: Container[str]) -> list[str]:
-    """Return the files with certain suffixes in a folder and its subfolders, as sorted POSIX paths relative to it.
-
-    Hidden files and folders are ignored, and so are links that lead back to a folder around them.
-    """
-    files: list[str] = []
-    pending = [""]
-    while pending:
-        inside = pending.pop()
-        with os.scandir(folder / inside) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    if not (entry.is_symlink() and _leads_back(Path(entry.path))):
-                        pending.append(f"{inside}{entry.name}/")
-                elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122 - a million files
-                    files.append(inside + entry.name)
-    return sorted(files)
-
-
-def list_subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders that lie directly in a folder, sorted; hidden ones are ignored."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
 def read_class_words(classes: Sequence[str], folders: Sequence[Path]) -> tuple[str, ...]:
@@ -112,71 +91,116 @@ def read_class_words(classes: Sequence[str], folders: Sequence[Path]) -> tuple[s
     for folder in folders:
         if (folder / "words.txt").is_file():
             lines = (folder / "words.txt").read_text("utf-8", errors="replace").splitlines()
-            words = dict(line.split("\t", 1) for line in lines if "\t" in line)
+            words = dict(normalize_name(line).split("\t", 1) for line in lines if "\t" in line)
             break
     return tuple(words.get(class_name, class_name).strip() for class_name in classes)
 
 
-def _leads_back(link: Path) -> bool:
-    """Whether a symbolic link points to a folder around it, so that following it would never end."""
-    return link.parent.resolve().is_relative_to(link.resolve())
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the folders of train, val and test; nothing if ``root`` is flat.
-
-    A flat folder may have a class 'train' next to 'car' and 'bus'; it then has other folders too, and train/ holds
-    images instead of class folders.
-    """
-    names = list_subfolders(root)
-    folders: dict[str, Path] = {}
-    for name in (name for name in names if name.lower() in _SPLIT_NAMES):
-        split = _SPLIT_NAMES[name.lower()]
-        if split in folders:
-            raise DataError(f"{root} has both {folders[split].name}/ and {name}/; keep one of them.")
-        folders[split] = root / name
-    folders = {name: folders[name] for name in _ORDER if name in folders}
-    training = [folders[name] for name in ("train", "val") if name in folders]
-    only_splits = all(name.lower() in _SPLIT_NAMES for name in names)
-    if training and (only_splits or any(list_subfolders(folder) for folder in training)):
-        return folders
-    return {}
-
-
 def _class_folders(folder: Path) -> list[str]:
-    classes = [name for name in list_subfolders(folder) if name != ANNOTATIONS or list_images(folder / name)]
-    if not classes:
-        contents = "images but no class folders" if list_images(folder) else "no class folders"
+    """Return the names of the folders that are classes: those that are not empty, and Annotations only with images."""
+    names = list_subfolders(folder)
+    return [name for name in names if (holds_images if name == ANNOTATIONS else holds_files)(folder / name)]
+
+
+def _list_classes(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the classes, sorted, and notes about class folders that are easily confused.
+
+    Raises:
+        DataError: there are none.
+    """
+    names = _class_folders(folder)
+    if not names:
+        contents = "images but no class folders" if list_images(folder) else "no class folders with images"
         raise DataError(f"{folder} holds {contents}; put the images of each class into a folder of its own there.")
-    return classes
+    classes = sorted(set(map(normalize_name, names)))
+    notes = []
+    if len(classes) < len(names):
+        notes.append(f"Some class folders of {folder} differ only in how their accents are stored; they are one class.")
+    for one, other in pairwise(sorted(classes, key=str.casefold)):
+        if one.casefold() == other.casefold():
+            notes.append(f"The class folders {one} and {other} of {folder} differ only in case; they are two classes.")
+    return classes, notes
 
 
-def _labeled_files(source: Path, classes: list[str]) -> list[tuple[str, int]]:
-    """Return (file, label) of every image, class by class."""
+def _label_images(source: Path, images: Iterable[str], classes: list[str]) -> tuple[list[_LabeledFile], list[str]]:
+    """Return the images in class folders with their labels, and what is wrong with the folders."""
     label_of = {class_name: label for label, class_name in enumerate(classes)}
-    names = _class_folders(source)
-    if unknown := [name for name in names if name not in label_of]:
+    folders = {name: label_of.get(normalize_name(name), -1) for name in _class_folders(source)}
+    errors = []
+    if unknown := [name for name, label in folders.items() if label < 0]:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-        raise DataError(
+        errors.append(
             f"{source} has class folders that training lacks: {', '.join(unknown[:3])}{more}; rename or remove them."
         )
-    files: list[tuple[str, int]] = []
-    for name in names:
-        images = list_images(source / name)
-        if not images:
-            raise DataError(f"The class folder {source / name} holds no images; fill or remove it.")
-        files += [(f"{name}/{image}", label_of[name]) for image in images]
-    return files
+    first = [(image, image.split("/")[0]) for image in images]
+    without_images = folders.keys() - {name for _, name in first}
+    errors += [
+        f"The class folder {source / name} holds no images; fill or remove it." for name in sorted(without_images)
+    ]
+    files = [(image, folders[name]) for image, name in first if name in folders]
+    if not files and not errors:
+        contents = "images but no class folders" if images else "no images"
+        errors.append(f"{source} holds {contents}; put the images of each class into a folder of its own there.")
+    return files, errors
 
 
-def _choose_by_seed(group: list[tuple[str, int]], name: str, seed: int, val_fraction: float) -> list[tuple[str, int]]:
-    """Return the images of one class that belong to the split ``name``, train or val."""
+def _describe_empty(source: Path) -> list[str]:
+    """Return a note about folders that would be classes if they were not empty."""
+    empty = sorted(set(list_subfolders(source)) - set(_class_folders(source)) - {ANNOTATIONS})
+    if not empty:
+        return []
+    reason = "it is empty" if len(empty) == 1 else "they are empty"
+    return [f"Not used, because {reason}: {_join([str(source / name) for name in empty])}."]
+
+
+def _describe_strays(source: Path, images: Sequence[str]) -> list[str]:
+    """Return a note about images that lie next to the class folders."""
+    folders = set(list_subfolders(source))
+    strays = [image for image in images if "/" not in image and image not in folders]
+    if not strays:
+        return []
+    count, verb = ("1 image", "lies") if len(strays) == 1 else (f"{len(strays):,} images", "lie")
+    return [f"Not used: {count} that {verb} directly in {source} and not in a class folder ({strays[0]})."]
+
+
+def _describe_nested(source: Path, images: Sequence[str]) -> list[str]:
+    """Return a note if all class folders hold the same folders and nothing else: these may be the classes."""
+    inside: dict[str, set[str]] = {}
+    for image in images:
+        folder, _, rest = image.partition("/")
+        inside.setdefault(folder, set()).add(rest.partition("/")[0] if "/" in rest else "")
+    names = next(iter(inside.values()), set())
+    if len(inside) < 2 or len(names) < 2 or "" in names or any(other != names for other in inside.values()):
+        return []
+    text = f"All class folders of {source} hold the folders {_join(sorted(names))} and no images of their own"
+    if {name.lower() for name in names} <= PARTS.keys():
+        return [f"{text}, which are not kept apart: move them outside, as in {source / min(names) / min(inside)}."]
+    return [f"{text}: if these are the classes, give one of the class folders as data, such as {source / min(inside)}."]
+
+
+def _choose_by_seed(files: list[_LabeledFile], name: str, seed: int, val_fraction: float) -> list[_LabeledFile]:
+    """Return the images that belong to the split ``name``, train or val."""
     key = seed.to_bytes(16, "little", signed=True)
-    ranked = sorted(group, key=lambda pair: hashlib.blake2b(os.fsencode(pair[0]), key=key).digest())
-    num_val = min(len(group) - 1, max(1, round(val_fraction * len(group))))
-    return ranked[:num_val] if name == "val" else ranked[num_val:]
+    chosen: list[_LabeledFile] = []
+    for _, group in groupby(sorted(files, key=itemgetter(1)), key=itemgetter(1)):
+        ranked = sorted(group, key=lambda pair: hashlib.blake2b(_name_bytes(pair[0]), key=key).digest())
+        num_val = min(len(ranked) - 1, max(1, round(val_fraction * len(ranked))))
+        chosen += ranked[:num_val] if name == "val" else ranked[num_val:]
+    return chosen
 
 
-def _describe_layout(folders: dict[str, Path]) -> str:
-    names = [f"{folder.name}/" for folder in folders.values()]
-    return "class folders" + (" with " if names else "") + " and ".join(", ".join(names).rsplit(", ", 1))
+def _name_bytes(file: str) -> bytes:
+    """Return the bytes of a name, whatever the normal form in which the system stores it."""
+    return os.fsencode(normalize_name(file))
+
+
+def _describe_layout(parts: Parts) -> str:
+    names = [f"{folder.relative_to(parts.root).as_posix()}/" for folder in parts.folders.values()]
+    return "class folders" + (" with " if names else "") + _join(names)
+
+
+def _join(names: Sequence[str]) -> str:
+    """Return "a, b and c"; of many names the first."""
+    if len(names) > 5:
+        return f"{', '.join(names[:4])} and {len(names) - 4} more"
+    return " and ".join(", ".join(names).rsplit(", ", 1))

@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from verydeep.data.folder import WNID, list_images
+from verydeep.data.folder import WNID
+from verydeep.data.listing import list_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError, ResourceError
 

@@ -3,10 +3,11 @@
 import glob
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from verydeep.data.folder import list_images
 from verydeep.data.images import ImageLike, to_image, unpack_images
+from verydeep.data.listing import Omissions, is_leftover, is_of_system, list_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -33,31 +34,70 @@ def find_photographs(values: Photographs, leave_out: Path | None = None) -> Spli
     if names and len(names) < len(singles):
         raise DataError("Files and images in memory cannot be mixed: give one kind.")
     if names or not singles:
-        return Split.of_photographs([Path(name) for name in photograph_names(names, leave_out)])
+        files, notes = photograph_names(names, leave_out)
+        return replace(Split.of_photographs([Path(file) for file in files]), notes=tuple(notes))
     return Split.of_images([to_image(value, f"Image {number}") for number, value in enumerate(singles, start=1)])
 
 
-def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) -> list[str]:
-    """Return the names of the files that paths, folders and patterns stand for, in the order given, each once.
+def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) -> tuple[list[str], list[str]]:
+    """Return the names of the files that paths, folders and patterns stand for, and notes about what was left out.
 
-    They are texts, because a ``Path`` takes a kilobyte and there may be millions.
+    Names are in the order given, each once. They are texts, because a ``Path`` takes a kilobyte and there may be
+    millions.
 
     Raises:
-        DataError: an argument matches no file, or there are none.
+        DataError: an argument matches no file or cannot be read, or there are none.
     """
     names: dict[str, None] = {}
+    notes: list[str] = []
     for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            matches = [os.path.join(path, name) for name in list_images(path)]  # noqa: PTH118
-            if leave_out is not None and not path.resolve().is_relative_to(leave_out.resolve()):
-                matches = [each for each in matches if not Path(each).resolve().is_relative_to(leave_out.resolve())]
-        else:
-            matching = glob.glob(argument, recursive=True)  # noqa: PTH207 - takes absolute patterns too
-            matches = [str(path)] if path.exists() else [str(Path(name)) for name in sorted(matching)]
-        if not matches:
-            raise DataError(f"{argument} matches no photograph; give files, folders of photographs, or patterns.")
-        names.update(dict.fromkeys(matches))
+        try:
+            matches = _match(argument)
+        except OSError as error:
+            raise DataError(f"{argument} cannot be read: {error.strerror}.") from error
+        if len(matches) + len(arguments) > 2:  # a system's file that is named alone is meant
+            left_out = [name for name in matches if is_of_system(os.path.basename(name))]  # noqa: PTH119
+            notes += [f"Left out, because a system made it: {name}." for name in left_out]
+            matches = [name for name in matches if name not in left_out]
+            if left_out and not matches:
+                continue
+        found: list[str] = []
+        for match in matches:
+            found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
+        if not found:
+            reasons = "".join(f" {note}" for note in notes)
+            raise DataError(
+                f"{argument} matches no photograph; give files, folders of photographs, or patterns.{reasons}"
+            )
+        names.update(dict.fromkeys(found))
     if not names:
         raise DataError("No photographs were given; give files, folders of photographs, or patterns.")
-    return list(names)
+    return list(names), notes
+
+
+def _match(argument: str) -> list[str]:
+    """Return the file or folder of this name, or those that match the pattern.
+
+    The leading folders that exist are taken as they are written: "photos [2024]/*.jpg" names a folder and a pattern.
+    """
+    path = Path(argument)
+    if os.path.lexists(path):
+        path.stat()
+        return [str(path)]
+    folder = Path(path.anchor)
+    parts = list(path.parts[len(folder.parts) :])
+    while parts and (folder / parts[0]).is_dir():
+        folder /= parts.pop(0)
+    pattern = os.path.join(*parts) if parts else ""  # noqa: PTH118
+    matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - leaves out hidden files
+    return [str(folder / name) for name in sorted(matches) if not any(map(is_leftover, Path(name).parent.parts))]
+
+
+def _list_folder(folder: str, leave_out: Path | None, notes: list[str]) -> list[str]:
+    """Return the images in a folder, and add notes about what was left out of it."""
+    omissions = Omissions()
+    files = [os.path.join(folder, name) for name in list_images(Path(folder), omissions)]  # noqa: PTH118
+    notes += omissions.sentences(Path(folder))
+    if leave_out is None or Path(folder).resolve().is_relative_to(leave_out.resolve()):
+        return files
+    return [file for file in files if not Path(file).resolve().is_relative_to(leave_out.resolve())]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from verydeep.data.folder import list_images
 from verydeep.data.imagenet import (
     KAGGLE_IMAGES,
     TARS,
@@ -28,6 +27,7 @@ from verydeep.data.imagenet import (
     read_kaggle,
     tar_members,
 )
+from verydeep.data.listing import list_images
 from verydeep.errors import DataError, ResourceError
 
 NUM_TEST_IMAGES = 100_000

@@ -38,6 +38,8 @@ class Split:
     counts as neither (VOC's 'difficult'); ``labels`` is then None."""
     regions: Float32Array | None = None
     """(n, 4) the region of each file that stands for the image, in the frame of ``boxes``; None: the whole file."""
+    notes: tuple[str, ...] = ()
+    """Sentences about the folder that a reader should know, such as what was left out."""
     images: tuple[Image.Image, ...] | None = None
     """Images in memory, in RGB and upright, named by ``files``; None if the images are files."""
 

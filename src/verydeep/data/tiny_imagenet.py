@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.folder import list_images, read_class_words
+from verydeep.data.folder import read_class_words
+from verydeep.data.listing import list_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array

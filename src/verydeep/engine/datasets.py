@@ -7,7 +7,9 @@ from pathlib import Path
 
 from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.layout import open_split
+from verydeep.data.photographs import Photographs, find_photographs
 from verydeep.data.split import Split
+from verydeep.engine.log import Log
 from verydeep.engine.progress import progress_bar
 from verydeep.errors import OptionError
 from verydeep.files import cache_folder, try_lock
@@ -41,6 +43,17 @@ def _generate(root: Path) -> None:
         task = progress.add_task("Making the generated set", total=sum(COUNTS.values()), note="")
         for done in generate(root):
             progress.update(task, completed=done)
+
+
+def open_photographs(images: Photographs, leave_out: Path | None = None) -> Split:
+    """Return the split of ``find_photographs``, and send its notes.
+
+    Raises:
+        DataError: There are no such photographs.
+    """
+    split = find_photographs(images, leave_out)
+    Log().send_notes(split.notes)
+    return split
 
 
 def data_name(data: str) -> str:

@@ -2,6 +2,8 @@
 
 import io
 import logging
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +28,11 @@ class Log:
             return
         LOGGER.info("%s", text)
         self._write(text)
+
+    def send_notes(self, *notes: Iterable[str]) -> None:
+        """Send each note about the data once, however many splits have it."""
+        for note in dict.fromkeys(chain.from_iterable(notes)):
+            self.info(note)
 
     def record(self, text: str) -> None:
         """Write one line or more to the log file alone."""

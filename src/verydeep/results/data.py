@@ -63,16 +63,21 @@ class VerifiedData(Result):
     """File -> reason why it cannot be decoded."""
     unusual: tuple[tuple[str, str], ...]
     """(file, peculiarity) of files that are used."""
+    notes: tuple[str, ...] = ()
+    """Sentences about folders, such as what was left out."""
+    folder_problems: tuple[str, ...] = ()
+    """Sentences about folders that a training refuses."""
 
     @property
     def problem(self) -> str:
-        """A sentence if any file cannot be decoded."""
-        if not self.undecodable:
-            return ""
-        return (
-            f"{len(self.undecodable):,} of {self.num_files:,} files cannot be decoded: replace or remove them, or "
-            "train with `bad_images=skip`."
-        )
+        """Sentences if any file cannot be decoded, or a folder cannot be trained on."""
+        sentences = list(self.folder_problems)
+        if self.undecodable:
+            sentences.append(
+                f"{len(self.undecodable):,} of {self.num_files:,} files cannot be decoded: replace or remove them, or "
+                "train with `bad_images=skip`."
+            )
+        return "\n".join(sentences)
 
     def records(self) -> list[Record]:
         """Return one record for each file that cannot be decoded, and for each peculiarity of another one."""
@@ -82,7 +87,5 @@ class VerifiedData(Result):
         return undecodable + [{"file": file, "decodable": True, "finding": text} for file, text in self.unusual]
 
     def footer(self) -> list[str]:
-        """Return how many files there are."""
-        if self.undecodable:
-            return []
-        return [f"All {self.num_files:,} files can be used."]
+        """Return the notes, and how many files there are."""
+        return [*self.notes, *([] if self.undecodable else [f"All {self.num_files:,} files can be used."])]

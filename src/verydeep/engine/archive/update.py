@@ -160,7 +160,8 @@ def _plan_update(
 ) -> _Plan:
     """Find what is to be described; the archive stays locked until the stack is closed."""
     resolve_manifest(folder, net, options)  # refuses before the folder is made
-    names = photograph_names(patterns)
+    names, notes = photograph_names(patterns)
+    log.send_notes(notes)
     if not stack.enter_context(try_lock(folder / LOCK)):
         raise ResourceError(f"Another process writes into {folder}: wait until it ends, or choose another `out`.")
     manifest = resolve_manifest(folder, net, options)  # another process may have just begun the archive

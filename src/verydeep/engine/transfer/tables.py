@@ -159,6 +159,7 @@ def measure_cells(table: TransferTable, conditions: TransferConditions, log: Log
     for column, tasks_of_rows in tasks.items():  # all before the first SVM, for which the other processes would wait
         first = next(iter(tasks_of_rows.values()))
         log.info(describe_data(first.transfer_set, first.split))
+        log.send_notes(first.split.notes)
         skipped[column] = _describe_for_all_rows(list(tasks_of_rows.values()), conditions.runtime)
     results = {}
     for column, tasks_of_rows in tasks.items() if conditions.runtime.is_main else ():

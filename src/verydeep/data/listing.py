@@ -1,0 +1,201 @@
+"""List the files of folders, without what systems, cameras and cloud drives leave there."""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from verydeep.data.decoding import FORMATS
+from verydeep.errors import DataError
+from verydeep.files import special_kind
+
+SYSTEM_FOLDERS = frozenset(
+    {
+        "$RECYCLE.BIN",
+        "$Recycle.Bin",
+        "RECYCLER",
+        "System Volume Information",
+        "FOUND.000",
+        "lost+found",
+        "LOST.DIR",
+        "__MACOSX",
+        "Network Trash Folder",
+        "Temporary Items",
+        "TheVolumeSettingsFolder",
+        "@eaDir",  # Synology
+        "@tmp",
+        "@sharebin",
+        "#recycle",
+        "#snapshot",
+        "@Recycle",  # QNAP
+        "@Recently-Snapshot",
+        "@__thumb",
+        "~snapshot",  # NetApp
+        "THMBNL",  # Sony's cameras
+        "__pycache__",
+    }
+)
+"""Names of folders that no person makes; names with a dot at the beginning are hidden anyway."""
+
+SYSTEM_FILES = frozenset({"Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "Desktop.ini", "Icon\r"})
+"""Names of files that no person makes."""
+
+MAX_NAMES = 5
+"""Kinds of omitted entries that a sentence names."""
+
+
+def is_of_system(name: str) -> bool:
+    """Whether a file or folder of this name was left by a system, a camera or a cloud drive."""
+    return name.startswith("~$") or name in SYSTEM_FOLDERS or name in SYSTEM_FILES
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or was left by a system, a camera or a cloud drive."""
+    return name.startswith(".") or is_of_system(name)
+
+
+@dataclass
+class Omissions:
+    """Files and folders that a listing left out, counted by name."""
+
+    folders: Counter[str] = field(default_factory=Counter)
+    """Name -> number of folders."""
+    files: Counter[str] = field(default_factory=Counter)
+    """Name, or its beginning -> number of files that are named like images."""
+    special: Counter[str] = field(default_factory=Counter)
+    """Pipe, socket or device -> number of those that are named like images."""
+
+    def sentences(self, folder: Path) -> list[str]:
+        """Return a sentence about each kind of omission in a folder."""
+        counts = {f"folder {name}": count for name, count in self.folders.most_common()}
+        counts |= {f"file {name}": count for name, count in self.files.most_common()}
+        sentences = []
+        if counts:
+            sentences.append(f"Left out of {folder}, because systems made them: {_join_counts(counts)}.")
+        if self.special:
+            sentences.append(f"Left out of {folder}, because they are not files: {_join_counts(self.special)}.")
+        return sentences
+
+
+def list_files(
+    folder: Path, is_wanted: Callable[["os.DirEntry[str]"], bool], omissions: Omissions | None = None
+) -> list[str]:
+    """Return certain files in a folder and its subfolders, as sorted POSIX paths relative to it.
+
+    Hidden files and folders, those that systems leave behind, and links that lead back to a folder around them are left
+    out. Pipes, sockets and devices are left out, too. A broken link and a subfolder that may not be read are listed
+    like files, so that reading them reports the reason.
+
+    Args:
+        folder: to list.
+        is_wanted: whether a file belongs to the list, by its name.
+        omissions: counts what is left out.
+
+    Raises:
+        DataError: the folder itself cannot be read.
+    """
+    return sorted(_walk(folder, is_wanted, Omissions() if omissions is None else omissions))
+
+
+def _walk(folder: Path, is_wanted: Callable[["os.DirEntry[str]"], bool], omissions: Omissions) -> Iterator[str]:
+    pending = [""]
+    while pending:
+        inside = pending.pop()
+        try:
+            opened = _open_folder(folder / inside)
+        except DataError:
+            if not inside:
+                raise
+            yield inside.rstrip("/")  # read as a file, it reports the reason
+            continue
+        with opened as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if is_leftover(entry.name):
+                        omissions.folders[entry.name] += 1
+                    elif not (entry.is_symlink() and _leads_back(Path(entry.path))):
+                        pending.append(f"{inside}{entry.name}/")
+                elif is_leftover(entry.name):
+                    if _is_image(entry):
+                        omissions.files[_describe_leftover(entry.name)] += 1
+                elif is_wanted(entry):
+                    if kind := special_kind(entry):
+                        omissions.special[kind] += 1
+                    else:
+                        yield inside + entry.name
+
+
+def list_images(folder: Path, omissions: Omissions | None = None) -> list[str]:
+    """Return the image files in a folder and its subfolders, as ``list_files`` does."""
+    return list_files(folder, _is_image, omissions)
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether a folder or one of its subfolders holds an image file, or cannot be read."""
+    return _holds(folder, _is_image)
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether a folder or one of its subfolders holds a file that no system left there, or cannot be read."""
+    return _holds(folder, lambda _: True)
+
+
+def _holds(folder: Path, is_wanted: Callable[["os.DirEntry[str]"], bool]) -> bool:
+    try:
+        return next(_walk(folder, is_wanted, Omissions()), None) is not None
+    except DataError:
+        return True
+
+
+def has_own_images(folder: Path) -> bool:
+    """Whether image files lie directly in a folder."""
+    with _open_folder(folder) as entries:
+        return any(not is_leftover(entry.name) and not entry.is_dir() and _is_image(entry) for entry in entries)
+
+
+def list_subfolders(folder: Path) -> list[str]:
+    """Return the names of the folders directly in a folder, sorted, without hidden ones and those of systems.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    with _open_folder(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not is_leftover(entry.name))
+
+
+def normalize_name(name: str) -> str:
+    """Return a name in the normal form NFC: systems store accents as parts of letters, or as letters of their own."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _is_image(entry: "os.DirEntry[str]") -> bool:
+    return os.path.splitext(entry.name)[1].lower() in FORMATS  # noqa: PTH122 - a million files
+
+
+def _open_folder(folder: Path) -> "AbstractContextManager[Iterator[os.DirEntry[str]]]":
+    try:
+        return os.scandir(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}.") from error
+
+
+def _describe_leftover(name: str) -> str:
+    """Return the name of a leftover file, or the beginning that it shares with others."""
+    return next((f"{beginning}*" for beginning in ("._", "~$", ".") if name.startswith(beginning)), name)
+
+
+def _leads_back(link: Path) -> bool:
+    """Whether a symbolic link points to a folder around it, so that following it would never end."""
+    return link.parent.resolve().is_relative_to(link.resolve())
+
+
+def _join_counts(counts: "Counter[str] | dict[str, int]") -> str:
+    texts = [
+        f"{count:,} {noun.replace(' ', 's ', 1) if count > 1 and ' ' in noun else noun + 's' * (count > 1)}"
+        for noun, count in counts.items()
+    ]
+    rest = len(texts) - MAX_NAMES
+    return ", ".join(texts[:MAX_NAMES] + ([f"{rest} more kinds"] if rest > 0 else []))
