@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 AnyArray = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
+Float16Array = npt.NDArray[np.float16]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 FloatArray = npt.NDArray[np.floating]

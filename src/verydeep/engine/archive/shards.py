@@ -16,7 +16,7 @@ from verydeep.engine.caching.array_cache import KEYS
 from verydeep.engine.descriptors.cache import DESCRIPTORS
 from verydeep.errors import DataError, ResourceError
 from verydeep.models.weights.model_folder import write_tensors
-from verydeep.ops.arrays import BoolArray, Int64Array, UInt8Array
+from verydeep.ops.arrays import BoolArray, Float16Array, Int64Array, UInt8Array
 
 SHARDS = "shards"
 PATHS, PATH_IDS = "paths", "path_ids"
@@ -97,6 +97,12 @@ class Shard:
             count = rows.get_shape()[0]
             for first in range(0, count, at_once):
                 yield rows[first : min(first + at_once, count)]
+
+    def read_some(self, rows: Int64Array) -> Float16Array:
+        """Read the descriptors (n, D) of some rows (n,)."""
+        with self.open() as file:
+            descriptors = file.get_slice(DESCRIPTORS)
+            return torch.cat([descriptors[row : row + 1] for row in rows.tolist()]).numpy()
 
     def drop(self, dropped: BoolArray) -> None:
         """Remove the images where ``dropped`` (n,) is true; ``Shard.at`` returns the new shard.
