@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 import verydeep as vd
+from tests.interruption import interrupt_when
 from verydeep.results.result import Result, print_result
 
 SMALL: dict[str, Any] = {
@@ -95,21 +93,6 @@ def test_functions_run_in_threads(trained: Path, photographs: Path, working_fold
     for each in scores:
         np.testing.assert_allclose(np.asarray(each), expected, atol=1e-5)
     assert settings() == before
-
-
-@contextmanager
-def interrupt_when(condition: Callable[[], bool]) -> Iterator[None]:
-    """Press Ctrl-C in the first training step at which the condition holds."""
-
-    def check(model: nn.Module, _inputs: object) -> None:
-        if isinstance(model, vd.VGG) and model.training and condition():
-            signal.raise_signal(signal.SIGINT)
-
-    handle = register_module_forward_pre_hook(check)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def test_an_interrupted_training_leaves_its_last_checkpoint(photographs: Path, working_folder: Path) -> None:
