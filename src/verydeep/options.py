@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from verydeep.engine.load import Predictor
     from verydeep.engine.nets.net import Net
     from verydeep.engine.runtime import Runtime
+    from verydeep.results.descriptors import Descriptors
 
     PathSource = str | PathLike[str]
     DataSource = PathSource
@@ -25,23 +26,27 @@ if TYPE_CHECKING:
     NetSources = NetSource | Sequence[NetSource]
     PredictorSource = PathSource | Predictor
     PathSources = PathSource | Sequence[PathSource]
+    Queries = Images | Descriptors
     Numbers = str | float | Sequence[float]
     """Numbers as they are typed, "256,384", or as a program has them, (256, 384)."""
 else:  # as they are typed
     PathSource = NetSource = PredictorSource = Path
-    Images = PathSources = tuple[str, ...]
+    Images = PathSources = Queries = tuple[str, ...]
     NetSources = tuple[Path, ...]
     DataSource = Numbers = str
 
 DATA_HELP = 'Photographs, or "generated".'
 NET_HELP = "A run, a weight file, oxford-vgg16, hf-hub:OWNER/NAME."
 
+IMAGES_HELP = 'Photographs, folders of them, or patterns ("*.jpg").'
+
 DataOption = Annotated[DataSource, Option(DATA_HELP, metavar="DATA")]
 NetOption = Annotated[NetSource, Option(NET_HELP, metavar="RUN")]
 PredictorOption = Annotated[
     PredictorSource, Option(f"{NET_HELP.removesuffix('.')}, or a folder of `verydeep transfer`.", metavar="RUN")
 ]
-ImagesOption = Annotated[Images, Option('Photographs, folders of them, or patterns ("*.jpg").', metavar="IMAGE")]
+ImagesOption = Annotated[Images, Option(IMAGES_HELP, metavar="IMAGE")]
+QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
 NetsOption = Annotated[NetSources, Option("Runs, weight files, oxford-vgg16, ...: an ensemble.", metavar="RUN")]
 ScalesOption = Annotated[
     Numbers | None,

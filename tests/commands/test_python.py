@@ -227,6 +227,12 @@ def test_an_archive_is_made_and_searched(
     records = neighbors.records()
     assert [list(record) for record in records] == [["image", "rank", "neighbor", "similarity", "missing"]] * 6
     assert {record["image"] for record in records} == {"image 1", "image 2", "image 3"}
+    descriptors = vd.describe(vd.load(trained), arrays, **FP32)
+    by_descriptors = vd.search(archive, descriptors, top=2, progress=False)
+    assert by_descriptors.paths == neighbors.paths and by_descriptors.images == neighbors.images
+    np.testing.assert_allclose(by_descriptors.similarities, neighbors.similarities, atol=1e-5)
+    with pytest.raises(vd.OptionError, match="32 dimensions, and those of the archive 16"):
+        vd.search(archive, vd.describe(trained, arrays, layer="pool5"))
     with pytest.raises(vd.OptionError, match="files"):
         vd.features(trained, arrays, out=tmp_path / "other")
 

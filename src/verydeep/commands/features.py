@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
 from verydeep.options import (
+    IMAGES_HELP,
     AggregateOption,
     JobOptions,
     LayerOption,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @command
 def features(
     run: NetOption,
-    images: Annotated[PathSources, Option('Photographs, folders of them, or patterns ("*.jpg").', metavar="IMAGE")],
+    images: Annotated[PathSources, Option(IMAGES_HELP, metavar="IMAGE")],
     *,
     out: Annotated[PathSource, Option("Folder of a new or an existing archive.", metavar="DIR")],
     layer: LayerOption = None,

@@ -6,19 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.errors import OptionError
-from verydeep.options import DeviceOptions, ImagesOption, PathSource, start_runtime
+from verydeep.options import DeviceOptions, PathSource, QueriesOption, start_runtime
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
+    from verydeep.data.photographs import Photographs
     from verydeep.data.split import Split
+    from verydeep.engine.archive.manifest import Manifest
     from verydeep.engine.archive.search import Neighbor
+    from verydeep.engine.runtime import Runtime
+    from verydeep.results.descriptors import Descriptors
     from verydeep.results.neighbors import Neighbors
 
 
 @command
 def search(
     archive: Annotated[PathSource, Option("Folder of `verydeep features`.", metavar="ARCHIVE")],
-    images: ImagesOption,
+    images: QueriesOption,
     *,
     top: Annotated[int, Option("Neighbors of each image.", metavar="N", smallest=1)] = 10,
     out: Annotated[PathSource | None, Option("Picture of the neighbors.", "no picture", "FILE")] = None,
@@ -34,7 +38,8 @@ def search(
         verydeep search photos-described new/ --top 1 --format csv > copies.csv
 
     Returns:
-        Paths and similarities (n, top) of the neighbors.
+        Paths and similarities (n, top) of the neighbors. In a program that searches often, describe the images by a net
+        in memory and search for the descriptors: ``search(archive, describe(net, images))`` reads no net.
 
     Raises:
         DataError: The archive cannot be read or is empty, or an image cannot be decoded.
@@ -42,24 +47,59 @@ def search(
         OptionError: `out` is no picture, or one of the photographs.
         ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
     """
-    from verydeep.data.decoding import Decoding
     from verydeep.engine.archive.manifest import Manifest
     from verydeep.engine.archive.search import find_neighbors
-    from verydeep.engine.datasets import open_photographs
-    from verydeep.engine.descriptors.in_memory import describe_images
+    from verydeep.results.descriptors import Descriptors
 
     folder, picture = Path(archive), None if out is None else Path(out)
     check_suffix(picture)
     manifest = Manifest.read(folder)
+    with start_runtime({**options, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
+        if isinstance(images, Descriptors):
+            check_descriptors(images, manifest, picture)
+            split, descriptors = None, images
+        else:
+            split, descriptors = describe_queries(images, folder, manifest, runtime)
+        neighbors = find_neighbors(folder, manifest, descriptors.values, top, device=runtime.device)
+    if picture is not None and split is not None:
+        draw_picture(split, neighbors, picture)
+    return collect_neighbors(descriptors.images, neighbors, picture)
+
+
+def check_descriptors(descriptors: "Descriptors", manifest: "Manifest", picture: Path | None) -> None:
+    """Refuse descriptors of another size than the archive's, and a picture of images that are not given.
+
+    Raises:
+        OptionError: One of both.
+    """
+    dimensions = descriptors.values.shape[1]
+    if dimensions != manifest.dimensions:
+        raise OptionError(
+            f"The descriptors have {dimensions:,} dimensions, and those of the archive {manifest.dimensions:,}: use "
+            f"{manifest.net} at `layer={manifest.layer}`.",
+            "images",
+        )
+    if picture is not None:
+        raise OptionError("Descriptors cannot be drawn: give images, or omit `out`.", "out")
+
+
+def describe_queries(
+    images: "Photographs", folder: Path, manifest: "Manifest", runtime: "Runtime"
+) -> "tuple[Split, Descriptors]":
+    """Describe images like those of an archive.
+
+    Raises:
+        DataError: An image cannot be decoded.
+        WeightsError: The archive's net is missing, or another net has taken its place.
+    """
+    from verydeep.data.decoding import Decoding
+    from verydeep.engine.datasets import open_photographs
+    from verydeep.engine.descriptors.in_memory import describe_images
+
     net = manifest.open_net(folder)
     split = open_photographs(images)
-    with start_runtime({**options, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
-        decoding = Decoding(fast=manifest.fast_decode)
-        queries = describe_images(manifest.representation(net), split, runtime, decoding).values
-        neighbors = find_neighbors(folder, manifest, queries, top, device=runtime.device)
-    if picture is not None:
-        draw_picture(split, neighbors, picture)
-    return collect_neighbors(split, neighbors, picture)
+    decoding = Decoding(fast=manifest.fast_decode)
+    return split, describe_images(manifest.representation(net), split, runtime, decoding)
 
 
 def check_suffix(picture: Path | None) -> None:
@@ -89,15 +129,17 @@ def draw_picture(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", pict
     draw_neighbors(split, neighbors, picture)
 
 
-def collect_neighbors(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", picture: Path | None) -> "Neighbors":
-    """Return the neighbors of the images of a split as a result."""
+def collect_neighbors(
+    images: tuple[str, ...], neighbors: "Sequence[Sequence[Neighbor]]", picture: Path | None
+) -> "Neighbors":
+    """Return the neighbors of images as a result."""
     import numpy as np
 
     from verydeep.results.neighbors import Neighbors
 
     paths = [[each.path for each in row] for row in neighbors]
     return Neighbors(
-        images=split.files,
+        images=images,
         paths=tuple(tuple(map(shorten_path, row)) for row in paths),
         similarities=np.array([[each.similarity for each in row] for row in neighbors], np.float32),
         missing=~np.array([[os.path.exists(path) for path in row] for row in paths]),  # noqa: PTH110 - never raises
