@@ -15,6 +15,7 @@ from verydeep.ops.metrics import (
     confusion_matrix,
     expected_calibration_error,
     mean_class_recall,
+    order_classes,
     predicted_classes,
     ranks,
     topk_for,
@@ -48,21 +49,25 @@ def test_top_k_is_never_an_error_that_cannot_happen(classes: int, k: int) -> Non
 
 def test_ranks_by_hand() -> None:
     scores = np.array([[0.1, 0.7, 0.2], [0.1, 0.7, 0.2], [0.1, 0.7, 0.2], [0.4, 0.4, 0.2], [1 / 3, 1 / 3, 1 / 3]])
-    assert ranks(scores, np.array([1, 2, 0, 0, 1])).tolist() == [0, 1, 2, 1, 2]
+    assert ranks(scores, np.array([1, 2, 0, 0, 1])).tolist() == [0, 1, 2, 0, 1]
 
 
 @given(st.data())
-def test_ranks_count_the_classes_that_are_no_worse(data: st.DataObject) -> None:
+def test_ranks_are_places_in_the_order_of_classes(data: st.DataObject) -> None:
+    """The order is that of a stable sort: of equal scores the first class comes first."""
     classes, count = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 6))
     cells = st.lists(st.integers(-3, 3), min_size=classes, max_size=classes)
     scores = np.array(data.draw(st.lists(cells, min_size=count, max_size=count)), np.float32)
     labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)))
-    for place, row, label in zip(ranks(scores, labels), scores.tolist(), labels.tolist(), strict=True):
-        assert place == sum(1 for k, score in enumerate(row) if k != label and score >= row[label])
+    rows = zip(ranks(scores, labels), order_classes(scores), scores.tolist(), labels.tolist(), strict=True)
+    for place, order, row, label in rows:
+        expected = sorted(range(classes), key=lambda k: -row[k])
+        assert order.tolist() == expected
+        assert place == expected.index(label)
 
 
-def test_a_net_that_overflowed_is_never_right() -> None:
-    """Posteriors of a net with infinite weights are not numbers; they must not count as 0% error."""
+def test_scores_that_are_not_numbers_are_never_right() -> None:
+    """They must not count as 0% error."""
     scores = np.full((4, 10), np.nan, np.float32)
     labels = np.array([0, 3, 3, 9])
     assert (ranks(scores, labels) >= 5).all()
@@ -130,26 +135,25 @@ def test_the_confusion_matrix_is_scikit_learns() -> None:
 
 @given(st.data())
 def test_what_is_on_the_diagonal_is_right_by_its_rank(data: st.DataObject) -> None:
-    """With ties, scores that are not numbers, and those that are infinite."""
+    """With ties, and with scores that are infinite."""
     classes, count = data.draw(st.integers(2, 5)), data.draw(st.integers(1, 8))
-    cells = st.lists(
-        st.sampled_from([0.0, 0.25, 0.5, math.nan, math.inf, -math.inf]), min_size=classes, max_size=classes
-    )
+    cells = st.lists(st.sampled_from([0.0, 0.25, 0.5, math.inf, -math.inf]), min_size=classes, max_size=classes)
     scores = np.array(data.draw(st.lists(cells, min_size=count, max_size=count)), np.float32)
     before = scores.copy()
     labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)))
     right = ranks(scores, labels) == 0
-    assert np.array_equal(predicted_classes(scores, labels) == labels, right)
+    assert np.array_equal(predicted_classes(scores) == labels, right)
+    assert np.array_equal(predicted_classes(scores), order_classes(scores)[:, 0])
     confusion = confusion_matrix(scores, labels)
     assert np.trace(confusion) == right.sum()
     assert np.array_equal(confusion.sum(axis=1), np.bincount(labels, minlength=classes))
-    assert np.array_equal(scores, before, equal_nan=True)
+    assert np.array_equal(scores, before)
 
 
-def test_ties_are_taken_for_the_other_class() -> None:
-    scores = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.1, 0.8, 0.1], [np.nan, np.nan, np.nan]])
-    assert predicted_classes(scores, np.array([0, 2, 1, 0])).tolist() == [1, 1, 1, 1]
-    assert predicted_classes(scores, np.array([1, 1, 0, 2])).tolist() == [0, 2, 1, 0]
+def test_of_equal_scores_the_first_class_is_predicted() -> None:
+    scores = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.1, 0.8, 0.1], [0.5, 0.5, 0.5]])
+    assert predicted_classes(scores).tolist() == [0, 1, 1, 0]
+    assert confusion_matrix(scores, np.array([1, 2, 1, 0])).tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
 
 
 def test_the_errors_of_each_class_by_hand() -> None:
@@ -167,7 +171,7 @@ def test_calibration_by_hand() -> None:
     assert expected_calibration_error(posteriors, labels, bins=2) == pytest.approx(45)
     assert expected_calibration_error(posteriors, labels, bins=1) == pytest.approx(5)
     assert expected_calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
-    assert expected_calibration_error(np.array([[0.5, 0.5]]), np.array([0])) == pytest.approx(50)  # a tie is wrong
+    assert expected_calibration_error(np.array([[0.5, 0.5]]), np.array([0])) == pytest.approx(50)
 
 
 def test_calibration_is_the_definition() -> None:

@@ -14,6 +14,7 @@ from verydeep.data.split import Split
 from verydeep.errors import DataError, OptionError, WeightsError
 from verydeep.files import atomic_write
 from verydeep.ops.arrays import FloatArray, Int64Array
+from verydeep.ops.metrics import order_classes
 
 NUM_GUESSES = 5
 
@@ -35,7 +36,7 @@ def write_submission(path: Path, files: Sequence[str], class_names: Sequence[str
     assert posteriors.shape == (len(files), len(class_names))
     numbers = devkit_numbers(class_names)
     _refuse_nan(posteriors, "posteriors", path)
-    best = np.argsort(-posteriors, axis=1, kind="stable")[:, :NUM_GUESSES]
+    best = order_classes(posteriors)[:, :NUM_GUESSES]
     _write_by_name(path, files, [" ".join(str(numbers[k]) for k in classes) for classes in best])
 
 

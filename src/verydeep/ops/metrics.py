@@ -58,16 +58,31 @@ def topk_for(num_classes: int) -> int:
     return max(1, min(5, num_classes - 1))
 
 
+def order_classes(scores: FloatArray) -> Int64Array:
+    """Return (N, K) classes from the highest to the lowest score (N, K); of equal scores the first class comes first.
+
+    Every list of predicted classes has this order, so that errors, files and pictures agree.
+    """
+    return np.argsort(-scores, axis=1, kind="stable").astype(np.int64)
+
+
+def predicted_classes(scores: FloatArray) -> Int64Array:
+    """Return (N,) the first class in the order of ``order_classes``."""
+    return np.asarray(scores.argmax(axis=1), np.int64)
+
+
 def ranks(scores: FloatArray, labels: Int64Array) -> Int64Array:
-    """Return (N,) rank of the true class, 0 for the best; ties count against it, so that a constant net is never right.
+    """Return (N,) place of the true class in the order of ``order_classes``, counted from 0.
 
     Args:
         scores: (N, K), larger is better.
         labels: (N,)
     """
-    true = scores[np.arange(len(labels)), labels]
-    # Not ">=": a net that overflowed has NaN as scores, which compare as false, so that it is never right.
-    return np.asarray((~(scores < true[:, None])).sum(axis=1) - 1, dtype=np.int64)
+    true = scores[np.arange(len(labels)), labels][:, None]
+    is_later = np.arange(scores.shape[1]) > labels[:, None]
+    # Not ">": a score that is not a number compares as false, and is never right.
+    is_worse = (scores < true) | ((scores == true) & is_later)
+    return np.asarray((~is_worse).sum(axis=1) - 1, dtype=np.int64)
 
 
 def mean_class_recall(right: BoolArray, labels: Int64Array) -> Share:
@@ -98,32 +113,15 @@ def classification_errors(scores: FloatArray, labels: Int64Array) -> Classificat
     )
 
 
-def predicted_classes(scores: FloatArray, labels: Int64Array) -> Int64Array:
-    """Return (N,) the class of the best score; if another class ties with the true one, that other class.
-
-    Like ``ranks`` this counts ties, and scores that are not numbers, as errors.
-
-    Args:
-        scores: (N, K), larger is better.
-        labels: (N,)
-    """
-    predicted: Int64Array = scores.argmax(axis=1).astype(np.int64)
-    doubtful = np.flatnonzero((predicted == labels) & (ranks(scores, labels) > 0))
-    is_other = np.arange(scores.shape[1]) != labels[doubtful, None]
-    best = scores[doubtful][is_other].reshape(len(doubtful), scores.shape[1] - 1).argmax(axis=1)
-    predicted[doubtful] = best + (best >= labels[doubtful])
-    return predicted
-
-
 def confusion_matrix(scores: FloatArray, labels: Int64Array) -> Int64Array:
     """Return (K, K) numbers of images of the row's class that are predicted as the column's class.
 
     Args:
-        scores: (N, K), larger is better; ties and NaN are errors, as in ``ranks``.
+        scores: (N, K), larger is better; of equal scores the first class is predicted.
         labels: (N,)
     """
     num_classes = scores.shape[1]
-    cells = labels * num_classes + predicted_classes(scores, labels)
+    cells = labels * num_classes + predicted_classes(scores)
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
 
 
@@ -141,8 +139,8 @@ def expected_calibration_error(posteriors: FloatArray, labels: Int64Array, bins:
     """Return the calibration error in percentage points (Guo et al. 2017).
 
     It is the mean over bins of equal width, (m - 1) / bins < posterior <= m / bins, of |share right - mean posterior of
-    the best class|, weighted by their numbers of images. Ties count as errors, as in ``ranks``. A posterior that is not
-    a number counts as certain, so that a net that overflowed has the largest calibration error.
+    the best class|, weighted by their numbers of images. A posterior that is not a number counts as certain, so that a
+    net that overflowed has the largest calibration error.
 
     Args:
         posteriors: (N, K), N at least 1.

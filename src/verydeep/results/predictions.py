@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 from verydeep.ops.arrays import Float32Array
+from verydeep.ops.metrics import order_classes
 from verydeep.results.result import Record, Result, skipped_lines
 
 
@@ -37,8 +38,8 @@ class Predictions(Result):
     formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "margin": "+.2f"}
 
     def top(self, count: int = 5) -> list[list[ClassScore]]:
-        """Return the ``count`` highest classes of each image, highest first."""
-        best = (-self.scores).argsort(axis=1, kind="stable")[:, :count]
+        """Return the ``count`` highest classes of each image, highest first; of equals the first class."""
+        best = order_classes(self.scores)[:, :count]
         return [
             [ClassScore(self.class_names[k], self.class_words[k], float(row[k])) for k in order.tolist()]
             for row, order in zip(self.scores, best, strict=True)

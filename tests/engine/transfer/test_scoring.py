@@ -11,9 +11,9 @@ from verydeep.engine.transfer.scoring import get_targets, mean_and_deviation, sc
 
 
 def test_recall_is_a_mean_over_classes_of_unequal_size() -> None:
-    """Right: 3 of 4 ants (one is as much a bell, which does not count), the bell; accuracy would be 80%."""
+    """Right: 3 of 4 ants, the bell (which is as much a crab, a later class); accuracy would be 80%."""
     labels = np.array([0, 0, 0, 0, 1])
-    margins = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [-2, -1, -3]], np.float32)
+    margins = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 2, 0], [-2, -1, -1]], np.float32)
     targets = np.where(labels[:, None] == np.arange(3), 1, -1).astype(np.int8)
     recalls = score_classes("mean class recall", margins, targets)
     assert recalls[:2] == [75, 100] and np.isnan(recalls[2])

@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.scales import format_scales, in_pixels
 from verydeep.data.split import Split
@@ -19,7 +17,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.files import atomic_write_text, write_json
-from verydeep.ops.metrics import class_errors, ranks
+from verydeep.ops.metrics import class_errors, order_classes, ranks
 from verydeep.results.measured_table import MeasuredTable
 
 
@@ -157,7 +155,7 @@ def write_predictions(file: TextIO, predictions: EnsemblePredictions, split: Spl
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["path", "label", "rank", *(f"{name}{i}" for i in range(1, top + 1) for name in ("class", "p"))])
     places = ranks(predictions.posteriors, split.labels[predictions.indices])
-    best = np.argsort(-predictions.posteriors, axis=1, kind="stable")[:, :top]
+    best = order_classes(predictions.posteriors)[:, :top]
     for index, place, classes, posterior in zip(predictions.indices, places, best, predictions.posteriors, strict=True):
         guesses = [cell for k in classes for cell in (split.class_names[k], f"{posterior[k]:.6f}")]
         writer.writerow([split.files[index], split.class_names[split.labels[index]], int(place) + 1, *guesses])

@@ -15,7 +15,7 @@ from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.predictions import fuse_posteriors
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.ops.metrics import Share, topk_for, wilson_interval
+from verydeep.ops.metrics import Share, order_classes, topk_for, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -122,5 +122,5 @@ def choose_classes(
 def select_best_classes(indices: Int64Array, posteriors: Float32Array, top: int | None = None) -> CandidateClasses:
     """Select the most probable classes of each image; among equals, the smaller label is better."""
     count = topk_for(posteriors.shape[1]) if top is None else top
-    guesses = np.argsort(-posteriors, axis=1, kind="stable")[:, :count]
+    guesses = order_classes(posteriors)[:, :count]
     return CandidateClasses(indices, guesses, np.take_along_axis(posteriors, guesses, axis=1), labels=None)

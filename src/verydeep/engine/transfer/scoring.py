@@ -38,7 +38,7 @@ def score_classes(metric: Metric, margins: Float32Array, targets: Int8Array) -> 
     """
     if metric == "mean class recall":
         labels = targets.argmax(axis=1)
-        predicted = predicted_classes(margins, labels)
+        predicted = predicted_classes(margins)
         counts = np.bincount(labels, minlength=targets.shape[1]).astype(np.float64)
         num_right = np.bincount(labels[predicted == labels], minlength=targets.shape[1])
         with np.errstate(invalid="ignore"):
@@ -59,7 +59,7 @@ def estimate_interval(metric: Metric, margins: Float32Array, test: Split) -> Sha
     assert targets is not None
     if metric == "mean class recall":
         labels = targets.argmax(axis=1)
-        return mean_class_recall(predicted_classes(margins, labels) == labels, labels)
+        return mean_class_recall(predicted_classes(margins) == labels, labels)
     return mean_with_interval(margins, targets, at_11_points=metric == "AP, 11 points", photographs=test.photographs)
 
 
