@@ -97,15 +97,18 @@ def predict_by_net(
     Raises:
         OptionError: A test scale is smaller than the crop.
         DataError: An image cannot be decoded, or none can.
+        WeightsError: The net computes values that are not finite.
     """
     from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
+    from verydeep.engine.nets.checks import refuse_overflow
     from verydeep.engine.predictions import predict_split
     from verydeep.engine.progress import run_with_progress
     from verydeep.results.predictions import Predictions
 
     views = [ViewAtScale(each, scale) for each in SINGLE_VIEWS[view] for scale in scales]
     steps = predict_split(net.prepare(runtime), split, views, runtime, decoding)
-    posteriors = run_with_progress(steps, "Predicting", len(split))
+    with refuse_overflow(net):
+        posteriors = run_with_progress(steps, "Predicting", len(split))
     assert posteriors is not None, "one process predicts"
     return Predictions(
         images=tuple(split.files[index] for index in posteriors.indices),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
 from verydeep.models.vgg import VGG
-from verydeep.ops.arrays import Int64Array
+from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.images import center_crop, grid_crops
 
 SingleView = Literal["dense", "crops", "center"]
@@ -79,6 +80,18 @@ def predict_crops(model: VGG, images: Tensor, *, at_once: int = 50) -> Tensor:
     crops = grid_crops(images, model.crop)  # (N, 50, 3, crop, crop)
     posteriors = [model.logits(part).softmax(dim=1) for part in torch.split(crops.flatten(0, 1), at_once)]
     return torch.cat(posteriors).view(*crops.shape[:2], -1).mean(dim=1)
+
+
+def finite_numbers(values: Tensor) -> Float32Array:
+    """Return what a net computed as an array on the CPU, float32.
+
+    Raises:
+        FloatingPointError: a value is NaN or infinite, because the net's weights are too large.
+    """
+    numbers: Float32Array = values.float().cpu().numpy()
+    if not np.isfinite(numbers).all():
+        raise FloatingPointError("The net computes values that are not finite")
+    return numbers
 
 
 def predict_view(model: VGG, images: Tensor, view: SingleView, runtime: Runtime) -> Tensor:

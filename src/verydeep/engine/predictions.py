@@ -8,7 +8,7 @@ import numpy as np
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
-from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, predict_view, rescale_images
+from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, finite_numbers, predict_view, rescale_images
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import AnyArray, Float32Array, Int64Array
@@ -82,6 +82,7 @@ def predict_batches(
     Raises:
         OptionError: a test scale is smaller than the crop.
         DataError: a file cannot be decoded.
+        FloatingPointError: a posterior is not finite.
     """
     scales = sorted({view.scale for view in views})
     whole = any(view.view != "center" for view in views)
@@ -90,7 +91,7 @@ def predict_batches(
         with runtime.autocast():
             for view in views if batch.images else ():
                 images = batch.images[view.scale]
-                posteriors = predict_view(model, images, view.view, runtime).float().cpu().numpy()
+                posteriors = finite_numbers(predict_view(model, images, view.view, runtime))
                 arrays[str(view)] = {POSTERIORS: posteriors}
                 if view.view == "dense":
                     arrays[str(view)][SIZES] = np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))
@@ -115,6 +116,7 @@ def predict_split(
     Raises:
         OptionError: a test scale is smaller than the crop.
         DataError: a file cannot be decoded, or none can.
+        FloatingPointError: a posterior is not finite.
     """
     yield 0
     batches: list[ArrayBatch] = []

@@ -55,8 +55,8 @@ def test_a_trunk_has_no_outputs_and_the_papers_crop(network: str) -> None:
         (lambda w: w.update({"conv9_9.weight": torch.zeros(1)}), "has conv9_9.weight"),
         (lambda w: w.update({"fc7.weight": torch.zeros(8, 9, 1, 1)}), "fc7.weight of shape 8x9x1x1 .* has 8x8x1x1"),
         (lambda w: w.update({"conv2_1.bias": torch.zeros(3)}), "conv2_1.bias of shape 3 .* has 13"),
-        (lambda w: w["conv2_2.weight"].view(-1)[7:8].fill_(float("nan")), "conv2_2.weight that are not finite"),
-        (lambda w: w["fc8.bias"][0:1].fill_(float("inf")), "fc8.bias that are not finite"),
+        (lambda w: w["conv2_2.weight"].view(-1)[7:8].fill_(float("nan")), "has NaN in conv2_2.weight"),
+        (lambda w: w["fc8.bias"][0:1].fill_(float("inf")), "has infinite numbers in fc8.bias"),
         (lambda w: w.clear(), "no conv1_1"),
     ],
 )

@@ -11,6 +11,7 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import predict_cached
 from verydeep.engine.inference import SINGLE_VIEWS, SingleView, ViewAtScale
+from verydeep.engine.nets.checks import refuse_overflow
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.predictions import NetPredictions, fuse_posteriors, predict_split
 from verydeep.engine.progress import run_with_progress
@@ -146,14 +147,15 @@ def predict_views(
     Raises:
         OptionError: a test scale is smaller than the net's crop.
         DataError: a file cannot be decoded, or none can.
-        WeightsError: the net cannot be read.
+        WeightsError: the net cannot be read, or computes values that are not finite.
     """
     steps = (
         predict_cached(net, split, views, runtime, decoding)
         if use_cache
         else predict_split(net.prepare(runtime), split, views, runtime, decoding)
     )
-    return run_with_progress(steps, title, len(split), is_main=runtime.is_main)
+    with refuse_overflow(net):
+        return run_with_progress(steps, title, len(split), is_main=runtime.is_main)
 
 
 def average_scales(member: EnsembleMember, predictions: NetPredictions, view: View) -> EnsemblePredictions:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from verydeep.configs.protocols import Regression
 from verydeep.configs.scales import in_pixels
-from verydeep.engine.inference import ViewAtScale
+from verydeep.engine.inference import ViewAtScale, finite_numbers
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
@@ -77,6 +77,9 @@ def predict_candidate_boxes(
         sizes: width and height of each file.
         labels: (n, G) classes of the boxes.
         runtime: of this process.
+
+    Raises:
+        FloatingPointError: a net computes values that are not finite.
     """
     crop = net.model.crop
     images = center_crop(images, crop) if view.view == "center" else images
@@ -89,8 +92,8 @@ def predict_candidate_boxes(
     else:
         rows = torch.arange(len(images), device=images.device)[:, None]
         posteriors = class_scores.float().softmax(dim=1)
-        scores = posteriors[rows, device_labels].flatten(2).cpu().numpy()  # (n, G, h w)
-    class_outputs = select_class_outputs(outputs.float(), device_labels, net.regression).cpu().numpy()
+        scores = finite_numbers(posteriors[rows, device_labels].flatten(2))  # (n, G, h w)
+    class_outputs = finite_numbers(select_class_outputs(outputs, device_labels, net.regression))
     short = in_pixels(view.scale, crop)
     for cxcywh, size, image_scores in zip(class_outputs, sizes, scores, strict=True):  # (G, 4, h, w)
         if view.view == "center":

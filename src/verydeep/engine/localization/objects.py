@@ -15,7 +15,6 @@ from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import WeightsError
 from verydeep.results.objects import LocatedObjects
 
 
@@ -26,14 +25,12 @@ def locate_objects(
 
     Raises:
         DataError: a photograph cannot be decoded, or none of them.
-        WeightsError: a net has no weights, or its outputs are not finite.
+        WeightsError: a net has no weights, or computes values that are not finite.
     """
     predictions = predict_boxes([ensemble], split, runtime, decoding, top=top, cache=False)[ensemble]
     classes = predictions.candidate_classes
     boxes = merge_boxes(predictions.pool(), np.full(len(classes.indices), threshold))
     net = ensemble.members[0].net
-    if not np.isfinite(boxes.xyxy).all():
-        raise WeightsError(f"{net.path} predicts boxes that are not finite: train it again.")
     skipped = set(range(len(split))) - set(classes.indices.tolist())
     return LocatedObjects(
         images=tuple(split.files[index] for index in classes.indices),

@@ -19,6 +19,7 @@ from verydeep.engine.localization.candidate_boxes import (
     predict_candidate_boxes,
 )
 from verydeep.engine.localization.candidate_classes import CandidateClasses, choose_classes
+from verydeep.engine.nets.checks import refuse_overflow
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
@@ -153,7 +154,7 @@ def predict_net_boxes(
     Raises:
         DataError: an image cannot be decoded.
         OptionError: a test scale is smaller than the net's crop.
-        WeightsError: the net or its source net has no weights.
+        WeightsError: the net or its source net has no weights, or computes values that are not finite.
     """
     yield 0
     ordered = sorted(views, key=lambda view: (view.view, view.scale))
@@ -166,7 +167,8 @@ def predict_net_boxes(
         sizes, labels = [split.image_size(index) for index in indices], np.array([classes[index] for index in indices])
         for view in ordered if indices else ():
             predicted = predict_candidate_boxes(box_net, batch.images[view.scale], view, sizes, labels, runtime)
-            boxes[view].update(zip(indices, predicted, strict=True))
+            with refuse_overflow(net):
+                boxes[view].update(zip(indices, predicted, strict=True))
         yield (len(indices) + len(batch.skipped)) * runtime.world_size
     gathered = runtime.gather_on_main(boxes)
     return {view: {index: box for part in gathered for index, box in part[view].items()} for view in ordered}

@@ -1,5 +1,7 @@
 """Refusals of nets that do not fit the data they shall be tested on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from verydeep.data.split import Split
@@ -55,6 +57,21 @@ def refuse_classes(split: Split, net: Net) -> NoReturn:
         f"{split.root} has a class {ours!r} where {net.path} has {trained!r}: evaluate it on the classes it was "
         "trained on."
     )
+
+
+@contextmanager
+def refuse_overflow(net: Net) -> Iterator[None]:
+    """Name the net whose computation fails because a value is not finite.
+
+    Raises:
+        WeightsError: a FloatingPointError was raised within.
+    """
+    try:
+        yield
+    except FloatingPointError:
+        raise WeightsError(
+            f"{net.path} computes values that are not finite, because its weights are too large: train the net again."
+        ) from None
 
 
 def check_same_split(net: Net, data: str, split: Split) -> None:

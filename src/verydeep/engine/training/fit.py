@@ -95,9 +95,9 @@ def train_stage(
             continue
         sums = [loss, loss.new_tensor(num_off_target), loss.new_tensor(stop.signal is not None)]
         total_loss, total_off_target, num_stopped = runtime.sum(torch.stack(sums)).tolist()
-        if not math.isfinite(total_loss):
+        if not math.isfinite(total_loss + grad_norm):
             raise FloatingPointError(
-                f"The loss is not finite at step {progress.step} (learning rate {learning_rate:g})"
+                f"The loss or its gradient is not finite at step {progress.step} (learning rate {learning_rate:g})"
             )
         num_steps, last_report = progress.step - last_report, progress.step
         progress.epoch_loss += total_loss

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from verydeep.configs.protocols import Regression
 from verydeep.data.split import Split
 from verydeep.data.training_images import TrainBatch
-from verydeep.engine.inference import RescaledBatch, ViewAtScale, predict_center
+from verydeep.engine.inference import RescaledBatch, ViewAtScale, finite_numbers, predict_center
 from verydeep.engine.localization.candidate_boxes import BoxNet, predict_candidate_boxes, select_class_outputs
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
@@ -44,6 +44,9 @@ def find_errors(
 
     A class is wrong where another has the largest posterior; a box, where its IoU with every instance is less than 0.5
     (the first test protocol of appendix A.1, for the true class).
+
+    Raises:
+        FloatingPointError: the net computes values that are not finite.
     """
     assert split.labels is not None
     if not len(batch.indices):
@@ -52,7 +55,7 @@ def find_errors(
         return center_overlaps(model, batch, scale, split, regression, runtime) < RIGHT_AT
     with runtime.autocast():
         posteriors = predict_center(model, batch.images[scale])
-    return ranks(posteriors.float().cpu().numpy(), split.labels[batch.indices]) > 0
+    return ranks(finite_numbers(posteriors), split.labels[batch.indices]) > 0
 
 
 def center_overlaps(

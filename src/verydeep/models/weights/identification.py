@@ -9,7 +9,7 @@ from torch import Tensor
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, STRIDE, Network, scaled_channels
 from verydeep.errors import WeightsError
 from verydeep.models.vgg import VGG
-from verydeep.models.weights.model_folder import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig, check_finite
 
 FC_LAYERS = ("fc6", "fc7", "fc8")
 
@@ -44,9 +44,7 @@ def identify_network(tensors: Mapping[str, Tensor], path: Path) -> tuple[ModelCo
     has_fc = any(f"{layer}.{kind}" in tensors for layer in FC_LAYERS for kind in ("weight", "bias"))
     expected = expected_shapes(network, config, max(num_classes, int(has_fc)))
     check_layers({name: tuple(tensor.shape) for name, tensor in tensors.items()}, expected, network, path)
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"{path} has values in {name} that are not finite: it is damaged; download it again.")
+    check_finite(tensors, path)
     return config, num_classes
 
 

@@ -133,6 +133,8 @@ class ModelConfig:
             raise ValueError(f"network {self.network!r}")
         if len(self.class_names) != len(self.class_words):
             raise ValueError(f"{len(self.class_names)} class_names, {len(self.class_words)} class_words")
+        if len(self.class_names) == 1 and self.regression is None:
+            raise ValueError("a single class, where a soft-max needs two")
         if self.train_scale is not None and not TrainScale.is_valid(self.train_scale):
             raise ValueError(f"train_scale {self.train_scale!r}")
 
@@ -224,15 +226,31 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
     """Read ``model.safetensors``.
 
     Raises:
-        WeightsError: it is missing or damaged.
+        WeightsError: it is missing or damaged, or a number is not finite.
     """
     path = folder / WEIGHTS
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except FileNotFoundError:
         raise WeightsError(f"{folder} has no {WEIGHTS}: its training has not saved a net yet.") from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged ({error}): restore it, or train again.") from None
+    check_finite(tensors, path)
+    return tensors
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights with a number that is NaN or infinite.
+
+    A sum takes a tenth of the time of a look at each number; only where it is not finite, each is looked at.
+
+    Raises:
+        WeightsError: there is such a number.
+    """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+            number = "NaN" if tensor.isnan().any() else "infinite numbers"
+            raise WeightsError(f"{path} has {number} in {name}: its training failed, or it is damaged.")
 
 
 def keep_classifier(folder: Path, classifier: Path) -> None:
