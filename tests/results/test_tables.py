@@ -23,7 +23,7 @@ def rendered(width: int) -> str:
 
 @pytest.mark.parametrize(
     ("width", "hidden"),
-    [(100, ""), (58, ""), (57, "top-5 error"), (42, "top-5 error"), (30, "top-1 error, top-5 error")],
+    [(100, ""), (57, ""), (56, "top-5 error"), (42, "top-5 error"), (30, "top-1 error, top-5 error")],
 )
 def test_a_narrow_terminal_loses_columns_and_no_digits(width: int, hidden: str) -> None:
     text = rendered(width)
