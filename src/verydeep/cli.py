@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NoReturn
 
 from verydeep.arguments import Call, name_options, parse
@@ -55,7 +56,8 @@ CACHED = {
 }
 """Results that a stopped command has saved and does not compute again."""
 
-TURN_SECONDS = 3
+TURN_SECONDS = 10
+"""Time that torchrun has to end the other processes after one has failed."""
 
 VERSION = "--version"
 
@@ -109,9 +111,9 @@ def run(call: Call) -> None:
     with own_process(), print_messages("stdout" if call.format == "table" else "stderr"):
         result: Result = COMMANDS[call.name](**call.arguments)
     if is_main():
-        print_result(result, call.format, sys.stdout)
+        print_result(result, call.format, sys.stdout, translate=partial(name_options, commands=COMMANDS))
         for line in [] if call.format == "table" else result.footers():
-            print(line, file=sys.stderr)
+            print(name_options(line, COMMANDS), file=sys.stderr)
         if result.problem:
             fail(result.problem)
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TextIO
@@ -98,7 +98,7 @@ class Result(ABC):
         """Return all tables and remarks as text."""
         console = Console(file=io.StringIO(), width=width)
         with console.capture() as capture:
-            console.print(self)
+            console.print(self, crop=False)
         return capture.get().rstrip("\n")
 
     def _repr_html_(self) -> str:
@@ -113,12 +113,20 @@ class Result(ABC):
         return "".join(parts)
 
 
-def print_result(result: Result, format: Format, file: TextIO) -> None:  # noqa: A002 - the option's name
-    """Print a result: as a table, as JSON with one object a line, or as CSV."""
+def print_result(
+    result: Result,
+    format: Format,  # noqa: A002 - the option's name
+    file: TextIO,
+    translate: Callable[[str], str] = str,
+) -> None:
+    """Print a result: as a table, as JSON with one object a line, or as CSV.
+
+    ``translate`` changes the names of parameters in text for people.
+    """
     if format == "table":
         wide = not (file.isatty() or "COLUMNS" in os.environ)
-        console = Console(file=file, highlight=False, width=PIPE_WIDTH if wide else None)
-        console.print(result, crop=False)
+        text = result.to_text(PIPE_WIDTH if wide else Console(file=file).width)
+        file.write(f"{translate(text)}\n" if text else "")
         return
     records = result.records()
     if format == "json":
