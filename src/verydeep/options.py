@@ -48,18 +48,9 @@ PredictorOption = Annotated[
 ImagesOption = Annotated[Images, Option(IMAGES_HELP, metavar="IMAGE")]
 QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
 NetsOption = Annotated[NetSources, Option("Runs, weight files, oxford-vgg16, ...: an ensemble.", metavar="RUN")]
-ScalesOption = Annotated[
-    Numbers | None,
-    Option("Test scales Q for a crop of 224.", "the paper's for S", "Q,Q,.."),
-]
-ViewOption = Annotated[
-    View,
-    Option("dense, crops, dense+crops or center.", "dense", "VIEW"),
-]
-RunsOption = Annotated[
-    str | Path,
-    Option("Nets to choose from.", metavar="DIR"),
-]
+ScalesOption = Annotated[Numbers | None, Option("Test scales Q for a crop of 224.", "the paper's for S", "Q,Q,..")]
+ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
+RunsOption = Annotated[DataSource, Option("Folder of runs, or nets: runs,oxford-vgg16.", metavar="DIR")]
 WeightsOption = Annotated[Literal["last", "best"], Option("last, or best by validation error.", metavar="WHICH")]
 LayerOption = Annotated[
     str | None, Option("relu7, fc7 (before ReLU), relu5_3, pool5, ...", "relu7; of a trunk pool5", "NAME")
@@ -79,29 +70,17 @@ MergeThresholdOption = Annotated[
     float | None,
     Option("Distance up to which boxes are merged.", "0.5", "X", heading="box", smallest=0, largest=2),
 ]
-TuneThresholdOption = Annotated[
-    bool,
-    Option("Choose the merge threshold on val.", heading="box"),
-]
+TuneThresholdOption = Annotated[bool, Option("Choose the merge threshold on val.", heading="box")]
 BadBoxesOption = Annotated[
-    Literal["error", "clip", "skip"],
-    Option("Impossible boxes: error, clip or skip.", metavar="ACTION", heading="box"),
+    Literal["error", "clip", "skip"], Option("Impossible boxes: error, clip or skip.", metavar="ACTION", heading="box")
 ]
-
 DropoutAfterOption = Annotated[
-    int | None,
-    Option(
-        "First epochs without dropout, to start faster.",
-        metavar="N",
-        heading="training",
-        smallest=1,
-    ),
+    int | None, Option("First epochs without dropout, to start faster.", "", "N", heading="training", smallest=1)
 ]
 
 DevicesOption = Annotated[int, Option("Processes that share the work.", metavar="N", heading="compute", smallest=1)]
 FormatOption = Annotated[
-    Literal["table", "json", "csv"],
-    Option("table, csv or json lines.", metavar="FORMAT", heading="output"),
+    Literal["table", "json", "csv"], Option("table, csv or json lines.", metavar="FORMAT", heading="output")
 ]
 
 

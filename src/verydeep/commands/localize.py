@@ -8,6 +8,7 @@ from verydeep.configs.protocols import parse_classes
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError, WeightsError
 from verydeep.options import (
+    DataSource,
     ImagesOption,
     JobOptions,
     MergeThresholdOption,
@@ -82,7 +83,7 @@ def localize(
     return objects if folder is None else draw_objects(split, objects, folder)
 
 
-def ensemble_of_net(net: "Net", scales: Numbers | None, classes: str | None, runs: str | Path) -> "BoxEnsemble":
+def ensemble_of_net(net: "Net", scales: Numbers | None, classes: str | None, runs: DataSource) -> "BoxEnsemble":
     """Return one localization net as an ensemble, with the source of the classes of its boxes.
 
     Raises:
