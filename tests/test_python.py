@@ -150,7 +150,7 @@ def test_determinism_is_the_callers_choice(photographs: Path, working_folder: Pa
 def test_importing_is_cheap_and_complete() -> None:
     code = "import sys, verydeep as vd; print(vd.train, vd.TrainedRun); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "matplotlib"} & set(done.stdout.split())
+    assert not {"torch", "matplotlib", "tyro"} & set(done.stdout.split())
     for name in vd.__all__:
         assert getattr(vd, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
