@@ -32,7 +32,7 @@ def test_a_run_has_all_of_its_files(trained: Path) -> None:
     for line in ends:
         assert line["grad_norm"] > 0 and 0 <= line["dead_fc6"] <= 1 and 0 <= line["dead_fc7"] <= 1
     log = (trained / "train.log").read_text()
-    assert "Plan: net A" in log and "20 steps of 12 images" in log and "60 to train on, 3 classes" in log
+    assert "Plan: net A" in log and "20 steps of 12 images" in log and "60 training images of 3 classes" in log
     assert "20 photographs per class are few" in log and "transfer" in log
 
 

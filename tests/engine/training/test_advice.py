@@ -36,7 +36,7 @@ def monitor_messages(
 
 def test_a_net_that_keeps_guessing_is_reported(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log", loss=1.09)
-    assert messages.count("Still guessing: after 10 steps the loss is 1.09, and that of guessing is ln K = 1.10") == 1
+    assert messages.count("Still guessing: after 10 steps the loss is 1.09, and guessing has ln K = 1.10") == 1
     assert "Crops" not in messages and "Worse" not in messages
 
 

@@ -35,7 +35,8 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     recipe, parameters = task.recipe, list(state.model.parameters())
     num_parameters = sum(parameter.numel() for parameter in parameters)
     num_learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    learning = "all" if num_learning == num_parameters else f"the {num_learning / 1e6:.1f}M of fc6, fc7 and fc8"
+    size = f"{num_parameters / 1e6:.1f}M parameters learn"
+    learning = f"all {size}" if num_learning == num_parameters else f"{num_learning / 1e6:.1f}M of {size} (fc6 to fc8)"
     stages = ", then ".join(
         f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
     )
@@ -44,10 +45,9 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     megabytes = (2 * checkpoint_bytes(state.model) + num_nets * 4 * num_parameters) / 2**20
     disk = f"{megabytes / 1024:.1f} GB" if megabytes > 1024 else f"{megabytes:.0f} MB"
     log.info(
-        f"Plan: net {settings.network} learns {describe_target(task)} from crops of {settings.crop} pixels; of its "
-        f"{num_parameters / 1e6:.1f}M parameters {learning} learn. At most {final_step(state, task):,} steps of "
-        f"{recipe.batch_size} images ({task.micro_batch} at once, {'bf16' if settings.bf16 else 'fp32'}): {stages}. "
-        f"Disk: up to {disk} in {run.path}."
+        f"Plan: net {settings.network} learns {describe_target(task)} from crops of {settings.crop} pixels; "
+        f"{learning}. At most {final_step(state, task):,} steps of {recipe.batch_size} images ({task.micro_batch} at "
+        f"once, {'bf16' if settings.bf16 else 'fp32'}): {stages}. Disk: up to {disk} in {run.path}."
     )
     if task.val is None and all(stage.milestones is not None for stage in recipe.stages):
         log.info("No validation images: the learning rate drops at milestones, and there are no best weights.")
@@ -171,9 +171,9 @@ class TrainingMonitor:
             )
         elif self.loss > self.stuck_loss:
             self.log.info(
-                f"Still guessing: {loss}, and that of guessing is ln K = {self.guessing_loss:.2f}. Small data learn "
-                "sooner without dropout at first: try `dropout_after=5`. Or try a trained net A as `init_from`, "
-                "`init=glorot`, or another `learning_rate` (0.01)."
+                f"Still guessing: {loss}, and guessing has ln K = {self.guessing_loss:.2f}. Small data learn sooner "
+                "without dropout at first: try `dropout_after=5`, a trained net A as `init_from`, `init=glorot`, or "
+                "another `learning_rate` (0.01)."
             )
 
 
