@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from verydeep.models.initialization import initialize
     from verydeep.models.vgg import VGG
     from verydeep.models.weights.model_folder import ModelConfig
+    from verydeep.results.archive import Archive
     from verydeep.results.data import PreparedData, VerifiedData
     from verydeep.results.descriptors import Descriptors
     from verydeep.results.measured_table import EvaluationResult, MeasuredTable, MeasuredTables
@@ -49,11 +50,13 @@ if TYPE_CHECKING:
     from verydeep.results.objects import LocatedObjects
     from verydeep.results.predictions import Predictions
     from verydeep.results.training import TrainedRun
+    from verydeep.results.transfer import TransferredClassifier
 
 __all__ = [
     "NETWORKS",
     "RECIPES",
     "VGG",
+    "Archive",
     "Classifier",
     "ConvertedNet",
     "DataError",
@@ -76,6 +79,7 @@ __all__ = [
     "Stage",
     "TrainScale",
     "TrainedRun",
+    "TransferredClassifier",
     "VerifiedData",
     "VerydeepError",
     "WeightsError",
@@ -110,6 +114,7 @@ _MODULES = {
         "models.initialization": ("initialize",),
         "models.vgg": ("VGG",),
         "models.weights.model_folder": ("ModelConfig",),
+        "results.archive": ("Archive",),
         "results.data": ("PreparedData", "VerifiedData"),
         "results.descriptors": ("Descriptors",),
         "results.measured_table": ("EvaluationResult", "MeasuredTable", "MeasuredTables"),
@@ -118,6 +123,7 @@ _MODULES = {
         "results.objects": ("LocatedObjects",),
         "results.predictions": ("Predictions",),
         "results.training": ("TrainedRun",),
+        "results.transfer": ("TransferredClassifier",),
     }.items()
     for name in names
 }

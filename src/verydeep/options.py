@@ -15,22 +15,20 @@ if TYPE_CHECKING:
     from verydeep.data.decoding import Decoding
     from verydeep.data.photographs import Photographs as Images
     from verydeep.engine.load import Predictor
-    from verydeep.engine.nets.net import Net
     from verydeep.engine.runtime import Runtime
     from verydeep.results.descriptors import Descriptors
 
     PathSource = str | PathLike[str]
     DataSource = PathSource
-    NetSource = PathSource | Net
-    """A trained run is a path, too: it is ``PathLike``."""
+    NetSource = PathSource | Predictor
+    """A path, the results of ``train`` and ``transfer``, which are ``PathLike``, or what ``load`` returned."""
     NetSources = NetSource | Sequence[NetSource]
-    PredictorSource = PathSource | Predictor
     PathSources = PathSource | Sequence[PathSource]
     Queries = Images | Descriptors
     Numbers = str | float | Sequence[float]
     """Numbers as they are typed, "256,384", or as a program has them, (256, 384)."""
 else:  # as they are typed
-    PathSource = NetSource = PredictorSource = Path
+    PathSource = NetSource = Path
     Images = PathSources = Queries = tuple[str, ...]
     NetSources = tuple[Path, ...]
     DataSource = Numbers = str
@@ -43,7 +41,7 @@ IMAGES_HELP = 'Photographs, folders of them, or patterns ("*.jpg").'
 DataOption = Annotated[DataSource, Option(DATA_HELP, metavar="DATA")]
 NetOption = Annotated[NetSource, Option(NET_HELP, metavar="RUN")]
 PredictorOption = Annotated[
-    PredictorSource, Option(f"{NET_HELP.removesuffix('.')}, or a folder of `verydeep transfer`.", metavar="RUN")
+    NetSource, Option(f"{NET_HELP.removesuffix('.')}, or a folder of `verydeep transfer`.", metavar="RUN")
 ]
 ImagesOption = Annotated[Images, Option(IMAGES_HELP, metavar="IMAGE")]
 QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
@@ -169,13 +167,6 @@ def number_text(numbers: Numbers) -> str:
 def several(sources: NetSources) -> "list[NetSource]":
     """Return nets as a list, whether one or several were given."""
     return list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
-
-
-def net_path(source: NetSource) -> Path:
-    """Return the path, or the published name, of a net."""
-    from verydeep.engine.nets.net import Net  # noqa: PLC0415 - takes a second
-
-    return source.path if isinstance(source, Net) else Path(source)
 
 
 def check_new_folder(folder: Path, parameter: str) -> None:

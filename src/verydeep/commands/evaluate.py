@@ -29,7 +29,6 @@ from verydeep.options import (
     WeightsOption,
     WidthOption,
     decoding_of,
-    net_path,
     number_text,
     several,
     start_runtime,
@@ -95,6 +94,7 @@ def evaluate(
     from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.collection import Collection
+    from verydeep.engine.nets.net import net_path
     from verydeep.engine.training.plan import size_label
 
     data, nets, collection = str(data), several(run), Collection.parse(str(runs))
@@ -191,7 +191,7 @@ def open_task(
     """
     from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
     from verydeep.engine.localization.box_ensemble import build_box_ensemble
-    from verydeep.engine.nets.net import EnsembleMember, Net
+    from verydeep.engine.nets.net import EnsembleMember, Net, net_path
 
     if len({net_path(source).resolve() for source in sources}) < len(sources):
         raise OptionError("A net is named twice: an ensemble is the mean of different nets.", "run")

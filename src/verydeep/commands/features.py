@@ -17,7 +17,6 @@ from verydeep.options import (
     PathSource,
     PathSources,
     decoding_of,
-    net_path,
     number_text,
     start_runtime,
 )
@@ -63,7 +62,7 @@ def features(
     """
     from verydeep.engine.archive.manifest import ArchiveOptions, read_archive_weights, resolve_manifest
     from verydeep.engine.archive.update import update_archive
-    from verydeep.engine.nets.net import Net
+    from verydeep.engine.nets.net import Net, net_path
 
     folder = Path(out)
     paths = [images] if isinstance(images, str | os.PathLike) else list(images)

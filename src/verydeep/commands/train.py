@@ -18,7 +18,6 @@ from verydeep.options import (
     SeedOption,
     TaskOption,
     decoding_of,
-    net_path,
     start_runtime,
 )
 from verydeep.parameters import Option, command
@@ -91,6 +90,7 @@ def train(
         OptionError: A value or a combination of values makes no sense, or the run exists.
         ResourceError: Another job trains the run, or there is no such device.
     """
+    from verydeep.engine.nets.net import net_path
     from verydeep.engine.training.plan import plan_resumed, plan_training
     from verydeep.engine.training.request import TrainRequest
 

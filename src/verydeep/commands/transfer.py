@@ -17,7 +17,6 @@ from verydeep.options import (
     SeedOption,
     WeightsOption,
     decoding_of,
-    net_path,
     number_text,
     several,
     start_runtime,
@@ -86,7 +85,7 @@ def transfer(
     """
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine.datasets import data_folder, data_name
-    from verydeep.engine.nets.net import Net
+    from verydeep.engine.nets.net import Net, net_path
     from verydeep.engine.transfer.svm_training import COSTS, require_scikit_learn
     from verydeep.engine.transfer.task import TransferTask
 

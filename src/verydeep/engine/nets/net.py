@@ -58,8 +58,12 @@ class Net:
         return hash(self.folder)
 
     @classmethod
-    def open(cls, source: "str | PathLike[str] | Net", weights: Weights = "last") -> "Net":
-        """Read a net's configuration, not its weights; a ``Net`` is returned as it is.
+    def open(cls, source: object, weights: Weights = "last") -> "Net":
+        """Read a net's configuration, not its weights.
+
+        Args:
+            source: a run, model folder, weight file or published net; a ``Net`` is returned as it is.
+            weights: the last weights of a run, or those with the lowest validation error.
 
         Raises:
             WeightsError: the source is not a net, or its configuration is damaged.
@@ -68,10 +72,9 @@ class Net:
         """
         if isinstance(source, Net):
             return source
-        if not isinstance(source, str | PathLike):
-            raise OptionError(f"A {type(source).__name__} is not a net: give a run, a weight file or a published net.")
-        folder = find_model_folder(Path(source), weights)
-        return cls(Path(source), folder, load_config(folder), weights=weights)
+        path = net_path(source)
+        folder = find_model_folder(path, weights)
+        return cls(path, folder, load_config(folder), weights=weights)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -221,6 +224,19 @@ class EnsembleMember:
 
     net: Net
     scales: tuple[int, ...]
+
+
+def net_path(source: object) -> Path:
+    """Return the path of a net as its user names it, or the name of a published net.
+
+    Raises:
+        OptionError: the source is no path and no net, but a classifier, for example.
+    """
+    if isinstance(source, Net):
+        return source.path
+    if not isinstance(source, str | PathLike):
+        raise OptionError(f"A {type(source).__name__} is not a net: give a run, a weight file or a published net.")
+    return Path(source)
 
 
 def share_weights(model: VGG) -> VGG:

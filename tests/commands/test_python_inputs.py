@@ -1,13 +1,9 @@
-"""The functions of the package as a Python program calls them."""
+"""Nets, classifiers and images in memory, and results, as a Python program uses them."""
 
 import csv
 import inspect
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,29 +40,6 @@ def box_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return save_box_run(tmp_path / "runs", PaperNet.parse("D/256pcr"), tmp_path / "data")
 
 
-@pytest.fixture
-def unchanged_process() -> Iterator[None]:
-    """Fails if a test changes settings of the process."""
-
-    def settings() -> list[object]:
-        return [
-            torch.get_num_threads(),
-            torch.are_deterministic_algorithms_enabled(),
-            torch.backends.cudnn.benchmark,
-            torch.backends.cudnn.allow_tf32,
-            torch.is_grad_enabled(),
-            torch.get_default_dtype(),
-            signal.getsignal(signal.SIGINT),
-            signal.getsignal(signal.SIGTERM),
-            sys.stdout,
-            sys.stderr,
-        ]
-
-    before = settings()
-    yield
-    assert settings() == before
-
-
 def test_commands_are_functions_of_the_package() -> None:
     for name in COMMANDS:
         function = getattr(vd, name)
@@ -74,16 +47,6 @@ def test_commands_are_functions_of_the_package() -> None:
         returns = inspect.signature(function).return_annotation
         assert returns not in (inspect.Signature.empty, None, "None"), f"{name} returns nothing"
         assert "Args:" in inspect.getdoc(function), name
-    assert {"load", "Net", "Classifier", "VerydeepError"} < set(vd.__all__)
-    for name in vd.__all__:
-        assert getattr(vd, name) is not None
-    with pytest.raises(AttributeError, match="forecast"):
-        _ = vd.forecast
-
-
-def test_importing_takes_no_pytorch() -> None:
-    code = "import sys, verydeep; verydeep.OptionError; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_images_are_files_arrays_tensors_and_pil_images(
@@ -150,24 +113,6 @@ def test_a_loaded_net_is_not_read_again_and_serves_threads(trained: Path, files:
         assert all(pool.map(predict, range(12)))
     assert not np.array_equal(expected["fp32"].scores, expected["bf16"].scores)
     assert next(net.model.parameters()).dtype == torch.float32
-
-
-@pytest.mark.usefixtures("unchanged_process")
-def test_nothing_is_printed_and_the_process_stays_as_it_was(
-    trained: Path, files: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            vd.predict(trained, files, workers=0, progress=False)
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert not errors and capsys.readouterr() == ("", "")
 
 
 def test_boxes_of_arrays_are_those_of_files(box_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,8 +202,15 @@ def test_a_classifier_in_memory_predicts_and_describes(class_folders: Path, trai
     for options in ({"layer": "pool5"}, {"scales": 384}):
         with pytest.raises(vd.OptionError, match="its own representation"):
             vd.describe(classifier, images, **options)
-    with pytest.raises(vd.OptionError, match="Classifier is not a net"):
-        vd.localize(classifier, images)
+    for call in (
+        lambda: vd.localize(classifier, images),
+        lambda: vd.evaluate(class_folders, classifier),
+        lambda: vd.train(class_folders, init_from=classifier, crop=32),
+        lambda: vd.export(classifier, format="onnx"),
+        lambda: vd.features(classifier, images, out=tmp_path / "archive"),
+    ):
+        with pytest.raises(vd.OptionError, match="A Classifier is not a net"):
+            call()
 
 
 @pytest.mark.parametrize(
