@@ -33,7 +33,7 @@ def predict(
     run: PredictorOption,
     images: ImagesOption,
     *,
-    top: Annotated[int, Option("Classes of each image in the table.", metavar="N", smallest=1)] = 5,
+    top: Annotated[int, Option("Classes to list for each image.", metavar="N", smallest=1)] = 5,
     scales: ScalesOption = None,
     views: ViewOption = "dense",
     weights: WeightsOption = "last",
