@@ -24,11 +24,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from verydeep.data.annotations import XYXY, Annotation, Instance
 from verydeep.data.box_sources import BoxSource, find_box_source
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.loading import load_items
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array
@@ -139,9 +140,8 @@ def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_work
         problem = BoxProblem(f"{where} has no image", "left out")
         yield _refuse_problems(ImageBoxes(None, problems=(problem,)), bad_boxes)
     reader = _BoxReader(split, source, bad_boxes)
-    for batch in DataLoader(reader, batch_size=_BATCH_SIZE, num_workers=num_workers, collate_fn=list):
-        for image in batch:
-            yield _refuse_problems(image, bad_boxes)
+    for image in load_items(reader, _BATCH_SIZE, num_workers):
+        yield _refuse_problems(image, bad_boxes)
 
 
 def _refuse_problems(image: ImageBoxes, bad_boxes: BadBoxes) -> ImageBoxes:

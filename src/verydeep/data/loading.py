@@ -1,15 +1,18 @@
-"""Worker processes that decode images; they return uint8 values, and the device does the rest."""
+"""Batches of images that worker processes decode; they hold uint8 values, and the device does the rest."""
 
-import atexit
+import logging
 import multiprocessing
-import os
-import signal
+import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
+from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from verydeep.data.decoding import BadImages
+from verydeep.data.workers import WorkerSetup
 from verydeep.errors import DataError
 
 
@@ -34,36 +37,87 @@ def load_batches(
     Raises:
         DataError: a file cannot be decoded and bad images are errors.
     """
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=collate,
-        pin_memory=pin_memory,
-        worker_init_fn=_set_up_worker,
-    )
-    for batch in loader:
+    for batch in _load(dataset, batches, collate, num_workers, pin_memory):
         # Workers report bad files instead of raising: PyTorch would wrap the message in a traceback.
         if bad_images == "error" and batch.skipped:
             raise DataError(next(iter(batch.skipped.values())))
         yield batch
 
 
-@atexit.register
-def _end_workers() -> None:
-    """End the workers with the main process: multiprocessing would send the SIGTERM that they ignore, and wait."""
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
+def load_items(dataset: Any, batch_size: int, num_workers: int) -> Iterator[Any]:
+    """Yield the items of a data set in order; worker processes read ``batch_size`` of them at once."""
+    batches = [range(start, min(start + batch_size, len(dataset))) for start in range(0, len(dataset), batch_size)]
+    for batch in _load(dataset, batches, list, num_workers):
+        yield from batch
 
 
-def _set_up_worker(_worker: int) -> None:
-    """Ignore signals, and run at a lower priority than the main process.
+def _load(
+    dataset: Any,
+    batches: Any,
+    collate: Callable[[Any], Any],
+    num_workers: int,
+    pin_memory: bool = False,
+) -> Iterator[Any]:
+    """Yield batches of any kind in order, as ``load_batches`` does.
 
-    Ctrl-C and a scheduler's SIGTERM reach all processes of a job, and workers must go on until the main process has
-    saved. Its compute threads all wait for the slowest of them, so they need the cores more than a worker does.
+    Where the system has no room for semaphores (in /dev/shm) or for more processes, this process decodes.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if hasattr(os, "nice"):
-        os.nice(10)
+    loader = _start_workers(dataset, batches, collate, num_workers, pin_memory) if num_workers else None
+    if loader is None:
+        loader = iter(DataLoader(dataset, batch_sampler=batches, collate_fn=collate, pin_memory=pin_memory))
+    yield from loader
+
+
+def is_waiting(frame: FrameType | None) -> bool:
+    """Whether a thread that stands at this frame waits for a batch."""
+    while frame is not None and frame.f_code is not _load.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _start_workers(
+    dataset: Any, batches: Any, collate: Callable[[Any], Any], num_workers: int, pin_memory: bool
+) -> Iterator[Any] | None:
+    """Return an iterator over batches that worker processes decode; None if no process can be started."""
+    try:
+        multiprocessing.Queue()  # the loader would fail with it, and again when it is removed
+        return iter(
+            DataLoader(
+                dataset,
+                batch_sampler=batches,
+                num_workers=num_workers,
+                collate_fn=_Packer(collate),
+                pin_memory=pin_memory,
+                worker_init_fn=WorkerSetup.of(num_workers),
+            )
+        )
+    except OSError as error:
+        logging.getLogger("verydeep").info("No process that decodes images can be started (%s): this one does.", error)
+        return None
+
+
+@dataclass(frozen=True)
+class _Packer:
+    """Makes a batch, and prepares its way to the main process: shared memory, or a pipe where there is no room for it.
+
+    PyTorch does so in a thread whose errors nobody sees, and the main process would wait for ever.
+    """
+
+    collate: Callable[[Any], Any]
+
+    def __call__(self, rows: Any) -> "_Pickled":
+        batch = self.collate(rows)
+        try:
+            return _Pickled(bytes(ForkingPickler.dumps(batch)))
+        except (RuntimeError, OSError):  # no room in /dev/shm, or too many open files
+            return _Pickled(pickle.dumps(batch))
+
+
+@dataclass(frozen=True)
+class _Pickled:
+    """A pickled batch, which arrives as the batch itself when this is pickled again and sent."""
+
+    content: bytes
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return pickle.loads, (self.content,)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from verydeep.data.decoding import decode, image_size
+from verydeep.data.workers import note_file
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
 
@@ -122,6 +123,7 @@ class Split:
         """
         if self.images is not None:
             return self.images[index].copy()
+        note_file(self.path(index))
         return decode(self.path(index), camera_rotation=self.camera_rotation, at_least=at_least)
 
     def image_size(self, index: int) -> tuple[int, int]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from verydeep.data.decoding import BadImages
+from verydeep.data.loading import load_items
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float64Array, Int64Array
@@ -96,11 +97,10 @@ def pixel_sums(
         DataError: a file cannot be decoded and bad images are errors.
     """
     dataset = _SumsOfImages(split, indices, short)
-    for batch in DataLoader(dataset, batch_size=16, num_workers=num_workers, collate_fn=list):
-        for sums in batch:
-            if isinstance(sums, PixelSums):
-                yield sums
-            elif bad_images == "skip":
-                yield PixelSums.zeros()
-            else:
-                raise DataError(sums)
+    for sums in load_items(dataset, 16, num_workers):
+        if isinstance(sums, PixelSums):
+            yield sums
+        elif bad_images == "skip":
+            yield PixelSums.zeros()
+        else:
+            raise DataError(sums)

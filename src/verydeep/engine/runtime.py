@@ -15,7 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from verydeep.engine.memory import host_memory
+from verydeep.data.workers import explain_killed_worker
+from verydeep.engine.memory import explain_lack_of_memory, host_memory
 from verydeep.engine.process import owns_process, require_determinism, set_up_torch
 from verydeep.errors import OptionError, OtherProcessError, ResourceError
 from verydeep.machine import available_cores
@@ -247,7 +248,7 @@ def start(
         deterministic: Require algorithms that repeat bit for bit.
 
     Raises:
-        ResourceError: The device does not exist.
+        ResourceError: The device does not exist, memory ran out, or a process that decodes was killed.
         OptionError: Not all processes would compute in the same precision, or ``deterministic`` is not possible.
         OtherProcessError: Another process ended.
     """
@@ -262,8 +263,18 @@ def start(
         num_workers = max(1, min(16, share if chosen.type == "cuda" else share // 8))
     runtime = Runtime(chosen, bf16, rank, world_size, num_workers)
     on_device = torch.cuda.device(chosen) if chosen.type == "cuda" else nullcontext()  # of this thread
-    with on_device, _group(runtime):
-        yield runtime
+    try:
+        with on_device, _group(runtime):
+            yield runtime
+    except (RuntimeError, MemoryError) as error:
+        if failure := explain_failure(error, runtime):
+            raise failure from error
+        raise
+
+
+def explain_failure(error: Exception, runtime: Runtime) -> ResourceError | None:
+    """Return what an error means to a user if a process or memory is missing; else None."""
+    return explain_killed_worker(error) or explain_lack_of_memory(error, str(runtime.device))
 
 
 @contextmanager

@@ -5,13 +5,18 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from verydeep.data.loading import is_waiting
 from verydeep.engine.process import owns_process
+
+STUCK_SECONDS = 20
+"""Seconds between a signal and the first look whether the training still waits for a batch, which may never come."""
 
 
 class StopRequest:
-    """Remembers SIGINT or SIGTERM until the training loop looks, so that it can save first; a second one acts at once.
+    """Remembers SIGINT or SIGTERM until the training loop looks, so that it can save first.
 
-    In a process of a Python caller, whose signals are the caller's, it never remembers any.
+    A second signal acts at once. If no batch comes that the loop could stop after, the process ends without saving; the
+    last checkpoint stays. In a process of a Python caller, whose signals are the caller's, it never remembers any.
     """
 
     def __init__(self) -> None:
@@ -26,10 +31,21 @@ class StopRequest:
 
     def __exit__(self, *_: object) -> None:
         self._restore_handlers()
+        if self.signal is not None and hasattr(signal, "alarm"):
+            signal.alarm(0)
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
         self._restore_handlers()
+        if hasattr(signal, "alarm"):
+            signal.signal(signal.SIGALRM, self._end_if_stuck)
+            signal.alarm(STUCK_SECONDS)
+
+    def _end_if_stuck(self, _number: int, frame: FrameType | None) -> None:
+        assert self.signal is not None
+        if is_waiting(frame):
+            raise SystemExit(128 + self.signal)
+        signal.alarm(STUCK_SECONDS)
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():
