@@ -23,6 +23,7 @@ from verydeep.data.testing_images import TestImages, group_by_shape, load_test_b
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
+from verydeep.models.pieces import average_map
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.images import center_crop, grid_crops
@@ -56,10 +57,8 @@ def predict_dense(model: VGG, images: Tensor, *, flip: bool = True) -> Tensor:
     The scores are averaged over positions before the soft-max; with ``flip``, the result is the mean with that of the
     mirrored images.
     """
-    if not flip:
-        return model.logits(images).softmax(dim=1)
-    both = model.logits(torch.cat([images, images.flip(3)])).softmax(dim=1)
-    return both.view(2, len(images), -1).mean(dim=0)
+    posteriors = average_map(model, images, mirror=flip).softmax(dim=1)
+    return posteriors.view(-1, *posteriors[: len(images)].shape).mean(dim=0)
 
 
 @torch.inference_mode()
@@ -126,7 +125,7 @@ class RescaledBatch:
     indices: Int64Array
     """(n,) positions in the split."""
     images: dict[int, Tensor]
-    """Test scale Q -> (n, 3, H, W) float, RGB 0-255: whole images or their central crops."""
+    """Test scale Q -> (n, 3, H, W) uint8, RGB: whole images or their central crops."""
     skipped: dict[str, str]
     """Files that could not be decoded -> the reason."""
 
@@ -174,7 +173,6 @@ def rescale_images(
         release_freed_memory()
     for batch in load_test_batches(images, batches, workers, pin_memory=runtime.pin_memory):
         moved = {
-            scale: runtime.move(pixels).permute(0, 3, 1, 2).float()
-            for scale, pixels in zip(scales, batch.images, strict=False)
+            scale: runtime.move(pixels).permute(0, 3, 1, 2) for scale, pixels in zip(scales, batch.images, strict=False)
         }
         yield RescaledBatch(batch.indices, moved, batch.skipped)

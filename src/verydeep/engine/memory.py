@@ -22,6 +22,6 @@ def explain_lack_of_memory(error: Exception, device: str) -> ResourceError | Non
     if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
         return None
     return ResourceError(
-        f"The memory of {device} ran out: free some of it, or give smaller `scales`, fewer `workers` or, in training, a "
-        "smaller `micro_batch`."
+        f"The memory of {device} ran out: free some of it, or give smaller `scales`, fewer `workers` or, in training, "
+        "a smaller `micro_batch`."
     )

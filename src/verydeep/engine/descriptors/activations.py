@@ -13,6 +13,7 @@ from verydeep.engine.inference import rescale_images
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import WeightsError
+from verydeep.models.pieces import average_map
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.arrays import Float32Array, Int64Array
@@ -50,8 +51,7 @@ def average_activations(model: VGG, images: Tensor, layer: str) -> Tensor:
     Raises:
         OptionError: the net has no such layer.
     """
-    activations = model.activations(torch.cat([images, images.flip(3)]), [layer])[layer]  # (2N, D, h, w)
-    return activations.float().mean(dim=(2, 3)).view(2, len(images), -1).mean(dim=0)
+    return average_map(model, images, layer, mirror=True).view(2, len(images), -1).mean(dim=0)
 
 
 def describe_batches(

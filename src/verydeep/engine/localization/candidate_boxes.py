@@ -18,6 +18,7 @@ from verydeep.configs.protocols import Regression
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.inference import ViewAtScale, finite_numbers
 from verydeep.engine.runtime import Runtime
+from verydeep.models.pieces import longer_axis, map_pieces
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.boxes import center_window, clip_boxes, decode_boxes, decode_dense_boxes
@@ -83,17 +84,15 @@ def predict_candidate_boxes(
     """
     crop = net.model.crop
     images = center_crop(images, crop) if view.view == "center" else images
+    device_labels, axis = torch.from_numpy(labels).to(images.device), longer_axis(images)
     with runtime.autocast():
-        outputs = net.model(images)
-        class_scores = None if net.classifier is None else net.classifier(images)
-    device_labels = torch.from_numpy(labels).to(images.device)
-    if class_scores is None:
-        scores = np.ones((*labels.shape, outputs[0, 0].numel()), np.float32)
-    else:
-        rows = torch.arange(len(images), device=images.device)[:, None]
-        posteriors = class_scores.float().softmax(dim=1)
-        scores = finite_numbers(posteriors[rows, device_labels].flatten(2))  # (n, G, h w)
-    class_outputs = finite_numbers(select_class_outputs(outputs, device_labels, net.regression))
+        outputs = [select_class_outputs(part, device_labels, net.regression) for part in map_pieces(net.model, images)]
+        class_outputs = finite_numbers(torch.cat(outputs, dim=axis + 1))  # (n, G, 4, h, w)
+        scores = np.ones((*labels.shape, class_outputs[0, 0, 0].size), np.float32)  # (n, G, h w)
+        if net.classifier is not None:
+            rows = torch.arange(len(images), device=images.device)[:, None]
+            posteriors = (part.float().softmax(dim=1) for part in map_pieces(net.classifier, images))
+            scores = finite_numbers(torch.cat([part[rows, device_labels] for part in posteriors], dim=axis).flatten(2))
     short = in_pixels(view.scale, crop)
     for cxcywh, size, image_scores in zip(class_outputs, sizes, scores, strict=True):  # (G, 4, h, w)
         if view.view == "center":
