@@ -19,7 +19,7 @@ from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
-from verydeep.engine.runtime import Runtime
+from verydeep.engine.runtime import Runtime, explain_failure
 from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, final_step, log_plan
 from verydeep.engine.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
@@ -109,6 +109,7 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     log.info(
         f"Data: {all_train.root}: {all_train.layout}; {len(all_train):,} training images of {num_classes} classes."
     )
+    log.info(f"Data: {all_train.root}: {all_train.layout}; {len(all_train):,} to train on, {num_classes} classes.")
     test_split = open_test_split(settings.data, settings.split_seed, settings.val_fraction)
     log.send_notes(*(split.notes for split in (all_train, all_val, test_split) if split is not None))
     if settings.regression is not None:  # first, as there may be no boxes
@@ -205,6 +206,10 @@ def train(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) 
         last_good = f"; the last good checkpoint is {checkpoint}" if checkpoint else ""
         message = f"{error}{last_good}. Train again with a smaller `learning_rate`."
         raise OptionError(message, "learning_rate") from None
+    except (RuntimeError, MemoryError) as error:
+        if failure := explain_failure(error, runtime):
+            raise ResourceError(f"{str(failure).removesuffix('.')}, and continue with `resume={run.path}`.") from error
+        raise
     converged = state.schedule.is_complete(state.progress.step)
     if runtime.is_main:
         error_name = "top-1 error" if task.regression is None else "ground-truth-class error"
