@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 from typing import Any
@@ -92,8 +93,17 @@ def _start_workers(
             )
         )
     except OSError as error:
-        logging.getLogger("verydeep").info("No process that decodes images can be started (%s): this one does.", error)
+        _report_no_workers(error.strerror)
         return None
+
+
+@cache
+def _report_no_workers(reason: str) -> None:
+    logging.getLogger("verydeep").info(
+        "The main process decodes the images, because no other can be started (%s): give /dev/shm more room, or allow "
+        "more processes.",
+        reason,
+    )
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def average_map(model: VGG, images: Tensor, layer: str | None = None, *, mirror:
     means = []
     for view in (images, images.flip(3)) if mirror else (images,):
         parts = [(part.float().sum(dim=(2, 3)), part[0, 0].numel()) for part in map_pieces(model, view, layer)]
-        means.append(sum(total for total, _ in parts) / sum(count for _, count in parts))
+        means.append(torch.stack([total for total, _ in parts]).sum(dim=0) / sum(count for _, count in parts))
     return torch.cat(means)
 
 
@@ -75,7 +75,8 @@ def is_small(images: Tensor) -> bool:
 
 
 def _apply(model: VGG, images: Tensor, layer: str | None) -> Tensor:
-    return model(images) if layer is None else model.activations(images, [layer])[layer]  # type: ignore[no-any-return]
+    output: Tensor = model(images) if layer is None else model.activations(images, [layer])[layer]
+    return output
 
 
 def _stride_and_window(model: VGG, layer: str | None) -> tuple[int, int]:
