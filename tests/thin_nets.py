@@ -16,7 +16,7 @@ from tests.conftest import SHAPES, picture
 from tests.he_weights import draw_he_weights
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import PaperNet
-from verydeep.engine.datasets import VAL_FRACTION, fingerprint, open_data_split
+from verydeep.engine.datasets import VAL_FRACTION, Division, fingerprint, open_data_split
 from verydeep.files import write_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import (
@@ -82,7 +82,7 @@ def narrow_config(
     net: PaperNet, data: Path, *, seed: int = 0, converged: bool | None = True, split_seed: int = 0, crop: int = CROP
 ) -> ModelConfig:
     """Return the config of a narrow net; ``converged`` is None before its training has ended."""
-    train, val = (open_data_split(str(data), name, (split_seed, VAL_FRACTION)) for name in ("train", "val"))
+    train, val = (open_data_split(str(data), name, Division(split_seed)) for name in ("train", "val"))
     return ModelConfig(
         network=net.network,
         class_names=train.class_names,

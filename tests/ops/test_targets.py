@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verydeep.ops.arrays import Int8Array
-from verydeep.ops.targets import hold_out_samples, one_vs_rest
+from verydeep.ops.targets import hold_out_groups, hold_out_samples, one_vs_rest
 
 
 def several_labels(seed: int, num_images: int, num_classes: int, often: float) -> Int8Array:
@@ -94,3 +94,45 @@ def test_of_several_labels_every_class_is_held_out_by_about_a_fifth(seed: int, n
     for count, found in zip(total, of_held_out, strict=True):
         assert abs(found - 0.2 * count) <= 2 + 0.16 * count
         assert count < 10 or 0 < found < count
+
+
+group_sets = st.integers(1, 12).flatmap(
+    lambda num_groups: st.lists(
+        st.tuples(st.integers(0, num_groups - 1), st.sampled_from((1, -1)), st.sampled_from((1, -1))), min_size=1
+    )
+)
+
+
+@given(rows=group_sets, share=st.sampled_from((0.2, 0.5)))
+def test_groups_are_whole_and_classes_on_both_sides(rows: list[tuple[int, int, int]], share: float) -> None:
+    """A class of several groups has one on each side, where no other class has any of them."""
+    numbers = np.unique(np.array([row[0] for row in rows]), return_inverse=True)[1]
+    targets = np.array([row[1:] for row in rows], np.int8)
+    classes = [np.flatnonzero(column == 1) for column in targets.T]
+    held_out = hold_out_groups(classes, numbers, share)
+    for number in range(numbers.max() + 1):
+        assert len(np.unique(held_out[numbers == number])) == 1
+    groups_of = [set(numbers[members].tolist()) for members in classes]
+    for groups, others in (groups_of, groups_of[::-1]):
+        sides = {bool(held_out[numbers == group][0]) for group in groups}
+        if len(groups) == 1:
+            assert sides == {False}
+        elif len(groups) > 1 and not groups & others:
+            assert sides == {True, False}
+
+
+def test_groups_share_their_images_about_equally() -> None:
+    """Of forty groups of 1 to 40 images, half a mean group more or less than a fifth."""
+    groups = np.repeat(np.random.default_rng(0).permutation(40), np.arange(1, 41))
+    held_out = hold_out_groups([np.arange(len(groups))], groups, 0.2)
+    assert abs(held_out.sum() - 0.2 * len(groups)) <= 20
+
+
+def test_the_fifth_for_c_keeps_groups_together() -> None:
+    targets = one_vs_rest(np.arange(60) % 2, 2)
+    groups = np.arange(60) // 6
+    chosen = {tuple(hold_out_samples(targets, seed=seed, groups=groups).tolist()) for seed in range(5)}
+    assert len(chosen) > 1
+    for held_out in map(np.array, chosen):
+        assert held_out.sum() == 12
+        assert all(len(np.unique(held_out[groups == group])) == 1 for group in range(10))

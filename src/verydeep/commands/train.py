@@ -12,6 +12,7 @@ from verydeep.options import (
     BadBoxesOption,
     DataOption,
     DropoutAfterOption,
+    GroupByOption,
     JobOptions,
     NetSource,
     PathSource,
@@ -63,6 +64,7 @@ def train(
     val_fraction: Annotated[
         float, Option("Validation share without val/.", "", "X", "training", smallest=0.01, largest=0.99)
     ] = 0.2,
+    group_by: GroupByOption = None,
     regression: Annotated[Regression | None, Option("per-class or single-class.", "per-class", "KIND", "box")] = None,
     bad_boxes: BadBoxesOption = "error",
     deterministic: Annotated[bool, Option("Repeat bit for bit on GPUs, but slower.", heading="compute")] = False,
@@ -90,6 +92,7 @@ def train(
         OptionError: A value or a combination of values makes no sense, or the run exists.
         ResourceError: Another job trains the run, or there is no such device.
     """
+    from verydeep.data.groups import resolve_group_by
     from verydeep.engine.nets.net import net_path
     from verydeep.engine.training.plan import plan_resumed, plan_training
     from verydeep.engine.training.request import TrainRequest
@@ -121,6 +124,7 @@ def train(
         color_shift=color_shift,
         seed=seed,
         val_fraction=val_fraction,
+        group_by=None if group_by is None else resolve_group_by(group_by),
         precision=options["precision"],
         device=options["device"],
         decoding=decoding_of(options),

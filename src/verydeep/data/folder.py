@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from verydeep.data.groups import name_groups, number_groups
 from verydeep.data.listing import Omissions, holds_files, holds_images, list_images, list_subfolders, normalize_name
 from verydeep.data.parts import ANNOTATIONS, PARTS, Parts, find_parts
 from verydeep.data.split import Split
 from verydeep.errors import DataError
+from verydeep.ops.targets import hold_out_groups
 
 WNID = re.compile(r"n\d{8}")
 """The number of a WordNet synset, which names a class of ImageNet."""
@@ -34,7 +36,9 @@ def folder_split_names(root: Path) -> tuple[str, ...]:
     return ("train", "val", *(name for name in folders if name == "test"), "all")
 
 
-def open_folder(root: Path, name: str, *, seed: int, val_fraction: float, strict: bool = True) -> Split:
+def open_folder(
+    root: Path, name: str, *, seed: int, val_fraction: float, group_by: str | None = None, strict: bool = True
+) -> Split:
     """Read one split of class folders, one that ``folder_split_names`` gives.
 
     The classes are those of train/, sorted; an empty folder is no class. Without a folder val/, an image belongs to val
@@ -46,6 +50,8 @@ def open_folder(root: Path, name: str, *, seed: int, val_fraction: float, strict
         name: of the split.
         seed: chooses the images of val.
         val_fraction: their share.
+        group_by: the groups of images that stay together in train or in val, as ``groups.resolve_group_by`` returns it;
+            None: each image is on its own.
         strict: whether class folders that hold files but no images, and those that training lacks, are errors;
             otherwise images of unknown classes have the label -1.
 
@@ -69,8 +75,13 @@ def open_folder(root: Path, name: str, *, seed: int, val_fraction: float, strict
         if num_missing := len(classes) - len({label for _, label in files} - {-1}):
             layout += f" ({name} has no images of {num_missing} of the {len(classes)} classes)"
     if seeded and name != "all":
-        layout += f", {val_fraction:.0%} of each class in val (seed {seed})"
-        files = _choose_by_seed(files, name, seed, val_fraction)
+        layout += f", {val_fraction:.0%} of each class in val (seed {seed}{_describe_groups(group_by)})"
+        if group_by is None:
+            val = _choose_by_seed(files, seed, val_fraction)
+        else:
+            val = _choose_groups(files, source, seed, val_fraction, group_by)
+        notes += _describe_indivisible(files, val, classes, "photographs" if group_by is None else "groups")
+        files = [pair for pair in files if (pair in val) == (name == "val")]
     files.sort()
     return Split(
         name=name,
@@ -178,15 +189,44 @@ def _describe_nested(source: Path, images: Sequence[str]) -> list[str]:
     return [f"{text}: if these are the classes, give one of the class folders as data, such as {source / min(inside)}."]
 
 
-def _choose_by_seed(files: list[_LabeledFile], name: str, seed: int, val_fraction: float) -> list[_LabeledFile]:
-    """Return the images that belong to the split ``name``, train or val."""
+def _choose_by_seed(files: list[_LabeledFile], seed: int, val_fraction: float) -> set[_LabeledFile]:
+    """Return the images that belong to val."""
     key = seed.to_bytes(16, "little", signed=True)
-    chosen: list[_LabeledFile] = []
+    chosen: set[_LabeledFile] = set()
     for _, group in groupby(sorted(files, key=itemgetter(1)), key=itemgetter(1)):
         ranked = sorted(group, key=lambda pair: hashlib.blake2b(_name_bytes(pair[0]), key=key).digest())
         num_val = min(len(ranked) - 1, max(1, round(val_fraction * len(ranked))))
-        chosen += ranked[:num_val] if name == "val" else ranked[num_val:]
+        chosen.update(ranked[:num_val])
     return chosen
+
+
+def _choose_groups(
+    files: list[_LabeledFile], source: Path, seed: int, val_fraction: float, group_by: str
+) -> set[_LabeledFile]:
+    """Return the images that belong to val: those of some groups.
+
+    Raises:
+        DataError: an image has no group.
+    """
+    groups = number_groups(name_groups([file for file, _ in files], source, group_by), seed)
+    labels = np.array([label for _, label in files], np.int64)
+    is_val = hold_out_groups([np.flatnonzero(labels == label) for label in np.unique(labels)], groups, val_fraction)
+    return {files[index] for index in np.flatnonzero(is_val)}
+
+
+def _describe_groups(group_by: str | None) -> str:
+    return "" if group_by is None else f", grouped by {group_by}"
+
+
+def _describe_indivisible(
+    files: list[_LabeledFile], val: set[_LabeledFile], classes: Sequence[str], noun: str
+) -> list[str]:
+    """Return a note about classes that have too few images, or groups, for both parts."""
+    missing = sorted({label for _, label in files} - {label for _, label in val} - {-1})
+    if not missing:
+        return []
+    names = _join([classes[label] for label in missing])
+    return [f"Too few {noun} to be in both train and val, so all are in train: {names}."]
 
 
 def _name_bytes(file: str) -> bytes:

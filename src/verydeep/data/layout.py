@@ -26,7 +26,15 @@ def split_names(root: Path) -> tuple[str, ...]:
     return folder_split_names(root)
 
 
-def open_split(root: Path, name: str, *, seed: int = 0, val_fraction: float = 0.2, strict: bool = True) -> Split:
+def open_split(
+    root: Path,
+    name: str,
+    *,
+    seed: int = 0,
+    val_fraction: float = 0.2,
+    group_by: str | None = None,
+    strict: bool = True,
+) -> Split:
     """Recognize the layout of ``root`` and read one split.
 
     Args:
@@ -34,6 +42,7 @@ def open_split(root: Path, name: str, *, seed: int = 0, val_fraction: float = 0.
         name: one of ``split_names(root)``.
         seed: chooses the images of flat class folders that belong to val.
         val_fraction: their share, in (0, 1).
+        group_by: the groups of images that stay together, as ``groups.resolve_group_by`` returns it.
         strict: whether empty and unknown class folders are errors; otherwise they are notes of the split.
 
     Raises:
@@ -50,7 +59,7 @@ def open_split(root: Path, name: str, *, seed: int = 0, val_fraction: float = 0.
         return open_kaggle(root, name)
     if is_tiny_imagenet(root):
         return open_tiny_imagenet(root, name)
-    return open_folder(root, name, seed=seed, val_fraction=val_fraction, strict=strict)
+    return open_folder(root, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
 
 
 def _check(root: Path) -> None:

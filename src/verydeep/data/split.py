@@ -39,6 +39,8 @@ class Split:
     counts as neither (VOC's 'difficult'); ``labels`` is then None."""
     regions: Float32Array | None = None
     """(n, 4) the region of each file that stands for the image, in the frame of ``boxes``; None: the whole file."""
+    groups: tuple[str, ...] | None = None
+    """Group of each image, which no random split separates; None: photographs are on their own."""
     notes: tuple[str, ...] = ()
     """Sentences about the folder that a reader should know, such as what was left out."""
     images: tuple[Image.Image, ...] | None = None
@@ -101,6 +103,7 @@ class Split:
             boxes=None if self.boxes is None else tuple(self.boxes[i] for i in chosen),
             relevance=None if self.relevance is None else self.relevance[chosen],
             regions=None if self.regions is None else self.regions[chosen],
+            groups=None if self.groups is None else tuple(self.groups[i] for i in chosen),
             images=None if self.images is None else tuple(self.images[i] for i in chosen),
         )
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.layout import open_split
@@ -16,8 +17,19 @@ from verydeep.files import cache_folder, try_lock
 
 GENERATED = "generated"
 VAL_FRACTION = 0.2
-DEFAULT_DIVISION = (0, VAL_FRACTION)
-"""Seed and validation share by which a folder without val/ is divided."""
+
+
+class Division(NamedTuple):
+    """How a folder without val/ is divided at random."""
+
+    seed: int = 0
+    val_fraction: float = VAL_FRACTION
+    """Share of the images that become validation images."""
+    group_by: str | None = None
+    """Groups of images that stay together; None: each image is on its own."""
+
+
+DEFAULT_DIVISION = Division()
 
 
 def data_folder(data: str) -> Path:
@@ -82,16 +94,15 @@ def fingerprint(split: Split) -> str:
     return hashlib.sha256("\n".join((split.root.name, *split.files)).encode()).hexdigest()[:16]
 
 
-def open_data_split(data: str, name: str, division: tuple[int, float] = DEFAULT_DIVISION) -> Split:
+def open_data_split(data: str, name: str, division: Division = DEFAULT_DIVISION) -> Split:
     """Open a split of a data set.
 
     Args:
         data: Folder, or "generated".
         name: Name of the split.
-        division: Seed and validation share by which a folder without val/ is divided.
+        division: How a folder without val/ is divided.
 
     Raises:
         DataError: The folder or the split does not exist, or the layout is unknown.
     """
-    seed, val_fraction = division
-    return open_split(data_folder(data), name, seed=seed, val_fraction=val_fraction)
+    return open_split(data_folder(data), name, **division._asdict())

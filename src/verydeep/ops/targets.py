@@ -19,7 +19,11 @@ def one_vs_rest(labels: Int64Array, num_classes: int) -> Int8Array:
 
 
 def hold_out_samples(
-    targets: Int8Array, seed: int, share: float = 0.2, photographs: Int64Array | None = None
+    targets: Int8Array,
+    seed: int,
+    share: float = 0.2,
+    photographs: Int64Array | None = None,
+    groups: Int64Array | None = None,
 ) -> BoolArray:
     """Return (n,) whether each sample is held out; photographs are chosen at random, as ``hold_out_rarest_first`` says.
 
@@ -29,7 +33,12 @@ def hold_out_samples(
         share: of the photographs to hold out.
         photographs: (n,) number of the photograph of each sample, from 0. Samples of one photograph stay together,
             because they look alike. None: each has its own.
+        groups: (n,) number of the group of each sample, from 0; groups stay together, as ``hold_out_groups`` says.
+            None: photographs stay together.
     """
+    if groups is not None:
+        order = np.random.Generator(np.random.Philox(key=[seed, HOLD_OUT_STREAM])).permutation(int(groups.max()) + 1)
+        return hold_out_groups([np.flatnonzero(column == 1) for column in targets.T], order[groups], share)
     if photographs is None:
         photographs = np.arange(len(targets))
     generator = np.random.Generator(np.random.Philox(key=[seed, HOLD_OUT_STREAM]))
@@ -68,3 +77,41 @@ def hold_out_rarest_first(
             last = {image for each in several if (held_out[each] == side).sum() == 1 for image in each.tolist()}
             held_out[[image for image in order(members).tolist() if image not in last][:1]] = not side
     return held_out
+
+
+def hold_out_groups(classes: Sequence[Int64Array], groups: Int64Array, share: float) -> BoolArray:
+    """Return (n,) whether each image is held out: whole groups, about a share of each class's images.
+
+    Classes are divided from the one of fewest groups to that of most, each among the groups that no earlier class has.
+    Groups are held out in the order of their numbers as long as each brings the number of images nearer to the share;
+    where none does, the smallest is. A class of several groups has at least one on each side, unless that is impossible
+    because of the groups that it has in common with others; the images of a class of one group are not held out.
+
+    Args:
+        classes: the images of each class.
+        groups: (n,) number of the group of each image, from 0, in the order in which groups are chosen.
+        share: to hold out.
+    """
+    num_groups = int(groups.max(initial=-1)) + 1
+    held_out, assigned = np.zeros(num_groups, np.bool_), np.zeros(num_groups, np.bool_)
+    unlabeled = np.setdiff1d(np.arange(len(groups)), np.concatenate([*classes, np.empty(0, np.int64)]))
+    counted = sorted((np.unique(groups[members], return_counts=True) for members in classes), key=lambda c: len(c[0]))
+    for numbers, counts in [*counted, np.unique(groups[unlabeled], return_counts=True)]:
+        target, count = share * counts.sum(), counts[held_out[numbers]].sum()
+        free = np.flatnonzero(~assigned[numbers])
+        num_trained = int((~held_out[numbers]).sum())
+        for place in free:
+            if count + counts[place] / 2 <= target and num_trained > 1:
+                held_out[numbers[place]] = True
+                count, num_trained = count + counts[place], num_trained - 1
+        if not count and num_trained > 1 and len(free):
+            held_out[numbers[free[counts[free].argmin()]]] = True
+        assigned[numbers] = True
+    several = [numbers for numbers, _ in counted if len(numbers) > 1]
+    for numbers in several:
+        if held_out[numbers].all() or not held_out[numbers].any():
+            side = held_out[numbers[0]]
+            last = {group for each in several if (held_out[each] == side).sum() == 1 for group in each.tolist()}
+            last |= {group for each, _ in counted if len(each) == 1 for group in each.tolist()}
+            held_out[[group for group in numbers.tolist() if group not in last][:1]] = not side
+    return held_out[groups]

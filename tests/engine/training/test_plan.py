@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.rectangles import write_classifier
 from verydeep.configs.protocols import PaperNet
@@ -11,6 +12,7 @@ from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
 from verydeep.data.decoding import Decoding
 from verydeep.engine.nets.collection import Collection
+from verydeep.engine.nets.net import Net
 from verydeep.engine.training.plan import plan_resumed, plan_training, run_name
 from verydeep.engine.training.request import (
     Architecture,
@@ -21,7 +23,7 @@ from verydeep.engine.training.request import (
 )
 from verydeep.engine.training.setup import make_config
 from verydeep.errors import OptionError, VerydeepError
-from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config
+from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config, save_weights
 
 
 def net(name: str) -> ModelConfig:
@@ -257,3 +259,40 @@ def test_other_classes_or_another_order_are_refused(photographs: Path, tmp_path:
         with pytest.raises(VerydeepError, match=f"{folder} has other classes than .*{photographs.name}") as caught:
             plan_training(TrainRequest(str(photographs), init_from=folder, regression="per-class"))
         assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def individuals(tmp_path: Path) -> Path:
+    """Five individuals of each class, with two photographs each."""
+    for name in ("ant", "bee"):
+        for number in range(10):
+            path = tmp_path / "animals" / name / f"{name}{number // 2}-{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40)).save(path)
+    return tmp_path / "animals"
+
+
+def test_groups_stay_together_and_are_recorded(individuals: Path, tmp_path: Path) -> None:
+    pattern = r"(\w+)-"
+    plan = plan_training(TrainRequest(str(individuals), crop=32, group_by=pattern))
+    assert plan.val is not None
+    names = [{Path(file).name.split("-")[0] for file in split.files} for split in (plan.train, plan.val)]
+    assert not names[0] & names[1] and len(names[1]) == 2
+    assert plan.settings.group_by == pattern
+    plan = replace(plan, settings=replace(plan.settings, mean_rgb=(1.0, 2.0, 3.0)))
+    config = make_config(plan.settings, plan.train, plan.val, len(plan.train))
+    save_config(tmp_path / "run", config)
+    save_weights(tmp_path / "run", config.build().state_dict())
+    assert Net.open(tmp_path / "run").division == (0, 0.2, pattern)
+    tuned = plan_training(TrainRequest(str(individuals), init_from=tmp_path / "run", seed=4))
+    assert tuned.settings.division == (0, 0.2, pattern) and tuned.train.files == plan.train.files
+    with pytest.raises(OptionError, match=r"was trained on .* with other groups") as refusal:
+        plan_training(TrainRequest(str(individuals), init_from=tmp_path / "run", group_by="parent"))
+    assert refusal.value.parameter == "group_by"
+
+
+def test_groups_of_data_with_parts_are_refused(photographs: Path) -> None:
+    for data in (str(photographs), "generated"):
+        with pytest.raises(OptionError, match="has validation photographs of its own: omit it") as refusal:
+            plan_training(TrainRequest(data, crop=32, group_by="parent"))
+        assert refusal.value.parameter == "group_by"

@@ -80,12 +80,13 @@ def check_same_split(net: Net, data: str, split: Split) -> None:
     Raises:
         DataError: the splits differ.
     """
-    seed, val_fraction = net.division
-    if net.division == DEFAULT_DIVISION:  # as the split was opened; a million files are not listed again
+    division = net.division
+    if division == DEFAULT_DIVISION:  # as the split was opened; a million files are not listed again
         return
-    if fingerprint(open_data_split(data, split.name, net.division)) != fingerprint(split):
+    if fingerprint(open_data_split(data, split.name, division)) != fingerprint(split):
         raise DataError(
-            f"{net.path} was trained on another division of {data} (seed {seed}, val_fraction {val_fraction:g}), "
+            f"{net.path} was trained on another division of {data} (seed {division.seed}, val_fraction "
+            f"{division.val_fraction:g}), "
             "so it may have learned from images that it is tested on: move it elsewhere and train again, or put the "
             "validation images into a folder val/ next to train/."
         )

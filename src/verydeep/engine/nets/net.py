@@ -13,7 +13,7 @@ from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
 from verydeep.data.folder import WNID
-from verydeep.engine.datasets import DEFAULT_DIVISION
+from verydeep.engine.datasets import DEFAULT_DIVISION, Division
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files
 from verydeep.engine.runtime import Runtime
@@ -95,9 +95,10 @@ class Net:
         return load_model(self.folder)[0] if self._model is None else self._model
 
     @property
-    def division(self) -> tuple[int, float]:
-        """The seed and validation share by which its training divided a folder without val/."""
-        return DEFAULT_DIVISION if self.config.split is None else self.config.split.division
+    def division(self) -> Division:
+        """How its training divided a folder without val/."""
+        record = self.config.split
+        return DEFAULT_DIVISION if record is None else Division(record.seed, record.val_fraction, record.group_by)
 
     @property
     def stored_path(self) -> str:

@@ -10,7 +10,7 @@ from verydeep.configs.ladder import add_sources, find_source
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split
-from verydeep.engine.datasets import check_outside_data, data_folder, open_data_split
+from verydeep.engine.datasets import Division, check_outside_data, data_folder, open_data_split
 from verydeep.engine.localization.boxed_split import read_split_boxes
 from verydeep.engine.log import Log
 from verydeep.engine.nets.checks import check_same_split
@@ -59,7 +59,7 @@ def train_missing(
         DataError: the data, or their boxes, cannot be used.
         SystemExit: a signal asked to stop.
     """
-    train, _ = open_training_splits(request.data, request.split_seed or 0, request.val_fraction)
+    train, _ = open_training_splits(request.data, Division(request.split_seed or 0, request.val_fraction))
     shape = shared_shape(request, train.class_names)
     existing = request.runs.nets()
     for net in add_sources(nets):
@@ -75,7 +75,7 @@ def train_missing(
     if any(rung.net.regression is not None for rung in rungs):
         check_boxes(request, runtime)
     costs = measure_costs({rung.net.network for rung in rungs}, shape, runtime)
-    test_split = open_test_split(request.data, request.split_seed or 0, request.val_fraction)
+    test_split = open_test_split(request.data, Division(request.split_seed or 0, request.val_fraction))
     log_cost(rungs, costs, train, test_split, request, runtime.world_size, log)
     for number, rung in enumerate(rungs, start=1):
         log.info(f"\nTraining {number} of {len(rungs)}: {rung}")
@@ -165,7 +165,7 @@ def check_boxes(request: TrainRequest, runtime: Runtime) -> None:
     Raises:
         DataError: a split has none, or one is bad and that is an error.
     """
-    division = (request.split_seed or 0, request.val_fraction)
+    division = Division(request.split_seed or 0, request.val_fraction)
     for name in split_names(data_folder(request.data)):
         split = open_data_split(request.data, name, division)
         if name != "all" and split.labels is not None and len(split):

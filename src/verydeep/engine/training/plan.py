@@ -7,7 +7,7 @@ from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import Recipe, replace_plateaus
 from verydeep.data.split import Split
-from verydeep.engine.datasets import GENERATED, check_outside_data, data_name
+from verydeep.engine.datasets import GENERATED, Division, check_outside_data, data_name
 from verydeep.engine.launching import is_main
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import wants_bf16
@@ -74,7 +74,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
     # Absolute, as a resumed run may start elsewhere; boxes are found by their files' places below this folder.
     data = request.data if request.data == GENERATED else str(Path(request.data).resolve())
     division = choose_division(request, source)
-    train, val = open_training_splits(data, *division)
+    train, val = open_training_splits(data, division)
     if request.regression is not None and source is not None and source.class_names != train.class_names:
         raise OptionError(
             f"{request.init_from} has other classes than {train.root} ({len(source.class_names)} and "
@@ -98,10 +98,9 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
 
 
 def make_settings(
-    request: TrainRequest, architecture: Architecture, recipe: Recipe, data: str, division: tuple[int, float]
+    request: TrainRequest, architecture: Architecture, recipe: Recipe, data: str, division: Division
 ) -> RunSettings:
     """Return the settings of a run, without those that come from a source net or are measured."""
-    split_seed, val_fraction = division
     return RunSettings(
         data=data,
         network=architecture.network,
@@ -117,8 +116,9 @@ def make_settings(
         bad_boxes=request.bad_boxes,
         decoding=request.decoding,
         deterministic=request.deterministic,
-        split_seed=split_seed,
-        val_fraction=val_fraction,
+        split_seed=division.seed,
+        val_fraction=division.val_fraction,
+        group_by=division.group_by,
         micro_batch=request.micro_batch,
     )
 
@@ -132,7 +132,7 @@ def plan_resumed(path: Path) -> TrainingPlan:
     """
     run = RunFolder(path)
     settings = RunSettings.load(run)
-    train, val = open_training_splits(settings.data, settings.split_seed, settings.val_fraction)
+    train, val = open_training_splits(settings.data, settings.division)
     source = None
     if settings.init_from is not None and find_checkpoint(run.checkpoints) is None:  # later, it may be gone
         source = load_config(find_model_folder(Path(settings.init_from)))

@@ -22,7 +22,7 @@ from verydeep.configs.recipes import (
 from verydeep.configs.scales import TrainScale
 from verydeep.data.box_annotations import BadBoxes
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.engine.datasets import GENERATED, VAL_FRACTION, data_folder
+from verydeep.engine.datasets import GENERATED, VAL_FRACTION, Division, data_folder
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.runtime import Precision
 from verydeep.errors import OptionError
@@ -80,6 +80,8 @@ class TrainRequest:
     """Seed of the division of a folder without val/; None: ``seed``."""
     val_fraction: float = VAL_FRACTION
     """Share of the images of such a folder that become validation images."""
+    group_by: str | None = None
+    """Groups of images that stay together in such a division, as ``groups.resolve_group_by`` returns it."""
     precision: Precision = "auto"
     device: str = "auto"
     decoding: Decoding = STRICT
@@ -139,18 +141,28 @@ def complete_localization(request: TrainRequest, source: ModelConfig | None) -> 
     return replace(request, scale=scale, initialization="normal")
 
 
-def choose_division(request: TrainRequest, source: ModelConfig | None) -> tuple[int, float]:
-    """Return the division of a folder without val/: seed and validation share.
+def choose_division(request: TrainRequest, source: ModelConfig | None) -> Division:
+    """Return the division of a folder without val/.
 
     They are those of the source net if it was trained on the same folder; otherwise the new net would be validated on
     training images of the source net.
+
+    Raises:
+        OptionError: the request groups the images in another way than that source net.
     """
     folder = data_folder(request.data).resolve()
     # If a folder has train/ and no val/, then train/ was divided.
     record = None if source is None else source.split
     if record is not None and record.data in (str(folder), str(folder / "train")):
-        return record.division
-    return request.seed if request.split_seed is None else request.split_seed, request.val_fraction
+        if request.group_by not in (None, record.group_by):
+            raise OptionError(
+                f"{request.init_from} was trained on {request.data} with other groups, so its training images would be "
+                "among the validation images: omit `group_by`, or train that net with it again.",
+                "group_by",
+            )
+        return Division(record.seed, record.val_fraction, record.group_by)
+    seed = request.seed if request.split_seed is None else request.split_seed
+    return Division(seed, request.val_fraction, request.group_by)
 
 
 def choose_recipe(request: TrainRequest, network: str, source: ModelConfig | None, num_images: int) -> Recipe:

@@ -109,7 +109,7 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     log.info(
         f"Data: {all_train.root}: {all_train.layout}; {len(all_train):,} training images of {num_classes} classes."
     )
-    test_split = open_test_split(settings.data, settings.split_seed, settings.val_fraction)
+    test_split = open_test_split(settings.data, settings.division)
     log.send_notes(*(split.notes for split in (all_train, all_val, test_split) if split is not None))
     if settings.regression is not None:  # first, as there may be no boxes
         plan = with_boxes(plan, test_split, runtime, log)

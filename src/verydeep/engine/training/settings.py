@@ -7,7 +7,7 @@ from verydeep.configs.protocols import PaperNet, Regression
 from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.data.box_annotations import BadBoxes
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.engine.datasets import VAL_FRACTION
+from verydeep.engine.datasets import VAL_FRACTION, Division
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.files import FileFormat, read_json, write_json
 from verydeep.models.vgg import Pooling
@@ -41,6 +41,8 @@ class RunSettings:
     """Seed of the division of a folder without val/."""
     val_fraction: float = VAL_FRACTION
     """Share of the images of such a folder that are validation images."""
+    group_by: str | None = None
+    """Groups of images that stay together in such a division."""
     micro_batch: int | None = None
     mean_rgb: tuple[float, float, float] | None = None
     """Mean color of the training images, or of those of the source net."""
@@ -68,6 +70,11 @@ class RunSettings:
     def net(self) -> PaperNet:
         """The net of the paper that the run trains, apart from its width and crop."""
         return PaperNet(self.network, self.recipe.stages[-1].scale, self.fine_tuned, self.regression)
+
+    @property
+    def division(self) -> Division:
+        """How a folder without val/ is divided."""
+        return Division(self.split_seed, self.val_fraction, self.group_by)
 
     @classmethod
     def load(cls, run: RunFolder) -> "RunSettings":

@@ -11,26 +11,33 @@ from verydeep.configs.recipes import FineTuned
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.data.statistics import PixelSums, pixel_sums, sample_indices
-from verydeep.engine.datasets import data_folder, fingerprint, open_data_split
+from verydeep.engine.datasets import Division, data_folder, fingerprint, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import find_model_folder
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.settings import RunSettings
-from verydeep.errors import DataError, WeightsError
+from verydeep.errors import DataError, OptionError, WeightsError
 from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, load_tensors
 from verydeep.ops.boxes import encode_boxes
 
 
-def open_training_splits(data: str, seed: int, val_fraction: float) -> tuple[Split, Split | None]:
+def open_training_splits(data: str, division: Division) -> tuple[Split, Split | None]:
     """Open the training split, and the validation split if there is one.
 
     Raises:
         DataError: the data set has no labeled training images, or cannot be read.
+        OptionError: the division is by groups, and the data set has validation images of its own.
     """
-    division, names = (seed, val_fraction), split_names(data_folder(data))
+    names = split_names(data_folder(data))
+    if division.group_by is not None and "all" not in names:
+        raise OptionError(
+            f"`group_by` keeps groups together in a random division, and {data} has validation photographs of its own: "
+            "omit it.",
+            "group_by",
+        )
     train = open_data_split(data, "train", division)
     if train.labels is None or len(train) == 0:
         raise DataError(f"{train.root} has no labeled images to train on: put them into one folder per class.")
@@ -42,9 +49,9 @@ def open_training_splits(data: str, seed: int, val_fraction: float) -> tuple[Spl
     return train, (val if val is not None and val.labels is not None and len(val) else None)
 
 
-def open_test_split(data: str, seed: int, val_fraction: float) -> Split | None:
+def open_test_split(data: str, division: Division) -> Split | None:
     """Open the test split, or else the validation split; None if neither has labels."""
-    division, names = (seed, val_fraction), split_names(data_folder(data))
+    names = split_names(data_folder(data))
     splits = (open_data_split(data, name, division) for name in ("test", "val") if name in names)
     return next((split for split in splits if split.labels is not None and len(split)), None)
 
@@ -117,6 +124,7 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
             data=str(train.root.resolve()),
             seed=settings.split_seed,
             val_fraction=settings.val_fraction,
+            group_by=settings.group_by,
             train=fingerprint(train),
             val=None if val is None else fingerprint(val),
             plateau=any(stage.milestones is None for stage in settings.recipe.stages),

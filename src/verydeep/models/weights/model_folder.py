@@ -80,11 +80,8 @@ class SplitRecord:
     """The fingerprint of the validation split."""
     plateau: bool
     """Whether the validation error decided when the learning rate dropped."""
-
-    @property
-    def division(self) -> tuple[int, float]:
-        """The seed and the validation share."""
-        return self.seed, self.val_fraction
+    group_by: str | None = None
+    """The groups of images that the division left together: "parent", a CSV file, or a regular expression."""
 
 
 Positive = Annotated[int, Meta(gt=0)]
