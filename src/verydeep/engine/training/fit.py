@@ -114,22 +114,10 @@ def stage_batches(state: TrainState, task: TrainingTask, runtime: Runtime) -> It
     """Yield this process's rows of the batches of the current stage, from the current step on."""
     scale = task.recipe.stages[state.progress.stage].scale.in_pixels(state.model.crop)
     samples = TrainSamples(
-        task.train,
-        scale,
-        state.model.crop,
-        task.seed,
-        task.decoding,
-        with_boxes=task.regression is not None,
+        task.train, scale, state.model.crop, task.seed, task.decoding, with_boxes=task.regression is not None
     )
-    sampler = StepSampler(
-        len(task.train),
-        task.recipe.batch_size,
-        task.seed,
-        state.progress.step,
-        state.schedule.last_step,
-        runtime.rank,
-        runtime.world_size,
-    )
+    first, last, process = state.progress.step, state.schedule.last_step, (runtime.rank, runtime.world_size)
+    sampler = StepSampler(len(task.train), task.recipe.batch_size, task.seed, first, last, *process)
     if runtime.num_workers:
         release_freed_memory()
     return load_train_batches(samples, sampler, runtime.num_workers, pin_memory=runtime.pin_memory)
@@ -154,6 +142,7 @@ def end_epoch(state: TrainState, task: TrainingTask, runtime: Runtime, grad_norm
     progress.best_error = error if is_best else progress.best_error
     skipped_by_process = runtime.gather(progress.skipped | validation.skipped)
     progress.skipped = {file: reason for skipped in skipped_by_process for file, reason in skipped.items()}
+    num_samples = progress.epoch_steps * task.recipe.batch_size
     report = EpochReport(
         epoch=epochs_after(progress.step, task),
         train_loss=progress.epoch_loss / progress.epoch_steps,
@@ -162,9 +151,7 @@ def end_epoch(state: TrainState, task: TrainingTask, runtime: Runtime, grad_norm
         grad_norm=grad_norm,
         dead_fc6=validation.dead_fc6,
         dead_fc7=validation.dead_fc7,
-        off_target=progress.epoch_off_target / (progress.epoch_steps * task.recipe.batch_size)
-        if is_localization
-        else None,
+        off_target=progress.epoch_off_target / num_samples if is_localization else None,
     )
     progress.epoch_loss, progress.epoch_steps, progress.epoch_off_target = 0.0, 0, 0
     num_classes = None if is_localization else len(task.train.class_names)

@@ -60,7 +60,8 @@ def train_missing(
         SystemExit: a signal asked to stop.
     """
     train, _ = open_training_splits(request.data, Division(request.split_seed or 0, request.val_fraction))
-    shape = shared_shape(request, train.class_names)
+    sizes = choose_architecture(request, None)
+    shape = NetShape(train.class_names, sizes.crop, sizes.width, sizes.fc_width)
     existing = request.runs.nets()
     for net in add_sources(nets):
         for seed, run in find_answering_nets(net, existing, shape).items():
@@ -80,12 +81,6 @@ def train_missing(
     for number, rung in enumerate(rungs, start=1):
         log.info(f"\nTraining {number} of {len(rungs)}: {rung}")
         train_run(plan_rung(rung, request, shape), runtime)
-
-
-def shared_shape(request: TrainRequest, class_names: tuple[str, ...]) -> NetShape:
-    """Return the sizes that all nets of the ladder share."""
-    architecture = choose_architecture(request, None)
-    return NetShape(class_names, architecture.crop, architecture.width, architecture.fc_width)
 
 
 def find_missing(nets: Sequence[PaperNet], seeds: Sequence[int], runs: Collection, shape: NetShape) -> list[Rung]:

@@ -231,7 +231,7 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
         SystemExit: a signal asked to stop, and the state is saved.
     """
     run, task = prepared.run, prepared.task
-    monitor = TrainingMonitor(task, log, state.progress.step, final_test_cost(prepared))
+    monitor = TrainingMonitor(task, log, state.progress.step, estimate_final_test(prepared))
     metrics_log = closing(MetricsLog(run.metrics, state.progress.metrics_bytes)) if runtime.is_main else nullcontext()
     progress_display = progress_bar(images=task.recipe.batch_size, visible=runtime.is_main)
     begin = last_save = time.perf_counter()
@@ -253,13 +253,11 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
                 raise SystemExit(128 + (stop.signal or signal.SIGTERM))
 
 
-def final_test_cost(prepared: PreparedRun) -> float:
-    """Return the cost of the test at the end, in training images."""
-    num_images = 0 if prepared.test_split is None else len(prepared.test_split)
-    config = prepared.config
-    return estimate_test_cost(
-        num_images, config.test_scales, fc_alone=config.fine_tuned == "fc", boxes=config.regression is not None
-    )
+def estimate_final_test(prepared: PreparedRun) -> float:
+    """Estimate the cost of the test at the end, in training images."""
+    config, num_images = prepared.config, 0 if prepared.test_split is None else len(prepared.test_split)
+    fc_alone, boxes = config.fine_tuned == "fc", config.regression is not None
+    return estimate_test_cost(num_images, config.test_scales, fc_alone=fc_alone, boxes=boxes)
 
 
 def save(state: TrainState, report: StepReport, run: RunFolder, metrics: MetricsLog, config: ModelConfig) -> None:
