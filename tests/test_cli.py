@@ -115,7 +115,13 @@ def test_mistakes_are_explained_on_standard_error(
     ],
 )
 def test_parameters_in_messages_become_options(text: str, named: str) -> None:
-    assert name_options(text, COMMANDS) == named
+    assert name_options(text, "train", COMMANDS) == named
+
+
+def test_the_same_parameter_is_an_argument_here_and_an_option_there() -> None:
+    assert name_options("`data` and `out`", "reproduce", COMMANDS) == "--data and --out"
+    assert name_options("`data` and `out`", "convert", COMMANDS) == "DATA and OUT"
+    assert name_options("`data` and `out`", "train", COMMANDS) == "DATA and --out"
 
 
 # Output.

@@ -87,7 +87,7 @@ def _build_parser(name: str, commands: Commands, *, brief: bool) -> Callable[...
         return Call(name, values, output_format, devices)
 
     def explain(parameter: Parameter) -> Any:
-        return _explain(parameter, commands)
+        return _explain(parameter, lambda text: name_options(text, name, commands))
 
     for option in options:
         if option.default is REQUIRED:
@@ -108,7 +108,7 @@ def _describe_command(name: str, commands: Commands, *, brief: bool) -> str:
     """Return the explanation of a command: its docstring as wide as the terminal, without what Python users need."""
     text = inspect.getdoc(inspect.unwrap(commands[name])) or ""
     text = re.split(r"\n\n(?:Args|Returns|Raises):\n", text)[0]
-    paragraphs = name_options(text, commands).split("\n\n")
+    paragraphs = name_options(text, name, commands).split("\n\n")
     if brief:
         return paragraphs[0].replace("\n", " ")
     width = min(100, shutil.get_terminal_size().columns)
@@ -119,30 +119,36 @@ def _describe_command(name: str, commands: Commands, *, brief: bool) -> str:
     )
 
 
-def _explain(parameter: Parameter, commands: Commands) -> Any:
-    """Return the type of a parameter with its help, for tyro."""
+def _explain(parameter: Parameter, translate: Callable[[str], str]) -> Any:
+    """Return the type of a parameter with its help, for tyro; ``translate`` changes the names of parameters."""
     option, choices = parameter.option, get_args(parameter.type) if get_origin(parameter.type) is Literal else ()
     default = f"(default: {parameter.default_text})" if parameter.default_text else ""
     explained = tyro.conf.arg(
-        help=name_options(option.help, commands),
+        help=translate(option.help),
         metavar=option.metavar or "|".join(choices) or (parameter.name.upper() if parameter.is_positional else None),
-        help_behavior_hint=name_options(default, commands),
+        help_behavior_hint=translate(default),
     )
     markers = [tyro.conf.Positional] if parameter.is_positional else []
     return Annotated[(parameter.type, explained, *markers)]
 
 
-def name_options(text: str, commands: Commands) -> str:
-    """Turn parameters in backticks into options: `init_from` into --init-from, `top=3` into --top 3."""
+def name_options(text: str, command: str, commands: Commands) -> str:
+    """Turn parameters in backticks into options: `init_from` into --init-from, `top=3` into --top 3.
+
+    A text of one command may name options of others; those of ``command`` count first.
+    """
     if "`" not in text:
         return text
-    known = {option.name: option for name in commands for option in read_options(name, commands)}
+    names = [*commands, *([command] if command in commands else [])]
+    known = {option.name: option for name in names for option in read_options(name, commands)}
 
     def name_option(match: re.Match[str]) -> str:
         name, value = match.groups()
         if name not in known:
             return match[0]
-        option = known[name].option.metavar.split()[0] if known[name].is_positional else f"--{name.replace('_', '-')}"
+        option = f"--{name.replace('_', '-')}"
+        if known[name].is_positional:
+            option = (known[name].option.metavar or name.upper()).split()[0]
         if value in ("True", "False"):
             return option if value == "True" else option.replace("--", "--no-")
         if value is None:

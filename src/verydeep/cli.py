@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Literal, NoReturn
 
 from verydeep.arguments import Call, name_options, parse
@@ -111,9 +110,9 @@ def run(call: Call) -> None:
     with own_process(), print_messages("stdout" if call.format == "table" else "stderr"):
         result: Result = COMMANDS[call.name](**call.arguments)
     if is_main():
-        print_result(result, call.format, sys.stdout, translate=partial(name_options, commands=COMMANDS))
+        print_result(result, call.format, sys.stdout, translate=translate)
         for line in [] if call.format == "table" else result.footers():
-            print(name_options(line, COMMANDS), file=sys.stderr)
+            print(translate(line), file=sys.stderr)
         if result.problem:
             fail(result.problem)
 
@@ -127,7 +126,7 @@ class _MessagePrinter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         # A progress bar puts something else in the place of sys.stdout, so that its line stays the last one.
-        print(name_options(record.getMessage(), COMMANDS), file=getattr(sys, self.stream), flush=True)
+        print(translate(record.getMessage()), file=getattr(sys, self.stream), flush=True)
 
 
 @contextmanager
@@ -146,6 +145,11 @@ def print_messages(stream: Literal["stdout", "stderr"]) -> Iterator[None]:
         logger.propagate = propagates
 
 
+def translate(text: str) -> str:
+    """Turn the parameters in a text into options of the command that was typed."""
+    return name_options(text, "".join(sys.argv[1:2]), COMMANDS)
+
+
 def fail(message: str) -> NoReturn:
     """Print an error and exit.
 
@@ -154,7 +158,7 @@ def fail(message: str) -> NoReturn:
     """
     if not is_main():
         time.sleep(TURN_SECONDS)
-    print(f"verydeep: {name_options(message, COMMANDS)}", file=sys.stderr)
+    print(f"verydeep: {translate(message)}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -63,8 +63,7 @@ CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar
 WidthOption = Annotated[float, Option("Width of the nets, a factor on the channels.", metavar="X", smallest=1e-3)]
 FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1)]
 GroupByOption = Annotated[
-    str | None,
-    Option('Keep groups together: parent, a CSV file, or "(plot\\d+)".', "no groups", "HOW"),
+    str | None, Option("Keep groups whole: parent, a CSV file, or a regex.", metavar="HOW", heading="training")
 ]
 SeedOption = Annotated[int, Option("Seed of all randomness.", metavar="N", smallest=0, largest=2**31 - 1)]
 
