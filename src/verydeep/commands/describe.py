@@ -50,11 +50,12 @@ def describe(
         DataError: An image cannot be decoded.
         OptionError: The net has no such layer, or a test scale is too small.
     """
-    from verydeep.engine.datasets import open_photographs
+    from verydeep.engine.datasets import choose_value_ranges, open_photographs
     from verydeep.engine.descriptors.activations import default_layer
     from verydeep.engine.descriptors.in_memory import describe_images
     from verydeep.engine.descriptors.representation import DEFAULT_SCALES, Representation
     from verydeep.engine.load import open_predictor
+    from verydeep.engine.log import Log
     from verydeep.engine.nets.net import Net
 
     predictor = open_predictor(run, weights)
@@ -69,4 +70,5 @@ def describe(
         raise OptionError("A classifier has its own representation: omit `layer`, `scales`, `aggregate` and `weights`.")
     split = open_photographs(images)
     with start_runtime(options) as runtime:
+        (split,) = choose_value_ranges([split], representation.recorded_ranges, runtime, Log())
         return describe_images(representation, split, runtime, decoding_of(options))

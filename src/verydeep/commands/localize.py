@@ -67,9 +67,10 @@ def localize(
         OptionError: A test scale is too small, or `classes` is no protocol.
         ResourceError: A picture cannot be written.
     """
-    from verydeep.engine.datasets import open_photographs
+    from verydeep.engine.datasets import choose_value_ranges, open_photographs
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.localization.objects import draw_objects, locate_objects
+    from verydeep.engine.log import Log
     from verydeep.engine.nets.net import Net
 
     ensemble = ensemble_of_net(Net.open(run, weights), scales, classes, runs)
@@ -79,6 +80,7 @@ def localize(
     split = open_photographs(images, leave_out=folder)
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with start_runtime(options) as runtime:
+        (split,) = choose_value_ranges([split], ensemble.members[0].net.recorded_ranges, runtime, Log())
         objects = locate_objects(ensemble, split, threshold, runtime, decoding_of(options), top=top)
     return objects if folder is None else draw_objects(split, objects, folder)
 

@@ -56,8 +56,9 @@ def predict(
         DataError: An image cannot be decoded.
         OptionError: A test scale is too small, or the net predicts boxes.
     """
-    from verydeep.engine.datasets import open_photographs
+    from verydeep.engine.datasets import choose_value_ranges, open_photographs
     from verydeep.engine.load import open_predictor
+    from verydeep.engine.log import Log
     from verydeep.engine.nets.net import Net
 
     predictor = open_predictor(run, weights)
@@ -67,6 +68,7 @@ def predict(
         raise OptionError("A classifier has its own test scales and view: omit `scales`, `views` and `weights`.")
     split = open_photographs(images)
     with start_runtime(options) as runtime:
+        (split,) = choose_value_ranges([split], predictor.recorded_ranges, runtime, Log())
         if isinstance(predictor, Net):
             test_scales = predictor.config.test_scales if scales is None else parse_test_scales(number_text(scales))
             predictions = predict_by_net(predictor, split, views, test_scales, runtime, decoding_of(options))

@@ -171,7 +171,7 @@ def measure_errors(
     from verydeep.engine.classification.posteriors import describe_posterior_cache
     from verydeep.engine.classification.table_report import measure_classification_tables
     from verydeep.engine.classification.tables import TableConditions
-    from verydeep.engine.datasets import data_name
+    from verydeep.engine.datasets import choose_value_ranges, data_name
     from verydeep.engine.localization.boxed_split import open_table_splits
     from verydeep.engine.localization.table_report import measure_localization_table
     from verydeep.engine.localization.tables import LocalizationTableConditions
@@ -187,10 +187,14 @@ def measure_errors(
         log.info(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
         log.send_notes(part.notes)
         boxed_splits = None
+        recorded = [net.config.value_ranges for net in runs.nets()]
         if table in LOCALIZATION_TABLES:  # before hours of training: there may be none
+            (part,) = choose_value_ranges([part], recorded, runtime, log)
             boxed_splits = open_table_splits(part, data, request.bad_boxes, runtime, log, tune=tune_threshold)
         if seeds:
             train_missing(nets_of(table), seeds, request, runtime, log)
+            recorded = [net.config.value_ranges for net in runs.nets()]
+        (part,) = choose_value_ranges([part], recorded, runtime, log)
         decoding = decoding_of(options)
         conditions = TableConditions(runs.nets(), data, part, nets.crop, runtime, decoding, nets.width, nets.fc_width)
         tables: Iterable[MeasuredTable] = (

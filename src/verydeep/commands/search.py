@@ -93,13 +93,14 @@ def describe_queries(
         WeightsError: The archive's net is missing, or another net has taken its place.
     """
     from verydeep.data.decoding import Decoding
-    from verydeep.engine.datasets import open_photographs
+    from verydeep.engine.datasets import choose_value_ranges, open_photographs
     from verydeep.engine.descriptors.in_memory import describe_images
+    from verydeep.engine.log import Log
 
-    net = manifest.open_net(folder)
+    representation = manifest.representation(manifest.open_net(folder))
     split = open_photographs(images)
-    decoding = Decoding(fast=manifest.fast_decode)
-    return split, describe_images(manifest.representation(net), split, runtime, decoding)
+    (split,) = choose_value_ranges([split], representation.recorded_ranges, runtime, Log())
+    return split, describe_images(representation, split, runtime, Decoding(fast=manifest.fast_decode))
 
 
 def check_suffix(picture: Path | None) -> None:

@@ -155,6 +155,7 @@ def run_task(
         log = Log(silent=not runtime.is_main)
         log.info(describe_data(task.transfer_set, task.split))
         log.send_notes(task.split.notes)
+        task = task.with_value_ranges(runtime, log)
         skipped = task.compute_descriptors(runtime)
     if not runtime.is_main:  # the SVMs take long, and nobody uses what the other processes return
         return None  # type: ignore[return-value]

@@ -12,6 +12,7 @@ from verydeep.parameters import Option, command
 if TYPE_CHECKING:
     from verydeep.data.decoding import Inspection
     from verydeep.data.split import Split
+    from verydeep.ops.value_ranges import ValueRanges
     from verydeep.results.data import VerifiedData
 
 FILES_PER_WORKER = 500
@@ -40,9 +41,10 @@ def verify(
         DataError: The folder holds no data set.
         ResourceError: A process that decodes was killed.
     """
+    from verydeep.data.value_survey import survey_values
     from verydeep.engine.datasets import data_folder
     from verydeep.engine.log import Log
-    from verydeep.engine.progress import track
+    from verydeep.engine.progress import run_with_progress, track
     from verydeep.machine import available_cores
     from verydeep.results.data import VerifiedData
 
@@ -50,17 +52,20 @@ def verify(
     splits, problems = open_all_splits(root)
     paths = [split.path(index) for split in splits for index in range(len(split))]
     Log().info(f"{root}: {splits[0].layout}; {len(paths):,} files")
-    notes = tuple(dict.fromkeys(note for split in splits for note in split.notes if note not in problems))
+    surveyed = run_with_progress(survey_values(splits, {}), "Reading headers", len(paths))
+    ranges = {values.value_type: values.value_range for values in surveyed}
+    notes = [note for split in splits for note in split.notes if note not in problems]
+    notes = list(dict.fromkeys([*notes, *map(str, surveyed)]))
     workers = workers or min(available_cores(), 1 + len(paths) // FILES_PER_WORKER)
     undecodable: dict[str, str] = {}
     unusual: list[tuple[str, str]] = []
-    with open_inspector(workers) as inspect_all:
+    with open_inspector(workers, ranges) as inspect_all:
         for path, result in zip(paths, track(inspect_all(paths), "Decoding", len(paths)), strict=True):
             file = path.relative_to(root).as_posix()
             if result.error is not None:
                 undecodable[file] = result.error.removeprefix(f"{path} ")
             unusual += [(file, oddity) for oddity in result.oddities]
-    return VerifiedData(root, splits[0].layout, len(paths), undecodable, tuple(unusual), notes, problems)
+    return VerifiedData(root, splits[0].layout, len(paths), undecodable, tuple(unusual), tuple(notes), problems)
 
 
 def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
@@ -89,12 +94,15 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
 
 
 @contextmanager
-def open_inspector(workers: int) -> "Iterator[Callable[[Sequence[Path]], Iterator[Inspection]]]":
+def open_inspector(
+    workers: int, value_ranges: "ValueRanges"
+) -> "Iterator[Callable[[Sequence[Path]], Iterator[Inspection]]]":
     """Yield a function that inspects files in order, in several processes that end with the context."""
     from verydeep.data.decoding import inspect_image
 
+    inspect = partial(inspect_image, value_ranges=value_ranges)
     if workers == 1:
-        yield partial(map, inspect_image)
+        yield partial(map, inspect)
         return
     import multiprocessing
     import signal
@@ -110,7 +118,7 @@ def open_inspector(workers: int) -> "Iterator[Callable[[Sequence[Path]], Iterato
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )
     try:
-        yield partial(executor.map, inspect_image, chunksize=FILES_PER_TURN)
+        yield partial(executor.map, inspect, chunksize=FILES_PER_TURN)
     except BrokenProcessPool as error:
         raise ResourceError(
             "A process that decodes was killed, by a lack of memory or by a file that crashes the decoder: try "

@@ -1,13 +1,5 @@
-"""Decode files of photographs to RGB images, as ILSVRC and people's own folders hold them (docs/choices.md).
+"""Decode files of photographs to RGB images, as ILSVRC and people's own folders hold them (docs/photographs.md)."""
 
-Pillow warns about broken EXIF and stops at a truncated file. Both are handled here without a global switch:
-LOAD_TRUNCATED_IMAGES would change what every other thread accepts, so the missing end of a JPEG is appended instead.
-"""
-
-import io
-import os
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,47 +8,14 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 
+from verydeep.data.file_repair import remove_notes
+from verydeep.data.formats import FORMATS, MissingPackageError, is_unread_suffix
+from verydeep.data.image_files import open_image_file, quiet, read_rotation
+from verydeep.data.loaded_image import convert_to_rgb, load_image
+from verydeep.data.wide_values import FULL_RANGE
 from verydeep.errors import DataError, VerydeepError
-from verydeep.files import special_kind
-
-FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".ppm": "PPM",
-    ".pgm": "PPM",
-}
-"""Suffix of an image file -> the format it promises. No other formats are decoded (EPS runs a program)."""
-
-ROWS_NEEDED = 0.75
-"""A damaged file is used if at least this share of its rows can be decoded."""
-
-_FORMAT_NAMES = tuple(dict.fromkeys(FORMATS.values()))
-_END_OF_JPEG = b"\xff\xd9"
-_ORIENTATION = 0x0112  # the EXIF tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
-_QUIET = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a worker forked while another thread holds the lock would wait forever
-    os.register_at_fork(before=_QUIET.acquire, after_in_parent=_QUIET.release, after_in_child=_QUIET.release)
-
+from verydeep.ops.value_ranges import Extent, ValueRanges, ValueType, choose_range, measure_extent, scale_values
 
 BadImages = Literal["error", "skip"]
 """Whether a file that cannot be decoded is an error, or is skipped, counted and listed."""
@@ -85,7 +44,13 @@ class Inspection:
     """Unusual properties of a file that can be decoded."""
 
 
-def decode(path: Path, *, camera_rotation: bool, at_least: tuple[int, int] | None = None) -> Image.Image:
+def decode(
+    path: Path,
+    *,
+    camera_rotation: bool,
+    at_least: tuple[int, int] | None = None,
+    value_ranges: ValueRanges | None = None,
+) -> Image.Image:
     """Decode one photograph to RGB; transparency is dropped, and of an animation the first frame is used.
 
     Args:
@@ -93,14 +58,15 @@ def decode(path: Path, *, camera_rotation: bool, at_least: tuple[int, int] | Non
         camera_rotation: whether to apply the rotation noted in EXIF.
         at_least: (width, height) that suffice, after rotation. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size
             if that is no smaller, which changes pixels (docs/choices.md).
+        value_ranges: of values that are not bytes, as they were chosen for the data set; None: by this file alone.
 
     Raises:
         DataError: the file cannot be read or decoded, or fewer than three quarters of its rows can.
     """
     with _naming_errors(path):
-        image, turn, _ = _load(path, camera_rotation, at_least)
-        rgb = _to_rgb(image)
-        return rgb if turn is None else rgb.transpose(turn)
+        loaded = load_image(path, camera_rotation, at_least)
+        rgb = loaded.to_rgb(path, value_ranges)
+        return rgb if loaded.turn is None else rgb.transpose(loaded.turn)
 
 
 def choose_reduction(side: int, at_least: int) -> int:
@@ -115,10 +81,39 @@ def image_size(path: Path, *, camera_rotation: bool) -> tuple[int, int]:
         DataError: the file cannot be read, or has no header of an image.
     """
     with _naming_errors(path):
-        image, turn = _open(path, camera_rotation)
-        with image:
-            width, height = image.size
-    return (height, width) if turn in _SIDEWAYS else (width, height)
+        try:
+            opened = open_image_file(path, camera_rotation=camera_rotation)
+        except (OSError, SyntaxError, ValueError) as error:
+            without_notes = None if isinstance(error, OSError) and error.strerror else remove_notes(path.read_bytes())
+            if without_notes is None:
+                raise
+            opened = open_image_file(without_notes, camera_rotation=camera_rotation)
+        with opened:
+            return opened.size
+
+
+def find_value_type(path: Path) -> ValueType | None:
+    """Return the type of a file's values if a range of the data set turns them into gray levels, by its header.
+
+    None for a file of bytes, one whose header tells the range, and one that cannot be read, which decoding reports.
+    """
+    try:
+        with open_image_file(path, camera_rotation=False) as opened:
+            wide = opened.wide
+    except Exception:
+        return None
+    return None if wide is None or wide.limits is not None else wide.value_type
+
+
+def measure_values(path: Path) -> Extent | None:
+    """Return the extent of the values of a file that has a value type; None if it cannot be decoded."""
+    try:
+        loaded = load_image(path, False, None)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+    return loaded.extent
 
 
 def upright_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -133,117 +128,60 @@ def upright_rgb(image: Image.Image, name: str) -> Image.Image:
     """
     with _naming_errors(name):
         image.load()  # Pillow itself rotates a TIFF here, and removes the note
-        with _quiet():
-            turn = _camera_rotation(image)
-        rgb = _to_rgb(image)
+        with quiet():
+            turn = read_rotation(image)
+        if image.mode == "F" or image.mode.startswith("I"):
+            image = _scale_16_bits(image, name)
+        rgb = convert_to_rgb(image)
         return rgb.copy() if turn is None else rgb.transpose(turn)
 
 
-def inspect_image(path: Path) -> Inspection:
+def _scale_16_bits(image: Image.Image, name: str) -> Image.Image:
+    """Return the gray levels of an image of 16-bit values; the range of others in memory is not known.
+
+    Raises:
+        DataError: the image has other values, or uses less than a quarter of the range.
+    """
+    values = np.asarray(image)
+    if not image.mode.startswith("I;16") or choose_range("uint16", measure_extent(values)) != FULL_RANGE:
+        raise DataError(
+            f"{name} has mode {image.mode} and values up to {values.max():.6g}, so that it is unknown which of them is "
+            "white: give the path of its file, or scale the values to 0-255 and convert them to uint8."
+        )
+    return Image.fromarray(scale_values(values, FULL_RANGE))
+
+
+def inspect_image(path: Path, value_ranges: ValueRanges | None = None) -> Inspection:
     """Decode one file as training does, and return what is wrong or unusual about it."""
     try:
         with _naming_errors(path):
-            image, _, share = _load(path, False, None)
-            _to_rgb(image)
+            loaded = load_image(path, False, None)
+            loaded.to_rgb(path, value_ranges)
     except VerydeepError as error:
         return Inspection(str(error))
-    oddities = []
+    opened, oddities = loaded.opened, []
     promised = FORMATS.get(path.suffix.lower())
-    actual = "JPEG" if isinstance(image, JpegImageFile) else str(image.format)
-    if promised not in (None, actual):
-        oddities.append(f"{actual} under the name {path.suffix}")
-    if image.mode == "CMYK":
+    if promised not in {None, opened.format}:
+        oddities.append(f"{opened.format} under the name {path.suffix}")
+    if opened.image is not None and opened.image.mode == "CMYK":
         oddities.append("CMYK, converted to RGB")
-    if share is not None:
-        oddities.append(f"damaged, {share:.0%} of its rows were decoded")
+    if opened.wide is not None and (num_channels := opened.wide.num_channels) not in {1, 3}:
+        used = "first is" if num_channels == 2 else "first three are"
+        oddities.append(f"{num_channels} channels, of which the {used} used")
+    if opened.format == "TIFF" and (num_pages := _count_pages(path)) > 1:
+        oddities.append(f"{num_pages:,} pages, of which the first is used")
+    if loaded.share is not None:
+        oddities.append(f"damaged, {loaded.share:.0%} of its rows were decoded")
     return Inspection(None, tuple(oddities))
 
 
-def _load(
-    path: Path, camera_rotation: bool, at_least: tuple[int, int] | None
-) -> tuple[ImageFile, Image.Transpose | None, float | None]:
-    """Return the decoded image in its own mode, the rotation to apply, and the share of rows if it is damaged."""
-    image, turn = _open(path, camera_rotation)
-    with image:
-        _draft(image, turn, at_least)
-        try:
-            image.load()
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders of damaged files raise nearly anything
-            damage = error
-        else:
-            return image, turn, None
-    image, _ = _open(io.BytesIO(path.read_bytes() + _END_OF_JPEG), camera_rotation=False)
-    with image:
-        _draft(image, turn, at_least)
-        share = _load_damaged(image)
-    if share < ROWS_NEEDED:
-        raise DataError(
-            f"{path} is damaged: only {share:.0%} of its rows can be decoded ({damage}); replace or remove it."
-        )
-    return image, turn, share
-
-
-def _load_damaged(image: ImageFile) -> float:
-    """Decode as many rows as possible, and return their share.
-
-    Rows that were never written are zero; in a JPEG with its end appended they have one gray, that of the last pixel. A
-    progressive JPEG has all its rows once its first scan is complete; later scans only refine them.
-    """
+def _count_pages(path: Path) -> int:
+    """Return the number of pages of a TIFF; 1 if it cannot be told."""
     try:
-        image.load()
-    except MemoryError:
-        raise
-    except Exception:
-        image.tile = []  # the rows decoded so far stay
-    pixels = np.asarray(image).reshape(image.height, image.width, -1)
-    missing = (pixels == 0).all(axis=(1, 2)) | (pixels == pixels[-1, -1]).all(axis=(1, 2))
-    return float(1 - missing.mean())
-
-
-def _open(source: Path | io.BytesIO, camera_rotation: bool) -> tuple[ImageFile, Image.Transpose | None]:
-    """Read the header and the rotation noted in EXIF; Pillow rotates a TIFF itself."""
-    if isinstance(source, Path) and (kind := special_kind(source)):  # reading a pipe would wait for ever
-        raise DataError(f"{source} is a {kind}; give a file.")
-    with _quiet():
-        image = Image.open(source, formats=_FORMAT_NAMES)
-        return image, _camera_rotation(image) if camera_rotation and image.format != "TIFF" else None
-
-
-def _camera_rotation(image: Image.Image) -> Image.Transpose | None:
-    try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # broken EXIF is no reason to lose the photograph
-        return None
-
-
-def _draft(image: ImageFile, turn: Image.Transpose | None, at_least: tuple[int, int] | None) -> None:
-    if at_least is not None:
-        image.draft(None, at_least[::-1] if turn in _SIDEWAYS else at_least)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I"):  # 16 bits of gray: Pillow would clip them at 255
-        gray = np.asarray(image).clip(0, 65535) >> 8
-        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
-    if image.mode in {"P", "PA"}:  # straight to RGB, Pillow warns about some kinds of transparency
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide Pillow's warnings from the user, and from filters that turn them into errors.
-
-    Filters belong to the whole process, so only one thread at a time is here; reading a header takes a tenth of a
-    millisecond, and pixels are decoded outside.
-    """
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        with quiet(), Image.open(path, formats=("TIFF",)) as image:
+            return getattr(image, "n_frames", 1)
+    except Exception:  # Pillow does not read its first page, or a later one is damaged
+        return 1
 
 
 @contextmanager
@@ -253,7 +191,11 @@ def _naming_errors(name: Path | str) -> Iterator[None]:
         yield
     except (VerydeepError, MemoryError):
         raise
+    except MissingPackageError as error:
+        raise DataError(f"{name} {error}.") from error
     except UnidentifiedImageError as error:
+        if is_unread_suffix(Path(name).suffix):
+            raise DataError(f"{name} has a format that is not read; convert it to JPEG or PNG.") from error
         raise DataError(f"{name} is not an image, or its header is damaged; replace or remove the file.") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000

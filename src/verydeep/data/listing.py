@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verydeep.data.decoding import FORMATS
+from verydeep.data.formats import FORMATS
 from verydeep.errors import DataError
 from verydeep.files import special_kind
 

@@ -9,9 +9,11 @@ import numpy as np
 from PIL import Image
 
 from verydeep.data.decoding import decode, image_size
+from verydeep.data.formats import promises_bytes
 from verydeep.data.workers import note_file
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
+from verydeep.ops.value_ranges import ValueRanges
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,9 @@ class Split:
     """Sentences about the folder that a reader should know, such as what was left out."""
     images: tuple[Image.Image, ...] | None = None
     """Images in memory, in RGB and upright, named by ``files``; None if the images are files."""
+
+    value_ranges: ValueRanges | None = None
+    """Ranges of values that are not bytes; None: none were chosen, and each file has its own."""
 
     @classmethod
     def of_photographs(cls, paths: Sequence[Path]) -> "Split":
@@ -127,7 +132,9 @@ class Split:
         if self.images is not None:
             return self.images[index].copy()
         note_file(self.path(index))
-        return decode(self.path(index), camera_rotation=self.camera_rotation, at_least=at_least)
+        return decode(
+            self.path(index), camera_rotation=self.camera_rotation, at_least=at_least, value_ranges=self.value_ranges
+        )
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Return (width, height) of one image after the camera's rotation; a file's header alone is read.
@@ -140,7 +147,10 @@ class Split:
         return image_size(self.path(index), camera_rotation=self.camera_rotation)
 
     def fingerprint(self, index: int) -> str:
-        """Return a text that changes when an image changes: by name, size and modification time, or by its pixels."""
+        """Return a text that changes when an image changes.
+
+        It has the file's name, size and modification time, and its value ranges; or a hash of pixels in memory.
+        """
         if self.images is not None:
             image = self.images[index]
             return f"pixels\0{image.size}\0{hashlib.sha256(image.tobytes()).hexdigest()}"
@@ -148,7 +158,10 @@ class Split:
             status = self.path(index).stat()
         except OSError as error:  # decoding the file reports it
             return f"{self.files[index]}\0{error.errno}"
-        return f"{self.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
+        text = f"{self.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
+        if self.value_ranges and not promises_bytes(self.files[index]):
+            text += f"\0{sorted(self.value_ranges.items())}"
+        return text
 
     def sample_key(self, index: int) -> tuple[Path, bytes]:
         """Return what distinguishes a sample from others of its set: its file and, as files may repeat, its boxes."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import FORMATS
+from verydeep.data.formats import FORMATS
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Int8Array

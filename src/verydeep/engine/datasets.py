@@ -3,6 +3,8 @@
 import hashlib
 import os
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +12,13 @@ from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.layout import open_split
 from verydeep.data.photographs import Photographs, find_photographs
 from verydeep.data.split import Split
+from verydeep.data.value_survey import survey_values
 from verydeep.engine.log import Log
-from verydeep.engine.progress import progress_bar
+from verydeep.engine.progress import progress_bar, run_with_progress
+from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
 from verydeep.files import cache_folder, try_lock
+from verydeep.ops.value_ranges import ValueRange, ValueRanges, ValueType, name_values
 
 GENERATED = "generated"
 VAL_FRACTION = 0.2
@@ -106,3 +111,35 @@ def open_data_split(data: str, name: str, division: Division = DEFAULT_DIVISION)
         DataError: The folder or the split does not exist, or the layout is unknown.
     """
     return open_split(data_folder(data), name, **division._asdict())
+
+
+def choose_value_ranges(
+    splits: Sequence[Split], recorded: Iterable[ValueRanges], runtime: Runtime, log: Log
+) -> list[Split]:
+    """Return splits of one data set with ranges for values that are not bytes; the main process reads the files.
+
+    Args:
+        splits: those that have ranges already keep them.
+        recorded: ranges that nets or a classifier were trained with; for each type of values the first one holds.
+        runtime: of this process.
+        log: gets a line for each type of values.
+    """
+    new = [split for split in splits if split.value_ranges is None]
+    if not new:
+        return list(splits)
+    ranges = runtime.from_main(find_value_ranges(new, recorded, log) if runtime.is_main else {})
+    return [split if split.value_ranges is not None else replace(split, value_ranges=ranges) for split in splits]
+
+
+def find_value_ranges(splits: Sequence[Split], recorded: Iterable[ValueRanges], log: Log) -> ValueRanges:
+    """Return the ranges of splits of one data set, recorded or new; the arguments are as above."""
+    known: dict[ValueType, ValueRange] = {}
+    for ranges in recorded:
+        for value_type, value_range in ranges.items():
+            if known.setdefault(value_type, value_range) != value_range:
+                name = name_values(value_type)
+                log.info(f"The nets were trained with different ranges of {name}: that of the first one holds.")
+    found = run_with_progress(survey_values(splits, known), "Reading headers", sum(map(len, splits)))
+    for values in found:
+        log.info(str(values))
+    return {values.value_type: values.value_range for values in found}

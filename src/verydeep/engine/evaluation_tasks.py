@@ -1,5 +1,6 @@
 """Evaluate nets on a split, from its images to files and a table: nets that predict classes, or boxes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from verydeep.engine.classification.report import (
     write_classification_submission,
     write_evaluation,
 )
-from verydeep.engine.datasets import DEFAULT_DIVISION, open_data_split
+from verydeep.engine.datasets import DEFAULT_DIVISION, choose_value_ranges, open_data_split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.boxed_split import contains_val, open_boxed_split
 from verydeep.engine.localization.candidate_classes import find_source_nets
@@ -33,6 +34,7 @@ from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, OptionError
+from verydeep.ops.value_ranges import ValueRanges
 from verydeep.results.measured_table import MeasuredTable
 
 
@@ -103,6 +105,7 @@ class ClassEvaluationTask:
             DataError: a file cannot be decoded, or the submission lacks an image.
             ResourceError: a file cannot be written.
         """
+        (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
         members = [replace(each, net=each.net.with_outputs_for(split.class_names) or each.net) for each in self.members]
         for each in members:
             if each.net.outputs is not None:
@@ -172,6 +175,7 @@ class BoxEvaluationTask:
             DataError: there are no boxes, or a bad one; a file cannot be decoded.
             ResourceError: a file cannot be written.
         """
+        (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
         boxed = None if split.labels is None else open_boxed_split(split, options.data, options.bad_boxes, runtime, log)
         by_halves = options.tune_threshold and contains_val(split)
         threshold: float | TunedThreshold = options.merge_threshold
@@ -198,10 +202,16 @@ class BoxEvaluationTask:
             DataError: there are no validation images, or they have no boxes.
         """
         val = self.open(EvaluationOptions(options.data, options.folder), "val")
+        (val,) = choose_value_ranges([val], recorded_ranges(self.members), runtime, log)
         boxed = open_boxed_split(val, options.data, options.bad_boxes, runtime, log)
         tuned = runtime.from_main(tune_threshold(self.ensemble, boxed, runtime, options.decoding))
         assert tuned is not None
         return tuned
+
+
+def recorded_ranges(members: Sequence[EnsembleMember]) -> list[ValueRanges]:
+    """Return the value ranges that nets were trained with."""
+    return [member.net.config.value_ranges for member in members]
 
 
 def check_labels(split: Split, options: EvaluationOptions) -> None:

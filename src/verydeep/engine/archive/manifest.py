@@ -1,6 +1,6 @@
 """The manifest of an archive: everything that all of its descriptors have in common."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +16,7 @@ from verydeep.engine.runtime import Precision, wants_bf16
 from verydeep.errors import DataError, OptionError
 from verydeep.files import FileFormat, check_output_folder, read_json, write_json
 from verydeep.ops.descriptors import Aggregation
+from verydeep.ops.value_ranges import ValueRanges
 
 MANIFEST = "manifest.json"
 FORMAT = FileFormat("verydeep-descriptors", 1 + VERSION, "`verydeep features`")
@@ -38,6 +39,8 @@ class Manifest:
     dimensions: Annotated[int, Meta(gt=0)]
     images_root: str
     """Folder that relative paths in the archive start at."""
+    value_ranges: ValueRanges = field(default_factory=dict)
+    """Ranges of values that are not bytes."""
     num_images: int = 0
     """Number of images when the last update ended."""
 
@@ -62,7 +65,7 @@ class Manifest:
 
     def representation(self, net: Net) -> Representation:
         """Return the representation of images by this net, which is the archive's."""
-        return Representation((net,), (self.layer,), self.scales, self.aggregation)
+        return Representation((net,), (self.layer,), self.scales, self.aggregation, value_ranges=self.value_ranges)
 
     def open_net(self, folder: Path) -> Net:
         """Open the net that described the images of the archive in ``folder``.

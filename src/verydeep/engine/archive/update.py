@@ -20,6 +20,7 @@ from verydeep.engine.archive.manifest import ArchiveOptions, Manifest, resolve_m
 from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Shard, hash_paths, list_shards, pack_paths
 from verydeep.engine.caching.array_cache import ArrayCache, Arrays
 from verydeep.engine.caching.compute_missing import compute_missing
+from verydeep.engine.datasets import find_value_ranges
 from verydeep.engine.descriptors.activations import describe_batches
 from verydeep.engine.descriptors.cache import DESCRIPTORS, hash_images
 from verydeep.engine.log import Log
@@ -166,9 +167,12 @@ def _plan_update(
         raise ResourceError(f"Another process writes into {folder}: wait until it ends, or choose another `out`.")
     manifest = resolve_manifest(folder, net, options)  # another process may have just begun the archive
     split = relative_split(manifest.images_root, names)
-    manifest = replace(manifest, images_root=str(split.root))
-    manifest.write(folder)
     keys = run_with_progress(_compute_keys(split), "Looking for new images", len(split))
+    recorded = manifest.representation(net).recorded_ranges
+    ranges = find_value_ranges([split], recorded, log)
+    split = replace(split, value_ranges=ranges)
+    manifest = replace(manifest, images_root=str(split.root), value_ranges={**ranges, **manifest.value_ranges})
+    manifest.write(folder)
     path_ids, contents = hash_paths(split.files), read_contents(folder, log)
     is_missing = ~np.isin(keys, contents.keys)
     num_missing = int(is_missing.sum())

@@ -164,12 +164,7 @@ def hash_images(split: Split, folder: str = "") -> Int64Array:
 
 
 def _image_key(split: Split, index: int, folder: str) -> int:
-    try:
-        status = split.path(index).stat()
-    except OSError as error:  # reported when it is to be decoded
-        text = f"{folder}{split.files[index]}\0{error.errno}"
-    else:
-        text = f"{folder}{split.files[index]}\0{status.st_size}\0{status.st_mtime_ns}"
+    text = f"{folder}{split.fingerprint(index)}"
     if split.regions is not None:
         text += f"\0{split.regions[index].tolist()}"
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "little", signed=True)

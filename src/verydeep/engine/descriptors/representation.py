@@ -1,7 +1,7 @@
 """A representation: the nets, layers, test scales and aggregation that turn an image into a descriptor."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -9,6 +9,7 @@ from verydeep.configs.transfer import Coverage
 from verydeep.data.split import Split
 from verydeep.engine.nets.net import Net
 from verydeep.ops.descriptors import Aggregation
+from verydeep.ops.value_ranges import ValueRanges
 
 DEFAULT_SCALES = (256,)
 """One test scale: the paper's 256, 384 and 512 take seven times as long."""
@@ -31,6 +32,13 @@ class Representation:
     """Test scales Q, in the paper's units."""
     aggregation: Aggregation = "average"
     coverage: Coverage = "image"
+    value_ranges: ValueRanges = field(default_factory=dict, compare=False)
+    """Ranges of values that are not bytes, as they were chosen for the images that were described first."""
+
+    @property
+    def recorded_ranges(self) -> list[ValueRanges]:
+        """The value ranges of these images, and those that the nets were trained with."""
+        return [self.value_ranges, *(net.config.value_ranges for net in self.nets)]
 
     def check(self) -> None:
         """Refuse layers that the nets do not have, before anything is computed.

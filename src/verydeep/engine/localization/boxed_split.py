@@ -8,7 +8,7 @@ import numpy as np
 from verydeep.data.box_annotations import BadBoxes, add_boxes, read_boxes
 from verydeep.data.imagenet import read_blacklist, validation_number
 from verydeep.data.split import Split
-from verydeep.engine.datasets import data_folder, open_data_split
+from verydeep.engine.datasets import choose_value_ranges, data_folder, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
@@ -103,4 +103,5 @@ def open_table_splits(
     boxed_split = open_boxed_split(split, data, bad_boxes, runtime, log)
     if not tune or contains_val(split):
         return boxed_split, boxed_split if tune else None
-    return boxed_split, open_boxed_split(open_data_split(data, "val"), data, bad_boxes, runtime, log)
+    (val,) = choose_value_ranges([open_data_split(data, "val")], [split.value_ranges or {}], runtime, log)
+    return boxed_split, open_boxed_split(val, data, bad_boxes, runtime, log)

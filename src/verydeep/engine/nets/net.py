@@ -20,6 +20,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig, load_config, load_model
+from verydeep.ops.value_ranges import ValueRanges
 
 _PLACING = threading.Lock()
 
@@ -80,6 +81,11 @@ class Net:
     def class_names(self) -> tuple[str, ...]:
         """The names of its classes, in the order of its outputs."""
         return self.config.class_names
+
+    @property
+    def recorded_ranges(self) -> list[ValueRanges]:
+        """The value ranges that the net was trained with."""
+        return [self.config.value_ranges]
 
     @property
     def in_memory(self) -> bool:

@@ -26,6 +26,7 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_training_splits
 from verydeep.errors import OptionError
 from verydeep.models.weights.model_folder import ModelConfig, load_config
+from verydeep.ops.value_ranges import ValueRanges
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class TrainingPlan:
     def resume(self) -> bool:
         """Whether the run was begun before."""
         return self.request is None
+
+    def with_value_ranges(self, ranges: ValueRanges) -> "TrainingPlan":
+        """Return the plan with the ranges of values that are not bytes."""
+        val = None if self.val is None else replace(self.val, value_ranges=ranges)
+        settings = replace(self.settings, value_ranges=ranges)
+        return replace(self, settings=settings, train=replace(self.train, value_ranges=ranges), val=val)
 
     def restrict(self, train: Split, val: Split | None) -> "TrainingPlan":
         """Return the plan for those images that have boxes; open batch size and rate follow their number."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.data.split import Split
+from verydeep.engine.datasets import choose_value_ranges
 from verydeep.engine.evaluation_folders import evaluation_folder, shorten_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
 from verydeep.engine.localization.box_ensemble import build_box_ensemble
@@ -110,7 +111,12 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
         f"Data: {all_train.root}: {all_train.layout}; {len(all_train):,} training images of {num_classes} classes."
     )
     test_split = open_test_split(settings.data, settings.division)
-    log.send_notes(*(split.notes for split in (all_train, all_val, test_split) if split is not None))
+    splits = [split for split in (all_train, all_val, test_split) if split is not None]
+    log.send_notes(*(split.notes for split in splits))
+    splits = choose_value_ranges(splits, [settings.value_ranges or {}], runtime, log)
+    plan = plan.with_value_ranges(splits[0].value_ranges or {})
+    if test_split is not None:
+        test_split = splits[-1]
     if settings.regression is not None:  # first, as there may be no boxes
         plan = with_boxes(plan, test_split, runtime, log)
     train, settings, batch_size = plan.train, plan.settings, plan.settings.recipe.batch_size

@@ -11,6 +11,7 @@ from verydeep.engine.datasets import VAL_FRACTION, Division
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.files import FileFormat, read_json, write_json
 from verydeep.models.vgg import Pooling
+from verydeep.ops.value_ranges import ValueRanges
 
 FORMAT = FileFormat("verydeep-run", 2, "`verydeep train`")
 
@@ -48,6 +49,8 @@ class RunSettings:
     """Mean color of the training images, or of those of the source net."""
     covariance: tuple[tuple[float, ...], ...] | None = None
     """(3, 3) covariance of the RGB pixels of the training images."""
+    value_ranges: ValueRanges | None = None
+    """Ranges of values that are not bytes; None: not chosen yet."""
     pooling: Pooling = "ceil"
     """Rounding of the source net."""
     input_scale: tuple[float, float, float] | None = None

@@ -118,6 +118,7 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
         train_scale=str(settings.net.scale),
         fine_tuned=settings.fine_tuned,
         pooling=settings.pooling,
+        value_ranges=settings.value_ranges or {},
         regression=settings.regression,
         seed=settings.seed,
         split=SplitRecord(

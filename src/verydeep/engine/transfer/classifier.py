@@ -29,10 +29,11 @@ from verydeep.errors import DataError, OptionError
 from verydeep.files import FileFormat, read_json, write_json
 from verydeep.models.weights.model_folder import write_tensors
 from verydeep.ops.descriptors import Aggregation
+from verydeep.ops.value_ranges import ValueRanges
 from verydeep.results.predictions import Predictions
 
 FIELDS, TENSORS = "classifier.json", "svms.safetensors"
-FORMAT = FileFormat("verydeep-classifier", 2, "`verydeep transfer`")
+FORMAT = FileFormat("verydeep-classifier", 3, "`verydeep transfer`")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class _Fields:
     scales: Annotated[tuple[int, ...], Meta(min_length=1)]
     aggregation: Aggregation
     coverage: Coverage
+    value_ranges: ValueRanges
     C: float
     unconverged: tuple[int, ...]
 
@@ -70,6 +72,11 @@ class Classifier:
     class_words: tuple[str, ...]
     representation: Representation
     svms: LinearSVMs
+
+    @property
+    def recorded_ranges(self) -> list[ValueRanges]:
+        """The value ranges that the classifier and its nets were trained with."""
+        return self.representation.recorded_ranges
 
     def predict(self, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> Predictions:
         """Compute the margins of images by one process.
@@ -115,6 +122,7 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
         scales=representation.scales,
         aggregation=representation.aggregation,
         coverage=representation.coverage,
+        value_ranges=representation.value_ranges,
         C=svms.C,
         unconverged=svms.unconverged,
     )
@@ -147,5 +155,7 @@ def load_classifier(folder: Path) -> Classifier:
     svms = LinearSVMs(weights.astype(np.float32), biases.astype(np.float32), fields.C, fields.unconverged)
     nets = tuple(open_unchanged_net(Path(net.path), net.weights, net.digest, folder / FIELDS) for net in fields.nets)
     layers = tuple(net.layer for net in fields.nets)
-    representation = Representation(nets, layers, fields.scales, fields.aggregation, fields.coverage)
+    representation = Representation(
+        nets, layers, fields.scales, fields.aggregation, fields.coverage, fields.value_ranges
+    )
     return Classifier(fields.class_names, fields.class_words, representation, svms)

@@ -11,9 +11,10 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.data.voc_results import write_voc_action_results, write_voc_results
-from verydeep.engine.datasets import check_outside_data
+from verydeep.engine.datasets import check_outside_data, choose_value_ranges
 from verydeep.engine.descriptors.cache import compute_descriptors, read_descriptors
 from verydeep.engine.descriptors.representation import Representation
+from verydeep.engine.log import Log
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier
@@ -54,9 +55,16 @@ class TransferTask:
     @cached_property
     def split(self) -> Split:
         """All samples, each once."""
-        return merge_splits(
+        merged = merge_splits(
             [split for one in self.transfer_set.partitions for split in (one.train, one.test) if split is not None]
         )
+        return replace(merged, value_ranges=self.representation.value_ranges)
+
+    def with_value_ranges(self, runtime: Runtime, log: Log) -> "TransferTask":
+        """Return the task with ranges for values that are not bytes, chosen by all samples."""
+        split, representation = replace(self.split, value_ranges=None), self.representation
+        (split,) = choose_value_ranges([split], representation.recorded_ranges, runtime, log)
+        return replace(self, representation=replace(representation, value_ranges=split.value_ranges or {}))
 
     def check(self, out: Path, submission: Path | None) -> None:
         """Refuse what could not be computed or written, before hours of work.

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -19,6 +19,7 @@ from verydeep.configs.scales import TrainScale
 from verydeep.errors import ResourceError, WeightsError
 from verydeep.files import FileFormat, atomic_write, read_json, write_json
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
+from verydeep.ops.value_ranges import ValueRanges
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CLASSIFIER = "classifier"
@@ -109,6 +110,8 @@ class ModelConfig:
     fine_tuned: FineTuned = "all"
     """The layers that learned at this S; the others are those of the source net."""
     pooling: Pooling = "ceil"
+    value_ranges: ValueRanges = field(default_factory=dict)
+    """The values of its images that became black and white, where they were not bytes."""
     seed: int = 0
     split: SplitRecord | None = None
     """None for an imported net."""

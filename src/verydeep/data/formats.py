@@ -1,0 +1,209 @@
+"""Formats of image files: known by their content, whatever the name, and found in folders by their suffix."""
+
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import features
+
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".pjpeg": "JPEG",
+    ".pjp": "JPEG",
+    ".mpo": "JPEG",
+    ".png": "PNG",
+    ".apng": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".btf": "TIFF",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+    ".pbm": "PPM",
+    ".pnm": "PPM",
+    ".pfm": "PPM",
+    ".jp2": "JPEG2000",
+    ".j2k": "JPEG2000",
+    ".jpx": "JPEG2000",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+    ".jxl": "JXL",
+}
+"""Suffix of an image file -> the format it promises. No other formats are decoded (EPS runs a program)."""
+
+BYTE_FORMATS = frozenset({"JPEG", "WEBP", "BMP", "GIF", "AVIF", "HEIF"})
+"""Formats whose files decode to bytes, always."""
+
+PLUGINS = {"HEIF": ("heif", ("pi_heif", "pillow_heif")), "JXL": ("jxl", ("pillow_jxl",))}
+"""Format that Pillow reads with the help of another package -> our extra, and the modules of which one suffices."""
+
+PILLOW_FORMATS = tuple(dict.fromkeys(name for name in FORMATS.values() if name not in PLUGINS))
+"""Formats that Pillow reads by itself."""
+
+BEGINNING = 32
+"""Bytes at the beginning of a file that tell its format."""
+
+_UNREAD = frozenset(
+    """
+    .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .dng .orf .rw2 .raf .pef .srw .x3f .3fr .iiq .rwl .erf .kdc
+    .mrw .raw .psd .psb .xcf .svg .svgz .eps .ai .tga .ico .icns .dds .exr .hdr .pcx .sgi .qoi .wmf .emf
+    .djvu .jxr .wdp .jpf .dcm .dicom .nii .nrrd .mha .mhd .czi .lif .nd2 .lsm .oib .vsi .svs .ndpi .scn
+    .mrxs .fits .fit .fts
+    """.split()  # noqa: SIM905 - a list of them fills the page
+)
+"""Suffixes of images that are never decoded; .gz and .npy may hold anything."""
+
+_OTHER = frozenset(
+    """
+    .txt .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg .conf .md .rst .html .htm .css .js .py
+    .ipynb .sh .bat .m .r .db .sqlite .lnk .url .log .bak .tmp .part .crdownload .lock .pdf .doc .docx
+    .xls .xlsx .ppt .pptx .odt .ods .zip .gz .bz2 .xz .7z .rar .tar .tgz .npy .npz .mat .h5 .hdf5 .pt
+    .pth .ckpt .pkl .safetensors .parquet .feather .mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .3gp
+    .mp3 .wav .aac .flac .ogg .m4a .aae .xmp .thm .exe .dll .so .md5 .sha256
+    """.split()  # noqa: SIM905 - a list of them fills the page
+)
+"""Suffixes of files that are no images, so that they are not opened."""
+
+_LOADING = threading.Lock()
+
+
+class MissingPackageError(Exception):
+    """A file needs a package that is not installed."""
+
+    def __init__(self, kind: str, remedy: str) -> None:
+        """``kind`` says what the file is, and ``remedy`` what to do."""
+        super().__init__(f"is {kind}: {remedy}")
+
+
+def promises_bytes(file: str) -> bool:
+    """Whether the suffix of a file promises a format whose pixel values are bytes."""
+    return FORMATS.get(os.path.splitext(file)[1].lower()) in BYTE_FORMATS  # noqa: PTH122 - a million files
+
+
+def identify_format(beginning: bytes) -> str | None:
+    """Return the format of a file by its first 32 bytes, or None if it is none of ``FORMATS``."""
+    signatures = (
+        (b"\xff\xd8\xff", "JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"GIF87a", "GIF"),
+        (b"GIF89a", "GIF"),
+        (b"II*\0", "TIFF"),
+        (b"MM\0*", "TIFF"),
+        (b"II+\0", "TIFF"),
+        (b"MM\0+", "TIFF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+        (b"\xff\x4f\xff\x51", "JPEG2000"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JXL"),
+        (b"\xff\x0a", "JXL"),
+    )
+    for signature, name in signatures:
+        if beginning.startswith(signature):
+            return name
+    if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
+        return "WEBP"
+    if beginning[:2] == b"BM" and beginning[6:10] == bytes(4) and beginning[15:18] == bytes(3):
+        return "BMP"
+    if re.match(rb"P[1-6fF][ \t\r\n#]", beginning):
+        return "PPM"
+    return _identify_ftyp(beginning)
+
+
+def _identify_ftyp(beginning: bytes) -> str | None:
+    """Return the format of an ISO media file by its brands: AVIF and HEIF share their container with videos."""
+    if beginning[4:8] != b"ftyp":
+        return None
+    brands = {beginning[8:12], *(beginning[start : start + 4] for start in range(16, BEGINNING, 4))}
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    heif = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+    return "HEIF" if beginning[8:12] in heif else None
+
+
+def read_beginning(path: Path) -> bytes:
+    """Return the first 32 bytes of a file; nothing of one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(BEGINNING)
+    except OSError:
+        return b""
+
+
+@cache
+def is_decodable(name: str) -> bool:
+    """Whether files of this format can be decoded with what is installed."""
+    if name == "AVIF":
+        return bool(features.check("avif"))
+    return name not in PLUGINS or _plugin_module(name) is not None
+
+
+def load_plugin(name: str) -> None:
+    """Let Pillow read a format of ``PLUGINS``, which must be decodable; other formats are not affected."""
+    with _LOADING:
+        plugin = import_module(_plugin_module(name) or "")
+        if name == "HEIF":
+            plugin.register_heif_opener()
+
+
+def _plugin_module(name: str) -> str | None:
+    return next((module for module in PLUGINS[name][1] if find_spec(module) is not None), None)
+
+
+def is_unread_suffix(suffix: str) -> bool:
+    """Whether files with this suffix are images that are never decoded."""
+    return suffix.lower() in _UNREAD
+
+
+def describe_remedy(name: str | None) -> str:
+    """Return what makes files readable that are of this format; None: of one that is never read."""
+    if name in PLUGINS:
+        return f"pip install 'verydeep[{PLUGINS[name][0]}]'"
+    return "pip install -U pillow" if name == "AVIF" else "convert them to JPEG or PNG"
+
+
+@dataclass(frozen=True)
+class ImageFilter:
+    """Chooses the images among the files of a folder, and counts those that are not read."""
+
+    unread: Counter[str] = field(default_factory=Counter)
+    """Suffix or format -> number of files that are images and are not read."""
+
+    def __call__(self, entry: "os.DirEntry[str]") -> bool:
+        """Whether the file is an image that is read; files with an unknown suffix are judged by their content."""
+        written = os.path.splitext(entry.name)[1]  # noqa: PTH122 - a million files
+        suffix = written.lower()
+        name = FORMATS.get(suffix)
+        if name is None and suffix not in _UNREAD:
+            if suffix in _OTHER or not entry.is_file():  # a pipe would wait for its writer
+                return False
+            name = identify_format(read_beginning(Path(entry.path)))
+            if name is None:
+                return False
+            written = name
+        if name is not None and is_decodable(name):
+            return True
+        self.unread[written] += 1
+        return False
+
+
+def describe_unread(unread: Mapping[str, int]) -> list[str]:
+    """Return a sentence about each kind of image that is not read: how many there are, and what to do."""
+    sentences = []
+    for written, count in sorted(unread.items()):
+        noun, verb = ("file", "is") if count == 1 else ("files", "are")
+        name = FORMATS.get(written.lower(), written if written in PLUGINS or written == "AVIF" else None)
+        sentences.append(f"{count:,} {written} {noun} {verb} not read: {describe_remedy(name)}.")
+    return sentences
