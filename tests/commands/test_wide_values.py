@@ -100,7 +100,7 @@ def test_other_ranges_have_other_entries_in_the_cache(
 def test_verify_names_the_rule(folders: tuple[Path, Path]) -> None:
     verified = vd.verify(folders[1], workers=1)
     assert verified.footer() == [
-        "All 18 files can be used.",
         f"18 files have {RULE} (the largest value over the data set is 3353).",
+        "All 18 files can be used.",
     ]
     assert vd.verify(folders[0], workers=1).footer() == ["All 18 files can be used."]
