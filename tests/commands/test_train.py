@@ -115,3 +115,17 @@ def test_the_saved_net_is_that_of_the_end(trained: Path) -> None:
     assert (config.network, config.train_scale, config.crop, config.seed) == ("A", "256-512", 32, 3)
     assert not model.training
     assert (config.provenance.data or "").endswith("photographs0")
+
+
+def test_options_that_a_resumed_run_would_ignore_are_refused(trained: Path, cli: Cli) -> None:
+    longer = cli("train", "--resume", trained, "--epochs", 30, check=False)
+    assert longer.returncode == 1
+    assert "has 4 epochs" in longer.stderr and f"--init-from {trained}" in longer.stderr
+    other = cli("train", "elsewhere", "--resume", trained, "--crop", 64, "--seed", 1, check=False)
+    assert other.returncode == 1 and "omit DATA, --crop, --seed." in other.stderr
+
+
+def test_a_run_reports_each_epoch(trained: Path) -> None:
+    log = (trained / "train.log").read_text()
+    lines = [line for line in log.splitlines() if line.startswith("Epoch ")]
+    assert len(lines) == 4 and all("of 4: loss " in line and "validation top-1 error" in line for line in lines)

@@ -105,10 +105,11 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "batch"), [(1_281_167, 256), (5120, 256), (5119, 255), (1000, 50), (100, 5), (39, 1), (20, 1), (3, 1)]
+    ("images", "batch"),
+    [(1_281_167, 256), (5120, 256), (5119, 255), (1000, 50), (170, 8), (100, 8), (24, 8), (8, 8), (3, 3)],
 )
 def test_the_batch_scales_with_the_data(images: int, batch: int) -> None:
-    """max(1, min(256, N / 20)) (docs/choices.md)."""
+    """A 20th, at least 8 or all, at most 256 (docs/choices.md)."""
     assert batch_size_for(images) == batch
 
 

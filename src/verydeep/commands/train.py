@@ -1,7 +1,7 @@
 """`verydeep train`: train a net and test it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from verydeep.configs.networks import check_crop
 from verydeep.configs.protocols import Regression
@@ -21,11 +21,14 @@ from verydeep.options import (
     decoding_of,
     start_runtime,
 )
-from verydeep.parameters import Option, command
+from verydeep.parameters import Option, command, read_parameters
 
 if TYPE_CHECKING:
     from verydeep.engine.training.plan import TrainingPlan
     from verydeep.results.training import TrainedRun
+
+RESUME_OPTIONS = ("resume", "device", "workers", "progress")
+"""Parameters that matter to a resumed run; all others are those it began with."""
 
 
 @command
@@ -92,13 +95,17 @@ def train(
         OptionError: A value or a combination of values makes no sense, or the run exists.
         ResourceError: Another job trains the run, or there is no such device.
     """
+    values = {**locals(), **options}
+
     from verydeep.data.groups import resolve_group_by
     from verydeep.engine.nets.net import net_path
     from verydeep.engine.training.plan import plan_resumed, plan_training
     from verydeep.engine.training.request import TrainRequest
 
     if resume is not None:
-        return run_plan(plan_resumed(Path(resume)), options)
+        plan = plan_resumed(Path(resume))
+        check_resumed(plan, values)
+        return run_plan(plan, options)
     if crop is not None:
         check_crop(crop)
     if regression is not None and task != "localize":
@@ -132,6 +139,32 @@ def train(
         out=None if out is None else Path(out),
     )
     return run_plan(plan_training(request), options)
+
+
+def check_resumed(plan: "TrainingPlan", values: dict[str, Any]) -> None:
+    """Refuse options that a resumed run would ignore.
+
+    Args:
+        plan: Plan of the run.
+        values: Arguments of ``train``, by parameter.
+
+    Raises:
+        OptionError: One of them is not its default, and is no option of a resumed run.
+    """
+    run, data = plan.run.path, plan.settings.data
+    given = [each.name for each in read_parameters(train) if values[each.name] != each.default]
+    if "data" in given and data in (str(values["data"]), str(Path(values["data"]).resolve())):
+        given.remove("data")
+    ignored = [name for name in given if name not in RESUME_OPTIONS]
+    if "epochs" in ignored:
+        raise OptionError(
+            f"{run} has {plan.settings.recipe.epochs} epochs, and its learning rate follows them: to train longer, "
+            f"start a new run from it with `init_from={run}` and as many `epochs` as you want to add.",
+            "epochs",
+        )
+    if ignored:
+        names = ", ".join(f"`{name}`" for name in ignored)
+        raise OptionError(f"{run} continues with the settings it began with: omit {names}.", ignored[0])
 
 
 def run_plan(plan: "TrainingPlan", options: JobOptions) -> "TrainedRun":

@@ -16,6 +16,7 @@ MAX_EPOCHS = 74
 """The paper's number of epochs: 370,000 iterations of 256 over 1.28 million images."""
 
 PAPER_BATCH = 256
+SMALLEST_BATCH = 8
 
 NUM_DROPS = 3
 """Divisions of the learning rate by ten in the paper."""
@@ -180,8 +181,11 @@ def delay_dropout(recipe: Recipe, epoch: int) -> Recipe:
 
 
 def batch_size_for(num_images: int, largest: int = PAPER_BATCH) -> int:
-    """Return the batch size for a data set: max(1, min(256, N / 20)) (docs/choices.md)."""
-    return max(1, min(largest, num_images // 20))
+    """Return the batch size for a data set: a 20th of the images, at least 8 (or all) and at most 256.
+
+    See docs/choices.md.
+    """
+    return max(min(SMALLEST_BATCH, num_images), min(largest, num_images // 20))
 
 
 def scale_rate(learning_rate: float, batch_size: int) -> float:

@@ -14,10 +14,18 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import Regression
 from verydeep.engine.classification.evaluation import list_views
 from verydeep.engine.log import Log
+from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.predictions import predict_split
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.advice import TrainingMonitor, describe_target, estimate_test_cost
+from verydeep.engine.training.advice import (
+    TrainingMonitor,
+    check_disk_space,
+    describe_epoch,
+    describe_target,
+    estimate_test_cost,
+)
 from verydeep.engine.training.fit import EpochReport, StepReport
+from verydeep.errors import ResourceError
 from verydeep.models.initialization import initialize
 from verydeep.models.vgg import VGG
 
@@ -30,7 +38,7 @@ def monitor_messages(
     monitor = TrainingMonitor(task, Log(log), first_step=0)
     for step in range(1, 11):
         ends = EpochReport(step // 5, loss, 90.0, False, 1.0, 0.0, 0.0, off_target) if step % 5 == 0 else None
-        monitor.observe(StepReport(step, loss, 1e-2, ends, stopped=False), 10)
+        monitor.observe(StepReport(step, loss, 1e-2, ends, stopped=False, stage=1), 10)
     return log.read_text() if log.exists() else ""
 
 
@@ -43,7 +51,38 @@ def test_a_net_that_keeps_guessing_is_reported(photographs: Path, tmp_path: Path
 def test_a_loss_far_above_that_of_guessing_is_reported_as_worse(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log")
     assert messages.count("Worse than guessing: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
-    assert "another `learning_rate` than 0.01" in messages and "Still" not in messages
+    assert "Try another `learning_rate` than 0.01." in messages and "Still" not in messages
+
+
+def test_advice_names_nothing_that_is_in_force(photographs: Path, tmp_path: Path) -> None:
+    """With Glorot, a source net and no dropout at first, only the rate at the start is left to change."""
+    task = small_task(photographs)
+    first = replace(task.recipe.stages[0], dropout=0.0)
+    task = replace(task, recipe=replace(task.recipe, stages=(first, *task.recipe.stages[1:])))
+    for name, has_source in (("alone", False), ("from a net", True)):
+        monitor = TrainingMonitor(task, Log(tmp_path / name), first_step=0, has_source=has_source)
+        for step in range(1, 11):
+            monitor.observe(StepReport(step, 1.09, 1e-5, None, stopped=False, stage=1), 10)
+    rate = f"another `learning_rate` than {first.learning_rate:g}."
+    assert (tmp_path / "alone").read_text().strip().endswith(f"Try a trained net as `init_from` or {rate}")
+    assert (tmp_path / "from a net").read_text().strip().endswith(f"Try {rate}")
+
+
+def test_an_epoch_has_a_line() -> None:
+    epoch = EpochReport(3, 1.2345, 34.56, True, 1.0, 0.0, 0.0, None)
+    report = StepReport(30, 1.0, 0.01, epoch, stopped=False, stage=1)
+    assert describe_epoch(report, 15, "top-1 error", 300) == (
+        "Epoch 3 of 15: loss 1.234, validation top-1 error 34.6% (best so far), rate 0.01; about 5 minutes left."
+    )
+    without = replace(report, epoch=replace(epoch, val_error=None, is_best=False))
+    assert describe_epoch(without, 15, "top-1 error", 0) == "Epoch 3 of 15: loss 1.234, rate 0.01."
+
+
+def test_a_run_needs_room_on_its_disk(tmp_path: Path) -> None:
+    runtime, run = Runtime(torch.device("cpu"), bf16=False), RunFolder(tmp_path / "runs" / "new")
+    check_disk_space(run, 1000, runtime)
+    with pytest.raises(ResourceError, match=r"new needs up to 1000000000\.0 GB, and its disk has .* GB free"):
+        check_disk_space(run, 10**18, runtime)
 
 
 @pytest.mark.parametrize("regression", ["per-class", "single-class"])
@@ -92,7 +131,7 @@ def test_the_time_of_the_test_is_estimated(photographs: Path, tmp_path: Path) ->
         clock=count(step=0.8).__next__,
     )
     for step in range(1, 10):
-        monitor.observe(StepReport(step, 1.0, 1e-2, None, stopped=False), 108)
+        monitor.observe(StepReport(step, 1.0, 1e-2, None, stopped=False, stage=1), 108)
     (line,) = (tmp_path / "log").read_text().splitlines()
     # Warm after 3 reports; at the sixth, 2.4 seconds of 3 steps are known.
     assert line == "Time: 0.80 s a step; about 82 seconds left, then about 80 seconds of tests."

@@ -1,6 +1,7 @@
 """Messages of a run: the plan, the time, and signs of trouble."""
 
 import math
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,11 +12,13 @@ from verydeep.data.sampling import steps_after
 from verydeep.engine.datasets import GENERATED
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder
+from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.checkpoint import checkpoint_bytes
 from verydeep.engine.training.fit import StepReport
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.state import TrainState
 from verydeep.engine.training.task import TrainingTask
+from verydeep.errors import ResourceError
 
 FEW_IMAGES = 500
 """Photographs per class below which a net from random weights disappoints (docs/choices.md)."""
@@ -40,9 +43,7 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     stages = ", then ".join(
         f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
     )
-    # Two checkpoints, while one replaces the other; the last and the best net; for boxes also the source net.
-    num_nets = 2 if task.regression is None else 3
-    megabytes = (2 * checkpoint_bytes(state.model) + num_nets * 4 * num_parameters) / 2**20
+    megabytes = planned_bytes(state, task) / 2**20
     disk = f"{megabytes / 1024:.1f} GB" if megabytes > 1024 else f"{megabytes:.0f} MB"
     log.info(
         f"Plan: net {settings.network} learns {describe_target(task)} from crops of {settings.crop} pixels; "
@@ -105,6 +106,8 @@ class TrainingMonitor:
         first_step: int,
         test_images: float = 0,
         clock: Callable[[], float] = time.perf_counter,
+        *,
+        has_source: bool = False,
     ) -> None:
         """Watch a run from ``first_step`` on.
 
@@ -114,10 +117,12 @@ class TrainingMonitor:
             first_step: steps so far.
             test_images: cost of the test at the end, in training images (``estimate_test_cost``).
             clock: clock in seconds.
+            has_source: whether the net started from a trained one.
         """
         recipe = task.recipe
         ten_epochs, all_epochs = (steps_after(n, len(task.train), recipe.batch_size) for n in (10, recipe.epochs))
-        self.log, self.clock = log, clock
+        self.log, self.clock, self.has_source = log, clock, has_source
+        self.recipe = recipe
         self.guessing_loss = math.log(len(task.train.class_names))
         self.stuck_loss = recipe.stuck_above * self.guessing_loss
         self.loss_step = min(5000, ten_epochs, max(1, round(recipe.stuck_after * all_epochs)))
@@ -164,17 +169,67 @@ class TrainingMonitor:
 
     def _check_loss(self, report: StepReport) -> None:
         loss = f"after {report.step:,} steps the loss is {self.loss:.2f}"
+        rate = f"another `learning_rate` than {self.recipe.stages[0].learning_rate:g}"
         if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
-            self.log.info(
-                f"Worse than guessing: {loss}, above ln K = {self.guessing_loss:.2f}. Try another `learning_rate` than "
-                f"{report.learning_rate:g}."
-            )
+            self.log.info(f"Worse than guessing: {loss}, above ln K = {self.guessing_loss:.2f}. Try {rate}.")
         elif self.loss > self.stuck_loss:
+            advice = [
+                *(["`dropout_after=5` (small data learn sooner without dropout)"] if self._drops_from_start() else []),
+                *([] if self.has_source else ["a trained net as `init_from`"]),
+                *(["`init=glorot`"] if self.recipe.initialization != "glorot" and not self.has_source else []),
+                rate,
+            ]
             self.log.info(
-                f"Still guessing: {loss}, and guessing has ln K = {self.guessing_loss:.2f}. Small data learn sooner "
-                "without dropout at first: try `dropout_after=5`, a trained net A as `init_from`, `init=glorot`, or "
-                "another `learning_rate` (0.01)."
+                f"Still guessing: {loss}, and guessing has ln K = {self.guessing_loss:.2f}. Try {' or '.join(advice)}."
             )
+
+    def _drops_from_start(self) -> bool:
+        """Whether dropout was on in the first epoch."""
+        return self.recipe.stages[0].dropout > 0
+
+
+def describe_epoch(report: StepReport, num_epochs: int, error_name: str, seconds_left: float) -> str:
+    """Return the line of an epoch: loss, validation error, learning rate and the time left.
+
+    Args:
+        report: report that ends the epoch.
+        num_epochs: the most epochs of the run.
+        error_name: name of the validation error.
+        seconds_left: time until the end of the training, without the test.
+    """
+    assert report.epoch is not None
+    epoch = report.epoch
+    error = "" if epoch.val_error is None else f", validation {error_name} {epoch.val_error:.1f}%"
+    best = " (best so far)" if epoch.is_best and epoch.epoch > 1 else ""
+    left = f"; {duration_text(seconds_left)} left" if seconds_left else ""
+    return (
+        f"Epoch {epoch.epoch} of {num_epochs}: loss {epoch.train_loss:.3f}{error}{best}, rate "
+        f"{report.learning_rate:g}{left}."
+    )
+
+
+def planned_bytes(state: TrainState, task: TrainingTask) -> int:
+    """Return the most bytes that the run takes on the disk, apart from evaluations."""
+    num_parameters = sum(parameter.numel() for parameter in state.model.parameters())
+    # Two checkpoints, while one replaces the other; the last and the best net; for boxes also the source net.
+    num_nets = 2 if task.regression is None else 3
+    return 2 * checkpoint_bytes(state.model) + num_nets * 4 * num_parameters
+
+
+def check_disk_space(run: RunFolder, num_bytes: int, runtime: Runtime) -> None:
+    """Refuse a run that its disk has no room for; what the run holds already counts as room.
+
+    Raises:
+        ResourceError: there is no room.
+    """
+    folder = next(path for path in (run.path, *run.path.absolute().parents) if path.exists())
+    held = sum(path.stat().st_size for path in run.path.rglob("*.safetensors")) if run.path.exists() else 0
+    free = runtime.from_main(shutil.disk_usage(folder).free + held)
+    if free < num_bytes:
+        raise ResourceError(
+            f"{run.path} needs up to {num_bytes / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free: free some, "
+            "or choose another `out`."
+        )
 
 
 def duration_text(seconds: float) -> str:

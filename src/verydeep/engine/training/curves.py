@@ -1,38 +1,63 @@
 """The picture of a training: its loss, its validation error, its learning rate."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from verydeep.engine.plotting import subplots
+from verydeep.files import atomic_write
+
+ROBUST_PERCENT = 99
+"""The axis of the loss shows this share of the losses: a few peaks would flatten all others."""
 
 
 def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str, error: str = "top-1 error") -> None:
-    """Draw the loss, the validation error (called ``error``) and the drops of the learning rate over the steps."""
-    figure, axes = subplots(figsize=(8, 4), layout="constrained")
-    steps = np.array([line["step"] for line in metrics])
+    """Draw loss and validation error over the epochs, with the drops of the learning rate and the stages.
+
+    Args:
+        metrics: lines of metrics.jsonl.
+        path: file of the picture.
+        title: title of the picture.
+        error: name of the validation error.
+    """
+    if not metrics:
+        return
+    figure, axes = subplots(figsize=(8, 4.5), layout="constrained")
+    ends = [line for line in metrics if line.get("epoch") is not None]
+    steps_per_epoch = ends[-1]["step"] / max(1, ends[-1]["epoch"]) if ends else 1
+    epochs = np.array([line["step"] for line in metrics]) / steps_per_epoch
     losses = np.array([line["loss"] for line in metrics])
-    axes.plot(steps, losses, color="tab:blue", alpha=0.25, linewidth=0.7)
+    axes.plot(epochs, losses, color="tab:blue", alpha=0.25, linewidth=0.7)
     window = max(1, len(losses) // 50)
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-    axes.plot(steps[window - 1 :], smooth, color="tab:blue", label="training loss")
-    axes.set(xlabel="step", ylabel="training loss", title=title, ylim=(0, None))
-    rates = [line["learning_rate"] for line in metrics]
-    for step, before, after in zip(steps[1:], rates, rates[1:], strict=False):
-        if after < before:
-            axes.axvline(step, color="tab:gray", linestyle=":", linewidth=1)
-    epochs = [line for line in metrics if line.get("val_error") is not None]
-    if epochs:
+    axes.plot(epochs[window - 1 :], smooth, color="tab:blue", label="training loss")
+    top = 1.05 * max(np.percentile(losses, ROBUST_PERCENT), smooth.max())
+    axes.set(xlabel="epoch" if ends else "step", ylabel="training loss", title=title, ylim=(0, top or 1))
+    rate_label, stage_label = "learning rate drops", "next stage"
+    for (before, after), epoch in zip(pairwise(metrics), epochs[1:], strict=True):
+        if after.get("stage", 1) > before.get("stage", 1):
+            axes.axvline(epoch, color="tab:green", linestyle="--", linewidth=1.2, label=stage_label)
+            stage_label = "_"  # only the first appears in the legend
+        elif after["learning_rate"] < before["learning_rate"]:
+            axes.axvline(epoch, color="tab:gray", linestyle=":", linewidth=1.2, label=rate_label)
+            rate_label = "_"
+    lines, labels = axes.get_legend_handles_labels()
+    validated = [line for line in ends if line.get("val_error") is not None]
+    if validated:
         right = axes.twinx()
-        right.plot(
-            [line["step"] for line in epochs],
-            [line["val_error"] for line in epochs],
+        (curve,) = right.plot(
+            [line["step"] / steps_per_epoch for line in validated],
+            [line["val_error"] for line in validated],
             "o-",
             color="tab:red",
             markersize=4,
         )
-        right.set_ylabel(f"validation {error} %", color="tab:red")
+        right.set_ylabel(f"validation {error}, %", color="tab:red")
         right.set_ylim(0, None)
-    figure.savefig(path, dpi=120)
+        lines, labels = [*lines, curve], [*labels, f"validation {error}"]
+    axes.legend(lines, labels, fontsize=8, loc="lower left", framealpha=0.8)
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=120, format="png")

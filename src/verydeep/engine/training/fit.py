@@ -54,6 +54,8 @@ class StepReport:
     """Measurements, where an epoch ends with this step."""
     stopped: bool
     """Whether a signal asked this process or another one to stop: save now."""
+    stage: int
+    """Stage of the recipe, counted from 1."""
 
 
 def fit(state: TrainState, task: TrainingTask, runtime: Runtime, stop: StopRequest) -> Iterator[StepReport]:
@@ -104,7 +106,7 @@ def train_stage(
         progress.epoch_steps += num_steps
         progress.epoch_off_target += int(total_off_target)
         epoch = end_epoch(state, task, runtime, grad_norm) if ends_epoch else None
-        yield StepReport(progress.step, total_loss / num_steps, learning_rate, epoch, num_stopped > 0)
+        yield StepReport(progress.step, total_loss / num_steps, learning_rate, epoch, num_stopped > 0, stage_index + 1)
         if progress.stage != stage_index:
             return
         loss, num_off_target = torch.zeros_like(loss), 0

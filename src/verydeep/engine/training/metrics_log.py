@@ -23,6 +23,7 @@ class MetricsLog:
             "step": report.step,
             "loss": report.loss,
             "learning_rate": report.learning_rate,
+            "stage": report.stage,
         }
         if report.epoch is not None:
             values |= vars(report.epoch)

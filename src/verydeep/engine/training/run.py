@@ -21,7 +21,15 @@ from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime, explain_failure
-from verydeep.engine.training.advice import TrainingMonitor, estimate_test_cost, final_step, log_plan
+from verydeep.engine.training.advice import (
+    TrainingMonitor,
+    check_disk_space,
+    describe_epoch,
+    estimate_test_cost,
+    final_step,
+    log_plan,
+    planned_bytes,
+)
 from verydeep.engine.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
 from verydeep.engine.training.fit import StepReport, fit
@@ -46,6 +54,8 @@ from verydeep.models.weights.model_folder import ModelConfig, keep_classifier, l
 from verydeep.results.measured_table import MeasuredTable
 
 CHECKPOINT_SECONDS = 600
+DRAWING_SECONDS = 5
+"""The curves are drawn after an epoch, but not more often than this."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,7 @@ def open_state(prepared: PreparedRun, runtime: Runtime, log: Log, *, resume: boo
 def train(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) -> None:
     """Train to the end, then draw the curves and complete the config of the net."""
     run, config, task = prepared.run, prepared.config, prepared.task
+    check_disk_space(run, planned_bytes(state, task), runtime)
     log_plan(state, task, prepared.settings, run, log)
     try:
         run_steps(prepared, state, runtime, log)
@@ -217,8 +228,7 @@ def train(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) 
         raise
     converged = state.schedule.is_complete(state.progress.step)
     if runtime.is_main:
-        error_name = "top-1 error" if task.regression is None else "ground-truth-class error"
-        draw_curves(read_metrics(run.metrics), run.curves, run.path.name, error_name)
+        draw_run(prepared)
         provenance = replace(config.provenance, steps=state.progress.step, converged=converged)
         for folder in (run.model, run.best):
             if folder.exists():
@@ -237,10 +247,12 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
         SystemExit: a signal asked to stop, and the state is saved.
     """
     run, task = prepared.run, prepared.task
-    monitor = TrainingMonitor(task, log, state.progress.step, estimate_final_test(prepared))
+    has_source = prepared.settings.init_from is not None
+    monitor = TrainingMonitor(task, log, state.progress.step, estimate_final_test(prepared), has_source=has_source)
     metrics_log = closing(MetricsLog(run.metrics, state.progress.metrics_bytes)) if runtime.is_main else nullcontext()
     progress_display = progress_bar(images=task.recipe.batch_size, visible=runtime.is_main)
-    begin = last_save = time.perf_counter()
+    begin = last_save = last_drawing = time.perf_counter()
+    first_step = state.progress.step
     with metrics_log as metrics, StopRequest() as stop, progress_display as display, runtime.tuned():
         bar = display.add_task("Training", total=final_step(state, task), completed=state.progress.step, note="")
         for report in fit(state, task, runtime, stop):
@@ -253,10 +265,27 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
                 if report.epoch is not None or report.stopped or now - last_save > CHECKPOINT_SECONDS:
                     save(state, report, run, metrics, prepared.config)
                     last_save = now
+                if report.epoch is not None and now - last_drawing > DRAWING_SECONDS:
+                    draw_run(prepared)
+                    last_drawing = now
+            if report.epoch is not None:
+                seconds_left = (now - begin) / (report.step - first_step) * (last - report.step)
+                log.info(describe_epoch(report, task.recipe.epochs, error_name(task), seconds_left))
             if report.stopped:
                 log.info(f"Stopped and saved at step {report.step:,}: continue with `resume={run.path}`.")
                 runtime.gather(None)  # no process leaves before the checkpoint is complete
                 raise SystemExit(128 + (stop.signal or signal.SIGTERM))
+
+
+def error_name(task: TrainingTask) -> str:
+    """Return the name of the validation error."""
+    return "top-1 error" if task.regression is None else "ground-truth-class error"
+
+
+def draw_run(prepared: PreparedRun) -> None:
+    """Draw the curves of the run so far."""
+    run = prepared.run
+    draw_curves(read_metrics(run.metrics), run.curves, run.path.name, error_name(prepared.task))
 
 
 def estimate_final_test(prepared: PreparedRun) -> float:
