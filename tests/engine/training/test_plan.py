@@ -37,7 +37,7 @@ def test_defaults_are_the_papers(photographs: Path) -> None:
     assert settings.fine_tuned == "all" and not settings.bf16 and settings.mean_rgb is None
     # 60 images: a batch of 3, and a rate for it; all else as it stands in section 3.1.
     (stage,) = settings.recipe.stages
-    assert stage == replace(RECIPES["256"].stages[0], learning_rate=pytest.approx(1e-2 * (3 / 256) ** 0.5))
+    assert stage == replace(RECIPES["256"].stages[0], learning_rate=pytest.approx(1e-2 * (8 / 256) ** 0.5))
     assert replace(settings.recipe, stages=RECIPES["256"].stages, batch_size=256) == RECIPES["256"]
     assert (len(plan.train), len(plan.val or ())) == (60, 15)
     assert plan.run.path == Path("runs") / f"{photographs.name}-A-256-c224-s0"
@@ -204,9 +204,9 @@ def test_a_localization_net_has_the_sizes_of_its_source_net(photographs: Path, c
     assert plan.run.path == Path("runs") / f"{photographs.name}-A-256-512scr-fc-c32-w0.0625-f16-s0"
     # 60 images: a batch of 3, the rate of small data for it, the last layer the paper's way; all else as for classes.
     (stage,) = recipe.stages
-    rate = pytest.approx(1e-2 * (3 / 256) ** 0.5)
+    rate = pytest.approx(1e-2 * (8 / 256) ** 0.5)
     assert stage == replace(RECIPES["256"].stages[0], scale=TrainScale(256, 512), learning_rate=rate)
-    assert (recipe.batch_size, recipe.initialization) == (3, "normal")
+    assert (recipe.batch_size, recipe.initialization) == (8, "normal")
     with pytest.raises(OptionError, match=r"`scale=384` differs from .* rates the boxes and has 256-512"):
         plan_training(
             TrainRequest(str(photographs), init_from=classifier, regression="per-class", scale=TrainScale(384, 384))
@@ -242,9 +242,9 @@ def test_batch_and_rate_follow_the_number_of_images_with_boxes(photographs: Path
     plan = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class"))
     boxed = plan.train.subset(range(40))
     fewer = plan.restrict(boxed, None)
-    assert (len(fewer.train), fewer.val, fewer.settings.recipe.batch_size) == (40, None, 2)
+    assert (len(fewer.train), fewer.val, fewer.settings.recipe.batch_size) == (40, None, 8)
     (stage,) = fewer.settings.recipe.stages
-    assert stage.learning_rate == pytest.approx(1e-2 * (2 / 256) ** 0.5)
+    assert stage.learning_rate == pytest.approx(1e-2 * (8 / 256) ** 0.5)
     assert stage.milestones == (0.60, 0.80, 0.93) != plan.settings.recipe.stages[0].milestones
     assert replace(fewer.settings, recipe=plan.settings.recipe) == plan.settings
     plan = plan_training(TrainRequest(str(photographs), init_from=classifier, regression="per-class", batch_size=7))
