@@ -44,6 +44,11 @@ def special_kind(path: "os.DirEntry[str] | Path") -> str:
     return next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "")
 
 
+def escape_bytes(name: str) -> str:
+    """Return a file's name that every encoding can write: bytes that are no UTF-8 become escapes, as in JSON."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary file to write to, which replaces ``path`` at the end; a kill leaves the old file or the new one.
@@ -83,7 +88,10 @@ def atomic_write_text(path: Path) -> Iterator[TextIO]:
     Raises:
         ResourceError: the file cannot be written.
     """
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         yield file
 
 

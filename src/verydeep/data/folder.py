@@ -5,7 +5,6 @@ and a share of each class, chosen by the seed, becomes val.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby, pairwise
@@ -194,7 +193,7 @@ def _choose_by_seed(files: list[_LabeledFile], seed: int, val_fraction: float) -
     key = seed.to_bytes(16, "little", signed=True)
     chosen: set[_LabeledFile] = set()
     for _, group in groupby(sorted(files, key=itemgetter(1)), key=itemgetter(1)):
-        ranked = sorted(group, key=lambda pair: hashlib.blake2b(_name_bytes(pair[0]), key=key).digest())
+        ranked = sorted(group, key=lambda pair: hashlib.blake2b(normalize_name(pair[0]).encode(), key=key).digest())
         num_val = min(len(ranked) - 1, max(1, round(val_fraction * len(ranked))))
         chosen.update(ranked[:num_val])
     return chosen
@@ -227,11 +226,6 @@ def _describe_indivisible(
         return []
     names = _join([classes[label] for label in missing])
     return [f"Too few {noun} to be in both train and val, so all are in train: {names}."]
-
-
-def _name_bytes(file: str) -> bytes:
-    """Return the bytes of a name, whatever the normal form in which the system stores it."""
-    return os.fsencode(normalize_name(file))
 
 
 def _describe_layout(parts: Parts) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from verydeep.data.formats import FORMATS
 from verydeep.errors import DataError
-from verydeep.files import special_kind
+from verydeep.files import escape_bytes, special_kind
 
 SYSTEM_FOLDERS = frozenset(
     {
@@ -167,8 +167,11 @@ def list_subfolders(folder: Path) -> list[str]:
 
 
 def normalize_name(name: str) -> str:
-    """Return a name in the normal form NFC: systems store accents as parts of letters, or as letters of their own."""
-    return unicodedata.normalize("NFC", name)
+    """Return a name as text to compare and to print: in the normal form NFC, and without bytes that are no UTF-8.
+
+    Systems store accents as parts of letters, or as letters of their own.
+    """
+    return escape_bytes(unicodedata.normalize("NFC", name))
 
 
 def _is_image(entry: "os.DirEntry[str]") -> bool:

@@ -54,20 +54,18 @@ def find_parts(root: Path) -> Parts:
         DataError: two folders are named as one part, or a folder cannot be read.
     """
     inner = unwrap(root, PARTS)
-    notes = _describe_unwrapped(root, inner)
+    notes = [] if inner == root else [f"All images of {root} lie in {inner}, which is read instead."]
     names = [name for name in list_subfolders(inner) if name != ANNOTATIONS]
     folders = _name_parts(inner, names)
     if not folders:
         return Parts(inner, {}, tuple(notes))
-    renamed = [f"{folder.name}/ for {part}" for part, folder in folders.items() if folder.name.lower() not in PARTS]
-    if renamed:
-        notes.append(f"In {inner}, {' and '.join(renamed)} is taken.")
+    if renamed := [f"{folder.name}/ is {part}" for part, folder in folders.items() if folder.name.lower() not in PARTS]:
+        notes.append(f"Parts of {inner}: {', '.join(renamed)}.")
     if unused := sorted(set(names) - {folder.name for folder in folders.values()}):
         notes.append(f"Not used, because {inner} is divided into parts: {', '.join(f'{name}/' for name in unused)}.")
     classes: set[str] = set()
     for part, folder in folders.items():
         folders[part] = unwrap(folder, classes, may_be_unlabeled=part == "test")
-        notes += _describe_unwrapped(folder, folders[part])
         classes = classes or set(map(normalize_name, list_subfolders(folders[part])))
     return Parts(inner, folders, tuple(notes))
 
@@ -138,9 +136,3 @@ def _is_plain_part(name: str) -> bool:
 
 def _words(name: str) -> list[str]:
     return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
-
-
-def _describe_unwrapped(folder: Path, inner: Path) -> list[str]:
-    if inner == folder:
-        return []
-    return [f"All images of {folder} lie in {inner}, which is read instead."]

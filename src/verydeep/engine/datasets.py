@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.layout import open_split
+from verydeep.data.listing import normalize_name
 from verydeep.data.photographs import Photographs, find_photographs
 from verydeep.data.split import Split
 from verydeep.data.value_survey import survey_values
@@ -96,7 +97,8 @@ def check_outside_data(folder: Path, split: Split) -> None:
 
 def fingerprint(split: Split) -> str:
     """Return a hash of the list of files of a split: another split or a changed folder has another one."""
-    return hashlib.sha256("\n".join((split.root.name, *split.files)).encode()).hexdigest()[:16]
+    names = normalize_name("\n".join((split.root.name, *split.files)))
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def open_data_split(data: str, name: str, division: Division = DEFAULT_DIVISION) -> Split:

@@ -48,7 +48,7 @@ class Log:
 
     def _write(self, text: str) -> None:
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{text}\n")
 
 

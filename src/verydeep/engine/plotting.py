@@ -1,12 +1,21 @@
-"""Matplotlib figures without a window.
+"""Matplotlib figures without a window, and names in any script.
 
 ``pyplot`` is not used: it holds the figures of a whole process, and its user's choice of a window system.
 """
 
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from verydeep.files import atomic_write, escape_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+UNKNOWN = "?"
+"""Stands for a character that no font of the machine has."""
 
 
 def new_figure(**options: Any) -> "Figure":
@@ -22,3 +31,78 @@ def subplots(
     """Return a figure and its axes, as ``pyplot.subplots`` does."""
     figure = new_figure(**options)
     return figure, figure.subplots(rows, columns, sharey=sharey, squeeze=squeeze)
+
+
+def save_figure(figure: "Figure", path: Path, dpi: int = 120) -> None:
+    """Write a figure, with texts in the fonts that have their characters; the suffix of ``path`` is the format.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    from matplotlib.text import Text  # noqa: PLC0415
+
+    for text in figure.findobj(Text):
+        if isinstance(text, Text):
+            fit_text(text)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format=path.suffix[1:].lower())
+
+
+def fit_text(text: "Text") -> None:
+    """Give a text the fonts that have its characters; what none has, and what cannot be printed, is replaced."""
+    content = text.get_text()
+    if content.isascii() and content.isprintable() and "$" not in content:
+        return
+    if "\\mathdefault" not in content:  # matplotlib's own
+        text.set_parse_math(False)
+    families, missing = find_fonts(content)
+    if families:
+        text.set_fontfamily([*text.get_fontfamily(), *families])
+    text.set_text(
+        "".join(
+            letter if letter == "\n" or (letter.isprintable() and letter not in missing) else UNKNOWN
+            for letter in escape_bytes(content)
+        )
+    )
+
+
+def name_classes(class_words: Sequence[str]) -> list[str]:
+    """Return a short name of each class: its first words, or its number if no font of the machine has the script."""
+    names = [words.split(",")[0] for words in class_words]
+    missing = find_fonts("".join(names))[1]
+    return [f"class {number}" if missing & set(name) else name for number, name in enumerate(names, start=1)]
+
+
+def find_fonts(text: str) -> tuple[list[str], set[str]]:
+    """Return the families of fonts that a text needs besides the default one, and the characters that no font has."""
+    from matplotlib.font_manager import FontProperties, findfont  # noqa: PLC0415
+
+    missing = {letter for letter in text if letter.isprintable()} - _letters_of(findfont(FontProperties()))
+    families = []
+    while missing:
+        family, letters = max(_fonts_with(missing), key=lambda font: len(font[1]), default=("", frozenset()))
+        if not letters:
+            break
+        families.append(family)
+        missing -= letters
+    return families, missing
+
+
+def _fonts_with(letters: Iterable[str]) -> "list[tuple[str, frozenset[str]]]":
+    """Return the families that have some of the letters, upright fonts alone, with those letters."""
+    from matplotlib.font_manager import fontManager  # noqa: PLC0415
+
+    fonts = {entry.name: entry.fname for entry in fontManager.ttflist if entry.style == "normal"}
+    return [(name, _letters_of(path) & set(letters)) for name, path in sorted(fonts.items())]
+
+
+@cache
+def _letters_of(path: str) -> frozenset[str]:
+    """Return the characters that a font has; none if matplotlib cannot use it."""
+    from matplotlib.ft2font import FT2Font  # noqa: PLC0415
+
+    try:
+        font = FT2Font(path)
+        return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
+    except (OSError, RuntimeError, ValueError):  # a damaged font, or a picture font
+        return frozenset()

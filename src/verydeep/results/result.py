@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TextIO
 from rich.console import Console, Group
 from rich.text import Text
 
+from verydeep.files import escape_bytes
 from verydeep.results.tables import TextTable
 
 Record = dict[str, object]
@@ -99,7 +100,7 @@ class Result(ABC):
         console = Console(file=io.StringIO(), width=width)
         with console.capture() as capture:
             console.print(self, crop=False)
-        return capture.get().rstrip("\n")
+        return escape_bytes(capture.get().rstrip("\n"))
 
     def _repr_html_(self) -> str:
         """Return all tables and remarks, for a notebook."""
@@ -110,7 +111,7 @@ class Result(ABC):
                 if len(table.rows) > HTML_ROWS:
                     parts.append(f"<p>{HTML_ROWS} of {len(table.rows):,} rows are shown.</p>")
             parts += [f"<p>{html.escape(remark)}</p>" for remark in remarks]
-        return "".join(parts)
+        return escape_bytes("".join(parts))
 
 
 def print_result(

@@ -1,7 +1,6 @@
 """Draw query photographs and their nearest neighbors in one picture."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 
 from verydeep.data.split import Split
 from verydeep.engine.archive.search import Neighbor
-from verydeep.engine.plotting import new_figure
+from verydeep.engine.plotting import new_figure, save_figure
 from verydeep.errors import DataError
-from verydeep.files import atomic_write
 
 FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 """Suffixes of a picture."""
@@ -57,10 +55,7 @@ def draw_neighbors(queries: Split, neighbors: Sequence[Sequence[Neighbor]], path
         ResourceError: the disk is full or the folder is not writable.
     """
     figure = compose_picture(queries, neighbors)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # characters that no font here has become boxes
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=DPI, format=path.suffix[1:].lower())
+    save_figure(figure, path, DPI)
 
 
 def compose_picture(queries: Split, neighbors: Sequence[Sequence[Neighbor]]) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import EnsemblePredictions
-from verydeep.engine.plotting import new_figure
+from verydeep.engine.plotting import name_classes, new_figure, save_figure
 from verydeep.ops.arrays import Int64Array
 
 EXAMPLES_STREAM = 3
@@ -36,6 +36,7 @@ def draw_examples(
     num_columns = min(8, count)
     height = CELL_HEIGHT * -(-count // num_columns)
     figure = new_figure(figsize=(INCHES * num_columns, INCHES * height))
+    names = name_classes(split.class_words)
     axes = figure.add_axes((0, 0, 1, 1))  # one for all photographs: matplotlib takes 50 ms for each
     for place, row in enumerate(chosen):
         index, posterior = int(predictions.indices[row]), predictions.posteriors[row]
@@ -50,7 +51,7 @@ def draw_examples(
         axes.text(
             center[0],
             extent[3] + 0.03,
-            f"{split.class_words[guess].split(',')[0]} {posterior[guess]:.0%}",
+            f"{names[guess]} {posterior[guess]:.0%}",
             ha="center",
             fontsize=8,
             parse_math=False,
@@ -58,4 +59,4 @@ def draw_examples(
         )
     axes.set(xlim=(0, num_columns), ylim=(0, height))
     axes.axis("off")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

@@ -67,7 +67,7 @@ def name_conversion(path: Path) -> str:
     """Return the folder name of a file's conversion; it changes with the file."""
     status = path.stat()
     identity = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-    return f"{path.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    return f"{path.stem}-{hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]}"
 
 
 def convert_once(path: Path, name: str, license_name: str | None = None) -> Path:

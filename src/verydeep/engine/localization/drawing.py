@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from verydeep.engine.plotting import new_figure
+from verydeep.engine.plotting import fit_text, new_figure, save_figure
 from verydeep.ops.arrays import FloatArray
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def draw_photograph(photograph: Image.Image, boxes: Sequence[LabeledBox], path: 
         outline.set_zorder(2 - len(labels) / len(boxes))  # the first box is on top, the photograph at the bottom
         corner = (ratio * box.xyxy[0] - line / 2, ratio * box.xyxy[1] - line / 2)
         labels.append(_write_label(axes, box.text, color, corner, (width, height), labels))
-    figure.savefig(path, dpi=DPI)
+    save_figure(figure, path, DPI)
 
 
 def choose_colors(labels: Iterable[int]) -> list[str]:
@@ -153,6 +153,7 @@ def _write_label(
     font_size = max(picture) / 36
     is_light = np.dot(to_rgb(color), (0.299, 0.587, 0.114)) > 0.55
     label = axes.text(0, 0, text, transform=axes.transAxes, ha="center", va="center", parse_math=False)
+    fit_text(label)
     label.set(fontsize=font_size * POINTS_PER_PIXEL, color="black" if is_light else "white")
     while label.get_window_extent().width + font_size > picture[0] and font_size > SMALLEST_FONT:
         font_size *= 0.95  # in steps, as the width of a text is not exactly proportional to the font size

@@ -8,7 +8,7 @@ from verydeep.configs.scales import format_scales
 from verydeep.data.split import Split
 from verydeep.engine.localization.drawing import outline_box, show_image
 from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
-from verydeep.engine.plotting import subplots
+from verydeep.engine.plotting import name_classes, subplots
 from verydeep.ops.arrays import Float64Array
 from verydeep.ops.localization_errors import RIGHT_AT, success_rates
 
@@ -38,6 +38,7 @@ def draw_box_examples(split: Split, evaluation: LocalizationEvaluation) -> "Figu
     figure, grid = subplots(rows, columns, figsize=(2.1 * columns, 2.3 * rows), layout="constrained", squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
+    names = name_classes(split.class_words)
     for axes, rank in zip(grid.flat, ranks, strict=False):
         row = order[rank]
         index, overlap = int(classes.indices[row]), errors.truth_overlaps[row]
@@ -49,8 +50,7 @@ def draw_box_examples(split: Split, evaluation: LocalizationEvaluation) -> "Figu
             outline_box(axes, box, "tab:green", 1.5, "dashed")
         outline_box(axes, errors.boxes.xyxy[row, 0], "tab:orange", 1.5, "solid")
         axes.set_title(
-            f"{split.class_words[classes.labels[row]].split(',')[0]}\n"
-            f"rank {rank + 1:,} of {len(order):,}, IoU {overlap:.2f}",
+            f"{names[classes.labels[row]]}\nrank {rank + 1:,} of {len(order):,}, IoU {overlap:.2f}",
             fontsize=8,
             parse_math=False,
             color="tab:green" if overlap >= RIGHT_AT else "tab:red",

@@ -21,6 +21,7 @@ from verydeep.engine.localization.evaluation_pictures import draw_box_examples, 
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.digests import digest_of_net
+from verydeep.engine.plotting import save_figure
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.runtime import Runtime
 from verydeep.files import atomic_write_text, write_json
@@ -76,8 +77,8 @@ def write_localization_evaluation(
         split: of the images.
     """
     write_boxes(folder / "boxes.csv", evaluation, split)
-    draw_success(evaluation).savefig(folder / "success.png", dpi=120)
-    draw_box_examples(split, evaluation).savefig(folder / "examples.png", dpi=120)
+    save_figure(draw_success(evaluation), folder / "success.png")
+    save_figure(draw_box_examples(split, evaluation), folder / "examples.png")
     # Last, as the sign that the report is complete.
     write_json(folder / "errors.json", {**table.values, "remarks": table.remarks})
 

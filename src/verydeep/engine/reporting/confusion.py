@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from verydeep.engine.plotting import subplots
+from verydeep.engine.plotting import name_classes, save_figure, subplots
 from verydeep.files import atomic_write_text
 from verydeep.ops.arrays import Int64Array
 
@@ -31,7 +31,7 @@ def draw_confusion(path: Path, counts: Int64Array, class_words: Sequence[str]) -
         counts: (K, K) images of the row's class that are predicted as the column's.
         class_words: K names for people.
     """
-    names = [words.split(",")[0] for words in class_words]
+    names = name_classes(class_words)
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     side = max(4.0, min(14.0, 0.3 * len(names) + 2))
     figure, axes = subplots(figsize=(side + 1, side), layout="constrained")
@@ -42,4 +42,4 @@ def draw_confusion(path: Path, counts: Int64Array, class_words: Sequence[str]) -
         ticks = range(len(names))
         axes.set_xticks(ticks, names, rotation=90, fontsize=7, parse_math=False)
         axes.set_yticks(ticks, names, fontsize=7, parse_math=False)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)

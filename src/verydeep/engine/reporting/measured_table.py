@@ -20,7 +20,7 @@ def write_measured_table(table: MeasuredTable, folder: Path) -> None:
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     bullets = "\n".join(f"- {remark.strip()}" for remark in table.remarks)
     with atomic_write(folder / f"{table.name}.md") as path:
-        path.write_text(f"## {table.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8")
+        path.write_text(f"## {table.title}\n\n{body}\n\n{bullets}\n", encoding="utf-8", errors="backslashreplace")
 
 
 def table_title(name: str) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.engine.plotting import subplots
-from verydeep.files import atomic_write
+from verydeep.engine.plotting import save_figure, subplots
 
 ROBUST_PERCENT = 99
 """The axis of the loss shows this share of the losses: a few peaks would flatten all others."""
@@ -59,5 +58,4 @@ def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str, error
         right.set_ylim(0, None)
         lines, labels = [*lines, curve], [*labels, f"validation {error}"]
     axes.legend(lines, labels, fontsize=8, loc="lower left", framealpha=0.8)
-    with atomic_write(path) as file:
-        figure.savefig(file, dpi=120, format="png")
+    save_figure(figure, path)

@@ -9,7 +9,7 @@ import numpy as np
 from verydeep.data.draws import few_of_each_class
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.descriptors.cache import DescribedSamples
-from verydeep.engine.plotting import subplots
+from verydeep.engine.plotting import save_figure, subplots
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.transfer.partition import PartitionResult
 from verydeep.engine.transfer.scoring import get_targets, mean_and_deviation, score
@@ -83,4 +83,4 @@ def draw_learning_curve(points: Sequence[CurvePoint], metric_title: str, path: P
     axes.minorticks_off()
     axes.set(xlabel="training photographs of each class (or all it has)", ylabel=metric_title, ylim=(0, 100))
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
