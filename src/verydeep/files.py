@@ -1,5 +1,6 @@
 """Files that appear complete or not at all, JSON files of checked types, and locks."""
 
+import hashlib
 import json
 import math
 import os
@@ -44,9 +45,32 @@ def special_kind(path: "os.DirEntry[str] | Path") -> str:
     return next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "")
 
 
+MAX_NAME_BYTES = 120
+"""Bytes of names that verydeep chooses; file systems take 255, but other names are added."""
+
+
+def shorten_name(name: str) -> str:
+    """Return a name that file systems accept; the end of a long one becomes a hash."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= MAX_NAME_BYTES:
+        return name
+    beginning = encoded[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    return f"{beginning}-{hashlib.sha256(encoded).hexdigest()[:8]}"
+
+
 def escape_bytes(name: str) -> str:
     """Return a file's name that every encoding can write: bytes that are no UTF-8 become escapes, as in JSON."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[Path]:
+    """Give another path of a file if its own is no UTF-8, for libraries that read no such files."""
+    if escape_bytes(str(path)) == str(path):
+        yield path
+        return
+    with path.open("rb") as file:
+        yield Path(f"/dev/fd/{file.fileno()}")
 
 
 @contextmanager

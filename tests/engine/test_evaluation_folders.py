@@ -8,11 +8,12 @@ import pytest
 from tests.engine.conftest import net_named
 from tests.thin_nets import make_pictures, save_box_run
 from verydeep.configs.protocols import LocalizationView, PaperNet
-from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
+from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.candidate_classes import ClassSource, find_source_nets
 from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.files import shorten_name
 from verydeep.models.weights.model_folder import Provenance
 
 A, B = (net_named(name, provenance=Provenance(data="/home/photos")) for name in "ab")

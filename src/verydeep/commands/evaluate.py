@@ -90,12 +90,13 @@ def evaluate(
         OptionError: The options do not fit together.
     """
     from verydeep.engine.datasets import data_name, open_data_split
-    from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name, shorten_name
+    from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name
     from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.nets.net import net_path
     from verydeep.engine.training.plan import size_label
+    from verydeep.files import shorten_name
 
     data, nets, collection = str(data), several(run), Collection.parse(str(runs))
     if (protocol is None) == (not nets):

@@ -88,6 +88,7 @@ def transfer(
     from verydeep.engine.nets.net import Net, net_path
     from verydeep.engine.transfer.svm_training import COSTS, require_scikit_learn
     from verydeep.engine.transfer.task import TransferTask
+    from verydeep.files import shorten_name
 
     if num_test == 0 and num_splits is not None:
         raise OptionError("`num_test=0` tests nothing: omit `num_splits`.", "num_splits")
@@ -116,7 +117,7 @@ def transfer(
     task = TransferTask(transfer_set, representation, costs, seed, decoding_of(options))
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
     names = "+".join(net_path(source).name for source in sources)
-    folder = Path(out or Path("runs") / f"{data_name(str(data))}{subject}-transfer-{names}")
+    folder = Path(out or Path("runs") / shorten_name(f"{data_name(str(data))}{subject}-transfer-{names}"))
     return run_task(task, folder, None if submission is None else Path(submission), options)
 
 

@@ -29,6 +29,7 @@ from torch.utils.data import Dataset
 from verydeep.data.annotations import XYXY, Annotation, Instance
 from verydeep.data.box_sources import BoxSource, find_box_source
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.listing import normalize_name
 from verydeep.data.loading import load_items
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -281,4 +282,4 @@ def _times(size: tuple[float, float]) -> str:
 
 def _normalize(name: str) -> str:
     """Change 'Scottish_deerhound ' to 'scottish deerhound'."""
-    return " ".join(name.replace("_", " ").casefold().split())
+    return " ".join(normalize_name(name).replace("_", " ").casefold().split())

@@ -101,7 +101,8 @@ def read_class_words(classes: Sequence[str], folders: Sequence[Path]) -> tuple[s
     for folder in folders:
         if (folder / "words.txt").is_file():
             lines = (folder / "words.txt").read_text("utf-8", errors="replace").splitlines()
-            words = dict(normalize_name(line).split("\t", 1) for line in lines if "\t" in line)
+            pairs = (line.split("\t", 1) for line in lines if "\t" in line)
+            words = {normalize_name(name): text for name, text in pairs}
             break
     return tuple(words.get(class_name, class_name).strip() for class_name in classes)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from verydeep.data.formats import FORMATS
 from verydeep.errors import DataError
-from verydeep.files import escape_bytes, special_kind
+from verydeep.files import special_kind
 
 SYSTEM_FOLDERS = frozenset(
     {
@@ -167,11 +167,15 @@ def list_subfolders(folder: Path) -> list[str]:
 
 
 def normalize_name(name: str) -> str:
-    """Return a name as text to compare and to print: in the normal form NFC, and without bytes that are no UTF-8.
+    """Return a name as text to compare and to print: in the normal form NFC, with escapes for what is no text.
 
-    Systems store accents as parts of letters, or as letters of their own.
+    Systems store accents as parts of letters, or as letters of their own. Control characters and bytes that are no
+    UTF-8 become escapes.
     """
-    return escape_bytes(unicodedata.normalize("NFC", name))
+    return "".join(
+        letter if unicodedata.category(letter) not in {"Cc", "Cs"} else letter.encode("unicode_escape").decode()
+        for letter in unicodedata.normalize("NFC", name)
+    )
 
 
 def _is_image(entry: "os.DirEntry[str]") -> bool:

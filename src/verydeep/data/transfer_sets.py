@@ -184,7 +184,7 @@ def _open_class_folders(root: Path, part: TestPart | None, draws: _Draws) -> Tra
 
 
 def _own_set(root: Path, metric: Metric, partitions: list[Partition]) -> TransferSet:
-    return TransferSet(root.resolve().name, "own", partitions[0].train.class_names, metric, tuple(partitions))
+    return TransferSet(root.absolute().name, "own", partitions[0].train.class_names, metric, tuple(partitions))
 
 
 def _divided_folders(root: Path, part: TestPart | None) -> Partition | None:

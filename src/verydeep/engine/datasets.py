@@ -18,7 +18,7 @@ from verydeep.engine.log import Log
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
-from verydeep.files import cache_folder, try_lock
+from verydeep.files import cache_folder, shorten_name, try_lock
 from verydeep.ops.value_ranges import ValueRange, ValueRanges, ValueType, name_values
 
 GENERATED = "generated"
@@ -75,8 +75,8 @@ def open_photographs(images: Photographs, leave_out: Path | None = None) -> Spli
 
 
 def data_name(data: str) -> str:
-    """Return the name of a data set, as it stands in the names of runs."""
-    return GENERATED if data == GENERATED else Path(data).resolve().name
+    """Return the name of a data set, as it stands in the names of runs; a link has a name of its own."""
+    return GENERATED if data == GENERATED else shorten_name(os.path.basename(os.path.abspath(data)))  # noqa: PTH100, PTH119
 
 
 def check_outside_data(folder: Path, split: Split) -> None:

@@ -1,12 +1,9 @@
 """The folder of an evaluation, where the user does not name one."""
 
-from hashlib import sha256
 from pathlib import Path
 
 from verydeep.engine.datasets import data_name
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
-
-MAX_LENGTH = 120
 
 
 def evaluation_folder(
@@ -19,7 +16,7 @@ def evaluation_folder(
     """
     members = task.members
     scales = ",".join(map(str, sorted({scale for member in members for scale in member.scales})))
-    trained_on = {Path(str(member.net.config.provenance.data or "")).name for member in members}
+    trained_on = {data_name(str(member.net.config.provenance.data or "")) for member in members}
     data_part = [] if trained_on == {data_name(data)} else [data_name(data)]
     name = "-".join([*data_part, *map(protocol_name, task.name_parts), scales])
     if any(member.net.path not in (member.net.folder, member.net.folder.parent) for member in members):
@@ -39,8 +36,3 @@ def net_name(path: Path) -> str:
 def protocol_name(protocol: str) -> str:
     """Return a protocol as part of a folder's name: "D_256_256+E_256_256-crops"."""
     return protocol.replace(" + ", "+").replace(" : ", "-").replace(" @ ", "@").replace("/", "_")
-
-
-def shorten_name(name: str) -> str:
-    """Return a name that file systems accept; the end of a long one becomes a hash."""
-    return name if len(name) <= MAX_LENGTH else f"{name[:MAX_LENGTH]}-{sha256(name.encode()).hexdigest()[:8]}"

@@ -3,12 +3,14 @@
 ``pyplot`` is not used: it holds the figures of a whole process, and its user's choice of a window system.
 """
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verydeep.files import atomic_write, escape_bytes
+from verydeep.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 UNKNOWN = "?"
 """Stands for a character that no font of the machine has."""
+
+MAX_LINE, MAX_CLASS = 100, 30
+"""Largest numbers of characters of a line in a figure, and of the name of a class."""
 
 
 def new_figure(**options: Any) -> "Figure":
@@ -51,33 +56,37 @@ def save_figure(figure: "Figure", path: Path, dpi: int = 120) -> None:
 def fit_text(text: "Text") -> None:
     """Give a text the fonts that have its characters; what none has, and what cannot be printed, is replaced."""
     content = text.get_text()
-    if content.isascii() and content.isprintable() and "$" not in content:
+    if content.isascii() and content.isprintable() and "$" not in content and len(content) <= MAX_LINE:
         return
     if "\\mathdefault" not in content:  # matplotlib's own
         text.set_parse_math(False)
+    content = "\n".join(shorten_middle(_make_printable(line), MAX_LINE) for line in content.split("\n"))
     families, missing = find_fonts(content)
     if families:
         text.set_fontfamily([*text.get_fontfamily(), *families])
-    text.set_text(
-        "".join(
-            letter if letter == "\n" or (letter.isprintable() and letter not in missing) else UNKNOWN
-            for letter in escape_bytes(content)
-        )
-    )
+    text.set_text("".join(UNKNOWN if letter in missing else letter for letter in content))
 
 
 def name_classes(class_words: Sequence[str]) -> list[str]:
     """Return a short name of each class: its first words, or its number if no font of the machine has the script."""
-    names = [words.split(",")[0] for words in class_words]
+    first = [words.split(",")[0] for words in class_words]
+    counts = Counter(first)  # "Washington, DC" and "Washington, OR" stay apart
+    names = [words if counts[name] > 1 else name for name, words in zip(first, class_words, strict=True)]
+    names = [shorten_middle(_make_printable(name), MAX_CLASS) for name in names]
     missing = find_fonts("".join(names))[1]
     return [f"class {number}" if missing & set(name) else name for number, name in enumerate(names, start=1)]
+
+
+def shorten_middle(text: str, length: int) -> str:
+    """Return a text, or its beginning and its end if it is too long."""
+    return text if len(text) <= length else f"{text[: length // 3]}…{text[len(text) - length + length // 3 + 1 :]}"
 
 
 def find_fonts(text: str) -> tuple[list[str], set[str]]:
     """Return the families of fonts that a text needs besides the default one, and the characters that no font has."""
     from matplotlib.font_manager import FontProperties, findfont  # noqa: PLC0415
 
-    missing = {letter for letter in text if letter.isprintable()} - _letters_of(findfont(FontProperties()))
+    missing = set(text) - {"\n"} - _letters_of(findfont(FontProperties()))
     families = []
     while missing:
         family, letters = max(_fonts_with(missing), key=lambda font: len(font[1]), default=("", frozenset()))
@@ -86,6 +95,20 @@ def find_fonts(text: str) -> tuple[list[str], set[str]]:
         families.append(family)
         missing -= letters
     return families, missing
+
+
+def _make_printable(text: str) -> str:
+    """Return a text without characters that are not drawn, such as variation selectors."""
+    letters = []
+    for letter in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(letter)
+        if category in {"Cc", "Cs"}:
+            letters.append(UNKNOWN)
+        elif category[0] == "Z":
+            letters.append(" ")
+        elif category != "Cf" and not "\ufe00" <= letter <= "\ufe0f":
+            letters.append(letter)
+    return "".join(letters)
 
 
 def _fonts_with(letters: Iterable[str]) -> "list[tuple[str, frozenset[str]]]":

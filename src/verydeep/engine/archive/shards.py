@@ -15,6 +15,7 @@ from torch import Tensor
 from verydeep.engine.caching.array_cache import KEYS
 from verydeep.engine.descriptors.cache import DESCRIPTORS
 from verydeep.errors import DataError, ResourceError
+from verydeep.files import utf8_path
 from verydeep.models.weights.model_folder import write_tensors
 from verydeep.ops.arrays import BoolArray, Float16Array, Int64Array, UInt8Array
 
@@ -66,7 +67,11 @@ class Shard:
             ResourceError: it has gone, was replaced, or cannot be read.
         """
         try:
-            with explain_unreadable(self.path), safe_open(self.path, framework="pt") as file:
+            with (
+                explain_unreadable(self.path),
+                utf8_path(self.path) as path,
+                safe_open(path, framework="pt") as file,
+            ):
                 if read_state(self.path) != self.state:  # once it is open: if the state is the same, it is this file
                     raise FileNotFoundError
                 yield file

@@ -13,8 +13,10 @@ from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.drawing import LabeledBox, draw_photograph
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.localization.predictions import predict_boxes
+from verydeep.engine.plotting import name_classes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
+from verydeep.files import shorten_name
 from verydeep.results.objects import LocatedObjects
 
 
@@ -53,12 +55,13 @@ def draw_objects(split: Split, objects: LocatedObjects, folder: Path) -> Located
     positions = {file: index for index, file in enumerate(split.files)}
     indices = [positions[image] for image in objects.images]
     paths = name_pictures([split.path(index) for index in indices], folder)
+    names = name_classes(objects.class_words)
     folder.mkdir(parents=True, exist_ok=True)
     rows = zip(indices, objects.boxes.tolist(), objects.labels.tolist(), objects.probabilities.tolist(), strict=True)
     for row, path in zip(track(rows, "Drawing", len(paths)), paths, strict=True):
         index, *columns = row
         boxes = [
-            LabeledBox(tuple(xyxy), label, f"{objects.class_words[label].split(',')[0]} {probability:.0%}")
+            LabeledBox(tuple(xyxy), label, f"{names[label]} {probability:.0%}")
             for xyxy, label, probability in zip(*columns, strict=True)
         ]
         draw_photograph(split.open_image(index), boxes, path)
@@ -74,7 +77,8 @@ def name_pictures(photographs: Sequence[Path], folder: Path) -> list[Path]:
     taken = {str(photograph.resolve()).casefold() for photograph in photographs}
     paths = []
     for photograph in photographs:
-        names = (f"{photograph.stem}-boxes{f'-{number}' if number > 1 else ''}.jpg" for number in count(1))
+        stem = shorten_name(photograph.stem)
+        names = (f"{stem}-boxes{f'-{number}' if number > 1 else ''}.jpg" for number in count(1))
         path = next(folder / name for name in names if str((folder / name).resolve()).casefold() not in taken)
         taken.add(str(path.resolve()).casefold())
         paths.append(path)

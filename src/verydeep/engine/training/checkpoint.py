@@ -12,6 +12,7 @@ from torch import Tensor
 from verydeep.engine.training.schedule import Schedule
 from verydeep.engine.training.state import TrainingProgress, TrainState
 from verydeep.errors import WeightsError
+from verydeep.files import utf8_path
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import write_tensors
 
@@ -40,7 +41,7 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
         WeightsError: the file is damaged, or belongs to another net.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
             values, names = {key: json.loads(text) for key, text in file.metadata().items()}, set(file.keys())
             state.progress = msgspec.convert(values["progress"], TrainingProgress)
             state.schedule = msgspec.convert(values["schedule"], Schedule)

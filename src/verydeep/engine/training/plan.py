@@ -1,5 +1,6 @@
 """The plan of a training: its settings and its data, from a request or from a run that was begun."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         request = complete_localization(request, source)
     architecture = choose_architecture(request, source)
     # Absolute, as a resumed run may start elsewhere; boxes are found by their files' places below this folder.
-    data = request.data if request.data == GENERATED else str(Path(request.data).resolve())
+    data = request.data if request.data == GENERATED else os.path.abspath(request.data)  # noqa: PTH100 - a link has a name of its own
     division = choose_division(request, source)
     train, val = open_training_splits(data, division)
     if request.regression is not None and source is not None and source.class_names != train.class_names:

@@ -153,7 +153,7 @@ def choose_division(request: TrainRequest, source: ModelConfig | None) -> Divisi
     folder = data_folder(request.data).resolve()
     # If a folder has train/ and no val/, then train/ was divided.
     record = None if source is None else source.split
-    if record is not None and record.data in (str(folder), str(folder / "train")):
+    if record is not None and Path(record.data).is_relative_to(folder):
         if request.group_by not in (None, record.group_by):
             raise OptionError(
                 f"{request.init_from} was trained on {request.data} with other groups, so its training images would be "

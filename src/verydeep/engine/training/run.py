@@ -11,7 +11,7 @@ import numpy as np
 
 from verydeep.data.split import Split
 from verydeep.engine.datasets import choose_value_ranges
-from verydeep.engine.evaluation_folders import evaluation_folder, shorten_name
+from verydeep.engine.evaluation_folders import evaluation_folder
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
 from verydeep.engine.localization.box_ensemble import build_box_ensemble
 from verydeep.engine.localization.boxed_split import read_split_boxes
@@ -49,7 +49,7 @@ from verydeep.engine.training.state import TrainState, new_state
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import DataError, OptionError, ResourceError
-from verydeep.files import try_lock, write_json
+from verydeep.files import shorten_name, try_lock, write_json
 from verydeep.models.weights.model_folder import ModelConfig, keep_classifier, load_config, save_config, save_weights
 from verydeep.results.measured_table import MeasuredTable
 

@@ -17,7 +17,7 @@ from verydeep.configs.protocols import Regression, Task
 from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import ResourceError, WeightsError
-from verydeep.files import FileFormat, atomic_write, read_json, write_json
+from verydeep.files import FileFormat, atomic_write, read_json, utf8_path, write_json
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 from verydeep.ops.value_ranges import ValueRanges
 
@@ -230,7 +230,8 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
     """
     path = folder / WEIGHTS
     try:
-        tensors = load_file(path)
+        with utf8_path(path) as readable:
+            tensors = load_file(readable)
     except FileNotFoundError:
         raise WeightsError(f"{folder} has no {WEIGHTS}: its training has not saved a net yet.") from None
     except (SafetensorError, OSError) as error:

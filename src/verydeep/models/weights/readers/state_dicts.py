@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from verydeep.errors import WeightsError
+from verydeep.files import utf8_path
 from verydeep.models.weights.weight_file import MAX_VALUES
 
 _ZIP = b"PK\x03\x04"
@@ -43,10 +44,10 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     """
     try:
         zipped = _check_file(path)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), utf8_path(path) as readable:
             warnings.simplefilter("ignore")  # about other pickle protocols; torch refuses those that it cannot read
             # Mapped into memory, a zip archive allocates nothing, whatever it announces.
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            loaded = torch.load(readable, map_location="cpu", weights_only=True, mmap=zipped)
     except WeightsError:
         raise
     except Exception as error:  # torch and zipfile raise all kinds of errors for a damaged file
@@ -64,7 +65,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         WeightsError: the file is damaged or has no tensors of a net.
     """
     try:
-        loaded = load_file(path)
+        with utf8_path(path) as readable:
+            loaded = load_file(readable)
     except Exception as error:  # torch raises its own errors after those of safetensors
         raise _unreadable_error(path, error) from None
     return _select_tensors(loaded, path)
