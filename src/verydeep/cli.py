@@ -111,7 +111,7 @@ def run(call: Call) -> None:
         result: Result = COMMANDS[call.name](**call.arguments)
     if is_main():
         print_result(result, call.format, sys.stdout, translate=translate)
-        for line in [] if call.format == "table" else result.footers():
+        for line in [] if call.format == "table" else [*result.summary.splitlines(), *result.footers()]:
             print(translate(line), file=sys.stderr)
         if result.problem:
             fail(result.problem)

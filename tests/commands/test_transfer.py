@@ -48,6 +48,8 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     counts = np.array([row[1:] for row in rows], int)
     assert header[1:] == ["ant", "bell", "crab"] and counts.sum(axis=1).tolist() == [4, 4, 4]
     assert 100 * counts.trace() / 12 == pytest.approx(result["score"])
+    assert result["summary"].startswith(f"Right on {100 * counts.trace() / 12:.0f}% of 12 photographs [")
+    assert result["summary"] in done.stdout.splitlines()
     for name in ("curve.png", "confusion.png"):
         with Image.open(tmp_path / "few" / name) as image:
             assert min(image.size) > 300

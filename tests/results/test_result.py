@@ -39,6 +39,21 @@ class Scores(Result):
 SCORES = Scores(("a, b.jpg", "<c>.jpg"), np.array([[0.75, 0.125], [0.5, 0.0625]], np.float32), Path("x/y"))
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class SummarizedScores(Scores):
+    """Scores with a summary."""
+
+    @property
+    def summary(self) -> str:
+        return "Right on <all>."
+
+
+def test_the_summary_comes_before_the_table() -> None:
+    summarized = SummarizedScores(SCORES.images, SCORES.values, SCORES.folder)
+    assert printed("table", summarized).splitlines()[0] == "Right on <all>."
+    assert summarized._repr_html_().startswith("<p><b>Right on &lt;all&gt;.</b></p><table>")
+
+
 def printed(format: Format, result: Result = SCORES) -> str:  # noqa: A002
     stream = io.StringIO()
     print_result(result, format, stream)

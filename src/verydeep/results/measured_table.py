@@ -29,6 +29,8 @@ class MeasuredTable(Result):
     """Number of columns of words, at the left."""
     folder: Path | None = None
     """Folder with the figures, and more, in files; None if nothing was written."""
+    summary: str = ""
+    """One plain sentence about the last row; empty for tables of the paper."""
 
     def records(self) -> list[Record]:
         """Return one record for each row, with its figures in full precision; None where nothing was measured."""
@@ -70,6 +72,11 @@ class EvaluationResult(Result):
     """One table, or one for each seed of a protocol's nets; none where only a submission was written."""
     submission: Path | None = None
     """The file for the ILSVRC test server, if it was asked for."""
+
+    @property
+    def summary(self) -> str:
+        """One plain sentence about each table."""
+        return "\n".join(table.summary for table in self.tables if table.summary)
 
     @property
     def top1_error(self) -> float:

@@ -37,6 +37,11 @@ class Result(ABC):
         """A sentence if the result is bad news, so that the command line exits with 1; else nothing."""
         return ""
 
+    @property
+    def summary(self) -> str:
+        """One plain sentence that says how good the result is, if there is one; it comes first."""
+        return ""
+
     @abstractmethod
     def records(self) -> list[Record]:
         """Return plain records: rows of a data frame, lines of JSON or CSV."""
@@ -88,7 +93,7 @@ class Result(ABC):
 
     def __rich__(self) -> Group:
         """Return all tables and remarks, for a terminal."""
-        parts: list[TextTable | Text] = []
+        parts: list[TextTable | Text] = [Text(self.summary)] if self.summary else []
         for table, remarks in self.sections():
             parts += [] if table is None else [table]
             # The terminal breaks long lines, so that a path can be copied.
@@ -104,7 +109,7 @@ class Result(ABC):
 
     def _repr_html_(self) -> str:
         """Return all tables and remarks, for a notebook."""
-        parts = []
+        parts = [f"<p><b>{html.escape(line)}</b></p>" for line in self.summary.splitlines()]
         for table, remarks in self.sections():
             if table is not None:
                 parts.append(replace(table, rows=table.rows[:HTML_ROWS]).to_html())

@@ -28,6 +28,13 @@ class TrainedRun(Result):
         """Return the folder, so that the run is a path."""
         return str(self.path)
 
+    @property
+    def summary(self) -> str:
+        """One plain sentence about the test."""
+        if self.evaluation is None:
+            return f"Trained for {self.num_steps:,} steps; there are no labeled photographs to test on."
+        return self.evaluation.summary
+
     def records(self) -> list[Record]:
         """Return one record: the run, and the errors of its net in percent."""
         record: Record = {
@@ -47,5 +54,5 @@ class TrainedRun(Result):
     def footer(self) -> Sequence[str]:
         """Return the remarks, and where the run is."""
         if self.evaluation is None:
-            return [f"Done: {self.path} (no labeled images to test on)"]
+            return [f"Run: {self.path}"]
         return [*self.evaluation.footer(), f"Run: {self.path}"]

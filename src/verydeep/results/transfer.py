@@ -24,6 +24,8 @@ class TransferredClassifier(Result):
     """Values of each draw: score, interval, C, trials of C, numbers of samples, and the score of each class."""
     remarks: tuple[str, ...]
     """Sentences about the result, and what a reader needs before quoting the score."""
+    summary: str = ""
+    """One plain sentence about the result."""
 
     def __fspath__(self) -> str:
         """Return the folder, so that the classifier is a path."""

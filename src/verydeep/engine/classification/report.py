@@ -16,6 +16,7 @@ from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.files import atomic_write_text, write_json
 from verydeep.ops.metrics import class_errors, order_classes, ranks
 from verydeep.results.measured_table import MeasuredTable
@@ -53,6 +54,7 @@ def build_evaluation_table(
         ),
         rows=tuple(_cells(evaluation, len(nets) > 1)),
         remarks=tuple(_remarks(evaluation, split, nets)),
+        summary=summarize_evaluation(evaluation, split),
         values={
             **conditions,
             "nets": [str(net.path) for net in nets],
@@ -67,6 +69,12 @@ def build_evaluation_table(
     )
 
 
+def summarize_evaluation(evaluation: ClassificationEvaluation, split: Split) -> str:
+    """Return one plain sentence about the share of right predictions, and the best and the weakest class."""
+    shares = [(split.class_words[each.label], 100 - each.error.percent) for each in class_errors(evaluation.confusion)]
+    return summarize_right(int(evaluation.confusion.diagonal().sum()), int(evaluation.confusion.sum()), shares)
+
+
 def _cells(evaluation: ClassificationEvaluation, several: bool) -> Iterator[tuple[str, ...]]:
     for row in evaluation.rows:
         topk = [str(row.errors.topk)] if row.errors.k > 1 else []
@@ -79,6 +87,7 @@ def _cells(evaluation: ClassificationEvaluation, several: bool) -> Iterator[tupl
 
 
 def _remarks(evaluation: ClassificationEvaluation, split: Split, nets: Sequence[Net]) -> Iterator[str]:
+    yield GLOSSARY
     yield (
         "Errors in %, with 95% intervals. Class recall: mean class recall. Map: map size, and the share of the "
         "windows' area inside the image."
@@ -136,7 +145,7 @@ def write_evaluation(folder: Path, evaluation: ClassificationEvaluation, table: 
     write_confusion(folder / "confusion.csv", evaluation.confusion, split.class_names)
     draw_examples(split, evaluation.predictions, folder / "examples.png")
     draw_confusion(folder / "confusion.png", evaluation.confusion, split.class_words)
-    write_json(folder / "errors.json", {**table.values, "remarks": table.remarks})
+    write_json(folder / "errors.json", {"summary": table.summary, **table.values, "remarks": table.remarks})
 
 
 def write_class_errors(file: TextIO, evaluation: ClassificationEvaluation, split: Split) -> None:

@@ -23,6 +23,7 @@ from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.plotting import save_figure
 from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.engine.runtime import Runtime
 from verydeep.files import atomic_write_text, write_json
 from verydeep.ops.bootstrap import paired_difference
@@ -61,8 +62,20 @@ def build_localization_evaluation_table(
         headings=(*headings, "true class's error", "mean IoU", *(["localization error"] if with_guesses else [])),
         rows=tuple(rows),
         remarks=tuple(evaluation_remarks(evaluation, boxed_split.full_split)),
+        summary=summarize_boxes(evaluation, split),
         values={**conditions, **evaluation_values(evaluation, split)},
     )
+
+
+def summarize_boxes(evaluation: LocalizationEvaluation, split: Split) -> str:
+    """Return one plain sentence about the share of right boxes, and the best and the weakest class."""
+    errors, labels = evaluation.errors, evaluation.candidate_classes.labels
+    assert labels is not None
+    labels, right = labels[errors.counted], errors.truth_overlaps[errors.counted] >= RIGHT_AT
+    shares = [
+        (split.class_words[label], 100 * float(right[labels == label].mean())) for label in np.unique(labels).tolist()
+    ]
+    return summarize_right(int(right.sum()), len(right), shares, subject="Box of the true class right")
 
 
 def write_localization_evaluation(
@@ -80,13 +93,14 @@ def write_localization_evaluation(
     save_figure(draw_success(evaluation), folder / "success.png")
     save_figure(draw_box_examples(split, evaluation), folder / "examples.png")
     # Last, as the sign that the report is complete.
-    write_json(folder / "errors.json", {**table.values, "remarks": table.remarks})
+    write_json(folder / "errors.json", {"summary": table.summary, **table.values, "remarks": table.remarks})
 
 
 def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) -> Iterator[str]:
     """Yield the remarks on an evaluation; ``full_split`` has all images, with and without boxes."""
     ensemble, classes = evaluation.ensemble, evaluation.candidate_classes
     by_guesses = "" if evaluation.errors.guesses is None else " and by up to five boxes of guessed classes"
+    yield GLOSSARY
     yield (
         f"Errors in %, with 95% intervals: images without an IoU of {RIGHT_AT}, by the true class's box{by_guesses}."
     )

@@ -12,8 +12,8 @@ from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.engine.transfer.scoring import estimate_interval, get_targets, score, score_classes
 from verydeep.engine.transfer.svm_training import Trial, check_targets, hold_out_fifth, train_svms
-from verydeep.ops.arrays import Float32Array
-from verydeep.ops.metrics import Share
+from verydeep.ops.arrays import Float32Array, Int64Array
+from verydeep.ops.metrics import Share, confusion_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,13 @@ class PartitionResult:
     def score(self) -> float | None:
         """The data set's score in percent: the mean over the classes that are on a test sample."""
         return float(np.nanmean(self.class_scores)) if self.class_scores else None
+
+    @property
+    def confusion(self) -> Int64Array | None:
+        """(K, K) counts over the test images; None where images have no single known class."""
+        if self.test is None or self.test.labels is None or self.margins is None:
+            return None
+        return confusion_matrix(self.margins, self.test.labels)
 
 
 def transfer_partition(

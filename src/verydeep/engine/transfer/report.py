@@ -12,6 +12,13 @@ from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.reporting.summary import (
+    GLOSSARY,
+    interval_text,
+    name_extremes,
+    percent_text,
+    summarize_right,
+)
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, save_classifier
 from verydeep.engine.transfer.curve import draw_learning_curve
 from verydeep.engine.transfer.scoring import METRIC_TITLES, mean_and_deviation
@@ -41,7 +48,9 @@ def write_transfer_result(result: TransferResult, out: Path, submission: Path | 
     save_classifier(out, result.classifier)
     pictures = _write_pictures(result, out)
     figures = result_values(result)
+    summary = summarize_transfer(result)
     values = {
+        "summary": summary,
         **figures,
         "root": str(task.split.root),
         "seed": task.seed,
@@ -53,7 +62,7 @@ def write_transfer_result(result: TransferResult, out: Path, submission: Path | 
         "curve": [asdict(point) for point in result.curve],
     }
     write_json(out / RESULTS, values)  # last: it marks a complete folder
-    remarks = [*result_lines(result), *dict.fromkeys(training_overlap_remarks(task))]
+    remarks = [GLOSSARY, *result_lines(result), *dict.fromkeys(training_overlap_remarks(task))]
     remarks += [copies_remark(copies)] if copies else []
     remarks.append(f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, RESULTS])})")
     if submission is not None:
@@ -68,7 +77,35 @@ def write_transfer_result(result: TransferResult, out: Path, submission: Path | 
         deviation=figures["deviation"],
         draws=tuple(figures["draws"]),
         remarks=tuple(remarks),
+        summary=summary,
     )
+
+
+def summarize_transfer(result: TransferResult) -> str:
+    """Return one plain sentence about the share of right predictions, or the mean AP of images with several classes."""
+    first, words = result.partitions[0], result.task.transfer_set.partitions[0].train.class_words
+    if not result.scores:
+        return f"Trained on {first.num_train:,} {sample_noun(result.task.transfer_set)} and not tested."
+    scores = np.array([partition.class_scores for partition in result.partitions if partition.class_scores])
+    tested = ~np.isnan(scores).all(axis=0)
+    means = np.nanmean(scores[:, tested], axis=0).tolist()
+    class_scores = list(zip(np.array(words)[tested].tolist(), means, strict=True))
+    confusions = [confusion for partition in result.partitions if (confusion := partition.confusion) is not None]
+    num_draws = len(result.partitions)
+    if confusions and num_draws == 1:
+        confusion = confusions[0]
+        return summarize_right(int(confusion.diagonal().sum()), int(confusion.sum()), class_scores)
+    if confusions:
+        mean, deviation = mean_and_deviation([100 * each.trace() / each.sum() for each in confusions])
+        figures = f"Right on {percent_text(mean)} of the test photographs"
+    else:
+        mean, deviation = mean_and_deviation(result.scores)
+        figures = f"Mean AP {percent_text(mean)}"
+    if num_draws > 1:
+        figures += f" (± {deviation:.1f} over {num_draws} draws)"
+    elif first.interval is not None:
+        figures += f" {interval_text(first.interval)}"
+    return f"{figures}{name_extremes(class_scores)}."
 
 
 def result_lines(result: TransferResult) -> Iterator[str]:

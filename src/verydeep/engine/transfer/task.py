@@ -28,7 +28,6 @@ from verydeep.engine.transfer.partition import (
 from verydeep.errors import OptionError
 from verydeep.files import check_output_folder
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.ops.metrics import confusion_matrix
 
 RESULTS = "transfer.json"
 CURVE, CONFUSION_TABLE, CONFUSION = PICTURES = ("curve.png", "confusion.csv", "confusion.png")
@@ -126,11 +125,7 @@ class TransferResult:
     @property
     def confusion(self) -> Int64Array | None:
         """(K, K) counts over the test images of all draws; None where images have no single known class."""
-        counts = [
-            confusion_matrix(partition.margins, partition.test.labels)
-            for partition in self.partitions
-            if partition.test is not None and partition.test.labels is not None and partition.margins is not None
-        ]
+        counts = [confusion for partition in self.partitions if (confusion := partition.confusion) is not None]
         return sum(counts[1:], counts[0]) if counts else None
 
 
