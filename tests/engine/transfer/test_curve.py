@@ -13,7 +13,7 @@ from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
 from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.transfer.curve import CurvePoint, draw_learning_curve, measure_learning_curve
-from verydeep.engine.transfer.partition import transfer_partition
+from verydeep.engine.transfer.partition import add_interval, transfer_partition
 from verydeep.ops.arrays import Float32Array
 
 NAMES = ("ant", "bell", "crab")
@@ -46,6 +46,20 @@ def test_points_are_svms_of_the_first_photographs_by_their_hashes(split: Split, 
     for point in points:
         assert point.scores == pytest.approx([score_by_hand(split, values, point.num_train, seed) for seed in SEEDS])
     assert points[-1].scores == tuple(result.score for result in results)
+
+
+def test_a_single_draw_has_intervals_over_test_images(split: Split, values: Float32Array) -> None:
+    """The interval of the curve's last point is that of the score itself; with fewer photographs it lies elsewhere."""
+    partition = Partition(*draw_of_each_class(split, NUM_TRAIN, None, seed=5))
+    transfer_set = TransferSet("photos", "own", NAMES, "mean class recall", (partition,))
+    samples = DescribedSamples(split, values)
+    result = transfer_partition(partition, samples, transfer_set.metric, costs=[3.0], seed=0)
+    points = measure_learning_curve(transfer_set, samples, [add_interval(result, transfer_set.metric)], seed=5)
+    for point in points:
+        assert point.interval is not None and point.interval.percent == pytest.approx(point.scores[0])
+        assert point.limits == (point.interval.low, point.interval.high)
+        assert 5 < point.interval.high - point.interval.low < 60
+    assert CurvePoint(1, (40.0, 44.0)).limits == pytest.approx((42 - 8**0.5, 42 + 8**0.5))
 
 
 def score_by_hand(split: Split, values: Float32Array, count: int, seed: int) -> float:

@@ -12,8 +12,9 @@ from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.plotting import save_figure, subplots
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.transfer.partition import PartitionResult
-from verydeep.engine.transfer.scoring import get_targets, mean_and_deviation, score
+from verydeep.engine.transfer.scoring import estimate_interval, get_targets, mean_and_deviation, score
 from verydeep.engine.transfer.svm_training import fit_svms
+from verydeep.ops.metrics import Share
 
 COUNTS = (1, 2, 5, 10, 20, 30, 60, 100, 200, 500)
 """Numbers of training photographs of each class."""
@@ -27,10 +28,20 @@ class CurvePoint:
     """Photographs of each class; a class that has fewer gives all it has."""
     scores: tuple[float, ...]
     """Score in percent of each draw."""
+    interval: Share | None = None
+    """Score of a single draw with its 95% interval over test images."""
 
     def __str__(self) -> str:
         mean, deviation = mean_and_deviation(self.scores)
         return f"{self.num_train}: {mean:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The ends of the error bar in percent: of several draws one standard deviation from the mean."""
+        mean, deviation = mean_and_deviation(self.scores)
+        if deviation is None and self.interval is not None:
+            return self.interval.low, self.interval.high
+        return mean - (deviation or 0), mean + (deviation or 0)
 
 
 def measure_learning_curve(
@@ -52,6 +63,7 @@ def measure_learning_curve(
     largest = int(np.bincount(labels).max())
     counts = [count for count in COUNTS if count < largest]
     scores: dict[int, list[float]] = {count: [] for count in counts}
+    intervals: dict[int, Share | None] = {}
 
     def train_on_fewer() -> Generator[float, None, None]:
         yield 0
@@ -64,20 +76,29 @@ def measure_learning_curve(
             for count in counts:
                 few = few_of_each_class(train, count, seed=seed + number)
                 svms = yield from fit_svms(train_values[few], train_targets[few], result.svms.C, train.class_names)
-                scores[count].append(score(transfer_set.metric, svms.compute_margins(test_values), test_targets))
+                margins = svms.compute_margins(test_values)
+                scores[count].append(score(transfer_set.metric, margins, test_targets))
+                intervals[count] = estimate_interval(transfer_set.metric, margins, test)
 
     total = len(transfer_set.class_names) * len(counts) * len(results)
     run_with_progress(train_on_fewer(), "SVMs on fewer photographs", total, images=0)
     scores[largest] = [result.score for result in results if result.score is not None]
-    return tuple(CurvePoint(count, tuple(scores[count])) for count in scores)
+    intervals[largest] = results[0].interval
+    is_single = len(results) == 1
+    return tuple(CurvePoint(n, tuple(scores[n]), intervals[n] if is_single else None) for n in scores)
 
 
 def draw_learning_curve(points: Sequence[CurvePoint], metric_title: str, path: Path) -> None:
-    """Draw the score over the number of photographs, with the deviation over draws."""
+    """Draw the score over the number of photographs, with error bars."""
     figure, axes = subplots(figsize=(6, 4), layout="constrained")
-    counts, statistics = [point.num_train for point in points], [mean_and_deviation(point.scores) for point in points]
-    means, deviations = [mean for mean, _ in statistics], [deviation or 0 for _, deviation in statistics]
-    axes.errorbar(counts, means, yerr=deviations, fmt="o-", capsize=3)
+    counts = [point.num_train for point in points]
+    means, limits = [float(np.mean(point.scores)) for point in points], [point.limits for point in points]
+    below = [max(0.0, mean - low) for mean, (low, _) in zip(means, limits, strict=True)]
+    above = [max(0.0, high - mean) for mean, (_, high) in zip(means, limits, strict=True)]
+    axes.errorbar(counts, means, yerr=[below, above], fmt="o-", capsize=3)
+    num_draws = len(points[0].scores)
+    bars = "95% interval over test images" if num_draws == 1 else f"standard deviation over {num_draws} draws"
+    axes.set_title(f"error bars: {bars}", fontsize=8)
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
