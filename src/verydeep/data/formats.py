@@ -3,10 +3,7 @@
 import os
 import re
 import threading
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,6 +53,9 @@ PILLOW_FORMATS = tuple(dict.fromkeys(name for name in FORMATS.values() if name n
 
 BEGINNING = 32
 """Bytes at the beginning of a file that tell its format."""
+
+UNREAD = "unread"
+"""Stands for all formats that are never decoded."""
 
 _UNREAD = frozenset(
     """
@@ -142,12 +142,11 @@ def read_beginning(path: Path) -> bytes:
         return b""
 
 
-@cache
 def is_decodable(name: str) -> bool:
     """Whether files of this format can be decoded with what is installed."""
     if name == "AVIF":
         return bool(features.check("avif"))
-    return name not in PLUGINS or _plugin_module(name) is not None
+    return name != UNREAD and (name not in PLUGINS or _plugin_module(name) is not None)
 
 
 def load_plugin(name: str) -> None:
@@ -167,43 +166,36 @@ def is_unread_suffix(suffix: str) -> bool:
     return suffix.lower() in _UNREAD
 
 
-def describe_remedy(name: str | None) -> str:
-    """Return what makes files readable that are of this format; None: of one that is never read."""
+def describe_remedy(name: str) -> str:
+    """Return what to do about files of a format that cannot be decoded."""
     if name in PLUGINS:
         return f"pip install 'verydeep[{PLUGINS[name][0]}]'"
     return "pip install -U pillow" if name == "AVIF" else "convert them to JPEG or PNG"
 
 
-@dataclass(frozen=True)
-class ImageFilter:
-    """Chooses the images among the files of a folder, and counts those that are not read."""
+def find_format(entry: "os.DirEntry[str]") -> str | None:
+    """Return the format of a file in a folder: one of ``FORMATS``, ``UNREAD``, or None if it is no image.
 
-    unread: Counter[str] = field(default_factory=Counter)
-    """Suffix or format -> number of files that are images and are not read."""
-
-    def __call__(self, entry: "os.DirEntry[str]") -> bool:
-        """Whether the file is an image that is read; files with an unknown suffix are judged by their content."""
-        written = os.path.splitext(entry.name)[1]  # noqa: PTH122 - a million files
-        suffix = written.lower()
-        name = FORMATS.get(suffix)
-        if name is None and suffix not in _UNREAD:
-            if suffix in _OTHER or not entry.is_file():  # a pipe would wait for its writer
-                return False
-            name = identify_format(read_beginning(Path(entry.path)))
-            if name is None:
-                return False
-            written = name
-        if name is not None and is_decodable(name):
-            return True
-        self.unread[written] += 1
-        return False
+    The suffix tells it; a file with an unknown suffix or none is opened.
+    """
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a million files
+    if suffix in FORMATS:
+        return FORMATS[suffix]
+    if suffix in _UNREAD:
+        return UNREAD
+    if suffix in _OTHER or not entry.is_file():  # a pipe would wait for its writer
+        return None
+    return identify_format(read_beginning(Path(entry.path)))
 
 
-def describe_unread(unread: Mapping[str, int]) -> list[str]:
-    """Return a sentence about each kind of image that is not read: how many there are, and what to do."""
-    sentences = []
-    for written, count in sorted(unread.items()):
-        noun, verb = ("file", "is") if count == 1 else ("files", "are")
-        name = FORMATS.get(written.lower(), written if written in PLUGINS or written == "AVIF" else None)
-        sentences.append(f"{count:,} {written} {noun} {verb} not read: {describe_remedy(name)}.")
-    return sentences
+def describe_unread(unread: Mapping[tuple[str, str], int], folder: Path) -> list[str]:
+    """Return a sentence about each kind of image in a folder that is not read: how many there are, and what to do.
+
+    Args:
+        unread: name of the kind, which is a suffix or a format, and its format -> number of files.
+        folder: that holds them.
+    """
+    return [
+        f"In {folder} {count:,} {name} {'file is' if count == 1 else 'files are'} not read: {describe_remedy(kind)}."
+        for (name, kind), count in sorted(unread.items())
+    ]

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from verydeep.data.formats import FORMATS
+from verydeep.data.formats import FORMATS, UNREAD, describe_unread, find_format, is_decodable
 from verydeep.errors import DataError
 from verydeep.files import special_kind
 
@@ -67,6 +67,8 @@ class Omissions:
     """Name, or its beginning -> number of files that are named like images."""
     special: Counter[str] = field(default_factory=Counter)
     """Pipe, socket or device -> number of those that are named like images."""
+    unread: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(suffix or format, format) of images that are not read -> their number."""
 
     def sentences(self, folder: Path) -> list[str]:
         """Return a sentence about each kind of omission in a folder."""
@@ -77,7 +79,7 @@ class Omissions:
             sentences.append(f"Left out of {folder}, because systems made them: {_join_counts(counts)}.")
         if self.special:
             sentences.append(f"Left out of {folder}, because they are not files: {_join_counts(self.special)}.")
-        return sentences
+        return sentences + describe_unread(self.unread, folder)
 
 
 def list_files(
@@ -119,7 +121,7 @@ def _walk(folder: Path, is_wanted: Callable[["os.DirEntry[str]"], bool], omissio
                     elif not (entry.is_symlink() and _leads_back(Path(entry.path))):
                         pending.append(f"{inside}{entry.name}/")
                 elif is_leftover(entry.name):
-                    if _is_image(entry):
+                    if os.path.splitext(entry.name)[1].lower() in FORMATS:  # noqa: PTH122
                         omissions.files[_describe_leftover(entry.name)] += 1
                 elif is_wanted(entry):
                     if kind := special_kind(entry):
@@ -129,8 +131,21 @@ def _walk(folder: Path, is_wanted: Callable[["os.DirEntry[str]"], bool], omissio
 
 
 def list_images(folder: Path, omissions: Omissions | None = None) -> list[str]:
-    """Return the image files in a folder and its subfolders, as ``list_files`` does."""
-    return list_files(folder, _is_image, omissions)
+    """Return the images in a folder and its subfolders that can be decoded, as ``list_files`` does.
+
+    An image is known by its suffix, or by its content if the suffix is unknown.
+    """
+    omissions = Omissions() if omissions is None else omissions
+
+    def is_read(entry: "os.DirEntry[str]") -> bool:
+        kind = find_format(entry)
+        if kind is None or is_decodable(kind):
+            return kind is not None
+        suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122
+        omissions.unread[suffix if suffix.lower() in FORMATS or kind == UNREAD else kind, kind] += 1
+        return False
+
+    return list_files(folder, is_read, omissions)
 
 
 def holds_images(folder: Path) -> bool:
@@ -179,7 +194,7 @@ def normalize_name(name: str) -> str:
 
 
 def _is_image(entry: "os.DirEntry[str]") -> bool:
-    return os.path.splitext(entry.name)[1].lower() in FORMATS  # noqa: PTH122 - a million files
+    return find_format(entry) is not None
 
 
 def _open_folder(folder: Path) -> "AbstractContextManager[Iterator[os.DirEntry[str]]]":
