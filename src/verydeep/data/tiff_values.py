@@ -62,7 +62,8 @@ class TiffHeader:
 
         def first(tag: int, default: int = 0) -> int:
             value = tags.get(tag, default)
-            return int(value[0] if isinstance(value, tuple) else value)
+            value = value[0] if isinstance(value, tuple) else value
+            return int(value) if isinstance(value, int | float) else default
 
         width, height = first(256), first(257)
         check_size(width, height)
