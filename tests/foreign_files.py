@@ -17,7 +17,7 @@ from torch import Tensor
 BLOCKS = {"D": (2, 2, 3, 3, 3), "E": (2, 2, 4, 4, 4)}
 CHANNELS = (3, 4, 5, 6, 8)
 
-CONVOLUTION, INNER_PRODUCT, LRN, POOLING, RELU, SOFTMAX = 4, 14, 15, 17, 18, 20
+CONVOLUTION, INNER_PRODUCT, LRN, POOLING, RELU, SIGMOID, SOFTMAX = 4, 14, 15, 17, 18, 19, 20
 """V1's types of layer, as caffe.proto numbers them."""
 
 

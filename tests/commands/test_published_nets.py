@@ -18,7 +18,7 @@ from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.load import load
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import unfold_input
-from verydeep.models.weights.readers.torchvision import torchvision_names
+from verydeep.models.weights.readers.torch_nets import torchvision_names
 from verydeep.models.weights.weight_file import CAFFE_INPUT, TORCHVISION_INPUT
 
 FAST = ("--precision", "fp32", "--workers", 0)

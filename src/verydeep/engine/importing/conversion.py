@@ -94,6 +94,8 @@ def convert_file(
     )
     first = fold_input(file.tensors["conv1_1.weight"], file.input)
     notes = file.notes
+    if file.left_out:
+        notes = (f"Only the convolutions were read: {file.left_out}.", *notes)
     if file.assumption and input_name is None:
         notes = (f"{file.assumption} If that is wrong, give `input`: {', '.join(INPUTS)}.", *notes)
     if class_names is None and not file.class_names and BACKGROUND not in names and num_classes == ILSVRC_CLASSES:
@@ -109,8 +111,10 @@ def name_classes(
     """Return names and words of the outputs; a thousand without names are ILSVRC's, sorted by WNID as in Caffe.
 
     Raises:
-        OptionError: the number of names is not that of the outputs, or a name comes twice.
+        OptionError: the number of names is not that of the outputs, or a name comes twice; a trunk has none.
     """
+    if class_names and not num_classes:
+        raise OptionError(f"{path} is read as a trunk, which has no outputs: omit `class_names`.", "class_names")
     known = ilsvrc_classes()
     names = tuple(class_names) if class_names is not None else file.class_names
     if not names and num_classes == len(known):
@@ -143,7 +147,13 @@ def hash_file(path: Path) -> dict[str, str]:
 
 def import_provenance(path: Path, file: WeightFile, published: PublishedNet | None, sha256: str) -> Provenance:
     """Return the provenance of an imported net."""
-    about = Provenance(imported_from=path.name, format=file.format, sha256=sha256, input=str(file.input))
+    about = Provenance(
+        imported_from=path.name,
+        format=file.format,
+        sha256=sha256,
+        input=str(file.input),
+        left_out=file.left_out or None,
+    )
     if published is None:
         return about
     return replace(

@@ -15,7 +15,7 @@ from verydeep.errors import WeightsError
 from verydeep.files import cache_folder
 from verydeep.models.weights.model_folder import CONFIG, WEIGHTS, is_model_folder
 
-VERSION = 2
+VERSION = 3
 """The version of conversion, which changes whenever the same file would become another net than before."""
 
 HUB, TIMM = "hf-hub:", "timm/"

@@ -25,7 +25,7 @@ from verydeep.models.weights.model_folder import CONFIG, WEIGHTS
 
 Weights = Literal["last", "best"]
 
-WEIGHT_SUFFIXES = (".caffemodel", ".mat", ".h5", ".pth", ".pt", ".safetensors")
+WEIGHT_SUFFIXES = (".caffemodel", ".mat", ".h5", ".hdf5", ".keras", ".pth", ".pt", ".ckpt", ".safetensors")
 """File name endings of other systems' weights."""
 
 

@@ -19,8 +19,7 @@ from verydeep.files import atomic_write, write_json
 from verydeep.models.export.description import metadata
 from verydeep.models.weights.folding import unfold_input
 from verydeep.models.weights.model_folder import ModelConfig, write_tensors
-from verydeep.models.weights.readers.timm import timm_names
-from verydeep.models.weights.readers.torchvision import torchvision_names
+from verydeep.models.weights.readers.torch_nets import timm_names, torchvision_names
 from verydeep.models.weights.weight_file import TORCHVISION_INPUT
 
 System = Literal["torchvision", "timm"]

@@ -57,6 +57,8 @@ class Provenance:
     """The system and layout of that file."""
     input: str | None = None
     """The input convention of that system, which is folded into conv1_1."""
+    left_out: str | None = None
+    """The layers of that file that were left out, and why, where the net is a trunk."""
     sha256: str | None = None
     published_net: str | None = None
     """The published net that the file is."""
@@ -133,8 +135,6 @@ class ModelConfig:
             raise ValueError(f"network {self.network!r}")
         if len(self.class_names) != len(self.class_words):
             raise ValueError(f"{len(self.class_names)} class_names, {len(self.class_words)} class_words")
-        if len(self.class_names) == 1 and self.regression is None:
-            raise ValueError("a single class, where a soft-max needs two")
         if self.train_scale is not None and not TrainScale.is_valid(self.train_scale):
             raise ValueError(f"train_scale {self.train_scale!r}")
 
@@ -215,11 +215,14 @@ def load_config(folder: Path) -> ModelConfig:
     """Read ``config.json``.
 
     Raises:
-        WeightsError: the file is missing, damaged, of another format or not verydeep's.
+        WeightsError: the file is missing, damaged, of another format or not verydeep's, or names a single class.
     """
     if not (folder / CONFIG).exists():
         raise WeightsError(f"{folder} is neither a run nor a model folder: it has no {CONFIG}.")
-    return read_json(folder / CONFIG, ModelConfig, FORMAT)
+    config = read_json(folder / CONFIG, ModelConfig, FORMAT)
+    if config.num_outputs == 1:
+        raise WeightsError(f"{folder} has one output, which is no soft-max over classes: train a net of two classes.")
+    return config
 
 
 def load_tensors(folder: Path) -> dict[str, Tensor]:

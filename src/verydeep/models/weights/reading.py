@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-from torch import Tensor
-
 from verydeep.errors import WeightsError
 from verydeep.models.weights.readers.caffe import looks_like_caffemodel, read_caffemodel
 from verydeep.models.weights.readers.keras import read_keras
 from verydeep.models.weights.readers.matconvnet import read_matconvnet
 from verydeep.models.weights.readers.state_dicts import read_pickled, read_safetensors
-from verydeep.models.weights.readers.timm import convert_timm, is_timm
-from verydeep.models.weights.readers.torchvision import convert_torchvision, is_torchvision
+from verydeep.models.weights.readers.torch_nets import convert_state_dict
 from verydeep.models.weights.weight_file import WeightFile
 
-FORMATS = "Caffe (.caffemodel), MatConvNet (.mat), Keras (.h5), torchvision (.pth) or timm (.safetensors)"
+FORMATS = "Caffe (.caffemodel), MatConvNet (.mat), Keras (.h5, .keras), torchvision (.pth) or timm (.safetensors)"
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -44,23 +41,9 @@ def read_weight_file(path: Path) -> WeightFile:
     if head[BRACE_AT : BRACE_AT + 1] == b"{":  # first: the length in front of it may look like anything
         return convert_state_dict(read_safetensors(path), path)
     if head.startswith(ZIP) and KERAS_MEMBER in head:
-        raise WeightsError(f"{path} is an archive of Keras 3: unpack it, and give the model.weights.h5 inside.")
+        return read_keras(path)
     if head.startswith((ZIP, PICKLE)):
         return convert_state_dict(read_pickled(path), path)
     if looks_like_caffemodel(head):
         return read_caffemodel(path)
     raise WeightsError(f"{path} is not a known weight file: give one of {FORMATS}.")
-
-
-def convert_state_dict(tensors: dict[str, Tensor], path: Path) -> WeightFile:
-    """Convert a PyTorch state dict, whose system is recognized by its names.
-
-    Raises:
-        WeightsError: no known system has these names, or a tensor does not fit them.
-    """
-    if is_timm(tensors):
-        return convert_timm(tensors, path)
-    if is_torchvision(tensors):
-        return convert_torchvision(tensors, path)
-    first = ", ".join(list(tensors)[:3]) or "nothing"
-    raise WeightsError(f"{path} has {first} ...: these are not the names of a VGG net of torchvision or timm.")

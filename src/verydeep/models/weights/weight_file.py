@@ -63,4 +63,6 @@ class WeightFile:
     assumption: str = ""
     """The reason for this input if the file does not state it; empty if it does."""
     notes: tuple[str, ...] = ()
-    """Sentences for the user: parts left out, guesses made."""
+    """Sentences for the user about guesses that were made."""
+    left_out: str = ""
+    """A clause about the layers of a trunk's file that are not ours: "its head (fc) is not that of a VGG net"."""

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from tests.foreign_files import (
     LRN,
+    SIGMOID,
     caffe_blob,
     caffe_messages,
     caffe_net,
@@ -64,7 +65,8 @@ def test_all_weights_come_back(network: str, old_shape: bool, tmp_path: Path) ->
     assert_equal(net.tensors, tensors)
     assert (net.format, net.input, net.pooling) == ("Caffe, V1 layers", CAFFE_INPUT, "ceil")
     assert net.input.order == "BGR"
-    assert net.class_names == net.class_words == net.notes == ()
+    assert net.class_names == net.class_words == ()
+    assert net.notes == ("Its FC layers see 2x2 positions, so it is taken for a net of crop 64.",)
 
 
 def test_orders_of_axes_are_caffes(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_numbers_may_come_in_several_pieces(tmp_path: Path) -> None:
     assert_equal(read(tmp_path / "net", net.SerializeToString()), tensors)
 
 
-def test_other_messages_are_refused_by_name_and_the_advice_works(tmp_path: Path) -> None:
+def test_layers_since_2015_are_read_and_those_of_2013_refused_with_an_advice_that_works(tmp_path: Path) -> None:
     messages, tensors = caffe_messages(), thin_weights("D")
     v1 = caffe_net(tensors, messages, old_shape=False)
     v0, new = messages.NetParameter(name="v0"), messages.NetParameter(name="new")
@@ -166,14 +168,23 @@ def test_other_messages_are_refused_by_name_and_the_advice_works(tmp_path: Path)
         )
         new.layer.add(name=layer.name, type="Convolution", bottom=layer.bottom, blobs=layer.blobs)
     assert "V0 layers (Caffe of 2013)" in refusal(tmp_path / "v0", v0.SerializeToString())
-    sentence = refusal(tmp_path / "new", new.SerializeToString())
-    assert "LayerParameter messages" in sentence
-    assert "copy name and blobs of each layer to the field layers of a new NetParameter" in sentence
-    for layers in ([layer.layer for layer in v0.layers], new.layer):
-        advised = messages.NetParameter()
-        for layer in layers:
-            advised.layers.add(name=layer.name, blobs=layer.blobs)
-        assert_equal(read(tmp_path / "advised", advised.SerializeToString()), tensors)
+    assert "copy name and blobs of each layer to the field layer of a new" in refusal(
+        tmp_path / "v0", v0.SerializeToString()
+    )
+    advised = messages.NetParameter()
+    for layer in v0.layers:
+        advised.layer.add(name=layer.layer.name, blobs=layer.layer.blobs)
+    assert_equal(read(tmp_path / "advised", advised.SerializeToString()), tensors)
+    assert_equal(read(tmp_path / "new", new.SerializeToString()), tensors)
+    assert read_caffemodel(tmp_path / "new").format == "Caffe, LayerParameter"
+    for kind, word in (("LRN", "normalizes responses"), ("BatchNorm", "bn.blob 0 of shape 3, which may change")):
+        changed = messages.NetParameter()
+        changed.CopyFrom(new)
+        add_vector(changed.layer.add(name="bn", type=kind), 3)
+        assert word in refusal(tmp_path / "changed", changed.SerializeToString())
+    new.layer.add(name="loss", type="SigmoidCrossEntropyLoss")
+    (tmp_path / "new").write_bytes(new.SerializeToString())
+    assert "ends with a sigmoid and no soft-max" in read_caffemodel(tmp_path / "new").left_out
 
 
 def empty(blob: Any) -> None:
@@ -182,15 +193,24 @@ def empty(blob: Any) -> None:
     blob.ClearField("data")
 
 
+def add_vector(layer: Any, size: int) -> None:
+    layer.blobs.add(num=1, channels=1, height=1, width=size, data=[1.0] * size)
+
+
+def set_matrix(layer: Any, outputs: int, inputs: int) -> None:
+    layer.ClearField("blobs")
+    layer.blobs.add(shape={"dim": [outputs, inputs]}, data=[1.0] * outputs * inputs)
+    add_vector(layer, outputs)
+
+
 Change = Callable[[Any], object]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda layers: setattr(layers["conv5_3"], "name", "conv5_3/bn"), "a layer 'conv5_3/bn', which no net"),
-        (lambda layers: setattr(layers["fc8"], "name", "fc8_flickr"), "'fc8_flickr'"),
-        (lambda layers: setattr(layers["conv1_2"], "name", "conv1_1"), "'conv1_1', which no net of the paper has, or"),
+        (lambda layers: add_vector(layers["relu5_3"], 9), "relu5_3.blob 0 of shape 9, which may change"),
+        (lambda layers: setattr(layers["conv1_2"], "name", "conv1_1"), "two layers that may be conv1_1"),
         (lambda layers: setattr(layers["pool1"], "type", LRN), "normalizes responses (layer 'pool1')"),
         (lambda layers: layers["conv3_1"].blobs.pop(), "1 blobs in layer conv3_1"),
         (lambda layers: layers["conv3_1"].blobs.add(num=1, channels=1, height=1, width=1, data=[1]), "3 blobs"),
@@ -202,7 +222,6 @@ Change = Callable[[Any], object]
         (lambda layers: layers["fc7"].blobs[0].shape.dim.extend([1] * 33), "has 33 axes"),
         (lambda layers: layers["fc7"].blobs[0].shape.SetInParent(), "has 0 axes"),
         (lambda layers: layers["conv4_1"].blobs[1].shape.dim.extend([2, 3]), "a bias of shape (2, 3) in"),
-        (lambda layers: layers["fc6"].blobs[0].shape.dim.extend([7, 8, 2, 2]), "(7, 8, 2, 2) and a bias of shape"),
         (lambda layers: layers["fc6"].blobs[0].shape.dim.extend([32, 7]), "a weight of shape (32, 7) and a bias"),
         (lambda layers: layers["fc7"].blobs[0].shape.dim.extend([7, 1, 7, 1]), "a weight of shape (7, 1, 7, 1)"),
         (lambda layers: [empty(blob) for blob in layers["conv1_1"].blobs], "for its layer conv1_1 but has 0 numbers"),
@@ -215,13 +234,52 @@ def test_what_is_no_net_of_the_paper_is_refused(change: Change, words: str, tmp_
     assert words in refusal(tmp_path / "net", net.SerializeToString())
 
 
-def test_fc6_must_fit_conv5(tmp_path: Path) -> None:
-    tensors = thin_weights("D", side=2) | {"fc6.weight": torch.ones(7, 8, 2, 3)}
-    assert "48 inputs at 'fc6', which are not a square of positions of the 8 channels" in refusal(
-        tmp_path / "net", caffe_net(tensors).SerializeToString()
-    )
-    alone = {name: tensor for name, tensor in thin_weights("D").items() if not name.startswith("conv5")}
-    assert "a square of positions of the 0 channels" in refusal(tmp_path / "net", caffe_net(alone).SerializeToString())
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layers: setattr(layers["fc8"], "name", "fc8_flickr"),
+        lambda layers: [setattr(layers[name], "name", f"my-{name}") for name in ("fc6", "fc7", "fc8")],
+        lambda layers: [setattr(layers[name], "name", f"vgg/{name}") for name in list(layers)],
+        lambda layers: setattr(layers["conv5_3"], "name", "conv5_3/new"),
+        lambda layers: layers["fc6"].blobs[0].shape.dim.extend([7, 8, 2, 2]),
+    ],
+)
+def test_names_of_ones_own_change_nothing(change: Change, tmp_path: Path) -> None:
+    tensors = thin_weights("D")
+    net = caffe_net(tensors)
+    change({layer.name: layer for layer in net.layers})
+    assert_equal(read(tmp_path / "net", net.SerializeToString()), tensors)
+
+
+@pytest.mark.parametrize(
+    ("change", "head", "reason"),
+    [
+        (
+            lambda layers: set_matrix(layers["fc6"], 7, 48),
+            "fc6, fc7, fc8",
+            "is not that of a VGG net",
+        ),
+        (
+            lambda layers: set_matrix(layers["fc7"], 6, 7),
+            "fc6, fc7, fc8",
+            "is not that of a VGG net",
+        ),
+        (lambda layers: layers["fc7"].ClearField("blobs"), "fc6, fc8x", "is not that of a VGG net"),
+        (lambda layers: set_matrix(layers["fc8"], 1, 7), "fc6, fc7, fc8", "has one output"),
+        (lambda layers: setattr(layers["prob"], "type", SIGMOID), "fc6, fc7, fc8", "ends with a sigmoid"),
+        (lambda layers: add_vector(layers["prob"], 7), "fc6, fc7, fc8, prob", "is not that of a VGG net"),
+    ],
+)
+def test_other_heads_are_left_out_by_name(change: Change, head: str, reason: str, tmp_path: Path) -> None:
+    net = caffe_net(thin_weights("D"))
+    if "fc8x" in head:
+        net.layers[-2].name = "fc8x"
+    change({layer.name: layer for layer in net.layers} | {"fc8": net.layers[-2]})
+    path = tmp_path / "net"
+    path.write_bytes(net.SerializeToString())
+    found = read_caffemodel(path)
+    assert_equal(found.tensors, thin_weights("D", side=0))
+    assert found.notes == () and found.left_out.startswith(f"its head ({head}) {reason}")
 
 
 def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:

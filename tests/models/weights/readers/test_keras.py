@@ -3,6 +3,7 @@
 import importlib
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from tests.models.weights.readers.source_nets import (
     photograph,
     plain_features,
     plain_logits,
+    rewrite,
 )
 from tests.peers import need
 from verydeep.configs.networks import NETWORKS
@@ -113,7 +115,7 @@ def test_logits_are_the_sources(keras: ModuleType, network: str, writer: str, tm
     layers = [*(layer for layer, _ in NETWORKS[network].convs()), "fc6", "fc7", "fc8"]
     assert {name.split(".")[0] for name in net.tensors} == set(layers)
     assert net.tensors["fc6.weight"].shape == (9, CHANNELS[-1], 3, 3)
-    assert "BGR" in net.assumption and "3x3" in net.notes[0]
+    assert "BGR" in net.assumption and "3x3" in net.notes[-1]
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -149,18 +151,92 @@ def test_a_cut_net_is_not_taken_for_another(keras: ModuleType, tmp_path: Path) -
         read_keras(tmp_path / "cut.weights.h5")
 
 
-def test_other_layers_with_weights_are_named(keras: ModuleType, tmp_path: Path) -> None:
-    """A layer that may change what the convolutions give, or holds them."""
-    trunk = keras_net(keras, "D", top=False)
-    pooled = keras.layers.GlobalAveragePooling2D()(trunk.output)
-    normed = keras.layers.BatchNormalization()(pooled)
-    keras.Model(trunk.inputs, normed).save_weights(tmp_path / "own.weights.h5")
-    with pytest.raises(VerydeepError, match=r"own\.weights\.h5.*'batch_normalization'"):
+def test_batch_norm_between_convolutions_is_refused(keras: ModuleType, tmp_path: Path) -> None:
+    x = images = keras.Input((None, None, 3))
+    for channels, convs in zip(CHANNELS, CONFIGURATIONS["D"], strict=True):
+        for _ in range(convs):
+            x = keras.layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
+        x = keras.layers.MaxPooling2D()(keras.layers.BatchNormalization()(x))
+    keras.Model(images, x).save_weights(tmp_path / "own.weights.h5")
+    with pytest.raises(VerydeepError, match=r"batch_normalization\.0 of shape 4, which may change"):
         read_keras(tmp_path / "own.weights.h5")
-    within = keras.Sequential([trunk, keras.layers.GlobalAveragePooling2D()])
-    within.save_weights(tmp_path / "within.weights.h5")
-    with pytest.raises(VerydeepError, match=r"within\.weights\.h5.*'functional'"):
-        read_keras(tmp_path / "within.weights.h5")
+
+
+def own_heads(keras: ModuleType) -> dict[str, list[Any]]:
+    """Heads as people put them on the convolutions."""
+    layers = keras.layers
+    return {
+        "one": [layers.Flatten(), layers.Dense(5)],
+        "pooled": [layers.GlobalAveragePooling2D(), layers.Dense(5)],
+        "pooled, three": [layers.GlobalMaxPooling2D(), layers.Dense(9), layers.Dense(9), layers.Dense(5)],
+        "batch norm": [layers.GlobalAveragePooling2D(), layers.BatchNormalization(), layers.Dense(5)],
+        "sigmoid": [layers.Flatten(), layers.Dense(9, "relu"), layers.Dense(9, "relu"), layers.Dense(5, "sigmoid")],
+        "tanh": [layers.Flatten(), layers.Dense(9, "tanh"), layers.Dense(9, "relu"), layers.Dense(5)],
+        "one output": [layers.Flatten(), layers.Dense(9, "relu"), layers.Dense(9, "relu"), layers.Dense(1)],
+        "convolution": [layers.Conv2D(5, 1, name="score"), layers.Activation("softmax")],
+    }
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ".weights.h5"])
+@pytest.mark.parametrize("head", range(8))
+def test_the_convolutions_within_a_net_with_a_head_of_ones_own(
+    keras: ModuleType, head: int, suffix: str, tmp_path: Path
+) -> None:
+    """The VGG net is one layer of a sequence, and its own layers are within."""
+    base = keras_net(keras, "D", top=False)
+    name, layers = list(own_heads(keras).items())[head]
+    if suffix == ".weights.h5" and name in ("sigmoid", "tanh"):
+        pytest.skip("weights alone do not tell the activations")
+    net = keras.Sequential([keras.Input((101, 130, 3)), keras.layers.RandomFlip(), base, *layers])
+    path = tmp_path / f"mine{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net.save_weights(path) if suffix == ".weights.h5" else net.save(path)
+    read = read_weight_file(path)
+    images = photograph(*SIDES)
+    features = torch.from_numpy(base.predict(seen(keras, images), verbose=0)).permute(0, 3, 1, 2)
+    assert_close(plain_features(read, images), features)
+    assert not any(name.startswith("fc") for name in read.tensors)
+    assert "its head (" in read.left_out
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ".weights.h5"])
+def test_three_dense_layers_of_any_name_and_width_are_read(keras: ModuleType, suffix: str, tmp_path: Path) -> None:
+    base, layers = keras_net(keras, "D", top=False), keras.layers
+    he: dict[str, Any] = {"kernel_initializer": "he_normal", "bias_initializer": keras.initializers.RandomNormal(0, 5)}
+    dense = [layers.Dense(9, "relu", name="z", **he), layers.Dense(7, name="m", **he), layers.Dense(4, name="a", **he)]
+    head = [layers.Flatten(), dense[0], layers.Dropout(0.5), dense[1], layers.ReLU(), dense[2]]
+    net = keras.Sequential([keras.Input((101, 98, 3)), base, *head])
+    path = tmp_path / f"mine{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net.save_weights(path) if suffix == ".weights.h5" else net.save(path)
+    read, images = read_weight_file(path), photograph(101, 98)
+    assert_close(plain_logits(read, images).flatten(1), torch.from_numpy(net.predict(seen(keras, images), verbose=0)))
+    assert read.tensors["fc7.weight"].shape == (9, 9, 1, 1)
+    notes = " ".join(read.notes)
+    assert (
+        "are taken for fc6, fc7 and fc8, with a ReLU" in notes and "9 and 7 units; the narrower is filled up" in notes
+    )
+
+
+def test_keras_1_counts_its_convolutions(keras: ModuleType, tmp_path: Path) -> None:
+    """convolution2d_1 to convolution2d_13, with numbers that do not sort as texts do; Theano's kernels are refused."""
+    source = keras_net(keras, "D", top=False)
+    convs = [layer.get_weights() for layer in source.layers if layer.get_weights()]
+    for path, order in ((tmp_path / "net.h5", (0, 1, 2, 3)), (tmp_path / "theano.h5", (3, 2, 0, 1))):
+        with h5py.File(path, "w") as file:
+            for number, (kernel, bias) in enumerate(convs, start=1):
+                name = f"convolution2d_{number}"
+                file.create_dataset(f"{name}/{name}_W", data=kernel.transpose(order))
+                file.create_dataset(f"{name}/{name}_b", data=bias)
+            file.create_dataset("dense_1/dense_1_W", data=kernel[0, 0])
+            file.create_dataset("dense_1/dense_1_b", data=bias)
+    read, images = read_keras(tmp_path / "net.h5"), photograph(*SIDES)
+    features = torch.from_numpy(source.predict(seen(keras, images), verbose=0)).permute(0, 3, 1, 2)
+    assert_close(plain_features(read, images), features)
+    with pytest.raises(VerydeepError, match=r"theano\.h5 has a kernel of shape 4x3x3x3 in 'convolution2d_1'"):
+        read_keras(tmp_path / "theano.h5")
 
 
 def write_layers(path: Path, **layers: tuple[tuple[int, ...], ...]) -> Path:
@@ -172,14 +248,15 @@ def write_layers(path: Path, **layers: tuple[tuple[int, ...], ...]) -> Path:
 
 
 STRANGE: dict[str, tuple[dict[str, tuple[tuple[int, ...], ...]], tuple[str, ...]]] = {
-    "Theano's kernels": ({"block1_conv1": ((4, 3, 3, 3), (4,))}, ("4x3x3x3", "conv1_1", "Theano")),
-    "an FC layer as a convolution": ({"fc1": ((3, 3, 8, 9), (9,))}, ("3x3x8x9", "fc6")),
-    "a convolution as an FC layer": ({"block1_conv1": ((27, 4), (4,))}, ("27x4", "conv1_1")),
-    "two kernels": ({"block1_conv1": ((3, 3, 3, 4), (3, 3, 3, 4))}, ("3x3x3x4", "conv1_1")),
-    "no square of positions": ({"block5_conv3": ((3, 3, 8, 8), (8,)), "fc1": ((48, 9), (9,))}, ("48", "fc6", "8")),
-    "FC layers alone": ({"fc1": ((72, 9), (9,))}, ("72", "fc6")),
-    "a fourth convolution in block 1": ({"block1_conv3": ((3, 3, 4, 4), (4,))}, ("block1_conv3",)),
-    "a number for a layer": ({"block1_conv1": ((),)}, ("conv1_1",)),
+    "Theano's kernels": ({"block1_conv1": ((4, 3, 3, 3), (4,))}, ("4x3x3x3", "block1_conv1", "Theano")),
+    "an FC layer as a convolution": (
+        {"fc1": ((3, 3, 8, 9), (9,))},
+        ("fc1.weight of shape 9x8x3x3", "not those of a VGG net"),
+    ),
+    "a convolution as an FC layer": ({"block1_conv1": ((27, 4), (4,))}, ("no convolutions", "block1_conv1")),
+    "two kernels": ({"block1_conv1": ((3, 3, 3, 4), (3, 3, 3, 4))}, ("3x3x3x4", "block1_conv1")),
+    "FC layers alone": ({"fc1": ((72, 9), (9,))}, ("no convolutions", "fc1.weight of shape 9x72")),
+    "a number for a layer": ({"block1_conv1": ((),)}, ("no convolutions",)),
 }
 
 
@@ -201,11 +278,6 @@ def test_what_is_missing_is_left_out(missing: str, tmp_path: Path) -> None:
     assert {f"block{name[4]}_conv{name[6]}" for name in read_keras(path).tensors} == convs.keys() - {missing}
 
 
-def test_a_layer_without_outputs_is_left_to_others(tmp_path: Path) -> None:
-    path = write_layers(tmp_path / "net.h5", block5_conv3=((3, 3, 8, 8),), fc1=((72, 0),))
-    assert read_keras(path).tensors["fc6.weight"].shape == (0, 8, 3, 3)
-
-
 def test_the_convolutions_under_a_head_of_ones_own_are_read(keras: ModuleType, tmp_path: Path) -> None:
     """As people build on Keras's VGG-16: pooling, then dense layers of their own, saved as a whole."""
     base = keras_net(keras, "D", top=False)
@@ -217,7 +289,7 @@ def test_the_convolutions_under_a_head_of_ones_own_are_read(keras: ModuleType, t
         model.save(tmp_path / "mine.h5")
     net = read_keras(tmp_path / "mine.h5")
     assert set(net.tensors) == {f"{name}.{kind}" for name, _ in NETWORKS["D"].convs() for kind in ("weight", "bias")}
-    assert any("Only the convolutions were read: its head (dense_49, dense_50)" in note for note in net.notes)
+    assert net.left_out == "its head (dense_49, dense_50) pools globally"
     for layer in base.layers:
         if (name := layer.name.replace("block", "conv").replace("_conv", "_")) + ".weight" in net.tensors:
             kernel, bias = (torch.as_tensor(values) for values in layer.get_weights())
@@ -225,7 +297,17 @@ def test_the_convolutions_under_a_head_of_ones_own_are_read(keras: ModuleType, t
             assert torch.equal(net.tensors[f"{name}.bias"], bias)
 
 
-def test_a_keras_archive_is_reported_what_is_inside(keras: ModuleType, tmp_path: Path) -> None:
-    keras_net(keras, "D").save(tmp_path / "mine.keras")
-    with pytest.raises(VerydeepError, match=r"mine\.keras is an archive of Keras 3: .*model\.weights\.h5"):
-        read_weight_file(tmp_path / "mine.keras")
+def test_damaged_archives_are_refused(keras: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "mine.keras"
+    keras_net(keras, "D").save(path)
+    content = path.read_bytes()
+    rewrite(path, lambda name, entry: entry + bytes(2**22) * name.endswith("h5"), zipfile.ZIP_DEFLATED)
+    with pytest.raises(VerydeepError, match=r"mine\.keras announces more than it has"):
+        read_weight_file(path)
+    for damaged in (content[:-9], content[: len(content) // 2], content.replace(b"config.json", b"other_.json")):
+        path.write_bytes(damaged)
+        with pytest.raises(VerydeepError, match=r"mine\.keras is damaged"):
+            read_weight_file(path)
+    path.write_bytes(content.replace(b"\x89HDF", b"\x89HDX"))
+    with pytest.raises(VerydeepError, match=r"mine\.keras"):
+        read_weight_file(path)

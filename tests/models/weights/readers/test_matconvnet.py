@@ -27,6 +27,9 @@ WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
 WORDS = ("tench, Tinca tinca", "goldfish", "great white shark, séláchien", "tiger shark", "hammerhead")
 
 
+CROP_NOTE = "Its FC layers see 2x2 positions, so it is taken for a net of crop 64."
+
+
 def assert_equal(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     assert list(found) == list(wanted)
     for name, tensor in wanted.items():
@@ -60,7 +63,7 @@ def test_all_weights_come_back(network: str, old: bool, compressed: bool, tmp_pa
     net = read_matconvnet(path)
     assert_equal(net.tensors, tensors)
     assert (net.format, net.input, net.pooling) == ("MatConvNet", RGB_INPUT, "ceil")
-    assert (net.class_names, net.class_words, net.notes) == (WNIDS, WORDS, ())
+    assert (net.class_names, net.class_words, net.notes) == (WNIDS, WORDS, (CROP_NOTE,))
 
 
 def test_orders_of_axes_are_matconvnets(tmp_path: Path) -> None:
@@ -76,14 +79,35 @@ def test_orders_of_axes_are_matconvnets(tmp_path: Path) -> None:
     assert found["fc6.weight"][6, 5, 1, 0] == 6510
 
 
-def test_a_trunk_and_a_net_of_one_class_are_read(tmp_path: Path) -> None:
-    trunk, one = thin_weights("E", side=0), thin_weights("D", classes=1)
+def test_a_trunk_is_read(tmp_path: Path) -> None:
+    trunk = thin_weights("E", side=0)
     assert_equal(read_matconvnet(write_matconvnet(tmp_path / "trunk.mat", trunk)).tensors, trunk)
-    layers = matconvnet_layers(one)
-    kernel, bias = layers[0, -2]["weights"][0]
-    assert layers[0, -2]["name"] == "fc8"
-    layers[0, -2]["weights"] = cell(kernel[..., 0], bias)  # as MATLAB drops last dimensions of 1
-    assert_equal(read_matconvnet(save(tmp_path / "one.mat", layers=layers)).tensors, one)
+
+
+def test_names_of_ones_own_change_nothing(tmp_path: Path) -> None:
+    layers, tensors = matconvnet_layers(thin_weights("D")), thin_weights("D")
+    for layer in layers.flat:
+        layer["name"] = {"fc6": "a", "fc7": "b", "fc8": "c"}.get(layer["name"], f"my_{layer['name']}")
+    assert_equal(read_matconvnet(save(tmp_path / "net.mat", layers=layers)).tensors, tensors)
+
+
+@pytest.mark.parametrize("what", ["one output", "a sigmoid", "a layer more"])
+def test_other_heads_are_left_out_by_name(what: str, tmp_path: Path) -> None:
+    layers = matconvnet_layers(thin_weights("D", classes=1 if what == "one output" else 5))
+    fc8 = layers[0, -2]
+    if what == "one output":
+        kernel, bias = fc8["weights"][0]
+        fc8["weights"] = cell(kernel[..., 0], bias)  # as MATLAB drops last dimensions of 1
+    elif what == "a sigmoid":
+        layers[0, -1]["type"] = "sigmoid"
+    else:
+        layers = cell(*layers[0, :-1], {**fc8, "name": "fc9"})
+    about = {"classes": {"name": cell(*WNIDS), "description": cell(*WORDS)}}
+    net = read_matconvnet(save(tmp_path / "net.mat", layers=layers, meta=about))
+    assert_equal(net.tensors, thin_weights("D", side=0))
+    assert net.class_names == net.class_words == ()
+    reason = {"one output": "has one output", "a sigmoid": "ends with a sigmoid"}.get(what, "is not that of a VGG net")
+    assert "its head (fc6, fc7, fc8" in net.left_out and reason in net.left_out
 
 
 @pytest.mark.parametrize("dtype", [np.float64, ">f4", np.int16])
@@ -109,21 +133,21 @@ def test_the_mean_is_the_files(old: bool, shape: tuple[int, ...], tmp_path: Path
     mean = np.array([129.1863, 104.7624, 93.594]).reshape(shape)
     net = read_matconvnet(write_matconvnet(tmp_path / "net.mat", thin_weights("D"), old=old, mean=mean))
     assert net.input.mean_rgb == (129.1863, 104.7624, 93.594)
-    assert (net.input.order, net.input.divisor_rgb, net.notes) == ("RGB", (1, 1, 1), ())
+    assert (net.input.order, net.input.divisor_rgb, net.notes) == ("RGB", (1, 1, 1), (CROP_NOTE,))
 
 
 def test_of_a_mean_image_the_mean_is_taken(tmp_path: Path) -> None:
     image = np.random.default_rng(0).uniform(0, 255, (5, 4, 3))
     net = read_matconvnet(write_matconvnet(tmp_path / "net.mat", thin_weights("D"), mean=image))
     assert net.input.mean_rgb == pytest.approx([image[:, :, channel].mean() for channel in range(3)])
-    assert "mean image" in net.notes[0]
+    assert "mean image" in net.notes[-1]
 
 
 def test_without_a_mean_ilsvrcs_is_taken_and_stated(tmp_path: Path) -> None:
     for number, form in enumerate(({"mean": None}, {"mean": None, "old": True})):
         net = read_matconvnet(write_matconvnet(tmp_path / f"{number}.mat", thin_weights("D"), **form))  # type: ignore[arg-type]
         assert net.input == RGB_INPUT
-        assert "does not state its mean RGB" in net.notes[0]
+        assert "does not state its mean RGB" in net.notes[-1]
 
 
 @pytest.mark.parametrize("mean", [(0, 0), (300.0, 1.0, 1.0), (np.nan, 1.0, 1.0), "mean.png", np.ones((2, 2, 4)), ()])
@@ -137,7 +161,7 @@ def test_names_that_do_not_fit_the_outputs_are_left_out(tmp_path: Path) -> None:
     path = write_matconvnet(tmp_path / "net.mat", thin_weights("D", classes=4), wnids=WNIDS, words=WORDS)
     net = read_matconvnet(path)
     assert net.class_names == net.class_words == ()
-    assert "names 5 classes for 4 outputs" in net.notes[0]
+    assert "names 5 classes for 4 outputs" in net.notes[-1]
 
 
 def changed(place: str, **fields: object) -> np.ndarray:
@@ -157,9 +181,8 @@ def weights(kernel: tuple[int, ...], bias: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        (changed("conv5_3", name="bn5_3"), "a layer 'bn5_3', which no net of the paper has"),
         (changed("conv5_3", type="bnorm"), "a layer 'conv5_3 (bnorm)', which no net"),
-        (changed("conv1_2", name="conv1_1"), "'conv1_1', which no net of the paper has, or which comes twice"),
+        (changed("conv1_2", name="conv1_1"), "two layers that may be conv1_1, 'conv1_1' and 'conv1_1'"),
         (changed("pool1", type="lrn"), "normalizes responses (layer 'pool1')"),
         (changed("conv3_1", weights=None), "no weights in its layer 'conv3_1'"),
         (changed("conv3_1", weights=cell(np.ones((3, 3, 4, 5)))), "one kernel and one bias in its layer conv3_1"),

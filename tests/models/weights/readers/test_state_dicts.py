@@ -49,11 +49,13 @@ def same(read: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("within", ["", "state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("within", ["", "state_dict", "model", "model_state_dict", "net", "ema", "params", "anything"])
 def test_what_torch_saved_comes_back(form: str, within: str, tmp_path: Path) -> None:
     content: object = OrderedDict(TENSORS)
     if within:
-        content = {"epoch": 3, "time": 1_790_000_000, "lr": 0.1, "name": "vgg", "betas": [0.9, None], within: content}
+        moments = {"exp_avg": torch.zeros(4, 3, 3, 3), "exp_avg_sq": torch.zeros(4, 3, 3, 3), "step": torch.tensor(3.0)}
+        optimizer = {"state": {0: moments}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+        content = {"epoch": 3, "time": 1_790_000_000, "optimizer": optimizer, "betas": [0.9, None], within: content}
     tensors = read_pickled(write(tmp_path / "net.pth", content, form))
     assert same(tensors, TENSORS)
     assert tensors["features.0.weight"].dtype == torch.float32
@@ -181,6 +183,7 @@ def test_other_things_are_no_state_dicts(tmp_path: Path) -> None:
     refused(tmp_path / "empty.pth", "not a file of torch.save")
     for number, content in enumerate(([torch.zeros(3)], torch.zeros(3), {"epoch": 3}, {1: torch.zeros(3)}, {})):
         refused(write(tmp_path / f"{number}.pth", content), "no state dict")
+    refused(write(tmp_path / "keys.pth", {"epoch": 3, "opt": {}}), "no state dict under any of its keys (epoch, opt)")
     refused(tmp_path / "nowhere.pth", "cannot be read")
     refused(tmp_path, "cannot be read")
     save_file({}, tmp_path / "none.safetensors")
@@ -188,9 +191,26 @@ def test_other_things_are_no_state_dicts(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere.safetensors", "cannot be read", read=read_safetensors)
 
 
+def test_state_dicts_within_mappings_and_lists_are_found(tmp_path: Path) -> None:
+    for number, content in enumerate(({"ckpt": {"model": {"weights": TENSORS}}}, (TENSORS, 3), [{"a": 1}, [TENSORS]])):
+        assert same(read_pickled(write(tmp_path / f"{number}.pth", content)), TENSORS)
+
+
+def test_a_mapping_that_contains_itself_is_searched_once(tmp_path: Path) -> None:
+    levels: dict[str, object] = {"net": TENSORS}
+    for _ in range(3):
+        levels = {f"level {number}": levels for number in range(300)}
+    levels["again"] = levels
+    assert same(read_pickled(write(tmp_path / "net.pth", levels)), TENSORS)
+
+
 def test_two_nets_in_one_are_refused(tmp_path: Path) -> None:
     both = {"features.0.bias": torch.zeros(4), "module.features.0.bias": torch.ones(4)}
     refused(write(tmp_path / "net.pth", both), "features.0.bias", "twice")
+    other = {name: tensor + 1 for name, tensor in TENSORS.items()}
+    refused(
+        write(tmp_path / "two.pth", {"net": TENSORS, "ema": other}), "2 nets, checkpoint['net'] and checkpoint['ema']"
+    )
 
 
 def test_numbers_that_are_not_plain_are_refused(tmp_path: Path) -> None:
@@ -201,12 +221,19 @@ def test_numbers_that_are_not_plain_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_small_storage_does_not_become_a_large_tensor(form: str, tmp_path: Path) -> None:
-    """Strides of 0; and many tensors that share what is stored once."""
+    """Strides of 0; and many tensors that share parts of what is stored once."""
     path = write(tmp_path / "one.pth", {"fc6.weight": torch.zeros(1).expand(4096, 25088)}, form)
     refused(path, "announces", "fc6.weight")
     shared = torch.rand(20_000)
-    path = write(tmp_path / "many.pth", {f"features.{i}.weight": shared for i in range(9)}, form)
+    path = write(tmp_path / "many.pth", {f"features.{i}.weight": shared[i:] for i in range(9)}, form)
     refused(path, "announces")
+
+
+def test_a_tensor_with_several_names_has_the_first(tmp_path: Path) -> None:
+    """As in a module that holds the layers of another, and the other as well."""
+    shared = torch.rand(20_000)
+    path = write(tmp_path / "net.pth", {"features.0.weight": shared, "vgg.features.0.weight": shared, "fc": shared + 1})
+    assert same(read_pickled(path), {"features.0.weight": shared, "fc": shared + 1})
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -20,10 +20,8 @@ from tests.models.weights.readers.source_nets import (
 )
 from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS
-from verydeep.errors import VerydeepError
 from verydeep.models.weights.readers.state_dicts import read_safetensors
-from verydeep.models.weights.readers.timm import convert_timm, is_timm, timm_names
-from verydeep.models.weights.readers.torchvision import convert_torchvision, is_torchvision
+from verydeep.models.weights.readers.torch_nets import convert_state_dict, timm_names
 from verydeep.models.weights.weight_file import TORCHVISION_INPUT, WeightFile
 
 FC = ("fc6", "fc7", "fc8")
@@ -48,9 +46,7 @@ def timm_net(timm: ModuleType, network: str, *, batch_norm: bool = False) -> nn.
 
 def saved(net: nn.Module, path: Path) -> WeightFile:
     save_file(net.state_dict(), path)
-    tensors = read_safetensors(path)
-    assert is_timm(tensors)
-    return convert_timm(tensors, path)
+    return convert_state_dict(read_safetensors(path), path)
 
 
 def prepared(timm: ModuleType, images: torch.Tensor, variant: str) -> torch.Tensor:
@@ -72,7 +68,11 @@ def test_logits_are_the_sources(timm: ModuleType, network: str, batch_norm: bool
     assert net.format == ("timm, batch norm folded" if batch_norm else "timm")
     assert {name.split(".")[0] for name in net.tensors} == {*(name for name, _ in NETWORKS[network].convs()), *FC}
     assert (net.input, net.pooling) == (TORCHVISION_INPUT, "floor")
-    assert net.notes == () and "timm" in net.assumption
+    assert "timm" in net.assumption
+    (note,) = net.notes  # that of the thin fc1
+    assert "16 and 4096 units; the narrower is filled up with zeros" in note and net.tensors["fc6.bias"].shape == (
+        4096,
+    )
 
 
 @pytest.mark.parametrize("network", CONFIGURATIONS)
@@ -88,8 +88,7 @@ def test_a_trunk_of_timms_is_read_as_torchvisions(timm: ModuleType, tmp_path: Pa
     source.pre_logits, source.head = nn.Identity(), nn.Identity()
     save_file(source.state_dict(), tmp_path / "trunk.safetensors")
     tensors = read_safetensors(tmp_path / "trunk.safetensors")
-    assert is_torchvision(tensors) and not is_timm(tensors)
-    net = convert_torchvision(tensors, tmp_path)
+    net = convert_state_dict(tensors, tmp_path)
     images = photograph(70, 101)
     with torch.no_grad():
         features = source.forward_features(prepared(timm, images, "vgg16_bn.tv_in1k"))  # type: ignore[operator]
@@ -97,9 +96,9 @@ def test_a_trunk_of_timms_is_read_as_torchvisions(timm: ModuleType, tmp_path: Pa
     assert net.input == TORCHVISION_INPUT
 
 
-def test_what_vgg_has_not_is_named(timm: ModuleType, tmp_path: Path) -> None:
+def test_what_vgg_has_not_is_left_out(timm: ModuleType, tmp_path: Path) -> None:
     tensors = dict(timm_net(timm, "A").state_dict())
-    with pytest.raises(VerydeepError, match=r"stem.*head\.norm\.weight.*5.*VGG-11"):
-        convert_timm(tensors | {"head.norm.weight": torch.zeros(5)}, tmp_path / "stem")
-    with pytest.raises(VerydeepError, match=r"pre_logits\.fc1\.weight.*8x7x7"):
-        convert_timm(tensors | {"pre_logits.fc1.weight": torch.zeros(8, 7, 7)}, tmp_path)
+    net = convert_state_dict(tensors | {"head.norm.weight": torch.zeros(5)}, tmp_path)
+    assert "its head (pre_logits.fc1, pre_logits.fc2, head.fc, head.norm) is not that of a VGG net" in net.left_out
+    net = convert_state_dict(tensors | {"pre_logits.fc1.weight": torch.zeros(8, 7, 7)}, tmp_path)
+    assert not any(name.startswith("fc") for name in net.tensors)

@@ -18,7 +18,7 @@ from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS
 from verydeep.errors import VerydeepError
 from verydeep.models.weights.readers.state_dicts import read_pickled
-from verydeep.models.weights.readers.torchvision import convert_torchvision, is_torchvision, torchvision_names
+from verydeep.models.weights.readers.torch_nets import convert_state_dict, torchvision_names
 from verydeep.models.weights.weight_file import CAFFE_INPUT, TORCHVISION_INPUT, WeightFile
 
 FC = ("fc6", "fc7", "fc8")
@@ -28,9 +28,7 @@ SIDES = 231, 250
 
 def saved(net: nn.Module, path: Path) -> WeightFile:
     torch.save(net.state_dict(), path)
-    tensors = read_pickled(path)
-    assert is_torchvision(tensors)
-    return convert_torchvision(tensors, path)
+    return convert_state_dict(read_pickled(path), path)
 
 
 def prepared(images: Tensor, weights: str) -> Tensor:
@@ -147,20 +145,20 @@ def test_wrappers_are_no_part_of_names(wrapper: str, tmp_path: Path) -> None:
         named = {name.replace("features.", "features.module."): tensor for name, tensor in named.items()}
     torch.save({"epoch": 3, "arch": "vgg11", "state_dict": named, "best_acc1": 0.5}, tmp_path / "checkpoint.pth.tar")
     path = tmp_path / "checkpoint.pth.tar"
-    net = convert_torchvision(read_pickled(path), path)
+    net = convert_state_dict(read_pickled(path), path)
     assert torch.equal(net.tensors["conv5_2.weight"], tensors["features.18.weight"])
     assert len(net.tensors) == 22
 
 
-@pytest.mark.parametrize("missing", ["features.17.weight", "features.28.bias", "classifier.3.weight"])
+@pytest.mark.parametrize("missing", ["features.17.weight", "features.28.bias"])
 def test_what_is_missing_is_left_out(missing: str, tmp_path: Path) -> None:
     tensors = torchvision_net("D").state_dict()
-    whole = convert_torchvision(tensors, tmp_path)
+    whole = convert_state_dict(tensors, tmp_path)
     del tensors[missing]
-    net = convert_torchvision(tensors, tmp_path)
+    net = convert_state_dict(tensors, tmp_path)
     ours = {theirs: ours for ours, theirs in torchvision_names(NETWORKS["D"]).items()}
     layer, _, kind = missing.rpartition(".")
-    assert whole.tensors.keys() - net.tensors.keys() == {f"{ours[layer]}.{kind}"}
+    assert f"{ours[layer]}.{kind}" in whole.tensors.keys() - net.tensors.keys()
     assert all(torch.equal(tensor, whole.tensors[name]) for name, tensor in net.tensors.items())
 
 
@@ -178,18 +176,13 @@ def changed(**tensors: Tensor | None) -> dict[str, Tensor]:
 
 
 STRANGE: dict[str, tuple[dict[str, Tensor | None], tuple[str, ...]]] = {
-    "a tensor more": ({"head__weight": torch.zeros(5, 9)}, ("head.weight", "5x9")),
-    "a layer where a ReLU is": ({"features_2__weight": torch.zeros(4)}, ("features.2.weight", "VGG-16")),
+    "a layer where a ReLU is": ({"features_2__weight": torch.zeros(4)}, ("features.2.weight of shape 4",)),
     "a convolution of one dimension": ({"features_3__weight": torch.zeros(7)}, ("features.3.weight", "7")),
     "a bias of two": ({"classifier_6__bias": torch.zeros(5, 1)}, ("classifier.6.bias", "5x1")),
     "whole numbers": ({"classifier_6__weight": torch.zeros(5, 9, dtype=torch.int8)}, ("classifier.6.weight", "int8")),
     "no running mean": ({"features_4__running_mean": None}, ("features.4.running_mean", "lacks")),
     "a variance too short": ({"features_8__running_var": torch.ones(3)}, ("features.8.running_var", "3")),
-    "a bias too long": ({"features_0__bias": torch.ones(5)}, ("features.0.bias", "has 5")),
-    "no square of positions": ({"classifier_0__weight": torch.zeros(9, 8 * 48)}, ("384", "classifier.0.weight")),
-    "fewer inputs than channels": ({"classifier_0__weight": torch.zeros(9, 3)}, ("3 inputs", "classifier.0.weight")),
-    "no inputs": ({"classifier_0__weight": torch.zeros(9, 0)}, ("0 inputs", "classifier.0.weight")),
-    "no last convolution": ({"features_40__weight": None}, ("features.40.weight",)),
+    "a bias too long": ({"features_0__bias": torch.ones(5)}, ("features.0.bias of shape 5", "4 outputs")),
 }
 
 
@@ -197,17 +190,34 @@ STRANGE: dict[str, tuple[dict[str, Tensor | None], tuple[str, ...]]] = {
 def test_what_is_strange_is_named(what: str, tmp_path: Path) -> None:
     changes, named = STRANGE[what]
     with pytest.raises(VerydeepError) as caught:
-        convert_torchvision(changed(**changes), tmp_path / "net.pth")
+        convert_state_dict(changed(**changes), tmp_path / "net.pth")
     message = str(caught.value)
     assert "\n" not in message and str(tmp_path / "net.pth") in message
     assert all(word in message for word in named), message
+
+
+OTHER_HEADS: dict[str, dict[str, Tensor | None]] = {
+    "a layer more": {"head__weight": torch.zeros(5, 9)},
+    "a layer less": {"classifier_3__weight": None},
+    "no square of positions": {"classifier_0__weight": torch.zeros(9, 8 * 48)},
+    "fewer inputs than channels": {"classifier_0__weight": torch.zeros(9, 3)},
+    "no inputs": {"classifier_0__weight": torch.zeros(9, 0)},
+    "other inputs of the last layer": {"classifier_6__weight": torch.zeros(5, 8)},
+    "one output": {"classifier_6__weight": torch.zeros(1, 9), "classifier_6__bias": torch.zeros(1)},
+}
+
+
+@pytest.mark.parametrize("what", OTHER_HEADS)
+def test_other_heads_are_left_out_by_name(what: str, tmp_path: Path) -> None:
+    net = convert_state_dict(changed(**OTHER_HEADS[what]), tmp_path)
+    assert len(net.tensors) == 26 and not any(name.startswith("fc") for name in net.tensors)
+    assert "its head (classifier.0, classifier.3, classifier.6" in net.left_out
 
 
 @pytest.mark.parametrize("other", ["alexnet", "squeezenet1_0", "mobilenet_v2"])
 def test_other_nets_with_features_are_refused(other: str, tmp_path: Path) -> None:
     need("torchvision")
     with torch.device("meta"):
-        net = getattr(import_torchvision().models, other)()
-    assert is_torchvision(net.state_dict())
+        net = getattr(import_torchvision().models, other)().features
     with pytest.raises(VerydeepError, match="VGG"):
-        convert_torchvision(net.state_dict(), tmp_path)
+        convert_state_dict({f"features.{name}": tensor for name, tensor in net.state_dict().items()}, tmp_path)

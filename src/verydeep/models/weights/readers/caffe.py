@@ -1,7 +1,8 @@
 """Reader of Caffe's .caffemodel files, the form in which the authors published their nets.
 
 The file is a message of protocol buffers, ``NetParameter``, of whose hundreds of fields a handful matters here. Caffe
-has had three kinds of layer messages: V0 (2013), V1 (2014, the authors'), and LayerParameter (since 2015).
+has had three kinds of layer messages: V0 (2013), V1 (2014, the authors'), and LayerParameter (since 2015). The last two
+are read.
 """
 
 import math
@@ -13,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from verydeep.errors import WeightsError
-from verydeep.models.weights.readers.layers import check_layer_name, refuse_normalization, square_side, to_float32
+from verydeep.models.weights.readers.layers import SourceLayer, refuse_normalization, to_float32
 from verydeep.models.weights.readers.protobuf import (
     BYTES,
     FIXED32,
@@ -29,31 +30,29 @@ from verydeep.models.weights.readers.protobuf import (
     read_tag,
     read_varint,
 )
+from verydeep.models.weights.readers.recognition import recognize_net
 from verydeep.models.weights.weight_file import CAFFE_INPUT, MAX_VALUES, WeightFile
 
 _NET_FIELDS = {1: BYTES, 2: BYTES, 3: BYTES, 4: VARINT, 5: VARINT, 6: BYTES, 7: VARINT, 8: BYTES, 100: BYTES}
 """NetParameter: name, layers, input, input_dim, force_backward, state, debug_info, input_shape, layer."""
 _V1_LAYERS, _LAYER = 2, 100
-_V0, _V1_NAME, _V1_TYPE, _V1_BLOBS = 1, 4, 5, 6
-_LRN = 15
-"""The value of a V1 layer's type for local response normalization."""
+_V0 = 1
+_FIELDS = {_V1_LAYERS: (4, 5, 6), _LAYER: (1, 2, 7)}
+"""Numbers of the fields name, type and blobs of a V1 layer and of a LayerParameter."""
+_V1_TYPES = {4: "Convolution", 14: "InnerProduct", 15: "LRN", 19: "Sigmoid", 27: "SigmoidCrossEntropyLoss"}
+"""Numbers of a V1 layer's types -> the names that LayerParameter has for them."""
+_WITH_WEIGHT = ("", "Convolution", "InnerProduct")
 _SIDES, _SHAPE = (1, 2, 3, 4), 7
 _NUMBERS = {5: (4, FIXED32), 8: (8, FIXED64)}
 """Fields of a blob, data and double_data: bytes of a number, and the wire type of a number that is not packed."""
 _MAX_AXES = 32
 
-_COPY = (
-    "and only V1 layers, those of the authors' files, are supported: with Caffe's caffe_pb2, copy name and blobs of "
-    "each layer to the field layers of a new NetParameter, and save that"
-)
-
 
 def read_caffemodel(path: Path) -> WeightFile:
-    """Read a net of Caffe with V1 layers.
+    """Read a net of Caffe with V1 layers or those since 2015.
 
     Raises:
-        WeightsError: the file is damaged, its layers are another kind of message, or no net of the paper has their
-            shapes or names.
+        WeightsError: the file is damaged, has V0 layers, or has no net of the paper.
     """
     try:
         with path.open("rb") as file:
@@ -61,9 +60,14 @@ def read_caffemodel(path: Path) -> WeightFile:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read ({error}): give the .caffemodel file itself.") from None
     try:
-        return WeightFile("Caffe, V1 layers", _read_net(path, buffer), CAFFE_INPUT, "ceil")
+        layers, form = _read_layers(path, buffer)
+        converted = [_convert_layer(path, buffer, layer) for layer in layers if layer.blobs]
     except DamagedError as error:
         raise WeightsError(f"{path} is damaged or incomplete ({error}): download it again.") from None
+    has_sigmoid = any(layer.kind.startswith("Sigmoid") for layer in layers)
+    obstacle = "ends with a sigmoid and no soft-max over classes" if has_sigmoid else ""
+    net = recognize_net(converted, path, obstacle=obstacle)
+    return WeightFile(f"Caffe, {form}", net.tensors, CAFFE_INPUT, "ceil", notes=net.notes, left_out=net.head.left_out)
 
 
 def looks_like_caffemodel(head: bytes) -> bool:
@@ -92,10 +96,10 @@ def looks_like_caffemodel(head: bytes) -> bool:
 
 @dataclass
 class _Layer:
-    """A V1 layer: its name, its type and the fields of its blobs."""
+    """A layer: its name, its type as LayerParameter calls it, and the fields of its blobs."""
 
     name: str = ""
-    kind: int = 0
+    kind: str = ""
     blobs: list[Field] = field(default_factory=list)
 
 
@@ -112,65 +116,65 @@ class _Blob:
         return to_float32(np.frombuffer(self.numbers, dtype=f"<f{self.bytes_each}")).reshape(shape)
 
 
-def _read_net(path: Path, buffer: memoryview) -> dict[str, Tensor]:
-    """Read the weights under our names, fc6 as a convolution."""
-    tensors: dict[str, Tensor] = {}
+def _read_layers(path: Path, buffer: memoryview) -> tuple[list[_Layer], str]:
+    """Read names, types and places of the blobs of all layers, and the name of their kind of message."""
+    layers: list[_Layer] = []
+    form = "V1 layers"
     for found in fields(buffer, 0, len(buffer)):
-        if found.number == _LAYER:
-            raise WeightsError(f"{path} has LayerParameter messages (Caffe since 2015), {_COPY}.")
-        if found.number == _V1_LAYERS:
-            layer = _read_layer(path, buffer, bytes_field(found))
-            if layer.blobs:
-                tensors |= _read_weights(path, buffer, layer, tensors)
-    if not tensors:
+        if found.number in _FIELDS:
+            layers.append(_read_layer(path, buffer, bytes_field(found)))
+            form = "V1 layers" if found.number == _V1_LAYERS else "LayerParameter"
+    if not any(layer.blobs for layer in layers):
         raise WeightsError(f"{path} has no weights: give the .caffemodel of a trained net, not its definition.")
-    if "fc6.weight" in tensors:
-        tensors["fc6.weight"] = _to_convolution(path, tensors)
-    return tensors
+    return layers, form
 
 
 def _read_layer(path: Path, buffer: memoryview, message: Field) -> _Layer:
     layer = _Layer()
+    name, kind, blobs = _FIELDS[message.number]
     for found in fields(buffer, message.start, message.end):
-        if found.number == _V0:
-            raise WeightsError(f"{path} has V0 layers (Caffe of 2013), {_COPY}.")
-        if found.number == _V1_NAME:
-            layer.name = bytes(buffer[bytes_field(found).start : found.end][:100]).decode("utf-8", errors="replace")
-        elif found.number == _V1_TYPE and found.wire == VARINT:
-            layer.kind = found.value
-        elif found.number == _V1_BLOBS:
+        if message.number == _V1_LAYERS and found.number == _V0:
+            raise WeightsError(
+                f"{path} has V0 layers (Caffe of 2013), which are not supported: with Caffe's caffe_pb2, copy name and "
+                "blobs of each layer to the field layer of a new NetParameter, and save that."
+            )
+        if found.number == name:
+            layer.name = _read_text(buffer, found)
+        elif found.number == kind:
+            layer.kind = _V1_TYPES.get(found.value, "other") if found.wire == VARINT else _read_text(buffer, found)
+        elif found.number == blobs:
             layer.blobs.append(bytes_field(found))
-    if layer.kind == _LRN:
+    if layer.kind == "LRN":
         refuse_normalization(layer.name, path)
     return layer
 
 
-def _read_weights(path: Path, buffer: memoryview, layer: _Layer, earlier: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Read weight and bias of a layer in our layout, the weight of fc6 still (out, in, 1, 1)."""
+def _read_text(buffer: memoryview, found: Field) -> str:
+    return bytes(buffer[bytes_field(found).start : found.end][:100]).decode("utf-8", errors="replace")
+
+
+def _convert_layer(path: Path, buffer: memoryview, layer: _Layer) -> SourceLayer:
+    """Return a layer with weights in our layout."""
     name = layer.name
-    check_layer_name(name, earlier, path)
-    if len(layer.blobs) != 2:
-        raise WeightsError(f"{path} has {len(layer.blobs)} blobs in layer {name}, not weight and bias: it is damaged.")
-    weight, bias = (_read_blob(path, buffer, blob, name) for blob in layer.blobs)
-    shape = weight.shape
-    if name.startswith("fc"):
-        shape = (*shape[-2:], 1, 1) if shape[:-2] in ((), (1, 1)) else ()  # (out, in) or, of old, (1, 1, out, in)
-    if len(shape) != 4 or shape[2] != shape[3] or bias.shape not in ((shape[0],), (1, 1, 1, shape[0])):
-        expected = "(out, in)" if name.startswith("fc") else "(out, in, k, k)"
+    blobs = [_read_blob(path, buffer, blob, name) for blob in layer.blobs]
+    sizes = [math.prod(blob.shape) for blob in blobs]
+    has_vectors = max(blobs[0].shape) == sizes[0] and not (len(blobs) == 2 and sizes[1] < sizes[0])
+    if layer.kind not in _WITH_WEIGHT or has_vectors:  # such as batch norm
+        return SourceLayer(
+            name, {f"blob {n}": blob.to_tensor(size) for n, (blob, size) in enumerate(zip(blobs, sizes, strict=True))}
+        )
+    if len(blobs) != 2:
+        raise WeightsError(f"{path} has {len(blobs)} blobs in layer {name}, not weight and bias: it is damaged.")
+    weight, bias = blobs
+    shape, outputs = weight.shape, sizes[1]
+    if shape[:-2] in ((), (1, 1)) and shape[-2] == outputs:  # (out, in) or, of old, (1, 1, out, in)
+        shape = shape[-2:]
+    if len(shape) not in (2, 4) or shape[2:3] != shape[3:] or outputs != shape[0] or max(bias.shape) != outputs:
         raise WeightsError(
             f"{path} has a weight of shape {weight.shape} and a bias of shape {bias.shape} in layer {name}, instead of "
-            f"{expected} and (out): it is damaged, or not a VGG net with fully connected layers."
+            "(out, in, k, k) or (out, in), and (out): it is damaged, or not a VGG net."
         )
-    return {f"{name}.weight": weight.to_tensor(*shape), f"{name}.bias": bias.to_tensor(shape[0])}
-
-
-def _to_convolution(path: Path, tensors: dict[str, Tensor]) -> Tensor:
-    """Return fc6 as a convolution of the last map; its inputs are in the order channel, row, column."""
-    out, inputs = tensors["fc6.weight"].shape[:2]
-    last = [len(tensors[name]) for name in sorted(tensors) if name.startswith("conv5_") and name.endswith(".bias")]
-    channels = last[-1] if last else 0
-    side = square_side(inputs, channels, "fc6", path)
-    return tensors["fc6.weight"].reshape(out, channels, side, side)
+    return SourceLayer(name, {"weight": weight.to_tensor(*shape), "bias": bias.to_tensor(outputs)})
 
 
 def _read_blob(path: Path, buffer: memoryview, message: Field, layer: str) -> _Blob:

@@ -4,13 +4,15 @@ Attributes are not read: in a damaged file, HDF5's library may search for one en
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from torch import Tensor
 
 from verydeep.errors import ResourceError, VerydeepError, WeightsError
+from verydeep.files import utf8_path
 from verydeep.models.weights.readers.layers import to_float32
 from verydeep.models.weights.weight_file import MAX_VALUES
 
@@ -19,17 +21,32 @@ if TYPE_CHECKING:
 
 _MAX_ENTRIES = 2000
 """Groups and datasets that are read; a file of VGG-19 has a hundred."""
-_MAX_DEPTH = 4
-"""Levels of groups in that of a layer, whose weights are one or two levels below it."""
+_MAX_DEPTH = 10
+"""Levels of groups; a net within a net within a net has seven."""
 
 
-def read_layers(path: Path, *places: str) -> tuple[str, dict[str, list[Tensor]]]:
-    """Read layer -> weights from the first of the groups ``places`` that exists, or else from the file itself ("").
+@dataclass(frozen=True, eq=False)
+class Group:
+    """A group of an HDF5 file that has numbers."""
 
-    Weights are all datasets of a group and of the groups in it, float32.
+    path: tuple[str, ...]
+    """The names that lead to it."""
+    values: dict[str, Tensor]
+    """Name -> floating-point numbers, float32."""
+
+
+def read_groups(path: Path, *places: str, file: IO[bytes] | None = None) -> tuple[str, list[Group]]:
+    """Read the groups below the first of ``places`` that exists, or else those of the file itself ("").
+
+    Whole numbers, such as the states of random generators, are left out.
+
+    Args:
+        path: of the file, for messages.
+        places: names of groups.
+        file: the content of the file, if it is another than that at the path.
 
     Returns:
-        The place, and the layers that have weights.
+        The place, and the groups that have numbers.
 
     Raises:
         WeightsError: the file is damaged, announces more than it has or points to other files.
@@ -40,13 +57,12 @@ def read_layers(path: Path, *places: str) -> tuple[str, dict[str, list[Tensor]]]
     except ImportError:
         raise ResourceError(f"Reading {path} needs h5py: pip install 'verydeep[keras]'.") from None
     try:
-        with h5py.File(path, "r") as file:
-            content = _Content(path)
-            names = content.names(file)
+        space = path.stat().st_size
+        with utf8_path(path) as readable, h5py.File(readable if file is None else file, "r") as root:
+            content = _Content(path, space)
+            names = content.names(root)
             place = next((place for place in places if place in names), "")
-            layers = content.child(file, place) if place else file
-            groups = ((name, list(content.weights(content.child(layers, name)))) for name in content.names(layers))
-            return place, {name: weights for name, weights in groups if weights}
+            return place, list(content.groups(content.child(root, place) if place else root, ()))
     except VerydeepError:
         raise
     except Exception as error:  # h5py raises any error of HDF5 for a damaged file
@@ -59,9 +75,8 @@ def read_layers(path: Path, *places: str) -> tuple[str, dict[str, list[Tensor]]]
 class _Content:
     """Reads a file, counts the entries and bytes, and refuses more than a net has."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.space = path.stat().st_size
+    def __init__(self, path: Path, space: int) -> None:
+        self.path, self.space = path, space
         self.entries = 0
 
     def names(self, group: "h5py.Group") -> list[str]:
@@ -86,17 +101,21 @@ class _Content:
             raise self.refused(f"has a link to somewhere else, {name!r:.80}")
         return parent[name]
 
-    def weights(self, found: "h5py.Group | h5py.Dataset", depth: int = 0) -> Iterator[Tensor]:
-        """Yield the values of a dataset, or of all datasets in a group."""
+    def groups(self, group: "h5py.Group", path: tuple[str, ...]) -> Iterator[Group]:
+        """Yield the group and the groups in it, as far as they have numbers."""
         import h5py  # noqa: PLC0415 - as above
 
-        if isinstance(found, h5py.Dataset):
-            yield self.values(found)
-        elif depth > _MAX_DEPTH:
-            raise self.refused(f"has groups within groups below {found.name!r:.80}")
-        else:
-            for name in self.names(found):
-                yield from self.weights(self.child(found, name), depth + 1)
+        if len(path) > _MAX_DEPTH:
+            raise self.refused(f"has groups within groups below {group.name!r:.80}")
+        values: dict[str, Tensor] = {}
+        for name in self.names(group):
+            child = self.child(group, name)
+            if not isinstance(child, h5py.Dataset):
+                yield from self.groups(child, (*path, name))
+            elif child.dtype.kind not in "iu":
+                values[name] = self.values(child)
+        if values:
+            yield Group(path, values)
 
     def values(self, dataset: "h5py.Dataset") -> Tensor:
         """Return the values of a dataset, float32."""

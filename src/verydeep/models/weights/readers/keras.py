@@ -1,120 +1,153 @@
-"""Reader of Keras's VGG-16 and VGG-19, and of nets with the same layer names: .h5 files of weights or whole models.
+"""Reader of Keras's files: .h5 and .hdf5 of weights or whole models of Keras 1 to 3, .weights.h5 and .keras.
 
-Kernels are (H, W, in, out), and fc1 takes the output of pool5 in the order row, column, channel.
+Kernels are (H, W, in, out), and the first dense layer takes the output of pool5 in the order row, column, channel.
 """
 
+import json
 import re
-from collections.abc import Mapping
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from torch import Tensor
 
-from verydeep.configs.networks import NETWORKS, Network
 from verydeep.errors import WeightsError
-from verydeep.models.weights.readers.hdf5 import read_layers
-from verydeep.models.weights.readers.layers import crop_notes, square_side
+from verydeep.models.weights.readers.hdf5 import Group, read_groups
+from verydeep.models.weights.readers.layers import SourceLayer, natural_order, shape_text
+from verydeep.models.weights.readers.recognition import recognize_net
 from verydeep.models.weights.weight_file import CAFFE_INPUT, WeightFile
 
-FC = {"fc1": "fc6", "fc2": "fc7", "predictions": "fc8"}
-
-_Layers = Mapping[str, list[Tensor]]
+_ZIP = b"PK\x03\x04"
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+"""The files in a .keras archive that are read."""
+_OTHER_GROUPS = ("optimizer", "optimizer_weights", "top_level_model_weights")
+_MAX_CONFIG = 2**24
+"""Bytes at the beginning of a file in which the configuration of a whole model is searched."""
+_MODEL_CONFIG = re.compile(rb'\{"(?:module|class_name)": "')
 
 
 def read_keras(path: Path) -> WeightFile:
-    """Read weights that Keras wrote, ``.weights.h5`` of Keras 3 included, with or without the FC layers.
+    """Read weights that Keras wrote, with the FC layers, without them, or with another head on the convolutions.
 
     Raises:
-        WeightsError: the file is damaged, has layers that VGG-16 and VGG-19 do not have, announces more than it has or
-            points to other files.
+        WeightsError: the file is damaged, has no net of the paper, announces more than it has or points to other files.
         ResourceError: h5py is not installed.
     """
-    place, layers = read_layers(path, "model_weights", "layers")
-    head = _find_other_head(layers)
-    layers = {name: weights for name, weights in layers.items() if name not in head}
-    named = _name_by_order(layers, path) if place == "layers" else _rename(layers, path)
-    tensors: dict[str, Tensor] = {}
-    channels = 0
-    for name, weights in sorted(named.items()):  # conv5_3 before fc6
-        for values in weights:
-            kind = "bias" if values.ndim == 1 else "weight"
-            if values.ndim not in (1, 4 if name.startswith("conv") else 2) or f"{name}.{kind}" in tensors:
-                shape = "x".join(map(str, values.shape))
-                raise WeightsError(f"{path} has a {kind} of shape {shape} in {name}: it is of another architecture.")
-            tensors[f"{name}.{kind}"] = values if kind == "bias" else _convert_kernel(values, name, channels, path)
-            channels = values.shape[-1] if name.startswith("conv") else channels
+    with path.open("rb") as file:
+        is_archive = file.read(len(_ZIP)) == _ZIP
+    (place, groups), config = _read_archive(path) if is_archive else _read_hdf5(path)
+    layers = [_convert_group(name, group, path) for name, group in _name_groups(groups, is_root=not place)]
+    net = recognize_net(
+        sorted(layers, key=lambda layer: natural_order(layer.name)),
+        path,
+        channels_last=True,
+        obstacle=_find_obstacle(config),
+    )
     assumption = f"The file does not state its input; that of Keras's own VGG nets is assumed: {CAFFE_INPUT}."
-    notes = crop_notes(tensors)
-    if head:
-        notes = (f"Only the convolutions were read: its head ({', '.join(head)}) is not that of a VGG net.", *notes)
-    return WeightFile("Keras", tensors, CAFFE_INPUT, "floor", assumption=assumption, notes=notes)
+    return WeightFile(
+        "Keras", net.tensors, CAFFE_INPUT, "floor", assumption=assumption, notes=net.notes, left_out=net.head.left_out
+    )
 
 
-def _find_other_head(layers: _Layers) -> list[str]:
-    """Return dense layers that somebody put on the convolutions of Keras's VGG nets in place of the FC layers."""
-    if "block1_conv1" not in layers or layers.keys() & FC.keys():
-        return []
-    unknown = (name for name in layers if not re.fullmatch(r"block\d_conv\d", name))
-    return [name for name in unknown if any(values.ndim == 2 for values in layers[name])]
+def _read_hdf5(path: Path) -> tuple[tuple[str, list[Group]], Any]:
+    """Read the groups of an HDF5 file, and the configuration of a whole model, which lies in it as text."""
+    with path.open("rb") as file:
+        head = file.read(_MAX_CONFIG)
+    config = None
+    for match in _MODEL_CONFIG.finditer(head):
+        try:
+            config, _ = json.JSONDecoder().raw_decode(head[match.start() :].decode("utf-8", errors="replace"))
+        except (ValueError, RecursionError):
+            continue
+        break
+    return read_groups(path, "model_weights", "layers"), config
 
 
-def _convert_kernel(values: Tensor, name: str, channels: int, path: Path) -> Tensor:
-    """Return a kernel (H, W, in, out), or a matrix (in, out) behind ``channels`` channels, as (out, in, H, W)."""
-    if values.ndim == 2:
-        side = square_side(len(values), channels, name, path) if name == "fc6" else 1
-        values = values.reshape(side, side, len(values) // side**2, values.shape[1])
-    elif values.shape[0] != values.shape[1]:
-        shape = "x".join(map(str, values.shape))
-        raise WeightsError(
-            f"{path} has a kernel of shape {shape} in {name}, where TensorFlow's have 3x3 first: an old Keras with "
-            "Theano wrote it; get the file for TensorFlow."
-        )
-    return values.permute(3, 2, 0, 1).contiguous()
+def _read_archive(path: Path) -> tuple[tuple[str, list[Group]], Any]:
+    """Read the groups and the configuration of a .keras archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise WeightsError(f"{path} announces more than it has, or is compressed: save it in Keras again.")
+            config = json.loads(archive.read(_CONFIG))
+            with archive.open(_WEIGHTS) as source, tempfile.TemporaryFile() as weights:
+                _copy(source, weights)
+                return read_groups(path, "layers", file=weights), config
+    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, EOFError, OSError) as error:
+        raise WeightsError(f"{path} is damaged ({error!s:.100}): save it in Keras again.") from None
 
 
-def _rename(layers: _Layers, path: Path) -> dict[str, list[Tensor]]:
-    """Return layers that Keras names block1_conv1 to predictions under our names."""
-    ours = dict(FC)
-    for network in (NETWORKS["D"], NETWORKS["E"]):
-        ours |= {f"block{name[4]}_conv{name[6]}": name for name, _ in network.convs()}
-    for name in layers:
-        if name not in ours:
-            raise _unknown_layer(name, path)
-    return {ours[name]: weights for name, weights in layers.items()}
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    while block := source.read(2**20):
+        target.write(block)
+    target.seek(0)
 
 
-def _name_by_order(layers: _Layers, path: Path) -> dict[str, list[Tensor]]:
-    """Return layers that Keras 3 names by kind and number (conv2d, conv2d_1, ..., dense_2) under our names."""
-    numbered, ours = {}, {}
-    fc = dict(zip(("dense", "dense_1", "dense_2"), FC.values(), strict=True))
-    for name, weights in layers.items():
-        number = re.fullmatch(r"conv2d_?(\d{0,2})", name)
-        if number is not None:
-            numbered[int(number[1] or 0)] = weights
-        elif name in fc:
-            ours[fc[name]] = weights
+def _name_groups(groups: Sequence[Group], *, is_root: bool) -> Iterator[tuple[str, Group]]:
+    """Yield layers with their names; those of a net within a net have its name before theirs."""
+    counts = Counter(group.path[:1] for group in groups)
+    for group in groups:
+        if is_root and group.path and group.path[0] in _OTHER_GROUPS:
+            continue
+        if counts[group.path[:1]] == 1:
+            yield "".join(group.path[:1]), group
         else:
-            raise _unknown_layer(name, path)
-    convs = [weights for _, weights in sorted(numbered.items())]
-    network = next((NETWORKS[name] for name in "ABDE" if _fits(NETWORKS[name], convs)), None)
-    if network is None:
+            yield "/".join(part for part in group.path if part not in ("vars", "layers")), group
+
+
+def _convert_group(name: str, group: Group, path: Path) -> SourceLayer:
+    """Return the layer of a group in our layout."""
+    kernels = [values for values in group.values.values() if values.ndim > 1]
+    vectors = [values for values in group.values.values() if values.ndim <= 1]
+    if not kernels:
+        return SourceLayer(name, group.values)
+    kernel = kernels[0]
+    if len(kernels) > 1 or len(vectors) > 1 or kernel.ndim not in (2, 4):
+        shapes = ", ".join(map(shape_text, group.values.values()))
         raise WeightsError(
-            f"{path} has {len(convs)} convolutions that are not those of VGG-11, 13, 16 or 19: give a file with one of "
-            "these nets and nothing else."
+            f"{path} has weights of shapes {shapes:.100} in {name!r:.80}: it is of another architecture."
         )
-    return ours | dict(zip((name for name, _ in network.convs()), convs, strict=True))
+    weight = kernel.T.contiguous() if kernel.ndim == 2 else _convert_kernel(kernel, name, path)
+    return SourceLayer(name, {"weight": weight} | ({"bias": vectors[0]} if vectors else {}))
 
 
-def _fits(network: Network, convs: list[list[Tensor]]) -> bool:
-    """Whether the network has as many convolutions, and channels change only at the first of a block."""
-    kernels = [values for weights in convs for values in weights if values.ndim == 4]
-    names = [name for name, _ in network.convs()]
-    return len(kernels) == len(names) and all(
-        name.endswith("_1") or kernel.shape[2] == kernel.shape[3] for name, kernel in zip(names, kernels, strict=True)
-    )
+def _convert_kernel(kernel: Tensor, name: str, path: Path) -> Tensor:
+    """Return a kernel (H, W, in, out) as (out, in, H, W)."""
+    if kernel.shape[0] != kernel.shape[1] and kernel.shape[2] == kernel.shape[3]:
+        raise WeightsError(
+            f"{path} has a kernel of shape {shape_text(kernel)} in {name!r:.80}, where TensorFlow's have 3x3 first: an "
+            "old Keras with Theano wrote it; get the file for TensorFlow."
+        )
+    return kernel.permute(3, 2, 0, 1).contiguous()
 
 
-def _unknown_layer(name: str, path: Path) -> WeightsError:
-    return WeightsError(
-        f"{path} has weights in a layer {name!r:.80} that VGG-16 and VGG-19 of Keras do not have: give a file with one "
-        "of these nets and nothing else."
-    )
+def _find_obstacle(config: Any) -> str:
+    """Return why the head of a whole model cannot be three linear layers with ReLUs and a soft-max, or ""."""
+    kinds = list(_list_layers(config))
+    convs = [place for place, (kind, _) in enumerate(kinds) if kind.startswith("Conv")]
+    head = kinds[convs[-1] + 1 :] if convs else []
+    activations = [activation for _, activation in head if activation not in ("", "linear")]
+    if any(kind.startswith("Global") for kind, _ in head):
+        return "pools globally"
+    if activations and activations[-1] not in ("softmax", "relu"):
+        return f"ends with {activations[-1]} and no soft-max over classes"
+    if activations and (activations[-1] == "softmax") + activations.count("relu") < len(activations):
+        return f"has activations ({', '.join(activations):.60}) that are no ReLUs"
+    return ""
+
+
+def _list_layers(config: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield class and activation of all layers of a configuration, in order; nothing where it is none."""
+    if not isinstance(config, dict) or depth > 10 or not isinstance(inner := config.get("config"), dict | list):
+        return
+    kind, settings = str(config.get("class_name")), inner if isinstance(inner, dict) else {"layers": inner}
+    if isinstance(layers := settings.get("layers"), list):
+        for layer in layers:
+            yield from _list_layers(layer, depth + 1)
+        return
+    activation = settings.get("activation")
+    is_activation = kind in ("ReLU", "Softmax", "LeakyReLU", "PReLU", "ELU")
+    yield kind, (activation if isinstance(activation, str) else kind if is_activation else "").casefold()

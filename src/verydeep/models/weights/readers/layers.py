@@ -1,32 +1,79 @@
-"""Checks and conversions of layers that several readers share."""
+"""Layers of another system's net, as all readers of formats pass them on to ``recognition``."""
 
 import re
-from collections.abc import Container, Mapping
-from math import isqrt
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from verydeep.configs.networks import PAPER_CROP, STRIDE
 from verydeep.errors import WeightsError
 from verydeep.ops.arrays import AnyArray
 
-_LAYER_NAME = re.compile(r"conv[1-5]_[1-4]|fc[678]")
+
+@dataclass(frozen=True, eq=False)
+class SourceLayer:
+    """A layer with weights of another system's net."""
+
+    name: str
+    values: Mapping[str, Tensor]
+    """Kind -> values. A convolution has a ``weight`` (out, in, k, k), a linear layer (out, in), both perhaps a ``bias``
+    (out,). A batch norm also has ``running_mean`` and ``running_var`` (out,)."""
+
+    @property
+    def dimensions(self) -> int:
+        """The dimensions of its weight: 4 of a convolution, 2 of a linear layer, 0 without weight."""
+        return self.values["weight"].ndim if "weight" in self.values else 0
+
+    @property
+    def is_batch_norm(self) -> bool:
+        """Whether it normalizes by a running mean and variance."""
+        return "running_mean" in self.values or "running_var" in self.values
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of its output channels."""
+        return len(self.values["weight"]) if self.dimensions else 0
+
+    @property
+    def num_inputs(self) -> int:
+        """The number of its input channels."""
+        return self.values["weight"].shape[1] if self.dimensions > 1 else 0
+
+    def __str__(self) -> str:
+        kind, values = next(iter(self.values.items()))
+        return f"{self.name}.{kind}".strip(".") + f" of shape {shape_text(values)}"
 
 
-def check_layer_name(name: str, earlier: Container[str], path: Path) -> None:
-    """Refuse a layer with weights whose name no net of the paper has, or whose weights are among the earlier ones.
+def check_layer(layer: SourceLayer, path: Path) -> None:
+    """Check weight and bias of a convolution or a linear layer.
 
     Raises:
-        WeightsError: it is one of these.
+        WeightsError: the weight is no plain numbers, or the bias has another shape than the outputs.
     """
-    if not _LAYER_NAME.fullmatch(name) or f"{name}.weight" in earlier:
+    weight, bias = layer.values["weight"], layer.values.get("bias")
+    for kind, tensor in layer.values.items():
+        if kind in ("weight", "bias") and not tensor.is_floating_point():
+            raise WeightsError(
+                f"{path} has {layer.name}.{kind} of type {tensor.dtype}: it is quantized; save the net before that."
+            )
+    if bias is not None and bias.shape != weight.shape[:1]:
         raise WeightsError(
-            f"{path} has weights of a layer {name!r:.40}, which no net of the paper has, or which comes twice: it is "
-            "not a VGG net of the paper."
+            f"{path} has {layer.name}.bias of shape {shape_text(bias)} for {len(weight)} outputs: it is damaged, or of "
+            "another architecture."
         )
+
+
+def shape_text(tensor: Tensor) -> str:
+    """Return the shape of a tensor for a message: 64x3x3x3."""
+    return "x".join(map(str, tensor.shape)) or "()"
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts names by their numbers: conv2d_2 before conv2d_10."""
+    return [(len(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def refuse_normalization(name: str, path: Path) -> None:
@@ -38,30 +85,6 @@ def refuse_normalization(name: str, path: Path) -> None:
     raise WeightsError(
         f"{path} normalizes responses (layer {name!r:.40}), which is not supported: give a net without normalization."
     )
-
-
-def square_side(inputs: int, channels: int, name: str, path: Path) -> int:
-    """Return the side of the square of positions that fc6 sees.
-
-    Raises:
-        WeightsError: its inputs are not such a square.
-    """
-    side = isqrt(inputs // max(channels, 1))
-    if not side or channels * side**2 != inputs:
-        raise WeightsError(
-            f"{path} has {inputs} inputs at {name!r:.80}, which are not a square of positions of the {channels} "
-            "channels before it: it is of another architecture."
-        )
-    return side
-
-
-def crop_notes(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Return a note if fc6, in our layout, sees another number of positions than the paper's 7x7."""
-    fc6 = tensors.get("fc6.weight")
-    if fc6 is None or fc6.shape[-1] == PAPER_CROP // STRIDE:
-        return ()
-    side = fc6.shape[-1]
-    return (f"Its FC layers see {side}x{side} positions, so it is taken for a net of crop {STRIDE * side}.",)
 
 
 def to_float32(array: AnyArray) -> Tensor:

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from verydeep.errors import ResourceError, WeightsError
 from verydeep.models.vgg import Pooling
-from verydeep.models.weights.readers.layers import check_layer_name, refuse_normalization, to_float32
+from verydeep.models.weights.readers.layers import SourceLayer, refuse_normalization, to_float32
 from verydeep.models.weights.readers.matlab import check_mat_file
+from verydeep.models.weights.readers.recognition import RecognizedNet, recognize_net
 from verydeep.models.weights.weight_file import RGB_INPUT, InputConvention, WeightFile
 from verydeep.ops.arrays import AnyArray
 
@@ -35,18 +35,43 @@ def read_matconvnet(path: Path) -> WeightFile:
     """
     content = _load(path)
     layers = list(_list_layers(path, content["layers"]))
-    tensors: dict[str, Tensor] = {}
-    for layer in layers:
-        tensors |= _read_weights(path, layer, earlier=tensors)
+    net = _recognize(path, layers)
+    tensors = net.tensors
     meta = content.get("meta")
     normalization = content.get("normalization") if meta is None else _field(meta, "normalization")
     convention, notes = _read_input(path, normalization)
     names, words = _read_classes(content.get("classes") if meta is None else _field(meta, "classes"))
     outputs = len(tensors["fc8.bias"]) if "fc8.bias" in tensors else 0
+    if not outputs:
+        names, words = (), ()
     if names and len(names) != outputs:
         notes += (f"The file names {len(names)} classes for {outputs} outputs, so its names are not used.",)
         names, words = (), ()
-    return WeightFile("MatConvNet", tensors, convention, _read_pooling(path, layers), names, words, notes=notes)
+    notes = (*net.notes, *notes)
+    return WeightFile(
+        "MatConvNet",
+        tensors,
+        convention,
+        _read_pooling(path, layers),
+        names,
+        words,
+        notes=notes,
+        left_out=net.head.left_out,
+    )
+
+
+def _recognize(path: Path, layers: list[AnyArray]) -> RecognizedNet:
+    """Recognize the net, and check the settings of its layers."""
+    converted = [source for layer in layers if (source := _convert_layer(path, layer)) is not None]
+    ends_with_sigmoid = bool(layers) and _text(layers[-1], "type") == "sigmoid"
+    obstacle = "ends with a sigmoid and no soft-max over classes" if ends_with_sigmoid else ""
+    net = recognize_net(converted, path, obstacle=obstacle)
+    by_name = {_text(layer, "name"): layer for layer in layers}
+    for source in net.convolutions.layers.values():
+        _check_settings(path, by_name[source.name], source.name, (source.values["weight"].shape[-1] - 1) / 2)
+    for name in net.head.names:
+        _check_settings(path, by_name[name], name, 0)
+    return net
 
 
 def _load(path: Path) -> dict[str, AnyArray]:
@@ -109,8 +134,8 @@ def _numbers(layer: AnyArray, name: str, default: int) -> tuple[float, ...]:
     return tuple(float(number) for number in value.ravel())
 
 
-def _read_weights(path: Path, layer: AnyArray, *, earlier: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return weight and bias of a layer in our layout; nothing for a layer without weights."""
+def _convert_layer(path: Path, layer: AnyArray) -> SourceLayer | None:
+    """Return a layer in our layout; None for one without weights."""
     name, kind = _text(layer, "name"), _text(layer, "type")
     cell = _field(layer, "weights")
     arrays = (
@@ -123,8 +148,12 @@ def _read_weights(path: Path, layer: AnyArray, *, earlier: dict[str, Tensor]) ->
     if not any(array.size for array in arrays):
         if kind == "conv":
             raise WeightsError(f"{path} has no weights in its layer {name!r:.40}: it is damaged, or was never trained.")
-        return {}
-    check_layer_name(name if kind == "conv" else f"{name} ({kind})", earlier, path)
+        return None
+    if kind != "conv":
+        raise WeightsError(
+            f"{path} has weights of a layer '{name:.40} ({kind:.40})', which no net of the paper has: give one "
+            "without such layers."
+        )
     if len(arrays) != 2 or any(array.dtype.kind not in "iuf" for array in arrays):
         raise WeightsError(f"{path} does not have one kernel and one bias in its layer {name}: it is damaged.")
     kernel, bias = arrays
@@ -134,13 +163,12 @@ def _read_weights(path: Path, layer: AnyArray, *, earlier: dict[str, Tensor]) ->
             f"{path} has a kernel of shape {kernel.shape} and {bias.size} biases in layer {name}, instead of "
             "(k, k, in, out) and as many biases as outputs: it is damaged."
         )
-    _check_settings(path, layer, name, kernel.shape[0])
-    return {f"{name}.weight": to_float32(kernel.transpose(3, 2, 0, 1)), f"{name}.bias": to_float32(bias.ravel())}
+    values = {"weight": to_float32(kernel.transpose(3, 2, 0, 1)), "bias": to_float32(bias.ravel())}
+    return SourceLayer(name, values)
 
 
-def _check_settings(path: Path, layer: AnyArray, name: str, kernel: int) -> None:
-    """Check for stride 1, no dilation, and a padding that keeps the map's size; none in a fully connected layer."""
-    pad = 0 if name.startswith("fc") else (kernel - 1) / 2
+def _check_settings(path: Path, layer: AnyArray, name: str, pad: float) -> None:
+    """Check for stride 1, no dilation, and this padding."""
     for field, default, right in (("stride", 1, 1), ("dilate", 1, 1), ("pad", 0, pad)):
         values = _numbers(layer, field, default)
         if any(value != right for value in values):

@@ -6,7 +6,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from verydeep.errors import WeightsError
 from verydeep.files import utf8_path
+from verydeep.models.weights.readers.layers import natural_order
 from verydeep.models.weights.weight_file import MAX_VALUES
 
 _ZIP = b"PK\x03\x04"
@@ -30,17 +31,19 @@ _ALLOWED = re.compile(
     r"|torch (Size|device|(b?float|u?int)\d+)"
 )
 """The names that rebuild tensors. torch's own list is longer, and its bytearray can be used to fill the memory."""
-_WRAPPERS = ("module", "_orig_mod")
-"""Parts that DataParallel and torch.compile add to every name."""
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Parts that DataParallel, torch.compile, FSDP and checkpointing add to names."""
+_MAX_DEPTH = 4
+"""Levels of a checkpoint in which a state dict is searched."""
 
 
 def read_pickled(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file of torch.save, of any version, by their names.
 
-    In a checkpoint they may be under "state_dict", "model" or "model_state_dict".
+    In a checkpoint they may be under any key.
 
     Raises:
-        WeightsError: the file is damaged, would run code, or announces more than it has.
+        WeightsError: the file is damaged, would run code, announces more than it has, or has several state dicts.
     """
     try:
         zipped = _check_file(path)
@@ -52,10 +55,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # torch and zipfile raise all kinds of errors for a damaged file
         raise _unreadable_error(path, error) from None
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    return _select_tensors(loaded, path)
+    return _select_tensors(_find_state_dict(loaded, path), path)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -69,7 +69,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             loaded = load_file(readable)
     except Exception as error:  # torch raises its own errors after those of safetensors
         raise _unreadable_error(path, error) from None
-    return _select_tensors(loaded, path)
+    tensors = _select_tensors(loaded, path)
+    return {name: tensors[name] for name in sorted(tensors, key=natural_order)}  # the file has them in any order
 
 
 def _check_file(path: Path) -> bool:
@@ -139,20 +140,63 @@ def _check_pickle(content: io.BytesIO, path: Path) -> None:
                 )
 
 
+def _find_state_dict(loaded: object, path: Path) -> object:
+    """Return the state dict within a checkpoint, which has the weight of a convolution or, failing that, any tensor.
+
+    Raises:
+        WeightsError: there are several.
+    """
+    found = list(_list_state_dicts(loaded, "checkpoint", set()))
+    nets = [(place, tensors) for place, tensors in found if _has_convolutions(tensors)]
+    if len(nets) > 1:
+        places = " and ".join(place for place, _ in nets[:3])
+        raise WeightsError(f"{path} has {len(nets)} nets, {places:.200}: save one of them with torch.save(..., FILE).")
+    return max(nets or found, key=lambda candidate: len(candidate[1]), default=("", loaded))[1]
+
+
+def _list_state_dicts(
+    value: object, place: str, seen: set[int], depth: int = 0
+) -> Iterator[tuple[str, Mapping[object, object]]]:
+    """Yield each mapping that has tensors, once, with its place."""
+    if not isinstance(value, Mapping | list | tuple) or depth > _MAX_DEPTH or id(value) in seen:
+        return
+    seen.add(id(value))
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    if isinstance(value, Mapping) and any(isinstance(name, str) and isinstance(each, Tensor) for name, each in items):
+        yield place, value
+    for name, values in items:
+        yield from _list_state_dicts(values, f"{place}[{name!r:.60}]", seen, depth + 1)
+
+
+def _has_convolutions(tensors: Mapping[object, object]) -> bool:
+    """Whether a mapping has the weight of a convolution under its name; an optimizer's state has other names."""
+    return any(
+        isinstance(name, str) and name.endswith("weight") and isinstance(values, Tensor) and values.ndim == 4
+        for name, values in tensors.items()
+    )
+
+
 def _select_tensors(loaded: object, path: Path) -> dict[str, Tensor]:
     """Return the tensors among the entries, float32 or integers, without the wrappers in their names.
+
+    A tensor that has several names has the first alone.
 
     Raises:
         WeightsError: there are none, two have the same name, or they are larger than the file.
     """
     tensors: dict[str, Tensor] = {}
     space = path.stat().st_size
+    seen: set[tuple[object, ...]] = set()
     for key, value in loaded.items() if isinstance(loaded, Mapping) else ():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             continue
         name = ".".join(part for part in key.split(".") if part not in _WRAPPERS)
         if value.layout != torch.strided or value.is_quantized or value.is_complex():
             raise WeightsError(f"{path} has sparse, quantized or complex values in {name!r:.80}: save plain numbers.")
+        identity = (value.data_ptr(), value.dtype, value.shape, value.stride())
+        if identity in seen and value.numel():  # another name for the same numbers
+            continue
+        seen.add(identity)
         if name in tensors:
             raise WeightsError(f"{path} has two nets: {name!r:.80} occurs twice; save one of them.")
         space -= value.numel() * value.element_size()
@@ -163,7 +207,11 @@ def _select_tensors(loaded: object, path: Path) -> dict[str, Tensor]:
             )
         tensors[name] = value.detach().float() if value.is_floating_point() else value
     if not tensors:
-        raise WeightsError(f"{path} has no state dict: give a file that torch.save(net.state_dict(), FILE) writes.")
+        keys = ", ".join(map(str, loaded)) if isinstance(loaded, Mapping) else ""
+        inside = f" under any of its keys ({keys:.100})" if keys else ""
+        raise WeightsError(
+            f"{path} has no state dict{inside}: give a file that torch.save(net.state_dict(), FILE) writes."
+        )
     return tensors
 
 
