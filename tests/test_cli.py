@@ -85,7 +85,17 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
         (["predict", "nowhere", "photo.jpg"], 1, "verydeep: There is no run, model folder or weight file nowhere"),
         (["train", "--epochs", "0"], 1, "verydeep: --epochs 0 is out of range: give a number at least 1."),
         (["train", "--devices", "0"], 1, "verydeep: --devices 0 is out of range: give a number at least 1."),
-        (["trian"], 2, "train, evaluate, predict"),
+        (["trian"], 2, "There is no command trian: did you mean train? The commands are train, evaluate, predict"),
+        (["Evaluate", "photos"], 2, "did you mean evaluate?"),
+        (["train", "--lr", "0.1"], 2, "`verydeep train` has no option --lr: did you mean --learning-rate X?"),
+        (["train", "--image-size=64"], 2, "did you mean --crop PIXELS?"),
+        (["train", "--img-size", "64"], 2, "did you mean --crop PIXELS?"),
+        (["train", "--size", "64"], 2, "did you mean --crop PIXELS?"),
+        (["train", "--bs", "8"], 2, "did you mean --batch-size N?"),
+        (["train", "--batch", "8"], 2, "did you mean --batch-size N?"),
+        (["train", "--model", "D"], 2, "did you mean --network NAME?"),
+        (["train", "--arch", "D"], 2, "did you mean --network NAME?"),
+        (["transfer", "a", "b", "--num_trian", "3"], 2, "did you mean --num-train N?"),
         (["train", "--epochs", "many"], 2, "--epochs"),
         (["train", "--ephocs", "3"], 2, "--epochs N"),
         (["push", "run"], 2, "repository"),
@@ -131,6 +141,13 @@ def test_a_reader_that_leaves_early_sees_no_error() -> None:
     command = f"{sys.executable} -m verydeep.cli reproduce table1 --format json"
     done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["network"] == "A" and done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["train --help", "--version", "reproduce table1"])
+def test_a_reader_that_reads_nothing_sees_no_error(command: str) -> None:
+    """The pipe breaks for certain: the reader has ended before the command writes."""
+    run = f"(sleep 0.5; COLUMNS=60 {sys.executable} -m verydeep.cli {command}) | true"
+    assert subprocess.run(run, shell=True, capture_output=True, text=True, check=True).stderr == ""
 
 
 def test_messages_stay_out_of_json(trained: Path, photographs: Path, inside: Cli) -> None:

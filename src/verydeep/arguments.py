@@ -1,12 +1,14 @@
 """Arguments of the command line: the signatures of the public functions become options, by tyro."""
 
+import difflib
 import inspect
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypedDict, get_args, get_origin
 
 import tyro
 
@@ -21,6 +23,27 @@ HEADINGS = ("usual", "training", "box", "decoding", "compute", "output")
 
 SHARED = ("train", "evaluate", "transfer", "features", "reproduce")
 """Commands whose work several processes can share."""
+
+ALIASES = {
+    "lr": "learning-rate",
+    "image-size": "crop",
+    "img-size": "crop",
+    "imgsz": "crop",
+    "input-size": "crop",
+    "size": "crop",
+    "bs": "batch-size",
+    "batch": "batch-size",
+    "model": "network",
+    "arch": "network",
+    "pretrained": "init-from",
+    "output": "out",
+    "output-dir": "out",
+    "num-workers": "workers",
+    "gpus": "devices",
+    "topk": "top",
+    "k": "top",
+}
+"""Options as other systems call them -> ours."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,7 @@ def parse(arguments: Sequence[str], commands: Commands, description: str) -> Cal
         SystemExit: Help was printed (0), or the usage is wrong (2).
         OptionError: The number of processes is out of range.
     """
+    check_spelling(arguments, commands)
     names = arguments[:1] if arguments and arguments[0] in commands else commands
     parsers = {name: _build_parser(name, commands, brief=len(names) > 1) for name in names}
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
@@ -49,6 +73,41 @@ def parse(arguments: Sequence[str], commands: Commands, description: str) -> Cal
     )
     _DEVICES.check(call.num_processes)
     return call
+
+
+def check_spelling(arguments: Sequence[str], commands: Commands) -> None:
+    """Refuse an unknown command or option with the name of the nearest one; what resembles none is left to tyro.
+
+    Raises:
+        SystemExit: The usage is wrong (2).
+    """
+    name = arguments[0] if arguments else "--help"
+    if name.startswith("-"):
+        return
+    if name not in commands:
+        near = difflib.get_close_matches(name.lower(), commands, n=1)
+        suggestion = f"did you mean {near[0]}?" if near else "see `verydeep --help`."
+        _refuse_usage(f"There is no command {name}: {suggestion} The commands are {', '.join(commands)}.")
+    known = {"help": ""}
+    for option in read_options(name, commands):
+        flag = option.name.replace("_", "-")
+        if not option.is_positional:
+            known[flag] = f" {option.option.metavar}".rstrip()
+        if option.type is bool:
+            known[f"no-{flag}"] = ""
+    for argument in arguments[1:]:
+        flag = argument[2:].split("=")[0].replace("_", "-")
+        if not argument.startswith("--") or not flag or flag in known or flag.startswith("tyro-"):
+            continue
+        near = [alias for alias in (ALIASES.get(flag.lower()),) if alias in known]
+        near += difflib.get_close_matches(flag.lower(), known, n=1)
+        if near:
+            _refuse_usage(f"`verydeep {name}` has no option --{flag}: did you mean --{near[0]}{known[near[0]]}?")
+
+
+def _refuse_usage(message: str) -> NoReturn:
+    print(f"verydeep: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _added_options(*, devices: DevicesOption = 1, format: FormatOption = "table") -> None:  # noqa: A002

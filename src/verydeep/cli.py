@@ -74,18 +74,22 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be no UTF-8; in JSON this is how they are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
-    if sys.argv[1:] == [VERSION]:
-        print(f"verydeep {importlib.metadata.version('verydeep')}")
-        return
     try:
-        run(parse(sys.argv[1:], COMMANDS, DESCRIPTION))
+        try:
+            if sys.argv[1:] == [VERSION]:
+                print(f"verydeep {importlib.metadata.version('verydeep')}")
+            else:
+                run(parse(sys.argv[1:], COMMANDS, DESCRIPTION))
+        finally:
+            sys.stdout.flush()  # else a reader that has left is an error that Python prints at its end
     except OtherProcessError as error:
         time.sleep(2 * TURN_SECONDS)
         fail(str(error))
     except VerydeepError as error:
         fail(str(error))
     except BrokenPipeError:  # as of `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(1)
     except OSError as error:
         fail(f"{error}: check that the path exists, may be used, and has room.")

@@ -36,7 +36,8 @@ else:  # as they are typed
 DATA_HELP = 'Photographs, or "generated".'
 NET_HELP = "A run, a weight file, oxford-vgg16, hf-hub:OWNER/NAME."
 
-IMAGES_HELP = 'Photographs, folders of them, or patterns ("*.jpg").'
+IMAGES_HELP = 'Photographs, folders, "*.jpg", a CSV list, or -: a list on stdin.'
+
 
 DataOption = Annotated[DataSource, Option(DATA_HELP, metavar="DATA")]
 NetOption = Annotated[NetSource, Option(NET_HELP, metavar="RUN")]

@@ -254,13 +254,7 @@ def test_other_classes_are_refused(trained: Path, tmp_path: Path, inside: Cli) -
     (data / "val" / "bee").rename(data / "val" / "beetle")
     before = files_below(tmp_path, trained)
     refused = inside("evaluate", data, trained, check=False)
-    assert refused.returncode == 1 and "'beetle'" in refused.stderr and "'bee'" in refused.stderr
-    for part in ("train", "val"):
-        for path in (data / part / "cloud").iterdir():
-            path.unlink()
-        (data / part / "cloud").rmdir()
-    refused = inside("evaluate", data, trained, check=False)
-    assert refused.returncode == 1 and "2 classes" in refused.stderr and "on 3" in refused.stderr
+    assert refused.returncode == 1 and "does not know: beetle. It knows apple, bee, cloud" in refused.stderr
     assert files_below(trained).items() <= before.items()
     assert not (tmp_path / "cache").exists()
 
@@ -269,7 +263,7 @@ def test_the_second_nets_classes_count_too(trained: Path, photographs: Path, tmp
     other = tmp_path / "other"
     save_config(other, ModelConfig("A", ("apple", "bee", "moon"), ("apple", "bee", "moon"), crop=32))
     refused = inside("evaluate", photographs, trained, other, check=False)
-    assert refused.returncode == 1 and "'moon'" in refused.stderr and str(other) in refused.stderr
+    assert refused.returncode == 1 and f"a class that {other} does not know: cloud" in refused.stderr
 
 
 def test_images_without_labels_have_no_error(trained: Path, tmp_path: Path, inside: Cli) -> None:

@@ -22,6 +22,22 @@ from verydeep.ops.arrays import UInt8Array
 FP32 = {"precision": "fp32", "workers": 0, "progress": False}
 
 
+def test_values_of_another_convention_are_warned_about_once(trained: Path) -> None:
+    net = vd.load(trained)
+    assert isinstance(net, vd.Net)
+    side = net.config.crop
+    whole = torch.randint(256, (1, 3, side, side)).float()
+    with torch.no_grad():
+        for fine in (whole, whole.byte(), torch.zeros(1, 3, side, side)):  # a black photograph lies within 0-1, too
+            net.model.logits(fine)
+        with pytest.warns(UserWarning, match=r"0-255, and these images lie within 0-1: rescale them"):
+            net.model.logits(whole / 255)
+        net.model(whole / 255)  # warnings are errors in tests
+        for shift in (-30, 30):
+            with pytest.warns(UserWarning, match="these images reach from"):
+                vd.load(trained).model.logits(whole.clamp(1, 254) * 1.01 + shift)
+
+
 @pytest.fixture
 def files(photographs: Path) -> list[Path]:
     return sorted((photographs / "test" / "bee").iterdir())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.table1 import NUM_PARAMETERS, TABLE_1
-from verydeep.configs.networks import NETWORKS, Network, scaled_channels
+from verydeep.configs.networks import NETWORKS, Network, network_name, scaled_channels
 from verydeep.models.vgg import VGG
 
 
@@ -73,3 +73,14 @@ def test_the_formula_counts_any_net(name: str, classes: int, crop: int, width: f
 
 def test_width_scales_channels_and_leaves_at_least_one() -> None:
     assert [scaled_channels(64, width) for width in (1, 0.25, 1 / 16, 1 / 1000)] == [64, 16, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("VGG16", "D"), ("vgg16", "D"), ("16", "D"), ("vgg-11", "A"), ("VGG_13", "B"), ("vgg 19", "E"), ("d", "D"),
+        ("a-lrn", "A-LRN"), ("C", "C"), ("b-5X5", "B-5x5"), ("vgg16_bn", "vgg16_bn"), ("vgg", "vgg"), ("Z", "Z"),
+    ],
+)  # fmt: skip
+def test_networks_have_the_names_of_other_systems(text: str, name: str) -> None:
+    assert network_name(text) == name

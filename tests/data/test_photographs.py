@@ -1,5 +1,7 @@
 """Which photographs a user means."""
 
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +54,58 @@ def test_files_and_images_are_not_mixed(photographs: Path) -> None:
         find_photographs([photographs, picture(23, 41)])  # type: ignore[list-item]
     with pytest.raises(DataError, match="Image 2 is of type int"):
         find_photographs([picture(23, 41), 3])  # type: ignore[list-item]
+
+
+class Input:
+    """A standard input of bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.buffer = io.BytesIO(content)
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
+def test_standard_input_lists_photographs(separator: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with spaces and with bytes that are no UTF-8."""
+    names = [str(tmp_path / name).encode() + suffix for name, suffix in (("a b.jpg", b""), ("c", b"\xff.jpg"))]
+    for name in names:
+        Path(os.fsdecode(name)).touch()
+    monkeypatch.setattr("sys.stdin", Input(separator.join([*names, b""])))
+    assert paths(find_photographs("-")) == [Path(os.fsdecode(name)) for name in names]
+    monkeypatch.setattr("sys.stdin", Input(b"\n"))
+    with pytest.raises(DataError, match="Standard input lists no photographs"):
+        find_photographs(["-"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label,path\nx,b/1.jpg\ny,2.jpg\n",
+        "file,label\nb/1.jpg,x\n2.jpg,y\n",
+        "\ufeffPath\nb/1.jpg\n\n2.jpg\n",
+        "b/1.jpg,x\n2.jpg\n",
+        'path,note\n"b/1.jpg","two\nlines"\n2.jpg,\n',
+    ],
+)
+def test_a_csv_file_lists_photographs_relative_to_its_folder(text: str, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    for name in ("b/1.jpg", "2.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.CSV").write_text(text, encoding="utf-8")
+    found = find_photographs([str(tmp_path / "list.CSV"), str(tmp_path / "2.jpg")])
+    assert paths(found) == [tmp_path / "b/1.jpg", tmp_path / "2.jpg"]
+
+
+def test_names_of_a_csv_file_may_be_relative_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "1.jpg").touch()
+    (tmp_path / "lists/list.csv").write_text("path\n1.jpg\n")
+    monkeypatch.chdir(tmp_path)
+    assert paths(find_photographs("lists/list.csv")) == [Path("1.jpg")]
+    (tmp_path / "lists/list.csv").write_text("path\nnowhere.jpg\n")
+    with pytest.raises(DataError, match=r"nowhere\.jpg matches no photograph"):
+        find_photographs("lists/list.csv")
+    (tmp_path / "lists/list.csv").write_text("path\n")
+    with pytest.raises(DataError, match=r"list\.csv lists no photographs"):
+        find_photographs("lists/list.csv")

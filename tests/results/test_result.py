@@ -13,6 +13,9 @@ import pytest
 from rich.console import Console
 
 from verydeep.ops.arrays import Float32Array
+from verydeep.results.data import VerifiedData
+from verydeep.results.neighbors import Neighbors
+from verydeep.results.predictions import Predictions
 from verydeep.results.result import Format, Record, Result, print_result
 
 
@@ -121,3 +124,24 @@ def test_rich_renders_a_result() -> None:
     with console.capture() as capture:
         console.print(SCORES)
     assert "75.0%" in capture.get()
+
+
+LONG_NAME = "holiday/2024/a long folder of photographs from the sea/IMG_20240301_123456.jpg"
+FINDING = "cannot be decoded: image file is truncated (3 bytes not processed)"
+LONG_RESULTS = (
+    VerifiedData(Path("x"), "class folders", 3, {LONG_NAME: FINDING}, ((LONG_NAME, "CMYK"),)),
+    Predictions((LONG_NAME,), np.array([[0.875, 0.125]], np.float32), ("a", "b"), ("golden retriever", "Labrador")),
+    Neighbors((LONG_NAME,), ((LONG_NAME,),), np.array([[0.875]], np.float32), np.array([[True]])),
+)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("result", LONG_RESULTS, ids=lambda result: type(result).__name__)
+def test_narrow_terminals_fold_words_and_lose_none(result: Result, width: int) -> None:
+    text = result.to_text(width)
+    table = [line for line in text.splitlines() if line not in result.footers()]
+    assert max(map(len, table)) <= width
+    assert "too narrow" not in text and "…" not in text
+    figure = {"VerifiedData": "yes", "Predictions": "87.5%", "Neighbors": "0.875"}[type(result).__name__]
+    words = "truncated" if isinstance(result, VerifiedData) else "holiday/2024/"
+    assert figure in text and words in text

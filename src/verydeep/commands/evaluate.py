@@ -22,7 +22,6 @@ from verydeep.options import (
     PathSource,
     RunsOption,
     ScalesOption,
-    SplitOption,
     TaskOption,
     TuneThresholdOption,
     ViewOption,
@@ -36,8 +35,10 @@ from verydeep.options import (
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
-    from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
+    from verydeep.data.split import Split
+    from verydeep.engine.evaluation_tasks import EvaluationOptions, EvaluationTask
     from verydeep.engine.nets.collection import Collection
+    from verydeep.engine.transfer.classifier import Classifier
     from verydeep.results.measured_table import EvaluationResult
 
 
@@ -55,7 +56,9 @@ def evaluate(
     crop: CropOption = PAPER_CROP,
     width: WidthOption = 1.0,
     fc_width: FcWidthOption = PAPER_FC_WIDTH,
-    split: SplitOption = "val",
+    split: Annotated[
+        str | None, Option("train, val, test or all.", "val; all of a folder without parts", "PART")
+    ] = None,
     task: TaskOption = "classify",
     weights: WeightsOption = "last",
     submission: Annotated[PathSource | None, Option("Write the file of the ILSVRC test server.", "", "FILE")] = None,
@@ -76,6 +79,9 @@ def evaluate(
     the nets. Posteriors are cached, so that none is computed twice. The folder gets errors.json, a line for each image
     and class, the confusion matrix, and pictures.
 
+    Labels are matched by name; classes of the nets that the photographs lack are reported. RUN may also be a folder of
+    `verydeep transfer`. Without `split`, a folder without val/ is tested as a whole if no net was trained on it.
+
     With `task=localize` the nets predict boxes: of the true class, and of the five most probable classes.
 
     Try:
@@ -94,7 +100,6 @@ def evaluate(
     from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.nets.net import net_path
     from verydeep.engine.training.plan import size_label
     from verydeep.files import shorten_name
 
@@ -105,14 +110,14 @@ def evaluate(
         message = "`protocol` has scales, view and classes: leave `scales`, `views` and `classes` out."
         raise OptionError(message, "protocol")
     check_box_options(task, classes, merge_threshold, tune_threshold)
+    tasks: list[EvaluationTask]
     if protocol is None:
         tasks = [open_task(task, nets, scales, views, classes, collection, weights)]
-        parent, name = evaluation_folder(tuple(map(net_path, nets)), tasks[0], data)
+        parent, name = evaluation_folder(nets, tasks[0], data)
     else:
         parsed = read_protocol(task, protocol)
-        tasks = open_protocol(
-            parsed, collection, open_data_split(data, split).class_names, (crop, width, fc_width), weights
-        )
+        class_names = open_data_split(data, split or "val").class_names
+        tasks = open_protocol(parsed, collection, class_names, (crop, width, fc_width), weights)
         parent, name = (
             collection.folder,
             f"{data_name(data)}-{size_label(crop, width, fc_width)}-{protocol_name(str(parsed))}",
@@ -120,11 +125,9 @@ def evaluate(
     if submission is not None and len(tasks) > 1:
         message = f"`submission` takes one seed, and there are {len(tasks)}: name the runs of one."
         raise OptionError(message, "submission")
-    merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
-    name = shorten_name("-".join([split, name, *merging, *(["best"] if weights == "best" else [])]))
     evaluation_options = EvaluationOptions(
         data=data,
-        folder=Path(out or parent / "evaluations" / name),
+        folder=Path(),
         weights=weights,
         decoding=decoding_of(options),
         submission=None if submission is None else Path(submission),
@@ -132,29 +135,33 @@ def evaluate(
         merge_threshold=DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold,
         tune_threshold=tune_threshold,
     )
-    return run_tasks(tasks, split, evaluation_options, options)
+    splits = [each.open(evaluation_options, split) for each in tasks]
+    merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
+    name = shorten_name("-".join([splits[0].name, name, *merging, *(["best"] if weights == "best" else [])]))
+    folder = Path(out or parent / "evaluations" / name)
+    return run_tasks(tasks, splits, replace(evaluation_options, folder=folder), options)
 
 
 def run_tasks(
-    tasks: "Sequence[ClassEvaluationTask | BoxEvaluationTask]",
-    split: str,
+    tasks: "Sequence[EvaluationTask]",
+    splits: "Sequence[Split]",
     evaluation_options: "EvaluationOptions",
     options: JobOptions,
 ) -> "EvaluationResult":
     """Test nets, those of several seeds in a folder for each."""
     from verydeep.engine.log import Log
+    from verydeep.engine.reporting.remarks import count_images
     from verydeep.results.measured_table import EvaluationResult
 
-    parts = [task.open(evaluation_options, split) for task in tasks]
     folder = evaluation_options.folder
     tables = []
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
-        log.send_notes(*(part.notes for part in parts))
-        for task, part in zip(tasks, parts, strict=True):
-            log.info(f"Data: {part.root}: {part.layout}; {len(part):,} images of {split}.")
+        log.send_notes(*(split.notes for split in splits))
+        for task, split in zip(tasks, splits, strict=True):
+            log.info(f"Data: {split.root}: {split.layout}; {count_images(len(split), split.name)}.")
             own_folder = folder / f"s{task.members[0].net.config.seed}" if len(tasks) > 1 else folder
-            table = task.run(part, replace(evaluation_options, folder=own_folder), runtime, log)
+            table = task.run(split, replace(evaluation_options, folder=own_folder), runtime, log)
             tables += [] if table is None else [table]
         return runtime.from_main(EvaluationResult(tuple(tables), evaluation_options.submission))
 
@@ -183,17 +190,23 @@ def open_task(
     classes: str | None,
     class_runs: "Collection",
     weights: Literal["last", "best"],
-) -> "ClassEvaluationTask | BoxEvaluationTask":
-    """Open nets for a test at these test scales, or at each one's own.
+) -> "EvaluationTask":
+    """Open nets for a test at these test scales, or at each one's own; or open a classifier.
 
     Raises:
         WeightsError: A net cannot be read, or no net predicts the classes of the boxes.
         OptionError: A net is named twice, or boxes are not predicted in this view.
     """
-    from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
+    from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, ClassifierEvaluationTask
     from verydeep.engine.localization.box_ensemble import build_box_ensemble
     from verydeep.engine.nets.net import EnsembleMember, Net, net_path
 
+    classifier = find_classifier(sources)
+    if classifier is not None:
+        if task != "classify" or (scales, views) != (None, None) or weights != "last":
+            message = "A classifier has its own test scales and view: omit `scales`, `views`, `weights` and `task`."
+            raise OptionError(message, "run")
+        return ClassifierEvaluationTask(classifier)
     if len({net_path(source).resolve() for source in sources}) < len(sources):
         raise OptionError("A net is named twice: an ensemble is the mean of different nets.", "run")
     nets = [Net.open(source, weights) for source in sources]
@@ -207,6 +220,25 @@ def open_task(
     return BoxEvaluationTask(
         build_box_ensemble(members, "center" if views == "center" else "dense", protocol, class_runs, weights)
     )
+
+
+def find_classifier(sources: "list[NetSource]") -> "Classifier | None":
+    """Return the classifier that is to be tested, if it is one.
+
+    Raises:
+        OptionError: There are other nets beside it.
+        DataError: It is damaged.
+    """
+    from verydeep.engine.nets.net import net_path
+    from verydeep.engine.transfer.classifier import Classifier, is_classifier, load_classifier
+
+    for source in sources:
+        if isinstance(source, Classifier) or is_classifier(net_path(source)):
+            classifier = source if isinstance(source, Classifier) else load_classifier(net_path(source))
+            if len(sources) > 1:
+                raise OptionError(f"{classifier.path} is a classifier, which is tested alone: name one run.", "run")
+            return classifier
+    return None
 
 
 def read_protocol(task: Literal["classify", "localize"], text: str) -> EvaluationProtocol:
@@ -227,24 +259,29 @@ def open_protocol(
     class_names: tuple[str, ...],
     sizes: tuple[int, float, int],
     weights: Literal["last", "best"],
-) -> "list[ClassEvaluationTask | BoxEvaluationTask]":
+) -> "list[EvaluationTask]":
     """Open the nets of a protocol, for one test with each seed.
 
     Args:
         protocol: The protocol.
         runs: Nets, and the folder of runs.
-        class_names: Classes of the data.
+        class_names: Classes of the data; if no net has these, those nets are tested that know all of them.
         sizes: Crop, width and FC width of the nets.
         weights: Last or best weights.
 
     Raises:
         WeightsError: A net is missing, or two runs have the same seed.
     """
+    from verydeep.data.folder import WNID
     from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
     from verydeep.engine.localization.box_ensemble import require_box_ensembles
     from verydeep.engine.nets.collection import required_ensembles
     from verydeep.engine.nets.net import NetShape
 
+    names = {net.class_names for net in runs.nets(weights)}
+    supersets = [each for each in names if set(class_names) < set(each)]
+    if class_names not in names and len(supersets) == 1 and not all(map(WNID.fullmatch, class_names)):
+        class_names = supersets[0]
     shape = NetShape(class_names, *sizes)
     if protocol.task == "localize":
         return [BoxEvaluationTask(each) for each in require_box_ensembles(protocol, runs, shape, weights)]

@@ -47,6 +47,7 @@ def predict(
     Try:
         verydeep predict runs/generated-A-256-512-c64-s0 photo.jpg
         verydeep predict oxford-vgg16 holiday/ --format csv > holiday.csv
+        find holiday -name "*.jpg" | verydeep predict oxford-vgg16 -
 
     Returns:
         Scores (n, K) of all classes; ``top(5)`` gives the highest ones of each image.

@@ -60,7 +60,9 @@ def search(
             split, descriptors = None, images
         else:
             split, descriptors = describe_queries(images, folder, manifest, runtime)
-        neighbors = find_neighbors(folder, manifest, descriptors.values, top, device=runtime.device)
+        neighbors = find_neighbors(
+            folder, manifest, descriptors.values, top, files=descriptors.images, device=runtime.device
+        )
     if picture is not None and split is not None:
         draw_picture(split, neighbors, picture)
     return collect_neighbors(descriptors.images, neighbors, picture)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from verydeep.configs.networks import check_crop
+from verydeep.configs.networks import check_crop, network_name
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import ColorShift, FineTuned, Initialization
 from verydeep.configs.scales import TrainScale
@@ -35,7 +35,7 @@ RESUME_OPTIONS = ("resume", "device", "workers", "progress")
 def train(
     data: DataOption = "generated",
     *,
-    network: Annotated[str | None, Option("A, A-LRN, B, C, D, E or B-5x5.", "A", "NAME")] = None,
+    network: Annotated[str | None, Option("A, A-LRN, B, C, D, E, B-5x5 or VGG16.", "A", "NAME")] = None,
     crop: Annotated[int | None, Option("Input side in pixels.", "224; generated: 64", "PIXELS")] = None,
     scale: Annotated[str | None, Option("Train scale S, or a range: 256-512.", "256", "S")] = None,
     width: Annotated[float | None, Option("Factor on the channels.", "1; generated: 0.25", "X", smallest=1e-3)] = None,
@@ -106,6 +106,8 @@ def train(
         plan = plan_resumed(Path(resume))
         check_resumed(plan, values)
         return run_plan(plan, options)
+    if network is not None:
+        network = network_name(network)
     if crop is not None:
         check_crop(crop)
     if regression is not None and task != "localize":

@@ -75,6 +75,14 @@ class Network:
         return total
 
 
+def network_name(text: str) -> str:
+    """Return the paper's name of a network: "D" of "d", "16", "vgg16" and "VGG-16"; an unknown name as it is."""
+    names = {name.lower(): name for name in NETWORKS}
+    layers = {str(NETWORKS[name].num_weight_layers): name for name in ("A", "B", "D", "E")}
+    key = text.strip().lower()
+    return names.get(key) or layers.get(key.removeprefix("vgg").lstrip("-_ ")) or text
+
+
 def check_crop(crop: int) -> None:
     """Refuse a crop that five poolings do not divide.
 

@@ -2,6 +2,8 @@
 
 import zlib
 
+_WEBP_PIXELS = (b"VP8 ", b"VP8L")
+
 
 def remove_notes(content: bytes) -> bytes | None:
     """Return a PNG, JPEG or WEBP without what its pixels do not need; None for other formats.
@@ -26,10 +28,8 @@ def _remove_notes_of_png(content: bytes) -> bytes:
         is_needed = kind in {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
         if not is_needed:
             if not kind.isalpha() or end > len(content):  # a wrong length led here: go on where the pixels are
-                found = content.find(b"IDAT", note + 8)
-                if found < 0:
-                    break
-                start = note = found - 4
+                places = [content.find(name, note + 8) for name in (b"PLTE", b"IDAT")]
+                start = note = min((place - 4 for place in places if place >= 0), default=len(content))
                 continue
             note = start
         checksum = int.from_bytes(content[end - 4 : end])
@@ -42,27 +42,42 @@ def _remove_notes_of_png(content: bytes) -> bytes:
 
 
 def _remove_notes_of_jpeg(content: bytes) -> bytes:
-    """Keep everything but comments and application segments; of these JFIF, EXIF and Adobe's, which has the colors."""
+    """Keep everything but comments and application segments; of these whole ones of JFIF, EXIF and Adobe (colors)."""
     parts, start = [content[:2]], 2
-    while content[start : start + 1] == b"\xff" and content[start + 1 : start + 2] not in {b"", b"\xda"}:
+    while start + 4 <= len(content):
         marker = content[start + 1]
-        if marker == 0xFF:  # filling
+        if content[start] != 0xFF or marker in {0, 0xFF}:  # filling
             start += 1
             continue
-        end = start + 2 + int.from_bytes(content[start + 2 : start + 4])
-        is_exif = marker == 0xE1 and content[start + 4 : start + 8] == b"Exif"
-        if marker in {0xE0, 0xEE} or is_exif or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+        if marker == 0xDA:
+            break
+        end = start + 2 + max(2, int.from_bytes(content[start + 2 : start + 4]))
+        is_note = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        kept_notes = ((0xE0, b"JFIF\0", 18), (0xE1, b"Exif\0\0", 18), (0xEE, b"Adobe", 16))
+        if not is_note or any(
+            marker == kind and content[start + 4 : end].startswith(name) and end - start >= length
+            for kind, name, length in kept_notes
+        ):
             parts.append(content[start:end])
         start = end
     return b"".join([*parts, content[start:]])
 
 
 def _remove_notes_of_webp(content: bytes) -> bytes:
-    """Keep the pixels of a still picture alone; transparency is not needed."""
-    start, pixels = 12, b""
-    while start + 8 <= len(content) and not pixels:
+    """Keep the pixels of a still picture, and whole EXIF; transparency is not needed."""
+    start, chunks = 12, dict[bytes, bytes]()
+    while start + 8 <= len(content):
         kind, length = content[start : start + 4], int.from_bytes(content[start + 4 : start + 8], "little")
-        if kind in {b"VP8 ", b"VP8L"}:
-            pixels = content[start : start + 8 + length]
+        chunk = content[start : start + 8 + length]
         start += 8 + length + length % 2
-    return b"RIFF" + (4 + len(pixels)).to_bytes(4, "little") + b"WEBP" + pixels
+        if len(chunk) == 8 + length or kind in _WEBP_PIXELS:
+            chunks.setdefault(kind, chunk + bytes(length % 2))
+    if chunks.keys().isdisjoint(_WEBP_PIXELS):  # the length of a note is wrong, and led past the pixels
+        found = min((place for kind in _WEBP_PIXELS if (place := content.find(kind, 12)) >= 0), default=len(content))
+        chunks = {content[found : found + 4]: content[found:]}
+    kept = [chunks[kind] for kind in _WEBP_PIXELS if kind in chunks]
+    exif, header = chunks.get(b"EXIF", b""), chunks.get(b"VP8X", b"")
+    if exif[8:12] in {b"II*\0", b"MM\0*", b"Exif"} and len(header) == 18:
+        kept = [header[:8] + b"\x08" + header[9:], *kept, exif]  # a header that announces EXIF alone
+    body = b"WEBP" + b"".join(kept)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffTags import TAGS_V2_GROUPS
 
 from verydeep.data.formats import (
     BEGINNING,
@@ -135,6 +136,7 @@ def _examine(image: ImageFile, source: Source, formats: tuple[str, ...], camera_
         return _open_by_pillow(source, formats)
 
     if isinstance(image, TiffImageFile):
+        _read_tiff_notes(image)
         wide = find_wide_tiff(image, source, reopen, TURNS)
         return OpenedImage(image, wide, None if wide is None else wide.turn, "TIFF")
     wide = find_wide_values(image, source, reopen)
@@ -142,6 +144,17 @@ def _examine(image: ImageFile, source: Source, formats: tuple[str, ...], camera_
     is_rotated = not camera_rotation or (image.format == "JXL" and not getattr(image, "jpeg", False))
     name = "JPEG" if isinstance(image, JpegImageFile) else str(image.format)
     return OpenedImage(image, wide, None if is_rotated else read_rotation(image), name)
+
+
+def _read_tiff_notes(image: TiffImageFile) -> None:
+    """Read what Pillow reads of EXIF when it loads a TIFF, so that it warns here, where nobody hears it."""
+    try:
+        exif = image.getexif()
+        for group in TAGS_V2_GROUPS:
+            if group in exif:
+                exif.get_ifd(group)
+    except Exception:  # loading reports it
+        return
 
 
 def read_rotation(image: Image.Image) -> Image.Transpose | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from verydeep.data.images import ImageLike, to_image, unpack_images
 from verydeep.data.listing import Omissions, is_leftover, is_of_system, list_images
+from verydeep.data.name_lists import expand_lists
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -42,6 +43,8 @@ def find_photographs(values: Photographs, leave_out: Path | None = None) -> Spli
 def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) -> tuple[list[str], list[str]]:
     """Return the names of the files that paths, folders and patterns stand for, and notes about what was left out.
 
+    "-" stands for the names on standard input, and a CSV file for those that it lists.
+
     Names are in the order given, each once. They are texts, because a ``Path`` takes a kilobyte and there may be
     millions.
 
@@ -50,6 +53,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
     """
     names: dict[str, None] = {}
     notes: list[str] = []
+    arguments = list(expand_lists(arguments))
     for argument in arguments:
         try:
             matches = _match(argument)

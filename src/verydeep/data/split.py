@@ -98,6 +98,20 @@ class Split:
         assert self.boxes is not None and all(len(boxes) == 1 for boxes in self.boxes)
         return replace(self, regions=np.concatenate(self.boxes))
 
+    @property
+    def shown_classes(self) -> tuple[str, ...]:
+        """The classes that an image of the split has; all of them if the labels are unknown."""
+        if self.labels is None:
+            return self.class_names
+        return tuple(self.class_names[label] for label in np.unique(self.labels[self.labels >= 0]))
+
+    def with_classes(self, class_names: Sequence[str], class_words: Sequence[str]) -> "Split":
+        """Return the split with labels that count these classes, among which are all that it shows."""
+        label_of = {name: label for label, name in enumerate(class_names)}
+        new_labels = np.array([label_of.get(name, -1) for name in self.class_names], np.int64)
+        labels = None if self.labels is None else new_labels[self.labels]
+        return replace(self, labels=labels, class_names=tuple(class_names), class_words=tuple(class_words))
+
     def subset(self, indices: Sequence[int]) -> "Split":
         """Return a split of some of the images."""
         chosen = list(indices)

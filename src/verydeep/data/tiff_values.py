@@ -62,17 +62,18 @@ class TiffHeader:
 
         def first(tag: int, default: int = 0) -> int:
             value = tags.get(tag, default)
-            return int(value[0] if isinstance(value, tuple) else value)
+            value = value[0] if isinstance(value, tuple) else value
+            return int(value) if isinstance(value, int | float) else default
 
-        width, height = first(256), first(257)
-        check_size(width, height)
+        width, height, num_channels = first(256), first(257), first(277, 1)
+        check_size(width, height * max(1, num_channels // 4))
         bits, kind, offsets = first(258, 1), _TYPES.get(first(339, 1), "?"), tags.get(324, tags.get(273, ()))
         noted = max(first(281), first(341)) if kind in "ui" else 0
         return cls(
             size=(width, height),
             bits=bits,
             kind=kind,
-            num_channels=first(277, 1),
+            num_channels=num_channels,
             is_planar=first(284, 1) == 2,
             photometric=first(262),
             compression=first(259, 1),

@@ -55,6 +55,8 @@ class TransferSet:
     metric: Metric
     partitions: tuple[Partition, ...]
     """One for each draw; a single one if the set itself defines its test photographs."""
+    val_fraction: float = 0
+    """Share of the photographs that ``open_split`` held out for testing; 0 if they were chosen in another way."""
 
     @cached_property
     def copies(self) -> dict[Path, Path]:
@@ -180,6 +182,7 @@ def _open_class_folders(root: Path, part: TestPart | None, draws: _Draws) -> Tra
         # Divided as `verydeep train` does with this seed, so that a net is not tested on its training photographs.
         names = ("train", "val")
         partitions = [Partition(*(open_split(root, name, seed=seed) for name in names)) for seed in draws.seeds()]
+        return replace(_own_set(root, "mean class recall", partitions), val_fraction=HELD_OUT)
     return _own_set(root, "mean class recall", partitions)
 
 

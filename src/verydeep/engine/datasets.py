@@ -4,12 +4,13 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
-from verydeep.data.layout import open_split
+from verydeep.data.layout import open_split, split_names
 from verydeep.data.listing import normalize_name
 from verydeep.data.photographs import Photographs, find_photographs
 from verydeep.data.split import Split
@@ -17,8 +18,9 @@ from verydeep.data.value_survey import survey_values
 from verydeep.engine.log import Log
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import OptionError
+from verydeep.errors import DataError, OptionError
 from verydeep.files import cache_folder, shorten_name, try_lock
+from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.value_ranges import ValueRange, ValueRanges, ValueType, name_values
 
 GENERATED = "generated"
@@ -33,6 +35,11 @@ class Division(NamedTuple):
     """Share of the images that become validation images."""
     group_by: str | None = None
     """Groups of images that stay together; None: each image is on its own."""
+
+    @classmethod
+    def of(cls, record: SplitRecord) -> "Division":
+        """Return how a training divided its images."""
+        return cls(record.seed, record.val_fraction, record.group_by)
 
 
 DEFAULT_DIVISION = Division()
@@ -145,3 +152,63 @@ def find_value_ranges(splits: Sequence[Split], recorded: Iterable[ValueRanges], 
     for values in found:
         log.info(str(values))
     return {values.value_type: values.value_range for values in found}
+
+
+def open_test_part(data: str, name: str | None, records: Sequence[SplitRecord]) -> Split:
+    """Open the images that nets are tested on.
+
+    Args:
+        data: Folder, or "generated".
+        name: Name of the split. None: val. Of a folder without val/ that no net was trained on: test, or else all.
+        records: Of the nets' trainings; a folder without val/ is divided as it was for them.
+
+    Raises:
+        DataError: The folder or the split does not exist, or the layout is unknown.
+    """
+    names = split_names(data_folder(data))
+    if "all" not in names:
+        return open_data_split(data, name or "val")
+    division = find_division(data, records)
+    if name is None and division is None:
+        has_test = "test" in names and open_data_split(data, "test").labels is not None
+        return open_data_split(data, "test" if has_test else "all")
+    if division is None:  # of other data: groups mean nothing here
+        seeded = [Division(record.seed, record.val_fraction) for record in records if record.val_fraction]
+        division = seeded[0] if seeded else DEFAULT_DIVISION
+    return open_data_split(data, name or "val", division)
+
+
+def find_division(data: str, records: Iterable[SplitRecord]) -> Division | None:
+    """Return how a training divided a folder without val/; None if no training was on its images.
+
+    Raises:
+        DataError: The groups of the images cannot be read any more.
+    """
+    for record in dict.fromkeys(records):
+        division = Division.of(record)
+        if not division.val_fraction:  # the images were drawn by number
+            continue
+        root = open_data_split(data, "train").root
+        is_same_folder = record.data == str(root.resolve())
+        if not is_same_folder and Path(record.data).name != root.name:
+            continue
+        try:
+            train = open_data_split(data, "train", division)
+        except DataError:
+            if is_same_folder:
+                raise
+            continue
+        if is_same_folder or record.train == fingerprint(train):
+            return division
+    return None
+
+
+def open_training_images(record: SplitRecord) -> Split | None:
+    """Return the images of a training, if they are a person's own and still as they were; None otherwise."""
+    root = Path(record.data)
+    for name in ("all", "train"):
+        with suppress(DataError):
+            split = open_split(root, name, **(Division.of(record)._asdict() if name == "train" else {}))
+            if fingerprint(split) == record.train:
+                return split if split.camera_rotation else None
+    return None

@@ -1,20 +1,23 @@
 """The folder of an evaluation, where the user does not name one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from verydeep.engine.datasets import data_name
-from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
+from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, EvaluationTask
+from verydeep.engine.nets.net import net_path
 
 
-def evaluation_folder(
-    runs: tuple[Path, ...], task: ClassEvaluationTask | BoxEvaluationTask, data: str
-) -> tuple[Path, str]:
+def evaluation_folder(sources: Sequence[object], task: EvaluationTask, data: str) -> tuple[Path, str]:
     """Return the folder that holds the evaluations of runs, and the name of this one.
 
     The folder is the run, or that of several runs; for published nets and weight files it is the current folder. The
     name includes the data set if a net was trained on another one.
     """
     members = task.members
+    if isinstance(task, ClassifierEvaluationTask):
+        return task.classifier.path, data_name(data)
+    runs = tuple(map(net_path, sources))
     scales = ",".join(map(str, sorted({scale for member in members for scale in member.scales})))
     trained_on = {data_name(str(member.net.config.provenance.data or "")) for member in members}
     data_part = [] if trained_on == {data_name(data)} else [data_name(data)]

@@ -8,6 +8,7 @@ from typing import Any
 from verydeep.configs.protocols import View
 from verydeep.data.box_annotations import BadBoxes
 from verydeep.data.decoding import Decoding
+from verydeep.data.folder import WNID
 from verydeep.data.split import Split
 from verydeep.data.submission import devkit_numbers
 from verydeep.engine.classification.evaluation import average_scales, evaluate_predictions, fuse, predict_members
@@ -17,7 +18,7 @@ from verydeep.engine.classification.report import (
     write_classification_submission,
     write_evaluation,
 )
-from verydeep.engine.datasets import DEFAULT_DIVISION, choose_value_ranges, open_data_split
+from verydeep.engine.datasets import choose_value_ranges, open_test_part
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.boxed_split import contains_val, open_boxed_split
 from verydeep.engine.localization.candidate_classes import find_source_nets
@@ -29,11 +30,15 @@ from verydeep.engine.localization.report import (
     write_localization_evaluation,
 )
 from verydeep.engine.log import Log
-from verydeep.engine.nets.checks import check_classes
+from verydeep.engine.nets.checks import align_classes, check_known, match_classes
 from verydeep.engine.nets.folders import Weights
-from verydeep.engine.nets.net import EnsembleMember
+from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.reporting.remarks import find_training_copies
 from verydeep.engine.runtime import Runtime
+from verydeep.engine.transfer.classifier import Classifier
+from verydeep.engine.transfer.evaluation import evaluate_classifier
 from verydeep.errors import DataError, OptionError
+from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.value_ranges import ValueRanges
 from verydeep.results.measured_table import MeasuredTable
 
@@ -77,20 +82,20 @@ class ClassEvaluationTask:
         """Words that tell the evaluation from others of the same nets."""
         return [self.view]
 
-    def open(self, options: EvaluationOptions, name: str) -> Split:
-        """Open the split ``name``, divided as for the training of the first net that was trained here.
+    def open(self, options: EvaluationOptions, name: str | None) -> Split:
+        """Open the split ``name``, or the images that are new to the nets; see ``open_test_part``.
 
         Raises:
-            DataError: the split does not exist, has no labels, or has classes that cannot be submitted.
-            WeightsError: a net has other classes.
+            DataError: the split does not exist, has no labels, has classes that a net does not know, or that cannot be
+                submitted.
+            WeightsError: nets have different classes.
             OptionError: a net predicts boxes.
         """
-        divisions = (each.net.division for each in self.members if each.net.config.split is not None)
-        split = open_data_split(options.data, name, next(divisions, DEFAULT_DIVISION))
         for each in self.members:
             if each.net.config.regression is not None:
                 raise OptionError(f"{each.net.path} predicts boxes, not classes: give `task=localize`.", "task")
-            check_classes(split, each.net)
+        nets = [each.net for each in self.members]
+        split = align_classes(open_test_part(options.data, name, list_records(nets)), nets)
         check_labels(split, options)
         return split
 
@@ -108,7 +113,7 @@ class ClassEvaluationTask:
         (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
         members = [replace(each, net=each.net.with_outputs_for(split.class_names) or each.net) for each in self.members]
         for each in members:
-            if each.net.outputs is not None:
+            if each.net.outputs is not None and all(map(WNID.fullmatch, split.class_names)):
                 log.info(f"{each.net}: {len(split.class_names)} of its outputs are used, chosen by their WNIDs.")
         predictions = predict_members(members, split, self.view, runtime, options.decoding)
         if not runtime.is_main:
@@ -121,9 +126,74 @@ class ClassEvaluationTask:
             return None
         evaluation = evaluate_predictions(members, predictions, split, self.view)
         conditions = {**options.values(runtime), "view": self.view}
-        table = build_evaluation_table(evaluation, split, [member.net for member in members], conditions)
+        nets = [member.net for member in members]
+        copies = find_training_copies(split, list_records(nets))
+        table = build_evaluation_table(evaluation, split, nets, conditions, copies=copies)
         write_evaluation(options.folder, evaluation, table, split)
         log.info(describe_posterior_cache())
+        return replace(table, folder=options.folder)
+
+
+@dataclass(frozen=True)
+class ClassifierEvaluationTask:
+    """A classifier of `transfer`, to be evaluated: a linear SVM for each class, whose margins are the scores."""
+
+    classifier: Classifier
+
+    @property
+    def members(self) -> tuple[EnsembleMember, ...]:
+        """The nets that describe the images."""
+        representation = self.classifier.representation
+        return tuple(EnsembleMember(net, representation.scales) for net in representation.nets)
+
+    @property
+    def name_parts(self) -> list[str]:
+        """No words: a classifier has one evaluation of each split."""
+        return []
+
+    def open(self, options: EvaluationOptions, name: str | None) -> Split:
+        """Open the split ``name``, or the images that are new to the classifier; see ``open_test_part``.
+
+        Raises:
+            DataError: the split does not exist, has no labels, or has classes that the classifier does not know.
+            OptionError: the classifier takes boxes, or a submission is wanted.
+        """
+        if self.classifier.representation.coverage == "image+box":
+            raise OptionError(
+                f"{self.classifier.path} takes boxes of persons, which `verydeep evaluate` does not read.", "run"
+            )
+        if options.submission is not None:
+            raise OptionError("`submission` is for nets of ILSVRC's classes: omit it.", "submission")
+        split = open_test_part(options.data, name, [self.classifier.record])
+        check_labels(split, options)
+        check_known(split, self.classifier.class_names, self.classifier.path)
+        return match_classes(split, self.classifier.class_names, self.classifier.class_words)
+
+    def run(self, split: Split, options: EvaluationOptions, runtime: Runtime, log: Log) -> MeasuredTable | None:
+        """Describe the images, count errors, and write files.
+
+        Returns:
+            The table of errors; None on all processes but the main one.
+
+        Raises:
+            DataError: a file cannot be decoded.
+            WeightsError: a net cannot be read.
+            ResourceError: a file cannot be written.
+        """
+        (split,) = choose_value_ranges([split], self.classifier.recorded_ranges, runtime, log)
+        evaluation = evaluate_classifier(self.classifier, split, runtime, options.decoding)
+        if evaluation is None:
+            return None
+        nets, record, path = self.classifier.representation.nets, self.classifier.record, self.classifier.path
+        table = build_evaluation_table(
+            evaluation,
+            split,
+            nets,
+            {**options.values(runtime), "classifier": str(path), "view": "dense"},
+            classifiers={str(path): record},
+            copies=find_training_copies(split, [record, *list_records(nets)]),
+        )
+        write_evaluation(options.folder, evaluation, table, split)
         return replace(table, folder=options.folder)
 
 
@@ -147,12 +217,13 @@ class BoxEvaluationTask:
         is_own = ensemble.classes == find_source_nets(ensemble.members, ensemble.view)
         return ["boxes", ensemble.view, *([] if is_own else [ensemble.classes.text])]
 
-    def open(self, options: EvaluationOptions, name: str) -> Split:
-        """Open the split ``name``, divided as for the first net's training; its boxes are not read yet.
+    def open(self, options: EvaluationOptions, name: str | None) -> Split:
+        """Open the split ``name``, or the images that are new to the nets; its boxes are not read yet.
 
         Raises:
-            DataError: the split does not exist, has no labels, or has classes that cannot be submitted.
-            WeightsError: a net has other classes.
+            DataError: the split does not exist, has no labels, has classes that a net does not know, or that cannot be
+                submitted.
+            WeightsError: nets have different classes.
             OptionError: a submission needs predicted classes.
         """
         if options.submission is not None and self.ensemble.classes is None:
@@ -160,8 +231,8 @@ class BoxEvaluationTask:
                 "`submission` needs predicted classes, and with `classes=truth` there are none: name a protocol.",
                 "classes",
             )
-        split = open_data_split(options.data, name, self.members[0].net.division)
-        self.ensemble.check_classes(split)
+        records = list_records([member.net for member in self.members])
+        split = self.ensemble.align_classes(open_test_part(options.data, name, records))
         check_labels(split, options)
         return split
 
@@ -212,6 +283,14 @@ class BoxEvaluationTask:
 def recorded_ranges(members: Sequence[EnsembleMember]) -> list[ValueRanges]:
     """Return the value ranges that nets were trained with."""
     return [member.net.config.value_ranges for member in members]
+
+
+EvaluationTask = ClassEvaluationTask | ClassifierEvaluationTask | BoxEvaluationTask
+
+
+def list_records(nets: Sequence[Net]) -> list[SplitRecord]:
+    """Return the records of the images of those nets that were trained here."""
+    return [net.config.split for net in nets if net.config.split is not None]
 
 
 def check_labels(split: Split, options: EvaluationOptions) -> None:

@@ -1,12 +1,19 @@
 """Nets and classifiers in memory, which every public function takes in place of a run."""
 
+import warnings
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from weakref import WeakSet
+
+import torch
 
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.transfer.classifier import Classifier, is_classifier, load_classifier
+
+_WARNED: WeakSet[torch.nn.Module] = WeakSet()
+"""Models whose images have been warned about."""
 
 Predictor = Net | Classifier
 """Predicts classes: a net, or linear SVMs on a net's descriptors."""
@@ -14,6 +21,12 @@ Predictor = Net | Classifier
 
 def load(source: str | PathLike[str], weights: Weights = "last") -> Predictor:
     """Read a net or a classifier into memory. Every function takes it as a run, also in several threads at once.
+
+    To know what is on a photograph, call ``vd.predict(net, photograph)``: it rescales the photograph as needed.
+    ``net.model`` is the bare PyTorch module. It takes RGB values 0-255, and objects have to be as large as in its
+    training: rescale the short side of a photograph to ``round(Q * crop / 224)`` pixels first, for a test scale Q of
+    ``net.config.test_scales`` and the crop ``net.config.crop``. On a photograph of full size its scores are different.
+    Values that are not 0-255 are warned about once.
 
     A net has ``config``, ``class_names`` and ``model``, a PyTorch module. A classifier has ``class_names``,
     ``representation`` (nets and layers) and ``svms``.
@@ -30,10 +43,34 @@ def load(source: str | PathLike[str], weights: Weights = "last") -> Predictor:
     """
     predictor = open_predictor(source, weights)
     if isinstance(predictor, Net):
-        return predictor.with_model()
+        net = predictor.with_model()
+        net.model.register_forward_pre_hook(warn_about_values)
+        return net
     representation = predictor.representation
     nets = tuple(net.with_model() for net in representation.nets)
     return replace(predictor, representation=replace(representation, nets=nets))
+
+
+def warn_about_values(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Warn once if images in memory have values outside 0-255, or fractions within 0-1.
+
+    Images on a GPU are not looked at, because that would wait for them.
+    """
+    images = inputs[0]
+    if model in _WARNED or model.training or torch.compiler.is_compiling():
+        return
+    if type(images) is not torch.Tensor or images.device.type != "cpu" or not images.numel():
+        return
+    low, high = (float(each) for each in images.detach().aminmax())
+    if low < 0 or high > 255:
+        problem = f"reach from {low:.3g} to {high:.3g}"
+    elif high <= 1 and images.is_floating_point() and bool((images != images.round()).any()):
+        problem = "lie within 0-1"
+    else:
+        return
+    _WARNED.add(model)
+    message = f"The net takes RGB values 0-255, and these images {problem}: rescale them, or call verydeep.predict."
+    warnings.warn(message, stacklevel=2)
 
 
 def open_predictor(source: str | PathLike[str] | Predictor, weights: Weights = "last") -> Predictor:

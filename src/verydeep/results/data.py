@@ -86,6 +86,10 @@ class VerifiedData(Result):
         ]
         return undecodable + [{"file": file, "decodable": True, "finding": text} for file, text in self.unusual]
 
+    def columns(self) -> Mapping[str, str]:
+        """Return the columns of the table: words first, which are folded where the terminal is narrow."""
+        return {key: key for key in ("file", "finding", "decodable")}
+
     def footer(self) -> list[str]:
         """Return the notes, and how many files there are."""
         return [*self.notes, *([] if self.undecodable else [f"All {self.num_files:,} files can be used."])]

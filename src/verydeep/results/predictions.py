@@ -8,6 +8,9 @@ from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
 from verydeep.results.result import Record, Result, skipped_lines
 
+ScoreKind = Literal["probability", "margin"]
+"""A net's probabilities sum to 1; a classifier's margin stands for the class above 0."""
+
 
 class ClassScore(NamedTuple):
     """A class and its score for one image."""
@@ -29,8 +32,8 @@ class Predictions(Result):
     class_names: tuple[str, ...]
     class_words: tuple[str, ...]
     """What people call each class; equal to ``class_names`` where nothing better is known."""
-    kind: Literal["probability", "margin"] = "probability"
-    """A net's probabilities sum to 1; a classifier's margin stands for the class above 0."""
+    kind: ScoreKind = "probability"
+    """The meaning of ``scores``."""
     num_top: int = 5
     """Number of classes of each image in ``records`` and in tables."""
     skipped: Mapping[str, str] = field(default_factory=dict)

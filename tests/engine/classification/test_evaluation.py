@@ -247,7 +247,7 @@ class ScriptedNet(VGG):
         side, half = min(images.shape[2:]), images.shape[3] // 2
         if side == 32:  # the central crop, which is computed for every dense row
             return torch.zeros(len(images), 4, 1, 1)
-        mirrored = [bool(image[:, :, :half].mean() > image[:, :, half:].mean()) for image in images]
+        mirrored = [bool(image[:, :, :half].mean() > image[:, :, half:].mean()) for image in images.float()]
         chosen = [torch.tensor(self.maps[side][flip], dtype=torch.float32).T for flip in mirrored]
         return torch.stack(chosen)[:, :, None]
 

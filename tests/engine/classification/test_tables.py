@@ -348,7 +348,7 @@ def test_a_net_of_another_system_has_a_row_of_its_own(small: Path) -> None:
     path = save_run(small / "elsewhere", strange, "other")
     trunk = replace(strange, class_names=(), class_words=())
     save_config(small / "elsewhere" / "trunk", trunk)
-    unknown = replace(strange, class_names=CLASSES[::-1], class_words=CLASSES[::-1])
+    unknown = replace(strange, class_names=(*CLASSES[:-1], "gnu"), class_words=CLASSES)
     save_run(small / "elsewhere", unknown, "other-classes")
     named = Collection(small / "runs", tuple((small / "elsewhere").iterdir()))
     conditions = replace(conditions_of(small), nets=named.nets())

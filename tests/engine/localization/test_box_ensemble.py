@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.engine.localization.conftest import Home
@@ -113,6 +114,9 @@ def test_each_net_counts_once_and_has_to_know_the_classes_of_the_data(home: Home
     members = [EnsembleMember(home.net("D/384pcr"), (352,)), EnsembleMember(home.net("D/384pcr"), (384,))]
     ensemble = build_box_ensemble(members, "dense", EvaluationProtocol.parse("D/256-512/384"), Collection(home.runs))
     assert [net.path.name for net in ensemble.nets] == ["D-384pcr-s3", "D-256-512-s3"]
-    ensemble.check_classes(home.val)
-    with pytest.raises(DataError, match="'gnu'"):
-        ensemble.check_classes(replace(home.val, class_names=(*CLASSES[:-1], "gnu")))
+    assert ensemble.align_classes(home.val).class_names == home.val.class_names
+    fewer = home.val.subset(np.flatnonzero(home.val.labels == 1).tolist()).with_classes(CLASSES[1:], CLASSES[1:])
+    aligned = ensemble.align_classes(fewer)
+    assert set(aligned.labels.tolist()) == {1} and aligned.class_names == home.val.class_names
+    with pytest.raises(DataError, match="does not know: gnu"):
+        ensemble.align_classes(replace(home.val, class_names=(*CLASSES[:-1], "gnu")))

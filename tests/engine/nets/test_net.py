@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.data.split import Split
 from verydeep.engine.classification.posteriors import open_posterior_cache
 from verydeep.engine.load import load
-from verydeep.engine.nets.checks import check_classes
+from verydeep.engine.nets.checks import align_classes
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
@@ -43,7 +44,7 @@ def test_how_a_training_ended(tmp_path: Path, recorded: bool | None, ended: bool
 
 def test_the_best_weights_of_a_box_net_share_the_copy_beside_the_last_ones(tmp_path: Path) -> None:
     """As a run, by --weights best, and as the model folder best/."""
-    run, config = tmp_path / "run", ModelConfig(network="A", class_names=("a", "b"), class_words=("a", "b"))
+    run, config = tmp_path / "run", ModelConfig(network="A", class_names=CLASSES, class_words=CLASSES)
     for folder in ("model", "best"):
         save_config(run / folder, replace(config, regression="per-class"))
     save_config(run / "model" / "classifier", config)
@@ -144,7 +145,7 @@ def test_classes_are_matched_by_their_wnids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("own", "requested"),
     [
-        (("ant", "bell", "crab"), ("bell", "ant", "crab")),
+        (("ant", "bell", "crab"), ("bell", "ant", "dog")),
         (("ant", "bell", "crab"), ("ant", "bell")),
         (WNIDS, (*WNIDS[:2], "n99999999")),
         (WNIDS[:2], WNIDS[:3]),
@@ -165,22 +166,62 @@ def test_a_box_net_is_not_reordered(tmp_path: Path) -> None:
     assert Net.open(tmp_path).with_outputs_for(WNIDS[:2]) is None
 
 
+def split_of(labels: list[int] | None, *names: str) -> Split:
+    """Return photographs with these labels."""
+    files = tuple(f"{number}.jpg" for number in range(len(labels or [0])))
+    array = None if labels is None else np.array(labels, np.int64)
+    return Split("val", Path("photos"), files, array, names, names, "class folders", camera_rotation=True)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("ant", "bell"), "3 classes.*2"),
-        (("ant", "bell", "dog"), "crab.*dog"),
-        (("bell", "ant", "crab"), "ant.*bell"),
+        (("ant", "bell"), "photos has a class that .* does not know: crab. It knows ant, bell: rename or remove it"),
+        (("ant", "dog", "eel"), "photos has 2 classes that .* does not know: bell, crab.*: rename or remove them"),
+        (("class 0", "class 1", "class 2"), "does not name its 3 classes"),
         ((), "only convolutions"),
     ],
 )
-def test_other_classes_are_refused(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+@pytest.mark.parametrize("labels", [[0, 1, 2, 2], None])
+def test_unknown_classes_are_refused(
+    tmp_path: Path, names: tuple[str, ...], message: str, labels: list[int] | None
+) -> None:
+    """All of them, if the labels of the photographs are unknown."""
     save_config(tmp_path, replace(BASE, class_names=names, class_words=names))
-    split = Split("val", Path("photos"), ("1.jpg",), None, CLASSES, CLASSES, "class folders", camera_rotation=True)
+    split = split_of(labels, *CLASSES)
     with pytest.raises(VerydeepError, match=message):
-        check_classes(split, Net.open(tmp_path))
+        align_classes(split, [Net.open(tmp_path)])
     save_config(tmp_path, BASE)
-    check_classes(split, Net.open(tmp_path))
+    assert align_classes(split, [Net.open(tmp_path)]) is split
+
+
+def test_classes_are_matched_by_name(tmp_path: Path) -> None:
+    """In another order, fewer, or with accents that another system stores; unknown ones count only with images."""
+    names, words = ("bell", "caf\xe9", "ant"), ("a bell", "a caf\xe9", "an ant")
+    save_config(tmp_path, replace(BASE, class_names=names, class_words=words))
+    net = Net.open(tmp_path)
+    for split, expected in (
+        (split_of([0, 1, 2, 1], "ant", "bell", "cafe\N{COMBINING ACUTE ACCENT}"), [2, 0, 1, 0]),
+        (split_of([0, 0, 1], "ant", "bell"), [2, 2, 0]),
+        (split_of([1, 0], "ant", "bell", "dog"), [0, 2]),
+    ):
+        aligned = align_classes(split, [net])
+        assert aligned.labels is not None
+        assert aligned.labels.tolist() == expected and aligned.files == split.files
+        assert (aligned.class_names, aligned.class_words) == (names, words)
+
+
+def test_nets_of_an_ensemble_have_the_same_classes(tmp_path: Path) -> None:
+    """Their outputs are brought into the order of the first one."""
+    for number, names in enumerate((CLASSES, CLASSES[::-1], ("ant", "bell", "crab", "dog"))):
+        save_config(tmp_path / str(number), replace(BASE, class_names=names, class_words=names))
+    first, reversed_net, other = (Net.open(tmp_path / str(number)) for number in range(3))
+    split = split_of([0], "ant")
+    aligned = align_classes(split, [first, reversed_net])
+    assert aligned.class_names == CLASSES
+    assert reversed_net.with_outputs_for(aligned.class_names).outputs == (2, 1, 0)  # type: ignore[union-attr]
+    with pytest.raises(WeightsError, match=r"2 has other classes than .*0: an ensemble needs"):
+        align_classes(split, [first, other])
 
 
 def test_posteriors_of_chosen_outputs_are_kept_by_themselves(tmp_path: Path, val_split: Split) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,18 +19,21 @@ from verydeep.engine.transfer.classifier import Classifier, is_classifier, load_
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.errors import DataError, OptionError
 from verydeep.files import write_json
+from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.arrays import Float32Array
 
 SVMS = LinearSVMs(
     np.random.default_rng(0).normal(size=(2, 24)).astype(np.float32), np.array([-1, 0.25], np.float32), 3.0, (1,)
 )
 
+RECORD = SplitRecord("/photos", seed=3, val_fraction=0.2, train="0123", val="4567", plateau=False)
+
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> Classifier:
     net = make_net(tmp_path / "run")
     representation = Representation((net,), ("relu7",), (256, 320), "stack")
-    return Classifier(("ant", "bell"), ("ant, emmet", "bell"), representation, SVMS)
+    return Classifier(("ant", "bell"), ("ant, emmet", "bell"), representation, SVMS, RECORD)
 
 
 @pytest.fixture
@@ -45,6 +49,7 @@ def test_classifier_is_read_as_it_was_written(classifier: Classifier, folder: Pa
     assert again.representation == classifier.representation
     assert np.array_equal(again.svms.weights, SVMS.weights) and np.array_equal(again.svms.biases, SVMS.biases)
     assert (again.svms.C, again.svms.unconverged) == (3.0, (1,))
+    assert (again.record, again.path) == (RECORD, folder)
 
 
 def test_one_classifier_predicts_in_several_threads(classifier: Classifier, val_split: Split) -> None:
@@ -65,7 +70,7 @@ def test_classifier_of_boxes_refuses_photographs_alone(classifier: Classifier, v
     representation = Representation(
         classifier.representation.nets, ("relu7",), (256, 320), "stack", coverage="image+box"
     )
-    boxed = Classifier(classifier.class_names, classifier.class_words, representation, SVMS)
+    boxed = replace(classifier, representation=representation)
     with pytest.raises(OptionError, match="takes photographs and boxes of persons"):
         boxed.predict(val_split, CPU)
 

@@ -345,7 +345,7 @@ def test_unconverged_net_is_not_used(home: Path) -> None:
 def test_two_nets_for_one_are_refused(home: Path) -> None:
     """Whatever their classes and seeds: nobody can know which of them is meant."""
     save_net(
-        home / "runs" / "twin", replace(CONFIG, class_names=("other", "one"), class_words=("other", "one"), seed=5)
+        home / "runs" / "twin", replace(CONFIG, class_names=("other", "more"), class_words=("other", "more"), seed=5)
     )
     with pytest.raises(OptionError, match=r"runs/deep and runs/twin are both D/256-512 at crop 32: name only one"):
         find()

@@ -23,6 +23,7 @@ from verydeep.ops.metrics import (
     confusion_matrix,
     expected_calibration_error,
 )
+from verydeep.results.predictions import ScoreKind
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class EnsemblePredictions:
     """Test scale -> geometry of the dense part."""
     skipped: dict[str, str]
     """Files that could not be decoded -> the reason."""
-    write_error: str
+    write_error: str = ""
     """Why posteriors could not be written to the cache; empty where nothing failed."""
+    kind: ScoreKind = "probability"
+    """The meaning of ``posteriors``: margins, where linear SVMs predict."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class ClassificationEvaluation:
     rows: tuple[EvaluationRow, ...]
     predictions: EnsemblePredictions
     """Predictions of the last row."""
-    calibration_error: float
-    """Expected calibration error of these predictions, in percentage points."""
+    calibration_error: float | None
+    """Expected calibration error of these predictions, in percentage points; None of margins."""
     confusion: Int64Array
     """(K, K) images of the row's class that are predicted as the column's."""
 

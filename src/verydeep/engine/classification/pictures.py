@@ -9,11 +9,14 @@ from verydeep.engine.classification.evaluation import EnsemblePredictions
 from verydeep.engine.plotting import name_classes, new_figure, save_figure, shorten_middle
 from verydeep.ops.arrays import BoolArray, Float32Array, Int64Array
 from verydeep.ops.metrics import predicted_classes
+from verydeep.results.predictions import ScoreKind
 
 EXAMPLES_STREAM = 3
 
 CELL_HEIGHT = 1.35
 """Height of a photograph's cell with its caption, where the width is 1."""
+FORMATS: dict[ScoreKind, str] = {"probability": ".0%", "margin": "+.2f"}
+"""How a score is written."""
 INCHES = 1.5
 """Width of a cell."""
 MAX_LETTERS = 20
@@ -54,9 +57,10 @@ def draw_examples(
         center = (left + 0.5, bottom + 0.5)
         extent = (center[0] - half_width, center[0] + half_width, center[1] - half_height, center[1] + half_height)
         axes.imshow(image, extent=extent)
+        score = format(posterior[guess], FORMATS[predictions.kind])
         lines = (
             (shorten_middle(PurePath(split.files[index]).name, MAX_LETTERS), "tab:gray", 6),
-            (f"{names[guess]} {posterior[guess]:.0%}", "tab:green" if right[row] else "tab:red", 8),
+            (f"{names[guess]} {score}", "tab:green" if right[row] else "tab:red", 8),
             (f"true: {names[split.labels[index]]}", "black", 8),
         )
         for line, (text, color, size) in enumerate(lines):

@@ -12,48 +12,63 @@ from verydeep.data.split import Split
 from verydeep.data.submission import check_complete, write_submission
 from verydeep.engine.classification.evaluation import ClassificationEvaluation, EnsemblePredictions, MapGeometry
 from verydeep.engine.classification.pictures import draw_examples
+from verydeep.engine.nets.checks import shorten_list
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
-from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.reporting.remarks import copies_remark, count_images, seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.files import atomic_write_text, write_json
+from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.metrics import class_errors, order_classes, ranks
 from verydeep.results.measured_table import MeasuredTable
 
 
 def build_evaluation_table(
-    evaluation: ClassificationEvaluation, split: Split, nets: Sequence[Net], conditions: Mapping[str, Any]
+    evaluation: ClassificationEvaluation,
+    split: Split,
+    nets: Sequence[Net],
+    conditions: Mapping[str, Any],
+    *,
+    classifiers: Mapping[str, SplitRecord] | None = None,
+    copies: Mapping[str, str] | None = None,
 ) -> MeasuredTable:
     """Put the errors of an evaluation into a table, narrow enough for a terminal of 80 columns.
 
     Args:
-        evaluation: of the nets.
+        evaluation: of the nets, or of a classifier.
         split: of the images.
-        nets: that were evaluated.
+        nets: that were evaluated, or that describe the images for the classifier.
         conditions: JSON values: ``data``, ``view``, ``weights``, ``precision`` and ``fast_decode``.
+        classifiers: name of the classifier -> its training images; None: nets were evaluated.
+        copies: file -> training file with the same bytes.
     """
     rows, k = evaluation.rows, evaluation.rows[0].errors.k
     num_images = len(evaluation.predictions.indices)
-    name = str(nets[0]) if len(nets) == 1 else f"{len(nets)} nets"
+    is_ensemble = len(nets) > 1 and not classifiers
+    name = evaluation.rows[-1].net if classifiers else str(nets[0]) if len(nets) == 1 else f"{len(nets)} nets"
+    has_maps = any(row.geometry for row in rows)
     decoding = ", fast decoding" if conditions["fast_decode"] else ""
     scales_heading = "Q" if {row.crop for row in rows} == {PAPER_CROP} else "Q (px)"
     row_values = [{**asdict(row), "pixels": [in_pixels(scale, row.crop) for scale in row.scales]} for row in rows]
     return MeasuredTable(
         name="errors",
-        title=f"{name} on {num_images:,} images of {split.name}, {conditions['precision']}, "
+        title=f"{name} on {count_images(num_images, split.name)}, {conditions['precision']}, "
         f"{conditions['weights']} weights{decoding}",
         num_labels=3,
         headings=(
-            "view" if len(nets) == 1 else "net, view",
+            "net, view" if is_ensemble else "view",
             scales_heading,
-            "map",
+            *(["map"] if has_maps else []),
             "top-1 error",
             *([f"top-{k} error"] if k > 1 else []),
             "class recall",
         ),
-        rows=tuple(_cells(evaluation, len(nets) > 1)),
-        remarks=tuple(_remarks(evaluation, split, nets)),
+        rows=tuple(_cells(evaluation, is_ensemble, has_maps)),
+        remarks=(
+            *_remarks(evaluation, split, nets, classifiers),
+            *([copies_remark(copies, figure="error")] if copies else []),
+        ),
         summary=summarize_evaluation(evaluation, split),
         values={
             **conditions,
@@ -64,6 +79,7 @@ def build_evaluation_table(
             "num_images": num_images,
             "rows": row_values,
             "skipped": evaluation.predictions.skipped,
+            "copies": copies or {},
             "expected_calibration_error": evaluation.calibration_error,
         },
     )
@@ -75,25 +91,35 @@ def summarize_evaluation(evaluation: ClassificationEvaluation, split: Split) -> 
     return summarize_right(int(evaluation.confusion.diagonal().sum()), int(evaluation.confusion.sum()), shares)
 
 
-def _cells(evaluation: ClassificationEvaluation, several: bool) -> Iterator[tuple[str, ...]]:
+def _cells(evaluation: ClassificationEvaluation, several: bool, has_maps: bool) -> Iterator[tuple[str, ...]]:
     for row in evaluation.rows:
         topk = [str(row.errors.topk)] if row.errors.k > 1 else []
         yield (
             f"{row.net} {row.view}" if several else row.view,
             "\n".join(format_scales(row.scales, row.crop)),
-            "\n".join(f"{each.map_height}x{each.map_width} {each.inside:.0%}" for each in row.geometry),
+            *(["\n".join(map(_describe_map, row.geometry))] if has_maps else []),
             *(str(row.errors.top1), *topk, str(row.errors.class_recall)),
         )
 
 
-def _remarks(evaluation: ClassificationEvaluation, split: Split, nets: Sequence[Net]) -> Iterator[str]:
+def _describe_map(geometry: MapGeometry) -> str:
+    return f"{geometry.map_height}x{geometry.map_width} {geometry.inside:.0%}"
+
+
+def _remarks(
+    evaluation: ClassificationEvaluation,
+    split: Split,
+    nets: Sequence[Net],
+    classifiers: Mapping[str, SplitRecord] | None,
+) -> Iterator[str]:
     yield GLOSSARY
-    yield (
-        "Errors in %, with 95% intervals. Class recall: mean class recall. Map: map size, and the share of the "
-        "windows' area inside the image."
-    )
-    yield f"Expected calibration error: {evaluation.calibration_error:.1f} points."
-    yield from seen_images_remarks(nets, split)
+    has_maps = any(row.geometry for row in evaluation.rows)
+    maps = " Map: map size, and the share of the windows' area inside the image." if has_maps else ""
+    yield f"Errors in %, with 95% intervals. Class recall: mean class recall.{maps}"
+    if evaluation.calibration_error is not None:
+        yield f"Expected calibration error: {evaluation.calibration_error:.1f} points."
+    yield from missing_classes_remark(split, evaluation, "classifier" if classifiers else "net")
+    yield from seen_images_remarks(nets, split, classifiers)
     for net in nets:
         if net.config.provenance.converged is False:
             yield f"Not converged: the learning rate of {net.path} did not make all its drops."
@@ -103,6 +129,15 @@ def _remarks(evaluation: ClassificationEvaluation, split: Split, nets: Sequence[
         yield f"Skipped: {len(skipped)} files that cannot be decoded (listed in errors.json)."
     if evaluation.predictions.write_error:
         yield f"The posteriors could not be cached: {evaluation.predictions.write_error}"
+
+
+def missing_classes_remark(split: Split, evaluation: ClassificationEvaluation, owner: str) -> Iterator[str]:
+    """Name the classes of a net, or of a classifier, that no test image shows."""
+    shown = evaluation.confusion.sum(axis=1) > 0
+    if not shown.all():
+        place = f"{split.root} has" if split.name == "all" else f"The {split.name} images of {split.root} show"
+        missing = [name for name, is_shown in zip(split.class_names, shown, strict=True) if not is_shown]
+        yield f"{place} {shown.sum()} of the {owner}'s {len(shown)} classes; missing: {shorten_list(missing)}."
 
 
 def describe_map_sizes(geometry: Mapping[int, MapGeometry]) -> str:
@@ -158,11 +193,12 @@ def write_class_errors(file: TextIO, evaluation: ClassificationEvaluation, split
 
 
 def write_predictions(file: TextIO, predictions: EnsemblePredictions, split: Split) -> None:
-    """Write path, label, rank of the label (1 is right) and the five most probable classes of each image."""
+    """Write path, label, rank of the label (1 is right) and the five best classes of each image with their scores."""
     assert split.labels is not None
     top = min(5, len(split.class_names))
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", "label", "rank", *(f"{name}{i}" for i in range(1, top + 1) for name in ("class", "p"))])
+    names = ("class", "p" if predictions.kind == "probability" else predictions.kind)
+    writer.writerow(["path", "label", "rank", *(f"{name}{i}" for i in range(1, top + 1) for name in names)])
     places = ranks(predictions.posteriors, split.labels[predictions.indices])
     best = order_classes(predictions.posteriors)[:, :top]
     for index, place, classes, posterior in zip(predictions.indices, places, best, predictions.posteriors, strict=True):

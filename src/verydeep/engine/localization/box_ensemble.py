@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from verydeep.configs.protocols import Classes, EvaluationProtocol, LocalizationView, default_classes
 from verydeep.data.split import Split
 from verydeep.engine.localization.candidate_classes import ClassSource, find_source_nets
-from verydeep.engine.nets.checks import refuse_classes
+from verydeep.engine.nets.checks import check_known, match_classes
 from verydeep.engine.nets.collection import Collection, ensembles_by_seed, required_ensembles
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
@@ -28,15 +28,21 @@ class BoxEnsemble:
         class_members = () if self.classes is None else self.classes.members
         return list(dict.fromkeys(member.net for member in (*self.members, *class_members)))
 
-    def check_classes(self, split: Split) -> None:
-        """Refuse a data set with other classes than the nets.
+    def align_classes(self, split: Split) -> Split:
+        """Return the split with the classes of the nets, which are all predicted; labels are matched by name.
 
         Raises:
-            DataError: the classes of a net differ.
+            DataError: an image has a class that the nets do not know.
+            WeightsError: nets have different classes, or no names for them.
         """
+        first = self.nets[0]
         for net in self.nets:
-            if net.config.class_names != split.class_names:  # boxes have no outputs to choose from by WNID
-                refuse_classes(split, net)
+            check_known(split, net.class_names, net.path)
+            if net.class_names != first.class_names:  # boxes have no outputs to choose from
+                raise WeightsError(
+                    f"{net.path} has other classes than {first.path}: an ensemble needs nets of the same classes."
+                )
+        return match_classes(split, first.class_names, first.config.class_words)
 
 
 def build_box_ensemble(

@@ -1,9 +1,11 @@
 """Refusals of nets that do not fit the data they shall be tested on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from dataclasses import replace
+from pathlib import Path
 
+from verydeep.data.listing import normalize_name
 from verydeep.data.split import Split
 from verydeep.engine.datasets import DEFAULT_DIVISION, fingerprint, open_data_split
 from verydeep.engine.nets.net import Net
@@ -11,16 +13,62 @@ from verydeep.errors import DataError, WeightsError
 from verydeep.models.weights.model_folder import placeholder_names
 
 
-def check_classes(split: Split, net: Net) -> None:
-    """Refuse a data set whose classes the net does not know.
+def align_classes(split: Split, nets: Sequence[Net]) -> Split:
+    """Return the split with the classes that nets are tested on.
+
+    Classes that are WNIDs remain, and each net is tested with their outputs alone, as it may know a thousand others.
+    Otherwise the classes are those of the nets, in the order of the first one; labels are matched by name.
 
     Raises:
-        WeightsError: the net is a trunk, or does not name its classes.
-        DataError: the number, names or order of the classes differ, and they are not all WNIDs.
+        WeightsError: a net is a trunk or does not name its classes, or nets have different classes.
+        DataError: an image has a class that a net does not know.
     """
-    check_not_trunk(net)
-    if net.with_outputs_for(split.class_names) is None:
-        refuse_classes(split, net)
+    for net in nets:
+        check_not_trunk(net)
+    if all(net.with_outputs_for(split.class_names) is not None for net in nets):
+        return split
+    first = nets[0]
+    for net in nets:
+        check_known(split, net.class_names, net.path)
+        if net.with_outputs_for(first.class_names) is None:
+            raise WeightsError(
+                f"{net.path} has other classes than {first.path}: an ensemble needs nets of the same classes."
+            )
+    return match_classes(split, first.class_names, first.config.class_words)
+
+
+def match_classes(split: Split, class_names: Sequence[str], class_words: Sequence[str]) -> Split:
+    """Return the split with labels that count these classes; names are equal in any normal form."""
+    names = {normalize_name(name): name for name in class_names}
+    own = tuple(names.get(normalize_name(name), name) for name in split.class_names)
+    return replace(split, class_names=own).with_classes(class_names, class_words)
+
+
+def check_known(split: Split, class_names: Sequence[str], path: Path) -> None:
+    """Refuse images of classes that a net or a classifier does not know.
+
+    Raises:
+        WeightsError: its classes have no names.
+        DataError: an image has another class.
+    """
+    if tuple(class_names) == placeholder_names(len(class_names)):
+        raise WeightsError(
+            f"{path} does not name its {len(class_names)} classes: convert it with `verydeep convert` and "
+            "`class_names`."
+        )
+    known = set(map(normalize_name, class_names))
+    if unknown := [name for name in split.shown_classes if normalize_name(name) not in known]:
+        noun, them = ("a class", "it") if len(unknown) == 1 else (f"{len(unknown)} classes", "them")
+        raise DataError(
+            f"{split.root} has {noun} that {path} does not know: {shorten_list(unknown)}. It knows "
+            f"{shorten_list(class_names)}: rename or remove {them}."
+        )
+
+
+def shorten_list(names: Sequence[str], count: int = 5) -> str:
+    """Return names with commas between them; of many the first, and the number of the others."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
 
 
 def check_not_trunk(net: Net) -> None:
@@ -36,30 +84,6 @@ def check_not_trunk(net: Net) -> None:
             f"{net.path} has only convolutions and no classes{reason}: train a net from it, with "
             f"`init_from={net.path}`."
         )
-
-
-def refuse_classes(split: Split, net: Net) -> NoReturn:
-    """Name the difference between the classes of a data set and those of a net.
-
-    Raises:
-        WeightsError: the net does not name its classes.
-        DataError: otherwise.
-    """
-    known = net.class_names
-    if known == placeholder_names(len(known)):
-        raise WeightsError(
-            f"{net.path} does not name its {len(known)} classes: convert it with `verydeep convert` and `class_names`."
-        )
-    if len(split.class_names) != len(known):
-        raise DataError(
-            f"{split.root} has {len(split.class_names)} classes, but {net.path} was trained on {len(known)}: evaluate "
-            "it on the classes it was trained on."
-        )
-    ours, trained = next((a, b) for a, b in zip(split.class_names, known, strict=True) if a != b)
-    raise DataError(
-        f"{split.root} has a class {ours!r} where {net.path} has {trained!r}: evaluate it on the classes it was "
-        "trained on."
-    )
 
 
 @contextmanager

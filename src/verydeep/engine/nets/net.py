@@ -104,7 +104,7 @@ class Net:
     def division(self) -> Division:
         """How its training divided a folder without val/."""
         record = self.config.split
-        return DEFAULT_DIVISION if record is None else Division(record.seed, record.val_fraction, record.group_by)
+        return DEFAULT_DIVISION if record is None else Division.of(record)
 
     @property
     def stored_path(self) -> str:
@@ -157,13 +157,15 @@ class Net:
     def with_outputs_for(self, class_names: tuple[str, ...]) -> "Net | None":
         """Return this net with the outputs of these classes, in their order; None where it lacks one of them.
 
-        Only WNIDs mean the same everywhere. Other names have to be the net's own, in the same order.
+        Only WNIDs mean the same everywhere. Other names have to be all of the net's own.
         """
         config = self.config
         if config.class_names == class_names:
             return self
         places = {name: place for place, name in enumerate(config.class_names)}
-        if config.regression is not None or not all(WNID.fullmatch(name) and name in places for name in class_names):
+        has_all = all(name in places for name in class_names)
+        is_known = all(map(WNID.fullmatch, class_names)) or len(class_names) == len(places)
+        if config.regression is not None or not has_all or not is_known:
             return None
         outputs = tuple(places[name] for name in class_names)
         words = tuple(config.class_words[place] for place in outputs)

@@ -1,22 +1,42 @@
-"""Remarks that a reader needs before quoting a figure: whether a net has seen the images."""
+"""Remarks that a reader needs before quoting a figure: what nets have seen of the images."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 
+from verydeep.data.copies import find_copies
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
-from verydeep.engine.datasets import fingerprint
+from verydeep.engine.datasets import fingerprint, open_training_images
 from verydeep.engine.nets.net import Net
+from verydeep.models.weights.model_folder import SplitRecord
 
 MAX_NAMES = 3
 """Nets that one remark names; it counts the others."""
 
 
-def seen_images_remarks(nets: Iterable[Net], split: Split) -> list[str]:
-    """Return what nets have seen of the images that they are tested on, one sentence for each reason."""
+def count_images(number: int, name: str) -> str:
+    """Return a number of images of a split: "15 images of val", "all 15 images"."""
+    noun = "image" if number == 1 else "images"
+    return f"all {number:,} {noun}" if name == "all" else f"{number:,} {noun} of {name}"
+
+
+def seen_images_remarks(
+    nets: Iterable[Net], split: Split, classifiers: Mapping[str, SplitRecord] | None = None
+) -> list[str]:
+    """Return what nets have seen of the images that they are tested on, one sentence for each reason.
+
+    Args:
+        nets: that are tested, or describe the images for a classifier.
+        split: the images.
+        classifiers: name of each classifier that is tested -> its training images.
+    """
     digest, names_by_reason = fingerprint(split), dict[str, list[str]]()
     for net in dict.fromkeys(nets):
         if reason := _seen_images(net, split, digest):
             names_by_reason.setdefault(reason, []).append(str(net.path))
+    for name, record in (classifiers or {}).items():
+        if reason := _compare_images(record, split, digest):
+            names_by_reason.setdefault(reason, []).append(name)
     return [f"Note: {reason.format(nets=_join(names))}." for reason, names in names_by_reason.items()]
 
 
@@ -27,22 +47,59 @@ def _seen_images(net: Net, split: Split, digest: str) -> str:
         return "these may be ILSVRC's training images, from which {nets} learned"
     if record is None:
         return ""
+    if digest == record.val and net.weights == "best":
+        return "the weights of {nets} were chosen by the error on these images, so it is optimistic"
+    return _compare_images(record, split, digest)
+
+
+def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
     is_same_data, reason = record.data == str(split.root.resolve()), ""
     if digest == record.train:
         reason = "these are the training images of {nets}"
     elif digest == record.val:
-        if net.weights == "best":
-            reason = "the weights of {nets} were chosen by the error on these images, so it is optimistic"
-        elif record.plateau:
+        if record.plateau:
             reason = "these images decided when the learning rate of {nets} dropped, so they are not unseen images"
     elif split.name == "all" and is_same_data:
-        reason = "most of these images are training images of {nets}"
+        reason = "the training images of {nets} are among these images"
     elif is_same_data and (split.name == "train" or (split.name == "val" and record.val is not None)):
         reason = (
             "the data set has changed since the training of {nets}, or was split differently, so some of these images "
             "may be training images"
         )
     return reason
+
+
+def list_copies(test: Split, train: Split) -> dict[str, str]:
+    """Return test file -> training file with the same bytes, without files that are both.
+
+    Paths are relative to the folder that holds both splits.
+    """
+    root = os.path.commonpath([split.root.absolute() for split in (test, train)])
+    names = {
+        one.absolute().relative_to(root).as_posix(): other.absolute().relative_to(root).as_posix()
+        for one, other in find_copies(test, train).items()
+    }
+    return {one: other for one, other in names.items() if one != other}
+
+
+def find_training_copies(split: Split, records: Iterable[SplitRecord | None]) -> dict[str, str]:
+    """Return test file -> training file with the same bytes, of all trainings whose images are still there."""
+    copies: dict[str, str] = {}
+    for record in dict.fromkeys(records):
+        train = None if record is None or not split.camera_rotation else open_training_images(record)
+        if train is not None:
+            copies |= list_copies(split, train)
+    return copies
+
+
+def copies_remark(copies: Mapping[str, str], *, figure: str = "score") -> str:
+    """Return a remark that a figure is optimistic, because test images are copies of training images."""
+    (test, train), *others = copies.items()
+    more = f" and {len(others):,} more" if others else ""
+    return (
+        f"Note: a test photograph is a copy of a training photograph ({test} of {train}){more}, so the {figure} is "
+        "optimistic: keep one of each."
+    )
 
 
 def _join(names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """A classifier on the disk: linear SVMs, and the representation of the images that they take.
 
-classifier.json     classes, nets, layers, test scales, coverage, C
+classifier.json     classes, nets, layers, test scales, coverage, C, training images
 svms.safetensors    weights (K, D) and biases (K,)
 
 Nets are named, not copied: a classifier takes a few kilobytes for each class, a net half a gigabyte.
@@ -27,7 +27,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.errors import DataError, OptionError
 from verydeep.files import FileFormat, read_json, write_json
-from verydeep.models.weights.model_folder import write_tensors
+from verydeep.models.weights.model_folder import SplitRecord, write_tensors
 from verydeep.ops.descriptors import Aggregation
 from verydeep.ops.value_ranges import ValueRanges
 from verydeep.results.predictions import Predictions
@@ -59,6 +59,7 @@ class _Fields:
     value_ranges: ValueRanges
     C: float
     unconverged: tuple[int, ...]
+    split: SplitRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,10 @@ class Classifier:
     class_words: tuple[str, ...]
     representation: Representation
     svms: LinearSVMs
+    record: SplitRecord
+    """The images that it was trained and tested on."""
+    path: Path = Path()
+    """The folder that it was read from."""
 
     @property
     def recorded_ranges(self) -> list[ValueRanges]:
@@ -125,6 +130,7 @@ def save_classifier(folder: Path, classifier: Classifier) -> None:
         value_ranges=representation.value_ranges,
         C=svms.C,
         unconverged=svms.unconverged,
+        split=classifier.record,
     )
     write_json(folder / FIELDS, asdict(fields), FORMAT)
 
@@ -158,4 +164,4 @@ def load_classifier(folder: Path) -> Classifier:
     representation = Representation(
         nets, layers, fields.scales, fields.aggregation, fields.coverage, fields.value_ranges
     )
-    return Classifier(fields.class_names, fields.class_words, representation, svms)
+    return Classifier(fields.class_names, fields.class_words, representation, svms, fields.split, folder)

@@ -1,6 +1,6 @@
 """Report a transfer: messages for people, and the files in the classifier's folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
-from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
 from verydeep.engine.reporting.summary import (
     GLOSSARY,
     interval_text,
@@ -188,16 +188,6 @@ def find_copies(task: TransferTask) -> dict[str, str]:
     """Return test file -> the training file that it is a copy of, relative to the folder of all samples."""
     root, copies = task.split.root, task.transfer_set.copies
     return {test.relative_to(root).as_posix(): train.relative_to(root).as_posix() for test, train in copies.items()}
-
-
-def copies_remark(copies: Mapping[str, str]) -> str:
-    """Return a remark that the score is optimistic because of copies."""
-    (test, train), *others = copies.items()
-    more = f" and {len(others):,} more" if others else ""
-    return (
-        f"Note: a test photograph is a copy of a training photograph ({test} of {train}){more}, so the score is "
-        "optimistic: keep one of each."
-    )
 
 
 def _score_lines(result: TransferResult) -> Iterator[str]:

@@ -10,8 +10,8 @@ from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.descriptors.representation import AGGREGATION_TEXTS
 from verydeep.engine.log import Log
 from verydeep.engine.reporting.measured_table import table_title, unconverged_remarks, width_suffix
-from verydeep.engine.reporting.remarks import seen_images_remarks
-from verydeep.engine.transfer.report import copies_remark, find_copies, result_values, sample_noun
+from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
+from verydeep.engine.transfer.report import find_copies, result_values, sample_noun
 from verydeep.engine.transfer.scoring import mean_and_deviation
 from verydeep.engine.transfer.tables import (
     LAYER,

@@ -11,7 +11,7 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.data.voc_results import write_voc_action_results, write_voc_results
-from verydeep.engine.datasets import check_outside_data, choose_value_ranges
+from verydeep.engine.datasets import check_outside_data, choose_value_ranges, fingerprint
 from verydeep.engine.descriptors.cache import compute_descriptors, read_descriptors
 from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.log import Log
@@ -27,6 +27,7 @@ from verydeep.engine.transfer.partition import (
 )
 from verydeep.errors import OptionError
 from verydeep.files import check_output_folder
+from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.arrays import Float32Array, Int64Array
 
 RESULTS = "transfer.json"
@@ -64,6 +65,19 @@ class TransferTask:
         split, representation = replace(self.split, value_ranges=None), self.representation
         (split,) = choose_value_ranges([split], representation.recorded_ranges, runtime, log)
         return replace(self, representation=replace(representation, value_ranges=split.value_ranges or {}))
+
+    @property
+    def record(self) -> SplitRecord:
+        """The images of the first draw."""
+        first = self.transfer_set.partitions[0]
+        return SplitRecord(
+            data=str(first.train.root.resolve()),
+            seed=self.seed,
+            val_fraction=self.transfer_set.val_fraction,
+            train=fingerprint(first.train),
+            val=None if first.test is None else fingerprint(first.test),
+            plateau=False,
+        )
 
     def check(self, out: Path, submission: Path | None) -> None:
         """Refuse what could not be computed or written, before hours of work.
@@ -115,7 +129,8 @@ class TransferResult:
     def classifier(self) -> Classifier:
         """The SVMs of the first draw and the representation that they take."""
         train = self.task.transfer_set.partitions[0].train
-        return Classifier(train.class_names, train.class_words, self.task.representation, self.partitions[0].svms)
+        svms, record = self.partitions[0].svms, self.task.record
+        return Classifier(train.class_names, train.class_words, self.task.representation, svms, record)
 
     @property
     def scores(self) -> list[float]:
