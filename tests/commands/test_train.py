@@ -1,6 +1,7 @@
 """``verydeep train``: settings, messages and files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,26 @@ def test_a_run_reports_each_epoch(trained: Path) -> None:
     log = (trained / "train.log").read_text()
     lines = [line for line in log.splitlines() if line.startswith("Epoch ")]
     assert len(lines) == 4 and all("of 4: loss " in line and "validation top-1 error" in line for line in lines)
+
+
+def test_groups_and_copies_of_a_flat_folder(tmp_path: Path, inside: Cli) -> None:
+    """No group is on both sides, in training and when the run is evaluated; a copy that is in both is reported."""
+    data = make_photographs(tmp_path / "made", {"photos": 10}) / "photos"
+    for path in data.rglob("*.jpg"):
+        path.rename(path.with_name(f"plot{int(path.stem) // 2}-{path.stem}.jpg"))
+    options = (*SMALL_NET, "--epochs", 1, "--workers", 0)
+    done = inside("train", data, *options, "--group-by", r"(plot\d)-", "--out", "run")
+    assert r"20% of each class in val (seed 0, grouped by (plot\d)-)" in done.stdout and "copy" not in done.stdout
+    split = load_config(tmp_path / "run" / "model").split
+    assert split is not None and split.group_by == r"(plot\d)-"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["group_by"] == r"(plot\d)-"
+    inside("evaluate", data, "run", "--workers", 0, "--out", "report")
+    lines = (tmp_path / "report" / "predictions.csv").read_text().splitlines()[1:]
+    tested = [line.split("/")[1].split("-")[0] for line in lines]
+    assert len(tested) == 6 and len(set(tested)) == 1
+    for name in ("apple", "bee"):
+        shutil.copy(data / name / "plot0-000.jpg", data / name / "plot0-x.jpg")
+    done = inside("train", data, *options, "--group-by", r"-(\w+)", "--out", "copies", "--val-fraction", 0.5)
+    assert "Note: a test photograph is a copy of a training photograph (" in done.stdout
+    refused = inside("train", data.parent, "--group-by", "plot", check=False)
+    assert refused.returncode == 1 and "--group-by plot has no part in parentheses" in refused.stderr

@@ -39,6 +39,7 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import (
     choose_micro_batch,
     initialize_weights,
+    log_copies,
     make_config,
     measure_colors,
     measure_constant_box,
@@ -123,6 +124,7 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     test_split = open_test_split(settings.data, settings.division)
     splits = [split for split in (all_train, all_val, test_split) if split is not None]
     log.send_notes(*(split.notes for split in splits))
+    log_copies(all_train, splits[1:], runtime, log)
     splits = choose_value_ranges(splits, [settings.value_ranges or {}], runtime, log)
     plan = plan.with_value_ranges(splits[0].value_ranges or {})
     if test_split is not None:

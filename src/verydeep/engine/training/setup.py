@@ -1,6 +1,6 @@
 """From the settings of a run to its data, its net and its first weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from verydeep.engine.datasets import Division, data_folder, fingerprint, open_da
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import find_model_folder
 from verydeep.engine.progress import track
+from verydeep.engine.reporting.remarks import copies_remark, list_copies
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import DataError, OptionError, WeightsError
@@ -54,6 +55,14 @@ def open_test_split(data: str, division: Division) -> Split | None:
     names = split_names(data_folder(data))
     splits = (open_data_split(data, name, division) for name in ("test", "val") if name in names)
     return next((split for split in splits if split.labels is not None and len(split)), None)
+
+
+def log_copies(train: Split, others: Iterable[Split], runtime: Runtime, log: Log) -> None:
+    """Log the validation and test images that are copies of training images, among people's own photographs."""
+    if runtime.is_main and train.camera_rotation:
+        copies = {one: other for split in others for one, other in list_copies(split, train).items()}
+        if copies:
+            log.info(copies_remark(copies, figure="error"))
 
 
 def measure_constant_box(split: Split, settings: RunSettings, runtime: Runtime) -> tuple[float, float, float, float]:
