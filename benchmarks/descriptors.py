@@ -159,8 +159,8 @@ def main() -> None:
             print(f"ours in {mine}, the loop in {theirs} ...", file=sys.stderr, flush=True)
             rows.append(compare(CASE, files, options.repeats, replace(runtime, bf16=mine == "bf16"), theirs))
     header = [
-        *("ours in", "the loop in", "ours, descriptors/s", "the loop, descriptors/s"),
-        *("ours is so many times as fast", "largest distance"),
+        *("our precision", "the loop's precision", "ours, descriptors/s", "the loop, descriptors/s"),
+        *("speed-up of ours", "largest distance"),
     ]
     body = (
         f"{CASE.network} at crop {CASE.crop}, {LAYER}, Q = {', '.join(map(str, SCALES))} with mirror images, random "

@@ -124,7 +124,7 @@ def main() -> None:
             paths = make_photographs(Path(folder), tiles, count)
             rows += measure(paths, 1 if options.quick else passes, repeats)
     header = ["JPEG", "path", "images/s, one core"]
-    header += [f"times as fast as {peer}" for peer in (PILLOW, TORCHVISION)] + ["grey levels from Pillow's"]
+    header += [f"times as fast as {peer}" for peer in (PILLOW, TORCHVISION)] + ["difference to Pillow, gray levels"]
     body = (
         f"S in [{SCALE[0]};{SCALE[1]}], crop {CROP}. Medians of {repeats} interleaved repeats; ratios within a repeat, "
         f"[smallest, largest].\n\n{table(header, rows)}"

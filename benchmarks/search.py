@@ -211,7 +211,7 @@ def main() -> None:
         case = Case(Path(folder), images, dimensions)
         case.write()
         rows, building = measure(case, repeats)
-    header = ["queries at once", "how", "queries/s", "ours is faster, times", "memory, MB"]
+    header = ["queries at once", "how", "queries/s", "speed-up of ours", "memory, MB"]
     body = (
         f"{images:,} descriptors of {dimensions:,} values, float16, {needed / 1e9:.1f} GB; {TOP} neighbors; "
         f"threads: {torch.get_num_threads()}. Medians of {repeats} interleaved repeats; ratios within a repeat, "

@@ -402,7 +402,7 @@ def main() -> None:
     where = re.sub(r"[^a-z0-9]+", "-", hardware(runtime.device).lower()).strip("-")
     picture = RESULTS / f"testing_{where}_{datetime.now(UTC).date()}.png"
     precision = replace(runtime, bf16=precisions[0]).precision
-    header = ["view", "precision", "side", "images/s", "ours is so many times as fast", "largest difference"]
+    header = ["view", "precision", "side", "images/s", "speed-up of ours", "largest difference"]
     body = (
         f"{case.network} at crop {case.crop}, {case.num_classes} classes, random weights, 500x375 JPEGs. Medians of "
         f"{plan.repeats} interleaved repeats of {', '.join(str(task.images) for task in plan.tasks)} images for the "
@@ -412,7 +412,7 @@ def main() -> None:
     if options.write:
         RESULTS.mkdir(exist_ok=True)
         draw(growth, medians[0], f"{case.network}, crop {case.crop}, {precision}, {hardware(runtime.device)}", picture)
-        body += f"\n\n![Seconds an image]({picture.name})"
+        body += f"\n\n![Seconds per image]({picture.name})"
     report("testing", "Testing", body, runtime.device, ("torch", "pillow"), write=options.write)
 
 

@@ -269,7 +269,7 @@ class Pieces:
 
 
 def profile(case: Case, task: TrainingTask, runtime: Runtime, steps: int) -> list[str]:
-    """A row of the second table: milliseconds a step, from ``fit`` itself."""
+    """A row of the second table: milliseconds per step, from ``fit`` itself."""
     state = new_state(case.model(runtime), task)
     reports, pieces, warm = fit(state, task, runtime, StopRequest()), Pieces(runtime.device), 10
     while next(reports).step < warm:
@@ -305,9 +305,9 @@ def main() -> None:
                 gc.collect()
     body = (
         f"Medians of {repeats} interleaved repeats of {steps} steps; ratios within a repeat, [smallest, largest].\n\n"
-        + table(["net", "precision", "step", "images/s", "ours is so many times as fast"], speeds)
-        + f"\n\nInside `fit`, milliseconds a step, mean of {profiled} steps on 500x375 JPEGs:\n\n"
-        + table(["net", "precision", "forward", "backward", "optimizer", "outside", "share outside"], shares)
+        + table(["net", "precision", "step", "images/s", "speed-up of ours"], speeds)
+        + f"\n\nInside `fit`, milliseconds per step, mean of {profiled} steps on 500x375 JPEGs:\n\n"
+        + table(["net", "precision", "forward", "backward", "optimizer", "outside", "share"], shares)
     )
     report("training_step", "A step of training", body, runtime.device, ("torch",), write=options.write)
 
