@@ -1,12 +1,14 @@
 import os
+import sys
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from verydeep.data.folder import list_images
 from verydeep.data.layout import open_split, split_names
+from verydeep.data.listing import list_images
 from verydeep.errors import VerydeepError
 
 
@@ -194,3 +196,66 @@ def test_files_are_not_opened(tmp_path):
     Image.new("RGB", (3, 5)).save(tmp_path / "cat/real.jpg")
     put(tmp_path, "cat/empty.jpg")
     assert len(open_split(tmp_path, "all")) == 2
+
+
+def test_empty_folders_are_no_classes_and_noted(tmp_path):
+    put(tmp_path, "cat/a.jpg", "dog/b.jpg", "bird/.DS_Store", "fish/@eaDir/c.jpg")
+    split = open_split(tmp_path, "all")
+    assert split.class_names == ("cat", "dog")
+    assert f"Not used, because they are empty: {tmp_path / 'bird'} and {tmp_path / 'fish'}." in split.notes
+
+
+def test_images_next_to_class_folders_are_noted(tmp_path):
+    put(tmp_path, "cat/a.jpg", "dog/b.jpg", "cover.png")
+    (note,) = open_split(tmp_path, "all").notes
+    assert note == f"Not used: 1 image that lies directly in {tmp_path} and not in a class folder (cover.png)."
+
+
+def test_what_stops_a_training_is_only_noted_where_everything_is_verified(tmp_path):
+    put(tmp_path, "train/cat/a.jpg", "train/dog/note.txt", "val/cat/b.jpg", "val/dgo/c.jpg")
+    split = open_split(tmp_path, "val", strict=False)
+    assert split.files == ("cat/b.jpg", "dgo/c.jpg")
+    assert split.labels is not None and split.labels.tolist() == [0, -1]
+    assert open_split(tmp_path, "train", strict=False).files == ("cat/a.jpg",)
+
+
+def test_both_normal_forms_of_a_name_are_one_class(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    put(tmp_path, f"train/{composed}/{composed}.jpg", "train/tea/b.jpg", f"val/{decomposed}/c.jpg", "val/tea/d.jpg")
+    assert open_split(tmp_path, "train").class_names == open_split(tmp_path, "val").class_names == (composed, "tea")
+    assert labelled(tmp_path, "val") == {f"{decomposed}/c.jpg": composed, "tea/d.jpg": "tea"}
+
+
+def test_the_seed_decides_alike_for_both_normal_forms(tmp_path):
+    names = [f"{i:02}\u00e9.jpg" for i in range(40)]
+    put(tmp_path / "one", *(f"{name}/{file}" for name in ("a", "b") for file in names))
+    put(tmp_path / "other", *(f"{name}/{normalize('NFD', file)}" for name in ("a", "b") for file in names))
+    one, other = (open_split(tmp_path / name, "val").files for name in ("one", "other"))
+    assert len(one) == 16 and list(one) == [normalize("NFC", file) for file in other]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_two_class_folders_that_print_alike_are_one_class(tmp_path):
+    put(tmp_path, "caf\u00e9/a.jpg", "cafe\u0301/b.jpg", "tea/c.jpg", "Tea/d.jpg")
+    split = open_split(tmp_path, "all")
+    assert split.class_names == ("Tea", "caf\u00e9", "tea")
+    assert len(split) == 4
+    assert any("differ only in how their accents are stored" in note for note in split.notes)
+    assert any("Tea and tea" in note and "only in case" in note for note in split.notes)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_classes_of_bytes_that_are_no_text_have_a_name_that_can_be_written(tmp_path):
+    put(tmp_path, "caf\udce9/\udcff.jpg", "a\nb/c.jpg")
+    split = open_split(tmp_path, "all")
+    assert split.class_names == (r"a\nb", r"caf\udce9")
+    assert split.files == ("a\nb/c.jpg", "caf\udce9/\udcff.jpg")
+    assert " ".join(split.class_names).encode()
+
+
+def test_a_link_has_a_name_of_its_own(tmp_path):
+    put(tmp_path / "elsewhere", "001/a.jpg", "b.jpg")
+    put(tmp_path / "data", "dog/c.jpg")
+    (tmp_path / "data" / "cat").symlink_to(tmp_path / "elsewhere" / "001")
+    (tmp_path / "data" / "dog" / "named.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
+    assert labelled(tmp_path / "data", "all") == {"cat/a.jpg": "cat", "dog/c.jpg": "dog", "dog/named.jpg": "dog"}

@@ -1,9 +1,12 @@
 """CSV files of several labels an image."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.permissions import locked, public_folder
 from verydeep.data.label_csv import find_label_csv, open_divided_labels, open_labels
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
@@ -139,3 +142,37 @@ def test_a_label_that_is_never_learned_is_an_error(folder: Path) -> None:
         VerydeepError, match=r"Line 2 of .*test\.csv gives b\.jpg the label 'cat', which train\.csv lacks"
     ):
         open_divided_labels(folder)
+
+
+def test_both_normal_forms_and_other_bytes_name_a_file(folder: Path) -> None:
+    for file in ("deep/cafe\u0301.jpg", "na\u00efve/x.jpg"):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).touch()
+    put(folder, "labels.csv", "deep/caf\u00e9.jpg,gru\u0308n", "nai\u0308ve/x.jpg,gr\u00fcn")
+    split = open_labels(folder)
+    assert split.files == ("deep/cafe\u0301.jpg", "na\u00efve/x.jpg")
+    assert split.class_names == ("gr\u00fcn",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_files_of_other_bytes_are_named_by_them_or_by_their_escapes(folder: Path) -> None:
+    (folder / "caf\udce9.jpg").touch()
+    (folder / "labels.csv").write_bytes(b"path,label\ncaf\xe9.jpg,dog\n")
+    assert open_labels(folder).files == ("caf\udce9.jpg",)
+    put(folder, "labels.csv", r"caf\udce9.jpg,dog")
+    assert open_labels(folder).files == ("caf\udce9.jpg",)
+    (folder / "labels.csv").write_bytes(b"path,label\na.jpg,B\xe4r\n")
+    with pytest.raises(VerydeepError, match=r"cannot be read as CSV in UTF-8 \(line 2 has other bytes\)"):
+        open_labels(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="changes permissions")
+def test_a_folder_that_may_not_be_read_is_not_called_missing() -> None:
+    with public_folder() as root:
+        (root / "deep").mkdir()
+        (root / "deep" / "a.jpg").touch()
+        put(root, "labels.csv", "deep/a.jpg,dog")
+        with locked(root / "deep"), pytest.raises(VerydeepError, match=r"deep/a\.jpg cannot be read: Permission"):
+            open_labels(root)
+        with locked(root / "labels.csv"), pytest.raises(VerydeepError, match=r"labels\.csv .*Permission denied"):
+            open_labels(root)

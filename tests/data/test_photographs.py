@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import picture
+from tests.permissions import locked, public_folder
 from verydeep.data.photographs import find_photographs
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -109,3 +110,49 @@ def test_names_of_a_csv_file_may_be_relative_to_the_current_folder(
     (tmp_path / "lists/list.csv").write_text("path\n")
     with pytest.raises(DataError, match=r"list\.csv lists no photographs"):
         find_photographs("lists/list.csv")
+
+
+def test_names_of_files_and_folders_are_no_patterns(tmp_path: Path) -> None:
+    for file in ("trip [2024]/a[1].jpg", "trip [2024]/b?.jpg", "trip 2/a1.jpg"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    folder = tmp_path / "trip [2024]"
+    assert paths(find_photographs(folder / "a[1].jpg")) == [folder / "a[1].jpg"]
+    assert paths(find_photographs(str(folder / "*.jpg"))) == [folder / "a[1].jpg", folder / "b?.jpg"]
+    assert paths(find_photographs(str(tmp_path / "trip [0-9]" / "*"))) == [tmp_path / "trip 2" / "a1.jpg"]
+
+
+def test_both_normal_forms_name_a_file(tmp_path: Path) -> None:
+    (tmp_path / "e\u0301te\u0301").mkdir()
+    file = tmp_path / "e\u0301te\u0301" / "caf\u00e9.jpg"
+    file.touch()
+    assert paths(find_photographs(tmp_path / "\u00e9t\u00e9" / "cafe\u0301.jpg")) == [file]
+
+
+def test_leftovers_of_systems_are_no_photographs_unless_they_are_named(tmp_path: Path) -> None:
+    for file in ("cat/a.jpg", "cat/@eaDir/a.jpg", "@eaDir/b.jpg", "Thumbs.db"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    for values in ([str(tmp_path)], [str(tmp_path / "*")], sorted(tmp_path.iterdir()), [str(tmp_path / "**/*.jpg")]):
+        assert paths(find_photographs(values)) == [tmp_path / "cat" / "a.jpg"]
+    split = find_photographs(sorted(tmp_path.iterdir()))
+    assert f"Left out, because a system made it: {tmp_path / 'Thumbs.db'}." in split.notes
+    assert f"Left out of {tmp_path / 'cat'}, because systems made them: 1 folder @eaDir." in split.notes
+    assert paths(find_photographs(tmp_path / "@eaDir")) == [tmp_path / "@eaDir" / "b.jpg"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes pipes, and changes permissions")
+def test_what_is_no_file_is_not_opened_and_what_may_not_be_read_is_not_called_missing() -> None:
+    with public_folder() as root:
+        (root / "locked").mkdir()
+        (root / "locked" / "a.jpg").touch()
+        os.mkfifo(root / "pipe.jpg")
+        with pytest.raises(DataError, match=r"pipe\.jpg is a pipe; give a file"):
+            find_photographs(root / "pipe.jpg").open_image(0)
+        with locked(root / "locked"):
+            for name in ("a.jpg", "*.jpg", ""):
+                with pytest.raises(DataError, match="cannot be read: Permission denied"):
+                    find_photographs(root / "locked" / name)
+        (root / "link.jpg").symlink_to(root / "gone.jpg")
+        with pytest.raises(DataError, match=r"link\.jpg cannot be read: No such file"):
+            find_photographs(root / "link.jpg")

@@ -15,8 +15,9 @@ from verydeep.data.annotations import Annotation, Instance, parse_box, read_xml
 from verydeep.data.csv_files import read_csv
 from verydeep.data.folder import WNID
 from verydeep.data.imagenet import KAGGLE_ANNOTATIONS, read_localizations
-from verydeep.data.listing import list_files, list_images
+from verydeep.data.listing import list_files, list_images, normalize_name
 from verydeep.data.parts import ANNOTATIONS
+from verydeep.data.path_finder import PathFinder
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -109,17 +110,17 @@ def _make_table(
 
 def _read_table(split: Split, root: Path) -> BoxSource:
     """Read boxes.csv: one line for each box, with a path relative to ``root``."""
-    path = root / TABLE
+    path, finder = root / TABLE, PathFinder(root)
     inside = split.root.relative_to(root).as_posix()
     file_of = {PurePosixPath(inside, file).as_posix(): file for file in split.files}
     lines: dict[str, list[Line]] = {}
     unmatched = []
     for number, row in read_csv(path, COLUMNS):
         named = PurePosixPath(row[0].strip())
-        file = file_of.get(named.as_posix())
-        if file is not None:
-            lines.setdefault(file, []).append((number, row[1:] or [""]))
-        elif ".." in named.parts or named.is_absolute() or not (root / named).is_file():
+        existing = named.as_posix() if named.as_posix() in file_of else finder.find(named)
+        if existing in file_of:
+            lines.setdefault(file_of[existing], []).append((number, row[1:] or [""]))
+        elif existing is None or not (root / existing).is_file():
             unmatched.append(number)
     _refuse_fractions(path, lines)
     return _make_table(path, split, lines, unmatched, is_imagenet=False)
@@ -145,9 +146,10 @@ def _read_localizations(split: Split, path: Path) -> BoxSource:
     return _make_table(path, split, lines, unmatched, is_imagenet=True)
 
 
-def _list_xml(folder: Path) -> set[str]:
-    """Return the XML files in a folder and below: POSIX paths relative to it, without suffix."""
-    return {file.removesuffix(".xml") for file in list_files(folder, _is_xml)}
+def _list_xml(folder: Path) -> dict[str, str]:
+    """Return the XML files in a folder and below: normal form -> POSIX path relative to it, both without suffix."""
+    stems = (file.removesuffix(".xml") for file in list_files(folder, _is_xml))
+    return {normalize_name(stem): stem for stem in stems}
 
 
 def _is_xml(entry: "os.DirEntry[str]") -> bool:
@@ -164,36 +166,41 @@ def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool
         is_imagenet: whether the classes are synsets; boxes of other synsets in the folder are then ignored.
     """
     xml, classes = _list_xml(folder), set(split.class_names)
-    flat = {_name(file): file for file in xml if _folder(file) not in classes}
+    flat = {_name(stem): stem for stem in xml if _folder(stem) not in classes}
     names = []
     for image in split.files:
-        same = os.path.splitext(image)[0]  # noqa: PTH122 - a million files
+        same = _normalize_stem(image)
         names.append(same if same in xml else flat.get(_name(same)))
     shared = [name for name, count in Counter(names).items() if name is not None and count > 1]
     if shared:
         first, second, *_ = (split.files[index] for index, name in enumerate(names) if name == shared[0])
         raise DataError(
-            f"{folder / shared[0]}.xml could belong to {first} or to {second}; put it into a folder with its class's "
-            "name there."
+            f"{folder / xml[shared[0]]}.xml could belong to {first} or to {second}; put it into a folder with its "
+            "class's name there."
         )
-    unused = xml.difference(name for name in names if name is not None)
+    unused = xml.keys() - {name for name in names if name is not None}
     if is_imagenet:
         unused = {name for name in unused if _folder(name) in classes or not WNID.fullmatch(_folder(name))}
-    unmatched = tuple(str(folder / f"{name}.xml") for name in _without_image(unused, images, classes))
-    return BoxSource(partial(_read_file, folder, names), unmatched, is_imagenet)
+    unmatched = tuple(str(folder / f"{xml[name]}.xml") for name in _without_image(unused, images, classes))
+    stems = [None if name is None else xml[name] for name in names]
+    return BoxSource(partial(_read_file, folder, stems), unmatched, is_imagenet)
 
 
 def _without_image(unused: set[str], images: Path, classes: set[str]) -> list[str]:
     """Return those of the XML files whose image exists in no split of the set."""
     if not unused:
         return []
-    stems = [os.path.splitext(file)[0] for file in list_images(images)]  # noqa: PTH122
+    stems = [_normalize_stem(file) for file in list_images(images)]
     names, with_folders = {_name(file) for file in stems}, {(_folder(file), _name(file)) for file in stems}
     return sorted(
         file
         for file in unused
         if ((_folder(file), _name(file)) not in with_folders if _folder(file) in classes else _name(file) not in names)
     )
+
+
+def _normalize_stem(file: str) -> str:
+    return normalize_name(os.path.splitext(file)[0])  # noqa: PTH122 - a million files
 
 
 def _name(file: str) -> str:

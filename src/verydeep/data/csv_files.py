@@ -11,20 +11,27 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str
     """Yield number and fields of each line after the header that is not empty.
 
     Args:
-        path: of a file in UTF-8.
+        path: of a file in UTF-8; the first column alone may hold other bytes, as names of files do.
         columns: names that the header must have, in this order.
 
     Raises:
         DataError: the file cannot be read as CSV, or its header is another one.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as text:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             reader = csv.reader(text, strict=True)
             header = [name.strip() for name in next(reader, [])]
+            _check_utf8(header, 1)
             if header != list(columns):
                 raise DataError(f"Line 1 of {path} is {','.join(header)!r}; it must be {','.join(columns)}.")
             for row in reader:
                 if row:
+                    _check_utf8(row[1:], reader.line_num)  # the first is a path, whose bytes are the file's own
                     yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it in this format.") from None
+
+
+def _check_utf8(fields: Sequence[str], line: int) -> None:
+    if any("\udc80" <= letter <= "\udcff" for field in fields for letter in field):
+        raise csv.Error(f"line {line} has other bytes")

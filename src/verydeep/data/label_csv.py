@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from verydeep.data.csv_files import read_csv
+from verydeep.data.listing import normalize_name
+from verydeep.data.path_finder import PathFinder
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -72,29 +74,31 @@ def open_divided_labels(root: Path) -> tuple[Split, Split]:
 
 def _read_lines(path: Path) -> Lines:
     lines: Lines = {}
+    finder = PathFinder(path.parent)
     for number, row in read_csv(path, COLUMNS):
         where = f"Line {number} of {path}"
-        file, labels = _parse_row(row, path.parent, where)
+        file, labels = _parse_row(row, finder, where)
         if file in lines:
             raise DataError(f"{where} lists {file}, as line {lines[file][0]} does; remove one of them.")
         lines[file] = number, labels
     return lines
 
 
-def _parse_row(row: list[str], root: Path, where: str) -> tuple[str, frozenset[str]]:
+def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, frozenset[str]]:
     """Return the photograph's path below ``root``, and its labels."""
     if len(row) != 2:
         raise DataError(f"{where} is not a path and its labels, joined by semicolons: {','.join(row)!r}.")
-    file = PurePosixPath(row[0].strip())
+    root, named = finder.root, PurePosixPath(row[0].strip())
     for whole in (os.path.abspath(root), root.resolve()):  # noqa: PTH100 - as typed, and behind links
-        if file.is_relative_to(whole):
-            file = file.relative_to(whole)
-    if not row[0].strip() or ".." in file.parts or file.is_absolute() or not (root / file).is_file():
+        if named.is_relative_to(whole):
+            named = named.relative_to(whole)
+    file = finder.find(named)
+    if file is None or not (root / file).is_file():
         raise DataError(f"{where} lists {row[0].strip()!r}, which is not a file below {root}; correct or remove it.")
-    labels = [label.strip() for label in row[1].split(";")] if row[1].strip() else []
+    labels = [normalize_name(label.strip()) for label in row[1].split(";")] if row[1].strip() else []
     if "" in labels:
         raise DataError(f"{where} gives {file} an empty label ({row[1].strip()!r}); remove the semicolon or fill it.")
-    return file.as_posix(), frozenset(labels)
+    return file, frozenset(labels)
 
 
 def _class_names(lines: Lines, path: Path) -> list[str]:

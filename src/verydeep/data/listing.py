@@ -187,6 +187,8 @@ def normalize_name(name: str) -> str:
     Systems store accents as parts of letters, or as letters of their own. Control characters and bytes that are no
     UTF-8 become escapes.
     """
+    if name.isascii() and name.isprintable():
+        return name
     return "".join(
         letter if unicodedata.category(letter) not in {"Cc", "Cs"} else letter.encode("unicode_escape").decode()
         for letter in unicodedata.normalize("NFC", name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from verydeep.data.images import ImageLike, to_image, unpack_images
 from verydeep.data.listing import Omissions, is_leftover, is_of_system, list_images
 from verydeep.data.name_lists import expand_lists
+from verydeep.data.path_finder import PathFinder
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -93,6 +94,8 @@ def _match(argument: str) -> list[str]:
     while parts and (folder / parts[0]).is_dir():
         folder /= parts.pop(0)
     pattern = os.path.join(*parts) if parts else ""  # noqa: PTH118
+    if (existing := PathFinder(folder).find(Path(pattern))) is not None:
+        return [str(folder / existing)]
     matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - leaves out hidden files
     return [str(folder / name) for name in sorted(matches) if not any(map(is_leftover, Path(name).parent.parts))]
 
