@@ -46,7 +46,7 @@ class ConvertedNet(_WrittenNet):
         system = self.provenance.get("format") or "verydeep"
         lines = [f"{self.source}: {system}; net {self.network}{width}, crop {self.crop}, {classes}."]
         if self.license is not None:
-            lines.append(f"It is {self.provenance.get('published')}, under {self.license}.")
+            lines.append(f"It is {self.provenance.get('published_net')}, under {self.license}.")
         if self.provenance.get("input"):
             lines.append(f"Its input, {self.provenance['input']}, is folded: it now takes RGB, 0-255, minus its mean.")
         use = f"predict {self.out} photo.jpg" if self.num_classes else f"train photos --init-from {self.out}"

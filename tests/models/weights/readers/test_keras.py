@@ -254,7 +254,10 @@ STRANGE: dict[str, tuple[dict[str, tuple[tuple[int, ...], ...]], tuple[str, ...]
         ("fc1.weight of shape 9x8x3x3", "not those of a VGG net"),
     ),
     "a convolution as an FC layer": ({"block1_conv1": ((27, 4), (4,))}, ("no convolutions", "block1_conv1")),
-    "two kernels": ({"block1_conv1": ((3, 3, 3, 4), (3, 3, 3, 4))}, ("3x3x3x4", "block1_conv1")),
+    "two kernels": (
+        {"block1_conv1": ((3, 3, 3, 4), (3, 3, 3, 4))},
+        ("no convolutions", "block1_conv1.0 of shape 3x3x3x4"),
+    ),
     "FC layers alone": ({"fc1": ((72, 9), (9,))}, ("no convolutions", "fc1.weight of shape 9x72")),
     "a number for a layer": ({"block1_conv1": ((),)}, ("no convolutions",)),
 }

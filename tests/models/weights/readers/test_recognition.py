@@ -252,6 +252,24 @@ def test_what_is_no_net_of_the_paper_is_named(
     assert words in str(refusal.value) and str(tmp_path) in str(refusal.value) and "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "x" * 100_000, ".".join("y" * 50_000), "9" * 10_000, "²" * 9, ""])
+def test_strange_names_cost_nothing_and_stay_in_one_line(name: str, tmp_path: Path) -> None:
+    for number, tensors in enumerate((
+        {f"{name}.weight": torch.ones(4, 3, 3, 3)},
+        changed(lambda net: net.update({f"{name}.weight": torch.ones(4)})),
+        changed(lambda net: net.update({f"{name}.bias": torch.ones(1, 4)})),
+        {f"{name}.{key}": values for key, values in changed(len).items()},
+    )):  # fmt: skip
+        (tmp_path / str(number)).mkdir()
+        try:
+            file = saved(tensors, tmp_path / str(number))
+        except WeightsError as refusal:
+            messages: tuple[str, ...] = (str(refusal),)
+        else:
+            messages = (file.left_out, *file.notes)
+        assert all("\n" not in message and len(message) < 800 for message in messages)
+
+
 def test_two_nets_in_one_state_dict_are_named(tmp_path: Path) -> None:
     trunk = features("A").state_dict()
     both = {f"{net}.{name}": values + number for number, net in enumerate("ab") for name, values in trunk.items()}

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from verydeep.errors import WeightsError
-from verydeep.models.weights.readers.layers import SourceLayer, refuse_normalization, to_float32
+from verydeep.models.weights.readers.layers import SourceLayer, printable, refuse_normalization, to_float32
 from verydeep.models.weights.readers.protobuf import (
     BYTES,
     FIXED32,
@@ -150,7 +150,7 @@ def _read_layer(path: Path, buffer: memoryview, message: Field) -> _Layer:
 
 
 def _read_text(buffer: memoryview, found: Field) -> str:
-    return bytes(buffer[bytes_field(found).start : found.end][:100]).decode("utf-8", errors="replace")
+    return printable(bytes(buffer[bytes_field(found).start : found.end][:100]).decode("utf-8", errors="replace"))
 
 
 def _convert_layer(path: Path, buffer: memoryview, layer: _Layer) -> SourceLayer:

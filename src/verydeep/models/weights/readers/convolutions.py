@@ -19,6 +19,8 @@ from verydeep.models.weights.readers.sequences import NumberedLayers, find_numbe
 _NAME = re.compile(r"(?:^|_)(?:block_?([1-5])_conv_?([1-4])(?:_[0-9]+)?|conv_?([1-5])_([1-4]))(?:_(?:0|conv|conv2d))?$")
 _MAX_CONVOLUTIONS = 500
 """The most convolutions among which those of a net are searched by their order."""
+_MAX_DEPTH = 8
+"""The most parts of a name below which they are searched."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _find_by_order(convs: Sequence[SourceLayer], path: Path) -> dict[str, Source
     if len(convs) > _MAX_CONVOLUTIONS:
         return {}
     parts = [re.split(r"[./]", layer.name) for layer in convs]
-    prefixes = {tuple(names[:count]) for names in parts for count in range(len(names))}
+    prefixes = {tuple(names[:count]) for names in parts for count in range(min(len(names), _MAX_DEPTH))}
     for prefix in sorted(prefixes, key=lambda each: (len(each), each)):
         below = [layer for layer, names in zip(convs, parts, strict=True) if tuple(names[: len(prefix)]) == prefix]
         found = _fit_order(below)

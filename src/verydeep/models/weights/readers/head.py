@@ -75,7 +75,7 @@ def read_head(
         else (f"Its FC layers see {side}x{side} positions, so it is taken for a net of crop {STRIDE * side}.",)
     )
     if not is_known:
-        shown = ", ".join(head.names)
+        shown = ", ".join(layer.label for layer in chain)
         notes = (
             f"Its linear layers ({shown}) are taken for fc6, fc7 and fc8, with a ReLU after the first two.",
             *notes,
@@ -85,7 +85,7 @@ def read_head(
 
 def _leave_out(layers: Sequence[SourceLayer], reason: str) -> Head:
     """Return no layers, and a clause that names those that are left out."""
-    shown = [layer.name or "/".join(layer.values) for layer in layers]
+    shown = [layer.label for layer in layers]
     rest = f" and {len(shown) - _MAX_NAMES} others" if len(shown) > _MAX_NAMES else ""
     return Head({}, left_out=f"its head ({', '.join(shown[:_MAX_NAMES])}{rest}) {reason}")
 

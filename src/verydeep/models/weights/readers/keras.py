@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,7 @@ _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _OTHER_GROUPS = ("optimizer", "optimizer_weights", "top_level_model_weights")
 _MAX_CONFIG = 2**24
 """Bytes at the beginning of a file in which the configuration of a whole model is searched."""
+_MAX_TRIES = 3
 _MODEL_CONFIG = re.compile(rb'\{"(?:module|class_name)": "')
 
 
@@ -57,7 +59,7 @@ def _read_hdf5(path: Path) -> tuple[tuple[str, list[Group]], Any]:
     with path.open("rb") as file:
         head = file.read(_MAX_CONFIG)
     config = None
-    for match in _MODEL_CONFIG.finditer(head):
+    for match in islice(_MODEL_CONFIG.finditer(head), _MAX_TRIES):
         try:
             config, _ = json.JSONDecoder().raw_decode(head[match.start() :].decode("utf-8", errors="replace"))
         except (ValueError, RecursionError):
@@ -100,16 +102,11 @@ def _name_groups(groups: Sequence[Group], *, is_root: bool) -> Iterator[tuple[st
 
 def _convert_group(name: str, group: Group, path: Path) -> SourceLayer:
     """Return the layer of a group in our layout."""
-    kernels = [values for values in group.values.values() if values.ndim > 1]
-    vectors = [values for values in group.values.values() if values.ndim <= 1]
-    if not kernels:
+    kernels = [values for values in group.values.values() if values.ndim in (2, 4)]
+    vectors = [values for values in group.values.values() if values.ndim == 1]
+    if len(kernels) != 1 or len(vectors) > 1 or len(group.values) > 2:  # such as batch norm or a recurrent layer
         return SourceLayer(name, group.values)
     kernel = kernels[0]
-    if len(kernels) > 1 or len(vectors) > 1 or kernel.ndim not in (2, 4):
-        shapes = ", ".join(map(shape_text, group.values.values()))
-        raise WeightsError(
-            f"{path} has weights of shapes {shapes:.100} in {name!r:.80}: it is of another architecture."
-        )
     weight = kernel.T.contiguous() if kernel.ndim == 2 else _convert_kernel(kernel, name, path)
     return SourceLayer(name, {"weight": weight} | ({"bias": vectors[0]} if vectors else {}))
 
@@ -119,13 +116,13 @@ def _convert_kernel(kernel: Tensor, name: str, path: Path) -> Tensor:
     if kernel.shape[0] != kernel.shape[1] and kernel.shape[2] == kernel.shape[3]:
         raise WeightsError(
             f"{path} has a kernel of shape {shape_text(kernel)} in {name!r:.80}, where TensorFlow's have 3x3 first: an "
-            "old Keras with Theano wrote it; get the file for TensorFlow."
+            "old Keras with Theano, or Caffe, wrote it; get the file for TensorFlow, or the .caffemodel."
         )
     return kernel.permute(3, 2, 0, 1).contiguous()
 
 
 def _find_obstacle(config: Any) -> str:
-    """Return why the head of a whole model cannot be three linear layers with ReLUs and a soft-max, or ""."""
+    """Return the reason why the head of a whole model is not three dense layers with ReLUs and a soft-max, or ""."""
     kinds = list(_list_layers(config))
     convs = [place for place, (kind, _) in enumerate(kinds) if kind.startswith("Conv")]
     head = kinds[convs[-1] + 1 :] if convs else []

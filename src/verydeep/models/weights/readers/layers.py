@@ -42,9 +42,20 @@ class SourceLayer:
         """The number of its input channels."""
         return self.values["weight"].shape[1] if self.dimensions > 1 else 0
 
+    @property
+    def label(self) -> str:
+        """Its name for a message."""
+        return printable(self.name or "/".join(self.values))
+
     def __str__(self) -> str:
         kind, values = next(iter(self.values.items()))
-        return f"{self.name}.{kind}".strip(".") + f" of shape {shape_text(values)}"
+        label = f"{self.label}.{kind:.20}" if self.name else self.label
+        return f"{label} of shape {shape_text(values)}"
+
+
+def printable(name: str) -> str:
+    """Return a name, or the end of a long one, for a message of one line."""
+    return (name if name.isprintable() else ascii(name))[-60:]
 
 
 def check_layer(layer: SourceLayer, path: Path) -> None:
@@ -57,12 +68,12 @@ def check_layer(layer: SourceLayer, path: Path) -> None:
     for kind, tensor in layer.values.items():
         if kind in ("weight", "bias") and not tensor.is_floating_point():
             raise WeightsError(
-                f"{path} has {layer.name}.{kind} of type {tensor.dtype}: it is quantized; save the net before that."
+                f"{path} has {layer.label}.{kind} of type {tensor.dtype}: it is quantized; save the net before that."
             )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise WeightsError(
-            f"{path} has {layer.name}.bias of shape {shape_text(bias)} for {len(weight)} outputs: it is damaged, or of "
-            "another architecture."
+            f"{path} has {layer.label}.bias of shape {shape_text(bias)} for {len(weight)} outputs: it is damaged, or "
+            "of another architecture."
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from verydeep.errors import ResourceError, WeightsError
 from verydeep.models.vgg import Pooling
-from verydeep.models.weights.readers.layers import SourceLayer, refuse_normalization, to_float32
+from verydeep.models.weights.readers.layers import SourceLayer, printable, refuse_normalization, to_float32
 from verydeep.models.weights.readers.matlab import check_mat_file
 from verydeep.models.weights.readers.recognition import RecognizedNet, recognize_net
 from verydeep.models.weights.weight_file import RGB_INPUT, InputConvention, WeightFile
@@ -66,7 +66,7 @@ def _recognize(path: Path, layers: list[AnyArray]) -> RecognizedNet:
     ends_with_sigmoid = bool(layers) and _text(layers[-1], "type") == "sigmoid"
     obstacle = "ends with a sigmoid and no soft-max over classes" if ends_with_sigmoid else ""
     net = recognize_net(converted, path, obstacle=obstacle)
-    by_name = {_text(layer, "name"): layer for layer in layers}
+    by_name = {printable(_text(layer, "name")): layer for layer in layers}
     for source in net.convolutions.layers.values():
         _check_settings(path, by_name[source.name], source.name, (source.values["weight"].shape[-1] - 1) / 2)
     for name in net.head.names:
@@ -136,7 +136,7 @@ def _numbers(layer: AnyArray, name: str, default: int) -> tuple[float, ...]:
 
 def _convert_layer(path: Path, layer: AnyArray) -> SourceLayer | None:
     """Return a layer in our layout; None for one without weights."""
-    name, kind = _text(layer, "name"), _text(layer, "type")
+    name, kind = printable(_text(layer, "name")), printable(_text(layer, "type"))
     cell = _field(layer, "weights")
     arrays = (
         list(cell.flat)

@@ -1,6 +1,5 @@
 """Recognition of a net of the paper among the layers of another system's file, whatever stands around it."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from verydeep.models.weights.readers.convolutions import Convolutions, find_conv
 from verydeep.models.weights.readers.head import Head, read_head
 from verydeep.models.weights.readers.layers import SourceLayer
 
-_LOSS = re.compile(r"(?:.*\.)?\w*(?:loss|criterion)\w*", re.IGNORECASE)
-"""Names of loss functions, whose weights of classes are saved with a net."""
+_LOSSES = ("loss", "criterion")
+"""Parts of the names of loss functions, whose weights of classes are saved with a net."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def recognize_net(
     notes: tuple[str, ...] = ()
     if convolutions.in_order:
         (ours, first), *_, (our_last, last) = convolutions.layers.items()
-        taken = f"{first.name} to {last.name} are taken for {ours} to {our_last}"
+        taken = f"{first.label} to {last.label} are taken for {ours} to {our_last}"
         notes = (f"The names of its layers do not tell where it pools: {taken}.",)
     return RecognizedNet(tensors | head.tensors, convolutions, head, (*notes, *head.notes))
 
@@ -65,4 +64,5 @@ def _is_irrelevant(layer: SourceLayer) -> bool:
         return True
     if "weight" not in layer.values and not any(values.is_floating_point() for values in layer.values.values()):
         return True
-    return layer.dimensions == 1 and len(layer.values) == 1 and _LOSS.fullmatch(layer.name) is not None
+    is_loss = any(part in layer.name.rpartition(".")[2].casefold() for part in _LOSSES)
+    return is_loss and layer.dimensions == 1 and len(layer.values) == 1
