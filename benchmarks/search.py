@@ -215,7 +215,7 @@ def main() -> None:
     body = (
         f"{images:,} descriptors of {dimensions:,} values, float16, {needed / 1e9:.1f} GB; {TOP} neighbors; "
         f"threads: {torch.get_num_threads()}. Medians of {repeats} interleaved repeats; ratios within a repeat, "
-        f"[smallest, largest]. FAISS's index took {building:,.0f} s to be built.\n\n{table(header, rows)}"
+        f"[smallest, largest]. Building FAISS's index took {building:,.0f} s.\n\n{table(header, rows)}"
     )
     packages = ("torch", "numpy", "faiss-cpu", "safetensors")
     report("search", "Search in descriptors", body, torch.device("cpu"), packages, write=options.write)

@@ -312,11 +312,11 @@ class Growth:
 
     def __str__(self) -> str:
         one = self.members[1]
-        times = ", ".join(f"{count} {seconds / one:.2f}" for count, seconds in self.members.items())
+        times = ", ".join(f"{seconds / one:.2f} for {count}" for count, seconds in self.members.items())
         return (
-            f"From Q={min(self.scale)} to {max(self.scale)} an image takes {min(self.scale.values()):.3g} to "
-            f"{max(self.scale.values()):.3g} s, growing as Q to the power of {self.power:.2f}. Members at "
-            f"Q={self.member_scale}, in times of one member, nets in memory: {times}."
+            f"The time per image grows as Q^{self.power:.2f}, from {min(self.scale.values()):.3g} s at "
+            f"Q={min(self.scale)} to {max(self.scale.values()):.3g} s at Q={max(self.scale)}. At Q={self.member_scale}, "
+            f"several nets in memory take these multiples of the time of one: {times}."
         )
 
 
