@@ -315,7 +315,7 @@ class Growth:
         times = ", ".join(f"{seconds / one:.2f} for {count}" for count, seconds in self.members.items())
         return (
             f"The time per image grows as Q^{self.power:.2f}, from {min(self.scale.values()):.3g} s at "
-            f"Q={min(self.scale)} to {max(self.scale.values()):.3g} s at Q={max(self.scale)}. At Q={self.member_scale}, "
+            f"Q={min(self.scale)} to {max(self.scale.values()):.3g} s at Q={max(self.scale)}. At Q={self.member_scale} "
             f"several nets in memory take these multiples of the time of one: {times}."
         )
 
