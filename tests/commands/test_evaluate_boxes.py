@@ -96,6 +96,11 @@ def check_report(folder: Path, photos: Path, part: str) -> dict[str, Any]:
     last = report["rows"][-1]
     assert last["truth"]["mean_iou"]["value"] == pytest.approx(np.mean(overlaps), abs=0.005)
     assert last["truth"]["error"]["percent"] == pytest.approx(100 * np.mean(np.array(overlaps) < 0.5))
+    share = 100 * np.mean(np.array(overlaps) >= 0.5)
+    digits = 1 if round(share) in (0, 100) and share not in (0, 100) else 0
+    assert report["summary"].startswith(
+        f"Box of the true class right on {share:.{digits}f}% of {len(lines)} photographs ["
+    )
     if last["guesses"] is not None:
         assert last["guesses"]["error"]["percent"] == pytest.approx(100 * (1 - np.mean(right)))
         missed = [line["label"] not in [line[f"class{i}"] for i in range(1, 6)] for line in lines]
@@ -124,6 +129,7 @@ def test_a_run(home: Path, inside: Cli) -> None:
         shown = [str(row["view"]), f"{truth['error']['percent']:.1f} [", f"{truth['mean_iou']['value']:.3f} ±"]
         assert any(all(word in line for word in shown) for line in table.splitlines())
     assert all(note in done.stdout for note in report["remarks"])
+    assert done.stdout.index(report["summary"]) < done.stdout.index(table)
     assert "Boxes of val:" in done.stdout and "Written:" in done.stdout
     assert any("the best 5 of D/384/352,384 : dense" in note for note in report["remarks"])
     assert any("Merge threshold: 0.5." in note for note in report["remarks"])

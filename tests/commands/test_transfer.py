@@ -95,6 +95,9 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
     assert result["score"] == pytest.approx(sum(scores) / 2)
     assert result["deviation"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
     assert [draw["num_train"] for draw in result["draws"]] == [9, 9]
+    # Four test photographs of each class: the share of right ones is the mean class recall.
+    figures = f"Right on {result['score']:.0f}% of the test photographs (± {result['deviation']:.1f} over 2 draws)"
+    assert result["summary"].startswith(figures) and result["summary"] in done.stdout
     assert "(standard deviation over 2 draws), on 12 test images in each draw." in done.stdout
 
 
@@ -264,6 +267,7 @@ def test_actions_of_images_and_of_boxes(inside: Cli, voc: Path, trained: Path, t
     result["image+box"] = json.loads((tmp_path / "boxes" / "transfer.json").read_text())
     assert "Q=256, image and box; 32 dimensions." in done.stdout and "Try:" not in done.stdout
     assert result["image"]["score"] != result["image+box"]["score"]
+    assert result["image"]["summary"].startswith(f"Mean AP {result['image']['score']:.0f}% [")
     photo = voc / "JPEGImages" / "2011_000000.jpg"
     done = inside("predict", "runs/VOC2012-actions-transfer-run", photo, "--format", "json")
     assert set(read_predictions(done.stdout)[str(photo)]) < set(ACTIONS)
@@ -275,7 +279,8 @@ def test_actions_of_images_and_of_boxes(inside: Cli, voc: Path, trained: Path, t
 def test_files_for_vocs_server(inside: Cli, voc: Path, trained: Path, tmp_path: Path) -> None:
     """Of test, whose labels are its own; of val, the scores in the files give the score of the result."""
     done = inside("transfer", voc, trained, *FAST, "--out", "few", "--submission", "sent")
-    assert json.loads((tmp_path / "few" / "transfer.json").read_text())["score"] is None
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert result["score"] is None and result["summary"].endswith(" images and not tested.")
     place = tmp_path / "sent" / "results" / "VOC2012" / "Main"
     assert f"Written: sent/{place.relative_to(tmp_path / 'sent')}/" in done.stdout
     assert sorted(path.name for path in place.iterdir()) == sorted(f"comp2_cls_test_{name}.txt" for name in CLASSES)
