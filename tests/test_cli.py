@@ -83,8 +83,8 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
     [
         (["train", "--network", "Z"], 1, "verydeep: --network Z is unknown: choose one of A, A-LRN, B,"),
         (["predict", "nowhere", "photo.jpg"], 1, "verydeep: There is no run, model folder or weight file nowhere"),
-        (["train", "--epochs", "0"], 1, "verydeep: --epochs 0 is out of range: give a number at least 1."),
-        (["train", "--devices", "0"], 1, "verydeep: --devices 0 is out of range: give a number at least 1."),
+        (["train", "--epochs", "0"], 1, "verydeep: --epochs 0 is out of range: give 1 or more."),
+        (["train", "--devices", "0"], 1, "verydeep: --devices 0 is out of range: give 1 or more."),
         (["trian"], 2, "There is no command trian: did you mean train? The commands are train, evaluate, predict"),
         (["Evaluate", "photos"], 2, "did you mean evaluate?"),
         (["train", "--lr", "0.1"], 2, "`verydeep train` has no option --lr: did you mean --learning-rate X?"),

@@ -51,7 +51,7 @@ def test_progress_is_switched_off() -> None:
     [
         ({"top": 0}, "top", "`top=0` is out of range: give a number from 1 to 5."),
         ({"top": float("nan")}, "top", "`top=nan` is out of range: give a number from 1 to 5."),
-        ({"workers": -1}, "workers", "`workers=-1` is out of range: give a number at least 0."),
+        ({"workers": -1}, "workers", "`workers=-1` is out of range: give 0 or more."),
         ({"view": "center"}, "view", "`view=center` is unknown: choose dense or crops."),
     ],
 )

@@ -181,9 +181,10 @@ def _describe_command(name: str, commands: Commands, *, brief: bool) -> str:
 def _explain(parameter: Parameter, translate: Callable[[str], str]) -> Any:
     """Return the type of a parameter with its help, for tyro; ``translate`` changes the names of parameters."""
     option, choices = parameter.option, get_args(parameter.type) if get_origin(parameter.type) is Literal else ()
-    default = f"(default: {parameter.default_text})" if parameter.default_text else ""
+    is_negative = parameter.default is True  # then the option is --no-NAME
+    default = f"(default: {parameter.default_text})" if parameter.default_text and not is_negative else ""
     explained = tyro.conf.arg(
-        help=translate(option.help),
+        help=translate(option.negative_help if is_negative else option.help),
         metavar=option.metavar or "|".join(choices) or (parameter.name.upper() if parameter.is_positional else None),
         help_behavior_hint=translate(default),
     )

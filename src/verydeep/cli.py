@@ -72,7 +72,7 @@ def main() -> None:
 
     Exit codes: 0; 1 for an error, which is printed as one sentence; 2 for wrong usage; 130 and 143 for signals.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be no UTF-8; in JSON this is how they are escaped
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be UTF-8; in JSON this is how they are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:

@@ -59,13 +59,13 @@ def shorten_name(name: str) -> str:
 
 
 def escape_bytes(name: str) -> str:
-    """Return a file's name that every encoding can write: bytes that are no UTF-8 become escapes, as in JSON."""
+    """Return a file's name that every encoding can write: bytes that are not UTF-8 become escapes, as in JSON."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
 def utf8_path(path: Path) -> Iterator[Path]:
-    """Give another path of a file if its own is no UTF-8, for libraries that read no such files."""
+    """Give another path of a file if its own is not UTF-8, for libraries that read no such files."""
     if escape_bytes(str(path)) == str(path):
         yield path
         return
@@ -96,6 +96,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink()
         if not isinstance(error, OSError):
             raise
+        if path.is_dir():
+            raise ResourceError(f"{path} cannot be written: it is a folder; give the name of a file in it.") from error
         raise ResourceError(f"{path} cannot be written ({error}); make room, or choose another place.") from error
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
@@ -177,7 +179,10 @@ def read_json(path: Path, kind: type[T], file_format: FileFormat | None = None) 
             _check_head(path, values, file_format)
             required = [field.name for field in fields(kind)] if is_dataclass(kind) else []
             if missing := [name for name in required if name not in values]:
-                raise ValueError(f"without {', '.join(missing)}")
+                raise error(
+                    f"{path} lacks {', '.join(missing)}: another version of verydeep wrote it, or it is damaged; run "
+                    f"{file_format.made_by} again."
+                )
         return msgspec.convert(values, kind)
     except OSError as reason:
         raise error(f"{path} cannot be read ({reason}): {repair}.") from None

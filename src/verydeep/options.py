@@ -33,7 +33,7 @@ else:  # as they are typed
     NetSources = tuple[Path, ...]
     DataSource = Numbers = str
 
-DATA_HELP = 'Photographs, or "generated".'
+DATA_HELP = 'Data set folder, or "generated".'
 NET_HELP = "A run, a weight file, oxford-vgg16, hf-hub:OWNER/NAME."
 
 IMAGES_HELP = 'Photographs, folders, "*.jpg", a CSV list, or -: a list on stdin.'
@@ -46,25 +46,26 @@ PredictorOption = Annotated[
 ]
 ImagesOption = Annotated[Images, Option(IMAGES_HELP, metavar="IMAGE")]
 QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
-NetsOption = Annotated[NetSources, Option("Runs, weight files, oxford-vgg16, ...: an ensemble.", metavar="RUN")]
-ScalesOption = Annotated[Numbers | None, Option("Test scales Q for a crop of 224.", "the paper's for S", "Q,Q,..")]
-ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
-RunsOption = Annotated[DataSource, Option("Folder of runs, or nets: runs,oxford-vgg16.", metavar="DIR")]
-WeightsOption = Annotated[Literal["last", "best"], Option("last, or best by validation error.", metavar="WHICH")]
+NetsOption = Annotated[NetSources, Option("One or more nets, which are averaged.", metavar="RUN")]
+ScalesOption = Annotated[Numbers | None, Option("Test scales, at crop 224.", "the paper's for S", "Q,Q,..")]
+ViewOption = Annotated[View, Option("View: dense, crops, dense+crops or center.", "dense", "VIEW")]
+RunsOption = Annotated[DataSource, Option("Folder of runs; nets also, with commas.", metavar="DIR")]
+WeightsOption = Annotated[Literal["last", "best"], Option("Weights: last, or best on validation.", metavar="WHICH")]
 LayerOption = Annotated[
-    str | None, Option("relu7, fc7 (before ReLU), relu5_3, pool5, ...", "relu7; of a trunk pool5", "NAME")
+    str | None,
+    Option("Layer: relu7, fc7 (before ReLU), relu5_3, pool5, ...", "relu7, or pool5 without FC layers", "NAME"),
 ]
 AggregateOption = Annotated[
     Literal["average", "stack", "max"] | None,
     Option("How test scales are joined: average, stack, max.", "average", "HOW"),
 ]
-TaskOption = Annotated[Literal["classify", "localize"], Option("classify, or localize: boxes.", metavar="TASK")]
-SplitOption = Annotated[str, Option("train, val, test or all.", metavar="PART")]
+TaskOption = Annotated[Literal["classify", "localize"], Option("Task: classify or localize (boxes).", metavar="TASK")]
+SplitOption = Annotated[str, Option("Split: train, val, test or all.", metavar="PART")]
 CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar="PIXELS")]
-WidthOption = Annotated[float, Option("Width of the nets, a factor on the channels.", metavar="X", smallest=1e-3)]
+WidthOption = Annotated[float, Option("Factor on the number of channels.", metavar="X", smallest=1e-3)]
 FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1)]
 GroupByOption = Annotated[
-    str | None, Option("Keep groups whole: parent, a CSV file, or a regex.", metavar="HOW", heading="training")
+    str | None, Option("Do not divide groups: parent, a CSV file, or a regex.", metavar="HOW", heading="training")
 ]
 SeedOption = Annotated[int, Option("Seed of all randomness.", metavar="N", smallest=0, largest=2**31 - 1)]
 
@@ -77,42 +78,47 @@ BadBoxesOption = Annotated[
     Literal["error", "clip", "skip"], Option("Impossible boxes: error, clip or skip.", metavar="ACTION", heading="box")
 ]
 DropoutAfterOption = Annotated[
-    int | None, Option("First epochs without dropout, to start faster.", "", "N", heading="training", smallest=1)
+    int | None, Option("Use dropout only after N epochs, to learn sooner.", "", "N", heading="training", smallest=1)
 ]
 
-DevicesOption = Annotated[int, Option("Processes that share the work.", metavar="N", heading="compute", smallest=1)]
+DevicesOption = Annotated[
+    int, Option("Number of devices; a process runs on each.", metavar="N", heading="compute", smallest=1)
+]
 FormatOption = Annotated[
-    Literal["table", "json", "csv"], Option("table, csv or json lines.", metavar="FORMAT", heading="output")
+    Literal["table", "json", "csv"],
+    Option("Output as table, csv or json (lines).", metavar="FORMAT", heading="output"),
 ]
 
 
 class ProgressOptions(TypedDict, total=False):
     """Options of a command that runs no net."""
 
-    progress: Annotated[bool, Option("Show progress.", heading="compute", value=True)]
+    progress: Annotated[bool, Option("Show progress.", negative_help="Hide progress.", heading="compute", value=True)]
 
 
 class DeviceOptions(ProgressOptions, total=False):
-    """Where a net computes."""
+    """Options for the device and the processes of a net."""
 
-    device: Annotated[str, Option("auto, cpu, cuda or cuda:N.", metavar="NAME", heading="compute", value="auto")]
+    device: Annotated[
+        str, Option("Device: auto, cpu, cuda or cuda:N.", metavar="NAME", heading="compute", value="auto")
+    ]
     workers: Annotated[
         int | None,
-        Option("Processes that decode images.", "by the machine", "N", heading="compute", value=None, smallest=0),
+        Option("Processes that decode images.", "from the cores", "N", heading="compute", value=None, smallest=0),
     ]
 
 
 class ComputeOptions(DeviceOptions, total=False):
-    """Where and how a net computes."""
+    """Options for the device and the precision of a net."""
 
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
-        Option("fp32, bf16, or auto: bf16 if fast.", "", "FORMAT", heading="compute", value="auto"),
+        Option("Precision: fp32, bf16, or auto.", "", "FORMAT", heading="compute", value="auto"),
     ]
 
 
 class DecodingOptions(TypedDict, total=False):
-    """How files become pixels."""
+    """Options for the decoding of files."""
 
     bad_images: Annotated[
         Literal["error", "skip"],

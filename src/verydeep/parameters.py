@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
@@ -23,6 +23,8 @@ class Option:
 
     help: str
     """One clause."""
+    negative_help: str = field(default="", kw_only=True)
+    """Clause for the command line's ``--no-`` form of a flag that is on by default."""
     default: str = ""
     """Words for the default, where the signature has ``None``."""
     metavar: str = ""
@@ -67,8 +69,8 @@ class Parameter:
             raise OptionError(f"`{self.name}={value}` is unknown: choose {' or '.join(choices)}.", self.name)
         smallest, largest = self.option.smallest, self.option.largest
         if (smallest is not None and not value >= smallest) or (largest is not None and not value <= largest):
-            limits = f"at least {smallest:g}" if largest is None else f"from {smallest:g} to {largest:.10g}"
-            raise OptionError(f"`{self.name}={value:g}` is out of range: give a number {limits}.", self.name)
+            limits = f"{smallest:g} or more" if largest is None else f"a number from {smallest:g} to {largest:.10g}"
+            raise OptionError(f"`{self.name}={value:g}` is out of range: give {limits}.", self.name)
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:

@@ -315,7 +315,7 @@ RUN, CLASSES_ALONE, BOXES = "runs/D-384pcr-s0", "runs/D-384-s0", ("--task", "loc
     [
         (
             (CLASSES_ALONE, *BOXES),
-            [CLASSES_ALONE, "predicts classes and no boxes", "--task localize"],
+            [CLASSES_ALONE, "predicts classes, not boxes", "--task localize"],
         ),
         ((RUN,), [RUN, "predicts boxes", "--task localize"]),
         ((CLASSES_ALONE, RUN), [RUN, "predicts boxes"]),

@@ -68,7 +68,7 @@ def test_two_processes_share_the_work(trained: Path, photographs: Path, cli: Cli
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--layer", "fc9"), "--layer fc9 is not a layer of this net"),
+        (("--layer", "fc9"), "has no layer fc9"),
         (("--scales", "100"), "--scales '100'"),
         (("--devices", 0), "--devices 0"),
         (("--workers", -1), "--workers -1"),

@@ -236,15 +236,15 @@ def test_a_file_that_is_no_photograph_is_named_or_skipped(runs: Path, inside: Cl
     [
         (
             ("D-256-s0", "photos"),
-            "D-256-s0 predicts classes and no boxes: train a localization net from it, with --task localize",
+            "D-256-s0 predicts classes, not boxes: train a localization net from it, with --task localize",
         ),
         (
             ("D-256pcr-s0", "photos", "--classes", "truth"),
             "true classes of these images are unknown: give a protocol as --classes",
         ),
-        (("D-256pcr-s0", "photos", "--classes", "E/384/384"), "No run in runs answers for E/384"),
+        (("D-256pcr-s0", "photos", "--classes", "E/384/384"), "There is no net E/384"),
         (("D-256pcr-s0", "photos", "--classes", "the best"), "--classes 'the best': at character 1"),
-        (("D-256pcr-s0", "nowhere.jpg"), "nowhere.jpg matches no photograph"),
+        (("D-256pcr-s0", "nowhere.jpg"), "No photographs in nowhere.jpg"),
         (("D-256pcr-s0", "photos", "--top", 6), "--top 6 is out of range"),
         (("D-256pcr-s0", "photos", "--merge-threshold", -1), "--merge-threshold -1 is out of range"),
         (("nowhere", "photos"), "There is no run, model folder or weight file"),

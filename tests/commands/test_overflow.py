@@ -85,5 +85,5 @@ def test_the_command_line_prints_one_sentence_and_no_number(data: Path, run: Pat
 def test_one_class_is_no_soft_max(run: Path, data: Path) -> None:
     path = run / "model" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"class_names": ["ant"], "class_words": ["ant"]}))
-    with pytest.raises(WeightsError, match=f"{run}/model has one output, which is no soft-max over classes"):
+    with pytest.raises(WeightsError, match=f"{run}/model has one output, which is not a soft-max over classes"):
         vd.predict(run, data / "val" / "ant")

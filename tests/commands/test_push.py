@@ -47,7 +47,10 @@ def run(tmp_path: Path) -> Path:
     errors = {"top1": share, "topk": {**share, "percent": 2.5}, "k": 4, "class_recall": share, "num_images": 40}
     row = {"net": "photos-A", "crop": 32, "view": "dense", "scales": [224, 256], "errors": errors}
     values = {"data": data, "nets": [str(run)], "weights": "last", "split": "test", "num_images": 40, "rows": [row]}
-    values |= {"precision": "fp32", "remarks": [f"Not converged: {run} did not make all drops of its learning rate."]}
+    values |= {
+        "precision": "fp32",
+        "remarks": [f"Not converged: the learning rate of {run} did not drop as often as planned."],
+    }
     values["digests"] = [digest_of_folder(run / "model")]
     write_json(run / "evaluations" / "test-dense" / "errors.json", values)
     return run
@@ -165,7 +168,7 @@ def test_no_token_a_wrong_one_and_no_network(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("photos-vgg",), "'photos-vgg' is not a repository: write OWNER/NAME"),
+        (("photos-vgg",), "'photos-vgg' is not a repository name: write OWNER/NAME"),
         (("jane/a/b",), "'jane/a/b' is not a repository"),
         (("jane/x", "--out", "runs"), "runs already exists: choose another --out, or remove it."),
         (("jane/x", "--weights", "best"), "has no net in best/"),

@@ -236,11 +236,11 @@ def test_a_classifier_in_memory_predicts_and_describes(class_folders: Path, trai
         (lambda run, files: vd.predict(run, files, views="all"), vd.OptionError, "views", "`views=all` is unknown"),
         (lambda run, files: vd.predict(run, files, device="tpu"), vd.OptionError, "device", "`device=tpu` is unknown"),
         (lambda run, files: vd.predict(run, files, scales=100), vd.OptionError, "scales", "100"),
-        (lambda run, files: vd.predict(run, "nowhere.jpg"), vd.DataError, None, "nowhere.jpg matches no photograph"),
+        (lambda run, files: vd.predict(run, "nowhere.jpg"), vd.DataError, None, "No photographs in nowhere.jpg"),
         (lambda run, files: vd.predict("nowhere", files), vd.WeightsError, None, "nowhere"),
         (lambda run, files: vd.predict(run, np.zeros((4, 5, 3))), vd.DataError, None, "float64"),
         (lambda run, files: vd.predict(run, []), vd.DataError, None, "No photographs were given"),
-        (vd.localize, vd.WeightsError, None, "predicts classes and no boxes"),
+        (vd.localize, vd.WeightsError, None, "predicts classes, not boxes"),
     ],
 )
 def test_errors_are_told_apart_and_name_the_parameter(

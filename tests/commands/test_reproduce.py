@@ -159,11 +159,11 @@ def test_the_nets_of_a_table_are_trained_with_its_conditions(home: Path, capsys:
 
 
 def test_nets_have_the_papers_width_by_default(home: Path) -> None:
-    """On the generated set, too, where `verydeep train` makes narrow nets, which answer for no row."""
+    """On the generated set, too, where `verydeep train` makes narrow nets, which belong to no row."""
     defaults = inspect.signature(command.reproduce).parameters
     assert (defaults["width"].default, defaults["fc_width"].default) == (1.0, 4096)
     save_run(home / "runs", narrow_config(PaperNet.parse("B/256"), home / "photos"))
-    with pytest.raises(WeightsError, match=r"No run answers for a row of shallow .*B-256-s0, width 0.0625"):
+    with pytest.raises(WeightsError, match=r"No net in --runs belongs to a row of shallow .*B-256-s0, width 0.0625"):
         command.reproduce("shallow", data="photos", crop=32, train=False, precision="fp32", workers=0)
 
 
@@ -173,7 +173,9 @@ def test_nets_have_the_papers_width_by_default(home: Path) -> None:
 def test_no_runs_and_no_training_is_one_sentence(home: Path, cli: Cli) -> None:
     refused = cli("reproduce", "table6", "--data", "photos", "--crop", 32, "--no-train", check=False)
     assert refused.returncode == 1 and refused.stdout.count("\n") <= 1
-    assert re.fullmatch(r"verydeep: No run answers for a row of table6 at crop 32 .*--no-train.*\n", refused.stderr)
+    assert re.fullmatch(
+        r"verydeep: No net in --runs belongs to a row of table6 with crop 32 .*--no-train.*\n", refused.stderr
+    )
     assert not (home / "runs").exists()
 
 

@@ -152,10 +152,10 @@ def no_shards(folder: Path) -> None:
         (another_net, (), "net is not the net that archive was made with"),
         (no_net, (), "archive/manifest.json names the net"),
         (no_picture, (), "photos/bee/001.jpg is not an image"),
-        (no_archive, (), "archive is no archive of descriptors: make one with `verydeep features`"),
+        (no_archive, (), "archive is not an archive of descriptors: make one with `verydeep features`"),
         (no_shards, (), "archive holds no descriptors yet"),
         (None, ("--top", 0), "--top 0"),
-        (None, ("--out", "picture.tga"), "--out picture.tga is no picture: choose a suffix from .png"),
+        (None, ("--out", "picture.tga"), "--out picture.tga must end in .png"),
         (None, ("nowhere.jpg",), "nowhere.jpg"),
     ],
 )

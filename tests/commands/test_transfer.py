@@ -195,11 +195,11 @@ def test_machines_of_different_precision_are_refused(class_folders: Path, traine
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--layer", "fc9"), "--layer fc9 is not a layer of this net"),
+        (("--layer", "fc9"), "has no layer fc9"),
         (("--devices", 0), "--devices 0"),
         (("--seed", 2**64), "--seed"),
-        (("--c", "1,x"), "--c 1,x is no list of different numbers above 0"),
-        (("--c", "0"), "--c 0 is no list"),
+        (("--c", "1,x"), "--c 1,x is not valid: give one or more different numbers above 0"),
+        (("--c", "0"), "--c 0 is not valid"),
         (("--num-train", "3"), "defines its own training and test photographs"),
         (("--actions", "image"), "is not Pascal VOC"),
         (("--submission", "sent"), "--submission writes files for VOC's server, and class-folders"),
@@ -386,7 +386,11 @@ def test_too_few_photographs_are_refused_before_any_is_described(
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     shutil.copytree(class_folders / "train", tmp_path / "photos")
     for message, classes, more in (
-        ("0 of the 1 training images of class ant are held out", ("ant", "bell"), ("--num-train", "1")),
+        (
+            "C cannot be chosen for class ant: 0 of its 1 training images are held out",
+            ("ant", "bell"),
+            ("--num-train", "1"),
+        ),
         ("Class ant is on every training image", ("ant",), ()),
     ):
         for name in {"ant", "bell", "crab"} - set(classes):

@@ -184,7 +184,7 @@ def test_a_file_that_is_not_read_says_what_to_do(tmp_path: Path, without_extras:
         "a.heic": "is a file of the format HEIF: pip install 'verydeep[heif]'.",
         "b.jpg": "is a file of the format HEIF: pip install 'verydeep[heif]'.",
         "c.jxl": "is a file of the format JXL: pip install 'verydeep[jxl]'.",
-        "d.psd": "has a format that is not read; convert it to JPEG or PNG.",
+        "d.psd": "is in a format that verydeep cannot read: convert it to JPEG or PNG.",
     }.items():
         for read in (decode, image_size):
             with pytest.raises(DataError) as raised:

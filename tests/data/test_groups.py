@@ -92,7 +92,7 @@ def test_wrong_tables_are_refused(tmp_path: Path, rows: list[str], message: str)
 def test_what_names_no_groups_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match=r"`group_by=plot\\d` has no part in parentheses: give `group_by=parent`"):
         resolve_group_by(r"plot\d")
-    with pytest.raises(OptionError, match=r"`group_by=\(plot` is no regular expression"):
+    with pytest.raises(OptionError, match=r"`group_by=\(plot` is not a valid regular expression"):
         resolve_group_by("(plot")
     with pytest.raises(DataError, match=r"groups\.csv does not exist"):
         resolve_group_by("groups.csv")

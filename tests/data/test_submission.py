@@ -88,7 +88,7 @@ def test_five_classes_are_enough(tmp_path: Path) -> None:
 def test_a_net_that_overflowed_is_not_submitted(tmp_path: Path) -> None:
     posteriors = POSTERIORS.copy()
     posteriors[2, 3] = np.nan
-    with pytest.raises(VerydeepError, match="not all numbers"):
+    with pytest.raises(VerydeepError, match="are not numbers"):
         write_submission(tmp_path / "guesses.txt", FILES, WNIDS, posteriors)
     assert not list(tmp_path.iterdir())
 
@@ -115,7 +115,7 @@ def test_boxes_of_a_net_that_overflowed_or_of_other_classes_are_not_submitted(tm
     with pytest.raises(VerydeepError, match=r"'ant' is not one of them; omit `submission`"):
         write_localization_submission(tmp_path / "boxes.txt", FILES, ("ant", *WNIDS[1:]), guesses, boxes)
     boxes[3, 4, 2] = np.inf
-    with pytest.raises(VerydeepError, match="not all numbers"):
+    with pytest.raises(VerydeepError, match="are not numbers"):
         write_localization_submission(tmp_path / "boxes.txt", FILES, WNIDS, guesses, boxes)
     assert not list(tmp_path.iterdir())
 

@@ -84,6 +84,6 @@ def test_a_test_set_without_lists_asks_of_everybody(persons: Path, tmp_path: Pat
 def test_scores_that_are_no_numbers_are_errors(persons: Path, tmp_path: Path) -> None:
     scores = SCORES[:3, :10].copy()
     scores[1, 4] = np.nan
-    with pytest.raises(VerydeepError, match="The scores are not all numbers"):
+    with pytest.raises(VerydeepError, match="Some scores are not numbers"):
         write_voc_action_results(tmp_path / "out", open_voc_actions(persons, "test"), scores)
     assert not (tmp_path / "out").exists()

@@ -212,7 +212,9 @@ def test_a_range_holds_for_all_files(tmp_path: Path) -> None:
 
 def test_a_name_that_hides_the_values_is_an_error(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.jpg", wide(GRAY, "uint16 of 12"))
-    with pytest.raises(DataError, match=r"a\.jpg has 16-bit values, which its name hides: rename it, to end in \.tif"):
+    with pytest.raises(
+        DataError, match=r"a\.jpg has 16-bit values, but its suffix says otherwise: rename it to end in \.tif"
+    ):
         decode(path, camera_rotation=False, value_ranges={})
     assert "rename it" in str(inspect_image(path, {}).error)
 

@@ -412,5 +412,5 @@ def test_a_trunk_ends_at_pool5() -> None:
         assert found["relu5_3"].min() == 0 and found["fc7"].min() < 0
     count = sum(parameter.numel() for parameter in trunk.parameters())
     assert count == NETWORKS["D"].num_parameters(0, 64, 0.1, 9)
-    with pytest.raises(VerydeepError, match=r"`layer=fc6` is not a layer of this net D: choose one of .*pool5"):
+    with pytest.raises(VerydeepError, match=r"Net D has no layer fc6 \(`layer`\): choose one of .*pool5"):
         trunk.activations(images, ["fc6"])

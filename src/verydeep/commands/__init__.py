@@ -1,1 +1,1 @@
-"""One public function a file: the commands of the command line."""
+"""The commands: one public function per file."""

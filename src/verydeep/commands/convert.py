@@ -1,4 +1,4 @@
-"""`verydeep convert`: turn a weight file of another system into a model folder."""
+"""`verydeep convert`: turn a weight file of another framework into a model folder."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ def convert(
     *,
     input: Annotated[  # noqa: A002 - the field's word
         Literal["caffe", "rgb", "torchvision"] | None,
-        Option("Input that the net was trained with.", "the usual one of the file's system", "KIND"),
+        Option("Its input: caffe, rgb or torchvision.", "the usual one", "KIND"),
     ] = None,
     class_names: Annotated[
         PathSource | None,
@@ -28,19 +28,20 @@ def convert(
 ) -> "ConvertedNet":
     """Convert a weight file of Caffe, MatConvNet, Keras, torchvision or timm into a model folder.
 
-    The content of the file tells its system. Inputs: caffe: BGR 0-255 minus the mean; rgb: RGB 0-255 minus the mean;
-    torchvision: RGB 0-1 minus the mean, divided by the deviation. The conversion is exact: the net then takes RGB
-    0-255, as all nets here. Other commands take the folder, the file itself, and published nets by name:
+    The framework is recognized from the file's content. `input` is caffe (BGR 0-255 minus the mean), rgb (RGB 0-255
+    minus the mean) or torchvision (RGB 0-1 minus the mean, divided by the standard deviation). The converted net takes
+    RGB 0-255, like all nets here, and gives the same output. Other commands take the folder, the file itself, and
+    published nets by name:
 
-    oxford-vgg16, oxford-vgg19 (the authors'; also as matconvnet- and keras-), torchvision-vgg11, 13, 16, 19 (also with
-    _bn), timm/vgg16.tv_in1k and the like, and hf-hub:OWNER/NAME after `verydeep push`.
+    oxford-vgg16, oxford-vgg19, matconvnet-vgg16, matconvnet-vgg19, keras-vgg16, keras-vgg19, torchvision-vgg11 (13, 16,
+    19; also torchvision-vgg11_bn), timm/vgg16.tv_in1k and the like, and hf-hub:OWNER/NAME after `verydeep push`.
 
     Try:
         verydeep convert VGG_ILSVRC_16_layers.caffemodel vgg16
         verydeep convert vgg11-mine.pth mine --class-names names.txt
 
     Raises:
-        WeightsError: The file is damaged, or holds no VGG net of a known system.
+        WeightsError: The file is damaged, or holds no VGG net of a known framework.
         OptionError: The folder exists, or the names do not fit.
     """
     from verydeep.configs.published import PUBLISHED

@@ -1,6 +1,6 @@
 """`verydeep evaluate`: the errors of nets on a data set, by any protocol of the paper."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
@@ -50,7 +50,7 @@ def evaluate(
     scales: ScalesOption = None,
     views: ViewOption | None = None,
     protocol: Annotated[
-        str | None, Option('All of it, such as "D/384/384 + E/384/384 : crops".', metavar="TEXT")
+        str | None, Option('Nets, scales, view: "D/384/384 + E/384/384 : crops".', metavar="TEXT")
     ] = None,
     runs: RunsOption = "runs",
     crop: CropOption = PAPER_CROP,
@@ -61,12 +61,12 @@ def evaluate(
     ] = None,
     task: TaskOption = "classify",
     weights: WeightsOption = "last",
-    submission: Annotated[PathSource | None, Option("Write the file of the ILSVRC test server.", "", "FILE")] = None,
+    submission: Annotated[PathSource | None, Option("Write the file for the ILSVRC test server.", "", "FILE")] = None,
     out: Annotated[
         PathSource | None, Option("Folder for errors, lists and pictures.", "in RUN/evaluations", "DIR")
     ] = None,
     classes: Annotated[
-        str | None, Option("Protocol that predicts the classes, or truth.", "RUN's source nets", "TEXT", "box")
+        str | None, Option("Source of classes: a protocol, or truth.", "RUN's source", "TEXT", "box")
     ] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,
@@ -75,9 +75,9 @@ def evaluate(
 ) -> "EvaluationResult":
     """Test nets on photographs: top-1 and top-5 error and mean class recall, with 95% intervals.
 
-    Images are rescaled to each short side Q. Posteriors are averaged over an image and its mirror image, the scales and
-    the nets. Posteriors are cached, so that none is computed twice. The folder gets errors.json, a line for each image
-    and class, the confusion matrix, and pictures.
+    Images are rescaled so that the short side is Q, for each test scale Q. Class probabilities are averaged over an
+    image and its mirror image, then over scales, then over nets; they are cached, so that none is computed twice.
+    The folder `out` receives errors.json, a line per image and per class, the confusion matrix, and pictures.
 
     Labels are matched by name; classes of the nets that the photographs lack are reported. RUN may also be a folder of
     `verydeep transfer`. Without `split`, a folder without val/ is tested as a whole if no net was trained on it.
@@ -104,11 +104,7 @@ def evaluate(
     from verydeep.files import shorten_name
 
     data, nets, collection = str(data), several(run), Collection.parse(str(runs))
-    if (protocol is None) == (not nets):
-        raise OptionError("Name the nets to test after the data, or give `protocol`, not both.", "run")
-    if protocol is not None and (scales, views, classes) != (None, None, None):
-        message = "`protocol` has scales, view and classes: leave `scales`, `views` and `classes` out."
-        raise OptionError(message, "protocol")
+    check_sources(nets, protocol, {"scales": scales, "views": views, "classes": classes})
     check_box_options(task, classes, merge_threshold, tune_threshold)
     tasks: list[EvaluationTask]
     if protocol is None:
@@ -149,11 +145,14 @@ def run_tasks(
     options: JobOptions,
 ) -> "EvaluationResult":
     """Test nets, those of several seeds in a folder for each."""
+    from verydeep.engine.datasets import check_outside_data
     from verydeep.engine.log import Log
     from verydeep.engine.reporting.remarks import count_images
     from verydeep.results.measured_table import EvaluationResult
 
     folder = evaluation_options.folder
+    for part in parts:
+        check_outside_data(folder, part)
     tables = []
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
@@ -164,6 +163,27 @@ def run_tasks(
             table = task.run(split, replace(evaluation_options, folder=own_folder), runtime, log)
             tables += [] if table is None else [table]
         return runtime.from_main(EvaluationResult(tuple(tables), evaluation_options.submission))
+
+
+def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[str, object]) -> None:
+    """Refuse nets and a protocol together, neither of them, and options that a protocol already contains.
+
+    Args:
+        nets: Nets that were named.
+        protocol: Text of the protocol.
+        parts: Value of each option that a protocol contains.
+
+    Raises:
+        OptionError: One is given too many, or none.
+    """
+    if protocol is None and not nets:
+        raise OptionError("Name the nets to test after the data, or give `protocol`.", "run")
+    if protocol is not None and nets:
+        raise OptionError("The nets to test are named twice: omit them, or omit `protocol`.", "run")
+    given = [name for name, value in parts.items() if value is not None]
+    if protocol is not None and given:
+        names = " and ".join(f"`{name}`" for name in given)
+        raise OptionError(f"`protocol` already contains scales, view and classes: leave {names} out.", "protocol")
 
 
 def check_box_options(task: str, classes: str | None, merge_threshold: float | None, tune_threshold: bool) -> None:
@@ -215,7 +235,9 @@ def open_task(
     if task == "classify":
         return ClassEvaluationTask(members, views or "dense")
     if views not in (None, *LOCALIZATION_VIEWS):
-        raise OptionError(f"`views={views}`: boxes are predicted in {' or '.join(LOCALIZATION_VIEWS)}.", "views")
+        raise OptionError(
+            f"`views={views}` does not work for boxes: choose {' or '.join(LOCALIZATION_VIEWS)}.", "views"
+        )
     protocol = None if classes is None else parse_classes(classes)
     return BoxEvaluationTask(
         build_box_ensemble(members, "center" if views == "center" else "dense", protocol, class_runs, weights)
@@ -245,7 +267,7 @@ def read_protocol(task: Literal["classify", "localize"], text: str) -> Evaluatio
     """Read a protocol.
 
     Raises:
-        OptionError: The text is no protocol, or one of the other task.
+        OptionError: The text is not a protocol, or is one of the other task.
     """
     protocol = EvaluationProtocol.parse(text)
     if protocol.task != task:

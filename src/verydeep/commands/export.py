@@ -20,29 +20,34 @@ def export(
     *,
     format: Annotated[  # noqa: A002
         Literal["onnx", "torch-export", "torchvision", "timm"],
-        Option("onnx, torch-export, torchvision or timm.", metavar="FORMAT"),
+        Option("Format: onnx, torch-export, torchvision or timm.", metavar="FORMAT"),
     ],
     out: Annotated[PathSource | None, Option("The file to write.", "RUN's name, in this folder", "FILE")] = None,
     weights: WeightsOption = "last",
 ) -> "ExportedNet":
-    """Write a net in a format that other systems run.
+    """Write a net in a format that other frameworks run.
 
-    onnx and torch-export are programs: they take images of any number, height and width, RGB 0-255, and return the
-    class score map and the posterior; the file names the classes. ONNX needs pip install 'verydeep[onnx]'. torchvision
-    and timm are weights for their own VGG, for nets of crop 224 and full width; a JSON file next to them describes the
-    input and names the classes.
+    onnx and torch-export write a complete program. It takes a batch of RGB images (0-255) of any size and returns the
+    class score map and the probabilities. The class names are in the file. ONNX needs pip install 'verydeep[onnx]'.
+
+    torchvision and timm write weights for the VGG of that library; the net must have crop 224 and full width. A JSON
+    file next to the weights describes the input and names the classes.
 
     Try:
         verydeep export runs/photos-D-256-512-c224-s0 --format onnx
         verydeep export runs/photos-D-256-512-c224-s0 --format torchvision --out vgg16-photos.pth
 
     Raises:
-        WeightsError: The net is damaged, or the system has no such net.
+        WeightsError: The net is damaged, or the framework has no such net.
+        OptionError: `out` is a folder.
         ResourceError: The file cannot be written, or a package is missing.
     """
     from verydeep.engine.nets.net import Net
+    from verydeep.errors import OptionError
     from verydeep.results.nets import ExportedNet
 
+    if out is not None and Path(out).is_dir():
+        raise OptionError(f"`out` {out} is a folder: give the name of a file in it.", "out")
     net = Net.open(run, weights)
     model, config = net.load(), net.config
     path = Path(out or f"{net.path.stem if net.path.is_file() else net.path.resolve().name}{ENDINGS[format]}")

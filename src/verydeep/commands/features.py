@@ -33,18 +33,18 @@ def features(
     *,
     out: Annotated[PathSource, Option("Folder of a new or an existing archive.", metavar="DIR")],
     layer: LayerOption = None,
-    scales: Annotated[Numbers | None, Option("Test scales Q for a crop of 224.", "256", "Q,Q,..")] = None,
+    scales: Annotated[Numbers | None, Option("Test scales, at crop 224.", "256", "Q,Q,..")] = None,
     aggregate: AggregateOption = None,
     weights: Annotated[
-        Literal["last", "best"] | None, Option("last, or best by validation error.", "last", "WHICH")
+        Literal["last", "best"] | None, Option("Weights: last, or best on validation.", "last", "WHICH")
     ] = None,
     **options: Unpack[JobOptions],
 ) -> "Archive":
     """Describe photographs, millions if need be, and write their descriptors to an archive.
 
-    Descriptors are those of `verydeep describe`, written as they are computed. A job that was stopped continues with
-    the same command, and other images are added. An archive has descriptors of one kind: omitted options are those it
-    was made with.
+    Descriptors are those of `verydeep describe`, written as they are computed. Run the same command again
+    to continue a stopped job, or with other images to add them. All descriptors of an archive are made alike: options
+    that you omit keep the archive's values.
 
     Try:
         verydeep features oxford-vgg16 photos --out photos-described
@@ -67,7 +67,9 @@ def features(
     folder = Path(out)
     paths = [images] if isinstance(images, str | os.PathLike) else list(images)
     if not all(isinstance(path, str | os.PathLike) for path in paths):
-        raise OptionError("An archive is of files: use `verydeep describe` for images in memory.", "images")
+        raise OptionError(
+            "An archive holds descriptors of files: use `verydeep describe` for images in memory.", "images"
+        )
     net = Net.open(run, weights or read_archive_weights(folder, net_path(run)))
     archive_options = ArchiveOptions(
         layer=layer,

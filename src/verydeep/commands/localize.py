@@ -42,7 +42,7 @@ def localize(
     weights: WeightsOption = "last",
     classes: Annotated[
         str | None,
-        Option("Protocol of nets of `runs` that predict the classes.", "RUN's source net", "TEXT", heading="box"),
+        Option("Protocol that predicts the classes.", "RUN's source", "TEXT", heading="box"),
     ] = None,
     runs: RunsOption = "runs",
     merge_threshold: MergeThresholdOption = None,
@@ -50,8 +50,8 @@ def localize(
 ) -> "LocatedObjects":
     """Predict a box for each of the most probable classes of images, with a localization net.
 
-    A rating is the sum of the class's posteriors at all positions whose boxes were merged. Boxes are first and last
-    pixel columns and rows, counted from 0, of the image after the camera's rotation.
+    A rating is the sum of the class's posteriors at all positions whose boxes were merged. A box is
+    its first and last pixel column and row, counted from 0, in the upright image (EXIF rotation applied).
 
     Try:
         verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg --out boxes
@@ -64,7 +64,7 @@ def localize(
     Raises:
         WeightsError: There is no such net, it predicts no boxes, or a net that predicts the classes is missing.
         DataError: An image cannot be decoded.
-        OptionError: A test scale is too small, or `classes` is no protocol.
+        OptionError: A test scale is too small, or `classes` is not a protocol.
         ResourceError: A picture cannot be written.
     """
     from verydeep.engine.datasets import choose_value_ranges, open_photographs
@@ -100,7 +100,7 @@ def ensemble_of_net(net: "Net", scales: Numbers | None, classes: str | None, run
     check_not_trunk(net)
     if net.config.regression is None:
         raise WeightsError(
-            f"{net.path} predicts classes and no boxes: train a localization net from it, with `task=localize` and "
+            f"{net.path} predicts classes, not boxes: train a localization net from it, with `task=localize` and "
             f"`init_from={net.path}`."
         )
     protocol = None if classes is None else parse_classes(classes)

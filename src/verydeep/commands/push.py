@@ -22,7 +22,7 @@ def push(
 ) -> "PushedNet":
     """Publish a net on the Hugging Face Hub, with a card that states its recipe and its measured errors.
 
-    Uploaded are the weights, config.json and the card, README.md, which replaces an existing one. Paths of this machine
+    Upload the weights, config.json and the card (README.md); an existing README.md is replaced. Paths of this machine
     are shortened to their last part. Log in first, with `hf auth login` or HF_TOKEN.
 
     Try:

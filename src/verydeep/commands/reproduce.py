@@ -70,12 +70,18 @@ def reproduce(
         Option("A folder of photographs; several, with commas, for table11.", metavar="DATA"),
     ] = None,
     runs: RunsOption = "runs",
-    train: Annotated[bool, Option("Train the nets that are missing, after printing the cost.")] = True,
+    train: Annotated[
+        bool,
+        Option(
+            "Train the nets that are missing, after printing the cost.",
+            negative_help="Do not train missing nets; report those that exist.",
+        ),
+    ] = True,
     crop: CropOption = PAPER_CROP,
     width: WidthOption = 1.0,
     fc_width: FcWidthOption = PAPER_FC_WIDTH,
     seeds: Annotated[
-        Numbers, Option("Seeds to train with; a row is the mean over all seeds that exist.", metavar="N,N,..")
+        Numbers, Option("Seeds to train with; a row is the mean over all in `runs`.", metavar="N,N,..")
     ] = "0",
     split: SplitOption = "val",
     out: Annotated[
@@ -85,7 +91,7 @@ def reproduce(
         int | None, Option("Epochs of each net.", "as in train", "N", heading="training", smallest=1)
     ] = None,
     batch_size: Annotated[
-        int | None, Option("Images of a step.", "as in train", "N", heading="training", smallest=1)
+        int | None, Option("Images per step.", "as in train", "N", heading="training", smallest=1)
     ] = None,
     dropout_after: DropoutAfterOption = None,
     tune_threshold: TuneThresholdOption = False,
@@ -94,8 +100,9 @@ def reproduce(
 ) -> "MeasuredTables":
     """Measure a table of the paper with your nets on your data, and print it next to the published figures.
 
-    Missing nets are trained first, each from the net that the paper started it from. The same command continues what
-    was stopped. Tables 11 and 12 train no nets, only linear SVMs on descriptors of the nets in `runs`.
+    Missing nets are trained first, each from the net that the paper started it from. If it is stopped, run
+    the same command again to continue. Tables 11 and 12 train no nets, only linear SVMs on descriptors of the nets in
+    `runs`.
 
     Try:
         verydeep reproduce table1

@@ -44,7 +44,7 @@ def search(
     Raises:
         DataError: The archive cannot be read or is empty, or an image cannot be decoded.
         WeightsError: The archive's net is missing, or another net has taken its place.
-        OptionError: `out` is no picture, or one of the photographs.
+        OptionError: `out` does not end like a picture, or one of the photographs.
         ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
     """
     from verydeep.engine.archive.manifest import Manifest
@@ -114,7 +114,7 @@ def check_suffix(picture: Path | None) -> None:
     from verydeep.engine.archive.pictures import FORMATS
 
     if picture is not None and picture.suffix.lower() not in FORMATS:
-        raise OptionError(f"`out={picture}` is no picture: choose a suffix from {', '.join(FORMATS)}.", "out")
+        raise OptionError(f"`out={picture}` must end in {' or '.join(FORMATS)}.", "out")
 
 
 def draw_picture(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", picture: Path) -> None:

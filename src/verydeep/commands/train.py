@@ -35,11 +35,13 @@ RESUME_OPTIONS = ("resume", "device", "workers", "progress")
 def train(
     data: DataOption = "generated",
     *,
-    network: Annotated[str | None, Option("A, A-LRN, B, C, D, E, B-5x5 or VGG16.", "A", "NAME")] = None,
+    network: Annotated[str | None, Option("Net: A, A-LRN, B, C, D, E, B-5x5 or VGG16.", "A", "NAME")] = None,
     crop: Annotated[int | None, Option("Input side in pixels.", "224; generated: 64", "PIXELS")] = None,
-    scale: Annotated[str | None, Option("Train scale S, or a range: 256-512.", "256", "S")] = None,
-    width: Annotated[float | None, Option("Factor on the channels.", "1; generated: 0.25", "X", smallest=1e-3)] = None,
-    epochs: Annotated[int | None, Option("Most epochs.", "74; generated: 8 or 10", "N", smallest=1)] = None,
+    scale: Annotated[
+        str | None, Option("Train scale S, or a range: 256-512.", "256; generated: 256, then 256-512", "S")
+    ] = None,
+    width: Annotated[float | None, Option("Factor on channels.", "1; generated: 0.25", "X", smallest=1e-3)] = None,
+    epochs: Annotated[int | None, Option("At most N epochs.", "74; generated: 8, boxes 10", "N", smallest=1)] = None,
     init_from: Annotated[NetSource | None, Option("Net to copy matching layers from.", metavar="RUN")] = None,
     task: TaskOption = "classify",
     seed: SeedOption = 0,
@@ -48,10 +50,12 @@ def train(
     fc_width: Annotated[
         int | None, Option("Channels of fc6, fc7.", "4096; generated: 512", "N", "training", smallest=1)
     ] = None,
-    init: Annotated[Initialization, Option("glorot, or normal: the paper's.", "", "NAME", "training")] = "glorot",
-    fine_tune: Annotated[FineTuned, Option("all, or fc: only fc6, fc7 and fc8.", "", "LAYERS", "training")] = "all",
+    init: Annotated[Initialization, Option("Weights: glorot, or normal (paper's).", "", "NAME", "training")] = "glorot",
+    fine_tune: Annotated[
+        FineTuned, Option("Layers that learn: all, or fc (fc6-fc8).", "", "LAYERS", "training")
+    ] = "all",
     batch_size: Annotated[
-        int | None, Option("Images of a step.", "1/20 of all, 8 to 256", "N", "training", smallest=1)
+        int | None, Option("Images per step.", "1/20 of all, at most 256", "N", "training", smallest=1)
     ] = None,
     micro_batch: Annotated[
         int | None, Option("Images at once; affects memory, not results.", "", "N", "training", smallest=1)
@@ -63,30 +67,32 @@ def train(
         float | None, Option("Share of dropped units.", "0.5", "X", "training", smallest=0, largest=0.99)
     ] = None,
     dropout_after: DropoutAfterOption = None,
-    color_shift: Annotated[ColorShift, Option("std, eigenvalue or none.", "", "KIND", "training")] = "std",
+    color_shift: Annotated[ColorShift, Option("Color shift: std, eigenvalue or none.", "", "KIND", "training")] = "std",
     val_fraction: Annotated[
-        float, Option("Validation share without val/.", "", "X", "training", smallest=0.01, largest=0.99)
+        float, Option("Share to validate on without val/.", "", "X", "training", smallest=0.01, largest=0.99)
     ] = 0.2,
     group_by: GroupByOption = None,
-    regression: Annotated[Regression | None, Option("per-class or single-class.", "per-class", "KIND", "box")] = None,
+    regression: Annotated[
+        Regression | None, Option("A box per class, or single-class.", "per-class", "KIND", "box")
+    ] = None,
     bad_boxes: BadBoxesOption = "error",
-    deterministic: Annotated[bool, Option("Repeat bit for bit on GPUs, but slower.", heading="compute")] = False,
+    deterministic: Annotated[bool, Option("Give bit-identical results on GPUs; slower.", heading="compute")] = False,
     **options: Unpack[JobOptions],
 ) -> "TrainedRun":
     """Train a net on photographs and test it; without DATA on a generated set, in about three minutes.
 
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
-    Tiny-ImageNet. Network and sizes are those of `init_from`, if it is given. With fewer than 74 epochs the learning
-    rate drops at 60, 80 and 93% of them, not on plateaus; small batches have smaller rates.
+    Tiny-ImageNet. With `init_from`, network, crop and widths are those of that net. With fewer than 74 epochs the
+    learning rate drops after fixed shares of them (60, 80 and 93%; generated: 75 and 92%), not on plateaus.
 
-    A localization net learns the boxes of the set, of DATA/boxes.csv (path,label,xmin,ymin,xmax,ymax), or of XML files
-    in DATA/Annotations.
+    With `task=localize` the boxes come from the data set, from DATA/boxes.csv (path,label,xmin,ymin,xmax,ymax), or from
+    XML files in DATA/Annotations.
 
     Try:
         verydeep train
         verydeep train photos --network A --crop 64 --epochs 15
-        verydeep train photos --network D --init-from runs/photos-A-256-c64-s0 --crop 64
-        verydeep train photos --task localize --init-from runs/photos-D-256-c64-s0 --epochs 15
+        verydeep train photos --network D --init-from runs/photos-A-256-c64-s0
+        verydeep train photos --task localize --init-from runs/photos-D-256-c64-s0
         verydeep train --resume runs/photos-A-256-c64-s0
 
     Raises:
@@ -151,7 +157,7 @@ def check_resumed(plan: "TrainingPlan", values: dict[str, Any]) -> None:
         values: Arguments of ``train``, by parameter.
 
     Raises:
-        OptionError: One of them is not its default, and is no option of a resumed run.
+        OptionError: One of them is not its default, and not an option of a resumed run.
     """
     run, data = plan.run.path, plan.settings.data
     given = [each.name for each in read_parameters(train) if values[each.name] != each.default]

@@ -33,20 +33,18 @@ if TYPE_CHECKING:
 
 @command
 def transfer(
-    data: Annotated[DataSource, Option("Class folders, VOC, Caltech, or with labels.csv.", metavar="DATA")],
-    run: Annotated[NetSources, Option("Runs, weight files, oxford-vgg16, ...: stacked.", metavar="RUN")],
+    data: Annotated[DataSource, Option("Class folders, VOC, Caltech, or a folder with labels.csv.", metavar="DATA")],
+    run: Annotated[NetSources, Option("One or more nets; their descriptors are stacked.", metavar="RUN")],
     *,
     num_train: Annotated[
-        int | None, Option("Training photographs of each class.", "by the set, or 4/5", "N", smallest=1)
+        int | None, Option("Training photographs per class.", "the set's, or 4/5", "N", smallest=1)
     ] = None,
     num_test: Annotated[
-        int | None, Option("Most test photographs of a class; 0: none.", "by the set", "N", smallest=0)
+        int | None, Option("At most N test photographs per class.", "the set's", "N", smallest=0)
     ] = None,
     num_splits: Annotated[int | None, Option("Number of draws.", "Caltech: 3, else 1", "N", smallest=1)] = None,
     layer: LayerOption = None,
-    scales: Annotated[
-        Numbers | None, Option("Test scales Q for a crop of 224.", "256,384,512; VOC: to 768", "Q,Q,..")
-    ] = None,
+    scales: Annotated[Numbers | None, Option("Test scales.", "256,384,512; VOC: to 768", "Q,Q,..")] = None,
     weights: WeightsOption = "last",
     seed: SeedOption = 0,
     out: Annotated[PathSource | None, Option("Folder of the classifier.", "a new one in runs/", "DIR")] = None,
@@ -57,16 +55,16 @@ def transfer(
     c: Annotated[Numbers | None, Option("C of the SVMs, or values to choose from.", "0.01 to 100", "X,X,..")] = None,
     part: Annotated[Literal["val", "test"] | None, Option("Split to test on.", "test, if there is one", "PART")] = None,
     actions: Annotated[
-        Literal["image", "image+box"] | None, Option("VOC-2012's actions: image or image+box.", "its classes", "HOW")
+        Literal["image", "image+box"] | None, Option("Classify VOC's actions, by image or image+box.", "", "HOW")
     ] = None,
     submission: Annotated[PathSource | None, Option("Folder for VOC's result files.", "none", "DIR")] = None,
     **options: Unpack[JobOptions],
 ) -> "TransferredClassifier":
     """Train linear SVMs on descriptors of photographs, and test them by the data set's protocol.
 
-    The nets are not trained, so a few photographs of each class are enough. The classifier is a RUN of
-    `verydeep predict`. The score is mean class recall, or mean AP where images have several classes. Of several draws,
-    the first one's classifier is saved.
+    The nets are not trained, so a few photographs of each class are enough. Give the classifier's folder to
+    `verydeep predict` as RUN. The score is mean class recall, or mean AP where images have several classes. With
+    several draws, the classifier of the first is saved.
 
     Try:
         verydeep transfer photos oxford-vgg16
@@ -175,5 +173,7 @@ def parse_costs(text: str) -> tuple[float, ...]:
     except ValueError:
         values = ()
     if not values or not all(0 < value < float("inf") for value in values) or len(set(values)) < len(values):
-        raise OptionError(f"`c={text}` is no list of different numbers above 0, such as 0.1,1,10.", "c")
+        raise OptionError(
+            f"`c={text}` is not valid: give one or more different numbers above 0, such as 0.1,1,10.", "c"
+        )
     return values

@@ -26,11 +26,11 @@ def verify(
     data: DataOption,
     *,
     workers: Annotated[
-        int | None, Option("Processes that decode.", "by the machine", "N", "compute", smallest=1)
+        int | None, Option("Processes that decode images.", "from the cores", "N", "compute", smallest=1)
     ] = None,
     **_options: Unpack[ProgressOptions],
 ) -> "VerifiedData":
-    """Decode every photograph of a data set, and list those that cannot be decoded and those that are unusual.
+    """Decode every photograph of a data set, and list those that cannot be decoded or have an unusual format.
 
     The exit code is 1 if any cannot be decoded. Training stops at such a file, or leaves it out with `bad_images=skip`.
 

@@ -107,7 +107,7 @@ class Member:
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """Different members of one task, the view they share, and the source of the classes of boxes."""
+    """A test protocol: its members, their view, and for boxes the source of the classes."""
 
     members: tuple[Member, ...]
     view: View = "dense"
@@ -204,7 +204,7 @@ def _read_members(span: TextSpan) -> tuple[tuple[Member, ...], View]:
     for part in before.split("+"):
         member = _read_member(part)
         if member in members:
-            raise part.error("this member comes twice; the members of a protocol are different ones")
+            raise part.error("this member is listed twice; list each member once")
         if members and member.net.task != members[0].net.task:
             raise part.error("a protocol has nets that predict classes, or nets that predict boxes, but not both")
         members.append(member)

@@ -41,7 +41,7 @@ class PublishedNet:
     protocol: str
     """The protocol of these errors."""
     scale: str | None = None
-    """The train scale S of the paper's own nets, which answer for rows of its tables; None for others."""
+    """The train scale S of the paper's own nets, which belong to rows of its tables; None for others."""
 
     @property
     def megabytes(self) -> int:

@@ -145,8 +145,8 @@ def _scale_16_bits(image: Image.Image, name: str) -> Image.Image:
     values = np.asarray(image)
     if not image.mode.startswith("I;16") or choose_range("uint16", measure_extent(values)) != FULL_RANGE:
         raise DataError(
-            f"{name} has mode {image.mode} and values up to {values.max():.6g}, so that it is unknown which of them is "
-            "white: give the path of its file, or scale the values to 0-255 and convert them to uint8."
+            f"{name} has mode {image.mode} and values up to {values.max():.6g}, so that the white value is unknown: "
+            "give the path of its file, or scale the values to 0-255 and convert them to uint8."
         )
     return Image.fromarray(scale_values(values, FULL_RANGE))
 
@@ -195,7 +195,7 @@ def _naming_errors(name: Path | str) -> Iterator[None]:
         raise DataError(f"{name} {error}.") from error
     except UnidentifiedImageError as error:
         if is_unread_suffix(Path(name).suffix):
-            raise DataError(f"{name} has a format that is not read; convert it to JPEG or PNG.") from error
+            raise DataError(f"{name} is in a format that verydeep cannot read: convert it to JPEG or PNG.") from error
         raise DataError(f"{name} is not an image, or its header is damaged; replace or remove the file.") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000

@@ -40,9 +40,9 @@ def open_folder(
 ) -> Split:
     """Read one split of class folders, one that ``folder_split_names`` gives.
 
-    The classes are those of train/, sorted; an empty folder is no class. Without a folder val/, an image belongs to val
-    by a hash of its name keyed with the seed, whatever the order of the listing and the other classes. A class of at
-    least two images has at least one in val.
+    The classes are those of train/, sorted; an empty folder is not a class. Without a folder val/, an image belongs to
+    val by a hash of its name keyed with the seed, whatever the order of the listing and the other classes. A class of
+    at least two images has at least one in val.
 
     Args:
         root: the folder of the data set.

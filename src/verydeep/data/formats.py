@@ -174,7 +174,7 @@ def describe_remedy(name: str) -> str:
 
 
 def find_format(entry: "os.DirEntry[str]") -> str | None:
-    """Return the format of a file in a folder: one of ``FORMATS``, ``UNREAD``, or None if it is no image.
+    """Return the format of a file in a folder: one of ``FORMATS``, ``UNREAD``, or None if it is not an image.
 
     The suffix tells it; a file with an unknown suffix or none is opened.
     """

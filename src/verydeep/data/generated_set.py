@@ -71,7 +71,7 @@ def generate(
         if _read_plan(root / _MARKER) != plan:  # otherwise another process has drawn the same set and was first
             raise DataError(
                 f"The generated set cannot be written to {root} ({error}); make room or choose another folder, and "
-                "start again. Pictures drawn so far are used then."
+                "start again. Pictures drawn so far are kept."
             ) from error
 
 
@@ -85,7 +85,7 @@ def open_generated(root: Path, name: str) -> Split:
     """Read one split of the generated set, with its boxes.
 
     Raises:
-        DataError: the folder is no generated set, is of another version, is damaged, or has no such split.
+        DataError: the folder is not a generated set, is of another version, is damaged, or has no such split.
     """
     plan = _read_plan(root / _MARKER)
     if plan is None or not is_generated(root) or plan.get("version") != VERSION:

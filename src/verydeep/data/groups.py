@@ -43,7 +43,9 @@ def resolve_group_by(text: str) -> str:
     try:
         num_groups = re.compile(text).groups
     except re.error as error:
-        raise OptionError(f"`group_by={text}` is no regular expression ({error}): correct it.", "group_by") from None
+        raise OptionError(
+            f"`group_by={text}` is not a valid regular expression ({error}): correct it.", "group_by"
+        ) from None
     if not num_groups:
         raise OptionError(
             f"`group_by={text}` has no part in parentheses: give `group_by=parent`, a CSV file, or a pattern such as "

@@ -88,7 +88,7 @@ def open_image_file(source: Source, *, camera_rotation: bool) -> OpenedImage:
 
     Raises:
         DataError: it is a pipe, a socket or a device.
-        UnidentifiedImageError: it is no image, or its format is not read.
+        UnidentifiedImageError: it is not an image, or its format is not read.
         MissingPackageError: it needs a package that is not installed.
         Exception: whatever the decoders of damaged files raise.
     """

@@ -78,7 +78,7 @@ class LoadedImage:
             value_range = value_ranges[wide.value_type]
         else:
             raise DataError(
-                f"{path} has {name_values(wide.value_type)}, which its name hides: rename it, to end in "
+                f"{path} has {name_values(wide.value_type)}, but its suffix says otherwise: rename it to end in "
                 f"{'.png' if self.opened.format == 'PNG' else '.tif'}."
             )
         channels = values if values.ndim == 2 or values.shape[2] > 2 else values[..., 0]

@@ -13,7 +13,7 @@ from verydeep.data.listing import has_own_images, holds_images, list_subfolders,
 from verydeep.errors import DataError
 
 ANNOTATIONS = "Annotations"
-"""The folder of boxes in ImageNet and VOC; it is no class unless it holds images."""
+"""The folder of boxes in ImageNet and VOC; it is not a class unless it holds images."""
 
 _ORDER = ("train", "val", "test")
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}

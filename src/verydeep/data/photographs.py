@@ -71,9 +71,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
         if not found:
             reasons = "".join(f" {note}" for note in notes)
-            raise DataError(
-                f"{argument} matches no photograph; give files, folders of photographs, or patterns.{reasons}"
-            )
+            raise DataError(f"No photographs in {argument}: give files, folders of photographs, or patterns.{reasons}")
         names.update(dict.fromkeys(found))
     if not names:
         raise DataError("No photographs were given; give files, folders of photographs, or patterns.")

@@ -207,7 +207,7 @@ def _open_tar(stream: IO[bytes], name: str) -> Iterator[tarfile.TarFile]:
     try:
         archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - only errors in opening are caught here
     except tarfile.TarError as error:
-        raise DataError(f"{name} is no tar, damaged or incomplete; download it again.") from error
+        raise DataError(f"{name} is damaged, incomplete or not a tar file: download it again.") from error
     with archive:
         yield archive
 

@@ -74,7 +74,7 @@ def write_localization_submission(
 
 def _refuse_nan(values: FloatArray, name: str, path: Path) -> None:
     if not np.isfinite(values).all():
-        raise WeightsError(f"The net's {name} are not all numbers, so {path} was not written; test another net.")
+        raise WeightsError(f"Some of the net's {name} are not numbers, so {path} was not written: test another net.")
 
 
 def _write_by_name(path: Path, files: Sequence[str], lines: Sequence[str]) -> None:

@@ -48,7 +48,7 @@ class TrainBatch:
     """(N,) bool, for localization: no drawn crop shows enough of the box; the crop that shows most of it is used."""
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "TrainBatch":
-        """Return the batch with every tensor changed."""
+        """Return the batch with ``change`` applied to every tensor."""
         changed: dict[str, Any] = {
             name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
         }

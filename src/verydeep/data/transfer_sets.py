@@ -155,8 +155,8 @@ def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> Trans
         partitions = [Partition(*open_divided_labels(root))]
     elif draws.num_train or draws.num_test:
         raise OptionError(
-            f"Photographs in {root / LABELS} may have several labels, so no number of each class can be drawn; omit "
-            f"`num_train` and `num_test`, or divide the photographs yourself into {TRAIN} and {TEST}."
+            f"Photographs in {root / LABELS} may have several labels, so a fixed number per class cannot be drawn: "
+            f"omit `num_train` and `num_test`, or divide the photographs yourself into {TRAIN} and {TEST}."
         )
     elif draws.num_test == 0:
         partitions = [Partition(open_labels(root), None)]

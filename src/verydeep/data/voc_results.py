@@ -71,7 +71,7 @@ def _write_results(
     """Write one file per class, with a line for each sample, or for the ``listed`` samples of the class."""
     assert scores.shape == (len(samples), len(split.class_names))
     if not np.isfinite(scores).all():
-        raise WeightsError(f"The scores are not all numbers, so no results were written to {folder}; test another net.")
+        raise WeightsError(f"Some scores are not numbers, so no results were written to {folder}: test another net.")
     beginning = folder / "results" / f"VOC{voc_year(split.root)}" / f"{task}_{split.name}"
     for name, column in zip(split.class_names, scores.T, strict=True):
         with atomic_write(beginning.with_name(f"{beginning.name}_{name}.txt")) as temporary:

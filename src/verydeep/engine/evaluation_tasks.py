@@ -45,7 +45,7 @@ from verydeep.results.measured_table import MeasuredTable
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What to evaluate on, how, and the files to write."""
+    """The data, the settings and the files of an evaluation."""
 
     data: str
     """The data set, as the user names it."""

@@ -162,7 +162,7 @@ def rescale_images(
     if min(shorts) < model.crop:
         raise OptionError(
             f"`scales` has Q={scales[0]} ({shorts[0]} px), which is smaller than the net's crop of {model.crop} px: "
-            "give test scales from 224.",
+            "give test scales of 224 or more.",
             "scales",
         )
     images = TestImages(split, tuple(shorts), None if whole else model.crop, decoding)

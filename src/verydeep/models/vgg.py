@@ -148,7 +148,7 @@ class VGG(nn.Module):
         names = [layer for layer, _ in self.named_children()]
         if name not in names:
             raise OptionError(
-                f"`layer={name}` is not a layer of this net {self.network.name}: choose one of {', '.join(names)}.",
+                f"Net {self.network.name} has no layer {name} (`layer`): choose one of {', '.join(names)}.",
                 "layer",
             )
 

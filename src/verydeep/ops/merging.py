@@ -36,7 +36,7 @@ class BoxSets:
     scores: Float64Array
     """(T,) sum over the members."""
     members: Int64Array
-    """(T,) number of predicted boxes of which each is the mean."""
+    """(T,) number of candidate boxes that were averaged into each box."""
     counts: Int64Array
     """(P,) number of boxes in each set; a set may be empty."""
 

@@ -1,1 +1,1 @@
-"""What the public functions return: frozen values with a table for people and plain records for programs."""
+"""Results of the public functions: frozen values with a table for people and plain records for programs."""

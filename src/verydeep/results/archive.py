@@ -18,7 +18,7 @@ class Archive(Result):
     num_new: int
     """Number of photographs that were added now."""
     dimensions: int
-    """Number of numbers of a descriptor."""
+    """Dimension of the descriptors."""
     representation: str
     """Net, layer, test scales and aggregation of all descriptors."""
     precision: str

@@ -34,5 +34,5 @@ class Descriptors(Result):
         return {"image": "image", **{f"d{number}": f"d{number}" for number in shown}}
 
     def footer(self) -> list[str]:
-        """Return the number of numbers, and a line for each skipped file."""
+        """Return the dimension of the descriptors, and a line for each skipped file."""
         return [f"{self.values.shape[1]:,} numbers for each image.", *skipped_lines(self.skipped)]

@@ -33,7 +33,7 @@ class ConvertedNet(_WrittenNet):
     num_classes: int
     """0 for a trunk."""
     provenance: Mapping[str, object]
-    """Where the net comes from, as config.json has it."""
+    """Origin of the net, as config.json has it."""
     license: str | None
     """License of a published net; None where the file is not a known one."""
     notes: tuple[str, ...]

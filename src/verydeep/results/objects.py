@@ -27,7 +27,7 @@ class LocatedObjects(Result):
     """(n, top, 4) int64 first and last pixel columns and rows, xyxy, counted from 0, of the image as it is shown."""
     class_names: tuple[str, ...]
     class_words: tuple[str, ...]
-    """What people call each class; equal to ``class_names`` where nothing better is known."""
+    """Common name of each class; equal to ``class_names`` where nothing better is known."""
     pictures: tuple[str, ...] = ()
     """n files with the boxes drawn; empty if none were asked for."""
     skipped: Mapping[str, str] = field(default_factory=dict)

@@ -31,7 +31,7 @@ class Predictions(Result):
     """(n, K) float32, in the order of ``class_names``: posteriors of a net, or margins of a classifier."""
     class_names: tuple[str, ...]
     class_words: tuple[str, ...]
-    """What people call each class; equal to ``class_names`` where nothing better is known."""
+    """Common name of each class; equal to ``class_names`` where nothing better is known."""
     kind: ScoreKind = "probability"
     """The meaning of ``scores``."""
     num_top: int = 5

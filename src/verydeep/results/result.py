@@ -23,7 +23,7 @@ Format = Literal["table", "json", "csv"]
 HTML_ROWS = 100
 """Rows that a notebook shows."""
 PIPE_WIDTH = 10_000
-"""Columns of output that is no terminal, where nothing needs to be folded."""
+"""Columns of output that is not a terminal, where nothing needs to be folded."""
 
 
 class Result(ABC):

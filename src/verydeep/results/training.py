@@ -20,7 +20,7 @@ class TrainedRun(Result):
     seed: int
     num_steps: int
     converged: bool
-    """Whether the learning rate made all its drops."""
+    """Whether the learning rate dropped as often as planned."""
     evaluation: MeasuredTable | None
     """The test at the end; None if the data have no labeled images to test on."""
 

@@ -47,7 +47,7 @@ def test_manifest_of_something_else_is_refused(tmp_path: Path, text: str) -> Non
 
 
 def test_folder_without_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no archive of descriptors: make one with `verydeep features`"):
+    with pytest.raises(DataError, match="is not an archive of descriptors: make one with `verydeep features`"):
         Manifest.read(tmp_path)
 
 

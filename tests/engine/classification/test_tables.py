@@ -313,7 +313,7 @@ def test_seeds_that_lack_a_member_are_left_out(small: Path) -> None:
 def test_two_runs_of_one_seed_are_an_error_that_names_both(small: Path) -> None:
     save_run(small / "runs", narrow_config(A, small / "data"))
     save_run(small / "runs", narrow_config(A, small / "data"), "copy")
-    with pytest.raises(VerydeepError, match=r"Two runs answer for A/256 with seed 0: .*A-256-s0 and .*copy"):
+    with pytest.raises(VerydeepError, match=r".*A-256-s0 and .*copy are both A/256 with seed 0"):
         compute_views([EvaluationProtocol.parse("A/256/256")], conditions_of(small))
 
 
@@ -342,7 +342,7 @@ def test_a_net_that_split_the_folder_differently_is_refused(small: Path) -> None
 
 
 def test_a_net_of_another_system_has_a_row_of_its_own(small: Path) -> None:
-    """It answers for no row of the paper; its row has its name and the views of the table. Trunks have none."""
+    """It belongs to no row of the paper; its row has its name and the views of the table. Trunks have none."""
     save_run(small / "runs", narrow_config(A, small / "data"))
     strange = replace(narrow_config(D, small / "data"), train_scale=None, provenance=Provenance(imported_from="d.pth"))
     path = save_run(small / "elsewhere", strange, "other")

@@ -150,7 +150,10 @@ def test_a_server_that_refuses_is_reported(server: Server, net: PublishedNet, st
 
 @pytest.mark.parametrize(
     ("repository", "message"),
-    [("no-owner/and/more", "write hf-hub:OWNER/NAME"), ("owner/name", "cannot be downloaded .*with a network")],
+    [
+        ("no-owner/and/more", "write hf-hub:OWNER/NAME"),
+        ("owner/name", "cannot be downloaded .*with an internet connection"),
+    ],
 )
 def test_a_repository_that_cannot_be_found_is_reported(
     repository: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

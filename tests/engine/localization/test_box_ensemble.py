@@ -56,7 +56,7 @@ def test_named_nets_get_the_classes_of_their_own_seed(home: Home) -> None:
 def test_a_net_that_predicts_no_boxes_is_refused(home: Home) -> None:
     members = [EnsembleMember(home.net(text), (384,)) for text in ("D/384pcr", "D/384")]
     for classes in (None, "truth", EvaluationProtocol.parse("D/256-512/384")):
-        with pytest.raises(WeightsError, match="D-384-s3 predicts classes and no boxes"):
+        with pytest.raises(WeightsError, match="D-384-s3 predicts classes, not boxes"):
             build_box_ensemble(members, "dense", classes, Collection(home.runs))
 
 
@@ -82,9 +82,9 @@ def test_each_seed_that_has_all_nets_of_a_protocol_makes_an_ensemble(home: Home)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("D/384scr/384", "No run in .* answers for D/384scr at crop 32"),
-        ("D/384pcr/384 @ C/256/256", "No run in .* answers for C/256 at crop 32"),
-        ("D/384scr-fc/384 @ A/256/256", "no seed has runs for all"),
+        ("D/384scr/384", "There is no net D/384scr with crop 32"),
+        ("D/384pcr/384 @ C/256/256", "There is no net C/256 with crop 32"),
+        ("D/384scr-fc/384 @ A/256/256", "No seed has a run for every member"),
     ],
 )
 def test_a_protocol_without_runs_is_refused_in_one_sentence(

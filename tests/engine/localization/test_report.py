@@ -19,7 +19,7 @@ def test_boxes_no_better_than_the_constant_one_are_reported(boxed_split: Split) 
     ):
         evaluation = make_evaluation(boxed_split, [constant, last], None, counted, ["constant", "dense"])
         remarks = list(constant_box_remarks(evaluation))
-        assert any("Not better than the constant box" in remark for remark in remarks) == is_reported
+        assert any("Not measurably better than the constant box" in remark for remark in remarks) == is_reported
 
 
 def test_images_on_the_blacklist_are_not_counted(boxed_split: Split) -> None:

@@ -1,4 +1,4 @@
-"""Which run answers for which member of a protocol; nothing but config.json is read."""
+"""Which run matches which member of a protocol; nothing but config.json is read."""
 
 import re
 from dataclasses import replace
@@ -12,7 +12,7 @@ from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.engine.nets.collection import (
     Collection,
     ensembles_by_seed,
-    find_answering_nets,
+    find_matching_nets,
     find_nets,
     required_ensembles,
 )
@@ -29,15 +29,15 @@ def test_the_net_of_a_run_is_found_by_what_travels_with_it(tmp_path: Path) -> No
     (net,) = find_nets(tmp_path)
     assert (net.path, net.folder, net.config) == (path, path / "model", BASE)
     assert str(net) == "D/256-512" and net.paper_net() == WANTED
-    assert find_answering_nets(WANTED, [net], SHAPE) == {3: net}
-    # What people call the classes, the mean, the pooling and the split are no part of who answers.
+    assert find_matching_nets(WANTED, [net], SHAPE) == {3: net}
+    # What people call the classes, the mean, the pooling and the split are no part of who matches.
     other = replace(
         net,
         config=replace(
             BASE, class_words=CLASSES, pooling="floor", split=SplitRecord("/photos", 9, 0.2, "", None, plateau=False)
         ),
     )
-    assert find_answering_nets(WANTED, [other], SHAPE) == {3: other}
+    assert find_matching_nets(WANTED, [other], SHAPE) == {3: other}
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_another_net_does_not_answer(tmp_path: Path, values: dict[str, Any]) -> 
     leave(tmp_path, "b")
     nets = find_nets(tmp_path)
     assert [net.path.name for net in nets] == ["a", "b"]
-    assert find_answering_nets(WANTED, nets[:1], SHAPE) == {}
-    assert find_answering_nets(WANTED, nets, SHAPE) == {3: nets[1]}
+    assert find_matching_nets(WANTED, nets[:1], SHAPE) == {}
+    assert find_matching_nets(WANTED, nets, SHAPE) == {3: nets[1]}
 
 
 @pytest.mark.parametrize("values", [{"width": 0.5}, {"fc_width": 512}, {"width": 0.25, "fc_width": 64}])
@@ -75,14 +75,14 @@ def test_a_narrower_net_answers_among_nets_of_its_width(tmp_path: Path, values: 
     leave(tmp_path, "narrow", **values)
     leave(tmp_path, "full")
     nets, narrow = find_nets(tmp_path), replace(SHAPE, **values)
-    assert {seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, narrow).items()} == {3: "narrow"}
-    assert {seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, SHAPE).items()} == {3: "full"}
+    assert {seed: net.path.name for seed, net in find_matching_nets(WANTED, nets, narrow).items()} == {3: "narrow"}
+    assert {seed: net.path.name for seed, net in find_matching_nets(WANTED, nets, SHAPE).items()} == {3: "full"}
 
 
 def test_fine_tuned_fc_layers_answer_for_themselves(tmp_path: Path) -> None:
     leave(tmp_path, "all")
     leave(tmp_path, "fc", fine_tuned="fc")
-    found = find_answering_nets(PaperNet.parse("D/256-512fc"), find_nets(tmp_path), SHAPE)
+    found = find_matching_nets(PaperNet.parse("D/256-512fc"), find_nets(tmp_path), SHAPE)
     assert {seed: net.path.name for seed, net in found.items()} == {3: "fc"}
 
 
@@ -90,7 +90,7 @@ def test_two_runs_of_one_seed_are_an_error_that_names_both(tmp_path: Path) -> No
     first, second = leave(tmp_path, "a"), leave(tmp_path, "z")
     leave(tmp_path, "other", seed=4)
     with pytest.raises(VerydeepError, match=r"D/256-512 with seed 3") as raised:
-        find_answering_nets(WANTED, find_nets(tmp_path), SHAPE)
+        find_matching_nets(WANTED, find_nets(tmp_path), SHAPE)
     assert str(first) in str(raised.value) and str(second) in str(raised.value)
     assert "other" not in str(raised.value)
     with pytest.raises(VerydeepError, match="seed 3"):
@@ -159,7 +159,7 @@ def test_a_member_without_a_run_is_named(tmp_path: Path) -> None:
     leave(tmp_path, "d")
     leave(tmp_path, "thin", network="E", width=0.5)
     for crop, missing in ((64, "E/256-512"), (224, "D/256-512")):
-        with pytest.raises(VerydeepError, match=f"answers for {re.escape(missing)} at crop {crop}") as raised:
+        with pytest.raises(VerydeepError, match=f"no net {re.escape(missing)} with crop {crop}") as raised:
             required_ensembles(
                 EvaluationProtocol.parse("D/256-512/384 + E/256-512/384"), Collection(tmp_path), NetShape(CLASSES, crop)
             )
@@ -170,20 +170,20 @@ def test_members_that_share_no_seed_are_reported(tmp_path: Path) -> None:
     leave(tmp_path, "d", seed=0)
     leave(tmp_path, "e", network="E", seed=1)
     text = "D/256-512/384 + E/256-512/384 : crops"
-    with pytest.raises(VerydeepError, match="no seed has runs for all") as raised:
+    with pytest.raises(VerydeepError, match="No seed has a run for every member") as raised:
         required_ensembles(EvaluationProtocol.parse(text), Collection(tmp_path), SHAPE)
     assert text in str(raised.value)
 
 
-def test_only_an_imported_net_answers_for_other_classes(tmp_path: Path) -> None:
+def test_only_an_imported_net_matches_other_classes(tmp_path: Path) -> None:
     own = leave(tmp_path, "own", class_names=WNIDS, class_words=WNIDS, seed=1)
     leave(
         tmp_path, "theirs", class_names=WNIDS, class_words=WNIDS, seed=2, provenance=Provenance(imported_from="x.mat")
     )
     nets = find_nets(tmp_path)
-    assert set(find_answering_nets(WANTED, nets, NetShape(WNIDS, 64))) == {1, 2}
+    assert set(find_matching_nets(WANTED, nets, NetShape(WNIDS, 64))) == {1, 2}
     assert {
-        seed: net.path.name for seed, net in find_answering_nets(WANTED, nets, NetShape(WNIDS[1:3], 64)).items()
+        seed: net.path.name for seed, net in find_matching_nets(WANTED, nets, NetShape(WNIDS[1:3], 64)).items()
     } == {2: "theirs"}
     assert own.name == "own"
 
@@ -200,8 +200,11 @@ def test_nets_are_named_beside_a_folder_of_runs(tmp_path: Path, monkeypatch: pyt
     assert both == Collection(Path("mine"), (Path("mine/a"),))
     assert [net.config.seed for net in both.nets()] == [1]
     assert [net.config.seed for net in Collection.parse("b, of mine").nets()] == [2]
-    with pytest.raises(VerydeepError, match="mine and elsewhere are two folders"):
-        Collection.parse("mine,elsewhere")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(VerydeepError, match="mine and other are two folders"):
+        Collection.parse("mine,other")
+    with pytest.raises(VerydeepError, match="nowhere is neither a folder of runs nor a net"):
+        Collection.parse("nowhere,elsewhere")
     with pytest.raises(VerydeepError, match="nowhere"):
         Collection(Path("mine"), (Path("nowhere"),)).nets()
 
@@ -209,7 +212,7 @@ def test_nets_are_named_beside_a_folder_of_runs(tmp_path: Path, monkeypatch: pyt
 def test_what_began_with_others_weights_is_none_of_the_papers_nets(tmp_path: Path) -> None:
     net = Net.open(leave(tmp_path, "run", provenance=Provenance(converged=True, imported_source="torchvision-vgg16")))
     assert net.paper_net() is None and net.has_imported_weights and not net.imported and net.converged
-    assert find_answering_nets(WANTED, [net], SHAPE) == {}
+    assert find_matching_nets(WANTED, [net], SHAPE) == {}
     theirs = Net.open(leave(tmp_path, "theirs", provenance=Provenance(imported_from="x.mat")))
     assert theirs.paper_net() == WANTED and theirs.imported and theirs.ended and theirs.converged
 

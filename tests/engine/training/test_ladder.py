@@ -17,7 +17,7 @@ from verydeep.configs.recipes import RECIPES
 from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint, open_data_split
 from verydeep.engine.log import Log
-from verydeep.engine.nets.collection import Collection, find_answering_nets, find_nets
+from verydeep.engine.nets.collection import Collection, find_matching_nets, find_nets
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.nets.net import NetShape
 from verydeep.engine.runtime import Runtime
@@ -249,7 +249,7 @@ def test_a_net_that_divided_the_folder_in_another_way_is_refused_before_the_trai
         train_missing_nets(["B/256"], [0, 1], train_request, home / "log")
     assert len(find_nets(home / "runs")) == 1
     assert len(train_missing_nets(["B/256"], [0], train_request, home / "log")) == 2  # another seed is not concerned
-    nets = find_answering_nets(net("B/256"), find_nets(home / "runs"), SHAPE)
+    nets = find_matching_nets(net("B/256"), find_nets(home / "runs"), SHAPE)
     val = open_data_split(str(home / "flat"), "val")
     assert nets[0].config.split.val == fingerprint(val)
 
@@ -293,7 +293,7 @@ def test_the_tables_need_the_ladder(home: Path) -> None:
 def test_two_runs_of_one_seed_are_an_error(home: Path) -> None:
     run = leave_config(home / "runs", "A/256")
     save_config(home / "runs" / "again" / "model", load_config(run / "model"))
-    with pytest.raises(VerydeepError, match="Two runs answer for A/256 with seed 0"):
+    with pytest.raises(VerydeepError, match="are both A/256 with seed 0"):
         missing(["B/256"], [0], home / "runs")
 
 

@@ -61,7 +61,7 @@ def test_a_run_is_trained_by_one_job_at_a_time(photographs: Path, tmp_path: Path
                 # torch's launcher may warn of the number of threads before it.
                 messages = [line for line in refused.stderr.splitlines() if "torch/distributed/run.py" not in line]
                 assert messages == [
-                    f"verydeep: {run} is being trained by another process: wait for its end, or stop it."
+                    f"verydeep: {run} is being trained by another process: wait until it ends, or stop it."
                 ]
                 assert "Data:" not in refused.stdout
             assert first.poll() is None

@@ -110,7 +110,7 @@ def test_the_constant_box_is_that_of_the_training_images(localizer: Path, truth:
 def test_the_plan_describes_the_learning_target(localizer: Path) -> None:
     log = (localizer / "train.log").read_text()
     assert "Plan: net A learns one box for each of 3 classes" in log and "all 0.0M parameters learn" in log
-    assert "drawn: boxes are learned from random weights: fc8" in log and "conv5_2, fc6, fc7\n" in log
+    assert "initialized at random (boxes are learned from random weights): fc8" in log and "conv5_2, fc6, fc7\n" in log
     assert "Boxes of train: 120 boxes on 120 of 120 images.\n" in log
     assert "guessing" not in log and "ln K" not in log and "Crops:" not in log
     assert log.index("Boxes of test: 24 boxes on 24 of 24 images.") < log.index("Plan: ")
@@ -249,7 +249,7 @@ REFUSED: dict[str, tuple[tuple[object, ...], Callable[[Path], None] | None, str]
     "another network": (("--init-from", "net", "--network", "D"), None, "--network D differs from net, which has A"),
     "another crop": (("--init-from", "net", "--crop", 64), None, "--crop 64 differs from net, which has 32"),
     "another width": (("--init-from", "net", "--width", 0.5), None, "--width 0.5 differs from net, which has 0.0625"),
-    "a localization net": (("--init-from", "boxes"), None, "boxes predicts boxes itself"),
+    "a localization net": (("--init-from", "boxes"), None, "boxes is a localization net"),
     "other classes": (("--init-from", "net"), reorder_classes, "net has other classes than"),
     "no boxes": (("--init-from", "net"), remove_boxes, "with the columns path,label,xmin,ymin,xmax,ymax, or put XML"),
     "a box beyond its image": (("--init-from", "net"), break_a_box, "Line 4 of"),

@@ -59,12 +59,12 @@ def test_frozen_convolutions_have_to_fit(tmp_path: Path, source: ModelConfig, la
 def test_fc_layers_that_do_not_fit_are_drawn(tmp_path: Path) -> None:
     """Another crop means another fc6, which is drawn; all thirteen convolutions of D are taken."""
     messages = start(tmp_path, replace(config_of("D"), crop=64), "D")
-    assert "drawn: another shape" in messages and messages.count("conv") == 13
+    assert "initialized at random (another shape" in messages and messages.count("conv") == 13
 
 
 def test_convolutions_that_do_not_fit_are_drawn_if_all_layers_learn(tmp_path: Path) -> None:
     messages = start(tmp_path, config_of("A"), "D", replace(SETTINGS, fine_tuned="all"))
-    assert "drawn: the paper takes only" in messages
+    assert "initialized at random (the paper takes only" in messages
 
 
 def test_the_config_of_the_source_net_is_read_once(photographs: Path, trained: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_last_layer_is_never_copied_from_a_net_of_another_task(
     else:
         assert weight.abs().max() <= (6 / 404) ** 0.5 < 1.02 * weight.abs().max()
     what = "classes" if regression is None else "boxes"
-    assert f"drawn: {what} are learned from random weights: fc8" in (tmp_path / "log").read_text()
+    assert f"initialized at random ({what} are learned from random weights): fc8" in (tmp_path / "log").read_text()
 
 
 def test_the_constant_box_weighs_images_not_instances(tmp_path: Path) -> None:

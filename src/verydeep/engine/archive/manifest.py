@@ -52,7 +52,7 @@ class Manifest:
             DataError: there is none, it is damaged, or another version of verydeep wrote it.
         """
         if not (folder / MANIFEST).exists():
-            raise DataError(f"{folder} is no archive of descriptors: make one with `verydeep features`.")
+            raise DataError(f"{folder} is not an archive of descriptors: make one with `verydeep features`.")
         return read_json(folder / MANIFEST, cls, FORMAT)
 
     def write(self, folder: Path) -> None:

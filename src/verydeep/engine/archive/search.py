@@ -74,7 +74,7 @@ def find_neighbors(
     shards = list_shards(folder)
     total = sum(map(len, shards))
     if not total:
-        raise DataError(f"{folder} holds no descriptors yet: run the `verydeep features` that began it again.")
+        raise DataError(f"{folder} holds no descriptors yet: run its `verydeep features` command again.")
     rounded = normalize_stored(queries.astype(np.float16))
     on_device = torch.from_numpy(rounded.astype(np.float32)).to(device or "cpu")
     steps = find_nearest_rows(shards, manifest.dimensions, on_device, min(total, 2 * top + NUM_SPARE))

@@ -122,7 +122,7 @@ def _remarks(
     yield from seen_images_remarks(nets, split, classifiers)
     for net in nets:
         if net.config.provenance.converged is False:
-            yield f"Not converged: the learning rate of {net.path} did not make all its drops."
+            yield f"Not converged: the learning rate of {net.path} did not drop as often as planned."
     if any(each.inside < 1 for row in evaluation.rows for each in row.geometry):
         yield from small_crop_remark(evaluation.rows[0].crop)
     if skipped := evaluation.predictions.skipped:

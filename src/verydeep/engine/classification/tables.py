@@ -52,7 +52,7 @@ class TableConditions:
     runtime: Runtime
     decoding: Decoding = STRICT
     width: float = 1.0
-    """Width of the nets that answer for rows; the paper's is 1."""
+    """Width of the nets of the rows; the paper's is 1."""
     fc_width: int = PAPER_FC_WIDTH
 
     def ensembles(self, protocol: EvaluationProtocol) -> dict[int, list[EnsembleMember]]:
@@ -127,8 +127,8 @@ def raise_missing_nets(tables: str, paper_nets: Sequence[PaperNet], conditions: 
     ]
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     raise WeightsError(
-        f"No run answers for a row of {tables} at crop {conditions.crop} with these {len(classes)} classes: the rows "
-        f"need {', '.join(dict.fromkeys(map(str, paper_nets)))}; `runs` has "
+        f"No net in `runs` belongs to a row of {tables} with crop {conditions.crop} and these {len(classes)} classes: "
+        f"the rows need {', '.join(dict.fromkeys(map(str, paper_nets)))}; `runs` has "
         f"{', '.join(names[:MAX_NAMES]) or 'no net'}{more}. Leave out `train=False`, or give other `runs` or "
         "another `crop`."
     )

@@ -127,7 +127,8 @@ def read_descriptors(
     missing = {split.files[index] for index in np.flatnonzero(~is_described)}
     if changed := sorted(missing - skipped.keys()):
         raise DataError(
-            f"{split.root / changed[0]} changed while it was described, or the cache was emptied: run the same again."
+            f"{split.root / changed[0]} changed while it was described, or the cache was emptied: "
+            "run the same command again."
         )
 
     def load_scales(cache: ArrayCache, layer: str, keys: Int64Array) -> Iterator[Float32Array]:

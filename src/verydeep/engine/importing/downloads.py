@@ -69,7 +69,7 @@ def fetch_rest(partial: Path, path: Path, net: PublishedNet) -> None:
         check_digest(partial, net)
     except WeightsError as error:
         partial.unlink()
-        raise WeightsError(f"The download from {net.url} was removed: {error}") from None
+        raise WeightsError(f"The file from {net.url} is not usable and was deleted: {error}") from None
     partial.replace(path)
 
 
@@ -129,14 +129,14 @@ def fetch_from_hub(repository: str) -> Path:
 
     Raises:
         WeightsError: there is no such repository, or it may not be read.
-        ResourceError: there is no network, and no earlier download.
+        ResourceError: there is no internet connection, and no earlier download.
     """
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow to import, and needed only here
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError  # noqa: PLC0415
 
     name = f"hf-hub:{repository}"
     if not REPOSITORY.fullmatch(repository):
-        raise WeightsError(f"{name} is not a repository: write hf-hub:OWNER/NAME.")
+        raise WeightsError(f"{name} is not a repository name: write hf-hub:OWNER/NAME.")
     try:
         patterns = ["config.json", "model.safetensors", "classifier/*"]
         return Path(snapshot_download(repository, cache_dir=cache_folder() / "hub", allow_patterns=patterns))
@@ -146,5 +146,6 @@ def fetch_from_hub(repository: str) -> Path:
         ) from None
     except Exception as error:  # the library passes on the errors of its network library
         raise ResourceError(
-            f"{name} cannot be downloaded ({first_line(error)}): try again with a network; later calls need none."
+            f"{name} cannot be downloaded ({first_line(error)}): try again with an internet connection; "
+            "later calls need none."
         ) from None

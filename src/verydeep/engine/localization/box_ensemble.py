@@ -124,7 +124,5 @@ def require_box_ensembles(
         required_ensembles(protocol.classes, runs, shape, weights)
     ensembles = find_box_ensembles(protocol, runs.nets(weights), shape)
     if not ensembles:
-        raise WeightsError(
-            f"{runs} has runs for each member of {protocol}, but no seed has runs for all: train the others."
-        )
+        raise WeightsError(f"No seed has a run for every member of {protocol} in {runs}: train the missing ones.")
     return list(ensembles.values())

@@ -122,7 +122,7 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) ->
     yield from seen_images_remarks(ensemble.nets, full_split)
     for member in ensemble.members:
         if member.net.config.provenance.converged is False:
-            yield f"Not converged: {member.net.path} did not make all drops of its learning rate."
+            yield f"Not converged: the learning rate of {member.net.path} did not drop as often as planned."
     if evaluation.skipped:
         yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded, listed in errors.json."
 
@@ -137,7 +137,7 @@ def constant_box_remarks(evaluation: LocalizationEvaluation) -> Iterator[str]:
     difference = paired_difference(*wrong)
     if difference.high >= 0:
         yield (
-            f"Not better than the constant box beyond chance ({difference} points of the true class's error): train "
+            f"Not measurably better than the constant box ({difference} points of the true class's error): train "
             "for more epochs or with a larger learning rate, and look at examples.png. The constant box is hard to "
             "beat where objects fill the photographs."
         )

@@ -1,4 +1,4 @@
-"""Nets of a folder of runs, and those that answer for the members of a protocol."""
+"""Nets of a folder of runs, and those that match the members of a protocol."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ def find_nets(folder: Path, weights: Weights = "last") -> list[Net]:
 
 @dataclass(frozen=True)
 class Collection:
-    """Nets that may answer for a protocol: those of a folder of runs, and nets that are named one by one."""
+    """Nets that may match a protocol: those of a folder of runs, and nets that are named one by one."""
 
     folder: Path = Path("runs")
     """The folder of runs, where new runs go, too."""
@@ -50,7 +50,7 @@ class Collection:
         parts = [text] if Path(text).is_dir() else [part for part in text.split(",") if part]
         named = tuple(Path(part) for part in parts if is_net(Path(part)))
         folders = [Path(part) for part in parts if Path(part) not in named]
-        if unknown := [each for each in folders if not each.is_dir() and (named or looks_like_a_net(each))]:
+        if unknown := [each for each in folders if not each.is_dir() and (len(parts) > 1 or looks_like_a_net(each))]:
             raise OptionError(
                 f"`runs={text}`: {unknown[0]} is neither a folder of runs nor a net: give a path that exists, or the "
                 "name of a published net (`verydeep convert --help` lists them).",
@@ -77,24 +77,24 @@ class Collection:
         return ", ".join(map(str, (*self.named, self.folder)))
 
 
-def find_answering_nets(net: PaperNet, nets: Iterable[Net], shape: NetShape) -> Mapping[int, Net]:
-    """Return seed -> the net that answers for one of the paper's: same network, S, fine-tuned layers and shape.
+def find_matching_nets(net: PaperNet, nets: Iterable[Net], shape: NetShape) -> Mapping[int, Net]:
+    """Return seed -> the net that matches one of the paper's: same network, S, fine-tuned layers and shape.
 
-    Imported nets, which know ILSVRC's classes by their WNIDs, answer with the outputs of the classes of the shape.
+    Imported nets, which know ILSVRC's classes by their WNIDs, match with the outputs of the classes of the shape.
 
     Raises:
-        WeightsError: two nets of one seed answer.
+        WeightsError: two nets of one seed match.
     """
     found: dict[int, Net] = {}
     for each in nets:
         candidate = each.with_outputs_for(shape.class_names) if each.imported else each
-        if candidate is None or not candidate.answers_for(net, shape):
+        if candidate is None or not candidate.matches(net, shape):
             continue
         seed = candidate.config.seed
         if seed in found:
             raise WeightsError(
-                f"Two runs answer for {net} with seed {seed}: {found[seed].path} and {candidate.path}; move one of "
-                "them elsewhere."
+                f"{found[seed].path} and {candidate.path} are both {net} with seed {seed}: move one of them to another "
+                "folder."
             )
         found[seed] = candidate
     return found
@@ -103,38 +103,36 @@ def find_answering_nets(net: PaperNet, nets: Iterable[Net], shape: NetShape) -> 
 def ensembles_by_seed(
     protocol: EvaluationProtocol, nets: Sequence[Net], shape: NetShape
 ) -> dict[int, list[EnsembleMember]]:
-    """Return seed -> the nets that answer for a protocol's members, without seeds that lack a net or its weights.
+    """Return seed -> the nets that match a protocol's members, without seeds that lack a net or its weights.
 
     Raises:
-        WeightsError: two nets of one seed answer for one member.
+        WeightsError: two nets of one seed match one member.
     """
     saved = [net for net in nets if (net.folder / WEIGHTS).exists()]
-    answers = [find_answering_nets(member.net, saved, shape) for member in protocol.members]
+    matches = [find_matching_nets(member.net, saved, shape) for member in protocol.members]
     scales = [member.test_scales for member in protocol.members]
     return {
-        seed: [EnsembleMember(by_seed[seed], each) for by_seed, each in zip(answers, scales, strict=True)]
-        for seed in sorted(set.intersection(*map(set, answers)))
+        seed: [EnsembleMember(by_seed[seed], each) for by_seed, each in zip(matches, scales, strict=True)]
+        for seed in sorted(set.intersection(*map(set, matches)))
     }
 
 
 def required_ensembles(
     protocol: EvaluationProtocol, runs: Collection, shape: NetShape, weights: Weights = "last"
 ) -> dict[int, list[EnsembleMember]]:
-    """Return seed -> the nets of a collection that answer for a protocol's members; at least one seed has to.
+    """Return seed -> the nets of a collection that match a protocol's members; at least one seed has to.
 
     Raises:
         WeightsError: a member has no run, or two of one seed, or no seed has runs for all members.
     """
     nets = runs.nets(weights)
     for member in protocol.members:
-        if not find_answering_nets(member.net, nets, shape):
+        if not find_matching_nets(member.net, nets, shape):
             raise WeightsError(
-                f"No run in {runs} answers for {member.net} at crop {shape.crop} with these {len(shape.class_names)} "
-                "classes: train it, or give another `runs` or `crop`."
+                f"There is no net {member.net} with crop {shape.crop} and these {len(shape.class_names)} classes in "
+                f"{runs}: train one, or give another `runs` or `crop`."
             )
     found = ensembles_by_seed(protocol, nets, shape)
     if not found:
-        raise WeightsError(
-            f"{runs} has runs for each member of {protocol}, but no seed has runs for all: train the others."
-        )
+        raise WeightsError(f"No seed has a run for every member of {protocol} in {runs}: train the missing ones.")
     return found

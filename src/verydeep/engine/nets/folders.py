@@ -80,6 +80,12 @@ class RunFolder:
         """The list of files that could not be decoded."""
         return self.path / "skipped.json"
 
+    def may_hold_before_training(self, name: str) -> bool:
+        """Whether a run that was stopped before its settings were saved may have left a file of this name."""
+        return name in (self.lock.name, self.log.name, self.skipped.name) or name.startswith(
+            ("bad-boxes-", "run.json.")
+        )
+
     def bad_boxes(self, split: str) -> Path:
         """The list of boxes of a split that were corrected or left out."""
         return self.path / f"bad-boxes-{split}.json"

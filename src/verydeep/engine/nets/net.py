@@ -27,7 +27,7 @@ _PLACING = threading.Lock()
 
 @dataclass(frozen=True)
 class NetShape:
-    """The sizes that nets share which answer for one protocol or table, whatever their networks."""
+    """The sizes that all nets of one protocol or table share, whatever their networks."""
 
     class_names: tuple[str, ...]
     crop: int
@@ -172,7 +172,7 @@ class Net:
         return replace(self, config=replace(config, class_names=class_names, class_words=words), outputs=outputs)
 
     def paper_net(self, width: float = 1.0, fc_width: int = PAPER_FC_WIDTH) -> PaperNet | None:
-        """Return the net of the paper that this one answers for in a table of nets of these widths.
+        """Return the net of the paper that this one matches in a table of nets of these widths.
 
         None for a net of other widths, of unknown train scale, or trained from weights of another system: the paper's
         nets began with random weights, or with net A's.
@@ -184,8 +184,8 @@ class Net:
             return None
         return PaperNet(config.network, TrainScale.parse(config.train_scale), config.fine_tuned, config.regression)
 
-    def answers_for(self, net: PaperNet, shape: NetShape) -> bool:
-        """Whether this net answers for a net of the paper among nets of this shape."""
+    def matches(self, net: PaperNet, shape: NetShape) -> bool:
+        """Whether this net matches a net of the paper among nets of this shape."""
         same = self.config.class_names == shape.class_names and self.config.crop == shape.crop
         return same and self.paper_net(shape.width, shape.fc_width) == net
 
@@ -219,7 +219,7 @@ class Net:
 
     @property
     def converged(self) -> bool:
-        """Whether its training made all drops of the learning rate; assumed, if another system trained it."""
+        """Whether its learning rate dropped as often as planned; assumed if another framework trained it."""
         converged = self.config.provenance.converged
         return self.imported if converged is None else converged
 
@@ -239,7 +239,7 @@ def net_path(source: object) -> Path:
     """Return the path of a net as its user names it, or the name of a published net.
 
     Raises:
-        OptionError: the source is no path and no net, but a classifier, for example.
+        OptionError: the source is neither a path nor a net, but a classifier, for example.
     """
     if isinstance(source, Net):
         return source.path

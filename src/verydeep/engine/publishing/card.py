@@ -158,7 +158,7 @@ def training_section(config: ModelConfig) -> str:
     if recipe is not None:
         parts.append("\n".join(["Stages:\n", *(f"- {describe_stage(stage)}" for stage in recipe.stages)]))
     if about.converged is False:
-        parts.append("The net has not converged: its training did not make all drops of the learning rate.")
+        parts.append("The net has not converged: its learning rate did not drop as often as planned.")
     return "\n\n".join(parts)
 
 

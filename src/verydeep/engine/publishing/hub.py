@@ -20,7 +20,8 @@ def check_repository(repository: str) -> None:
     """
     if not REPOSITORY.fullmatch(repository) or any(bad in repository for bad in ("--", "..")):
         raise OptionError(
-            f"{repository!r} is not a repository: write OWNER/NAME, of letters, digits, and single '-', '_' and '.'.",
+            f"{repository!r} is not a repository name: write OWNER/NAME with letters, digits, '-', '_' and '.', but "
+            "without '--' and '..'.",
             "repository",
         )
 

@@ -43,7 +43,8 @@ def paper_cell(*figures: float | None) -> str:
 def unconverged_remarks(runs: Iterable[str]) -> Iterator[str]:
     """Name the runs that did not converge, if there are any."""
     if names := sorted(set(runs)):
-        yield f"Not converged, so not reported (the learning rate did not make all its drops): {', '.join(names)}."
+        planned = "the learning rate did not drop as often as planned"
+        yield f"Not converged, so not reported ({planned}): {', '.join(names)}."
 
 
 def training_remarks(nets: Iterable[Net]) -> Iterator[str]:

@@ -58,7 +58,10 @@ def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
         reason = "these are the training images of {nets}"
     elif digest == record.val:
         if record.plateau:
-            reason = "these images decided when the learning rate of {nets} dropped, so they are not unseen images"
+            reason = (
+                "these images decided when the learning rate of {nets} dropped, so the error on unseen images may be "
+                "higher"
+            )
     elif split.name == "all" and is_same_data:
         reason = "the training images of {nets} are among these images"
     elif is_same_data and (split.name == "train" or (split.name == "val" and record.val is not None)):

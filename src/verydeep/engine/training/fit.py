@@ -126,7 +126,7 @@ def stage_batches(state: TrainState, task: TrainingTask, runtime: Runtime) -> It
 
 
 def is_end_of_epoch(step: int, task: TrainingTask) -> bool:
-    """Whether an epoch is complete after so many steps, and was not one step before."""
+    """Whether this step is the last of an epoch."""
     return epochs_after(step, task) > epochs_after(step - 1, task)
 
 

@@ -14,7 +14,7 @@ from verydeep.engine.datasets import Division, check_outside_data, data_folder, 
 from verydeep.engine.localization.boxed_split import read_split_boxes
 from verydeep.engine.log import Log
 from verydeep.engine.nets.checks import check_same_split
-from verydeep.engine.nets.collection import Collection, find_answering_nets
+from verydeep.engine.nets.collection import Collection, find_matching_nets
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.nets.net import NetShape
 from verydeep.engine.runtime import Runtime
@@ -54,7 +54,7 @@ def train_missing(
         log: log of the messages.
 
     Raises:
-        WeightsError: two runs answer for one net, a run's name is taken, or a net divided the folder in another way.
+        WeightsError: two runs match one net, a run's name is taken, or a net divided the folder in another way.
         OptionError: a run was begun in another precision.
         DataError: the data, or their boxes, cannot be used.
         SystemExit: a signal asked to stop.
@@ -64,7 +64,7 @@ def train_missing(
     shape = NetShape(train.class_names, sizes.crop, sizes.width, sizes.fc_width)
     existing = request.runs.nets()
     for net in add_sources(nets):
-        for seed, run in find_answering_nets(net, existing, shape).items():
+        for seed, run in find_matching_nets(net, existing, shape).items():
             if seed in seeds:  # before hours of training from it
                 check_same_split(run, request.data, train)
     rungs = find_missing(nets, seeds, request.runs, shape)
@@ -87,11 +87,11 @@ def find_missing(nets: Sequence[PaperNet], seeds: Sequence[int], runs: Collectio
     """Return what has to be trained so that every net exists with every seed, each after its source net.
 
     Raises:
-        WeightsError: two runs of one seed answer for one net.
+        WeightsError: two runs of one seed match one net.
     """
     existing, rungs = runs.nets(), []
     for seed in seeds:
-        runs_by_net = {net: find_answering_nets(net, existing, shape).get(seed) for net in add_sources(nets)}
+        runs_by_net = {net: find_matching_nets(net, existing, shape).get(seed) for net in add_sources(nets)}
         trained = {net for net, run in runs_by_net.items() if run is not None and run.ended}
         for net in add_sources(nets, trained=trained):
             run = runs_by_net[net]
@@ -111,7 +111,7 @@ def plan_rung(rung: Rung, request: TrainRequest, shape: NetShape) -> TrainingPla
         return plan_resumed(rung.begun)
     source, init_from = find_source(rung.net), None
     if source is not None:
-        init_from = find_answering_nets(source, request.runs.nets(), shape)[rung.seed].path
+        init_from = find_matching_nets(source, request.runs.nets(), shape)[rung.seed].path
     has_new_convolutions = source is None or source.network != rung.net.network
     return plan_training(
         replace(
@@ -132,7 +132,7 @@ def check_rung(rung: Rung, request: TrainRequest, runtime: Runtime) -> None:
     """Refuse, before anything is trained, what would stop the ladder later.
 
     Raises:
-        WeightsError: a run of the same name exists and does not answer for the net.
+        WeightsError: a run of the same name exists and does not match the net.
         OptionError: a run was begun in another precision, or deterministic.
     """
     if rung.begun is None:
@@ -140,8 +140,8 @@ def check_rung(rung: Rung, request: TrainRequest, runtime: Runtime) -> None:
         path = request.runs.folder / run_name(request.data, rung.net, architecture, rung.seed)
         if RunFolder(path).settings.exists():
             raise WeightsError(
-                f"{path} does not answer for {rung.net} (other widths, other classes, or no net yet): move it "
-                "elsewhere, or give another folder as `runs`."
+                f"{path} is not a finished {rung.net} with these widths and classes: move it elsewhere, or give "
+                "another folder as `runs`."
             )
         return
     settings = RunSettings.load(RunFolder(rung.begun))
@@ -149,8 +149,8 @@ def check_rung(rung: Rung, request: TrainRequest, runtime: Runtime) -> None:
         precision = f"`precision={'bf16' if settings.bf16 else 'fp32'}`"
         deterministic = " and `deterministic=True`" if settings.deterministic else ""
         raise OptionError(
-            f"{rung.begun} was begun with {precision}{deterministic}: complete it with verydeep train and "
-            f"`resume={rung.begun}`, then come back."
+            f"{rung.begun} was begun with {precision}{deterministic}: finish it with `verydeep train` and "
+            f"`resume={rung.begun}`, then run this command again."
         )
 
 

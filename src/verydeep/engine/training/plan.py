@@ -25,7 +25,8 @@ from verydeep.engine.training.request import (
 )
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_training_splits
-from verydeep.errors import OptionError
+from verydeep.errors import DataError, OptionError
+from verydeep.files import check_output_folder
 from verydeep.models.weights.model_folder import ModelConfig, load_config
 from verydeep.ops.value_ranges import ValueRanges
 
@@ -101,6 +102,8 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         raise OptionError(
             f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out` or `seed`."
         )
+    if is_main():
+        check_output_folder(run.path, run.may_hold_before_training, "a run")
     check_outside_data(run.path, train)
     return TrainingPlan(settings, train, val, run, source, request)
 
@@ -135,10 +138,12 @@ def plan_resumed(path: Path) -> TrainingPlan:
     """Return the plan of a run that was begun; its own settings hold.
 
     Raises:
-        DataError: its settings or its data cannot be read.
+        DataError: there is no run, or its settings or its data cannot be read.
         WeightsError: the source net is needed and cannot be read.
     """
     run = RunFolder(path)
+    if not run.settings.exists():
+        raise DataError(f"There is no run in {path}: give a folder that `verydeep train` wrote.")
     settings = RunSettings.load(run)
     train, val = open_training_splits(settings.data, settings.division)
     source = None

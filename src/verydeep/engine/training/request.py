@@ -119,8 +119,8 @@ def complete_localization(request: TrainRequest, source: ModelConfig | None) -> 
         raise OptionError("`task=localize` starts from a classification net: give it as `init_from`.", "init_from")
     if source.regression is not None:
         raise OptionError(
-            f"{request.init_from} predicts boxes itself: give its own source net as `init_from`; model/{CLASSIFIER} in "
-            "its run is a copy.",
+            f"{request.init_from} is a localization net: give the classification net it started from as `init_from`; "
+            f"its run has a copy in model/{CLASSIFIER}.",
             "init_from",
         )
     for name in ("network", "crop", "width", "fc_width"):

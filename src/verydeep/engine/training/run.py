@@ -105,7 +105,7 @@ def lock_run(run: RunFolder, runtime: Runtime) -> Iterator[None]:
     runtime.check_shared(run.path, "by `out`")
     with try_lock(run.lock) if runtime.is_main else nullcontext(True) as is_free:
         if not all(runtime.gather(is_free)):
-            raise ResourceError(f"{run.path} is being trained by another process: wait for its end, or stop it.")
+            raise ResourceError(f"{run.path} is being trained by another process: wait until it ends, or stop it.")
         yield
 
 
@@ -236,7 +236,7 @@ def train(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) 
             if folder.exists():
                 save_config(folder, replace(config, provenance=provenance))
     if not converged:
-        log.info(f"Not converged: the learning rate made {state.schedule.drops} of its {task.recipe.num_drops} drops.")
+        log.info(f"Not converged: the learning rate dropped {state.schedule.drops} of {task.recipe.num_drops} times.")
     if state.progress.skipped:
         log.info(f"Skipped {len(state.progress.skipped)} files that cannot be decoded; {run.skipped} lists them.")
 
@@ -298,7 +298,7 @@ def estimate_final_test(prepared: PreparedRun) -> float:
 
 
 def save(state: TrainState, report: StepReport, run: RunFolder, metrics: MetricsLog, config: ModelConfig) -> None:
-    """Save the nets, then the checkpoint: all that it counts on exists when it does.
+    """Save the nets before the checkpoint, because the checkpoint refers to them.
 
     Raises:
         FloatingPointError: the weights overflowed in this step, so the last checkpoint is the last good one.

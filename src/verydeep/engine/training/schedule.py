@@ -70,7 +70,7 @@ class Schedule:
         return False
 
     def is_complete(self, step: int) -> bool:
-        """Whether the rate has made all of its drops by a step."""
+        """Whether the rate has dropped as often as planned by a step."""
         return self._drops_at(step) == (self.num_drops if self.milestones is None else len(self.milestones))
 
     def _drops_at(self, step: int) -> int:

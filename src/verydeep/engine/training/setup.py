@@ -189,7 +189,9 @@ def describe_origins(origins: Sequence[LayerOrigin]) -> list[str]:
     """Return one line with the copied layers, and one with the drawn layers for each reason."""
     layers: dict[str, list[str]] = {}
     for origin in origins:
-        layers.setdefault("copied" if origin.copied else f"drawn: {origin.reason}", []).append(origin.layer)
+        layers.setdefault("copied" if origin.copied else f"initialized at random ({origin.reason})", []).append(
+            origin.layer
+        )
     return [f"  {reason}: {', '.join(names)}" for reason, names in layers.items()]
 
 

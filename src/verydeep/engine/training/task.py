@@ -15,7 +15,7 @@ class TrainingTask:
 
     train: Split
     val: Split | None
-    """Images whose error decides about the learning rate and the best weights; None: there are none."""
+    """Images whose error decides about the learning rate and the best weights; None if there are none."""
     recipe: Recipe
     covariance: Float64Array
     """(3, 3) covariance of the RGB pixels of the training images."""

@@ -156,8 +156,8 @@ def hold_out_fifth(
         total, num_held_out = int(is_positive.sum()), int((is_positive & is_held_out).sum())
         if total and num_held_out in (0, total):
             raise DataError(
-                f"C cannot be chosen: {num_held_out} of the {total} training images of class {name} are held out for "
-                f"it, but some must be and some must not. Add images of the class, or give one value, such as "
+                f"C cannot be chosen for class {name}: {num_held_out} of its {total} training images are held out, but "
+                "at least one must be held out and one kept. Add images of the class, or give one value, such as "
                 f"`c={USUAL_COST:g}`."
             )
     return is_held_out

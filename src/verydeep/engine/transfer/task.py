@@ -42,7 +42,7 @@ SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Float32Array], Path]] = {
 
 @dataclass(frozen=True)
 class TransferTask:
-    """What SVMs are trained and tested on."""
+    """The data set and the representation that SVMs are trained and tested on."""
 
     transfer_set: TransferSet
     representation: Representation

@@ -91,8 +91,8 @@ def check_layers(
     if missing:
         rest = f" and {len(missing) - 3} others" if len(missing) > 3 else ""
         raise WeightsError(
-            f"{path} looks like net {network.name} but lacks {', '.join(missing[:3])}{rest}: it is cut, or of another "
-            "architecture; download it again."
+            f"{path} looks like net {network.name} but lacks {', '.join(missing[:3])}{rest}: it is truncated, or of "
+            "another architecture; download it again."
         )
     for name, shape in found.items():
         if name not in expected:

@@ -35,7 +35,7 @@ class Provenance:
     license: str | None = None
     """The license of the imported weights, or of those that the training started from, where it is known."""
     converged: bool | None = None
-    """Whether the training made all drops of its learning rate; None before its end."""
+    """Whether the learning rate dropped as often as planned; None before the end of the training."""
 
     data: str | None = None
     """The data set of the training."""
@@ -221,7 +221,9 @@ def load_config(folder: Path) -> ModelConfig:
         raise WeightsError(f"{folder} is neither a run nor a model folder: it has no {CONFIG}.")
     config = read_json(folder / CONFIG, ModelConfig, FORMAT)
     if config.num_outputs == 1:
-        raise WeightsError(f"{folder} has one output, which is no soft-max over classes: train a net of two classes.")
+        raise WeightsError(
+            f"{folder} has one output, which is not a soft-max over classes: train a net of two classes."
+        )
     return config
 
 

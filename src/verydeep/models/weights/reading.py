@@ -46,4 +46,4 @@ def read_weight_file(path: Path) -> WeightFile:
         return convert_state_dict(read_pickled(path), path)
     if looks_like_caffemodel(head):
         return read_caffemodel(path)
-    raise WeightsError(f"{path} is not a known weight file: give one of {FORMATS}.")
+    raise WeightsError(f"{path} is not a weight file in a known format: give one of {FORMATS}.")

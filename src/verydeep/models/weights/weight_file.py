@@ -12,7 +12,7 @@ from torch import Tensor
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, Pooling
 
 MAX_VALUES = 512 * 7 * 7 * 4096 * 4
-"""More numbers than any tensor of a VGG net has; a file that announces more is refused before memory is allocated."""
+"""More numbers than any tensor of a VGG net has; a file that declares more is refused before memory is allocated."""
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ Change = Callable[[Any], object]
     [
         (lambda layers: add_vector(layers["relu5_3"], 9), "relu5_3.blob 0 of shape 9, which may change"),
         (lambda layers: setattr(layers["conv1_2"], "name", "conv1_1"), "two layers that may be conv1_1"),
-        (lambda layers: setattr(layers["pool1"], "type", LRN), "normalizes responses (layer 'pool1')"),
+        (lambda layers: setattr(layers["pool1"], "type", LRN), "uses local response normalization (layer 'pool1')"),
         (lambda layers: layers["conv3_1"].blobs.pop(), "1 blobs in layer conv3_1"),
         (lambda layers: layers["conv3_1"].blobs.add(num=1, channels=1, height=1, width=1, data=[1]), "3 blobs"),
         (lambda layers: layers["fc7"].blobs[0].ClearField("data"), "(1, 1, 7, 7) for its layer fc7 but has 0"),

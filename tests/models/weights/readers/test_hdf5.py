@@ -102,13 +102,13 @@ HOSTILE: dict[str, tuple[Callable[[Any], object], tuple[str, ...]]] = {
     ),
     "numbers in another file": (keep_elsewhere, ("another file", "more")),
     "a view of another file": (see_elsewhere, ("another file", "more")),
-    "never written": (announce, ("announces", "(4096, 25088)", "more")),
-    "a few never written": (lambda group: group.create_dataset("more", (4,), "f4"), ("announces", "more")),
-    "chunks never written": (lambda group: announce(group, chunks=(64, 64)), ("announces", "more")),
-    "chunks of a fill value": (lambda group: announce(group, chunks=(64, 64), fillvalue=1), ("announces", "more")),
+    "never written": (announce, ("declares", "(4096, 25088)", "more")),
+    "a few never written": (lambda group: group.create_dataset("more", (4,), "f4"), ("declares", "more")),
+    "chunks never written": (lambda group: announce(group, chunks=(64, 64)), ("declares", "more")),
+    "chunks of a fill value": (lambda group: announce(group, chunks=(64, 64), fillvalue=1), ("declares", "more")),
     "compressed": (lambda group: announce(group, chunks=(512, 512), compression="gzip"), ("compressed", "more")),
-    "beyond all numbers": (lambda group: group.create_dataset("more", (2**40, 2**20), "f4"), ("announces",)),
-    "the same numbers many times": (share_one, ("announces",)),
+    "beyond all numbers": (lambda group: group.create_dataset("more", (2**40, 2**20), "f4"), ("declares",)),
+    "the same numbers many times": (share_one, ("declares",)),
     "a group in itself": (lambda group: group.__setitem__("more", group), ("groups within groups",)),
     "groups without end": (lambda group: [group.create_group(f"more{n}") for n in range(2100)], ("2000",)),
     "texts": (lambda group: group.create_dataset("more", data=["a", "b"]), ("more", "object")),
@@ -142,7 +142,7 @@ def test_no_tensor_is_larger_than_any_of_a_net(tmp_path: Path, monkeypatch: pyte
     """Patched, because a file of the real limit takes 1.6 GB."""
     path = write(tmp_path / "net.h5")
     monkeypatch.setattr(hdf5, "MAX_VALUES", 107)
-    refused(path, "announces", "kernel:0")
+    refused(path, "declares", "kernel:0")
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def weights(kernel: tuple[int, ...], bias: int) -> np.ndarray:
     [
         (changed("conv5_3", type="bnorm"), "a layer 'conv5_3 (bnorm)', which no net"),
         (changed("conv1_2", name="conv1_1"), "two layers that may be conv1_1, 'conv1_1' and 'conv1_1'"),
-        (changed("pool1", type="lrn"), "normalizes responses (layer 'pool1')"),
+        (changed("pool1", type="lrn"), "uses local response normalization (layer 'pool1')"),
         (changed("conv3_1", weights=None), "no weights in its layer 'conv3_1'"),
         (changed("conv3_1", weights=cell(np.ones((3, 3, 4, 5)))), "one kernel and one bias in its layer conv3_1"),
         (changed("conv3_1", weights=cell(np.ones((3, 3, 4, 5)), "bias")), "one kernel and one bias in its layer"),
@@ -195,7 +195,7 @@ def weights(kernel: tuple[int, ...], bias: int) -> np.ndarray:
         (changed("conv3_1", dilate=2.0), "dilate (2.0,)"),
         (changed("conv3_1", pad=0.0), "pad (0.0,) in its layer conv3_1, where the nets of the paper have 1"),
         (changed("fc6", pad=[[3.0, 3.0, 3.0, 3.0]]), "pad (3.0, 3.0, 3.0, 3.0) in its layer fc6, where the"),
-        (changed("pool2", pad=0.0), "(0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 1.0), where nets of the paper have"),
+        (changed("pool2", pad=0.0), "(0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 1.0), but all must have"),
         (changed("pool2", method="avg"), "a pooling ('pool2') that is not the maximum"),
         (changed("pool2", stride=[[1.0, 1.0]]), "a pooling ('pool2') that is not the maximum"),
         (changed("pool2", pool=[[3.0, 3.0]]), "a pooling ('pool2') that is not the maximum"),

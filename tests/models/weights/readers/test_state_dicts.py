@@ -223,10 +223,10 @@ def test_numbers_that_are_not_plain_are_refused(tmp_path: Path) -> None:
 def test_a_small_storage_does_not_become_a_large_tensor(form: str, tmp_path: Path) -> None:
     """Strides of 0; and many tensors that share parts of what is stored once."""
     path = write(tmp_path / "one.pth", {"fc6.weight": torch.zeros(1).expand(4096, 25088)}, form)
-    refused(path, "announces", "fc6.weight")
+    refused(path, "declares", "fc6.weight")
     shared = torch.rand(20_000)
     path = write(tmp_path / "many.pth", {f"features.{i}.weight": shared[i:] for i in range(9)}, form)
-    refused(path, "announces")
+    refused(path, "declares")
 
 
 def test_a_tensor_with_several_names_has_the_first(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_no_tensor_is_larger_than_any_of_a_net(form: str, tmp_path: Path, monkey
     path = write(tmp_path / "net.pth", TENSORS, form)
     assert same(read_pickled(path), TENSORS)
     monkeypatch.setattr(state_dicts, "MAX_VALUES", 107)
-    refused(path, "announces", "features.0.weight")
+    refused(path, "declares", "features.0.weight")
 
 
 @pytest.mark.parametrize("instead", [4 * 10**4, 2**31 - 1])
@@ -254,7 +254,7 @@ def test_a_storage_is_no_larger_than_the_file(form: str, instead: int, tmp_path:
         rewrite(path, lambda name, content: announce(content, 7001, instead) if name.endswith("data.pkl") else content)
     else:
         path.write_bytes(announce(path.read_bytes(), 7001, instead))
-    refused(path, "announces", str(instead))
+    refused(path, "declares", str(instead))
 
 
 def test_a_bomb_in_the_archive_is_not_unpacked(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_bomb_in_the_archive_is_not_unpacked(tmp_path: Path) -> None:
     for entry in ("data.pkl", "data/0"):
         path = write(tmp_path / "net.pth", {"fc8.weight": torch.rand(5)})
         rewrite(path, lambda name, content: content + bytes(2**22) * name.endswith(entry), zipfile.ZIP_DEFLATED)  # noqa: B023
-        refused(path, "announces more than it has")
+        refused(path, "declares more than it has")
 
 
 def test_safetensors_that_announce_more_than_they_hold(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def fold_batch_norm(conv: SourceLayer, norm: SourceLayer, path: Path) -> SourceL
         if tensor is None or tensor.shape != weight.shape[:1] or not tensor.is_floating_point():
             shape = "lacks it" if tensor is None else f"has {shape_text(tensor)}"
             raise WeightsError(
-                f"{path} needs {len(weight)} numbers as {norm.label}.{kind} but {shape}: it is cut; download it again."
+                f"{path} needs {len(weight)} numbers as {norm.label}.{kind} but {shape}: it is truncated; "
+                "download it again."
             )
         vectors.append(tensor.double())
     scale, shift, mean, variance = vectors

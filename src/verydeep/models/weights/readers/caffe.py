@@ -205,7 +205,7 @@ def _read_blob(path: Path, buffer: memoryview, message: Field, layer: str) -> _B
         raise DamagedError(f"a blob of {layer} has too many parts or numbers")
     if min(shape) < 1 or math.prod(shape) * bytes_each != len(numbers):
         raise WeightsError(
-            f"{path} announces a blob of shape {shape} for its layer {layer} but has {len(numbers) // bytes_each} "
+            f"{path} declares a blob of shape {shape} for its layer {layer} but has {len(numbers) // bytes_each} "
             "numbers: it is damaged, or has no weights."
         )
     return _Blob(shape, numbers, bytes_each)

@@ -49,7 +49,7 @@ def read_head(
         obstacle: why this head cannot be ours, as the file states; empty if it does not.
 
     Raises:
-        WeightsError: a layer's weight is no plain numbers, or its bias does not fit.
+        WeightsError: a layer's weight is not plain numbers, or its bias does not fit.
     """
     if not layers:
         return Head({})
@@ -67,7 +67,7 @@ def read_head(
     if side == 1 and not is_known:
         return _leave_out(layers, "sees a single position, as behind global pooling")
     if chain[2].num_outputs < 2:
-        return _leave_out(layers, "has one output, which is no soft-max over classes")
+        return _leave_out(layers, "has one output, which is not a soft-max over classes")
     head = _widen(_convert(chain, num_channels, FC_LAYERS, channels_last=channels_last))
     notes = (
         ()

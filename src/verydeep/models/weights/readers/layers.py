@@ -62,7 +62,7 @@ def check_layer(layer: SourceLayer, path: Path) -> None:
     """Check weight and bias of a convolution or a linear layer.
 
     Raises:
-        WeightsError: the weight is no plain numbers, or the bias has another shape than the outputs.
+        WeightsError: the weight is not plain numbers, or the bias has another shape than the outputs.
     """
     weight, bias = layer.values["weight"], layer.values.get("bias")
     for kind, tensor in layer.values.items():
@@ -94,7 +94,7 @@ def refuse_normalization(name: str, path: Path) -> None:
         WeightsError: always.
     """
     raise WeightsError(
-        f"{path} normalizes responses (layer {name!r:.40}), which is not supported: give a net without normalization."
+        f"{path} uses local response normalization (layer {name!r:.40}), which is not supported: give a net without it."
     )
 
 

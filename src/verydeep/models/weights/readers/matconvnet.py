@@ -193,8 +193,8 @@ def _read_pooling(path: Path, layers: list[AnyArray]) -> Pooling:
                 )
     if not pads <= {_CEIL, _FLOOR} or len(pads) > 1:
         raise WeightsError(
-            f"{path} pads its poolings by {', '.join(map(str, sorted(pads)))}, where nets of the paper have {_CEIL}, "
-            f"which rounds up, or {_FLOOR}, which rounds down, in all: it is not a VGG net of the paper."
+            f"{path} pads its poolings by {', '.join(map(str, sorted(pads)))}, but all must have {_CEIL} "
+            f"(rounds up) or all {_FLOOR} (rounds down): it is not a VGG net of the paper."
         )
     return "ceil" if _CEIL in pads else "floor"
 

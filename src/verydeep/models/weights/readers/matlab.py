@@ -198,7 +198,7 @@ class _Checker:
     def _count(self, arrays: int) -> None:
         self.arrays += arrays
         if self.arrays > _MAX_ARRAYS:
-            raise WeightsError(f"{self.path} announces {self.arrays} arrays: it is not a net of MatConvNet.")
+            raise WeightsError(f"{self.path} declares {self.arrays} arrays: it is not a net of MatConvNet.")
 
     def _fields(self, end: int, places: int) -> int:
         """Return the number of fields of structures."""

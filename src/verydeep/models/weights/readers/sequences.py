@@ -45,8 +45,8 @@ class NumberedLayers:
     def unknown_layer_error(self, path: Path) -> WeightsError:
         """Return the error for the layer that does not fit."""
         return WeightsError(
-            f"{path} has {self.problem!s:.120}, which the closest of VGG-11, 13, 16 and 19, "
-            f"VGG-{self.network.num_weight_layers}, does not have: give a file with one of these nets."
+            f"{path} is closest to VGG-{self.network.num_weight_layers}, which does not have its {self.problem!s:.120}"
+            ": give a file with VGG-11, 13, 16 or 19."
         )
 
 

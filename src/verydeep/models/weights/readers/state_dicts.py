@@ -43,13 +43,13 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     In a checkpoint they may be under any key.
 
     Raises:
-        WeightsError: the file is damaged, would run code, announces more than it has, or has several state dicts.
+        WeightsError: the file is damaged, would run code, declares more than it has, or has several state dicts.
     """
     try:
         zipped = _check_file(path)
         with warnings.catch_warnings(), utf8_path(path) as readable:
             warnings.simplefilter("ignore")  # about other pickle protocols; torch refuses those that it cannot read
-            # Mapped into memory, a zip archive allocates nothing, whatever it announces.
+            # Mapped into memory, a zip archive allocates nothing, whatever it declares.
             loaded = torch.load(readable, map_location="cpu", weights_only=True, mmap=zipped)
     except WeightsError:
         raise
@@ -96,7 +96,7 @@ def _check_archive(path: Path) -> None:
             raise _other_file_error(path)
         if sum(entry.file_size for entry in entries) > path.stat().st_size:
             raise WeightsError(
-                f"{path} announces more than it has, or is compressed, unlike files of torch.save: download it again."
+                f"{path} declares more than it has, or is compressed, unlike files of torch.save: download it again."
             )
         for entry in entries:
             if not entry.CRC:
@@ -136,7 +136,7 @@ def _check_pickle(content: io.BytesIO, path: Path) -> None:
                 numbers.append(argument or 0)
             case "BINPERSID" if max(numbers) > size:  # a storage: its numbers are counts of values
                 raise WeightsError(
-                    f"{path} announces {max(numbers)} values, more than it has: it is damaged; download it again."
+                    f"{path} declares {max(numbers)} values, more than it has: it is damaged; download it again."
                 )
 
 
@@ -202,7 +202,7 @@ def _select_tensors(loaded: object, path: Path) -> dict[str, Tensor]:
         space -= value.numel() * value.element_size()
         if space < 0 or value.numel() > MAX_VALUES:
             raise WeightsError(
-                f"{path} announces {tuple(value.shape)} values for {name!r:.80}, more than it has, or than any net of "
+                f"{path} declares {tuple(value.shape)} values for {name!r:.80}, more than it has, or than any net of "
                 "the paper: download it again."
             )
         tensors[name] = value.detach().float() if value.is_floating_point() else value
