@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pytest
 
-from verydeep.errors import DataError, WeightsError
+from verydeep.errors import DataError, ResourceError, WeightsError
 from verydeep.files import FileFormat, atomic_write, cache_folder, read_json, try_lock, write_json
 
 
@@ -82,12 +82,14 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path, changes: dict[str, 
 
 def test_a_file_with_a_format_gives_every_field(tmp_path: Path) -> None:
     write_json(tmp_path / "line.json", {"words": [], "share": 1}, LINES)
-    with pytest.raises(WeightsError, match="without label"):
+    with pytest.raises(
+        WeightsError, match=r"line\.json lacks label: another version of verydeep wrote it, or it is damaged; run "
+    ):
         read_json(tmp_path / "line.json", Line, LINES)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.json cannot be read"):
+    with pytest.raises(DataError, match=r"absent\.json cannot be read \(No such file or directory\): remove it\.$"):
         read_json(tmp_path / "absent.json", Line)
 
 
@@ -100,6 +102,16 @@ def test_the_new_file_appears_whole_and_at_the_end(tmp_path: Path) -> None:
         temporary.write_text("new, whole")
     assert path.read_text() == "new, whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    with (
+        pytest.raises(ResourceError, match="results cannot be written: it is a folder; give the name of a file in it"),
+        atomic_write(tmp_path / "results"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def read_json(path: Path, kind: type[T], file_format: FileFormat | None = None) 
                 )
         return msgspec.convert(values, kind)
     except OSError as reason:
-        raise error(f"{path} cannot be read ({reason}): {repair}.") from None
+        raise error(f"{path} cannot be read ({reason.strerror or reason}): {repair}.") from None
     except msgspec.ValidationError as reason:
         what, _, field = str(reason).replace("`", "").partition(" - at $")
         place = f" at {field.lstrip('.')}" if field else ""

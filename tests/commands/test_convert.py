@@ -101,7 +101,7 @@ def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folde
     """Network, crop and width are the file's; other classes, so fc8 is drawn, and the output states it."""
     words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--out", "run")
     done = inside("train", folders, "--init-from", weights, *words)
-    assert re.search(r"drawn: other classes \(4 there, 2 here\): fc8", done.stdout)
+    assert re.search(r"initialized at random \(other classes: 4 there, 2 here\): fc8", done.stdout)
     assert re.search(r"copied: conv1_1, .*fc6, fc7\n", done.stdout)
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     settings = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -121,7 +121,7 @@ def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folde
 def test_a_first_layer_that_is_drawn_has_no_scale(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:
     words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--width", "0.05", "--out", "run")
     done = inside("train", folders, "--init-from", weights, "--fc-width", "16", *words)
-    assert re.search(r"drawn: another shape \(6x3x3x3 there, 3x3x3x3 here\): conv1_1\n", done.stdout)
+    assert re.search(r"initialized at random \(another shape: 6x3x3x3 there, 3x3x3x3 here\): conv1_1\n", done.stdout)
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert config["input_scale"] is None and config["pooling"] == "floor"
 
@@ -135,5 +135,5 @@ def test_a_trunk_is_no_classifier_but_a_beginning(inside: Cli, folders: Path, tm
         assert done.returncode == 1 and "only convolutions" in done.stderr
     words = ("--epochs", "1", "--batch-size", "2", "--precision", "fp32", "--fc-width", "8", "--out", "run")
     done = inside("train", folders, "--init-from", "trunk", *words)
-    assert re.search(r"drawn: .* fc6, fc7, fc8", done.stdout)
+    assert re.search(r"initialized at random .* fc6, fc7, fc8", done.stdout)
     assert "fc8" in done.stdout

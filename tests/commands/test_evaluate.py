@@ -182,10 +182,10 @@ def test_a_protocol_is_the_same_runs_named(
         (("--protocol", "A/256/256", "--runs", "nowhere"), ["nowhere", "A/256"]),
         (("runs/A-256-s0", "--scales", "200,256"), ["--scales", "224"]),
         (("runs/A-256-s0", "--scales", "256,x"), ["--scales"]),
-        ((), ["--protocol"]),
-        (("runs/A-256-s0", "--protocol", "A/256/256"), ["--protocol", "not both"]),
-        (("--protocol", "A/256/256", "--scales", "256"), ["--protocol", "--scales"]),
-        (("--protocol", "A/256/256", "--views", "crops"), ["--protocol", "--views"]),
+        ((), ["Name the nets to test after the data, or give --protocol."]),
+        (("runs/A-256-s0", "--protocol", "A/256/256"), ["named twice: omit them, or omit --protocol"]),
+        (("--protocol", "A/256/256", "--scales", "256"), ["--protocol already contains", "leave --scales out"]),
+        (("--protocol", "A/256/256", "--views", "crops"), ["--protocol already contains", "leave --views out"]),
         (("--protocol", "A/256/256", "--weights", "best"), ["A/256", "runs"]),
         (("runs/nothing",), ["runs/nothing"]),
         (("runs/A-256-s0", "runs/E-256-s1", "runs/A-256-s0/"), ["twice"]),
@@ -234,6 +234,15 @@ def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside
     save_run(runs, larger, "larger")
     inside("evaluate", photographs, "runs/A-256-s0", "runs/larger", "--views", "center", *FP32, "--out", "both")
     assert [row["pixels"] for row in report_of(tmp_path / "both")["rows"]] == [[37], [73], []]
+
+
+def test_pictures_are_not_written_among_the_photographs(trained: Path, photographs: Path, inside: Cli) -> None:
+    for folder in (photographs, photographs / "val" / "results"):
+        refused = inside("evaluate", photographs, trained, "--out", folder, check=False)
+        assert (
+            refused.returncode == 1 and f"{folder} would lie among the photographs of {photographs}" in refused.stderr
+        )
+    assert sorted(path.name for path in photographs.iterdir()) == ["test", "train", "val"]
 
 
 def test_a_message_points_at_the_mistake(photographs: Path, inside: Cli) -> None:

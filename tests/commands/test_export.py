@@ -123,7 +123,7 @@ def test_a_state_dict_comes_with_instructions(inside: Cli, tmp_path: Path) -> No
         (("nowhere", "--format", "onnx"), "There is no run, model folder or weight file nowhere"),
         (("run", "--format", "timm"), "timm cannot run this net: its vgg11 has crop 224, and this net crop 32;"),
         (("run", "--format", "torchvision"), "torchvision cannot run this net: its vgg11 has crop 224"),
-        (("run", "--format", "torch-export", "--out", "run"), "run cannot be written"),
+        (("run", "--format", "torch-export", "--out", "run"), "--out run is a folder: give the name of a file in it."),
     ],
 )
 def test_what_cannot_be_is_reported_in_a_sentence(

@@ -92,7 +92,7 @@ def test_fine_tuning_starts_from_the_authors_file(inside: Cli, data: Path, tmp_p
     """fc8 is drawn anew, and that is said; the rate is 0.001, with the paper's batch; BGR is RGB by then."""
     words = ("--epochs", 1, "--batch-size", 4, "--learning-rate", 1e-9, *FAST, "--out", "run")
     done = inside("train", data, "--init-from", "oxford-vgg16", *words)
-    assert "drawn: other classes (1000 there, 6 here): fc8" in done.stdout
+    assert "initialized at random (other classes: 1000 there, 6 here): fc8" in done.stdout
     net = load(tmp_path / "run")
     net, config = net.load(), net.config
     theirs = thin_net("D", 1)

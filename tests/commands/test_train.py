@@ -57,7 +57,7 @@ def test_a_deeper_net_copies_layers_and_mean_of_net_a(
 ) -> None:
     done = cli("train", photographs, *SMALL_NET, "--network", "B", "--init-from", trained, "--epochs", 1)
     assert "copied: conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8" in done.stdout
-    assert "drawn: the paper takes only" in done.stdout and "conv1_2" in done.stdout
+    assert "initialized at random (the paper takes only" in done.stdout and "conv1_2" in done.stdout
     run = tmp_path / "runs" / f"{photographs.name}-B-256-c32-w0.0625-f16-s0"
     assert load_config(run / "model").mean_rgb == load_config(trained / "model").mean_rgb
     assert json.loads((run / "run.json").read_text())["recipe"]["stages"][0]["learning_rate"] == pytest.approx(
@@ -70,10 +70,21 @@ def test_fc8_is_drawn_for_other_classes(trained: Path, tmp_path: Path, cli: Cli)
     for part in ("train", "val"):
         (data / part / "bee").rename(data / part / "beetle")
     done = cli("train", data, *SMALL_NET, "--init-from", trained, "--epochs", 1, "--out", "run")
-    assert "drawn: other classes (3 there, 3 here): fc8" in done.stdout
+    assert "initialized at random (other classes: 3 there, 3 here): fc8" in done.stdout
     assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["stages"][0][
         "learning_rate"
     ] == pytest.approx(1e-3 * (12 / 256) ** 0.5)
+
+
+def test_folders_that_hold_no_run_are_refused(photographs: Path, tmp_path: Path, inside: Cli) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").write_text("")
+    for folder in ("notes", "nowhere"):
+        resumed = inside("train", "--resume", folder, check=False).stderr
+        assert resumed == f"verydeep: There is no run in {folder}: give a folder that `verydeep train` wrote.\n"
+    other = inside("train", photographs, *SMALL_NET, "--out", "notes", check=False)
+    assert other.returncode == 1 and "--out notes holds other files than a run; choose a new folder." in other.stderr
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["todo.txt"]
 
 
 def test_an_error_of_all_processes_is_printed_once(photographs: Path, tmp_path: Path, cli: Cli) -> None:

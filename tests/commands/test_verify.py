@@ -75,6 +75,14 @@ def test_the_command_line_lists_the_files_and_fails(photographs: Path, inside: C
     assert [json.loads(line)["file"] for line in lines] == ["cat/1.jpg", "dog/4.jpg"]
 
 
+def test_the_reason_stays_on_a_narrow_terminal(photographs: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    (photographs / "cat/1.jpg").write_bytes(b"no image")
+    text = inside("verify", photographs, check=False).stdout
+    assert "too narrow" not in text
+    assert "is not an image, or its header is damaged" in " ".join(text.replace("cat/1.jpg", "").split())
+
+
 def test_a_sound_data_set_is_usable(photographs: Path, inside: Cli) -> None:
     assert vd.verify(str(photographs)).problem == ""
     assert "All 9 files can be used." in inside("verify", photographs).stdout

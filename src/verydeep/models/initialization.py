@@ -108,8 +108,8 @@ def _origin(model: VGG, name: str, class_names: tuple[str, ...], source: WeightS
     if weight is None:
         return LayerOrigin(name, False, f"{source.name} has no such layer")
     if name == "fc8" and source.class_names != class_names:
-        return LayerOrigin(name, False, f"other classes ({len(source.class_names)} there, {len(class_names)} here)")
+        return LayerOrigin(name, False, f"other classes: {len(source.class_names)} there, {len(class_names)} here")
     if weight.shape != own_weight.shape:
         there, here = ("x".join(str(side) for side in shape) for shape in (weight.shape, own_weight.shape))
-        return LayerOrigin(name, False, f"another shape ({there} there, {here} here)")
+        return LayerOrigin(name, False, f"another shape: {there} there, {here} here")
     return LayerOrigin(name, True, f"from {source.name}")
