@@ -151,8 +151,8 @@ def run_tasks(
     from verydeep.results.measured_table import EvaluationResult
 
     folder = evaluation_options.folder
-    for part in parts:
-        check_outside_data(folder, part)
+    for split in splits:
+        check_outside_data(folder, split)
     tables = []
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
