@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tests.engine.importing.test_conversion import as_torchvision_sees, torchvision_net
 from tests.runs import Cli, read_predictions
@@ -95,6 +96,36 @@ def test_a_first_use_states_what_was_assumed(inside: Cli, weights: Path, folders
     done = inside("evaluate", folders, weights, check=False)
     assert done.returncode == 1 and "does not name its 4 classes: convert it with" in done.stderr
     assert "--class-names" in done.stderr
+
+
+def test_a_net_with_a_head_of_ones_own_is_a_trunk_to_every_command(inside: Cli, folders: Path, tmp_path: Path) -> None:
+    """Described, and trained from; refused where classes are needed."""
+    net = torchvision_net(4)
+    net.classifier = nn.Linear(50, 4)
+    torch.save(net.state_dict(), tmp_path / "mine.pth")
+    note = "its head (classifier) is not that of a VGG net"
+    done = inside("features", "mine.pth", folders, "--out", "archive", "--precision", "fp32")
+    assert f"mine.pth: Only the convolutions were read: {note}." in done.stdout
+    refused = inside("predict", "mine.pth", folders, check=False)
+    assert refused.returncode == 1 and f"no classes, because {note}: train a net from it" in refused.stderr
+    words = (
+        "--epochs",
+        "1",
+        "--batch-size",
+        "2",
+        "--precision",
+        "fp32",
+        "--out",
+        "run",
+        "--crop",
+        "64",
+        "--fc-width",
+        "8",
+    )
+    done = inside("train", folders, "--init-from", "mine.pth", *words)
+    assert re.search(r"copied: conv1_1, .*conv5_2\n", done.stdout) and re.search(r"drawn: .*fc6, fc7, fc8", done.stdout)
+    converted = inside("convert", "mine.pth", "out").stdout
+    assert "no FC layers: a trunk" in converted and note in converted and "train photos --init-from out" in converted
 
 
 def test_fine_tuning_starts_from_a_weight_file(inside: Cli, weights: Path, folders: Path, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from verydeep.engine.importing import conversion, imported
 from verydeep.engine.importing.conversion import convert_file, hash_file, name_classes
 from verydeep.engine.importing.imported import converted_nets_folder
 from verydeep.engine.load import load
-from verydeep.errors import ResourceError, VerydeepError
+from verydeep.engine.nets.checks import check_not_trunk
+from verydeep.engine.nets.net import Net
+from verydeep.errors import OptionError, ResourceError, VerydeepError, WeightsError
 from verydeep.models.weights.model_folder import load_config
 from verydeep.models.weights.weight_file import CAFFE_INPUT, WeightFile
 
@@ -127,6 +129,40 @@ def test_a_trunk_is_kept_as_one(tmp_path: Path) -> None:
         reference = theirs.get_submodule("features")(as_torchvision_sees(images))
         assert torch.allclose(ours(images), reference, rtol=1e-3, atol=1e-4)
     assert reference.shape == (2, 50, 2, 3)
+
+
+def test_a_head_of_ones_own_is_left_out_and_the_reason_is_kept(tmp_path: Path, cache: Path) -> None:
+    """The trunk's map is that of the source's features; a refusal of its classes says why it has none."""
+    theirs = torchvision_net(3)
+    theirs.classifier = nn.Linear(50, 10)
+    torch.save(
+        {"net": {f"model.{name}": tensor for name, tensor in theirs.state_dict().items()}}, tmp_path / "mine.pth"
+    )
+    converted = convert_file(tmp_path / "mine.pth")
+    assert "Only the convolutions were read: its head (model.classifier) is not that of a VGG net." in converted.notes
+    net, images = load(tmp_path / "mine.pth"), photographs(75, 110)
+    assert isinstance(net, Net) and net.config.is_trunk
+    with torch.inference_mode():
+        reference = theirs.get_submodule("features")(as_torchvision_sees(images))
+        assert torch.allclose(net.load()(images), reference, rtol=1e-3, atol=1e-4)
+    for _ in range(2):  # the conversion is in the cache, and has no note the second time
+        with pytest.raises(
+            WeightsError, match=r"no classes, because its head \(model\.classifier\) is not that of a VGG"
+        ):
+            check_not_trunk(Net.open(tmp_path / "mine.pth"))
+    with pytest.raises(OptionError, match=r"mine\.pth is read as a trunk, which has no outputs: omit `class_names`"):
+        convert_file(tmp_path / "mine.pth", class_names=["a", "b"])
+
+
+@pytest.mark.parametrize(("layer", "ours"), [("features.3", "conv2_1"), ("classifier.6", "fc8")])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_weights_that_are_not_finite_are_refused_by_layer(layer: str, ours: str, value: str, tmp_path: Path) -> None:
+    tensors = torchvision_net(3).state_dict()
+    tensors[f"{layer}.bias"][1] = float(value)
+    torch.save(tensors, tmp_path / "mine.pth")
+    word = "NaN" if value == "nan" else "infinite numbers"
+    with pytest.raises(WeightsError, match=rf"mine\.pth has {word} in {ours}\.bias: its training failed"):
+        convert_file(tmp_path / "mine.pth")
 
 
 def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
