@@ -237,11 +237,12 @@ def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside
 
 
 def test_pictures_are_not_written_among_the_photographs(trained: Path, photographs: Path, inside: Cli) -> None:
-    for folder in (photographs, photographs / "val" / "results"):
+    for folder, message in (
+        (photographs, "is the folder of the data set: choose another one"),
+        (photographs / "val" / "results", f"would lie among the photographs of {photographs / 'val'}"),
+    ):
         refused = inside("evaluate", photographs, trained, "--out", folder, check=False)
-        assert (
-            refused.returncode == 1 and f"{folder} would lie among the photographs of {photographs}" in refused.stderr
-        )
+        assert refused.returncode == 1 and message in refused.stderr
     assert sorted(path.name for path in photographs.iterdir()) == ["test", "train", "val"]
 
 

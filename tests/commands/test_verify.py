@@ -105,7 +105,7 @@ def test_train_without_val_and_test_are_each_read_once(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_found_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(vd.OptionError, match=r"`workers=0` is out of range: give a number at least 1") as caught:
+    with pytest.raises(vd.OptionError, match=r"`workers=0` is out of range: give 1 or more") as caught:
         vd.verify(tmp_path / "nowhere", workers=0)
     assert caught.value.parameter == "workers"
 

@@ -145,14 +145,12 @@ def run_tasks(
     options: JobOptions,
 ) -> "EvaluationResult":
     """Test nets, those of several seeds in a folder for each."""
-    from verydeep.engine.datasets import check_outside_data
     from verydeep.engine.log import Log
     from verydeep.engine.reporting.remarks import count_images
     from verydeep.results.measured_table import EvaluationResult
 
     folder = evaluation_options.folder
-    for split in splits:
-        check_outside_data(folder, split)
+    check_results_folder(folder, evaluation_options.data, splits)
     tables = []
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
@@ -163,6 +161,20 @@ def run_tasks(
             table = task.run(split, replace(evaluation_options, folder=own_folder), runtime, log)
             tables += [] if table is None else [table]
         return runtime.from_main(EvaluationResult(tuple(tables), evaluation_options.submission))
+
+
+def check_results_folder(folder: Path, data: str, splits: "Sequence[Split]") -> None:
+    """Refuse to write results among the photographs.
+
+    Raises:
+        OptionError: The folder is that of the data set, or lies among photographs of a class.
+    """
+    from verydeep.engine.datasets import check_outside_data, data_folder
+
+    if folder.resolve() == data_folder(data).resolve():
+        raise OptionError(f"`out` {folder} is the folder of the data set: choose another one for the results.", "out")
+    for split in splits:
+        check_outside_data(folder, split)
 
 
 def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[str, object]) -> None:
