@@ -259,7 +259,8 @@ def test_class_of_one_image_cannot_be_held_out() -> None:
     descriptors, targets = photographs(60)
     targets[np.flatnonzero(targets[:, 2] == 1)[1:], 2] = -1
     with pytest.raises(
-        DataError, match=r"for class crab: 0 of its 1 training images are held out .* or give one value, such as `c=10`"
+        DataError,
+        match=r"for class crab: 0 of its 1 training images are held out, .* or give one value, such as `c=10`",
     ):
         finish(train_svms(descriptors, targets, NAMES, recall))
 

@@ -69,7 +69,7 @@ def build_box_ensemble(
     for member in members:
         if member.net.config.regression is None:
             raise WeightsError(
-                f"{member.net.path} predicts classes and no boxes: evaluate it without `task=localize`, or train a "
+                f"{member.net.path} predicts classes, not boxes: evaluate it without `task=localize`, or train a "
                 "localization net from it with `task=localize` and `init_from`."
             )
     if classes == "truth":
