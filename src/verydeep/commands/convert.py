@@ -30,8 +30,8 @@ def convert(
 
     The framework is recognized from the file's content. `input` is caffe (BGR 0-255 minus the mean), rgb (RGB 0-255
     minus the mean) or torchvision (RGB 0-1 minus the mean, divided by the standard deviation). The converted net takes
-    RGB 0-255, like all nets here, and gives the same output. Other commands take the folder, the file itself, and
-    published nets by name:
+    RGB 0-255, like all nets here, and gives the same output. A head that is not three linear layers is left out. Other
+    commands take the folder, the file itself, and published nets by name:
 
     oxford-vgg16, oxford-vgg19, matconvnet-vgg16, matconvnet-vgg19, keras-vgg16, keras-vgg19, torchvision-vgg11 (13, 16,
     19; also torchvision-vgg11_bn), timm/vgg16.tv_in1k and the like, and hf-hub:OWNER/NAME after `verydeep push`.

@@ -37,7 +37,7 @@ def load(source: str | PathLike[str], weights: Weights = "last") -> Predictor:
         weights: the last weights of a run, or those with the lowest validation error.
 
     Raises:
-        WeightsError: there is no such net, or it is damaged.
+        WeightsError: there is no such net, it is damaged, or a weight is not finite.
         DataError: the classifier is damaged.
         ResourceError: a published net cannot be downloaded.
     """
