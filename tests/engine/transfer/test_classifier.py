@@ -106,6 +106,15 @@ def shorten_biases(tensors: dict[str, Any]) -> None:
     tensors["biases"] = tensors["biases"][:1]
 
 
+@pytest.mark.parametrize("name", ["weights", "biases"])
+def test_svms_with_numbers_that_are_not_finite_are_refused(folder: Path, name: str) -> None:
+    tensors = load_file(folder / "svms.safetensors")
+    tensors[name].flat[1] = float("nan")
+    save_file(tensors, folder / "svms.safetensors")
+    with pytest.raises(DataError, match=r"has NaN or infinite numbers: run `verydeep transfer` again"):
+        load_classifier(folder)
+
+
 @pytest.mark.parametrize("change", [lose_biases, shorten_biases])
 def test_impossible_tensors_are_refused(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / "svms.safetensors"

@@ -85,6 +85,7 @@ def describe_batches(
             descriptors = {
                 scale: average_activations(model, images, layer).cpu().numpy() for scale, images in batch.images.items()
             }
-        if not all(np.isfinite(values).all() for values in descriptors.values()):
+        # A length that is not finite would make a descriptor of length one zero.
+        if not all(np.isfinite(np.einsum("nd,nd->n", values, values)).all() for values in descriptors.values()):
             raise WeightsError(f"{net.path} computes descriptors that are not finite at {layer}: train the net again.")
         yield DescriptorBatch(batch.indices, descriptors, batch.skipped)

@@ -158,6 +158,8 @@ def load_classifier(folder: Path) -> Classifier:
             f"{folder} is damaged: weights {weights.shape} and biases {biases.shape} do not fit {num_classes} classes; "
             "run `verydeep transfer` again."
         )
+    if not (np.isfinite(weights).all() and np.isfinite(biases).all()):
+        raise DataError(f"{folder / TENSORS} has NaN or infinite numbers: run `verydeep transfer` again.")
     svms = LinearSVMs(weights.astype(np.float32), biases.astype(np.float32), fields.C, fields.unconverged)
     nets = tuple(open_unchanged_net(Path(net.path), net.weights, net.digest, folder / FIELDS) for net in fields.nets)
     layers = tuple(net.layer for net in fields.nets)
