@@ -409,7 +409,7 @@ def test_the_real_devkit_and_100_real_photographs_get_their_labels(tmp_path):
     (source / "ILSVRC2012_img_train.tar").write_bytes(trees.tar_of(inner))
     lines = prepare(source, tmp_path / "ready")
     assert lines[0].startswith(
-        "train: 1,000 images of 1,000 classes, only a part of ILSVRC: 1,280,167 images are lacking"
+        "train: 1,000 images of 1,000 classes, incomplete: 1,280,167 images are missing in 1,000 classes"
     )
     assert lines[1].startswith("val: 100 images of ")
     with tarfile.open(real / "val-100.tar") as archive:
