@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,12 @@ def make_photographs(root: Path, counts: dict[str, int]) -> Path:
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def verydeep(*arguments: object, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+def verydeep(
+    *arguments: object, cwd: Path | None = None, check: bool = True, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "verydeep.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=240, check=False, env=environment)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
@@ -165,6 +166,11 @@ def decoding_of(options: DecodingOptions) -> "Decoding":
     from verydeep.data.decoding import Decoding  # noqa: PLC0415 - takes half a second
 
     return Decoding(options["bad_images"], options["fast_decode"])
+
+
+def lenient_decoding_of(options: DecodingOptions) -> "Decoding":
+    """Return how files become pixels where one bad file must not lose the results of the others."""
+    return replace(decoding_of(options), bad_images="skip")
 
 
 def number_text(numbers: Numbers) -> str:

@@ -219,16 +219,24 @@ def test_nothing_of_photographs_is_cached(runs: Path, inside: Cli, tmp_path: Pat
     assert not list(tmp_path.glob("cache/**/*.safetensors"))
 
 
-def test_a_file_that_is_no_photograph_is_named_or_skipped(runs: Path, inside: Cli, tmp_path: Path) -> None:
+def test_files_that_cannot_be_used_are_reported_and_the_others_localized(
+    runs: Path, inside: Cli, tmp_path: Path
+) -> None:
     run = leave_net(runs)
     (tmp_path / "notes.jpg").write_text("these are notes")
-    refused = inside("localize", run, "notes.jpg", "photos/1.png", check=False)
-    assert refused.returncode == 1 and "notes.jpg is not an image" in refused.stderr
-    options = ("--bad-images", "skip", "--format", "json", "--out", "boxes")
-    done = inside("localize", run, "notes.jpg", "photos/1.png", *options)
-    (line,) = done.stdout.splitlines()
-    assert json.loads(line)["image"] == "photos/1.png"
-    assert "Skipped notes.jpg: notes.jpg is not an image" in done.stderr and "Pictures written: 1," in done.stderr
+    Image.new("RGB", (2, 3000)).save(tmp_path / "line.png")
+    refused = inside("localize", run, "notes.jpg", check=False)
+    assert refused.returncode == 1 and refused.stderr.startswith("verydeep: notes.jpg is not an image")
+    words = ("localize", run, "notes.jpg", "photos/1.png", "line.png", "--format", "json", "--out", "boxes")
+    for extra in ((), ("--bad-images", "skip")):
+        done = inside(*words, *extra, check=False)
+        assert done.returncode == (0 if extra else 1)
+        (line,) = done.stdout.splitlines()
+        assert json.loads(line)["image"] == "photos/1.png"
+        written, first, second, *problem = done.stderr.splitlines()
+        assert written.startswith("Pictures written: 1,") and first.startswith("Skipped: notes.jpg is not an image")
+        assert second.startswith("Skipped: line.png has 2x3000 pixels")
+        assert [line[:40] for line in problem] == ([] if extra else ["verydeep: 2 of 3 images have no result, "])
 
 
 @pytest.mark.parametrize(

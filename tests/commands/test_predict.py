@@ -3,10 +3,14 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import verydeep as vd
 from tests.runs import Cli, read_predictions
 
 
@@ -72,5 +76,49 @@ def test_a_file_that_is_no_photograph_is_an_error_or_skipped(
     good = photographs / "test" / "bee" / "001.jpg"
     done = inside("predict", trained, "notes.jpg", good, "--bad-images", "skip", "--format", "json")
     assert list(read_predictions(done.stdout)) == [str(good)]
-    assert "Skipped notes.jpg: notes.jpg is not an image" in done.stderr
-    assert "Skipped notes.jpg" in inside("predict", trained, "notes.jpg", good, "--bad-images", "skip").stdout
+    assert done.stderr.startswith("Skipped: notes.jpg is not an image") and done.stderr.count("\n") == 1
+    assert "Skipped: notes.jpg" in inside("predict", trained, "notes.jpg", good, "--bad-images", "skip").stdout
+
+
+def test_images_that_cannot_be_used_do_not_lose_the_results_of_others(
+    trained: Path, photographs: Path, inside: Cli, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photographs / "test" / "bee", folder)
+    (folder / "0 empty.jpg").write_bytes(b"")
+    (folder / "half.jpg").write_bytes((folder / "001.jpg").read_bytes()[:700])
+    Image.new("RGB", (3000, 2)).save(folder / "line.png")
+    Image.new("1", (20_000, 20_000)).save(folder / "huge.png")
+    Image.new("RGB", (1, 1)).save(folder / "point.png")
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    good = ["000.jpg", "001.jpg", "002.jpg", "point.png"]
+    bad = ["0 empty.jpg", "gone.jpg", "half.jpg", "huge.png", "line.png"]
+    for workers in (0, 1):
+        done = inside("predict", trained, "photos", "--format", "json", "--workers", workers, check=False)
+        assert done.returncode == 1
+        assert list(read_predictions(done.stdout)) == [f"photos/{name}" for name in good]
+        *skipped, problem = done.stderr.splitlines()
+        assert sorted(line.split("photos/")[1][:6] for line in skipped) == [name[:6] for name in bad]
+        assert problem.startswith("verydeep: 5 of 9 images have no result, the first because photos/")
+    done = inside("predict", trained, "photos/line.png", "photos/000.jpg", check=False)
+    assert done.stderr == (
+        "verydeep: 1 of 2 images has no result: photos/line.png has 3000x2 pixels, one side more than 100 times the "
+        "other; crop or remove it.\n"
+    )
+    done = inside("predict", trained, "photos/gone.jpg", "photos/line.png", check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("verydeep: Not one of the 2 images can be used, the first because photos/")
+
+
+def test_python_has_the_reasons(trained: Path, photographs: Path, tmp_path: Path) -> None:
+    good = np.asarray(Image.open(photographs / "test" / "bee" / "001.jpg"))
+    predictions = vd.predict(trained, [good, np.zeros((2, 300, 3), np.uint8), good], workers=0)
+    assert predictions.images == ("image 1", "image 3")
+    assert list(predictions.skipped) == ["image 2"]
+    assert predictions.problem.startswith("1 of 3 images has no result: image 2 has 300x2 pixels")
+    assert "Skipped: image 2 has 300x2 pixels" in str(predictions)
+    tolerant = vd.predict(trained, [good, np.zeros((2, 300, 3), np.uint8)], workers=0, bad_images="skip")
+    assert tolerant.problem == "" and len(tolerant.skipped) == 1
+    assert vd.predict(trained, good, workers=0).problem == ""
+    with pytest.raises(vd.DataError, match=r"^image 1 has 300x2 pixels, one side more than 100 times"):
+        vd.predict(trained, np.zeros((2, 300, 3), np.uint8), workers=0)

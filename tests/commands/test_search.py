@@ -67,6 +67,20 @@ def test_json_csv_and_table_agree(archive: Path, inside: Cli, tmp_path: Path) ->
     assert not list(tmp_path.glob("*.png"))
 
 
+def test_queries_that_cannot_be_used_are_reported_and_the_others_found(archive: Path, inside: Cli) -> None:
+    (archive.parent / "notes.jpg").write_text("these are notes")
+    words = ("search", "archive", "photos/apple/001.jpg", "notes.jpg", "photos/bee/001.jpg", "--top", 1)
+    done = inside(*words, "--out", "found.png", "--format", "json", check=False)
+    assert done.returncode == 1
+    neighbors = read_neighbors(done.stdout)
+    assert {image: nearest[0]["neighbor"] for image, nearest in neighbors.items()} == {
+        "photos/apple/001.jpg": "photos/apple/001.jpg",
+        "photos/bee/001.jpg": "photos/bee/001.jpg",
+    }
+    assert done.stderr.splitlines()[-1].startswith("verydeep: 1 of 3 images has no result: notes.jpg is not an image")
+    assert "Picture written: found.png" in done.stderr
+
+
 def test_queries_are_described_like_the_archive(archive: Path, inside: Cli, tmp_path: Path) -> None:
     """At the same layer and precision, with the same decoding: a photograph and its descriptor have the angle 0."""
     noise = np.random.default_rng(0).integers(0, 256, (640, 480, 3), np.uint8)

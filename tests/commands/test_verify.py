@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import verydeep as vd
+from tests.crashes import crash_decoders
 from tests.data import ilsvrc_trees as trees
 from tests.runs import Cli
 
@@ -46,7 +47,7 @@ def test_it_finds_all_that_is_broken_and_all_that_is_unusual(
     Image.new("RGB", (20, 30)).save(photographs / "cat/5.jpg", format="PNG")
     verified = vd.verify(photographs, workers=workers)
     assert (verified.folder, verified.num_files) == (photographs, 9)
-    assert verified.problem.startswith("2 of 9 files cannot be decoded")
+    assert verified.problem.startswith("2 of 9 files cannot be used")
     assert list(verified.undecodable) == ["cat/1.jpg", "dog/2.jpg"]
     assert "not an image" in verified.undecodable["cat/1.jpg"]
     assert "damaged" in verified.undecodable["dog/2.jpg"]
@@ -69,7 +70,7 @@ def test_the_command_line_lists_the_files_and_fails(photographs: Path, inside: C
     assert "class folders; 9 files" in done.stdout
     assert "cat/1.jpg" in done.stdout and "dog/4.jpg" in done.stdout and "cat/7.jpg" not in done.stdout
     assert done.stderr == (
-        "verydeep: 1 of 9 files cannot be decoded: replace or remove them, or train with --bad-images skip.\n"
+        "verydeep: 1 of 9 files cannot be used: replace or remove them, or train with --bad-images skip.\n"
     )
     lines = inside("verify", photographs, "--format", "json", check=False).stdout.splitlines()
     assert [json.loads(line)["file"] for line in lines] == ["cat/1.jpg", "dog/4.jpg"]
@@ -81,6 +82,39 @@ def test_the_reason_stays_on_a_narrow_terminal(photographs: Path, inside: Cli, m
     text = inside("verify", photographs, check=False).stdout
     assert "too narrow" not in text
     assert "is not an image, or its header is damaged" in " ".join(text.replace("cat/1.jpg", "").split())
+
+
+def test_what_is_too_elongated_or_too_large_is_listed(photographs: Path) -> None:
+    Image.new("RGB", (3000, 2)).save(photographs / "cat/line.png")
+    Image.new("L", (1, 101)).save(photographs / "dog/hair.gif")
+    Image.new("RGB", (300, 3)).save(photographs / "dog/exactly.webp")
+    Image.new("1", (1, 1)).save(photographs / "dog/dot.png")
+    Image.new("1", (20_000, 20_000)).save(photographs / "cat/huge.png")
+    refused = vd.verify(photographs).undecodable
+    assert list(refused) == ["cat/huge.png", "cat/line.png", "dog/hair.gif"]
+    assert refused["cat/huge.png"].startswith("claims more than 178 million pixels")
+    assert refused["cat/line.png"].startswith("has 3000x2 pixels, one side more than 100 times the other; crop or")
+    assert refused["dog/hair.gif"].startswith("has 1x101 pixels")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the signals of POSIX")
+def test_a_file_that_ends_its_process_is_listed_and_the_others_are_inspected(photographs: Path, tmp_path: Path) -> None:
+    (photographs / "dog/6.jpg").write_bytes(b"no image")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import json, verydeep as vd\n"
+        "if __name__ == '__main__':\n"
+        f"    print(json.dumps(dict(vd.verify({str(photographs)!r}, workers=2).undecodable)))\n"
+    )
+    environment = crash_decoders(tmp_path / "hook", "dog/2.jpg", signal.SIGSEGV, after=photographs)
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=200, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "dog/2.jpg": "crashes the decoder, or takes too much memory; remove it.",
+        "dog/6.jpg": "is not an image, or its header is damaged; replace or remove the file.",
+    }
 
 
 def test_a_sound_data_set_is_usable(photographs: Path, inside: Cli) -> None:

@@ -1,5 +1,6 @@
 """`describe`: descriptors of a few images, in memory."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.configs.scales import parse_test_scales
@@ -12,7 +13,7 @@ from verydeep.options import (
     Numbers,
     PredictorOption,
     WeightsOption,
-    decoding_of,
+    lenient_decoding_of,
     number_text,
     start_runtime,
 )
@@ -38,16 +39,18 @@ def describe(
     Descriptors have length one, so that their inner products are similarities; `relu7` gives 4096 numbers. They stay in
     memory: for many photographs use `verydeep features`. A classifier describes images by its own nets and layers.
 
+    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
+
     Try:
         verydeep describe oxford-vgg16 holiday/ --format csv > holiday.csv
         verydeep describe oxford-vgg16 photo.jpg --layer pool5 --scales 256,384
 
     Returns:
-        Descriptors (n, D).
+        Descriptors (n, D), and ``skipped``, the reasons why images could not be used.
 
     Raises:
         WeightsError: There is no such net.
-        DataError: An image cannot be decoded.
+        DataError: None of the images can be used.
         OptionError: The net has no such layer, or a test scale is too small.
     """
     from verydeep.engine.datasets import choose_value_ranges, open_photographs
@@ -71,4 +74,5 @@ def describe(
     split = open_photographs(images)
     with start_runtime(options) as runtime:
         (split,) = choose_value_ranges([split], representation.recorded_ranges, runtime, Log())
-        return describe_images(representation, split, runtime, decoding_of(options))
+        descriptors = describe_images(representation, split, runtime, lenient_decoding_of(options))
+    return replace(descriptors, bad_images=options["bad_images"])

@@ -1,5 +1,6 @@
 """`localize`: the most probable classes of images, each with a box."""
 
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
@@ -18,7 +19,7 @@ from verydeep.options import (
     RunsOption,
     ScalesOption,
     WeightsOption,
-    decoding_of,
+    lenient_decoding_of,
     number_text,
     start_runtime,
 )
@@ -53,17 +54,20 @@ def localize(
     A rating is the sum of the class's posteriors at all positions whose boxes were merged. A box is
     its first and last pixel column and row, counted from 0, in the upright image (EXIF rotation applied).
 
+    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
+
     Try:
         verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg --out boxes
         verydeep localize runs/photos-D-384pcr-c224-s0 holiday/ --scales 352,384 --format csv > holiday.csv
         verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg --top 5 --classes "D/384/384 + E/384/384"
 
     Returns:
-        Labels, probabilities and ratings (n, top), and boxes (n, top, 4).
+        Labels, probabilities and ratings (n, top), and boxes (n, top, 4); ``skipped`` gives the reasons why images
+        could not be used.
 
     Raises:
         WeightsError: There is no such net, it predicts no boxes, or a net that predicts the classes is missing.
-        DataError: An image cannot be decoded.
+        DataError: None of the images can be used.
         OptionError: A test scale is too small, or `classes` is not a protocol.
         ResourceError: A picture cannot be written.
     """
@@ -81,7 +85,8 @@ def localize(
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with start_runtime(options) as runtime:
         (split,) = choose_value_ranges([split], ensemble.members[0].net.recorded_ranges, runtime, Log())
-        objects = locate_objects(ensemble, split, threshold, runtime, decoding_of(options), top=top)
+        objects = locate_objects(ensemble, split, threshold, runtime, lenient_decoding_of(options), top=top)
+    objects = replace(objects, bad_images=options["bad_images"])
     return objects if folder is None else draw_objects(split, objects, folder)
 
 

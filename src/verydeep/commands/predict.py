@@ -14,7 +14,7 @@ from verydeep.options import (
     ScalesOption,
     ViewOption,
     WeightsOption,
-    decoding_of,
+    lenient_decoding_of,
     number_text,
     start_runtime,
 )
@@ -44,17 +44,20 @@ def predict(
     A net gives the probability of each class; a classifier of `verydeep transfer` gives the margin of each class, above
     0 if the class is predicted.
 
+    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
+
     Try:
         verydeep predict runs/generated-A-256-512-c64-s0 photo.jpg
         verydeep predict oxford-vgg16 holiday/ --format csv > holiday.csv
         find holiday -name "*.jpg" | verydeep predict oxford-vgg16 -
 
     Returns:
-        Scores (n, K) of all classes; ``top(5)`` gives the highest ones of each image.
+        Scores (n, K) of all classes; ``top(5)`` gives the highest ones of each image, and ``skipped`` the reasons why
+        images could not be used.
 
     Raises:
         WeightsError: There is no such net, or it has no classes.
-        DataError: An image cannot be decoded.
+        DataError: None of the images can be used.
         OptionError: A test scale is too small, or the net predicts boxes.
     """
     from verydeep.engine.datasets import choose_value_ranges, open_photographs
@@ -72,10 +75,10 @@ def predict(
         (split,) = choose_value_ranges([split], predictor.recorded_ranges, runtime, Log())
         if isinstance(predictor, Net):
             test_scales = predictor.config.test_scales if scales is None else parse_test_scales(number_text(scales))
-            predictions = predict_by_net(predictor, split, views, test_scales, runtime, decoding_of(options))
+            predictions = predict_by_net(predictor, split, views, test_scales, runtime, lenient_decoding_of(options))
         else:
-            predictions = predictor.predict(split, runtime, decoding_of(options))
-    return replace(predictions, num_top=top)
+            predictions = predictor.predict(split, runtime, lenient_decoding_of(options))
+    return replace(predictions, num_top=top, bad_images=options["bad_images"])
 
 
 def check_predicts_classes(net: "Net") -> None:
@@ -99,7 +102,7 @@ def predict_by_net(
 
     Raises:
         OptionError: A test scale is smaller than the crop.
-        DataError: An image cannot be decoded, or none can.
+        DataError: None of the images can be used.
         WeightsError: The net computes values that are not finite.
     """
     from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale

@@ -31,7 +31,8 @@ def search(
     """Find the photographs of an archive that are nearest to images.
 
     Images are described as those of the archive were. The similarity is the inner product of two descriptors of length
-    one, 1 for the same photograph. A photograph that is in the archive is its own first neighbor.
+    one, 1 for the same photograph. A photograph that is in the archive is its own first neighbor. Images that cannot be
+    used are reported, and the exit code is then 1.
 
     Try:
         verydeep search photos-described holiday.jpg --out neighbors.png
@@ -42,7 +43,7 @@ def search(
         in memory and search for the descriptors: ``search(archive, describe(net, images))`` reads no net.
 
     Raises:
-        DataError: The archive cannot be read or is empty, or an image cannot be decoded.
+        DataError: The archive cannot be read or is empty, or none of the images can be used.
         WeightsError: The archive's net is missing, or another net has taken its place.
         OptionError: `out` does not end like a picture, or one of the photographs.
         ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
@@ -65,7 +66,7 @@ def search(
         )
     if picture is not None and split is not None:
         draw_picture(split, neighbors, picture)
-    return collect_neighbors(descriptors.images, neighbors, picture)
+    return collect_neighbors(descriptors, neighbors, picture)
 
 
 def check_descriptors(descriptors: "Descriptors", manifest: "Manifest", picture: Path | None) -> None:
@@ -88,10 +89,10 @@ def check_descriptors(descriptors: "Descriptors", manifest: "Manifest", picture:
 def describe_queries(
     images: "Photographs", folder: Path, manifest: "Manifest", runtime: "Runtime"
 ) -> "tuple[Split, Descriptors]":
-    """Describe images like those of an archive.
+    """Describe images like those of an archive; return those that can be used.
 
     Raises:
-        DataError: An image cannot be decoded.
+        DataError: None of the images can be used.
         WeightsError: The archive's net is missing, or another net has taken its place.
     """
     from verydeep.data.decoding import Decoding
@@ -102,7 +103,10 @@ def describe_queries(
     representation = manifest.representation(manifest.open_net(folder))
     split = open_photographs(images)
     (split,) = choose_value_ranges([split], representation.recorded_ranges, runtime, Log())
-    return split, describe_images(representation, split, runtime, Decoding(fast=manifest.fast_decode))
+    decoding = Decoding("skip", manifest.fast_decode)
+    descriptors = describe_images(representation, split, runtime, decoding)
+    described = [index for index, file in enumerate(split.files) if file not in descriptors.skipped]
+    return split.subset(described), descriptors
 
 
 def check_suffix(picture: Path | None) -> None:
@@ -133,20 +137,21 @@ def draw_picture(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", pict
 
 
 def collect_neighbors(
-    images: tuple[str, ...], neighbors: "Sequence[Sequence[Neighbor]]", picture: Path | None
+    descriptors: "Descriptors", neighbors: "Sequence[Sequence[Neighbor]]", picture: Path | None
 ) -> "Neighbors":
-    """Return the neighbors of images as a result."""
+    """Return the neighbors of the described images as a result."""
     import numpy as np
 
     from verydeep.results.neighbors import Neighbors
 
     paths = [[each.path for each in row] for row in neighbors]
     return Neighbors(
-        images=images,
+        images=descriptors.images,
         paths=tuple(tuple(map(shorten_path, row)) for row in paths),
         similarities=np.array([[each.similarity for each in row] for row in neighbors], np.float32),
         missing=~np.array([[os.path.exists(path) for path in row] for row in paths]),  # noqa: PTH110 - never raises
         picture=picture,
+        skipped=descriptors.skipped,
     )
 
 

@@ -1,6 +1,6 @@
 """`verydeep verify`: find the files that cannot be decoded before a training does."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,8 @@ from verydeep.options import DataOption, ProgressOptions
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
     from verydeep.data.decoding import Inspection
     from verydeep.data.split import Split
     from verydeep.ops.value_ranges import ValueRanges
@@ -39,7 +41,6 @@ def verify(
 
     Raises:
         DataError: The folder holds no data set.
-        ResourceError: A process that decodes was killed.
     """
     from verydeep.data.value_survey import survey_values
     from verydeep.engine.datasets import data_folder
@@ -59,12 +60,11 @@ def verify(
     workers = workers or min(available_cores(), 1 + len(paths) // FILES_PER_WORKER)
     undecodable: dict[str, str] = {}
     unusual: list[tuple[str, str]] = []
-    with open_inspector(workers, ranges) as inspect_all:
-        for path, result in zip(paths, track(inspect_all(paths), "Decoding", len(paths)), strict=True):
-            file = path.relative_to(root).as_posix()
-            if result.error is not None:
-                undecodable[file] = result.error.removeprefix(f"{path} ")
-            unusual += [(file, oddity) for oddity in result.oddities]
+    for path, result in zip(paths, track(inspect_all(paths, workers, ranges), "Decoding", len(paths)), strict=True):
+        file = path.relative_to(root).as_posix()
+        if result.error is not None:
+            undecodable[file] = result.error.removeprefix(f"{path} ")
+        unusual += [(file, oddity) for oddity in result.oddities]
     return VerifiedData(root, splits[0].layout, len(paths), undecodable, tuple(unusual), tuple(notes), problems)
 
 
@@ -93,36 +93,48 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     return splits or [find_photographs(root)], tuple(problems)
 
 
-@contextmanager
-def open_inspector(
-    workers: int, value_ranges: "ValueRanges"
-) -> "Iterator[Callable[[Sequence[Path]], Iterator[Inspection]]]":
-    """Yield a function that inspects files in order, in several processes that end with the context."""
-    from verydeep.data.decoding import inspect_image
+def inspect_all(paths: Sequence[Path], num_workers: int, value_ranges: "ValueRanges") -> "Iterator[Inspection]":
+    """Inspect files in order, in several processes; a file that ends its process is one that cannot be decoded."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    from verydeep.data.decoding import Inspection, inspect_image
 
     inspect = partial(inspect_image, value_ranges=value_ranges)
-    if workers == 1:
-        yield partial(map, inspect)
+    if num_workers == 1:
+        yield from map(inspect, paths)
         return
+    num_done, is_crashed = 0, False
+    while num_done < len(paths):
+        # After a crash one process takes one file after another, until it is known which one ends it.
+        batch = paths[num_done : num_done + FILES_PER_TURN * num_workers] if is_crashed else paths[num_done:]
+        with open_executor(1 if is_crashed else num_workers) as executor:
+            try:
+                for inspection in executor.map(inspect, batch, chunksize=1 if is_crashed else FILES_PER_TURN):
+                    yield inspection
+                    num_done += 1
+            except BrokenProcessPool:
+                if is_crashed:
+                    yield Inspection(f"{paths[num_done]} crashes the decoder, or takes too much memory; remove it.")
+                    num_done += 1
+                is_crashed = not is_crashed
+            else:
+                is_crashed = False
+
+
+@contextmanager
+def open_executor(num_workers: int) -> "Iterator[ProcessPoolExecutor]":
+    """Yield an executor whose processes end with the context, and leave Ctrl-C to this one."""
     import multiprocessing
     import signal
     from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    from verydeep.errors import ResourceError
 
     executor = ProcessPoolExecutor(
-        workers,
+        num_workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=signal.signal,  # Ctrl-C reaches every process; only this one is to act
+        initializer=signal.signal,
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )
     try:
-        yield partial(executor.map, inspect, chunksize=FILES_PER_TURN)
-    except BrokenProcessPool as error:
-        raise ResourceError(
-            "A process that decodes was killed, by a lack of memory or by a file that crashes the decoder: try "
-            "`workers=1`."
-        ) from error
+        yield executor
     finally:
         executor.shutdown(cancel_futures=True)

@@ -13,6 +13,7 @@ from verydeep.data.file_repair import remove_notes
 from verydeep.data.formats import FORMATS, MissingPackageError, is_unread_suffix
 from verydeep.data.image_files import open_image_file, quiet, read_rotation
 from verydeep.data.loaded_image import convert_to_rgb, load_image
+from verydeep.data.shapes import check_shape
 from verydeep.data.wide_values import FULL_RANGE
 from verydeep.errors import DataError, VerydeepError
 from verydeep.ops.value_ranges import Extent, ValueRanges, ValueType, choose_range, measure_extent, scale_values
@@ -156,7 +157,9 @@ def inspect_image(path: Path, value_ranges: ValueRanges | None = None) -> Inspec
     try:
         with _naming_errors(path):
             loaded = load_image(path, False, None)
-            loaded.to_rgb(path, value_ranges)
+            check_shape(*loaded.to_rgb(path, value_ranges).size, path)
+    except MemoryError:
+        return Inspection(f"{path} takes more memory than is free; shrink it.")
     except VerydeepError as error:
         return Inspection(str(error))
     opened, oddities = loaded.opened, []

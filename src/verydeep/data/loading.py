@@ -2,8 +2,11 @@
 
 import logging
 import multiprocessing
+import os
 import pickle
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.reduction import ForkingPickler
@@ -13,8 +16,11 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from verydeep.data.decoding import BadImages
-from verydeep.data.workers import WorkerSetup
+from verydeep.data.workers import WorkerSetup, name_ended_workers
 from verydeep.errors import DataError
+
+ROOM = 2**30
+"""Bytes of /dev/shm in which the batches of all workers fit."""
 
 
 def load_batches(
@@ -38,11 +44,12 @@ def load_batches(
     Raises:
         DataError: a file cannot be decoded and bad images are errors.
     """
-    for batch in _load(dataset, batches, collate, num_workers, pin_memory):
-        # Workers report bad files instead of raising: PyTorch would wrap the message in a traceback.
-        if bad_images == "error" and batch.skipped:
-            raise DataError(next(iter(batch.skipped.values())))
-        yield batch
+    with closing(_load(dataset, batches, collate, num_workers, pin_memory)) as loaded:
+        for batch in loaded:
+            # Workers report bad files instead of raising: PyTorch would wrap the message in a traceback.
+            if bad_images == "error" and batch.skipped:
+                raise DataError(next(iter(batch.skipped.values())))
+            yield batch
 
 
 def load_items(dataset: Any, batch_size: int, num_workers: int) -> Iterator[Any]:
@@ -58,15 +65,26 @@ def _load(
     collate: Callable[[Any], Any],
     num_workers: int,
     pin_memory: bool = False,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yield batches of any kind in order, as ``load_batches`` does.
 
     Where the system has no room for semaphores (in /dev/shm) or for more processes, this process decodes.
     """
-    loader = _start_workers(dataset, batches, collate, num_workers, pin_memory) if num_workers else None
-    if loader is None:
-        loader = iter(DataLoader(dataset, batch_sampler=batches, collate_fn=collate, pin_memory=pin_memory))
-    yield from loader
+    setup, loader = None, None
+    if num_workers:
+        setup, loader = _start_workers(dataset, batches, collate, num_workers, pin_memory)
+    if setup is None or loader is None:
+        yield from DataLoader(dataset, batch_sampler=batches, collate_fn=collate, pin_memory=pin_memory)
+        return
+    try:
+        yield from loader
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        setup.end_all()
+        if isinstance(error, ConnectionError | EOFError):
+            raise name_ended_workers(error) from error
+        raise
 
 
 def is_waiting(frame: FrameType | None) -> bool:
@@ -78,23 +96,33 @@ def is_waiting(frame: FrameType | None) -> bool:
 
 def _start_workers(
     dataset: Any, batches: Any, collate: Callable[[Any], Any], num_workers: int, pin_memory: bool
-) -> Iterator[Any] | None:
-    """Return an iterator over batches that worker processes decode; None if no process can be started."""
+) -> tuple[WorkerSetup, Iterator[Any]] | tuple[None, None]:
+    """Return workers and an iterator over the batches that they decode; nothing if no process can be started."""
     try:
         multiprocessing.Queue()  # the loader would fail with it, and again when it is removed
-        return iter(
-            DataLoader(
-                dataset,
-                batch_sampler=batches,
-                num_workers=num_workers,
-                collate_fn=_Packer(collate),
-                pin_memory=pin_memory,
-                worker_init_fn=WorkerSetup.of(num_workers),
-            )
+        setup = WorkerSetup.of(num_workers)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=num_workers,
+            collate_fn=_Packer(collate),
+            pin_memory=pin_memory and _has_shared_memory(),
+            worker_init_fn=setup,
         )
+        return setup, iter(loader)
     except OSError as error:
         _report_no_workers(error.strerror)
-        return None
+        return None, None
+
+
+def _has_shared_memory() -> bool:
+    """Whether all batches reach the main process through shared memory, as far as one can tell.
+
+    Otherwise a killed worker may leave half a batch in a pipe, and PyTorch would wait for ever for its thread that pins
+    memory.
+    """
+    folder = "/dev/shm"
+    return not os.path.isdir(folder) or shutil.disk_usage(folder).free > ROOM  # noqa: PTH112
 
 
 @cache

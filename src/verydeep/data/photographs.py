@@ -50,7 +50,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
     millions.
 
     Raises:
-        DataError: an argument matches no file or cannot be read, or there are none.
+        DataError: a pattern or the only argument matches no file, an argument cannot be read, or there are none.
     """
     names: dict[str, None] = {}
     notes: list[str] = []
@@ -66,7 +66,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             matches = [name for name in matches if name not in left_out]
             if left_out and not matches:
                 continue
-        found: list[str] = []
+        found = [] if matches or len(arguments) == 1 or glob.has_magic(argument) else [argument]  # reported when decoded
         for match in matches:
             found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
         if not found:
@@ -85,7 +85,6 @@ def _match(argument: str) -> list[str]:
     """
     path = Path(argument)
     if os.path.lexists(path):
-        path.stat()
         return [str(path)]
     folder = Path(path.anchor)
     parts = list(path.parts[len(folder.parts) :])

@@ -1,15 +1,17 @@
 """One part of a data set: its images, their labels, and how they are decoded."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
 
 from verydeep.data.decoding import decode, image_size
 from verydeep.data.formats import promises_bytes
+from verydeep.data.shapes import check_shape
 from verydeep.data.workers import note_file
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
@@ -141,24 +143,32 @@ class Split:
             at_least: (width, height) that suffice: a larger JPEG may be decoded at a lower resolution.
 
         Raises:
-            DataError: the file cannot be decoded.
+            DataError: the file cannot be decoded, or is too elongated.
         """
+        path = self.path(index)
         if self.images is not None:
-            return self.images[index].copy()
-        note_file(self.path(index))
-        return decode(
-            self.path(index), camera_rotation=self.camera_rotation, at_least=at_least, value_ranges=self.value_ranges
-        )
+            image = self.images[index].copy()
+        else:
+            note_file(path)
+            image = decode(
+                path, camera_rotation=self.camera_rotation, at_least=at_least, value_ranges=self.value_ranges
+            )
+        check_shape(*image.size, path)
+        return image
 
     def image_size(self, index: int) -> tuple[int, int]:
         """Return (width, height) of one image after the camera's rotation; a file's header alone is read.
 
         Raises:
-            DataError: the file has no readable header.
+            DataError: the file has no readable header, or is too elongated.
         """
+        path = self.path(index)
         if self.images is not None:
-            return self.images[index].size
-        return image_size(self.path(index), camera_rotation=self.camera_rotation)
+            size = self.images[index].size
+        else:
+            size = image_size(path, camera_rotation=self.camera_rotation)
+        check_shape(*size, path)
+        return size
 
     def fingerprint(self, index: int) -> str:
         """Return a text that changes when an image changes.
@@ -182,8 +192,11 @@ class Split:
         return self.path(index), b"" if self.boxes is None else self.boxes[index].tobytes()
 
 
-def all_skipped_error(split: Split) -> DataError:
-    """Return the error of a job that skipped all its images."""
+def all_skipped_error(split: Split, skipped: Mapping[str, str] = MappingProxyType({})) -> DataError:
+    """Return the error of a job that skipped all its images, for the reasons of ``skipped``, file -> reason."""
+    first = next(iter(skipped.values()), "")
     if len(split) == 1:
-        return DataError(f"{split.path(0)} could not be decoded.")
-    return DataError(f"Not one of the {len(split):,} images of {split.root} ({split.name}) could be decoded.")
+        return DataError(first or f"{split.path(0)} cannot be used.")
+    place = "" if split.root == Path() else f" of {split.root} ({split.name})"
+    images = f"Not one of the {len(split):,} images{place} can be used"
+    return DataError(f"{images}, the first because {first}" if first else f"{images}.")

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from verydeep.data.decoding import STRICT, Decoding, choose_reduction
 from verydeep.data.loading import load_batches
-from verydeep.data.regions import cut_region, region_edges
+from verydeep.data.regions import Edges, cut_region, region_edges
+from verydeep.data.shapes import check_shape
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Int64Array, UInt8Array
@@ -72,16 +73,14 @@ class TestImages(Dataset[tuple[Any, ...]]):
 
     def decode(self, index: int, reduction: int) -> Image.Image:
         """Decode one image; a JPEG with a reduction of 2, 4 or 8 has that many times fewer pixels a side."""
-        regions = self.split.regions
         if reduction == 1:
             image = self.split.open_image(index)
-            width, height = image.size
+            size = image.size
         else:
-            width, height = self.split.image_size(index)
-            image = self.split.open_image(index, at_least=(width // reduction, height // reduction))
-        if regions is None:
-            return image
-        return cut_region(image, region_edges(regions[index], (width, height), self.split.path(index)), (width, height))
+            size = self.split.image_size(index)
+            image = self.split.open_image(index, at_least=(size[0] // reduction, size[1] // reduction))
+        edges = self.edges(index, size)
+        return image if edges is None else cut_region(image, edges, size)
 
     def view(self, image: Image.Image) -> UInt8Array:
         """Return (H, W, 3) of the whole rescaled image, or of its central crop."""
@@ -97,11 +96,22 @@ class TestImages(Dataset[tuple[Any, ...]]):
         Raises:
             DataError: the file has no readable header, or the region lies outside of the image.
         """
-        regions, size = self.split.regions, self.split.image_size(index)
-        if regions is None:
-            return size
-        left, upper, right, lower = region_edges(regions[index], size, self.split.path(index))
-        return right - left, lower - upper
+        size = self.split.image_size(index)
+        edges = self.edges(index, size)
+        return size if edges is None else (edges[2] - edges[0], edges[3] - edges[1])
+
+    def edges(self, index: int, size: tuple[int, int]) -> Edges | None:
+        """Return the edges of the region of an image of this (width, height); None: the whole image.
+
+        Raises:
+            DataError: the region lies outside of the image, or is too elongated.
+        """
+        if self.split.regions is None:
+            return None
+        path = self.split.path(index)
+        left, upper, right, lower = edges = region_edges(self.split.regions[index], size, path)
+        check_shape(right - left, lower - upper, f"A box of {path}")
+        return edges
 
     def shapes(self, index: int) -> tuple[tuple[int, int], ...]:
         """Return (width, height) at each scale; nothing for a file without a readable header."""

@@ -5,10 +5,13 @@ import multiprocessing
 import os
 import re
 import signal
+import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from verydeep.errors import ResourceError
@@ -22,7 +25,8 @@ _boards: deque[Any] = deque(maxlen=8)
 _slot: memoryview | None = None
 """The slot of this process, if it is a worker."""
 
-_FAILURE = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+))?")
+_FAILURE = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]*)\)|Pin memory thread exited")
+_SIGNAL = re.compile(r"is killed by signal: ([\w ]+)")
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,12 @@ class WorkerSetup:
     """Sets up the workers of one loader."""
 
     board: Any
-    """Their slots."""
+    """Their slots, and a byte that is 1 when they shall end."""
 
     @classmethod
     def of(cls, num_workers: int) -> "WorkerSetup":
         """Return the setup of this number of workers."""
-        board = RawArray("c", _SLOT * num_workers)
+        board = RawArray("c", _SLOT * num_workers + 1)
         _boards.append(board)
         return cls(board)
 
@@ -47,11 +51,24 @@ class WorkerSetup:
         """
         global _slot  # noqa: PLW0603
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._end_if_failed)
         if hasattr(os, "nice"):
             os.nice(10)
         _slot = memoryview(self.board).cast("B")[worker * _SLOT : (worker + 1) * _SLOT]
         _slot[:8] = os.getpid().to_bytes(8, "little")
+
+    def end_all(self) -> None:
+        """End the workers after an error, whose traceback may keep their loader, and them, alive."""
+        self.board[-1] = 1
+        pids = {_pid(slot) for slot in _split_board(self.board)}
+        for child in multiprocessing.active_children():
+            if child.pid in pids:
+                child.terminate()
+
+    def _end_if_failed(self, _number: int, _frame: FrameType | None) -> None:
+        """End this worker, but not by a SIGTERM that all processes of a job got."""
+        if self.board[-1] != b"\0":
+            os._exit(0)
 
 
 def note_file(path: Path) -> None:
@@ -66,26 +83,47 @@ def explain_killed_worker(error: Exception) -> ResourceError | None:
     match = _FAILURE.match(str(error))
     if match is None:
         return None
-    pids, cause = {int(pid) for pid in match[1].split(",")}, match[2] or "it ended unexpectedly"
-    file = next(filter(None, map(_noted_file, pids)), None)
+    cause = _SIGNAL.search(f"{error} {error.__cause__}")  # PyTorch's first error is the cause of a vaguer one
+    file = next(filter(None, map(_noted_file, re.findall(r"\d+", match[1] or ""))), None)
     place = "" if file is None else f" while it decoded {file}"
-    if cause == "Killed":
+    if cause is None:
+        remedy = "give fewer `workers`, 0 for none" + ("" if file is None else ", or remove the file")
+        return ResourceError(f"A process that decodes images ended{place}: {remedy}.")
+    if cause[1] == "Killed":
         return ResourceError(
             f"A process that decodes images was killed{place}, most often because memory ran out: give fewer "
             "`workers`, 0 for none, or free memory."
         )
-    remedy = "find it with `verydeep verify DATA`" if file is None else "replace or remove the file"
-    return ResourceError(f"A process that decodes images crashed{place} ({cause.lower()}): {remedy}.")
+    remedy = "find its file with `verydeep verify DATA`" if file is None else "replace or remove the file"
+    return ResourceError(f"A process that decodes images crashed{place} ({cause[1].lower()}): {remedy}.")
 
 
-def _noted_file(pid: int) -> str | None:
+def name_ended_workers(error: Exception) -> RuntimeError:
+    """Return the error of a loader one of whose workers ended while it sent a batch."""
+    time.sleep(1)  # in the main thread, PyTorch raises an error that names the signal
+    active = {child.pid for child in multiprocessing.active_children()}
+    ended = sorted(pid for pid in map(_pid, _slots()) if pid and pid not in active)
+    return RuntimeError(f"DataLoader worker (pid(s) {', '.join(map(str, ended))}) ended: {error}")
+
+
+def _slots() -> Iterator[bytes]:
+    """Yield the slots of the workers that this process started last, the last loader first."""
+    for board in reversed(_boards):
+        yield from _split_board(board)
+
+
+def _split_board(board: Any) -> list[bytes]:
+    return [board[start : start + _SLOT] for start in range(0, len(board) - 1, _SLOT)]
+
+
+def _pid(slot: bytes) -> int:
+    return int.from_bytes(slot[:8], "little")
+
+
+def _noted_file(pid: str) -> str | None:
     """Return the file that a worker was decoding, if it is known."""
-    for board in _boards:
-        for start in range(0, len(board), _SLOT):
-            slot = board[start : start + _SLOT]
-            if int.from_bytes(slot[:8], "little") == pid:
-                return os.fsdecode(slot[8:].split(b"\0")[0]) or None
-    return None
+    slot = next((slot for slot in _slots() if _pid(slot) == int(pid)), b"")
+    return os.fsdecode(slot[8:].split(b"\0")[0]) or None
 
 
 @atexit.register

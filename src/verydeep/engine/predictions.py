@@ -142,7 +142,7 @@ def combine_batches(
         skipped: files that could not be decoded -> the reason.
 
     Raises:
-        DataError: not one image could be decoded.
+        DataError: not one image can be used.
     """
     posteriors: dict[ViewAtScale, Float32Array] = {}
     sizes: dict[int, Int64Array] = {}
@@ -150,7 +150,7 @@ def combine_batches(
     for view in views:
         parts = [(batch.indices, batch.arrays[str(view)]) for batch in batches if str(view) in batch.arrays]
         if not parts:
-            raise all_skipped_error(split)
+            raise all_skipped_error(split, skipped)
         indices = np.concatenate([part for part, _ in parts])
         order = np.argsort(indices)
         indices = indices[order]

@@ -60,7 +60,7 @@ class VerifiedData(Result):
     layout: str
     num_files: int
     undecodable: Mapping[str, str]
-    """File -> reason why it cannot be decoded."""
+    """File -> reason why it cannot be decoded, or is refused."""
     unusual: tuple[tuple[str, str], ...]
     """(file, peculiarity) of files that are used."""
     notes: tuple[str, ...] = ()
@@ -70,11 +70,11 @@ class VerifiedData(Result):
 
     @property
     def problem(self) -> str:
-        """Sentences if any file cannot be decoded, or a folder cannot be trained on."""
+        """Sentences if any file cannot be used, or a folder cannot be trained on."""
         sentences = list(self.folder_problems)
         if self.undecodable:
             sentences.append(
-                f"{len(self.undecodable):,} of {self.num_files:,} files cannot be decoded: replace or remove them, or "
+                f"{len(self.undecodable):,} of {self.num_files:,} files cannot be used: replace or remove them, or "
                 "train with `bad_images=skip`."
             )
         return "\n".join(sentences)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from verydeep.ops.arrays import Float32Array
-from verydeep.results.result import Record, Result, skipped_lines
+from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
 
 NUM_SHOWN = 4
 """Numbers of each descriptor in the table."""
@@ -19,7 +20,14 @@ class Descriptors(Result):
     values: Float32Array
     """(n, D) float32 descriptors of length one: inner products are similarities."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be decoded -> reason."""
+    """File that could not be used -> reason."""
+    bad_images: Literal["error", "skip"] = "error"
+    """Whether skipped files are a problem."""
+
+    @property
+    def problem(self) -> str:
+        """A sentence if any image could not be used, unless such images shall be skipped."""
+        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def records(self) -> list[Record]:
         """Return one plain record for each image: its name and its D numbers, called d1, d2, ..."""

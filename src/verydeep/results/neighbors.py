@@ -1,12 +1,12 @@
 """The result of `search`: the photographs of an archive that are nearest to each image."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from verydeep.ops.arrays import BoolArray, Float32Array
-from verydeep.results.result import Record, Result
+from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,7 +23,14 @@ class Neighbors(Result):
     """(n, top) whether the file no longer exists."""
     picture: Path | None = None
     """File with a picture of the neighbors; None if none was asked for."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """File that could not be used -> reason."""
     formats: ClassVar[Mapping[str, str]] = {"similarity": ".3f"}
+
+    @property
+    def problem(self) -> str:
+        """A sentence if any image could not be used."""
+        return skipped_problem(self.skipped, len(self.images))
 
     def records(self) -> list[Record]:
         """Return one plain record for each image and neighbor."""
@@ -40,5 +47,6 @@ class Neighbors(Result):
         return {key: key for key in ("image", "neighbor", "similarity", "missing")}
 
     def footer(self) -> list[str]:
-        """Return where the picture is."""
-        return [] if self.picture is None else [f"Picture written: {self.picture}"]
+        """Return where the picture is, and a line for each skipped file."""
+        written = [] if self.picture is None else [f"Picture written: {self.picture}"]
+        return [*written, *skipped_lines(self.skipped)]

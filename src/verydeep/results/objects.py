@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.results.result import Record, Result, skipped_lines
+from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -31,8 +31,15 @@ class LocatedObjects(Result):
     pictures: tuple[str, ...] = ()
     """n files with the boxes drawn; empty if none were asked for."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be decoded -> reason."""
+    """File that could not be used -> reason."""
+    bad_images: Literal["error", "skip"] = "error"
+    """Whether skipped files are a problem."""
     formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "rating": ".2f", **dict.fromkeys(SIDES, "d")}
+
+    @property
+    def problem(self) -> str:
+        """A sentence if any image could not be used, unless such images shall be skipped."""
+        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def records(self) -> list[Record]:
         """Return one plain record for each image and class."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
-from verydeep.results.result import Record, Result, skipped_lines
+from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
 
 ScoreKind = Literal["probability", "margin"]
 """A net's probabilities sum to 1; a classifier's margin stands for the class above 0."""
@@ -37,8 +37,15 @@ class Predictions(Result):
     num_top: int = 5
     """Number of classes of each image in ``records`` and in tables."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be decoded -> reason."""
+    """File that could not be used -> reason."""
+    bad_images: Literal["error", "skip"] = "error"
+    """Whether skipped files are a problem."""
     formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "margin": "+.2f"}
+
+    @property
+    def problem(self) -> str:
+        """A sentence if any image could not be used, unless such images shall be skipped."""
+        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def top(self, count: int = 5) -> list[list[ClassScore]]:
         """Return the ``count`` highest classes of each image, highest first; of equals the first class."""

@@ -188,8 +188,18 @@ def short_text(value: Any) -> str:
 
 
 def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
-    """Return a line for each file that could not be decoded."""
-    return [f"Skipped {file}: {reason}" for file, reason in skipped.items()]
+    """Return a line for each file that could not be used; most reasons begin with its name."""
+    return [f"Skipped: {reason}" if file in reason else f"Skipped {file}: {reason}" for file, reason in skipped.items()]
+
+
+def skipped_problem(skipped: Mapping[str, str], num_used: int) -> str:
+    """Return a sentence if any of a person's own images could not be used."""
+    if not skipped:
+        return ""
+    first = next(iter(skipped.values()))
+    if len(skipped) == 1:
+        return f"1 of {num_used + 1:,} images has no result: {first}"
+    return f"{len(skipped):,} of {num_used + len(skipped):,} images have no result, the first because {first}"
 
 
 def count_labels(record: Record) -> int:

@@ -213,7 +213,7 @@ def test_a_split_without_readable_files_is_refused(
     classes: Literal["truth"] | None, home: Home, damaged: BoxedSplit
 ) -> None:
     unreadable = BoxedSplit(damaged.full_split, damaged.split.subset([3, 8]), np.ones(2, np.bool_))
-    with pytest.raises(DataError, match=r"Not one of the 2 images of .* could be decoded"):
+    with pytest.raises(DataError, match=r"Not one of the 2 images of .* can be used"):
         evaluate_boxes(build_ensemble(home, ONE, classes), unreadable, CPU, Decoding("skip"))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from verydeep.data.decoding import Decoding
 from verydeep.data.photographs import photograph_names
-from verydeep.data.split import Split
+from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.archive.contents import read_contents
 from verydeep.engine.archive.manifest import ArchiveOptions, Manifest, resolve_manifest
 from verydeep.engine.archive.shards import PATH_IDS, PATHS, SHARDS, Shard, hash_paths, list_shards, pack_paths
@@ -28,7 +28,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import DataError, ResourceError
+from verydeep.errors import ResourceError
 from verydeep.files import try_lock, write_json
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import BoolArray, Int64Array
@@ -201,7 +201,7 @@ def _finish_update(folder: Path, net: Net, plan: _Plan, skipped: dict[str, str])
     if skipped:
         write_json(folder / SKIPPED, skipped)
     if not num_images:
-        raise DataError(f"Not one of the {len(plan.split):,} images could be decoded.")
+        raise all_skipped_error(plan.split, skipped)
     manifest = replace(plan.manifest, num_images=num_images)
     manifest.write(folder)
     return Archive(

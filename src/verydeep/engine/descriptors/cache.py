@@ -123,7 +123,7 @@ def read_descriptors(
     for (cache, layer), scale, keys in product(caches, representation.scales, keys_of_views):
         is_described &= np.isin(keys, cache.keys(_kind(layer, scale)))
     if not is_described.any():
-        raise all_skipped_error(split)
+        raise all_skipped_error(split, skipped)
     missing = {split.files[index] for index in np.flatnonzero(~is_described)}
     if changed := sorted(missing - skipped.keys()):
         raise DataError(

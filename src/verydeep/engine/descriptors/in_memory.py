@@ -23,7 +23,7 @@ def describe_images(
     """Describe images by one process.
 
     Raises:
-        DataError: an image cannot be decoded and bad images are errors, or not one can be decoded.
+        DataError: an image cannot be used and bad images are errors, or not one can be used.
         WeightsError: a net cannot be loaded, or computes values that are not finite.
         OptionError: a net has no such layer, or a scale is smaller than its crop.
     """
@@ -35,12 +35,13 @@ def describe_images(
         for view in representation.cover(split)
     ]
     indices = reduce(np.intersect1d, [part_indices for part_indices, _, _ in parts])
+    skipped = {file: reason for *_, part_skipped in parts for file, reason in part_skipped.items()}
     if not len(indices):
-        raise all_skipped_error(split)
+        raise all_skipped_error(split, skipped)
     return Descriptors(
         images=tuple(split.files[index] for index in indices),
         values=stack_parts(values[np.isin(part_indices, indices)] for part_indices, values, _ in parts),
-        skipped={file: reason for _, _, skipped in parts for file, reason in skipped.items()},
+        skipped=skipped,
     )
 
 

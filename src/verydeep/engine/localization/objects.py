@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import Decoding, inspect_image
+from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.drawing import LabeledBox, draw_photograph
@@ -16,6 +16,7 @@ from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.plotting import name_classes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
+from verydeep.errors import DataError
 from verydeep.files import shorten_name
 from verydeep.results.objects import LocatedObjects
 
@@ -33,7 +34,7 @@ def locate_objects(
     classes = predictions.candidate_classes
     boxes = merge_boxes(predictions.pool(), np.full(len(classes.indices), threshold))
     net = ensemble.members[0].net
-    skipped = set(range(len(split))) - set(classes.indices.tolist())
+    skipped = sorted(set(range(len(split))) - set(classes.indices.tolist()))
     return LocatedObjects(
         images=tuple(split.files[index] for index in classes.indices),
         labels=classes.guesses,
@@ -42,8 +43,17 @@ def locate_objects(
         boxes=boxes.xyxy.round().astype(np.int64),
         class_names=net.class_names,
         class_words=net.config.class_words,
-        skipped={split.files[index]: str(inspect_image(split.path(index)).error) for index in sorted(skipped)},
+        skipped={split.files[index]: explain_unusable(split, index) for index in skipped},
     )
+
+
+def explain_unusable(split: Split, index: int) -> str:
+    """Return the reason why an image could not be used."""
+    try:
+        split.open_image(index)
+    except DataError as error:
+        return str(error)
+    return f"{split.path(index)} changed meanwhile: run the command again."
 
 
 def draw_objects(split: Split, objects: LocatedObjects, folder: Path) -> LocatedObjects:
