@@ -66,7 +66,9 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             matches = [name for name in matches if name not in left_out]
             if left_out and not matches:
                 continue
-        found = [] if matches or len(arguments) == 1 or glob.has_magic(argument) else [argument]  # reported when decoded
+        found = (
+            [] if matches or len(arguments) == 1 or glob.has_magic(argument) else [argument]
+        )  # reported when decoded
         for match in matches:
             found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
         if not found:
