@@ -105,11 +105,22 @@ def test_names_of_a_csv_file_may_be_relative_to_the_current_folder(
     monkeypatch.chdir(tmp_path)
     assert paths(find_photographs("lists/list.csv")) == [Path("1.jpg")]
     (tmp_path / "lists/list.csv").write_text("path\nnowhere.jpg\n")
-    with pytest.raises(DataError, match=r"nowhere\.jpg matches no photograph"):
+    with pytest.raises(DataError, match=r"No photographs in nowhere\.jpg"):
         find_photographs("lists/list.csv")
     (tmp_path / "lists/list.csv").write_text("path\n")
     with pytest.raises(DataError, match=r"list\.csv lists no photographs"):
         find_photographs("lists/list.csv")
+
+
+def test_a_missing_file_does_not_lose_the_others(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").touch()
+    names = [tmp_path / "1.jpg", tmp_path / "nowhere" / "2.jpg"]
+    split = find_photographs(names)
+    assert paths(split) == names
+    with pytest.raises(DataError, match=r"2\.jpg cannot be read: No such file or directory\."):
+        split.open_image(1)
+    with pytest.raises(DataError, match=r"No photographs in .*3\*\.jpg"):
+        find_photographs([tmp_path / "1.jpg", tmp_path / "3*.jpg"])
 
 
 def test_names_of_files_and_folders_are_no_patterns(tmp_path: Path) -> None:
@@ -153,6 +164,9 @@ def test_what_is_no_file_is_not_opened_and_what_may_not_be_read_is_not_called_mi
             for name in ("a.jpg", "*.jpg", ""):
                 with pytest.raises(DataError, match="cannot be read: Permission denied"):
                     find_photographs(root / "locked" / name)
+            several = find_photographs([root / "locked" / "a.jpg", root / "pipe.jpg"])
+            with pytest.raises(DataError, match="cannot be read: Permission denied"):
+                several.open_image(0)
         (root / "link.jpg").symlink_to(root / "gone.jpg")
         with pytest.raises(DataError, match=r"link\.jpg cannot be read: No such file"):
-            find_photographs(root / "link.jpg")
+            find_photographs(root / "link.jpg").open_image(0)

@@ -59,16 +59,18 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
         try:
             matches = _match(argument)
         except OSError as error:
-            raise DataError(f"{argument} cannot be read: {error.strerror}.") from error
+            if len(arguments) == 1:
+                raise DataError(f"{argument} cannot be read: {error.strerror}.") from error
+            matches = []
+        if not matches and len(arguments) > 1 and not glob.has_magic(argument):
+            matches = [argument]  # decoding reports it, so that the others are not lost
         if len(matches) + len(arguments) > 2:  # a system's file that is named alone is meant
             left_out = [name for name in matches if is_of_system(os.path.basename(name))]  # noqa: PTH119
             notes += [f"Left out, because a system made it: {name}." for name in left_out]
             matches = [name for name in matches if name not in left_out]
             if left_out and not matches:
                 continue
-        found = (
-            [] if matches or len(arguments) == 1 or glob.has_magic(argument) else [argument]
-        )  # reported when decoded
+        found: list[str] = []
         for match in matches:
             found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
         if not found:
