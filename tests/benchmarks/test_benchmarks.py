@@ -170,7 +170,7 @@ def test_descriptors_that_differ_are_not_timed(tmp_path: Path, monkeypatch: pyte
 def test_growth_is_a_power() -> None:
     growth = testing.Growth(scale={q: 3e-6 * q**2 for q in (224, 256, 512)}, members={1: 0.5, 2: 1.0}, member_scale=256)
     assert growth.power == pytest.approx(2)
-    assert "1 1.00, 2 2.00" in str(growth)
+    assert "1.00 for 1, 2.00 for 2" in str(growth)
 
 
 def test_plain_loop_learns_colors(tmp_path: Path) -> None:

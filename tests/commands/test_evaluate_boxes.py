@@ -319,7 +319,7 @@ RUN, CLASSES_ALONE, BOXES = "runs/D-384pcr-s0", "runs/D-384-s0", ("--task", "loc
         ),
         ((RUN,), [RUN, "predicts boxes", "--task localize"]),
         ((CLASSES_ALONE, RUN), [RUN, "predicts boxes"]),
-        ((RUN, CLASSES_ALONE, *BOXES), [CLASSES_ALONE, "no boxes"]),
+        ((RUN, CLASSES_ALONE, *BOXES), [CLASSES_ALONE, "predicts classes, not boxes"]),
         ((CLASSES_ALONE, "--classes", "truth"), ["--classes", "--task localize"]),
         ((CLASSES_ALONE, "--merge-threshold", 0.4), ["--merge-threshold", "--task localize"]),
         ((CLASSES_ALONE, "--tune-threshold"), ["--tune-threshold", "--task localize"]),

@@ -69,7 +69,7 @@ def test_two_processes_share_the_work(trained: Path, photographs: Path, cli: Cli
     ("arguments", "message"),
     [
         (("--layer", "fc9"), "has no layer fc9"),
-        (("--scales", "100"), "--scales '100'"),
+        (("--scales", "100"), "--scales 100"),
         (("--devices", 0), "--devices 0"),
         (("--workers", -1), "--workers -1"),
         (("--weights", "best", "--precision", "fp32"), "best"),

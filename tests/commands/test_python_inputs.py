@@ -220,7 +220,6 @@ def test_a_classifier_in_memory_predicts_and_describes(class_folders: Path, trai
             vd.describe(classifier, images, **options)
     for call in (
         lambda: vd.localize(classifier, images),
-        lambda: vd.evaluate(class_folders, classifier),
         lambda: vd.train(class_folders, init_from=classifier, crop=32),
         lambda: vd.export(classifier, format="onnx"),
         lambda: vd.features(classifier, images, out=tmp_path / "archive"),

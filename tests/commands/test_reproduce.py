@@ -163,7 +163,7 @@ def test_nets_have_the_papers_width_by_default(home: Path) -> None:
     defaults = inspect.signature(command.reproduce).parameters
     assert (defaults["width"].default, defaults["fc_width"].default) == (1.0, 4096)
     save_run(home / "runs", narrow_config(PaperNet.parse("B/256"), home / "photos"))
-    with pytest.raises(WeightsError, match=r"No net in --runs belongs to a row of shallow .*B-256-s0, width 0.0625"):
+    with pytest.raises(WeightsError, match=r"No net in `runs` belongs to a row of shallow .*B-256-s0, width 0.0625"):
         command.reproduce("shallow", data="photos", crop=32, train=False, precision="fp32", workers=0)
 
 

@@ -163,7 +163,7 @@ def test_no_runs_and_no_training_is_refused_in_one_sentence(table: str, home: Pa
     refused = reproduce(table, "--no-train", check=False)
     assert refused.returncode == 1
     message = refused.stderr.splitlines()[-1]
-    assert re.fullmatch(rf"verydeep: .*row of {table} at crop 32 .*--no-train.*", message)
+    assert re.fullmatch(rf"verydeep: .*row of {table} with crop 32 .*--no-train.*", message)
     assert not (home / "runs").exists()
 
 

@@ -170,7 +170,6 @@ def no_shards(folder: Path) -> None:
         (no_shards, (), "archive holds no descriptors yet"),
         (None, ("--top", 0), "--top 0"),
         (None, ("--out", "picture.tga"), "--out picture.tga must end in .png"),
-        (None, ("nowhere.jpg",), "nowhere.jpg"),
     ],
 )
 def test_impossible_search_is_refused(

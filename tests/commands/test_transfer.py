@@ -97,7 +97,7 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
     assert [draw["num_train"] for draw in result["draws"]] == [9, 9]
     # Four test photographs of each class: the share of right ones is the mean class recall.
     figures = f"Right on {result['score']:.0f}% of the test photographs (± {result['deviation']:.1f} over 2 draws)"
-    assert result["summary"].startswith(figures) and result["summary"] in done.stdout
+    assert result["summary"].startswith(figures) and result["summary"] in " ".join(done.stdout.split())
     assert "(standard deviation over 2 draws), on 12 test images in each draw." in done.stdout
 
 

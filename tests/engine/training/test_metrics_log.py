@@ -7,7 +7,7 @@ from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
 
 
 def report(step: int, epoch: EpochReport | None = None) -> StepReport:
-    return StepReport(step=step, loss=1.5 + step, learning_rate=0.01, epoch=epoch, stopped=False)
+    return StepReport(step=step, loss=1.5 + step, learning_rate=0.01, epoch=epoch, stopped=False, stage=1)
 
 
 def test_a_resumed_log_drops_lines_after_the_checkpoint(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_resumed_log_drops_lines_after_the_checkpoint(tmp_path: Path) -> None:
     assert resumed.length() == path.stat().st_size
     resumed.close()
     first, last = read_metrics(path)
-    assert first == {"step": 1, "loss": 2.5, "learning_rate": 0.01, "seconds": 0.5}
+    assert first == {"step": 1, "loss": 2.5, "learning_rate": 0.01, "seconds": 0.5, "stage": 1}
     assert (last["step"], last["seconds"], last["val_error"], last["dead_fc7"]) == (3, 1.13, 12.5, 0.25)
 
 

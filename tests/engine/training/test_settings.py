@@ -59,5 +59,5 @@ def test_an_earlier_format_is_refused(tmp_path: Path) -> None:
     [{"fine_tuned": "conv"}, {"network": "Z"}, {"recipe": None}, {"mean_rgb": 5}, {"decoding": {"fast": "no"}}],
 )
 def test_damage_is_reported_in_one_sentence(tmp_path: Path, changes: dict[str, object]) -> None:
-    with pytest.raises(DataError, match=r"run\.json is damaged"):
+    with pytest.raises(DataError, match=r"run\.json (is damaged|lacks recipe)"):
         RunSettings.load(edited(tmp_path, **changes))

@@ -177,7 +177,10 @@ def test_layers_since_2015_are_read_and_those_of_2013_refused_with_an_advice_tha
     assert_equal(read(tmp_path / "advised", advised.SerializeToString()), tensors)
     assert_equal(read(tmp_path / "new", new.SerializeToString()), tensors)
     assert read_caffemodel(tmp_path / "new").format == "Caffe, LayerParameter"
-    for kind, word in (("LRN", "normalizes responses"), ("BatchNorm", "bn.blob 0 of shape 3, which may change")):
+    for kind, word in (
+        ("LRN", "uses local response normalization (layer 'bn')"),
+        ("BatchNorm", "bn.blob 0 of shape 3, which may change"),
+    ):
         changed = messages.NetParameter()
         changed.CopyFrom(new)
         add_vector(changed.layer.add(name="bn", type=kind), 3)
