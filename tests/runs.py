@@ -1,5 +1,6 @@
 """A small folder of photographs, a small net, and the command line as a user starts it."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -69,6 +70,19 @@ def metrics_of(run: Path) -> list[dict[str, Any]]:
 
 def losses_of(run: Path) -> Sequence[float]:
     return [line["loss"] for line in metrics_of(run)]
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The values in the errors.json of an evaluation."""
+    values = json.loads((folder / "errors.json").read_text())
+    assert isinstance(values, dict)
+    return values
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """A record for each line of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def read_predictions(lines: str) -> dict[str, dict[str, float]]:

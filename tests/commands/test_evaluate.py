@@ -1,7 +1,5 @@
 """``verydeep evaluate``: tables, files, protocols in words, the test server's file, and refusals."""
 
-import csv
-import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -14,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.conftest import SHAPES, picture
-from tests.runs import SMALL_NET, Cli, make_photographs, read_predictions
+from tests.runs import SMALL_NET, Cli, make_photographs, read_csv, read_predictions, read_report
 from tests.thin_nets import SIZES, WIDTH_OPTIONS, narrow_config, save_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
@@ -23,21 +21,10 @@ from verydeep.models.weights.model_folder import ModelConfig, load_config, save_
 CLASSES = ("apple", "bee", "cloud")
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def report_of(folder: Path) -> dict[str, Any]:
-    values = json.loads((folder / "errors.json").read_text())
-    assert isinstance(values, dict)
-    return values
-
-
 def posteriors_of(folder: Path) -> dict[str, list[float]]:
     """Image -> the posteriors of the three classes, from predictions.csv."""
     found = {}
-    for line in read(folder / "predictions.csv"):
+    for line in read_csv(folder / "predictions.csv"):
         posteriors = {line[f"class{i}"]: float(line[f"p{i}"]) for i in (1, 2, 3)}
         found[line["path"]] = [posteriors[name] for name in CLASSES]
     return found
@@ -51,7 +38,7 @@ def test_errors_and_predictions_agree(trained: Path, photographs: Path, cli: Cli
     options = ("--scales", "256,384", "--views", "dense+crops", "--precision", "fp32", "--out", "report")
     done = cli("evaluate", photographs, trained, *options)
     assert "256 (37)" in done.stdout and "384 (55)" in done.stdout and "fp32" in done.stdout
-    report, lines = report_of(tmp_path / "report"), read(tmp_path / "report" / "predictions.csv")
+    report, lines = read_report(tmp_path / "report"), read_csv(tmp_path / "report" / "predictions.csv")
     assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
         ("center", [256], [37]), ("center", [384], [55]), ("dense", [256], [37]), ("dense", [384], [55]),
         ("crops", [256], [37]), ("crops", [384], [55]), ("dense", [256, 384], [37, 55]),
@@ -81,13 +68,13 @@ def agree(report: dict[str, Any], lines: list[dict[str, str]], folder: Path) -> 
     assert errors["topk"]["percent"] == pytest.approx(100 * np.mean([line["rank"] == "3" for line in lines]))
     assert (errors["k"], errors["num_images"]) == (2, len(lines))
     cells = Counter((line["label"], line["class1"]) for line in lines)
-    confusion = read(folder / "confusion.csv")
+    confusion = read_csv(folder / "confusion.csv")
     assert [line["true"] for line in confusion] == list(CLASSES)
     assert {(line["true"], name): int(line[name]) for line in confusion for name in CLASSES} == {
         (true, name): cells[true, name] for true in CLASSES for name in CLASSES
     }
     recalls = []
-    for line, name in zip(read(folder / "classes.csv"), CLASSES, strict=True):
+    for line, name in zip(read_csv(folder / "classes.csv"), CLASSES, strict=True):
         count = sum(each["label"] == name for each in lines)
         recalls.append(cells[name, name] / count)
         assert (line["class"], line["words"], int(line["images"])) == (name, name, count)
@@ -139,13 +126,13 @@ def test_several_runs_are_an_ensemble(runs: Path, photographs: Path, inside: Cli
     (beside,) = (runs / "evaluations").iterdir()  # of several runs, the folder that holds them
     assert beside.name == f"val-A-256-s0+D-256-512-s0-{photographs.name}-dense-256,512"
     assert (beside / "predictions.csv").read_text() == (tmp_path / "both" / "predictions.csv").read_text()
-    report = report_of(tmp_path / "both")
+    report = read_report(tmp_path / "both")
     assert [(row["net"], row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
         ("A-256-s0", "dense", [256, 512], [37, 73]), ("D-256-512-s0", "dense", [256, 512], [37, 73]),
         ("2 nets", "center", [], []), ("2 nets", "dense", [], []),
     ]  # fmt: skip
     assert report["nets"] == list(map(str, nets))
-    agree(report, read(tmp_path / "both" / "predictions.csv"), tmp_path / "both")
+    agree(report, read_csv(tmp_path / "both" / "predictions.csv"), tmp_path / "both")
 
 
 @pytest.mark.parametrize("view", ["dense", "crops"])
@@ -166,7 +153,7 @@ def test_a_protocol_is_the_same_runs_named(
             assert (folder / file).read_text() == (tmp_path / f"named{seed}" / file).read_text()
     assert (written[0] / "predictions.csv").read_text() != (written[1] / "predictions.csv").read_text()
     inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, *WIDTH_OPTIONS, *FP32, "--out", "one")
-    assert report_of(tmp_path / "one")["nets"] == ["runs/E-256-s1"]
+    assert read_report(tmp_path / "one")["nets"] == ["runs/E-256-s1"]
     inside("evaluate", photographs, "--protocol", "A/256/256", "--crop", 32, *WIDTH_OPTIONS, *FP32, "--out", "several")
     assert sorted(path.parent.name for path in (tmp_path / "several").rglob("errors.json")) == ["s0", "s1"]
 
@@ -233,7 +220,7 @@ def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside
     larger = replace(narrow_config(PaperNet.parse("A/256"), photographs), crop=64)
     save_run(runs, larger, "larger")
     inside("evaluate", photographs, "runs/A-256-s0", "runs/larger", "--views", "center", *FP32, "--out", "both")
-    assert [row["pixels"] for row in report_of(tmp_path / "both")["rows"]] == [[37], [73], []]
+    assert [row["pixels"] for row in read_report(tmp_path / "both")["rows"]] == [[37], [73], []]
 
 
 def test_pictures_are_not_written_among_the_photographs(trained: Path, photographs: Path, inside: Cli) -> None:
@@ -313,7 +300,7 @@ def test_posteriors_that_cannot_be_cached_are_reported(
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "file"))
     done = inside("evaluate", photographs, trained, *FP32, "--out", "not-kept")
     assert "could not be cached" in done.stdout and str(tmp_path / "file") in done.stdout.replace("\n", "")
-    assert any("could not be cached" in note for note in report_of(tmp_path / "not-kept")["remarks"])
+    assert any("could not be cached" in note for note in read_report(tmp_path / "not-kept")["remarks"])
     cached, uncached = posteriors_of(tmp_path / "kept"), posteriors_of(tmp_path / "not-kept")
     for path, posteriors in cached.items():
         assert uncached[path] == pytest.approx(posteriors, abs=1e-5)
@@ -400,7 +387,7 @@ def test_the_test_servers_file(make: Any, tmp_path: Path, inside: Cli) -> None:
     assert not (net / "evaluations").exists()
     done = inside("evaluate", data, net, "--split", "val", *FP32, "--submission", "val.txt", "--out", "report")
     assert len((tmp_path / "val.txt").read_text().splitlines()) == len(WNIDS)
-    assert report_of(tmp_path / "report")["num_images"] == len(WNIDS)
+    assert read_report(tmp_path / "report")["num_images"] == len(WNIDS)
 
 
 def test_the_file_is_not_written_where_an_image_is_broken(tmp_path: Path, inside: Cli) -> None:

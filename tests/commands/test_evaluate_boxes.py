@@ -1,6 +1,5 @@
 """``verydeep evaluate --task localize``: tables, files, source of classes, thresholds, submissions, refusals."""
 
-import csv
 import json
 import shutil
 from collections import defaultdict
@@ -13,7 +12,7 @@ from PIL import Image
 
 from tests.conftest import SHAPES, picture
 from tests.plain_boxes import best_overlap
-from tests.runs import Cli
+from tests.runs import Cli, read_csv, read_report
 from tests.thin_nets import (
     CLASSES,
     SIZES,
@@ -55,17 +54,6 @@ def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     shutil.copytree(made, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cache"))
     return tmp_path
-
-
-def read_report(folder: Path) -> dict[str, Any]:
-    values = json.loads((folder / "errors.json").read_text())
-    assert isinstance(values, dict)
-    return values
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def read_instances(photos: Path, part: str) -> dict[str, list[list[float]]]:

@@ -4,13 +4,12 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.runs import Cli, make_photographs
+from tests.runs import Cli, make_photographs, read_csv, read_report
 from tests.thin_nets import CROP, WIDTH_OPTIONS, narrow_config, save_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.models.weights.model_folder import load_config, load_model, save_weights
@@ -19,27 +18,16 @@ FP32 = ("--precision", "fp32", "--workers", 0)
 CLASSES = ("apple", "bee", "cloud")
 
 
-def read_report(folder: Path) -> dict[str, Any]:
-    values = json.loads((folder / "errors.json").read_text())
-    assert isinstance(values, dict)
-    return values
-
-
-def read_lines(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def check_agreement(folder: Path, score: str = "p") -> None:
     """Errors, ranks, and confusion are those of the classes in predictions.csv, whose first one is the guess."""
-    lines, errors = read_lines(folder / "predictions.csv"), read_report(folder)["rows"][-1]["errors"]
+    lines, errors = read_csv(folder / "predictions.csv"), read_report(folder)["rows"][-1]["errors"]
     assert errors["top1"]["percent"] == pytest.approx(
         100 * np.mean([line["class1"] != line["label"] for line in lines])
     )
     for line in lines:
         scores = [float(line[f"{score}{place}"]) for place in (1, 2, 3)]
         assert line[f"class{line['rank']}"] == line["label"] and scores == sorted(scores, reverse=True)
-    for row in read_lines(folder / "confusion.csv"):
+    for row in read_csv(folder / "confusion.csv"):
         guesses = [line["class1"] for line in lines if line["label"] == row["true"]]
         assert [int(row[name]) for name in CLASSES] == [guesses.count(name) for name in CLASSES]
 
@@ -65,7 +53,7 @@ def test_some_of_the_classes_are_tested_on_all(inside: Cli, net: Path, two: Path
     report = read_report(tmp_path / "two")
     assert (report["num_images"], report["split"], report["rows"][-1]["errors"]["k"]) == (8, "all", 2)
     check_agreement(tmp_path / "two")
-    assert {line["class3"] for line in read_lines(tmp_path / "two" / "predictions.csv")} | {"bee"} <= set(CLASSES)
+    assert {line["class3"] for line in read_csv(tmp_path / "two" / "predictions.csv")} | {"bee"} <= set(CLASSES)
     inside("evaluate", two.parent, net, "--split", "val", *FP32, check=False)
     (two / "bee").mkdir()
     done = inside("evaluate", two, net, *FP32, "--out", "empty")
@@ -144,7 +132,7 @@ def test_equal_scores_are_broken_alike_everywhere(inside: Cli, net: Path, photog
     save_weights(net / "model", model.state_dict())
     inside("evaluate", photographs, net, *FP32, "--out", "report")
     check_agreement(tmp_path / "report")
-    lines = read_lines(tmp_path / "report" / "predictions.csv")
+    lines = read_csv(tmp_path / "report" / "predictions.csv")
     assert all([line[f"class{place}"] for place in (1, 2, 3)] == list(CLASSES) for line in lines)
     assert read_report(tmp_path / "report")["rows"][-1]["errors"]["top1"]["percent"] == pytest.approx(200 / 3)
     done = inside("predict", net, photographs / "val", *FP32, "--format", "csv")
@@ -174,7 +162,7 @@ def test_a_classifier_is_tested_like_a_net(
     assert f"{two} has 2 of the classifier's 3 classes; missing: bee." in done.stdout
     predicted = inside("predict", classifier, two, *FP32, "--top", 1, "--format", "csv").stdout.splitlines()
     first = {Path(row["image"]).relative_to(two).as_posix(): row["class"] for row in csv.DictReader(predicted)}
-    assert first == {line["path"]: line["class1"] for line in read_lines(tmp_path / "two" / "predictions.csv")}
+    assert first == {line["path"]: line["class1"] for line in read_csv(tmp_path / "two" / "predictions.csv")}
     done = inside("evaluate", photographs, classifier, "--split", "train", *FP32)
     assert f"these are the training images of {net}, {classifier}." in done.stdout
 
@@ -220,5 +208,5 @@ def test_a_net_of_other_words_keeps_its_order(inside: Cli, net: Path, two: Path,
     path.write_text(json.dumps({**values, "class_names": CLASSES[::-1], "class_words": CLASSES[::-1]}))
     assert load_config(net / "model").class_names == config.class_names[::-1]
     inside("evaluate", two, net, *FP32, "--out", "reversed")
-    lines = [read_lines(tmp_path / name / "predictions.csv") for name in ("sorted", "reversed")]
+    lines = [read_csv(tmp_path / name / "predictions.csv") for name in ("sorted", "reversed")]
     assert [line["class1"] for line in lines[0]] == [line["class1"] for line in lines[1]]

@@ -1,12 +1,12 @@
 """The files that an evaluation leaves, and the lists that it refuses to leave."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.runs import read_csv
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import average_scales, evaluate_predictions
 from verydeep.engine.classification.report import (
@@ -20,11 +20,6 @@ from verydeep.errors import VerydeepError
 from verydeep.ops.metrics import Share
 
 CONDITIONS = {"data": "photos", "view": "dense", "weights": "last", "precision": "fp32", "fast_decode": False}
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_files_written(known_predictions: tuple[Split, EnsembleMember, NetPredictions], tmp_path: Path) -> None:
@@ -51,14 +46,14 @@ def test_files_written(known_predictions: tuple[Split, EnsembleMember, NetPredic
     assert table.to_text().startswith(expected) and "docs/glossary.md" in table.remarks[0]
     assert report["rows"][2]["errors"]["top1"]["percent"] == pytest.approx(100 * 8 / 11)
     assert report["expected_calibration_error"] == pytest.approx(100 * (0.5 - 4 / 11))
-    lines = read(tmp_path / "out" / "predictions.csv")
+    lines = read_csv(tmp_path / "out" / "predictions.csv")
     assert [line["path"] for line in lines] == [split.files[i] for i in predictions.indices]
     assert [line["label"] for line in lines] == ["ant"] * 3 + ["bell"] * 4 + ["crab"] * 4
     assert [int(line["rank"]) for line in lines] == [2] * 3 + [1] * 4 + [3] * 4
     first = lines[0]
     assert [first["class1"], first["class2"], first["class3"]] == ["bell", "ant", "crab"]
     assert [float(first[f"p{i}"]) for i in (1, 2, 3)] == pytest.approx([0.5, 0.425, 0.075], abs=1e-6)
-    classes = read(tmp_path / "out" / "classes.csv")
+    classes = read_csv(tmp_path / "out" / "classes.csv")
     assert [(line["class"], line["words"], line["images"], line["error"]) for line in classes] == [
         ("ant", "ant, emmet", "3", "100.00"), ("bell", "bell", "4", "0.00"), ("crab", "crab", "4", "100.00"),
     ]  # fmt: skip
