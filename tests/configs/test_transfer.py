@@ -70,7 +70,7 @@ def test_figures_are_printed_as_the_paper_does() -> None:
 
 
 def test_scales_are_those_of_appendix_b() -> None:
-    """VOC: five, averaged; Caltech: "we used three scales Q", stacked."""
+    """VOC: five, averaged; Caltech: "we used three scales Q", stacked; one for the photographs of people."""
     assert {kind: (each.scales, each.aggregation) for kind, each in SCALES.items()} == {
         "VOC": ((256, 384, 512, 640, 768), "average"),
         "VOC actions": ((256, 384, 512, 640, 768), "average"),

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,32 @@ def test_each_image_is_on_one_side(rows: list[tuple[int, ...]], seed: int) -> No
     if (split.relevance[:, rarest] > 0).sum() >= 2:
         assert (held_out.relevance[:, rarest] > 0).any()
         assert (train.relevance[:, rarest] > 0).any()
+
+
+def test_no_group_is_on_both_sides_of_a_draw() -> None:
+    """Each class has six individuals of five photographs; training has several of them, as many as there are."""
+    everything = classes_of(ant=30, bell=30)
+    everything = replace(everything, groups=tuple(f"{file[:3]}{int(file[-8:-4]) // 5}" for file in everything.files))
+    draws = set()
+    for seed in range(5):
+        train, test = draw_of_each_class(everything, 6, 9, seed=seed)
+        assert (counts(train), counts(test)) == ([6, 6], [9, 9])
+        assert train.groups is not None and test.groups is not None
+        assert not set(train.groups) & set(test.groups) and len(set(train.groups)) >= 4
+        draws.add(train.files)
+    assert len(draws) == 5
+    train, test = draw_of_each_class(everything, 20, None, seed=0)
+    assert (counts(train), counts(test)) == ([20, 20], [5, 5])
+    _, none = draw_of_each_class(everything, 30, 0, seed=0)
+    assert not len(none)
+    with pytest.raises(VerydeepError, match=r"'ant' of /data has 30 photographs .*others of other groups for testing"):
+        draw_of_each_class(everything, 29, None, seed=0)
+
+
+def test_a_share_of_groups_is_held_out() -> None:
+    rows = [[1 if i % 2 else -1, 1 if i % 3 else -1] for i in range(60)]
+    split = replace(labelled_with(rows), groups=tuple(f"day {i // 6}" for i in range(60)))
+    for seed in range(4):
+        train, held_out = hold_out(split, 0.2, seed=seed)
+        assert train.groups is not None and held_out.groups is not None
+        assert not set(train.groups) & set(held_out.groups) and len(held_out) == 12

@@ -1,6 +1,7 @@
 """Which set lies in a folder, how its protocol divides it, and how it is scored."""
 
 import os
+import re
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -321,3 +322,41 @@ def test_the_real_caltech_101(tmp_path: Path) -> None:
     }
     assert 6500 < len(used) < 7500, "the issue says about 7,100 in all splits together"
     assert np.unique([len(partition.train) for partition in found.partitions]).tolist() == [3060]
+
+
+def test_one_photograph_of_each_class_leaves_nothing_to_test(tmp_path: Path) -> None:
+    found = open_transfer_set(classes(tmp_path, jay=1, owl=1))
+    (partition,) = found.partitions
+    assert partition.test is None and counts(partition.train) == {"jay": 1, "owl": 1}
+    assert partition.train.notes == (
+        "Too few photographs to be in both train and val, so all are in train: jay and owl.",
+    )
+    with pytest.raises(VerydeepError, match=r"has 1 photographs .*; add photographs or give `num_test=0` to test noth"):
+        open_transfer_set(tmp_path, num_train=1)
+    assert open_transfer_set(tmp_path, num_train=1, num_test=0).partitions[0].test is None
+
+
+@pytest.mark.parametrize("numbers", [{}, {"num_train": 3}, {"num_splits": 3}])
+def test_groups_stay_together_in_every_random_split(tmp_path: Path, numbers: dict[str, int]) -> None:
+    """In the fifth, in draws by number, and among several labels; training photographs know their groups."""
+    folders = classes(tmp_path / "folders", jay=20, owl=20)
+    files = [f"{i:02}.jpg" for i in range(40)]
+    put(tmp_path / "table", *files)
+    rows = [f"{file},{'jay' if i % 2 else 'owl'}" for i, file in enumerate(files)]
+    (tmp_path / "table" / "labels.csv").write_text("\n".join(["path,label", *rows]), "utf-8")
+    pattern = r"(\d)\d?\.jpg"
+    for root in (folders, tmp_path / "table") if "num_train" not in numbers else (folders,):
+        found = open_transfer_set(root, group_by=pattern, **numbers)
+        assert found.is_drawn and found.group_by == pattern
+        for partition in found.partitions:
+            assert partition.test is not None and partition.train.groups is not None
+            names = [{re.search(pattern, file)[1] for file in part.files} for part in (partition.train, partition.test)]
+            assert not names[0] & names[1] and set(partition.train.groups) == names[0]
+            assert min(counts(partition.test).values() if partition.test.labels is not None else [1]) > 0
+
+
+def test_groups_of_parts_are_for_the_choice_of_c(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        classes(tmp_path / part, jay=4, owl=4)
+    found = open_transfer_set(tmp_path, group_by="parent")
+    assert not found.is_drawn and found.partitions[0].train.groups == ("jay",) * 4 + ("owl",) * 4

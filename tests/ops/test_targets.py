@@ -126,13 +126,3 @@ def test_groups_share_their_images_about_equally() -> None:
     groups = np.repeat(np.random.default_rng(0).permutation(40), np.arange(1, 41))
     held_out = hold_out_groups([np.arange(len(groups))], groups, 0.2)
     assert abs(held_out.sum() - 0.2 * len(groups)) <= 20
-
-
-def test_the_fifth_for_c_keeps_groups_together() -> None:
-    targets = one_vs_rest(np.arange(60) % 2, 2)
-    groups = np.arange(60) // 6
-    chosen = {tuple(hold_out_samples(targets, seed=seed, groups=groups).tolist()) for seed in range(5)}
-    assert len(chosen) > 1
-    for held_out in map(np.array, chosen):
-        assert held_out.sum() == 12
-        assert all(len(np.unique(held_out[groups == group])) == 1 for group in range(10))

@@ -9,6 +9,7 @@ from verydeep.configs.transfer import SCALES, Coverage, MultiScale
 from verydeep.errors import OptionError
 from verydeep.options import (
     DataSource,
+    GroupByOption,
     JobOptions,
     LayerOption,
     NetSources,
@@ -44,9 +45,10 @@ def transfer(
     ] = None,
     num_splits: Annotated[int | None, Option("Number of draws.", "Caltech: 3, else 1", "N", smallest=1)] = None,
     layer: LayerOption = None,
-    scales: Annotated[Numbers | None, Option("Test scales.", "256,384,512; VOC: to 768", "Q,Q,..")] = None,
+    scales: Annotated[Numbers | None, Option("Test scales.", "256; the paper's for its sets", "Q,Q,..")] = None,
     weights: WeightsOption = "last",
     seed: SeedOption = 0,
+    group_by: GroupByOption = None,
     out: Annotated[PathSource | None, Option("Folder of the classifier.", "a new one in runs/", "DIR")] = None,
     aggregate: Annotated[
         Literal["average", "stack", "max"] | None,
@@ -81,6 +83,7 @@ def transfer(
         OptionError: The options do not fit the data set, or the folder holds something else.
         ResourceError: scikit-learn is missing, or the disk is full.
     """
+    from verydeep.data.groups import resolve_group_by
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine.datasets import data_folder, data_name
     from verydeep.engine.nets.net import Net, net_path
@@ -103,6 +106,7 @@ def transfer(
         num_splits=num_splits,
         part=part,
         actions=actions is not None,
+        group_by=None if group_by is None else resolve_group_by(group_by),
     )
     representation = choose_representation(
         [Net.open(source, weights) for source in sources],
@@ -128,7 +132,7 @@ def choose_representation(
     aggregate: "Aggregation | None",
     coverage: Coverage,
 ) -> "Representation":
-    """Return how samples are described: as the options say, else as the paper's best choice for such data."""
+    """Return how samples are described: as the options say, else as ``SCALES`` says for such data."""
     from verydeep.engine.descriptors.activations import default_layer
     from verydeep.engine.descriptors.representation import Representation
 

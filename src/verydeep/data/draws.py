@@ -4,17 +4,21 @@ Photographs are ordered by SHA-256 of ``<seed>:<path>``, with the path below the
 So the order is the same on every machine and for every order of listing, and anybody can repeat it without this
 package. For any k, the first k photographs of a class are the same. The seeds of the paper's own random splits are
 unknown (docs/choices.md).
+
+Where photographs belong to groups, half of the groups are for testing (``hold_out_groups``, in the order of SHA-256 of
+``<seed>:<group>``), or a fifth if the others have too few photographs for training.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from verydeep.data.groups import number_groups
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.ops.arrays import Int64Array
-from verydeep.ops.targets import hold_out_rarest_first
+from verydeep.ops.arrays import BoolArray, Int64Array
+from verydeep.ops.targets import hold_out_groups, hold_out_rarest_first
 
 
 def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, seed: int) -> tuple[Split, Split]:
@@ -29,24 +33,43 @@ def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, se
     Raises:
         DataError: a class has too few images for training, or none would be left for testing.
     """
-    num_needed = num_train + (num_test != 0)
+    classes = list(_classes(split))
+    is_test = _choose_test_groups(split, classes, num_train, seed) if split.groups and num_test != 0 else None
     train: list[int] = []
     test: list[int] = []
     too_small: dict[str, int] = {}
-    for name, members in zip(split.class_names, _classes(split), strict=True):
+    for name, members in zip(split.class_names, classes, strict=True):
         ordered = _order_by_hash(split, members, seed)
-        if len(ordered) < num_needed:
+        drawn = ordered[:num_train] if is_test is None else ordered[~is_test[ordered]][:num_train]
+        others = ordered[num_train:] if is_test is None else ordered[is_test[ordered]]
+        if len(drawn) < num_train or (not len(others) and num_test != 0):
             too_small[name] = len(ordered)
-        train += ordered[:num_train].tolist()
-        test += ordered[num_train:][:num_test].tolist()
+        train += drawn.tolist()
+        test += others[:num_test].tolist()
     if too_small:
-        name, count = min(too_small.items(), key=lambda pair: pair[1])
-        total = f" ({len(too_small)} classes have too few)" if len(too_small) > 1 else ""
-        raise DataError(
-            f"Class {name!r} of {split.root} has {count} photographs{total}, but {num_needed} are needed, {num_train} "
-            "of them for training; add photographs, or lower `num_train`."
-        )
+        raise _too_small_error(split, too_small, num_train, num_test)
     return split.subset(sorted(train)), split.subset(sorted(test))
+
+
+def _choose_test_groups(split: Split, classes: Sequence[Int64Array], num_train: int, seed: int) -> BoolArray:
+    """Return (n,) whether the group of each image is for testing: half of them, or a fifth if training needs more."""
+    assert split.groups is not None
+    numbers = number_groups(split.groups, seed)
+    half, fifth = (hold_out_groups(classes, numbers, share) for share in (0.5, 0.2))
+    return half if all((~half[members]).sum() >= num_train for members in classes) else fifth
+
+
+def _too_small_error(split: Split, too_small: dict[str, int], num_train: int, num_test: int | None) -> DataError:
+    """Return the error of classes with too few photographs, or groups; the smallest is named."""
+    name, count = min(too_small.items(), key=lambda pair: pair[1])
+    total = f" ({len(too_small)} classes have too few)" if len(too_small) > 1 else ""
+    needed = f"{num_train + (num_test != 0)} are needed, {num_train} of them for training"
+    if split.groups is not None:
+        needed = f"{num_train} are needed for training, and others of other groups for testing"
+    remedies = ["add photographs", *(["lower `num_train`"] if num_train > 1 else [])]
+    remedies += [] if num_test == 0 else ["give `num_test=0` to test nothing"]
+    remedy = " or ".join(", ".join(remedies).rsplit(", ", 1))
+    return DataError(f"Class {name!r} of {split.root} has {count} photographs{total}, but {needed}; {remedy}.")
 
 
 def few_of_each_class(split: Split, count: int, *, seed: int) -> Int64Array:
@@ -65,12 +88,16 @@ def hold_out(split: Split, share: float, *, seed: int) -> tuple[Split, Split]:
 
     Args:
         split: images with labels or relevance.
-        share: of held-out images, in (0, 1); ``hold_out_rarest_first`` says how it is rounded.
+        share: of held-out images, in (0, 1); ``hold_out_rarest_first`` says how it is rounded, ``hold_out_groups``
+            where the images have groups.
         seed: of the draw.
     """
-    held_out = hold_out_rarest_first(
-        list(_classes(split)), len(split), share, lambda members: _order_by_hash(split, members, seed)
-    )
+    if split.groups is not None:
+        held_out = hold_out_groups(list(_classes(split)), number_groups(split.groups, seed), share)
+    else:
+        held_out = hold_out_rarest_first(
+            list(_classes(split)), len(split), share, lambda members: _order_by_hash(split, members, seed)
+        )
     return split.subset(np.flatnonzero(~held_out).tolist()), split.subset(np.flatnonzero(held_out).tolist())
 
 

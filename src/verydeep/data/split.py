@@ -83,6 +83,13 @@ class Split:
         numbers: dict[str, int] = {}
         return np.array([numbers.setdefault(file, len(numbers)) for file in self.files], np.int64)
 
+    @property
+    def units(self) -> Int64Array:
+        """(n,) number of what no random split separates, counted from 0: the group or the photograph of each sample."""
+        if self.groups is None:
+            return self.photographs
+        return np.unique(np.array(self.groups), return_inverse=True)[1].astype(np.int64)
+
     def first_of_each_class(self, count: int) -> "Split":
         """Return a split of the first ``count`` images of each class; the split must have labels."""
         assert self.labels is not None

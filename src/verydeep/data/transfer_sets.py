@@ -19,6 +19,7 @@ from verydeep.configs.transfer import DataKind
 from verydeep.data.caltech import NUM_DRAWS, Caltech, find_caltech, open_caltech
 from verydeep.data.copies import find_copies
 from verydeep.data.draws import draw_of_each_class, hold_out
+from verydeep.data.groups import add_groups
 from verydeep.data.label_csv import LABELS, TEST, TRAIN, find_label_csv, open_divided_labels, open_labels
 from verydeep.data.layout import open_split, split_names
 from verydeep.data.split import Split
@@ -57,6 +58,10 @@ class TransferSet:
     """One for each draw; a single one if the set itself defines its test photographs."""
     val_fraction: float = 0
     """Share of the photographs that ``open_split`` held out for testing; 0 if they were chosen in another way."""
+    group_by: str | None = None
+    """Groups of photographs that no random split separates."""
+    is_drawn: bool = False
+    """Whether the partitions are random."""
 
     @cached_property
     def copies(self) -> dict[Path, Path]:
@@ -76,6 +81,7 @@ class _Draws:
     num_train: int | None
     num_test: int | None
     num_splits: int | None
+    group_by: str | None
 
     def seeds(self, num_draws: int = 1) -> range:
         """Return a seed for each draw, ``num_draws`` of them by default; one if nothing is tested."""
@@ -91,6 +97,7 @@ def open_transfer_set(
     num_splits: int | None = None,
     part: TestPart | None = None,
     actions: bool = False,
+    group_by: str | None = None,
 ) -> TransferSet:
     """Recognize the set in ``root`` and divide it as its protocol says.
 
@@ -105,13 +112,22 @@ def open_transfer_set(
         part: which photographs are tested, if a set has both (VOC, class folders); None: test if its labels are there,
             and for VOC even if they are not.
         actions: whether VOC's task is actions instead of classification.
+        group_by: groups of photographs that no random split separates, as ``groups.resolve_group_by`` returns it.
 
     Raises:
         DataError: the folder holds no such set, a class has too few photographs, or the set is damaged.
         OptionError: a number is too small, or the set defines its own training and test photographs.
     """
-    draws = _Draws(seed, num_train, num_test, num_splits)
+    draws = _Draws(seed, num_train, num_test, num_splits, group_by)
     _check_numbers(draws)
+    transfer_set = _recognize(root, part, actions, draws)
+    partitions = tuple(
+        replace(partition, train=add_groups(partition.train, group_by)) for partition in transfer_set.partitions
+    )
+    return replace(transfer_set, partitions=partitions, group_by=group_by)
+
+
+def _recognize(root: Path, part: TestPart | None, actions: bool, draws: _Draws) -> TransferSet:
     if voc := find_voc(root):
         _refuse_numbers(draws, voc)
         return _open_voc(voc, part, actions)
@@ -142,11 +158,11 @@ def _open_voc(folder: Path, part: TestPart | None, actions: bool) -> TransferSet
 
 
 def _open_caltech(caltech: Caltech, folder: Path, draws: _Draws) -> TransferSet:
-    everything = open_caltech(caltech, folder)
+    everything = add_groups(open_caltech(caltech, folder), draws.group_by)
     num_train = draws.num_train or caltech.num_train
     num_test = caltech.num_test if draws.num_test is None else draws.num_test
     partitions = tuple(_draw(everything, num_train, num_test, seed) for seed in draws.seeds(NUM_DRAWS))
-    return TransferSet(caltech.name, "Caltech", everything.class_names, "mean class recall", partitions)
+    return TransferSet(caltech.name, "Caltech", everything.class_names, "mean class recall", partitions, is_drawn=True)
 
 
 def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> TransferSet:
@@ -161,8 +177,9 @@ def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> Trans
     elif draws.num_test == 0:
         partitions = [Partition(open_labels(root), None)]
     else:
-        everything = open_labels(root)
+        everything = add_groups(open_labels(root), draws.group_by)
         partitions = [_hold_out_labels(everything, seed) for seed in draws.seeds()]
+        return replace(_own_set(root, "AP, all points", partitions), is_drawn=True)
     return _own_set(root, "AP, all points", partitions)
 
 
@@ -172,18 +189,24 @@ def _open_class_folders(root: Path, part: TestPart | None, draws: _Draws) -> Tra
         _refuse_numbers(draws, root)
         partitions = [divided]
     elif draws.num_train is not None:
-        everything = open_split(root, "all")
+        everything = add_groups(open_split(root, "all"), draws.group_by)
         partitions = [_draw(everything, draws.num_train, draws.num_test, seed) for seed in draws.seeds()]
+        return replace(_own_set(root, "mean class recall", partitions), is_drawn=draws.num_test != 0)
     elif draws.num_test == 0:
         partitions = [Partition(open_split(root, "all"), None)]
     elif draws.num_test is not None:
         raise OptionError(f"`num_test` needs `num_train` for {root}; give both numbers.", "num_train")
     else:
         # Divided as `verydeep train` does with this seed, so that a net is not tested on its training photographs.
-        names = ("train", "val")
-        partitions = [Partition(*(open_split(root, name, seed=seed) for name in names)) for seed in draws.seeds()]
-        return replace(_own_set(root, "mean class recall", partitions), val_fraction=HELD_OUT)
+        partitions = [_hold_out_fifth(root, seed, draws.group_by) for seed in draws.seeds()]
+        return replace(_own_set(root, "mean class recall", partitions), val_fraction=HELD_OUT, is_drawn=True)
     return _own_set(root, "mean class recall", partitions)
+
+
+def _hold_out_fifth(root: Path, seed: int, group_by: str | None) -> Partition:
+    """Return a random fifth as test photographs; nothing is tested if no class has photographs for both parts."""
+    train, val = (open_split(root, name, seed=seed, group_by=group_by) for name in ("train", "val"))
+    return Partition(train, val if len(val) else None)
 
 
 def _own_set(root: Path, metric: Metric, partitions: list[Partition]) -> TransferSet:

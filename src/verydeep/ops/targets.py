@@ -19,11 +19,7 @@ def one_vs_rest(labels: Int64Array, num_classes: int) -> Int8Array:
 
 
 def hold_out_samples(
-    targets: Int8Array,
-    seed: int,
-    share: float = 0.2,
-    photographs: Int64Array | None = None,
-    groups: Int64Array | None = None,
+    targets: Int8Array, seed: int, share: float = 0.2, photographs: Int64Array | None = None
 ) -> BoolArray:
     """Return (n,) whether each sample is held out; photographs are chosen at random, as ``hold_out_rarest_first`` says.
 
@@ -31,14 +27,9 @@ def hold_out_samples(
         targets: (n, K)
         seed: of the random order.
         share: of the photographs to hold out.
-        photographs: (n,) number of the photograph of each sample, from 0. Samples of one photograph stay together,
-            because they look alike. None: each has its own.
-        groups: (n,) number of the group of each sample, from 0; groups stay together, as ``hold_out_groups`` says.
-            None: photographs stay together.
+        photographs: (n,) number of the photograph, or group of photographs, of each sample, from 0. Samples of one
+            stay together, because they look alike. None: each has its own.
     """
-    if groups is not None:
-        order = np.random.Generator(np.random.Philox(key=[seed, HOLD_OUT_STREAM])).permutation(int(groups.max()) + 1)
-        return hold_out_groups([np.flatnonzero(column == 1) for column in targets.T], order[groups], share)
     if photographs is None:
         photographs = np.arange(len(targets))
     generator = np.random.Generator(np.random.Philox(key=[seed, HOLD_OUT_STREAM]))

@@ -23,6 +23,7 @@ from verydeep.engine.transfer.svm_training import (
     check_countable,
     choose_cost,
     choose_num_processes,
+    find_single,
     fit_svms,
     train_svms,
     try_costs,
@@ -255,14 +256,37 @@ def test_with_one_c_nothing_is_held_out() -> None:
     assert (svms.compute_margins(descriptors).argmax(axis=1) == np.arange(4)).all()
 
 
-def test_class_of_one_image_cannot_be_held_out() -> None:
+def test_class_of_one_image_takes_no_part_in_the_choice_of_c() -> None:
+    """Its image is trained on; the score is that of the others. Images of one photograph or group count as one."""
     descriptors, targets = photographs(60)
     targets[np.flatnonzero(targets[:, 2] == 1)[1:], 2] = -1
+
+    def record(margins: Float32Array, held_out: Int8Array) -> float:
+        assert (held_out == 1).sum(axis=0).tolist()[2] == 0 and (held_out[:, [0, 1, 3]] == 1).any(axis=0).all()
+        return float((margins.argmax(axis=1) == held_out.argmax(axis=1)).mean())
+
+    _, trials = finish(train_svms(descriptors, targets, NAMES, record, costs=(0.1, 1.0)))
+    assert [trial.C for trial in trials] == [0.1, 1.0]
+    assert find_single(targets) == [2]
+    assert find_single(targets, np.where(targets[:, 0] == 1, 0, np.arange(60))) == [0, 2]
+
+
+@pytest.mark.parametrize(("costs", "chosen"), [(COSTS, 10.0), ((0.1, 3.0, 1.0), 3.0)])
+def test_one_image_of_each_class_leaves_the_usual_c(costs: tuple[float, ...], chosen: float) -> None:
+    descriptors, targets = photographs(4)
+    svms, trials = finish(train_svms(descriptors, targets, NAMES, recall, costs=costs))
+    assert (svms.C, trials) == (chosen, ())
+    assert (svms.compute_margins(descriptors).argmax(axis=1) == np.arange(4)).all()
+
+
+def test_class_that_is_held_out_as_a_whole_is_reported() -> None:
+    """Three images of two classes each, of which one is trained on."""
+    descriptors, targets = photographs(3)[0], np.array([[1, 1, -1], [-1, 1, 1], [1, -1, 1]], np.int8)
     with pytest.raises(
         DataError,
-        match=r"for class crab: 0 of its 1 training images are held out, .* or give one value, such as `c=10`",
+        match=r"for class crab: 2 of its 2 training images are held out, .* or give one value, such as `c=10`",
     ):
-        finish(train_svms(descriptors, targets, NAMES, recall))
+        finish(train_svms(descriptors, targets, NAMES[:3], recall))
 
 
 @pytest.mark.parametrize(("only", "where"), [(-1, "on no training image"), (1, "on every training image")])

@@ -11,7 +11,7 @@ from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.engine.transfer.scoring import estimate_interval, get_targets, score, score_classes
-from verydeep.engine.transfer.svm_training import Trial, check_targets, hold_out_fifth, train_svms
+from verydeep.engine.transfer.svm_training import Trial, check_targets, find_single, hold_out_fifth, train_svms
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import Share, confusion_matrix
 
@@ -22,7 +22,9 @@ class PartitionResult:
 
     svms: LinearSVMs
     trials: tuple[Trial, ...]
-    """Scores of the values of C on the images held out; empty where a single value was given."""
+    """Scores of the values of C on the images held out; empty where a single value was given, or nothing held out."""
+    single_classes: tuple[str, ...]
+    """Classes with a single training photograph, or group, which take no part in the choice of C."""
     num_train: int
     test: Split | None
     """The test samples that could be decoded; None where nothing is tested."""
@@ -68,6 +70,7 @@ def transfer_partition(
     targets = get_targets(train)
     assert targets is not None
     num_trainings = len(train.class_names) * (len(costs) + (len(costs) > 1))
+    single_classes = tuple(train.class_names[label] for label in find_single(targets, train.units))
     steps = train_svms(
         values,
         targets,
@@ -75,29 +78,29 @@ def transfer_partition(
         lambda margins, held_out_targets: score(metric, margins, held_out_targets),
         costs=costs,
         seed=seed,
-        photographs=train.photographs,
+        photographs=train.units,
     )
     svms, trials = run_with_progress(steps, "Linear SVMs", num_trainings, images=0)
     if partition.test is None:
-        return PartitionResult(svms, trials, len(train), None, None, [])
+        return PartitionResult(svms, trials, single_classes, len(train), None, None, [])
     test, test_values = samples.select(partition.test)
     margins, test_targets = svms.compute_margins(test_values), get_targets(test)
     is_unknown = test_targets is None or not (test_targets > 0).any()
     class_scores = [] if test_targets is None or is_unknown else score_classes(metric, margins, test_targets)
-    return PartitionResult(svms, trials, len(train), test, margins, class_scores)
+    return PartitionResult(svms, trials, single_classes, len(train), test, margins, class_scores)
 
 
 def check_training(train: Split, costs: Sequence[float], seed: int) -> None:
     """Refuse training samples that do not suffice, before any is described.
 
     Raises:
-        DataError: a class is on no image or on all, or has too few to choose C.
+        DataError: a class is on no image or on all, or its images cannot be divided to choose C.
     """
     targets = get_targets(train)
     assert targets is not None
     check_targets(targets, train.class_names)
     if len(costs) > 1:
-        hold_out_fifth(targets, train.class_names, seed, train.photographs)
+        hold_out_fifth(targets, train.class_names, seed, train.units)
 
 
 def add_interval(result: PartitionResult, metric: Metric) -> PartitionResult:

@@ -10,6 +10,7 @@ import numpy as np
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.datasets import fingerprint
+from verydeep.engine.nets.checks import shorten_list
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
 from verydeep.engine.reporting.summary import (
@@ -115,7 +116,14 @@ def result_lines(result: TransferResult) -> Iterator[str]:
     for partition in partitions:
         if partition.trials:
             trials = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in partition.trials)
-            yield f"C={partition.svms.C:g}, chosen on a fifth of {partition.num_train:,} training images ({trials})."
+            without = f", without {shorten_list(partition.single_classes)}" if partition.single_classes else ""
+            fifth = f"a fifth of {partition.num_train:,} training images{without}"
+            yield f"C={partition.svms.C:g}, chosen on {fifth} ({trials})."
+        elif len(result.task.costs) > 1:
+            yield (
+                f"C={partition.svms.C:g}, the usual value, because choosing it takes two training photographs of a "
+                "class."
+            )
         if remark := partition.svms.convergence_remark(class_names):
             yield remark
     yield from _score_lines(result)

@@ -82,14 +82,15 @@ def train_svms(
         metric: scores margins as the data set does.
         costs: values of C to choose from; of a single one, nothing is held out.
         seed: of the random choice of what is held out.
-        photographs: (n,) numbers of the photographs that samples are on, if they share some: samples of one photograph
-            are held out together.
+        photographs: (n,) numbers of the photographs, or groups of them, that samples are on, if they share some:
+            samples of one are held out together.
 
     Yields:
         0, then 1 for each trained SVM: K for each value of C if there are several, and K more.
 
     Returns:
-        The SVMs, and what each value of C gave, from the smallest; nothing for a single one.
+        The SVMs, and what each value of C gave, from the smallest; nothing for a single one, or if every class has a
+        single photograph: the value nearest to ``USUAL_COST`` then holds.
 
     Raises:
         DataError: a class has no image or is on all images, or cannot be held out.
@@ -104,7 +105,7 @@ def train_svms(
         trials = yield from try_costs(
             features, targets, class_names, metric, costs=costs, seed=seed, photographs=photographs
         )
-    cost = choose_cost(trials) if trials else costs[0]
+    cost = choose_cost(trials or [Trial(cost, 0) for cost in costs])
     return (yield from fit_svms(features, targets, cost, class_names)), trials
 
 
@@ -125,7 +126,7 @@ def try_costs(
 ) -> Generator[float, None, tuple[Trial, ...]]:
     """Hold out 20% of the training images, train on the others with each C, and score those held out.
 
-    Arguments and errors are those of ``train_svms``.
+    Arguments and errors are those of ``train_svms``. If no image of a class can be held out, there are no trials.
 
     Yields:
         1 for each trained SVM: K for each value of C.
@@ -134,6 +135,8 @@ def try_costs(
     for cost in costs:
         _check_cost(cost)
     is_held_out = hold_out_fifth(targets, class_names, seed, photographs)
+    if not (targets[is_held_out] == 1).any():
+        return ()
     train_targets = np.where(is_held_out[:, None], 0, targets).astype(np.int8)
     trials = []
     for cost in sorted(set(costs)):
@@ -145,22 +148,29 @@ def try_costs(
 def hold_out_fifth(
     targets: Int8Array, class_names: Sequence[str], seed: int, photographs: Int64Array | None = None
 ) -> BoolArray:
-    """Return (n,) which training images are held out to choose C: a fifth.
+    """Return (n,) which training images are held out to choose C: a fifth; none of a class of one photograph.
 
     Raises:
-        DataError: all images of a class, or none of them, are held out.
+        DataError: all images of a class are held out, or none of several photographs.
     """
     is_held_out = hold_out_samples(targets, seed, photographs=photographs)
+    single = find_single(targets, photographs)
     for label, name in enumerate(class_names):
         is_positive = targets[:, label] == 1
         total, num_held_out = int(is_positive.sum()), int((is_positive & is_held_out).sum())
-        if total and num_held_out in (0, total):
+        if num_held_out == total > 0 or (total > 0 == num_held_out and label not in single):
             raise DataError(
                 f"C cannot be chosen for class {name}: {num_held_out} of its {total} training images are held out, but "
                 "at least one must be held out and one kept. Add images of the class, or give one value, such as "
                 f"`c={USUAL_COST:g}`."
             )
     return is_held_out
+
+
+def find_single(targets: Int8Array, photographs: Int64Array | None = None) -> list[int]:
+    """Return the labels of the classes that are on a single photograph, or in a single group of photographs."""
+    units = np.arange(len(targets)) if photographs is None else photographs
+    return [label for label, column in enumerate(targets.T) if len(np.unique(units[column == 1])) == 1]
 
 
 def check_targets(targets: Int8Array, class_names: Sequence[str]) -> None:

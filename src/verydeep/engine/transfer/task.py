@@ -77,6 +77,7 @@ class TransferTask:
             train=fingerprint(first.train),
             val=None if first.test is None else fingerprint(first.test),
             plateau=False,
+            group_by=self.transfer_set.group_by,
         )
 
     def check(self, out: Path, submission: Path | None) -> None:
@@ -92,6 +93,12 @@ class TransferTask:
             DataError: the training images do not suffice.
         """
         self.representation.check()
+        if self.transfer_set.group_by is not None and not self.transfer_set.is_drawn and len(self.costs) == 1:
+            raise OptionError(
+                f"`group_by` keeps groups together in random splits, and of {self.transfer_set.name} nothing is drawn: "
+                "omit it.",
+                "group_by",
+            )
         for seed, partition in enumerate(self.transfer_set.partitions, start=self.seed):
             for part in (partition.train, partition.test):
                 if part is not None:
