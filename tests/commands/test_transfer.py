@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
-from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, read_predictions
+from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, read_predictions
 from verydeep.data.voc import CLASSES, open_voc
 from verydeep.data.voc_actions import ACTIONS
 from verydeep.engine.transfer import task
@@ -386,11 +387,7 @@ def test_too_few_photographs_are_refused_before_any_is_described(
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     shutil.copytree(class_folders / "train", tmp_path / "photos")
     for message, classes, more in (
-        (
-            "C cannot be chosen for class ant: 0 of its 1 training images are held out",
-            ("ant", "bell"),
-            ("--num-train", "1"),
-        ),
+        ("Class 'ant' of photos has 11 photographs", ("ant", "bell"), ("--num-train", "11")),
         ("Class ant is on every training image", ("ant",), ()),
     ):
         for name in {"ant", "bell", "crab"} - set(classes):
@@ -443,3 +440,74 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     assert done.returncode == 130 and done.stderr == (
         "verydeep: stopped; the descriptors so far are saved, and the same command continues from them.\n"
     )
+
+
+# Few photographs, and photographs that belong together.
+
+
+def test_one_photograph_of_each_class_makes_a_classifier(inside: Cli, trained: Path, tmp_path: Path) -> None:
+    """C is the usual value, and nothing is tested; sentences say so, and other photographs test it."""
+    photos = make_photographs(tmp_path / "made", {"photos": 1, "others": 2}) / "photos"
+    done = inside("transfer", photos, trained, *FAST[:-2], "--out", "few")
+    assert "Too few photographs to be in both train and val, so all are in train: apple, bee and cloud." in done.stdout
+    assert "C=10, the usual value, because choosing it takes two training photographs of a class." in done.stdout
+    assert "No photograph is left to test on" in done.stdout and "not tested" in done.stdout
+    result = json.loads((tmp_path / "few" / "transfer.json").read_text())
+    assert result["score"] is None and result["draws"][0]["num_train"] == 3 and result["draws"][0]["num_test"] == 0
+    done = inside("evaluate", photos.parent / "others", "few", "--precision", "fp32")
+    assert "all 6 images" in done.stdout
+    done = inside("transfer", photos, trained, *FAST[:-2], "--c", 10, "--num-test", 0, "--out", "none")
+    assert "No photograph is left" not in done.stdout and "the usual value" not in done.stdout
+    svms = [load_file(tmp_path / name / "svms.safetensors")["weights"] for name in ("few", "none")]
+    assert np.array_equal(*svms)
+
+
+def test_a_class_of_one_photograph_is_reported(inside: Cli, trained: Path, tmp_path: Path) -> None:
+    """It is trained on; C is chosen and the score computed by the others."""
+    photos = make_photographs(tmp_path / "made", {"photos": 6}) / "photos"
+    for path in sorted((photos / "bee").iterdir())[1:]:
+        path.unlink()
+    done = inside("transfer", photos, trained, *FAST[:-2], "--c", "1,10", "--out", "few")
+    assert "Too few photographs to be in both train and val, so all are in train: bee." in done.stdout
+    assert "chosen on a fifth of 11 training images, without bee (" in done.stdout
+    assert "No test image shows bee; the mean is over the other classes." in done.stdout
+
+
+def test_no_group_is_on_both_sides(inside: Cli, trained: Path, tmp_path: Path) -> None:
+    photos = make_photographs(tmp_path / "made", {"photos": 10}) / "photos"
+    lines = [f"{path.relative_to(photos)},{path.parent.name} {int(path.stem) // 2}" for path in photos.rglob("*.jpg")]
+    (tmp_path / "groups.csv").write_text("\n".join(["path,group", *lines]))
+    done = inside("transfer", photos, trained, *FAST[:-2], "--c", "1,10", "--group-by", "groups.csv", "--out", "few")
+    assert f"20% of each class in val (seed 0, grouped by {tmp_path / 'groups.csv'})" in done.stdout
+    assert "on 6 test images" in done.stdout
+    record = json.loads((tmp_path / "few" / "classifier.json").read_text())["split"]
+    assert record["group_by"] == str(tmp_path / "groups.csv")
+    inside("evaluate", photos, "few", "--precision", "fp32", "--out", "report")
+    report = json.loads((tmp_path / "report" / "errors.json").read_text())
+    assert report["split"] == "val" and report["num_images"] == 6
+    (tmp_path / "groups.csv").unlink()  # what was held out is unknown now
+    refused = inside("evaluate", photos, "few", check=False)
+    assert refused.returncode == 1 and "groups.csv cannot be read" in refused.stderr
+
+
+def test_groups_without_a_random_split_are_refused(
+    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path
+) -> None:
+    """If C is to be chosen, they keep its fifth together."""
+    options = (class_folders, trained, *FAST[:-2], "--group-by", r"(\d)\.jpg")
+    refused = inside("transfer", *options, "--c", 1, "--out", "few", check=False)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert "--group-by keeps groups together in random splits, and of" in refused.stderr
+    assert not (tmp_path / "few").exists()
+    assert "chosen on a fifth" in inside("transfer", *options, "--c", "1,10", "--out", "few").stdout
+
+
+def test_the_default_is_one_scale_and_its_time_is_said_first(
+    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
+    done = inside("transfer", class_folders, trained, "--precision", "fp32", "--c", 1, "--out", "few")
+    assert json.loads((tmp_path / "few" / "classifier.json").read_text())["scales"] == [256]
+    assert re.search(r"Time: about \d+ seconds? for 45 photographs\.", done.stdout)
+    done = inside("features", trained, class_folders, "--precision", "fp32", "--out", "described")
+    assert re.search(r"Time: about \d+ seconds? for 45 photographs\.", done.stdout)

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from verydeep.data.folder import WNID
 from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.layout import open_split, split_names
-from verydeep.data.listing import normalize_name
+from verydeep.data.listing import list_subfolders, normalize_name
 from verydeep.data.photographs import Photographs, find_photographs
 from verydeep.data.split import Split
 from verydeep.data.value_survey import survey_values
@@ -165,9 +166,12 @@ def open_test_part(data: str, name: str | None, records: Sequence[SplitRecord]) 
     Raises:
         DataError: The folder or the split does not exist, or the layout is unknown.
     """
-    names = split_names(data_folder(data))
+    folder = data_folder(data)
+    names = split_names(folder)
     if "all" not in names:
         return open_data_split(data, name or "val")
+    if [each.lower() for each in list_subfolders(folder)] == ["test"]:  # a folder of classes, not a class
+        return open_test_part(str(folder / list_subfolders(folder)[0]), None if name == "test" else name, records)
     division = find_division(data, records)
     if name is None and division is None:
         has_test = "test" in names and open_data_split(data, "test").labels is not None
@@ -206,6 +210,9 @@ def find_division(data: str, records: Iterable[SplitRecord]) -> Division | None:
 def open_training_images(record: SplitRecord) -> Split | None:
     """Return the images of a training, if they are a person's own and still as they were; None otherwise."""
     root = Path(record.data)
+    with suppress(DataError):
+        if all(map(WNID.fullmatch, list_subfolders(root))):  # ImageNet: a million files
+            return None
     for name in ("all", "train"):
         with suppress(DataError):
             split = open_split(root, name, **(Division.of(record)._asdict() if name == "train" else {}))

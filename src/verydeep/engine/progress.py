@@ -177,6 +177,15 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
             progress.advance(task)
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration in rounded words, such as "about 5 minutes"."""
+    if seconds < 1.5:
+        return "about 1 second"
+    if seconds < 120:
+        return f"about {seconds:.0f} seconds"
+    return f"about {seconds / 60:.0f} minutes" if seconds < 7200 else f"about {seconds / 3600:.1f} hours"
+
+
 def run_with_progress(
     steps: Generator[float, None, Result], title: str, total: int, *, is_main: bool = True, images: int = 1
 ) -> Result:

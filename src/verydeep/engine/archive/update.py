@@ -23,6 +23,7 @@ from verydeep.engine.caching.compute_missing import compute_missing
 from verydeep.engine.datasets import find_value_ranges
 from verydeep.engine.descriptors.activations import describe_batches
 from verydeep.engine.descriptors.cache import DESCRIPTORS, hash_images
+from verydeep.engine.descriptors.duration import DescribingJob, log_duration
 from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
@@ -53,8 +54,8 @@ class _Plan:
     """All photographs that were named."""
     keys: Int64Array
     """(n,) keys of the photographs."""
-    num_missing: int
-    """Number of photographs that the archive lacks."""
+    missing: Int64Array
+    """(m,) indices of the photographs that the archive lacks."""
     outdated: list[tuple[Shard, BoolArray]]
     """Shards with images that have changed since, and which of their rows these are."""
 
@@ -91,6 +92,8 @@ def update_archive(
         plan = runtime.from_main(_plan_update(folder, net, options, patterns, log, stack) if runtime.is_main else None)
         assert plan is not None
         decoding = replace(decoding, fast=plan.manifest.fast_decode)
+        job = DescribingJob(net, plan.manifest.layer, plan.manifest.scales, plan.split, plan.missing)
+        log_duration([job], runtime, decoding, log)
         steps = describe_missing_images(folder, net, plan.manifest, plan.split, plan.keys, runtime, decoding)
         skipped = run_with_progress(steps, "Describing", len(plan.split), is_main=runtime.is_main)
         update = None
@@ -175,13 +178,13 @@ def _plan_update(
     manifest.write(folder)
     path_ids, contents = hash_paths(split.files), read_contents(folder, log)
     is_missing = ~np.isin(keys, contents.keys)
-    num_missing = int(is_missing.sum())
+    missing = np.flatnonzero(is_missing)
     num_changed = int(np.isin(path_ids[is_missing], contents.path_ids).sum())
-    num_present = len(split) - num_missing
+    num_present = len(split) - len(missing)
     log.info(f"Images: {len(split):,}{f', of which {num_present:,} are already described' if num_present else ''}.")
     if num_changed:
         log.info(f"Images that have changed and are described again: {num_changed:,}.")
-    return _Plan(manifest, split, keys, num_missing, contents.find_outdated(path_ids, keys))
+    return _Plan(manifest, split, keys, missing, contents.find_outdated(path_ids, keys))
 
 
 def _compute_keys(split: Split) -> Generator[float, None, Int64Array]:
@@ -207,7 +210,7 @@ def _finish_update(folder: Path, net: Net, plan: _Plan, skipped: dict[str, str])
     return Archive(
         path=folder,
         num_images=num_images,
-        num_new=plan.num_missing - len(skipped),
+        num_new=len(plan.missing) - len(skipped),
         dimensions=manifest.dimensions,
         representation=str(manifest.representation(net)),
         precision=manifest.precision,

@@ -16,9 +16,11 @@ import numpy as np
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.caching.array_cache import ArrayCache
-from verydeep.engine.caching.compute_missing import compute_missing
+from verydeep.engine.caching.compute_missing import compute_missing, find_missing
 from verydeep.engine.descriptors.activations import VERSION, describe_batches
+from verydeep.engine.descriptors.duration import DescribingJob, log_duration
 from verydeep.engine.descriptors.representation import Representation
+from verydeep.engine.log import Log
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
@@ -83,6 +85,8 @@ def compute_descriptors(
         ResourceError: the processes have no cache in common, or the disk is full.
     """
     runtime.check_shared(cache_folder(), "VERYDEEP_CACHE moves the cache")
+    if runtime.is_main:  # the others wait until it has found what is missing
+        log_duration(find_jobs(representation, split, runtime, decoding), runtime, decoding, Log())
     skipped: dict[str, str] = {}
     steps = list(product(representation, representation.cover(split)))
     for number, ((net, layer), view) in enumerate(steps, start=1):
@@ -95,6 +99,19 @@ def compute_descriptors(
         )
     runtime.gather(None)  # everything is on the disk before the main process reads it
     return skipped
+
+
+def find_jobs(
+    representation: Representation, split: Split, runtime: Runtime, decoding: Decoding
+) -> list[DescribingJob]:
+    """Return what each net has yet to describe of a split."""
+    jobs = []
+    for (net, layer), view in product(representation, representation.cover(split)):
+        scale_of_kind = {_kind(layer, scale): scale for scale in representation.scales}
+        cache, keys = _open_cache(net, split, runtime, decoding), _hash_cached_images(view)
+        for kinds, missing in find_missing(cache, list(scale_of_kind), keys):
+            jobs.append(DescribingJob(net, layer, [scale_of_kind[kind] for kind in kinds], view, missing))
+    return jobs
 
 
 def read_descriptors(

@@ -12,6 +12,7 @@ from verydeep.data.sampling import steps_after
 from verydeep.engine.datasets import GENERATED
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder
+from verydeep.engine.progress import duration_text
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.checkpoint import checkpoint_bytes
 from verydeep.engine.training.fit import StepReport
@@ -230,10 +231,3 @@ def check_disk_space(run: RunFolder, num_bytes: int, runtime: Runtime) -> None:
             f"{run.path} needs up to {num_bytes / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free: free some, "
             "or choose another `out`."
         )
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration in rounded words, such as "about 5 minutes"."""
-    if seconds < 120:
-        return f"about {seconds:.0f} seconds"
-    return f"about {seconds / 60:.0f} minutes" if seconds < 7200 else f"about {seconds / 3600:.1f} hours"

@@ -17,8 +17,8 @@ from verydeep.engine.nets.checks import check_same_split
 from verydeep.engine.nets.collection import Collection, find_matching_nets
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.nets.net import NetShape
+from verydeep.engine.progress import duration_text
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.advice import duration_text
 from verydeep.engine.training.cost import StepCost, estimate_seconds, measure_costs
 from verydeep.engine.training.plan import TrainingPlan, plan_resumed, plan_training, run_name
 from verydeep.engine.training.request import TrainRequest, choose_architecture, choose_recipe

@@ -210,7 +210,13 @@ def _score_lines(result: TransferResult) -> Iterator[str]:
         counts = [len(partition.test) for partition in partitions if partition.test is not None]
         count = " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
         yield f"{METRIC_TITLES[transfer_set.metric]}: {text}, on {count} test {noun}{in_each}."
-    elif any(partition.test is not None for partition in partitions):
+    elif not any(partition.test for partition in partitions):
+        if transfer_set.is_drawn:
+            yield (
+                "No photograph is left to test on: add photographs, or test the classifier on others with "
+                "`verydeep evaluate`."
+            )
+    else:
         yield f"No score: the classes of the test {noun} are unknown."
 
 
