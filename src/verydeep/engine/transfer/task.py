@@ -197,5 +197,6 @@ def merge_splits(splits: Sequence[Split]) -> Split:
         boxes=boxes or None,
         labels=None,
         relevance=None,
+        groups=None,
         notes=tuple(dict.fromkeys(note for split in splits for note in split.notes)),
     )
