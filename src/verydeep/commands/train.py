@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from verydeep.engine.training.plan import TrainingPlan
     from verydeep.results.training import TrainedRun
 
-RESUME_OPTIONS = ("resume", "device", "workers", "progress")
+RESUME_OPTIONS = ("resume", "epochs", "device", "workers", "progress")
 """Parameters that matter to a resumed run; all others are those it began with."""
 
 
@@ -105,12 +105,15 @@ def train(
 
     from verydeep.data.groups import resolve_group_by
     from verydeep.engine.nets.net import net_path
+    from verydeep.engine.training.extension import change_epochs
     from verydeep.engine.training.plan import plan_resumed, plan_training
     from verydeep.engine.training.request import TrainRequest
 
     if resume is not None:
         plan = plan_resumed(Path(resume))
         check_resumed(plan, values)
+        if epochs is not None:
+            plan = change_epochs(plan, epochs)
         return run_plan(plan, options)
     if network is not None:
         network = network_name(network)
@@ -164,12 +167,6 @@ def check_resumed(plan: "TrainingPlan", values: dict[str, Any]) -> None:
     if "data" in given and data in (str(values["data"]), str(Path(values["data"]).resolve())):
         given.remove("data")
     ignored = [name for name in given if name not in RESUME_OPTIONS]
-    if "epochs" in ignored:
-        raise OptionError(
-            f"{run} has {plan.settings.recipe.epochs} epochs, and its learning rate follows them: to train longer, "
-            f"start a new run from it with `init_from={run}` and as many `epochs` as you want to add.",
-            "epochs",
-        )
     if ignored:
         names = ", ".join(f"`{name}`" for name in ignored)
         raise OptionError(f"{run} continues with the settings it began with: omit {names}.", ignored[0])

@@ -82,6 +82,11 @@ class Recipe:
         """The largest number of epochs of all stages together."""
         return sum(stage.epochs for stage in self.stages)
 
+    @property
+    def has_plateaus(self) -> bool:
+        """Whether a stage's rate drops at plateaus of the validation error."""
+        return any(stage.milestones is None for stage in self.stages)
+
 
 def _paper(scale: str, learning_rate: float) -> Recipe:
     return Recipe(stages=(Stage(TrainScale.parse(scale), learning_rate=learning_rate),))

@@ -51,7 +51,7 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
         f"{learning}. At most {final_step(state, task):,} steps of {recipe.batch_size} images ({task.micro_batch} at "
         f"once, {'bf16' if settings.bf16 else 'fp32'}): {stages}. Disk: up to {disk} in {run.path}."
     )
-    if task.val is None and all(stage.milestones is not None for stage in recipe.stages):
+    if task.val is None and not recipe.has_plateaus:
         log.info("No validation images: the learning rate drops at milestones, and there are no best weights.")
     if state.progress.step:
         log.info(f"Resumed at step {state.progress.step:,}.")

@@ -16,6 +16,8 @@ from verydeep.files import utf8_path
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import write_tensors
 
+_DAMAGE = (SafetensorError, OSError, KeyError, ValueError, RuntimeError, msgspec.ValidationError)
+
 
 def save_checkpoint(folder: Path, state: TrainState) -> Path:
     """Write the whole state to one file in ``folder``, then delete older checkpoints; returns the path of the file."""
@@ -33,6 +35,24 @@ def find_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step-*.safetensors"), default=None)
 
 
+def read_position(path: Path) -> tuple[TrainingProgress, Schedule]:
+    """Read how far a training has come, without its weights.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    try:
+        with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
+            return _position(file.metadata())
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+
+
+def _position(metadata: dict[str, str]) -> tuple[TrainingProgress, Schedule]:
+    values = {key: json.loads(text) for key, text in metadata.items()}
+    return msgspec.convert(values["progress"], TrainingProgress), msgspec.convert(values["schedule"], Schedule)
+
+
 @torch.no_grad()
 def load_checkpoint(path: Path, state: TrainState) -> None:
     """Fill ``state`` from a checkpoint.
@@ -42,19 +62,20 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
     """
     try:
         with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
-            values, names = {key: json.loads(text) for key, text in file.metadata().items()}, set(file.keys())
-            state.progress = msgspec.convert(values["progress"], TrainingProgress)
-            state.schedule = msgspec.convert(values["schedule"], Schedule)
+            names = set(file.keys())
+            state.progress, state.schedule = _position(file.metadata())
             for name, parameter in state.model.named_parameters():
                 parameter.copy_(file.get_tensor(f"model.{name}"))
                 if f"momentum.{name}" in names:
                     # In the parameter's memory format too, so that a resumed run adds in the same order.
                     momentum = torch.empty_like(parameter).copy_(file.get_tensor(f"momentum.{name}"))
                     state.optimizer.state[parameter]["momentum_buffer"] = momentum
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, msgspec.ValidationError) as error:
-        raise WeightsError(
-            f"{path} is damaged, or belongs to another net ({error}): delete the file and resume again."
-        ) from None
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path} is damaged, or belongs to another net ({error}): delete the file and resume again.")
 
 
 def checkpoint_bytes(model: VGG) -> int:

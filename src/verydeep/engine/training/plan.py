@@ -99,13 +99,18 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
     name = run_name(request.data, settings.net, architecture, request.seed)
     run = RunFolder(request.out or request.runs.folder / name)
     if run.settings.exists() and is_main():  # for another process, the main one may have been faster
-        raise OptionError(
-            f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out` or `seed`."
-        )
+        raise OptionError(describe_existing(run, request))
     if is_main():
         check_output_folder(run.path, run.may_hold_before_training, "a run")
     check_outside_data(run.path, train)
     return TrainingPlan(settings, train, val, run, source, request)
+
+
+def describe_existing(run: RunFolder, request: TrainRequest) -> str:
+    """Return why a new run cannot have the folder of another one."""
+    if request.init_from is not None and request.init_from.resolve() in (run.path.resolve(), run.model.resolve()):
+        return f"{run.path} holds the run whose net you start from: give the new run a folder, `out={run.path}-more`."
+    return f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out` or `seed`."
 
 
 def make_settings(

@@ -22,7 +22,7 @@ from verydeep.configs.recipes import (
 from verydeep.configs.scales import TrainScale
 from verydeep.data.box_annotations import BadBoxes
 from verydeep.data.decoding import STRICT, Decoding
-from verydeep.engine.datasets import GENERATED, VAL_FRACTION, Division, data_folder
+from verydeep.engine.datasets import GENERATED, VAL_FRACTION, Division, data_folder, find_division
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.runtime import Precision
 from verydeep.errors import OptionError
@@ -144,7 +144,7 @@ def complete_localization(request: TrainRequest, source: ModelConfig | None) -> 
 def choose_division(request: TrainRequest, source: ModelConfig | None) -> Division:
     """Return the division of a folder without val/.
 
-    They are those of the source net if it was trained on the same folder; otherwise the new net would be validated on
+    It is that of the source net if it was trained on the same images; otherwise the new net would be validated on
     training images of the source net.
 
     Raises:
@@ -153,7 +153,7 @@ def choose_division(request: TrainRequest, source: ModelConfig | None) -> Divisi
     folder = data_folder(request.data).resolve()
     # If a folder has train/ and no val/, then train/ was divided.
     record = None if source is None else source.split
-    if record is not None and Path(record.data).is_relative_to(folder):
+    if record is not None and (Path(record.data).is_relative_to(folder) or find_division(request.data, [record])):
         if request.group_by not in (None, record.group_by):
             raise OptionError(
                 f"{request.init_from} was trained on {request.data} with other groups, so its training images would be "

@@ -32,6 +32,7 @@ from verydeep.engine.training.advice import (
 )
 from verydeep.engine.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
+from verydeep.engine.training.extension import describe_end
 from verydeep.engine.training.fit import StepReport, fit
 from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
 from verydeep.engine.training.plan import TrainingPlan
@@ -40,13 +41,14 @@ from verydeep.engine.training.setup import (
     choose_micro_batch,
     initialize_weights,
     log_copies,
+    log_source_copies,
     make_config,
     measure_colors,
     measure_constant_box,
     open_test_split,
     set_learning_layers,
 )
-from verydeep.engine.training.state import TrainState, new_state
+from verydeep.engine.training.state import TrainState, follow_recipe, new_state
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import DataError, OptionError, ResourceError
@@ -88,6 +90,8 @@ def train_run(plan: TrainingPlan, runtime: Runtime) -> MeasuredTable | None:
     """
     with lock_run(plan.run, runtime):
         log = Log(plan.run.log, silent=not runtime.is_main)
+        if sentence := describe_end(plan):
+            log.info(sentence)
         prepared = prepare(plan, runtime, log)
         state = open_state(prepared, runtime, log, resume=plan.resume)
         train(prepared, state, runtime, log)
@@ -125,6 +129,7 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     splits = [split for split in (all_train, all_val, test_split) if split is not None]
     log.send_notes(*(split.notes for split in splits))
     log_copies(all_train, splits[1:], runtime, log)
+    log_source_copies(splits[1:], plan.source, settings.init_from, runtime, log)
     splits = choose_value_ranges(splits, [settings.value_ranges or {}], runtime, log)
     plan = plan.with_value_ranges(splits[0].value_ranges or {})
     if test_split is not None:
@@ -203,20 +208,38 @@ def open_state(prepared: PreparedRun, runtime: Runtime, log: Log, *, resume: boo
             f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out`."
         )
     else:
-        begun = load_config(run.model)
-        if (begun.split, begun.constant_box) != (config.split, config.constant_box):
-            raise DataError(f"{settings.data} has changed since {run.path} began: restore it, or train a new run.")
+        resume_settings(prepared, runtime)
     state = new_state(runtime.place(model), prepared.task)
     if checkpoint is not None:
         load_checkpoint(checkpoint, state)
+        state.schedule = follow_recipe(state.progress, state.schedule, settings.recipe, len(prepared.task.train))
     return state
+
+
+def resume_settings(prepared: PreparedRun, runtime: Runtime) -> None:
+    """Check that the data are those that a run began with, and save its settings if its number of epochs is new.
+
+    Raises:
+        DataError: the data have changed.
+    """
+    run, settings, config = prepared.run, prepared.settings, prepared.config
+    begun = load_config(run.model)
+    split = None if begun.split is None else replace(begun.split, plateau=settings.recipe.has_plateaus)
+    if (split, begun.constant_box) != (config.split, config.constant_box):
+        raise DataError(f"{settings.data} has changed since {run.path} began: restore it, or train a new run.")
+    if begun.provenance.recipe != settings.recipe and runtime.is_main:
+        settings.save(run)
+        for folder in (run.model, run.best):
+            if folder.exists():
+                save_config(folder, config)
 
 
 def train(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) -> None:
     """Train to the end, then draw the curves and complete the config of the net."""
     run, config, task = prepared.run, prepared.config, prepared.task
     check_disk_space(run, planned_bytes(state, task), runtime)
-    log_plan(state, task, prepared.settings, run, log)
+    if state.progress.stage < len(task.recipe.stages):
+        log_plan(state, task, prepared.settings, run, log)
     try:
         run_steps(prepared, state, runtime, log)
     except FloatingPointError as error:

@@ -64,10 +64,14 @@ class Schedule:
         if self.best_error is None or error <= self.best_error - self.min_gain:
             self.best_error, self.best_step = error, step
         elif step - self.best_step >= self.patience:
-            if self.drops == self.num_drops:
+            if self.is_over(step):
                 return True
             self.drops, self.best_step = self.drops + 1, step
         return False
+
+    def is_over(self, step: int) -> bool:
+        """Whether the last plateau has ended by a step."""
+        return self.milestones is None and self.drops == self.num_drops and step - self.best_step >= self.patience
 
     def is_complete(self, step: int) -> bool:
         """Whether the rate has dropped as often as planned by a step."""

@@ -18,7 +18,7 @@ FORMAT = FileFormat("verydeep-run", 2, "`verydeep train`")
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything that a run depends on; nothing of it changes on resume."""
+    """Everything that a run depends on; on resume, only the number of epochs may change."""
 
     data: str
     """Folder of the data set, or "generated"."""

@@ -15,7 +15,7 @@ from verydeep.engine.datasets import Division, data_folder, fingerprint, open_da
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import find_model_folder
 from verydeep.engine.progress import track
-from verydeep.engine.reporting.remarks import copies_remark, list_copies
+from verydeep.engine.reporting.remarks import copies_remark, find_training_copies, list_copies
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import DataError, OptionError, WeightsError
@@ -23,6 +23,7 @@ from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, load_tensors
 from verydeep.ops.boxes import encode_boxes
+from verydeep.wording import count_of
 
 
 def open_training_splits(data: str, division: Division) -> tuple[Split, Split | None]:
@@ -63,6 +64,21 @@ def log_copies(train: Split, others: Iterable[Split], runtime: Runtime, log: Log
         copies = {one: other for split in others for one, other in list_copies(split, train).items()}
         if copies:
             log.info(copies_remark(copies, figure="error"))
+
+
+def log_source_copies(
+    splits: Iterable[Split], source: ModelConfig | None, init_from: str | None, runtime: Runtime, log: Log
+) -> None:
+    """Log the validation and test images that are copies of training images of the source net."""
+    if source is not None and source.split is not None and runtime.is_main:
+        copies = {one: other for split in splits for one, other in find_training_copies(split, [source.split]).items()}
+        if copies:
+            one, other = next(iter(copies.items()))
+            photographs = count_of(len(copies), "test photograph")
+            log.info(
+                f"Note: {init_from} was trained on copies of {photographs} ({one} is {other}), so the error is "
+                "optimistic: train from that net on the folder that it was trained on."
+            )
 
 
 def measure_constant_box(split: Split, settings: RunSettings, runtime: Runtime) -> tuple[float, float, float, float]:
@@ -137,7 +153,7 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
             group_by=settings.group_by,
             train=fingerprint(train),
             val=None if val is None else fingerprint(val),
-            plateau=any(stage.milestones is None for stage in settings.recipe.stages),
+            plateau=settings.recipe.has_plateaus,
         ),
         provenance=Provenance(
             license=settings.license,

@@ -1,6 +1,6 @@
 """Everything that changes during a training."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -46,6 +46,19 @@ class TrainState:
 def new_state(model: VGG, task: TrainingTask) -> TrainState:
     """Return the state before the first step."""
     return TrainState(model, make_optimizer(model, task.recipe), new_schedule(task.recipe, 0, 0, len(task.train)))
+
+
+def follow_recipe(progress: TrainingProgress, schedule: Schedule, recipe: Recipe, num_images: int) -> Schedule:
+    """Return a checkpoint's schedule with the epochs of the recipe, whose number may have changed since.
+
+    A stage that has become longer and was over is the current one again.
+    """
+    stage = min(progress.stage, len(recipe.stages) - 1)
+    planned = new_schedule(recipe, stage, schedule.first_step, num_images)
+    schedule = replace(schedule, milestones=planned.milestones, num_steps=planned.num_steps)
+    if progress.step < schedule.last_step and not schedule.is_over(progress.step):
+        progress.stage = stage
+    return schedule
 
 
 def make_optimizer(model: VGG, recipe: Recipe) -> torch.optim.SGD:

@@ -1,0 +1,12 @@
+"""Numbers in messages."""
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number of things in words: "1 step", "1,224 steps", "2 classes"."""
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "x")) else "s"
+    return f"{number:,} {noun}{ending}"
+
+
+def rate_text(rate: float) -> str:
+    """Return a learning rate with three digits at most: "0.00177"."""
+    return f"{rate:.3g}"
