@@ -91,6 +91,8 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(1)
+    except PermissionError as error:
+        fail(f"{error.filename} may not be read or written: change its permissions, or choose another place.")
     except OSError as error:
         fail(f"{error}: check that the path exists, may be used, and has room.")
     except KeyboardInterrupt:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO, Any, TextIO, TypeVar
 
 import msgspec
-from platformdirs import user_cache_path
 
 from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError
 
@@ -25,10 +24,11 @@ else:
 T = TypeVar("T")
 
 
-def cache_folder() -> Path:
-    """Return the folder of generated sets and downloads: the platform's user cache, or VERYDEEP_CACHE if it is set."""
-    moved = os.environ.get("VERYDEEP_CACHE")
-    return Path(moved) if moved else user_cache_path("verydeep", appauthor=False)
+def describe_read_error(path: Path | str, error: OSError) -> str:
+    """Return a sentence about a file or folder that exists but cannot be read, or does not exist."""
+    if isinstance(error, PermissionError):
+        return f"{path} may not be read: change its permissions."
+    return f"{path} cannot be read: {error.strerror or error}."
 
 
 _KINDS = {stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket", stat.S_ISCHR: "device", stat.S_ISBLK: "device"}
@@ -184,6 +184,8 @@ def read_json(path: Path, kind: type[T], file_format: FileFormat | None = None) 
                     f"{file_format.made_by} again."
                 )
         return msgspec.convert(values, kind)
+    except PermissionError as reason:
+        raise error(describe_read_error(path, reason)) from None
     except OSError as reason:
         raise error(f"{path} cannot be read ({reason.strerror or reason}): {repair}.") from None
     except msgspec.ValidationError as reason:

@@ -172,7 +172,7 @@ def test_a_folder_that_may_not_be_read_is_not_called_missing() -> None:
         (root / "deep").mkdir()
         (root / "deep" / "a.jpg").touch()
         put(root, "labels.csv", "deep/a.jpg,dog")
-        with locked(root / "deep"), pytest.raises(VerydeepError, match=r"deep/a\.jpg cannot be read: Permission"):
+        with locked(root / "deep"), pytest.raises(VerydeepError, match=r"deep/a\.jpg may not be read"):
             open_labels(root)
-        with locked(root / "labels.csv"), pytest.raises(VerydeepError, match=r"labels\.csv .*Permission denied"):
+        with locked(root / "labels.csv"), pytest.raises(VerydeepError, match=r"labels\.csv may not be read"):
             open_labels(root)

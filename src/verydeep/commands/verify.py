@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
@@ -55,7 +56,7 @@ def verify(
     Log().info(f"{root}: {splits[0].layout}; {len(paths):,} files")
     surveyed = run_with_progress(survey_values(splits, {}), "Reading headers", len(paths))
     ranges = {values.value_type: values.value_range for values in surveyed}
-    notes = [note for split in splits for note in split.notes if note not in problems]
+    notes = [note for split in splits for note in split.notes]
     notes = list(dict.fromkeys([*notes, *map(str, surveyed)]))
     workers = workers or min(available_cores(), 1 + len(paths) // FILES_PER_WORKER)
     undecodable: dict[str, str] = {}
@@ -75,6 +76,7 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
         DataError: The folder cannot be read, or holds no photographs.
     """
     from verydeep.data.layout import open_split, split_names
+    from verydeep.data.listing import has_own_images
     from verydeep.data.photographs import find_photographs
     from verydeep.errors import DataError
 
@@ -82,15 +84,21 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     if "all" in names:  # train and val are made of it
         names = tuple(name for name in names if name not in {"train", "val"})
     splits: list[Split] = []
-    problems: dict[str, None] = {}
+    problems: list[str] = []
     for name in names:
-        for strict in (True, False):
-            try:
-                splits.append(open_split(root, name, strict=strict))
-                break
-            except DataError as error:
-                problems[str(error)] = None
-    return splits or [find_photographs(root)], tuple(problems)
+        try:
+            split = open_split(root, name, strict=False)
+        except DataError as error:
+            problems.append(str(error))
+        else:
+            splits.append(split)
+            problems += split.problems
+    if splits:
+        return splits, tuple(dict.fromkeys(problems))
+    photographs = find_photographs(root)
+    if has_own_images(root):  # they are to be predicted or described, not to be trained on
+        return [replace(photographs, notes=(*problems, *photographs.notes))], ()
+    return [photographs], tuple(dict.fromkeys(problems))
 
 
 def inspect_all(paths: Sequence[Path], num_workers: int, value_ranges: "ValueRanges") -> "Iterator[Inspection]":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verydeep.errors import DataError
+from verydeep.files import describe_read_error
 
 LARGEST_XML = 1_000_000
 """Bytes; ILSVRC's files have about a thousand."""
@@ -72,7 +73,7 @@ def _parse_xml(path: Path) -> ET.Element:
         with path.open("rb") as file:
             text = file.read(LARGEST_XML + 1)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DataError(describe_read_error(path, error)) from error
     if len(text) > LARGEST_XML:
         raise DataError(f"{path} has more than {LARGEST_XML:,} bytes, too many for an annotation.")
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:  # zeros: UTF-16, which spells the words otherwise

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from verydeep.errors import DataError
+from verydeep.files import describe_read_error
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -28,6 +29,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str
                 if row:
                     _check_utf8(row[1:], reader.line_num)  # the first is a path, whose bytes are the file's own
                     yield reader.line_num, row
+    except PermissionError as error:
+        raise DataError(describe_read_error(path, error)) from None
     except (OSError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it in this format.") from None
 

@@ -16,6 +16,7 @@ from verydeep.data.loaded_image import convert_to_rgb, load_image
 from verydeep.data.shapes import check_shape
 from verydeep.data.wide_values import FULL_RANGE
 from verydeep.errors import DataError, VerydeepError
+from verydeep.files import describe_read_error
 from verydeep.ops.value_ranges import Extent, ValueRanges, ValueType, choose_range, measure_extent, scale_values
 
 BadImages = Literal["error", "skip"]
@@ -207,6 +208,6 @@ def _naming_errors(name: Path | str) -> Iterator[None]:
         ) from error
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{name} cannot be read: {error.strerror}.") from error
+            raise DataError(describe_read_error(name, error)) from error
         reason = str(error) or type(error).__name__
         raise DataError(f"{name} cannot be decoded ({reason}); replace or remove the file.") from error

@@ -1,5 +1,6 @@
 """Recognize the layout of a data set, and read its splits."""
 
+import os
 from pathlib import Path
 
 from verydeep.data.folder import folder_split_names, open_folder
@@ -8,6 +9,7 @@ from verydeep.data.imagenet import find_tars, is_kaggle, kaggle_split_names, ope
 from verydeep.data.split import Split
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
 from verydeep.errors import DataError
+from verydeep.files import describe_read_error
 
 
 def split_names(root: Path) -> tuple[str, ...]:
@@ -43,7 +45,7 @@ def open_split(
         seed: chooses the images of flat class folders that belong to val.
         val_fraction: their share, in (0, 1).
         group_by: the groups of images that stay together, as ``groups.resolve_group_by`` returns it.
-        strict: whether empty and unknown class folders are errors; otherwise they are notes of the split.
+        strict: whether empty and unknown class folders are errors; otherwise they are the split's problems.
 
     Raises:
         DataError: the folder or the split does not exist, or its layout is damaged or not recognized.
@@ -62,11 +64,25 @@ def open_split(
     return open_folder(root, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
 
 
+def check_folder(root: Path) -> None:
+    """Refuse what is no folder that can be read.
+
+    Raises:
+        DataError: there is no such folder, it is a file, or it may not be read.
+    """
+    try:
+        with os.scandir(root):
+            (root / "..").stat()  # entering a folder and listing it are different permissions
+    except FileNotFoundError:
+        raise DataError(f"{root} does not exist; give a folder of photographs.") from None
+    except NotADirectoryError:
+        raise DataError(f"{root} is a file; give the folder that holds the photographs.") from None
+    except OSError as error:
+        raise DataError(describe_read_error(root, error)) from error
+
+
 def _check(root: Path) -> None:
-    if not root.exists():
-        raise DataError(f"{root} does not exist; give a folder of photographs.")
-    if not root.is_dir():
-        raise DataError(f"{root} is a file; give the folder that holds the photographs.")
+    check_folder(root)
     if find_tars(root):
         raise DataError(
             f"{root} holds the original tars of ILSVRC-2012; run `verydeep prepare ilsvrc {root} DEST` first."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from verydeep.data.formats import FORMATS, UNREAD, describe_unread, find_format, is_decodable
 from verydeep.errors import DataError
-from verydeep.files import special_kind
+from verydeep.files import describe_read_error, special_kind
 
 SYSTEM_FOLDERS = frozenset(
     {
@@ -203,7 +203,7 @@ def _open_folder(folder: Path) -> "AbstractContextManager[Iterator[os.DirEntry[s
     try:
         return os.scandir(folder)
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}.") from error
+        raise DataError(describe_read_error(folder, error)) from error
 
 
 def _describe_leftover(name: str) -> str:

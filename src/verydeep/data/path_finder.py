@@ -5,6 +5,7 @@ from pathlib import Path, PurePath
 
 from verydeep.data.listing import normalize_name
 from verydeep.errors import DataError
+from verydeep.files import describe_read_error
 
 
 class PathFinder:
@@ -35,7 +36,7 @@ class PathFinder:
                     return None
                 parts.append(name)
         except PermissionError as error:
-            raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
+            raise DataError(describe_read_error(error.filename, error)) from error
         except OSError:  # a part is a file, or a name is too long
             return None
         return "/".join(parts)

@@ -12,6 +12,7 @@ from verydeep.data.name_lists import expand_lists
 from verydeep.data.path_finder import PathFinder
 from verydeep.data.split import Split
 from verydeep.errors import DataError
+from verydeep.files import describe_read_error
 
 Photographs = str | Path | ImageLike | Sequence[str | Path] | Sequence[ImageLike]
 """One or many photographs: paths, folders and patterns, or images in memory."""
@@ -60,7 +61,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             matches = _match(argument)
         except OSError as error:
             if len(arguments) == 1:
-                raise DataError(f"{argument} cannot be read: {error.strerror}.") from error
+                raise DataError(describe_read_error(argument, error)) from error
             matches = []
         if not matches and len(arguments) > 1 and not glob.has_magic(argument):
             matches = [argument]  # decoding reports it, so that the others are not lost

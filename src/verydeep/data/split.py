@@ -47,6 +47,8 @@ class Split:
     """Group of each image, which no random split separates; None: photographs are on their own."""
     notes: tuple[str, ...] = ()
     """Sentences about the folder that a reader should know, such as what was left out."""
+    problems: tuple[str, ...] = ()
+    """Sentences about folders that stop a training; empty unless the split was opened to verify it."""
     images: tuple[Image.Image, ...] | None = None
     """Images in memory, in RGB and upright, named by ``files``; None if the images are files."""
 

@@ -21,7 +21,7 @@ from verydeep.data.copies import find_copies
 from verydeep.data.draws import draw_of_each_class, hold_out
 from verydeep.data.groups import add_groups
 from verydeep.data.label_csv import LABELS, TEST, TRAIN, find_label_csv, open_divided_labels, open_labels
-from verydeep.data.layout import open_split, split_names
+from verydeep.data.layout import check_folder, open_split, split_names
 from verydeep.data.split import Split
 from verydeep.data.voc import SETS, find_voc, open_voc, voc_year
 from verydeep.data.voc_actions import open_voc_actions
@@ -128,6 +128,7 @@ def open_transfer_set(
 
 
 def _recognize(root: Path, part: TestPart | None, actions: bool, draws: _Draws) -> TransferSet:
+    check_folder(root)
     if voc := find_voc(root):
         _refuse_numbers(draws, voc)
         return _open_voc(voc, part, actions)

@@ -16,11 +16,12 @@ from verydeep.data.listing import list_subfolders, normalize_name
 from verydeep.data.photographs import Photographs, find_photographs
 from verydeep.data.split import Split
 from verydeep.data.value_survey import survey_values
+from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.log import Log
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, OptionError
-from verydeep.files import cache_folder, shorten_name, try_lock
+from verydeep.files import shorten_name, try_lock
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.value_ranges import ValueRange, ValueRanges, ValueType, name_values
 

@@ -17,8 +17,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from verydeep.engine.cache_folder import cache_folder
 from verydeep.errors import ResourceError, VerydeepError
-from verydeep.files import atomic_write, cache_folder, write_json
+from verydeep.files import atomic_write, write_json
 from verydeep.ops.arrays import AnyArray, Int64Array
 
 FLUSH_SECONDS = 30

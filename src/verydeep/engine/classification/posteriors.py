@@ -13,6 +13,7 @@ import numpy as np
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
+from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.caching.array_cache import ArrayCache
 from verydeep.engine.caching.compute_missing import compute_missing
 from verydeep.engine.inference import ViewAtScale
@@ -21,7 +22,6 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import POSTERIORS, ArrayBatch, NetPredictions, combine_batches, predict_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import ResourceError
-from verydeep.files import cache_folder
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Int64Array
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.classification.report import describe_map_sizes, small_crop_remark
 from verydeep.engine.classification.tables import (
     MeasuredRow,
@@ -25,7 +26,6 @@ from verydeep.engine.reporting.measured_table import (
     width_suffix,
 )
 from verydeep.engine.reporting.remarks import seen_images_remarks
-from verydeep.files import cache_folder
 from verydeep.ops.metrics import topk_for
 from verydeep.results.measured_table import MeasuredTable
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
+from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.caching.array_cache import ArrayCache
 from verydeep.engine.caching.compute_missing import compute_missing, find_missing
 from verydeep.engine.descriptors.activations import VERSION, describe_batches
@@ -27,7 +28,6 @@ from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, ResourceError
-from verydeep.files import cache_folder
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.descriptors import aggregate_scales, stack_parts

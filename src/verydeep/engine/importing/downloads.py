@@ -13,10 +13,11 @@ import urllib.request
 from pathlib import Path
 
 from verydeep.configs.published import REPOSITORY, PublishedNet
+from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.launching import in_group
 from verydeep.engine.progress import download_bar
 from verydeep.errors import ResourceError, WeightsError
-from verydeep.files import cache_folder, try_lock
+from verydeep.files import try_lock
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30

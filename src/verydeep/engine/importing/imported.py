@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from verydeep.configs.published import PUBLISHED
+from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.importing.conversion import convert_file
 from verydeep.engine.importing.downloads import fetch, fetch_from_hub
 from verydeep.engine.launching import is_main
 from verydeep.engine.log import Log
 from verydeep.errors import WeightsError
-from verydeep.files import cache_folder
 from verydeep.models.weights.model_folder import CONFIG, WEIGHTS, is_model_folder
 
 VERSION = 3
