@@ -65,12 +65,13 @@ def escape_bytes(name: str) -> str:
 
 @contextmanager
 def utf8_path(path: Path) -> Iterator[Path]:
-    """Give another path of a file if its own is not UTF-8, for libraries that read no such files."""
-    if escape_bytes(str(path)) == str(path):
-        yield path
-        return
+    """Give the path of a file to a library that takes UTF-8 alone, and calls a file missing that may not be read.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
     with path.open("rb") as file:
-        yield Path(f"/dev/fd/{file.fileno()}")
+        yield path if escape_bytes(str(path)) == str(path) else Path(f"/dev/fd/{file.fileno()}")
 
 
 @contextmanager
@@ -136,6 +137,23 @@ def check_output_folder(folder: Path, is_ours: Callable[[str], bool], contents: 
         raise OptionError(f"`out` {folder} is a file; choose a folder.", "out")
     if folder.exists() and not all(is_ours(entry.name) for entry in folder.iterdir()):
         raise OptionError(f"`out` {folder} holds other files than {contents}; choose a new folder.", "out")
+    check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder, which need not exist, that nothing can be written into.
+
+    Raises:
+        ResourceError: the folder may not be written, or it cannot be made.
+    """
+    existing = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), folder)
+    if not may_write(existing):
+        raise ResourceError(f"{existing} may not be written: change its permissions, or choose another `out`.")
+
+
+def may_write(folder: Path) -> bool:
+    """Whether files can be made in a folder, by its permissions and those of its file system."""
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 @dataclass(frozen=True)
@@ -173,6 +191,8 @@ def read_json(path: Path, kind: type[T], file_format: FileFormat | None = None) 
     """
     error = DataError if file_format is None else file_format.error
     repair = "remove it" if file_format is None else f"restore it, or run {file_format.made_by} again"
+    if kind_of_path := special_kind(path):
+        raise error(f"{path} is a {kind_of_path}, not a file: {repair}.")
     try:
         values = json.loads(path.read_text(encoding="utf-8"), parse_float=_parse_finite, parse_constant=_parse_finite)
         if file_format is not None:

@@ -168,13 +168,16 @@ def check_results_folder(folder: Path, data: str, splits: "Sequence[Split]") -> 
 
     Raises:
         OptionError: The folder is that of the data set, or lies among photographs of a class.
+        ResourceError: The folder may not be written.
     """
     from verydeep.engine.datasets import check_outside_data, data_folder
+    from verydeep.files import check_writable
 
     if folder.resolve() == data_folder(data).resolve():
         raise OptionError(f"`out` {folder} is the folder of the data set: choose another one for the results.", "out")
     for split in splits:
         check_outside_data(folder, split)
+    check_writable(folder)
 
 
 def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[str, object]) -> None:

@@ -12,6 +12,7 @@ from platformdirs import user_cache_path
 
 from verydeep.engine.launching import is_main
 from verydeep.engine.log import Log
+from verydeep.files import may_write
 
 
 def cache_folder() -> Path:
@@ -30,7 +31,7 @@ def _why_unwritable(folder: Path) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for each in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-            if not os.access(each, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            if not may_write(each):
                 return f"{each} may not be written"
     except FileExistsError:
         return "it is a file"

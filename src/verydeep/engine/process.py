@@ -1,6 +1,7 @@
 """Settings of the whole process, which the command line alone changes: a caller in Python keeps its own."""
 
 import ctypes
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ def own_process() -> Iterator[None]:
     """Set this process up for one command; only the command line and benchmarks call this."""
     global _owned  # noqa: PLW0603
     keep_freed_memory()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its folder of settings cannot be written
     before, _owned = _owned, True
     try:
         yield

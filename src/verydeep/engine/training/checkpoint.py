@@ -12,7 +12,7 @@ from torch import Tensor
 from verydeep.engine.training.schedule import Schedule
 from verydeep.engine.training.state import TrainingProgress, TrainState
 from verydeep.errors import WeightsError
-from verydeep.files import utf8_path
+from verydeep.files import describe_read_error, utf8_path
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import write_tensors
 
@@ -75,6 +75,8 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
+    if isinstance(error, PermissionError):
+        return WeightsError(describe_read_error(path, error))
     return WeightsError(f"{path} is damaged, or belongs to another net ({error}): delete the file and resume again.")
 
 

@@ -26,7 +26,7 @@ from verydeep.engine.nets.folders import Weights
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.errors import DataError, OptionError
-from verydeep.files import FileFormat, read_json, write_json
+from verydeep.files import FileFormat, describe_read_error, read_json, utf8_path, write_json
 from verydeep.models.weights.model_folder import SplitRecord, write_tensors
 from verydeep.ops.descriptors import Aggregation
 from verydeep.ops.value_ranges import ValueRanges
@@ -144,8 +144,11 @@ def load_classifier(folder: Path) -> Classifier:
     """
     fields = read_json(folder / FIELDS, _Fields, FORMAT)
     try:
-        tensors = load_file(folder / TENSORS)
+        with utf8_path(folder / TENSORS) as path:
+            tensors = load_file(path)
         weights, biases = tensors["weights"], tensors["biases"]
+    except PermissionError as error:
+        raise DataError(describe_read_error(folder / TENSORS, error)) from None
     except (KeyError, SafetensorError, OSError) as error:
         raise DataError(f"{folder / TENSORS} is damaged ({error}): run `verydeep transfer` again.") from None
     num_classes = len(fields.class_names)

@@ -17,7 +17,7 @@ from verydeep.configs.protocols import Regression, Task
 from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import ResourceError, WeightsError
-from verydeep.files import FileFormat, atomic_write, read_json, utf8_path, write_json
+from verydeep.files import FileFormat, atomic_write, describe_read_error, read_json, utf8_path, write_json
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 from verydeep.ops.value_ranges import ValueRanges
 
@@ -239,6 +239,8 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
             tensors = load_file(readable)
     except FileNotFoundError:
         raise WeightsError(f"{folder} has no {WEIGHTS}: its training has not saved a net yet.") from None
+    except PermissionError as error:
+        raise WeightsError(describe_read_error(path, error)) from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged ({error}): restore it, or train again.") from None
     check_finite(tensors, path)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from verydeep.errors import WeightsError
+from verydeep.files import describe_read_error, special_kind
 from verydeep.models.weights.readers.caffe import looks_like_caffemodel, read_caffemodel
 from verydeep.models.weights.readers.keras import read_keras
 from verydeep.models.weights.readers.matconvnet import read_matconvnet
@@ -29,9 +30,13 @@ def read_weight_file(path: Path) -> WeightFile:
         WeightsError: no known system wrote the file, or it is damaged, or its net is not one of the paper's.
         ResourceError: a package that the format needs is not installed.
     """
+    if kind := special_kind(path):
+        raise WeightsError(f"{path} is a {kind}: give a weight file.")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
+    except PermissionError as error:
+        raise WeightsError(describe_read_error(path, error)) from None
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror}): give the path of a weight file.") from None
     if head.startswith(MATLAB):
