@@ -12,8 +12,19 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.permissions import locked, public_folder
 from verydeep.errors import DataError, ResourceError, WeightsError
-from verydeep.files import FileFormat, atomic_write, cache_folder, read_json, try_lock, write_json
+from verydeep.files import (
+    FileFormat,
+    atomic_write,
+    atomic_write_text,
+    check_output_folder,
+    read_json,
+    shorten_name,
+    try_lock,
+    utf8_path,
+    write_json,
+)
 
 
 @dataclass(frozen=True)
@@ -150,16 +161,6 @@ with atomic_write(path) as temporary:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_cache_moves_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("VERYDEEP_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder().name == "verydeep"
-    if sys.platform == "linux":
-        assert cache_folder() == tmp_path / "xdg" / "verydeep"
-
-
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     """Safetensors makes files of mode 0600 whatever the umask, and shared weights could not be read."""
@@ -224,3 +225,37 @@ def test_a_file_system_without_locks_is_worked_on(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(fcntl, "lockf", unknown)  # a test has no file system without locks
     with try_lock(tmp_path / ".lock") as free:
         assert free
+
+
+def test_long_names_are_cut_to_bytes_that_file_systems_take(tmp_path: Path) -> None:
+    assert shorten_name("val-dense-256") == "val-dense-256"
+    for letter in ("a", "\u6570", "\U0001f600"):
+        names = [shorten_name(letter * 200 + end) for end in ("1", "2")]
+        assert names[0] != names[1]
+        for name in names:
+            (tmp_path / f"runs-{name}-A-256-c64-s0").mkdir()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_written_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9" / "x\udcff.bin"
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(b"content")
+    with utf8_path(path) as readable:
+        assert str(readable).encode() and readable.read_bytes() == b"content"
+    with atomic_write_text(tmp_path / "list.csv") as file:
+        file.write(f"{path.name}\n")
+    assert (tmp_path / "list.csv").read_text() == "x\\udcff.bin\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes pipes, and changes permissions")
+def test_what_may_not_be_read_or_written_is_called_that_and_pipes_are_not_opened() -> None:
+    with public_folder() as root:
+        write_json(root / "values.json", {})
+        with locked(root / "values.json"), pytest.raises(DataError, match=r"values\.json may not be read: change its"):
+            read_json(root / "values.json", dict[str, Any])
+        with locked(root, 0o555), pytest.raises(ResourceError, match=f"{root} may not be written: change its"):
+            check_output_folder(root / "new" / "run", lambda _: False, "a run")
+        os.mkfifo(root / "pipe.json")
+        with pytest.raises(WeightsError, match=r"pipe\.json is a pipe, not a file: restore it"):
+            read_json(root / "pipe.json", Line, LINES)

@@ -138,6 +138,51 @@ def test_train_without_val_and_test_are_each_read_once(tmp_path: Path) -> None:
     assert vd.verify(tmp_path).num_files == 7
 
 
+def test_leftovers_of_systems_and_folders_in_folders_are_noted(photographs: Path, tmp_path: Path, inside: Cli) -> None:
+    (tmp_path / "archive" / "photographs").mkdir(parents=True)
+    photographs.rename(tmp_path / "archive" / "photographs")
+    inner = tmp_path / "archive" / "photographs"
+    for index in range(0, 9, 2):
+        noise(inner / f"dog/@eaDir/{index}.jpg/SYNOPHOTO_THUMB_M.jpg", index)
+    noise(tmp_path / "archive" / "__MACOSX" / "._0.jpg", 0)
+    verified = vd.verify(tmp_path / "archive")
+    assert (verified.num_files, verified.problem) == (9, "")
+    assert verified.notes == (
+        f"All images of {tmp_path / 'archive'} lie in {inner}, which is read instead.",
+        f"Left out of {inner}, because systems made them: 1 folder @eaDir.",
+    )
+    assert inside("verify", tmp_path / "archive").stdout.count("@eaDir") == 1
+
+
+def test_everything_is_found_in_one_run(photographs: Path, inside: Cli) -> None:
+    for index in range(9, 12):
+        noise(photographs / f"test/cow/{index}.jpg", index)
+    (photographs / "train").mkdir()
+    for name in ("cat", "dog"):
+        (photographs / name).rename(photographs / "train" / name)
+    (photographs / "train" / "bird").mkdir()
+    (photographs / "train" / "fish").mkdir()
+    (photographs / "train" / "fish" / "notes.txt").touch()
+    (photographs / "train" / "cat" / "1.jpg").write_bytes(b"no image")
+    verified = vd.verify(photographs)
+    assert verified.num_files == 12 and list(verified.undecodable) == ["train/cat/1.jpg"]
+    assert verified.problem.splitlines() == [
+        f"The class folder {photographs / 'train' / 'fish'} holds no images; fill or remove it.",
+        f"{photographs / 'test'} has class folders that training lacks: cow; rename or remove them.",
+        "1 of 12 files cannot be decoded: replace or remove them, or train with `bad_images=skip`.",
+    ]
+    assert f"Not used, because it is empty: {photographs / 'train' / 'bird'}." in verified.notes
+    assert inside("verify", photographs, check=False).returncode == 1
+
+
+def test_photographs_without_class_folders_are_decoded_too(tmp_path: Path) -> None:
+    noise(tmp_path / "phone" / "1.jpg", 1)
+    noise(tmp_path / "phone" / "2.jpg", 2).write_bytes(b"no image")
+    verified = vd.verify(tmp_path / "phone")
+    assert (verified.layout, verified.num_files, list(verified.undecodable)) == ("photographs", 2, ["2.jpg"])
+    assert "holds images but no class folders" in verified.notes[0]
+
+
 def test_mistakes_are_found_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(vd.OptionError, match=r"`workers=0` is out of range: give 1 or more") as caught:
         vd.verify(tmp_path / "nowhere", workers=0)

@@ -270,6 +270,32 @@ def test_flat_annotations_go_by_the_names_of_images(pets: Path) -> None:
     assert boxes_of(pets, "train")[1].num_boxed == boxes_of(pets, "val")[1].num_boxed == 4
 
 
+def test_both_normal_forms_of_a_name_match(pets: Path) -> None:
+    """In XML and CSV, of files, folders and classes."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    for part in ("train", "val"):
+        (pets / part / "cat").rename(pets / part / decomposed)
+        (pets / part / decomposed / "1.png").rename(pets / part / decomposed / f"{decomposed}.png")
+    (pets / "boxes.csv").write_text(f"{HEADER}train/{composed}/{composed}.png,{composed},3,4,20,30\n", "utf-8")
+    assert lists(boxes_of(pets, "train", "skip")[0])[f"{decomposed}/{decomposed}.png"] == [[3, 4, 20, 30]]
+    (pets / "boxes.csv").unlink()
+    put(pets / f"Annotations/train/{composed}/{composed}.xml", xml(GOOD, name=composed))
+    split, report = boxes_of(pets, "train", "skip")
+    assert lists(split)[f"{decomposed}/{decomposed}.png"] == [[*map(float, GOOD)]]
+    assert report.num_boxes == 1 and len(report.problems) == 3
+
+
+def test_boxes_lie_in_the_folder_that_an_archive_holds_twice(boxed: Path, tmp_path: Path) -> None:
+    (tmp_path / "pets" / "pets").mkdir(parents=True)
+    for path in (boxed / "train", boxed / "val", boxed / "Annotations"):
+        path.rename(tmp_path / "pets" / "pets" / path.name)
+    assert boxes_of(tmp_path / "pets", "train")[1].num_boxed == 4
+    (tmp_path / "pets" / "pets" / "Annotations").rename(tmp_path / "other")
+    lines = "".join(f"train/{name}/{n}.png,{name},3,4,20,30\n" for name in ("cat", "dog") for n in (1, 2))
+    (tmp_path / "pets" / "pets" / "boxes.csv").write_text(HEADER + lines)
+    assert boxes_of(tmp_path / "pets", "train")[1].num_boxed == 4
+
+
 def test_boxes_drawn_at_another_size_scale_with_their_edges(pets: Path) -> None:
     """Twice as wide and high: 49 pixels from the 2nd on are 98 from the 4th on, however they are counted."""
     Image.new("RGB", (2 * WIDTH, 2 * HEIGHT)).save(pets / "train/cat/1.png")

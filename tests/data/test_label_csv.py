@@ -9,6 +9,7 @@ import pytest
 from tests.permissions import locked, public_folder
 from verydeep.data.label_csv import find_label_csv, open_divided_labels, open_labels
 from verydeep.data.split import Split
+from verydeep.data.transfer_sets import open_transfer_set
 from verydeep.errors import VerydeepError
 
 
@@ -176,3 +177,12 @@ def test_a_folder_that_may_not_be_read_is_not_called_missing() -> None:
             open_labels(root)
         with locked(root / "labels.csv"), pytest.raises(VerydeepError, match=r"labels\.csv may not be read"):
             open_labels(root)
+
+
+def test_the_folder_of_an_archive_may_lie_in_a_folder(folder: Path, tmp_path: Path) -> None:
+    inner = tmp_path / "archive" / "photos"
+    inner.mkdir(parents=True)
+    (folder / "deep").rename(inner / "deep")
+    put(inner, "labels.csv", "deep/c.PNG,sea", "deep/d e.jpg,dog")
+    (partition,) = open_transfer_set(tmp_path / "archive", num_test=0).partitions
+    assert (partition.train.root, partition.train.files) == (inner, ("deep/c.PNG", "deep/d e.jpg"))

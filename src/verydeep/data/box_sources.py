@@ -59,6 +59,7 @@ def find_box_source(split: Split, root: Path) -> BoxSource:
         raise DataError(f"{split.root} has no labels, so its boxes have no classes; choose a split with labels.")
     if split.boxes is not None:
         return BoxSource(partial(_read_split, split), (), is_imagenet, is_complete=True)
+    root = _find_annotated_folder(split, root)
     if (root / TABLE).is_file():
         return _read_table(split, root)
     name = split.root.name
@@ -75,6 +76,13 @@ def find_box_source(split: Split, root: Path) -> BoxSource:
         f"{root} holds no boxes; write them to {root / TABLE} with the columns {','.join(COLUMNS)}, or put XML files "
         f"with the images' names into {root / ANNOTATIONS}."
     )
+
+
+def _find_annotated_folder(split: Split, root: Path) -> Path:
+    """Return the folder that holds boxes: ``root``, or one below it if the archive holds its folder twice."""
+    below = split.root.relative_to(root) if split.root.is_relative_to(root) else Path()
+    places = [root, *(root.joinpath(*below.parts[:depth]) for depth in range(1, len(below.parts) + 1))]
+    return next((each for each in places if (each / TABLE).is_file() or (each / ANNOTATIONS).is_dir()), root)
 
 
 def _read_split(split: Split, index: int) -> Annotation | None:

@@ -79,7 +79,9 @@ def unwrap(folder: Path, stop: Container[str], *, may_be_unlabeled: bool = False
         may_be_unlabeled: whether the images may lie directly in a folder called "images", for one.
     """
     inner = folder
-    while (name := _only_folder(inner)) is not None and normalize_name(name) not in stop and name.lower() not in stop:
+    while (
+        (name := find_only_folder(inner)) is not None and normalize_name(name) not in stop and name.lower() not in stop
+    ):
         inner /= name
         if has_own_images(inner):
             is_twice = name.casefold() == inner.parent.name.casefold() or _part_of(name) is not None
@@ -88,7 +90,7 @@ def unwrap(folder: Path, stop: Container[str], *, may_be_unlabeled: bool = False
     return inner if num_folders > 1 or (name is not None and name.lower() in PARTS) else folder
 
 
-def _only_folder(folder: Path) -> str | None:
+def find_only_folder(folder: Path) -> str | None:
     """Return the name of the only subfolder with images of a folder without images of its own."""
     if has_own_images(folder):
         return None

@@ -22,6 +22,7 @@ from verydeep.data.draws import draw_of_each_class, hold_out
 from verydeep.data.groups import add_groups
 from verydeep.data.label_csv import LABELS, TEST, TRAIN, find_label_csv, open_divided_labels, open_labels
 from verydeep.data.layout import check_folder, open_split, split_names
+from verydeep.data.parts import find_only_folder
 from verydeep.data.split import Split
 from verydeep.data.voc import SETS, find_voc, open_voc, voc_year
 from verydeep.data.voc_actions import open_voc_actions
@@ -134,12 +135,22 @@ def _recognize(root: Path, part: TestPart | None, actions: bool, draws: _Draws) 
         return _open_voc(voc, part, actions)
     if actions:
         raise DataError(f"{root} is not Pascal VOC, the only set with actions; give the folder of VOC2012.")
+    root = _find_labeled_folder(root)
     caltech, tables = find_caltech(root), find_label_csv(root)
     if caltech is None and not tables:
         return _open_class_folders(root, part, draws)
     if part is not None:
         raise OptionError(f"{root} has no {part} photographs of its own; omit `part`.", "part")
     return _open_caltech(*caltech, draws) if caltech else _open_label_csv(root, tables, draws)
+
+
+def _find_labeled_folder(root: Path) -> Path:
+    """Return the folder that holds the CSV file of labels: ``root``, or a single folder below it."""
+    inner: Path | None = root
+    while inner is not None and not find_label_csv(inner):
+        name = find_only_folder(inner)
+        inner = None if name is None else inner / name
+    return inner or root
 
 
 def _open_voc(folder: Path, part: TestPart | None, actions: bool) -> TransferSet:
