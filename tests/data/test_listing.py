@@ -22,7 +22,7 @@ def put(root: Path, *files: str) -> Path:
 @pytest.mark.parametrize(
     "folder",
     ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information", "#recycle", ".ipynb_checkpoints",
-     ".Trashes", ".@__thumb", "THMBNL", "LOST.DIR"],
+     ".Trashes", ".@__thumb", "THMBNL", "LOST.DIR", "FOUND.012", "_gsdata_"],
 )  # fmt: skip
 def test_folders_of_systems_are_left_out_and_counted(tmp_path: Path, folder: str) -> None:
     put(tmp_path, "cat/a.jpg", f"cat/{folder}/a.jpg", f"{folder}/deep/b.jpg")

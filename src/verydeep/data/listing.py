@@ -18,7 +18,6 @@ SYSTEM_FOLDERS = frozenset(
         "$Recycle.Bin",
         "RECYCLER",
         "System Volume Information",
-        "FOUND.000",
         "lost+found",
         "LOST.DIR",
         "__MACOSX",
@@ -33,8 +32,10 @@ SYSTEM_FOLDERS = frozenset(
         "@Recycle",  # QNAP
         "@Recently-Snapshot",
         "@__thumb",
+        "@Trash",
         "~snapshot",  # NetApp
         "THMBNL",  # Sony's cameras
+        "_gsdata_",  # GoodSync
         "__pycache__",
     }
 )
@@ -49,7 +50,9 @@ MAX_NAMES = 5
 
 def is_of_system(name: str) -> bool:
     """Whether a file or folder of this name was left by a system, a camera or a cloud drive."""
-    return name.startswith("~$") or name in SYSTEM_FOLDERS or name in SYSTEM_FILES
+    if name in SYSTEM_FOLDERS or name in SYSTEM_FILES or name.startswith("~$"):
+        return True
+    return name.startswith("FOUND.") and name[6:].isdigit()  # of Windows' chkdsk
 
 
 def is_leftover(name: str) -> bool:
