@@ -34,7 +34,7 @@ class Publication:
             ResourceError: the folder cannot be written to.
         """
         with atomic_write(folder / CARD) as temporary:
-            temporary.write_text(self.card, encoding="utf-8")
+            temporary.write_text(self.card, encoding="utf-8", errors="backslashreplace")
         for place, config in self.configs.items():
             save_config(folder / place, config)
         texts = [CARD, *(str(PurePosixPath(place, CONFIG)) for place in self.configs)]
