@@ -169,7 +169,7 @@ def test_everything_is_found_in_one_run(photographs: Path, inside: Cli) -> None:
     assert verified.problem.splitlines() == [
         f"The class folder {photographs / 'train' / 'fish'} holds no images; fill or remove it.",
         f"{photographs / 'test'} has class folders that training lacks: cow; rename or remove them.",
-        "1 of 12 files cannot be decoded: replace or remove them, or train with `bad_images=skip`.",
+        "1 of 12 files cannot be used: replace or remove them, or train with `bad_images=skip`.",
     ]
     assert f"Not used, because it is empty: {photographs / 'train' / 'bird'}." in verified.notes
     assert inside("verify", photographs, check=False).returncode == 1

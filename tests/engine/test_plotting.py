@@ -56,7 +56,8 @@ def test_a_font_of_the_machine_is_used_for_another_script(cat_font: str) -> None
 
 def test_without_a_font_a_class_has_a_number_and_a_text_question_marks() -> None:
     unknown = "\U000130e0"  # a hieroglyph
-    assert not any(ord(unknown) in FT2Font(font.fname).get_charmap() for font in fontManager.ttflist)
+    fonts = [font for font in fontManager.ttflist if not font.name.startswith("Last Resort")]
+    assert not any(ord(unknown) in FT2Font(font.fname).get_charmap() for font in fonts)
     assert name_classes(["dog", f"{unknown}, feline"]) == ["dog", "class 2"]
     assert draw(f"my {unknown}").get_text() == "my ?"
 

@@ -82,7 +82,7 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
 
     names = split_names(root)
     if "all" in names:  # train and val are made of it
-        names = tuple(name for name in names if name not in {"train", "val"})
+        names = ("all", *(name for name in names if name == "test"))
     splits: list[Split] = []
     problems: list[str] = []
     for name in names:

@@ -82,7 +82,8 @@ def _find_annotated_folder(split: Split, root: Path) -> Path:
     """Return the folder that holds boxes: ``root``, or one below it if the archive holds its folder twice."""
     below = split.root.relative_to(root) if split.root.is_relative_to(root) else Path()
     places = [root, *(root.joinpath(*below.parts[:depth]) for depth in range(1, len(below.parts) + 1))]
-    return next((each for each in places if (each / TABLE).is_file() or (each / ANNOTATIONS).is_dir()), root)
+    contents = (TABLE, ANNOTATIONS, KAGGLE_ANNOTATIONS)
+    return next((place for place in places if any((place / name).exists() for name in contents)), root)
 
 
 def _read_split(split: Split, index: int) -> Annotation | None:

@@ -116,6 +116,7 @@ def _fonts_with(letters: Iterable[str]) -> "list[tuple[str, frozenset[str]]]":
     from matplotlib.font_manager import fontManager  # noqa: PLC0415
 
     fonts = {entry.name: entry.fname for entry in fontManager.ttflist if entry.style == "normal"}
+    fonts = {name: path for name, path in fonts.items() if not name.startswith("Last Resort")}  # draws frames
     return [(name, _letters_of(path) & set(letters)) for name, path in sorted(fonts.items())]
 
 
