@@ -176,3 +176,15 @@ def test_a_gif_with_a_broken_end(tmp_path: Path) -> None:
     whole, pixels = buffer.getvalue(), np.asarray(palette.convert("RGB"))
     for content in (whole[:-1], whole + b"more", whole[:-1] + b"\x21\xfe\xff"):
         check(tmp_path / "a.gif", content, pixels)
+
+
+def test_a_progressive_jpeg_may_end_anywhere_after_its_first_scan(tmp_path: Path) -> None:
+    smooth = np.asarray(Image.fromarray(PIXELS[:8, :10]).resize((150, 120), Image.Resampling.BICUBIC))
+    whole = encode(smooth, "JPEG", quality=90, progressive=True)
+    scans = [place for place in range(len(whole)) if whole[place : place + 2] == b"\xff\xda"]
+    assert len(scans) > 5
+    for scan in scans[2:]:
+        for end in range(scan - 30, scan + 12):  # within tables and headers, which stand before every scan
+            (tmp_path / "a.jpg").write_bytes(whole[:end])
+            pixels = np.asarray(decode(tmp_path / "a.jpg", camera_rotation=True)).astype(int)
+            assert np.abs(pixels - smooth).mean() < 30, end

@@ -11,7 +11,7 @@ from PIL import Image, features
 
 import verydeep as vd
 from tests.peers import need
-from verydeep.data.decoding import decode, image_size, inspect_image
+from verydeep.data.decoding import Inspection, decode, image_size, inspect_image
 from verydeep.data.formats import FORMATS, find_format, identify_format
 from verydeep.data.jxl_size import read_jxl_size
 from verydeep.data.listing import Omissions, list_images
@@ -95,6 +95,37 @@ def test_a_jpeg_in_a_jpeg_xl_is_turned_by_its_exif(tmp_path: Path) -> None:
     assert close(tmp_path / "photo.jxl", UPRIGHT)
 
 
+@pytest.mark.parametrize(("values", "white"), [("uint16", 65535), ("float32", 1)])
+def test_a_gray_jpeg_xl_that_is_not_of_bytes_is_whole(tmp_path: Path, values: str, white: float) -> None:
+    need("pillow_jxl")
+    imagecodecs = pytest.importorskip("imagecodecs")
+    gray = np.arange(20, 220, 2, dtype=np.uint8).reshape(10, 10)
+    content = imagecodecs.jpegxl_encode((gray / 255 * white).astype(values), lossless=True)
+    (tmp_path / "a.jxl").write_bytes(content)
+    assert inspect_image(tmp_path / "a.jxl") == Inspection(None)
+    pixels = np.asarray(decode(tmp_path / "a.jxl", camera_rotation=True))[..., 0].astype(int)
+    assert np.abs(pixels - gray).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "is empty; replace or remove the file."),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500), "is a damaged HEIF file; replace or remove the file."),
+        (b"\x89PNG\r\n\x1a\n\0\0", "is a damaged PNG file; replace or remove the file."),
+        (b"\n<!DOCTYPE html><html>", "is a web page or other text, not an image; replace or remove the file."),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a pointer of Git LFS, not the image itself: run `git lfs pull`.",
+        ),
+    ],
+)
+def test_a_file_that_is_no_image_is_called_what_it_is(tmp_path: Path, content: bytes, kind: str) -> None:
+    need("pi_heif")
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert inspect_image(tmp_path / "a.jpg").error == f"{tmp_path / 'a.jpg'} {kind}"
+
+
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (8, 256), (300, 200), (5000, 3), (70_000, 4), (640, 480)])
 def test_the_size_of_a_jpeg_xl(tmp_path: Path, width: int, height: int) -> None:
     need("pillow_jxl")
@@ -162,15 +193,15 @@ def test_what_is_not_read_is_counted(tmp_path: Path, without_extras: None) -> No
     save(tmp_path / "photo.jpg")
     split = find_photographs(str(tmp_path))
     assert [Path(file).name for file in split.files] == ["photo.jpg"]
-    heif, jxl, other = "pip install 'verydeep[heif]'", "pip install 'verydeep[jxl]'", "convert them to JPEG or PNG"
+    heif, jxl, one = "pip install 'verydeep[heif]'", "pip install 'verydeep[jxl]'", "convert it to JPEG or PNG"
     assert split.notes == tuple(
         f"In {tmp_path} {text}."
         for text in (
-            f"1 .CR2 file is not read: {other}",
+            f"1 .CR2 file is not read: {one}",
             f"2 .HEIC files are not read: {heif}",
             f"1 .heic file is not read: {heif}",
             f"1 .jxl file is not read: {jxl}",
-            f"1 .psd file is not read: {other}",
+            f"1 .psd file is not read: {one}",
             f"1 HEIF file is not read: {heif}",
         )
     )

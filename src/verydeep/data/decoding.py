@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from verydeep.data.file_repair import remove_notes
-from verydeep.data.formats import FORMATS, MissingPackageError, is_unread_suffix
+from verydeep.data.formats import FORMATS, MissingPackageError, describe_unidentified, is_unread_suffix
 from verydeep.data.image_files import open_image_file, quiet, read_rotation
 from verydeep.data.loaded_image import convert_to_rgb, load_image
 from verydeep.data.shapes import check_shape
@@ -200,7 +200,7 @@ def _naming_errors(name: Path | str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         if is_unread_suffix(Path(name).suffix):
             raise DataError(f"{name} is in a format that verydeep cannot read: convert it to JPEG or PNG.") from error
-        raise DataError(f"{name} is not an image, or its header is damaged; replace or remove the file.") from error
+        raise DataError(f"{name} {describe_unidentified(Path(name))}.") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise DataError(

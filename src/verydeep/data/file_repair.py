@@ -1,6 +1,10 @@
 """Files whose pixels are whole, but not what is stored with them: text, color profiles, EXIF."""
 
+import re
 import zlib
+
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""Begins a segment of a JPEG; other pairs of these bytes belong to pixels or are filling."""
 
 _WEBP_PIXELS = (b"VP8 ", b"VP8L")
 
@@ -81,3 +85,17 @@ def _remove_notes_of_webp(content: bytes) -> bytes:
         kept = [header[:8] + b"\x08" + header[9:], *kept, exif]  # a header that announces EXIF alone
     body = b"WEBP" + b"".join(kept)
     return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def drop_cut_segment(content: bytes) -> bytes:
+    """Return a truncated JPEG without its last segment if the file ends within it; other content as it is.
+
+    A progressive JPEG has segments among its pixels. Its decoder would wait for the rest of the last one.
+    """
+    start = 2 if content.startswith(b"\xff\xd8") else len(content)
+    while (marker := _MARKER.search(content, start)) is not None:
+        length = content[marker.end() : marker.end() + 2]
+        start = marker.end() + int.from_bytes(length)
+        if len(length) < 2 or start > len(content):
+            return content[: marker.start()]
+    return content

@@ -34,6 +34,9 @@ FORMATS = {
     ".jp2": "JPEG2000",
     ".j2k": "JPEG2000",
     ".jpx": "JPEG2000",
+    ".jpf": "JPEG2000",
+    ".jpc": "JPEG2000",
+    ".j2c": "JPEG2000",
     ".avif": "AVIF",
     ".heic": "HEIF",
     ".heif": "HEIF",
@@ -61,7 +64,7 @@ _UNREAD = frozenset(
     """
     .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .dng .orf .rw2 .raf .pef .srw .x3f .3fr .iiq .rwl .erf .kdc
     .mrw .raw .psd .psb .xcf .svg .svgz .eps .ai .tga .ico .icns .dds .exr .hdr .pcx .sgi .qoi .wmf .emf
-    .djvu .jxr .wdp .jpf .dcm .dicom .nii .nrrd .mha .mhd .czi .lif .nd2 .lsm .oib .vsi .svs .ndpi .scn
+    .djvu .jxr .wdp .dcm .dicom .nii .nrrd .mha .mhd .czi .lif .nd2 .lsm .oib .vsi .svs .ndpi .scn
     .mrxs .fits .fit .fts
     """.split()  # noqa: SIM905 - a list of them fills the page
 )
@@ -142,6 +145,22 @@ def read_beginning(path: Path) -> bytes:
         return b""
 
 
+def describe_unidentified(path: Path) -> str:
+    """Return what a file is that no decoder recognizes, and what to do, by its first 32 bytes."""
+    beginning = read_beginning(path)
+    if beginning.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the image itself: run `git lfs pull`"
+    if not beginning:
+        kind = "is empty"
+    elif (name := identify_format(beginning)) is not None:
+        kind = f"is a damaged {name} file"
+    elif beginning.lstrip().startswith(b"<"):
+        kind = "is a web page or other text, not an image"
+    else:
+        kind = "is not an image, or its header is damaged"
+    return f"{kind}; replace or remove the file"
+
+
 def is_decodable(name: str) -> bool:
     """Whether files of this format can be decoded with what is installed."""
     if name == "AVIF":
@@ -195,7 +214,10 @@ def describe_unread(unread: Mapping[tuple[str, str], int], folder: Path) -> list
         unread: name of the kind, which is a suffix or a format, and its format -> number of files.
         folder: that holds them.
     """
-    return [
-        f"In {folder} {count:,} {name} {'file is' if count == 1 else 'files are'} not read: {describe_remedy(kind)}."
-        for (name, kind), count in sorted(unread.items())
-    ]
+    sentences = []
+    for (name, kind), count in sorted(unread.items()):
+        verb, remedy = "file is" if count == 1 else "files are", describe_remedy(kind)
+        if count == 1:
+            remedy = remedy.replace("them", "it")
+        sentences.append(f"In {folder} {count:,} {name} {verb} not read: {remedy}.")
+    return sentences

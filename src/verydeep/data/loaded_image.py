@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from verydeep.data.file_repair import remove_notes
+from verydeep.data.file_repair import drop_cut_segment, remove_notes
 from verydeep.data.formats import MissingPackageError
 from verydeep.data.image_files import SIDEWAYS, OpenedImage, open_image_file
 from verydeep.data.wide_values import Source
@@ -105,7 +105,7 @@ def load_image(path: Path, camera_rotation: bool, at_least: tuple[int, int] | No
             raise
         except Exception:  # the pixels are damaged too
             content = without_notes
-    loaded = _load_damaged(content + _END_OF_JPEG, camera_rotation, at_least)
+    loaded = _load_damaged(drop_cut_segment(content) + _END_OF_JPEG, camera_rotation, at_least)
     if loaded.share is not None and loaded.share < ROWS_NEEDED:
         raise DataError(
             f"{path} is damaged: only {loaded.share:.0%} of its rows can be decoded ({damage}); replace or remove it."
@@ -116,7 +116,7 @@ def load_image(path: Path, camera_rotation: bool, at_least: tuple[int, int] | No
 def _load_whole(source: Source, camera_rotation: bool, at_least: tuple[int, int] | None) -> LoadedImage:
     with open_image_file(source, camera_rotation=camera_rotation) as opened:
         if opened.wide is not None:
-            return LoadedImage(opened, opened.wide.read(ImageFile.load))
+            return LoadedImage(opened, opened.wide.read(lambda image: image.load()))  # plug-ins have their own
         assert opened.image is not None
         _draft(opened.image, opened.turn, at_least)
         opened.image.load()
