@@ -1,4 +1,6 @@
-"""Numbers in messages."""
+"""Numbers and lists in messages."""
+
+from collections.abc import Sequence
 
 
 def count_of(number: int, noun: str) -> str:
@@ -10,3 +12,9 @@ def count_of(number: int, noun: str) -> str:
 def rate_text(rate: float) -> str:
     """Return a learning rate with three digits at most: "0.00177"."""
     return f"{rate:.3g}"
+
+
+def join_choices(choices: Sequence[str]) -> str:
+    """Return choices in words: "a", "a or b", "a, b or c"."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last

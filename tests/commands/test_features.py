@@ -55,7 +55,7 @@ def test_two_processes_share_the_work(trained: Path, photographs: Path, cli: Cli
     (tmp_path / "photos" / "bad.jpg").write_text("no picture")
     common = ("features", trained, "photos", *FP32, "--bad-images", "skip")
     done = cli(*common, "--out", "two", "--devices", 2)
-    assert done.stdout.count("Written: ") == 1 and "15 images" in done.stdout and "Skipped: 1 files" in done.stdout
+    assert done.stdout.count("Written: ") == 1 and "15 images" in done.stdout and "Skipped: 1 file" in done.stdout
     assert list(json.loads((tmp_path / "two" / "skipped.json").read_text())) == ["bad.jpg"]
     writers = {path.stem.split("-")[1] for path in (tmp_path / "two" / "shards").iterdir()}
     inside(*common, "--out", "one")

@@ -111,7 +111,7 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
 
 def test_a_stuck_loss_is_reported(photographs: Path, cli: Cli) -> None:
     done = cli("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
-    assert "Worse than guessing: after 10 steps" in done.stdout and "another --learning-rate than" in done.stdout
+    assert "Worse than guessing: after 10 steps" in done.stdout and "--epochs (10 steps are few)" in done.stdout
 
 
 def test_a_run_is_not_resumed_on_changed_data(tmp_path: Path, cli: Cli) -> None:
@@ -161,3 +161,10 @@ def test_groups_and_copies_of_a_flat_folder(tmp_path: Path, inside: Cli) -> None
     assert "Note: a test photograph is a copy of a training photograph (" in done.stdout
     refused = inside("train", data.parent, "--group-by", "plot", check=False)
     assert refused.returncode == 1 and "--group-by plot has no part in parentheses" in refused.stderr
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(photographs: Path, inside: Cli) -> None:
+    done = inside("train", photographs, *SMALL_NET, "--batch-size", 61, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "verydeep: --batch-size 61 is more than the 60 training photographs: give 60 or less.\n"
+    inside("train", photographs, *SMALL_NET, "--batch-size", 60, "--epochs", 1, "--workers", 0, "--out", "run")

@@ -128,7 +128,7 @@ def test_counts_are_verified_for_each_class(tmp_path):
     ]
     (tmp_path / "ready/train/n02100735/n02100735_7.JPEG").unlink()
     assert describe_split(find_ilsvrc(source), tmp_path / "ready", "train") == (
-        "train: 10 images of 4 classes, incomplete: 1 images are missing in 1 classes (first n02100735: 1 of 2)"
+        "train: 10 images of 4 classes, incomplete: 1 image is missing in 1 class (first n02100735: 1 of 2)"
     )
 
 

@@ -331,7 +331,7 @@ def test_one_photograph_of_each_class_leaves_nothing_to_test(tmp_path: Path) -> 
     assert partition.train.notes == (
         "Too few photographs to be in both train and val, so all are in train: jay and owl.",
     )
-    with pytest.raises(VerydeepError, match=r"has 1 photographs .*; add photographs or give `num_test=0` to test noth"):
+    with pytest.raises(VerydeepError, match=r"has 1 photograph.*; add photographs or give `num_test=0` to test noth"):
         open_transfer_set(tmp_path, num_train=1)
     assert open_transfer_set(tmp_path, num_train=1, num_test=0).partitions[0].test is None
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import OptionError
+from verydeep.wording import count_of
 
 Initialization = Literal["glorot", "normal"]
 ColorShift = Literal["std", "eigenvalue", "none"]
@@ -175,7 +176,7 @@ def delay_dropout(recipe: Recipe, epoch: int) -> Recipe:
     if epoch >= first.epochs or (drops and drops[0] <= 0):
         raise OptionError(
             f"`dropout_after={epoch}` is past the first drop of the learning rate, or past the end of the "
-            f"{first.epochs} epochs at S={first.scale}: choose fewer epochs.",
+            f"{count_of(first.epochs, 'epoch')} at S={first.scale}: choose fewer epochs.",
             "dropout_after",
         )
     remaining = first.epochs - epoch

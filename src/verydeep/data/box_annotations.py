@@ -34,6 +34,7 @@ from verydeep.data.loading import load_items
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array
+from verydeep.wording import count_of
 
 BadBoxes = Literal["error", "clip", "skip"]
 """Whether boxes that cannot be right are errors, corrected, or left out."""
@@ -87,7 +88,7 @@ class BoxReport:
     """Defect for which ImageNet is known -> number of corrections."""
 
     def __str__(self) -> str:
-        text = f"{self.num_boxes:,} boxes on {self.num_boxed:,} of {self.num_images:,} images"
+        text = f"{count_of(self.num_boxes, 'box')} on {self.num_boxed:,} of {count_of(self.num_images, 'image')}"
         actions = Counter(problem.action for problem in self.problems)
         text += "".join(f"; {count:,} {action}" for action, count in sorted(actions.items()))
         if self.known_defects:

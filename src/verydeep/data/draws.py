@@ -19,6 +19,7 @@ from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import BoolArray, Int64Array
 from verydeep.ops.targets import hold_out_groups, hold_out_rarest_first
+from verydeep.wording import count_of
 
 
 def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, seed: int) -> tuple[Split, Split]:
@@ -69,7 +70,9 @@ def _too_small_error(split: Split, too_small: dict[str, int], num_train: int, nu
     remedies = ["add photographs", *(["lower `num_train`"] if num_train > 1 else [])]
     remedies += [] if num_test == 0 else ["give `num_test=0` to test nothing"]
     remedy = " or ".join(", ".join(remedies).rsplit(", ", 1))
-    return DataError(f"Class {name!r} of {split.root} has {count} photographs{total}, but {needed}; {remedy}.")
+    return DataError(
+        f"Class {name!r} of {split.root} has {count_of(count, 'photograph')}{total}, but {needed}; {remedy}."
+    )
 
 
 def few_of_each_class(split: Split, count: int, *, seed: int) -> Int64Array:

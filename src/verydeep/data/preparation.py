@@ -29,6 +29,7 @@ from verydeep.data.imagenet import (
 )
 from verydeep.data.listing import list_images
 from verydeep.errors import DataError, ResourceError
+from verydeep.wording import count_of
 
 NUM_TEST_IMAGES = 100_000
 
@@ -119,19 +120,19 @@ def count_images(destination: Path, split: str) -> dict[str, int]:
 def describe_split(source: IlsvrcSource, destination: Path, split: str) -> str:
     """Return one line: how many images were written, and how many are missing for the complete set."""
     counts, expected = count_images(destination, split), source.expected_counts(split)
-    text = f"{split}: {sum(counts.values()):,} images"
+    text = f"{split}: {count_of(sum(counts.values()), 'image')}"
     if split != "test":
-        text += f" of {len(counts):,} classes"
+        text += f" of {count_of(len(counts), 'class')}"
     if not expected:
         return f"{text} (the number of the complete set is unknown)"
     incomplete = sorted(wnid for wnid, count in expected.items() if counts.get(wnid, 0) < count)
     if not incomplete:
         return f"{text}, complete"
     num_missing = sum(expected[wnid] - counts.get(wnid, 0) for wnid in incomplete)
-    text += f", incomplete: {num_missing:,} images are missing"
+    text += f", incomplete: {count_of(num_missing, 'image')} {'is' if num_missing == 1 else 'are'} missing"
     if split != "test":
         first = incomplete[0]
-        text += f" in {len(incomplete):,} classes (first {first}: {counts.get(first, 0)} of {expected[first]})"
+        text += f" in {count_of(len(incomplete), 'class')} (first {first}: {counts.get(first, 0)} of {expected[first]})"
     return text
 
 

@@ -15,6 +15,7 @@ from verydeep.errors import DataError, OptionError, WeightsError
 from verydeep.files import atomic_write
 from verydeep.ops.arrays import FloatArray, Int64Array
 from verydeep.ops.metrics import order_classes
+from verydeep.wording import count_of
 
 NUM_GUESSES = 5
 
@@ -114,6 +115,6 @@ def check_complete(path: Path, split: Split, num_decoded: int) -> None:
     """
     if num_missing := len(split) - num_decoded:
         raise DataError(
-            f"{num_missing} images of {split.root} cannot be decoded, but {path} needs a line for each; find them with "
-            "`verydeep verify`, and restore them."
+            f"{count_of(num_missing, 'image')} of {split.root} cannot be decoded, but {path} needs a line for each; "
+            "find them with `verydeep verify`, and restore them."
         )

@@ -14,6 +14,7 @@ from verydeep.data.listing import list_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array
+from verydeep.wording import count_of
 
 _NO_BOX: Float32Array = np.zeros((0, 4), np.float32)
 
@@ -53,7 +54,7 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
         labels=None if name == "test" else labels,
         class_names=tuple(classes),
         class_words=read_class_words(classes, (root,)),
-        layout=f"Tiny-ImageNet with {len(classes)} classes and boxes",
+        layout=f"Tiny-ImageNet with {count_of(len(classes), 'class')} and boxes",
         camera_rotation=False,
         boxes=None if name == "test" else boxes,
     )

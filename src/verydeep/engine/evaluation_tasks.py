@@ -41,6 +41,7 @@ from verydeep.errors import DataError, OptionError
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.value_ranges import ValueRanges
 from verydeep.results.measured_table import MeasuredTable
+from verydeep.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class ClassEvaluationTask:
         if options.submission is not None:
             parts = [average_scales(*each, self.view) for each in zip(members, predictions, strict=True)]
             write_classification_submission(options.submission, fuse(parts), split)
-            log.info(f"Written: {options.submission} ({len(split):,} lines)")
+            log.info(f"Written: {options.submission} ({count_of(len(split), 'line')})")
         if split.labels is None:
             return None
         evaluation = evaluate_predictions(members, predictions, split, self.view)
@@ -255,7 +256,7 @@ class BoxEvaluationTask:
         if options.submission is not None:
             value = threshold.threshold if isinstance(threshold, TunedThreshold) else threshold
             write_box_submission(options.submission, self.ensemble, split, value, runtime, options.decoding)
-            log.info(f"Written: {options.submission} ({len(split):,} lines)")
+            log.info(f"Written: {options.submission} ({count_of(len(split), 'line')})")
         if boxed is None:
             return None
         merging: Merging = "by halves" if by_halves else threshold

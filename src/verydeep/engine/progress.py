@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from verydeep.wording import count_of
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -179,10 +181,8 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
 
 def duration_text(seconds: float) -> str:
     """Return a duration in rounded words, such as "about 5 minutes"."""
-    if seconds < 1.5:
-        return "about 1 second"
     if seconds < 120:
-        return f"about {seconds:.0f} seconds"
+        return f"about {count_of(max(1, round(seconds)), 'second')}"
     return f"about {seconds / 60:.0f} minutes" if seconds < 7200 else f"about {seconds / 3600:.1f} hours"
 
 

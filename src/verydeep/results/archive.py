@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from verydeep.results.result import Record, Result
+from verydeep.wording import count_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,8 +43,9 @@ class Archive(Result):
 
     def footer(self) -> list[str]:
         """Return what was written, and what to do next."""
-        size = f"{self.num_images:,} images, {self.dimensions:,} dimensions, {self.num_bytes / 1e6:,.1f} MB"
-        skipped = f"Skipped: {len(self.skipped):,} files that cannot be decoded, listed in {self.path}/skipped.json."
+        size = f"{count_of(self.num_images, 'image')}, {self.dimensions:,} dimensions, {self.num_bytes / 1e6:,.1f} MB"
+        files = count_of(len(self.skipped), "file")
+        skipped = f"Skipped: {files} that cannot be decoded, listed in {self.path}/skipped.json."
         return [
             f"Representation: {self.representation}, {self.precision}.",
             *([skipped] if self.skipped else []),

@@ -7,6 +7,7 @@ from pathlib import Path
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.results.result import Record, Result
 from verydeep.results.tables import TextTable
+from verydeep.wording import count_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,7 +33,7 @@ class TrainedRun(Result):
     def summary(self) -> str:
         """One plain sentence about the test."""
         if self.evaluation is None:
-            return f"Trained for {self.num_steps:,} steps; there are no labeled photographs to test on."
+            return f"Trained for {count_of(self.num_steps, 'step')}; there are no labeled photographs to test on."
         return self.evaluation.summary
 
     def records(self) -> list[Record]:

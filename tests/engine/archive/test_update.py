@@ -251,7 +251,7 @@ def test_unreadable_image_is_an_error_or_listed(
     assert len(read_archive(tmp_path / "out")) == result.num_images == 11
     skipped = tmp_path / "out" / "skipped.json"
     assert list(json.loads(skipped.read_text())) == list(result.skipped) == ["plain/06.jpg"]
-    assert f"Skipped: 1 files that cannot be decoded, listed in {skipped}." in result.footer()
+    assert f"Skipped: 1 file that cannot be decoded, listed in {skipped}." in result.footer()
     Image.fromarray(picture(50, 70, seed=5)).save(bad)
     result = update(net, tmp_path / "out", photos)
     assert (result.num_new, result.num_images, result.skipped) == (1, 12, {}) and not skipped.exists()

@@ -34,7 +34,7 @@ def test_files_written(known_predictions: tuple[Split, EnsembleMember, NetPredic
     report = json.loads((tmp_path / "out" / "errors.json").read_text())
     assert report["nets"] == ["runs/x"] and report["precision"] == "fp32" and len(report["digests"]) == 1
     assert (report["num_images"], report["skipped"]) == (11, {split.files[2]: "cut short"})
-    assert report["remarks"] == list(table.remarks) and any("Skipped: 1 files" in remark for remark in table.remarks)
+    assert report["remarks"] == list(table.remarks) and any("Skipped: 1 file " in remark for remark in table.remarks)
     assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]][2:] == [
         ("dense", [256], [37]),
         ("dense", [384], [55]),
@@ -90,6 +90,6 @@ def test_an_image_that_cannot_be_decoded_is_not_submitted(
 ) -> None:
     split, member, predictions = known_predictions
     fused = average_scales(member, predictions, "dense")
-    with pytest.raises(VerydeepError, match=r"1 images of .* cannot be decoded"):
+    with pytest.raises(VerydeepError, match=r"1 image of .* cannot be decoded"):
         write_classification_submission(tmp_path / "guesses.txt", fused, replace(split, labels=None))
     assert not list(tmp_path.iterdir())

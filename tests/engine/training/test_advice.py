@@ -51,7 +51,8 @@ def test_a_net_that_keeps_guessing_is_reported(photographs: Path, tmp_path: Path
 def test_a_loss_far_above_that_of_guessing_is_reported_as_worse(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log")
     assert messages.count("Worse than guessing: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
-    assert "Try another `learning_rate` than 0.01." in messages and "Still" not in messages
+    assert "Try more `epochs` (10 steps are few) or another `learning_rate` than 0.01." in messages
+    assert "Still" not in messages
 
 
 def test_advice_names_nothing_that_is_in_force(photographs: Path, tmp_path: Path) -> None:
@@ -64,8 +65,21 @@ def test_advice_names_nothing_that_is_in_force(photographs: Path, tmp_path: Path
         for step in range(1, 11):
             monitor.observe(StepReport(step, 1.09, 1e-5, None, stopped=False, stage=1), 10)
     rate = f"another `learning_rate` than {first.learning_rate:g}."
-    assert (tmp_path / "alone").read_text().strip().endswith(f"Try a trained net as `init_from` or {rate}")
-    assert (tmp_path / "from a net").read_text().strip().endswith(f"Try {rate}")
+    epochs = "Try more `epochs` (10 steps are few)"
+    assert (tmp_path / "alone").read_text().strip().endswith(f"{epochs}, a trained net as `init_from` or {rate}")
+    assert (tmp_path / "from a net").read_text().strip().endswith(f"{epochs} or {rate}")
+
+
+def test_other_values_than_the_epochs_are_advised_after_many_steps(photographs: Path, tmp_path: Path) -> None:
+    """60 images in batches of 12, so 100 epochs are 500 steps; dropout can then wait for five epochs."""
+    task = small_task(photographs)
+    for epochs, expected in ((100, True), (99, False), (6, False)):
+        recipe = replace(task.recipe, stages=(replace(task.recipe.stages[0], epochs=epochs, milestones=(0.6,)),))
+        monitor = TrainingMonitor(replace(task, recipe=recipe), Log(tmp_path / str(epochs)), first_step=0)
+        for step in range(1, 51):
+            monitor.observe(StepReport(step, 1.09, 0.00176777, None, stopped=False, stage=1), 5 * epochs)
+        text = (tmp_path / str(epochs)).read_text()
+        assert ("`epochs`" not in text) == expected and ("`dropout_after=5`" in text) == (epochs > 8)
 
 
 def test_an_epoch_has_a_line() -> None:
@@ -73,6 +87,9 @@ def test_an_epoch_has_a_line() -> None:
     report = StepReport(30, 1.0, 0.01, epoch, stopped=False, stage=1)
     assert describe_epoch(report, 15, "top-1 error", 300) == (
         "Epoch 3 of 15: loss 1.234, validation top-1 error 34.6% (best so far), rate 0.01; about 5 minutes left."
+    )
+    assert "rate 0.00177; about 1 second left." in describe_epoch(
+        replace(report, learning_rate=0.00176777), 15, "top-1 error", 0.2
     )
     without = replace(report, epoch=replace(epoch, val_error=None, is_best=False))
     assert describe_epoch(without, 15, "top-1 error", 0) == "Epoch 3 of 15: loss 1.234, rate 0.01."

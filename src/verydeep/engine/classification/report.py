@@ -22,6 +22,7 @@ from verydeep.files import atomic_write_text, write_json
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.metrics import class_errors, order_classes, ranks
 from verydeep.results.measured_table import MeasuredTable
+from verydeep.wording import count_of
 
 
 def build_evaluation_table(
@@ -126,7 +127,7 @@ def _remarks(
     if any(each.inside < 1 for row in evaluation.rows for each in row.geometry):
         yield from small_crop_remark(evaluation.rows[0].crop)
     if skipped := evaluation.predictions.skipped:
-        yield f"Skipped: {len(skipped)} files that cannot be decoded (listed in errors.json)."
+        yield f"Skipped: {count_of(len(skipped), 'file')} that cannot be decoded (listed in errors.json)."
     if evaluation.predictions.write_error:
         yield f"The posteriors could not be cached: {evaluation.predictions.write_error}"
 

@@ -28,6 +28,7 @@ from verydeep.engine.reporting.measured_table import (
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.ops.metrics import topk_for
 from verydeep.results.measured_table import MeasuredTable
+from verydeep.wording import count_of
 
 Rows = Sequence[tuple[PaperRow, MeasuredRow | None]]
 """Rows of the paper; nothing is measured of those that have no runs or are by other authors."""
@@ -97,7 +98,7 @@ def build_classification_table(
     cells += [(label, "", *_figures(measured, k)) for label, measured in other_rows]
     return MeasuredTable(
         name=paper.name,
-        title=f"{table_title(paper.name)}: {paper.title}; {len(split):,} images of {split.name}"
+        title=f"{table_title(paper.name)}: {paper.title}; {count_of(len(split), 'image')} of {split.name}"
         + width_suffix(conditions.width, conditions.fc_width),
         headings=("row", "paper", "top-1", *([f"top-{k}"] if k > 1 else []), "center", "seeds"),
         rows=tuple(cells),
@@ -162,7 +163,7 @@ def _remarks(
     nets = [net for row in tested for net in row.nets]
     yield from seen_images_remarks(nets, conditions.split)
     if skipped := set[str]().union(*(row.skipped for row in tested)):
-        yield f"Skipped: {len(skipped)} files that cannot be decoded."
+        yield f"Skipped: {count_of(len(skipped), 'file')} that cannot be decoded."
     for reason in dict.fromkeys(row.write_error for row in tested if row.write_error):
         yield f"The posteriors could not be cached: {reason}"
     for note in dict.fromkeys(row.note for row, _ in rows if row.note):

@@ -14,6 +14,7 @@ from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.files import write_json
 from verydeep.ops.arrays import BoolArray
+from verydeep.wording import count_of
 
 MAX_LOGGED = 20
 """Bad boxes that are logged one by one."""
@@ -81,7 +82,7 @@ def open_boxed_split(split: Split, data: str, bad_boxes: BadBoxes, runtime: Runt
         )
     counted = np.array([number not in (blacklist or ()) for number in numbers], np.bool_)
     if blacklist is not None:
-        log.info(f"The devkit's blacklist leaves out {int((~counted).sum()):,} images.")
+        log.info(f"The devkit's blacklist leaves out {count_of(int((~counted).sum()), 'image')}.")
     return BoxedSplit(split, with_boxes, counted)
 
 

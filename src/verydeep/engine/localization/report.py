@@ -29,6 +29,7 @@ from verydeep.files import atomic_write_text, write_json
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 from verydeep.results.measured_table import MeasuredTable
+from verydeep.wording import count_of
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -57,7 +58,7 @@ def build_localization_evaluation_table(
         rows.append((label, "\n".join(format_scales(row.scales, row.crop)), *cells))
     return MeasuredTable(
         name="errors",
-        title=f"{nets} on {num_images:,} images of {split.name}, {conditions['precision']}",
+        title=f"{nets} on {count_of(num_images, 'image')} of {split.name}, {conditions['precision']}",
         num_labels=2,
         headings=(*headings, "true class's error", "mean IoU", *(["localization error"] if with_guesses else [])),
         rows=tuple(rows),
@@ -124,7 +125,7 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) ->
         if member.net.config.provenance.converged is False:
             yield f"Not converged: the learning rate of {member.net.path} did not drop as often as planned."
     if evaluation.skipped:
-        yield f"Skipped: {len(evaluation.skipped)} files that cannot be decoded, listed in errors.json."
+        yield f"Skipped: {count_of(len(evaluation.skipped), 'file')} that cannot be decoded, listed in errors.json."
 
 
 def constant_box_remarks(evaluation: LocalizationEvaluation) -> Iterator[str]:

@@ -23,6 +23,7 @@ from verydeep.engine.reporting.measured_table import (
 )
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.results.measured_table import MeasuredTable
+from verydeep.wording import count_of
 
 Rows = Sequence[tuple[LocalizationRow, MeasuredBoxes | None]]
 """Rows of the paper; nothing is measured of those that have no runs or are by other authors."""
@@ -55,7 +56,7 @@ def build_localization_table(
     split = conditions.test_split.split
     return MeasuredTable(
         name=paper.name,
-        title=f"{table_title(paper.name)}: {paper.title}; {num_images:,} images of {split.name}"
+        title=f"{table_title(paper.name)}: {paper.title}; {count_of(num_images, 'image')} of {split.name}"
         + width_suffix(conditions.shared.width, conditions.shared.fc_width),
         headings=("row", "paper", "error", "mean IoU", "t", "seeds"),
         rows=tuple(tuple(_cells(paper, row, measured)) for row, measured in rows),
@@ -116,9 +117,9 @@ def _remarks(
     nets = list(dict.fromkeys(net for measured in tested for net in measured.nets))
     yield from seen_images_remarks(nets, test_split.full_split)
     if skipped := max((measured.skipped for measured in tested), default=0):
-        yield f"Skipped: {skipped} files that cannot be decoded."
+        yield f"Skipped: {count_of(skipped, 'file')} that cannot be decoded."
     if without_box := len(test_split.full_split) - len(test_split.split):
-        yield f"Left out: {without_box} images without a box."
+        yield f"Left out: {count_of(without_box, 'image')} without a box."
     for note in dict.fromkeys(row.note for row, _ in rows if row.note):
         yield f"About the paper: {note}."
     yield from training_remarks(nets)

@@ -10,6 +10,7 @@ from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.publishing.results import Result
 from verydeep.models.weights.model_folder import ModelConfig
+from verydeep.wording import count_of, rate_text
 
 PAPER = "[Very Deep Convolutional Networks for Large-Scale Image Recognition](https://arxiv.org/abs/1409.1556)"
 
@@ -181,8 +182,8 @@ def describe_stage(stage: Stage) -> str:
     else:
         schedule = "constant"
     return (
-        f"train scale S = {stage.scale}, at most {stage.epochs} epochs, learning rate {stage.learning_rate:g}, "
-        f"{schedule}; dropout {stage.dropout:g}"
+        f"train scale S = {stage.scale}, at most {count_of(stage.epochs, 'epoch')}, learning rate "
+        f"{rate_text(stage.learning_rate)}, {schedule}; dropout {stage.dropout:g}"
     )
 
 

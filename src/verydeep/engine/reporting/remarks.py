@@ -9,6 +9,7 @@ from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint, open_training_images
 from verydeep.engine.nets.net import Net
 from verydeep.models.weights.model_folder import SplitRecord
+from verydeep.wording import count_of
 
 MAX_NAMES = 3
 """Nets that one remark names; it counts the others."""
@@ -16,8 +17,8 @@ MAX_NAMES = 3
 
 def count_images(number: int, name: str) -> str:
     """Return a number of images of a split: "15 images of val", "all 15 images"."""
-    noun = "image" if number == 1 else "images"
-    return f"all {number:,} {noun}" if name == "all" else f"{number:,} {noun} of {name}"
+    images = count_of(number, "image")
+    return f"all {images}" if name == "all" else f"{images} of {name}"
 
 
 def seen_images_remarks(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from verydeep.ops.metrics import Share, wilson_interval
+from verydeep.wording import count_of
 
 GLOSSARY = "All terms are explained in docs/glossary.md."
 """Remark above the terms of the trade."""
@@ -20,8 +21,9 @@ def summarize_right(
         subject: What is right.
     """
     share = wilson_interval(num_right, num_images)
-    return f"{subject} on {percent_text(share.percent)} of {num_images:,} {noun(num_images)} {interval_text(share)}" + (
-        f"{name_extremes(class_shares)}."
+    return (
+        f"{subject} on {percent_text(share.percent)} of {count_of(num_images, 'photograph')} {interval_text(share)}"
+        + (f"{name_extremes(class_shares)}.")
     )
 
 
@@ -56,8 +58,3 @@ def interval_text(share: Share) -> str:
 def short_words(words: str) -> str:
     """Return the first of several words for a class: "tench" for "tench, Tinca tinca"."""
     return words.split(",", maxsplit=1)[0]
-
-
-def noun(count: int) -> str:
-    """Return "photograph" or "photographs"."""
-    return "photograph" if count == 1 else "photographs"

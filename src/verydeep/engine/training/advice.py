@@ -20,9 +20,13 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.state import TrainState
 from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import ResourceError
+from verydeep.wording import count_of, join_choices, rate_text
 
 FEW_IMAGES = 500
 """Photographs per class below which a net from random weights disappoints (docs/choices.md)."""
+
+FEW_STEPS = 500
+"""Steps of a whole run below which a loss near that of guessing may mean too little training."""
 
 WARM_UP = 3
 """First reports, which are slower than the rest and left out of the estimate of the time."""
@@ -42,14 +46,16 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     size = f"{num_parameters / 1e6:.1f}M parameters learn"
     learning = f"all {size}" if num_learning == num_parameters else f"{num_learning / 1e6:.1f}M of {size} (fc6 to fc8)"
     stages = ", then ".join(
-        f"{stage.epochs} epochs at S={stage.scale} with dropout {stage.dropout:g}" for stage in recipe.stages
+        f"{count_of(stage.epochs, 'epoch')} at S={stage.scale} with dropout {stage.dropout:g}"
+        for stage in recipe.stages
     )
+    steps, batch = count_of(final_step(state, task), "step"), count_of(recipe.batch_size, "image")
     megabytes = planned_bytes(state, task) / 2**20
     disk = f"{megabytes / 1024:.1f} GB" if megabytes > 1024 else f"{megabytes:.0f} MB"
     log.info(
         f"Plan: net {settings.network} learns {describe_target(task)} from crops of {settings.crop} pixels; "
-        f"{learning}. At most {final_step(state, task):,} steps of {recipe.batch_size} images ({task.micro_batch} at "
-        f"once, {'bf16' if settings.bf16 else 'fp32'}): {stages}. Disk: up to {disk} in {run.path}."
+        f"{learning}. At most {steps} of {batch} ({task.micro_batch} at once, "
+        f"{'bf16' if settings.bf16 else 'fp32'}): {stages}. Disk: up to {disk} in {run.path}."
     )
     if task.val is None and not recipe.has_plateaus:
         log.info("No validation images: the learning rate drops at milestones, and there are no best weights.")
@@ -57,10 +63,11 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
         log.info(f"Resumed at step {state.progress.step:,}.")
     per_class = len(task.train) / len(task.train.class_names)
     if settings.data != GENERATED and settings.init_from is None and per_class < FEW_IMAGES:
+        photographs = count_of(round(per_class), "photograph")
         log.info(
-            f"Note: {per_class:.0f} photographs per class are few for a net from random weights: expect errors far "
-            "above the paper's. Start from a trained net (`init_from`), or train linear SVMs on the descriptors of "
-            "one (verydeep transfer)."
+            f"Note: {photographs} per class are few for a net from random weights: expect errors far above the "
+            "paper's. Start from a trained net (`init_from`), or train linear SVMs on the descriptors of one (verydeep "
+            "transfer)."
         )
 
 
@@ -122,6 +129,7 @@ class TrainingMonitor:
         """
         recipe = task.recipe
         ten_epochs, all_epochs = (steps_after(n, len(task.train), recipe.batch_size) for n in (10, recipe.epochs))
+        self.num_steps = all_epochs
         self.log, self.clock, self.has_source = log, clock, has_source
         self.recipe = recipe
         self.guessing_loss = math.log(len(task.train.class_names))
@@ -169,24 +177,29 @@ class TrainingMonitor:
             self.log.info(f"Time: {per_step:,.{0 if per_step >= 10 else 2}f} s a step; {left} left{tests}.")
 
     def _check_loss(self, report: StepReport) -> None:
-        loss = f"after {report.step:,} steps the loss is {self.loss:.2f}"
-        rate = f"another `learning_rate` than {self.recipe.stages[0].learning_rate:g}"
+        loss = f"after {count_of(report.step, 'step')} the loss is {self.loss:.2f}"
+        rate = f"another `learning_rate` than {rate_text(self.recipe.stages[0].learning_rate)}"
+        epochs = [f"more `epochs` ({count_of(self.num_steps, 'step')} are few)"] if self.num_steps < FEW_STEPS else []
         if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
-            self.log.info(f"Worse than guessing: {loss}, above ln K = {self.guessing_loss:.2f}. Try {rate}.")
+            above = f"above ln K = {self.guessing_loss:.2f}"
+            self.log.info(f"Worse than guessing: {loss}, {above}. Try {join_choices([*epochs, rate])}.")
         elif self.loss > self.stuck_loss:
-            advice = [
-                *(["`dropout_after=5` (small data learn sooner without dropout)"] if self._drops_from_start() else []),
+            choices = [
+                *epochs,
+                *(["`dropout_after=5` (small data learn sooner without dropout)"] if self._can_delay_dropout() else []),
                 *([] if self.has_source else ["a trained net as `init_from`"]),
                 *(["`init=glorot`"] if self.recipe.initialization != "glorot" and not self.has_source else []),
                 rate,
             ]
             self.log.info(
-                f"Still guessing: {loss}, and guessing has ln K = {self.guessing_loss:.2f}. Try {' or '.join(advice)}."
+                f"Still guessing: {loss}, and guessing has ln K = {self.guessing_loss:.2f}. Try "
+                f"{join_choices(choices)}."
             )
 
-    def _drops_from_start(self) -> bool:
-        """Whether dropout was on in the first epoch."""
-        return self.recipe.stages[0].dropout > 0
+    def _can_delay_dropout(self) -> bool:
+        """Whether dropout was on in the first epoch, and could begin after the fifth, before the rate drops."""
+        first = self.recipe.stages[0]
+        return first.dropout > 0 and (first.milestones or (1.0,))[0] * first.epochs > 5
 
 
 def describe_epoch(report: StepReport, num_epochs: int, error_name: str, seconds_left: float) -> str:
@@ -205,7 +218,7 @@ def describe_epoch(report: StepReport, num_epochs: int, error_name: str, seconds
     left = f"; {duration_text(seconds_left)} left" if seconds_left else ""
     return (
         f"Epoch {epoch.epoch} of {num_epochs}: loss {epoch.train_loss:.3f}{error}{best}, rate "
-        f"{report.learning_rate:g}{left}."
+        f"{rate_text(report.learning_rate)}{left}."
     )
 
 

@@ -17,6 +17,7 @@ from verydeep.engine.training.state import TrainState, set_learning_rate
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.engine.training.validation import validate
+from verydeep.wording import rate_text
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def train_stage(
         total_loss, total_off_target, num_stopped = runtime.sum(torch.stack(sums)).tolist()
         if not math.isfinite(total_loss + grad_norm):
             raise FloatingPointError(
-                f"The loss or its gradient is not finite at step {progress.step} (learning rate {learning_rate:g})"
+                f"The loss or its gradient is not finite at step {progress.step:,} (learning rate "
+                f"{rate_text(learning_rate)})"
             )
         num_steps, last_report = progress.step - last_report, progress.step
         progress.epoch_loss += total_loss

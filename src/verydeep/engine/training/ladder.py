@@ -26,6 +26,7 @@ from verydeep.engine.training.run import train_run
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_test_split, open_training_splits
 from verydeep.errors import OptionError, WeightsError
+from verydeep.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def log_cost(
 ) -> None:
     """Log the cost of each training, and of all together."""
     num_test_images = 0 if test_split is None else len(test_split)
-    table = Table(title=f"To train: {len(rungs)} nets", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"To train: {count_of(len(rungs), 'net')}", title_justify="left", box=None, pad_edge=False)
     for heading in ("net", "seed", "starts from", "epochs", "at most", "disk"):
         table.add_column(heading, no_wrap=True)
     total_seconds, total_bytes = 0.0, 0

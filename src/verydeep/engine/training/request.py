@@ -27,6 +27,7 @@ from verydeep.engine.nets.collection import Collection
 from verydeep.engine.runtime import Precision
 from verydeep.errors import OptionError
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig
+from verydeep.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -166,13 +167,23 @@ def choose_division(request: TrainRequest, source: ModelConfig | None) -> Divisi
 
 
 def choose_recipe(request: TrainRequest, network: str, source: ModelConfig | None, num_images: int) -> Recipe:
-    """Return the paper's recipe for the train scale, or that of the generated set, with the requested changes."""
+    """Return the paper's recipe for the train scale, or that of the generated set, with the requested changes.
+
+    Raises:
+        OptionError: a requested value makes no sense.
+    """
     is_generated, is_localization = request.data == GENERATED, request.regression is not None
     if is_localization:
         base = RECIPES["localize-generated" if is_generated else "localize"]
     else:
         base = RECIPES["generated"] if is_generated else RECIPES.get(str(request.scale), RECIPES["256"])
     batch_size, learning_rate = request.batch_size, request.learning_rate
+    if batch_size is not None and batch_size > num_images:
+        raise OptionError(
+            f"`batch_size={batch_size}` is more than the {count_of(num_images, 'training photograph')}: give "
+            f"{num_images} or less.",
+            "batch_size",
+        )
     if batch_size is None:
         batch_size = batch_size_for(num_images, largest=base.batch_size)
     if learning_rate is None:

@@ -55,6 +55,7 @@ from verydeep.errors import DataError, OptionError, ResourceError
 from verydeep.files import shorten_name, try_lock, write_json
 from verydeep.models.weights.model_folder import ModelConfig, keep_classifier, load_config, save_config, save_weights
 from verydeep.results.measured_table import MeasuredTable
+from verydeep.wording import count_of, rate_text
 
 CHECKPOINT_SECONDS = 600
 DRAWING_SECONDS = 5
@@ -123,7 +124,8 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     all_train, all_val, settings = plan.train, plan.val, plan.settings
     num_classes = len(all_train.class_names)
     log.info(
-        f"Data: {all_train.root}: {all_train.layout}; {len(all_train):,} training images of {num_classes} classes."
+        f"Data: {all_train.root}: {all_train.layout}; {count_of(len(all_train), 'training image')} of "
+        f"{count_of(num_classes, 'class')}."
     )
     test_split = open_test_split(settings.data, settings.division)
     splits = [split for split in (all_train, all_val, test_split) if split is not None]
@@ -261,7 +263,9 @@ def train(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) 
     if not converged:
         log.info(f"Not converged: the learning rate dropped {state.schedule.drops} of {task.recipe.num_drops} times.")
     if state.progress.skipped:
-        log.info(f"Skipped {len(state.progress.skipped)} files that cannot be decoded; {run.skipped} lists them.")
+        log.info(
+            f"Skipped {count_of(len(state.progress.skipped), 'file')} that cannot be decoded; {run.skipped} lists them."
+        )
 
 
 def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) -> None:
@@ -283,7 +287,7 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
         for report in fit(state, task, runtime, stop):
             now, last = time.perf_counter(), final_step(state, task)
             monitor.observe(report, last)
-            note = f"loss {monitor.loss:.3f}, rate {report.learning_rate:g}"
+            note = f"loss {monitor.loss:.3f}, rate {rate_text(report.learning_rate)}"
             display.update(bar, completed=report.step, total=last, note=note)
             if metrics is not None:
                 metrics.write(report, now - begin)

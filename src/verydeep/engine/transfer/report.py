@@ -34,6 +34,7 @@ from verydeep.engine.transfer.task import (
 )
 from verydeep.files import write_json
 from verydeep.results.transfer import TransferredClassifier
+from verydeep.wording import count_of
 
 
 def describe_data(transfer_set: TransferSet, split: Split) -> str:
@@ -139,7 +140,7 @@ def result_lines(result: TransferResult) -> Iterator[str]:
         points = "; ".join(map(str, result.curve))
         yield f"Score by the number of training photographs of each class (or all it has): {points}."
     if result.skipped:
-        yield f"Skipped: {len(result.skipped):,} files that cannot be decoded, listed in {RESULTS}."
+        yield f"Skipped: {count_of(len(result.skipped), 'file')} that cannot be decoded, listed in {RESULTS}."
 
 
 def result_values(result: TransferResult) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from verydeep.engine.transfer.tables import (
 from verydeep.engine.transfer.task import TransferResult
 from verydeep.ops.metrics import Share
 from verydeep.results.measured_table import MeasuredTable
+from verydeep.wording import count_of
 
 
 def measure_transfer_table(table: TransferTable, conditions: TransferConditions, log: Log) -> Iterator[MeasuredTable]:
@@ -137,7 +138,7 @@ def _cell_remarks(label: str, column: str, result: TransferResult) -> Iterator[s
     if copies := find_copies(task):
         yield f"{column}: {copies_remark(copies)}"
     if result.skipped:
-        yield f"Skipped: {len(result.skipped)} files of {column} that cannot be decoded."
+        yield f"Skipped: {count_of(len(result.skipped), 'file')} of {column} that cannot be decoded."
 
 
 def _row_values(row: TransferRow, paper: TransferTable, cells: Cells) -> dict[str, Any]:
