@@ -25,23 +25,19 @@ SHARED = ("train", "evaluate", "transfer", "features", "reproduce")
 """Commands whose work several processes can share."""
 
 ALIASES = {
-    "lr": "learning-rate",
-    "image-size": "crop",
-    "img-size": "crop",
-    "imgsz": "crop",
-    "input-size": "crop",
-    "size": "crop",
-    "bs": "batch-size",
-    "batch": "batch-size",
-    "model": "network",
-    "arch": "network",
-    "pretrained": "init-from",
-    "output": "out",
-    "output-dir": "out",
-    "num-workers": "workers",
-    "gpus": "devices",
-    "topk": "top",
-    "k": "top",
+    alias: ours
+    for ours, aliases in {
+        "learning-rate": "lr",
+        "crop": "image-size img-size imgsz input-size size",
+        "batch-size": "bs batch",
+        "network": "model arch",
+        "init-from": "pretrained",
+        "out": "output output-dir",
+        "workers": "num-workers",
+        "devices": "gpus",
+        "top": "topk k",
+    }.items()
+    for alias in aliases.split()
 }
 """Options as other systems call them -> ours."""
 

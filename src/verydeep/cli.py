@@ -32,20 +32,11 @@ from verydeep.errors import OtherProcessError, VerydeepError
 from verydeep.results.result import Result, print_result
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "predict": predict,
-    "localize": localize,
-    "describe": describe,
-    "transfer": transfer,
-    "features": features,
-    "search": search,
-    "reproduce": reproduce,
-    "convert": convert,
-    "export": export,
-    "push": push,
-    "prepare": prepare,
-    "verify": verify,
+    function.__name__: function
+    for function in (
+        *(train, evaluate, predict, localize, describe, transfer, features, search),
+        *(reproduce, convert, export, push, prepare, verify),
+    )
 }
 
 CACHED = {

@@ -38,21 +38,9 @@ if TYPE_CHECKING:
     from verydeep.results.measured_table import MeasuredTable, MeasuredTables
 
 TableName = Literal[
-    "table1",
-    "table2",
-    "table3",
-    "table4",
-    "table5",
-    "table6",
-    "table7",
-    "table8",
-    "table9",
-    "table10",
-    "table11",
-    "table12",
-    "shallow",
-    "ladder",
-]
+    "table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "table9", "table10", "table11",
+    "table12", "shallow", "ladder",
+]  # fmt: skip
 
 DATA_EXAMPLES = {"table11": "VOC2007,101_ObjectCategories", "table12": "VOC2012"}
 """Folders of data sets whose tables take no other data."""
@@ -175,7 +163,7 @@ def measure_errors(
         DataError: The split has no labels or boxes.
         WeightsError: No net belongs to any row.
     """
-    from verydeep.engine.classification.posteriors import describe_posterior_cache
+    from verydeep.engine.classification.posterior_cache import describe_posterior_cache
     from verydeep.engine.classification.table_report import measure_classification_tables
     from verydeep.engine.classification.tables import TableConditions
     from verydeep.engine.datasets import choose_value_ranges, data_name

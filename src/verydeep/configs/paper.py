@@ -49,7 +49,6 @@ class PaperTable(Generic[RowT]):
 
     name: str
     title: str
-    section: str
     rows: tuple[RowT, ...]
     differences: Mapping[tuple[EvaluationProtocol, EvaluationProtocol], float] = field(default_factory=dict)
     """First minus second top-1 error in points, where the paper gives only that."""
@@ -77,12 +76,6 @@ def _row(
     return PaperRow(EvaluationProtocol.parse(protocol), top1_val, top5_val, top5_test, label, note)
 
 
-def _published(
-    label: str, top1_val: float | None, top5_val: float | None, top5_test: float | None, note: str = ""
-) -> PaperRow:
-    return PaperRow(None, top1_val, top5_val, top5_test, label, note)
-
-
 def _boxes(protocol: str, val: float, test: float | None = None, *, label: str = "", note: str = "") -> LocalizationRow:
     return LocalizationRow(EvaluationProtocol.parse(protocol), val, test, label, note)
 
@@ -103,7 +96,6 @@ TABLES: dict[str, PaperTable[PaperRow]] = {
         PaperTable(
             "table3",
             "ConvNet performance at a single test scale",
-            "4.1",
             (
                 _row("A/256/256", 29.6, 10.4),
                 _row("A-LRN/256/256", 29.7, 10.5),
@@ -122,7 +114,6 @@ TABLES: dict[str, PaperTable[PaperRow]] = {
         PaperTable(
             "table4",
             "ConvNet performance at multiple test scales",
-            "4.2",
             (
                 _row("B/256/224,256,288", 28.2, 9.6),
                 _row("C/256/224,256,288", 27.7, 9.2),
@@ -139,7 +130,6 @@ TABLES: dict[str, PaperTable[PaperRow]] = {
         PaperTable(
             "table5",
             "ConvNet evaluation techniques comparison",
-            "4.3",
             (
                 _row("D/256-512/256,384,512", 24.8, 7.5),
                 _row("D/256-512/256,384,512 : crops", 24.6, 7.5),
@@ -152,7 +142,6 @@ TABLES: dict[str, PaperTable[PaperRow]] = {
         PaperTable(
             "table6",
             "Multiple ConvNet fusion results",
-            "4.4",
             (
                 _row(_SEVEN_NETS, 24.7, 7.5, 7.3, note=_SUBMISSION),
                 _row(_TWO_NETS, 24.0, 7.1, 7.0),
@@ -163,7 +152,6 @@ TABLES: dict[str, PaperTable[PaperRow]] = {
         PaperTable(
             "table7",
             "Comparison with the state of the art in ILSVRC classification",
-            "4.5",
             (
                 _row(f"{_TWO_NETS} : dense+crops", 23.7, 6.8, 6.8, label="VGG (2 nets, multi-crop & dense eval.)"),
                 _row(
@@ -177,18 +165,18 @@ TABLES: dict[str, PaperTable[PaperRow]] = {
                 _row(
                     _SEVEN_NETS, 24.7, 7.5, 7.3, label="VGG (ILSVRC submission, 7 nets, dense eval.)", note=_SUBMISSION
                 ),
-                _published("GoogLeNet (Szegedy et al., 2014) (1 net)", None, 7.9, 7.9, _ONE_VALUE),
-                _published("GoogLeNet (Szegedy et al., 2014) (7 nets)", None, 6.7, 6.7, _ONE_VALUE),
-                _published("MSRA (He et al., 2014) (11 nets)", None, None, 8.1),
-                _published("MSRA (He et al., 2014) (1 net)", 27.9, 9.1, 9.1),
-                _published("Clarifai (Russakovsky et al., 2014) (multiple nets)", None, None, 11.7),
-                _published("Clarifai (Russakovsky et al., 2014) (1 net)", None, None, 12.5),
-                _published("Zeiler & Fergus (Zeiler & Fergus, 2013) (6 nets)", 36.0, 14.7, 14.8),
-                _published("Zeiler & Fergus (Zeiler & Fergus, 2013) (1 net)", 37.5, 16.0, 16.1),
-                _published("OverFeat (Sermanet et al., 2014) (7 nets)", 34.0, 13.2, 13.6),
-                _published("OverFeat (Sermanet et al., 2014) (1 net)", 35.7, 14.2, None),
-                _published("Krizhevsky et al. (Krizhevsky et al., 2012) (5 nets)", 38.1, 16.4, 16.4),
-                _published("Krizhevsky et al. (Krizhevsky et al., 2012) (1 net)", 40.7, 18.2, None),
+                PaperRow(None, None, 7.9, 7.9, "GoogLeNet (Szegedy et al., 2014) (1 net)", _ONE_VALUE),
+                PaperRow(None, None, 6.7, 6.7, "GoogLeNet (Szegedy et al., 2014) (7 nets)", _ONE_VALUE),
+                PaperRow(None, None, None, 8.1, "MSRA (He et al., 2014) (11 nets)"),
+                PaperRow(None, 27.9, 9.1, 9.1, "MSRA (He et al., 2014) (1 net)"),
+                PaperRow(None, None, None, 11.7, "Clarifai (Russakovsky et al., 2014) (multiple nets)"),
+                PaperRow(None, None, None, 12.5, "Clarifai (Russakovsky et al., 2014) (1 net)"),
+                PaperRow(None, 36.0, 14.7, 14.8, "Zeiler & Fergus (Zeiler & Fergus, 2013) (6 nets)"),
+                PaperRow(None, 37.5, 16.0, 16.1, "Zeiler & Fergus (Zeiler & Fergus, 2013) (1 net)"),
+                PaperRow(None, 34.0, 13.2, 13.6, "OverFeat (Sermanet et al., 2014) (7 nets)"),
+                PaperRow(None, 35.7, 14.2, None, "OverFeat (Sermanet et al., 2014) (1 net)"),
+                PaperRow(None, 38.1, 16.4, 16.4, "Krizhevsky et al. (Krizhevsky et al., 2012) (5 nets)"),
+                PaperRow(None, 40.7, 18.2, None, "Krizhevsky et al. (Krizhevsky et al., 2012) (1 net)"),
             ),
         ),
     )
@@ -210,7 +198,6 @@ LOCALIZATION_TABLES: dict[str, PaperTable[LocalizationRow]] = {
         PaperTable(
             "table8",
             "Localization error for different modifications",
-            "A.2",
             (
                 _boxes("D/384scr-fc/384 : center @ truth", 36.4),
                 _boxes("D/384pcr-fc/384 : center @ truth", 34.3),
@@ -220,7 +207,6 @@ LOCALIZATION_TABLES: dict[str, PaperTable[LocalizationRow]] = {
         PaperTable(
             "table9",
             "Localization error",
-            "A.2",
             (
                 _boxes(f"D/256pcr/256 @ {BEST_SYSTEM}", 29.5),
                 _boxes(f"D/384pcr/384 @ {BEST_SYSTEM}", 28.2, 26.7),
@@ -231,7 +217,6 @@ LOCALIZATION_TABLES: dict[str, PaperTable[LocalizationRow]] = {
         PaperTable(
             "table10",
             "Comparison with the state of the art in ILSVRC localization",
-            "A.2",
             (
                 _boxes(_TWO_BOX_NETS, 26.9, 25.3, label="VGG", note=_WON),
                 LocalizationRow(None, None, 26.7, "GoogLeNet (Szegedy et al., 2014)"),
@@ -248,7 +233,6 @@ _SHALLOW_PAIR = (EvaluationProtocol.parse("B/256/256 : center"), EvaluationProto
 SHALLOW_TABLE = PaperTable(
     "shallow",
     "B against the net of its 5x5 twins",
-    "4.1",
     (
         _row(str(_SHALLOW_PAIR[0])),
         _row(

@@ -56,44 +56,22 @@ class PublishedNet:
 
 def _authors(depth: int, network: str, errors: tuple[float, float]) -> list[PublishedNet]:
     """Return the authors' net as a file of Caffe, MatConvNet and Keras."""
-    digests = {
-        16: ("9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24", "f72d927587ca4c97fbd165ec9cb9997f"),
-        19: ("239785e7862442717d831f682bb824055e51e9ba", "106118b7cf60435e6d8e04f6a6dc3657"),
+    digest = {
+        "oxford-vgg16": "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
+        "oxford-vgg19": "sha1:239785e7862442717d831f682bb824055e51e9ba",
+        "matconvnet-vgg16": "md5:f72d927587ca4c97fbd165ec9cb9997f",
+        "matconvnet-vgg19": "md5:106118b7cf60435e6d8e04f6a6dc3657",
+        "keras-vgg16": "md5:64373286793e3c8b2b4e3219cbf3544b",
+        "keras-vgg19": "md5:cbe5617147190e668d6c5d5026f83318",
     }
-    keras = {16: "64373286793e3c8b2b4e3219cbf3544b", 19: "cbe5617147190e668d6c5d5026f83318"}
-    sha1, md5 = digests[depth]
-    dense = "dense, Q=384"
+    urls = {
+        f"oxford-vgg{depth}": f"{OXFORD}/VGG_ILSVRC_{depth}_layers.caffemodel",
+        f"matconvnet-vgg{depth}": f"{MATCONVNET}/imagenet-vgg-verydeep-{depth}.mat",
+        f"keras-vgg{depth}": f"{KERAS}/vgg{depth}/vgg{depth}_weights_tf_dim_ordering_tf_kernels.h5",
+    }
     return [
-        PublishedNet(
-            f"oxford-vgg{depth}",
-            network,
-            f"{OXFORD}/VGG_ILSVRC_{depth}_layers.caffemodel",
-            f"sha1:{sha1}",
-            CC_BY,
-            errors,
-            dense,
-            JITTERED,
-        ),
-        PublishedNet(
-            f"matconvnet-vgg{depth}",
-            network,
-            f"{MATCONVNET}/imagenet-vgg-verydeep-{depth}.mat",
-            f"md5:{md5}",
-            CC_BY,
-            errors,
-            dense,
-            JITTERED,
-        ),
-        PublishedNet(
-            f"keras-vgg{depth}",
-            network,
-            f"{KERAS}/vgg{depth}/vgg{depth}_weights_tf_dim_ordering_tf_kernels.h5",
-            f"md5:{keras[depth]}",
-            CC_BY,
-            errors,
-            dense,
-            JITTERED,
-        ),
+        PublishedNet(name, network, url, digest[name], CC_BY, errors, "dense, Q=384", JITTERED)
+        for name, url in urls.items()
     ]
 
 

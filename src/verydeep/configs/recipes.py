@@ -108,15 +108,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "localize": _paper("256", LOCALIZATION_RATE),
     "localize-generated": Recipe(
-        stages=(
-            Stage(
-                TrainScale(256, 256),
-                dropout=0.0,
-                epochs=10,
-                learning_rate=SMALL_LOCALIZATION_RATE,
-                milestones=SHORT_MILESTONES,
-            ),
-        ),
+        stages=(Stage(TrainScale(256, 256), 0.0, 10, SMALL_LOCALIZATION_RATE, milestones=SHORT_MILESTONES),),
         batch_size=32,
     ),
 }

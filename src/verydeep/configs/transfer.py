@@ -67,7 +67,6 @@ class TransferTable:
 
     name: str
     title: str
-    section: str
     columns: tuple[str, ...]
     """Data sets under their names in ``data/transfer_sets.py``."""
     rows: tuple[TransferRow, ...]
@@ -85,9 +84,13 @@ _DATA = ("VOC-2007", "VOC-2012", "Caltech-101", "Caltech-256")
 _ACTIONS = "VOC-2012 actions"
 
 
-def _row(label: str, *figures: Figure | None, nets: tuple[PaperNet, ...] = ()) -> TransferRow:
+def _row(label: str, *figures: Figure | float | None, nets: tuple[PaperNet, ...] = ()) -> TransferRow:
     """Return a row of Table 11."""
-    found = {name: figure for name, figure in zip(_DATA, figures, strict=True) if figure is not None}
+    found = {
+        name: figure if isinstance(figure, Figure) else Figure(figure)
+        for name, figure in zip(_DATA, figures, strict=True)
+        if figure is not None
+    }
     return TransferRow(label, found, nets)
 
 
@@ -97,57 +100,20 @@ TRANSFER_TABLES: dict[str, TransferTable] = {
         TransferTable(
             "table11",
             "Comparison with the state of the art on VOC-2007, VOC-2012, Caltech-101, Caltech-256",
-            "B",
             _DATA,
             (
-                _row(
-                    "Zeiler & Fergus (Zeiler & Fergus, 2013)", None, Figure(79.0), Figure(86.5, 0.5), Figure(74.2, 0.3)
-                ),
-                _row(
-                    "Chatfield et al. (Chatfield et al., 2014)",
-                    Figure(82.4),
-                    Figure(83.2),
-                    Figure(88.4, 0.6),
-                    Figure(77.6, 0.1),
-                ),
-                _row("He et al. (He et al., 2014)", Figure(82.4), None, Figure(93.4, 0.5), None),
-                _row(
-                    "Wei et al. (Wei et al., 2014)",
-                    Figure(81.5, extended=85.2),
-                    Figure(81.7, extended=90.3),
-                    None,
-                    None,
-                ),
-                _row(
-                    "VGG Net-D (16 layers)",
-                    Figure(89.3),
-                    Figure(89.0),
-                    Figure(91.8, 1.0),
-                    Figure(85.0, 0.2),
-                    nets=(_D,),
-                ),
-                _row(
-                    "VGG Net-E (19 layers)",
-                    Figure(89.3),
-                    Figure(89.0),
-                    Figure(92.3, 0.5),
-                    Figure(85.1, 0.3),
-                    nets=(_E,),
-                ),
-                _row(
-                    "VGG Net-D & Net-E",
-                    Figure(89.7),
-                    Figure(89.3),
-                    Figure(92.7, 0.5),
-                    Figure(86.2, 0.3),
-                    nets=(_D, _E),
-                ),
+                _row("Zeiler & Fergus (Zeiler & Fergus, 2013)", None, 79.0, Figure(86.5, 0.5), Figure(74.2, 0.3)),
+                _row("Chatfield et al. (Chatfield et al., 2014)", 82.4, 83.2, Figure(88.4, 0.6), Figure(77.6, 0.1)),
+                _row("He et al. (He et al., 2014)", 82.4, None, Figure(93.4, 0.5), None),
+                _row("Wei et al. (Wei et al., 2014)", Figure(81.5, None, 85.2), Figure(81.7, None, 90.3), None, None),
+                _row("VGG Net-D (16 layers)", 89.3, 89.0, Figure(91.8, 1.0), Figure(85.0, 0.2), nets=(_D,)),
+                _row("VGG Net-E (19 layers)", 89.3, 89.0, Figure(92.3, 0.5), Figure(85.1, 0.3), nets=(_E,)),
+                _row("VGG Net-D & Net-E", 89.7, 89.3, Figure(92.7, 0.5), Figure(86.2, 0.3), nets=(_D, _E)),
             ),
         ),
         TransferTable(
             "table12",
             "Comparison with the state of the art in single-image action classification on VOC-2012",
-            "B",
             (_ACTIONS,),
             (
                 TransferRow("(Oquab et al., 2014)", {_ACTIONS: Figure(None, extended=70.2)}),

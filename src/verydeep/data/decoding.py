@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from verydeep.data.decoded_image import convert_to_rgb, decode_pixels
 from verydeep.data.file_repair import remove_notes
 from verydeep.data.formats import FORMATS, MissingPackageError, describe_unidentified, is_unread_suffix
 from verydeep.data.image_files import open_image_file, quiet, read_rotation
-from verydeep.data.loaded_image import convert_to_rgb, load_image
 from verydeep.data.shapes import check_shape
 from verydeep.data.wide_values import FULL_RANGE
 from verydeep.errors import DataError, VerydeepError
@@ -66,9 +66,9 @@ def decode(
         DataError: the file cannot be read or decoded, or fewer than three quarters of its rows can.
     """
     with _naming_errors(path):
-        loaded = load_image(path, camera_rotation, at_least)
-        rgb = loaded.to_rgb(path, value_ranges)
-        return rgb if loaded.turn is None else rgb.transpose(loaded.turn)
+        decoded = decode_pixels(path, camera_rotation, at_least)
+        rgb = decoded.to_rgb(path, value_ranges)
+        return rgb if decoded.turn is None else rgb.transpose(decoded.turn)
 
 
 def choose_reduction(side: int, at_least: int) -> int:
@@ -110,12 +110,12 @@ def find_value_type(path: Path) -> ValueType | None:
 def measure_values(path: Path) -> Extent | None:
     """Return the extent of the values of a file that has a value type; None if it cannot be decoded."""
     try:
-        loaded = load_image(path, False, None)
+        decoded = decode_pixels(path, False, None)
     except MemoryError:
         raise
     except Exception:
         return None
-    return loaded.extent
+    return decoded.extent
 
 
 def upright_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -157,13 +157,13 @@ def inspect_image(path: Path, value_ranges: ValueRanges | None = None) -> Inspec
     """Decode one file as training does, and return what is wrong or unusual about it."""
     try:
         with _naming_errors(path):
-            loaded = load_image(path, False, None)
-            check_shape(*loaded.to_rgb(path, value_ranges).size, path)
+            decoded = decode_pixels(path, False, None)
+            check_shape(*decoded.to_rgb(path, value_ranges).size, path)
     except MemoryError:
         return Inspection(f"{path} takes more memory than is free; shrink it.")
     except VerydeepError as error:
         return Inspection(str(error))
-    opened, oddities = loaded.opened, []
+    opened, oddities = decoded.opened, []
     promised = FORMATS.get(path.suffix.lower())
     if promised not in {None, opened.format}:
         oddities.append(f"{opened.format} under the name {path.suffix}")
@@ -174,8 +174,8 @@ def inspect_image(path: Path, value_ranges: ValueRanges | None = None) -> Inspec
         oddities.append(f"{num_channels} channels, of which the {used} used")
     if opened.format == "TIFF" and (num_pages := _count_pages(path)) > 1:
         oddities.append(f"{num_pages:,} pages, of which the first is used")
-    if loaded.share is not None:
-        oddities.append(f"damaged, {loaded.share:.0%} of its rows were decoded")
+    if decoded.share is not None:
+        oddities.append(f"damaged, {decoded.share:.0%} of its rows were decoded")
     return Inspection(None, tuple(oddities))
 
 

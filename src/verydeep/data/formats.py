@@ -11,37 +11,21 @@ from pathlib import Path
 from PIL import features
 
 FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".pjpeg": "JPEG",
-    ".pjp": "JPEG",
-    ".mpo": "JPEG",
-    ".png": "PNG",
-    ".apng": "PNG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".btf": "TIFF",
-    ".ppm": "PPM",
-    ".pgm": "PPM",
-    ".pbm": "PPM",
-    ".pnm": "PPM",
-    ".pfm": "PPM",
-    ".jp2": "JPEG2000",
-    ".j2k": "JPEG2000",
-    ".jpx": "JPEG2000",
-    ".jpf": "JPEG2000",
-    ".jpc": "JPEG2000",
-    ".j2c": "JPEG2000",
-    ".avif": "AVIF",
-    ".heic": "HEIF",
-    ".heif": "HEIF",
-    ".hif": "HEIF",
-    ".jxl": "JXL",
+    suffix: name
+    for name, suffixes in {
+        "JPEG": ".jpg .jpeg .jpe .jfif .pjpeg .pjp .mpo",
+        "PNG": ".png .apng",
+        "WEBP": ".webp",
+        "BMP": ".bmp",
+        "GIF": ".gif",
+        "TIFF": ".tif .tiff .btf",
+        "PPM": ".ppm .pgm .pbm .pnm .pfm",
+        "JPEG2000": ".jp2 .j2k .jpx .jpf .jpc .j2c",
+        "AVIF": ".avif",
+        "HEIF": ".heic .heif .hif",
+        "JXL": ".jxl",
+    }.items()
+    for suffix in suffixes.split()
 }
 """Suffix of an image file -> the format it promises. No other formats are decoded (EPS runs a program)."""
 

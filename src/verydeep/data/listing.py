@@ -13,31 +13,13 @@ from verydeep.errors import DataError
 from verydeep.files import describe_read_error, special_kind
 
 SYSTEM_FOLDERS = frozenset(
-    {
-        "$RECYCLE.BIN",
-        "$Recycle.Bin",
-        "RECYCLER",
-        "System Volume Information",
-        "lost+found",
-        "LOST.DIR",
-        "__MACOSX",
-        "Network Trash Folder",
-        "Temporary Items",
-        "TheVolumeSettingsFolder",
-        "@eaDir",  # Synology
-        "@tmp",
-        "@sharebin",
-        "#recycle",
-        "#snapshot",
-        "@Recycle",  # QNAP
-        "@Recently-Snapshot",
-        "@__thumb",
-        "@Trash",
-        "~snapshot",  # NetApp
-        "THMBNL",  # Sony's cameras
-        "_gsdata_",  # GoodSync
-        "__pycache__",
-    }
+    (
+        *("$RECYCLE.BIN", "$Recycle.Bin", "RECYCLER", "System Volume Information"),  # Windows
+        *("lost+found", "LOST.DIR", "__MACOSX", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder"),
+        *("@eaDir", "@tmp", "@sharebin", "#recycle", "#snapshot"),  # Synology
+        *("@Recycle", "@Recently-Snapshot", "@__thumb", "@Trash", "~snapshot"),  # QNAP and NetApp
+        *("THMBNL", "_gsdata_", "__pycache__"),  # Sony's cameras, GoodSync, and Python
+    )
 )
 """Names of folders that no person makes; names with a dot at the beginning are hidden anyway."""
 

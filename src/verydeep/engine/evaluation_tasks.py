@@ -12,7 +12,7 @@ from verydeep.data.folder import WNID
 from verydeep.data.split import Split
 from verydeep.data.submission import devkit_numbers
 from verydeep.engine.classification.evaluation import average_scales, evaluate_predictions, fuse, predict_members
-from verydeep.engine.classification.posteriors import describe_posterior_cache
+from verydeep.engine.classification.posterior_cache import describe_posterior_cache
 from verydeep.engine.classification.report import (
     build_evaluation_table,
     write_classification_submission,

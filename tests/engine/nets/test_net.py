@@ -11,7 +11,7 @@ import torch
 from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.data.split import Split
-from verydeep.engine.classification.posteriors import open_posterior_cache
+from verydeep.engine.classification.posterior_cache import open_posterior_cache
 from verydeep.engine.load import load
 from verydeep.engine.nets.checks import align_classes
 from verydeep.engine.nets.digests import digest_of_net

@@ -9,7 +9,7 @@ from verydeep.configs.networks import STRIDE
 from verydeep.configs.protocols import View
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.posteriors import predict_cached
+from verydeep.engine.classification.posterior_cache import predict_cached
 from verydeep.engine.inference import SINGLE_VIEWS, SingleView, ViewAtScale
 from verydeep.engine.nets.checks import refuse_overflow
 from verydeep.engine.nets.net import EnsembleMember, Net

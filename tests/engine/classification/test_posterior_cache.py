@@ -16,7 +16,7 @@ from tests.engine.steps import finish
 from tests.models.plain_twin import fill
 from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.posteriors import describe_posterior_cache, posteriors_folder, predict_cached
+from verydeep.engine.classification.posterior_cache import describe_posterior_cache, posteriors_folder, predict_cached
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import NetPredictions, predict_split

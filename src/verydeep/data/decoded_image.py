@@ -1,4 +1,4 @@
-"""Load the pixels of image files: whole, without damaged notes, or as many rows as there are.
+"""Decode the pixels of image files: whole, without damaged notes, or as many rows as there are.
 
 Pillow refuses files with damaged notes and stops at a truncated one. Both are handled here without a global switch:
 LOAD_TRUNCATED_IMAGES would change what every other thread accepts, so a copy without notes is decoded, and the missing
@@ -34,7 +34,7 @@ _END_OF_JPEG = b"\xff\xd9"
 
 
 @dataclass(frozen=True, eq=False)
-class LoadedImage:
+class DecodedImage:
     """A file whose pixels were decoded."""
 
     opened: OpenedImage
@@ -86,10 +86,10 @@ class LoadedImage:
         return Image.fromarray(255 - levels if wide.white_is_zero else levels).convert("RGB")
 
 
-def load_image(path: Path, camera_rotation: bool, at_least: tuple[int, int] | None) -> LoadedImage:
+def decode_pixels(path: Path, camera_rotation: bool, at_least: tuple[int, int] | None) -> DecodedImage:
     """Decode a file: as it is, or without its notes, or as many of its rows as possible."""
     try:
-        return _load_whole(path, camera_rotation, at_least)
+        return _decode_whole(path, camera_rotation, at_least)
     except (MemoryError, VerydeepError, Image.DecompressionBombError, MissingPackageError):
         raise
     except Exception as error:  # decoders of damaged files raise nearly anything
@@ -100,47 +100,47 @@ def load_image(path: Path, camera_rotation: bool, at_least: tuple[int, int] | No
     without_notes = remove_notes(content)
     if without_notes is not None:
         try:
-            return _load_whole(without_notes, camera_rotation, at_least)
+            return _decode_whole(without_notes, camera_rotation, at_least)
         except MemoryError:
             raise
         except Exception:  # the pixels are damaged too
             content = without_notes
-    loaded = _load_damaged(drop_cut_segment(content) + _END_OF_JPEG, camera_rotation, at_least)
-    if loaded.share is not None and loaded.share < ROWS_NEEDED:
+    decoded = _decode_damaged(drop_cut_segment(content) + _END_OF_JPEG, camera_rotation, at_least)
+    if decoded.share is not None and decoded.share < ROWS_NEEDED:
         raise DataError(
-            f"{path} is damaged: only {loaded.share:.0%} of its rows can be decoded ({damage}); replace or remove it."
+            f"{path} is damaged: only {decoded.share:.0%} of its rows can be decoded ({damage}); replace or remove it."
         )
-    return loaded
+    return decoded
 
 
-def _load_whole(source: Source, camera_rotation: bool, at_least: tuple[int, int] | None) -> LoadedImage:
+def _decode_whole(source: Source, camera_rotation: bool, at_least: tuple[int, int] | None) -> DecodedImage:
     with open_image_file(source, camera_rotation=camera_rotation) as opened:
         if opened.wide is not None:
-            return LoadedImage(opened, opened.wide.read(lambda image: image.load()))  # plug-ins have their own
+            return DecodedImage(opened, opened.wide.read(lambda image: image.load()))  # plug-ins have their own
         assert opened.image is not None
         _draft(opened.image, opened.turn, at_least)
         opened.image.load()
-        return LoadedImage(opened)
+        return DecodedImage(opened)
 
 
-def _load_damaged(content: bytes, camera_rotation: bool, at_least: tuple[int, int] | None) -> LoadedImage:
+def _decode_damaged(content: bytes, camera_rotation: bool, at_least: tuple[int, int] | None) -> DecodedImage:
     """Decode as many rows as possible."""
     shares = []
 
     def load(image: ImageFile) -> None:
-        shares.append(_load_rows(image))
+        shares.append(_decode_rows(image))
 
     with open_image_file(content, camera_rotation=camera_rotation) as opened:
         if opened.wide is not None:
             values = opened.wide.read(load)
-            return LoadedImage(opened, values, min(shares, default=0.0))
+            return DecodedImage(opened, values, min(shares, default=0.0))
         assert opened.image is not None
         _draft(opened.image, opened.turn, at_least)
         load(opened.image)
-        return LoadedImage(opened, None, shares[0])
+        return DecodedImage(opened, None, shares[0])
 
 
-def _load_rows(image: ImageFile) -> float:
+def _decode_rows(image: ImageFile) -> float:
     """Decode as many rows as possible, and return their share.
 
     Rows that were never written are zero; in a JPEG with its end appended they have one gray, that of the last pixel. A
