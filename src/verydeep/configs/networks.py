@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from verydeep.errors import OptionError
 
@@ -48,31 +49,14 @@ class Network:
         """The number of convolutions and FC layers: 11 for A, 19 for E."""
         return sum(len(block) for block in self.blocks) + 3
 
-    def num_parameters(
-        self,
-        num_classes: int = 1000,
-        crop: int = PAPER_CROP,
-        width: float = 1.0,
-        fc_width: int = PAPER_FC_WIDTH,
-    ) -> int:
-        """Return the number of weights and biases: 138,357,544 for D and 1000 classes (138M in Table 2).
-
-        No classes mean a trunk.
-        """
-        total, in_channels = 0, 3
+    def num_parameters(self) -> int:
+        """Return the number of weights and biases with 1000 classes: 138,357,544 for D (138M in Table 2)."""
+        total, channels = 0, 3
         for _, conv in self.convs():
-            out_channels = scaled_channels(conv.channels, width)
-            total += (conv.kernel**2 * in_channels + 1) * out_channels
-            in_channels = out_channels
-        if num_classes == 0:
-            return total
-        for inputs, outputs in (
-            (in_channels * (crop // STRIDE) ** 2, fc_width),
-            (fc_width, fc_width),
-            (fc_width, num_classes),
-        ):
-            total += (inputs + 1) * outputs
-        return total
+            total += (conv.kernel**2 * channels + 1) * conv.channels
+            channels = conv.channels
+        sizes = (channels * (PAPER_CROP // STRIDE) ** 2, PAPER_FC_WIDTH, PAPER_FC_WIDTH, 1000)
+        return total + sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
 
 
 def network_name(text: str) -> str:

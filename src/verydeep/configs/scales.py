@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.errors import OptionError
 
-SCALE_STEP = 32
-"""The distance of the test scales below and above a fixed S (section 4.2)."""
-
 LARGEST_SCALE = 4096
 """The paper's largest is 768; at Q=10,000 one image takes a hundred gigabytes."""
 
@@ -70,19 +67,8 @@ class TrainScale:
 
     @property
     def test_scales(self) -> tuple[int, ...]:
-        """The default test scales: Q = S for a fixed scale, several for a jittered one (sections 4.1, 4.2)."""
-        return self.several_test_scales if self.jittered else (self.smallest,)
-
-    @property
-    def several_test_scales(self) -> tuple[int, ...]:
-        """{S - 32, S, S + 32} for a fixed scale, {Smin, 0.5 (Smin + Smax), Smax} for a jittered one (section 4.2).
-
-        None below the crop of 224: for S = 224 these are 224 and 256.
-        """
-        if self.jittered:
-            return tuple(sorted({self.smallest, self.middle, self.largest}))
-        fixed = self.smallest
-        return tuple(scale for scale in (fixed - SCALE_STEP, fixed, fixed + SCALE_STEP) if scale >= PAPER_CROP)
+        """The default test scales: a fixed S; of a jittered one Smin, 0.5 (Smin + Smax), Smax (sections 4.1, 4.2)."""
+        return tuple(sorted({self.smallest, self.middle, self.largest}))
 
     def in_pixels(self, crop: int) -> tuple[int, int]:
         """Return both ends in pixels at this crop."""

@@ -51,14 +51,12 @@ class ViewAtScale:
 
 
 @torch.inference_mode()
-def predict_dense(model: VGG, images: Tensor, *, flip: bool = True) -> Tensor:
-    """Return the posteriors (N, K) of whole images (N, 3, H, W), RGB 0-255.
+def predict_dense(model: VGG, images: Tensor) -> Tensor:
+    """Return the posteriors (N, K) of whole images (N, 3, H, W), RGB 0-255, averaged with those of their mirror images.
 
-    The scores are averaged over positions before the soft-max; with ``flip``, the result is the mean with that of the
-    mirrored images.
+    The scores are averaged over positions before the soft-max.
     """
-    posteriors = average_map(model, images, mirror=flip).softmax(dim=1)
-    return posteriors.view(-1, *posteriors[: len(images)].shape).mean(dim=0)
+    return average_map(model, images).softmax(dim=1).view(2, len(images), -1).mean(dim=0)
 
 
 @torch.inference_mode()

@@ -17,22 +17,21 @@ PIECE_PIXELS = 3 << 19
 """Largest image, in pixels, that a net is applied to as a whole."""
 
 
-def average_map(model: VGG, images: Tensor, layer: str | None = None, *, mirror: bool) -> Tensor:
-    """Return the means (N, C) over all positions of a layer's output for images (N, 3, H, W), RGB 0-255.
+def average_map(model: VGG, images: Tensor, layer: str | None = None) -> Tensor:
+    """Return the means (2N, C) over all positions of a layer's output for images (N, 3, H, W) and their mirror images.
 
     Args:
         model: the net.
-        images: any number of one shape.
+        images: any number of one shape, RGB 0-255.
         layer: the layer's name; None: the class scores.
-        mirror: whether N means of the mirrored images follow: (2N, C).
 
     Raises:
         OptionError: the net has no such layer.
     """
     if is_small(images):
-        return _apply(model, torch.cat([images, images.flip(3)]) if mirror else images, layer).float().mean(dim=(2, 3))
+        return _apply(model, torch.cat([images, images.flip(3)]), layer).float().mean(dim=(2, 3))
     means = []
-    for view in (images, images.flip(3)) if mirror else (images,):
+    for view in (images, images.flip(3)):
         parts = [(part.float().sum(dim=(2, 3)), part[0, 0].numel()) for part in map_pieces(model, view, layer)]
         means.append(torch.stack([total for total, _ in parts]).sum(dim=0) / sum(count for _, count in parts))
     return torch.cat(means)

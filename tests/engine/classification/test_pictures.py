@@ -38,7 +38,7 @@ def test_examples_tell_right_from_wrong(val_split: Split, tmp_path: Path) -> Non
 def test_half_are_right_and_half_the_most_confident_mistakes() -> None:
     right = np.array([True, False] * 10)
     confidence = np.linspace(0.4, 0.9, 20, dtype=np.float32)
-    chosen = choose_examples(right, confidence, seed=0, count=8)
+    chosen = choose_examples(right, confidence, count=8)
     assert right[chosen].tolist() == [True] * 4 + [False] * 4
     assert chosen[4:].tolist() == [19, 17, 15, 13] and sorted(chosen[:4]) == chosen[:4].tolist()
 
@@ -47,6 +47,6 @@ def test_too_few_of_one_kind_make_room_for_the_other() -> None:
     confidence = np.full(10, 0.5, np.float32)
     for num_right, expected in ((10, (6, 0)), (9, (5, 1)), (1, (1, 5)), (0, (0, 6))):
         right = np.arange(10) < num_right
-        chosen = choose_examples(right, confidence, seed=0, count=6)
+        chosen = choose_examples(right, confidence, count=6)
         assert (int(right[chosen].sum()), int((~right[chosen]).sum())) == expected
-    assert len(choose_examples(np.array([True, False]), confidence[:2], seed=0, count=24)) == 2
+    assert len(choose_examples(np.array([True, False]), confidence[:2], count=24)) == 2

@@ -26,6 +26,7 @@ from verydeep.engine.training.ladder import Rung, find_missing, log_cost, plan_r
 from verydeep.engine.training.request import TrainRequest
 from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import VerydeepError
+from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, load_config, save_config
 
 CPU = Runtime(torch.device("cpu"), bf16=False)
@@ -281,7 +282,8 @@ def test_each_network_is_timed_once(home: Path) -> None:
     for name, cost in costs.items():
         assert cost.seconds_per_image > 0 and cost.seconds_per_update > 0
         # Two nets in fp32, and a checkpoint that holds weights and momentum.
-        weights = 4 * NETWORKS[name].num_parameters(6, CROP, **WIDTHS)
+        net = VGG(NETWORKS[name], 6, crop=CROP, **WIDTHS)
+        weights = 4 * sum(parameter.numel() for parameter in net.parameters())
         assert 4 * weights <= cost.disk_bytes < 6 * weights
 
 

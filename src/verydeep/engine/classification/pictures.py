@@ -12,6 +12,7 @@ from verydeep.ops.metrics import predicted_classes
 from verydeep.results.predictions import ScoreKind
 
 EXAMPLES_STREAM = 3
+MAX_EXAMPLES = 24
 
 CELL_HEIGHT = 1.35
 """Height of a photograph's cell with its caption, where the width is 1."""
@@ -23,24 +24,20 @@ MAX_LETTERS = 20
 """Longest line of a caption."""
 
 
-def draw_examples(
-    split: Split, predictions: EnsemblePredictions, path: Path, *, seed: int = 0, count: int = 24
-) -> None:
+def draw_examples(split: Split, predictions: EnsemblePredictions, path: Path) -> None:
     """Draw photographs under their true class, their prediction (green if right, red if wrong) and their file name.
 
-    Half of them are right, chosen by the seed; half are the mistakes with the highest probability, which come last.
+    Half of them are right, chosen at random; half are the mistakes with the highest probability, which come last.
 
     Args:
         split: of the images; it has labels.
         predictions: of the images.
         path: of the picture.
-        seed: of the choice.
-        count: largest number of photographs.
     """
     assert split.labels is not None
     guesses = predicted_classes(predictions.posteriors)
     right = guesses == split.labels[predictions.indices]
-    chosen = choose_examples(right, predictions.posteriors.max(axis=1), seed, count)
+    chosen = choose_examples(right, predictions.posteriors.max(axis=1), MAX_EXAMPLES)
     count = len(chosen)
     num_columns = min(8, count)
     height = CELL_HEIGHT * -(-count // num_columns)
@@ -73,7 +70,7 @@ def draw_examples(
     save_figure(figure, path)
 
 
-def choose_examples(right: BoolArray, confidence: Float32Array, seed: int, count: int) -> Int64Array:
+def choose_examples(right: BoolArray, confidence: Float32Array, count: int) -> Int64Array:
     """Return the rows of the photographs to draw: right ones in order, then the mistakes, most confident first.
 
     Half are right and half are wrong; where there are too few of one kind, the other fills its places.
@@ -81,10 +78,9 @@ def choose_examples(right: BoolArray, confidence: Float32Array, seed: int, count
     Args:
         right: (n,) whether each prediction is right.
         confidence: (n,) probability of each predicted class.
-        seed: Of the choice among right predictions.
         count: Largest number of photographs.
     """
-    generator = np.random.Generator(np.random.Philox(key=[seed, EXAMPLES_STREAM]))
+    generator = np.random.Generator(np.random.Philox(key=[0, EXAMPLES_STREAM]))
     rows, mistakes = np.flatnonzero(right), np.flatnonzero(~right)
     mistakes = mistakes[np.argsort(-confidence[mistakes], kind="stable")]
     num_mistakes = min(len(mistakes), max(count // 2, count - len(rows)))

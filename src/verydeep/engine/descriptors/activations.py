@@ -51,7 +51,7 @@ def average_activations(model: VGG, images: Tensor, layer: str) -> Tensor:
     Raises:
         OptionError: the net has no such layer.
     """
-    return average_map(model, images, layer, mirror=True).view(2, len(images), -1).mean(dim=0)
+    return average_map(model, images, layer).view(2, len(images), -1).mean(dim=0)
 
 
 def describe_batches(

@@ -14,7 +14,6 @@ runs/<name>/
   .lock               empty; locked by the process that trains
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -29,56 +28,20 @@ WEIGHT_SUFFIXES = (".caffemodel", ".mat", ".h5", ".hdf5", ".keras", ".pth", ".pt
 """File name endings of other systems' weights."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The paths of a run."""
 
-    path: Path
-
-    @property
-    def settings(self) -> Path:
-        """The settings of the training."""
-        return self.path / "run.json"
-
-    @property
-    def lock(self) -> Path:
-        """The file that the training process locks."""
-        return self.path / ".lock"
-
-    @property
-    def metrics(self) -> Path:
-        """The reports of the training, one JSON object in each line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """The model folder of the last weights."""
-        return self.path / "model"
-
-    @property
-    def best(self) -> Path:
-        """The model folder of the weights with the lowest validation error."""
-        return self.path / "best"
-
-    @property
-    def log(self) -> Path:
-        """The messages of the training."""
-        return self.path / "train.log"
-
-    @property
-    def curves(self) -> Path:
-        """The picture of loss and validation error."""
-        return self.path / "curves.png"
-
-    @property
-    def skipped(self) -> Path:
-        """The list of files that could not be decoded."""
-        return self.path / "skipped.json"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings = path / "run.json"
+        self.lock = path / ".lock"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self.best = path / "best"
+        self.log = path / "train.log"
+        self.curves = path / "curves.png"
+        self.skipped = path / "skipped.json"
 
     def may_hold_before_training(self, name: str) -> bool:
         """Whether a run that was stopped before its settings were saved may have left a file of this name."""
