@@ -53,12 +53,11 @@ def describe(
         DataError: None of the images can be used.
         OptionError: The net has no such layer, or a test scale is too small.
     """
-    from verydeep.engine.datasets import choose_value_ranges, open_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.descriptors.activations import default_layer
     from verydeep.engine.descriptors.in_memory import describe_images
     from verydeep.engine.descriptors.representation import DEFAULT_SCALES, Representation
     from verydeep.engine.load import open_predictor
-    from verydeep.engine.log import Log
     from verydeep.engine.nets.net import Net
 
     predictor = open_predictor(run, weights)
@@ -71,8 +70,7 @@ def describe(
         representation = predictor.representation
     else:
         raise OptionError("A classifier has its own representation: omit `layer`, `scales`, `aggregate` and `weights`.")
-    split = open_photographs(images)
     with start_runtime(options) as runtime:
-        (split,) = choose_value_ranges([split], representation.recorded_ranges, runtime, Log())
+        split = open_photographs(images, representation.recorded_ranges, runtime)
         descriptors = describe_images(representation, split, runtime, lenient_decoding_of(options))
     return replace(descriptors, bad_images=options["bad_images"])

@@ -71,20 +71,18 @@ def localize(
         OptionError: A test scale is too small, or `classes` is not a protocol.
         ResourceError: A picture cannot be written.
     """
-    from verydeep.engine.datasets import choose_value_ranges, open_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.localization.objects import draw_objects, locate_objects
-    from verydeep.engine.log import Log
     from verydeep.engine.nets.net import Net
 
     ensemble = ensemble_of_net(Net.open(run, weights), scales, classes, runs)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_outside_images(folder, images)
-    split = open_photographs(images, leave_out=folder)
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with start_runtime(options) as runtime:
-        (split,) = choose_value_ranges([split], ensemble.members[0].net.recorded_ranges, runtime, Log())
+        split = open_photographs(images, ensemble.members[0].net.recorded_ranges, runtime, folder)
         objects = locate_objects(ensemble, split, threshold, runtime, lenient_decoding_of(options), top=top)
     objects = replace(objects, bad_images=options["bad_images"])
     return objects if folder is None else draw_objects(split, objects, folder)

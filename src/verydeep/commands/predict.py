@@ -60,9 +60,8 @@ def predict(
         DataError: None of the images can be used.
         OptionError: A test scale is too small, or the net predicts boxes.
     """
-    from verydeep.engine.datasets import choose_value_ranges, open_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.load import open_predictor
-    from verydeep.engine.log import Log
     from verydeep.engine.nets.net import Net
 
     predictor = open_predictor(run, weights)
@@ -70,9 +69,8 @@ def predict(
         check_predicts_classes(predictor)
     elif scales is not None or views != "dense" or weights != "last":
         raise OptionError("A classifier has its own test scales and view: omit `scales`, `views` and `weights`.")
-    split = open_photographs(images)
     with start_runtime(options) as runtime:
-        (split,) = choose_value_ranges([split], predictor.recorded_ranges, runtime, Log())
+        split = open_photographs(images, predictor.recorded_ranges, runtime)
         if isinstance(predictor, Net):
             test_scales = predictor.config.test_scales if scales is None else parse_test_scales(number_text(scales))
             predictions = predict_by_net(predictor, split, views, test_scales, runtime, lenient_decoding_of(options))

@@ -1,12 +1,12 @@
 """`verydeep reproduce`: the tables of the paper, each with one command."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from verydeep.configs.ladder import LADDER
-from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, Conv, Network, check_crop
+from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, check_crop
 from verydeep.configs.paper import LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.transfer import TRANSFER_TABLES
@@ -105,6 +105,7 @@ def reproduce(
         WeightsError: No net belongs to any row of the table.
         OptionError: An option does not fit the table.
     """
+    from verydeep.engine.reporting.network_tables import network_table, parameter_table
     from verydeep.results.measured_table import MeasuredTables
 
     if table in ("table1", "table2"):
@@ -316,53 +317,3 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and len(part) < 10 for part in parts) or len(set(map(int, parts))) < len(parts):
         raise OptionError(f"`seeds={text}` is wrong: give different whole numbers, such as 0,1,2.", "seeds")
     return tuple(map(int, parts))
-
-
-def network_table() -> "MeasuredTable":
-    """Return Table 1: the layers of each network."""
-    from verydeep.results.measured_table import MeasuredTable
-
-    networks = [network for name, network in NETWORKS.items() if name != "B-5x5"]
-    columns = [list(describe_layers(network)) for network in networks]
-    return MeasuredTable(
-        name="table1",
-        title="Table 1: ConvNet configurations, input 224x224 RGB",
-        headings=tuple(f"{network.name}\n{network.num_weight_layers} layers" for network in networks),
-        rows=tuple(zip(*columns, strict=True)),
-        remarks=(),
-        values={
-            "rows": [
-                {"network": network.name, "layers": " ".join(column).split()}
-                for network, column in zip(networks, columns, strict=True)
-            ]
-        },
-        num_labels=len(networks),
-    )
-
-
-def describe_layers(network: Network) -> Iterator[str]:
-    """Yield the layers of a network, a block in several lines."""
-    for block in network.blocks:
-        yield "\n".join(conv_name(conv) for conv in block) + "\n"
-        yield "maxpool\n"
-    yield from (f"FC-{PAPER_FC_WIDTH}", f"FC-{PAPER_FC_WIDTH}", "FC-1000", "soft-max")
-
-
-def conv_name(conv: Conv) -> str:
-    """Return a convolution as Table 1 names it, such as conv3-64, with A-LRN's normalization below it."""
-    return f"conv{conv.kernel}-{conv.channels}" + ("\nLRN" if conv.lrn else "")
-
-
-def parameter_table() -> "MeasuredTable":
-    """Return Table 2: the number of weights and biases of each network."""
-    from verydeep.results.measured_table import MeasuredTable
-
-    counts = {name: network.num_parameters() for name, network in NETWORKS.items() if name != "B-5x5"}
-    return MeasuredTable(
-        name="table2",
-        title="Table 2: number of parameters, 1000 classes",
-        headings=("net", "parameters", "millions"),
-        rows=tuple((name, f"{count:,}", f"{count / 1e6:.0f}") for name, count in counts.items()),
-        remarks=(),
-        values={"rows": [{"network": name, "num_parameters": count} for name, count in counts.items()]},
-    )

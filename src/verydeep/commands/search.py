@@ -96,13 +96,11 @@ def describe_queries(
         WeightsError: The archive's net is missing, or another net has taken its place.
     """
     from verydeep.data.decoding import Decoding
-    from verydeep.engine.datasets import choose_value_ranges, open_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.descriptors.in_memory import describe_images
-    from verydeep.engine.log import Log
 
     representation = manifest.representation(manifest.open_net(folder))
-    split = open_photographs(images)
-    (split,) = choose_value_ranges([split], representation.recorded_ranges, runtime, Log())
+    split = open_photographs(images, representation.recorded_ranges, runtime)
     decoding = Decoding("skip", manifest.fast_decode)
     descriptors = describe_images(representation, split, runtime, decoding)
     described = [index for index, file in enumerate(split.files) if file not in descriptors.skipped]

@@ -72,14 +72,23 @@ def _generate(root: Path) -> None:
             progress.update(task, completed=done)
 
 
-def open_photographs(images: Photographs, leave_out: Path | None = None) -> Split:
-    """Return the split of ``find_photographs``, and send its notes.
+def open_photographs(
+    images: Photographs, recorded: Iterable[ValueRanges], runtime: Runtime, leave_out: Path | None = None
+) -> Split:
+    """Return the split of ``find_photographs`` with its value ranges, and send its notes.
+
+    Args:
+        images: photographs, as ``find_photographs`` takes them.
+        recorded: ranges that a net or a classifier was trained with.
+        runtime: of this process.
+        leave_out: a folder to ignore.
 
     Raises:
         DataError: There are no such photographs.
     """
-    split = find_photographs(images, leave_out)
-    Log().send_notes(split.notes)
+    split, log = find_photographs(images, leave_out), Log()
+    log.send_notes(split.notes)
+    (split,) = choose_value_ranges([split], recorded, runtime, log)
     return split
 
 
