@@ -98,6 +98,14 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_photographs(tmp_path_factory.mktemp("photographs"), {"train": 20, "val": 5, "test": 3})
 
 
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real data that VERYDEEP_DATA names; without one the test is skipped."""
+    if "VERYDEEP_DATA" not in os.environ:
+        pytest.skip("VERYDEEP_DATA names no folder of real data")
+    return Path(os.environ["VERYDEEP_DATA"])
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """Run ``verydeep`` with these arguments in a folder of the test's own."""

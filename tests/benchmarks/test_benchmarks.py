@@ -86,13 +86,13 @@ def test_svm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """Each C is tried on what was held out, where the drawn classes can be told apart; too much memory is no result."""
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     sizes = ["--images", "400", "--dimensions", "64", "--classes", "4", "--c", "1,10"]
-    monkeypatch.setattr(sys, "argv", ["svm", *sizes])
+    monkeypatch.setattr(sys, "argv", ["svm", *sizes])  # a benchmark is a script
     svm.main()
     out = capsys.readouterr().out
     assert "\n| 12 | 0 | " in out  # two values of C and the chosen one, four classes
     tried = dict(re.findall(r"(\d+): (\d+\.\d)", out))
     assert tried.keys() == {"1", "10"} and all(float(recall) > 35 for recall in tried.values())
-    monkeypatch.setattr(svm, "LIMIT", 0)
+    monkeypatch.setattr(svm, "LIMIT", 0)  # no test fills the memory
     with pytest.raises(SystemExit, match="More than 0 GiB"):
         svm.main()
 
@@ -111,6 +111,7 @@ def some_files(folder: Path) -> list[Path]:
 def test_testing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """All of it on a thin net: every view, by ours, by the loop in its process and in ours; table and plot."""
     results = tmp_path / "results"
+    # A script with the sizes of its results page, which take an hour.
     monkeypatch.setattr(testing, "CASE", THIN)
     monkeypatch.setattr(testing, "FULL", replace(testing.FULL, growth=(224, 448), growth_images=1))
     monkeypatch.setattr(testing, "make_photographs", lambda folder, tiles, count: some_files(folder))
@@ -148,6 +149,7 @@ def test_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     """All of it on a thin net, against torchvision's layers."""
     if find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed")
+    # A script with the sizes of its results page, which take minutes.
     monkeypatch.setattr(descriptors, "CASE", THIN)
     monkeypatch.setattr(descriptors, "make_photographs", lambda folder, tiles, count: some_files(folder))
     monkeypatch.setattr(sys, "argv", ["descriptors", "--repeats", "1", "--device", "cpu"])

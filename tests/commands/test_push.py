@@ -158,7 +158,7 @@ def test_no_token_a_wrong_one_and_no_network(
     )
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr(constants, "ENDPOINT", nobody)
+    monkeypatch.setattr(constants, "ENDPOINT", nobody)  # as above, read at import
     refused = inside("push", run, "jane/x", check=False)
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
     assert refused.stderr.startswith(f"verydeep: jane/x cannot be uploaded to {nobody} (")

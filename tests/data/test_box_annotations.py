@@ -1,6 +1,5 @@
 """Which boxes are used: every defect alone, under each policy, and the same boxes from every source."""
 
-import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -442,11 +441,11 @@ def test_a_damaged_list_of_kaggle_is_told_with_its_line(tmp_path: Path, line: st
 
 
 @pytest.mark.data
-def test_the_real_tiny_imagenet_keeps_all_but_the_boxes_whose_object_was_cropped_away(tmp_path: Path) -> None:
+def test_the_real_tiny_imagenet_keeps_all_but_the_boxes_whose_object_was_cropped_away(
+    real_data: Path, tmp_path: Path
+) -> None:
     """109 of the 44,000 lines have xmin = xmax or ymin = ymax, all on the border (counted by a script of its own)."""
-    if "VERYDEEP_DATA" not in os.environ:
-        pytest.skip("VERYDEEP_DATA names no folder of real data")
-    with tarfile.open(Path(os.environ["VERYDEEP_DATA"]) / "tiny-imagenet-80.tar.gz") as archive:
+    with tarfile.open(real_data / "tiny-imagenet-80.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     root = tmp_path / "tiny-imagenet-80"
     reports = [boxes_of(root, part)[1] for part in ("train", "val")]

@@ -391,12 +391,10 @@ def test_a_folder_that_is_neither_is_an_error(tmp_path):
 
 
 @pytest.mark.data
-def test_the_real_devkit_and_100_real_photographs_get_their_labels(tmp_path):
+def test_the_real_devkit_and_100_real_photographs_get_their_labels(real_data, tmp_path):
     """Labels from an independent source (labels-caffe-order.txt), the classes from all 1000 training tars."""
-    if "VERYDEEP_DATA" not in os.environ:
-        pytest.skip("VERYDEEP_DATA names no folder of real data")
     pytest.importorskip("scipy", reason="meta.mat is read by scipy")
-    real = Path(os.environ["VERYDEEP_DATA"]) / "ilsvrc"
+    real = real_data / "ilsvrc"
     source = tmp_path / "source"
     source.mkdir()
     for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt"):

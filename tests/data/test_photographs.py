@@ -70,6 +70,7 @@ def test_standard_input_lists_photographs(separator: bytes, tmp_path: Path, monk
     names = [str(tmp_path / name).encode() + suffix for name, suffix in (("a b.jpg", b""), ("c", b"\xff.jpg"))]
     for name in names:
         Path(os.fsdecode(name)).touch()
+    # Within pytest there is no other standard input.
     monkeypatch.setattr("sys.stdin", Input(separator.join([*names, b""])))
     assert paths(find_photographs("-")) == [Path(os.fsdecode(name)) for name in names]
     monkeypatch.setattr("sys.stdin", Input(b"\n"))

@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import os
 import tarfile
 from pathlib import Path
 
@@ -121,10 +120,8 @@ def test_boxes_of_a_net_that_overflowed_or_of_other_classes_are_not_submitted(tm
 
 
 @pytest.fixture(scope="module")
-def real_lists() -> Path:
-    if "VERYDEEP_DATA" not in os.environ:
-        pytest.skip("VERYDEEP_DATA names no folder of real data")
-    return Path(os.environ["VERYDEEP_DATA"]) / "ilsvrc"
+def real_lists(real_data: Path) -> Path:
+    return real_data / "ilsvrc"
 
 
 @pytest.mark.data

@@ -1,6 +1,5 @@
 """Which set lies in a folder, how its protocol divides it, and how it is scored."""
 
-import os
 import re
 import tarfile
 from collections import Counter
@@ -296,11 +295,9 @@ def test_folders_that_hold_no_set_are_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_the_real_caltech_101(tmp_path: Path) -> None:
+def test_the_real_caltech_101(real_data: Path, tmp_path: Path) -> None:
     """Its names alone, empty files in place of photographs. Published: 102 classes, 9,144 images, 31 to 800 each."""
-    if "VERYDEEP_DATA" not in os.environ:
-        pytest.skip("VERYDEEP_DATA names no folder of real data")
-    with tarfile.open(Path(os.environ["VERYDEEP_DATA"]) / "caltech-101.tar") as archive:
+    with tarfile.open(real_data / "caltech-101.tar") as archive:
         names = [member.name for member in archive if member.isfile()]
     put(tmp_path, *names)
     sizes = Counter(name.split("/")[1] for name in names if name.endswith(".jpg"))

@@ -1,6 +1,5 @@
 """VOC's classification: real lists, and small trees with what can be wrong with them."""
 
-import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -158,11 +157,9 @@ def test_an_annotation_for_no_image_is_an_error(folder: Path) -> None:
 
 
 @pytest.mark.data
-def test_the_real_lists_of_2007(tmp_path: Path) -> None:
+def test_the_real_lists_of_2007(real_data: Path, tmp_path: Path) -> None:
     """Published: 5,011 and 4,952 images; aeroplane in test 204, one difficult, 4,747 without."""
-    if "VERYDEEP_DATA" not in os.environ:
-        pytest.skip("VERYDEEP_DATA names no folder of real data")
-    with tarfile.open(Path(os.environ["VERYDEEP_DATA"]) / "voc2007-imagesets.tar.gz") as archive:
+    with tarfile.open(real_data / "voc2007-imagesets.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     folder = tmp_path / "VOC2007"
     (folder / "JPEGImages").mkdir()

@@ -107,7 +107,7 @@ def test_a_training_without_its_worker_names_the_file_and_how_to_continue(photog
 
 
 def test_a_worker_that_never_answers_does_not_keep_a_training_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "STUCK_SECONDS", 1)
+    monkeypatch.setattr(stopping, "STUCK_SECONDS", 1)  # else it waits 20 seconds
 
     class Slow(Deadly):
         def __getitem__(self, index: int) -> int:

@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import os
 from pathlib import Path
 
 import numpy as np
@@ -113,15 +112,13 @@ def test_a_net_that_overflowed_is_never_right() -> None:
 
 
 @pytest.mark.data
-def test_the_whole_image_as_a_box_on_ilsvrcs_real_truth() -> None:
+def test_the_whole_image_as_a_box_on_ilsvrcs_real_truth(real_data: Path) -> None:
     """58.529% of the images outside the blacklist, 59.298% of all: computed by brute force by others (README there).
 
     The five guesses are the whole image under the true class and four others'.
     """
-    if "VERYDEEP_DATA" not in os.environ:
-        pytest.skip("VERYDEEP_DATA names no folder of real data")
     loadmat = pytest.importorskip("scipy.io", reason="scipy is not installed").loadmat
-    real = Path(os.environ["VERYDEEP_DATA"]) / "ilsvrc"
+    real = real_data / "ilsvrc"
     records = loadmat(real / "clsloc_validation_boxes.mat", squeeze_me=True)["rec"]
     objects = [np.atleast_1d(record["objects"]) for record in records]
     labels = np.array([int(those[0]["label"]) for those in objects])
