@@ -71,8 +71,7 @@ GroupByOption = Annotated[
 SeedOption = Annotated[int, Option("Seed of all randomness.", metavar="N", smallest=0, largest=2**31 - 1)]
 
 MergeThresholdOption = Annotated[
-    float | None,
-    Option("Distance up to which boxes are merged.", "0.5", "X", heading="box", smallest=0, largest=2),
+    float | None, Option("Distance up to which boxes are merged.", "0.5", "X", heading="box", smallest=0, largest=2)
 ]
 TuneThresholdOption = Annotated[bool, Option("Choose the merge threshold on val.", heading="box")]
 BadBoxesOption = Annotated[
@@ -86,8 +85,7 @@ DevicesOption = Annotated[
     int, Option("Number of devices; a process runs on each.", metavar="N", heading="compute", smallest=1)
 ]
 FormatOption = Annotated[
-    Literal["table", "json", "csv"],
-    Option("Output as table, csv or json (lines).", metavar="FORMAT", heading="output"),
+    Literal["table", "json", "csv"], Option("Output as table, csv or json (lines).", metavar="FORMAT", heading="output")
 ]
 
 
@@ -126,8 +124,7 @@ class DecodingOptions(TypedDict, total=False):
         Option("Undecodable files: error or skip.", "", "ACTION", heading="decoding", value="error"),
     ]
     fast_decode: Annotated[
-        bool,
-        Option("Decode large JPEGs at half size: faster, not exact.", heading="decoding", value=False),
+        bool, Option("Decode large JPEGs at half size: faster, not exact.", heading="decoding", value=False)
     ]
 
 

@@ -18,14 +18,7 @@ from verydeep.data.image_files import SIDEWAYS, OpenedImage, open_image_file
 from verydeep.data.wide_values import Source
 from verydeep.errors import DataError, VerydeepError
 from verydeep.ops.arrays import AnyArray
-from verydeep.ops.value_ranges import (
-    Extent,
-    ValueRanges,
-    choose_range,
-    measure_extent,
-    name_values,
-    scale_values,
-)
+from verydeep.ops.value_ranges import Extent, ValueRanges, choose_range, measure_extent, name_values, scale_values
 
 ROWS_NEEDED = 0.75
 """A damaged file is used if at least this share of its rows can be decoded."""

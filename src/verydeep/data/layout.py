@@ -29,13 +29,7 @@ def split_names(root: Path) -> tuple[str, ...]:
 
 
 def open_split(
-    root: Path,
-    name: str,
-    *,
-    seed: int = 0,
-    val_fraction: float = 0.2,
-    group_by: str | None = None,
-    strict: bool = True,
+    root: Path, name: str, *, seed: int = 0, val_fraction: float = 0.2, group_by: str | None = None, strict: bool = True
 ) -> Split:
     """Recognize the layout of ``root`` and read one split.
 

@@ -24,12 +24,7 @@ ROOM = 2**30
 
 
 def load_batches(
-    dataset: Any,
-    batches: Any,
-    collate: Callable[[Any], Any],
-    num_workers: int,
-    bad_images: BadImages,
-    pin_memory: bool,
+    dataset: Any, batches: Any, collate: Callable[[Any], Any], num_workers: int, bad_images: BadImages, pin_memory: bool
 ) -> Iterator[Any]:
     """Yield batches in order while worker processes decode the next ones.
 
@@ -60,11 +55,7 @@ def load_items(dataset: Any, batch_size: int, num_workers: int) -> Iterator[Any]
 
 
 def _load(
-    dataset: Any,
-    batches: Any,
-    collate: Callable[[Any], Any],
-    num_workers: int,
-    pin_memory: bool = False,
+    dataset: Any, batches: Any, collate: Callable[[Any], Any], num_workers: int, pin_memory: bool = False
 ) -> Generator[Any, None, None]:
     """Yield batches of any kind in order, as ``load_batches`` does.
 

@@ -24,10 +24,7 @@ def global_batch(seed: int, step: int, num_images: int, batch_size: int) -> list
     """
     positions = range(step * batch_size, (step + 1) * batch_size)
     return [
-        (
-            position // num_images,
-            int(permutation(seed, position // num_images, num_images)[position % num_images]),
-        )
+        (position // num_images, int(permutation(seed, position // num_images, num_images)[position % num_images]))
         for position in positions
     ]
 
@@ -46,14 +43,7 @@ class StepSampler:
     """A batch sampler: the (epoch, index) rows of one process for each step from ``start`` to ``stop``."""
 
     def __init__(
-        self,
-        num_images: int,
-        batch_size: int,
-        seed: int,
-        start: int,
-        stop: int,
-        rank: int = 0,
-        world_size: int = 1,
+        self, num_images: int, batch_size: int, seed: int, start: int, stop: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
         self.steps = range(start, stop)

@@ -42,11 +42,7 @@ def write_submission(path: Path, files: Sequence[str], class_names: Sequence[str
 
 
 def write_localization_submission(
-    path: Path,
-    files: Sequence[str],
-    class_names: Sequence[str],
-    guesses: Int64Array,
-    boxes: FloatArray,
+    path: Path, files: Sequence[str], class_names: Sequence[str], guesses: Int64Array, boxes: FloatArray
 ) -> None:
     """Write up to five classes of each image, the best first, each with its box: "label xmin ymin xmax ymax ...".
 

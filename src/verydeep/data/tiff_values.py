@@ -142,10 +142,7 @@ def read_tags(source: Source) -> ImageFileDirectory_v2:
 
 
 def find_wide_tiff(
-    image: TiffImageFile | None,
-    source: Source,
-    reopen: Callable[[], ImageFile],
-    turns: "dict[int, Image.Transpose]",
+    image: TiffImageFile | None, source: Source, reopen: Callable[[], ImageFile], turns: "dict[int, Image.Transpose]"
 ) -> WideImage | None:
     """Return a TIFF with its values, or None if Pillow reads them as they are.
 

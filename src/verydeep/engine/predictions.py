@@ -99,11 +99,7 @@ def predict_batches(
 
 
 def predict_split(
-    model: VGG,
-    split: Split,
-    views: Sequence[ViewAtScale],
-    runtime: Runtime,
-    decoding: Decoding = STRICT,
+    model: VGG, split: Split, views: Sequence[ViewAtScale], runtime: Runtime, decoding: Decoding = STRICT
 ) -> Generator[float, None, NetPredictions | None]:
     """Predict a split without a cache; the net is prepared by ``Net.prepare``.
 

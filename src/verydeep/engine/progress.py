@@ -79,11 +79,7 @@ class LineProgress(Progress):
     """Progress as text, where no bar can be drawn: one line rewritten in a notebook, else a line every minute."""
 
     def __init__(
-        self,
-        *columns: ProgressColumn,
-        console: Console,
-        rewrite: bool,
-        get_time: Callable[[], float] | None = None,
+        self, *columns: ProgressColumn, console: Console, rewrite: bool, get_time: Callable[[], float] | None = None
     ) -> None:
         """``rewrite`` is for notebooks; ``get_time`` is a clock in seconds."""
         super().__init__(

@@ -231,11 +231,7 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def start(
-    *,
-    device: str = "auto",
-    bf16: bool = False,
-    num_workers: int | None = None,
-    deterministic: bool = False,
+    *, device: str = "auto", bf16: bool = False, num_workers: int | None = None, deterministic: bool = False
 ) -> Iterator[Runtime]:
     """Choose the device, join the other processes that torchrun started with this one, and leave them at the end.
 

@@ -148,8 +148,7 @@ class VGG(nn.Module):
         names = [layer for layer, _ in self.named_children()]
         if name not in names:
             raise OptionError(
-                f"Net {self.network.name} has no layer {name} (`layer`): choose one of {', '.join(names)}.",
-                "layer",
+                f"Net {self.network.name} has no layer {name} (`layer`): choose one of {', '.join(names)}.", "layer"
             )
 
     def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:

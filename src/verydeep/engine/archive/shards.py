@@ -67,11 +67,7 @@ class Shard:
             ResourceError: it has gone, was replaced, or cannot be read.
         """
         try:
-            with (
-                explain_unreadable(self.path),
-                utf8_path(self.path) as path,
-                safe_open(path, framework="pt") as file,
-            ):
+            with explain_unreadable(self.path), utf8_path(self.path) as path, safe_open(path, framework="pt") as file:
                 if read_state(self.path) != self.state:  # once it is open: if the state is the same, it is this file
                     raise FileNotFoundError
                 yield file

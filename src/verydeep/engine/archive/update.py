@@ -61,12 +61,7 @@ class _Plan:
 
 
 def update_archive(
-    folder: Path,
-    net: Net,
-    options: ArchiveOptions,
-    patterns: Sequence[str],
-    runtime: Runtime,
-    decoding: Decoding,
+    folder: Path, net: Net, options: ArchiveOptions, patterns: Sequence[str], runtime: Runtime, decoding: Decoding
 ) -> Archive:
     """Describe the photographs that an archive lacks, by all processes.
 
@@ -107,13 +102,7 @@ def update_archive(
 
 
 def describe_missing_images(
-    folder: Path,
-    net: Net,
-    manifest: Manifest,
-    split: Split,
-    keys: Int64Array,
-    runtime: Runtime,
-    decoding: Decoding,
+    folder: Path, net: Net, manifest: Manifest, split: Split, keys: Int64Array, runtime: Runtime, decoding: Decoding
 ) -> Generator[float, None, dict[str, str]]:
     """Describe the images that an archive lacks, each process its share; yield how many are done.
 

@@ -97,11 +97,7 @@ def list_views(view: View, scales: Sequence[int]) -> list[ViewAtScale]:
 
 
 def predict_members(
-    members: Sequence[EnsembleMember],
-    split: Split,
-    view: View,
-    runtime: Runtime,
-    decoding: Decoding = STRICT,
+    members: Sequence[EnsembleMember], split: Split, view: View, runtime: Runtime, decoding: Decoding = STRICT
 ) -> list[NetPredictions]:
     """Predict a split by one net after another, each at its own test scales.
 

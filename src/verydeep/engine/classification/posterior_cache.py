@@ -55,11 +55,7 @@ def open_posterior_cache(net: Net, split: Split, precision: str, *, fast_decode:
 
 
 def predict_cached(
-    net: Net,
-    split: Split,
-    views: Sequence[ViewAtScale],
-    runtime: Runtime,
-    decoding: Decoding = STRICT,
+    net: Net, split: Split, views: Sequence[ViewAtScale], runtime: Runtime, decoding: Decoding = STRICT
 ) -> Generator[float, None, NetPredictions | None]:
     """Predict a split; compute only the posteriors that are not cached, and cache them.
 

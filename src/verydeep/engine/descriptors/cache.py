@@ -115,11 +115,7 @@ def find_jobs(
 
 
 def read_descriptors(
-    representation: Representation,
-    split: Split,
-    skipped: dict[str, str],
-    runtime: Runtime,
-    decoding: Decoding = STRICT,
+    representation: Representation, split: Split, skipped: dict[str, str], runtime: Runtime, decoding: Decoding = STRICT
 ) -> DescribedSamples:
     """Read the descriptors of a split from the cache.
 

@@ -23,13 +23,7 @@ from verydeep.models.weights.model_folder import (
     save_weights,
 )
 from verydeep.models.weights.reading import read_weight_file
-from verydeep.models.weights.weight_file import (
-    CAFFE_INPUT,
-    RGB_INPUT,
-    TORCHVISION_INPUT,
-    InputConvention,
-    WeightFile,
-)
+from verydeep.models.weights.weight_file import CAFFE_INPUT, RGB_INPUT, TORCHVISION_INPUT, InputConvention, WeightFile
 
 InputName = Literal["caffe", "rgb", "torchvision"]
 INPUTS: dict[InputName, InputConvention] = {"caffe": CAFFE_INPUT, "rgb": RGB_INPUT, "torchvision": TORCHVISION_INPUT}

@@ -12,12 +12,7 @@ from verydeep.data.decoding import Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.inference import ViewAtScale, rescale_images
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
-from verydeep.engine.localization.candidate_boxes import (
-    BoxNet,
-    CandidateBoxes,
-    pool_boxes,
-    predict_candidate_boxes,
-)
+from verydeep.engine.localization.candidate_boxes import BoxNet, CandidateBoxes, pool_boxes, predict_candidate_boxes
 from verydeep.engine.localization.candidate_classes import CandidateClasses, choose_classes
 from verydeep.engine.nets.checks import refuse_overflow
 from verydeep.engine.nets.net import EnsembleMember, Net

@@ -77,10 +77,7 @@ def expected_shapes(network: Network, config: ModelConfig, num_classes: int) -> 
 
 
 def check_layers(
-    found: Mapping[str, tuple[int, ...]],
-    expected: Mapping[str, tuple[int, ...]],
-    network: Network,
-    path: Path,
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], network: Network, path: Path
 ) -> None:
     """Refuse weights that are not exactly those of a net.
 

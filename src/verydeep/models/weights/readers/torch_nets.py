@@ -11,13 +11,7 @@ from verydeep.models.vgg import Pooling
 from verydeep.models.weights.readers.layers import SourceLayer
 from verydeep.models.weights.readers.recognition import RecognizedNet, recognize_net
 from verydeep.models.weights.readers.sequences import feature_places
-from verydeep.models.weights.weight_file import (
-    CAFFE_INPUT,
-    RGB_INPUT,
-    TORCHVISION_INPUT,
-    InputConvention,
-    WeightFile,
-)
+from verydeep.models.weights.weight_file import CAFFE_INPUT, RGB_INPUT, TORCHVISION_INPUT, InputConvention, WeightFile
 
 
 class _Source(NamedTuple):
