@@ -163,13 +163,13 @@ def measure_errors(
         DataError: The split has no labels or boxes.
         WeightsError: No net belongs to any row.
     """
+    from verydeep.engine.classification.paper_tables import measure_classification_tables
     from verydeep.engine.classification.posterior_cache import describe_posterior_cache
-    from verydeep.engine.classification.table_report import measure_classification_tables
-    from verydeep.engine.classification.tables import TableConditions
+    from verydeep.engine.classification.table_rows import TableConditions
     from verydeep.engine.datasets import choose_value_ranges, data_name
     from verydeep.engine.localization.boxed_split import open_table_splits
-    from verydeep.engine.localization.table_report import measure_localization_table
-    from verydeep.engine.localization.tables import LocalizationTableConditions
+    from verydeep.engine.localization.paper_tables import measure_localization_table
+    from verydeep.engine.localization.table_rows import LocalizationTableConditions
     from verydeep.engine.log import Log
     from verydeep.engine.training.ladder import train_missing
     from verydeep.engine.training.plan import size_label
@@ -230,9 +230,9 @@ def measure_transfer(
     """
     from verydeep.engine.log import Log
     from verydeep.engine.training.plan import size_label
+    from verydeep.engine.transfer.paper_tables import measure_transfer_table
     from verydeep.engine.transfer.svm_training import require_scikit_learn
-    from verydeep.engine.transfer.table_report import measure_transfer_table
-    from verydeep.engine.transfer.tables import TransferConditions, find_transfer_nets, open_columns
+    from verydeep.engine.transfer.table_cells import TransferConditions, find_transfer_nets, open_columns
 
     require_scikit_learn()
     paper = TRANSFER_TABLES[table]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.engine.classification.test_tables import rescaled, single_view
+from tests.engine.classification.test_table_rows import rescaled, single_view
 from tests.engine.localization.conftest import Home
 from tests.plain_boxes import Rated, best_merged, best_overlap, rated_boxes
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.engine.classification.test_tables import rescaled, single_view
+from tests.engine.classification.test_table_rows import rescaled, single_view
 from tests.engine.localization.conftest import CPU, Home
 from tests.thin_nets import WIDTHS
 from verydeep.data.decoding import STRICT

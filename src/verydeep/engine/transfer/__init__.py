@@ -8,5 +8,5 @@ linear_svms.py      trained SVMs: weights and biases
 classifier.py       SVMs and a representation on the disk
 curve.py            the score with fewer photographs
 report.py           messages and files of a transfer
-tables.py           the cells of Tables 11 and 12; table_report.py prints them
+table_cells.py      the cells of Tables 11 and 12; paper_tables.py puts them next to the published ones
 """

@@ -1,4 +1,4 @@
-"""Tables 3-7: measured rows next to the paper's, the order of rows, and differences that are larger than chance."""
+"""Measure Tables 3-7: rows next to the paper's, the order of rows, and differences that are larger than chance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -8,7 +8,7 @@ from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.classification.report import describe_map_sizes, small_crop_remark
-from verydeep.engine.classification.tables import (
+from verydeep.engine.classification.table_rows import (
     MeasuredRow,
     TableConditions,
     compare_rows,

@@ -20,8 +20,8 @@ from verydeep.configs.ladder import LADDER
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.engine.classification.evaluation import predict_members
-from verydeep.engine.classification.table_report import measure_classification_tables
-from verydeep.engine.classification.tables import (
+from verydeep.engine.classification.paper_tables import measure_classification_tables
+from verydeep.engine.classification.table_rows import (
     MeasuredRow,
     TableConditions,
     compare_rows,

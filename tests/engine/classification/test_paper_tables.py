@@ -17,8 +17,8 @@ from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import MapGeometry
-from verydeep.engine.classification.table_report import build_classification_table, measure_classification_tables
-from verydeep.engine.classification.tables import MeasuredRow, TableConditions
+from verydeep.engine.classification.paper_tables import build_classification_table, measure_classification_tables
+from verydeep.engine.classification.table_rows import MeasuredRow, TableConditions
 from verydeep.engine.datasets import fingerprint, open_data_split
 from verydeep.engine.log import render_text
 from verydeep.engine.nets.collection import find_nets

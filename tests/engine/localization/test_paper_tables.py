@@ -13,11 +13,11 @@ from verydeep.configs.paper import LOCALIZATION_TABLES
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
-from verydeep.engine.classification.tables import TableConditions
+from verydeep.engine.classification.table_rows import TableConditions
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.localization.boxed_split import BoxedSplit
-from verydeep.engine.localization.table_report import build_localization_table
-from verydeep.engine.localization.tables import LocalizationTableConditions, MeasuredBoxes, compare_box_rows
+from verydeep.engine.localization.paper_tables import build_localization_table
+from verydeep.engine.localization.table_rows import LocalizationTableConditions, MeasuredBoxes, compare_box_rows
 from verydeep.engine.log import render_text
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.measured_table import write_measured_table

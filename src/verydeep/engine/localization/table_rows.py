@@ -8,7 +8,7 @@ import numpy as np
 
 from verydeep.configs.paper import TABLES, LocalizationRow
 from verydeep.configs.protocols import EvaluationProtocol, default_classes
-from verydeep.engine.classification.tables import TableConditions
+from verydeep.engine.classification.table_rows import TableConditions
 from verydeep.engine.localization.box_ensemble import BoxEnsemble, find_box_ensembles
 from verydeep.engine.localization.box_errors import BoxErrors, measure_box_errors
 from verydeep.engine.localization.boxed_split import BoxedSplit

@@ -1,4 +1,4 @@
-"""Tables 8-10: measured rows next to the paper's, the order of rows, and differences that are larger than chance."""
+"""Measure Tables 8-10: rows next to the paper's, the order of rows, and differences that are larger than chance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -6,8 +6,8 @@ from typing import Any
 
 from verydeep.configs.paper import LocalizationRow, PaperTable
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
-from verydeep.engine.classification.tables import raise_missing_nets
-from verydeep.engine.localization.tables import (
+from verydeep.engine.classification.table_rows import raise_missing_nets
+from verydeep.engine.localization.table_rows import (
     LocalizationTableConditions,
     MeasuredBoxes,
     compare_box_rows,

@@ -20,12 +20,12 @@ from verydeep.configs.paper import LOCALIZATION_TABLES, TABLES
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.data.box_annotations import add_boxes, read_boxes
 from verydeep.data.decoding import Decoding
-from verydeep.engine.classification.tables import TableConditions
+from verydeep.engine.classification.table_rows import TableConditions
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
-from verydeep.engine.localization.table_report import measure_localization_table
-from verydeep.engine.localization.tables import (
+from verydeep.engine.localization.paper_tables import measure_localization_table
+from verydeep.engine.localization.table_rows import (
     LocalizationTableConditions,
     MeasuredBoxes,
     choose_available_classes,

@@ -1,4 +1,4 @@
-"""Tables 11 and 12: measured figures next to the paper's, with remarks."""
+"""Measure Tables 11 and 12: figures next to the paper's, with remarks."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from verydeep.engine.reporting.measured_table import table_title, unconverged_re
 from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
 from verydeep.engine.transfer.report import find_copies, result_values, sample_noun
 from verydeep.engine.transfer.scoring import mean_and_deviation
-from verydeep.engine.transfer.tables import (
+from verydeep.engine.transfer.table_cells import (
     LAYER,
     Cells,
     TransferConditions,

@@ -25,8 +25,8 @@ from verydeep.data.transfer_sets import TransferSet, open_transfer_set
 from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.net import Net
-from verydeep.engine.transfer.table_report import build_transfer_table
-from verydeep.engine.transfer.tables import (
+from verydeep.engine.transfer.paper_tables import build_transfer_table
+from verydeep.engine.transfer.table_cells import (
     Cells,
     TransferConditions,
     find_transfer_nets,
