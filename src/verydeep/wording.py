@@ -18,3 +18,9 @@ def join_choices(choices: Sequence[str]) -> str:
     """Return choices in words: "a", "a or b", "a, b or c"."""
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def shorten_list(names: Sequence[str], count: int = 5) -> str:
+    """Return names with commas between them; of many the first, and the number of the others."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

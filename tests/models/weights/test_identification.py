@@ -49,7 +49,7 @@ def test_a_trunk_has_no_outputs_and_the_papers_crop(network: str) -> None:
         (lambda w: w.pop("fc8.weight"), "lacks fc8.weight:"),
         (
             lambda w: [w.pop(name) for name in list(w) if name.startswith("conv4")],
-            "lacks conv4_1.weight.* and 5 others",
+            "lacks conv4_1.weight.* and 5 more",
         ),
         (lambda w: w.pop("conv1_1.weight"), "no conv1_1 of four dimensions"),
         (lambda w: w.update({"conv9_9.weight": torch.zeros(1)}), "has conv9_9.weight"),

@@ -12,7 +12,6 @@ from verydeep.data.split import Split
 from verydeep.data.submission import check_complete, write_submission
 from verydeep.engine.classification.evaluation import ClassificationEvaluation, EnsemblePredictions, MapGeometry
 from verydeep.engine.classification.pictures import draw_examples
-from verydeep.engine.nets.checks import shorten_list
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
@@ -22,7 +21,7 @@ from verydeep.files import atomic_write_text, write_json
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.metrics import class_errors, order_classes, ranks
 from verydeep.results.measured_table import MeasuredTable
-from verydeep.wording import count_of
+from verydeep.wording import count_of, shorten_list
 
 
 def build_evaluation_table(

@@ -33,6 +33,7 @@ from verydeep.errors import WeightsError
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.bootstrap import error_over_runs
 from verydeep.ops.metrics import Share, ranks, topk_for
+from verydeep.wording import shorten_list
 
 MAX_NAMES = 12
 """Nets that an error names."""
@@ -125,11 +126,10 @@ def raise_missing_nets(tables: str, paper_nets: Sequence[PaperNet], conditions: 
         + ")"
         for net in conditions.nets
     ]
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     raise WeightsError(
         f"No net in `runs` belongs to a row of {tables} with crop {conditions.crop} and these {len(classes)} classes: "
         f"the rows need {', '.join(dict.fromkeys(map(str, paper_nets)))}; `runs` has "
-        f"{', '.join(names[:MAX_NAMES]) or 'no net'}{more}. Leave out `train=False`, or give other `runs` or "
+        f"{shorten_list(names, MAX_NAMES) or 'no net'}. Leave out `train=False`, or give other `runs` or "
         "another `crop`."
     )
 

@@ -11,6 +11,7 @@ from verydeep.engine.datasets import DEFAULT_DIVISION, fingerprint, open_data_sp
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, WeightsError
 from verydeep.models.weights.model_folder import placeholder_names
+from verydeep.wording import shorten_list
 
 
 def align_classes(split: Split, nets: Sequence[Net]) -> Split:
@@ -63,12 +64,6 @@ def check_known(split: Split, class_names: Sequence[str], path: Path) -> None:
             f"{split.root} has {noun} that {path} does not know: {shorten_list(unknown)}. It knows "
             f"{shorten_list(class_names)}: rename or remove {them}."
         )
-
-
-def shorten_list(names: Sequence[str], count: int = 5) -> str:
-    """Return names with commas between them; of many the first, and the number of the others."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
 
 
 def check_not_trunk(net: Net) -> None:

@@ -9,7 +9,7 @@ from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint, open_training_images
 from verydeep.engine.nets.net import Net
 from verydeep.models.weights.model_folder import SplitRecord
-from verydeep.wording import count_of
+from verydeep.wording import count_of, shorten_list
 
 MAX_NAMES = 3
 """Nets that one remark names; it counts the others."""
@@ -17,8 +17,8 @@ MAX_NAMES = 3
 
 def count_images(number: int, name: str) -> str:
     """Return a number of images of a split: "15 images of val", "all 15 images"."""
-    images = count_of(number, "image")
-    return f"all {images}" if name == "all" else f"{images} of {name}"
+    count = count_of(number, "image")
+    return f"all {count}" if name == "all" else f"{count} of {name}"
 
 
 def seen_images_remarks(
@@ -38,7 +38,7 @@ def seen_images_remarks(
     for name, record in (classifiers or {}).items():
         if reason := _compare_images(record, split, digest):
             names_by_reason.setdefault(reason, []).append(name)
-    return [f"Note: {reason.format(nets=_join(names))}." for reason, names in names_by_reason.items()]
+    return [f"Note: {reason.format(nets=shorten_list(names, MAX_NAMES))}." for reason, names in names_by_reason.items()]
 
 
 def _seen_images(net: Net, split: Split, digest: str) -> str:
@@ -104,8 +104,3 @@ def copies_remark(copies: Mapping[str, str], *, figure: str = "score") -> str:
         f"Note: a test photograph is a copy of a training photograph ({test} of {train}){more}, so the {figure} is "
         "optimistic: keep one of each."
     )
-
-
-def _join(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more

@@ -20,11 +20,9 @@ def summarize_right(
         class_shares: Words for each class with photographs, and the percentage of them that are right.
         subject: What is right.
     """
-    share = wilson_interval(num_right, num_images)
-    return (
-        f"{subject} on {percent_text(share.percent)} of {count_of(num_images, 'photograph')} {interval_text(share)}"
-        + (f"{name_extremes(class_shares)}.")
-    )
+    share, photographs = wilson_interval(num_right, num_images), count_of(num_images, "photograph")
+    rate = f"{percent_text(share.percent)} of {photographs} {interval_text(share)}"
+    return f"{subject} on {rate}{name_extremes(class_shares)}."
 
 
 def name_extremes(class_shares: Sequence[tuple[str, float]]) -> str:

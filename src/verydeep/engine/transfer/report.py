@@ -10,7 +10,6 @@ import numpy as np
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.datasets import fingerprint
-from verydeep.engine.nets.checks import shorten_list
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
 from verydeep.engine.reporting.summary import (
@@ -34,7 +33,7 @@ from verydeep.engine.transfer.task import (
 )
 from verydeep.files import write_json
 from verydeep.results.transfer import TransferredClassifier
-from verydeep.wording import count_of
+from verydeep.wording import count_of, shorten_list
 
 
 def describe_data(transfer_set: TransferSet, split: Split) -> str:

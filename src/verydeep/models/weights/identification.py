@@ -10,6 +10,7 @@ from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, STRI
 from verydeep.errors import WeightsError
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig, check_finite
+from verydeep.wording import shorten_list
 
 FC_LAYERS = ("fc6", "fc7", "fc8")
 
@@ -86,9 +87,8 @@ def check_layers(
     """
     missing = [name for name in expected if name not in found]
     if missing:
-        rest = f" and {len(missing) - 3} others" if len(missing) > 3 else ""
         raise WeightsError(
-            f"{path} looks like net {network.name} but lacks {', '.join(missing[:3])}{rest}: it is truncated, or of "
+            f"{path} looks like net {network.name} but lacks {shorten_list(missing, 3)}: it is truncated, or of "
             "another architecture; download it again."
         )
     for name, shape in found.items():

@@ -20,6 +20,7 @@ from verydeep.errors import ResourceError, WeightsError
 from verydeep.files import FileFormat, atomic_write, describe_read_error, read_json, utf8_path, write_json
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 from verydeep.ops.value_ranges import ValueRanges
+from verydeep.wording import shorten_list
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CLASSIFIER = "classifier"
@@ -282,8 +283,7 @@ def load_model(folder: Path) -> tuple[VGG, ModelConfig]:
     if expected != found:
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         raise WeightsError(
-            f"{folder / WEIGHTS} does not fit its {CONFIG} at {', '.join(wrong[:3])}"
-            f"{' and others' if len(wrong) > 3 else ''}: they come from different nets."
+            f"{folder / WEIGHTS} does not fit its {CONFIG} at {shorten_list(wrong, 3)}: they come from different nets."
         )
     model.load_state_dict(tensors, assign=True)
     return model.eval(), config

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from verydeep.configs.networks import PAPER_CROP, STRIDE
 from verydeep.models.weights.readers.layers import SourceLayer, check_layer
+from verydeep.wording import shorten_list
 
 FC_LAYERS = ("fc6", "fc7", "fc8")
 _KNOWN_NAME = re.compile(r"(?:.*[./])?(fc[678]|classifier\.[01346]|pre_logits\.fc[12]|head\.fc|fc[12]|predictions)")
@@ -85,9 +86,7 @@ def read_head(
 
 def _leave_out(layers: Sequence[SourceLayer], reason: str) -> Head:
     """Return no layers, and a clause that names those that are left out."""
-    shown = [layer.label for layer in layers]
-    rest = f" and {len(shown) - _MAX_NAMES} others" if len(shown) > _MAX_NAMES else ""
-    return Head({}, left_out=f"its head ({', '.join(shown[:_MAX_NAMES])}{rest}) {reason}")
+    return Head({}, left_out=f"its head ({shorten_list([layer.label for layer in layers], _MAX_NAMES)}) {reason}")
 
 
 def _find_chain(layers: Sequence[SourceLayer], num_channels: int) -> Sequence[SourceLayer] | None:
