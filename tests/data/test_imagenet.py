@@ -15,7 +15,7 @@ from tests.data import ilsvrc_trees as trees
 from verydeep.data.decoding import decode, image_size
 from verydeep.data.imagenet import read_devkit, read_kaggle
 from verydeep.data.layout import open_split, split_names
-from verydeep.data.preparation import describe_split, find_ilsvrc, prepare_ilsvrc
+from verydeep.data.preparation import IlsvrcSource, count_images, describe_split, find_ilsvrc, prepare_ilsvrc
 from verydeep.errors import VerydeepError
 
 TRUTH = {name: wnid for wnid, names in trees.TRAIN.items() for name in names} | trees.VAL
@@ -26,12 +26,16 @@ def make_tars(folder: Path, **options) -> Path:
     return trees.make_tars(folder, **options)
 
 
+def describe(source: IlsvrcSource, destination: Path, part: str) -> str:
+    return describe_split(part, count_images(destination, part), source.expected_counts(part))
+
+
 def prepare(source: Path, destination: Path) -> list[str]:
     """Prepare all of it; return the line about each split."""
     found = find_ilsvrc(source)
     for _ in prepare_ilsvrc(found, destination):
         pass
-    return [describe_split(found, destination, part) for part in found.split_names]
+    return [describe(found, destination, part) for part in found.split_names]
 
 
 @pytest.fixture(params=["tars", "kaggle", "kaggle as it lies"])
@@ -127,7 +131,7 @@ def test_counts_are_verified_for_each_class(tmp_path):
         "val: 6 images of 4 classes, complete",
     ]
     (tmp_path / "ready/train/n02100735/n02100735_7.JPEG").unlink()
-    assert describe_split(find_ilsvrc(source), tmp_path / "ready", "train") == (
+    assert describe(find_ilsvrc(source), tmp_path / "ready", "train") == (
         "train: 10 images of 4 classes, incomplete: 1 image is missing in 1 class (first n02100735: 1 of 2)"
     )
 
@@ -137,7 +141,7 @@ def test_kaggles_counts_come_from_its_list(tmp_path):
     assert prepare(source, tmp_path / "ready")[0] == "train: 11 images of 4 classes, complete"
     assert read_kaggle(source).num_train_images == {wnid: len(names) for wnid, names in trees.TRAIN.items()}
     (source / "ILSVRC/ImageSets/CLS-LOC/train_cls.txt").unlink()
-    line = describe_split(find_ilsvrc(source), tmp_path / "ready", "train")
+    line = describe(find_ilsvrc(source), tmp_path / "ready", "train")
     assert line == "train: 11 images of 4 classes (the number of the complete set is unknown)"
 
 

@@ -65,5 +65,5 @@ def count_split(source: "IlsvrcSource", destination: Path, name: str) -> "Prepar
         num_images=num_images,
         num_classes=0 if name == "test" else len(counts),
         num_missing=max(0, sum(expected.values()) - num_images) if expected else None,
-        description=describe_split(source, destination, name),
+        description=describe_split(name, counts, expected),
     )

@@ -9,7 +9,7 @@ import re
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,7 @@ def prepare_ilsvrc(source: IlsvrcSource, destination: Path) -> Iterator[Preparat
     with _write_whole(destination / "words.txt") as temporary:
         temporary.write_text(lines, "utf-8")
     for split in source.split_names:
-        counts = Counter(count_images(destination, split))
+        counts = count_images(destination, split)
         total = sum(source.expected_counts(split).values()) or None
         done = counts.total()
         yield PreparationProgress(split, done, total)
@@ -110,16 +110,21 @@ def prepare_ilsvrc(source: IlsvrcSource, destination: Path) -> Iterator[Preparat
             yield PreparationProgress(split, done, total)
 
 
-def count_images(destination: Path, split: str) -> dict[str, int]:
+def count_images(destination: Path, split: str) -> Counter[str]:
     """Return the number of images of each class in ``destination``; images without class folder are under ''."""
     folder = destination / split
     files = list_images(folder) if folder.is_dir() else []
-    return dict(Counter(file.rpartition("/")[0] for file in files))
+    return Counter(file.rpartition("/")[0] for file in files)
 
 
-def describe_split(source: IlsvrcSource, destination: Path, split: str) -> str:
-    """Return one line: how many images were written, and how many are missing for the complete set."""
-    counts, expected = count_images(destination, split), source.expected_counts(split)
+def describe_split(split: str, counts: Mapping[str, int], expected: Mapping[str, int]) -> str:
+    """Return one line: how many images were written, and how many are missing for the complete set.
+
+    Args:
+        split: train, val or test.
+        counts: from ``count_images``.
+        expected: from ``IlsvrcSource.expected_counts``.
+    """
     text = f"{split}: {count_of(sum(counts.values()), 'image')}"
     if split != "test":
         text += f" of {count_of(len(counts), 'class')}"
