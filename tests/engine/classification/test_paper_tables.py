@@ -288,7 +288,7 @@ def test_files_and_terminal_agree(name: str, measured: dict[str, MeasuredRow], t
 
 def test_a_row_of_brackets_is_no_markup() -> None:
     row = PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4, label="[bold]A[/bold]")
-    paper = PaperTable("table3", "a title", "4.1", (row,))
+    paper = PaperTable("table3", "a title", (row,))
     rendered = build_classification_table(paper, [(row, measured_row(90))], [], conditions()).table()
     assert "[bold]A[/bold]" in render_text(rendered)
 

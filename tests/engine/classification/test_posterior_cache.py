@@ -290,13 +290,14 @@ def test_broken_images_are_left_out_and_tried_again(net: Net, split: Split) -> N
 
 def test_without_a_place_to_keep_them_they_are_computed(net: Net, split: Split, tmp_path: Path) -> None:
     expected = predict_directly(net, split)
-    (tmp_path / "cache").write_text("a file where the folder should be")
+    (tmp_path / "cache").mkdir()
+    posteriors_folder().write_text("a file where the folder should be")
     for _ in range(2):
         counts, got = finish(predict_cached(net, split, VIEWS, CPU))
         assert got is not None and counts[0] == 0 and sum(counts) == 12
         assert_same(got, expected)
         assert str(tmp_path / "cache") in got.write_error
-    (tmp_path / "cache").unlink()
+    posteriors_folder().unlink()
     assert predict(net, split).predictions.write_error == ""
 
 

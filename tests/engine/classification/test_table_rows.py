@@ -352,7 +352,7 @@ def test_a_net_of_another_system_has_a_row_of_its_own(small: Path) -> None:
     save_run(small / "elsewhere", unknown, "other-classes")
     named = Collection(small / "runs", tuple((small / "elsewhere").iterdir()))
     conditions = replace(conditions_of(small), nets=named.nets())
-    paper = PaperTable("table5", "views", "4.4", (PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4),))
+    paper = PaperTable("table5", "views", (PaperRow(EvaluationProtocol.parse("A/256/256"), 29.6, 10.4),))
     crops = replace(paper, rows=(*paper.rows, PaperRow(EvaluationProtocol.parse("E/256/256 : crops"), 27.0, 9.0)))
     (table,) = measure_classification_tables([crops], conditions)
     cells = {name: rest for name, *rest in table.rows}
@@ -370,7 +370,7 @@ def test_a_net_of_another_system_has_a_row_of_its_own(small: Path) -> None:
 # Comparisons of rows whose errors are known.
 
 images = np.arange(300)
-NO_TABLE = PaperTable("table3", "", "4.1", ())
+NO_TABLE = PaperTable("table3", "", ())
 
 
 def measured_row(wrong: list[Any], seeds: tuple[int, ...] = (0,), unconverged: tuple[str, ...] = ()) -> MeasuredRow:
