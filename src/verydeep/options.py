@@ -116,16 +116,25 @@ class ComputeOptions(DeviceOptions, total=False):
     ]
 
 
-class DecodingOptions(TypedDict, total=False):
-    """Options for the decoding of files."""
+class BadImagesOptions(TypedDict, total=False):
+    """Options for files that cannot be decoded."""
 
     bad_images: Annotated[
         Literal["error", "skip"],
         Option("Undecodable files: error or skip.", "", "ACTION", heading="decoding", value="error"),
     ]
+
+
+class DecodingOptions(BadImagesOptions, total=False):
+    """Options for the decoding of files."""
+
     fast_decode: Annotated[
         bool, Option("Decode large JPEGs at half size: faster, not exact.", heading="decoding", value=False)
     ]
+
+
+class SearchOptions(DeviceOptions, BadImagesOptions, total=False):
+    """Options of a search, which decodes images as its archive's were."""
 
 
 class JobOptions(ComputeOptions, DecodingOptions, total=False):

@@ -58,11 +58,12 @@ def test_json_csv_and_table_agree(archive: Path, inside: Cli, tmp_path: Path) ->
     similarities = [each["similarity"] for each in records]
     assert [float(row["similarity"]) for row in rows] == pytest.approx(similarities, rel=1e-5)
     heading, first, second, *_ = inside("search", *common).stdout.splitlines()
-    assert heading.split() == ["image", "neighbor", "similarity", "missing"]
+    assert heading.split() == ["image", "neighbor", "similarity"]
     assert first.split() == ["photos/bee/001.jpg", "photos/bee/001.jpg", "1.000"]
     assert second.split() == [records[1]["neighbor"], f"{records[1]['similarity']:.3f}"]
     (tmp_path / "photos" / "bee" / "001.jpg").rename(tmp_path / "moved.jpg")
-    line = inside("search", "archive", "moved.jpg").stdout.splitlines()[1]
+    heading, line, *_ = inside("search", "archive", "moved.jpg").stdout.splitlines()
+    assert heading.split() == ["image", "neighbor", "similarity", "missing"]
     assert line.split() == ["moved.jpg", "photos/bee/001.jpg", "1.000", "yes"]
     assert not list(tmp_path.glob("*.png"))
 
@@ -79,6 +80,8 @@ def test_queries_that_cannot_be_used_are_reported_and_the_others_found(archive: 
     }
     assert done.stderr.splitlines()[-1].startswith("verydeep: 1 of 3 images has no result: notes.jpg is not an image")
     assert "Picture written: found.png" in done.stderr
+    skipped = inside(*words, "--bad-images", "skip")
+    assert "Skipped: notes.jpg is not an image" in skipped.stdout and "no result" not in skipped.stderr
 
 
 def test_queries_are_described_like_the_archive(archive: Path, inside: Cli, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.errors import OptionError
-from verydeep.options import DeviceOptions, PathSource, QueriesOption, start_runtime
+from verydeep.options import DeviceOptions, PathSource, QueriesOption, SearchOptions, start_runtime
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ def search(
     *,
     top: Annotated[int, Option("Neighbors of each image.", metavar="N", smallest=1)] = 10,
     out: Annotated[PathSource | None, Option("Picture of the neighbors.", "no picture", "FILE")] = None,
-    **options: Unpack[DeviceOptions],
+    **options: Unpack[SearchOptions],
 ) -> "Neighbors":
     """Find the photographs of an archive that are nearest to images.
 
     Images are described as those of the archive were. The similarity is the inner product of two descriptors of length
-    one, 1 for the same photograph. A photograph that is in the archive is its own first neighbor. Images that cannot be
-    used are reported, and the exit code is then 1.
+    one, 1 for the same photograph. A photograph that is in the archive is its own first neighbor.
+
+    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
 
     Try:
         verydeep search photos-described holiday.jpg --out neighbors.png
@@ -55,7 +57,8 @@ def search(
     folder, picture = Path(archive), None if out is None else Path(out)
     check_suffix(picture)
     manifest = Manifest.read(folder)
-    with start_runtime({**options, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
+    device: DeviceOptions = options
+    with start_runtime({**device, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
         if isinstance(images, Descriptors):
             check_descriptors(images, manifest, picture)
             split, descriptors = None, images
@@ -66,7 +69,7 @@ def search(
         )
     if picture is not None and split is not None:
         draw_picture(split, neighbors, picture)
-    return collect_neighbors(descriptors, neighbors, picture)
+    return replace(collect_neighbors(descriptors, neighbors, picture), bad_images=options["bad_images"])
 
 
 def check_descriptors(descriptors: "Descriptors", manifest: "Manifest", picture: Path | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from verydeep.ops.arrays import BoolArray, Float32Array
 from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
@@ -25,12 +25,14 @@ class Neighbors(Result):
     """File with a picture of the neighbors; None if none was asked for."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """File that could not be used -> reason."""
+    bad_images: Literal["error", "skip"] = "error"
+    """Whether skipped files are a problem."""
     formats: ClassVar[Mapping[str, str]] = {"similarity": ".3f"}
 
     @property
     def problem(self) -> str:
-        """A sentence if any image could not be used."""
-        return skipped_problem(self.skipped, len(self.images))
+        """A sentence if any image could not be used, unless such images shall be skipped."""
+        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def records(self) -> list[Record]:
         """Return one plain record for each image and neighbor."""
@@ -43,8 +45,9 @@ class Neighbors(Result):
         ]
 
     def columns(self) -> Mapping[str, str]:
-        """Return the columns of the table."""
-        return {key: key for key in ("image", "neighbor", "similarity", "missing")}
+        """Return the columns of the table; one for missing files only where there are any."""
+        missing = ("missing",) if self.missing.any() else ()
+        return {key: key for key in ("image", "neighbor", "similarity", *missing)}
 
     def footer(self) -> list[str]:
         """Return where the picture is, and a line for each skipped file."""
