@@ -126,6 +126,22 @@ def test_rich_renders_a_result() -> None:
     assert "75.0%" in capture.get()
 
 
+def test_sentences_are_not_broken() -> None:
+    """The terminal does it, so that a path can be copied; summary and remarks alike."""
+    sentence = " ".join(["word"] * 40)
+
+    class Long(Scores):
+        @property
+        def summary(self) -> str:
+            return sentence
+
+        def footer(self) -> list[str]:
+            return [sentence]
+
+    text = Long(SCORES.images, SCORES.values, SCORES.folder).to_text(80).splitlines()
+    assert text[0] == text[-1] == sentence
+
+
 LONG_NAME = "holiday/2024/a long folder of photographs from the sea/IMG_20240301_123456.jpg"
 FINDING = "cannot be decoded: image file is truncated (3 bytes not processed)"
 LONG_RESULTS = (

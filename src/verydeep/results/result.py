@@ -93,11 +93,11 @@ class Result(ABC):
 
     def __rich__(self) -> Group:
         """Return all tables and remarks, for a terminal."""
-        parts: list[TextTable | Text] = [Text(self.summary)] if self.summary else []
+        # The terminal breaks long lines, so that a path can be copied.
+        parts: list[TextTable | Text] = [_unbroken(self.summary)] if self.summary else []
         for table, remarks in self.sections():
             parts += [] if table is None else [table]
-            # The terminal breaks long lines, so that a path can be copied.
-            parts += [Text(remark, no_wrap=True, overflow="ignore") for remark in remarks]
+            parts += map(_unbroken, remarks)
         return Group(*parts)
 
     def to_text(self, width: int = 120) -> str:
@@ -117,6 +117,10 @@ class Result(ABC):
                     parts.append(f"<p>{HTML_ROWS} of {len(table.rows):,} rows are shown.</p>")
             parts += [f"<p>{html.escape(remark)}</p>" for remark in remarks]
         return escape_bytes("".join(parts))
+
+
+def _unbroken(line: str) -> Text:
+    return Text(line, no_wrap=True, overflow="ignore")
 
 
 def print_result(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.conftest import make_predictions
 from tests.runs import read_csv
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import average_scales, evaluate_predictions
@@ -83,6 +84,26 @@ def test_the_table_has_the_figures_of_the_report(
         shares = (values["errors"][name] for name in ("top1", "topk", "class_recall"))
         assert list(row[3:]) == [str(Share(**share)) for share in shares]
     assert any("Crop 32 is below 64" in remark for remark in table.remarks)
+
+
+def test_a_central_crop_that_errs_less_than_by_chance_is_named(
+    known_predictions: tuple[Split, EnsembleMember, NetPredictions], tmp_path: Path
+) -> None:
+    """It is right on all bells where the whole image is right on none, or on one image more."""
+    split, member, predictions = known_predictions
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text(name)
+    single = replace(member, net=replace(member.net, folder=tmp_path), scales=(256,))
+    wrong, bell = [0.2, 0.1, 0.7], [0.1, 0.8, 0.1]
+    for right, remark in (([3, 4, 5, 6], True), ([3], False)):
+        rows = {
+            ("dense", 256): [wrong] * 11,
+            ("center", 256): [bell if row in right else wrong for row in range(11)],
+        }
+        changed = make_predictions(rows, predictions.indices.tolist())
+        evaluation = evaluate_predictions([single], [changed], split, "dense")
+        table = build_evaluation_table(evaluation, split, [single.net], CONDITIONS)
+        assert any("than its central crop" in line and "`views=center`" in line for line in table.remarks) == remark
 
 
 def test_an_image_that_cannot_be_decoded_is_not_submitted(

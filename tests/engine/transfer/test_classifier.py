@@ -50,6 +50,7 @@ def test_classifier_is_read_as_it_was_written(classifier: Classifier, folder: Pa
     assert np.array_equal(again.svms.weights, SVMS.weights) and np.array_equal(again.svms.biases, SVMS.biases)
     assert (again.svms.C, again.svms.unconverged) == (3.0, (1,))
     assert (again.record, again.path) == (RECORD, folder)
+    assert str(again) == folder.name
 
 
 def test_one_classifier_predicts_in_several_threads(classifier: Classifier, val_split: Split) -> None:

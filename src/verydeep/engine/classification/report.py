@@ -19,7 +19,8 @@ from verydeep.engine.reporting.remarks import copies_remark, count_images, seen_
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.files import atomic_write_text, write_json
 from verydeep.models.weights.model_folder import SplitRecord
-from verydeep.ops.metrics import class_errors, order_classes, ranks
+from verydeep.ops.bootstrap import paired_difference
+from verydeep.ops.metrics import class_errors, order_classes, predicted_classes, ranks
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of, shorten_list
 
@@ -118,6 +119,7 @@ def _remarks(
     yield f"Errors in %, with 95% intervals. Class recall: mean class recall.{maps}"
     if evaluation.calibration_error is not None:
         yield f"Expected calibration error: {evaluation.calibration_error:.1f} points."
+    yield from better_view_remark(split, evaluation)
     yield from missing_classes_remark(split, evaluation, "classifier" if classifiers else "net")
     yield from seen_images_remarks(nets, split, classifiers)
     for net in nets:
@@ -129,6 +131,21 @@ def _remarks(
         yield f"Skipped: {count_of(len(skipped), 'file')} that cannot be decoded (listed in errors.json)."
     if evaluation.predictions.write_error:
         yield f"The posteriors could not be cached: {evaluation.predictions.write_error}"
+
+
+def better_view_remark(split: Split, evaluation: ClassificationEvaluation) -> Iterator[str]:
+    """Name the central crop where it errs less than the whole image, and more than chance explains."""
+    predictions = evaluation.predictions
+    if split.labels is None or predictions.center is None or evaluation.rows[-1].view != "dense":
+        return
+    labels = split.labels[predictions.indices]
+    dense, center = (predicted_classes(scores) != labels for scores in (predictions.posteriors, predictions.center))
+    difference = paired_difference(dense[None], center[None])
+    if difference.low > 0:
+        yield (
+            f"The whole image has {difference} points more top-1 error than its central crop, which is more than "
+            "chance: give `views=center`."
+        )
 
 
 def missing_classes_remark(split: Split, evaluation: ClassificationEvaluation, owner: str) -> Iterator[str]:

@@ -78,6 +78,9 @@ class Classifier:
     path: Path = Path()
     """The folder that it was read from."""
 
+    def __str__(self) -> str:
+        return self.path.name
+
     @property
     def recorded_ranges(self) -> list[ValueRanges]:
         """The value ranges that the classifier and its nets were trained with."""
