@@ -31,13 +31,27 @@ def describe_read_error(path: Path | str, error: OSError) -> str:
     return f"{path} cannot be read: {error.strerror or error}."
 
 
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder; a link in a circle, or to a place that may not be read, is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a file; a link in a circle, or to a place that may not be read, is not."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 _KINDS = {stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket", stat.S_ISCHR: "device", stat.S_ISBLK: "device"}
 
 
 def special_kind(path: "os.DirEntry[str] | Path") -> str:
     """Return "pipe", "socket" or "device" for what is none of file, folder and broken link; nothing for those."""
-    if path.is_file():
-        return ""
     try:
         mode = path.stat().st_mode
     except OSError:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.permissions import locked, public_folder
 from verydeep.data.decoding import decode
-from verydeep.data.listing import Omissions, list_images, normalize_name
+from verydeep.data.listing import Omissions, list_images, list_subfolders, normalize_name
 from verydeep.errors import DataError
 
 
@@ -22,7 +22,8 @@ def put(root: Path, *files: str) -> Path:
 @pytest.mark.parametrize(
     "folder",
     ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found", "System Volume Information", "#recycle", ".ipynb_checkpoints",
-     ".Trashes", ".@__thumb", "THMBNL", "LOST.DIR", "FOUND.012", "_gsdata_"],
+     ".Trashes", ".@__thumb", "THMBNL", "LOST.DIR", "FOUND.012", "_gsdata_", "#Recycle", "iPod Photo Cache",
+     "Catalog Previews.lrdata", "Photos Library.photoslibrary"],
 )  # fmt: skip
 def test_folders_of_systems_are_left_out_and_counted(tmp_path: Path, folder: str) -> None:
     put(tmp_path, "cat/a.jpg", f"cat/{folder}/a.jpg", f"{folder}/deep/b.jpg")
@@ -65,6 +66,29 @@ def test_broken_links_are_listed_so_that_decoding_names_them(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.name != "posix", reason="changes permissions")
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_links_in_circles_are_followed_once_or_named(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a.jpg")
+    for link, target in {"cat/b.jpg": "b.jpg", "cat/c": "c", "cat/up": "..", "dot": ".", "circle": "circle"}.items():
+        (tmp_path / link).symlink_to(target)
+    assert list_images(tmp_path) == ["cat/a.jpg", "cat/b.jpg"]
+    assert list_subfolders(tmp_path) == ["cat"]
+    with pytest.raises(DataError, match=r"b\.jpg cannot be read: Too many levels of symbolic links"):
+        decode(tmp_path / "cat/b.jpg", camera_rotation=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_links_to_places_that_may_not_be_entered_are_named() -> None:
+    with public_folder() as root:
+        put(root, "locked/a.jpg", "photos/b.jpg")
+        (root / "photos/a.jpg").symlink_to(root / "locked/a.jpg")
+        (root / "photos/notes").symlink_to(root / "locked/notes")
+        with locked(root / "locked"):
+            assert list_images(root / "photos") == ["a.jpg", "b.jpg"]
+            with pytest.raises(DataError, match=r"a\.jpg may not be read: change its permissions"):
+                decode(root / "photos/a.jpg", camera_rotation=True)
+
+
 def test_a_folder_that_may_not_be_read_is_an_error_or_a_file_that_reports_it() -> None:
     with public_folder() as root:
         put(root, "cat/a.jpg", "cat/locked/b.jpg")

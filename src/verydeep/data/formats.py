@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import features
 
+from verydeep.files import is_file
+
 FORMATS = {
     suffix: name
     for name, suffixes in {
@@ -186,7 +188,7 @@ def find_format(entry: "os.DirEntry[str]") -> str | None:
         return FORMATS[suffix]
     if suffix in _UNREAD:
         return UNREAD
-    if suffix in _OTHER or not entry.is_file():  # a pipe would wait for its writer
+    if suffix in _OTHER or not is_file(entry):  # a pipe would wait for its writer
         return None
     return identify_format(read_beginning(Path(entry.path)))
 

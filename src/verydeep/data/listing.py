@@ -10,18 +10,22 @@ from pathlib import Path
 
 from verydeep.data.formats import FORMATS, UNREAD, describe_unread, find_format, is_decodable
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error, special_kind
+from verydeep.files import describe_read_error, is_folder, special_kind
 
 SYSTEM_FOLDERS = frozenset(
     (
-        *("$RECYCLE.BIN", "$Recycle.Bin", "RECYCLER", "System Volume Information"),  # Windows
+        *("$RECYCLE.BIN", "$Recycle.Bin", "$recycle.bin", "RECYCLER", "System Volume Information"),  # Windows
         *("lost+found", "LOST.DIR", "__MACOSX", "Network Trash Folder", "Temporary Items", "TheVolumeSettingsFolder"),
-        *("@eaDir", "@tmp", "@sharebin", "#recycle", "#snapshot"),  # Synology
+        *("@eaDir", "@tmp", "@sharebin", "#recycle", "#Recycle", "#snapshot"),  # Synology
         *("@Recycle", "@Recently-Snapshot", "@__thumb", "@Trash", "~snapshot"),  # QNAP and NetApp
-        *("THMBNL", "_gsdata_", "__pycache__"),  # Sony's cameras, GoodSync, and Python
+        *("iPod Photo Cache", "iPhoto Library", "CaptureOne"),
+        *("THMBNL", "_gsdata_", "__pycache__", "node_modules"),  # Sony's cameras, GoodSync, and programs
     )
 )
 """Names of folders that no person makes; names with a dot at the beginning are hidden anyway."""
+
+LIBRARIES = (".photoslibrary", ".photolibrary", ".aplibrary", ".lrdata", ".lrcat-data", ".cocatalog", ".cosessiondb")
+"""Ends of names of folders in which a program keeps copies and thumbnails of photographs."""
 
 SYSTEM_FILES = frozenset({"Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "Desktop.ini", "Icon\r"})
 """Names of files that no person makes."""
@@ -32,7 +36,7 @@ MAX_NAMES = 5
 
 def is_of_system(name: str) -> bool:
     """Whether a file or folder of this name was left by a system, a camera or a cloud drive."""
-    if name in SYSTEM_FOLDERS or name in SYSTEM_FILES or name.startswith("~$"):
+    if name in SYSTEM_FOLDERS or name in SYSTEM_FILES or name.startswith("~$") or name.endswith(LIBRARIES):
         return True
     return name.startswith("FOUND.") and name[6:].isdigit()  # of Windows' chkdsk
 
@@ -100,10 +104,10 @@ def _walk(folder: Path, is_wanted: Callable[["os.DirEntry[str]"], bool], omissio
             continue
         with opened as entries:
             for entry in entries:
-                if entry.is_dir():
+                if is_folder(entry):
                     if is_leftover(entry.name):
                         omissions.folders[entry.name] += 1
-                    elif not (entry.is_symlink() and _leads_back(Path(entry.path))):
+                    elif _is_folder_below(entry):
                         pending.append(f"{inside}{entry.name}/")
                 elif is_leftover(entry.name):
                     if os.path.splitext(entry.name)[1].lower() in FORMATS:  # noqa: PTH122
@@ -153,17 +157,19 @@ def _holds(folder: Path, is_wanted: Callable[["os.DirEntry[str]"], bool]) -> boo
 def has_own_images(folder: Path) -> bool:
     """Whether image files lie directly in a folder."""
     with _open_folder(folder) as entries:
-        return any(not is_leftover(entry.name) and not entry.is_dir() and _is_image(entry) for entry in entries)
+        return any(not is_leftover(entry.name) and not is_folder(entry) and _is_image(entry) for entry in entries)
 
 
 def list_subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders directly in a folder, sorted, without hidden ones and those of systems.
+    """Return the names of the folders directly in a folder, sorted.
+
+    Hidden ones, those of systems, and links that lead back to a folder around them are left out.
 
     Raises:
         DataError: the folder cannot be read.
     """
     with _open_folder(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not is_leftover(entry.name))
+        return sorted(entry.name for entry in entries if not is_leftover(entry.name) and _is_folder_below(entry))
 
 
 def normalize_name(name: str) -> str:
@@ -194,6 +200,10 @@ def _open_folder(folder: Path) -> "AbstractContextManager[Iterator[os.DirEntry[s
 def _describe_leftover(name: str) -> str:
     """Return the name of a leftover file, or the beginning that it shares with others."""
     return next((f"{beginning}*" for beginning in ("._", "~$", ".") if name.startswith(beginning)), name)
+
+
+def _is_folder_below(entry: "os.DirEntry[str]") -> bool:
+    return is_folder(entry) and not (entry.is_symlink() and _leads_back(Path(entry.path)))
 
 
 def _leads_back(link: Path) -> bool:
