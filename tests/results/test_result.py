@@ -57,6 +57,13 @@ def test_the_summary_comes_before_the_table() -> None:
     assert summarized._repr_html_().startswith("<p><b>Right on &lt;all&gt;.</b></p><table>")
 
 
+def test_file_names_neither_break_the_lines_of_a_table_nor_color_the_terminal() -> None:
+    result = Scores(("a\nb.jpg", "\x1b[31mred.jpg"), SCORES.values, SCORES.folder)
+    lines = printed("table", result).splitlines()
+    assert lines[1].startswith("a\\nb.jpg") and lines[3].startswith("\\x1b[31mred.jpg")
+    assert json.loads(printed("json", result).splitlines()[0])["image"] == "a\nb.jpg"
+
+
 def printed(format: Format, result: Result = SCORES) -> str:  # noqa: A002
     stream = io.StringIO()
     print_result(result, format, stream)

@@ -5,6 +5,7 @@ import html
 import io
 import json
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -22,6 +23,9 @@ Format = Literal["table", "json", "csv"]
 
 HTML_ROWS = 100
 """Rows that a notebook shows."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters of file names that break the lines of a table or change the colors of a terminal."""
+
 PIPE_WIDTH = 10_000
 """Columns of output that is not a terminal, where nothing needs to be folded."""
 
@@ -155,7 +159,8 @@ def format_value(value: object, specification: str = "") -> str:
         return "yes" if value else ""
     if isinstance(value, int | float):
         return format(value, specification or ("," if isinstance(value, int) else ".4g"))
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def csv_value(value: object) -> object:
