@@ -51,4 +51,15 @@ def read_weight_file(path: Path) -> WeightFile:
         return convert_state_dict(read_pickled(path), path)
     if looks_like_caffemodel(head):
         return read_caffemodel(path)
-    raise WeightsError(f"{path} is not a weight file in a known format: give one of {FORMATS}.")
+    raise WeightsError(f"{path} {_describe_other_file(head)}: give a file of {FORMATS}.")
+
+
+def _describe_other_file(head: bytes) -> str:
+    """Return what a file is that is not a weight file of a known system, by its first bytes."""
+    if not head:
+        return "is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the weights themselves (`git lfs pull` fetches them)"
+    if head.lstrip().startswith(b"<"):
+        return "is a web page, perhaps in place of a failed download"
+    return "is not a weight file in a known format"

@@ -18,7 +18,7 @@ from tests.models.weights.readers.source_nets import (
     plain_logits,
 )
 from verydeep.configs.networks import NETWORKS
-from verydeep.errors import WeightsError
+from verydeep.errors import VerydeepError, WeightsError
 from verydeep.models.weights.reading import read_weight_file
 from verydeep.models.weights.weight_file import RGB_INPUT, WeightFile
 
@@ -285,3 +285,18 @@ def test_batch_norms_that_do_not_stand_behind_each_convolution_are_refused(tmp_p
     del net.bn7
     with pytest.raises(WeightsError, match=r"bn1\.weight of shape 4, which may change what the convolutions give"):
         saved(net.state_dict(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        (b"\x93NUMPY", "is not a weight file in a known format"),
+    ],
+)
+def test_a_file_that_has_no_weights_is_called_what_it_is(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(VerydeepError, match=f"net.pth {kind}"):
+        read_weight_file(tmp_path / "net.pth")

@@ -182,6 +182,8 @@ STRANGE: dict[str, tuple[dict[str, Tensor | None], tuple[str, ...]]] = {
     "whole numbers": ({"classifier_6__weight": torch.zeros(5, 9, dtype=torch.int8)}, ("classifier.6.weight", "int8")),
     "no running mean": ({"features_4__running_mean": None}, ("features.4.running_mean", "lacks")),
     "a variance too short": ({"features_8__running_var": torch.ones(3)}, ("features.8.running_var", "3")),
+    "weight norm": ({"features_0__weight_g": torch.ones(4, 1, 1, 1)}, ("features.0.weight_g", "weight norm")),
+    "LoRA": ({"features_0__lora_A": torch.ones(2, 2)}, ("features.0.lora_A", "LoRA")),
     "a bias too long": ({"features_0__bias": torch.ones(5)}, ("features.0.bias of shape 5", "4 outputs")),
 }
 

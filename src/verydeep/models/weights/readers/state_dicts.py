@@ -6,7 +6,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from verydeep.errors import WeightsError
 from verydeep.files import utf8_path
 from verydeep.models.weights.readers.layers import natural_order
+from verydeep.models.weights.readers.stand_ins import is_replaceable, put_stand_ins
 from verydeep.models.weights.weight_file import MAX_VALUES
 
 _ZIP = b"PK\x03\x04"
@@ -46,8 +47,8 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
         WeightsError: the file is damaged, would run code, declares more than it has, or has several state dicts.
     """
     try:
-        zipped = _check_file(path)
-        with warnings.catch_warnings(), utf8_path(path) as readable:
+        zipped, others = _check_file(path)
+        with warnings.catch_warnings(), utf8_path(path) as readable, put_stand_ins(others):
             warnings.simplefilter("ignore")  # about other pickle protocols; torch refuses those that it cannot read
             # Mapped into memory, a zip archive allocates nothing, whatever it declares.
             loaded = torch.load(readable, map_location="cpu", weights_only=True, mmap=zipped)
@@ -73,27 +74,26 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     return {name: tensors[name] for name in sorted(tensors, key=natural_order)}  # the file has them in any order
 
 
-def _check_file(path: Path) -> bool:
-    """Return whether the file is a zip archive; refuse one that is damaged or would run code."""
+def _check_file(path: Path) -> tuple[bool, frozenset[str]]:
+    """Return whether the file is a zip archive, and names for stand-ins; refuse one that is damaged or runs code."""
     with path.open("rb") as file:
         head = file.read(_MAX_PICKLE)
     if head.startswith(_ZIP):
-        _check_archive(path)
-        return True
+        return True, _check_archive(path)
     if not head.startswith(_LEGACY):
         raise _other_file_error(path)
     pickles = io.BytesIO(head)
-    for _ in range(5):  # magic number, version, system, the object itself, names of its storages
-        _check_pickle(pickles, path)
-    return False
+    # magic number, version, system, the object itself, names of its storages
+    return False, frozenset().union(*[_check_pickle(pickles, path) for _ in range(5)])
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path) -> frozenset[str]:
+    others: frozenset[str] = frozenset()
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         names = {entry.filename.rpartition("/")[2] for entry in entries}
-        if "data.pkl" not in names or "constants.pkl" in names:  # TorchScript, a program, has the latter
-            raise _other_file_error(path)
+        if "data.pkl" not in names or "constants.pkl" in names:
+            raise _other_file_error(path, names)
         if sum(entry.file_size for entry in entries) > path.stat().st_size:
             raise WeightsError(
                 f"{path} declares more than it has, or is compressed, unlike files of torch.save: download it again."
@@ -106,19 +106,22 @@ def _check_archive(path: Path) -> None:
                 while content.read(2**20):  # zipfile compares the checksum at the end; torch does not
                     pass
             if entry.filename.endswith("/data.pkl"):
-                _check_pickle(io.BytesIO(head), path)
+                others |= _check_pickle(io.BytesIO(head), path)
+    return others
 
 
-def _check_pickle(content: io.BytesIO, path: Path) -> None:
-    """Read a pickle without building its objects.
+def _check_pickle(content: io.BytesIO, path: Path) -> frozenset[str]:
+    """Read a pickle without building its objects, and return its names of what stand-ins replace.
 
     Raises:
         WeightsError: it names functions that state dicts do not need, or a storage larger than the file.
         ValueError: it is damaged.
     """
-    size, numbers = path.stat().st_size, [0]
+    size, numbers, others = path.stat().st_size, [0], set()
     for operation, argument, _ in pickletools.genops(content):
         match operation.name:
+            case "GLOBAL" if is_replaceable(str(argument)):
+                others.add(str(argument))
             case "GLOBAL" | "INST" if not _ALLOWED.fullmatch(str(argument)):
                 function = ".".join(str(argument).split())
                 raise WeightsError(
@@ -138,6 +141,7 @@ def _check_pickle(content: io.BytesIO, path: Path) -> None:
                 raise WeightsError(
                     f"{path} declares {max(numbers)} values, more than it has: it is damaged; download it again."
                 )
+    return frozenset(others)
 
 
 def _find_state_dict(loaded: object, path: Path) -> object:
@@ -215,9 +219,17 @@ def _select_tensors(loaded: object, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _other_file_error(path: Path) -> WeightsError:
+def _other_file_error(path: Path, members: Collection[str] = ()) -> WeightsError:
+    """Return the error for a file of another kind, by the names in it if it is a zip archive."""
+    kind = ""
+    if "constants.pkl" in members:
+        kind = "a TorchScript program, "
+    elif any(name.endswith(".npy") for name in members):
+        kind = "an archive of NumPy arrays, "
+    elif "archive_format" in members:
+        kind = "a program of torch.export, "
     return WeightsError(
-        f"{path} is not a file of torch.save: give a file that torch.save(net.state_dict(), FILE) writes."
+        f"{path} is {kind}not a file of torch.save: give a file that torch.save(net.state_dict(), FILE) writes."
     )
 
 

@@ -1,5 +1,6 @@
 """Nets in PyTorch's state dicts: torchvision's, timm's, jcjohnson's, our own, and those that people build on them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,8 +8,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from verydeep.configs.networks import Network
+from verydeep.errors import WeightsError
 from verydeep.models.vgg import Pooling
-from verydeep.models.weights.readers.layers import SourceLayer
+from verydeep.models.weights.readers.layers import SourceLayer, printable
 from verydeep.models.weights.readers.recognition import RecognizedNet, recognize_net
 from verydeep.models.weights.readers.sequences import feature_places
 from verydeep.models.weights.weight_file import CAFFE_INPUT, RGB_INPUT, TORCHVISION_INPUT, InputConvention, WeightFile
@@ -51,6 +53,10 @@ def _feature_names(network: Network) -> dict[str, str]:
     return {name: f"features.{place}" for name, place in feature_places(network).items()}
 
 
+_COMPUTED = re.compile(r"(^|\.)(weight_(g|v|orig|mask|u)|parametrizations|lora_\w+)(\.|$)")
+"""Parts of names where a layer computes its weight from others: weight or spectral norm, pruning, LoRA."""
+
+
 def convert_state_dict(tensors: Mapping[str, Tensor], path: Path) -> WeightFile:
     """Convert a PyTorch state dict; batch norm is folded into the convolutions.
 
@@ -61,6 +67,7 @@ def convert_state_dict(tensors: Mapping[str, Tensor], path: Path) -> WeightFile:
     Raises:
         WeightsError: it has no net of the paper, or several, or is damaged.
     """
+    _refuse_computed_weights(tensors, path)
     layers = _group_by_layer(tensors)
     empty = [layer for layer in layers if layer.dimensions == 2 and _is_empty(layer)]
     if not _have_names([layer.name for layer in empty], tuple(_TORCHVISION_FC.values())):
@@ -110,3 +117,16 @@ def _identify_source(net: RecognizedNet, layers: Sequence[SourceLayer]) -> _Sour
 def _have_names(layers: Sequence[str], names: Sequence[str]) -> bool:
     """Whether layers have these names, whatever stands before them."""
     return len(layers) == len(names) and all(map(str.endswith, layers, names))
+
+
+def _refuse_computed_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not the numbers that a layer uses.
+
+    Raises:
+        WeightsError: there are such weights.
+    """
+    if (name := next(filter(_COMPUTED.search, tensors), None)) is not None:
+        raise WeightsError(
+            f"{path} has {printable(name)}, from which a layer computes its weight (weight norm, pruning or LoRA): make "
+            "it permanent before saving, such as with torch.nn.utils.parametrize.remove_parametrizations."
+        )
