@@ -127,6 +127,6 @@ def _refuse_computed_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     """
     if (name := next(filter(_COMPUTED.search, tensors), None)) is not None:
         raise WeightsError(
-            f"{path} has {printable(name)}, from which a layer computes its weight (weight norm, pruning or LoRA): make "
-            "it permanent before saving, such as with torch.nn.utils.parametrize.remove_parametrizations."
+            f"{path} has {printable(name)}, from which a layer computes its weight (weight norm, pruning or LoRA): "
+            "make it permanent before saving, such as with torch.nn.utils.parametrize.remove_parametrizations."
         )
