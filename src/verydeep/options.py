@@ -191,11 +191,11 @@ def several(sources: NetSources) -> "list[NetSource]":
     return list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
 
 
-def check_new_folder(folder: Path, parameter: str) -> None:
-    """Refuse a folder that is not empty.
+def check_new_folder(folder: Path) -> None:
+    """Refuse a folder for `out` that is not empty.
 
     Raises:
         OptionError: Something is there.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OptionError(f"{folder} already exists: choose another `{parameter}`, or remove it.", parameter)
+        raise OptionError(f"{folder} already exists: choose another `out`, or remove it.", "out")

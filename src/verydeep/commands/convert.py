@@ -52,7 +52,7 @@ def convert(
     from verydeep.results.nets import ConvertedNet
 
     file, out = Path(file), Path(out)
-    check_new_folder(out, "out")
+    check_new_folder(out)
     published = None if file.exists() else PUBLISHED.get(file.as_posix())
     if published is None and not file.exists() and is_name(file.as_posix()):
         raise OptionError(f"{file} needs no conversion: give this name as RUN to any other command.", "file")

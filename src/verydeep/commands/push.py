@@ -42,7 +42,7 @@ def push(
     check_repository(repository)
     folder = None if out is None else Path(out)
     if folder is not None:
-        check_new_folder(folder, "out")
+        check_new_folder(folder)
     published = prepare_publication(Net.open(run, weights), repository)
     command_name = "predict" if published.configs["."].regression is None else "localize"
     if folder is not None:

@@ -19,7 +19,7 @@ from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import BoolArray, Int64Array
 from verydeep.ops.targets import hold_out_groups, hold_out_rarest_first
-from verydeep.wording import count_of
+from verydeep.wording import count_of, join_choices
 
 
 def draw_of_each_class(split: Split, num_train: int, num_test: int | None, *, seed: int) -> tuple[Split, Split]:
@@ -69,10 +69,8 @@ def _too_small_error(split: Split, too_small: dict[str, int], num_train: int, nu
         needed = f"{num_train} are needed for training, and others of other groups for testing"
     remedies = ["add photographs", *(["lower `num_train`"] if num_train > 1 else [])]
     remedies += [] if num_test == 0 else ["give `num_test=0` to test nothing"]
-    remedy = " or ".join(", ".join(remedies).rsplit(", ", 1))
-    return DataError(
-        f"Class {name!r} of {split.root} has {count_of(count, 'photograph')}{total}, but {needed}; {remedy}."
-    )
+    found = f"{split.root} has {count_of(count, 'photograph')}{total}"
+    return DataError(f"Class {name!r} of {found}, but {needed}; {join_choices(remedies)}.")
 
 
 def few_of_each_class(split: Split, count: int, *, seed: int) -> Int64Array:

@@ -78,12 +78,12 @@ class _SumsOfImages(Dataset[PixelSums | str]):
         return PixelSums.of_image(image.resize(size, Image.Resampling.BILINEAR))
 
 
-def sample_indices(num_images: int, seed: int, at_most: int = MAX_IMAGES) -> Int64Array:
-    """Return the images from which the statistics are computed, sorted: all, or ``at_most`` drawn by the seed."""
-    if num_images <= at_most:
+def sample_indices(num_images: int, seed: int) -> Int64Array:
+    """Return the images from which the statistics are computed, sorted: all, or ``MAX_IMAGES`` drawn by the seed."""
+    if num_images <= MAX_IMAGES:
         return np.arange(num_images)
     generator = np.random.Generator(np.random.Philox(key=[seed, STATISTICS_STREAM]))
-    return np.sort(generator.choice(num_images, at_most, replace=False))
+    return np.sort(generator.choice(num_images, MAX_IMAGES, replace=False))
 
 
 def pixel_sums(

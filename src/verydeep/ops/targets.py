@@ -18,15 +18,12 @@ def one_vs_rest(labels: Int64Array, num_classes: int) -> Int8Array:
     return np.where(labels[:, None] == np.arange(num_classes), 1, -1).astype(np.int8)
 
 
-def hold_out_samples(
-    targets: Int8Array, seed: int, share: float = 0.2, photographs: Int64Array | None = None
-) -> BoolArray:
-    """Return (n,) whether each sample is held out; photographs are chosen at random, as ``hold_out_rarest_first`` says.
+def hold_out_samples(targets: Int8Array, seed: int, photographs: Int64Array | None = None) -> BoolArray:
+    """Hold out a fifth of the photographs at random, as ``hold_out_rarest_first`` does; return (n,) which samples.
 
     Args:
         targets: (n, K)
         seed: of the random order.
-        share: of the photographs to hold out.
         photographs: (n,) number of the photograph, or group of photographs, of each sample, from 0. Samples of one
             stay together, because they look alike. None: each has its own.
     """
@@ -34,7 +31,7 @@ def hold_out_samples(
         photographs = np.arange(len(targets))
     generator = np.random.Generator(np.random.Philox(key=[seed, HOLD_OUT_STREAM]))
     classes = [np.unique(photographs[column == 1]) for column in targets.T]
-    held_out = hold_out_rarest_first(classes, int(photographs.max(initial=-1)) + 1, share, generator.permutation)
+    held_out = hold_out_rarest_first(classes, int(photographs.max(initial=-1)) + 1, 0.2, generator.permutation)
     return held_out[photographs]
 
 

@@ -5,13 +5,14 @@ Kernels are (H, W, in, out), and the first dense layer takes the output of pool5
 
 import json
 import re
+import shutil
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -76,16 +77,11 @@ def _read_archive(path: Path) -> tuple[tuple[str, list[Group]], Any]:
                 raise WeightsError(f"{path} declares more than it has, or is compressed: save it in Keras again.")
             config = json.loads(archive.read(_CONFIG))
             with archive.open(_WEIGHTS) as source, tempfile.TemporaryFile() as weights:
-                _copy(source, weights)
+                shutil.copyfileobj(source, weights)
+                weights.seek(0)
                 return read_groups(path, "layers", file=weights), config
     except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, EOFError, OSError) as error:
         raise WeightsError(f"{path} is damaged ({error!s:.100}): save it in Keras again.") from None
-
-
-def _copy(source: IO[bytes], target: IO[bytes]) -> None:
-    while block := source.read(2**20):
-        target.write(block)
-    target.seek(0)
 
 
 def _name_groups(groups: Sequence[Group], *, is_root: bool) -> Iterator[tuple[str, Group]]:
