@@ -89,6 +89,8 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
         (["Evaluate", "photos"], 2, "did you mean evaluate?"),
         (["train", "--lr", "0.1"], 2, "`verydeep train` has no option --lr: did you mean --learning-rate X?"),
         (["train", "--image-size=64"], 2, "did you mean --crop PIXELS?"),
+        (["predict", "--image-size", "64"], 2, "did you mean --scales"),
+        (["--versoin"], 2, "`verydeep` has no option --versoin: did you mean --version?"),
         (["train", "--img-size", "64"], 2, "did you mean --crop PIXELS?"),
         (["train", "--size", "64"], 2, "did you mean --crop PIXELS?"),
         (["train", "--bs", "8"], 2, "did you mean --batch-size N?"),

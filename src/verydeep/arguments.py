@@ -79,6 +79,8 @@ def check_spelling(arguments: Sequence[str], commands: Commands) -> None:
     """
     name = arguments[0] if arguments else "--help"
     if name.startswith("-"):
+        if (near := difflib.get_close_matches(name, ("--help", "--version"), n=1)) and near[0] != name:
+            _refuse_usage(f"`verydeep` has no option {name}: did you mean {near[0]}?")
         return
     if name not in commands:
         near = difflib.get_close_matches(name.lower(), commands, n=1)
@@ -95,7 +97,8 @@ def check_spelling(arguments: Sequence[str], commands: Commands) -> None:
         flag = argument[2:].split("=")[0].replace("_", "-")
         if not argument.startswith("--") or not flag or flag in known or flag.startswith("tyro-"):
             continue
-        near = [alias for alias in (ALIASES.get(flag.lower()),) if alias in known]
+        alias = ALIASES.get(flag.lower())
+        near = [ours for ours in (alias, "scales" if alias == "crop" else None) if ours in known]
         near += difflib.get_close_matches(flag.lower(), known, n=1)
         if near:
             _refuse_usage(f"`verydeep {name}` has no option --{flag}: did you mean --{near[0]}{known[near[0]]}?")

@@ -235,7 +235,12 @@ def test_a_classifier_in_memory_predicts_and_describes(class_folders: Path, trai
         (lambda run, files: vd.predict(run, files, views="all"), vd.OptionError, "views", "`views=all` is unknown"),
         (lambda run, files: vd.predict(run, files, device="tpu"), vd.OptionError, "device", "`device=tpu` is unknown"),
         (lambda run, files: vd.predict(run, files, scales=100), vd.OptionError, "scales", "100"),
-        (lambda run, files: vd.predict(run, "nowhere.jpg"), vd.DataError, None, "No photographs in nowhere.jpg"),
+        (
+            lambda run, files: vd.predict(run, "nowhere.jpg"),
+            vd.DataError,
+            None,
+            "no file or folder nowhere.jpg",
+        ),
         (lambda run, files: vd.predict("nowhere", files), vd.WeightsError, None, "nowhere"),
         (lambda run, files: vd.predict(run, np.zeros((4, 5, 3))), vd.DataError, None, "float64"),
         (lambda run, files: vd.predict(run, []), vd.DataError, None, "No photographs were given"),

@@ -86,6 +86,8 @@ def test_standard_input_lists_photographs(separator: bytes, tmp_path: Path, monk
         "\ufeffPath\nb/1.jpg\n\n2.jpg\n",
         "b/1.jpg,x\n2.jpg\n",
         'path,note\n"b/1.jpg","two\nlines"\n2.jpg,\n',
+        "label;filename\nx;b/1.jpg\ny;2.jpg\n",
+        "b/1.jpg\tx\n2.jpg\ty\n",
     ],
 )
 def test_a_csv_file_lists_photographs_relative_to_its_folder(text: str, tmp_path: Path) -> None:
@@ -106,11 +108,17 @@ def test_names_of_a_csv_file_may_be_relative_to_the_current_folder(
     monkeypatch.chdir(tmp_path)
     assert paths(find_photographs("lists/list.csv")) == [Path("1.jpg")]
     (tmp_path / "lists/list.csv").write_text("path\nnowhere.jpg\n")
-    with pytest.raises(DataError, match=r"No photographs in nowhere\.jpg"):
+    with pytest.raises(DataError, match=r"There is no file or folder nowhere\.jpg"):
         find_photographs("lists/list.csv")
     (tmp_path / "lists/list.csv").write_text("path\n")
     with pytest.raises(DataError, match=r"list\.csv lists no photographs"):
         find_photographs("lists/list.csv")
+
+
+def test_a_missing_first_file_of_a_list_is_no_header(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").touch()
+    (tmp_path / "list.csv").write_text("nowhere.jpg\n1.jpg\n")
+    assert paths(find_photographs(tmp_path / "list.csv")) == [Path("nowhere.jpg"), tmp_path / "1.jpg"]
 
 
 def test_a_missing_file_does_not_lose_the_others(tmp_path: Path) -> None:

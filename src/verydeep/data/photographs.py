@@ -74,6 +74,8 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
         found: list[str] = []
         for match in matches:
             found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
+        if not (found or matches or glob.has_magic(argument)):
+            raise DataError(f"There is no file or folder {argument}: give files, folders of photographs, or patterns.")
         if not found:
             reasons = "".join(f" {note}" for note in notes)
             raise DataError(f"No photographs in {argument}: give files, folders of photographs, or patterns.{reasons}")
