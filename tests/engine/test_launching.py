@@ -1,7 +1,16 @@
 """How one of several processes ends."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.runs import SMALL_NET
+from verydeep.engine.launching import describe_signal
 
 
 def test_a_process_ends_with_its_code_after_its_last_words() -> None:
@@ -21,3 +30,30 @@ end_process(3)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (3, "last words\nexit function", "")
+
+
+def list_processes(parent: int) -> list[int]:
+    """The processes that torchrun has started."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_that_was_killed_is_reported(photographs: Path, tmp_path: Path) -> None:
+    words = ["train", photographs, *SMALL_NET, "--epochs", 1000, "--workers", 0, "--devices", 2, "--out", "run"]
+    command = [sys.executable, "-m", "verydeep.cli", *map(str, words)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        while not metrics.exists() and job.poll() is None:
+            time.sleep(0.1)
+        os.kill(list_processes(job.pid)[-1], signal.SIGKILL)
+        _, errors = job.communicate()
+    assert job.returncode == 1
+    message = (
+        "verydeep: One of the 2 processes was killed, most often because memory ran out: free memory, or give fewer"
+    )
+    assert errors.splitlines()[-1] == f"{message} --devices or --workers."
+
+
+def test_signals_that_a_process_cannot_report_are_described() -> None:
+    assert "crashed (SIGSEGV): run the same command with `devices=1`" in describe_signal(signal.SIGSEGV, 2)
+    assert [describe_signal(number, 2) for number in (-1, 0, signal.SIGTERM, signal.SIGINT)] == [""] * 4

@@ -3,10 +3,13 @@
 import atexit
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
+
+from verydeep.errors import ResourceError
 
 
 def in_group() -> bool:
@@ -34,11 +37,25 @@ def end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
+def describe_signal(number: int, num_processes: int) -> str:
+    """Return what ended one of the processes of a job that could not say so itself; nothing if it could."""
+    name = signal.Signals(number).name if number in {*signal.Signals} else ""  # not each system has each
+    if name == "SIGKILL":
+        return (
+            f"One of the {num_processes} processes was killed, most often because memory ran out: free memory, or give "
+            "fewer `devices` or `workers`."
+        )
+    if name in ("SIGSEGV", "SIGBUS", "SIGABRT"):
+        return f"One of the {num_processes} processes crashed ({name}): run the same command with `devices=1`."
+    return ""
+
+
 def launch(num_processes: int, arguments: Sequence[str]) -> None:
     """Run the command line again in several processes of this machine, and wait for their end.
 
     Raises:
         SystemExit: with the exit code of the first process that failed, or 128 plus the signal that stopped the job.
+        ResourceError: a process was killed or crashed.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
@@ -50,6 +67,8 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
         torchrun(["--standalone", f"--nproc-per-node={num_processes}", "-m", "verydeep.cli", *arguments])
     except ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
+        if message := describe_signal(-code, num_processes):
+            raise ResourceError(message) from None
         sys.exit(code if code > 0 else 128 - code)
     except SignalException as stop:
         sys.exit(128 + stop.sigval)

@@ -266,7 +266,7 @@ def test_the_cost_adds_up(train_request: TrainRequest, tmp_path: Path) -> None:
     assert estimate_seconds(costs["D"], recipe, net("D/256"), 1024, 0, 2) == pytest.approx(1536 / 2 + 96)
     rungs = [Rung(net("A/256"), 0), Rung(net("D/256"), 0), Rung(net("D/384"), 3, Path("runs/begun"))]
     train = Split.of_photographs([Path(f"{number}.png") for number in range(1024)])
-    log_cost(rungs, costs, train, None, train_request, 1, Log(tmp_path / "log"))
+    log_cost(rungs, costs, train, None, replace(train_request, batch_size=256), 1, Log(tmp_path / "log"))
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
     assert lines[0] == ["To", "train:", "3", "nets"]
     assert lines[2][:4] == ["A/256", "0", "random", "weights"] and lines[2][-2:] == ["3.0", "GB"]
