@@ -165,7 +165,8 @@ def main() -> None:
     body = (
         f"{CASE.network} at crop {CASE.crop}, {LAYER}, Q = {', '.join(map(str, SCALES))} with mirror images, random "
         f"weights, {len(files)} JPEGs of 500x375. Medians of {options.repeats} interleaved repeats; ratios within a "
-        "repeat, [smallest, largest]; the last column is of any descriptor, of length one, in any repeat.\n\n"
+        "repeat, [smallest, largest]; the last column is the largest of all descriptors, which have length one, and "
+        "repeats.\n\n"
         f"{table(header, rows)}"
     )
     packages = ("torch", "torchvision", "pillow")

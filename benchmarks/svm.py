@@ -73,8 +73,8 @@ def main() -> None:
     rows = [[f"{trainings}", f"{seconds / trainings:,.0f}", f"{most / 2**30:.1f}"]]
     body = (
         f"{options.images:,} descriptors of {options.dimensions:,} dimensions, {options.classes} classes; {tried}; "
-        f"{len(result.svms.unconverged)} classes did not converge in 10,000 passes; of "
-        f"{len(split) - options.images:,} other descriptors {result.score:.1f}% were classified correctly.\n\n"
+        f"classes that did not converge in 10,000 passes: {len(result.svms.unconverged)}; right on "
+        f"{result.score:.1f}% of {len(split) - options.images:,} other descriptors.\n\n"
         + table(["SVMs trained", "seconds each", "peak of memory, GiB"], rows)
     )
     report("svm", "Linear SVMs", body, torch.device("cpu"), ("numpy", "scikit-learn", "joblib"), write=options.write)

@@ -406,8 +406,9 @@ def main() -> None:
     body = (
         f"{case.network} at crop {case.crop}, {case.num_classes} classes, random weights, 500x375 JPEGs. Medians of "
         f"{plan.repeats} interleaved repeats of {', '.join(str(task.images) for task in plan.tasks)} images for the "
-        f"{len(plan.tasks)} views in turn; ratios within a repeat, [smallest, largest]; the last column is of any "
-        f"posterior in any repeat.\n\n{table(header, rows)}\n\n## How time grows\n\n{growth} All in {precision}."
+        f"{len(plan.tasks)} views in turn; ratios within a repeat, [smallest, largest]; the last column is the "
+        f"largest of all posteriors and repeats.\n\n{table(header, rows)}\n\n"
+        f"## How time grows\n\n{growth} All in {precision}."
     )
     if options.write:
         RESULTS.mkdir(exist_ok=True)

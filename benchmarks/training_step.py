@@ -304,7 +304,8 @@ def main() -> None:
                 shares.append(profile(case, task, replace(runtime, bf16=bf16), profiled))
                 gc.collect()
     body = (
-        f"Medians of {repeats} interleaved repeats of {steps} steps; ratios within a repeat, [smallest, largest].\n\n"
+        f"Medians of {repeats} interleaved repeats; steps in a repeat: {steps}; ratios within a repeat, [smallest, "
+        "largest].\n\n"
         + table(["net", "precision", "step", "images/s", "speed-up of ours"], speeds)
         + f"\n\nInside `fit`, milliseconds per step, mean of {profiled} steps on 500x375 JPEGs:\n\n"
         + table(["net", "precision", "forward", "backward", "optimizer", "outside", "share"], shares)
