@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one small tree, so that a caller can tell them apart.
+"""Errors that a user can fix: one small tree, so that a caller can tell them apart.
 
 A message is one clear sentence: what is wrong, where, and what to do. It names parameters in backticks, as a Python
 caller knows them: `init_from`, `devices=2`. The command line prints the sentence with its own names for them
@@ -7,7 +7,7 @@ caller knows them: `init_from`, `devices=2`. The command line prints the sentenc
 
 
 class VerydeepError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base of all errors that a user can fix."""
 
 
 class DataError(VerydeepError):

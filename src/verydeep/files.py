@@ -260,7 +260,7 @@ def try_lock(path: Path) -> Iterator[bool]:
 
 
 def _lock(file: IO[bytes]) -> bool:
-    """Return whether the lock was free."""
+    """Take the lock, without waiting; return whether it was free."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

@@ -47,7 +47,7 @@ PredictorOption = Annotated[
 ]
 ImagesOption = Annotated[Images, Option(IMAGES_HELP, metavar="IMAGE")]
 QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
-NetsOption = Annotated[NetSources, Option("One or more nets, which are averaged.", metavar="RUN")]
+NetsOption = Annotated[NetSources, Option("One or more nets; their posteriors are averaged.", metavar="RUN")]
 ScalesOption = Annotated[Numbers | None, Option("Test scales, at crop 224.", "the paper's for S", "Q,Q,..")]
 ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
 RunsOption = Annotated[DataSource, Option("Folder of runs; nets also, with commas.", metavar="DIR")]

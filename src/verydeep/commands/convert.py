@@ -18,7 +18,7 @@ def convert(
     *,
     input: Annotated[  # noqa: A002 - the field's word
         Literal["caffe", "rgb", "torchvision"] | None,
-        Option("Its input: caffe, rgb or torchvision.", "the usual one", "KIND"),
+        Option("Input of the net: caffe, rgb or torchvision.", "its framework's", "KIND"),
     ] = None,
     class_names: Annotated[
         PathSource | None,

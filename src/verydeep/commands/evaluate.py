@@ -144,7 +144,7 @@ def run_tasks(
     evaluation_options: "EvaluationOptions",
     options: JobOptions,
 ) -> "EvaluationResult":
-    """Test nets, those of several seeds in a folder for each."""
+    """Test nets; with several seeds, each seed has a folder of its own."""
     from verydeep.engine.log import Log
     from verydeep.engine.reporting.remarks import count_images
     from verydeep.results.measured_table import EvaluationResult
@@ -189,7 +189,7 @@ def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[
         parts: Value of each option that a protocol contains.
 
     Raises:
-        OptionError: One is given too many, or none.
+        OptionError: More than one of them is given, or none.
     """
     if protocol is None and not nets:
         raise OptionError("Name the nets to test after the data, or give `protocol`.", "run")
@@ -260,11 +260,11 @@ def open_task(
 
 
 def find_classifier(sources: "list[NetSource]") -> "Classifier | None":
-    """Return the classifier that is to be tested, if it is one.
+    """Return the classifier to test; None if nets are to be tested.
 
     Raises:
-        OptionError: There are other nets beside it.
-        DataError: It is damaged.
+        OptionError: Other nets are named with the classifier.
+        DataError: The classifier is damaged.
     """
     from verydeep.engine.nets.net import net_path
     from verydeep.engine.transfer.classifier import Classifier, is_classifier, load_classifier

@@ -117,7 +117,7 @@ def check_outside_images(folder: Path, images: "Photographs") -> None:
     """Refuse a folder for pictures that is one of the folders of images.
 
     Raises:
-        OptionError: It is.
+        OptionError: The folder is one of them.
     """
     from verydeep.data.images import unpack_images
 

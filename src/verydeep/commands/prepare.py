@@ -22,8 +22,7 @@ def prepare(
 
     SOURCE holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit, ILSVRC2012_devkit_t12.tar.gz (reading
     it needs pip install 'verydeep[ilsvrc]'), or Kaggle's ILSVRC/ and LOC_synset_mapping.txt. Kaggle's files are
-    hard-linked where both folders are on the same disk. If it is stopped, run the same
-    command again to continue.
+    hard-linked where both folders are on the same disk. If the job is stopped, run the same command again to continue.
 
     Try:
         verydeep prepare ilsvrc downloads ilsvrc

@@ -87,8 +87,8 @@ def reproduce(
 ) -> "MeasuredTables":
     """Measure a table of the paper with your nets on your data, and print it next to the published figures.
 
-    Missing nets are trained first, each from the net that the paper started it from. If it is stopped, run
-    the same command again to continue. Tables 11 and 12 train no nets, only linear SVMs on descriptors of the nets in
+    Missing nets are trained first, each from the net that the paper started it from. If the job is stopped, run the
+    same command again to continue. Tables 11 and 12 train no nets, only linear SVMs on descriptors of the nets in
     `runs`.
 
     Try:

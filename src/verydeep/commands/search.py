@@ -47,7 +47,7 @@ def search(
     Raises:
         DataError: The archive cannot be read or is empty, or none of the images can be used.
         WeightsError: The archive's net is missing, or another net has taken its place.
-        OptionError: `out` does not end like a picture, or one of the photographs.
+        OptionError: `out` has no suffix of a picture, or is one of the photographs.
         ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
     """
     from verydeep.engine.archive.manifest import Manifest
@@ -76,7 +76,7 @@ def check_descriptors(descriptors: "Descriptors", manifest: "Manifest", picture:
     """Refuse descriptors of another size than the archive's, and a picture of images that are not given.
 
     Raises:
-        OptionError: One of both.
+        OptionError: The size differs, or there are no images to draw.
     """
     dimensions = descriptors.values.shape[1]
     if dimensions != manifest.dimensions:
@@ -126,7 +126,7 @@ def draw_picture(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", pict
     """Draw the neighbors, unless the picture would replace a photograph.
 
     Raises:
-        OptionError: It would.
+        OptionError: It would replace one.
         ResourceError: The picture cannot be written.
     """
     from verydeep.engine.archive.pictures import draw_neighbors

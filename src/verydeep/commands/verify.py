@@ -70,7 +70,7 @@ def verify(
 
 
 def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
-    """Open each part of a data set once, also what cannot be trained on, and return what stops a training.
+    """Open each part of a data set once, even if it cannot be trained on, and return the reasons that stop a training.
 
     Raises:
         DataError: The folder cannot be read, or holds no photographs.

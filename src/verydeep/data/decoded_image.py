@@ -1,4 +1,4 @@
-"""Decode the pixels of image files: whole, without damaged notes, or as many rows as there are.
+"""Decode the pixels of image files: whole, without damaged metadata, or only the rows that are left.
 
 Pillow refuses files with damaged notes and stops at a truncated one. Both are handled here without a global switch:
 LOAD_TRUNCATED_IMAGES would change what every other thread accepts, so a copy without notes is decoded, and the missing

@@ -89,7 +89,7 @@ class TiffHeader:
 
     @property
     def is_plain(self) -> bool:
-        """Whether Pillow reads the pixels as they are: gray, palette or color of at most eight bits, or not RGB."""
+        """Whether Pillow reads the pixels as they are: gray or RGB of up to eight bits, or palettes and the like."""
         if self.photometric > _RGB:
             return True
         has_bytes = self.bits <= 8 and self.kind == "u"

@@ -1,4 +1,4 @@
-"""The machine's free memory, and what it means when there is none."""
+"""The machine's free memory, and the error to report when it runs out."""
 
 import re
 from collections.abc import Iterator

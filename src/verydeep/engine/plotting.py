@@ -1,4 +1,4 @@
-"""Matplotlib figures without a window, and names in any script.
+"""Matplotlib figures without a window, and names in any writing system.
 
 ``pyplot`` is not used: it holds the figures of a whole process, and its user's choice of a window system.
 """

@@ -115,7 +115,7 @@ class Runtime:
         return DistributedDataParallel(model, gradient_as_bucket_view=True, **options)
 
     def sync_gradients(self, parallel: nn.Module, sync: bool) -> None:
-        """Choose if the next backward pass averages gradients over the processes, or only adds them up here."""
+        """Choose whether the next backward pass averages gradients over the processes, or only adds them up here."""
         if isinstance(parallel, DistributedDataParallel):
             parallel.require_backward_grad_sync = sync
 

@@ -79,7 +79,7 @@ def _apply(model: VGG, images: Tensor, layer: str | None) -> Tensor:
 
 
 def _stride_and_window(model: VGG, layer: str | None) -> tuple[int, int]:
-    """Return the pixels between two positions of a layer, and the positions of pool5 in each of its own."""
+    """Return the pixels between positions of a layer, and how many positions of pool5, a side, each one sees."""
     name = layer or ("fc8" if model.num_classes else "pool5")
     number = re.search(r"\d", name)
     assert number is not None, name

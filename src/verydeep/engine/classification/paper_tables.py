@@ -128,7 +128,7 @@ def _cells(row: PaperRow, measured: MeasuredRow | None, k: int) -> list[str]:
 
 
 def _figures(measured: MeasuredRow, k: int) -> list[str]:
-    """Return the errors, that of the central crop, and the number of seeds; two classes have only one error."""
+    """Return the errors, that of the central crop, and the number of seeds; two classes have a top-1 error alone."""
     center = "" if measured.center is None else f"{measured.center.percent:.1f}"
     return [str(measured.top1), *([str(measured.topk)] if k > 1 else []), center, str(len(measured.seeds))]
 

@@ -1,1 +1,1 @@
-"""Localization (appendix A): what box nets say of images, merged, rated, reported and set beside the paper's rows."""
+"""Localization (appendix A): boxes that nets predict, merged and rated; reports, and Tables 8-10."""

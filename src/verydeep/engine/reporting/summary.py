@@ -6,7 +6,7 @@ from verydeep.ops.metrics import Share, wilson_interval
 from verydeep.wording import count_of
 
 GLOSSARY = "All terms are explained in docs/glossary.md."
-"""Remark above the terms of the trade."""
+"""Remark above tables with technical terms."""
 
 
 def summarize_right(

@@ -156,7 +156,7 @@ def check_rung(rung: Rung, request: TrainRequest, runtime: Runtime) -> None:
 
 
 def check_boxes(request: TrainRequest, runtime: Runtime) -> None:
-    """Read the boxes of all splits that localization nets need; the classification nets are trained first.
+    """Read the boxes of all splits that localization nets need, before any classification net is trained.
 
     Raises:
         DataError: a split has none, or one is bad and that is an error.

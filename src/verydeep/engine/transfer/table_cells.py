@@ -1,4 +1,4 @@
-"""Measure the cells of Tables 11 and 12: whose descriptors, on which data set. No net is trained for them."""
+"""Measure the cells of Tables 11 and 12, each a representation on a data set. No net is trained for them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
