@@ -69,7 +69,7 @@ def test_training_step() -> None:
 def test_merging() -> None:
     """It compares what each side made before it times them."""
     out = run("-m", "benchmarks.merging", "--quick")
-    lines = [line for line in out.splitlines() if line.startswith("| 40, at 0.5")]
+    lines = [line for line in out.splitlines() if line.startswith("| 40, merged to")]
     assert [line.split(" | ")[1].split(",")[0] for line in lines] == ["ours", "one set at a time", "one set at a time"]
 
 
