@@ -139,6 +139,17 @@ def test_equals_come_in_the_order_of_their_paths(tmp_path: Path, file: str, firs
     assert all(neighbor.similarity == 1 for neighbor in neighbors)
 
 
+def test_a_photograph_comes_before_any_number_of_copies(tmp_path: Path) -> None:
+    write_shard(tmp_path, "0", np.repeat(random_descriptors(3, 1), 70, axis=0), [f"{row}.jpg" for row in range(70)])
+    write_shard(tmp_path, "1", random_descriptors(3, 3), ["copy.jpg", "b.jpg", "/elsewhere/c.jpg"])
+    for file in ("/photos/69.jpg", "/photos/copy.jpg", "/photos/33.jpg"):
+        ((neighbor,),) = find_neighbors(tmp_path, MANIFEST, random_descriptors(3, 1), 1, files=[file])
+        assert (str(neighbor.path), neighbor.similarity) == (file, 1)
+    ((neighbor,),) = find_neighbors(tmp_path, MANIFEST, random_descriptors(3, 1), 1, files=["/photos/b.jpg"])
+    assert neighbor.path != Path("/photos/b.jpg")  # it has another descriptor now
+    assert find_neighbors(tmp_path, MANIFEST, random_descriptors(3, 1), 1, files=["/photos/new.jpg"])
+
+
 def test_absolute_paths_stay_absolute(tmp_path: Path) -> None:
     write_shard(tmp_path, "0", random_descriptors(4, 2), ["inside/a.jpg", "/elsewhere/b.jpg"])
     (neighbors,) = find_neighbors(tmp_path, MANIFEST, random_descriptors(4, 1), 2)

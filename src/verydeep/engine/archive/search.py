@@ -88,9 +88,26 @@ def find_neighbors(
             Neighbor(root / names[row], similarity)
             for row, similarity in zip(candidates, similarities[number].tolist(), strict=True)
         ]
+        if own is not None and similarities[number].min() == 1 and all(each.path != own for each in found):
+            own_row = _find_row(shards, root, own)  # so many copies of it are there that it was no candidate
+            if own_row is not None:
+                similarity = compare_candidates(shards, np.array([[own_row]]), rounded[number : number + 1])[0]
+                found.append(Neighbor(own, float(similarity[0, 0])))
         found.sort(key=lambda each: (-each.similarity, each.path != own, str(each.path)))
         neighbors.append(found[:top])
     return neighbors
+
+
+def _find_row(shards: Sequence[Shard], root: Path, path: Path) -> int | None:
+    """Return the row of a photograph, counted over all shards; None if the archive does not have it."""
+    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    first = 0
+    for shard in shards:
+        names = shard.read_paths()
+        if name in names:
+            return first + names.index(name)
+        first += len(names)
+    return None
 
 
 def normalize_stored(descriptors: FloatArray) -> Float64Array:
