@@ -232,7 +232,9 @@ def test_a_class_of_files_that_are_not_read_is_named(tmp_path: Path, without_ext
         save(tmp_path / "blue" / f"{number}.jpg")
     verified = vd.verify(tmp_path, workers=1)
     assert any("8 .HEIC files are not read: pip install 'verydeep[heif]'." in note for note in verified.footer())
-    with pytest.raises(DataError, match=r"red holds no images.*8 \.HEIC files are not read: pip install"):
+    with pytest.raises(
+        DataError, match=r"red holds only images that are not read; convert.*8 \.HEIC files are not read: pip install"
+    ):
         vd.train(tmp_path, crop=32, epochs=1, out=tmp_path / "run")
     with pytest.raises(DataError, match=r"4 \.HEIC files are not read"):
         find_photographs(str(tmp_path / "red"))

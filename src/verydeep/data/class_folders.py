@@ -52,13 +52,17 @@ def label_images(source: Path, images: Sequence[str], classes: list[str]) -> tup
     files = [(image, folders[name]) for image in images if (name := image.partition("/")[0]) in folders]
     files = [(image, label) for image, label in files if image not in unreadable]
     without_images = folders.keys() - unreadable - {image.partition("/")[0] for image, _ in files}
-    problems += [
-        f"The class folder {source / name} holds no images; fill or remove it." for name in sorted(without_images)
-    ]
+    problems += [_describe_without_images(source / name) for name in sorted(without_images)]
     if not files and not problems:
         contents = "images but no class folders" if images else "no images"
         problems.append(f"{source} holds {contents}; put the images of each class into a folder of its own there.")
     return files, problems
+
+
+def _describe_without_images(folder: Path) -> str:
+    if holds_images(folder):  # in formats that are not read; a note names them and what to do
+        return f"The class folder {folder} holds only images that are not read; convert or remove them."
+    return f"The class folder {folder} holds no images; fill or remove it."
 
 
 def describe_unused(source: Path, images: Sequence[str]) -> list[str]:
