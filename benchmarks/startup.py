@@ -17,8 +17,8 @@ from benchmarks.timing import interleave, report, speedup, table
 PEER = "import tyro, rich"
 SIDES = {
     PEER: ("-c", "import tyro, rich.table"),
-    "verydeep --help": ("-m", "verydeep.cli", "--help"),
-    "verydeep train --help": ("-m", "verydeep.cli", "train", "--help"),
+    "verydeep --help": ("-m", "verydeep", "--help"),
+    "verydeep train --help": ("-m", "verydeep", "train", "--help"),
     "import verydeep; verydeep.train": ("-c", "import verydeep; verydeep.train"),
 }
 

@@ -46,7 +46,7 @@ def verydeep(
     *arguments: object, cwd: Path | None = None, check: bool = True, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "verydeep.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "verydeep", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=240, check=False, env=environment)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr

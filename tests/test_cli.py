@@ -26,7 +26,7 @@ def help_of() -> dict[str, str]:
     environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}  # which boxes are drawn in
     return {
         name: subprocess.run(
-            [sys.executable, "-m", "verydeep.cli", name, "--help"],
+            [sys.executable, "-m", "verydeep", name, "--help"],
             capture_output=True, check=True, env=environment, encoding="utf-8",
         ).stdout
         for name in COMMANDS
@@ -140,7 +140,7 @@ def test_the_same_parameter_is_an_argument_here_and_an_option_there() -> None:
 
 
 def test_a_reader_that_leaves_early_sees_no_error() -> None:
-    command = f"{sys.executable} -m verydeep.cli reproduce table1 --format json"
+    command = f"{sys.executable} -m verydeep reproduce table1 --format json"
     done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["network"] == "A" and done.stderr == ""
 
@@ -148,7 +148,7 @@ def test_a_reader_that_leaves_early_sees_no_error() -> None:
 @pytest.mark.parametrize("command", ["train --help", "--version", "reproduce table1"])
 def test_a_reader_that_reads_nothing_sees_no_error(command: str) -> None:
     """The pipe breaks for certain: the reader has ended before the command writes."""
-    run = f"(sleep 0.5; COLUMNS=60 {sys.executable} -m verydeep.cli {command}) | true"
+    run = f"(sleep 0.5; COLUMNS=60 {sys.executable} -m verydeep {command}) | true"
     assert subprocess.run(run, shell=True, capture_output=True, text=True, check=True).stderr == ""
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
@@ -26,7 +25,7 @@ from verydeep.commands.search import search
 from verydeep.commands.train import train
 from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
-from verydeep.engine.launching import end_process, in_group, is_main, launch
+from verydeep.engine.launching import in_group, is_main, launch
 from verydeep.engine.process import own_process
 from verydeep.errors import OtherProcessError, VerydeepError
 from verydeep.results.result import Result, print_result
@@ -158,22 +157,3 @@ def fail(message: str) -> NoReturn:
         time.sleep(TURN_SECONDS)
     print(f"verydeep: {translate(message)}", file=sys.stderr)
     sys.exit(1)
-
-
-def run_in_group() -> NoReturn:
-    """Run one command as one of several processes, and end this process."""
-    code = 1
-    try:
-        main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 0
-    except BaseException:
-        traceback.print_exc()
-    end_process(code)
-
-
-if __name__ == "__main__":
-    if in_group():
-        run_in_group()
-    main()

@@ -40,7 +40,7 @@ def list_processes(parent: int) -> list[int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_process_that_was_killed_is_reported(photographs: Path, tmp_path: Path) -> None:
     words = ["train", photographs, *SMALL_NET, "--epochs", 1000, "--workers", 0, "--devices", 2, "--out", "run"]
-    command = [sys.executable, "-m", "verydeep.cli", *map(str, words)]
+    command = [sys.executable, "-m", "verydeep", *map(str, words)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
         metrics = tmp_path / "run" / "metrics.jsonl"
         while not metrics.exists() and job.poll() is None:

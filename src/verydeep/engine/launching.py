@@ -64,7 +64,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
     # The process that failed reports the reason itself, in one sentence.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
-        torchrun(["--standalone", f"--nproc-per-node={num_processes}", "-m", "verydeep.cli", *arguments])
+        torchrun(["--standalone", f"--nproc-per-node={num_processes}", "-m", "verydeep", *arguments])
     except ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
         if message := describe_signal(-code, num_processes):

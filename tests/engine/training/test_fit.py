@@ -234,7 +234,7 @@ def assert_same_run(run: Path, other: Path) -> None:
 def start_training(photographs: Path, run: Path) -> subprocess.Popen[bytes]:
     """The run of the fixture ``trained`` in a process that the test will stop."""
     arguments = ["train", photographs, *SMALL_NET, *SHORT_TRAINING, "--out", run]
-    command = [sys.executable, "-m", "verydeep.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "verydeep", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -49,7 +49,7 @@ def test_a_run_is_trained_by_one_job_at_a_time(photographs: Path, tmp_path: Path
     """A second one, of one process or two, is refused and changes nothing; a killed one blocks nobody."""
     run = tmp_path / "run"
     words = (*SMALL_NET, "--scale", "256", "--epochs", 500, "--out", run, "--workers", 1)
-    command = [sys.executable, "-m", "verydeep.cli", "train", str(photographs), *map(str, words)]
+    command = [sys.executable, "-m", "verydeep", "train", str(photographs), *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         try:
             while not list(run.glob("checkpoints/*.safetensors")):
