@@ -1,0 +1,82 @@
+// How activations lie in memory, and the arguments of every layer's kernel. Shared by all instruction sets.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+constexpr int BLOCK = 16;  // channels that lie next to each other: 64 bytes, a cache line
+
+// Activations: [image][channel block][row][column][16]. Maps that feed a 3x3 convolution have a border: one row and
+// column of zeros before the image, and after it as many as the last Winograd tile reads.
+struct Map {
+    float* data;
+    int64_t images, blocks, height, width;
+    int64_t rows, columns;  // with the border
+    int64_t border;         // rows and columns before the image: 1 or 0
+
+    float* at(int64_t image, int64_t block, int64_t y, int64_t x) const {
+        return data + (((image * blocks + block) * rows + y + border) * columns + x + border) * BLOCK;
+    }
+    int64_t floats() const { return images * blocks * rows * columns * BLOCK; }
+};
+
+// Run body(context, thread) on that many threads, and wait for all (parallel.cpp).
+void run_parallel(int threads, void (*body)(void* context, int thread), void* context);
+
+template <class Body>
+static inline void parallel(int threads, Body&& body) {
+    run_parallel(threads, [](void* context, int thread) { (*static_cast<Body*>(context))(thread); }, &body);
+}
+
+// The next number of a counter that threads share.
+static inline int64_t claim(int64_t& counter) { return __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED); }
+
+// Weights (outputs, inputs, side, side) as the caller has them; strides in numbers.
+struct Source {
+    const float* data;
+    int64_t strides[4];
+
+    float at(int64_t output, int64_t input, int64_t row, int64_t column) const {
+        return data[output * strides[0] + input * strides[1] + row * strides[2] + column * strides[3]];
+    }
+};
+
+struct Weights {
+    void* packed;    // panels in the order in which the layer reads them
+    float* bias;     // padded with zeros to whole panels
+    int inputs, outputs;
+    int input_blocks, output_panels;
+    int tile, side;  // Winograd's output tile; the side of a dense kernel
+    int points;      // of F(2,7), where a dense layer takes pairs of positions: 8; else 1
+    int64_t bytes;
+};
+
+struct Scratch {
+    float* shared;        // transformed input or packed rows that all threads read
+    float* own;           // one part for each thread
+    int64_t own_floats;   // of each part
+    int threads;
+};
+
+struct Kernels {
+    const char* name;
+    int block_tiles;      // rows of one product: Winograd tiles, or positions of a dense layer
+    int panel_outputs;    // outputs of one product
+    void (*pack_conv3)(const Source& weights, const float* bias, bool bf16, Weights& packed, int threads);
+    void (*pack_dense)(const Source& weights, const float* bias, bool bf16, Weights& packed, int threads);
+    void (*pack_first)(const Source& weights, const float* bias, Weights& packed);
+    int64_t (*conv3_shared)(const Map& in, const Weights& weights, bool bf16, int threads);  // floats of scratch
+    int64_t (*conv3_own)(const Map& in, const Weights& weights, bool bf16, int threads);
+    int64_t (*dense_shared)(const Map& in, const Weights& weights, int threads);
+    int64_t (*dense_own)(const Map& in, const Weights& weights, int threads);
+    int64_t (*first_own)(const Map& out);
+    void (*first)(const float* images, const int64_t* strides, const float* mean, const Map& out, const Weights& weights,
+                  bool relu, Scratch& scratch);
+    void (*conv3)(const Map& in, const Map& out, const Weights& weights, bool bf16, bool relu, int pool,
+                  Scratch& scratch);
+    void (*dense)(const Map& in, const Map& out, const Weights& weights, bool bf16, bool relu, Scratch& scratch);
+    void (*pool)(const Map& in, const Map& out, int threads);
+    void (*relu)(const Map& map, int threads);
+    void (*lrn)(const Map& in, const Map& out, int channels, int threads);
+};
+
+extern const Kernels AVX2_KERNELS, AVX512_KERNELS, AVX512_BF16_KERNELS;

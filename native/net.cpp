@@ -1,0 +1,444 @@
+// A net as a list of layers: the shapes of its maps, its packed weights, its workspace, and one call that runs it.
+//
+// Maps of the first layers are large and would leave the cache, so a batch goes through them a few images at a time; from
+// the third pooling on, where weights are large and maps small, the whole batch goes through together.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include "engine.h"
+#include "layout.h"
+
+namespace {
+
+constexpr int64_t GROUP_BYTES = 16 << 20;  // maps of a group of images
+constexpr size_t HUGE_PAGE = 2 << 20;
+constexpr int64_t PAIR_POSITIONS = 16;  // of a map from which on fc6 takes pairs of positions
+
+// Memory on huge pages: weights and transformed inputs are read in strides that exhaust the table of small ones.
+struct Memory {
+    char* data = nullptr;
+    size_t bytes = 0;
+
+    Memory() = default;
+    Memory(const Memory&) = delete;
+    Memory(Memory&& other) noexcept : data(other.data), bytes(other.bytes) { other.data = nullptr, other.bytes = 0; }
+    Memory& operator=(Memory&& other) noexcept {
+        std::swap(data, other.data);
+        std::swap(bytes, other.bytes);
+        return *this;
+    }
+    ~Memory() { release(); }
+
+    void release() {
+        if (data) munmap(data, bytes);
+        data = nullptr, bytes = 0;
+    }
+    // Throws std::bad_alloc.
+    void reserve(size_t wanted) {
+        if (wanted <= bytes) return;
+        release();
+        size_t rounded = (wanted + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        void* memory = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) throw std::bad_alloc();
+        madvise(memory, rounded, MADV_HUGEPAGE);
+        data = static_cast<char*>(memory), bytes = rounded;
+    }
+    float* floats() const { return reinterpret_cast<float*>(data); }
+};
+
+struct Workspace {
+    Memory maps[2], boundary, shared, own;
+    size_t bytes() const { return maps[0].bytes + maps[1].bytes + boundary.bytes + shared.bytes + own.bytes; }
+};
+
+int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+}  // namespace
+
+struct VdNet {
+    const Kernels* kernels;
+    int num_threads;  // that pack
+    std::vector<VdLayer> layers;
+    std::vector<Weights> weights, pair_weights;  // the latter for pairs of positions, packed when they are needed
+    std::vector<Memory> memory;
+    float mean[3];
+    int64_t weight_bytes = 0;
+    std::mutex packing, mutex;
+    std::vector<Workspace> workspaces;  // that no call is using
+};
+
+namespace {
+
+// Throws std::bad_alloc.
+Weights pack(VdNet& net, const VdLayer& layer, int tile, int points) {
+    int panel = net.kernels->panel_outputs;
+    Weights packed{};
+    packed.inputs = layer.inputs, packed.outputs = layer.outputs;
+    packed.input_blocks = (layer.inputs + BLOCK - 1) / BLOCK;
+    packed.output_panels = (layer.outputs + panel - 1) / panel;
+    packed.tile = tile, packed.side = layer.side, packed.points = points;
+    int64_t steps = layer.bf16 ? (packed.input_blocks + 1) / 2 : packed.input_blocks;
+    int64_t positions = layer.kind == VD_CONV3    ? (tile + 2) * (tile + 2)
+                        : layer.kind == VD_FIRST ? 9
+                                                 : int64_t(layer.side) * (points == 1 ? layer.side : points);
+    int64_t bias_bytes = int64_t(packed.output_panels) * panel * 4;
+    packed.bytes = positions * steps * BLOCK * bias_bytes + bias_bytes;
+    Memory memory;
+    memory.reserve(packed.bytes);
+    packed.bias = memory.floats();
+    packed.packed = memory.data + bias_bytes;
+    Source source{layer.weights, {layer.strides[0], layer.strides[1], layer.strides[2], layer.strides[3]}};
+    if (layer.kind == VD_FIRST)
+        net.kernels->pack_first(source, layer.bias, packed);
+    else if (layer.kind == VD_CONV3)
+        net.kernels->pack_conv3(source, layer.bias, layer.bf16, packed, net.num_threads);
+    else
+        net.kernels->pack_dense(source, layer.bias, layer.bf16, packed, net.num_threads);
+    net.memory.push_back(std::move(memory));
+    net.weight_bytes += packed.bytes;
+    return packed;
+}
+
+struct Shape {
+    int64_t channels, height, width;
+};
+
+struct LayerShapes {
+    Shape before, conv, after;  // input, output of the convolution, output of the pooling
+};
+
+Map make_map(const Shape& shape, int64_t images, bool border) {
+    Map map{};
+    map.images = images, map.height = shape.height, map.width = shape.width, map.border = border;
+    map.blocks = (shape.channels + BLOCK - 1) / BLOCK;
+    map.rows = border ? round_up(shape.height, 4) + 2 : shape.height;
+    map.columns = border ? round_up(shape.width, 4) + 2 : shape.width;
+    return map;
+}
+
+// The shapes of all layers up to `last`; false if a kernel or a pooling window does not fit.
+bool infer_shapes(const VdNet& net, int last, int64_t height, int64_t width, int average,
+                  std::vector<LayerShapes>& shapes) {
+    Shape shape{3, height, width};
+    for (int i = 0; i <= last; i++) {
+        const VdLayer& layer = net.layers[i];
+        LayerShapes layer_shapes{};
+        if (average && i + 1 == int(net.layers.size())) shape.height = shape.width = 1;
+        layer_shapes.before = shape;
+        shape.channels = layer.outputs;
+        if (layer.kind == VD_DENSE) shape.height -= layer.side - 1, shape.width -= layer.side - 1;
+        if (shape.height < 1 || shape.width < 1) return false;
+        layer_shapes.conv = shape;
+        if (layer.pool == VD_POOL_CEIL) shape.height = (shape.height + 1) / 2, shape.width = (shape.width + 1) / 2;
+        if (layer.pool == VD_POOL_FLOOR) shape.height /= 2, shape.width /= 2;
+        layer_shapes.after = shape;
+        shapes.push_back(layer_shapes);
+    }
+    return true;
+}
+
+void clear_border(const Map& map, int threads) {
+    if (!map.border) return;
+    int64_t claimed = 0, row_bytes = map.columns * BLOCK * 4;
+    parallel(threads, [&](int) {
+        for (int64_t item; (item = claim(claimed)) < map.images * map.blocks;) {
+            float* first = map.at(item / map.blocks, item % map.blocks, -1, -1);
+            for (int64_t row = 0; row < map.rows; row++) {
+                float* p = first + row * map.columns * BLOCK;
+                if (row == 0 || row > map.height) {
+                    std::memset(p, 0, row_bytes);
+                } else {
+                    std::memset(p, 0, BLOCK * 4);
+                    std::memset(p + (map.width + 1) * BLOCK, 0, (map.columns - map.width - 1) * BLOCK * 4);
+                }
+            }
+        }
+    });
+}
+
+// A map as (images, channels, height, width) in the caller's array.
+void write_array(const Map& map, int64_t channels, float* array, int threads) {
+    int64_t claimed = 0;
+    parallel(threads, [&](int) {
+        for (int64_t item; (item = claim(claimed)) < map.images * map.blocks;) {
+            int64_t image = item / map.blocks, block = item % map.blocks;
+            for (int64_t c = 0; c < BLOCK && block * BLOCK + c < channels; c++) {
+                float* to = array + (image * channels + block * BLOCK + c) * map.height * map.width;
+                for (int64_t y = 0; y < map.height; y++)
+                    for (int64_t x = 0; x < map.width; x++) *to++ = map.at(image, block, y, x)[c];
+            }
+        }
+    });
+}
+
+void average_positions(const Map& in, const Map& out) {
+    for (int64_t image = 0; image < in.images; image++)
+        for (int64_t block = 0; block < in.blocks; block++)
+            for (int c = 0; c < BLOCK; c++) {
+                double sum = 0;
+                for (int64_t y = 0; y < in.height; y++)
+                    for (int64_t x = 0; x < in.width; x++) sum += in.at(image, block, y, x)[c];
+                out.at(image, block, 0, 0)[c] = float(sum / double(in.height * in.width));
+            }
+}
+
+// One call: its shapes, its memory, and the walk through the layers.
+struct Call {
+    VdNet& net;
+    const float* images;
+    const int64_t* strides;
+    const VdResult* results;
+    int num_results, average, threads;
+    double* seconds;  // of each layer, added up; may be null
+    int last = -1;  // layer that a result is wanted of
+    std::vector<LayerShapes> shapes;
+    Workspace work;
+    int64_t own_floats = 0;
+
+    bool wants(int layer, int stage) const {
+        for (int i = 0; i < num_results; i++)
+            if (results[i].layer == layer && results[i].stage == stage) return true;
+        return false;
+    }
+
+    void write_results(int layer, int stage, const Map& map, const Shape& shape, int64_t start) const {
+        for (int i = 0; i < num_results; i++)
+            if (results[i].layer == layer && results[i].stage == stage)
+                write_array(map, shape.channels, results[i].array + start * shape.channels * shape.height * shape.width,
+                            threads);
+    }
+
+    // What of a layer runs inside its convolution, and what after it.
+    bool fuses_relu(int layer) const { return net.layers[layer].relu && !wants(layer, VD_CONV); }
+    bool fuses_pool(int layer) const {
+        const VdLayer& l = net.layers[layer];
+        return l.pool && l.kind == VD_CONV3 && !l.norm && fuses_relu(layer) && !wants(layer, VD_RELU);
+    }
+    bool feeds_conv3(int layer) const {
+        return layer + 1 < int(net.layers.size()) && net.layers[layer + 1].kind == VD_CONV3;
+    }
+    // fc6 on a map takes pairs of positions. The map of one image decides, so that results do not depend on the batch.
+    bool takes_pairs(int layer) const {
+        const VdLayer& l = net.layers[layer];
+        const Shape& out = shapes[layer].conv;
+        return l.kind == VD_DENSE && l.side == 7 && !l.bf16 && out.width > 1 && out.height * out.width >= PAIR_POSITIONS;
+    }
+    const Weights& weights_of(int layer) const { return takes_pairs(layer) ? net.pair_weights[layer] : net.weights[layer]; }
+
+    void pack_pairs() {
+        std::lock_guard<std::mutex> lock(net.packing);
+        for (int i = 0; i <= last; i++)
+            if (takes_pairs(i) && !net.pair_weights[i].packed) net.pair_weights[i] = pack(net, net.layers[i], 0, 8);
+    }
+
+    Map input_map(int layer, int64_t count) const {
+        return make_map(shapes[layer].before, count, net.layers[layer].kind == VD_CONV3);
+    }
+    // The map that the convolution writes, and whether it is the layer's last.
+    Map conv_map(int layer, int64_t count) const {
+        const VdLayer& l = net.layers[layer];
+        bool ends = !l.norm && (!l.pool || fuses_pool(layer));
+        return make_map(fuses_pool(layer) ? shapes[layer].after : shapes[layer].conv, count, ends && feeds_conv3(layer));
+    }
+
+    void reserve(int first, int end, int64_t count) {
+        int64_t map_floats = 0, shared = 0, own = 0;
+        for (int i = first; i < end; i++) {
+            const VdLayer& layer = net.layers[i];
+            Map in = input_map(i, count), out = conv_map(i, count);
+            map_floats = std::max({map_floats, i ? in.floats() : 0, out.floats(),
+                                   make_map(shapes[i].after, count, feeds_conv3(i)).floats(),
+                                   layer.norm ? make_map(shapes[i].conv, count, true).floats() : 0});
+            if (layer.kind == VD_FIRST) own = std::max(own, net.kernels->first_own(out));
+            if (layer.kind == VD_CONV3) {
+                shared = std::max(shared, net.kernels->conv3_shared(in, net.weights[i], layer.bf16, threads));
+                own = std::max(own, net.kernels->conv3_own(in, net.weights[i], layer.bf16, threads));
+            }
+            if (layer.kind == VD_DENSE) {
+                shared = std::max(shared, net.kernels->dense_shared(in, weights_of(i), threads));
+                own = std::max(own, net.kernels->dense_own(in, weights_of(i), threads));
+            }
+        }
+        for (Memory& maps : work.maps) maps.reserve(map_floats * 4);
+        work.shared.reserve(shared * 4);
+        own_floats = std::max(own_floats, round_up(own, 1024) + 512);  // threads' parts in different cache sets
+        work.own.reserve(own_floats * threads * 4);
+    }
+
+    // Run layers [first, end) on `count` images from number `start` on. The last map goes to `target` if it is not null.
+    void run(int first, int end, int64_t start, int64_t count, const float* input, float* target) {
+        Scratch scratch{work.shared.floats(), work.own.floats(), own_floats, threads};
+        const float* current = input;
+        auto next_memory = [&](bool is_last) {
+            if (is_last && target) return target;
+            return current == work.maps[0].floats() ? work.maps[1].floats() : work.maps[0].floats();
+        };
+        for (int i = first; i < end; i++) {
+            const VdLayer& layer = net.layers[i];
+            auto begin = std::chrono::steady_clock::now();
+            Map in = input_map(i, count), out = conv_map(i, count);
+            in.data = const_cast<float*>(current);
+            if (average && i + 1 == int(net.layers.size())) {
+                Map whole = make_map(shapes[i - 1].after, count, false);
+                whole.data = in.data;
+                in.data = next_memory(false);
+                average_positions(whole, in);
+                current = in.data;
+            }
+            bool pools_later = layer.pool && !fuses_pool(i);
+            out.data = next_memory(i + 1 == end && !layer.norm && !pools_later);
+            clear_border(out, threads);
+            if (layer.kind == VD_FIRST)
+                net.kernels->first(images + start * strides[0], strides, net.mean, out, net.weights[i], fuses_relu(i),
+                                   scratch);
+            else if (layer.kind == VD_CONV3)
+                net.kernels->conv3(in, out, net.weights[i], layer.bf16, fuses_relu(i), fuses_pool(i), scratch);
+            else
+                net.kernels->dense(in, out, weights_of(i), layer.bf16, fuses_relu(i), scratch);
+            write_results(i, VD_CONV, out, shapes[i].conv, start);
+            if (layer.relu && !fuses_relu(i)) net.kernels->relu(out, threads);
+            write_results(i, VD_RELU, out, shapes[i].conv, start);
+            current = out.data;
+            if (layer.norm) {
+                Map normed = make_map(shapes[i].conv, count, !layer.pool && feeds_conv3(i));
+                normed.data = next_memory(i + 1 == end && !pools_later);
+                clear_border(normed, threads);
+                net.kernels->lrn(out, normed, layer.outputs, threads);
+                out = normed;
+                current = out.data;
+            }
+            write_results(i, VD_NORM, out, shapes[i].conv, start);
+            if (pools_later) {
+                Map pooled = make_map(shapes[i].after, count, feeds_conv3(i));
+                pooled.data = next_memory(i + 1 == end);
+                clear_border(pooled, threads);
+                net.kernels->pool(out, pooled, threads);
+                out = pooled;
+                current = out.data;
+            }
+            write_results(i, VD_POOL, out, shapes[i].after, start);
+            if (seconds) seconds[i] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        }
+    }
+
+    // The last layer that runs on groups of images: that of the third pooling; -1: none.
+    int boundary() const {
+        int pools = 0;
+        for (int i = 0; i < last; i++) {
+            pools += net.layers[i].pool != VD_POOL_NONE;
+            if (pools == 3) return i;
+        }
+        return -1;
+    }
+
+    void run_all(int64_t count) {
+        int split = count > 1 ? boundary() + 1 : 0;
+        if (split == 0) {
+            reserve(0, last + 1, count);
+            run(0, last + 1, 0, count, nullptr, nullptr);
+            return;
+        }
+        int64_t largest = 1;
+        for (int i = 0; i < split; i++) largest = std::max(largest, conv_map(i, 1).floats() * 4);
+        int64_t group = std::min(count, std::max<int64_t>(1, GROUP_BYTES / largest));
+        reserve(0, split, group);
+        reserve(split, last + 1, count);
+        Map whole = input_map(split, count);
+        work.boundary.reserve(whole.floats() * 4);
+        float* maps = work.boundary.floats();
+        for (int64_t start = 0; start < count; start += group)
+            run(0, split, start, std::min(group, count - start), nullptr, maps + whole.floats() / count * start);
+        run(split, last + 1, 0, count, maps, nullptr);
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+VdNet* vd_create(int instruction_set, const VdLayer* layers, int num_layers, const float* mean, int num_threads) {
+    const Kernels* tables[] = {nullptr, &AVX2_KERNELS, &AVX512_KERNELS, &AVX512_BF16_KERNELS};
+    VdNet* net = nullptr;
+    try {
+        net = new VdNet;
+        net->kernels = tables[instruction_set], net->num_threads = num_threads;
+        std::copy(mean, mean + 3, net->mean);
+        net->layers.assign(layers, layers + num_layers);
+        for (const VdLayer& layer : net->layers) net->weights.push_back(pack(*net, layer, layer.tile, 1));
+        net->pair_weights.resize(num_layers);
+        return net;
+    } catch (const std::bad_alloc&) {
+        delete net;
+        return nullptr;
+    }
+}
+
+void vd_destroy(VdNet* net) { delete net; }
+
+int64_t vd_weight_bytes(VdNet* net) {
+    std::lock_guard<std::mutex> lock(net->packing);
+    return net->weight_bytes;
+}
+
+int64_t vd_workspace_bytes(VdNet* net) {
+    std::lock_guard<std::mutex> lock(net->mutex);
+    int64_t bytes = 0;
+    for (const Workspace& workspace : net->workspaces) bytes += int64_t(workspace.bytes());
+    return bytes;
+}
+
+int vd_shape(const VdNet* net, int64_t height, int64_t width, int layer, int stage, int64_t* shape) {
+    try {
+        std::vector<LayerShapes> shapes;
+        if (!infer_shapes(*net, layer, height, width, 0, shapes)) return VD_TOO_SMALL;
+        const Shape& found = stage == VD_POOL ? shapes[layer].after : shapes[layer].conv;
+        if (found.height < 1 || found.width < 1) return VD_TOO_SMALL;
+        shape[0] = found.channels, shape[1] = found.height, shape[2] = found.width;
+    } catch (const std::bad_alloc&) {
+        return VD_OUT_OF_MEMORY;
+    }
+    return VD_OK;
+}
+
+int vd_run(VdNet* net, const float* images, int64_t count, int64_t height, int64_t width, const int64_t* strides,
+           const VdResult* results, int num_results, int average, int num_threads, double* seconds) {
+    try {
+        Call call{*net, images, strides, results, num_results, average, num_threads, seconds, -1, {}, {}};
+        for (int i = 0; i < num_results; i++) call.last = std::max(call.last, results[i].layer);
+        call.average = average && call.last + 1 == int(net->layers.size());
+        if (!infer_shapes(*net, call.last, height, width, 0, call.shapes)) return VD_TOO_SMALL;
+        call.shapes.clear();
+        infer_shapes(*net, call.last, height, width, call.average, call.shapes);
+        if (count == 0) return VD_OK;
+        {
+            std::lock_guard<std::mutex> lock(net->mutex);
+            if (!net->workspaces.empty()) {
+                call.work = std::move(net->workspaces.back());
+                net->workspaces.pop_back();
+            }
+        }
+        call.pack_pairs();
+        call.run_all(count);
+        std::lock_guard<std::mutex> lock(net->mutex);
+        net->workspaces.push_back(std::move(call.work));
+    } catch (const std::bad_alloc&) {
+        return VD_OUT_OF_MEMORY;
+    }
+    return VD_OK;
+}
+
+int vd_instruction_set() {
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    if (avx512 && __builtin_cpu_supports("avx512bf16")) return VD_AVX512_BF16;
+    return avx512 ? VD_AVX512 : avx2 ? VD_AVX2 : VD_NOTHING;
+}
+}
