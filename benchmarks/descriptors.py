@@ -37,6 +37,7 @@ from verydeep.engine.descriptors.activations import average_activations
 from verydeep.engine.inference import prepare_net, rescale_images
 from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.descriptors import aggregate_scales
@@ -57,7 +58,7 @@ def drawn(case: Case) -> VGG:
     return model
 
 
-def ours(model: VGG, files: Sequence[Path], runtime: Runtime) -> Float32Array:
+def ours(model: TestedNet, files: Sequence[Path], runtime: Runtime) -> Float32Array:
     """(n, 4096) by the package."""
     found: dict[int, list[Float32Array]] = {}
     for batch in rescale_images(model, Split.of_photographs(files), SCALES, runtime, whole=True):
