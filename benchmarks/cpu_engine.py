@@ -115,7 +115,7 @@ def openvino_run(path: Path, threads: int, *, precision: str) -> Run:
 
 def convert_for_ncnn(model: VGG, folder: Path) -> Path:
     """Trace the plain net and convert it by pnnx; return the path of its files without their suffix."""
-    traced = torch.jit.trace(Centered(model).eval(), torch.zeros(1, 3, model.crop, model.crop))
+    traced = torch.jit.trace(Centered(model).eval(), torch.zeros(1, 3, model.crop, model.crop))  # type: ignore[no-untyped-call]
     traced.save(folder / "plain.pt")
     size = f"[1,3,{model.crop},{model.crop}]"
     command = ["pnnx", "plain.pt", f"inputshape={size}f32", "fp16=0"]
@@ -125,6 +125,8 @@ def convert_for_ncnn(model: VGG, folder: Path) -> Path:
 
 class Centered(nn.Module):
     """The plain net; it subtracts the mean itself, as the others do."""
+
+    mean: Tensor
 
     def __init__(self, model: VGG) -> None:
         super().__init__()
@@ -157,7 +159,8 @@ def ncnn_run(path: Path, threads: int) -> Run:
 
 def list_sides(model: VGG, folder: Path) -> Iterator[Side]:
     """Yield the sides that are installed; ours come first."""
-    config = ModelConfig(CASE.network, *2 * [tuple(f"class {i}" for i in range(CASE.num_classes))], crop=CASE.crop)
+    names = tuple(f"class {number}" for number in range(CASE.num_classes))
+    config = ModelConfig(CASE.network, names, names, crop=CASE.crop)
     has_bf16 = can_compute(bf16=True)
     for precision in ("fp32", "bf16")[: 1 + has_bf16]:
         yield Side("engine", precision, partial(engine_run, CpuNet(model, bf16=precision == "bf16")))

@@ -15,6 +15,7 @@ import verydeep as vd
 from tests.runs import Cli
 from verydeep.arguments import HEADINGS, name_options, read_options
 from verydeep.cli import COMMANDS
+from verydeep.models.cpu_engine import describe_engine
 
 OWN_OPTIONS = {"devices", "format"}
 """Options that only the command line has."""
@@ -42,7 +43,8 @@ def test_help_loads_nothing_slow() -> None:
 
 def test_the_version_is_that_of_the_package(inside: Cli) -> None:
     declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["version"]
-    assert inside("--version").stdout == f"verydeep {declared}\n"
+    first, engine = inside("--version").stdout.splitlines()
+    assert first == f"verydeep {declared}" and engine == describe_engine()
 
 
 # One function, two interfaces.

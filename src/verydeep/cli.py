@@ -54,7 +54,7 @@ VERSION = "--version"
 DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 
 Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
-`verydeep --version` prints the version.
+`verydeep --version` prints the version, and what the CPU engine can do here.
 """
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     try:
         try:
             if sys.argv[1:] == [VERSION]:
-                print(f"verydeep {importlib.metadata.version('verydeep')}")
+                print_version()
             else:
                 run(parse(sys.argv[1:], COMMANDS, DESCRIPTION))
         finally:
@@ -92,6 +92,13 @@ def main() -> None:
             saved = "" if cached is None else f"; {cached} so far are saved, and the same command continues from them"
             print(f"verydeep: stopped{saved}.", file=sys.stderr)
         sys.exit(130)
+
+
+def print_version() -> None:
+    """Print the version, and what the CPU engine can do here."""
+    from verydeep.models.cpu_engine import describe_engine  # noqa: PLC0415 - PyTorch takes a second
+
+    print(f"verydeep {importlib.metadata.version('verydeep')}\n{describe_engine()}")
 
 
 def run(call: Call) -> None:

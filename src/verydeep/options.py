@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
 from verydeep.configs.protocols import View
 from verydeep.errors import OptionError
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     PathSource = str | PathLike[str]
     DataSource = PathSource
-    NetSource = PathSource | Predictor
+    NetSource: TypeAlias = PathSource | Predictor
     """A path, the results of ``train`` and ``transfer``, which are ``PathLike``, or what ``load`` returned."""
-    NetSources = NetSource | Sequence[NetSource]
+    NetSources: TypeAlias = NetSource | Sequence[NetSource]
     PathSources = PathSource | Sequence[PathSource]
     Queries = Images | Descriptors
     Numbers = str | float | Sequence[float]
@@ -107,8 +107,17 @@ class DeviceOptions(ProgressOptions, total=False):
     ]
 
 
-class ComputeOptions(DeviceOptions, total=False):
-    """Options for the device and the precision of a net."""
+class KernelOptions(DeviceOptions, total=False):
+    """Options for the device and the kernels of a net."""
+
+    kernels: Annotated[
+        Literal["auto", "torch", "native"],
+        Option("Kernels of tests: native, torch, or auto.", "", "NAME", heading="compute", value="auto"),
+    ]
+
+
+class ComputeOptions(KernelOptions, total=False):
+    """Options for the device, the kernels and the precision of a net."""
 
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
@@ -133,7 +142,7 @@ class DecodingOptions(BadImagesOptions, total=False):
     ]
 
 
-class SearchOptions(DeviceOptions, BadImagesOptions, total=False):
+class SearchOptions(KernelOptions, BadImagesOptions, total=False):
     """Options of a search, which decodes images as its archive's were."""
 
 
@@ -162,7 +171,11 @@ def start_runtime(
     if bf16 is None:
         bf16 = wants_bf16(options["precision"], options["device"])
     with start(
-        device=options["device"], bf16=bf16, num_workers=options["workers"], deterministic=deterministic
+        device=options["device"],
+        bf16=bf16,
+        num_workers=options["workers"],
+        kernels=options["kernels"],
+        deterministic=deterministic,
     ) as runtime:
         yield runtime
 

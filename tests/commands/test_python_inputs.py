@@ -115,14 +115,16 @@ def test_a_loaded_net_is_not_read_again_and_serves_threads(trained: Path, files:
     shutil.copytree(trained / "model", tmp_path / "net")
     net = vd.load(tmp_path / "net")
     assert isinstance(net, vd.Net) and net.class_names == ("apple", "bee", "cloud") and net.config.crop == 32
+    torch_kernels = FP32 | {"kernels": "torch"}
     expected = {
-        precision: vd.predict(trained, files, **FP32 | {"precision": precision}) for precision in ("fp32", "bf16")
+        precision: vd.predict(trained, files, **torch_kernels | {"precision": precision})
+        for precision in ("fp32", "bf16")
     }
     shutil.rmtree(tmp_path / "net")
 
     def predict(number: int) -> bool:
         precision = ("fp32", "bf16")[number % 2]
-        predictions = vd.predict(net, files, **FP32 | {"precision": precision})
+        predictions = vd.predict(net, files, **torch_kernels | {"precision": precision})
         return np.array_equal(predictions.scores, expected[precision].scores)
 
     with ThreadPoolExecutor(4) as pool:

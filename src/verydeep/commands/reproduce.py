@@ -171,6 +171,8 @@ def measure_errors(
     from verydeep.engine.localization.paper_tables import measure_localization_table
     from verydeep.engine.localization.table_rows import LocalizationTableConditions
     from verydeep.engine.log import Log
+    from verydeep.engine.nets.kernels import choose_kernels
+    from verydeep.engine.nets.net import EnsembleMember
     from verydeep.engine.training.ladder import train_missing
     from verydeep.engine.training.plan import size_label
     from verydeep.engine.training.request import choose_architecture
@@ -190,8 +192,10 @@ def measure_errors(
             train_missing(nets_of(table), seeds, request, runtime, log)
             recorded = [net.config.value_ranges for net in runs.nets()]
         (part,) = choose_value_ranges([part], recorded, runtime, log)
+        members = [EnsembleMember(net, net.config.test_scales) for net in runs.nets()]
+        testing = choose_kernels(runtime, members, len(part))
         decoding = decoding_of(options)
-        conditions = TableConditions(runs.nets(), data, part, nets.crop, runtime, decoding, nets.width, nets.fc_width)
+        conditions = TableConditions(runs.nets(), data, part, nets.crop, testing, decoding, nets.width, nets.fc_width)
         tables: Iterable[MeasuredTable] = (
             measure_classification_tables(tables_of(table), conditions)
             if boxed_splits is None
@@ -229,6 +233,8 @@ def measure_transfer(
         WeightsError: No row of the table has all of its nets.
     """
     from verydeep.engine.log import Log
+    from verydeep.engine.nets.kernels import choose_kernels
+    from verydeep.engine.nets.net import EnsembleMember
     from verydeep.engine.training.plan import size_label
     from verydeep.engine.transfer.paper_tables import measure_transfer_table
     from verydeep.engine.transfer.svm_training import require_scikit_learn
@@ -240,7 +246,10 @@ def measure_transfer(
     nets, unconverged = find_transfer_nets(paper, runs, *sizes)
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
-        conditions = TransferConditions(sets, nets, unconverged, sizes[0], runtime, decoding_of(options))
+        num_images = sum(len(each.train) for one in sets.values() for each in one.partitions)
+        members = [EnsembleMember(net, net.config.test_scales) for net in nets.values()]
+        testing = choose_kernels(runtime, members, num_images)
+        conditions = TransferConditions(sets, nets, unconverged, sizes[0], testing, decoding_of(options))
         name = f"{'+'.join(sets)}-{size_label(*sizes)}-{runtime.precision}".replace(" ", "-")
         tables = measure_transfer_table(paper, conditions, log)
         return write_tables(tables, Path(out or runs.folder / "tables" / name), runtime)

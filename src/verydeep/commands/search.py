@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.errors import OptionError
-from verydeep.options import DeviceOptions, PathSource, QueriesOption, SearchOptions, start_runtime
+from verydeep.options import KernelOptions, PathSource, QueriesOption, SearchOptions, start_runtime
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def search(
     folder, picture = Path(archive), None if out is None else Path(out)
     check_suffix(picture)
     manifest = Manifest.read(folder)
-    device: DeviceOptions = options
-    with start_runtime({**device, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
+    kernels: KernelOptions = options
+    with start_runtime({**kernels, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
         if isinstance(images, Descriptors):
             check_descriptors(images, manifest, picture)
             split, descriptors = None, images

@@ -83,7 +83,7 @@ def train(
 
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
     Tiny-ImageNet. With `init_from`, network, crop and widths are those of that net. With fewer than 74 epochs the
-    learning rate drops after fixed shares of them (60, 80 and 93%; generated: 75 and 92%), not on plateaus.
+    learning rate drops after 60, 80 and 93% of them (generated: 75 and 92%), not on plateaus.
 
     With `task=localize` the boxes come from the data set, from DATA/boxes.csv (path,label,xmin,ymin,xmax,ymax), or from
     XML files in DATA/Annotations.

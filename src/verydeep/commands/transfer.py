@@ -150,11 +150,13 @@ def run_task(
 ) -> "TransferredClassifier":
     """Describe the samples by all processes; train, test and report by the main process."""
     from verydeep.engine.log import Log
+    from verydeep.engine.nets.kernels import choose_kernels
     from verydeep.engine.transfer.report import describe_data, write_transfer_result
     from verydeep.engine.transfer.task import run_transfer
 
     task.check(folder, submission)
-    with start_runtime(options) as runtime:
+    with start_runtime(options) as started:
+        runtime = choose_kernels(started, task.representation.members, len(task.split))
         log = Log(silent=not runtime.is_main)
         log.info(describe_data(task.transfer_set, task.split))
         log.send_notes(task.split.notes)

@@ -32,6 +32,7 @@ from verydeep.engine.localization.report import (
 from verydeep.engine.log import Log
 from verydeep.engine.nets.checks import align_classes, check_known, match_classes
 from verydeep.engine.nets.folders import Weights
+from verydeep.engine.nets.kernels import choose_kernels
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.reporting.remarks import find_training_copies
 from verydeep.engine.runtime import Runtime
@@ -67,6 +68,7 @@ class EvaluationOptions:
             "data": self.data,
             "weights": self.weights,
             "precision": runtime.precision,
+            "kernels": runtime.kernels,
             "fast_decode": self.decoding.fast,
         }
 
@@ -111,6 +113,7 @@ class ClassEvaluationTask:
             DataError: a file cannot be decoded, or the submission lacks an image.
             ResourceError: a file cannot be written.
         """
+        runtime = choose_kernels(runtime, self.members, len(split))
         (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
         members = [replace(each, net=each.net.with_outputs_for(split.class_names) or each.net) for each in self.members]
         for each in members:
@@ -144,8 +147,7 @@ class ClassifierEvaluationTask:
     @property
     def members(self) -> tuple[EnsembleMember, ...]:
         """The nets that describe the images."""
-        representation = self.classifier.representation
-        return tuple(EnsembleMember(net, representation.scales) for net in representation.nets)
+        return self.classifier.representation.members
 
     @property
     def name_parts(self) -> list[str]:
@@ -181,6 +183,7 @@ class ClassifierEvaluationTask:
             WeightsError: a net cannot be read.
             ResourceError: a file cannot be written.
         """
+        runtime = choose_kernels(runtime, self.members, len(split))
         (split,) = choose_value_ranges([split], self.classifier.recorded_ranges, runtime, log)
         evaluation = evaluate_classifier(self.classifier, split, runtime, options.decoding)
         if evaluation is None:
@@ -247,6 +250,7 @@ class BoxEvaluationTask:
             DataError: there are no boxes, or a bad one; a file cannot be decoded.
             ResourceError: a file cannot be written.
         """
+        runtime = choose_kernels(runtime, self.members, len(split))
         (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
         boxed = None if split.labels is None else open_boxed_split(split, options.data, options.bad_boxes, runtime, log)
         by_halves = options.tune_threshold and contains_val(split)

@@ -23,6 +23,7 @@ from verydeep.data.testing_images import TestImages, group_by_shape, load_test_b
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
+from verydeep.models.cpu_engine import CpuNet, TestedNet, supports
 from verydeep.models.pieces import average_map
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
@@ -51,7 +52,7 @@ class ViewAtScale:
 
 
 @torch.inference_mode()
-def predict_dense(model: VGG, images: Tensor) -> Tensor:
+def predict_dense(model: TestedNet, images: Tensor) -> Tensor:
     """Return the posteriors (N, K) of whole images (N, 3, H, W), RGB 0-255, averaged with those of their mirror images.
 
     The scores are averaged over positions before the soft-max.
@@ -60,13 +61,13 @@ def predict_dense(model: VGG, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_center(model: VGG, images: Tensor) -> Tensor:
+def predict_center(model: TestedNet, images: Tensor) -> Tensor:
     """Return the posteriors (N, K) of the central crops of images (N, 3, H, W), RGB 0-255."""
     return model.logits(center_crop(images, model.crop)).softmax(dim=1)
 
 
 @torch.inference_mode()
-def predict_crops(model: VGG, images: Tensor, *, at_once: int = 50) -> Tensor:
+def predict_crops(model: TestedNet, images: Tensor, *, at_once: int = 50) -> Tensor:
     """Return the posteriors (N, K) of images (N, 3, H, W), RGB 0-255: the mean soft-max of 25 crops and their mirrors.
 
     Args:
@@ -91,7 +92,7 @@ def finite_numbers(values: Tensor) -> Float32Array:
     return numbers
 
 
-def predict_view(model: VGG, images: Tensor, view: SingleView, runtime: Runtime) -> Tensor:
+def predict_view(model: TestedNet, images: Tensor, view: SingleView, runtime: Runtime) -> Tensor:
     """Return the posteriors (N, K) of one view of images (N, 3, H, W), RGB 0-255."""
     if view == "dense":
         return predict_dense(model, images)
@@ -110,8 +111,10 @@ def round_weights(model: VGG) -> VGG:
     return copy.deepcopy(model, weights)
 
 
-def prepare_net(model: VGG, runtime: Runtime) -> VGG:
-    """Return the net ready for testing: on the device, in eval mode, its weights rounded once for bf16."""
+def prepare_net(model: VGG, runtime: Runtime) -> TestedNet:
+    """Return the net ready for testing: packed for the CPU engine, or on the device, weights rounded once for bf16."""
+    if runtime.kernels == "native" and supports(model):
+        return CpuNet(model, bf16=runtime.bf16)
     model = runtime.place(model)
     return (round_weights(model) if runtime.bf16 else model).eval()
 
@@ -129,7 +132,7 @@ class RescaledBatch:
 
 
 def rescale_images(
-    model: VGG,
+    model: TestedNet,
     split: Split,
     scales: Sequence[int],
     runtime: Runtime,

@@ -10,7 +10,7 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, finite_numbers, predict_view, rescale_images
 from verydeep.engine.runtime import Runtime
-from verydeep.models.vgg import VGG
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import AnyArray, Float32Array, Int64Array
 
 POSTERIORS, SIZES = "posteriors", "sizes"
@@ -59,7 +59,7 @@ def average_posteriors(parts: Sequence[Float32Array]) -> Float32Array:
 
 
 def predict_batches(
-    model: VGG,
+    model: TestedNet,
     split: Split,
     views: Sequence[ViewAtScale],
     runtime: Runtime,
@@ -99,7 +99,7 @@ def predict_batches(
 
 
 def predict_split(
-    model: VGG, split: Split, views: Sequence[ViewAtScale], runtime: Runtime, decoding: Decoding = STRICT
+    model: TestedNet, split: Split, views: Sequence[ViewAtScale], runtime: Runtime, decoding: Decoding = STRICT
 ) -> Generator[float, None, NetPredictions | None]:
     """Predict a split without a cache; the net is prepared by ``Net.prepare``.
 

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +20,7 @@ from verydeep.engine.memory import explain_lack_of_memory, host_memory
 from verydeep.engine.process import owns_process, require_determinism, set_up_torch
 from verydeep.errors import OptionError, OtherProcessError, ResourceError
 from verydeep.machine import available_cores
+from verydeep.models.cpu_engine import can_compute, describe_engine
 from verydeep.models.vgg import VGG
 
 PATIENCE = timedelta(hours=2)
@@ -33,6 +34,9 @@ Value = TypeVar("Value")
 Precision = Literal["auto", "bf16", "fp32"]
 """``auto`` is bf16 where the hardware multiplies it."""
 
+Kernels = Literal["auto", "torch", "native"]
+"""PyTorch's, or the CPU engine's; ``auto`` until a job knows what pays."""
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -44,6 +48,10 @@ class Runtime:
     world_size: int = 1
     num_workers: int = 0
     """Number of processes that decode images for this one."""
+    kernels: Kernels = "torch"
+    """The kernels that test nets; training has PyTorch's."""
+    has_engine: bool = False
+    """Whether the CPU engine can compute in this precision, on all processes."""
 
     @property
     def is_main(self) -> bool:
@@ -56,6 +64,11 @@ class Runtime:
         if self.bf16:
             return "bf16"
         return "tf32" if self.device.type == "cuda" and torch.backends.cudnn.allow_tf32 else "fp32"
+
+    @property
+    def kernel_conditions(self) -> dict[str, str]:
+        """The kernels, where caches need to know them: bits differ from PyTorch's."""
+        return {} if self.kernels == "torch" else {"kernels": self.kernels}
 
     @property
     def pin_memory(self) -> bool:
@@ -231,7 +244,12 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def start(
-    *, device: str = "auto", bf16: bool = False, num_workers: int | None = None, deterministic: bool = False
+    *,
+    device: str = "auto",
+    bf16: bool = False,
+    num_workers: int | None = None,
+    kernels: Kernels = "torch",
+    deterministic: bool = False,
 ) -> Iterator[Runtime]:
     """Choose the device, join the other processes that torchrun started with this one, and leave them at the end.
 
@@ -241,6 +259,7 @@ def start(
         device: "auto", "cpu", "cuda" or "cuda:N".
         bf16: Whether to compute in bf16.
         num_workers: Number of processes that decode images; ``None`` chooses by the machine.
+        kernels: Kernels that test nets; "auto" lets each job choose.
         deterministic: Require algorithms that repeat bit for bit.
 
     Raises:
@@ -261,11 +280,25 @@ def start(
     on_device = torch.cuda.device(chosen) if chosen.type == "cuda" else nullcontext()  # of this thread
     try:
         with on_device, _group(runtime):
-            yield runtime
+            yield _set_kernels(runtime, kernels)
     except (RuntimeError, MemoryError) as error:
         if failure := explain_failure(error, runtime):
             raise failure from error
         raise
+
+
+def _set_kernels(runtime: Runtime, kernels: Kernels) -> Runtime:
+    """Return the runtime with these kernels, and with the engine that all processes have.
+
+    Raises:
+        OptionError: The CPU engine is required, and a process lacks it.
+    """
+    is_cpu = runtime.device.type == "cpu"
+    has_engine = all(runtime.gather(is_cpu and can_compute(bf16=runtime.bf16)))
+    if kernels == "native" and not has_engine:
+        reason = f"{runtime.precision}; {describe_engine()}" if is_cpu else f"the device is {runtime.device}"
+        raise OptionError(f"`kernels=native` does not work here ({reason}): choose auto.", "kernels")
+    return replace(runtime, kernels=kernels, has_engine=has_engine)
 
 
 def explain_failure(error: Exception, runtime: Runtime) -> ResourceError | None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from verydeep.configs.networks import STRIDE
-from verydeep.models.vgg import VGG
+from verydeep.models.cpu_engine import TestedNet
 
 PIECE_PIXELS = 3 << 19
 """Largest image, in pixels, that a net is applied to as a whole."""
 
 
-def average_map(model: VGG, images: Tensor, layer: str | None = None) -> Tensor:
+def average_map(model: TestedNet, images: Tensor, layer: str | None = None) -> Tensor:
     """Return the means (2N, C) over all positions of a layer's output for images (N, 3, H, W) and their mirror images.
 
     Args:
@@ -29,7 +29,10 @@ def average_map(model: VGG, images: Tensor, layer: str | None = None) -> Tensor:
         OptionError: the net has no such layer.
     """
     if is_small(images):
-        return _apply(model, torch.cat([images, images.flip(3)]), layer).float().mean(dim=(2, 3))
+        views = torch.cat([images, images.flip(3)])
+        if layer is None and model.num_classes:
+            return model.logits(views)
+        return _apply(model, views, layer).float().mean(dim=(2, 3))
     means = []
     for view in (images, images.flip(3)):
         parts = [(part.float().sum(dim=(2, 3)), part[0, 0].numel()) for part in map_pieces(model, view, layer)]
@@ -37,7 +40,7 @@ def average_map(model: VGG, images: Tensor, layer: str | None = None) -> Tensor:
     return torch.cat(means)
 
 
-def map_pieces(model: VGG, images: Tensor, layer: str | None = None) -> Iterator[Tensor]:
+def map_pieces(model: TestedNet, images: Tensor, layer: str | None = None) -> Iterator[Tensor]:
     """Yield the parts (N, C, h, w) of a layer's output for images (N, 3, H, W), along the longer side of these.
 
     Raises:
@@ -73,12 +76,12 @@ def is_small(images: Tensor) -> bool:
     return images.shape[2] * images.shape[3] <= PIECE_PIXELS
 
 
-def _apply(model: VGG, images: Tensor, layer: str | None) -> Tensor:
+def _apply(model: TestedNet, images: Tensor, layer: str | None) -> Tensor:
     output: Tensor = model(images) if layer is None else model.activations(images, [layer])[layer]
     return output
 
 
-def _stride_and_window(model: VGG, layer: str | None) -> tuple[int, int]:
+def _stride_and_window(model: TestedNet, layer: str | None) -> tuple[int, int]:
     """Return the pixels between positions of a layer, and how many positions of pool5, a side, each one sees."""
     name = layer or ("fc8" if model.num_classes else "pool5")
     number = re.search(r"\d", name)

@@ -145,11 +145,7 @@ class VGG(nn.Module):
         Raises:
             OptionError: the net has no such layer.
         """
-        names = [layer for layer, _ in self.named_children()]
-        if name not in names:
-            raise OptionError(
-                f"Net {self.network.name} has no layer {name} (`layer`): choose one of {', '.join(names)}.", "layer"
-            )
+        check_layer(name, [layer for layer, _ in self.named_children()], self.network)
 
     def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """Return layer -> output (N, C, h, w) for images (N, 3, H, W), RGB 0-255; higher layers are not computed.
@@ -188,3 +184,16 @@ class VGG(nn.Module):
     def set_dropout(self, p: float) -> None:
         """Set the share of units that drop6 and drop7 drop."""
         self.drop6.p = self.drop7.p = p
+
+
+def check_layer(name: str, names: Sequence[str], network: Network) -> None:
+    """Refuse a name that is not one of the layers of a net.
+
+    Raises:
+        OptionError: the net has no such layer.
+    """
+    if name not in names:
+        raise OptionError(
+            f"Net {network.name} has no layer {name} (`layer`): choose one of {', '.join(names)}.",
+            "layer",
+        )

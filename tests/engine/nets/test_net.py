@@ -229,5 +229,5 @@ def test_posteriors_of_chosen_outputs_are_kept_by_themselves(tmp_path: Path, val
     net = wnid_net(tmp_path, WNIDS)
     some, turned = net.with_outputs_for(WNIDS[:2]), net.with_outputs_for(WNIDS[1::-1])
     assert some is not None and turned is not None
-    folders = {open_posterior_cache(each, val_split, "fp32", fast_decode=False).folder for each in (net, some, turned)}
+    folders = {open_posterior_cache(each, val_split, CPU, fast_decode=False).folder for each in (net, some, turned)}
     assert len(folders) == 3

@@ -25,13 +25,14 @@ from verydeep.engine.descriptors.activations import describe_batches
 from verydeep.engine.descriptors.cache import DESCRIPTORS, hash_images
 from verydeep.engine.descriptors.duration import DescribingJob, log_duration
 from verydeep.engine.log import Log
-from verydeep.engine.nets.net import Net
+from verydeep.engine.nets.kernels import choose_kernels
+from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import ResourceError
 from verydeep.files import try_lock, write_json
-from verydeep.models.vgg import VGG
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import BoolArray, Int64Array
 from verydeep.ops.descriptors import aggregate_scales
 from verydeep.results.archive import Archive
@@ -87,6 +88,7 @@ def update_archive(
         plan = runtime.from_main(_plan_update(folder, net, options, patterns, log, stack) if runtime.is_main else None)
         assert plan is not None
         decoding = replace(decoding, fast=plan.manifest.fast_decode)
+        runtime = choose_kernels(runtime, [EnsembleMember(net, plan.manifest.scales)], len(plan.split))
         job = DescribingJob(net, plan.manifest.layer, plan.manifest.scales, plan.split, plan.missing)
         log_duration([job], runtime, decoding, log)
         steps = describe_missing_images(folder, net, plan.manifest, plan.split, plan.keys, runtime, decoding)
@@ -111,7 +113,7 @@ def describe_missing_images(
     """
     alone = replace(runtime, rank=0, world_size=1)  # a portion of this process's share is divided no further
 
-    def compute_batches(model: VGG, _kinds: Sequence[str], positions: Int64Array) -> Iterator[ArrayBatch]:
+    def compute_batches(model: TestedNet, _kinds: Sequence[str], positions: Int64Array) -> Iterator[ArrayBatch]:
         for portion in divide(positions, runtime.rank, runtime.world_size):
             for batch in describe_batches(net, model, manifest.layer, manifest.scales, split, alone, decoding, portion):
                 if not batch.descriptors:

@@ -9,10 +9,10 @@ from verydeep.engine.nets.digests import check_unchanged
 from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.runtime import Runtime
-from verydeep.models.vgg import VGG
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import Int64Array
 
-ComputeBatches = Callable[[VGG, Sequence[str], Int64Array], Iterable[ArrayBatch]]
+ComputeBatches = Callable[[TestedNet, Sequence[str], Int64Array], Iterable[ArrayBatch]]
 """Takes a net on its device, kinds, and positions (m,) of images; yields this process's share of their arrays."""
 
 

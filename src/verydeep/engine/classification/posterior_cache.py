@@ -1,7 +1,7 @@
 """The cache of posteriors on the disk.
 
 Tables that share members compute nothing twice, and an interrupted evaluation continues where it stopped. The cache has
-a folder for each net, list of images, precision and decoding, and in it a folder for each view and test scale.
+a folder for each net, list of images, precision, kernels and decoding, and in it a folder for each view and test scale.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import POSTERIORS, ArrayBatch, NetPredictions, combine_batches, predict_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import ResourceError
-from verydeep.models.vgg import VGG
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import Int64Array
 
 VERSION = 3
@@ -34,7 +34,7 @@ def posteriors_folder() -> Path:
     return cache_folder() / POSTERIORS
 
 
-def open_posterior_cache(net: Net, split: Split, precision: str, *, fast_decode: bool) -> ArrayCache:
+def open_posterior_cache(net: Net, split: Split, runtime: Runtime, *, fast_decode: bool) -> ArrayCache:
     """Open the cache of the posteriors of one net on one list of images.
 
     The device is none of its conditions: at one precision, devices agree but for rounding.
@@ -45,7 +45,8 @@ def open_posterior_cache(net: Net, split: Split, precision: str, *, fast_decode:
         **({} if net.outputs is None else {"outputs": net.outputs}),
         "images": digest_of_images(split),
         "camera_rotation": split.camera_rotation,
-        "precision": precision,
+        "precision": runtime.precision,
+        **runtime.kernel_conditions,
         "decoding": "fast" if fast_decode else "full",
         "resampling": "bilinear",
         "averaging": "scores over positions, posteriors over crops and flips",
@@ -71,11 +72,11 @@ def predict_cached(
         WeightsError: the net cannot be read or has changed meanwhile.
         ResourceError: the cache was emptied meanwhile.
     """
-    cache = open_posterior_cache(net, split, runtime.precision, fast_decode=decoding.fast)
+    cache = open_posterior_cache(net, split, runtime, fast_decode=decoding.fast)
     view_of_kind = {str(view): view for view in views}
     computed: list[ArrayBatch] = []  # gathered from memory, as the cache may be full or another machine's
 
-    def compute_batches(model: VGG, kinds: Sequence[str], indices: Int64Array) -> Iterator[ArrayBatch]:
+    def compute_batches(model: TestedNet, kinds: Sequence[str], indices: Int64Array) -> Iterator[ArrayBatch]:
         missing_views = [view_of_kind[kind] for kind in kinds]
         for batch in predict_batches(model, split, missing_views, runtime, decoding, indices=indices):
             computed.append(batch)

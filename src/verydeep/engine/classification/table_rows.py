@@ -107,6 +107,7 @@ class TableConditions:
             "width": self.width,
             "fc_width": self.fc_width,
             "precision": self.runtime.precision,
+            "kernels": self.runtime.kernels,
             "fast_decode": self.decoding.fast,
         }
 

@@ -13,8 +13,8 @@ from verydeep.engine.inference import rescale_images
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import WeightsError
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.pieces import average_map
-from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.arrays import Float32Array, Int64Array
 
@@ -40,7 +40,7 @@ def default_layer(config: ModelConfig) -> str:
 
 
 @torch.inference_mode()
-def average_activations(model: VGG, images: Tensor, layer: str) -> Tensor:
+def average_activations(model: TestedNet, images: Tensor, layer: str) -> Tensor:
     """Return the (N, D) float32 means of a layer over all positions of images and their mirror images.
 
     Args:
@@ -56,7 +56,7 @@ def average_activations(model: VGG, images: Tensor, layer: str) -> Tensor:
 
 def describe_batches(
     net: Net,
-    model: VGG,
+    model: TestedNet,
     layer: str,
     scales: Sequence[int],
     split: Split,

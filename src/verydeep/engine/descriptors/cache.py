@@ -28,7 +28,7 @@ from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, ResourceError
-from verydeep.models.vgg import VGG
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.descriptors import aggregate_scales, stack_parts
 
@@ -199,6 +199,7 @@ def _open_cache(net: Net, split: Split, runtime: Runtime, decoding: Decoding) ->
         "net": digest_of_net(net),
         "camera_rotation": split.camera_rotation,
         "precision": runtime.precision,
+        **runtime.kernel_conditions,
         "decoding": "fast" if decoding.fast else "full",
         "averaging": "activations over positions and mirror images",
     }
@@ -212,7 +213,7 @@ def _compute_by_net(
     cache = _open_cache(net, split, runtime, decoding)
     by_kind = {_kind(layer, scale): scale for scale in scales}
 
-    def compute_batches(model: VGG, kinds: Sequence[str], positions: Int64Array) -> Iterator[ArrayBatch]:
+    def compute_batches(model: TestedNet, kinds: Sequence[str], positions: Int64Array) -> Iterator[ArrayBatch]:
         missing_scales = [by_kind[kind] for kind in kinds]
         for batch in describe_batches(net, model, layer, missing_scales, split, runtime, decoding, positions):
             arrays = {_kind(layer, scale): {DESCRIPTORS: values} for scale, values in batch.descriptors.items()}

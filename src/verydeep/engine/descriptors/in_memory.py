@@ -9,6 +9,7 @@ from verydeep.data.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.descriptors.activations import describe_batches
 from verydeep.engine.descriptors.representation import Representation
+from verydeep.engine.nets.kernels import choose_kernels
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
@@ -27,6 +28,7 @@ def describe_images(
         WeightsError: a net cannot be loaded, or computes values that are not finite.
         OptionError: a net has no such layer, or a scale is smaller than its crop.
     """
+    runtime = choose_kernels(runtime, representation.members, len(split))
     parts = [
         run_with_progress(
             _describe_by_net(representation, net, layer, view, runtime, decoding), "Describing", total=len(split)

@@ -18,8 +18,8 @@ from verydeep.configs.protocols import Regression
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.inference import ViewAtScale, finite_numbers
 from verydeep.engine.runtime import Runtime
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.pieces import longer_axis, map_pieces
-from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.boxes import center_window, clip_boxes, decode_boxes, decode_dense_boxes
 from verydeep.ops.images import center_crop
@@ -39,9 +39,9 @@ class CandidateBoxes:
 class BoxNet:
     """A localization net, with the classification net of the same S that rates its boxes."""
 
-    model: VGG
+    model: TestedNet
     regression: Regression
-    classifier: VGG | None
+    classifier: TestedNet | None
     """None: each image has one box and one class, so nothing has to be chosen, and the score is 1."""
 
 

@@ -13,6 +13,7 @@ from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.drawing import LabeledBox, draw_photograph
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.localization.predictions import predict_boxes
+from verydeep.engine.nets.kernels import choose_kernels
 from verydeep.engine.plotting import name_classes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
@@ -30,6 +31,7 @@ def locate_objects(
         DataError: a photograph cannot be decoded, or none of them.
         WeightsError: a net has no weights, or computes values that are not finite.
     """
+    runtime = choose_kernels(runtime, ensemble.members, len(split))
     predictions = predict_boxes([ensemble], split, runtime, decoding, top=top, cache=False)[ensemble]
     classes = predictions.candidate_classes
     boxes = merge_boxes(predictions.pool(), np.full(len(classes.indices), threshold))

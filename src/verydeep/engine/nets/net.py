@@ -16,8 +16,9 @@ from verydeep.data.folder import WNID
 from verydeep.engine.datasets import DEFAULT_DIVISION, Division
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files
-from verydeep.engine.runtime import Runtime
+from verydeep.engine.runtime import Kernels, Runtime
 from verydeep.errors import OptionError
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig, load_config, load_model
 from verydeep.ops.value_ranges import ValueRanges
@@ -52,8 +53,10 @@ class Net:
     stamps: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
     """Size and modification time of its files before the model was read into memory."""
     _classifier: "Net | None" = field(default=None, compare=False, repr=False)
-    _placed: dict[tuple[str, bool], VGG] = field(default_factory=dict, init=False, compare=False, repr=False)
-    """The model in memory for each device and precision that it was needed for."""
+    _placed: dict[tuple[str, bool, Kernels], TestedNet] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """The model in memory for each device, precision and kernels that it was needed for."""
 
     def __hash__(self) -> int:  # config has values that cannot be hashed
         return hash(self.folder)
@@ -122,10 +125,10 @@ class Net:
             model.keep_outputs(self.outputs)
         return model
 
-    def prepare(self, runtime: Runtime) -> VGG:
-        """Return the model for testing: in eval mode, on the device, its weights rounded where computing is bf16.
+    def prepare(self, runtime: Runtime) -> TestedNet:
+        """Return the model for testing: in eval mode, on the device, its weights rounded or packed.
 
-        A model in memory is prepared once for each device and precision, and shared by all threads.
+        A model in memory is prepared once for each device, precision and kernels, and shared by all threads.
 
         Raises:
             WeightsError: the weights are missing, damaged, or of another net.
@@ -133,7 +136,7 @@ class Net:
         if self._model is None:
             return prepare_net(self.load(), runtime)
         with _PLACING:
-            key = (str(runtime.device), runtime.bf16)
+            key = (str(runtime.device), runtime.bf16, runtime.kernels)
             if key not in self._placed:
                 self._placed[key] = prepare_net(self.load(), runtime)
             return self._placed[key]

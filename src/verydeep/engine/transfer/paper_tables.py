@@ -68,6 +68,7 @@ def build_transfer_table(paper: TransferTable, cells: Cells, conditions: Transfe
             "data": {name: str(one.partitions[0].train.root) for name, one in conditions.transfer_sets.items()},
             "crop": conditions.crop,
             "precision": conditions.runtime.precision,
+            "kernels": conditions.runtime.kernels,
             "fast_decode": conditions.decoding.fast,
             "nets": {str(paper_net): str(net.path) for paper_net, net in conditions.nets.items()},
             "unconverged": list(conditions.unconverged),

@@ -57,6 +57,7 @@ def write_transfer_result(result: TransferResult, out: Path, submission: Path | 
         "seed": task.seed,
         "weights": [net.weights for net in task.representation.nets],
         "precision": result.precision,
+        "kernels": result.kernels,
         "fast_decode": task.decoding.fast,
         "skipped": result.skipped,
         "copies": copies,

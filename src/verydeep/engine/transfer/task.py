@@ -16,7 +16,7 @@ from verydeep.engine.descriptors.cache import compute_descriptors, read_descript
 from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.log import Log
 from verydeep.engine.process import release_freed_memory
-from verydeep.engine.runtime import Runtime
+from verydeep.engine.runtime import Kernels, Runtime
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier
 from verydeep.engine.transfer.curve import CurvePoint, measure_learning_curve
 from verydeep.engine.transfer.partition import (
@@ -129,6 +129,7 @@ class TransferResult:
     skipped: dict[str, str]
     """File -> why it could not be decoded."""
     precision: str
+    kernels: Kernels = "torch"
     curve: tuple[CurvePoint, ...] = ()
     """Scores with fewer photographs; empty where images may have several classes."""
 
@@ -175,7 +176,7 @@ def run_transfer(
     )
     if len(partitions) == 1:
         partitions = (add_interval(partitions[0], metric),)
-    result = TransferResult(task, partitions, skipped, runtime.precision)
+    result = TransferResult(task, partitions, skipped, runtime.precision, runtime.kernels)
     if not with_curve or result.confusion is None:
         return result
     return replace(result, curve=measure_learning_curve(task.transfer_set, samples, partitions, seed=task.seed))
