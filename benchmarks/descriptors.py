@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from benchmarks.photographs import make_photographs
-from benchmarks.testing import Case, other_process
+from benchmarks.testing import Case, other_process, with_fastest_kernels
 from benchmarks.timing import interleave, rate, report, speedup, table
 from tests.peers import import_torchvision
 from verydeep.configs.networks import NETWORKS, scaled_channels
@@ -55,6 +55,7 @@ def drawn(case: Case) -> VGG:
     for layer in model.children():
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = False
+    model.ceil_mode = False
     return model
 
 
@@ -151,7 +152,12 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     rows = []
-    with own_process(), start(device=options.device) as runtime, tempfile.TemporaryDirectory() as folder:
+    with (
+        own_process(),
+        start(device=options.device, kernels="auto") as started,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        runtime = with_fastest_kernels(started)
         files = make_photographs(Path(folder), tiles=1, count=options.images)
         pairs = [("fp32", "fp32")]
         if has_fast_bf16(runtime.device):

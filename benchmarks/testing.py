@@ -47,6 +47,7 @@ from verydeep.engine.predictions import average_posteriors, predict_split
 from verydeep.engine.process import own_process
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG
 from verydeep.ops.arrays import Float32Array
 
@@ -215,10 +216,15 @@ def other_process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
-def ours(model: VGG, task: Task, files: Sequence[Path], runtime: Runtime) -> Float32Array:
+def with_fastest_kernels(runtime: Runtime) -> Runtime:
+    """The runtime with the kernels that our commands choose for large jobs."""
+    return replace(runtime, kernels="native" if runtime.has_engine else "torch")
+
+
+def ours(net: TestedNet, task: Task, files: Sequence[Path], runtime: Runtime) -> Float32Array:
     """(n, K) by the package, from files to the mean over views and scales."""
     views = [ViewAtScale(view, scale) for view in SINGLE_VIEWS[task.view] for scale in task.scales]
-    steps = predict_split(prepare_net(model, runtime), Split.of_photographs(files), views, runtime)
+    steps = predict_split(net, Split.of_photographs(files), views, runtime)
     predictions = run_with_progress(steps, "Predicting", len(files), is_main=False)
     assert predictions is not None
     return predictions.mean(task.view, task.scales)
@@ -267,13 +273,14 @@ def compare(
     rows, medians = [], {}
     model = case.model(runtime)
     peer = plain_net(model).bfloat16() if runtime.bf16 else plain_net(model)
+    net = prepare_net(model, runtime)
     there = case, str(runtime.device), runtime.bf16, torch.get_num_threads()
     tasks = plan.tasks if runtime.bf16 or not has_fast_bf16(runtime.device) else [t for t in plan.tasks if t.in_fp32]
     for task in tasks:
         print(f"{task}, {runtime.precision} ...", file=sys.stderr, flush=True)
         its = task.over(files)
         sides: dict[str, Side] = {
-            OURS: partial(ours, model, task, its, runtime),
+            OURS: partial(ours, net, task, its, runtime),
             PLAIN: partial(wait_for, pool, run_there, *there, task, its),
         }
         if task.in_our_process:
@@ -322,13 +329,13 @@ class Growth:
 
 def grow(case: Case, plan: Plan, files: Sequence[Path], runtime: Runtime) -> Growth:
     """Time ours over test scales, and over the number of nets that are averaged."""
-    models = [case.model(runtime, seed) for seed in range(MOST_MEMBERS)]
+    nets = [prepare_net(case.model(runtime, seed), runtime) for seed in range(MOST_MEMBERS)]
     smallest = min(scale for task in plan.tasks for scale in task.scales)
 
     def fused(count: int, scale: int) -> Callable[[], Float32Array]:
         task = Task("dense", (scale,), plan.growth_images)
         its = task.over(files)
-        return lambda: average_posteriors([ours(model, task, its, runtime) for model in models[:count]])
+        return lambda: average_posteriors([ours(net, task, its, runtime) for net in nets[:count]])
 
     sides = {f"Q {scale}": fused(1, scale) for scale in plan.growth}
     sides |= {f"members {count}": fused(count, smallest) for count in range(1, MOST_MEMBERS + 1)}
@@ -382,10 +389,11 @@ def main() -> None:
     plan = replace(plan, repeats=options.repeats or plan.repeats)
     with (
         own_process(),
-        start(device=options.device) as runtime,
+        start(device=options.device, kernels="auto") as started,
         tempfile.TemporaryDirectory() as folder,
         other_process() as pool,
     ):
+        runtime = with_fastest_kernels(started)
         if runtime.device.type == "cuda":
             plan = plan.times(32)
         files = make_photographs(Path(folder), tiles=1, count=8)

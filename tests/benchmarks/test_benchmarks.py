@@ -14,12 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import descriptors, svm, testing, timing
+from benchmarks import cpu_engine, descriptors, svm, testing, timing
 from benchmarks import plain_tiny_imagenet as plain
 from tests.conftest import picture
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
+from verydeep.engine.inference import prepare_net
 from verydeep.engine.runtime import Runtime, has_fast_bf16
+from verydeep.models.cpu_engine import describe_engine, find_instruction_set
 from verydeep.models.vgg import VGG
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +141,7 @@ def test_testing_times_nothing_that_differs(view: View, tmp_path: Path) -> None:
     model = THIN.model(runtime)
     task, another = testing.Task(view, (256,), 3), testing.Task(view, (272,), 3)
     comparison, net = testing.Comparison(task, "fp32"), testing.plain_net(model)
-    comparison.checked("ours", lambda: testing.ours(model, task, files, runtime))()
+    comparison.checked("ours", lambda: testing.ours(prepare_net(model, runtime), task, files, runtime))()
     comparison.checked("loop", lambda: testing.plain_loop(net, THIN.crop, task, files))()
     with pytest.raises(SystemExit, match="ours and the loop differ"):
         comparison.checked("loop", lambda: testing.plain_loop(net, THIN.crop, another, files))()
@@ -158,6 +160,27 @@ def test_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     rows = [line.split(" | ") for line in lines if line.startswith(("| bf16", "| fp32"))]
     faster = [["bf16", "fp32"], ["bf16", "bf16"]] if has_fast_bf16(torch.device("cpu")) else []
     assert [[row[0].lstrip("| "), row[1]] for row in rows] == [*faster, ["fp32", "fp32"]]
+
+
+@pytest.mark.skipif(find_instruction_set() is None, reason=describe_engine())
+def test_cpu_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it on a thin net, with the peers that are installed; AVX2 in a process of its own has the whole net."""
+    shapes = ((1, 32, 32), (2, 32, 32), (1, 40, 50), (1, 50, 70), (1, 70, 90))
+    monkeypatch.setattr(cpu_engine, "CASE", THIN)
+    monkeypatch.setattr(cpu_engine, "SHAPES", shapes)
+    monkeypatch.setattr(cpu_engine, "LAYER_SHAPE", shapes[3])
+    monkeypatch.setattr(cpu_engine, "time_avx2", lambda repeats: json.loads(alone()))
+    monkeypatch.setattr(sys, "argv", ["cpu_engine", "--repeats", "1"])
+
+    def alone() -> str:
+        cpu_engine.print_avx2_times(1)
+        return capsys.readouterr().out
+
+    cpu_engine.main()
+    lines = capsys.readouterr().out.splitlines()
+    for side in ("engine fp32", "PyTorch fp32", "ONNX Runtime fp32"):
+        assert sum(line.startswith(f"| {side} | ") for line in lines) >= 1
+    assert any(line.startswith("| conv5_3 |") for line in lines)
 
 
 def test_descriptors_that_differ_are_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

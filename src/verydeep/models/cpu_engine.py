@@ -131,7 +131,8 @@ class CpuNet:
         self._net = library.vd_create(
             code, (_Layer * len(layers))(*layers), len(layers), mean.data_ptr(), torch.get_num_threads()
         )
-        self._fc6 = tensors if "fc6" in self._outputs else []  # it is packed once more when a large map comes
+        # The engine packs a 7x7 kernel once more when a large map comes.
+        self._unpacked = [pair for layer, pair in zip(layers, tensors, strict=True) if layer.side == 7 and not bf16]
         if not self._net:
             raise ResourceError("Memory ran out for the packed weights of the net: free some, or use `kernels=torch`.")
 
@@ -203,15 +204,15 @@ class CpuNet:
         assert error == 0
         return arrays
 
-    def _describe_layers(self, model: VGG) -> tuple[list[_Layer], list[Tensor]]:
-        """Return the engine's layers, and the tensors that they point to."""
+    def _describe_layers(self, model: VGG) -> tuple[list[_Layer], list[tuple[Tensor, Tensor]]]:
+        """Return the engine's layers, and the weights and biases that they point to."""
         layers: list[_Layer] = []
-        tensors: list[Tensor] = []
+        tensors: list[tuple[Tensor, Tensor]] = []
         for group in _group_layers(model):
             weight_layer = group[0]
             module = model.get_submodule(weight_layer)
             weights, bias = (module.get_parameter(name).detach().float() for name in ("weight", "bias"))
-            tensors += [weights, bias]
+            tensors.append((weights, bias))
             side = weights.shape[2]
             kind = "first" if not layers else "conv3" if weight_layer.startswith("conv") and side == 3 else "dense"
             follows = {name.rstrip("0123456789_"): name for name in group[1:]}
