@@ -66,7 +66,7 @@ def evaluate(
         PathSource | None, Option("Folder for errors, lists and pictures.", "in RUN/evaluations", "DIR")
     ] = None,
     classes: Annotated[
-        str | None, Option("Source of classes: a protocol, or truth.", "RUN's source", "TEXT", "box")
+        str | None, Option("Classes: a protocol, or truth.", "RUN's source", "TEXT", "box")
     ] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,

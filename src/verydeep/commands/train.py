@@ -79,7 +79,7 @@ def train(
     deterministic: Annotated[bool, Option("Give bit-identical results on GPUs; slower.", heading="compute")] = False,
     **options: Unpack[JobOptions],
 ) -> "TrainedRun":
-    """Train a net on photographs and test it; without DATA on a generated set, in about three minutes.
+    """Train a net on photographs and test it; without DATA on a generated set.
 
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
     Tiny-ImageNet. With `init_from`, network, crop and widths are those of that net. With fewer than 74 epochs the
