@@ -214,7 +214,7 @@ def test_a_classifier_in_memory_predicts_and_describes(class_folders: Path, trai
     assert all(net.in_memory for net in classifier.representation.nets)
     with ThreadPoolExecutor(3) as pool:
         for scores in pool.map(lambda _: vd.predict(classifier, images, **FP32).scores, range(3)):
-            np.testing.assert_array_equal(scores, expected.scores)
+            np.testing.assert_allclose(scores, expected.scores, atol=1e-5)  # its kernels may be others
     descriptors = vd.describe(classifier, images, **FP32).values
     np.testing.assert_allclose(descriptors, vd.describe(trained, images, **FP32).values, atol=1e-6)
     for options in ({"layer": "pool5"}, {"scales": 384}):

@@ -65,9 +65,7 @@ def evaluate(
     out: Annotated[
         PathSource | None, Option("Folder for errors, lists and pictures.", "in RUN/evaluations", "DIR")
     ] = None,
-    classes: Annotated[
-        str | None, Option("Classes: a protocol, or truth.", "RUN's source", "TEXT", "box")
-    ] = None,
+    classes: Annotated[str | None, Option("Classes: a protocol, or truth.", "RUN's source", "TEXT", "box")] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,
     bad_boxes: BadBoxesOption = "error",

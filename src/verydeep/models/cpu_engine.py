@@ -6,7 +6,9 @@ it at once. The compiled library is optional: without it, or on another processo
 
 import ctypes
 import functools
+import platform
 import sys
+import weakref
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
@@ -43,12 +45,16 @@ class _Result(ctypes.Structure):
     _fields_ = [("layer", ctypes.c_int32), ("stage", ctypes.c_int32), ("array", ctypes.c_void_p)]
 
 
+def _find_library() -> Path | None:
+    # An editable installation has the sources in one folder of the package, and what was compiled in another.
+    folders = [Path(folder) for folder in sys.modules["verydeep"].__path__]
+    return next((folder / LIBRARY for folder in folders if (folder / LIBRARY).exists()), None)
+
+
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     """Return the compiled engine, or None where it was not built or cannot be loaded."""
-    # An editable installation has the sources in one folder of the package, and what was compiled in another.
-    folders = [Path(folder) for folder in sys.modules["verydeep"].__path__]
-    path = next((folder / LIBRARY for folder in folders if (folder / LIBRARY).exists()), None)
+    path = _find_library()
     if path is None:
         return None
     try:
@@ -86,8 +92,12 @@ def can_compute(*, bf16: bool) -> bool:
 
 def describe_engine() -> str:
     """Return one line about the engine: its instruction set and precisions here, or why it is missing."""
-    if _library() is None:
+    if not (sys.platform == "linux" and platform.machine() == "x86_64"):
+        return "CPU engine: only for Linux on x86-64; PyTorch computes"
+    if _find_library() is None:
         return "CPU engine: missing, so PyTorch computes; for it, install a C++ compiler, then verydeep again"
+    if _library() is None:
+        return "CPU engine: cannot be loaded beside this PyTorch, which computes"
     instruction_set = find_instruction_set()
     if instruction_set is None:
         return "CPU engine: not for this processor, which lacks AVX2; PyTorch computes"
@@ -135,11 +145,7 @@ class CpuNet:
         self._unpacked = [pair for layer, pair in zip(layers, tensors, strict=True) if layer.side == 7 and not bf16]
         if not self._net:
             raise ResourceError("Memory ran out for the packed weights of the net: free some, or use `kernels=torch`.")
-
-    def __del__(self) -> None:
-        library = _library()
-        if library is not None and getattr(self, "_net", None):
-            library.vd_destroy(self._net)
+        weakref.finalize(self, library.vd_destroy, self._net)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the class score map (N, K, h, w) of images (N, 3, H, W), RGB 0-255; of a trunk, pool5's output."""
