@@ -70,7 +70,7 @@ def test_the_command_line_lists_the_files_and_fails(photographs: Path, inside: C
     assert "class folders; 9 files" in done.stdout
     assert "cat/1.jpg" in done.stdout and "dog/4.jpg" in done.stdout and "cat/7.jpg" not in done.stdout
     assert done.stderr == (
-        "verydeep: 1 of 9 files cannot be used: replace or remove them, or train with --bad-images skip.\n"
+        "verydeep: 1 of 9 files cannot be used: replace or remove them, or leave them out with --bad-images skip.\n"
     )
     lines = inside("verify", photographs, "--format", "json", check=False).stdout.splitlines()
     assert [json.loads(line)["file"] for line in lines] == ["cat/1.jpg", "dog/4.jpg"]
@@ -169,7 +169,7 @@ def test_everything_is_found_in_one_run(photographs: Path, inside: Cli) -> None:
     assert verified.problem.splitlines() == [
         f"The class folder {photographs / 'train' / 'fish'} holds no images; fill or remove it.",
         f"{photographs / 'test'} has class folders that training lacks: cow; rename or remove them.",
-        "1 of 12 files cannot be used: replace or remove them, or train with `bad_images=skip`.",
+        "1 of 12 files cannot be used: replace or remove them, or leave them out with `bad_images=skip`.",
     ]
     assert f"Not used, because it is empty: {photographs / 'train' / 'bird'}." in verified.notes
     assert inside("verify", photographs, check=False).returncode == 1
@@ -180,7 +180,14 @@ def test_photographs_without_class_folders_are_decoded_too(tmp_path: Path) -> No
     noise(tmp_path / "phone" / "2.jpg", 2).write_bytes(b"no image")
     verified = vd.verify(tmp_path / "phone")
     assert (verified.layout, verified.num_files, list(verified.undecodable)) == ("photographs", 2, ["2.jpg"])
-    assert "holds images but no class folders" in verified.notes[0]
+    assert verified.problem.startswith("1 of 2 files cannot be used") and "has no class folders" in verified.notes[0]
+
+
+def test_a_folder_of_photographs_to_predict_is_no_error(tmp_path: Path, inside: Cli) -> None:
+    noise(tmp_path / "phone" / "1.jpg", 1)
+    done = inside("verify", "phone")
+    assert "phone has no class folders: a net can predict these photographs" in done.stdout
+    assert "The file can be used." in done.stdout and done.stderr == ""
 
 
 def test_mistakes_are_found_before_anything_is_read(tmp_path: Path) -> None:

@@ -120,12 +120,31 @@ def test_class_folders_of_the_same_folders_are_noted(tmp_path: Path) -> None:
     split = read(tmp_path, "all")
     assert split.class_names == ("site_a", "site_b")
     (note,) = split.notes
-    assert "hold the folders blue, green and red and no images of their own" in note
-    assert f"give one of the class folders as data, such as {tmp_path / 'site_a'}" in note
+    assert note == (
+        f"No class folder of {tmp_path} holds images of its own: they lie in folders such as site_a/blue and "
+        f"site_b/blue. If these are the classes, give {tmp_path / 'site_a'} or {tmp_path / 'site_b'} as data."
+    )
+
+
+@pytest.mark.parametrize("place", ["", "train"])
+def test_the_parent_of_two_data_sets_is_noted(tmp_path: Path, place: str) -> None:
+    """Their classes differ, and one is divided into parts."""
+    put_images(tmp_path / place / "animals" / "cat"), put_images(tmp_path / place / "animals" / "dog")
+    put_classes(tmp_path / place / "flowers" / "train"), put_classes(tmp_path / place / "flowers" / "val")
+    (note,) = read(tmp_path, "all").notes
+    assert "such as animals/cat and flowers/train. If these are the classes, give " in note
+    assert f"{tmp_path / place / 'animals'} or {tmp_path / place / 'flowers'} as data" in note
+
+
+def test_class_folders_with_images_or_a_single_folder_of_their_own_are_not_noted(tmp_path: Path) -> None:
+    put_images(tmp_path / "cat" / "monday"), put_images(tmp_path / "cat" / "tuesday"), put_images(tmp_path / "dog")
+    assert read(tmp_path, "all").notes == ()
+    put_images(tmp_path / "two" / "cat" / "images"), put_images(tmp_path / "two" / "dog" / "images")
+    assert read(tmp_path / "two", "all").notes == ()
 
 
 def test_parts_within_classes_are_noted(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         put_images(tmp_path / name / "train"), put_images(tmp_path / name / "test")
     (note,) = read(tmp_path, "all").notes
-    assert "hold the folders test and train" in note and f"as in {tmp_path / 'test' / 'cat'}." in note
+    assert "such as cat/test, and parts are not kept apart there: move them outside, as in test/cat." in note

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.conftest import picture
 from verydeep.data.decoding import Decoding
 from verydeep.data.images import to_image
-from verydeep.data.split import Split
+from verydeep.data.split import Split, describe_classes
 from verydeep.data.testing_images import TestImages, group_by_shape, load_test_batches
 
 
@@ -77,3 +77,32 @@ def test_the_fingerprint_of_an_image_in_memory_is_that_of_its_pixels() -> None:
     prints = [split.fingerprint(index) for index in range(4)]
     assert prints[0] == prints[2]
     assert len(set(prints)) == 3
+
+
+def test_classes_are_counted_over_splits() -> None:
+    """Those without an image, and images without a label, do not count."""
+    names = tuple("abcdefg")
+    words = ("ant, emmet", *names[1:])
+
+    def split(labels: list[int] | None, relevance: list[list[int]] | None = None) -> Split:
+        return Split(
+            "all",
+            Path(),
+            tuple(map(str, range(9))),
+            None if labels is None else np.array(labels, np.int64),
+            names,
+            words,
+            "",
+            False,
+            relevance=None if relevance is None else np.array(relevance, np.int8),
+        )
+
+    assert describe_classes([split([0, 0, 1, -1, 6])]) == "3 classes: ant 2, b 1, g 1"
+    assert describe_classes([split(list(range(7))), split([0]), split(None)]) == (
+        "7 classes: ant 2, b 1, c 1, d 1, e 1 and 2 more"
+    )
+    assert describe_classes([split(None, [[1, 1, 0, -1, -1, -1, -1], [-1, 1, 0, 0, 0, -1, -1]])]) == (
+        "2 classes: ant 1, b 2"
+    )
+    assert describe_classes([split([2])]) == "1 class: c 1"
+    assert describe_classes([split(None)]) == ""

@@ -58,8 +58,10 @@ def describe(
     from verydeep.engine.descriptors.in_memory import describe_images
     from verydeep.engine.descriptors.representation import DEFAULT_SCALES, Representation
     from verydeep.engine.load import open_predictor
+    from verydeep.engine.nets.argument_order import check_data_second
     from verydeep.engine.nets.net import Net
 
+    check_data_second("describe RUN DATA", run, images)
     predictor = open_predictor(run, weights)
     if isinstance(predictor, Net):
         test_scales = DEFAULT_SCALES if scales is None else parse_test_scales(number_text(scales))

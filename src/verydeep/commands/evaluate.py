@@ -97,6 +97,7 @@ def evaluate(
     from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name
     from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
+    from verydeep.engine.nets.argument_order import check_data_first
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.training.plan import size_label
     from verydeep.files import shorten_name
@@ -104,6 +105,7 @@ def evaluate(
     data, nets, collection = str(data), several(run), Collection.parse(str(runs))
     check_sources(nets, protocol, {"scales": scales, "views": views, "classes": classes})
     check_box_options(task, classes, merge_threshold, tune_threshold)
+    check_data_first("evaluate DATA RUN", data, nets)
     tasks: list[EvaluationTask]
     if protocol is None:
         tasks = [open_task(task, nets, scales, views, classes, collection, weights)]
@@ -143,6 +145,7 @@ def run_tasks(
     options: JobOptions,
 ) -> "EvaluationResult":
     """Test nets; with several seeds, each seed has a folder of its own."""
+    from verydeep.data.split import describe_classes
     from verydeep.engine.log import Log
     from verydeep.engine.reporting.remarks import count_images
     from verydeep.results.measured_table import EvaluationResult
@@ -154,7 +157,8 @@ def run_tasks(
         log = Log(silent=not runtime.is_main)
         log.send_notes(*(split.notes for split in splits))
         for task, split in zip(tasks, splits, strict=True):
-            log.info(f"Data: {split.root}: {split.layout}; {count_images(len(split), split.name)}.")
+            classes = f"; {describe_classes([split])}".removesuffix("; ")
+            log.info(f"Data: {split.root}: {split.layout}; {count_images(len(split), split.name)}{classes}.")
             own_folder = folder / f"s{task.members[0].net.config.seed}" if len(tasks) > 1 else folder
             table = task.run(split, replace(evaluation_options, folder=own_folder), runtime, log)
             tables += [] if table is None else [table]

@@ -62,6 +62,7 @@ def features(
     """
     from verydeep.engine.archive.manifest import ArchiveOptions, read_archive_weights, resolve_manifest
     from verydeep.engine.archive.update import update_archive
+    from verydeep.engine.nets.argument_order import check_data_second
     from verydeep.engine.nets.net import Net, net_path
 
     folder = Path(out)
@@ -70,6 +71,7 @@ def features(
         raise OptionError(
             "An archive holds descriptors of files: use `verydeep describe` for images in memory.", "images"
         )
+    check_data_second("features RUN DATA --out DIR", run, paths)
     net = Net.open(run, weights or read_archive_weights(folder, net_path(run)))
     archive_options = ArchiveOptions(
         layer=layer,

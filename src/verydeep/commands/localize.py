@@ -73,8 +73,10 @@ def localize(
     from verydeep.engine.datasets import open_photographs
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.localization.objects import draw_objects, locate_objects
+    from verydeep.engine.nets.argument_order import check_data_second
     from verydeep.engine.nets.net import Net
 
+    check_data_second("localize RUN DATA", run, images)
     ensemble = ensemble_of_net(Net.open(run, weights), scales, classes, runs)
     folder = None if out is None else Path(out)
     if folder is not None:

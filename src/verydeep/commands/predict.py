@@ -62,8 +62,10 @@ def predict(
     """
     from verydeep.engine.datasets import open_photographs
     from verydeep.engine.load import open_predictor
+    from verydeep.engine.nets.argument_order import check_data_second
     from verydeep.engine.nets.net import Net
 
+    check_data_second("predict RUN DATA", run, images)
     predictor = open_predictor(run, weights)
     if isinstance(predictor, Net):
         check_predicts_classes(predictor)

@@ -52,10 +52,12 @@ def search(
     """
     from verydeep.engine.archive.manifest import Manifest
     from verydeep.engine.archive.search import find_neighbors
+    from verydeep.engine.nets.argument_order import check_data_second
     from verydeep.results.descriptors import Descriptors
 
     folder, picture = Path(archive), None if out is None else Path(out)
     check_suffix(picture)
+    check_data_second("search ARCHIVE DATA", archive, images)
     manifest = Manifest.read(folder)
     kernels: KernelOptions = options
     with start_runtime({**kernels, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:

@@ -86,6 +86,7 @@ def transfer(
     from verydeep.data.groups import resolve_group_by
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine.datasets import data_folder, data_name
+    from verydeep.engine.nets.argument_order import check_data_first
     from verydeep.engine.nets.net import Net, net_path
     from verydeep.engine.transfer.svm_training import COSTS, require_scikit_learn
     from verydeep.engine.transfer.task import TransferTask
@@ -96,6 +97,7 @@ def transfer(
     sources = several(run)
     if not sources:
         raise OptionError("Name a net after the data, such as oxford-vgg16.", "run")
+    check_data_first("transfer DATA RUN", str(data), sources)
     require_scikit_learn()
     costs = COSTS if c is None else parse_costs(number_text(c))
     transfer_set = open_transfer_set(

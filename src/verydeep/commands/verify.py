@@ -43,6 +43,7 @@ def verify(
     Raises:
         DataError: The folder holds no data set.
     """
+    from verydeep.data.split import describe_classes
     from verydeep.data.value_survey import survey_values
     from verydeep.engine.datasets import data_folder
     from verydeep.engine.log import Log
@@ -53,7 +54,8 @@ def verify(
     root = data_folder(str(data))
     splits, problems = open_all_splits(root)
     paths = [split.path(index) for split in splits for index in range(len(split))]
-    Log().info(f"{root}: {splits[0].layout}; {len(paths):,} files")
+    classes = f"; {describe_classes(splits)}".removesuffix("; ")
+    Log().info(f"{root}: {splits[0].layout}; {len(paths):,} files{classes}.")
     surveyed = run_with_progress(survey_values(splits, {}), "Reading headers", len(paths))
     ranges = {values.value_type: values.value_range for values in surveyed}
     notes = [note for split in splits for note in split.notes]
@@ -96,8 +98,9 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     if splits:
         return splits, tuple(dict.fromkeys(problems))
     photographs = find_photographs(root)
-    if has_own_images(root):  # they are to be predicted or described, not to be trained on
-        return [replace(photographs, notes=(*problems, *photographs.notes))], ()
+    if has_own_images(root):
+        note = f"{root} has no class folders: a net can predict these photographs, but not learn from them."
+        return [replace(photographs, notes=(note, *photographs.notes))], ()
     return [photographs], tuple(dict.fromkeys(problems))
 
 

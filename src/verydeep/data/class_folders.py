@@ -6,6 +6,7 @@ from pathlib import Path
 
 from verydeep.data.listing import holds_files, holds_images, list_images, list_subfolders, normalize_name
 from verydeep.data.parts import ANNOTATIONS, PARTS
+from verydeep.data.products import describe_product
 from verydeep.errors import DataError
 
 LabeledFile = tuple[str, int]
@@ -13,9 +14,10 @@ LabeledFile = tuple[str, int]
 
 
 def list_class_folders(folder: Path) -> list[str]:
-    """Return the names of the folders that are classes: those that are not empty, and Annotations only with images."""
+    """Return the names of the folders that are classes: not empty ones, Annotations without images, nor verydeep's."""
     names = list_subfolders(folder)
-    return [name for name in names if (holds_images if name == ANNOTATIONS else holds_files)(folder / name)]
+    names = [name for name in names if (holds_images if name == ANNOTATIONS else holds_files)(folder / name)]
+    return [name for name in names if describe_product(folder / name) is None]
 
 
 def list_classes(folder: Path) -> tuple[list[str], list[str]]:
@@ -67,8 +69,10 @@ def _describe_without_images(folder: Path) -> str:
 
 def describe_unused(source: Path, images: Sequence[str]) -> list[str]:
     """Return notes about empty folders, and about images next to the class folders."""
-    notes, folders = [], list_subfolders(source)
-    if empty := sorted(set(folders) - set(list_class_folders(source)) - {ANNOTATIONS}):
+    folders = list_subfolders(source)
+    products = {name: product for name in folders if (product := describe_product(source / name))}
+    notes = [f"Not used, because it {product}: {source / name}." for name, product in products.items()]
+    if empty := sorted(set(folders) - set(list_class_folders(source)) - products.keys() - {ANNOTATIONS}):
         reason = "it is empty" if len(empty) == 1 else "they are empty"
         notes.append(f"Not used, because {reason}: {join_names([str(source / name) for name in empty])}.")
     if strays := [image for image in images if "/" not in image and image not in folders]:
@@ -77,23 +81,30 @@ def describe_unused(source: Path, images: Sequence[str]) -> list[str]:
     return notes
 
 
-def describe_nested(source: Path, images: Sequence[str]) -> list[str]:
-    """Return a note if all class folders hold the same folders and nothing else: these may be the classes."""
+def describe_nested(source: Path, files: Sequence[str]) -> list[str]:
+    """Return a note if all class folders hold several folders and no images of their own: these may be the classes.
+
+    It is not an error, because people also keep the photographs of a class in folders, by day or by person.
+    """
     inside: dict[str, set[str]] = {}
-    for image in images:
-        folder, _, rest = image.partition("/")
-        inside.setdefault(folder, set()).add(rest.partition("/")[0] if "/" in rest else "")
-    names = next(iter(inside.values()), set())
-    if len(inside) < 2 or len(names) < 2 or "" in names or any(other != names for other in inside.values()):
+    is_deeper = False
+    for file in files:
+        folder, *folders, _ = file.split("/")
+        inside.setdefault(folder, set()).update(folders[:1] or [""])
+        is_deeper |= len(folders) > 1
+    if len(inside) < 2 or any(len(names) < 2 or "" in names for names in inside.values()):
         return []
-    text = f"All class folders of {source} hold the folders {join_names(sorted(names))} and no images of their own"
-    if {name.lower() for name in names} <= PARTS.keys():
-        return [f"{text}, which are not kept apart: move them outside, as in {source / min(names) / min(inside)}."]
-    return [f"{text}: if these are the classes, give one of the class folders as data, such as {source / min(inside)}."]
+    text = f"No class folder of {source} holds images of its own: they lie in folders such as "
+    places = [f"{folder}/{min(names)}" for folder, names in sorted(inside.items())]
+    if not is_deeper and all({name.lower() for name in names} <= PARTS.keys() for names in inside.values()):
+        first, second = places[0].split("/")
+        return [f"{text}{places[0]}, and parts are not kept apart there: move them outside, as in {second}/{first}."]
+    outer = join_names([str(source / folder) for folder in sorted(inside)], "or")
+    return [f"{text}{join_names(places[:2])}. If these are the classes, give {outer} as data."]
 
 
-def join_names(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str], last: str = "and") -> str:
     """Return "a, b and c"; of many names the first."""
     if len(names) > 5:
-        return f"{', '.join(names[:4])} and {len(names) - 4} more"
-    return " and ".join(", ".join(names).rsplit(", ", 1))
+        return f"{', '.join(names[:4])} {last} {len(names) - 4} more"
+    return f" {last} ".join([", ".join(names[:-1]), *names[-1:]] if len(names) > 1 else names)

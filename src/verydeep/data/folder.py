@@ -75,9 +75,10 @@ def open_folder(
         files, problems = label_images(source, images, classes)
         if strict and problems:
             raise DataError(" ".join([problems[0], *omissions.sentences(source)]))
-        notes += describe_unused(source, images) + describe_nested(source, images)
+        notes += describe_unused(source, images) + describe_nested(source, [file for file, _ in files])
         if num_missing := len(classes) - len({label for _, label in files} - {-1}):
-            layout += f" ({name} has no images of {num_missing} of the {len(classes)} classes)"
+            place = "there are" if name == "all" else f"{name} has"
+            layout += f" ({place} no images of {num_missing} of the {len(classes)} classes)"
     if seeded and name != "all":
         layout += f", {val_fraction:.0%} of each class in val (seed {seed}{_describe_groups(group_by)})"
         if group_by is None:

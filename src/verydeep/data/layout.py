@@ -6,6 +6,7 @@ from pathlib import Path
 from verydeep.data.folder import folder_split_names, open_folder
 from verydeep.data.generated_set import COUNTS, is_generated, open_generated
 from verydeep.data.imagenet import find_tars, is_kaggle, kaggle_split_names, open_kaggle
+from verydeep.data.products import describe_product
 from verydeep.data.split import Split
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
 from verydeep.errors import DataError
@@ -62,7 +63,7 @@ def check_folder(root: Path) -> None:
     """Refuse what is no folder that can be read.
 
     Raises:
-        DataError: there is no such folder, it is a file, or it may not be read.
+        DataError: there is no such folder, it is a file, it may not be read, or verydeep wrote it.
     """
     try:
         with os.scandir(root):
@@ -73,6 +74,8 @@ def check_folder(root: Path) -> None:
         raise DataError(f"{root} is a file; give the folder that holds the photographs.") from None
     except OSError as error:
         raise DataError(describe_read_error(root, error)) from error
+    if product := describe_product(root):
+        raise DataError(f"{root} {product}; give a folder of photographs.")
 
 
 def _check(root: Path) -> None:

@@ -1,6 +1,7 @@
 """One part of a data set: its images, their labels, and how they are decoded."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from verydeep.data.workers import note_file
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
 from verydeep.ops.value_ranges import ValueRanges
+
+MAX_CLASSES = 5
+"""Classes that a sentence names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +203,23 @@ class Split:
     def sample_key(self, index: int) -> tuple[Path, bytes]:
         """Return what distinguishes a sample from others of its set: its file and, as files may repeat, its boxes."""
         return self.path(index), b"" if self.boxes is None else self.boxes[index].tobytes()
+
+
+def describe_classes(splits: Sequence[Split]) -> str:
+    """Return the number of classes that splits of one data set show, and the first five with their numbers of images.
+
+    "3 classes: ant 5, bee 4, cow 1"; nothing if no split has labels.
+    """
+    counts: Counter[int] = Counter()
+    for split in splits:
+        labels = split.labels if split.relevance is None else np.nonzero(split.relevance == 1)[1]
+        counts.update({} if labels is None else Counter(labels[labels >= 0].tolist()))
+    if not counts:
+        return ""
+    names, words = splits[0].class_names, splits[0].class_words
+    texts = [f"{names[k] if names[k] == words[k] else words[k].split(',')[0]} {counts[k]:,}" for k in sorted(counts)]
+    more = f" and {len(texts) - MAX_CLASSES:,} more" if len(texts) > MAX_CLASSES else ""
+    return f"{len(texts):,} {'class' if len(texts) == 1 else 'classes'}: {', '.join(texts[:MAX_CLASSES])}{more}"
 
 
 def all_skipped_error(split: Split, skipped: Mapping[str, str] = MappingProxyType({})) -> DataError:

@@ -75,7 +75,7 @@ class VerifiedData(Result):
         if self.undecodable:
             sentences.append(
                 f"{len(self.undecodable):,} of {self.num_files:,} files cannot be used: replace or remove them, or "
-                "train with `bad_images=skip`."
+                "leave them out with `bad_images=skip`."
             )
         return "\n".join(sentences)
 
@@ -92,4 +92,5 @@ class VerifiedData(Result):
 
     def footer(self) -> list[str]:
         """Return the notes, and how many files there are."""
-        return [*self.notes, *([] if self.undecodable else [f"All {self.num_files:,} files can be used."])]
+        usable = "The file can be used." if self.num_files == 1 else f"All {self.num_files:,} files can be used."
+        return [*self.notes, *([] if self.undecodable else [usable])]

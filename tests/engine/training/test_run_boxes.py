@@ -271,7 +271,7 @@ def test_impossible_trainings_are_refused_before_they_start(
     assert message in refused.stderr.splitlines()[-1]
     assert "Traceback" not in refused.stderr
     assert "Measuring" not in refused.stderr
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_regression_is_refused_for_classes(few: Path, inside: Cli) -> None:

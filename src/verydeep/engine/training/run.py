@@ -3,13 +3,13 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.split import Split
+from verydeep.data.split import Split, describe_classes
 from verydeep.engine.datasets import choose_value_ranges
 from verydeep.engine.evaluation_folders import evaluation_folder
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
@@ -89,12 +89,15 @@ def train_run(plan: TrainingPlan, runtime: Runtime) -> MeasuredTable | None:
         OptionError: the loss overflowed, or a batch has fewer images than there are processes.
         SystemExit: SIGINT (130) or SIGTERM (143) came, and the state is saved.
     """
-    with lock_run(plan.run, runtime):
+    with lock_run(plan.run, runtime), remove_unbegun(plan.run, runtime):
         log = Log(plan.run.log, silent=not runtime.is_main)
         if sentence := describe_end(plan):
             log.info(sentence)
         prepared = prepare(plan, runtime, log)
         state = open_state(prepared, runtime, log, resume=plan.resume)
+        check_disk_space(plan.run, planned_bytes(state, prepared.task), runtime)
+        if runtime.is_main and find_checkpoint(plan.run.checkpoints) is None:
+            begin_run(prepared)
         train(prepared, state, runtime, log)
         runtime.gather(None)  # the net is on the disk before any process reads it
         return runtime.from_main(evaluate(prepared, runtime, log))
@@ -114,6 +117,21 @@ def lock_run(run: RunFolder, runtime: Runtime) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def remove_unbegun(run: RunFolder, runtime: Runtime) -> Iterator[None]:
+    """Leave no folder of a new run that fails before its settings are saved: it could not be resumed."""
+    try:
+        yield
+    except BaseException:
+        if runtime.is_main and not run.settings.exists():
+            with suppress(OSError):  # the error of the training counts
+                for path in run.path.iterdir():
+                    if run.may_hold_before_training(path.name):
+                        path.unlink()
+                run.path.rmdir()
+        raise
+
+
 def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     """Open and measure the data, and choose the micro-batch.
 
@@ -122,11 +140,8 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
         OptionError: a batch has fewer images than there are processes.
     """
     all_train, all_val, settings = plan.train, plan.val, plan.settings
-    num_classes = len(all_train.class_names)
-    log.info(
-        f"Data: {all_train.root}: {all_train.layout}; {count_of(len(all_train), 'training image')} of "
-        f"{count_of(num_classes, 'class')}."
-    )
+    classes = describe_classes([all_train])
+    log.info(f"Data: {all_train.root}: {all_train.layout}; {count_of(len(all_train), 'training image')} of {classes}.")
     test_split = open_test_split(settings.data, settings.division)
     splits = [split for split in (all_train, all_val, test_split) if split is not None]
     log.send_notes(*(split.notes for split in splits))
@@ -200,11 +215,6 @@ def open_state(prepared: PreparedRun, runtime: Runtime, log: Log, *, resume: boo
     checkpoint = find_checkpoint(run.checkpoints)
     if checkpoint is None:
         initialize_weights(model, settings, prepared.source, config.class_names, log)
-        if runtime.is_main:
-            settings.save(run)
-            save_config(run.model, config)
-            if settings.regression is not None:
-                keep_classifier(run.model, find_model_folder(Path(settings.init_from or "")))
     elif not resume:
         raise OptionError(
             f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out`."
@@ -216,6 +226,15 @@ def open_state(prepared: PreparedRun, runtime: Runtime, log: Log, *, resume: boo
         load_checkpoint(checkpoint, state)
         state.schedule = follow_recipe(state.progress, state.schedule, settings.recipe, len(prepared.task.train))
     return state
+
+
+def begin_run(prepared: PreparedRun) -> None:
+    """Save what a run needs to be resumed: its settings, and the config of its net."""
+    run, settings = prepared.run, prepared.settings
+    settings.save(run)
+    save_config(run.model, prepared.config)
+    if settings.regression is not None:
+        keep_classifier(run.model, find_model_folder(Path(settings.init_from or "")))
 
 
 def resume_settings(prepared: PreparedRun, runtime: Runtime) -> None:
@@ -239,7 +258,6 @@ def resume_settings(prepared: PreparedRun, runtime: Runtime) -> None:
 def train(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: Log) -> None:
     """Train to the end, then draw the curves and complete the config of the net."""
     run, config, task = prepared.run, prepared.config, prepared.task
-    check_disk_space(run, planned_bytes(state, task), runtime)
     if state.progress.stage < len(task.recipe.stages):
         log_plan(state, task, prepared.settings, run, log)
     try:

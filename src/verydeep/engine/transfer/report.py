@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from verydeep.data.split import Split
+from verydeep.data.split import Split, describe_classes
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.datasets import fingerprint
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
@@ -40,7 +40,9 @@ def describe_data(transfer_set: TransferSet, split: Split) -> str:
     """Return a sentence about what was recognized and how many images there are."""
     num_images = len(set(split.files))
     count = f"{num_images:,} images" + ("" if num_images == len(split) else f", {len(split):,} persons")
-    return f"Data: {split.root}: {transfer_set.partitions[0].train.layout}; {count}."
+    first = transfer_set.partitions[0]
+    classes = describe_classes([part for part in (first.train, first.test) if part is not None])
+    return f"Data: {split.root}: {first.train.layout}; {count}; {classes}."
 
 
 def write_transfer_result(result: TransferResult, out: Path, submission: Path | None) -> TransferredClassifier:
