@@ -183,6 +183,51 @@ def test_photographs_without_class_folders_are_decoded_too(tmp_path: Path) -> No
     assert verified.problem.startswith("1 of 2 files cannot be used") and "has no class folders" in verified.notes[0]
 
 
+def test_all_defects_of_boxes_are_listed(photographs: Path, inside: Cli) -> None:
+    """A wrong label, an impossible box, a file that does not exist, and a photograph without a box."""
+    lines = [f"{'cat' if n % 2 else 'dog'}/{n}.jpg,{'cat' if n % 2 else 'dog'},1,2,30,40" for n in range(8)]
+    lines[1] = "cat/1.jpg,cow,1,2,30,40"
+    lines[2] = "dog/2.jpg,dog,30,2,1,40"
+    lines[3] = "cat/3.jpg,cat,1,2,99,40"
+    (photographs / "boxes.csv").write_text(
+        "\n".join(["path,label,xmin,ymin,xmax,ymax", *lines, "dog/x.jpg,dog,1,2,3,4"])
+    )
+    verified = vd.verify(photographs)
+    assert dict(verified.bad_boxes) == {
+        "": "Line 10 of boxes.csv has no image",
+        "cat/1.jpg": "Line 3 of boxes.csv has a class that the set does not have, 'cow'",
+        "dog/2.jpg": "Line 4 of boxes.csv has a min larger than its max",
+        "cat/3.jpg": "Line 5 of boxes.csv reaches beyond the image of 61x96",
+        "dog/8.jpg": "has no annotation",
+    }
+    assert [record["finding"] for record in verified.records()] == [finding for _, finding in verified.bad_boxes]
+    done = inside("verify", photographs, check=False)
+    assert done.returncode == 1
+    assert "5 annotations of boxes are wrong or missing: correct them, or train with --bad-boxes clip" in done.stderr
+    (photographs / "boxes.csv").write_text("path,label\n")
+    assert "Line 1 of" in vd.verify(photographs).problem
+
+
+def test_good_boxes_are_no_finding(photographs: Path) -> None:
+    lines = [f"{'cat' if n % 2 else 'dog'}/{n}.jpg,{'cat' if n % 2 else 'dog'},1,2,30,40" for n in range(9)]
+    (photographs / "boxes.csv").write_text("\n".join(["path,label,xmin,ymin,xmax,ymax", *lines]))
+    verified = vd.verify(photographs)
+    assert (verified.bad_boxes, verified.problem) == ((), "")
+
+
+def test_all_defects_of_labels_are_listed(photographs: Path) -> None:
+    lines = ["cat/1.jpg,cat", "cat/9.jpg,cat", "dog/2.jpg,dog;", "cat/1.jpg,dog", "dog/4.jpg", "dog/0.jpg,dog;big"]
+    (photographs / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    verified = vd.verify(photographs)
+    assert (verified.layout, verified.num_files) == ("labels.csv", 2)
+    assert [line.split(" of ")[0] for line in verified.problem.splitlines()] == ["Line 3", "Line 4", "Line 5", "Line 6"]
+    assert "7 images in" in verified.notes[0]
+
+
+def test_classes_are_named_with_their_numbers_of_photographs(photographs: Path, inside: Cli) -> None:
+    assert "9 files; 2 classes: cat 4, dog 5." in inside("verify", photographs).stdout
+
+
 def test_a_folder_of_photographs_to_predict_is_no_error(tmp_path: Path, inside: Cli) -> None:
     noise(tmp_path / "phone" / "1.jpg", 1)
     done = inside("verify", "phone")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.permissions import locked, public_folder
 from verydeep.data.label_csv import find_label_csv, open_divided_labels, open_labels
+from verydeep.data.layout import open_split, split_names
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import open_transfer_set
 from verydeep.errors import VerydeepError
@@ -186,3 +187,51 @@ def test_the_folder_of_an_archive_may_lie_in_a_folder(folder: Path, tmp_path: Pa
     put(inner, "labels.csv", "deep/c.PNG,sea", "deep/d e.jpg,dog")
     (partition,) = open_transfer_set(tmp_path / "archive", num_test=0).partitions
     assert (partition.train.root, partition.train.files) == (inner, ("deep/c.PNG", "deep/d e.jpg"))
+
+
+def test_single_labels_are_divided_as_class_folders_are(tmp_path: Path) -> None:
+    """By file names alone: the same photographs in class folders of one folder go to the same parts."""
+    names = [f"{number:02}.jpg" for number in range(20)]
+    for name in names:
+        (tmp_path / name).touch()
+    put(tmp_path, "labels.csv", *(f"{name},{'sea' if number % 2 else 'dog'}" for number, name in enumerate(names)))
+    assert split_names(tmp_path) == ("train", "val", "all")
+    whole, train, val = (open_split(tmp_path, name) for name in ("all", "train", "val"))
+    assert whole.labels is not None and val.labels is not None
+    assert (whole.files, whole.labels.tolist()) == (tuple(names), [0, 1] * 10)
+    assert set(train.files) | set(val.files) == set(names) and not set(train.files) & set(val.files)
+    assert sorted(val.labels.tolist()) == [0, 0, 1, 1]
+    assert val.layout == "labels.csv, 20% of each class in val (seed 0)"
+    assert open_split(tmp_path, "val", seed=1).files != val.files
+    assert set(open_split(tmp_path, "val", group_by=r"(.)\d").files) in ({*names[:10]}, {*names[10:]})
+
+
+def test_train_csv_and_test_csv_are_parts(folder: Path) -> None:
+    put(folder, "train.csv", "a.jpg,dog", "b.jpg,sea")
+    put(folder, "test.csv", "deep/c.PNG,sea")
+    assert split_names(folder) == ("train", "val", "test", "all")
+    assert [open_split(folder, name).files for name in ("all", "test")] == [("a.jpg", "b.jpg"), ("deep/c.PNG",)]
+
+
+@pytest.mark.parametrize(("last", "number"), [("b.jpg,dog;sea", "several labels"), ("b.jpg,", "no label")])
+def test_a_single_class_needs_a_single_label(folder: Path, last: str, number: str) -> None:
+    put(folder, "labels.csv", "a.jpg,dog", last)
+    with pytest.raises(VerydeepError, match=rf"gives b\.jpg {number}, .*use `verydeep transfer`"):
+        open_split(folder, "train")
+
+
+def test_tables_of_others_do_not_hide_class_folders(tmp_path: Path) -> None:
+    """Kaggle's labels.csv, train.csv and test.csv have other columns."""
+    for file in ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    put(tmp_path, "train.csv", "1,cat", header="id,breed")
+    assert open_split(tmp_path, "all").class_names == ("cat", "dog")
+    put(tmp_path, "labels.csv", "1,cat", header="id,breed")
+    assert open_split(tmp_path, "all").class_names == ("cat", "dog")
+
+
+def test_images_that_are_not_listed_are_noted(folder: Path) -> None:
+    put(folder, "labels.csv", "a.jpg,dog", "b.jpg,sea")
+    (note,) = open_split(folder, "all").notes
+    assert note == f"Not used: 2 images in {folder} that labels.csv does not list (deep/c.PNG)."

@@ -247,10 +247,16 @@ def test_a_csv_of_labels(tmp_path: Path) -> None:
         open_transfer_set(tmp_path, num_train=3)
 
 
-def test_a_label_on_one_photograph_is_an_error(tmp_path: Path) -> None:
+def test_a_label_on_one_photograph_is_learned_and_not_tested(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "b.jpg", "c.jpg")
     (tmp_path / "labels.csv").write_text("path,label\na.jpg,dog\nb.jpg,dog\nc.jpg,dog;yak\n", "utf-8")
-    with pytest.raises(VerydeepError, match=r"Too few photographs in .*labels\.csv have the label 'yak'"):
+    (partition,) = open_transfer_set(tmp_path).partitions
+    assert partition.test is not None and partition.test.relevance is not None
+    assert "c.jpg" in partition.train.files and partition.test.relevance.tolist() == [[1, -1]]
+    (note,) = partition.train.notes
+    assert note == "Too few photographs to be in both parts, so all are for training, none to test: yak."
+    (tmp_path / "labels.csv").write_text("path,label\na.jpg,dog\n", "utf-8")
+    with pytest.raises(VerydeepError, match=r"Too few photographs in .*labels\.csv have the label 'dog'"):
         open_transfer_set(tmp_path)
 
 

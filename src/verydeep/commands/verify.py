@@ -35,7 +35,8 @@ def verify(
 ) -> "VerifiedData":
     """Decode every photograph of a data set, and list those that cannot be decoded or have an unusual format.
 
-    The exit code is 1 if any cannot be decoded. Training stops at such a file, or leaves it out with `bad_images=skip`.
+    Lines of labels.csv and boxes.csv, or files in Annotations/, that are wrong are listed too. The exit code is 1 if
+    anything stops a training. `bad_images=skip` leaves out files that cannot be decoded.
 
     Try:
         verydeep verify photos
@@ -68,7 +69,17 @@ def verify(
         if result.error is not None:
             undecodable[file] = result.error.removeprefix(f"{path} ")
         unusual += [(file, oddity) for oddity in result.oddities]
-    return VerifiedData(root, splits[0].layout, len(paths), undecodable, tuple(unusual), tuple(notes), problems)
+    boxes, box_problems = list_box_problems(root, splits)
+    return VerifiedData(
+        root,
+        splits[0].layout,
+        len(paths),
+        undecodable,
+        tuple(unusual),
+        tuple(notes),
+        (*problems, *box_problems),
+        tuple(boxes),
+    )
 
 
 def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
@@ -102,6 +113,23 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
         note = f"{root} has no class folders: a net can predict these photographs, but not learn from them."
         return [replace(photographs, notes=(note, *photographs.notes))], ()
     return [photographs], tuple(dict.fromkeys(problems))
+
+
+def list_box_problems(root: Path, splits: "Sequence[Split]") -> tuple[list[tuple[str, str]], list[str]]:
+    """Return (file, finding) of annotations that training would refuse, and what is wrong with all of them."""
+    from verydeep.data.box_annotations import survey_boxes
+    from verydeep.errors import DataError
+
+    found: dict[tuple[str, str], None] = {}
+    for split in splits:
+        if split.labels is not None and (split.labels >= 0).all():
+            try:
+                found |= dict.fromkeys(survey_boxes(split, root))
+            except DataError as error:
+                return [], [str(error)]
+    folder = f"{root}/"
+    shortened = [(file.removeprefix(folder), finding.replace(folder, "")) for file, finding in found]
+    return [(file, finding.removeprefix(f"{file} ")) for file, finding in shortened], []
 
 
 def inspect_all(paths: Sequence[Path], num_workers: int, value_ranges: "ValueRanges") -> "Iterator[Inspection]":

@@ -27,10 +27,11 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from verydeep.data.annotations import XYXY, Annotation, Instance
-from verydeep.data.box_sources import BoxSource, find_box_source
+from verydeep.data.box_sources import COLUMNS, TABLE, BoxSource, find_box_source
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.listing import normalize_name
 from verydeep.data.loading import load_items
+from verydeep.data.parts import ANNOTATIONS
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array
@@ -138,12 +139,29 @@ def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_work
         DataError: there are no boxes, or one cannot be right and bad boxes are errors.
     """
     source = find_box_source(split, root)
+    if source is None:
+        raise DataError(
+            f"{root} holds no boxes; write them to {root / TABLE} with the columns {','.join(COLUMNS)}, or put XML "
+            f"files with the images' names into {root / ANNOTATIONS}."
+        )
     for where in source.unmatched:
         problem = BoxProblem(f"{where} has no image", "left out")
         yield _refuse_problems(ImageBoxes(None, problems=(problem,)), bad_boxes)
     reader = _BoxReader(split, source, bad_boxes)
     for image in load_items(reader, _BATCH_SIZE, num_workers):
         yield _refuse_problems(image, bad_boxes)
+
+
+def survey_boxes(split: Split, root: Path) -> Iterator[tuple[str, str]]:
+    """Yield the file, or nothing, and the description of every annotation that training would refuse.
+
+    Raises:
+        DataError: a table is damaged.
+    """
+    if find_box_source(split, root) is not None:
+        for image in read_boxes(split, root, "skip"):
+            file = "" if image.index is None else str(split.path(image.index))
+            yield from ((file, problem.description) for problem in image.problems)
 
 
 def _refuse_problems(image: ImageBoxes, bad_boxes: BadBoxes) -> ImageBoxes:

@@ -43,8 +43,8 @@ class BoxSource:
     """Whether every image has an annotation, which is not so in ILSVRC."""
 
 
-def find_box_source(split: Split, root: Path) -> BoxSource:
-    """Find the boxes of a split of the data set in ``root``.
+def find_box_source(split: Split, root: Path) -> BoxSource | None:
+    """Find the boxes of a split of the data set in ``root``; None if there are none.
 
     The first that exists of: the boxes of the split itself; ``boxes.csv``; ``Annotations/<split>/`` or ``Annotations/``
     (with the images' folders or flat, as ILSVRC's archives of boxes unpack); the annotations of Kaggle's tree; Kaggle's
@@ -52,7 +52,7 @@ def find_box_source(split: Split, root: Path) -> BoxSource:
     the images.
 
     Raises:
-        DataError: there are no boxes, or a table is damaged.
+        DataError: the split has no labels, or a table is damaged.
     """
     is_imagenet = all(WNID.fullmatch(name) for name in split.class_names)
     if split.labels is None:
@@ -72,10 +72,7 @@ def find_box_source(split: Split, root: Path) -> BoxSource:
         return _read_localizations(split, root / f"LOC_{name}_solution.csv")
     if _list_xml(split.root):
         return _match_xml_files(split, split.root, split.root, is_imagenet)
-    raise DataError(
-        f"{root} holds no boxes; write them to {root / TABLE} with the columns {','.join(COLUMNS)}, or put XML files "
-        f"with the images' names into {root / ANNOTATIONS}."
-    )
+    return None
 
 
 def _find_annotated_folder(split: Split, root: Path) -> Path:

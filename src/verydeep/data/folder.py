@@ -4,29 +4,24 @@ Either `train/`, `val/` (or `validation/`) and perhaps `test/` hold the class fo
 and a share of each class, chosen by the seed, becomes val.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from verydeep.data.class_folders import (
-    LabeledFile,
     describe_nested,
     describe_unused,
     join_names,
     label_images,
     list_classes,
 )
-from verydeep.data.groups import name_groups, number_groups
+from verydeep.data.division import divide
 from verydeep.data.listing import Omissions, list_images, list_subfolders, normalize_name
 from verydeep.data.parts import Parts, find_parts
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.ops.targets import hold_out_groups
 
 WNID = re.compile(r"n\d{8}")
 """The number of a WordNet synset, which names a class of ImageNet."""
@@ -45,9 +40,8 @@ def open_folder(
 ) -> Split:
     """Read one split of class folders, one that ``folder_split_names`` gives.
 
-    The classes are those of train/, sorted; an empty folder is not a class. Without a folder val/, an image belongs to
-    val by a hash of its name keyed with the seed, whatever the order of the listing and the other classes. A class of
-    at least two images has at least one in val.
+    The classes are those of train/, sorted; an empty folder is not a class. Without a folder val/, ``divide`` chooses
+    its images.
 
     Args:
         root: the folder of the data set.
@@ -79,16 +73,8 @@ def open_folder(
         if num_missing := len(classes) - len({label for _, label in files} - {-1}):
             place = "there are" if name == "all" else f"{name} has"
             layout += f" ({place} no images of {num_missing} of the {len(classes)} classes)"
-    if seeded and name != "all":
-        layout += f", {val_fraction:.0%} of each class in val (seed {seed}{_describe_groups(group_by)})"
-        if group_by is None:
-            val = _choose_by_seed(files, seed, val_fraction)
-        else:
-            val = _choose_groups(files, source, seed, val_fraction, group_by)
-        notes += _describe_indivisible(files, val, classes, "photographs" if group_by is None else "groups")
-        files = [pair for pair in files if (pair in val) == (name == "val")]
     files.sort()
-    return Split(
+    whole = Split(
         name=name,
         root=source,
         files=tuple(file for file, _ in files),
@@ -100,6 +86,7 @@ def open_folder(
         notes=tuple(notes),
         problems=tuple(problems),
     )
+    return divide(whole, name, seed=seed, val_fraction=val_fraction, group_by=group_by) if seeded else whole
 
 
 def read_class_words(classes: Sequence[str], folders: Sequence[Path]) -> tuple[str, ...]:
@@ -112,46 +99,6 @@ def read_class_words(classes: Sequence[str], folders: Sequence[Path]) -> tuple[s
             words = {normalize_name(name): text for name, text in pairs}
             break
     return tuple(words.get(class_name, class_name).strip() for class_name in classes)
-
-
-def _choose_by_seed(files: list[LabeledFile], seed: int, val_fraction: float) -> set[LabeledFile]:
-    """Return the images that belong to val."""
-    key = seed.to_bytes(16, "little", signed=True)
-    chosen: set[LabeledFile] = set()
-    for _, group in groupby(sorted(files, key=itemgetter(1)), key=itemgetter(1)):
-        ranked = sorted(group, key=lambda pair: hashlib.blake2b(normalize_name(pair[0]).encode(), key=key).digest())
-        num_val = min(len(ranked) - 1, max(1, round(val_fraction * len(ranked))))
-        chosen.update(ranked[:num_val])
-    return chosen
-
-
-def _choose_groups(
-    files: list[LabeledFile], source: Path, seed: int, val_fraction: float, group_by: str
-) -> set[LabeledFile]:
-    """Return the images that belong to val: those of some groups.
-
-    Raises:
-        DataError: an image has no group.
-    """
-    groups = number_groups(name_groups([file for file, _ in files], source, group_by), seed)
-    labels = np.array([label for _, label in files], np.int64)
-    is_val = hold_out_groups([np.flatnonzero(labels == label) for label in np.unique(labels)], groups, val_fraction)
-    return {files[index] for index in np.flatnonzero(is_val)}
-
-
-def _describe_groups(group_by: str | None) -> str:
-    return "" if group_by is None else f", grouped by {group_by}"
-
-
-def _describe_indivisible(
-    files: list[LabeledFile], val: set[LabeledFile], classes: Sequence[str], noun: str
-) -> list[str]:
-    """Return a note about classes that have too few images, or groups, for both parts."""
-    missing = sorted({label for _, label in files} - {label for _, label in val} - {-1})
-    if not missing:
-        return []
-    names = join_names([classes[label] for label in missing])
-    return [f"Too few {noun} to be in both train and val, so all are in train: {names}."]
 
 
 def _describe_layout(parts: Parts) -> str:

@@ -7,12 +7,15 @@ photographs.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from verydeep.data.csv_files import read_csv
-from verydeep.data.listing import normalize_name
+from verydeep.data.division import divide
+from verydeep.data.listing import list_images, normalize_name
+from verydeep.data.parts import find_only_folder
 from verydeep.data.path_finder import PathFinder
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -22,6 +25,25 @@ LABELS, TRAIN, TEST = "labels.csv", "train.csv", "test.csv"
 
 Lines = dict[str, tuple[int, frozenset[str]]]
 """File -> number of its line, and its labels."""
+
+
+def find_labeled_folder(root: Path) -> Path | None:
+    """Return the folder that holds CSV files of labels with our columns: ``root``, or a single folder below it."""
+    folder: Path | None = root
+    while folder is not None:
+        tables = [folder / name for name in (LABELS, TRAIN, TEST) if (folder / name).is_file()]
+        if tables in ([folder / LABELS], [folder / TRAIN, folder / TEST]) and all(map(_has_our_columns, tables)):
+            return folder
+        name = find_only_folder(folder)
+        folder = None if name is None else folder / name
+    return None
+
+
+def _has_our_columns(path: Path) -> bool:
+    try:
+        return next(read_csv(path, COLUMNS), None) is not None
+    except DataError:
+        return False
 
 
 def find_label_csv(root: Path) -> tuple[str, ...]:
@@ -38,49 +60,101 @@ def find_label_csv(root: Path) -> tuple[str, ...]:
     )
 
 
-def open_labels(root: Path) -> Split:
-    """Read all photographs of labels.csv.
+def label_split_names(root: Path) -> tuple[str, ...]:
+    """Return the splits of a folder that ``find_labeled_folder`` found."""
+    return ("train", "val", "all") if find_label_csv(root) == (LABELS,) else ("train", "val", "test", "all")
+
+
+def open_label_split(
+    root: Path, name: str, *, seed: int, val_fraction: float, group_by: str | None = None, strict: bool = True
+) -> Split:
+    """Read one split of photographs with a single label each; the arguments are those of ``folder.open_folder``.
+
+    Without ``strict``, photographs may have several labels or none, lines that are wrong are the split's problems, and
+    nothing is divided.
+
+    Raises:
+        DataError: a CSV file is damaged, or a photograph has several labels or none.
+    """
+    problems: list[str] | None = None if strict else []
+    if find_label_csv(root) == (LABELS,):
+        split = open_labels(root, problems)
+    else:
+        split = open_divided_labels(root, problems)[name == "test"]
+    if not strict:
+        return replace(split, problems=tuple(problems or ()))
+    assert split.relevance is not None
+    counts = (split.relevance > 0).sum(axis=1)
+    if (counts != 1).any():
+        index = int((counts != 1).argmax())
+        raise DataError(
+            f"{split.layout} gives {split.files[index]} {'several labels' if counts[index] else 'no label'}, and here "
+            "each photograph needs one: use `verydeep transfer`, which learns and tests several labels."
+        )
+    labels = split.relevance.argmax(axis=1).astype(np.int64)
+    split = replace(split, name=name, labels=labels, relevance=None)
+    return divide(split, name, seed=seed, val_fraction=val_fraction, group_by=group_by)
+
+
+def open_labels(root: Path, problems: list[str] | None = None) -> Split:
+    """Read all photographs of labels.csv; ``problems`` gets a sentence for each line that is otherwise an error.
 
     Raises:
         DataError: the CSV file cannot be read or has other columns, a line is not a path and its labels, a photograph
             is listed twice or missing, or there are no labels.
     """
-    lines = _read_lines(root / LABELS)
-    return _make_split(root, "all", lines, _class_names(lines, root / LABELS), LABELS)
+    lines = _read_lines(root / LABELS, problems)
+    split = _make_split(root, "all", lines, _class_names(lines, root / LABELS), LABELS)
+    return replace(split, notes=_describe_unlisted(root, lines))
 
 
-def open_divided_labels(root: Path) -> tuple[Split, Split]:
+def open_divided_labels(root: Path, problems: list[str] | None = None) -> tuple[Split, Split]:
     """Read the photographs of train.csv and those of test.csv; the classes are those of train.csv.
+
+    ``problems`` gets a sentence for each line that is otherwise an error.
 
     Raises:
         DataError: a CSV file is damaged, lists a photograph of the other, or test.csv has a label that train.csv lacks.
     """
-    train, test = _read_lines(root / TRAIN), _read_lines(root / TEST)
+    train, test = _read_lines(root / TRAIN, problems), _read_lines(root / TEST, problems)
     classes = _class_names(train, root / TRAIN)
     for file, (line, labels) in test.items():
         if file in train:
-            raise DataError(
+            _report(
+                problems,
                 f"Line {line} of {root / TEST} lists {file}, as line {train[file][0]} of {TRAIN} does; remove one of "
-                "them, because training photographs cannot be tested on."
+                "them, because training photographs cannot be tested on.",
             )
         if unknown := labels - set(classes):
-            raise DataError(
+            _report(
+                problems,
                 f"Line {line} of {root / TEST} gives {file} the label {min(unknown)!r}, which {TRAIN} lacks; correct "
-                "it, or add training photographs with it."
+                "it, or add training photographs with it.",
             )
     layout = f"{TRAIN} and {TEST}"
     return _make_split(root, "train", train, classes, layout), _make_split(root, "test", test, classes, layout)
 
 
-def _read_lines(path: Path) -> Lines:
+def _report(problems: list[str] | None, text: str) -> None:
+    """Add a problem to a list, or raise it where there is none."""
+    if problems is None:
+        raise DataError(text)
+    problems.append(text)
+
+
+def _read_lines(path: Path, problems: list[str] | None = None) -> Lines:
     lines: Lines = {}
     finder = PathFinder(path.parent)
     for number, row in read_csv(path, COLUMNS):
         where = f"Line {number} of {path}"
-        file, labels = _parse_row(row, finder, where)
+        try:
+            file, labels = _parse_row(row, finder, where)
+        except DataError as error:
+            _report(problems, str(error))
+            continue
         if file in lines:
-            raise DataError(f"{where} lists {file}, as line {lines[file][0]} does; remove one of them.")
-        lines[file] = number, labels
+            _report(problems, f"{where} lists {file}, as line {lines[file][0]} does; remove one of them.")
+        lines.setdefault(file, (number, labels))
     return lines
 
 
@@ -99,6 +173,14 @@ def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, fro
     if "" in labels:
         raise DataError(f"{where} gives {file} an empty label ({row[1].strip()!r}); remove the semicolon or fill it.")
     return file, frozenset(labels)
+
+
+def _describe_unlisted(root: Path, lines: Lines) -> tuple[str, ...]:
+    unlisted = [image for image in list_images(root) if image not in lines]
+    if not unlisted:
+        return ()
+    count = "1 image" if len(unlisted) == 1 else f"{len(unlisted):,} images"
+    return (f"Not used: {count} in {root} that {LABELS} does not list ({unlisted[0]}).",)
 
 
 def _class_names(lines: Lines, path: Path) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from verydeep.data.folder import folder_split_names, open_folder
 from verydeep.data.generated_set import COUNTS, is_generated, open_generated
 from verydeep.data.imagenet import find_tars, is_kaggle, kaggle_split_names, open_kaggle
+from verydeep.data.label_csv import find_labeled_folder, label_split_names, open_label_split
 from verydeep.data.products import describe_product
 from verydeep.data.split import Split
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
@@ -26,6 +27,8 @@ def split_names(root: Path) -> tuple[str, ...]:
         return kaggle_split_names(root)
     if is_tiny_imagenet(root):
         return tiny_imagenet_split_names(root)
+    if (labeled := find_labeled_folder(root)) is not None:
+        return label_split_names(labeled)
     return folder_split_names(root)
 
 
@@ -35,7 +38,8 @@ def open_split(
     """Recognize the layout of ``root`` and read one split.
 
     Args:
-        root: the generated set, Kaggle's ILSVRC, Tiny-ImageNet, or class folders with or without train/, val/, test/.
+        root: the generated set, Kaggle's ILSVRC, Tiny-ImageNet, photographs with a CSV file of labels, or class folders
+            with or without train/, val/, test/.
         name: one of ``split_names(root)``.
         seed: chooses the images of flat class folders that belong to val.
         val_fraction: their share, in (0, 1).
@@ -56,6 +60,8 @@ def open_split(
         return open_kaggle(root, name)
     if is_tiny_imagenet(root):
         return open_tiny_imagenet(root, name)
+    if (labeled := find_labeled_folder(root)) is not None:
+        return open_label_split(labeled, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
     return open_folder(root, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
 
 

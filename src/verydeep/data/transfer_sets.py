@@ -15,14 +15,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from verydeep.configs.transfer import DataKind
 from verydeep.data.caltech import NUM_DRAWS, Caltech, find_caltech, open_caltech
+from verydeep.data.class_folders import join_names
 from verydeep.data.copies import find_copies
 from verydeep.data.draws import draw_of_each_class, hold_out
 from verydeep.data.groups import add_groups
-from verydeep.data.label_csv import LABELS, TEST, TRAIN, find_label_csv, open_divided_labels, open_labels
+from verydeep.data.label_csv import (
+    LABELS,
+    TEST,
+    TRAIN,
+    find_label_csv,
+    find_labeled_folder,
+    open_divided_labels,
+    open_labels,
+)
 from verydeep.data.layout import check_folder, open_split, split_names
-from verydeep.data.parts import find_only_folder
 from verydeep.data.split import Split
 from verydeep.data.voc import SETS, find_voc, open_voc, voc_year
 from verydeep.data.voc_actions import open_voc_actions
@@ -135,22 +145,13 @@ def _recognize(root: Path, part: TestPart | None, actions: bool, draws: _Draws) 
         return _open_voc(voc, part, actions)
     if actions:
         raise DataError(f"{root} is not Pascal VOC, the only set with actions; give the folder of VOC2012.")
-    root = _find_labeled_folder(root)
+    root = find_labeled_folder(root) or root
     caltech, tables = find_caltech(root), find_label_csv(root)
     if caltech is None and not tables:
         return _open_class_folders(root, part, draws)
     if part is not None:
         raise OptionError(f"{root} has no {part} photographs of its own; omit `part`.", "part")
     return _open_caltech(*caltech, draws) if caltech else _open_label_csv(root, tables, draws)
-
-
-def _find_labeled_folder(root: Path) -> Path:
-    """Return the folder that holds the CSV file of labels: ``root``, or a single folder below it."""
-    inner: Path | None = root
-    while inner is not None and not find_label_csv(inner):
-        name = find_only_folder(inner)
-        inner = None if name is None else inner / name
-    return inner or root
 
 
 def _open_voc(folder: Path, part: TestPart | None, actions: bool) -> TransferSet:
@@ -249,15 +250,21 @@ def _draw(everything: Split, num_train: int, num_test: int | None, seed: int) ->
 
 def _hold_out_labels(everything: Split, seed: int) -> Partition:
     train, test = hold_out(everything, HELD_OUT, seed=seed)
-    for split in (train, test):
-        assert split.relevance is not None
-        missing = (split.relevance < 1).all(axis=0)
-        if missing.any():
-            name = everything.class_names[int(missing.argmax())]
-            raise DataError(
-                f"Too few photographs in {everything.root / LABELS} have the label {name!r} to train on some and test "
-                f"on others; label more, remove it, or divide the photographs yourself into {TRAIN} and {TEST}."
-            )
+    assert train.relevance is not None and test.relevance is not None
+    in_train, in_test = np.any(train.relevance > 0, axis=0), np.any(test.relevance > 0, axis=0)
+    if not in_train.all() or not in_test.any():
+        name = everything.class_names[int((in_train & in_test).argmin())]
+        raise DataError(
+            f"Too few photographs in {everything.root / LABELS} have the label {name!r} to train on some and test "
+            f"on others; label more, remove it, or divide the photographs yourself into {TRAIN} and {TEST}."
+        )
+    if untested := [name for name, is_there in zip(everything.class_names, in_test, strict=True) if not is_there]:
+        names = join_names(untested)
+        notes = (
+            *train.notes,
+            f"Too few photographs to be in both parts, so all are for training, none to test: {names}.",
+        )
+        train = replace(train, notes=notes)
     layout = f"{everything.layout}, {HELD_OUT:.0%} of each class held out (seed {seed})"
     return Partition(replace(train, name="train", layout=layout), replace(test, name="test", layout=layout))
 

@@ -67,6 +67,8 @@ class VerifiedData(Result):
     """Sentences about folders, such as what was left out."""
     folder_problems: tuple[str, ...] = ()
     """Sentences about folders that a training refuses."""
+    bad_boxes: tuple[tuple[str, str], ...] = ()
+    """(file, finding) of annotations of boxes that a training of boxes refuses; without a file, '' and the finding."""
 
     @property
     def problem(self) -> str:
@@ -77,14 +79,21 @@ class VerifiedData(Result):
                 f"{len(self.undecodable):,} of {self.num_files:,} files cannot be used: replace or remove them, or "
                 "leave them out with `bad_images=skip`."
             )
+        if self.bad_boxes:
+            subject = "annotation of boxes is" if len(self.bad_boxes) == 1 else "annotations of boxes are"
+            sentences.append(
+                f"{len(self.bad_boxes):,} {subject} wrong or missing: correct them, or train with `bad_boxes=clip` or "
+                "`bad_boxes=skip`."
+            )
         return "\n".join(sentences)
 
     def records(self) -> list[Record]:
-        """Return one record for each file that cannot be decoded, and for each peculiarity of another one."""
+        """Return one record for each file that cannot be decoded, each peculiarity of another one, and each bad box."""
         undecodable: list[Record] = [
             {"file": file, "decodable": False, "finding": reason} for file, reason in self.undecodable.items()
         ]
-        return undecodable + [{"file": file, "decodable": True, "finding": text} for file, text in self.unusual]
+        others = (*self.unusual, *self.bad_boxes)
+        return undecodable + [{"file": file, "decodable": True, "finding": text} for file, text in others]
 
     def columns(self) -> Mapping[str, str]:
         """Return the columns of the table: words first, which are folded where the terminal is narrow."""
