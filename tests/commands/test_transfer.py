@@ -263,7 +263,7 @@ def test_actions_of_images_and_of_boxes(inside: Cli, voc: Path, trained: Path, t
     """What the box adds doubles the dimensions; predict takes what needs no box, and refuses what does."""
     done = inside("transfer", voc, trained, *FAST, "--actions", "image")
     result = {"image": json.loads((tmp_path / "runs" / "VOC2012-actions-transfer-run" / "transfer.json").read_text())}
-    assert "45 images, 74 persons." in done.stdout and "on 38 test persons" in done.stdout and "Try:" in done.stdout
+    assert "45 images, 74 persons; " in done.stdout and "on 38 test persons" in done.stdout and "Try:" in done.stdout
     done = inside("transfer", voc, trained, *FAST, "--actions", "image+box", "--out", "boxes")
     result["image+box"] = json.loads((tmp_path / "boxes" / "transfer.json").read_text())
     assert "Q=256, image and box; 32 dimensions." in done.stdout and "Try:" not in done.stdout
