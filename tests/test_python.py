@@ -122,7 +122,7 @@ def test_an_interrupted_training_leaves_its_last_checkpoint(photographs: Path, w
         (lambda: vd.train(bad_images="ignore"), vd.OptionError, "bad_images", "choose error or skip"),  # type: ignore[arg-type]
         (lambda: vd.train(deterministic=True), vd.OptionError, "deterministic", "use_deterministic_algorithms"),
         (lambda: vd.predict("nowhere", "x.jpg"), vd.WeightsError, None, "nowhere"),
-        (lambda: vd.evaluate("generated"), vd.OptionError, "run", "Name the nets"),
+        (lambda: vd.evaluate("generated"), vd.OptionError, "run", "give the nets to test"),
         (lambda: vd.evaluate("generated", "nowhere"), vd.WeightsError, None, "nowhere"),
         (lambda: vd.reproduce("table3"), vd.OptionError, "data", "`data=FOLDER`"),
         (lambda: vd.push("run", "no repository"), vd.OptionError, "repository", "OWNER/NAME"),

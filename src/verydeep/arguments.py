@@ -1,20 +1,19 @@
 """Arguments of the command line: the signatures of the public functions become options, by tyro."""
 
-import difflib
 import inspect
 import re
 import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn, TypedDict, get_args, get_origin
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 
 import tyro
 
 from verydeep.options import DevicesOption, FormatOption
 from verydeep.parameters import REQUIRED, Parameter, read_parameters
 from verydeep.results.result import Format
+from verydeep.usage import check_command, order_arguments
 
 Commands = Mapping[str, Callable[..., Any]]
 
@@ -23,23 +22,6 @@ HEADINGS = ("usual", "training", "box", "decoding", "compute", "output")
 
 SHARED = ("train", "evaluate", "transfer", "features", "reproduce")
 """Commands whose work several processes can share."""
-
-ALIASES = {
-    alias: ours
-    for ours, aliases in {
-        "learning-rate": "lr",
-        "crop": "image-size img-size imgsz input-size size",
-        "batch-size": "bs batch",
-        "network": "model arch",
-        "init-from": "pretrained",
-        "out": "output output-dir",
-        "workers": "num-workers",
-        "devices": "gpus",
-        "top": "topk k",
-    }.items()
-    for alias in aliases.split()
-}
-"""Options as other systems call them -> ours."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +42,10 @@ def parse(arguments: Sequence[str], commands: Commands, description: str) -> Cal
         SystemExit: Help was printed (0), or the usage is wrong (2).
         OptionError: The number of processes is out of range.
     """
-    check_spelling(arguments, commands)
-    names = arguments[:1] if arguments and arguments[0] in commands else commands
+    check_command(arguments, list(commands))
+    names = arguments[:1] if arguments[0] in commands else commands
+    if arguments[0] in commands:
+        arguments = [arguments[0], *order_arguments(arguments[0], arguments[1:], read_options(arguments[0], commands))]
     parsers = {name: _build_parser(name, commands, brief=len(names) > 1) for name in names}
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     call: Call = tyro.extras.subcommand_cli_from_dict(
@@ -69,44 +53,6 @@ def parse(arguments: Sequence[str], commands: Commands, description: str) -> Cal
     )
     _DEVICES.check(call.num_processes)
     return call
-
-
-def check_spelling(arguments: Sequence[str], commands: Commands) -> None:
-    """Refuse an unknown command or option with the name of the nearest one; what resembles none is left to tyro.
-
-    Raises:
-        SystemExit: The usage is wrong (2).
-    """
-    name = arguments[0] if arguments else "--help"
-    if name.startswith("-"):
-        if (near := difflib.get_close_matches(name, ("--help", "--version"), n=1)) and near[0] != name:
-            _refuse_usage(f"`verydeep` has no option {name}: did you mean {near[0]}?")
-        return
-    if name not in commands:
-        near = difflib.get_close_matches(name.lower(), commands, n=1)
-        suggestion = f"did you mean {near[0]}?" if near else "see `verydeep --help`."
-        _refuse_usage(f"There is no command {name}: {suggestion} The commands are {', '.join(commands)}.")
-    known = {"help": ""}
-    for option in read_options(name, commands):
-        flag = option.name.replace("_", "-")
-        if not option.is_positional:
-            known[flag] = f" {option.option.metavar}".rstrip()
-        if option.type is bool:
-            known[f"no-{flag}"] = ""
-    for argument in arguments[1:]:
-        flag = argument[2:].split("=")[0].replace("_", "-")
-        if not argument.startswith("--") or not flag or flag in known or flag.startswith("tyro-"):
-            continue
-        alias = ALIASES.get(flag.lower())
-        near = [ours for ours in (alias, "scales" if alias == "crop" else None) if ours in known]
-        near += difflib.get_close_matches(flag.lower(), known, n=1)
-        if near:
-            _refuse_usage(f"`verydeep {name}` has no option --{flag}: did you mean --{near[0]}{known[near[0]]}?")
-
-
-def _refuse_usage(message: str) -> NoReturn:
-    print(f"verydeep: {message}", file=sys.stderr)
-    sys.exit(2)
 
 
 def _added_options(*, devices: DevicesOption = 1, format: FormatOption = "table") -> None:  # noqa: A002

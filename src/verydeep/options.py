@@ -48,9 +48,9 @@ PredictorOption = Annotated[
 ImagesOption = Annotated[Images, Option(IMAGES_HELP, metavar="IMAGE")]
 QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
 NetsOption = Annotated[NetSources, Option("One or more nets; their posteriors are averaged.", metavar="RUN")]
-ScalesOption = Annotated[Numbers | None, Option("Test scales, at crop 224.", "the paper's for S", "Q,Q,..")]
+ScalesOption = Annotated[Numbers | None, Option("Test scales (crop 224).", "the paper's for S", "Q,Q,..")]
 ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
-RunsOption = Annotated[DataSource, Option("Folder of runs; nets also, with commas.", metavar="DIR")]
+RunsOption = Annotated[DataSource, Option("Folders of runs, or nets, with commas.", metavar="DIR")]
 WeightsOption = Annotated[Literal["last", "best"], Option("Weights: last, or best on validation.", metavar="WHICH")]
 LayerOption = Annotated[
     str | None,
@@ -66,7 +66,7 @@ CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar
 WidthOption = Annotated[float, Option("Factor on the number of channels.", metavar="X", smallest=1e-3)]
 FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1)]
 GroupByOption = Annotated[
-    str | None, Option("Do not divide groups: parent, a CSV file, or a regex.", metavar="HOW", heading="training")
+    str | None, Option("Groups to keep together: parent, CSV file or regex.", metavar="HOW", heading="training")
 ]
 SeedOption = Annotated[int, Option("Seed of all randomness.", metavar="N", smallest=0, largest=2**31 - 1)]
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args,
 
 from verydeep.engine.progress import show_progress
 from verydeep.errors import OptionError
+from verydeep.wording import join_choices
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +67,7 @@ class Parameter:
             return
         choices = get_args(self.type) if get_origin(self.type) is Literal else ()
         if choices and value not in choices:
-            raise OptionError(f"`{self.name}={value}` is unknown: choose {' or '.join(choices)}.", self.name)
+            raise OptionError(f"`{self.name}={value}` is unknown: choose {join_choices(choices)}.", self.name)
         smallest, largest = self.option.smallest, self.option.largest
         if (smallest is not None and not value >= smallest) or (largest is not None and not value <= largest):
             limits = f"{smallest:g} or more" if largest is None else f"a number from {smallest:g} to {largest:.10g}"

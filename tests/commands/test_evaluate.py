@@ -169,7 +169,7 @@ def test_a_protocol_is_the_same_runs_named(
         (("--protocol", "A/256/256", "--runs", "nowhere"), ["nowhere", "A/256"]),
         (("runs/A-256-s0", "--scales", "200,256"), ["--scales", "224"]),
         (("runs/A-256-s0", "--scales", "256,x"), ["--scales"]),
-        ((), ["Name the nets to test after the data, or give --protocol."]),
+        ((), ["RUN is missing: give the nets to test, or give --protocol."]),
         (("runs/A-256-s0", "--protocol", "A/256/256"), ["named twice: omit them, or omit --protocol"]),
         (("--protocol", "A/256/256", "--scales", "256"), ["--protocol already contains", "leave --scales out"]),
         (("--protocol", "A/256/256", "--views", "crops"), ["--protocol already contains", "leave --views out"]),
@@ -251,7 +251,11 @@ def test_other_classes_are_refused(trained: Path, tmp_path: Path, inside: Cli) -
     (data / "val" / "bee").rename(data / "val" / "beetle")
     before = files_below(tmp_path, trained)
     refused = inside("evaluate", data, trained, check=False)
-    assert refused.returncode == 1 and "does not know: beetle. It knows apple, bee, cloud" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and "does not know: beetle. Rename or remove that class of the data set; the net knows apple, bee, cloud"
+        in refused.stderr
+    )
     assert files_below(trained).items() <= before.items()
     assert not (tmp_path / "cache").exists()
 

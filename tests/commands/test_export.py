@@ -60,7 +60,7 @@ def test_an_onnx_file_predicts_as_we_do(inside: Cli, tmp_path: Path, photographs
     assert output[1].startswith("In: images (N, 3, H, W) float32, RGB, 0-255, each side at least 32 pixels")
     assert [line.split()[1] for line in output if line.startswith("Out: ")] == ["scores", "posterior"]
     assert output[-1].startswith("Run: onnxruntime.InferenceSession(")
-    assert output[-2] == "Rescale photographs to a short side of 37 or 55 or 73 pixels."
+    assert output[-2] == "Rescale photographs to a short side of 37, 55 or 73 pixels."
 
 
 def test_a_torch_export_file_is_reported_and_runs(inside: Cli, tmp_path: Path) -> None:

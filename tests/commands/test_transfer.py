@@ -218,7 +218,7 @@ def test_impossible_options_are_refused(
 
 def test_missing_net_is_reported(inside: Cli, class_folders: Path) -> None:
     done = inside("transfer", class_folders, check=False)
-    assert done.returncode == 1 and "Name a net after the data" in done.stderr
+    assert done.returncode == 1 and "RUN is missing: give a net" in done.stderr
 
 
 def test_classifier_without_its_net_is_refused(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:
@@ -449,7 +449,10 @@ def test_one_photograph_of_each_class_makes_a_classifier(inside: Cli, trained: P
     """C is the usual value, and nothing is tested; sentences say so, and other photographs test it."""
     photos = make_photographs(tmp_path / "made", {"photos": 1, "others": 2}) / "photos"
     done = inside("transfer", photos, trained, *FAST[:-2], "--out", "few")
-    assert "Too few photographs to be in both train and val, so all are in train: apple, bee and cloud." in done.stdout
+    assert (
+        "Too few photographs for both train and val, so train has all photographs of apple, bee and cloud."
+        in done.stdout
+    )
     assert "C=10, the usual value, because choosing it takes two training photographs of a class." in done.stdout
     assert "No photograph is left to test on" in done.stdout and "not tested" in done.stdout
     result = json.loads((tmp_path / "few" / "transfer.json").read_text())
@@ -468,7 +471,7 @@ def test_a_class_of_one_photograph_is_reported(inside: Cli, trained: Path, tmp_p
     for path in sorted((photos / "bee").iterdir())[1:]:
         path.unlink()
     done = inside("transfer", photos, trained, *FAST[:-2], "--c", "1,10", "--out", "few")
-    assert "Too few photographs to be in both train and val, so all are in train: bee." in done.stdout
+    assert "Too few photographs for both train and val, so train has all photographs of bee." in done.stdout
     assert "chosen on a fifth of 11 training images, without bee (" in done.stdout
     assert "No test image shows bee; the mean is over the other classes." in done.stdout
 

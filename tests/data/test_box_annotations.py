@@ -195,11 +195,11 @@ def test_an_annotation_that_does_not_fit_is_an_error_or_left_out(
 def test_an_annotation_without_image_is_told_first(boxed: Path) -> None:
     put(boxed / "Annotations/train/dog/7.xml", xml(GOOD, name="dog"))
     put(boxed / "Annotations/train/cat/1.xml", "broken")
-    with pytest.raises(VerydeepError, match=r"train/dog/7\.xml has no image; correct it"):
+    with pytest.raises(VerydeepError, match=r"train/dog/7\.xml has no image in the data set; correct it"):
         boxes_of(boxed, "train")
     _, report = boxes_of(boxed, "train", "skip")
     assert [problem.description.rsplit("/", 1)[-1].split(" (")[0] for problem in report.problems] == [
-        "7.xml has no image",
+        "7.xml has no image in the data set",
         "1.xml is not XML",
     ]
 

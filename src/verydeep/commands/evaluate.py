@@ -33,6 +33,7 @@ from verydeep.options import (
     start_runtime,
 )
 from verydeep.parameters import Option, command
+from verydeep.wording import join_choices
 
 if TYPE_CHECKING:
     from verydeep.data.split import Split
@@ -50,7 +51,7 @@ def evaluate(
     scales: ScalesOption = None,
     views: ViewOption | None = None,
     protocol: Annotated[
-        str | None, Option('Nets, scales, view: "D/384/384 + E/384/384 : crops".', metavar="TEXT")
+        str | None, Option('Nets/S/Q and view: "D/384/384 + E/384/384 : crops".', metavar="TEXT")
     ] = None,
     runs: RunsOption = "runs",
     crop: CropOption = PAPER_CROP,
@@ -65,7 +66,7 @@ def evaluate(
     out: Annotated[
         PathSource | None, Option("Folder for errors, lists and pictures.", "in RUN/evaluations", "DIR")
     ] = None,
-    classes: Annotated[str | None, Option("Classes: a protocol, or truth.", "RUN's source", "TEXT", "box")] = None,
+    classes: Annotated[str | None, Option("Classes: protocol or truth.", "RUN's source net", "TEXT", "box")] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,
     bad_boxes: BadBoxesOption = "error",
@@ -74,11 +75,12 @@ def evaluate(
     """Test nets on photographs: top-1 and top-5 error and mean class recall, with 95% intervals.
 
     Images are rescaled so that the short side is Q, for each test scale Q. Class probabilities are averaged over an
-    image and its mirror image, then over scales, then over nets; they are cached, so that none is computed twice.
-    The folder `out` receives errors.json, a line per image and per class, the confusion matrix, and pictures.
+    image and its mirror image, then over scales, then over nets, and are cached.
+    `out` receives errors.json, a table of the images, one of the classes, the confusion matrix, and pictures.
 
     Labels are matched by name; classes of the nets that the photographs lack are reported. RUN may also be a folder of
-    `verydeep transfer`. Without `split`, a folder without val/ is tested as a whole if no net was trained on it.
+    `verydeep transfer`. Without `split`, a folder without val/ is tested as a whole if no net was trained on it,
+    else on its validation images. `crop`, `width` and `fc_width` choose nets for `protocol`.
 
     With `task=localize` the nets predict boxes: of the true class, and of the five most probable classes.
 
@@ -194,7 +196,7 @@ def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[
         OptionError: More than one of them is given, or none.
     """
     if protocol is None and not nets:
-        raise OptionError("Name the nets to test after the data, or give `protocol`.", "run")
+        raise OptionError("`run` is missing: give the nets to test, or `protocol`.", "run")
     if protocol is not None and nets:
         raise OptionError("The nets to test are named twice: omit them, or omit `protocol`.", "run")
     given = [name for name, value in parts.items() if value is not None]
@@ -253,7 +255,7 @@ def open_task(
         return ClassEvaluationTask(members, views or "dense")
     if views not in (None, *LOCALIZATION_VIEWS):
         raise OptionError(
-            f"`views={views}` does not work for boxes: choose {' or '.join(LOCALIZATION_VIEWS)}.", "views"
+            f"`views={views}` does not work for boxes: choose {join_choices(LOCALIZATION_VIEWS)}.", "views"
         )
     protocol = None if classes is None else parse_classes(classes)
     return BoxEvaluationTask(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from verydeep.options import NetOption, PathSource, WeightsOption
 from verydeep.parameters import Option, command
+from verydeep.wording import join_choices
 
 if TYPE_CHECKING:
     from verydeep.models.export.state_dict import System
@@ -22,7 +23,7 @@ def export(
         Literal["onnx", "torch-export", "torchvision", "timm"],
         Option("Format: onnx, torch-export, torchvision or timm.", metavar="FORMAT"),
     ],
-    out: Annotated[PathSource | None, Option("The file to write.", "RUN's name, in this folder", "FILE")] = None,
+    out: Annotated[PathSource | None, Option("The file to write.", "RUN's name, in the current folder", "FILE")] = None,
     weights: WeightsOption = "last",
 ) -> "ExportedNet":
     """Write a net in a format that other frameworks run.
@@ -78,7 +79,7 @@ def describe_program(config: "ModelConfig") -> list[str]:
     return [
         f"In: {describe_input(config)}",
         *(f"Out: {name} {words}" for name, words in describe_outputs(config).items()),
-        f"Rescale photographs to a short side of {' or '.join(map(str, short_sides(config)))} pixels.",
+        f"Rescale photographs to a short side of {join_choices(list(map(str, short_sides(config))))} pixels.",
     ]
 
 

@@ -42,7 +42,7 @@ def localize(
     scales: ScalesOption = None,
     weights: WeightsOption = "last",
     classes: Annotated[
-        str | None, Option("Protocol that predicts the classes.", "RUN's source", "TEXT", heading="box")
+        str | None, Option("Protocol that predicts the classes.", "RUN's source net", "TEXT", heading="box")
     ] = None,
     runs: RunsOption = "runs",
     merge_threshold: MergeThresholdOption = None,

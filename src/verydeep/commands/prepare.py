@@ -39,7 +39,7 @@ def prepare(
 
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
-        raise DataError(f"There is no folder {source}: give the one with {dataset}'s tars or Kaggle's download.")
+        raise DataError(f"There is no folder {source}: give the one with ILSVRC-2012's tars or Kaggle's download.")
     files = find_ilsvrc(source)
     Log().info(
         f"{source}: {files.layout}, {len(files.metadata.words):,} classes; splits: {', '.join(files.split_names)}"

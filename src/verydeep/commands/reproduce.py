@@ -68,7 +68,7 @@ def reproduce(
     width: WidthOption = 1.0,
     fc_width: FcWidthOption = PAPER_FC_WIDTH,
     seeds: Annotated[
-        Numbers, Option("Seeds to train with; a row is the mean over all in `runs`.", metavar="N,N,..")
+        Numbers, Option("Seeds to train with; a row averages all seeds in `runs`.", metavar="N,N,..")
     ] = "0",
     split: SplitOption = "val",
     out: Annotated[

@@ -1,4 +1,4 @@
-"""`search`: the photographs of an archive that are nearest to images."""
+"""`search`: the photographs of an archive that are most similar to given images."""
 
 import os
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 from verydeep.errors import OptionError
 from verydeep.options import KernelOptions, PathSource, QueriesOption, SearchOptions, start_runtime
 from verydeep.parameters import Option, command
+from verydeep.wording import join_choices
 
 if TYPE_CHECKING:
     from verydeep.data.photographs import Photographs
@@ -29,7 +30,7 @@ def search(
     out: Annotated[PathSource | None, Option("Picture of the neighbors.", "no picture", "FILE")] = None,
     **options: Unpack[SearchOptions],
 ) -> "Neighbors":
-    """Find the photographs of an archive that are nearest to images.
+    """Find the photographs of an archive that are most similar to given images.
 
     Images are described as those of the archive were. The similarity is the inner product of two descriptors of length
     one, 1 for the same photograph. A photograph that is in the archive is its own first neighbor.
@@ -121,7 +122,7 @@ def check_suffix(picture: Path | None) -> None:
     from verydeep.engine.archive.pictures import FORMATS
 
     if picture is not None and picture.suffix.lower() not in FORMATS:
-        raise OptionError(f"`out={picture}` must end in {' or '.join(FORMATS)}.", "out")
+        raise OptionError(f"`out={picture}` must end in {join_choices(FORMATS)}.", "out")
 
 
 def draw_picture(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", picture: Path) -> None:

@@ -40,8 +40,8 @@ def train(
     scale: Annotated[
         str | None, Option("Train scale S, or a range: 256-512.", "256; generated: 256, then 256-512", "S")
     ] = None,
-    width: Annotated[float | None, Option("Factor on channels.", "1; generated: 0.25", "X", smallest=1e-3)] = None,
-    epochs: Annotated[int | None, Option("At most N epochs.", "74; generated: 8, boxes 10", "N", smallest=1)] = None,
+    width: Annotated[float | None, Option("Factor on the channels.", "1; generated: 0.25", "X", smallest=1e-3)] = None,
+    epochs: Annotated[int | None, Option("Up to N epochs.", "74; generated: 8; boxes: 10", "N", smallest=1)] = None,
     init_from: Annotated[NetSource | None, Option("Net to copy matching layers from.", metavar="RUN")] = None,
     task: TaskOption = "classify",
     seed: SeedOption = 0,
@@ -69,11 +69,11 @@ def train(
     dropout_after: DropoutAfterOption = None,
     color_shift: Annotated[ColorShift, Option("Color shift: std, eigenvalue or none.", "", "KIND", "training")] = "std",
     val_fraction: Annotated[
-        float, Option("Share to validate on without val/.", "", "X", "training", smallest=0.01, largest=0.99)
+        float, Option("Validation share if there is no val/.", "", "X", "training", smallest=0.01, largest=0.99)
     ] = 0.2,
     group_by: GroupByOption = None,
     regression: Annotated[
-        Regression | None, Option("A box per class, or single-class.", "per-class", "KIND", "box")
+        Regression | None, Option("Boxes: per-class or single-class.", "per-class", "KIND", "box")
     ] = None,
     bad_boxes: BadBoxesOption = "error",
     deterministic: Annotated[bool, Option("Give bit-identical results on GPUs; slower.", heading="compute")] = False,
@@ -82,7 +82,7 @@ def train(
     """Train a net on photographs and test it; without DATA on a generated set.
 
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
-    Tiny-ImageNet. With `init_from`, network, crop and widths are those of that net. With fewer than 74 epochs the
+    Tiny-ImageNet. With `init_from`, network, crop and widths are copied unless given. With fewer than 74 epochs the
     learning rate drops after 60, 80 and 93% of them (generated: 75 and 92%), not on plateaus.
 
     With `task=localize` the boxes come from the data set, from DATA/boxes.csv (path,label,xmin,ymin,xmax,ymax), or from

@@ -38,14 +38,14 @@ def transfer(
     run: Annotated[NetSources, Option("One or more nets; their descriptors are stacked.", metavar="RUN")],
     *,
     num_train: Annotated[
-        int | None, Option("Training photographs per class.", "the set's, or 4/5", "N", smallest=1)
+        int | None, Option("Training photographs per class.", "the protocol's, or 4/5", "N", smallest=1)
     ] = None,
     num_test: Annotated[
-        int | None, Option("At most N test photographs per class.", "the set's", "N", smallest=0)
+        int | None, Option("At most N test photographs per class.", "the protocol's", "N", smallest=0)
     ] = None,
     num_splits: Annotated[int | None, Option("Number of draws.", "Caltech: 3, else 1", "N", smallest=1)] = None,
     layer: LayerOption = None,
-    scales: Annotated[Numbers | None, Option("Test scales.", "256; the paper's for its sets", "Q,Q,..")] = None,
+    scales: Annotated[Numbers | None, Option("Test scales.", "256; VOC, Caltech: the paper's", "Q,Q,..")] = None,
     weights: WeightsOption = "last",
     seed: SeedOption = 0,
     group_by: GroupByOption = None,
@@ -96,7 +96,7 @@ def transfer(
         raise OptionError("`num_test=0` tests nothing: omit `num_splits`.", "num_splits")
     sources = several(run)
     if not sources:
-        raise OptionError("Name a net after the data, such as oxford-vgg16.", "run")
+        raise OptionError("`run` is missing: give a net, such as oxford-vgg16.", "run")
     check_data_first("transfer DATA RUN", str(data), sources)
     require_scikit_learn()
     costs = COSTS if c is None else parse_costs(number_text(c))

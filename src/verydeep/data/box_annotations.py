@@ -145,7 +145,7 @@ def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_work
             f"files with the images' names into {root / ANNOTATIONS}."
         )
     for where in source.unmatched:
-        problem = BoxProblem(f"{where} has no image", "left out")
+        problem = BoxProblem(f"{where} has no image in the data set", "left out")
         yield _refuse_problems(ImageBoxes(None, problems=(problem,)), bad_boxes)
     reader = _BoxReader(split, source, bad_boxes)
     for image in load_items(reader, _BATCH_SIZE, num_workers):

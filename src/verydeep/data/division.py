@@ -66,4 +66,4 @@ def _describe_indivisible(whole: Split, val: set[int], noun: str) -> list[str]:
     if not missing:
         return []
     names = join_names([whole.class_names[label] for label in missing])
-    return [f"Too few {noun} to be in both train and val, so all are in train: {names}."]
+    return [f"Too few {noun} for both train and val, so train has all {noun} of {names}."]

@@ -101,7 +101,7 @@ def open_generated(root: Path, name: str) -> Split:
         labels=labels,
         class_names=CLASS_NAMES,
         class_words=tuple(class_name.replace("_", " ") for class_name in CLASS_NAMES),
-        layout="the generated set, 10 outlines",
+        layout="the generated set",
         camera_rotation=False,
         boxes=boxes,
     )

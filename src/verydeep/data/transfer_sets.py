@@ -236,7 +236,10 @@ def _divided_folders(root: Path, part: TestPart | None) -> Partition | None:
         if name in names and part in (None, name) and (test := open_split(root, name)).labels is not None:
             return Partition(open_split(root, whole), test)
     if part == "test" or whole == "train":
-        raise DataError(f"{root} has no {part or 'test or val'} photographs with labels; put class folders there.")
+        folder = root / (part or "test")
+        raise DataError(
+            f"{root} has no {part or 'test or val'} photographs with labels: put class folders into {folder}."
+        )
     return None
 
 

@@ -312,7 +312,7 @@ def test_records_have_the_same_keys() -> None:
 
 def test_a_table_without_any_run_is_refused_in_one_sentence() -> None:
     with pytest.raises(
-        VerydeepError, match=r"No net in `runs` belongs to a row of table3 with crop 64 and these 6"
+        VerydeepError, match=r"No net in `runs` belongs to a row of table3 with crop 64 and the 6"
     ) as caught:
         next(measure_classification_tables([TABLES["table3"]], conditions()))
     assert "\n" not in str(caught.value)

@@ -290,7 +290,7 @@ def test_a_table_without_any_run_is_refused_in_one_sentence(home: Home) -> None:
 
     for name in LOCALIZATION_TABLES:
         message = refuse(name)
-        assert f"row of {name} with crop 32 and these 6 classes" in message
+        assert f"row of {name} with crop 32 and the 6 classes of the data" in message
     message = refuse("table8", "D/256pcr")
     assert "D/384scr-fc, D/384pcr-fc, D/384pcr" in message and "D/256pcr (" in message
     one, *_, fused = LOCALIZATION_TABLES["table9"].protocols

@@ -176,8 +176,8 @@ def split_of(labels: list[int] | None, *names: str) -> Split:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("ant", "bell"), "photos has a class that .* does not know: crab. It knows ant, bell: rename or remove it"),
-        (("ant", "dog", "eel"), "photos has 2 classes that .* does not know: bell, crab.*: rename or remove them"),
+        (("ant", "bell"), "photos has a class that .* does not know: crab. Rename or remove that class"),
+        (("ant", "dog", "eel"), "photos has 2 classes that .* does not know: bell, crab. Rename or remove those"),
         (("class 0", "class 1", "class 2"), "does not name its 3 classes"),
         ((), "only convolutions"),
     ],

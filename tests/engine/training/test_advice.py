@@ -44,13 +44,13 @@ def monitor_messages(
 
 def test_a_net_that_keeps_guessing_is_reported(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log", loss=1.09)
-    assert messages.count("Still guessing: after 10 steps the loss is 1.09, and guessing has ln K = 1.10") == 1
+    assert messages.count("Still guessing: after 10 steps the loss is 1.09, and that of guessing is 1.10") == 1
     assert "Crops" not in messages and "Worse" not in messages
 
 
 def test_a_loss_far_above_that_of_guessing_is_reported_as_worse(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log")
-    assert messages.count("Worse than guessing: after 10 steps the loss is 50.00, above ln K = 1.10") == 1
+    assert messages.count("Worse than guessing: after 10 steps the loss is 50.00, and that of guessing is 1.10") == 1
     assert "Try more `epochs` (10 steps are few) or another `learning_rate` than 0.01." in messages
     assert "Still" not in messages
 

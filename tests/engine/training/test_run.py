@@ -38,7 +38,7 @@ def test_only_the_fc_layers_learn(photographs: Path, trained: Path, tmp_path: Pa
     (checkpoint,) = (run / "checkpoints").iterdir()
     with safe_open(checkpoint, framework="pt") as file:
         assert not [name for name in file.keys() if name.startswith("momentum.conv")]  # noqa: SIM118
-    assert "M parameters learn (fc6 to fc8)" in (run / "train.log").read_text()
+    assert " parameters learn (fc6 to fc8)" in (run / "train.log").read_text()
 
     cli("train", photographs, *words, "--devices", 2, "--out", "two")
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(run), rel=1e-5)

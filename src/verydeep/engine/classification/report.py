@@ -115,8 +115,10 @@ def _remarks(
 ) -> Iterator[str]:
     yield GLOSSARY
     has_maps = any(row.geometry for row in evaluation.rows)
+    crops = {row.crop for row in evaluation.rows}
+    pixels = "" if crops == {PAPER_CROP} else " Q (px): test scale at crop 224, and in pixels at the net's crop."
     maps = " Map: map size, and the share of the windows' area inside the image." if has_maps else ""
-    yield f"Errors in %, with 95% intervals. Class recall: mean class recall.{maps}"
+    yield f"Errors in %, with 95% intervals. Class recall: mean class recall.{pixels}{maps}"
     if evaluation.calibration_error is not None:
         yield f"Expected calibration error: {evaluation.calibration_error:.1f} points."
     yield from better_view_remark(split, evaluation)

@@ -128,8 +128,8 @@ def raise_missing_nets(tables: str, paper_nets: Sequence[PaperNet], conditions: 
         for net in conditions.nets
     ]
     raise WeightsError(
-        f"No net in `runs` belongs to a row of {tables} with crop {conditions.crop} and these {len(classes)} classes: "
-        f"the rows need {', '.join(dict.fromkeys(map(str, paper_nets)))}; `runs` has "
+        f"No net in `runs` belongs to a row of {tables} with crop {conditions.crop} and the {len(classes)} classes of "
+        f"the data: the rows need {', '.join(dict.fromkeys(map(str, paper_nets)))}; `runs` has "
         f"{shorten_list(names, MAX_NAMES) or 'no net'}. Leave out `train=False`, or give other `runs` or "
         "another `crop`."
     )

@@ -138,9 +138,9 @@ def constant_box_remarks(evaluation: LocalizationEvaluation) -> Iterator[str]:
     difference = paired_difference(*wrong)
     if difference.high >= 0:
         yield (
-            f"Not measurably better than the constant box ({difference} points of the true class's error): train "
-            "for more epochs or with a larger learning rate, and look at examples.png. The constant box is hard to "
-            "beat where objects fill the photographs."
+            f"{'Worse' if difference.low > 0 else 'Not measurably better'} than the constant box ({difference} points "
+            "of the true class's error): train for more epochs or with a larger learning rate, and look at "
+            "examples.png. The constant box is hard to beat where objects fill the photographs."
         )
 
 

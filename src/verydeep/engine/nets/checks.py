@@ -59,10 +59,10 @@ def check_known(split: Split, class_names: Sequence[str], path: Path) -> None:
         )
     known = set(map(normalize_name, class_names))
     if unknown := [name for name in split.shown_classes if normalize_name(name) not in known]:
-        noun, them = ("a class", "it") if len(unknown) == 1 else (f"{len(unknown)} classes", "them")
+        noun, them = ("a class", "that class") if len(unknown) == 1 else (f"{len(unknown)} classes", "those classes")
         raise DataError(
-            f"{split.root} has {noun} that {path} does not know: {shorten_list(unknown)}. It knows "
-            f"{shorten_list(class_names)}: rename or remove {them}."
+            f"{split.root} has {noun} that {path} does not know: {shorten_list(unknown)}. Rename or remove "
+            f"{them} of the data set; the net knows {shorten_list(class_names)}."
         )
 
 

@@ -68,7 +68,10 @@ def find_model_folder(source: Path, weights: Weights = "last") -> Path:
         return source if source.is_dir() else import_net(source)
     folder = RunFolder(source).model if weights == "last" else RunFolder(source).best
     if not (folder / CONFIG).exists():
-        raise WeightsError(f"{source} has no net in {folder.name}/: train one, or give another folder.")
+        raise WeightsError(
+            f"{source} has no net in {folder.name}/: give a run, a model folder or a weight file, not a data set or a "
+            "classifier of `verydeep transfer`."
+        )
     return folder
 
 

@@ -98,9 +98,8 @@ def find_training_copies(split: Split, records: Iterable[SplitRecord | None]) ->
 
 def copies_remark(copies: Mapping[str, str], *, figure: str = "score") -> str:
     """Return a remark that a figure is optimistic, because test images are copies of training images."""
-    (test, train), *others = copies.items()
-    more = f" and {len(others):,} more" if others else ""
-    return (
-        f"Note: a test photograph is a copy of a training photograph ({test} of {train}){more}, so the {figure} is "
-        "optimistic: keep one of each."
-    )
+    test, train = next(iter(copies.items()))
+    number = "a test photograph is a copy of a training photograph"
+    if len(copies) > 1:
+        number = f"{len(copies):,} test photographs are copies of training photographs, such as"
+    return f"Note: {number} ({test} of {train}), so the {figure} is optimistic: keep one of each."

@@ -43,8 +43,9 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     recipe, parameters = task.recipe, list(state.model.parameters())
     num_parameters = sum(parameter.numel() for parameter in parameters)
     num_learning = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    size = f"{num_parameters / 1e6:.1f}M parameters learn"
-    learning = f"all {size}" if num_learning == num_parameters else f"{num_learning / 1e6:.1f}M of {size} (fc6 to fc8)"
+    size = f"{_parameters_text(num_parameters)} parameters learn"
+    is_whole = num_learning == num_parameters
+    learning = f"all {size}" if is_whole else f"{_parameters_text(num_learning)} of {size} (fc6 to fc8)"
     stages = ", then ".join(
         f"{count_of(stage.epochs, 'epoch')} at S={stage.scale} with dropout {stage.dropout:g}"
         for stage in recipe.stages
@@ -69,6 +70,11 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
             "paper's. Start from a trained net (`init_from`), or train linear SVMs on the descriptors of one (verydeep "
             "transfer)."
         )
+
+
+def _parameters_text(count: int) -> str:
+    """Return "138.4M", or "33,482" of fewer than 100,000."""
+    return f"{count:,}" if count < 100_000 else f"{count / 1e6:.1f}M"
 
 
 def describe_target(task: TrainingTask) -> str:
@@ -181,18 +187,18 @@ class TrainingMonitor:
         rate = f"another `learning_rate` than {rate_text(self.recipe.stages[0].learning_rate)}"
         epochs = [f"more `epochs` ({count_of(self.num_steps, 'step')} are few)"] if self.num_steps < FEW_STEPS else []
         if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
-            above = f"above ln K = {self.guessing_loss:.2f}"
-            self.log.info(f"Worse than guessing: {loss}, {above}. Try {join_choices([*epochs, rate])}.")
+            above = f"that of guessing is {self.guessing_loss:.2f}"
+            self.log.info(f"Worse than guessing: {loss}, and {above}. Try {join_choices([*epochs, rate])}.")
         elif self.loss > self.stuck_loss:
             choices = [
                 *epochs,
-                *(["`dropout_after=5` (small data learn sooner without dropout)"] if self._can_delay_dropout() else []),
+                *(["`dropout_after=5` (small sets learn sooner without it)"] if self._can_delay_dropout() else []),
                 *([] if self.has_source else ["a trained net as `init_from`"]),
                 *(["`init=glorot`"] if self.recipe.initialization != "glorot" and not self.has_source else []),
                 rate,
             ]
             self.log.info(
-                f"Still guessing: {loss}, and guessing has ln K = {self.guessing_loss:.2f}. Try "
+                f"Still guessing: {loss}, and that of guessing is {self.guessing_loss:.2f}. Try "
                 f"{join_choices(choices)}."
             )
 

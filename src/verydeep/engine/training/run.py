@@ -326,7 +326,7 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
 
 def error_name(task: TrainingTask) -> str:
     """Return the name of the validation error."""
-    return "top-1 error" if task.regression is None else "ground-truth-class error"
+    return "top-1 error" if task.regression is None else "true class's error"
 
 
 def draw_run(prepared: PreparedRun) -> None:

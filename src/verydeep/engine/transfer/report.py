@@ -121,7 +121,7 @@ def result_lines(result: TransferResult) -> Iterator[str]:
             trials = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in partition.trials)
             without = f", without {shorten_list(partition.single_classes)}" if partition.single_classes else ""
             fifth = f"a fifth of {partition.num_train:,} training images{without}"
-            yield f"C={partition.svms.C:g}, chosen on {fifth} ({trials})."
+            yield f"C={partition.svms.C:g}, chosen on {fifth} (score by C: {trials})."
         elif len(result.task.costs) > 1:
             yield (
                 f"C={partition.svms.C:g}, the usual value, because choosing it takes two training photographs of a "

@@ -1,0 +1,151 @@
+"""What is typed wrong on the command line, in plain words, before tyro reads it."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn, get_args, get_origin
+
+from verydeep.parameters import REQUIRED, Parameter
+from verydeep.wording import join_choices
+
+ALIASES = {
+    alias: ours
+    for ours, aliases in {
+        "learning-rate": "lr",
+        "crop": "image-size img-size imgsz input-size size",
+        "batch-size": "bs batch",
+        "network": "model arch",
+        "init-from": "pretrained",
+        "out": "output output-dir",
+        "workers": "num-workers",
+        "devices": "gpus",
+        "top": "topk k",
+    }.items()
+    for alias in aliases.split()
+}
+"""Options as other systems call them -> ours."""
+
+
+def check_command(arguments: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse arguments that begin with no command, with the name of the nearest one.
+
+    Raises:
+        SystemExit: The usage is wrong (2).
+    """
+    commands = f"The commands are {', '.join(names)}; `verydeep --help` explains them."
+    if not arguments:
+        refuse_usage(f"A command is missing, such as `verydeep train`. {commands}")
+    if arguments[0] not in (*names, "-h", "--help") and not arguments[0].startswith("--tyro-"):
+        if near := difflib.get_close_matches(arguments[0], ("--help", "--version"), n=1):
+            refuse_usage(f"`verydeep` has no option {arguments[0]}: did you mean {near[0]}?")
+        if arguments[0].startswith("-"):
+            refuse_usage(f"The command stands before its options, and {arguments[0]} is an option. {commands}")
+        near = difflib.get_close_matches(arguments[0].lower(), names, n=1)
+        suggestion = f": did you mean {near[0]}?" if near else "."
+        refuse_usage(f"There is no command {arguments[0]}{suggestion} {commands}")
+
+
+def order_arguments(name: str, arguments: Sequence[str], options: Sequence[Parameter]) -> list[str]:
+    """Check the arguments of a command, and put those without an option's name first.
+
+    Args:
+        name: Command.
+        arguments: Arguments behind the command.
+        options: Parameters of the command.
+
+    Returns:
+        The arguments; options may stand among photographs.
+
+    Raises:
+        SystemExit: The usage is wrong (2).
+    """
+    if any(argument in ("-h", "--help", "--") or argument.startswith("--tyro-") for argument in arguments):
+        return list(arguments)
+    known = {_flag(option): option for option in options if not option.is_positional}
+    values, flags, missing = list[str](), list[str](), set(known)
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "-" or not argument.startswith("-"):
+            values.append(argument)
+            continue
+        typed, has_value, value = argument.partition("=")
+        flag = f"--{typed[2:].replace('_', '-')}" if typed.startswith("--") else typed
+        if flag not in known:
+            _refuse_option(name, typed, known)
+        missing.discard(flag)
+        flags.append(argument)
+        if known[flag].type is bool:
+            continue
+        if not has_value:
+            if not rest or rest[0].startswith("--"):
+                refuse_usage(f"{flag} needs a value. {_explain(known[flag])}")
+            value = rest.pop(0)
+            flags.append(value)
+        _check_value(flag, value, known[flag])
+    _check_positional(name, values, [option for option in options if option.is_positional])
+    for flag in sorted(missing):
+        if known[flag].default is REQUIRED:
+            refuse_usage(f"`verydeep {name}` needs {flag}. {_explain(known[flag])}")
+    return values + flags
+
+
+def refuse_usage(message: str) -> NoReturn:
+    """Print an error of usage and exit."""
+    print(f"verydeep: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _flag(option: Parameter) -> str:
+    return f"--{'no-' if option.default is True else ''}{option.name.replace('_', '-')}"
+
+
+def _name(option: Parameter) -> str:
+    """Return the name of a value in the help."""
+    return option.option.metavar or "|".join(get_args(option.type)) or option.name.upper()
+
+
+def _explain(option: Parameter) -> str:
+    """Return "--epochs N: Up to N epochs." as in the help."""
+    return f"{'' if option.is_positional else f'{_flag(option)} '}{_name(option)}: {option.option.help}"
+
+
+def _refuse_option(name: str, typed: str, known: dict[str, Parameter]) -> NoReturn:
+    flag = typed.lstrip("-").replace("_", "-").lower()
+    alias = ALIASES.get(flag)
+    near = [f"--{ours}" for ours in (alias, "scales" if alias == "crop" else None) if f"--{ours}" in known]
+    near += difflib.get_close_matches(f"--{flag}", known, n=1) if len(flag) > 1 else []
+    advice = (
+        f"did you mean {f'{near[0]} {known[near[0]].option.metavar}'.rstrip()}?"
+        if near
+        else f"`verydeep {name} --help` lists them."
+    )
+    refuse_usage(f"`verydeep {name}` has no option {typed}: {advice}")
+
+
+def _check_value(flag: str, value: str, option: Parameter) -> None:
+    """Refuse a value that is no number where one is needed, or not among the choices."""
+    choices = get_args(option.type)
+    if choices and value not in choices:
+        refuse_usage(f"{flag} {value} is unknown: choose {join_choices(choices)}.")
+    if option.type in (int, float):
+        try:
+            option.type(value)
+        except ValueError:
+            kind = "whole number" if option.type is int else "number"
+            refuse_usage(f"{flag} {value} is not a {kind}. {_explain(option)}")
+
+
+def _check_positional(name: str, values: Sequence[str], options: Sequence[Parameter]) -> None:
+    """Refuse too few or too many arguments, and those that are not among the choices."""
+    names = " ".join(map(_name, options))
+    for option, value in zip(options, values, strict=False):
+        choices = get_args(option.type) if get_origin(option.type) is not tuple else ()
+        if choices and value not in choices:
+            refuse_usage(f"{value} is unknown to `verydeep {name}`: choose {join_choices(choices)}.")
+    for option in options[len(values) :]:
+        if option.default is REQUIRED and get_origin(option.type) is not tuple:
+            refuse_usage(f"`verydeep {name}` needs {names}. {_explain(option)}")
+    if len(values) > len(options) and get_origin(options[-1].type) is not tuple:
+        extra = " ".join(values[len(options) :])
+        refuse_usage(f"`verydeep {name}` takes {names} and nothing else: leave out {extra}.")
