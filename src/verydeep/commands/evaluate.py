@@ -78,7 +78,7 @@ def evaluate(
     image and its mirror image, then over scales, then over nets, and are cached.
     `out` receives errors.json, a table of the images, one of the classes, the confusion matrix, and pictures.
 
-    Labels are matched by name; classes of the nets that the photographs lack are reported. RUN may also be a folder of
+    Labels are matched by name; classes without photographs are reported. RUN may also be a folder of
     `verydeep transfer`. Without `split`, a folder without val/ is tested as a whole if no net was trained on it,
     else on its validation images. `crop`, `width` and `fc_width` choose nets for `protocol`.
 
