@@ -300,10 +300,11 @@ def test_posteriors_that_cannot_be_cached_are_reported(
     trained: Path, photographs: Path, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside("evaluate", photographs, trained, *FP32, "--out", "kept")
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "file"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "posteriors").write_text("no folder")
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "full"))
     done = inside("evaluate", photographs, trained, *FP32, "--out", "not-kept")
-    assert "could not be cached" in done.stdout and str(tmp_path / "file") in done.stdout.replace("\n", "")
+    assert "could not be cached" in done.stdout and str(tmp_path / "full") in done.stdout.replace("\n", "")
     assert any("could not be cached" in note for note in read_report(tmp_path / "not-kept")["remarks"])
     cached, uncached = posteriors_of(tmp_path / "kept"), posteriors_of(tmp_path / "not-kept")
     for path, posteriors in cached.items():
