@@ -30,7 +30,7 @@ static void first_pixels(const float* image, int64_t plane, int64_t row, const f
                 const float* w = v + ((c * 3 + i) * 3 + j) * outputs;
 #pragma GCC unroll 8
                 for (int p = 0; p < PIXELS; p++) {
-                    Vector pixel = zero() + x[p];
+                    Vector pixel = broadcast(x + p);
 #pragma GCC unroll 4
                     for (int k = 0; k < COUNT; k++) sums[p][k] += pixel * load(w + k * LANES);
                 }

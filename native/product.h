@@ -21,7 +21,7 @@ static inline void multiply(const float* rows, const float* weights, float* sums
             Vector w = load(weights), v = load(weights + LANES);
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
-                Vector x = zero() + rows[t * BLOCK + step];
+                Vector x = broadcast(rows + t * BLOCK + step);
                 a[t] = BF16 ? multiply_pairs(a[t], w, x) : a[t] + w * x;
                 b[t] = BF16 ? multiply_pairs(b[t], v, x) : b[t] + v * x;
             }

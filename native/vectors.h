@@ -18,6 +18,15 @@ static inline Vector load(const float* p) { return *reinterpret_cast<const Vecto
 static inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 static inline Vector zero() { return Vector{}; }
 
+// One word in all lanes, bit by bit: it may be a pair of bf16. Straight from memory, which costs no arithmetic.
+static inline Vector broadcast(const float* p) {
+#ifdef __AVX512F__
+    return (Vector)_mm512_set1_ps(*p);
+#else
+    return (Vector)_mm256_broadcast_ss(p);
+#endif
+}
+
 // max(0, v), and NaN where v is NaN.
 static inline Vector rectify(Vector v) { return v < zero() ? zero() : v; }
 
