@@ -25,56 +25,75 @@ struct Tiles {
     }
 };
 
+// The place of one tile after the other: counted, because divisions for each tile would cost as much as its transform.
+struct TilePlace {
+    const Tiles& tiles;
+    int64_t image, row, column;
+
+    TilePlace(const Tiles& tiles, int64_t tile) : tiles(tiles) {
+        column = tile % tiles.across;
+        row = tile / tiles.across % tiles.down;
+        image = tile / tiles.across / tiles.down;
+    }
+    void advance() {
+        if (++column < tiles.across) return;
+        column = 0;
+        if (++row < tiles.down) return;
+        row = 0, image++;
+    }
+};
+
 template <int M>
 constexpr int POSITIONS = Winograd<M>::N* Winograd<M>::N;
 
 // Floats from one position of U to the next: padded by a cache line, so that they do not fall into one cache set.
 static inline int64_t position_stride(int64_t step_blocks, int tiles) { return step_blocks * tiles * BLOCK + BLOCK; }
 
-template <int M, bool BF16>
-static void transform_tile(const Map& in, int64_t image, int64_t y, int64_t x, int64_t step_block, float* u,
-                           int64_t stride) {
-    constexpr int N = Winograd<M>::N;
-    constexpr int HALVES = BF16 ? 2 : 1;
-    for (int part = 0; part < PARTS; part++) {
-        Vector halves[HALVES][N][N];
-        for (int half = 0; half < HALVES; half++) {
-            int64_t block = step_block * HALVES + half;
-            if (block >= in.blocks) {
-                for (auto& row : halves[half])
-                    for (Vector& value : row) value = zero();
-                continue;
-            }
-            const float* d = in.at(image, block, y - 1, x - 1) + part * LANES;
-            Vector columns[N][N];  // B^T d
-            for (int j = 0; j < N; j++) {
-                Vector column[N];
-                for (int i = 0; i < N; i++) column[i] = load(d + (i * in.columns + j) * BLOCK);
-                Vector t[N];
-                Winograd<M>::input(column, t);
-                for (int i = 0; i < N; i++) columns[i][j] = t[i];
-            }
-            for (int i = 0; i < N; i++) Winograd<M>::input(columns[i], halves[half][i]);
-        }
-        for (int i = 0; i < N; i++)
-            for (int j = 0; j < N; j++) {
-                Vector v = BF16 ? pair_bf16(halves[0][i][j], halves[HALVES - 1][i][j]) : halves[0][i][j];
-                store(u + (i * N + j) * stride + part * LANES, v);
-            }
+// The columns' transforms B^T d of a tile at (y, x); the first two are the last two of the tile on its left, if `shared`.
+template <int M>
+static inline void transform_columns(const Map& in, int64_t image, int64_t block, int64_t y, int64_t x, int part,
+                                     bool shared, Vector (*columns)[M + 2]) {
+    constexpr int N = M + 2;
+    const float* d = in.at(image, block, y - 1, x - 1) + part * LANES;
+    if (shared)
+        for (int i = 0; i < N; i++) columns[i][0] = columns[i][M], columns[i][1] = columns[i][M + 1];
+    for (int j = shared ? 2 : 0; j < N; j++) {
+        Vector column[N], t[N];
+        for (int i = 0; i < N; i++) column[i] = load(d + (i * in.columns + j) * BLOCK);
+        Winograd<M>::input(column, t);
+        for (int i = 0; i < N; i++) columns[i][j] = t[i];
     }
 }
 
 template <int M, bool BF16>
 static void transform_block(const Map& in, const Tiles& tiles, int64_t block, int64_t first_step, int64_t last_step,
                             int64_t step_blocks, float* u) {
+    constexpr int N = M + 2, HALVES = BF16 ? 2 : 1;
     int count = tiles.in_block(block);
     int64_t stride = position_stride(step_blocks, tiles.size);
     for (int64_t step = first_step; step < last_step; step++)
-        for (int t = 0; t < count; t++) {
-            int64_t tile = block * tiles.size + t;
-            int64_t image = tile / (tiles.down * tiles.across), rest = tile % (tiles.down * tiles.across);
-            int64_t y = rest / tiles.across * M, x = rest % tiles.across * M;
-            transform_tile<M, BF16>(in, image, y, x, step, u + (step * count + t) * BLOCK, stride);
+        for (int part = 0; part < PARTS; part++) {
+            Vector columns[HALVES][N][N];
+            TilePlace place(tiles, block * tiles.size);
+            for (int t = 0; t < count; t++, place.advance()) {
+                bool shared = t > 0 && place.column > 0;
+                for (int half = 0; half < HALVES; half++) {
+                    int64_t channels = step * HALVES + half;
+                    if (channels < in.blocks)
+                        transform_columns<M>(in, place.image, channels, place.row * M, place.column * M, part, shared,
+                                             columns[half]);
+                    else
+                        for (auto& row : columns[half])
+                            for (Vector& value : row) value = zero();
+                }
+                float* to = u + (step * count + t) * BLOCK + part * LANES;
+                for (int i = 0; i < N; i++) {
+                    Vector halves[HALVES][N];
+                    for (int half = 0; half < HALVES; half++) Winograd<M>::input(columns[half][i], halves[half]);
+                    for (int j = 0; j < N; j++)
+                        store(to + (i * N + j) * stride, BF16 ? pair_bf16(halves[0][j], halves[HALVES - 1][j]) : halves[0][j]);
+                }
+            }
         }
 }
 
@@ -108,10 +127,9 @@ static void transform_back(const float* m, const Map& in, const Map& out, const 
                            const float* bias, bool relu, bool pooled) {
     constexpr int N = Winograd<M>::N;
     int count = tiles.in_block(block);
-    for (int t = 0; t < count; t++) {
-        int64_t tile = block * tiles.size + t;
-        int64_t image = tile / (tiles.down * tiles.across), rest = tile % (tiles.down * tiles.across);
-        int64_t y = rest / tiles.across * M, x = rest % tiles.across * M;
+    TilePlace place(tiles, block * tiles.size);
+    for (int t = 0; t < count; t++, place.advance()) {
+        int64_t image = place.image, y = place.row * M, x = place.column * M;
         for (int half = 0; half < 2; half++) {
             int64_t channel = panel * PANEL + half * LANES;
             if (channel / BLOCK >= out.blocks) continue;
