@@ -165,7 +165,7 @@ def test_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 @pytest.mark.skipif(find_instruction_set() is None, reason=describe_engine())
 def test_cpu_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """All of it on a thin net, with the peers that are installed; AVX2 in a process of its own has the whole net."""
-    shapes = ((1, 32, 32), (2, 32, 32), (1, 40, 50), (1, 50, 70), (1, 70, 90))
+    shapes = ((1, 64, 64), (2, 64, 64), (1, 70, 80), (1, 80, 99), (1, 90, 110))
     monkeypatch.setattr(cpu_engine, "CASE", THIN)
     monkeypatch.setattr(cpu_engine, "SHAPES", shapes)
     monkeypatch.setattr(cpu_engine, "LAYER_SHAPE", shapes[3])
@@ -180,7 +180,7 @@ def test_cpu_engine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.splitlines()
     for side in ("engine fp32", "PyTorch fp32", "ONNX Runtime fp32"):
         assert sum(line.startswith(f"| {side} | ") for line in lines) >= 1
-    assert any(line.startswith("| conv5_3 |") for line in lines)
+    assert any(line.startswith("| conv5_2 |") for line in lines)
 
 
 def test_descriptors_that_differ_are_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
