@@ -108,13 +108,12 @@ def predict_by_net(
     from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
     from verydeep.engine.nets.checks import refuse_overflow
     from verydeep.engine.nets.kernels import choose_kernels
-    from verydeep.engine.nets.net import EnsembleMember
     from verydeep.engine.predictions import predict_split
     from verydeep.engine.progress import run_with_progress
     from verydeep.results.predictions import Predictions
 
     views = [ViewAtScale(each, scale) for each in SINGLE_VIEWS[view] for scale in scales]
-    runtime = choose_kernels(runtime, [EnsembleMember(net, tuple(scales))], len(split))
+    runtime = choose_kernels(runtime, [net], len(split))
     steps = predict_split(net.prepare(runtime), split, views, runtime, decoding)
     with refuse_overflow(net):
         posteriors = run_with_progress(steps, "Predicting", len(split))

@@ -172,7 +172,6 @@ def measure_errors(
     from verydeep.engine.localization.table_rows import LocalizationTableConditions
     from verydeep.engine.log import Log
     from verydeep.engine.nets.kernels import choose_kernels
-    from verydeep.engine.nets.net import EnsembleMember
     from verydeep.engine.training.ladder import train_missing
     from verydeep.engine.training.plan import size_label
     from verydeep.engine.training.request import choose_architecture
@@ -192,8 +191,7 @@ def measure_errors(
             train_missing(nets_of(table), seeds, request, runtime, log)
             recorded = [net.config.value_ranges for net in runs.nets()]
         (part,) = choose_value_ranges([part], recorded, runtime, log)
-        members = [EnsembleMember(net, net.config.test_scales) for net in runs.nets()]
-        testing = choose_kernels(runtime, members, len(part))
+        testing = choose_kernels(runtime, runs.nets(), len(part))
         decoding = decoding_of(options)
         conditions = TableConditions(runs.nets(), data, part, nets.crop, testing, decoding, nets.width, nets.fc_width)
         tables: Iterable[MeasuredTable] = (
@@ -234,7 +232,6 @@ def measure_transfer(
     """
     from verydeep.engine.log import Log
     from verydeep.engine.nets.kernels import choose_kernels
-    from verydeep.engine.nets.net import EnsembleMember
     from verydeep.engine.training.plan import size_label
     from verydeep.engine.transfer.paper_tables import measure_transfer_table
     from verydeep.engine.transfer.svm_training import require_scikit_learn
@@ -247,8 +244,7 @@ def measure_transfer(
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
         num_images = sum(len(each.train) for one in sets.values() for each in one.partitions)
-        members = [EnsembleMember(net, net.config.test_scales) for net in nets.values()]
-        testing = choose_kernels(runtime, members, num_images)
+        testing = choose_kernels(runtime, nets.values(), num_images)
         conditions = TransferConditions(sets, nets, unconverged, sizes[0], testing, decoding_of(options))
         name = f"{'+'.join(sets)}-{size_label(*sizes)}-{runtime.precision}".replace(" ", "-")
         tables = measure_transfer_table(paper, conditions, log)

@@ -158,7 +158,7 @@ def run_task(
 
     task.check(folder, submission)
     with start_runtime(options) as started:
-        runtime = choose_kernels(started, task.representation.members, len(task.split))
+        runtime = choose_kernels(started, task.representation.nets, len(task.split))
         log = Log(silent=not runtime.is_main)
         log.info(describe_data(task.transfer_set, task.split))
         log.send_notes(task.split.notes)

@@ -113,7 +113,7 @@ class ClassEvaluationTask:
             DataError: a file cannot be decoded, or the submission lacks an image.
             ResourceError: a file cannot be written.
         """
-        runtime = choose_kernels(runtime, self.members, len(split))
+        runtime = choose_kernels(runtime, [each.net for each in self.members], len(split))
         (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
         members = [replace(each, net=each.net.with_outputs_for(split.class_names) or each.net) for each in self.members]
         for each in members:
@@ -147,7 +147,8 @@ class ClassifierEvaluationTask:
     @property
     def members(self) -> tuple[EnsembleMember, ...]:
         """The nets that describe the images."""
-        return self.classifier.representation.members
+        representation = self.classifier.representation
+        return tuple(EnsembleMember(net, representation.scales) for net in representation.nets)
 
     @property
     def name_parts(self) -> list[str]:
@@ -183,7 +184,7 @@ class ClassifierEvaluationTask:
             WeightsError: a net cannot be read.
             ResourceError: a file cannot be written.
         """
-        runtime = choose_kernels(runtime, self.members, len(split))
+        runtime = choose_kernels(runtime, [each.net for each in self.members], len(split))
         (split,) = choose_value_ranges([split], self.classifier.recorded_ranges, runtime, log)
         evaluation = evaluate_classifier(self.classifier, split, runtime, options.decoding)
         if evaluation is None:
@@ -250,7 +251,7 @@ class BoxEvaluationTask:
             DataError: there are no boxes, or a bad one; a file cannot be decoded.
             ResourceError: a file cannot be written.
         """
-        runtime = choose_kernels(runtime, self.members, len(split))
+        runtime = choose_kernels(runtime, [each.net for each in self.members], len(split))
         (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
         boxed = None if split.labels is None else open_boxed_split(split, options.data, options.bad_boxes, runtime, log)
         by_halves = options.tune_threshold and contains_val(split)

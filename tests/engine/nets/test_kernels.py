@@ -11,7 +11,7 @@ import torch
 import verydeep as vd
 from tests.runs import read_report
 from verydeep.engine.nets.kernels import choose_kernels
-from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime, start
 from verydeep.errors import OptionError
 from verydeep.models.cpu_engine import CpuNet, describe_engine, find_instruction_set
@@ -23,26 +23,23 @@ AUTO = Runtime(torch.device("cpu"), bf16=False, kernels="auto", has_engine=True)
 FP32 = {"precision": "fp32", "workers": 0, "progress": False}
 
 
-def member_of(network: str, scales: tuple[int, ...], width: float = 1.0) -> EnsembleMember:
+def net_of(network: str) -> Net:
     names = tuple(f"class {number}" for number in range(1000))
-    config = ModelConfig(network, names, names, width=width)
-    return EnsembleMember(Net(Path(network), Path(network), config), scales)
+    return Net(Path(network), Path(network), ModelConfig(network, names, names))
 
 
 def test_jobs_that_outweigh_the_packing_have_native_kernels() -> None:
     """Net D packs in about a second, and an image at Q = 256 and its mirror image take a fifth of one less."""
-    one_scale, three_scales = member_of("D", (256,)), member_of("D", (256, 384, 512))
-    chosen = [choose_kernels(AUTO, [one_scale], count).kernels for count in (1, 4, 5, 1000)]
+    chosen = [choose_kernels(AUTO, [net_of("D")], count).kernels for count in (1, 4, 5, 1000)]
     assert chosen == ["torch", "torch", "native", "native"]
-    assert choose_kernels(AUTO, [three_scales], 1).kernels == "native"
 
 
 def test_what_is_decided_or_impossible_stays() -> None:
-    many = [member_of("D", (256,))], 1000
+    nets = [net_of("D")]
     for kernels in ("torch", "native"):
         decided = replace(AUTO, kernels=kernels)
-        assert choose_kernels(decided, *many) == choose_kernels(decided, many[0], 1) == decided
-    assert choose_kernels(replace(AUTO, has_engine=False), *many).kernels == "torch"
+        assert choose_kernels(decided, nets, 1000) == choose_kernels(decided, nets, 1) == decided
+    assert choose_kernels(replace(AUTO, has_engine=False), nets, 1000).kernels == "torch"
 
 
 def test_a_runtime_knows_if_there_is_an_engine() -> None:
@@ -80,7 +77,7 @@ def test_both_kernels_predict_the_same(trained: Path, photographs: Path, tmp_pat
 def test_a_net_in_memory_is_packed_once(trained: Path, photographs: Path) -> None:
     net = vd.load(trained)
     assert isinstance(net, Net)
-    runtime = choose_kernels(AUTO, [EnsembleMember(net, (256,))], 1)
+    runtime = choose_kernels(AUTO, [net], 1)
     model = net.prepare(runtime)
     assert runtime.kernels == "native" and isinstance(model, CpuNet) and net.prepare(runtime) is model
     file = photographs / "val" / "apple" / "000.jpg"

@@ -26,7 +26,7 @@ from verydeep.engine.descriptors.cache import DESCRIPTORS, hash_images
 from verydeep.engine.descriptors.duration import DescribingJob, log_duration
 from verydeep.engine.log import Log
 from verydeep.engine.nets.kernels import choose_kernels
-from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
@@ -88,7 +88,7 @@ def update_archive(
         plan = runtime.from_main(_plan_update(folder, net, options, patterns, log, stack) if runtime.is_main else None)
         assert plan is not None
         decoding = replace(decoding, fast=plan.manifest.fast_decode)
-        runtime = choose_kernels(runtime, [EnsembleMember(net, plan.manifest.scales)], len(plan.split))
+        runtime = choose_kernels(runtime, [net], len(plan.split))
         job = DescribingJob(net, plan.manifest.layer, plan.manifest.scales, plan.split, plan.missing)
         log_duration([job], runtime, decoding, log)
         steps = describe_missing_images(folder, net, plan.manifest, plan.split, plan.keys, runtime, decoding)

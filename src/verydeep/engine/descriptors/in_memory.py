@@ -28,7 +28,7 @@ def describe_images(
         WeightsError: a net cannot be loaded, or computes values that are not finite.
         OptionError: a net has no such layer, or a scale is smaller than its crop.
     """
-    runtime = choose_kernels(runtime, representation.members, len(split))
+    runtime = choose_kernels(runtime, representation.nets, len(split))
     parts = [
         run_with_progress(
             _describe_by_net(representation, net, layer, view, runtime, decoding), "Describing", total=len(split)

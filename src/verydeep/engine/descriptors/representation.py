@@ -7,7 +7,7 @@ import torch
 
 from verydeep.configs.transfer import Coverage
 from verydeep.data.split import Split
-from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.nets.net import Net
 from verydeep.ops.descriptors import Aggregation
 from verydeep.ops.value_ranges import ValueRanges
 
@@ -39,11 +39,6 @@ class Representation:
     def recorded_ranges(self) -> list[ValueRanges]:
         """The value ranges of these images, and those that the nets were trained with."""
         return [self.value_ranges, *(net.config.value_ranges for net in self.nets)]
-
-    @property
-    def members(self) -> tuple[EnsembleMember, ...]:
-        """The nets with their test scales."""
-        return tuple(EnsembleMember(net, self.scales) for net in self.nets)
 
     def check(self) -> None:
         """Refuse layers that the nets do not have, before anything is computed.

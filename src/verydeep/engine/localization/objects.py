@@ -31,7 +31,7 @@ def locate_objects(
         DataError: a photograph cannot be decoded, or none of them.
         WeightsError: a net has no weights, or computes values that are not finite.
     """
-    runtime = choose_kernels(runtime, ensemble.members, len(split))
+    runtime = choose_kernels(runtime, ensemble.nets, len(split))
     predictions = predict_boxes([ensemble], split, runtime, decoding, top=top, cache=False)[ensemble]
     classes = predictions.candidate_classes
     boxes = merge_boxes(predictions.pool(), np.full(len(classes.indices), threshold))
