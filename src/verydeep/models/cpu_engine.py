@@ -145,7 +145,7 @@ class CpuNet:
         self._unpacked = [pair for layer, pair in zip(layers, tensors, strict=True) if layer.side == 7 and not bf16]
         if not self._net:
             raise ResourceError("Memory ran out for the packed weights of the net: free some, or use `kernels=torch`.")
-        weakref.finalize(self, library.vd_destroy, self._net)
+        weakref.finalize(self, library.vd_destroy, self._net).atexit = False  # another thread may still compute
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the class score map (N, K, h, w) of images (N, 3, H, W), RGB 0-255; of a trunk, pool5's output."""
