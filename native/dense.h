@@ -1,8 +1,8 @@
 // Dense layers, as convolutions without padding whose kernel is side x side (fc6: 7x7), and 1x1 convolutions.
 //
 // A row of the product is one position of one image: the side x side x channels numbers that it sees. On maps, fc6 takes
-// pairs of neighboring positions, whose inputs are transformed by F(2,7): 8 products, one for each point, of rows of 7 x
-// channels numbers. Rows are packed in blocks of at most TILES, as multiply() reads them.
+// pairs of neighboring positions, whose inputs are transformed: PAIR_POINTS products of rows of 7 x channels numbers. Rows
+// are packed in blocks of at most TILES, as multiply() reads them.
 //
 // The sums are cut into parts of about 1,024 terms: one long chain of additions would double the rounding error of the
 // logits. Each thread takes a range of panels and goes through the parts; so a part of the rows stays in its cache while
@@ -71,21 +71,29 @@ static void pack_rows(const Map& in, const Rows& rows, int side, int64_t block, 
 }
 
 // The same for pairs of positions: `point_floats` from one point to the next.
+template <bool BF16>
 static void pack_pairs(const Map& in, const Rows& rows, int64_t block, int64_t point_floats, float* packed) {
-    constexpr int N = WinogradPair::N;
+    constexpr int N = WinogradPair::N, SEEN = WinogradPair::TAPS + 1, HALVES = BF16 ? 2 : 1;
+    int64_t groups = (in.blocks + HALVES - 1) / HALVES;
     int count = rows.in_block(block);
     for (int t = 0; t < count; t++) {
         Rows::Place at = rows.place(block, t);
         float* to = packed + t * BLOCK;
         for (int i = 0; i < WinogradPair::TAPS; i++)
-            for (int64_t group = 0; group < in.blocks; group++, to += count * BLOCK)
+            for (int64_t group = 0; group < groups; group++, to += count * BLOCK)
                 for (int part = 0; part < PARTS; part++) {
-                    Vector d[N], u[N];
-                    for (int j = 0; j < N; j++)  // the last pair of a row may be a single position
-                        d[j] = at.x + j < in.width ? load(in.at(at.image, group, at.y + i, at.x + j) + part * LANES)
-                                                   : zero();
-                    WinogradPair::input(d, u);
-                    for (int point = 0; point < N; point++) store(to + point * point_floats + part * LANES, u[point]);
+                    Vector d[SEEN], u[HALVES][N];
+                    for (int half = 0; half < HALVES; half++) {
+                        int64_t channels = group * HALVES + half;
+                        for (int j = 0; j < SEEN; j++)  // the last pair of a row may be a single position
+                            d[j] = channels < in.blocks && at.x + j < in.width
+                                       ? load(in.at(at.image, channels, at.y + i, at.x + j) + part * LANES)
+                                       : zero();
+                        WinogradPair::input(d, u[half]);
+                    }
+                    for (int point = 0; point < N; point++)
+                        store(to + point * point_floats + part * LANES,
+                              BF16 ? pair_bf16(u[0][point], u[HALVES - 1][point]) : u[0][point]);
                 }
     }
 }
@@ -125,7 +133,7 @@ static void multiply_dense(const Map& in, const Map& out, const Weights& weights
             if (points == 1)
                 pack_rows<BF16>(in, rows, weights.side, block, packed);
             else
-                pack_pairs(in, rows, block, point_floats, packed);
+                pack_pairs<BF16>(in, rows, block, point_floats, packed);
         }
     });
     int64_t shares = scratch.threads < panels ? scratch.threads : panels;

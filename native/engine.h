@@ -41,8 +41,8 @@ struct VdNet;
 // The widest instruction set of this processor that there are kernels for.
 int vd_instruction_set();
 
-// Pack the weights of a net. They may be freed afterwards, but for those of 7x7 kernels in fp32, which are packed once
-// more when a large map comes. `mean` is subtracted from the three input channels. Returns null if memory runs out.
+// Pack the weights of a net. They may be freed afterwards, but for those of 7x7 kernels, which are packed once more when a
+// large map comes. `mean` is subtracted from the three input channels. Returns null if memory runs out.
 VdNet* vd_create(int instruction_set, const VdLayer* layers, int num_layers, const float* mean, int num_threads);
 void vd_destroy(VdNet* net);
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+constexpr int PAIR_POINTS = 9;  // of fc6 on maps (winograd.h)
 constexpr int BLOCK = 16;  // channels that lie next to each other: 64 bytes, a cache line
 
 // Activations: [image][channel block][row][column][16]. Maps that feed a 3x3 convolution have a border: one row and
@@ -46,7 +47,7 @@ struct Weights {
     int inputs, outputs;
     int input_blocks, output_panels;
     int tile, side;  // Winograd's output tile; the side of a dense kernel
-    int points;      // of F(2,7), where a dense layer takes pairs of positions: 8; else 1
+    int points;      // PAIR_POINTS where a dense layer takes pairs of positions; else 1
     int64_t bytes;
 };
 

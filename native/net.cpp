@@ -227,14 +227,14 @@ struct Call {
     bool takes_pairs(int layer) const {
         const VdLayer& l = net.layers[layer];
         const Shape& out = shapes[layer].conv;
-        return l.kind == VD_DENSE && l.side == 7 && !l.bf16 && out.width > 1 && out.height * out.width >= PAIR_POSITIONS;
+        return l.kind == VD_DENSE && l.side == 7 && out.width > 1 && out.height * out.width >= PAIR_POSITIONS;
     }
     const Weights& weights_of(int layer) const { return takes_pairs(layer) ? net.pair_weights[layer] : net.weights[layer]; }
 
     void pack_pairs() {
         std::lock_guard<std::mutex> lock(net.packing);
         for (int i = 0; i <= last; i++)
-            if (takes_pairs(i) && !net.pair_weights[i].packed) net.pair_weights[i] = pack(net, net.layers[i], 0, 8);
+            if (takes_pairs(i) && !net.pair_weights[i].packed) net.pair_weights[i] = pack(net, net.layers[i], 0, PAIR_POINTS);
     }
 
     Map input_map(int layer, int64_t count) const {

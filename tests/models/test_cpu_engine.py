@@ -202,6 +202,21 @@ def test_bf16_errs_no_more_than_that_of_pytorch() -> None:
     assert 1e-4 < relative_error(net(images), exact) <= 1.1 * relative_error(theirs, exact)
 
 
+@torch.inference_mode()
+def test_fc6_on_a_map_takes_pairs_of_positions() -> None:
+    """A 7x7 kernel, on maps with 15 positions (one by one), 16 and 33; an odd number in a row leaves one alone."""
+    model = net_of("A", crop=224, width=1 / 8)
+    for bf16, tolerance in ((False, 3e-6), (True, 2e-2))[: 1 + can_compute(bf16=True)]:
+        net = CpuNet(model, bf16=bf16)
+        for height, width in ((288, 352), (320, 320), (288, 544)):
+            found = net.activations(photographs(1, height, width), ["pool5", "fc6", "fc8"])
+            weight, bias = model.fc6.weight.double(), model.fc6.bias.double()
+            exact = F.conv2d(found["pool5"].double(), weight, bias)
+            assert found["fc6"].shape == exact.shape and relative_error(found["fc6"], exact) < tolerance
+            whole = model.activations(photographs(1, height, width), ["fc8"])["fc8"]
+            assert relative_error(found["fc8"], whole.double()) < tolerance
+
+
 FULL = """
 import resource
 import torch

@@ -142,7 +142,7 @@ class CpuNet:
             code, (_Layer * len(layers))(*layers), len(layers), mean.data_ptr(), torch.get_num_threads()
         )
         # The engine packs a 7x7 kernel once more when a large map comes.
-        self._unpacked = [pair for layer, pair in zip(layers, tensors, strict=True) if layer.side == 7 and not bf16]
+        self._unpacked = [pair for layer, pair in zip(layers, tensors, strict=True) if layer.side == 7]
         if not self._net:
             raise ResourceError("Memory ran out for the packed weights of the net: free some, or use `kernels=torch`.")
         weakref.finalize(self, library.vd_destroy, self._net).atexit = False  # another thread may still compute
