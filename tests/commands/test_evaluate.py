@@ -169,7 +169,7 @@ def test_a_protocol_is_the_same_runs_named(
         (("--protocol", "A/256/256", "--runs", "nowhere"), ["nowhere", "A/256"]),
         (("runs/A-256-s0", "--scales", "200,256"), ["--scales", "224"]),
         (("runs/A-256-s0", "--scales", "256,x"), ["--scales"]),
-        ((), ["RUN is missing: give the nets to test, or give --protocol."]),
+        ((), ["RUN is missing: give the nets to test, or --protocol."]),
         (("runs/A-256-s0", "--protocol", "A/256/256"), ["named twice: omit them, or omit --protocol"]),
         (("--protocol", "A/256/256", "--scales", "256"), ["--protocol already contains", "leave --scales out"]),
         (("--protocol", "A/256/256", "--views", "crops"), ["--protocol already contains", "leave --views out"]),

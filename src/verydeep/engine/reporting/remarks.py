@@ -99,7 +99,7 @@ def find_training_copies(split: Split, records: Iterable[SplitRecord | None]) ->
 def copies_remark(copies: Mapping[str, str], *, figure: str = "score") -> str:
     """Return a remark that a figure is optimistic, because test images are copies of training images."""
     test, train = next(iter(copies.items()))
-    number = "a test photograph is a copy of a training photograph"
+    fact, pair = "a test photograph is a copy of a training photograph", f"{test} of {train}"
     if len(copies) > 1:
-        number = f"{len(copies):,} test photographs are copies of training photographs, such as"
-    return f"Note: {number} ({test} of {train}), so the {figure} is optimistic: keep one of each."
+        fact, pair = f"{len(copies):,} test photographs are copies of training photographs", f"such as {pair}"
+    return f"Note: {fact} ({pair}), so the {figure} is optimistic: keep one of each."
