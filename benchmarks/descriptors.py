@@ -170,10 +170,11 @@ def main() -> None:
         *("speed-up of ours", "largest distance"),
     ]
     body = (
+        "The loop uses torchvision's VGG-16, one image at a time. "
         f"{CASE.network} at crop {CASE.crop}, {LAYER}, Q = {', '.join(map(str, SCALES))} with mirror images, random "
         f"weights, {len(files)} JPEGs of 500x375. Medians of {options.repeats} interleaved repeats; ratios within a "
-        "repeat, [smallest, largest]; the last column is the largest of all descriptors, which have length one, and "
-        "repeats.\n\n"
+        "repeat, [smallest, largest]; the last column is the largest distance over all descriptors, which have length "
+        "one, and all repeats.\n\n"
         f"{table(header, rows)}"
     )
     packages = ("torch", "torchvision", "pillow")

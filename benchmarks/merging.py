@@ -143,7 +143,7 @@ def main() -> None:
     counts = {"ours": 8, PLAIN: 1, MATRIX: 2} if options.quick else {"ours": 1024, PLAIN: 2, MATRIX: 24}
     cases = ((40, 0.5),) if options.quick else ((115, 0.5), (200, 0.3), (200, 0.5), (200, 0.8))
     rows = [row for num_boxes, threshold in cases for row in measure(num_boxes, threshold, counts, repeats)]
-    header = ["boxes a set", "how", "ms per set", f"minutes for {NUM_SETS:,} sets", "speed-up of ours"]
+    header = ["boxes per set", "how", "ms per set", f"minutes for {NUM_SETS:,} sets", "speed-up of ours"]
     body = (
         f"One core. Samples of {', '.join(f'{count:,} sets ({name})' for name, count in counts.items())}; medians of "
         f"{repeats} interleaved repeats; ratios within a repeat, [smallest, largest].\n\n{table(header, rows)}"

@@ -126,7 +126,7 @@ def main() -> None:
     header = ["JPEG", "path", "images/s, one core"]
     header += [f"times as fast as {peer}" for peer in (PILLOW, TORCHVISION)] + ["difference to Pillow, gray levels"]
     body = (
-        f"S in [{SCALE[0]};{SCALE[1]}], crop {CROP}. Medians of {repeats} interleaved repeats; ratios within a repeat, "
+        f"S={SCALE[0]}-{SCALE[1]}, crop {CROP}. Medians of {repeats} interleaved repeats; ratios within a repeat, "
         f"[smallest, largest].\n\n{table(header, rows)}"
     )
     packages = ("pillow", "torch", "torchvision")

@@ -1,4 +1,4 @@
-"""Queries a second in a million descriptors on the disk, and the memory that it takes: ours against NumPy and FAISS.
+"""Queries a second in a million descriptors on disk, and the memory that it takes: ours against NumPy and FAISS.
 
     python -m benchmarks.search --write     # 8.4 GB of disk, and as much memory for FAISS's index; a quarter of an hour
 

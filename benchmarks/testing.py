@@ -415,7 +415,7 @@ def main() -> None:
         f"{case.network} at crop {case.crop}, {case.num_classes} classes, random weights, 500x375 JPEGs. Medians of "
         f"{plan.repeats} interleaved repeats of {', '.join(str(task.images) for task in plan.tasks)} images for the "
         f"{len(plan.tasks)} views in turn; ratios within a repeat, [smallest, largest]; the last column is the "
-        f"largest of all posteriors and repeats.\n\n{table(header, rows)}\n\n"
+        f"largest over all posteriors and repeats.\n\n{table(header, rows)}\n\n"
         f"## How time grows\n\n{growth} All in {precision}."
     )
     if options.write:

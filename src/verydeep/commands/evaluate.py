@@ -230,7 +230,7 @@ def open_task(
     class_runs: "Collection",
     weights: Literal["last", "best"],
 ) -> "EvaluationTask":
-    """Open nets for a test at these test scales, or at each one's own; or open a classifier.
+    """Open nets for a test at these test scales, or at each net's own; or open a classifier.
 
     Raises:
         WeightsError: A net cannot be read, or no net predicts the classes of the boxes.

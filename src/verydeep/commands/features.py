@@ -1,4 +1,4 @@
-"""`features`: descriptors of any number of photographs, in an archive on the disk."""
+"""`features`: descriptors of any number of photographs, in an archive on disk."""
 
 import os
 from dataclasses import replace

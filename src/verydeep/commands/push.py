@@ -22,8 +22,8 @@ def push(
 ) -> "PushedNet":
     """Publish a net on the Hugging Face Hub, with a card that states its recipe and its measured errors.
 
-    Upload the weights, config.json and the card (README.md); an existing README.md is replaced. Paths of this machine
-    are shortened to their last part. Log in first, with `hf auth login` or HF_TOKEN.
+    It uploads the weights, config.json and the card (README.md); an existing README.md is replaced. Paths of this
+    machine are shortened to their last part. Log in first, with `hf auth login` or HF_TOKEN.
 
     Try:
         verydeep push runs/photos-D-256-c224-s0 jane/photos-vgg16 --out card

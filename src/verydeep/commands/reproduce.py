@@ -312,10 +312,10 @@ def nets_of(name: str) -> Sequence[PaperNet]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Read "0,1,2".
+    """Read seeds such as "0,1,2".
 
     Raises:
-        OptionError: The text is not different whole numbers.
+        OptionError: These are not different whole numbers.
     """
     parts = text.split(",")
     if not all(part.isdecimal() and len(part) < 10 for part in parts) or len(set(map(int, parts))) < len(parts):

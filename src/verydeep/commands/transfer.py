@@ -171,7 +171,7 @@ def run_task(
 
 
 def parse_costs(text: str) -> tuple[float, ...]:
-    """Read "0.1,1,10".
+    """Read values of C such as "0.1,1,10".
 
     Raises:
         OptionError: These are not different numbers above 0.

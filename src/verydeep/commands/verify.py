@@ -116,7 +116,7 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
 
 
 def list_box_problems(root: Path, splits: "Sequence[Split]") -> tuple[list[tuple[str, str]], list[str]]:
-    """Return (file, finding) of annotations that training would refuse, and what is wrong with all of them."""
+    """Return (file, finding) of each annotation that training would refuse, and of what is wrong with all of them."""
     from verydeep.data.box_annotations import survey_boxes
     from verydeep.errors import DataError
 
@@ -133,7 +133,7 @@ def list_box_problems(root: Path, splits: "Sequence[Split]") -> tuple[list[tuple
 
 
 def inspect_all(paths: Sequence[Path], num_workers: int, value_ranges: "ValueRanges") -> "Iterator[Inspection]":
-    """Inspect files in order, in several processes; a file that ends its process is one that cannot be decoded."""
+    """Inspect files in order, in several processes; a file that ends its process counts as impossible to decode."""
     from concurrent.futures.process import BrokenProcessPool
 
     from verydeep.data.decoding import Inspection, inspect_image

@@ -1,4 +1,4 @@
-"""The published errors of Tables 3-10, and the figures of section 4 that stand in the text alone.
+"""The published errors of Tables 3-10, and the figures of section 4 that appear in its text alone.
 
 Errors are percentages. A row of the paper's own nets carries the protocol it was measured with.
 """

@@ -1,12 +1,12 @@
 """Test protocols as values and as texts (sections 3.2, 4 and A.1): nets, test scales, view, and classes of boxes.
 
 ``D/256-512/256,384,512 + E/256-512/256,384,512 : dense+crops`` is an ``EvaluationProtocol`` of two members. A member is
-net/S/Q,Q,...: a key of ``NETWORKS``, the train scale and the test scales. Behind the train scale, ``fc`` marks a net
+net/S/Q,Q,...: a key of ``NETWORKS``, the train scale and the test scales. After the train scale, ``fc`` marks a net
 whose FC layers alone were fine-tuned. Every level is an equal-weight mean of posteriors.
 
 ``D/256pcr/256 + D/384pcr/352,384 @ D/256-512/256,384,512 : dense+crops`` is a protocol of localization nets, whose
-boxes are pooled. Behind the train scale, ``pcr`` means per-class and ``scr`` single-class regression, and ``-fc`` that
-the FC layers alone were fine-tuned. The classes of the boxes stand behind ``@``: ``truth``, or a protocol of
+boxes are pooled. After the train scale, ``pcr`` means per-class and ``scr`` single-class regression, and ``-fc`` that
+the FC layers alone were fine-tuned. The classes of the boxes stand after ``@``: ``truth``, or a protocol of
 classification nets with a view of its own. Without ``@`` they come from the classification nets that the members start
 from, at the same Q in the same view. These nets always rate the boxes.
 
@@ -252,6 +252,6 @@ def _read_net(span: TextSpan) -> PaperNet:
             return PaperNet(network.text, TrainScale.parse(match[1]), fine_tuned, regression)
     raise train.error(
         f"no such train scale; write 256, or 256-512 for a jittered one, from {PAPER_CROP} to {LARGEST_SCALE}, with fc "
-        "behind it if the FC layers alone were fine-tuned; of a localization net 384pcr (per-class regression), 384scr "
+        "after it if the FC layers alone were fine-tuned; of a localization net 384pcr (per-class regression), 384scr "
         "(single-class), 384pcr-fc or 384scr-fc"
     )

@@ -1,1 +1,1 @@
-"""Files to images and targets; they know nothing of models."""
+"""From files to images and targets; nothing here knows of models."""

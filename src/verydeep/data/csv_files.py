@@ -9,7 +9,7 @@ from verydeep.files import describe_read_error
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and fields of each line after the header that is not empty.
+    """Yield number and fields of each line after the header; empty ones are left out.
 
     Args:
         path: of a file in UTF-8; the first column alone may hold other bytes, as names of files do.

@@ -80,7 +80,7 @@ class DecodedImage:
 
 
 def decode_pixels(path: Path, camera_rotation: bool, at_least: tuple[int, int] | None) -> DecodedImage:
-    """Decode a file: as it is, or without its notes, or as many of its rows as possible."""
+    """Decode a file: as it is, without its metadata, or as many of its rows as possible."""
     try:
         return _decode_whole(path, camera_rotation, at_least)
     except (MemoryError, VerydeepError, Image.DecompressionBombError, MissingPackageError):

@@ -1,4 +1,4 @@
-"""Files whose pixels are whole, but not what is stored with them: text, color profiles, EXIF."""
+"""Files whose pixels are whole, while the text, color profile or EXIF data stored with them are damaged."""
 
 import re
 import zlib

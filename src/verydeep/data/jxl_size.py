@@ -1,4 +1,4 @@
-"""Size of a JPEG XL by its header: its decoder decodes all pixels before it says how many there are."""
+"""Size of a JPEG XL file from its header: the decoder decodes all pixels before it says how many there are."""
 
 from collections.abc import Iterator
 

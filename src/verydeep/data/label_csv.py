@@ -1,4 +1,4 @@
-"""People's own photographs with several labels each, or none: a CSV file with the columns ``path,label``.
+"""People's own photographs with one label each, several or none: a CSV file with the columns ``path,label``.
 
 A line names a photograph below the folder of the CSV file, and its labels joined by semicolons:
 ``beach/1.jpg,sea;dog``. The second field is empty if the photograph has none of the labels. Either ``labels.csv`` lists

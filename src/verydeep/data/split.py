@@ -121,7 +121,7 @@ class Split:
         return tuple(self.class_names[label] for label in np.unique(self.labels[self.labels >= 0]))
 
     def with_classes(self, class_names: Sequence[str], class_words: Sequence[str]) -> "Split":
-        """Return the split with labels that count these classes, among which are all that it shows."""
+        """Return the split with labels numbered by these classes, which include all that it shows."""
         label_of = {name: label for label, name in enumerate(class_names)}
         new_labels = np.array([label_of.get(name, -1) for name in self.class_names], np.int64)
         labels = None if self.labels is None else new_labels[self.labels]

@@ -34,7 +34,7 @@ class WorkerSetup:
     """Sets up the workers of one loader."""
 
     board: Any
-    """Their slots, and a byte that is 1 when they shall end."""
+    """Their slots, and a byte that is 1 when they are to end."""
 
     @classmethod
     def of(cls, num_workers: int) -> "WorkerSetup":

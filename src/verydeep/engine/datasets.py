@@ -152,7 +152,7 @@ def choose_value_ranges(
 
 
 def find_value_ranges(splits: Sequence[Split], recorded: Iterable[ValueRanges], log: Log) -> ValueRanges:
-    """Return the ranges of splits of one data set, recorded or new; the arguments are as above."""
+    """Return the ranges of splits of one data set, recorded or new; arguments as in ``choose_value_ranges``."""
     known: dict[ValueType, ValueRange] = {}
     for ranges in recorded:
         for value_type, value_range in ranges.items():

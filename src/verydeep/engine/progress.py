@@ -185,7 +185,7 @@ def duration_text(seconds: float) -> str:
 def run_with_progress(
     steps: Generator[float, None, Result], title: str, total: int, *, is_main: bool = True, images: int = 1
 ) -> Result:
-    """Run a generator behind a bar, and return its result.
+    """Run a generator with a progress bar, and return its result.
 
     Args:
         steps: Yields the number of images done since it last yielded: first, of those that need no computing.

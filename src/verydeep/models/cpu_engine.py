@@ -261,7 +261,7 @@ def choose_tile(layer: str, *, bf16: bool) -> int:
 
 
 def _group_layers(model: VGG) -> Iterator[list[str]]:
-    """Yield each layer with weights together with the layers behind it that have none."""
+    """Yield each layer with weights together with the layers after it that have none."""
     group: list[str] = []
     for name, _ in model.named_children():
         if name.startswith(("conv", "fc")) and group:

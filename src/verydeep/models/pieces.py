@@ -1,7 +1,7 @@
 """Apply a net to large and elongated images piece by piece, so that its activations never take more memory.
 
 A piece is cut where poolings begin, and is longer than its part of the result by what the convolutions see around it.
-So the parts, one behind the other, are the result of the whole image, up to rounding.
+So the parts, one after the other, are the result of the whole image, up to rounding.
 """
 
 import re

@@ -73,7 +73,7 @@ class VGG(nn.Module):
         crop: side of the training crop in pixels, a multiple of 32; the kernel of fc6 is crop/32.
         width: factor on the channels of the convolutions; 1 is the paper's.
         fc_width: channels of fc6 and fc7.
-        dropout: share of units that are dropped behind fc6 and fc7 in training.
+        dropout: share of units that are dropped after fc6 and fc7 in training.
         mean_rgb: mean color, 0-255, which is subtracted from each pixel.
         ceil_mode: pooling rounds up, as in Caffe; False for nets imported from systems that round down.
 

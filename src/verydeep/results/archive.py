@@ -1,4 +1,4 @@
-"""The result of `features`: an archive of descriptors on the disk."""
+"""The result of `features`: an archive of descriptors on disk."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Archive(Result):
     precision: str
     """Number format of the computation: fp32 or bf16."""
     num_bytes: int
-    """Size of all descriptors on the disk."""
+    """Size of all descriptors on disk."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """File that could not be decoded -> reason."""
 

@@ -88,7 +88,7 @@ class VerifiedData(Result):
         return "\n".join(sentences)
 
     def records(self) -> list[Record]:
-        """Return one record for each file that cannot be decoded, each peculiarity of another one, and each bad box."""
+        """Return one record for each file that cannot be decoded, peculiarity of another file, and bad box."""
         undecodable: list[Record] = [
             {"file": file, "decodable": False, "finding": reason} for file, reason in self.undecodable.items()
         ]

@@ -38,7 +38,7 @@ class LocatedObjects(Result):
 
     @property
     def problem(self) -> str:
-        """A sentence if any image could not be used, unless such images shall be skipped."""
+        """A sentence if any image could not be used, unless such images are to be skipped."""
         return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def records(self) -> list[Record]:

@@ -44,7 +44,7 @@ class Predictions(Result):
 
     @property
     def problem(self) -> str:
-        """A sentence if any image could not be used, unless such images shall be skipped."""
+        """A sentence if any image could not be used, unless such images are to be skipped."""
         return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def top(self, count: int = 5) -> list[list[ClassScore]]:

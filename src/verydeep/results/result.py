@@ -212,7 +212,7 @@ def skipped_problem(skipped: Mapping[str, str], num_used: int) -> str:
 
 
 def count_labels(record: Record) -> int:
-    """Return the number of values before the first number: columns of words."""
+    """Return how many columns of words stand before the first column of numbers."""
     for count, value in enumerate(record.values()):
         if isinstance(value, int | float):
             return max(1, count)

@@ -1,4 +1,4 @@
-"""Nets on the disk and in memory: their configuration, their classes, their threads."""
+"""Nets on disk and in memory: their configuration, their classes, their threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

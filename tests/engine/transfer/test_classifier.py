@@ -1,4 +1,4 @@
-"""Classifiers on the disk, and what they refuse."""
+"""Classifiers on disk, and what they refuse."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A cache of arrays on the disk, image by image.
+"""A cache of arrays on disk, image by image.
 
 It is a folder with a subfolder for each kind of array (a view or a layer, at a test scale). A subfolder holds files of
 some images each: the keys of the images (n,) and their arrays (n, ...). Several processes may write at once.

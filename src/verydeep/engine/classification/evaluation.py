@@ -129,7 +129,7 @@ def predict_views(
     *,
     use_cache: bool = True,
 ) -> NetPredictions | None:
-    """Predict a split by one net behind a progress bar.
+    """Predict a split by one net with a progress bar.
 
     Args:
         net: predicts.

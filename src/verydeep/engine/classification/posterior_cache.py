@@ -1,4 +1,4 @@
-"""The cache of posteriors on the disk.
+"""The cache of posteriors on disk.
 
 Tables that share members compute nothing twice, and an interrupted evaluation continues where it stopped. The cache has
 a folder for each net, list of images, precision, kernels and decoding, and in it a folder for each view and test scale.

@@ -3,5 +3,5 @@
 activations.py      one net, one layer: batches of images -> descriptors of each test scale
 representation.py   nets, layers, test scales and aggregation, as one value
 in_memory.py        descriptors of a few images
-cache.py            descriptors of a data set, computed by all processes and kept on the disk
+cache.py            descriptors of a data set, computed by all processes and kept on disk
 """

@@ -67,7 +67,7 @@ def describe_batches(
     """Describe this process's share of a split, or of the images at ``indices``, batch by batch.
 
     Args:
-        net: the net on the disk, named where its activations cannot be used.
+        net: the net on disk, named where its activations cannot be used.
         model: the net in memory, prepared by ``prepare_net``.
         layer: the layer's name.
         scales: test scales Q; each image is decoded once for all of them.

@@ -97,7 +97,7 @@ def compute_descriptors(
             total=len(split),
             is_main=runtime.is_main,
         )
-    runtime.gather(None)  # everything is on the disk before the main process reads it
+    runtime.gather(None)  # everything is on disk before the main process reads it
     return skipped
 
 

@@ -1,1 +1,1 @@
-"""Nets on the disk: their folders, what tells one from another, which of them matches a net of the paper."""
+"""Nets on disk: their folders, what tells one from another, which of them matches a net of the paper."""

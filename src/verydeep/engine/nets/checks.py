@@ -1,4 +1,4 @@
-"""Refusals of nets that do not fit the data they shall be tested on."""
+"""Refusals of nets that do not fit the data they are to be tested on."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

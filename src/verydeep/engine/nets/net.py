@@ -1,4 +1,4 @@
-"""A net with its configuration, on the disk or in memory."""
+"""A net with its configuration, on disk or in memory."""
 
 import copy
 import threading
@@ -232,7 +232,7 @@ class Net:
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """A net and its test scales: a member of a protocol, found on the disk."""
+    """A net and its test scales: a member of a protocol, found on disk."""
 
     net: Net
     scales: tuple[int, ...]

@@ -229,7 +229,7 @@ def describe_epoch(report: StepReport, num_epochs: int, error_name: str, seconds
 
 
 def planned_bytes(state: TrainState, task: TrainingTask) -> int:
-    """Return the most bytes that the run takes on the disk, apart from evaluations."""
+    """Return the most bytes that the run takes on disk, apart from evaluations."""
     num_parameters = sum(parameter.numel() for parameter in state.model.parameters())
     # Two checkpoints, while one replaces the other; the last and the best net; for boxes also the source net.
     num_nets = 2 if task.regression is None else 3

@@ -1,4 +1,4 @@
-"""Other numbers of epochs for a run that was begun, where every step so far stays as it would have been."""
+"""More or fewer epochs for a run that was begun; every step so far stays as it would have been."""
 
 import os
 import shlex

@@ -99,7 +99,7 @@ def train_run(plan: TrainingPlan, runtime: Runtime) -> MeasuredTable | None:
         if runtime.is_main and find_checkpoint(plan.run.checkpoints) is None:
             begin_run(prepared)
         train(prepared, state, runtime, log)
-        runtime.gather(None)  # the net is on the disk before any process reads it
+        runtime.gather(None)  # the net is on disk before any process reads it
         return runtime.from_main(evaluate(prepared, runtime, log))
 
 

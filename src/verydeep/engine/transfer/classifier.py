@@ -1,4 +1,4 @@
-"""A classifier on the disk: linear SVMs, and the representation of the images that they take.
+"""A classifier on disk: linear SVMs, and the representation of the images that they take.
 
 classifier.json     classes, nets, layers, test scales, coverage, C, training images
 svms.safetensors    weights (K, D) and biases (K,)

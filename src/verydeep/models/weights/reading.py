@@ -19,7 +19,7 @@ KERAS_MEMBER = b"metadata.json"
 """The first file in a .keras archive."""
 MATLAB = b"MATLAB"
 BRACE_AT = 8
-"""The place where the header of a safetensors file begins, behind its length."""
+"""The place where the header of a safetensors file begins, after its length."""
 HEAD_BYTES = 4096
 
 

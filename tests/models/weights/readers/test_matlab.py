@@ -113,7 +113,7 @@ LAYERS = b"layers"
         (lambda: compressed(array(UINT8, (1, 20 << 20), element(2, bytes(20 << 20)), LAYERS)), "unlike weights"),
         (lambda: compressed(array(UINT8, (1, 10 << 20), element(2, bytes(10 << 20)), LAYERS)) * 2, "unlike weights"),
         (lambda: compressed(element(14, array(CELL, (1, 1), b"", LAYERS)[8:], 1 << 31)), "unlike weights"),
-        (lambda: compressed(array(CELL, (0, 0), b"", LAYERS) + bytes(5 << 20)), "go on behind their array"),
+        (lambda: compressed(array(CELL, (0, 0), b"", LAYERS) + bytes(5 << 20)), "go on after their array"),
         (lambda: compressed(array(CELL, (0, 0), b"", LAYERS))[:-1] + b"\0", "cannot be inflated"),
         (lambda: compressed(compressed(array(CELL, (0, 0), b"", LAYERS))), "is not an array"),
         (lambda: struct.pack("<II", 15, 8) + bytes(8), "cannot be inflated"),

@@ -1,4 +1,4 @@
-"""Batch norm behind a convolution, folded into the convolution."""
+"""Batch norm after a convolution, folded into the convolution."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ EPSILON = 1e-5
 
 
 def fold_batch_norm(conv: SourceLayer, norm: SourceLayer, path: Path) -> SourceLayer:
-    """Return one convolution in place of a convolution and the batch norm behind it.
+    """Return one convolution in place of a convolution and the batch norm after it.
 
     Zero padding happens before both, so this is exact at the borders, too.
     """

@@ -138,7 +138,7 @@ def _complete(
 ) -> Convolutions:
     """Fold the batch norms of convolutions whose names do not tell them, and refuse other layers between them.
 
-    As many batch norms as convolutions, of their channels, stand behind them one by one. Any other layer with one
+    As many batch norms as convolutions, of their channels, follow them one by one. Any other layer with one
     number for each channel must fit the head.
     """
     found = list(convs.values())

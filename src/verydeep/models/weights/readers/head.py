@@ -1,4 +1,4 @@
-"""The fully connected layers of a net of the paper among the layers behind the convolutions of another system's net.
+"""The fully connected layers of a net of the paper among the layers after the convolutions of another system's net.
 
 A head of three linear layers is fc6, fc7 and fc8, whatever their names and widths. Any other head is left out, so that
 the convolutions remain as a trunk.
@@ -66,7 +66,7 @@ def read_head(
     side = _side(chain[0], num_channels)
     is_known = all(_KNOWN_NAME.fullmatch(layer.name) for layer in chain)
     if side == 1 and not is_known:
-        return _leave_out(layers, "sees a single position, as behind global pooling")
+        return _leave_out(layers, "sees a single position, as after global pooling")
     if chain[2].num_outputs < 2:
         return _leave_out(layers, "has one output, which is not a soft-max over classes")
     head = _widen(_convert(chain, num_channels, FC_LAYERS, channels_last=channels_last))

@@ -129,7 +129,7 @@ class _Checker:
         return order
 
     def _variable(self, kind: int, count: int, needed: Collection[str]) -> str:
-        """Check one variable behind its tag, and return its name."""
+        """Check one variable after its tag, and return its name."""
         self.at = 0
         if kind == _COMPRESSED:
             self.stream = io.BufferedReader(_Inflater(self.file, count), _BLOCK)
@@ -139,11 +139,11 @@ class _Checker:
             self._damaged("a variable is not an array")
         name = self._body(count, 0, needed)
         if self.stream is not self.file and name in needed and self.stream.read(1):
-            self._damaged("compressed data go on behind their array")
+            self._damaged("compressed data go on after their array")
         return name
 
     def _body(self, end: int, depth: int, needed: Collection[str] | None = None) -> str:
-        """Check one array behind its tag up to its end; only the header of a variable that is not needed."""
+        """Check one array after its tag up to its end; only the header of a variable that is not needed."""
         tag_type, tag_bytes, flags, _ = self._unpack("IIII", end)
         kind = flags & 0xFF
         if (tag_type, tag_bytes) != (_UINT32, 8):

@@ -73,7 +73,7 @@ def read_tag(buffer: memoryview, at: int, end: int) -> tuple[int, int, int]:
 
 
 def read_varint(buffer: memoryview, at: int, end: int) -> tuple[int, int]:
-    """Return a number of 7 bits per byte, the lowest first, and the place behind it."""
+    """Return a number of 7 bits per byte, the lowest first, and the place after it."""
     value = 0
     for index, byte in enumerate(buffer[at : min(at + 10, end)]):
         value |= (byte & 0x7F) << 7 * index
@@ -83,7 +83,7 @@ def read_varint(buffer: memoryview, at: int, end: int) -> tuple[int, int]:
 
 
 def append_singles(numbers: bytearray, buffer: memoryview, at: int, end: int, first: Field) -> int:
-    """Append a run of numbers, each a field with the same tag; return the place behind them."""
+    """Append a run of numbers, each a field with the same tag; return the place after them."""
     stride = first.end - at
     count = (end - at) // stride
     rows = np.frombuffer(buffer, np.uint8, count * stride, at).reshape(count, stride)

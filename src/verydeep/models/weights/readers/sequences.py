@@ -33,7 +33,7 @@ class NumberedLayers:
     network: Network
     convs: Mapping[str, SourceLayer]
     norms: Mapping[str, SourceLayer]
-    """Our name of a convolution -> the batch norm behind it."""
+    """Our name of a convolution -> the batch norm after it."""
     problem: SourceLayer | None
     """A layer where the network has none, or another."""
 
