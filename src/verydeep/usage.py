@@ -84,9 +84,7 @@ def order_arguments(name: str, arguments: Sequence[str], options: Sequence[Param
             flags.append(value)
         _check_value(flag, value, known[flag])
     _check_positional(name, values, [option for option in options if option.is_positional])
-    for flag in sorted(missing):
-        if known[flag].default is REQUIRED:
-            refuse_usage(f"`verydeep {name}` needs {flag}. {_explain(known[flag])}")
+    _check_required(name, [known[flag] for flag in sorted(missing)])
     return values + flags
 
 
@@ -134,6 +132,13 @@ def _check_value(flag: str, value: str, option: Parameter) -> None:
         except ValueError:
             kind = "whole number" if option.type is int else "number"
             refuse_usage(f"{flag} {value} is not a {kind}. {_explain(option)}")
+
+
+def _check_required(name: str, missing: Sequence[Parameter]) -> None:
+    """Refuse that a required option is missing."""
+    for option in missing:
+        if option.default is REQUIRED:
+            refuse_usage(f"`verydeep {name}` needs {_flag(option)}. {_explain(option)}")
 
 
 def _check_positional(name: str, values: Sequence[str], options: Sequence[Parameter]) -> None:
