@@ -236,36 +236,22 @@ def is_last_of_block(model: VGG, name: str) -> bool:
     return place == len(model.network.blocks[block - 1])
 
 
-def measure_peak(dtype: torch.dtype) -> float:
-    """Return the operations per second of PyTorch's fastest of several large matrix products."""
-    a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-    seconds = []
-    for _ in range(8):
-        begin = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - begin)
-    return 2 * 2048**3 / min(seconds)
-
-
 def layer_table(model: VGG, nets: Mapping[str, CpuNet], repeats: int) -> str:
-    """Seconds of each layer of the engine, and its operations per second beside those of a matrix product."""
+    """Milliseconds of each layer of the engine, and the operations of a plain convolution per second."""
     images, rows = draw_images(LAYER_SHAPE), []
     operations = layer_operations(model, *LAYER_SHAPE[1:])
-    peaks = {"fp32": measure_peak(torch.float32), "bf16": measure_peak(torch.bfloat16)}
     header = ["layer"]
     columns = []
     for precision, net in nets.items():
         runs = [net.time_layers(images) for _ in range(repeats)]
         columns.append({name: statistics.median(run[name] for run in runs) for name in operations})
-        header += [f"{precision}, ms", "GFLOP/s", "of a matrix product's"]
+        header += [f"{precision}, ms", "GFLOP/s"]
     for name, count in operations.items():
         row = [name]
-        for precision, column in zip(nets, columns, strict=True):
-            speed = count / column[name]
-            row += [f"{1e3 * column[name]:.2f}", f"{speed / 1e9:,.0f}", f"{speed / peaks[precision]:.2f}"]
+        for column in columns:
+            row += [f"{1e3 * column[name]:.2f}", f"{count / column[name] / 1e9:,.0f}"]
         rows.append(row)
-    about = ", ".join(f"{precision} {peaks[precision] / 1e9:,.0f} GFLOP/s" for precision in nets)
-    return f"PyTorch's products of matrices of 2048x2048: {about}.\n\n{table(header, rows)}"
+    return table(header, rows)
 
 
 def time_avx2(repeats: int) -> dict[str, dict[str, float]]:
