@@ -126,6 +126,25 @@ def test_copies_of_training_photographs_are_reported(inside: Cli, tmp_path: Path
     assert "copy" not in done.stdout and "these are the training images" in done.stdout
 
 
+def test_a_renamed_folder_is_the_same_data(inside: Cli, tmp_path: Path) -> None:
+    """For nets and classifiers, what is new is tested, or all with a remark; of a changed folder, all with another."""
+    gone = make_photographs(tmp_path / "made", {"gone": 10}) / "gone"
+    run, classifier = save_run(tmp_path / "runs", narrow_config(PaperNet.parse("A/256"), gone)), "classifier"
+    inside("transfer", gone, run, "--scales", 256, "--c", 1, *FP32, "--out", classifier)
+    renamed = gone.rename(tmp_path / "gone2")
+    for model in (run, classifier):
+        done = inside("evaluate", renamed, model, *FP32)
+        assert "6 images of val" in done.stdout and "could not be looked for" not in done.stdout
+        done = inside("evaluate", renamed, model, "--split", "all", *FP32)
+        assert f"{model} are among these images" in done.stdout
+    done = inside("transfer", renamed, run, "--seed", 3, "--scales", 256, "--c", 1, *FP32, "--out", "other")
+    assert "may have learned from some of the test images" in done.stdout
+    (renamed / "bee" / "000.jpg").rename(renamed / "bee" / "new.jpg")
+    for model in (run, classifier):
+        text = inside("evaluate", renamed, model, *FP32).stdout
+        assert "all 30 images" in text and f"{model} were in {gone}, which is gone, so copies of them among" in text
+
+
 def test_equal_scores_are_broken_alike_everywhere(inside: Cli, net: Path, photographs: Path, tmp_path: Path) -> None:
     """A net whose outputs are all equal predicts the first class, and is right where that is true."""
     model, _ = load_model(net / "model")

@@ -55,7 +55,7 @@ def data_folder(data: str) -> Path:
     """
     if data != GENERATED:
         return Path(data)
-    root = cache_folder() / f"generated-{VERSION}"
+    root = cache_folder() / f"{GENERATED}-{VERSION}"
     while not is_generated(root):
         with try_lock(root.with_name(f"{root.name}.lock")) as is_free:
             if is_free:
@@ -63,6 +63,11 @@ def data_folder(data: str) -> Path:
         if not is_free:  # another process makes it
             time.sleep(1)
     return root
+
+
+def is_generated_folder(folder: str) -> bool:
+    """Return whether a folder was one of the generated set, which may be of another version by now."""
+    return Path(folder).parent.name.startswith(f"{GENERATED}-")
 
 
 def _generate(root: Path) -> None:
@@ -113,9 +118,14 @@ def check_outside_data(folder: Path, split: Split) -> None:
         )
 
 
-def fingerprint(split: Split) -> str:
-    """Return a hash of the list of files of a split: another split or a changed folder has another one."""
-    names = normalize_name("\n".join((split.root.name, *split.files)))
+def fingerprint(split: Split, folder_name: str | None = None) -> str:
+    """Return a hash of the list of files of a split: another split or a changed folder has another one.
+
+    Args:
+        split: the split.
+        folder_name: name that its folder had before it was renamed.
+    """
+    names = normalize_name("\n".join((folder_name or split.root.name, *split.files)))
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
@@ -198,7 +208,7 @@ def find_division(data: str, records: Iterable[SplitRecord]) -> Division | None:
     Raises:
         DataError: The groups of the images cannot be read any more.
     """
-    for record in dict.fromkeys(records):
+    for record in dict.fromkeys(follow_folder(each, data) for each in records):
         division = Division.of(record)
         if not division.val_fraction:  # the images were drawn by number
             continue
@@ -215,6 +225,28 @@ def find_division(data: str, records: Iterable[SplitRecord]) -> Division | None:
         if is_same_folder or record.train == fingerprint(train):
             return division
     return None
+
+
+def follow_folder(record: SplitRecord, data: str) -> SplitRecord:
+    """Return the record of a random division with ``data`` as its folder, if that is where its images are now.
+
+    A folder that still is where the training found it was not renamed: another one may have files of the same names.
+    """
+    if not record.val_fraction or Path(record.data).exists():
+        return record
+    old_name, division = Path(record.data).name, Division.of(record)
+    with suppress(DataError):
+        train = open_data_split(data, "train", division)
+        if fingerprint(train, old_name) == record.train:
+            val = open_data_split(data, "val", division)
+            is_val = fingerprint(val, old_name) == record.val
+            return replace(
+                record,
+                data=str(train.root.resolve()),
+                train=fingerprint(train),
+                val=fingerprint(val) if is_val else record.val,
+            )
+    return record
 
 
 def open_training_images(record: SplitRecord) -> Split | None:

@@ -15,7 +15,7 @@ from verydeep.engine.classification.pictures import draw_examples
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
-from verydeep.engine.reporting.remarks import copies_remark, count_images, seen_images_remarks
+from verydeep.engine.reporting.remarks import copies_remark, count_images, gone_images_remarks, seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.files import atomic_write_text, write_json
 from verydeep.models.weights.model_folder import SplitRecord
@@ -124,6 +124,7 @@ def _remarks(
     yield from better_view_remark(split, evaluation)
     yield from missing_classes_remark(split, evaluation, "classifier" if classifiers else "net")
     yield from seen_images_remarks(nets, split, classifiers)
+    yield from gone_images_remarks(nets, split, classifiers or {})
     for net in nets:
         if net.config.provenance.converged is False:
             yield f"Not converged: the learning rate of {net.path} did not drop as often as planned."

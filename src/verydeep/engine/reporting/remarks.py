@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from verydeep.data.copies import find_copies
 from verydeep.data.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
-from verydeep.engine.datasets import fingerprint, open_training_images
+from verydeep.engine.datasets import fingerprint, follow_folder, is_generated_folder, open_training_images
 from verydeep.engine.nets.net import Net
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.wording import count_of, shorten_list
@@ -48,12 +49,14 @@ def _seen_images(net: Net, split: Split, digest: str) -> str:
         return "these may be ILSVRC's training images, from which {nets} learned"
     if record is None:
         return ""
+    record = follow_folder(record, str(split.root))
     if digest == record.val and net.weights == "best":
         return "the weights of {nets} were chosen by the error on these images, so it is optimistic"
     return _compare_images(record, split, digest)
 
 
 def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
+    record = follow_folder(record, str(split.root))
     is_same_data, reason = record.data == str(split.root.resolve()), ""
     if digest == record.train:
         reason = "these are the training images of {nets}"
@@ -73,6 +76,26 @@ def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
     return reason
 
 
+def gone_images_remarks(nets: Iterable[Net], split: Split, classifiers: Mapping[str, SplitRecord]) -> list[str]:
+    """Return a sentence for each folder of training photographs that is gone, so that no copies were found.
+
+    Arguments as in ``seen_images_remarks``.
+    """
+    records = [(str(net.path), net.config.split) for net in dict.fromkeys(nets)]
+    names_by_folder: dict[str, list[str]] = {}
+    for name, record in [*records, *classifiers.items()] if split.camera_rotation else []:
+        if record is None or is_generated_folder(record.data):
+            continue
+        folder = follow_folder(record, str(split.root)).data
+        if not Path(folder).exists():
+            names_by_folder.setdefault(folder, []).append(name)
+    return [
+        f"Note: the training photographs of {shorten_list(names, MAX_NAMES)} were in {folder}, which is gone, so "
+        "copies of them among the test photographs could not be looked for."
+        for folder, names in names_by_folder.items()
+    ]
+
+
 def list_copies(test: Split, train: Split) -> dict[str, str]:
     """Return test file -> training file with the same bytes, without files that are both.
 
@@ -90,7 +113,9 @@ def find_training_copies(split: Split, records: Iterable[SplitRecord | None]) ->
     """Return test file -> training file with the same bytes, of all trainings whose images are still there."""
     copies: dict[str, str] = {}
     for record in dict.fromkeys(records):
-        train = None if record is None or not split.camera_rotation else open_training_images(record)
+        if record is None or not split.camera_rotation:
+            continue
+        train = open_training_images(follow_folder(record, str(split.root)))
         if train is not None:
             copies |= list_copies(split, train)
     return copies

@@ -9,7 +9,7 @@ import numpy as np
 
 from verydeep.data.split import Split, describe_classes
 from verydeep.data.transfer_sets import TransferSet
-from verydeep.engine.datasets import fingerprint
+from verydeep.engine.datasets import fingerprint, follow_folder
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
 from verydeep.engine.reporting.summary import (
@@ -187,7 +187,7 @@ def training_overlap_remarks(task: TransferTask) -> Iterator[str]:
         yield from seen_images_remarks(task.representation.nets, test)
         folder = str(train.root.resolve())
         for net in task.representation.nets if test.root == train.root else ():
-            record = net.config.split
+            record = None if net.config.split is None else follow_folder(net.config.split, folder)
             if record is not None and record.data == folder and record.val != fingerprint(test):
                 yield (
                     f"Note: {net.path.name} was trained on photographs of {folder} and may have learned from some of "
