@@ -2,12 +2,14 @@
 
 import inspect
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
+from verydeep.engine.process import owns_process
 from verydeep.engine.progress import show_progress
 from verydeep.errors import OptionError
 from verydeep.wording import join_choices
@@ -91,7 +93,10 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         for parameter in parameters:
             parameter.check(values[parameter.name])
         with show_progress(values.get("progress", True)):
-            return function(**values)  # type: ignore[call-arg]
+            result = function(**values)  # type: ignore[call-arg]
+        if not owns_process() and getattr(result, "skipped", None) and getattr(result, "problem", ""):
+            warnings.warn(result.problem, stacklevel=2)  # type: ignore[attr-defined]
+        return result
 
     call.__signature__ = signature  # type: ignore[attr-defined]
     text, *sections = re.split(r"\n\n(?=(?:Returns|Raises):\n)", inspect.getdoc(function) or "")

@@ -110,9 +110,18 @@ def test_images_that_cannot_be_used_do_not_lose_the_results_of_others(
     assert done.stderr.startswith("verydeep: Not one of the 2 images can be used, the first because photos/")
 
 
+def test_each_file_of_a_list_has_a_row(trained: Path, photographs: Path) -> None:
+    one, other = (photographs / "test" / "bee" / name for name in ("000.jpg", "001.jpg"))
+    scores = vd.predict(trained, [one, one, other], workers=0).scores
+    assert len(scores) == 3 and np.array_equal(scores[0], scores[1]) and not np.array_equal(scores[1], scores[2])
+    values = vd.describe(trained, [one, one, other], workers=0).values
+    assert len(values) == 3 and np.array_equal(values[0], values[1])
+
+
 def test_python_has_the_reasons(trained: Path, photographs: Path, tmp_path: Path) -> None:
     good = np.asarray(Image.open(photographs / "test" / "bee" / "001.jpg"))
-    predictions = vd.predict(trained, [good, np.zeros((2, 300, 3), np.uint8), good], workers=0)
+    with pytest.warns(UserWarning, match="^1 of 3 images has no result: image 2 has 300x2 pixels"):
+        predictions = vd.predict(trained, [good, np.zeros((2, 300, 3), np.uint8), good], workers=0)
     assert predictions.images == ("image 1", "image 3")
     assert list(predictions.skipped) == ["image 2"]
     assert predictions.problem.startswith("1 of 3 images has no result: image 2 has 300x2 pixels")

@@ -23,7 +23,9 @@ def paths(split: Split) -> list[Path]:
 def test_files_folders_and_patterns(photographs: Path) -> None:
     folder, one = photographs / "test" / "bee", photographs / "test" / "apple" / "000.jpg"
     found = find_photographs((str(one), folder, str(photographs / "test" / "c*" / "*.jpg"), one))
-    assert paths(found) == [one, *sorted(folder.iterdir()), *sorted((photographs / "test" / "cloud").iterdir())]
+    cloud = photographs / "test" / "cloud"
+    assert paths(found) == [one, *sorted(folder.iterdir()), *sorted(cloud.iterdir()), one], "a row for each named file"
+    assert paths(find_photographs([one, one.parent])) == sorted(one.parent.iterdir()), "a folder repeats no file"
     assert paths(find_photographs(one)) == paths(find_photographs(str(one))) == [one]
     for nothing in (("nowhere.jpg",), (), (str(photographs / "*.gif"),)):
         with pytest.raises(DataError):
@@ -96,7 +98,7 @@ def test_a_csv_file_lists_photographs_relative_to_its_folder(text: str, tmp_path
         (tmp_path / name).touch()
     (tmp_path / "list.CSV").write_text(text, encoding="utf-8")
     found = find_photographs([str(tmp_path / "list.CSV"), str(tmp_path / "2.jpg")])
-    assert paths(found) == [tmp_path / "b/1.jpg", tmp_path / "2.jpg"]
+    assert paths(found) == [tmp_path / "b/1.jpg", tmp_path / "2.jpg", tmp_path / "2.jpg"]
 
 
 def test_names_of_a_csv_file_may_be_relative_to_the_current_folder(

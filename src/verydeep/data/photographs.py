@@ -26,7 +26,8 @@ def find_photographs(values: Photographs, leave_out: Path | None = None) -> Spli
         leave_out: a folder to ignore inside of the given folders; pictures of photographs are written there.
 
     Returns:
-        The photographs in the order given; a file that is named twice is there once.
+        The photographs in the order given. A file that is named twice is there twice; one that a folder or a pattern
+        holds and that is there already is not repeated.
 
     Raises:
         DataError: nothing was given, a path or pattern matches no file, files and images are mixed, or an image
@@ -47,13 +48,14 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
 
     "-" stands for the names on standard input, and a CSV file for those that it lists.
 
-    Names are in the order given, each once. They are texts, because a ``Path`` takes a kilobyte and there may be
-    millions.
+    Names are in the order given; a file that is named twice is there twice. They are texts, because a ``Path`` takes a
+    kilobyte and there may be millions.
 
     Raises:
         DataError: a pattern or the only argument matches no file, an argument cannot be read, or there are none.
     """
-    names: dict[str, None] = {}
+    names: list[str] = []
+    present: set[str] = set()
     notes: list[str] = []
     arguments = list(expand_lists(arguments))
     for argument in arguments:
@@ -79,10 +81,12 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
         if not found:
             reasons = "".join(f" {note}" for note in notes)
             raise DataError(f"No photographs in {argument}: give files, folders of photographs, or patterns.{reasons}")
-        names.update(dict.fromkeys(found))
+        is_named = found == [str(Path(argument))]
+        names += [name for name in found if is_named or name not in present]
+        present.update(found)
     if not names:
         raise DataError("No photographs were given; give files, folders of photographs, or patterns.")
-    return list(names), notes
+    return names, notes
 
 
 def _match(argument: str) -> list[str]:
