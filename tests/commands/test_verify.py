@@ -194,7 +194,7 @@ def test_all_defects_of_boxes_are_listed(photographs: Path, inside: Cli) -> None
     )
     verified = vd.verify(photographs)
     assert dict(verified.bad_boxes) == {
-        "": "Line 10 of boxes.csv has no image",
+        "": "Line 10 of boxes.csv has no image in the data set",
         "cat/1.jpg": "Line 3 of boxes.csv has a class that the set does not have, 'cow'",
         "dog/2.jpg": "Line 4 of boxes.csv has a min larger than its max",
         "cat/3.jpg": "Line 5 of boxes.csv reaches beyond the image of 61x96",
@@ -222,6 +222,16 @@ def test_all_defects_of_labels_are_listed(photographs: Path) -> None:
     assert (verified.layout, verified.num_files) == ("labels.csv", 2)
     assert [line.split(" of ")[0] for line in verified.problem.splitlines()] == ["Line 3", "Line 4", "Line 5", "Line 6"]
     assert "7 images in" in verified.notes[0]
+
+
+def test_labels_with_a_wrong_header_are_a_problem(tmp_path: Path, photographs: Path) -> None:
+    noise(tmp_path / "lab" / "1.jpg", 1)
+    for folder in (tmp_path / "lab", photographs):
+        (folder / "labels.csv").write_text("path;label\n1.jpg;cat\n")
+    wrong = f"Line 1 of {tmp_path / 'lab' / 'labels.csv'} is 'path;label'; it must be path,label."
+    assert vd.verify(tmp_path / "lab").problem == wrong
+    verified = vd.verify(photographs)
+    assert verified.problem == "" and "labels.csv is 'path;label'; it must be path,label." in verified.notes[-1]
 
 
 def test_classes_are_named_with_their_numbers_of_photographs(photographs: Path, inside: Cli) -> None:

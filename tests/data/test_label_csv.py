@@ -1,6 +1,7 @@
 """CSV files of several labels an image."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -227,8 +228,23 @@ def test_tables_of_others_do_not_hide_class_folders(tmp_path: Path) -> None:
         (tmp_path / file).touch()
     put(tmp_path, "train.csv", "1,cat", header="id,breed")
     assert open_split(tmp_path, "all").class_names == ("cat", "dog")
+    (tmp_path / "train.csv").unlink()
     put(tmp_path, "labels.csv", "1,cat", header="id,breed")
-    assert open_split(tmp_path, "all").class_names == ("cat", "dog")
+    split = open_split(tmp_path, "all")
+    assert split.class_names == ("cat", "dog")
+    wrong = f"Line 1 of {tmp_path / 'labels.csv'} is 'id,breed'; it must be path,label."
+    assert split.notes == (f"The class folders give the labels; a table is not used: {wrong}",)
+
+
+@pytest.mark.parametrize("header", ["path;label", "filename,class", "a.jpg,dog"])
+def test_a_wrong_header_is_the_error_where_there_are_no_class_folders(folder: Path, header: str) -> None:
+    put(folder, "labels.csv", "b.jpg,sea", header=header)
+    wrong = re.escape(f"Line 1 of {folder / 'labels.csv'} is {header!r}; it must be path,label.")
+    for name in ("all", "train", "val"):
+        with pytest.raises(VerydeepError, match=f"^{wrong}$"):
+            open_split(folder, name)
+    with pytest.raises(VerydeepError, match=f"^{wrong}$"):
+        open_transfer_set(folder)
 
 
 def test_images_that_are_not_listed_are_noted(folder: Path) -> None:

@@ -88,6 +88,7 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     Raises:
         DataError: The folder cannot be read, or holds no photographs.
     """
+    from verydeep.data.label_csv import describe_unused_tables
     from verydeep.data.layout import open_split, split_names
     from verydeep.data.listing import has_own_images
     from verydeep.data.photographs import find_photographs
@@ -109,7 +110,7 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     if splits:
         return splits, tuple(dict.fromkeys(problems))
     photographs = find_photographs(root)
-    if has_own_images(root):
+    if has_own_images(root) and not describe_unused_tables(root):
         note = f"{root} has no class folders: a net can predict these photographs, but not learn from them."
         return [replace(photographs, notes=(note, *photographs.notes))], ()
     return [photographs], tuple(dict.fromkeys(problems))

@@ -7,6 +7,7 @@ photographs.
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -29,21 +30,33 @@ Lines = dict[str, tuple[int, frozenset[str]]]
 
 def find_labeled_folder(root: Path) -> Path | None:
     """Return the folder that holds CSV files of labels with our columns: ``root``, or a single folder below it."""
+    return next((tables[0].parent for tables in _list_tables(root) if not _explain_unused(tables)), None)
+
+
+def describe_unused_tables(root: Path) -> str:
+    """Return a sentence about why CSV files named as ours are not read, or nothing if there are none."""
+    return next((reason for tables in _list_tables(root) if (reason := _explain_unused(tables))), "")
+
+
+def _list_tables(root: Path) -> Iterator[list[Path]]:
+    """Yield the CSV files of ``root`` that are named as ours, and those of a single folder below it."""
     folder: Path | None = root
     while folder is not None:
         tables = [folder / name for name in (LABELS, TRAIN, TEST) if (folder / name).is_file()]
-        if tables in ([folder / LABELS], [folder / TRAIN, folder / TEST]) and all(map(_has_our_columns, tables)):
-            return folder
+        if tables in ([folder / LABELS], [folder / TRAIN, folder / TEST]):
+            yield tables
         name = find_only_folder(folder)
         folder = None if name is None else folder / name
-    return None
 
 
-def _has_our_columns(path: Path) -> bool:
-    try:
-        return next(read_csv(path, COLUMNS), None) is not None
-    except DataError:
-        return False
+def _explain_unused(tables: list[Path]) -> str:
+    for path in tables:
+        try:
+            if next(read_csv(path, COLUMNS), None) is None:
+                return f"{path} gives no photograph a label; write labels after the paths."
+        except DataError as error:
+            return str(error)
+    return ""
 
 
 def find_label_csv(root: Path) -> tuple[str, ...]:

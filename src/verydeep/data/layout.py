@@ -1,12 +1,15 @@
 """Recognize the layout of a data set, and read its splits."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from verydeep.data.class_folders import list_class_folders
 from verydeep.data.folder import folder_split_names, open_folder
 from verydeep.data.generated_set import COUNTS, is_generated, open_generated
 from verydeep.data.imagenet import find_tars, is_kaggle, kaggle_split_names, open_kaggle
-from verydeep.data.label_csv import find_labeled_folder, label_split_names, open_label_split
+from verydeep.data.label_csv import describe_unused_tables, find_labeled_folder, label_split_names, open_label_split
+from verydeep.data.parts import find_parts
 from verydeep.data.products import describe_product
 from verydeep.data.split import Split
 from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
@@ -62,7 +65,13 @@ def open_split(
         return open_tiny_imagenet(root, name)
     if (labeled := find_labeled_folder(root)) is not None:
         return open_label_split(labeled, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
-    return open_folder(root, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
+    unused = describe_unused_tables(root)
+    if unused and len(list_class_folders(find_parts(root).training)) < 2:
+        raise DataError(unused)
+    split = open_folder(root, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
+    if not unused:
+        return split
+    return replace(split, notes=(*split.notes, f"The class folders give the labels; a table is not used: {unused}"))
 
 
 def check_folder(root: Path) -> None:
