@@ -49,8 +49,10 @@ def test_progress_is_switched_off() -> None:
 @pytest.mark.parametrize(
     ("values", "parameter", "message"),
     [
+        ({"top": "3"}, "top", "`top='3'` is not a whole number."),
+        ({"top": 2.5}, "top", "`top=2.5` is not a whole number."),
         ({"top": 0}, "top", "`top=0` is out of range: give a number from 1 to 5."),
-        ({"top": float("nan")}, "top", "`top=nan` is out of range: give a number from 1 to 5."),
+        ({"top": float("nan")}, "top", "`top=nan` is not a whole number."),
         ({"workers": -1}, "workers", "`workers=-1` is out of range: give 0 or more."),
         ({"view": "center"}, "view", "`view=center` is unknown: choose dense or crops."),
     ],

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
@@ -60,13 +61,16 @@ class Parameter:
         return "yes" if self.default is True else str(self.default)
 
     def check(self, value: Any) -> None:
-        """Refuse a value that is out of range or not among the choices.
+        """Refuse a value that is no number where one is expected, out of range, or not among the choices.
 
         Raises:
             OptionError: The value is refused.
         """
         if value is None:
             return
+        if self.type in (int, float) and not isinstance(value, Integral if self.type is int else Real):
+            kind = "a whole number" if self.type is int else "a number"
+            raise OptionError(f"`{self.name}={value!r}` is not {kind}.", self.name)
         choices = get_args(self.type) if get_origin(self.type) is Literal else ()
         if choices and value not in choices:
             raise OptionError(f"`{self.name}={value}` is unknown: choose {join_choices(choices)}.", self.name)
