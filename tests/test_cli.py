@@ -113,7 +113,7 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
         (["-v"], 2, "The command stands before its options, and -v is an option."),
         (["train", "--ephocs", "3"], 2, "--epochs N"),
         (["push", "run"], 2, "`verydeep push` needs RUN OWNER/NAME. OWNER/NAME: "),
-        ([], 2, "A command is missing, such as `verydeep train`."),
+        ([], 2, "Give a command, such as `verydeep train`."),
     ],
 )
 def test_mistakes_are_explained_on_standard_error(

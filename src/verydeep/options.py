@@ -103,7 +103,7 @@ class DeviceOptions(ProgressOptions, total=False):
     ]
     workers: Annotated[
         int | None,
-        Option("Processes that decode images.", "from the cores", "N", heading="compute", value=None, smallest=0),
+        Option("Processes that decode images.", "by core count", "N", heading="compute", value=None, smallest=0),
     ]
 
 
@@ -112,7 +112,7 @@ class KernelOptions(DeviceOptions, total=False):
 
     kernels: Annotated[
         Literal["auto", "torch", "native"],
-        Option("Kernels of tests: native, torch, or auto.", "", "NAME", heading="compute", value="auto"),
+        Option("Code that computes nets: native, torch, or auto.", "", "NAME", heading="compute", value="auto"),
     ]
 
 

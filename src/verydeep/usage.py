@@ -34,7 +34,7 @@ def check_command(arguments: Sequence[str], names: Sequence[str]) -> None:
     """
     commands = f"The commands are {', '.join(names)}; `verydeep --help` explains them."
     if not arguments:
-        refuse_usage(f"A command is missing, such as `verydeep train`. {commands}")
+        refuse_usage(f"Give a command, such as `verydeep train`. {commands}")
     if arguments[0] not in (*names, "-h", "--help") and not arguments[0].startswith("--tyro-"):
         if near := difflib.get_close_matches(arguments[0], ("--help", "--version"), n=1):
             refuse_usage(f"`verydeep` has no option {arguments[0]}: did you mean {near[0]}?")
@@ -112,7 +112,8 @@ def _refuse_option(name: str, typed: str, known: dict[str, Parameter]) -> NoRetu
     flag = typed.lstrip("-").replace("_", "-").lower()
     alias = ALIASES.get(flag)
     near = [f"--{ours}" for ours in (alias, "scales" if alias == "crop" else None) if f"--{ours}" in known]
-    near += difflib.get_close_matches(f"--{flag}", known, n=1) if len(flag) > 1 else []
+    names = [ours.removeprefix("--") for ours in known]
+    near += [f"--{ours}" for ours in difflib.get_close_matches(flag, names, n=1)] if len(flag) > 1 else []
     advice = (
         f"did you mean {f'{near[0]} {known[near[0]].option.metavar}'.rstrip()}?"
         if near

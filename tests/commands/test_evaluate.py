@@ -170,7 +170,10 @@ def test_a_protocol_is_the_same_runs_named(
         (("runs/A-256-s0", "--scales", "200,256"), ["--scales", "224"]),
         (("runs/A-256-s0", "--scales", "256,x"), ["--scales"]),
         ((), ["RUN is missing: give the nets to test, or --protocol."]),
-        (("runs/A-256-s0", "--protocol", "A/256/256"), ["named twice: omit them, or omit --protocol"]),
+        (
+            ("runs/A-256-s0", "--protocol", "A/256/256"),
+            ["--protocol names the nets to test, and so does RUN: omit one"],
+        ),
         (("--protocol", "A/256/256", "--scales", "256"), ["--protocol already contains", "leave --scales out"]),
         (("--protocol", "A/256/256", "--views", "crops"), ["--protocol already contains", "leave --views out"]),
         (("--protocol", "A/256/256", "--weights", "best"), ["A/256", "runs"]),

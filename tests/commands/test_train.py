@@ -34,7 +34,7 @@ def test_a_run_has_all_of_its_files(trained: Path) -> None:
         assert line["grad_norm"] > 0 and 0 <= line["dead_fc6"] <= 1 and 0 <= line["dead_fc7"] <= 1
     log = (trained / "train.log").read_text()
     assert "Plan: net A" in log and "20 steps of 12 images" in log and "60 training images of 3 classes" in log
-    assert "20 photographs per class are few" in log and "transfer" in log
+    assert "only 20 photographs per class" in log and "transfer" in log
 
 
 def test_the_mean_is_that_of_the_training_images(trained: Path, photographs: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
 
 def test_a_stuck_loss_is_reported(photographs: Path, cli: Cli) -> None:
     done = cli("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
-    assert "Worse than guessing: after 10 steps" in done.stdout and "--epochs (10 steps are few)" in done.stdout
+    assert "Worse than guessing: after 10 steps" in done.stdout and "--epochs (only 10 steps)" in done.stdout
 
 
 def test_a_run_is_not_resumed_on_changed_data(tmp_path: Path, cli: Cli) -> None:

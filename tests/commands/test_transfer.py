@@ -54,7 +54,7 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     for name in ("curve.png", "confusion.png"):
         with Image.open(tmp_path / "few" / name) as image:
             assert min(image.size) > 300
-    assert "Score by the number of training photographs of each class (or all it has): 1: " in done.stdout
+    assert "Score by the number of training photographs per class (or all of a smaller class): 1: " in done.stdout
 
 
 def test_predict_prints_the_margins_of_transfer(inside: Cli, classifier: Path, class_folders: Path) -> None:
@@ -378,7 +378,7 @@ def test_photographs_that_are_skipped_are_counted(
     for path in (tmp_path / "photos" / "train" / "bell").iterdir():
         path.write_text("no picture")
     refused = inside("transfer", "photos", trained, *FAST, "--bad-images", "skip", "--out", "none", check=False)
-    assert refused.returncode == 1 and "Class bell is on no training image that can be decoded" in refused.stderr
+    assert refused.returncode == 1 and "Class 'bell' is on no training image that can be decoded" in refused.stderr
 
 
 def test_too_few_photographs_are_refused_before_any_is_described(
@@ -388,7 +388,7 @@ def test_too_few_photographs_are_refused_before_any_is_described(
     shutil.copytree(class_folders / "train", tmp_path / "photos")
     for message, classes, more in (
         ("Class 'ant' of photos has 11 photographs", ("ant", "bell"), ("--num-train", "11")),
-        ("Class ant is on every training image", ("ant",), ()),
+        ("Class 'ant' is on every training image", ("ant",), ()),
     ):
         for name in {"ant", "bell", "crab"} - set(classes):
             shutil.rmtree(tmp_path / "photos" / name, ignore_errors=True)

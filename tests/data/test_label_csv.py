@@ -93,8 +93,8 @@ def test_which_files_there_are(folder: Path) -> None:
         (("a.jpg,dog;",), r"Line 2 of .*gives a\.jpg an empty label \('dog;'\)"),
         (("a.jpg,dog; ;sea",), r"Line 2 of .*gives a\.jpg an empty label"),
         (("a.jpg,;",), r"Line 2 of .*gives a\.jpg an empty label"),
-        (("a.jpg",), r"Line 2 of .*is not a path and its labels, joined by semicolons: 'a\.jpg'"),
-        (("a.jpg,dog,sea",), r"Line 2 of .*is not a path and its labels"),
+        (("a.jpg",), r"Line 2 of .* is 'a\.jpg': write a path, a comma, and labels joined by semicolons"),
+        (("a.jpg,dog,sea",), r"Line 2 of .* is 'a\.jpg,dog,sea': write a path"),
         (("a.jpg,", "b.jpg,"), r"labels\.csv gives no photograph a label"),
         ((), r"labels\.csv gives no photograph a label"),
         (('a.jpg,"dog',), r"labels\.csv cannot be read as CSV in UTF-8"),
@@ -250,4 +250,4 @@ def test_a_wrong_header_is_the_error_where_there_are_no_class_folders(folder: Pa
 def test_images_that_are_not_listed_are_noted(folder: Path) -> None:
     put(folder, "labels.csv", "a.jpg,dog", "b.jpg,sea")
     (note,) = open_split(folder, "all").notes
-    assert note == f"Not used: 2 images in {folder} that labels.csv does not list (deep/c.PNG)."
+    assert note == f"Not used: 2 images in {folder} that labels.csv does not list (such as deep/c.PNG)."

@@ -36,8 +36,9 @@ def describe(
 ) -> "Descriptors":
     """Describe images by a layer of a net, averaged over positions and mirror images.
 
-    Descriptors have length one, so that their inner products are similarities; `relu7` gives 4096 numbers. They stay in
-    memory: for many photographs use `verydeep features`. A classifier describes images by its own nets and layers.
+    Descriptors have length one, so that their inner products are similarities; `relu7` gives 4096 numbers. All
+    descriptors stay in memory: for many photographs use `verydeep features`. A classifier describes images by its own
+    nets and layers.
 
     Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
 

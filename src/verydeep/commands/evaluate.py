@@ -58,7 +58,7 @@ def evaluate(
     width: WidthOption = 1.0,
     fc_width: FcWidthOption = PAPER_FC_WIDTH,
     split: Annotated[
-        str | None, Option("train, val, test or all.", "val; all of a folder without parts", "PART")
+        str | None, Option("Split: train, val, test or all.", "val, or all if there are no parts", "PART")
     ] = None,
     task: TaskOption = "classify",
     weights: WeightsOption = "last",
@@ -198,7 +198,7 @@ def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[
     if protocol is None and not nets:
         raise OptionError("`run` is missing: give the nets to test, or `protocol`.", "run")
     if protocol is not None and nets:
-        raise OptionError("The nets to test are named twice: omit them, or omit `protocol`.", "run")
+        raise OptionError("`protocol` names the nets to test, and so does RUN: omit one of them.", "run")
     given = [name for name, value in parts.items() if value is not None]
     if protocol is not None and given:
         names = " and ".join(f"`{name}`" for name in given)

@@ -37,7 +37,9 @@ def localize(
     run: NetOption,
     images: ImagesOption,
     *,
-    top: Annotated[int, Option("Classes of each image, with a box each.", metavar="N", smallest=1, largest=5)] = 1,
+    top: Annotated[
+        int, Option("Classes to list for each image, each with a box.", metavar="N", smallest=1, largest=5)
+    ] = 1,
     out: Annotated[PathSource | None, Option("Folder for pictures with the boxes.", "no pictures", "DIR")] = None,
     scales: ScalesOption = None,
     weights: WeightsOption = "last",

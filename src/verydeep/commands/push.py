@@ -16,7 +16,7 @@ def push(
     run: NetOption,
     repository: Annotated[str, Option("The repository, made if there is none.", metavar="OWNER/NAME")],
     *,
-    private: Annotated[bool, Option("Make a new repository that only its owner sees.")] = False,
+    private: Annotated[bool, Option("Make the new repository private.")] = False,
     weights: WeightsOption = "last",
     out: Annotated[PathSource | None, Option("Folder to write the files to, without uploading.", metavar="DIR")] = None,
 ) -> "PushedNet":

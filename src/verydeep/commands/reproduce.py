@@ -54,7 +54,7 @@ def reproduce(
     ],
     *,
     data: Annotated[
-        DataSource | None, Option("A folder of photographs; several, with commas, for table11.", metavar="DATA")
+        DataSource | None, Option("A folder of photographs; for table11 several, comma-separated.", metavar="DATA")
     ] = None,
     runs: RunsOption = "runs",
     train: Annotated[

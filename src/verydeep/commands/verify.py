@@ -29,14 +29,14 @@ def verify(
     data: DataOption,
     *,
     workers: Annotated[
-        int | None, Option("Processes that decode images.", "from the cores", "N", "compute", smallest=1)
+        int | None, Option("Processes that decode images.", "by core count", "N", "compute", smallest=1)
     ] = None,
     **_options: Unpack[ProgressOptions],
 ) -> "VerifiedData":
     """Decode every photograph of a data set, and list those that cannot be decoded or have an unusual format.
 
-    Lines of labels.csv and boxes.csv, or files in Annotations/, that are wrong are listed too. The exit code is 1 if
-    anything stops a training. `bad_images=skip` leaves out files that cannot be decoded.
+    Wrong lines of labels.csv and boxes.csv, and wrong files in Annotations/, are listed too. The exit code is 1 if
+    anything stops a training. With `bad_images=skip` other commands leave out files that cannot be decoded.
 
     Try:
         verydeep verify photos

@@ -174,7 +174,7 @@ def _read_lines(path: Path, problems: list[str] | None = None) -> Lines:
 def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, frozenset[str]]:
     """Return the photograph's path below ``root``, and its labels."""
     if len(row) != 2:
-        raise DataError(f"{where} is not a path and its labels, joined by semicolons: {','.join(row)!r}.")
+        raise DataError(f"{where} is {','.join(row)!r}: write a path, a comma, and labels joined by semicolons.")
     root, named = finder.root, PurePosixPath(row[0].strip())
     for whole in (os.path.abspath(root), root.resolve()):  # noqa: PTH100 - as typed, and behind links
         if named.is_relative_to(whole):
@@ -192,8 +192,8 @@ def _describe_unlisted(root: Path, lines: Lines) -> tuple[str, ...]:
     unlisted = [image for image in list_images(root) if image not in lines]
     if not unlisted:
         return ()
-    count = "1 image" if len(unlisted) == 1 else f"{len(unlisted):,} images"
-    return (f"Not used: {count} in {root} that {LABELS} does not list ({unlisted[0]}).",)
+    count, such = ("1 image", "") if len(unlisted) == 1 else (f"{len(unlisted):,} images", "such as ")
+    return (f"Not used: {count} in {root} that {LABELS} does not list ({such}{unlisted[0]}).",)
 
 
 def _class_names(lines: Lines, path: Path) -> list[str]:

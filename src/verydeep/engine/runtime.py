@@ -237,7 +237,8 @@ def choose_device(name: str) -> torch.device:
         raise OptionError(f"`device={name}` is unknown: choose auto, cpu, cuda or cuda:N.", "device")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ResourceError(
-            f"`device={name}` is missing: this machine has {torch.cuda.device_count() or 'no'} CUDA devices; try cpu."
+            f"`device={name}` is not available: this machine has {torch.cuda.device_count() or 'no'} CUDA devices; "
+            "try cpu."
         )
     return device
 

@@ -295,7 +295,7 @@ def test_class_without_contrast_is_named(only: int, where: str) -> None:
     targets[:, 3] = only
     targets[5, 3] = 0
     for steps in (fit_svms(descriptors, targets, 1.0, NAMES), train_svms(descriptors, targets, NAMES, recall)):
-        with pytest.raises(DataError, match=f"Class drum is {where}"):
+        with pytest.raises(DataError, match=f"Class 'drum' is {where}"):
             finish(steps)
 
 

@@ -66,7 +66,7 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     if settings.data != GENERATED and settings.init_from is None and per_class < FEW_IMAGES:
         photographs = count_of(round(per_class), "photograph")
         log.info(
-            f"Note: {photographs} per class are few for a net from random weights: expect errors far above the "
+            f"Note: only {photographs} per class, for a net from random weights: expect errors far above the "
             "paper's. Start from a trained net (`init_from`), or train linear SVMs on the descriptors of one (verydeep "
             "transfer)."
         )
@@ -185,7 +185,7 @@ class TrainingMonitor:
     def _check_loss(self, report: StepReport) -> None:
         loss = f"after {count_of(report.step, 'step')} the loss is {self.loss:.2f}"
         rate = f"another `learning_rate` than {rate_text(self.recipe.stages[0].learning_rate)}"
-        epochs = [f"more `epochs` ({count_of(self.num_steps, 'step')} are few)"] if self.num_steps < FEW_STEPS else []
+        epochs = [f"more `epochs` (only {count_of(self.num_steps, 'step')})"] if self.num_steps < FEW_STEPS else []
         if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
             above = f"that of guessing is {self.guessing_loss:.2f}"
             self.log.info(f"Worse than guessing: {loss}, and {above}. Try {join_choices([*epochs, rate])}.")

@@ -86,7 +86,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
     train, val = open_training_splits(data, division)
     if request.regression is not None and source is not None and source.class_names != train.class_names:
         raise OptionError(
-            f"{request.init_from} has other classes than {train.root} ({len(source.class_names)} and "
+            f"{request.init_from} has other classes than {train.root} ({len(source.class_names)} classes and "
             f"{len(train.class_names)}): give a net of the same classes as `init_from`.",
             "init_from",
         )

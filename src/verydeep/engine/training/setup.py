@@ -44,7 +44,7 @@ def open_training_splits(data: str, division: Division) -> tuple[Split, Split | 
     if train.labels is None or len(train) == 0:
         raise DataError(f"{train.root} has no labeled images to train on: put them into one folder per class.")
     if len(train.class_names) < 2:
-        raise DataError(f"{train.root} has a single class, {train.class_names[0]}: add photographs of another class.")
+        raise DataError(f"{train.root} has a single class ({train.class_names[0]}): add photographs of another class.")
     if "test" in names:
         open_data_split(data, "test", division)  # a split that cannot be read fails now, not after the training
     val = open_data_split(data, "val", division) if "val" in names else None
@@ -196,7 +196,7 @@ def initialize_weights(
         draw_layer(model, "fc8", scheme, seed)
         target = "classes" if settings.regression is None else "boxes"
         origins[-1] = LayerOrigin("fc8", False, f"{target} are learned from random weights")
-    log.info(f"Weights from {settings.init_from} (net {source.network}; its mean RGB stays):")
+    log.info(f"Weights from {settings.init_from} (net {source.network}; its mean RGB is kept):")
     for line in describe_origins(origins):
         log.info(line)
 

@@ -102,6 +102,6 @@ def draw_learning_curve(points: Sequence[CurvePoint], metric_title: str, path: P
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
-    axes.set(xlabel="training photographs of each class (or all it has)", ylabel=metric_title, ylim=(0, 100))
+    axes.set(xlabel="training photographs per class (or all of a smaller class)", ylabel=metric_title, ylim=(0, 100))
     axes.grid(alpha=0.3)
     save_figure(figure, path)

@@ -140,7 +140,7 @@ def result_lines(result: TransferResult) -> Iterator[str]:
         yield f"No test image shows {', '.join(sorted(untested))}; the mean is over the other classes."
     if result.curve:
         points = "; ".join(map(str, result.curve))
-        yield f"Score by the number of training photographs of each class (or all it has): {points}."
+        yield f"Score by the number of training photographs per class (or all of a smaller class): {points}."
     if result.skipped:
         yield f"Skipped: {count_of(len(result.skipped), 'file')} that cannot be decoded, listed in {RESULTS}."
 

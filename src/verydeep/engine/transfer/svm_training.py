@@ -182,11 +182,11 @@ def check_targets(targets: Int8Array, class_names: Sequence[str]) -> None:
     for name, column in zip(class_names, targets.T, strict=True):
         if not (column == 1).any():
             raise DataError(
-                f"Class {name} is on no training image that can be decoded: add images of it, or leave it out."
+                f"Class {name!r} is on no training image that can be decoded: add images of it, or leave it out."
             )
         if not (column == -1).any():
             raise DataError(
-                f"Class {name} is on every training image, so there is nothing to tell it from: add images of "
+                f"Class {name!r} is on every training image, so there is nothing to tell it from: add images of "
                 "other classes."
             )
 
