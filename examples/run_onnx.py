@@ -5,6 +5,8 @@ python examples/run_onnx.py runs/photos-A-256-c64-s0 photo.jpg
 
 import argparse
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime
@@ -17,9 +19,10 @@ parser.add_argument("run", metavar="RUN", help="a run, a weight file or a publis
 parser.add_argument("photos", nargs="+", metavar="PHOTO")
 options = parser.parse_args()
 
-vd.export(options.run, format="onnx", out="net.onnx")
-
-session = onnxruntime.InferenceSession("net.onnx")
+with TemporaryDirectory() as folder:
+    path = Path(folder) / "net.onnx"
+    vd.export(options.run, format="onnx", out=path)
+    session = onnxruntime.InferenceSession(path)
 properties = session.get_modelmeta().custom_metadata_map
 class_words, short_sides = json.loads(properties["class_words"]), json.loads(properties["short_sides"])
 

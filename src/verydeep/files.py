@@ -154,6 +154,18 @@ def check_output_folder(folder: Path, is_ours: Callable[[str], bool], contents: 
     check_writable(folder)
 
 
+def check_new_file(path: Path, parameter: str = "out") -> None:
+    """Refuse to replace a file.
+
+    Raises:
+        OptionError: the file exists, or is a folder.
+    """
+    if os.path.isdir(path):  # noqa: PTH112 - never raises
+        raise OptionError(f"`{parameter}` {path} is a folder: give the name of a file in it.", parameter)
+    if os.path.lexists(path):
+        raise OptionError(f"{path} exists: choose another `{parameter}`, or remove it.", parameter)
+
+
 def check_writable(folder: Path) -> None:
     """Refuse a folder, which need not exist, that nothing can be written into.
 

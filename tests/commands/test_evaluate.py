@@ -236,6 +236,21 @@ def test_pictures_are_not_written_among_the_photographs(trained: Path, photograp
     assert sorted(path.name for path in photographs.iterdir()) == ["test", "train", "val"]
 
 
+def test_files_of_others_are_not_replaced(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    """A folder of evaluations takes further ones; another errors.json does not make it one."""
+    common = ("evaluate", photographs, trained, "--views", "center", *FP32)
+    for name in ("classes.csv", "errors.json"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).write_text('{"rows": 3}')
+        refused = inside(*common, "--out", "mine", check=False)
+        assert refused.returncode == 1
+        assert refused.stderr == "verydeep: --out mine holds other files than evaluations; choose a new folder.\n"
+    assert {path.read_text() for path in (tmp_path / "mine").iterdir()} == {'{"rows": 3}'}
+    (tmp_path / "own").mkdir()
+    for out in ("own/a", "own", "own"):
+        inside(*common, "--out", out)
+
+
 def test_a_message_points_at_the_mistake(photographs: Path, inside: Cli) -> None:
     refused = inside("evaluate", photographs, "--protocol", "A/256/256 + D/300x/256 : crops", check=False)
     _, shown, caret = refused.stderr.splitlines()
@@ -396,6 +411,8 @@ def test_the_test_servers_file(make: Any, tmp_path: Path, inside: Cli) -> None:
     done = inside("evaluate", data, net, "--split", "val", *FP32, "--submission", "val.txt", "--out", "report")
     assert len((tmp_path / "val.txt").read_text().splitlines()) == len(WNIDS)
     assert read_report(tmp_path / "report")["num_images"] == len(WNIDS)
+    refused = inside("evaluate", data, net, "--split", "val", *FP32, "--submission", "val.txt", check=False)
+    assert refused.stderr == "verydeep: val.txt exists: choose another --submission, or remove it.\n"
 
 
 def test_the_file_is_not_written_where_an_image_is_broken(tmp_path: Path, inside: Cli) -> None:

@@ -136,6 +136,30 @@ def test_what_cannot_be_is_reported_in_a_sentence(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.parametrize(
+    ("format", "name", "arguments"),
+    [
+        ("onnx", "mine.onnx", ("--out", "mine.onnx")),
+        ("torch-export", "run.pt2", ()),
+        ("timm", "mine.json", ("--out", "mine.json")),
+        ("torchvision", "run-torchvision.pth.json", ()),
+    ],
+)
+def test_no_file_is_replaced(
+    format: str,  # noqa: A002
+    name: str,
+    arguments: tuple[str, ...],
+    inside: Cli,
+    tmp_path: Path,
+) -> None:
+    leave(tmp_path / "run")
+    (tmp_path / name).write_text("mine")
+    refused = inside("export", "run", "--format", format, *arguments, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr == f"verydeep: {name} exists: choose another --out, or remove it.\n"
+    assert (tmp_path / name).read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize("format", ["onnx", "torch-export"])
 def test_a_full_disk_is_reported_and_nothing_is_left(
     format: str,  # noqa: A002

@@ -133,12 +133,14 @@ def test_names_that_are_not_utf8_are_printed(archive: Path, inside: Cli, cli: Cl
     assert copies == {odd.relative_to(tmp_path).as_posix(), "photos/bee/001.jpg"}  # where it was before
 
 
-def test_a_picture_never_replaces_a_photograph(archive: Path, inside: Cli, tmp_path: Path) -> None:
-    query, other = tmp_path / "photos" / "bee" / "001.jpg", tmp_path / "photos" / "bee" / "003.jpg"
+def test_a_picture_never_replaces_a_file(archive: Path, inside: Cli, tmp_path: Path) -> None:
+    query, other = tmp_path / "photos" / "bee" / "001.jpg", tmp_path / "mine.jpg"
+    other.write_bytes(b"a photograph that is not in the archive")
     before = query.read_bytes(), other.read_bytes()
     for out in (query, other):
         done = inside("search", "archive", "photos/bee/001.jpg", "--top", 15, "--out", out, check=False)
-        assert done.returncode == 1 and "is one of the photographs" in done.stderr and not done.stdout
+        message = f"verydeep: {out} exists: choose another --out, or remove it."
+        assert done.returncode == 1 and done.stderr.strip() == message and not done.stdout
     assert (query.read_bytes(), other.read_bytes()) == before
 
 

@@ -96,13 +96,13 @@ def evaluate(
         OptionError: The options do not fit together.
     """
     from verydeep.engine.datasets import data_name, open_data_split
-    from verydeep.engine.evaluation_folders import evaluation_folder, protocol_name
+    from verydeep.engine.evaluation_folders import check_evaluation_folder, evaluation_folder, protocol_name
     from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.argument_order import check_data_first
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.training.plan import size_label
-    from verydeep.files import shorten_name
+    from verydeep.files import check_new_file, shorten_name
 
     data, nets, collection = str(data), several(run), Collection.parse(str(runs))
     check_sources(nets, protocol, {"scales": scales, "views": views, "classes": classes})
@@ -137,6 +137,12 @@ def evaluate(
     merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
     name = shorten_name("-".join([splits[0].name, name, *merging, *(["best"] if weights == "best" else [])]))
     folder = Path(out or parent / "evaluations" / name)
+    check_results_folder(folder, data, splits)
+    if out is not None:
+        for each in {folder, *(own_folder(task, tasks, folder) for task in tasks)}:
+            check_evaluation_folder(each)
+    if submission is not None:
+        check_new_file(Path(submission), "submission")
     return run_tasks(tasks, splits, replace(evaluation_options, folder=folder), options)
 
 
@@ -153,7 +159,6 @@ def run_tasks(
     from verydeep.results.measured_table import EvaluationResult
 
     folder = evaluation_options.folder
-    check_results_folder(folder, evaluation_options.data, splits)
     tables = []
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
@@ -161,10 +166,15 @@ def run_tasks(
         for task, split in zip(tasks, splits, strict=True):
             classes = f"; {describe_classes([split])}".removesuffix("; ")
             log.info(f"Data: {split.root}: {split.layout}; {count_images(len(split), split.name)}{classes}.")
-            own_folder = folder / f"s{task.members[0].net.config.seed}" if len(tasks) > 1 else folder
-            table = task.run(split, replace(evaluation_options, folder=own_folder), runtime, log)
+            own_options = replace(evaluation_options, folder=own_folder(task, tasks, folder))
+            table = task.run(split, own_options, runtime, log)
             tables += [] if table is None else [table]
         return runtime.from_main(EvaluationResult(tuple(tables), evaluation_options.submission))
+
+
+def own_folder(task: "EvaluationTask", tasks: "Sequence[EvaluationTask]", folder: Path) -> Path:
+    """Return the folder of one of several tests: one below `folder` for each seed."""
+    return folder / f"s{task.members[0].net.config.seed}" if len(tasks) > 1 else folder
 
 
 def check_results_folder(folder: Path, data: str, splits: "Sequence[Split]") -> None:

@@ -40,18 +40,20 @@ def export(
 
     Raises:
         WeightsError: The net is damaged, or the framework has no such net.
-        OptionError: `out` is a folder.
+        OptionError: The file exists.
         ResourceError: The file cannot be written, or a package is missing.
     """
     from verydeep.engine.nets.net import Net
-    from verydeep.errors import OptionError
+    from verydeep.files import check_new_file
+    from verydeep.models.export.state_dict import check_supported, metadata_path, write_state_dict
     from verydeep.results.nets import ExportedNet
 
-    if out is not None and Path(out).is_dir():
-        raise OptionError(f"`out` {out} is a folder: give the name of a file in it.", "out")
     net = Net.open(run, weights)
-    model, config = net.load(), net.config
     path = Path(out or f"{net.path.stem if net.path.is_file() else net.path.resolve().name}{ENDINGS[format]}")
+    check_new_file(path)
+    if format in ("torchvision", "timm"):
+        check_new_file(metadata_path(path))
+    model, config = net.load(), net.config
     if format == "onnx":
         from verydeep.models.export.onnx import write_onnx
 
@@ -64,8 +66,6 @@ def export(
         write_torch_export(path, model, config)
         usage = [*describe_program(config), f'Run: torch.export.load("{path}").module()(images)']
     else:
-        from verydeep.models.export.state_dict import check_supported, write_state_dict
-
         check_supported(format, config)
         write_state_dict(path, format, model.state_dict(), config)
         usage = describe_state_dict(format, path, config)

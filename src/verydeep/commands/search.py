@@ -48,16 +48,18 @@ def search(
     Raises:
         DataError: The archive cannot be read or is empty, or none of the images can be used.
         WeightsError: The archive's net is missing, or another net has taken its place.
-        OptionError: `out` has no suffix of a picture, or is one of the photographs.
+        OptionError: `out` has no suffix of a picture, or exists.
         ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
     """
     from verydeep.engine.archive.manifest import Manifest
+    from verydeep.engine.archive.pictures import draw_neighbors
     from verydeep.engine.archive.search import find_neighbors
     from verydeep.engine.nets.argument_order import check_data_second
     from verydeep.results.descriptors import Descriptors
 
     folder, picture = Path(archive), None if out is None else Path(out)
-    check_suffix(picture)
+    if picture is not None:
+        check_picture(picture)
     check_data_second("search ARCHIVE DATA", archive, images)
     manifest = Manifest.read(folder)
     kernels: KernelOptions = options
@@ -71,7 +73,7 @@ def search(
             folder, manifest, descriptors.values, top, files=descriptors.images, device=runtime.device
         )
     if picture is not None and split is not None:
-        draw_picture(split, neighbors, picture)
+        draw_neighbors(split, neighbors, picture)
     return replace(collect_neighbors(descriptors, neighbors, picture), bad_images=options["bad_images"])
 
 
@@ -113,31 +115,18 @@ def describe_queries(
     return split.subset(described), descriptors
 
 
-def check_suffix(picture: Path | None) -> None:
-    """Refuse a picture of an unknown format.
+def check_picture(picture: Path) -> None:
+    """Refuse a picture of an unknown format, and one that exists, which may be a photograph.
 
     Raises:
-        OptionError: The suffix is unknown.
+        OptionError: The suffix is unknown, or the file exists.
     """
     from verydeep.engine.archive.pictures import FORMATS
+    from verydeep.files import check_new_file
 
-    if picture is not None and picture.suffix.lower() not in FORMATS:
+    if picture.suffix.lower() not in FORMATS:
         raise OptionError(f"`out={picture}` must end in {join_choices(FORMATS)}.", "out")
-
-
-def draw_picture(split: "Split", neighbors: "Sequence[Sequence[Neighbor]]", picture: Path) -> None:
-    """Draw the neighbors, unless the picture would replace a photograph.
-
-    Raises:
-        OptionError: It would replace one.
-        ResourceError: The picture cannot be written.
-    """
-    from verydeep.engine.archive.pictures import draw_neighbors
-
-    queries = [] if split.images is not None else [split.path(index) for index in range(len(split))]
-    if picture.resolve() in {path.resolve() for path in (*queries, *(each.path for row in neighbors for each in row))}:
-        raise OptionError(f"{picture} is one of the photographs: choose another `out` for the picture.", "out")
-    draw_neighbors(split, neighbors, picture)
+    check_new_file(picture)
 
 
 def collect_neighbors(

@@ -1,11 +1,14 @@
-"""The folder of an evaluation, where the user does not name one."""
+"""The folder of an evaluation: its name, where the user does not give one, and a check of one that exists."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from verydeep.engine.datasets import data_name
 from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, EvaluationTask
 from verydeep.engine.nets.net import net_path
+from verydeep.errors import DataError
+from verydeep.files import check_output_folder, read_json
 
 
 def evaluation_folder(sources: Sequence[object], task: EvaluationTask, data: str) -> tuple[Path, str]:
@@ -39,3 +42,21 @@ def net_name(path: Path) -> str:
 def protocol_name(protocol: str) -> str:
     """Return a protocol as part of a folder's name: "D_256_256+E_256_256-crops"."""
     return protocol.replace(" + ", "+").replace(" : ", "-").replace(" @ ", "@").replace("/", "_")
+
+
+def check_evaluation_folder(folder: Path) -> None:
+    """Refuse to write an evaluation into a folder of other files; earlier evaluations may be there, or below it.
+
+    Raises:
+        OptionError: The folder holds other files, or is a file.
+    """
+    if not is_evaluation(folder):
+        check_output_folder(folder, lambda name: name.startswith(".") or is_evaluation(folder / name), "evaluations")
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Whether a folder holds an evaluation, by the fields of its errors.json."""
+    try:
+        return read_json(folder / "errors.json", dict[str, Any]).keys() >= {"summary", "rows", "remarks"}
+    except DataError:
+        return False
