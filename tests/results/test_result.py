@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -104,6 +104,13 @@ def test_without_records_nothing_but_the_remarks_is_printed() -> None:
     nothing = Scores((), np.empty((0, 2), np.float32), Path())
     assert [printed(each, nothing) for each in ("json", "csv")] == ["", ""]  # type: ignore[arg-type]
     assert printed("table", nothing) == "Two images [bold]only[/bold].\n"
+
+
+def test_images_that_no_margin_gives_a_class_are_named() -> None:
+    scores = np.array([[-0.5, -0.1], [0.2, -0.3]], np.float32)
+    predictions = Predictions(("a.jpg", "b.jpg"), scores, ("cat", "dog"), ("cat", "dog"), kind="margin")
+    assert predictions.footer() == ["No class has a positive margin: a.jpg."]
+    assert replace(predictions, kind="probability").footer() == []
 
 
 def test_a_representation_is_short() -> None:

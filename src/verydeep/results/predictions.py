@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
 from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
+from verydeep.wording import shorten_list
 
 ScoreKind = Literal["probability", "margin"]
 """A net's probabilities sum to 1; a classifier's margin stands for the class above 0."""
@@ -68,5 +69,9 @@ class Predictions(Result):
         return {"image": "image", "words": "class", self.kind: self.kind}
 
     def footer(self) -> list[str]:
-        """Return a line for each skipped file."""
-        return skipped_lines(self.skipped)
+        """Return a line about images of no class, by a classifier, and one for each skipped file."""
+        lines = skipped_lines(self.skipped)
+        if self.kind == "margin":
+            none = [image for image, row in zip(self.images, self.scores, strict=True) if row.max() <= 0]
+            lines = [*([f"No class has a positive margin: {shorten_list(none)}."] if none else []), *lines]
+        return lines
