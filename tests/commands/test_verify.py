@@ -213,6 +213,7 @@ def test_good_boxes_are_no_finding(photographs: Path) -> None:
     (photographs / "boxes.csv").write_text("\n".join(["path,label,xmin,ymin,xmax,ymax", *lines]))
     verified = vd.verify(photographs)
     assert (verified.bad_boxes, verified.problem) == ((), "")
+    assert verified.notes[-1] == "9 boxes can be used."
 
 
 def test_all_defects_of_labels_are_listed(photographs: Path) -> None:

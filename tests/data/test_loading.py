@@ -100,7 +100,7 @@ def sentence_of(batches: Iterable[object]) -> str:
 def test_a_bad_training_image_is_one_sentence_that_names_it(damaged: Split, workers: int) -> None:
     samples = TrainSamples(damaged, SCALE, CROP, SEED)
     sentence = sentence_of(load_train_batches(samples, [[(0, 3), (0, 4)]], workers))
-    assert damaged.files[3] in sentence
+    assert damaged.files[3] in sentence and "`verydeep verify DATA`" in sentence and "`bad_images=skip`" in sentence
     assert "\n" not in sentence
 
 

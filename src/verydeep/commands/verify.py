@@ -51,6 +51,7 @@ def verify(
     from verydeep.engine.progress import run_with_progress, track
     from verydeep.machine import available_cores
     from verydeep.results.data import VerifiedData
+    from verydeep.wording import count_of
 
     root = data_folder(str(data))
     splits, problems = open_all_splits(root)
@@ -69,7 +70,9 @@ def verify(
         if result.error is not None:
             undecodable[file] = result.error.removeprefix(f"{path} ")
         unusual += [(file, oddity) for oddity in result.oddities]
-    boxes, box_problems = list_box_problems(root, splits)
+    num_boxes, bad_boxes, box_problems = inspect_boxes(root, splits)
+    if num_boxes:
+        notes.append(f"{count_of(num_boxes, 'box')} can be used.")
     return VerifiedData(
         root,
         splits[0].layout,
@@ -78,7 +81,7 @@ def verify(
         tuple(unusual),
         tuple(notes),
         (*problems, *box_problems),
-        tuple(boxes),
+        tuple(bad_boxes),
     )
 
 
@@ -116,21 +119,26 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     return [photographs], tuple(dict.fromkeys(problems))
 
 
-def list_box_problems(root: Path, splits: "Sequence[Split]") -> tuple[list[tuple[str, str]], list[str]]:
-    """Return (file, finding) of each annotation that training would refuse, and of what is wrong with all of them."""
+def inspect_boxes(root: Path, splits: "Sequence[Split]") -> tuple[int, list[tuple[str, str]], list[str]]:
+    """Return the number of boxes that can be used, and what training would refuse.
+
+    These are (file, finding) of each refused annotation, and what is wrong with all of them.
+    """
     from verydeep.data.box_annotations import survey_boxes
     from verydeep.errors import DataError
 
-    found: dict[tuple[str, str], None] = {}
+    num_boxes, found = 0, dict[tuple[str, str], None]()
     for split in splits:
         if split.labels is not None and (split.labels >= 0).all():
             try:
-                found |= dict.fromkeys(survey_boxes(split, root))
+                for number, refused in survey_boxes(split, root):
+                    num_boxes += number
+                    found |= dict.fromkeys(refused)
             except DataError as error:
-                return [], [str(error)]
+                return 0, [], [str(error)]
     folder = f"{root}/"
     shortened = [(file.removeprefix(folder), finding.replace(folder, "")) for file, finding in found]
-    return [(file, finding.removeprefix(f"{file} ")) for file, finding in shortened], []
+    return num_boxes, [(file, finding.removeprefix(f"{file} ")) for file, finding in shortened], []
 
 
 def inspect_all(paths: Sequence[Path], num_workers: int, value_ranges: "ValueRanges") -> "Iterator[Inspection]":

@@ -152,8 +152,10 @@ def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_work
         yield _refuse_problems(image, bad_boxes)
 
 
-def survey_boxes(split: Split, root: Path) -> Iterator[tuple[str, str]]:
-    """Yield the file, or nothing, and the description of every annotation that training would refuse.
+def survey_boxes(split: Split, root: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """Yield the number of boxes of each image that can be used, and what training would refuse.
+
+    Of each refused annotation there is the file, or nothing, and a description.
 
     Raises:
         DataError: a table is damaged.
@@ -161,7 +163,7 @@ def survey_boxes(split: Split, root: Path) -> Iterator[tuple[str, str]]:
     if find_box_source(split, root) is not None:
         for image in read_boxes(split, root, "skip"):
             file = "" if image.index is None else str(split.path(image.index))
-            yield from ((file, problem.description) for problem in image.problems)
+            yield len(image.boxes), [(file, problem.description) for problem in image.problems]
 
 
 def _refuse_problems(image: ImageBoxes, bad_boxes: BadBoxes) -> ImageBoxes:

@@ -43,8 +43,15 @@ def load_batches(
         for batch in loaded:
             # Workers report bad files instead of raising: PyTorch would wrap the message in a traceback.
             if bad_images == "error" and batch.skipped:
-                raise DataError(next(iter(batch.skipped.values())))
+                raise bad_image_error(next(iter(batch.skipped.values())))
             yield batch
+
+
+def bad_image_error(reason: str) -> DataError:
+    """Return the error about the first file that cannot be decoded, with what to do if it is not the only one."""
+    return DataError(
+        f"{reason} `verydeep verify DATA` lists all files that cannot be used; `bad_images=skip` leaves them out."
+    )
 
 
 def load_items(dataset: Any, batch_size: int, num_workers: int) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from verydeep.data.decoding import BadImages
-from verydeep.data.loading import load_items
+from verydeep.data.loading import bad_image_error, load_items
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float64Array, Int64Array
@@ -103,4 +103,4 @@ def pixel_sums(
         elif bad_images == "skip":
             yield PixelSums.zeros()
         else:
-            raise DataError(sums)
+            raise bad_image_error(sums)
