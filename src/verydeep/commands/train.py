@@ -46,7 +46,9 @@ def train(
     task: TaskOption = "classify",
     seed: SeedOption = 0,
     out: Annotated[PathSource | None, Option("Folder of the run.", "a new one in runs/", "DIR")] = None,
-    resume: Annotated[PathSource | None, Option("Continue this run; only `epochs` may change.", metavar="RUN")] = None,
+    resume: Annotated[
+        PathSource | None, Option("Continue; `epochs` may change before the rate drops.", metavar="RUN")
+    ] = None,
     fc_width: Annotated[
         int | None, Option("Channels of fc6, fc7.", "4096; generated: 512", "N", "training", smallest=1)
     ] = None,

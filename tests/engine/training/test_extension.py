@@ -1,5 +1,6 @@
 """Runs that are resumed with another number of epochs, or trained on from their nets."""
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.interruption import interrupt_when
 from tests.runs import SMALL_NET, Cli, make_photographs, metrics_of
 from verydeep.configs.recipes import RECIPES, shorten
 from verydeep.engine.training.extension import has_same_steps
+from verydeep.engine.training.metrics_log import read_metrics
 from verydeep.engine.training.schedule import Schedule, new_schedule
 from verydeep.models.weights.model_folder import load_config
 
@@ -22,6 +24,11 @@ def stop_in_second_epoch(inside: Cli, data: Path, epochs: int) -> Path:
         assert inside(*words, check=False).returncode == 130
     assert len(metrics_of(metrics.parent)) == 7
     return metrics.parent
+
+
+def set_losses(run: Path, loss: float) -> None:
+    lines = [json.dumps({**line, "loss": loss}) + "\n" for line in read_metrics(run / "metrics.jsonl")]
+    (run / "metrics.jsonl").write_text("".join(lines))
 
 
 @pytest.fixture
@@ -49,7 +56,12 @@ def test_epochs_that_a_run_cannot_have_are_refused(data: Path, tmp_path: Path, i
     fewer = inside("train", "--resume", "run", "--epochs", 1, check=False)
     assert "run has had 1 of its 3 epochs: use its net as it is, or give more --epochs." in fewer.stderr
     inside("train", "--resume", "run", "--workers", 0)
+    set_losses(run, 1.09)  # of guessing among three classes: ln 3 = 1.0986
+    guessing = inside("train", "--resume", "run", "--epochs", 5, check=False).stderr
+    assert "still guessing, so start anew with more --epochs and another --out." in guessing
+    set_losses(run, 0.5)
     longer = inside("train", "--resume", "run", "--epochs", 5, check=False)
+    assert "from its net, at a tenth of the learning rate of random weights: verydeep train" in longer.stderr
     assert longer.returncode == 1 and "its learning rate follows a schedule of 3 epochs" in longer.stderr
     assert (run / "run.json").read_bytes() == settings
     start = longer.stderr.index("verydeep train")

@@ -1,5 +1,6 @@
 """More or fewer epochs for a run that was begun; every step so far stays as it would have been."""
 
+import math
 import os
 import shlex
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from verydeep.configs.recipes import Recipe, shorten
 from verydeep.engine.datasets import GENERATED
 from verydeep.engine.training.checkpoint import find_checkpoint, read_position
+from verydeep.engine.training.metrics_log import read_metrics
 from verydeep.engine.training.plan import TrainingPlan
 from verydeep.engine.training.schedule import Schedule, new_schedule
 from verydeep.engine.training.settings import RunSettings
@@ -15,6 +17,9 @@ from verydeep.engine.training.state import follow_recipe
 from verydeep.errors import OptionError
 from verydeep.models.weights.model_folder import CLASSIFIER, load_config
 from verydeep.wording import count_of
+
+NUM_LOSSES = 10
+"""Last reports of a run whose mean loss tells whether its net is still guessing."""
 
 
 def change_epochs(plan: TrainingPlan, epochs: int) -> TrainingPlan:
@@ -84,16 +89,27 @@ def has_same_steps(schedule: Schedule, changed: Recipe, step: int, num_images: i
 def advise_training(plan: TrainingPlan, more_epochs: int) -> str:
     """Return how to train longer by a new run: from the net of this one, or for boxes from its source net."""
     settings, run = plan.settings, plan.run.path
+    if _is_guessing(plan):
+        return "its net is still guessing, so start anew with more `epochs` and another `out`."
     words = ["verydeep train", shlex.quote(nearest_name(settings.data))]
     if settings.regression is None:
         words += [f"`init_from={run}`", f"`epochs={more_epochs}`"]
-        start = "start a new run from its net"
+        start = "start a new run from its net, at a tenth of the learning rate of random weights"
     else:
         classifier = plan.run.model / CLASSIFIER
         words += ["`task=localize`", f"`regression={settings.regression}`", f"`init_from={classifier}`"]
         words += [f"`epochs={settings.recipe.epochs + more_epochs}`"]
         start = "start a new run"
     return f"{start}: {' '.join([*words, *_list_choices(settings), f'`out={run}-more`'])}"
+
+
+def _is_guessing(plan: TrainingPlan) -> bool:
+    """Whether the last losses of a run that learns classes are near that of guessing, ln K."""
+    if plan.settings.regression is not None or not plan.run.metrics.exists():
+        return False
+    losses = [line["loss"] for line in read_metrics(plan.run.metrics)[-NUM_LOSSES:]]
+    guessing_loss = math.log(len(plan.train.class_names))
+    return bool(losses) and sum(losses) / len(losses) > plan.settings.recipe.stuck_above * guessing_loss
 
 
 def _list_choices(settings: RunSettings) -> list[str]:
