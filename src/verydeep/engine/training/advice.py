@@ -185,7 +185,11 @@ class TrainingMonitor:
     def _check_loss(self, report: StepReport) -> None:
         loss = f"after {count_of(report.step, 'step')} the loss is {self.loss:.2f}"
         rate = f"another `learning_rate` than {rate_text(self.recipe.stages[0].learning_rate)}"
-        epochs = [f"more `epochs` (only {count_of(self.num_steps, 'step')})"] if self.num_steps < FEW_STEPS else []
+        epochs = (
+            [f"a new `out` with more `epochs` (only {count_of(self.num_steps, 'step')})"]
+            if self.num_steps < FEW_STEPS
+            else []
+        )
         if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
             above = f"that of guessing is {self.guessing_loss:.2f}"
             self.log.info(f"Worse than guessing: {loss}, and {above}. Try {join_choices([*epochs, rate])}.")
