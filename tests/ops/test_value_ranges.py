@@ -67,6 +67,8 @@ def test_floats_from_0_to_1_are_256_steps() -> None:
     assert scale_values(values, (0, 1)).tolist() == [0, 0, 0, 1, 128, 255, 255, 255, 0, 0, 0]
     assert scale_values(np.array([-9999, 0, 9], np.int16), (0, 9), missing=-9999).tolist() == [0, 0, 230]
     assert scale_values(values, (0.3, 0.3)).tolist() == [0] * 11
+    for number, width in ((np.float64, 4e-307), (np.float32, 1e-37)):
+        assert scale_values(np.zeros(2, number), (0, width)).tolist() == [0, 0], "256 steps per width overflow"
 
 
 def test_missing_values_do_not_count() -> None:

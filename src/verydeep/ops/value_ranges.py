@@ -83,11 +83,12 @@ def scale_values(values: AnyArray, value_range: ValueRange, *, missing: float | 
     is_integer = values.dtype.kind in "iu"
     number = np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64
     width = white - black + is_integer
-    if width <= 0:
-        return np.zeros(values.shape, np.uint8)
     with np.errstate(invalid="ignore", over="ignore"):
+        levels_per_unit = number(256 / width if width > 0 else np.inf)
+        if not np.isfinite(levels_per_unit):  # a range of no width, or of nearly none
+            return np.zeros(values.shape, np.uint8)
         floats: FloatArray = values.astype(number)
-        levels = (floats - black) * (256 / width)
+        levels = (floats - black) * levels_per_unit
         levels = np.where(find_present(values, missing), levels, 0).clip(0, 255)
     return levels.astype(np.uint8)
 
