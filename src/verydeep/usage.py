@@ -1,4 +1,4 @@
-"""What is typed wrong on the command line, in plain words, before tyro reads it."""
+"""Plain sentences about wrong usage of the command line, found before tyro reads it."""
 
 import difflib
 import sys

@@ -22,7 +22,7 @@ class ArchiveContents:
     keys: Int64Array
     """(n,) keys of the images, which change with their files."""
 
-    def find_outdated(self, path_ids: Int64Array, keys: Int64Array) -> list[tuple[Shard, BoolArray]]:
+    def find_changed_rows(self, path_ids: Int64Array, keys: Int64Array) -> list[tuple[Shard, BoolArray]]:
         """Return the shards with images that have changed, and which of their rows these are.
 
         Args:

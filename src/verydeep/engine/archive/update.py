@@ -175,7 +175,7 @@ def _plan_update(
     log.info(f"Images: {len(split):,}{f', of which {num_present:,} are already described' if num_present else ''}.")
     if num_changed:
         log.info(f"Images that have changed and are described again: {num_changed:,}.")
-    return _Plan(manifest, split, keys, missing, contents.find_outdated(path_ids, keys))
+    return _Plan(manifest, split, keys, missing, contents.find_changed_rows(path_ids, keys))
 
 
 def _compute_keys(split: Split) -> Generator[float, None, Int64Array]:

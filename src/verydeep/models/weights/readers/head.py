@@ -60,15 +60,15 @@ def read_head(
         return _convert(layers, num_channels, names, channels_last=channels_last)
     chain = None if obstacle else _find_chain(layers, num_channels)
     if chain is None:
-        return _leave_out(layers, obstacle or "is not that of a VGG net")
+        return _make_trunk_head(layers, obstacle or "is not that of a VGG net")
     for layer in chain:
         check_layer(layer, path)
     side = _side(chain[0], num_channels)
     is_known = all(_KNOWN_NAME.fullmatch(layer.name) for layer in chain)
     if side == 1 and not is_known:
-        return _leave_out(layers, "sees a single position, as after global pooling")
+        return _make_trunk_head(layers, "sees a single position, as after global pooling")
     if chain[2].num_outputs < 2:
-        return _leave_out(layers, "has one output, which is not a soft-max over classes")
+        return _make_trunk_head(layers, "has one output, which is not a soft-max over classes")
     head = _widen(_convert(chain, num_channels, FC_LAYERS, channels_last=channels_last))
     notes = (
         ()
@@ -84,7 +84,7 @@ def read_head(
     return replace(head, notes=(*notes, *head.notes))
 
 
-def _leave_out(layers: Sequence[SourceLayer], reason: str) -> Head:
+def _make_trunk_head(layers: Sequence[SourceLayer], reason: str) -> Head:
     """Return no layers, and a clause that names those that are left out."""
     return Head({}, left_out=f"its head ({shorten_list([layer.label for layer in layers], _MAX_NAMES)}) {reason}")
 
