@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
+import numpy as np
 import pytest
 
 from verydeep.engine.progress import LineProgress, progress_bar
@@ -61,6 +62,17 @@ def test_values_are_checked(values: dict[str, Any], parameter: str, message: str
     with pytest.raises(OptionError) as caught:
         count(Path("x"), **values)
     assert (str(caught.value), caught.value.parameter) == (message, parameter)
+
+
+def test_a_number_that_is_none_is_out_of_every_range() -> None:
+    @command
+    def halve(*, share: Annotated[float, Option("A share.", smallest=0, largest=1)] = 0.5) -> float:
+        """Halve."""
+        return share / 2
+
+    assert halve(share=1) == halve(share=np.float32(1)) == 0.5
+    with pytest.raises(OptionError, match=r"^`share=nan` is out of range: give a number from 0 to 1\.$"):
+        halve(share=float("nan"))
 
 
 def test_an_unknown_keyword_is_an_error() -> None:
