@@ -25,8 +25,8 @@ from PIL import Image
 from benchmarks.photographs import make_photographs
 from benchmarks.timing import interleave, rate, report, speedup, table
 from tests.peers import import_torchvision
-from verydeep.data.augmentation import Augmentation, crop_offset, draw_augmentation, training_crop
-from verydeep.data.decoding import decode
+from verydeep.data.loading.augmentation import Augmentation, crop_offset, draw_augmentation, training_crop
+from verydeep.data.pixels.decoding import decode
 from verydeep.ops.arrays import UInt8Array
 
 SCALE, CROP, SEED = (256, 512), 224, 0

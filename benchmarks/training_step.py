@@ -36,8 +36,8 @@ from benchmarks.timing import interleave, rate, report, speedup, table
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import TrainScale
+from verydeep.data.loading.training_images import TrainBatch
 from verydeep.data.split import Split
-from verydeep.data.training_images import TrainBatch
 from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, start
 from verydeep.engine.training.fit import fit

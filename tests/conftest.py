@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, verydeep
 from verydeep import cli as command_line
-from verydeep.data.folder import open_folder
+from verydeep.data.folders.folder import open_folder
 from verydeep.data.split import Split
 from verydeep.ops.arrays import UInt8Array
 

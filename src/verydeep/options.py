@@ -13,8 +13,8 @@ from verydeep.parameters import Option
 if TYPE_CHECKING:
     from os import PathLike
 
-    from verydeep.data.decoding import Decoding
-    from verydeep.data.photographs import Photographs as Images
+    from verydeep.data.folders.photographs import Photographs as Images
+    from verydeep.data.pixels.decoding import Decoding
     from verydeep.engine.load import Predictor
     from verydeep.engine.runtime import Runtime
     from verydeep.results.descriptors import Descriptors
@@ -182,7 +182,7 @@ def start_runtime(
 
 def decoding_of(options: DecodingOptions) -> "Decoding":
     """Return how files become pixels; ``options`` are complete, as a public function gets them."""
-    from verydeep.data.decoding import Decoding  # noqa: PLC0415 - takes half a second
+    from verydeep.data.pixels.decoding import Decoding  # noqa: PLC0415 - takes half a second
 
     return Decoding(options["bad_images"], options["fast_decode"])
 

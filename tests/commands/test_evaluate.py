@@ -15,7 +15,7 @@ from tests.conftest import SHAPES, picture
 from tests.runs import SMALL_NET, Cli, make_photographs, read_csv, read_predictions, read_report
 from tests.thin_nets import SIZES, WIDTH_OPTIONS, narrow_config, save_run
 from verydeep.configs.protocols import PaperNet
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config
 
 CLASSES = ("apple", "bee", "cloud")

@@ -24,7 +24,7 @@ from tests.thin_nets import (
     save_run,
 )
 from verydeep.configs.protocols import PaperNet
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 
 FP32 = ("--precision", "fp32", "--workers", 0)
 LOCALIZE = ("--task", "localize", *FP32)

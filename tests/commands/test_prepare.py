@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import verydeep as vd
-from tests.data import ilsvrc_trees as trees
+from tests.data.sets import ilsvrc_trees as trees
 from tests.runs import Cli
 from verydeep.data.layout import open_split
 

@@ -14,7 +14,7 @@ from tests.runs import Cli
 from tests.thin_nets import CROP, FC_WIDTH, make_pictures, thin_networks
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.published import PUBLISHED
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.load import load
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import unfold_input

@@ -19,7 +19,7 @@ from tests.table1 import NUM_PARAMETERS, TABLE_1
 from tests.thin_nets import FC_WIDTH, SIZES, WIDTH, WIDTHS, make_pictures, narrow_config, save_run
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.protocols import PaperNet
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.engine.nets.collection import find_nets
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.training.settings import RunSettings

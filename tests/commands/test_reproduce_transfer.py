@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import verydeep.commands.reproduce as command
-from tests.data.transfer_trees import put_caltech_101
+from tests.data.sets.transfer_trees import put_caltech_101
 from tests.runs import run_and_print
 from tests.thin_nets import CROP, SIZES, WIDTHS, save_run
 from verydeep.errors import VerydeepError

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from tests.data.transfer_trees import put_action_pictures, put_voc_pictures
+from tests.data.sets.transfer_trees import put_action_pictures, put_voc_pictures
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, read_predictions
-from verydeep.data.voc import CLASSES, open_voc
-from verydeep.data.voc_actions import ACTIONS
+from verydeep.data.sets.voc import CLASSES, open_voc
+from verydeep.data.sets.voc_actions import ACTIONS
 from verydeep.engine.transfer import task
 from verydeep.ops.average_precision import average_precision
 

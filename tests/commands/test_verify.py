@@ -12,7 +12,7 @@ from PIL import Image
 
 import verydeep as vd
 from tests.crashes import crash_decoders
-from tests.data import ilsvrc_trees as trees
+from tests.data.sets import ilsvrc_trees as trees
 from tests.runs import Cli
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data import ilsvrc_trees as trees
+from tests.data.sets import ilsvrc_trees as trees
 from tests.data.test_annotations import xml
 from verydeep.data.box_annotations import BadBoxes, BoxReport, add_boxes, read_boxes
 from verydeep.data.layout import open_split
-from verydeep.data.preparation import find_ilsvrc, prepare_ilsvrc
+from verydeep.data.sets.preparation import find_ilsvrc, prepare_ilsvrc
 from verydeep.data.split import Split
 from verydeep.errors import VerydeepError
 

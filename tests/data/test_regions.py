@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import picture
-from verydeep.data.decoding import Decoding
+from verydeep.data.loading.testing_images import TestImages, load_test_batches
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.regions import cut_region, region_edges
 from verydeep.data.split import Split
-from verydeep.data.testing_images import TestImages, load_test_batches
 from verydeep.errors import VerydeepError
 
 PATH = Path("a.jpg")

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from tests.conftest import picture
-from verydeep.data.decoding import Decoding
-from verydeep.data.images import to_image
+from verydeep.data.loading.testing_images import TestImages, group_by_shape, load_test_batches
+from verydeep.data.pixels.decoding import Decoding
+from verydeep.data.pixels.images import to_image
 from verydeep.data.split import Split, describe_classes
-from verydeep.data.testing_images import TestImages, group_by_shape, load_test_batches
 
 
 def test_a_subset_keeps_what_belongs_to_its_images() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.voc_trees import put_actions, put_annotation, put_voc
+from tests.data.sets.voc_trees import put_actions, put_annotation, put_voc
 from verydeep.data.layout import open_split
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set

@@ -14,7 +14,7 @@ from tests.conftest import picture
 from tests.engine.steps import finish
 from tests.models.plain_twin import PlainTwin, fill
 from verydeep.configs.networks import NETWORKS
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import SingleView, ViewAtScale, predict_center, predict_crops, predict_dense, prepare_net
 from verydeep.engine.predictions import ArrayBatch, NetPredictions, combine_batches, predict_batches, predict_split

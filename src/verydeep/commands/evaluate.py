@@ -323,7 +323,7 @@ def open_protocol(
     Raises:
         WeightsError: A net is missing, or two runs have the same seed.
     """
-    from verydeep.data.folder import WNID
+    from verydeep.data.folders.folder import WNID
     from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
     from verydeep.engine.localization.box_ensemble import require_box_ensembles
     from verydeep.engine.nets.collection import required_ensembles

@@ -26,7 +26,7 @@ from verydeep.options import (
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
-    from verydeep.data.photographs import Photographs
+    from verydeep.data.folders.photographs import Photographs
     from verydeep.engine.localization.box_ensemble import BoxEnsemble
     from verydeep.engine.nets.net import Net
     from verydeep.results.objects import LocatedObjects
@@ -123,7 +123,7 @@ def check_outside_images(folder: Path, images: "Photographs") -> None:
     Raises:
         OptionError: The folder is one of them.
     """
-    from verydeep.data.images import unpack_images
+    from verydeep.data.pixels.images import unpack_images
 
     paths = [Path(each) for each in unpack_images(images) if isinstance(each, str | PathLike)]
     if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):

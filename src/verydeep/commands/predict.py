@@ -21,7 +21,7 @@ from verydeep.options import (
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
-    from verydeep.data.decoding import Decoding
+    from verydeep.data.pixels.decoding import Decoding
     from verydeep.data.split import Split
     from verydeep.engine.nets.net import Net
     from verydeep.engine.runtime import Runtime

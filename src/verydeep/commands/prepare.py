@@ -7,7 +7,7 @@ from verydeep.options import PathSource, ProgressOptions
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
-    from verydeep.data.preparation import IlsvrcSource
+    from verydeep.data.sets.preparation import IlsvrcSource
     from verydeep.results.data import PreparedData, PreparedSplit
 
 
@@ -31,7 +31,7 @@ def prepare(
         DataError: The source holds neither, or a tar is damaged.
         ResourceError: The destination cannot be written.
     """
-    from verydeep.data.preparation import find_ilsvrc, prepare_ilsvrc
+    from verydeep.data.sets.preparation import find_ilsvrc, prepare_ilsvrc
     from verydeep.engine.log import Log
     from verydeep.engine.progress import progress_bar
     from verydeep.errors import DataError
@@ -54,7 +54,7 @@ def prepare(
 
 def count_split(source: "IlsvrcSource", destination: Path, name: str) -> "PreparedSplit":
     """Count the images of a prepared split."""
-    from verydeep.data.preparation import count_images, describe_split
+    from verydeep.data.sets.preparation import count_images, describe_split
     from verydeep.results.data import PreparedSplit
 
     counts, expected = count_images(destination, name), source.expected_counts(name)

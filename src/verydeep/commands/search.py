@@ -12,7 +12,7 @@ from verydeep.parameters import Option, command
 from verydeep.wording import join_choices
 
 if TYPE_CHECKING:
-    from verydeep.data.photographs import Photographs
+    from verydeep.data.folders.photographs import Photographs
     from verydeep.data.split import Split
     from verydeep.engine.archive.manifest import Manifest
     from verydeep.engine.archive.search import Neighbor
@@ -103,7 +103,7 @@ def describe_queries(
         DataError: None of the images can be used.
         WeightsError: The archive's net is missing, or another net has taken its place.
     """
-    from verydeep.data.decoding import Decoding
+    from verydeep.data.pixels.decoding import Decoding
     from verydeep.engine.datasets import open_photographs
     from verydeep.engine.descriptors.in_memory import describe_images
 

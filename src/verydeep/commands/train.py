@@ -105,7 +105,7 @@ def train(
     """
     values = {**locals(), **options}
 
-    from verydeep.data.groups import resolve_group_by
+    from verydeep.data.folders.groups import resolve_group_by
     from verydeep.engine.nets.net import net_path
     from verydeep.engine.training.extension import change_epochs
     from verydeep.engine.training.plan import plan_resumed, plan_training

@@ -83,7 +83,7 @@ def transfer(
         OptionError: The options do not fit the data set, or the folder holds something else.
         ResourceError: scikit-learn is missing, or the disk is full.
     """
-    from verydeep.data.groups import resolve_group_by
+    from verydeep.data.folders.groups import resolve_group_by
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine.datasets import data_folder, data_name
     from verydeep.engine.nets.argument_order import check_data_first

@@ -13,7 +13,7 @@ from verydeep.parameters import Option, command
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
-    from verydeep.data.decoding import Inspection
+    from verydeep.data.pixels.decoding import Inspection
     from verydeep.data.split import Split
     from verydeep.ops.value_ranges import ValueRanges
     from verydeep.results.data import VerifiedData
@@ -44,8 +44,8 @@ def verify(
     Raises:
         DataError: The folder holds no data set.
     """
+    from verydeep.data.loading.value_survey import survey_values
     from verydeep.data.split import describe_classes
-    from verydeep.data.value_survey import survey_values
     from verydeep.engine.datasets import data_folder
     from verydeep.engine.log import Log
     from verydeep.engine.progress import run_with_progress, track
@@ -91,10 +91,10 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     Raises:
         DataError: The folder cannot be read, or holds no photographs.
     """
-    from verydeep.data.label_csv import describe_unused_tables
+    from verydeep.data.folders.label_csv import describe_unused_tables
+    from verydeep.data.folders.listing import has_own_images
+    from verydeep.data.folders.photographs import find_photographs
     from verydeep.data.layout import open_split, split_names
-    from verydeep.data.listing import has_own_images
-    from verydeep.data.photographs import find_photographs
     from verydeep.errors import DataError
 
     names = split_names(root)
@@ -145,7 +145,7 @@ def inspect_all(paths: Sequence[Path], num_workers: int, value_ranges: "ValueRan
     """Inspect files in order, in several processes; a file that ends its process counts as impossible to decode."""
     from concurrent.futures.process import BrokenProcessPool
 
-    from verydeep.data.decoding import Inspection, inspect_image
+    from verydeep.data.pixels.decoding import Inspection, inspect_image
 
     inspect = partial(inspect_image, value_ranges=value_ranges)
     if num_workers == 1:

@@ -28,10 +28,10 @@ from torch.utils.data import Dataset
 
 from verydeep.data.annotations import XYXY, Annotation, Instance
 from verydeep.data.box_sources import COLUMNS, TABLE, BoxSource, find_box_source
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
-from verydeep.data.listing import normalize_name
-from verydeep.data.loading import load_items
-from verydeep.data.parts import ANNOTATIONS
+from verydeep.data.folders.listing import normalize_name
+from verydeep.data.folders.parts import ANNOTATIONS
+from verydeep.data.loading.batches import load_items
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array

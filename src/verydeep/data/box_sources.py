@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from verydeep.data.annotations import Annotation, Instance, parse_box, read_xml
-from verydeep.data.csv_files import read_csv
-from verydeep.data.folder import WNID
-from verydeep.data.imagenet import KAGGLE_ANNOTATIONS, read_localizations
-from verydeep.data.listing import list_files, list_images, normalize_name
-from verydeep.data.parts import ANNOTATIONS
-from verydeep.data.path_finder import PathFinder
+from verydeep.data.folders.csv_files import read_csv
+from verydeep.data.folders.folder import WNID
+from verydeep.data.folders.listing import list_files, list_images, normalize_name
+from verydeep.data.folders.parts import ANNOTATIONS
+from verydeep.data.folders.path_finder import PathFinder
+from verydeep.data.sets.imagenet import KAGGLE_ANNOTATIONS, read_localizations
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 

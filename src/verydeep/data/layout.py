@@ -4,15 +4,20 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from verydeep.data.class_folders import list_class_folders
-from verydeep.data.folder import folder_split_names, open_folder
-from verydeep.data.generated_set import COUNTS, is_generated, open_generated
-from verydeep.data.imagenet import find_tars, is_kaggle, kaggle_split_names, open_kaggle
-from verydeep.data.label_csv import describe_unused_tables, find_labeled_folder, label_split_names, open_label_split
-from verydeep.data.parts import find_parts
-from verydeep.data.products import describe_product
+from verydeep.data.folders.class_folders import list_class_folders
+from verydeep.data.folders.folder import folder_split_names, open_folder
+from verydeep.data.folders.label_csv import (
+    describe_unused_tables,
+    find_labeled_folder,
+    label_split_names,
+    open_label_split,
+)
+from verydeep.data.folders.parts import find_parts
+from verydeep.data.folders.products import describe_product
+from verydeep.data.sets.generated_set import COUNTS, is_generated, open_generated
+from verydeep.data.sets.imagenet import find_tars, is_kaggle, kaggle_split_names, open_kaggle
+from verydeep.data.sets.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
 from verydeep.data.split import Split
-from verydeep.data.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
 from verydeep.errors import DataError
 from verydeep.files import describe_read_error
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from verydeep.data.decoding import decode, image_size
-from verydeep.data.formats import promises_bytes
-from verydeep.data.shapes import check_shape
-from verydeep.data.workers import note_file
+from verydeep.data.pixels.decoding import decode, image_size
+from verydeep.data.pixels.formats import promises_bytes
+from verydeep.data.pixels.shapes import check_shape
+from verydeep.data.pixels.workers import note_file
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
 from verydeep.ops.value_ranges import ValueRanges

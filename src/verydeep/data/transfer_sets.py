@@ -18,12 +18,10 @@ from typing import Literal
 import numpy as np
 
 from verydeep.configs.transfer import DataKind
-from verydeep.data.caltech import NUM_DRAWS, Caltech, find_caltech, open_caltech
-from verydeep.data.class_folders import join_names
-from verydeep.data.copies import find_copies
-from verydeep.data.draws import draw_of_each_class, hold_out
-from verydeep.data.groups import add_groups
-from verydeep.data.label_csv import (
+from verydeep.data.folders.class_folders import join_names
+from verydeep.data.folders.copies import find_copies
+from verydeep.data.folders.groups import add_groups
+from verydeep.data.folders.label_csv import (
     LABELS,
     TEST,
     TRAIN,
@@ -33,9 +31,11 @@ from verydeep.data.label_csv import (
     open_labels,
 )
 from verydeep.data.layout import check_folder, open_split, split_names
+from verydeep.data.sets.caltech import NUM_DRAWS, Caltech, find_caltech, open_caltech
+from verydeep.data.sets.draws import draw_of_each_class, hold_out
+from verydeep.data.sets.voc import SETS, find_voc, open_voc, voc_year
+from verydeep.data.sets.voc_actions import open_voc_actions
 from verydeep.data.split import Split
-from verydeep.data.voc import SETS, find_voc, open_voc, voc_year
-from verydeep.data.voc_actions import open_voc_actions
 from verydeep.errors import DataError, OptionError
 
 Metric = Literal["mean class recall", "AP, 11 points", "AP, all points"]

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from verydeep.data.folder import WNID
-from verydeep.data.generated_set import COUNTS, VERSION, generate, is_generated
+from verydeep.data.folders.folder import WNID
+from verydeep.data.folders.listing import list_subfolders, normalize_name
+from verydeep.data.folders.photographs import Photographs, find_photographs
 from verydeep.data.layout import open_split, split_names
-from verydeep.data.listing import list_subfolders, normalize_name
-from verydeep.data.photographs import Photographs, find_photographs
+from verydeep.data.loading.value_survey import survey_values
+from verydeep.data.sets.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.split import Split
-from verydeep.data.value_survey import survey_values
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.log import Log
 from verydeep.engine.progress import progress_bar, run_with_progress

@@ -7,10 +7,10 @@ from typing import Any
 
 from verydeep.configs.protocols import View
 from verydeep.data.box_annotations import BadBoxes
-from verydeep.data.decoding import Decoding
-from verydeep.data.folder import WNID
+from verydeep.data.folders.folder import WNID
+from verydeep.data.pixels.decoding import Decoding
+from verydeep.data.sets.submission import devkit_numbers
 from verydeep.data.split import Split
-from verydeep.data.submission import devkit_numbers
 from verydeep.engine.classification.evaluation import average_scales, evaluate_predictions, fuse, predict_members
 from verydeep.engine.classification.posterior_cache import describe_posterior_cache
 from verydeep.engine.classification.report import (

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from verydeep.configs.protocols import View
 from verydeep.configs.scales import in_pixels
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.loading.testing_images import TestImages, group_by_shape, load_test_batches
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.data.testing_images import TestImages, group_by_shape, load_test_batches
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError

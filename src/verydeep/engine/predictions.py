@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verydeep.configs.protocols import View
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, finite_numbers, predict_view, rescale_images
 from verydeep.engine.runtime import Runtime

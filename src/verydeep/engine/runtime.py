@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from verydeep.data.workers import explain_killed_worker
+from verydeep.data.pixels.workers import explain_killed_worker
 from verydeep.engine.memory import explain_lack_of_memory, host_memory
 from verydeep.engine.process import owns_process, require_determinism, set_up_torch
 from verydeep.errors import OptionError, OtherProcessError, ResourceError

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from tests.he_weights import draw_he_weights
 from tests.thin_nets import save_model
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.engine.archive.manifest import ArchiveOptions
 from verydeep.engine.archive.update import Archive, update_archive
 from verydeep.engine.nets.net import Net

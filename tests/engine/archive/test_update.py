@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from tests.conftest import SHAPES, picture
 from tests.engine.archive.archives import CPU, make_net, read_archive, update
 from tests.thin_nets import save_model
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.archive.manifest import Manifest, read_archive_weights
 from verydeep.engine.archive.update import divide, relative_split

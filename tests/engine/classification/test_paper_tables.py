@@ -14,7 +14,7 @@ import torch
 from tests.thin_nets import CROP, WIDTHS, make_pictures, narrow_config, save_run
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import MapGeometry
 from verydeep.engine.classification.paper_tables import build_classification_table, measure_classification_tables

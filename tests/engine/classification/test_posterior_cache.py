@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from tests.engine.steps import finish
 from tests.models.plain_twin import fill
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.posterior_cache import describe_posterior_cache, posteriors_folder, predict_cached
 from verydeep.engine.inference import ViewAtScale

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.engine.descriptors.nets import CPU, describe_by_windows
-from verydeep.data.decoding import STRICT
+from verydeep.data.pixels.decoding import STRICT
 from verydeep.data.split import Split
 from verydeep.engine.descriptors.activations import default_layer, describe_batches
 from verydeep.engine.inference import prepare_net

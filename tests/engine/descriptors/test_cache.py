@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 from tests.conftest import picture
 from tests.engine.descriptors.nets import CPU
-from verydeep.data.decoding import STRICT, Decoding
-from verydeep.data.folder import open_folder
+from verydeep.data.folders.folder import open_folder
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.caching.array_cache import ArrayCache
 from verydeep.engine.descriptors.cache import DescribedSamples, compute_descriptors, load_descriptors, read_descriptors

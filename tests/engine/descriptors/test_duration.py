@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.descriptors.nets import CPU, make_net
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.descriptors.cache import compute_descriptors, find_jobs
 from verydeep.engine.descriptors.representation import Representation

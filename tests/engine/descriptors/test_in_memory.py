@@ -12,7 +12,7 @@ from PIL import Image
 from tests.conftest import picture
 from tests.engine.descriptors.nets import CONFIG, CPU, describe_by_windows, unit
 from tests.thin_nets import save_model
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.descriptors.in_memory import describe_images
 from verydeep.engine.descriptors.representation import Representation

@@ -12,7 +12,7 @@ from tests.peers import import_torchvision, need
 from tests.runs import full_disk
 from verydeep.configs import published
 from verydeep.configs.published import PUBLISHED
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.importing import conversion, imported
 from verydeep.engine.importing.conversion import convert_file, hash_file, name_classes
 from verydeep.engine.importing.imported import converted_nets_folder

@@ -14,7 +14,7 @@ from tests.conftest import picture
 from tests.he_weights import draw_he_weights
 from tests.plain_boxes import Photograph
 from verydeep.configs.protocols import Regression
-from verydeep.data.decoding import STRICT
+from verydeep.data.pixels.decoding import STRICT
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.localization.candidate_boxes import select_class_outputs

@@ -10,7 +10,7 @@ import pytest
 from tests.engine.classification.test_table_rows import rescaled, single_view
 from tests.engine.localization.conftest import CPU, Home
 from tests.thin_nets import WIDTHS
-from verydeep.data.decoding import STRICT
+from verydeep.data.pixels.decoding import STRICT
 from verydeep.engine.localization.candidate_classes import (
     CandidateClasses,
     ClassSource,

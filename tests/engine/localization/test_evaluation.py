@@ -14,7 +14,7 @@ from tests.engine.localization.reference import Members, guess_classes, measure_
 from tests.plain_boxes import best_overlap
 from tests.thin_nets import save_box_run
 from verydeep.configs.protocols import Classes, EvaluationProtocol, LocalizationView, PaperNet
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.engine.localization.box_ensemble import BoxEnsemble, build_box_ensemble
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.evaluation import LocalizationEvaluation, evaluate_boxes, tune_threshold

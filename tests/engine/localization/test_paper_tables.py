@@ -11,7 +11,7 @@ import pytest
 from tests.engine.localization.conftest import CPU
 from verydeep.configs.paper import LOCALIZATION_TABLES
 from verydeep.configs.protocols import EvaluationProtocol
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.classification.table_rows import TableConditions
 from verydeep.engine.datasets import fingerprint

@@ -19,7 +19,7 @@ from tests.thin_nets import CROP, WIDTHS, make_boxes, make_pictures
 from verydeep.configs.paper import LOCALIZATION_TABLES, TABLES
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.data.box_annotations import add_boxes, read_boxes
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.engine.classification.table_rows import TableConditions
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.localization.boxed_split import BoxedSplit

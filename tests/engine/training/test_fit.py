@@ -20,8 +20,8 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import FineTuned, Recipe, Stage
 from verydeep.configs.scales import TrainScale
 from verydeep.data.layout import open_split
-from verydeep.data.sampling import global_batch
-from verydeep.data.training_images import TrainSamples, load_train_batches
+from verydeep.data.loading.sampling import global_batch
+from verydeep.data.loading.training_images import TrainSamples, load_train_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.fit import fit
 from verydeep.engine.training.gradients import dropout_masks

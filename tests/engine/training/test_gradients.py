@@ -12,8 +12,8 @@ from torch import Tensor
 from tests.ops.test_images import EIGENVALUES, EIGENVECTORS, IMAGENET_COVARIANCE
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import RECIPES, ColorShift
+from verydeep.data.loading.training_images import TrainBatch
 from verydeep.data.split import Split
-from verydeep.data.training_images import TrainBatch
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.gradients import color_matrix, dropout_masks, net_input
 from verydeep.engine.training.task import TrainingTask

@@ -16,11 +16,11 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import TrainScale
-from verydeep.data.augmentation import draw_augmentation
-from verydeep.data.decoding import Decoding
-from verydeep.data.sampling import global_batch
+from verydeep.data.loading.augmentation import draw_augmentation
+from verydeep.data.loading.sampling import global_batch
+from verydeep.data.loading.training_images import TrainSamples, load_train_batches
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.data.training_images import TrainSamples, load_train_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.fit import fit
 from verydeep.engine.training.objective import box_losses

@@ -10,7 +10,7 @@ from tests.rectangles import write_classifier
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.net import Net
 from verydeep.engine.training.plan import plan_resumed, plan_training, run_name

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from verydeep.configs.recipes import RECIPES
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import DataError

@@ -15,7 +15,7 @@ from tests.engine.training.test_settings import SETTINGS
 from tests.models.plain_twin import fill
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Initialization
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.log import Log
 from verydeep.engine.training.plan import plan_training

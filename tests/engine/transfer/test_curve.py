@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
-from verydeep.data.draws import draw_of_each_class
+from verydeep.data.sets.draws import draw_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
 from verydeep.engine.descriptors.cache import DescribedSamples

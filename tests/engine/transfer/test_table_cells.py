@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from sklearn.svm import LinearSVC
 
-from tests.data.transfer_trees import put_action_pictures, put_caltech_101, put_caltech_256, put_voc_pictures
+from tests.data.sets.transfer_trees import put_action_pictures, put_caltech_101, put_caltech_256, put_voc_pictures
 from tests.engine.descriptors.nets import CPU, unit
 from tests.thin_nets import CROP, random_net, sample_picture, save_model
 from verydeep.configs.scales import in_pixels

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import Decoding
-from verydeep.data.photographs import photograph_names
+from verydeep.data.folders.photographs import photograph_names
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.archive.contents import read_contents
 from verydeep.engine.archive.manifest import ArchiveOptions, Manifest, resolve_manifest

@@ -7,7 +7,7 @@ import numpy as np
 
 from verydeep.configs.networks import STRIDE
 from verydeep.configs.protocols import View
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.posterior_cache import predict_cached
 from verydeep.engine.inference import SINGLE_VIEWS, SingleView, ViewAtScale

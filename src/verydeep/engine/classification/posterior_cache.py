@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.caching.array_cache import ArrayCache

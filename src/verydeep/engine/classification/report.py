@@ -8,8 +8,8 @@ from typing import Any, TextIO
 
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.scales import format_scales, in_pixels
+from verydeep.data.sets.submission import check_complete, write_submission
 from verydeep.data.split import Split
-from verydeep.data.submission import check_complete, write_submission
 from verydeep.engine.classification.evaluation import ClassificationEvaluation, EnsemblePredictions, MapGeometry
 from verydeep.engine.classification.pictures import draw_examples
 from verydeep.engine.nets.digests import digest_of_net

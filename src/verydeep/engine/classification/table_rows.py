@@ -12,7 +12,7 @@ from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet, View
 from verydeep.configs.scales import in_pixels
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import (
     EnsemblePredictions,

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import rescale_images
 from verydeep.engine.nets.net import Net

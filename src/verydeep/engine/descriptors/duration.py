@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verydeep.configs.scales import in_pixels
-from verydeep.data.decoding import Decoding
+from verydeep.data.loading.testing_images import TestImages
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.data.testing_images import TestImages
 from verydeep.engine.descriptors.activations import describe_batches
 from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net

@@ -5,7 +5,7 @@ from functools import reduce
 
 import numpy as np
 
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.descriptors.activations import describe_batches
 from verydeep.engine.descriptors.representation import Representation

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from verydeep.configs.published import PublishedNet, find_published
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.errors import OptionError, WeightsError
 from verydeep.models.weights.folding import fold_input
 from verydeep.models.weights.identification import identify_network

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.data.box_annotations import BadBoxes, add_boxes, read_boxes
-from verydeep.data.imagenet import read_blacklist, validation_number
+from verydeep.data.sets.imagenet import read_blacklist, validation_number
 from verydeep.data.split import Split
 from verydeep.engine.datasets import choose_value_ranges, data_folder, open_data_split
 from verydeep.engine.log import Log

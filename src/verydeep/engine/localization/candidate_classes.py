@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from verydeep.configs.protocols import View
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import predict_views
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale

@@ -12,7 +12,7 @@ import numpy as np
 
 from verydeep.configs.protocols import LocalizationView
 from verydeep.configs.scales import in_pixels
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import MapGeometry, measure_maps
 from verydeep.engine.localization.box_ensemble import BoxEnsemble

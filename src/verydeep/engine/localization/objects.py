@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.drawing import LabeledBox, draw_photograph

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from verydeep.configs.paper import LocalizationRow, PaperTable
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.classification.table_rows import raise_missing_nets
 from verydeep.engine.localization.table_rows import (
     LocalizationTableConditions,

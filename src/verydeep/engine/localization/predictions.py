@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from verydeep.configs.protocols import LocalizationView
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.inference import ViewAtScale, rescale_images
 from verydeep.engine.localization.box_ensemble import BoxEnsemble

@@ -10,9 +10,9 @@ import numpy as np
 
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.scales import format_scales, in_pixels
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
+from verydeep.data.sets.submission import check_complete, write_localization_submission
 from verydeep.data.split import Split
-from verydeep.data.submission import check_complete, write_localization_submission
 from verydeep.engine.classification.report import describe_map_sizes
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.boxed_split import BoxedSplit

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
-from verydeep.data.formats import FORMATS
-from verydeep.data.listing import holds_images
-from verydeep.data.products import describe_product
+from verydeep.data.folders.listing import holds_images
+from verydeep.data.folders.products import describe_product
+from verydeep.data.pixels.formats import FORMATS
 from verydeep.engine.datasets import GENERATED
 from verydeep.engine.nets.folders import is_net
 from verydeep.errors import OptionError

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from verydeep.data.listing import normalize_name
+from verydeep.data.folders.listing import normalize_name
 from verydeep.data.split import Split
 from verydeep.engine.datasets import DEFAULT_DIVISION, fingerprint, open_data_split
 from verydeep.engine.nets.net import Net

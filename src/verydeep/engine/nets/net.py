@@ -12,7 +12,7 @@ from torch import nn
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.scales import TrainScale
-from verydeep.data.folder import WNID
+from verydeep.data.folders.folder import WNID
 from verydeep.engine.datasets import DEFAULT_DIVISION, Division
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from verydeep.data.copies import find_copies
-from verydeep.data.ilsvrc2012 import ilsvrc_classes
+from verydeep.data.folders.copies import find_copies
+from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint, follow_folder, is_generated_folder, open_training_images
 from verydeep.engine.nets.net import Net

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from verydeep.configs.networks import PAPER_CROP
-from verydeep.data.augmentation import NUM_CROPS
-from verydeep.data.sampling import steps_after
+from verydeep.data.loading.augmentation import NUM_CROPS
+from verydeep.data.loading.sampling import steps_after
 from verydeep.engine.datasets import GENERATED
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder

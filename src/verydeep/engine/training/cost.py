@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import RECIPES, Recipe
-from verydeep.data.sampling import steps_after
+from verydeep.data.loading.sampling import steps_after
 from verydeep.engine.nets.net import NetShape
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime

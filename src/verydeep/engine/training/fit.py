@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from verydeep.data.sampling import StepSampler
-from verydeep.data.training_images import TrainBatch, TrainSamples, load_train_batches
+from verydeep.data.loading.sampling import StepSampler
+from verydeep.data.loading.training_images import TrainBatch, TrainSamples, load_train_batches
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.gradients import backward, color_matrix, dropout_masks, gradient_norm, unscale_gradient

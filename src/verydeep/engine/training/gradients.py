@@ -5,8 +5,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from verydeep.data.sampling import process_rows
-from verydeep.data.training_images import TrainBatch
+from verydeep.data.loading.sampling import process_rows
+from verydeep.data.loading.training_images import TrainBatch
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.objective import row_losses
 from verydeep.engine.training.task import TrainingTask

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from verydeep.configs.protocols import Regression
+from verydeep.data.loading.training_images import TrainBatch
 from verydeep.data.split import Split
-from verydeep.data.training_images import TrainBatch
 from verydeep.engine.inference import RescaledBatch, ViewAtScale, finite_numbers, predict_center
 from verydeep.engine.localization.candidate_boxes import BoxNet, predict_candidate_boxes, select_class_outputs
 from verydeep.engine.runtime import Runtime

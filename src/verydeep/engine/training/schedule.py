@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from verydeep.configs.recipes import Recipe
-from verydeep.data.sampling import steps_after
+from verydeep.data.loading.sampling import steps_after
 
 
 @dataclass

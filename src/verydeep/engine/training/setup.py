@@ -9,8 +9,8 @@ import numpy as np
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.recipes import FineTuned
 from verydeep.data.layout import split_names
+from verydeep.data.loading.statistics import PixelSums, pixel_sums, sample_indices
 from verydeep.data.split import Split, all_skipped_error
-from verydeep.data.statistics import PixelSums, pixel_sums, sample_indices
 from verydeep.engine.datasets import Division, data_folder, fingerprint, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import find_model_folder

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from verydeep.data.loading import is_waiting
+from verydeep.data.loading.batches import is_waiting
 from verydeep.engine.process import owns_process
 
 STUCK_SECONDS = 20

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Recipe
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.ops.arrays import Float64Array
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import all_skipped_error
 from verydeep.engine.inference import rescale_images, round_weights
 from verydeep.engine.runtime import Runtime

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from torch import from_numpy
 
 from verydeep.configs.transfer import Coverage
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
 from verydeep.engine.descriptors.in_memory import describe_images
 from verydeep.engine.descriptors.representation import Representation

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.draws import few_of_each_class
+from verydeep.data.sets.draws import few_of_each_class
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.plotting import save_figure, subplots

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from verydeep.data.decoding import Decoding
+from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.classification.evaluation import ClassificationEvaluation, EnsemblePredictions, EvaluationRow
 from verydeep.engine.descriptors.cache import compute_descriptors, read_descriptors

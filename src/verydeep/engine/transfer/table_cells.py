@@ -7,7 +7,7 @@ from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.published import PUBLISHED
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
 from verydeep.engine.datasets import data_folder
 from verydeep.engine.descriptors.cache import compute_descriptors

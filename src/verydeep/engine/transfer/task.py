@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from verydeep.configs.transfer import DataKind
-from verydeep.data.decoding import STRICT, Decoding
+from verydeep.data.pixels.decoding import STRICT, Decoding
+from verydeep.data.sets.voc_results import write_voc_action_results, write_voc_results
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
-from verydeep.data.voc_results import write_voc_action_results, write_voc_results
 from verydeep.engine.datasets import check_outside_data, choose_value_ranges, fingerprint
 from verydeep.engine.descriptors.cache import compute_descriptors, read_descriptors
 from verydeep.engine.descriptors.representation import Representation

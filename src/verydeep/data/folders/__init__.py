@@ -1,0 +1,1 @@
+"""Photographs as people keep them: folders, lists and CSV files."""

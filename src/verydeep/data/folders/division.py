@@ -1,0 +1,69 @@
+"""The random division of people's own photographs without val/ into training and validation photographs."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+
+from verydeep.data.folders.class_folders import join_names
+from verydeep.data.folders.groups import name_groups, number_groups
+from verydeep.data.folders.listing import normalize_name
+from verydeep.data.split import Split
+from verydeep.ops.targets import hold_out_groups
+
+
+def divide(whole: Split, name: str, *, seed: int, val_fraction: float, group_by: str | None) -> Split:
+    """Return train or val of a split with labels, or the whole split for another name.
+
+    An image belongs to val by a hash of its name keyed with the seed, whatever the order of the listing and the other
+    classes. A class of at least two images has at least one in val.
+
+    Args:
+        whole: all photographs.
+        name: of the part.
+        seed: chooses the images of val.
+        val_fraction: their share of each class.
+        group_by: the groups of images that stay together, as ``groups.resolve_group_by`` returns it; None: none.
+
+    Raises:
+        DataError: an image has no group.
+    """
+    if name not in ("train", "val"):
+        return whole
+    assert whole.labels is not None
+    if group_by is None:
+        is_val = _choose_by_seed(whole.files, whole.labels.tolist(), seed, val_fraction)
+    else:
+        groups = number_groups(name_groups(whole.files, whole.root, group_by), seed)
+        members = [np.flatnonzero(whole.labels == label) for label in np.unique(whole.labels)]
+        is_val = set(np.flatnonzero(hold_out_groups(members, groups, val_fraction)).tolist())
+    grouping = "" if group_by is None else f", grouped by {group_by}"
+    notes = _describe_indivisible(whole, is_val, "photographs" if group_by is None else "groups")
+    part = whole.subset([index for index in range(len(whole)) if (index in is_val) == (name == "val")])
+    layout = f"{whole.layout}, {val_fraction:.0%} of each class in val (seed {seed}{grouping})"
+    return replace(part, name=name, layout=layout, notes=(*whole.notes, *notes))
+
+
+def _choose_by_seed(files: Sequence[str], labels: Sequence[int], seed: int, val_fraction: float) -> set[int]:
+    key = seed.to_bytes(16, "little", signed=True)
+
+    def rank(index: int) -> bytes:
+        return hashlib.blake2b(normalize_name(files[index]).encode(), key=key).digest()
+
+    chosen: set[int] = set()
+    for _, members in groupby(sorted(range(len(files)), key=labels.__getitem__), key=labels.__getitem__):
+        ranked = sorted(members, key=rank)
+        chosen.update(ranked[: min(len(ranked) - 1, max(1, round(val_fraction * len(ranked))))])
+    return chosen
+
+
+def _describe_indivisible(whole: Split, val: set[int], noun: str) -> list[str]:
+    """Return a note about classes that have too few images, or groups, for both parts."""
+    assert whole.labels is not None
+    missing = sorted(set(whole.labels.tolist()) - set(whole.labels[sorted(val)].tolist()) - {-1})
+    if not missing:
+        return []
+    names = join_names([whole.class_names[label] for label in missing])
+    return [f"Too few {noun} for both train and val, so train has all {noun} of {names}."]

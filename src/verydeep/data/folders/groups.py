@@ -1,0 +1,125 @@
+r"""Groups of photographs that no random split separates: of one individual, plot or day.
+
+Photographs of one individual look alike. If some are training images and others test images, a net is tested on what it
+has seen, and the error is optimistic. Three texts name the groups:
+
+    parent          the folder that holds a photograph, by its name
+    groups.csv      a CSV file with the columns ``path,group``; a photograph with an empty group is a group of its own
+    (plot\d+)       a regular expression, searched in the path of a photograph; its groups in parentheses are the name
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from verydeep.data.folders.csv_files import read_csv
+from verydeep.data.folders.listing import normalize_name
+from verydeep.data.split import Split
+from verydeep.errors import DataError, OptionError
+from verydeep.ops.arrays import Int64Array
+
+PARENT = "parent"
+COLUMNS = ("path", "group")
+
+
+def resolve_group_by(text: str) -> str:
+    """Return the text that names groups from any working folder: the path of a CSV file becomes absolute.
+
+    Raises:
+        OptionError: the text is neither "parent", nor a CSV file, nor a regular expression with a group.
+        DataError: there is no such CSV file.
+    """
+    if text == PARENT:
+        return text
+    if text.lower().endswith(".csv"):
+        if not Path(text).is_file():
+            raise DataError(f"{text} does not exist: `group_by` takes a CSV file with the columns path,group.")
+        return os.path.abspath(text)  # noqa: PTH100 - links stay as they are
+    try:
+        num_groups = re.compile(text).groups
+    except re.error as error:
+        raise OptionError(
+            f"`group_by={text}` is not a valid regular expression ({error}): correct it.", "group_by"
+        ) from None
+    if not num_groups:
+        raise OptionError(
+            f"`group_by={text}` has no part in parentheses: give `group_by=parent`, a CSV file, or a pattern such as "
+            r"(plot\d+).",
+            "group_by",
+        )
+    return text
+
+
+def name_groups(files: Sequence[str], root: Path, group_by: str) -> tuple[str, ...]:
+    """Return the name of each file's group.
+
+    Args:
+        files: POSIX paths relative to ``root``.
+        root: folder of the files.
+        group_by: text as ``resolve_group_by`` returns it.
+
+    Raises:
+        DataError: the CSV file cannot be read, or files have no group.
+    """
+    if group_by == PARENT:
+        names = [PurePosixPath(file).parent.name or root.name for file in files]
+    elif group_by.lower().endswith(".csv"):
+        names = _read_names(files, root, Path(group_by))
+    else:
+        names = _find_names(files, group_by)
+    return tuple(map(normalize_name, names))
+
+
+def add_groups(split: Split, group_by: str | None) -> Split:
+    """Return the split with the groups of its images; None leaves it as it is.
+
+    Raises:
+        DataError: the CSV file cannot be read, or images have no group.
+    """
+    return split if group_by is None else replace(split, groups=name_groups(split.files, split.root, group_by))
+
+
+def number_groups(groups: Sequence[str], seed: int) -> Int64Array:
+    """Return (n,) the number of each image's group, counted from 0 in the order of SHA-256 of ``<seed>:<name>``."""
+    digests = {group: hashlib.sha256(f"{seed}:{group}".encode("utf-8", "surrogateescape")) for group in set(groups)}
+    order = sorted(digests, key=lambda group: digests[group].digest())
+    numbers = {group: number for number, group in enumerate(order)}
+    return np.array([numbers[group] for group in groups], np.int64)
+
+
+def _find_names(files: Sequence[str], pattern: str) -> list[str]:
+    compiled = re.compile(pattern)
+    matches = [compiled.search(normalize_name(file)) for file in files]
+    missing = [file for file, match in zip(files, matches, strict=True) if match is None]
+    _check_complete(f"`group_by={pattern}`", files, missing, "correct the pattern")
+    return ["\0".join(part or "" for part in match.groups()) for match in matches if match is not None]
+
+
+def _read_names(files: Sequence[str], root: Path, csv: Path) -> list[str]:
+    group_of: dict[str, str] = {}
+    for line, row in read_csv(csv, COLUMNS):
+        if len(row) != len(COLUMNS):
+            raise DataError(f"Line {line} of {csv} has {len(row)} fields: write a path and a group.")
+        path, group = (normalize_name(field.strip()) for field in row)
+        path = PurePosixPath(path).as_posix()
+        if group_of.setdefault(path, group) != group:
+            raise DataError(f"Line {line} of {csv} gives {path} a second group, {group!r}: remove one of them.")
+    names = []
+    for file in files:
+        places = (file, f"{root.name}/{file}", os.path.relpath(root / file, csv.parent), str((root / file).absolute()))
+        found = [group_of[place] for place in map(normalize_name, places) if place in group_of]
+        names.append(found[0] if found else None)
+    missing = [file for file, name in zip(files, names, strict=True) if name is None]
+    _check_complete(str(csv), files, missing, "add lines with their paths and groups")
+    return [name or f"\0{file}" for file, name in zip(files, names, strict=True)]
+
+
+def _check_complete(source: str, files: Sequence[str], missing: Sequence[str], remedy: str) -> None:
+    if missing:
+        count = f"{len(missing):,} of {len(files):,} photographs"
+        raise DataError(f"{source} gives no group to {count}, such as {missing[0]}: {remedy}.")

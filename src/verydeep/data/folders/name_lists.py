@@ -1,0 +1,85 @@
+"""Lists of photographs: standard input, and CSV files."""
+
+import csv
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from verydeep.data.pixels.formats import FORMATS
+from verydeep.errors import DataError
+
+STANDARD_INPUT = "-"
+PATH_COLUMN = "path"
+_NAMES_OF_FILES = (PATH_COLUMN, "file", "filename", "file_name", "filepath", "image", "image_path")
+"""Columns that hold names of files, the first of these that is there."""
+
+
+def expand_lists(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments, with the names that standard input ("-") and CSV files list in their places.
+
+    Raises:
+        DataError: a list cannot be read, or is empty.
+    """
+    for argument in arguments:
+        if argument == STANDARD_INPUT:
+            yield from read_standard_input()
+        elif argument.lower().endswith(".csv") and Path(argument).is_file():
+            yield from read_paths(Path(argument))
+        else:
+            yield argument
+
+
+def read_standard_input() -> list[str]:
+    """Return the names of standard input: a line each, or separated by zero bytes, as by ``find -print0``.
+
+    Raises:
+        DataError: there are none.
+    """
+    content = sys.stdin.buffer.read()
+    separator = b"\0" if b"\0" in content else b"\n"
+    names = [os.fsdecode(name.removesuffix(b"\r")) for name in content.split(separator) if name.strip()]
+    if not names:
+        raise DataError("Standard input lists no photographs: write the name of a file on each line.")
+    return names
+
+
+def read_paths(path: Path) -> list[str]:
+    """Return the files that a CSV file lists in its column ``path`` or ``file``, or in its first column.
+
+    Fields are separated by commas, semicolons (spreadsheets in much of Europe) or tabs.
+
+    A name is relative to the folder of the CSV file, or, if there is no such file, to the current folder.
+
+    Raises:
+        DataError: the file cannot be read as CSV, or lists nothing.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as text:
+            first = text.readline()
+            text.seek(0)
+            rows = [row for row in csv.reader(text, delimiter=_find_delimiter(path, first)) if any(map(str.strip, row))]
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}).") from None
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    named = [name for name in _NAMES_OF_FILES if name in header]
+    column = header.index(named[0]) if named else 0
+    names = [row[column].strip() for row in rows if len(row) > column and row[column].strip()]
+    if named or (names and not _looks_like_file(path, names[0])):  # the first line is a header
+        names = names[1:]
+    if not names:
+        raise DataError(f"{path} lists no photographs: give it a column called {PATH_COLUMN}.")
+    return [str(path.parent / name) if (path.parent / name).exists() else name for name in names]
+
+
+def _find_delimiter(path: Path, first: str) -> str:
+    """Return what separates the fields of a CSV file, by its first line."""
+    whole = first.strip()
+    if "," in whole or _looks_like_file(path, whole):
+        return ","
+    return next((delimiter for delimiter in ";\t" if delimiter in whole), ",")
+
+
+def _looks_like_file(path: Path, name: str) -> bool:
+    """Whether a field is the name of a file, there or missing, and no heading."""
+    return Path(name).suffix.lower() in FORMATS or (path.parent / name).exists() or Path(name).exists()

@@ -1,0 +1,47 @@
+"""Find files and folders by names that people wrote: accents may be stored in another way, and bytes may be escaped."""
+
+import os
+from pathlib import Path, PurePath
+
+from verydeep.data.folders.listing import normalize_name
+from verydeep.errors import DataError
+from verydeep.files import describe_read_error
+
+
+class PathFinder:
+    """Finds files and folders below a root by the normal forms of their names; each folder is listed once at most."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._names: dict[str, dict[str, str]] = {}
+        """Folder -> normal form -> name of an entry, of the folders that were listed."""
+
+    def find(self, path: PurePath) -> str | None:
+        """Return the POSIX path of a file or folder below the root as the system writes it; None if there is none.
+
+        Raises:
+            DataError: it may exist, but its folder may not be read.
+        """
+        if ".." in path.parts or path.is_absolute() or not path.parts:
+            return None
+        try:
+            if (self.root / path).exists():
+                return path.as_posix()
+            parts: list[str] = []
+            for part in path.parts:
+                folder = "/".join(parts)
+                exact = (self.root / folder / part).exists()
+                name = part if exact else self._list(folder).get(normalize_name(part))
+                if name is None:
+                    return None
+                parts.append(name)
+        except PermissionError as error:
+            raise DataError(describe_read_error(error.filename, error)) from error
+        except OSError:  # a part is a file, or a name is too long
+            return None
+        return "/".join(parts)
+
+    def _list(self, folder: str) -> dict[str, str]:
+        if folder not in self._names:
+            self._names[folder] = {normalize_name(name): name for name in sorted(os.listdir(self.root / folder))}  # noqa: PTH208
+        return self._names[folder]

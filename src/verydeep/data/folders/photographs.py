@@ -1,0 +1,118 @@
+"""People's own photographs: files, folders and patterns, or images in memory."""
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from verydeep.data.folders.listing import Omissions, is_leftover, is_of_system, list_images
+from verydeep.data.folders.name_lists import expand_lists
+from verydeep.data.folders.path_finder import PathFinder
+from verydeep.data.pixels.images import ImageLike, to_image, unpack_images
+from verydeep.data.split import Split
+from verydeep.errors import DataError
+from verydeep.files import describe_read_error
+
+Photographs = str | Path | ImageLike | Sequence[str | Path] | Sequence[ImageLike]
+"""One or many photographs: paths, folders and patterns, or images in memory."""
+
+
+def find_photographs(values: Photographs, leave_out: Path | None = None) -> Split:
+    """Return a split of the photographs that paths, folders, patterns, or images in memory stand for.
+
+    Args:
+        values: one or many paths, folders and patterns; or one or many images, as ``images.to_image`` takes them.
+        leave_out: a folder to ignore inside of the given folders; pictures of photographs are written there.
+
+    Returns:
+        The photographs in the order given. A file that is named twice is there twice; one that a folder or a pattern
+        holds and that is there already is not repeated.
+
+    Raises:
+        DataError: nothing was given, a path or pattern matches no file, files and images are mixed, or an image
+            cannot be used.
+    """
+    singles = list(unpack_images(values))
+    names = [os.fspath(value) for value in singles if isinstance(value, str | os.PathLike)]
+    if names and len(names) < len(singles):
+        raise DataError("Files and images in memory cannot be mixed: give one kind.")
+    if names or not singles:
+        files, notes = photograph_names(names, leave_out)
+        return replace(Split.of_photographs([Path(file) for file in files]), notes=tuple(notes))
+    return Split.of_images([to_image(value, f"Image {number}") for number, value in enumerate(singles, start=1)])
+
+
+def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) -> tuple[list[str], list[str]]:
+    """Return the names of the files that paths, folders and patterns stand for, and notes about what was left out.
+
+    "-" stands for the names on standard input, and a CSV file for those that it lists.
+
+    Names are in the order given; a file that is named twice is there twice. They are texts, because a ``Path`` takes a
+    kilobyte and there may be millions.
+
+    Raises:
+        DataError: a pattern or the only argument matches no file, an argument cannot be read, or there are none.
+    """
+    names: list[str] = []
+    present: set[str] = set()
+    notes: list[str] = []
+    arguments = list(expand_lists(arguments))
+    for argument in arguments:
+        try:
+            matches = _match(argument)
+        except OSError as error:
+            if len(arguments) == 1:
+                raise DataError(describe_read_error(argument, error)) from error
+            matches = []
+        if not matches and len(arguments) > 1 and not glob.has_magic(argument):
+            matches = [argument]  # decoding reports it, so that the others are not lost
+        if len(matches) + len(arguments) > 2:  # a system's file that is named alone is meant
+            left_out = [name for name in matches if is_of_system(os.path.basename(name))]  # noqa: PTH119
+            notes += [f"Left out, because a system made it: {name}." for name in left_out]
+            matches = [name for name in matches if name not in left_out]
+            if left_out and not matches:
+                continue
+        found: list[str] = []
+        for match in matches:
+            found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
+        if not (found or matches or glob.has_magic(argument)):
+            raise DataError(f"There is no file or folder {argument}: give files, folders of photographs, or patterns.")
+        if not found:
+            reasons = "".join(f" {note}" for note in notes)
+            raise DataError(f"No photographs in {argument}: give files, folders of photographs, or patterns.{reasons}")
+        is_named = found == [str(Path(argument))]
+        names += [name for name in found if is_named or name not in present]
+        present.update(found)
+    if not names:
+        raise DataError("No photographs were given; give files, folders of photographs, or patterns.")
+    return names, notes
+
+
+def _match(argument: str) -> list[str]:
+    """Return the file or folder of this name, or those that match the pattern.
+
+    The leading folders that exist are taken as they are written: "photos [2024]/*.jpg" names a folder and a pattern.
+    """
+    path = Path(argument)
+    if os.path.lexists(path):
+        return [str(path)]
+    folder = Path(path.anchor)
+    parts = list(path.parts[len(folder.parts) :])
+    while parts and (folder / parts[0]).is_dir():
+        folder /= parts.pop(0)
+    pattern = os.path.join(*parts) if parts else ""  # noqa: PTH118
+    if (existing := PathFinder(folder).find(Path(pattern))) is not None:
+        return [str(folder / existing)]
+    matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - leaves out hidden files
+    return [str(folder / name) for name in sorted(matches) if not any(map(is_leftover, Path(name).parent.parts))]
+
+
+def _list_folder(folder: str, leave_out: Path | None, notes: list[str]) -> list[str]:
+    """Return the images in a folder, and add notes about what was left out of it."""
+    omissions = Omissions()
+    files = [os.path.join(folder, name) for name in list_images(Path(folder), omissions)]  # noqa: PTH118
+    notes += omissions.sentences(Path(folder))
+    if leave_out is None or Path(folder).resolve().is_relative_to(leave_out.resolve()):
+        return files
+    return [file for file in files if not Path(file).resolve().is_relative_to(leave_out.resolve())]

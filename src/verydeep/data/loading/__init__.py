@@ -1,0 +1,1 @@
+"""Batches of training and test images, decoded by worker processes."""

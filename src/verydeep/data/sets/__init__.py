@@ -1,0 +1,1 @@
+"""Published data sets and the generated set, as they are distributed."""
