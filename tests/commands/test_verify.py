@@ -13,6 +13,7 @@ from PIL import Image
 import verydeep as vd
 from tests.crashes import crash_decoders
 from tests.data.sets import ilsvrc_trees as trees
+from tests.data.test_annotations import xml
 from tests.runs import Cli
 
 
@@ -81,7 +82,8 @@ def test_the_reason_stays_on_a_narrow_terminal(photographs: Path, inside: Cli, m
     (photographs / "cat/1.jpg").write_bytes(b"no image")
     text = inside("verify", photographs, check=False).stdout
     assert "too narrow" not in text
-    assert "is not an image, or its header is damaged" in " ".join(text.replace("cat/1.jpg", "").split())
+    words = [word for word in text.split() if word not in ("cat/1.jpg", "no")]
+    assert "is not an image, or its header is damaged" in " ".join(words)
 
 
 def test_what_is_too_elongated_or_too_large_is_listed(photographs: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_file_that_ends_its_process_is_listed_and_the_others_are_inspected(pho
 
 def test_a_sound_data_set_is_usable(photographs: Path, inside: Cli) -> None:
     assert vd.verify(str(photographs)).problem == ""
-    assert "All 9 files can be used." in inside("verify", photographs).stdout
+    assert "All 9 files can be decoded." in inside("verify", photographs).stdout
 
 
 def test_every_part_is_read_also_test_without_labels(tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_all_defects_of_boxes_are_listed(photographs: Path, inside: Cli) -> None
     )
     verified = vd.verify(photographs)
     assert dict(verified.bad_boxes) == {
-        "": "Line 10 of boxes.csv has no image in the data set",
+        "": "Line 10 of boxes.csv ('dog/x.jpg') has no image in the data set",
         "cat/1.jpg": "Line 3 of boxes.csv has a class that the set does not have, 'cow'",
         "dog/2.jpg": "Line 4 of boxes.csv has a min larger than its max",
         "cat/3.jpg": "Line 5 of boxes.csv reaches beyond the image of 61x96",
@@ -213,7 +215,67 @@ def test_good_boxes_are_no_finding(photographs: Path) -> None:
     (photographs / "boxes.csv").write_text("\n".join(["path,label,xmin,ymin,xmax,ymax", *lines]))
     verified = vd.verify(photographs)
     assert (verified.bad_boxes, verified.problem) == ((), "")
-    assert verified.notes[-1] == "9 boxes can be used."
+    assert verified.notes[-1] == "boxes.csv: 9 boxes on 9 photographs."
+
+
+def test_the_place_of_boxes_is_named_and_so_are_files_that_are_not_read(photographs: Path) -> None:
+    lines = [f"{'cat' if n % 2 else 'dog'}/{n}.jpg,{'cat' if n % 2 else 'dog'},1,2,30,40" for n in range(9)]
+    for name in ("box.csv", "BBoxes.CSV", "annotations.json"):
+        (photographs / name).write_text("\n".join(["path,label,xmin,ymin,xmax,ymax", *lines]))
+    verified = vd.verify(photographs)
+    assert verified.problem == ""
+    assert verified.notes[-1] == (
+        f"Not read: BBoxes.CSV, annotations.json, box.csv in {photographs}; boxes are read from boxes.csv with "
+        "path,label,xmin,ymin,xmax,ymax."
+    )
+    annotations = photographs / "Annotations" / "cat"
+    annotations.mkdir(parents=True)
+    for number in range(1, 8, 2):
+        (annotations / f"{number}.xml").write_text(xml((1, 2, 30, 40), name="cat", size=None))
+    assert vd.verify(photographs).notes[-1] == "Annotations: 4 boxes on 4 photographs."
+
+
+def test_boxes_whose_paths_are_all_wrong_are_one_problem(photographs: Path) -> None:
+    lines = [f"photographs/{'cat' if n % 2 else 'dog'}/{n}.jpg,dog,1,2,30,40" for n in range(9)]
+    (photographs / "boxes.csv").write_text("\n".join(["path,label,xmin,ymin,xmax,ymax", *lines]))
+    verified = vd.verify(photographs)
+    assert verified.bad_boxes == ()
+    assert verified.problem == (
+        f"No path in {photographs / 'boxes.csv'} is a file: paths begin at {photographs}, such as 'dog/0.jpg', and "
+        "line 2 has 'photographs/dog/0.jpg'."
+    )
+
+
+def test_labels_whose_paths_are_all_wrong_are_one_problem(tmp_path: Path) -> None:
+    for number in range(3):
+        noise(tmp_path / "lab" / f"{number}.jpg", number)
+    (tmp_path / "lab" / "labels.csv").write_text("path,label\nlab/2.jpg,cat\nlab/1.jpg,dog\n")
+    assert vd.verify(tmp_path / "lab").problem == (
+        f"No path in {tmp_path / 'lab' / 'labels.csv'} is a file: paths begin at {tmp_path / 'lab'}, such as '2.jpg', "
+        "and line 2 has 'lab/2.jpg'."
+    )
+
+
+def test_a_single_class_stops_a_training(tmp_path: Path, inside: Cli) -> None:
+    for number in range(2):
+        noise(tmp_path / "one" / "Cat" / f"{number}.jpg", number)
+    done = inside("verify", "one", check=False)
+    assert done.returncode == 1
+    assert "Both files can be decoded." in done.stdout
+    wrong = "verydeep: one has a single class (Cat), and a net cannot be trained from one class: add photographs of"
+    assert done.stderr == f"{wrong} another.\n"
+    assert inside("train", "one", check=False).stderr.endswith(done.stderr.removeprefix("verydeep: "))
+    (tmp_path / "one" / "labels.csv").write_text("path,label\nCat/0.jpg,cat\nCat/1.jpg,\n")
+    assert vd.verify(tmp_path / "one").problem == ""  # transfer learns from photographs without the label
+    (tmp_path / "one" / "labels.csv").write_text("path,label\nCat/0.jpg,cat\nCat/1.jpg,cat\n")
+    assert "has a single class (cat)" in vd.verify(tmp_path / "one").problem
+
+
+def test_a_file_that_cannot_be_decoded_says_no(photographs: Path, inside: Cli) -> None:
+    (photographs / "cat/1.jpg").write_bytes(b"no image")
+    (photographs / "dog/2.jpg").write_bytes((photographs / "dog/4.jpg").read_bytes()[:-200])
+    rows = [line.split() for line in inside("verify", photographs, check=False).stdout.splitlines()]
+    assert [row[-1] for row in rows if row and row[0] in ("cat/1.jpg", "dog/2.jpg")] == ["no", "yes"]
 
 
 def test_all_defects_of_labels_are_listed(photographs: Path) -> None:
@@ -243,7 +305,7 @@ def test_a_folder_of_photographs_to_predict_is_no_error(tmp_path: Path, inside: 
     noise(tmp_path / "phone" / "1.jpg", 1)
     done = inside("verify", "phone")
     assert "phone has no class folders: a net can predict these photographs" in done.stdout
-    assert "The file can be used." in done.stdout and done.stderr == ""
+    assert "The file can be decoded." in done.stdout and done.stderr == ""
 
 
 def test_mistakes_are_found_before_anything_is_read(tmp_path: Path) -> None:

@@ -101,6 +101,6 @@ def test_verify_names_the_rule(folders: tuple[Path, Path]) -> None:
     verified = vd.verify(folders[1], workers=1)
     assert verified.footer() == [
         f"18 files have {RULE} (the largest value over the data set is 3353).",
-        "All 18 files can be used.",
+        "All 18 files can be decoded.",
     ]
-    assert vd.verify(folders[0], workers=1).footer() == ["All 18 files can be used."]
+    assert vd.verify(folders[0], workers=1).footer() == ["All 18 files can be decoded."]

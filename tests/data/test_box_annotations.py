@@ -209,9 +209,49 @@ def test_a_line_without_image_is_an_error(pets: Path, path: str) -> None:
     (pets.parent / "outside.png").write_bytes((pets / "train/cat/1.png").read_bytes())
     images = [f"train/{name}/{n}.png,{name}" for name in ("cat", "dog") for n in (1, 2)]
     put(pets / "boxes.csv", HEADER + f"{path},cat,1,2,3,4\n" + "".join(f"{image},3,4,20,30\n" for image in images))
-    with pytest.raises(VerydeepError, match=r"Line 2 of .*boxes\.csv has no image"):
+    with pytest.raises(VerydeepError, match=rf"Line 2 of .*boxes\.csv \('{path}'\) has no image"):
         boxes_of(pets, "train")
     assert boxes_of(pets, "train", "skip")[1].num_boxed == 4
+
+
+@pytest.mark.parametrize(
+    ("prefix", "named"),
+    [("pets/train/", "pets/train/cat/1.png"), ("", "cat/1.png"), ("C:\\\\pets\\\\", "C:\\\\pets\\\\cat/1.png")],
+)
+def test_wrong_paths_throughout_are_one_error_with_a_right_one(pets: Path, prefix: str, named: str) -> None:
+    lines = [f"{prefix}{name}/{n}.png,{name},3,4,20,30\n" for name in ("cat", "dog") for n in (1, 2)]
+    put(pets / "boxes.csv", HEADER + "".join(lines).replace("\\\\", "\\"))
+    for policy in ("error", "skip"):
+        with pytest.raises(VerydeepError) as error:
+            boxes_of(pets, "train", policy)
+        assert str(error.value) == (
+            f"No path in {pets / 'boxes.csv'} is a file: paths begin at {pets}, such as 'train/cat/1.png', and line 2 "
+            f"has '{named}'."
+        )
+
+
+def test_xml_files_none_of_which_has_an_image_are_one_error(pets: Path) -> None:
+    for number in (1, 2):
+        put(pets / f"Annotations/cat_{number}.xml", xml(GOOD, name="cat"))
+    with pytest.raises(
+        VerydeepError, match=r"No XML file in .*Annotations has the name of an image: .* needs cat/1\.xml"
+    ):
+        boxes_of(pets, "train", "skip")
+
+
+@pytest.mark.parametrize(
+    "header", ["LABEL,Path,xmin,ymin,xmax,ymax", "label, path ,xMin,ymin,xmax,ymax", "label,path,xmin,ymin,xmax,ymax"]
+)
+def test_columns_have_any_order_and_case(pets: Path, header: str) -> None:
+    images = [f"{name},train/{name}/{n}.png" for name in ("cat", "dog") for n in (1, 2)]
+    put(pets / "boxes.csv", f"{header}\n" + "".join(f"{image},3,4,20,30\n" for image in images))
+    assert all(boxes == [list(GOOD)] for boxes in lists(boxes_of(pets, "train")[0]).values())
+    put(pets / "boxes.csv", "ymax,xmax,ymin,xmin,label,path\n" + "30,20,4,3,cat,train/cat/1.png\n")
+    assert lists(boxes_of(pets, "train", "skip")[0])["cat/1.png"] == [list(GOOD)]
+    for line in ("cat", "cat,train/cat/1.png,3,4,20", "cat,train/cat/1.png,3,4,20,30,7"):
+        put(pets / "boxes.csv", f"{header}\n{line}\n")
+        with pytest.raises(VerydeepError, match=r"Line 2 of"):
+            boxes_of(pets, "train")
 
 
 @pytest.mark.parametrize(
@@ -428,7 +468,7 @@ def test_kaggles_lists_stand_in_for_missing_xml(tmp_path: Path) -> None:
     [
         ("n01440764_1,n01440764 1 2 3\n", r"Line 3 of .*LOC_train_solution\.csv has a box that is not four numbers"),
         ("n01440764_1\n", r"Line 3 of .*LOC_train_solution\.csv is not 'ImageId,WNID box'"),
-        ("n01440764_77,n01440764 1 2 3 4\n", r"Line 3 of .*LOC_train_solution\.csv has no image"),
+        ("n01440764_77,n01440764 1 2 3 4\n", r"Line 3 of .*LOC_train_solution\.csv \('n01440764_77'\) has no image"),
         ("n01440764_1,n00000001 1 2 3 4\n", r"Line 3 of .*LOC_train_solution\.csv has a class"),
     ],
 )

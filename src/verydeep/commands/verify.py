@@ -51,7 +51,6 @@ def verify(
     from verydeep.engine.progress import run_with_progress, track
     from verydeep.machine import available_cores
     from verydeep.results.data import VerifiedData
-    from verydeep.wording import count_of
 
     root = data_folder(str(data))
     splits, problems = open_all_splits(root)
@@ -70,16 +69,14 @@ def verify(
         if result.error is not None:
             undecodable[file] = result.error.removeprefix(f"{path} ")
         unusual += [(file, oddity) for oddity in result.oddities]
-    num_boxes, bad_boxes, box_problems = inspect_boxes(root, splits)
-    if num_boxes:
-        notes.append(f"{count_of(num_boxes, 'box')} can be used.")
+    box_notes, bad_boxes, box_problems = inspect_boxes(root, splits)
     return VerifiedData(
         root,
         splits[0].layout,
         len(paths),
         undecodable,
         tuple(unusual),
-        tuple(notes),
+        (*notes, *box_notes),
         (*problems, *box_problems),
         tuple(bad_boxes),
     )
@@ -91,10 +88,11 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     Raises:
         DataError: The folder cannot be read, or holds no photographs.
     """
-    from verydeep.data.folders.label_csv import describe_unused_tables
+    from verydeep.data.folders.label_csv import describe_unused_tables, find_labeled_folder
     from verydeep.data.folders.listing import has_own_images
     from verydeep.data.folders.photographs import find_photographs
     from verydeep.data.layout import open_split, split_names
+    from verydeep.data.split import describe_single_class
     from verydeep.errors import DataError
 
     names = split_names(root)
@@ -111,34 +109,38 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
             splits.append(split)
             problems += split.problems
     if splits:
-        return splits, tuple(dict.fromkeys(problems))
+        return splits, tuple(filter(None, dict.fromkeys([*problems, describe_single_class(splits[0])])))
     photographs = find_photographs(root)
-    if has_own_images(root) and not describe_unused_tables(root):
+    if has_own_images(root) and not describe_unused_tables(root) and find_labeled_folder(root) is None:
         note = f"{root} has no class folders: a net can predict these photographs, but not learn from them."
         return [replace(photographs, notes=(note, *photographs.notes))], ()
     return [photographs], tuple(dict.fromkeys(problems))
 
 
-def inspect_boxes(root: Path, splits: "Sequence[Split]") -> tuple[int, list[tuple[str, str]], list[str]]:
-    """Return the number of boxes that can be used, and what training would refuse.
+def inspect_boxes(root: Path, splits: "Sequence[Split]") -> tuple[list[str], list[tuple[str, str]], list[str]]:
+    """Return notes on the boxes, what a training refuses as (file, finding), and what is wrong with all of them.
 
-    These are (file, finding) of each refused annotation, and what is wrong with all of them.
+    The notes say how many boxes can be used, and which files with boxes in their names are not read.
     """
-    from verydeep.data.box_annotations import survey_boxes
+    from verydeep.data.box_annotations import describe_similar_files, survey_boxes
     from verydeep.errors import DataError
+    from verydeep.wording import count_of
 
-    num_boxes, found = 0, dict[tuple[str, str], None]()
-    for split in splits:
-        if split.labels is not None and (split.labels >= 0).all():
-            try:
-                for number, refused in survey_boxes(split, root):
-                    num_boxes += number
-                    found |= dict.fromkeys(refused)
-            except DataError as error:
-                return 0, [], [str(error)]
+    labeled = [split for split in splits if split.labels is not None and (split.labels >= 0).all()]
+    notes = [] if any(split.boxes for split in splits) else list(filter(None, [describe_similar_files(root)]))
+    try:
+        surveys = [survey for split in labeled if (survey := survey_boxes(split, root)) is not None]
+    except DataError as error:
+        return notes, [], [str(error)]
     folder = f"{root}/"
+    if surveys:
+        boxes = count_of(sum(survey.num_boxes for survey in surveys), "box")
+        photographs = count_of(sum(survey.num_boxed for survey in surveys), "photograph")
+        places = sorted({str(survey.place).removeprefix(folder) for survey in surveys if survey.place is not None})
+        notes.append(f"{' and '.join(places) or 'Boxes'}: {boxes} on {photographs}.")
+    found = dict.fromkeys(refused for survey in surveys for refused in survey.refused)
     shortened = [(file.removeprefix(folder), finding.replace(folder, "")) for file, finding in found]
-    return num_boxes, [(file, finding.removeprefix(f"{file} ")) for file, finding in shortened], []
+    return notes, [(file, finding.removeprefix(f"{file} ")) for file, finding in shortened], []
 
 
 def inspect_all(paths: Sequence[Path], num_workers: int, value_ranges: "ValueRanges") -> "Iterator[Inspection]":

@@ -16,6 +16,7 @@ where the object was cropped away), and training images without boxes, more than
 """
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,8 +35,9 @@ from verydeep.data.loading.batches import load_items
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.errors import DataError
+from verydeep.files import is_file
 from verydeep.ops.arrays import Float32Array
-from verydeep.wording import count_of
+from verydeep.wording import count_of, shorten_list
 
 BadBoxes = Literal["error", "clip", "skip"]
 """Whether boxes that cannot be right are errors, corrected, or left out."""
@@ -45,6 +47,7 @@ SHAPE_TOLERANCE = 0.05
 
 _NO_BOXES: Float32Array = np.zeros((0, 4), np.float32)
 _TRAINING_IMAGE = re.compile(r"n\d{8}_\d+")
+_SIMILAR = re.compile(r".*(?:box|annotation).*\.(?:csv|tsv|txt|json|xlsx?|ods)", re.IGNORECASE)
 _BATCH_SIZE = 256
 
 Defect = Literal["order", "beyond", "area"]
@@ -152,18 +155,48 @@ def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_work
         yield _refuse_problems(image, bad_boxes)
 
 
-def survey_boxes(split: Split, root: Path) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """Yield the number of boxes of each image that can be used, and what training would refuse.
+@dataclass(frozen=True)
+class BoxSurvey:
+    """The boxes of a split that can be used, and what training would refuse."""
 
-    Of each refused annotation there is the file, or nothing, and a description.
+    place: Path | None
+    """The table or the folder that holds the annotations; None if they were read with the split."""
+    num_boxes: int
+    num_boxed: int
+    """Images that have a box."""
+    refused: tuple[tuple[str, str], ...]
+    """(file or nothing, description) of each annotation that cannot be used."""
+
+
+def survey_boxes(split: Split, root: Path) -> BoxSurvey | None:
+    """Read and check all boxes of a split; None if there are none.
 
     Raises:
         DataError: a table is damaged.
     """
-    if find_box_source(split, root) is not None:
-        for image in read_boxes(split, root, "skip"):
-            file = "" if image.index is None else str(split.path(image.index))
-            yield len(image.boxes), [(file, problem.description) for problem in image.problems]
+    source = find_box_source(split, root)
+    if source is None:
+        return None
+    images = list(read_boxes(split, root, "skip"))
+    return BoxSurvey(
+        place=source.place,
+        num_boxes=sum(len(image.boxes) for image in images),
+        num_boxed=sum(len(image.boxes) > 0 for image in images),
+        refused=tuple(
+            ("" if image.index is None else str(split.path(image.index)), problem.description)
+            for image in images
+            for problem in image.problems
+        ),
+    )
+
+
+def describe_similar_files(root: Path) -> str:
+    """Return a sentence about files of a folder whose names say that they hold boxes, but that are not read."""
+    names = sorted(entry.name for entry in os.scandir(root) if _SIMILAR.fullmatch(entry.name) and is_file(entry))
+    unread = [name for name in names if name != TABLE]
+    if not unread:
+        return ""
+    return f"Not read: {shorten_list(unread)} in {root}; boxes are read from {TABLE} with {','.join(COLUMNS)}."
 
 
 def _refuse_problems(image: ImageBoxes, bad_boxes: BadBoxes) -> ImageBoxes:

@@ -6,7 +6,7 @@ A source gives the boxes of one image at a time as they were written; ``box_anno
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -16,7 +16,7 @@ from verydeep.data.folders.csv_files import read_csv
 from verydeep.data.folders.folder import WNID
 from verydeep.data.folders.listing import list_files, list_images, normalize_name
 from verydeep.data.folders.parts import ANNOTATIONS
-from verydeep.data.folders.path_finder import PathFinder
+from verydeep.data.folders.path_finder import PathFinder, describe_lost_paths
 from verydeep.data.sets.imagenet import KAGGLE_ANNOTATIONS, read_localizations
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -36,11 +36,13 @@ class BoxSource:
     read: Callable[[int], Annotation | None]
     """Return the annotation of one image, by its index; None if it has none. Raises DataError if it is damaged."""
     unmatched: tuple[str, ...]
-    """Annotations whose image does not exist: 'Line 7 of /data/boxes.csv'."""
+    """Annotations whose image does not exist: "Line 7 of /data/boxes.csv ('cat/9.jpg')"."""
     is_imagenet: bool
     """Whether the annotations are ImageNet's own, whose defects are known."""
     is_complete: bool = False
     """Whether every image has an annotation, which is not so in ILSVRC."""
+    place: Path | None = None
+    """The table or the folder that holds the annotations; None if they were read with the split."""
 
 
 def find_box_source(split: Split, root: Path) -> BoxSource | None:
@@ -108,10 +110,10 @@ def _read_file(folder: Path, names: Sequence[str | None], index: int) -> Annotat
 
 
 def _make_table(
-    path: Path, split: Split, lines: Mapping[str, Sequence[Line]], unmatched: Iterable[int], *, is_imagenet: bool
+    path: Path, split: Split, lines: Mapping[str, Sequence[Line]], unmatched: Mapping[int, str], *, is_imagenet: bool
 ) -> BoxSource:
-    names = tuple(f"Line {line} of {path}" for line in unmatched)
-    return BoxSource(partial(_read_lines, path, split.files, lines), names, is_imagenet)
+    names = tuple(f"Line {line} of {path} ({image!r})" for line, image in unmatched.items())
+    return BoxSource(partial(_read_lines, path, split.files, lines), names, is_imagenet, place=path)
 
 
 def _read_table(split: Split, root: Path) -> BoxSource:
@@ -120,14 +122,18 @@ def _read_table(split: Split, root: Path) -> BoxSource:
     inside = split.root.relative_to(root).as_posix()
     file_of = {PurePosixPath(inside, file).as_posix(): file for file in split.files}
     lines: dict[str, list[Line]] = {}
-    unmatched = []
+    unmatched: dict[int, str] = {}
+    has_match = False
     for number, row in read_csv(path, COLUMNS):
         named = PurePosixPath(row[0].strip())
         existing = named.as_posix() if named.as_posix() in file_of else finder.find(named)
         if existing in file_of:
             lines.setdefault(file_of[existing], []).append((number, row[1:] or [""]))
         elif existing is None or not (root / existing).is_file():
-            unmatched.append(number)
+            unmatched[number] = row[0].strip()
+        has_match = has_match or number not in unmatched
+    if len(unmatched) > 1 and not has_match:
+        raise DataError(describe_lost_paths(path, *next(iter(unmatched.items())), list(file_of)))
     _refuse_fractions(path, lines)
     return _make_table(path, split, lines, unmatched, is_imagenet=False)
 
@@ -148,8 +154,8 @@ def _read_localizations(split: Split, path: Path) -> BoxSource:
         if (boxes := boxes_of.pop(PurePosixPath(file).stem, None)) is not None:
             lines[file] = boxes
     stems = {PurePosixPath(file).stem for file in list_images(split.root)} if boxes_of else set()
-    unmatched = sorted(line for stem, boxes in boxes_of.items() if stem not in stems for line, _ in boxes)
-    return _make_table(path, split, lines, unmatched, is_imagenet=True)
+    unmatched = {line: stem for stem, boxes in boxes_of.items() if stem not in stems for line, _ in boxes}
+    return _make_table(path, split, lines, dict(sorted(unmatched.items())), is_imagenet=True)
 
 
 def _list_xml(folder: Path) -> dict[str, str]:
@@ -188,8 +194,13 @@ def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool
     if is_imagenet:
         unused = {name for name in unused if _folder(name) in classes or not WNID.fullmatch(_folder(name))}
     unmatched = tuple(str(folder / f"{xml[name]}.xml") for name in _without_image(unused, images, classes))
+    if 1 < len(xml) == len(unmatched):
+        raise DataError(
+            f"No XML file in {folder} has the name of an image: there is {next(iter(xml.values()))}.xml, and "
+            f"{split.files[0]} needs {PurePosixPath(split.files[0]).with_suffix('.xml')}."
+        )
     stems = [None if name is None else xml[name] for name in names]
-    return BoxSource(partial(_read_file, folder, stems), unmatched, is_imagenet)
+    return BoxSource(partial(_read_file, folder, stems), unmatched, is_imagenet, place=folder)
 
 
 def _without_image(unused: set[str], images: Path, classes: set[str]) -> list[str]:

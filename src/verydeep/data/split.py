@@ -222,6 +222,17 @@ def describe_classes(splits: Sequence[Split]) -> str:
     return f"{len(texts):,} {'class' if len(texts) == 1 else 'classes'}: {', '.join(texts[:MAX_CLASSES])}{more}"
 
 
+def describe_single_class(split: Split) -> str:
+    """Return a sentence if all images of a labeled split are of the only class, which nothing can be learned from."""
+    has_others = split.relevance is not None and bool((split.relevance < 1).any())
+    if len(split.class_names) != 1 or (split.labels is None and split.relevance is None) or has_others:
+        return ""
+    return (
+        f"{split.root} has a single class ({split.class_names[0]}), and a net cannot be trained from one class: add "
+        "photographs of another."
+    )
+
+
 def all_skipped_error(split: Split, skipped: Mapping[str, str] = MappingProxyType({})) -> DataError:
     """Return the error of a job that skipped all its images, for the reasons of ``skipped``, file -> reason."""
     first = next(iter(skipped.values()), "")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from verydeep.results.result import Record, Result
 
@@ -56,6 +57,8 @@ class PreparedData(Result):
 class VerifiedData(Result):
     """The files of a data set that cannot be decoded, and those that are unusual."""
 
+    formats: ClassVar[Mapping[str, str]] = {"decodable": "yes/no"}
+
     folder: Path
     layout: str
     num_files: int
@@ -101,5 +104,5 @@ class VerifiedData(Result):
 
     def footer(self) -> list[str]:
         """Return the notes, and how many files there are."""
-        usable = "The file can be used." if self.num_files == 1 else f"All {self.num_files:,} files can be used."
-        return [*self.notes, *([] if self.undecodable else [usable])]
+        files = {1: "The file", 2: "Both files"}.get(self.num_files, f"All {self.num_files:,} files")
+        return [*self.notes, *([] if self.undecodable else [f"{files} can be decoded."])]

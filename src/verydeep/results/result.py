@@ -152,11 +152,12 @@ def print_result(
 
 
 def format_value(value: object, specification: str = "") -> str:
-    """Return a value as a cell of a table."""
+    """Return a value as a cell of a table; words for booleans are specified as "yes/no"."""
     if value is None:
         return ""
     if isinstance(value, bool):
-        return "yes" if value else ""
+        yes, _, no = (specification or "yes/").partition("/")
+        return yes if value else no
     if isinstance(value, int | float):
         return format(value, specification or ("," if isinstance(value, int) else ".4g"))
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -11,9 +11,11 @@ from verydeep.files import describe_read_error
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield number and fields of each line after the header; empty ones are left out.
 
+    The fields are in the order of ``columns``. A line with too few or too many fields gives as many.
+
     Args:
-        path: of a file in UTF-8; the first column alone may hold other bytes, as names of files do.
-        columns: names that the header must have, in this order.
+        path: of a file in UTF-8; the first of ``columns`` alone may hold other bytes, as names of files do.
+        columns: names that the header must have, in any order and case.
 
     Raises:
         DataError: the file cannot be read as CSV, or its header is another one.
@@ -23,10 +25,13 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str
             reader = csv.reader(text, strict=True)
             header = [name.strip() for name in next(reader, [])]
             _check_utf8(header, 1)
-            if header != list(columns):
+            names = [name.lower() for name in header]
+            if sorted(names) != sorted(columns):
                 raise DataError(f"Line 1 of {path} is {','.join(header)!r}; it must be {','.join(columns)}.")
-            for row in reader:
-                if row:
+            order = [names.index(column) for column in columns]
+            for line in reader:
+                if line:
+                    row = [line[index] for index in order if index < len(line)] + line[len(header) :]
                     _check_utf8(row[1:], reader.line_num)  # the first is a path, whose bytes are the file's own
                     yield reader.line_num, row
     except PermissionError as error:

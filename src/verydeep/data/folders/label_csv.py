@@ -17,7 +17,7 @@ from verydeep.data.folders.csv_files import read_csv
 from verydeep.data.folders.division import divide
 from verydeep.data.folders.listing import list_images, normalize_name
 from verydeep.data.folders.parts import find_only_folder
-from verydeep.data.folders.path_finder import PathFinder
+from verydeep.data.folders.path_finder import PathFinder, describe_lost_paths
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -158,7 +158,10 @@ def _report(problems: list[str] | None, text: str) -> None:
 def _read_lines(path: Path, problems: list[str] | None = None) -> Lines:
     lines: Lines = {}
     finder = PathFinder(path.parent)
-    for number, row in read_csv(path, COLUMNS):
+    rows = list(read_csv(path, COLUMNS))
+    if len(rows) > 1 and not any(_find_file(row[0], finder) for _, row in rows):
+        raise DataError(describe_lost_paths(path, rows[0][0], rows[0][1][0].strip(), list_images(path.parent)))
+    for number, row in rows:
         where = f"Line {number} of {path}"
         try:
             file, labels = _parse_row(row, finder, where)
@@ -171,17 +174,25 @@ def _read_lines(path: Path, problems: list[str] | None = None) -> Lines:
     return lines
 
 
-def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, frozenset[str]]:
-    """Return the photograph's path below ``root``, and its labels."""
-    if len(row) != 2:
-        raise DataError(f"{where} is {','.join(row)!r}: write a path, a comma, and labels joined by semicolons.")
-    root, named = finder.root, PurePosixPath(row[0].strip())
+def _find_file(text: str, finder: PathFinder) -> str | None:
+    """Return the path, below the root of ``finder``, of the file that a line names; None if there is none."""
+    root, named = finder.root, PurePosixPath(text.strip())
     for whole in (os.path.abspath(root), root.resolve()):  # noqa: PTH100 - as typed, and behind links
         if named.is_relative_to(whole):
             named = named.relative_to(whole)
     file = finder.find(named)
-    if file is None or not (root / file).is_file():
-        raise DataError(f"{where} lists {row[0].strip()!r}, which is not a file below {root}; correct or remove it.")
+    return file if file is not None and (root / file).is_file() else None
+
+
+def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, frozenset[str]]:
+    """Return the photograph's path below ``root``, and its labels."""
+    if len(row) != 2:
+        raise DataError(f"{where} is {','.join(row)!r}: write a path, a comma, and labels joined by semicolons.")
+    file = _find_file(row[0], finder)
+    if file is None:
+        raise DataError(
+            f"{where} lists {row[0].strip()!r}, which is not a file below {finder.root}; correct or remove it."
+        )
     labels = [normalize_name(label.strip()) for label in row[1].split(";")] if row[1].strip() else []
     if "" in labels:
         raise DataError(f"{where} gives {file} an empty label ({row[1].strip()!r}); remove the semicolon or fill it.")

@@ -1,6 +1,8 @@
 """Find files and folders by names that people wrote: accents may be stored in another way, and bytes may be escaped."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from verydeep.data.folders.listing import normalize_name
@@ -45,3 +47,18 @@ class PathFinder:
         if folder not in self._names:
             self._names[folder] = {normalize_name(name): name for name in sorted(os.listdir(self.root / folder))}  # noqa: PTH208
         return self._names[folder]
+
+
+def describe_lost_paths(table: Path, line: int, named: str, files: Sequence[str]) -> str:
+    """Return a sentence about a table none of whose paths exists, with a path that does.
+
+    Args:
+        table: lies in the folder at which its paths begin.
+        line: number of a line.
+        named: path in this line.
+        files: paths of photographs; one with the same name is preferred.
+    """
+    name = re.split(r"[/\\]", named)[-1]
+    example = next((file for file in files if PurePath(file).name == name), next(iter(files), ""))
+    such = f", such as {example!r}" if example else ""
+    return f"No path in {table} is a file: paths begin at {table.parent}{such}, and line {line} has {named!r}."

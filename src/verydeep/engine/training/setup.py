@@ -10,7 +10,7 @@ from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.recipes import FineTuned
 from verydeep.data.layout import split_names
 from verydeep.data.loading.statistics import PixelSums, pixel_sums, sample_indices
-from verydeep.data.split import Split, all_skipped_error
+from verydeep.data.split import Split, all_skipped_error, describe_single_class
 from verydeep.engine.datasets import Division, data_folder, fingerprint, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import find_model_folder
@@ -43,8 +43,8 @@ def open_training_splits(data: str, division: Division) -> tuple[Split, Split | 
     train = open_data_split(data, "train", division)
     if train.labels is None or len(train) == 0:
         raise DataError(f"{train.root} has no labeled images to train on: put them into one folder per class.")
-    if len(train.class_names) < 2:
-        raise DataError(f"{train.root} has a single class ({train.class_names[0]}): add photographs of another class.")
+    if problem := describe_single_class(train):
+        raise DataError(problem)
     if "test" in names:
         open_data_split(data, "test", division)  # a split that cannot be read fails now, not after the training
     val = open_data_split(data, "val", division) if "val" in names else None
