@@ -164,15 +164,23 @@ static inline bool shares_input(const Tiles& tiles, int64_t step_blocks, int thr
     return tiles.blocks <= 3 || (step_blocks >= 16 && tiles.blocks <= 4 * threads);
 }
 
-static inline int64_t chunk_blocks(const Tiles& tiles, int64_t step_blocks, int threads) {
-    int64_t chunk = step_blocks >= 16 ? 4 : 2;
-    int64_t chunks = (tiles.blocks + chunk - 1) / chunk;
-    if (chunks < 32) {  // equal shares
-        chunks = (chunks + threads - 1) / threads * threads;
-        chunk = (tiles.blocks + chunks - 1) / chunks;
+// The blocks that a thread takes at a time: a few, and where there are few, equal shares for all threads. The first
+// chunks have one more where the blocks do not divide.
+struct Chunks {
+    int64_t blocks, count;
+
+    Chunks(const Tiles& tiles, int64_t step_blocks, int threads) : blocks(tiles.blocks) {
+        int64_t most = step_blocks >= 16 ? 4 : 2;
+        count = (blocks + most - 1) / most;
+        if (count < 32) count = (count + threads - 1) / threads * threads;
+        if (count > blocks) count = blocks;
     }
-    return chunk;
-}
+    int64_t first(int64_t chunk) const {
+        int64_t rest = blocks % count;
+        return chunk * (blocks / count) + (chunk < rest ? chunk : rest);
+    }
+    int64_t largest() const { return (blocks + count - 1) / count; }
+};
 
 template <int M, bool BF16>
 static void convolve(const Map& in, const Map& out, const Weights& weights, bool relu, int pool, Scratch& scratch) {
@@ -189,10 +197,11 @@ static void convolve(const Map& in, const Map& out, const Weights& weights, bool
         for (int position = 0; position < POSITIONS<M>; position++)
             for (int64_t block = first; block < last; block++) {
                 int count = tiles.in_block(block);
-                multiply_rows<BF16, false>(count, u + (block - first) * block_floats + position * stride,
-                                           v + panel * panel_floats + position * next_position,
-                                           m + (block - first) * m_floats + position * count * PANEL, steps,
-                                           block == first ? next_position : 0);
+                const float* w = v + panel * panel_floats + position * next_position;
+                multiply_rows<BF16, false>(
+                    count, u + (block - first) * block_floats + position * stride, w,
+                    m + (block - first) * m_floats + position * count * PANEL, steps,
+                    Ahead::share(w + next_position, steps * BLOCK, last - first, block - first));
             }
         for (int64_t block = first; block < last; block++)
             transform_back<M>(m + (block - first) * m_floats, in, out, tiles, block, panel, weights.bias, relu, pool != 0);
@@ -211,12 +220,12 @@ static void convolve(const Map& in, const Map& out, const Weights& weights, bool
         });
         return;
     }
-    int64_t chunk = chunk_blocks(tiles, steps, threads);
+    Chunks chunks(tiles, steps, threads);
     parallel(threads, [&](int thread) {
         float* u = scratch.own + thread * scratch.own_floats;
-        float* m = u + chunk * block_floats;
-        for (int64_t first; (first = claim(claimed) * chunk) < blocks;) {
-            int64_t last = first + chunk < blocks ? first + chunk : blocks;
+        float* m = u + chunks.largest() * block_floats;
+        for (int64_t chunk; (chunk = claim(claimed)) < chunks.count;) {
+            int64_t first = chunks.first(chunk), last = chunks.first(chunk + 1);
             for (int64_t block = first; block < last; block++)
                 transform_block<M, BF16>(in, tiles, block, 0, steps, steps, u + (block - first) * block_floats);
             for (int64_t panel = 0; panel < panels; panel++) compute_panel(u, m, first, last, panel);
@@ -236,7 +245,7 @@ static int64_t conv3_own(const Map& in, const Weights& weights, bool bf16, int t
     int64_t steps = bf16 ? step_blocks_of<true>(in) : step_blocks_of<false>(in);
     int64_t positions = (weights.tile + 2) * (weights.tile + 2), m = positions * tiles.size * PANEL;
     if (shares_input(tiles, steps, threads)) return tiles.blocks * m;
-    return chunk_blocks(tiles, steps, threads) * (positions * position_stride(steps, tiles.size) + m);
+    return Chunks(tiles, steps, threads).largest() * (positions * position_stride(steps, tiles.size) + m);
 }
 
 static void conv3(const Map& in, const Map& out, const Weights& weights, bool bf16, bool relu, int pool,

@@ -153,9 +153,9 @@ static void multiply_dense(const Map& in, const Map& out, const Weights& weights
                         const float* x = scratch.shared + block * block_floats + point * point_floats +
                                          part * PART_STEPS * count * BLOCK;
                         float* c = sums + ((panel - first) * points + point) * point_sums + block * rows.size * PANEL;
-                        int64_t distance = block == 0 ? next : 0;
-                        part == 0 ? multiply_rows<BF16, false>(count, x, w, c, length, distance)
-                                  : multiply_rows<BF16, true>(count, x, w, c, length, distance);
+                        Ahead ahead = Ahead::share(w + next, length * BLOCK, rows.blocks, block);
+                        part == 0 ? multiply_rows<BF16, false>(count, x, w, c, length, ahead)
+                                  : multiply_rows<BF16, true>(count, x, w, c, length, ahead);
                     }
         }
         for (int64_t panel = first; panel < last; panel++)

@@ -1,23 +1,34 @@
 // The product that takes nearly all of the time: T rows of numbers times one panel of weights, PANEL outputs wide.
 //
-// rows: [step block][T][16], weights: [step block][16][PANEL], sums: [T][PANEL]. All sums stay in registers; each number
+// rows: [step block][T][16], weights: [step block][16][PANEL], sums: [T][PANEL]. All sums stay in registers, and are
+// added to those in memory at the end, if ADD; each number
 // of the rows is broadcast once and feeds two multiply-adds. In bf16 every 32-bit word holds two numbers.
 
-template <int T, bool BF16, bool ADD, bool PREFETCH>
-static inline void multiply(const float* rows, const float* weights, float* sums, int64_t blocks, int64_t distance) {
+// What a product fetches into the second cache while it computes: weights that are read later. Each product of the same
+// weights fetches its share, so that reading memory takes all of the time.
+struct Ahead {
+    const float* at;
+    int64_t advance;  // floats for each step of the product; 0: nothing
+
+    static Ahead share(const float* weights, int64_t steps, int64_t products, int64_t product) {
+        int64_t advance = (PANEL + products - 1) / products;
+        return {weights + product * steps * advance, advance};
+    }
+};
+constexpr int64_t LINE = 16;  // floats of a cache line
+
+template <int T, bool BF16, bool ADD, int LINES>
+static inline void multiply(const float* rows, const float* weights, float* sums, int64_t blocks,
+                            [[maybe_unused]] Ahead ahead) {
     Vector a[T], b[T];
 #pragma GCC unroll 16
-    for (int t = 0; t < T; t++) {
-        a[t] = ADD ? load(sums + t * PANEL) : zero();
-        b[t] = ADD ? load(sums + t * PANEL + LANES) : zero();
-    }
+    for (int t = 0; t < T; t++) a[t] = b[t] = zero();
     for (int64_t block = 0; block < blocks; block++, rows += T * BLOCK) {
 #pragma GCC unroll 2
         for (int step = 0; step < BLOCK; step++, weights += PANEL) {
-            if (PREFETCH) {
-                __builtin_prefetch(weights + distance, 0, 2);
-                if (PANEL * 4 > 64) __builtin_prefetch(weights + distance + 16, 0, 2);
-            }
+            if (LINES > 0) __builtin_prefetch(ahead.at, 0, 2);
+            if (LINES > 1) __builtin_prefetch(ahead.at + LINE, 0, 2);
+            ahead.at += ahead.advance;
             Vector w = load(weights), v = load(weights + LANES);
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
@@ -29,19 +40,19 @@ static inline void multiply(const float* rows, const float* weights, float* sums
     }
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++) {
-        store(sums + t * PANEL, a[t]);
-        store(sums + t * PANEL + LANES, b[t]);
+        store(sums + t * PANEL, ADD ? load(sums + t * PANEL) + a[t] : a[t]);
+        store(sums + t * PANEL + LANES, ADD ? load(sums + t * PANEL + LANES) + b[t] : b[t]);
     }
 }
 
-// The same for a number of rows that is known at run time. `distance` in floats, to weights that are read later; 0: none.
+// The same for a number of rows that is known at run time.
 template <bool BF16, bool ADD>
-static void multiply_rows(int count, const float* rows, const float* weights, float* sums, int64_t blocks,
-                          int64_t distance) {
-#define CASE(T)                                                                                   \
-    case T:                                                                                       \
-        return distance ? multiply<T, BF16, ADD, true>(rows, weights, sums, blocks, distance)     \
-                        : multiply<T, BF16, ADD, false>(rows, weights, sums, blocks, distance);
+static void multiply_rows(int count, const float* rows, const float* weights, float* sums, int64_t blocks, Ahead ahead) {
+#define CASE(T)                                                                                          \
+    case T:                                                                                              \
+        return ahead.advance > LINE ? multiply<T, BF16, ADD, 2>(rows, weights, sums, blocks, ahead)      \
+               : ahead.advance > 0  ? multiply<T, BF16, ADD, 1>(rows, weights, sums, blocks, ahead)      \
+                                    : multiply<T, BF16, ADD, 0>(rows, weights, sums, blocks, ahead);
     switch (count) {
         CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if defined(__AVX512F__)
