@@ -37,7 +37,7 @@ else:  # as they are typed
 DATA_HELP = 'Data set folder, or "generated".'
 NET_HELP = "A run, a weight file, oxford-vgg16, hf-hub:OWNER/NAME."
 
-IMAGES_HELP = 'Photographs, folders, "*.jpg", a CSV list, or -: a list on stdin.'
+IMAGES_HELP = 'Photographs, folders, "*.jpg", a list (.csv, .txt), or - for stdin.'
 
 
 DataOption = Annotated[DataSource, Option(DATA_HELP, metavar="DATA")]

@@ -101,6 +101,38 @@ def test_a_csv_file_lists_photographs_relative_to_its_folder(text: str, tmp_path
     assert paths(found) == [tmp_path / "b/1.jpg", tmp_path / "2.jpg", tmp_path / "2.jpg"]
 
 
+@pytest.mark.parametrize("name", ["list.txt", "files.LST", "names", "list.jpgs"])
+@pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
+def test_a_text_file_lists_photographs(
+    name: str, separator: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lists").mkdir()
+    for file in ("lists/a b.jpg", "2.jpg"):
+        (tmp_path / file).touch()
+    (tmp_path / "lists" / name).write_bytes(separator.join([b"\xef\xbb\xbfnowhere.jpg", b"a b.jpg", b"2.jpg", b""]))
+    monkeypatch.chdir(tmp_path)
+    expected = [Path("nowhere.jpg"), Path("lists/a b.jpg"), Path("2.jpg")]
+    assert paths(find_photographs(f"lists/{name}")) == expected
+    assert paths(find_photographs(["2.jpg", f"lists/{name}"])) == [Path("2.jpg"), *expected]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"the photograph 2.jpg is blurred\n", b"\x00" * 50, b"\xff\xd8\xff\xe0\x00JFIF"]
+)
+def test_a_text_that_lists_nothing_is_a_file_of_its_own(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "2.jpg").touch()
+    (tmp_path / "notes.txt").write_bytes(content)
+    assert paths(find_photographs([tmp_path / "notes.txt", tmp_path / "2.jpg"])) == [
+        tmp_path / "notes.txt",
+        tmp_path / "2.jpg",
+    ]
+
+
+def test_no_photographs_say_how_a_list_is_given() -> None:
+    with pytest.raises(DataError, match="patterns, or - for a list on standard input"):
+        find_photographs([])
+
+
 def test_names_of_a_csv_file_may_be_relative_to_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

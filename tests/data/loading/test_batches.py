@@ -15,6 +15,7 @@ from tests.conftest import picture
 from verydeep.data.folders.folder import open_folder
 from verydeep.data.loading.augmentation import draw_augmentation, draw_box_choice, localization_crop, training_crop
 from verydeep.data.loading.sampling import StepSampler
+from verydeep.data.loading.statistics import pixel_sums
 from verydeep.data.loading.testing_images import TestImages, group_by_shape, load_test_batches
 from verydeep.data.loading.training_images import TrainSamples, load_train_batches
 from verydeep.data.pixels.decoding import Decoding
@@ -109,6 +110,18 @@ def test_a_bad_test_image_is_one_sentence_that_names_it(damaged: Split, workers:
     sentence = sentence_of(load_test_batches(TestImages(damaged, (37,)), [[10], [11]], workers))
     assert damaged.files[10] in sentence
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_several_bad_images_are_counted_and_three_of_them_named(damaged: Split, workers: int) -> None:
+    for index in (1, 2, 7):
+        (damaged.root / damaged.files[index]).write_bytes(b"")
+    number = f"5 of {len(damaged)} files of {damaged.root} cannot be used"
+    names = f": {', '.join(damaged.files[index] for index in (1, 2, 3))} and 2 more. The first: {damaged.root}"
+    sentence = sentence_of(load_train_batches(TrainSamples(damaged, SCALE, CROP, SEED), [[(0, 10), (0, 4)]], workers))
+    assert sentence.startswith(f"{number}{names}/{damaged.files[1]} is empty; replace or remove")
+    assert sentence_of(load_test_batches(TestImages(damaged, (37,)), [[3], [11]], workers)) == sentence
+    assert sentence_of(pixel_sums(damaged, np.arange(len(damaged)), 37, "error", workers)) == sentence
 
 
 def test_workers_end_with_a_process_that_still_holds_its_loader(damaged: Split) -> None:

@@ -1,5 +1,6 @@
-"""Lists of photographs: standard input, and CSV files."""
+"""Lists of photographs: standard input, CSV files, and text files with a name on each line."""
 
+import codecs
 import csv
 import os
 import sys
@@ -13,10 +14,12 @@ STANDARD_INPUT = "-"
 PATH_COLUMN = "path"
 _NAMES_OF_FILES = (PATH_COLUMN, "file", "filename", "file_name", "filepath", "image", "image_path")
 """Columns that hold names of files, the first of these that is there."""
+_MAX_BEGINNING, _MAX_LINES = 16_384, 20
+"""Bytes and lines of a text file in which a name of a file makes it a list."""
 
 
 def expand_lists(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments, with the names that standard input ("-") and CSV files list in their places.
+    """Yield the arguments, with the names that standard input ("-"), CSV and text files list in their places.
 
     Raises:
         DataError: a list cannot be read, or is empty.
@@ -26,6 +29,8 @@ def expand_lists(arguments: Sequence[str]) -> Iterator[str]:
             yield from read_standard_input()
         elif argument.lower().endswith(".csv") and Path(argument).is_file():
             yield from read_paths(Path(argument))
+        elif Path(argument).suffix.lower() not in FORMATS and os.path.isfile(argument):  # noqa: PTH113 - never raises
+            yield from read_lines(Path(argument)) or [argument]
         else:
             yield argument
 
@@ -36,12 +41,33 @@ def read_standard_input() -> list[str]:
     Raises:
         DataError: there are none.
     """
-    content = sys.stdin.buffer.read()
-    separator = b"\0" if b"\0" in content else b"\n"
-    names = [os.fsdecode(name.removesuffix(b"\r")) for name in content.split(separator) if name.strip()]
+    names = _split_names(sys.stdin.buffer.read())
     if not names:
         raise DataError("Standard input lists no photographs: write the name of a file on each line.")
     return names
+
+
+def _split_names(content: bytes) -> list[str]:
+    content = content.removeprefix(codecs.BOM_UTF8)
+    separator = b"\0" if b"\0" in content else b"\n"
+    return [os.fsdecode(name.removesuffix(b"\r")) for name in content.split(separator) if name.strip()]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the files that a text file lists, one on each line; nothing if it is no such list, such as an image.
+
+    Names are relative as in ``read_paths``.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = _split_names(file.read(_MAX_BEGINNING))[:_MAX_LINES]
+            if not any(_is_there(path, name.strip()) for name in beginning):
+                return []
+            file.seek(0)
+            names = _split_names(file.read())
+    except OSError:  # decoding reports it
+        return []
+    return [_find_listed(path, name.strip()) for name in names]
 
 
 def read_paths(path: Path) -> list[str]:
@@ -69,7 +95,16 @@ def read_paths(path: Path) -> list[str]:
         names = names[1:]
     if not names:
         raise DataError(f"{path} lists no photographs: give it a column called {PATH_COLUMN}.")
-    return [str(path.parent / name) if (path.parent / name).exists() else name for name in names]
+    return [_find_listed(path, name) for name in names]
+
+
+def _find_listed(path: Path, name: str) -> str:
+    """Return the path of a file that a list names: relative to the list's folder, or to the current one."""
+    return str(path.parent / name) if os.path.exists(path.parent / name) else name  # noqa: PTH110 - never raises
+
+
+def _is_there(path: Path, name: str) -> bool:
+    return os.path.exists(path.parent / name) or os.path.exists(name)  # noqa: PTH110 - never raises
 
 
 def _find_delimiter(path: Path, first: str) -> str:
@@ -82,4 +117,4 @@ def _find_delimiter(path: Path, first: str) -> str:
 
 def _looks_like_file(path: Path, name: str) -> bool:
     """Whether a field is the name of a file, there or missing, and no heading."""
-    return Path(name).suffix.lower() in FORMATS or (path.parent / name).exists() or Path(name).exists()
+    return Path(name).suffix.lower() in FORMATS or _is_there(path, name)

@@ -46,7 +46,7 @@ def find_photographs(values: Photographs, leave_out: Path | None = None) -> Spli
 def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) -> tuple[list[str], list[str]]:
     """Return the names of the files that paths, folders and patterns stand for, and notes about what was left out.
 
-    "-" stands for the names on standard input, and a CSV file for those that it lists.
+    "-" stands for the names on standard input, and a CSV or text file for those that it lists.
 
     Names are in the order given; a file that is named twice is there twice. They are texts, because a ``Path`` takes a
     kilobyte and there may be millions.
@@ -85,7 +85,10 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
         names += [name for name in found if is_named or name not in present]
         present.update(found)
     if not names:
-        raise DataError("No photographs were given; give files, folders of photographs, or patterns.")
+        raise DataError(
+            "No photographs were given: give files, folders of photographs, patterns, or - for a list on standard "
+            "input."
+        )
     return names, notes
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from verydeep.data.loading.bad_images import bad_image_error
 from verydeep.data.pixels.decoding import BadImages
 from verydeep.data.pixels.workers import WorkerSetup, name_ended_workers
-from verydeep.errors import DataError
 
 ROOM = 2**30
 """Bytes of /dev/shm in which the batches of all workers fit."""
@@ -29,7 +29,7 @@ def load_batches(
     """Yield batches in order while worker processes decode the next ones.
 
     Args:
-        dataset: a data set of PyTorch.
+        dataset: a data set of PyTorch, with an attribute ``split``.
         batches: the keys of the samples of each batch.
         collate: makes a batch of samples, with an attribute ``skipped``, file -> reason.
         num_workers: 0 decodes in this process.
@@ -43,15 +43,8 @@ def load_batches(
         for batch in loaded:
             # Workers report bad files instead of raising: PyTorch would wrap the message in a traceback.
             if bad_images == "error" and batch.skipped:
-                raise bad_image_error(next(iter(batch.skipped.values())))
+                raise bad_image_error(dataset.split, batch.skipped)
             yield batch
-
-
-def bad_image_error(reason: str) -> DataError:
-    """Return the error about the first file that cannot be decoded, with what to do if it is not the only one."""
-    return DataError(
-        f"{reason} `verydeep verify DATA` lists all files that cannot be used; `bad_images=skip` leaves them out."
-    )
 
 
 def load_items(dataset: Any, batch_size: int, num_workers: int) -> Iterator[Any]:

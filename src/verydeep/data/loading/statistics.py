@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from verydeep.data.loading.batches import bad_image_error, load_items
+from verydeep.data.loading.bad_images import bad_image_error
+from verydeep.data.loading.batches import load_items
 from verydeep.data.pixels.decoding import BadImages
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -97,10 +98,10 @@ def pixel_sums(
         DataError: a file cannot be decoded and bad images are errors.
     """
     dataset = _SumsOfImages(split, indices, short)
-    for sums in load_items(dataset, 16, num_workers):
+    for index, sums in zip(indices, load_items(dataset, 16, num_workers), strict=True):
         if isinstance(sums, PixelSums):
             yield sums
         elif bad_images == "skip":
             yield PixelSums.zeros()
         else:
-            raise bad_image_error(sums)
+            raise bad_image_error(split, {split.files[index]: sums})

@@ -9,6 +9,7 @@ import numpy as np
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.recipes import FineTuned
 from verydeep.data.layout import split_names
+from verydeep.data.loading.bad_images import bad_image_error
 from verydeep.data.loading.statistics import PixelSums, pixel_sums, sample_indices
 from verydeep.data.split import Split, all_skipped_error, describe_single_class
 from verydeep.engine.datasets import Division, data_folder, fingerprint, open_data_split
@@ -93,9 +94,9 @@ def measure_constant_box(split: Split, settings: RunSettings, runtime: Runtime) 
     for index, boxes in enumerate(boxes_by_image):
         try:
             width, height = split.image_size(index)
-        except DataError:
+        except DataError as error:
             if settings.decoding.bad_images == "error":
-                raise
+                raise bad_image_error(split, {split.files[index]: str(error)}) from error
             continue
         total += encode_boxes(boxes, (0, 0, width, height)).mean(axis=0)
         count += 1
