@@ -161,6 +161,53 @@ with atomic_write(path) as temporary:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    """Each has a temporary file of its own; the last to end decides."""
+    path = tmp_path / "file"
+    with atomic_write(path) as first:
+        first.write_text("first, half")
+        with atomic_write(path) as second:
+            second.write_text("second, whole")
+        assert path.read_text() == "second, whole"
+        first.write_text("first, whole")
+    assert path.read_text() == "first, whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WRITER = """
+import os, sys, time
+from pathlib import Path
+from verydeep.files import atomic_write
+
+with atomic_write(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    temporary.with_name(".tmpa1B2c3").write_text("a library's own temporary file, such as safetensors'")
+    print(temporary.parent.name, flush=True)
+    time.sleep(120)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there: what is a day old is removed")
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_never_a_living_ones(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "weights")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            assert writer.stdout is not None
+            temporary = tmp_path / writer.stdout.readline().strip()
+            write_json(tmp_path / "other.json", {})
+            assert {path.name for path in temporary.iterdir()} == {"file", ".tmpa1B2c3"}
+        finally:
+            writer.kill()
+    write_json(tmp_path / "other.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "猫" * 85])
+def test_the_longest_names_that_file_systems_take(tmp_path: Path, name: str) -> None:
+    write_json(tmp_path / name, {"n": 1})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     """Safetensors makes files of mode 0600 whatever the umask, and shared weights could not be read."""

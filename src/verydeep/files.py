@@ -4,10 +4,14 @@ import hashlib
 import json
 import math
 import os
+import re
+import secrets
+import shutil
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any, TextIO, TypeVar
@@ -88,38 +92,101 @@ def utf8_path(path: Path) -> Iterator[Path]:
         yield path if escape_bytes(str(path)) == str(path) else Path(f"/dev/fd/{file.fileno()}")
 
 
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Make a folder next to ``path`` for this writer alone, and remove it at the end.
+
+    The folder of a process that was killed is removed by the next one that writes there, whatever a library had left in
+    it. The system tells them apart: a lock ends with its process.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for entry in path.parent.iterdir():
+        if _TEMPORARY.fullmatch(entry.name) and _is_abandoned(entry):
+            shutil.rmtree(entry, ignore_errors=True)
+    with ExitStack() as stack:
+        while True:
+            folder = path.with_name(f".{shorten_name(path.name)}.{secrets.token_hex(4)}.tmp")
+            folder.mkdir()
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            is_free = stack.enter_context(_lock_folder(folder))
+            if is_free is not False and folder.exists():  # else another process is just removing it
+                break
+        yield folder
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether the process that made a temporary folder has ended."""
+    try:
+        if sys.platform == "win32":
+            return time.time() - folder.stat().st_mtime > 24 * 3600
+        with _lock_folder(folder) as is_free:
+            return is_free is True
+    except OSError:
+        return False  # just removed, or another user's
+
+
+@contextmanager
+def _lock_folder(folder: Path) -> Iterator[bool | None]:
+    """Lock a folder until the end, or until the process ends.
+
+    Yields:
+        Whether the lock was free; None if the system has no locks for folders.
+    """
+    if sys.platform == "win32":
+        yield None
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield _try_flock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _try_flock(descriptor: int) -> bool | None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary file to write to, which replaces ``path`` at the end; a kill leaves the old file or the new one.
 
+    Writers of one file do not disturb each other: the last one to end decides.
+
     Raises:
         ResourceError: the folder cannot be made or the file cannot be written.
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(mode)  # safetensors makes files that nobody else may read
-        temporary.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if not isinstance(error, OSError):
-            raise
+        with temporary_folder(path) as folder:
+            temporary = folder / "file"
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(mode)  # safetensors makes files that nobody else may read
+            temporary.replace(path)
+    except OSError as error:
         if path.is_dir():
             raise ResourceError(f"{path} cannot be written: it is a folder; give the name of a file in it.") from error
         raise ResourceError(f"{path} cannot be written ({error}); make room, or choose another place.") from error
     if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
+        descriptor = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
 
 
 @contextmanager
@@ -149,7 +216,9 @@ def check_output_folder(folder: Path, is_ours: Callable[[str], bool], contents: 
     """
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"`out` {folder} is a file; choose a folder.", "out")
-    if folder.exists() and not all(is_ours(entry.name) for entry in folder.iterdir()):
+    if folder.exists() and not all(
+        is_ours(entry.name) or _TEMPORARY.fullmatch(entry.name) for entry in folder.iterdir()
+    ):
         raise OptionError(f"`out` {folder} holds other files than {contents}; choose a new folder.", "out")
     check_writable(folder)
 

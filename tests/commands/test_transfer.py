@@ -357,9 +357,11 @@ def test_folder_of_other_files_is_refused(inside: Cli, class_folders: Path, trai
 
 
 def test_incomplete_classifier_is_made_again(inside: Cli, class_folders: Path, trained: Path, classifier: Path) -> None:
-    (classifier / "transfer.json").rename(classifier / "transfer.json.tmp")
+    left = classifier / ".transfer.json.0123abcd.tmp"  # as a kill leaves it
+    left.mkdir()
+    (classifier / "transfer.json").rename(left / "file")
     inside("transfer", class_folders, trained, *FAST, "--out", "few")
-    assert (classifier / "transfer.json").exists()
+    assert (classifier / "transfer.json").exists() and not left.exists()
 
 
 def test_photographs_that_are_skipped_are_counted(

@@ -249,10 +249,10 @@ def test_a_full_disk_is_reported(cache: ArrayCache, net: CountedNet) -> None:
 
 
 def test_a_description_that_cannot_be_written_is_no_loss(cache: ArrayCache, net: CountedNet) -> None:
-    """As when another process writes it at this moment."""
-    (cache.folder / "about.json.tmp").mkdir(parents=True)
+    """As when a folder is in its place."""
+    (cache.folder / "about.json").mkdir(parents=True)
     compute(cache, net, Computing())
-    assert cache.write_error == "" and not (cache.folder / "about.json").exists()
+    assert cache.write_error == "" and (cache.folder / "about.json").is_dir()
     assert_complete(cache)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.engine.archive.shards import SHARDS, DamagedShardError, Shard, list_shards
+from verydeep.engine.archive.shards import DamagedShardError, Shard, list_shards
 from verydeep.engine.log import Log
 from verydeep.ops.arrays import BoolArray, Int64Array
 
@@ -35,9 +35,7 @@ class ArchiveContents:
 
 
 def read_contents(folder: Path, log: Log) -> ArchiveContents:
-    """Read which images an archive holds; set damaged shards aside, and remove files that a kill left incomplete."""
-    for path in (folder / SHARDS).glob("*.tmp"):
-        path.unlink()
+    """Read which images an archive holds, and set damaged shards aside."""
     shards, path_ids, keys = [], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for shard in list_shards(folder):
         try:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from verydeep.engine.importing.downloads import fetch, fetch_from_hub
 from verydeep.engine.launching import is_main
 from verydeep.engine.log import Log
 from verydeep.errors import WeightsError
+from verydeep.files import temporary_folder
 from verydeep.models.weights.model_folder import CONFIG, WEIGHTS, is_model_folder
 
 VERSION = 3
@@ -81,12 +81,11 @@ def convert_once(path: Path, name: str, license_name: str | None = None) -> Path
     if license_name is not None:
         about = replace(converted.config.provenance, license=license_name)
         converted = replace(converted, config=replace(converted.config, provenance=about))
-    temporary = folder.with_name(f"{name}.{os.getpid()}.tmp")
-    converted.save(temporary)
-    try:
-        temporary.rename(folder)
-    except OSError:  # another process was first
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not (folder / CONFIG).exists():
-            raise
+    with temporary_folder(folder) as temporary:
+        converted.save(temporary / name)
+        try:
+            (temporary / name).rename(folder)
+        except OSError:
+            if not (folder / CONFIG).exists():  # another process was not first, either
+                raise
     return folder

@@ -107,7 +107,7 @@ class TransferTask:
         if (out / RESULTS).exists():
             raise OptionError(f"{out} already holds a classifier: choose another `out`, or remove the folder.", "out")
         own_files = {FIELDS, TENSORS, *PICTURES, RESULTS}  # of a transfer that was stopped
-        check_output_folder(out, lambda name: name.removesuffix(".tmp") in own_files, "a classifier")
+        check_output_folder(out, own_files.__contains__, "a classifier")
         if submission is not None and self.transfer_set.kind not in SUBMISSIONS:
             raise OptionError(
                 f"`submission` writes files for VOC's server, and {self.transfer_set.name} is not Pascal VOC: omit it.",
