@@ -126,13 +126,6 @@ def test_array_descriptors(trained: Path, real_photographs: list[Path], tmp_path
     assert lines[-1].startswith("Most alike: image ") and 0 < float(lines[-1].split()[-1]) < 1
 
 
-def test_score_map(trained: Path, photographs: Path, tmp_path: Path) -> None:
-    photo = photographs / "test" / "bee" / "001.jpg"
-    run_example("score_map.py", trained, photo, "map.png", cwd=tmp_path)
-    with Image.open(tmp_path / "map.png") as picture:
-        assert len(picture.convert("RGB").getcolors(1 << 20)) > 50
-
-
 def test_run_onnx(trained: Path, photographs: Path, tmp_path: Path) -> None:
     """The class and its probability are those of predict."""
     need("onnx")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from verydeep.commands.convert import convert
     from verydeep.commands.describe import describe
     from verydeep.commands.evaluate import evaluate
+    from verydeep.commands.explain import explain
     from verydeep.commands.export import export
     from verydeep.commands.features import features
     from verydeep.commands.localize import localize
@@ -44,11 +45,13 @@ if TYPE_CHECKING:
     from verydeep.results.archive import Archive
     from verydeep.results.data import PreparedData, VerifiedData
     from verydeep.results.descriptors import Descriptors
+    from verydeep.results.explanations import Explanations
     from verydeep.results.measured_table import EvaluationResult, MeasuredTable, MeasuredTables
     from verydeep.results.neighbors import Neighbors
     from verydeep.results.nets import ConvertedNet, ExportedNet, PushedNet
     from verydeep.results.objects import LocatedObjects
     from verydeep.results.predictions import Predictions
+    from verydeep.results.score_map import ScoreMap
     from verydeep.results.training import TrainedRun
     from verydeep.results.transfer import TransferredClassifier
 
@@ -62,6 +65,7 @@ __all__ = [
     "DataError",
     "Descriptors",
     "EvaluationResult",
+    "Explanations",
     "ExportedNet",
     "LocatedObjects",
     "MeasuredTable",
@@ -76,6 +80,7 @@ __all__ = [
     "PushedNet",
     "Recipe",
     "ResourceError",
+    "ScoreMap",
     "Stage",
     "TrainScale",
     "TrainedRun",
@@ -86,6 +91,7 @@ __all__ = [
     "convert",
     "describe",
     "evaluate",
+    "explain",
     "export",
     "features",
     "initialize",
@@ -117,11 +123,13 @@ _MODULES = {
         "results.archive": ("Archive",),
         "results.data": ("PreparedData", "VerifiedData"),
         "results.descriptors": ("Descriptors",),
+        "results.explanations": ("Explanations",),
         "results.measured_table": ("EvaluationResult", "MeasuredTable", "MeasuredTables"),
         "results.neighbors": ("Neighbors",),
         "results.nets": ("ConvertedNet", "ExportedNet", "PushedNet"),
         "results.objects": ("LocatedObjects",),
         "results.predictions": ("Predictions",),
+        "results.score_map": ("ScoreMap",),
         "results.training": ("TrainedRun",),
         "results.transfer": ("TransferredClassifier",),
     }.items()

@@ -14,6 +14,7 @@ from verydeep.arguments import Call, name_options, parse
 from verydeep.commands.convert import convert
 from verydeep.commands.describe import describe
 from verydeep.commands.evaluate import evaluate
+from verydeep.commands.explain import explain
 from verydeep.commands.export import export
 from verydeep.commands.features import features
 from verydeep.commands.localize import localize
@@ -33,7 +34,7 @@ from verydeep.results.result import Result, print_result
 COMMANDS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        *(train, evaluate, predict, localize, describe, transfer, features, search),
+        *(train, evaluate, predict, explain, localize, describe, transfer, features, search),
         *(reproduce, convert, export, push, prepare, verify),
     )
 }

@@ -1,13 +1,12 @@
 """`localize`: the most probable classes of images, each with a box."""
 
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.configs.protocols import parse_classes
 from verydeep.configs.scales import parse_test_scales
-from verydeep.errors import OptionError, WeightsError
+from verydeep.errors import OptionError
 from verydeep.options import (
     DataSource,
     ImagesOption,
@@ -26,7 +25,6 @@ from verydeep.options import (
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
-    from verydeep.data.folders.photographs import Photographs
     from verydeep.engine.localization.box_ensemble import BoxEnsemble
     from verydeep.engine.nets.net import Net
     from verydeep.results.objects import LocatedObjects
@@ -72,7 +70,7 @@ def localize(
         OptionError: A test scale is too small, or `classes` is not a protocol.
         ResourceError: A picture cannot be written.
     """
-    from verydeep.engine.datasets import open_photographs
+    from verydeep.engine.datasets import check_outside_images, open_photographs
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.localization.objects import draw_objects, locate_objects
     from verydeep.engine.nets.argument_order import check_data_second
@@ -99,32 +97,14 @@ def ensemble_of_net(net: "Net", scales: Numbers | None, classes: str | None, run
         OptionError: The scales or the protocol cannot be read.
     """
     from verydeep.engine.localization.box_ensemble import build_box_ensemble
-    from verydeep.engine.nets.checks import check_not_trunk
+    from verydeep.engine.nets.checks import check_predicts_boxes
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.nets.net import EnsembleMember
 
-    check_not_trunk(net)
-    if net.config.regression is None:
-        raise WeightsError(
-            f"{net.path} predicts classes, not boxes: train a localization net from it, with `task=localize` and "
-            f"`init_from={net.path}`."
-        )
+    check_predicts_boxes(net)
     protocol = None if classes is None else parse_classes(classes)
     if protocol == "truth":
         raise OptionError("The true classes of these images are unknown: give a protocol as `classes`.", "classes")
     test_scales = net.config.test_scales if scales is None else parse_test_scales(number_text(scales))
     member = EnsembleMember(net, test_scales)
     return build_box_ensemble([member], "dense", protocol, Collection.parse(str(runs)), net.weights)
-
-
-def check_outside_images(folder: Path, images: "Photographs") -> None:
-    """Refuse a folder for pictures that is one of the folders of images.
-
-    Raises:
-        OptionError: The folder is one of them.
-    """
-    from verydeep.data.pixels.images import unpack_images
-
-    paths = [Path(each) for each in unpack_images(images) if isinstance(each, str | PathLike)]
-    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
-        raise OptionError(f"{folder} is a folder of images: choose another `out` for the pictures.", "out")

@@ -63,6 +63,7 @@ def predict(
     from verydeep.engine.datasets import open_photographs
     from verydeep.engine.load import open_predictor
     from verydeep.engine.nets.argument_order import check_data_second
+    from verydeep.engine.nets.checks import check_predicts_classes
     from verydeep.engine.nets.net import Net
 
     check_data_second("predict RUN DATA", run, images)
@@ -79,20 +80,6 @@ def predict(
         else:
             predictions = predictor.predict(split, runtime, lenient_decoding_of(options))
     return replace(predictions, num_top=top, bad_images=options["bad_images"])
-
-
-def check_predicts_classes(net: "Net") -> None:
-    """Refuse a net that does not predict classes.
-
-    Raises:
-        WeightsError: The net is a trunk.
-        OptionError: The net predicts boxes.
-    """
-    from verydeep.engine.nets.checks import check_not_trunk
-
-    if net.config.regression is not None:
-        raise OptionError(f"{net.path} predicts boxes: use `verydeep localize`, which also predicts classes.", "run")
-    check_not_trunk(net)
 
 
 def predict_by_net(

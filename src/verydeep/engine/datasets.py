@@ -14,6 +14,7 @@ from verydeep.data.folders.listing import list_subfolders, normalize_name
 from verydeep.data.folders.photographs import Photographs, find_photographs
 from verydeep.data.layout import open_split, split_names
 from verydeep.data.loading.value_survey import survey_values
+from verydeep.data.pixels.images import unpack_images
 from verydeep.data.sets.generated_set import COUNTS, VERSION, generate, is_generated
 from verydeep.data.split import Split
 from verydeep.engine.cache_folder import cache_folder
@@ -116,6 +117,17 @@ def check_outside_data(folder: Path, split: Split) -> None:
             "`out`, or `runs` of reproduce.",
             "out",
         )
+
+
+def check_outside_images(folder: Path, images: Photographs) -> None:
+    """Refuse a folder for pictures that is one of the folders of images.
+
+    Raises:
+        OptionError: The folder is one of them.
+    """
+    paths = [Path(each) for each in unpack_images(images) if isinstance(each, str | os.PathLike)]
+    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
+        raise OptionError(f"{folder} is a folder of images: choose another `out` for the pictures.", "out")
 
 
 def fingerprint(split: Split, folder_name: str | None = None) -> str:

@@ -51,7 +51,7 @@ def map_pieces(model: TestedNet, images: Tensor, layer: str | None = None) -> It
         return
     axis = longer_axis(images)
     length, side = images.shape[axis], min(images.shape[2:])
-    stride, window = _stride_and_window(model, layer)
+    stride, window = stride_and_window(model, layer)
     seen = sum(2**i * (conv.kernel // 2) for i, block in enumerate(model.network.blocks) for conv in block)
     margin = -(-seen // STRIDE)  # this and the following are multiples of 32 pixels
     num_cells = (length + (STRIDE - 1) * model.ceil_mode) // STRIDE - (window - 1)
@@ -81,7 +81,7 @@ def _apply(model: TestedNet, images: Tensor, layer: str | None) -> Tensor:
     return output
 
 
-def _stride_and_window(model: TestedNet, layer: str | None) -> tuple[int, int]:
+def stride_and_window(model: TestedNet, layer: str | None) -> tuple[int, int]:
     """Return the pixels between positions of a layer, and how many positions of pool5, a side, each one sees."""
     name = layer or ("fc8" if model.num_classes else "pool5")
     number = re.search(r"\d", name)

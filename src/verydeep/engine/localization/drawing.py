@@ -58,14 +58,26 @@ def draw_photograph(photograph: Image.Image, boxes: Sequence[LabeledBox], path: 
     for x, y in ((0, total_height - height), (0 if in_rows else width + gap, 0)):
         axes = figure.add_axes((x / total_width, y / total_height, width / total_width, height / total_height))
         show_image(axes, resized, photograph.size, "auto")
-    line, ratio = side / 200, width / photograph.width
+    draw_boxes(axes, boxes, photograph.size, (width, height))
+    save_figure(figure, path, DPI)
+
+
+def draw_boxes(axes: Any, boxes: Sequence[LabeledBox], size: tuple[int, int], picture: tuple[int, int]) -> None:
+    """Draw boxes with their labels.
+
+    Args:
+        axes: show the photograph, and nothing else.
+        boxes: the most important one first; it lies on top.
+        size: width and height of the photograph, whose pixels the boxes count.
+        picture: width and height of the axes in pixels of the picture.
+    """
+    line, ratio = max(picture) / 200, picture[0] / size[0]
     labels: list[Rectangle] = []
     for box, color in zip(boxes, choose_colors([box.label for box in boxes]), strict=True):
         outline = outline_box(axes, box.xyxy, color, line * POINTS_PER_PIXEL, "solid", margin=line / ratio)
         outline.set_zorder(2 - len(labels) / len(boxes))  # the first box is on top, the photograph at the bottom
         corner = (ratio * box.xyxy[0] - line / 2, ratio * box.xyxy[1] - line / 2)
-        labels.append(_write_label(axes, box.text, color, corner, (width, height), labels))
-    save_figure(figure, path, DPI)
+        labels.append(_write_label(axes, box.text, color, corner, picture, labels))
 
 
 def choose_colors(labels: Iterable[int]) -> list[str]:

@@ -66,21 +66,24 @@ def draw_objects(split: Split, objects: LocatedObjects, folder: Path) -> Located
     """
     positions = {file: index for index, file in enumerate(split.files)}
     indices = [positions[image] for image in objects.images]
-    paths = name_pictures([split.path(index) for index in indices], folder)
-    names = name_classes(objects.class_words)
+    paths = name_pictures([split.path(index) for index in indices], folder, "boxes", ".jpg")
     folder.mkdir(parents=True, exist_ok=True)
-    rows = zip(indices, objects.boxes.tolist(), objects.labels.tolist(), objects.probabilities.tolist(), strict=True)
-    for row, path in zip(track(rows, "Drawing", len(paths)), paths, strict=True):
-        index, *columns = row
-        boxes = [
-            LabeledBox(tuple(xyxy), label, f"{names[label]} {probability:.0%}")
-            for xyxy, label, probability in zip(*columns, strict=True)
-        ]
-        draw_photograph(split.open_image(index), boxes, path)
+    for row, index in enumerate(track(indices, "Drawing", len(indices))):
+        draw_photograph(split.open_image(index), label_boxes(objects, row), paths[row])
     return replace(objects, pictures=tuple(path.as_posix() for path in paths))
 
 
-def name_pictures(photographs: Sequence[Path], folder: Path) -> list[Path]:
+def label_boxes(objects: LocatedObjects, row: int) -> list[LabeledBox]:
+    """Return the boxes of one of the images with their labels, that of the most probable class first."""
+    names = name_classes(objects.class_words)
+    columns = (objects.boxes, objects.labels, objects.probabilities)
+    return [
+        LabeledBox(tuple(xyxy), label, f"{names[label]} {probability:.0%}")
+        for xyxy, label, probability in zip(*(each[row].tolist() for each in columns), strict=True)
+    ]
+
+
+def name_pictures(photographs: Sequence[Path], folder: Path, ending: str, suffix: str) -> list[Path]:
     """Name a picture for each photograph: cat-boxes.jpg for cat.jpg, numbered where that name is taken.
 
     Photographs and other pictures take names. The names do not depend on existing pictures, so a second run replaces
@@ -90,7 +93,7 @@ def name_pictures(photographs: Sequence[Path], folder: Path) -> list[Path]:
     paths = []
     for photograph in photographs:
         stem = shorten_name(photograph.stem)
-        names = (f"{stem}-boxes{f'-{number}' if number > 1 else ''}.jpg" for number in count(1))
+        names = (f"{stem}-{ending}{f'-{number}' if number > 1 else ''}{suffix}" for number in count(1))
         path = next(folder / name for name in names if str((folder / name).resolve()).casefold() not in taken)
         taken.add(str(path.resolve()).casefold())
         paths.append(path)

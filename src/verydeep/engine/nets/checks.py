@@ -9,7 +9,7 @@ from verydeep.data.folders.listing import normalize_name
 from verydeep.data.split import Split
 from verydeep.engine.datasets import DEFAULT_DIVISION, fingerprint, open_data_split
 from verydeep.engine.nets.net import Net
-from verydeep.errors import DataError, WeightsError
+from verydeep.errors import DataError, OptionError, WeightsError
 from verydeep.models.weights.model_folder import placeholder_names
 from verydeep.wording import shorten_list
 
@@ -77,6 +77,32 @@ def check_not_trunk(net: Net) -> None:
         reason = f", because {left_out}" if left_out else ""
         raise WeightsError(
             f"{net.path} has only convolutions and no classes{reason}: train a net from it, with "
+            f"`init_from={net.path}`."
+        )
+
+
+def check_predicts_classes(net: Net) -> None:
+    """Refuse a net that does not predict classes.
+
+    Raises:
+        WeightsError: the net is a trunk.
+        OptionError: the net predicts boxes.
+    """
+    if net.config.regression is not None:
+        raise OptionError(f"{net.path} predicts boxes: use `verydeep localize`, which also predicts classes.", "run")
+    check_not_trunk(net)
+
+
+def check_predicts_boxes(net: Net) -> None:
+    """Refuse a net that does not predict boxes.
+
+    Raises:
+        WeightsError: the net is a trunk, or predicts classes.
+    """
+    check_not_trunk(net)
+    if net.config.regression is None:
+        raise WeightsError(
+            f"{net.path} predicts classes, not boxes: train a localization net from it, with `task=localize` and "
             f"`init_from={net.path}`."
         )
 

@@ -1,0 +1,71 @@
+"""A class score map: what a net says of every window of an image at one test scale (section 3.2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from verydeep.ops.arrays import Float32Array, Float64Array
+from verydeep.ops.score_maps import soft_max, spread_map, window_edges
+from verydeep.results.predictions import ScoreKind
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreMap:
+    """The scores of every class at every position of one image at one test scale."""
+
+    net: str
+    """Name of the net."""
+    scale: int
+    """Test scale Q, in the paper's units."""
+    scores: Float32Array
+    """(K, h, w) of a net its scores before the soft-max; of a classifier margins, whose mean is the image's margin."""
+    kind: ScoreKind
+    """Whether the map is of a net (probability) or of a classifier (margin)."""
+    size: tuple[int, int]
+    """Height and width of the rescaled image, in pixels."""
+    photograph_size: tuple[int, int]
+    """Height and width of the photograph, upright, in pixels."""
+    stride: int
+    """Pixels of the rescaled image between two positions."""
+    window: int
+    """Side of the window that a position sees, in pixels of the rescaled image."""
+
+    @property
+    def values(self) -> Float32Array:
+        """(K, h, w) values that people read: probabilities of the classes at each position, or margins."""
+        return self.scores if self.kind == "margin" else soft_max(self.scores, axis=0)
+
+    @property
+    def windows(self) -> Float64Array:
+        """(h, w, 4) edges of the window of each position in the photograph: left, upper, right, lower, in its pixels.
+
+        Edges lie between pixels: the whole photograph is from 0 to its width. The last windows may reach beyond it.
+        """
+        height, width = self.photograph_size
+        scale = (width / self.size[1], height / self.size[0])
+        num_rows, num_columns = self.scores.shape[1:]
+        return window_edges((num_rows, num_columns), self.stride, self.window, scale)
+
+    def strongest(self, label: int) -> tuple[int, int]:
+        """Return row and column of the position with the highest value of a class; of equals the first one."""
+        row, column = np.unravel_index(int(self.values[label].argmax()), self.scores.shape[1:])
+        return int(row), int(column)
+
+    def nearest(self, x: float, y: float) -> tuple[int, int]:
+        """Return row and column of the position whose window's center is nearest to a point of the photograph."""
+        left, upper, right, lower = np.moveaxis(self.windows, 2, 0)
+        distances = np.hypot((left + right) / 2 - x, (upper + lower) / 2 - y)
+        row, column = np.unravel_index(int(distances.argmin()), distances.shape)
+        return int(row), int(column)
+
+    def spread(self, label: int, shape: tuple[int, int] | None = None) -> Float32Array:
+        """Return the values of a class as an image (height, width) that covers the whole photograph.
+
+        The center of each window has the value of its position. Between centers values are interpolated, and the
+        outermost ones continue to the borders.
+
+        Args:
+            label: the class.
+            shape: height and width of the result; None: those of the photograph.
+        """
+        return spread_map(self.values[label], self.stride, self.window, self.size, shape or self.photograph_size)
