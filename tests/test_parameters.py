@@ -2,14 +2,16 @@
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 import pytest
 
+import verydeep as vd
+from verydeep.cli import COMMANDS
 from verydeep.engine.progress import LineProgress, progress_bar
 from verydeep.errors import OptionError
-from verydeep.parameters import Option, Parameter, command, read_parameters
+from verydeep.parameters import REQUIRED, Option, Parameter, command, read_parameters
 
 
 class Keywords(TypedDict, total=False):
@@ -75,9 +77,92 @@ def test_a_number_that_is_none_is_out_of_every_range() -> None:
         halve(share=float("nan"))
 
 
-def test_an_unknown_keyword_is_an_error() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'devise'"):
-        count(Path("x"), devise="cpu")  # type: ignore[call-arg]
+@pytest.mark.parametrize(
+    ("args", "values", "parameter", "message"),
+    [
+        (["x"], {"tops": 3}, "tops", "`vd.count` has no parameter `tops`: did you mean `top`?"),
+        (["x"], {"topk": 3}, "topk", "`vd.count` has no parameter `topk`: did you mean `top`?"),
+        (
+            ["x"],
+            {"num_workers": 3},
+            "num_workers",
+            "`vd.count` has no parameter `num_workers`: did you mean `workers`?",
+        ),
+        (
+            ["x"],
+            {"zzz": 3},
+            "zzz",
+            "`vd.count` has no parameter `zzz`: it takes data, top, view, workers, progress.",
+        ),
+        ([], {"top": 3}, "data", "`vd.count` needs `data`: help(vd.count) explains it."),
+        (["x"], {"data": "y"}, "data", "`data` is given twice, first without its name: leave out one of them."),
+        (
+            ["x", 3],
+            {},
+            None,
+            "`vd.count` takes data without names, but 2 values were given: name the others, as in `progress=...`.",
+        ),
+        ([None], {}, "data", "`data=None` is not a path."),
+        ([3], {}, "data", "`data=3` is not a path."),
+        ([np.zeros(3)], {}, "data", "`data` is of type ndarray, not a path."),
+        (["x"], {"top": None}, "top", "`top=None` is not a whole number."),
+        (["x"], {"top": True}, "top", "`top=True` is not a whole number."),
+        (["x"], {"view": ["dense"]}, "view", "`view=['dense']` is unknown: choose dense or crops."),
+        (["x"], {"view": np.zeros(3)}, "view", "`view=[0. 0. 0.]` is unknown: choose dense or crops."),
+        (["x"], {"progress": "no"}, "progress", "`progress='no'` is not True or False."),
+    ],
+)
+def test_wrong_arguments_are_named(
+    args: list[Any], values: dict[str, Any], parameter: str | None, message: str
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        count(*args, **values)
+    assert (str(caught.value), caught.value.parameter) == (message, parameter)
+
+
+class Thing:
+    """A value of no kind that any parameter takes."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_public_function_refuses_wrong_names_and_values(name: str, tmp_path: Path) -> None:
+    """Before anything is read or written, and with the name of the parameter."""
+    function, parameters = COMMANDS[name], read_parameters(COMMANDS[name])
+    required = {each.name: (*get_args(each.type), "x")[0] for each in parameters if each.default is REQUIRED}
+    required = {key: value if isinstance(value, str) else "x" for key, value in required.items()}
+    last = parameters[-1].name
+    with pytest.raises(OptionError, match=rf"`vd\.{name}` has no parameter `{last}s`: did you mean `{last}`\?"):
+        function(**required, **{f"{last}s": False})
+    for parameter in parameters:
+        for value in [Thing(), b"x", {"x": 1}] if parameter.name not in ("images",) else []:
+            with pytest.raises(OptionError) as caught:
+                function(**(required | {parameter.name: value}))
+            assert caught.value.parameter == parameter.name, str(caught.value)
+            assert str(caught.value).startswith(f"`{parameter.name}"), str(caught.value)
+
+
+def test_other_public_functions_name_wrong_arguments_too() -> None:
+    with pytest.raises(OptionError, match=r"`vd\.load` has no parameter `weight`: did you mean `weights`\?"):
+        vd.load("runs/x", weight="best")  # type: ignore[call-arg]
+    with pytest.raises(OptionError, match=r"`source=3` is not a net: give a path, a name, or what `load` returns\."):
+        vd.load(3)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"`weights=first` is unknown: choose last or best\."):
+        vd.load("runs/x", "first")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"`vd\.initialize` needs `model`"):
+        vd.initialize()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("value", ["256,384", 256, 256.0, (256, 384), ["256", 384], np.float64(3), range(3)])
+def test_numbers_are_texts_numbers_or_lists(value: object) -> None:
+    (scales,) = [each for each in read_parameters(COMMANDS["predict"]) if each.name == "scales"]
+    scales.check(value)
+
+
+@pytest.mark.parametrize("value", [True, 3j, [True], [None], {256: 384}])
+def test_other_values_are_no_numbers(value: object) -> None:
+    (scales,) = [each for each in read_parameters(COMMANDS["predict"]) if each.name == "scales"]
+    with pytest.raises(OptionError, match="a number, a list of numbers or a text"):
+        scales.check(value)
 
 
 def test_python_help_shows_all_parameters() -> None:

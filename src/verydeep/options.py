@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 from verydeep.configs.protocols import View
 from verydeep.errors import OptionError
 from verydeep.parameters import Option
+from verydeep.signatures import IMAGES, NET, NETS, NUMBERS, PATH, PATHS
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     Numbers = str | float | Sequence[float]
     """Numbers as they are typed, "256,384", or as a program has them, (256, 384)."""
 else:  # as they are typed
-    PathSource = NetSource = Path
-    Images = PathSources = Queries = tuple[str, ...]
-    NetSources = tuple[Path, ...]
-    DataSource = Numbers = str
+    PathSource = Path
+    NetSource = Annotated[Path, NET]
+    NetSources = Annotated[tuple[Path, ...], NETS]
+    Images = Queries = Annotated[tuple[str, ...], IMAGES]
+    PathSources = Annotated[tuple[str, ...], PATHS]
+    DataSource = Annotated[str, PATH]
+    Numbers = Annotated[str, NUMBERS]
 
 DATA_HELP = 'Data set folder, or "generated".'
 NET_HELP = "A run, a weight file, oxford-vgg16, hf-hub:OWNER/NAME."

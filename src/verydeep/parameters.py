@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
-from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from verydeep.engine.process import owns_process
 from verydeep.engine.progress import show_progress
 from verydeep.errors import OptionError
+from verydeep.signatures import KINDS, ValueKind, bind_arguments, refuse_value
 from verydeep.wording import join_choices
 
 P = ParamSpec("P")
@@ -52,6 +52,10 @@ class Parameter:
     default: Any
     """``REQUIRED`` where there is none."""
     is_positional: bool
+    is_optional: bool
+    """Whether ``None`` is a value."""
+    kind: ValueKind | None
+    """Values that Python callers may give; None where there are choices."""
 
     @property
     def default_text(self) -> str:
@@ -61,18 +65,17 @@ class Parameter:
         return "yes" if self.default is True else str(self.default)
 
     def check(self, value: Any) -> None:
-        """Refuse a value that is no number where one is expected, out of range, or not among the choices.
+        """Refuse a value of the wrong kind, out of range, or not among the choices.
 
         Raises:
             OptionError: The value is refused.
         """
-        if value is None:
+        if value is None and self.is_optional:
             return
-        if self.type in (int, float) and not isinstance(value, Integral if self.type is int else Real):
-            kind = "a whole number" if self.type is int else "a number"
-            raise OptionError(f"`{self.name}={value!r}` is not {kind}.", self.name)
+        if self.kind is not None and not self.kind.accepts(value):
+            raise refuse_value(self.name, value, self.kind)
         choices = get_args(self.type) if get_origin(self.type) is Literal else ()
-        if choices and value not in choices:
+        if choices and not (isinstance(value, str) and value in choices):
             raise OptionError(f"`{self.name}={value}` is unknown: choose {join_choices(choices)}.", self.name)
         smallest, largest = self.option.smallest, self.option.largest
         if (smallest is not None and not value >= smallest) or (largest is not None and not value <= largest):
@@ -91,9 +94,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        arguments = signature.bind(*args, **kwargs)
-        arguments.apply_defaults()
-        values: dict[str, Any] = arguments.arguments
+        values = bind_arguments(function.__name__, signature, args, kwargs)
         for parameter in parameters:
             parameter.check(values[parameter.name])
         with show_progress(values.get("progress", True)):
@@ -136,10 +137,14 @@ def read_parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
 
 def _read(name: str, annotation: Any, default: Any, is_positional: bool = False) -> Parameter:
     """Take an annotation apart."""
-    kind, options = annotation, []
+    kind, options, kinds, is_optional = annotation, [], [], False
     while get_origin(kind) in (Annotated, Union, UnionType):
-        kinds = [each for each in get_args(kind) if each is not NoneType]
-        options += [each for each in reversed(kinds) if isinstance(each, Option)]
-        kind = kinds[0]
+        parts = get_args(kind)
+        options += [each for each in reversed(parts) if isinstance(each, Option)]
+        kinds += [each for each in parts if isinstance(each, ValueKind)]
+        is_optional = is_optional or NoneType in parts
+        kind = next(each for each in parts if each is not NoneType)
     option = options[0] if options else Option("")
-    return Parameter(name, kind, option, option.value if default is REQUIRED else default, is_positional)
+    default = option.value if default is REQUIRED else default
+    values = kinds[0] if kinds else KINDS.get(kind)
+    return Parameter(name, kind, option, default, is_positional, is_optional, values)

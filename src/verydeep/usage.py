@@ -6,24 +6,8 @@ from collections.abc import Sequence
 from typing import NoReturn, get_args, get_origin
 
 from verydeep.parameters import REQUIRED, Parameter
+from verydeep.signatures import suggest_names
 from verydeep.wording import join_choices
-
-ALIASES = {
-    alias: ours
-    for ours, aliases in {
-        "learning-rate": "lr",
-        "crop": "image-size img-size imgsz input-size size",
-        "batch-size": "bs batch",
-        "network": "model arch",
-        "init-from": "pretrained",
-        "out": "output output-dir",
-        "workers": "num-workers",
-        "devices": "gpus",
-        "top": "topk k",
-    }.items()
-    for alias in aliases.split()
-}
-"""Options as other systems call them -> ours."""
 
 
 def check_command(arguments: Sequence[str], names: Sequence[str]) -> None:
@@ -109,11 +93,8 @@ def _explain(option: Parameter) -> str:
 
 
 def _refuse_option(name: str, typed: str, known: dict[str, Parameter]) -> NoReturn:
-    flag = typed.lstrip("-").replace("_", "-").lower()
-    alias = ALIASES.get(flag)
-    near = [f"--{ours}" for ours in (alias, "scales" if alias == "crop" else None) if f"--{ours}" in known]
-    names = [ours.removeprefix("--") for ours in known]
-    near += [f"--{ours}" for ours in difflib.get_close_matches(flag, names, n=1)] if len(flag) > 1 else []
+    names = {flag.removeprefix("--").replace("-", "_"): flag for flag in known}
+    near = [names[each] for each in suggest_names(typed.lstrip("-"), names)]
     advice = (
         f"did you mean {f'{near[0]} {known[near[0]].option.metavar}'.rstrip()}?"
         if near

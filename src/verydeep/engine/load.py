@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import get_args
 from weakref import WeakSet
 
 import torch
@@ -11,6 +12,9 @@ import torch
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.transfer.classifier import Classifier, is_classifier, load_classifier
+from verydeep.errors import OptionError
+from verydeep.signatures import NET, explain_names, refuse_value
+from verydeep.wording import join_choices
 
 _WARNED: WeakSet[torch.nn.Module] = WeakSet()
 """Models whose images have been warned about."""
@@ -19,6 +23,7 @@ Predictor = Net | Classifier
 """Predicts classes: a net, or linear SVMs on a net's descriptors."""
 
 
+@explain_names
 def load(source: str | PathLike[str], weights: Weights = "last") -> Predictor:
     """Read a net or a classifier into memory. Every function takes it as a run, also in several threads at once.
 
@@ -40,7 +45,12 @@ def load(source: str | PathLike[str], weights: Weights = "last") -> Predictor:
         WeightsError: there is no such net, it is damaged, or a weight is not finite.
         DataError: the classifier is damaged.
         ResourceError: a published net cannot be downloaded.
+        OptionError: an argument is of another kind.
     """
+    if not NET.accepts(source):
+        raise refuse_value("source", source, NET)
+    if weights not in get_args(Weights):
+        raise OptionError(f"`weights={weights}` is unknown: choose {join_choices(get_args(Weights))}.", "weights")
     predictor = open_predictor(source, weights)
     if isinstance(predictor, Net):
         net = predictor.with_model()

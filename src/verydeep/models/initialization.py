@@ -13,6 +13,7 @@ from verydeep.configs.recipes import Initialization
 from verydeep.errors import WeightsError
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.ops.seeds import torch_seed
+from verydeep.signatures import explain_names
 
 LAYERS_FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """The layers that a deeper net takes from A: the first four convolutions and the FC layers, by name, since by position
@@ -65,6 +66,7 @@ def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None
     layer.bias.zero_()
 
 
+@explain_names
 def initialize(model: VGG, scheme: Initialization = "glorot", seed: int = 0) -> None:
     """Draw the weights of every layer."""
     for name in model.weight_layers():
