@@ -59,8 +59,9 @@ def _is_net(value: object) -> bool:
 
 def _is_list_of(is_element: Callable[[object], bool]) -> Callable[[object], bool]:
     def accepts(value: object) -> bool:
-        is_list = isinstance(value, Sequence) and not isinstance(value, bytes | bytearray)
-        return is_element(value) or (is_list and all(map(is_element, value)))
+        if is_element(value) or isinstance(value, bytes | bytearray):
+            return is_element(value)
+        return isinstance(value, Sequence) and all(map(is_element, value))
 
     return accepts
 
