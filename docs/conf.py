@@ -1,7 +1,7 @@
-"""The documentation as a site: ``sphinx-build -W --keep-going -b html docs build/site``; needs ``pip install '.[docs]'``.
+"""The documentation as a site: ``sphinx-build -W --keep-going -b html docs build/site``, with the extra ``docs``.
 
-Pages are Markdown and read well on GitHub, too. Links that leave docs/ lead to pages that ``generated_pages`` writes from
-the files themselves; the navigation is that of index.md.
+Pages are Markdown and read well on GitHub, too. Links that leave docs/ lead to pages that ``generated_pages`` writes
+from the files themselves; the navigation is that of index.md.
 """
 
 import sys
@@ -11,9 +11,9 @@ from typing import Any
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent / "src")]
 
-import generated_pages
-import reference
-from sphinx.application import Sphinx
+import generated_pages  # noqa: E402
+import reference  # noqa: E402
+from sphinx.application import Sphinx  # noqa: E402
 
 project = "verydeep"
 author = "the verydeep authors"
@@ -31,7 +31,6 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 smartquotes = False  # two hyphens begin an option
 default_role = "code"  # of docstrings, which name parameters in single backticks
-maximum_signature_line_length = 80
 python_display_short_literal_types = True
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
@@ -43,6 +42,7 @@ html_css_files = ["site.css"]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
+html_use_index = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
@@ -62,5 +62,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", prepare_source)
     app.connect("autodoc-process-docstring", reference.prepare_docstring, priority=100)  # before napoleon
     app.connect("autodoc-process-signature", reference.shorten_signature)
-    app.add_post_transform(reference.CommandLinks)
+    app.add_post_transform(reference.TextLinks)
     return {"parallel_read_safe": True}

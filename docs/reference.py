@@ -5,17 +5,21 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import verydeep
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms.post_transforms import SphinxPostTransform
+
+import verydeep
 from verydeep.arguments import HEADINGS, name_options, read_options
 from verydeep.cli import COMMANDS
 from verydeep.parameters import REQUIRED, Parameter
 from verydeep.results.result import Result
 
 ESCAPED = re.compile(r"([\\*_<>|\[\]])")
+HIDDEN = "table, columns, sections, footer, footers, formats"
+"""Parts of results that only their display uses."""
+
 KINDS = ("Functions", "Results", "Nets and recipes", "Errors")
 
 
@@ -71,20 +75,19 @@ def option_row(option: Parameter, command: str) -> tuple[str, str, str]:
 
 def python_pages() -> dict[str, str]:
     """Return file name -> text: a page for each kind of public name, filled by autodoc."""
+    ordered = sorted(verydeep.__all__, key=["load", *COMMANDS].__contains__, reverse=True)
+    kinds = {kind: [name for name in ordered if kind_of(getattr(verydeep, name)) == kind] for kind in KINDS}
     pages = {}
-    for kind in KINDS:
-        names = [name for name in verydeep.__all__ if kind_of(getattr(verydeep, name)) == kind]
-        if kind == "Functions":
-            names = [name for name in ("load", *COMMANDS, "initialize") if name in names]
-        directives = "\n\n".join(directive(name) for name in names)
-        pages[f"{page_name(kind)}.md"] = f"# {kind}\n\n```{{eval-rst}}\n.. currentmodule:: verydeep\n\n{directives}\n```\n"
+    for kind, names in kinds.items():
+        directives = "\n\n".join([".. currentmodule:: verydeep", *map(directive, names)])
+        pages[f"{page_name(kind)}.md"] = f"# {kind}\n\n```{{eval-rst}}\n{directives}\n```\n"
     rows = [
-        (f"[{kind}]({page_name(kind)}.md)", ", ".join(f"`{name}`" for name in re.findall(r":: (?!verydeep)(\w+)", text)))
-        for kind, text in zip(KINDS, pages.values(), strict=True)
+        (f"[{kind}]({page_name(kind)}.md)", ", ".join(f"{{py:obj}}`~verydeep.{name}`" for name in names))
+        for kind, names in kinds.items()
     ]
-    tree = "\n".join(page_name(kind) for kind in KINDS)
-    text = f"# Python\n\n`import verydeep` offers these names.\n\n{table(('page', 'names'), rows)}\n\n"
-    return {"index.md": f"{text}```{{toctree}}\n:hidden:\n\n{tree}\n```\n", **pages}
+    tree = "\n".join(map(page_name, KINDS))
+    text = f"# Python\n\n`import verydeep` offers these names.\n\n{table(('page', 'names'), rows)}"
+    return {"index.md": f"{text}\n\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n", **pages}
 
 
 def page_name(kind: str) -> str:
@@ -108,8 +111,9 @@ def directive(name: str) -> str:
         return f".. autofunction:: {name}"
     if not inspect.isclass(value):
         return f".. autodata:: {name}\n   :no-value:"
-    members = "\n   :members:" if not issubclass(value, Exception) else "\n   :show-inheritance:"
-    return f".. autoclass:: {name}{members}"
+    if issubclass(value, Exception):
+        return f".. autoclass:: {name}\n   :show-inheritance:"
+    return f".. autoclass:: {name}\n   :members:\n   :exclude-members: {HIDDEN}"
 
 
 def prepare_docstring(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
@@ -122,7 +126,8 @@ def prepare_docstring(app: Sphinx, what: str, name: str, value: object, options:
     if command in COMMANDS:
         first, _, rest = text.partition("\n\n")
         text = f"{first}\n\nOn the command line: :doc:`verydeep {command} </generated/commands/{command}>`.\n\n{rest}"
-    lines[:] = text.splitlines()
+    blank = [""] if what == "attribute" else []  # else napoleon takes what precedes a colon for a type
+    lines[:] = [*blank, *text.splitlines()]
 
 
 def read_constant_docstring(name: str) -> str:
@@ -147,13 +152,15 @@ def shorten_signature(
     return None
 
 
-class CommandLinks(SphinxPostTransform):
-    """Link each command in the text, such as ``verydeep train``, with its page."""
+class TextLinks(SphinxPostTransform):
+    """Link each command in the text, such as ``verydeep train``, with its page, and write dashes."""
 
     default_priority = 5
 
     def run(self, **kwargs: Any) -> None:
-        """Wrap the literals of the page."""
+        """Wrap the literals of the page; Sphinx writes two hyphens between a parameter and its meaning."""
+        for text in [each for each in self.document.findall(nodes.Text) if each == " -- "]:
+            text.parent.replace(text, nodes.Text(": "))
         for literal in list(self.document.findall(nodes.literal)):
             command = re.match(r"verydeep (\w+)", literal.astext())
             if command is None or command[1] not in COMMANDS or inside_link(literal):

@@ -18,7 +18,9 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.models.vgg import VGG
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+GENERATED = ROOT / "docs" / "generated"
+"""Pages that the site makes of other files."""
+PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")} - set(GENERATED.rglob("*.md")))
 FENCED = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NO_RUN = "no-run"
 """Marks Python that needs a trained net or a user's files: it is parsed, and its calls are checked."""
