@@ -31,6 +31,8 @@ class DecodedImage:
     """A file whose pixels were decoded."""
 
     opened: OpenedImage
+    size: tuple[int, int]
+    """(width, height) of the whole image after rotation, also where it was decoded at a lower resolution."""
     values: AnyArray | None = None
     """(H, W) or (H, W, C) values that are not bytes; None: the image has the pixels."""
     share: float | None = None
@@ -108,12 +110,13 @@ def decode_pixels(path: Path, camera_rotation: bool, at_least: tuple[int, int] |
 
 def _decode_whole(source: Source, camera_rotation: bool, at_least: tuple[int, int] | None) -> DecodedImage:
     with open_image_file(source, camera_rotation=camera_rotation) as opened:
+        size = opened.size
         if opened.wide is not None:
-            return DecodedImage(opened, opened.wide.read(lambda image: image.load()))  # plug-ins have their own
+            return DecodedImage(opened, size, opened.wide.read(lambda image: image.load()))  # plug-ins have their own
         assert opened.image is not None
         _draft(opened.image, opened.turn, at_least)
         opened.image.load()
-        return DecodedImage(opened)
+        return DecodedImage(opened, size)
 
 
 def _decode_damaged(content: bytes, camera_rotation: bool, at_least: tuple[int, int] | None) -> DecodedImage:
@@ -124,13 +127,14 @@ def _decode_damaged(content: bytes, camera_rotation: bool, at_least: tuple[int, 
         shares.append(_decode_rows(image))
 
     with open_image_file(content, camera_rotation=camera_rotation) as opened:
+        size = opened.size
         if opened.wide is not None:
             values = opened.wide.read(load)
-            return DecodedImage(opened, values, min(shares, default=0.0))
+            return DecodedImage(opened, size, values, min(shares, default=0.0))
         assert opened.image is not None
         _draft(opened.image, opened.turn, at_least)
         load(opened.image)
-        return DecodedImage(opened, None, shares[0])
+        return DecodedImage(opened, size, None, shares[0])
 
 
 def _decode_rows(image: ImageFile) -> float:

@@ -13,6 +13,7 @@ from verydeep.data.pixels.decoded_image import convert_to_rgb, decode_pixels
 from verydeep.data.pixels.file_repair import remove_notes
 from verydeep.data.pixels.formats import FORMATS, MissingPackageError, describe_unidentified, is_unread_suffix
 from verydeep.data.pixels.image_files import open_image_file, quiet, read_rotation
+from verydeep.data.pixels.photograph_measures import JUDGED_SIDE, PhotographMeasures, measure_photograph
 from verydeep.data.pixels.shapes import check_shape
 from verydeep.data.pixels.wide_values import FULL_RANGE
 from verydeep.errors import DataError, VerydeepError
@@ -44,6 +45,8 @@ class Inspection:
     """Reason why the file cannot be decoded; None if it can."""
     oddities: tuple[str, ...] = ()
     """Unusual properties of a file that can be decoded."""
+    measures: PhotographMeasures | None = None
+    """Of its content, if it can be decoded."""
 
 
 def decode(
@@ -153,12 +156,20 @@ def _scale_16_bits(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(scale_values(values, FULL_RANGE))
 
 
-def inspect_image(path: Path, value_ranges: ValueRanges | None = None) -> Inspection:
-    """Decode one file as training does, and return what is wrong or unusual about it."""
+def inspect_image(path: Path, value_ranges: ValueRanges | None = None, camera_rotation: bool = True) -> Inspection:
+    """Decode one file, a large JPEG at a reduced size, and return what is wrong or unusual about it, and its measures.
+
+    Args:
+        path: the file.
+        value_ranges: of values that are not bytes, as they were chosen for the data set.
+        camera_rotation: whether to apply the rotation noted in EXIF.
+    """
     try:
         with _naming_errors(path):
-            decoded = decode_pixels(path, False, None)
-            check_shape(*decoded.to_rgb(path, value_ranges).size, path)
+            decoded = decode_pixels(path, camera_rotation, (JUDGED_SIDE, JUDGED_SIDE))
+            check_shape(*decoded.size, path)
+            rgb = decoded.to_rgb(path, value_ranges)
+            measures = measure_photograph(rgb if decoded.turn is None else rgb.transpose(decoded.turn), decoded.size)
     except MemoryError:
         return Inspection(f"{path} takes more memory than is free; shrink it.")
     except VerydeepError as error:
@@ -176,7 +187,7 @@ def inspect_image(path: Path, value_ranges: ValueRanges | None = None) -> Inspec
         oddities.append(f"{num_pages:,} pages, of which the first is used")
     if decoded.share is not None:
         oddities.append(f"damaged, {decoded.share:.0%} of its rows were decoded")
-    return Inspection(None, tuple(oddities))
+    return Inspection(None, tuple(oddities), measures)
 
 
 def _count_pages(path: Path) -> int:
