@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from verydeep.models.vgg import VGG
     from verydeep.models.weights.model_folder import ModelConfig
     from verydeep.results.archive import Archive
-    from verydeep.results.data import PreparedData, VerifiedData
     from verydeep.results.descriptors import Descriptors
     from verydeep.results.explanations import Explanations
     from verydeep.results.measured_table import EvaluationResult, MeasuredTable, MeasuredTables
@@ -51,9 +50,11 @@ if TYPE_CHECKING:
     from verydeep.results.nets import ConvertedNet, ExportedNet, PushedNet
     from verydeep.results.objects import LocatedObjects
     from verydeep.results.predictions import Predictions
+    from verydeep.results.prepared_data import PreparedData
     from verydeep.results.score_map import ScoreMap
     from verydeep.results.training import TrainedRun
     from verydeep.results.transfer import TransferredClassifier
+    from verydeep.results.verified_data import VerifiedData
 
 __all__ = [
     "NETWORKS",
@@ -121,7 +122,6 @@ _MODULES = {
         "models.vgg": ("VGG",),
         "models.weights.model_folder": ("ModelConfig",),
         "results.archive": ("Archive",),
-        "results.data": ("PreparedData", "VerifiedData"),
         "results.descriptors": ("Descriptors",),
         "results.explanations": ("Explanations",),
         "results.measured_table": ("EvaluationResult", "MeasuredTable", "MeasuredTables"),
@@ -129,9 +129,11 @@ _MODULES = {
         "results.nets": ("ConvertedNet", "ExportedNet", "PushedNet"),
         "results.objects": ("LocatedObjects",),
         "results.predictions": ("Predictions",),
+        "results.prepared_data": ("PreparedData",),
         "results.score_map": ("ScoreMap",),
         "results.training": ("TrainedRun",),
         "results.transfer": ("TransferredClassifier",),
+        "results.verified_data": ("VerifiedData",),
     }.items()
     for name in names
 }

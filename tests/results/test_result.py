@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from verydeep.ops.arrays import Float32Array
-from verydeep.results.data import VerifiedData
 from verydeep.results.neighbors import Neighbors
 from verydeep.results.predictions import Predictions
 from verydeep.results.result import Format, Record, Result, print_result
+from verydeep.results.verified_data import VerifiedData
 
 
 @dataclass(frozen=True, eq=False, repr=False)

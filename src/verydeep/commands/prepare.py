@@ -8,7 +8,7 @@ from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
     from verydeep.data.sets.preparation import IlsvrcSource
-    from verydeep.results.data import PreparedData, PreparedSplit
+    from verydeep.results.prepared_data import PreparedData, PreparedSplit
 
 
 @command
@@ -35,7 +35,7 @@ def prepare(
     from verydeep.engine.log import Log
     from verydeep.engine.progress import progress_bar
     from verydeep.errors import DataError
-    from verydeep.results.data import PreparedData
+    from verydeep.results.prepared_data import PreparedData
 
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
@@ -55,7 +55,7 @@ def prepare(
 def count_split(source: "IlsvrcSource", destination: Path, name: str) -> "PreparedSplit":
     """Count the images of a prepared split."""
     from verydeep.data.sets.preparation import count_images, describe_split
-    from verydeep.results.data import PreparedSplit
+    from verydeep.results.prepared_data import PreparedSplit
 
     counts, expected = count_images(destination, name), source.expected_counts(name)
     num_images = sum(counts.values())

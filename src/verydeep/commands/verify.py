@@ -1,9 +1,7 @@
 """`verydeep verify`: find the files that cannot be decoded before a training does."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
@@ -11,17 +9,8 @@ from verydeep.options import DataOption, ProgressOptions
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
-
-    from verydeep.data.pixels.decoding import Inspection
     from verydeep.data.split import Split
-    from verydeep.ops.value_ranges import ValueRanges
-    from verydeep.results.data import VerifiedData
-
-FILES_PER_WORKER = 500
-"""Fewer files are decoded sooner than another process has started."""
-FILES_PER_TURN = 32
-"""Files that a process takes at once, and finishes after Ctrl-C."""
+    from verydeep.results.verified_data import VerifiedData
 
 
 @command
@@ -33,13 +22,15 @@ def verify(
     ] = None,
     **_options: Unpack[ProgressOptions],
 ) -> "VerifiedData":
-    """Decode every photograph of a data set, and list those that cannot be decoded or have an unusual format.
+    """Decode every photograph of a data set once, and list those that cannot be decoded, are odd, or appear twice.
 
-    Wrong lines of labels.csv and boxes.csv, and wrong files in Annotations/, are listed too. The exit code is 1 if
-    anything stops a training. With `bad_images=skip` other commands leave out files that cannot be decoded.
+    Odd photographs are nearly uniform, too dark, too bright, blurred, tiny or elongated. Near-duplicates are found by
+    perceptual hashes, also mirrored and cropped ones, above all across train, val and test. Wrong lines of labels.csv
+    and boxes.csv, and wrong files in Annotations/, are listed too. The exit code is 1 if anything stops a training.
 
     Try:
         verydeep verify photos
+        verydeep verify photos --format csv > findings.csv
 
     Raises:
         DataError: The folder holds no data set.
@@ -48,37 +39,36 @@ def verify(
     from verydeep.data.split import describe_classes
     from verydeep.engine.datasets import data_folder
     from verydeep.engine.log import Log
-    from verydeep.engine.progress import run_with_progress, track
-    from verydeep.machine import available_cores
-    from verydeep.results.data import VerifiedData
+    from verydeep.engine.progress import run_with_progress
+    from verydeep.engine.verification.content import count_classes, count_short_sides, find_odd_photographs
+    from verydeep.engine.verification.inspection import inspect_splits
+    from verydeep.engine.verification.near_duplicates import find_duplicates
+    from verydeep.results.verified_data import VerifiedData
 
     root = data_folder(str(data))
     splits, problems = open_all_splits(root)
-    paths = [split.path(index) for split in splits for index in range(len(split))]
+    num_files = sum(map(len, splits))
     classes = f"; {describe_classes(splits)}".removesuffix("; ")
-    Log().info(f"{root}: {splits[0].layout}; {len(paths):,} files{classes}.")
-    surveyed = run_with_progress(survey_values(splits, {}), "Reading headers", len(paths))
+    Log().info(f"{root}: {splits[0].layout}; {num_files:,} files{classes}.")
+    surveyed = run_with_progress(survey_values(splits, {}), "Reading headers", num_files)
     ranges = {values.value_type: values.value_range for values in surveyed}
     notes = [note for split in splits for note in split.notes]
-    notes = list(dict.fromkeys([*notes, *map(str, surveyed)]))
-    workers = workers or min(available_cores(), 1 + len(paths) // FILES_PER_WORKER)
-    undecodable: dict[str, str] = {}
-    unusual: list[tuple[str, str]] = []
-    for path, result in zip(paths, track(inspect_all(paths, workers, ranges), "Decoding", len(paths)), strict=True):
-        file = path.relative_to(root).as_posix()
-        if result.error is not None:
-            undecodable[file] = result.error.removeprefix(f"{path} ")
-        unusual += [(file, oddity) for oddity in result.oddities]
+    inspected = inspect_splits(splits, root, ranges, workers)
+    photographs = inspected.photographs
+    duplicates = run_with_progress(find_duplicates(photographs, root), "Comparing", len(photographs))
     box_notes, bad_boxes, box_problems = inspect_boxes(root, splits)
     return VerifiedData(
         root,
         splits[0].layout,
-        len(paths),
-        undecodable,
-        tuple(unusual),
-        (*notes, *box_notes),
+        num_files,
+        inspected.undecodable,
+        inspected.unusual,
+        (*dict.fromkeys([*notes, *map(str, surveyed)]), *box_notes),
         (*problems, *box_problems),
         tuple(bad_boxes),
+        findings=(*duplicates, *find_odd_photographs(photographs)),
+        class_counts=count_classes(splits),
+        short_sides=count_short_sides(photographs),
     )
 
 
@@ -141,50 +131,3 @@ def inspect_boxes(root: Path, splits: "Sequence[Split]") -> tuple[list[str], lis
     found = dict.fromkeys(refused for survey in surveys for refused in survey.refused)
     shortened = [(file.removeprefix(folder), finding.replace(folder, "")) for file, finding in found]
     return notes, [(file, finding.removeprefix(f"{file} ")) for file, finding in shortened], []
-
-
-def inspect_all(paths: Sequence[Path], num_workers: int, value_ranges: "ValueRanges") -> "Iterator[Inspection]":
-    """Inspect files in order, in several processes; a file that ends its process counts as impossible to decode."""
-    from concurrent.futures.process import BrokenProcessPool
-
-    from verydeep.data.pixels.decoding import Inspection, inspect_image
-
-    inspect = partial(inspect_image, value_ranges=value_ranges)
-    if num_workers == 1:
-        yield from map(inspect, paths)
-        return
-    num_done, is_crashed = 0, False
-    while num_done < len(paths):
-        # After a crash one process takes one file after another, until it is known which one ends it.
-        batch = paths[num_done : num_done + FILES_PER_TURN * num_workers] if is_crashed else paths[num_done:]
-        with open_executor(1 if is_crashed else num_workers) as executor:
-            try:
-                for inspection in executor.map(inspect, batch, chunksize=1 if is_crashed else FILES_PER_TURN):
-                    yield inspection
-                    num_done += 1
-            except BrokenProcessPool:
-                if is_crashed:
-                    yield Inspection(f"{paths[num_done]} crashes the decoder, or takes too much memory; remove it.")
-                    num_done += 1
-                is_crashed = not is_crashed
-            else:
-                is_crashed = False
-
-
-@contextmanager
-def open_executor(num_workers: int) -> "Iterator[ProcessPoolExecutor]":
-    """Yield an executor whose processes end with the context, and leave Ctrl-C to this one."""
-    import multiprocessing
-    import signal
-    from concurrent.futures import ProcessPoolExecutor
-
-    executor = ProcessPoolExecutor(
-        num_workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)

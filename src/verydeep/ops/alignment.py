@@ -41,7 +41,7 @@ def _align_chunk(one: Float32Array, other: Float32Array) -> Float32Array:
     position = np.tile(np.array([1, 0, 1, 0], np.float32), (count, 1))  # stretch and shift along x, then along y
     best = np.full(count, -1, np.float32)
     active = np.arange(count)
-    slopes = np.gradient(other, axis=(1, 2))
+    slopes = [np.gradient(other, axis=axis) for axis in (1, 2)]
     for step in range(STEPS + 1):
         place = position[active]
         x = place[:, 0, None] * line + place[:, 1, None]  # (m, side)
@@ -81,17 +81,18 @@ def _center(images: Float32Array, inside: Float32Array) -> Float32Array:
 
 
 def _sample(images: Float32Array, x: Float32Array, y: Float32Array) -> Float32Array:
-    """Return images (n, side, side) at columns x (n, side) and rows y (n, side) from -1 to 1, by linear interpolation."""
+    """Interpolate images (n, side, side) at columns x (n, side) and rows y (n, side), which are from -1 to 1."""
     rows = _interpolation(y, images.shape[1])
     columns = _interpolation(x, images.shape[2])
-    return rows @ images @ columns.transpose(0, 2, 1)
+    moved: Float32Array = (rows @ images @ columns.transpose(0, 2, 1)).astype(np.float32)
+    return moved
 
 
 def _interpolation(places: Float32Array, side: int) -> Float32Array:
     """Return the weights (n, places, side) of pixels for linear interpolation at places from -1 to 1."""
     centers = np.clip((places + 1) * side / 2 - 0.5, 0, side - 1)[:, :, None]
-    weights: Float32Array = np.maximum(0, 1 - abs(centers - np.arange(side, dtype=np.float32)))
-    return weights
+    weights = np.maximum(0, 1 - abs(centers - np.arange(side)))
+    return weights.astype(np.float32)
 
 
 def _solve(columns: Float32Array, rest: Float32Array) -> Float32Array:

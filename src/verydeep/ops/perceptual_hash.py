@@ -33,7 +33,8 @@ def hash_thumbnails(thumbnails: UInt8Array, *, share: float = 1.0, mirrored: boo
     columns = rows * np.where(np.arange(1, FREQUENCIES + 1) % 2, -1, 1)[:, None] if mirrored else rows
     spectrum = rows @ thumbnails.astype(np.float32) @ columns.T  # (n, 8, 8)
     spectrum = spectrum.reshape(len(thumbnails), NUM_SIGNS)
-    return np.where(spectrum > np.median(spectrum, axis=1, keepdims=True), 1, -1).astype(np.float32)
+    signs: Float32Array = np.where(spectrum > np.median(spectrum, axis=1, keepdims=True), 1, -1).astype(np.float32)
+    return signs
 
 
 def _cosines(side: int, share: float) -> Float32Array:
@@ -41,13 +42,11 @@ def _cosines(side: int, share: float) -> Float32Array:
     edges = np.clip(((np.arange(side + 1) / side) - 0.5) / share + 0.5, 0, 1)
     frequencies = np.pi * np.arange(1, FREQUENCIES + 1)[:, None]
     # The integral over each pixel, so that pixels at the edge count by their part that is inside.
-    integrals = np.sin(frequencies * edges) / frequencies
-    return np.diff(integrals, axis=1).astype(np.float32)
+    cosines: Float32Array = np.diff(np.sin(frequencies * edges) / frequencies, axis=1).astype(np.float32)
+    return cosines
 
 
-def find_close_hashes(
-    one: Float32Array, other: Float32Array, max_distance: int
-) -> Iterator[tuple[int, Int64Array]]:
+def find_close_hashes(one: Float32Array, other: Float32Array, max_distance: int) -> Iterator[tuple[int, Int64Array]]:
     """Yield (row of ``one``, rows of ``other``) of hashes that differ in at most ``max_distance`` signs.
 
     Both are (n, 64), of the same photographs; only rows of ``other`` after that of ``one`` are compared. All pairs are,

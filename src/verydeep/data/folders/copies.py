@@ -1,9 +1,10 @@
-"""Test photographs that are also training photographs, perhaps under another name."""
+"""Files with the same bytes: copies among photographs, and test photographs that are also training photographs."""
 
 import filecmp
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ def find_copies(test: Split, train: Split) -> dict[Path, Path]:
     Sizes are compared first, so that few files are opened. Files that cannot be read have no copies; decoding them
     reports the error.
     """
-    test_files, test_sizes = _measure_sizes(test)
-    train_files, train_sizes = _measure_sizes(train)
+    test_files, train_files = _list_files(test), _list_files(train)
+    test_sizes, train_sizes = _measure_sizes(test_files), _measure_sizes(train_files)
     candidates: dict[_Key, list[str]] = defaultdict(list)
     for index in np.flatnonzero(np.isin(train_sizes, test_sizes) & (train_sizes > 0)):
         candidates[_key(train_files[index], int(train_sizes[index]))].append(train_files[index])
@@ -38,19 +39,35 @@ def find_copies(test: Split, train: Split) -> dict[Path, Path]:
     return copies
 
 
-def _measure_sizes(split: Split) -> tuple[list[str], Int64Array]:
-    """Return the paths of the files, each once, and their sizes (n,); 0 for a file that cannot be read.
+def group_copies(files: Sequence[str]) -> list[list[int]]:
+    """Return groups of two files or more with the same bytes, by their positions, in order; empty files have none."""
+    sizes = _measure_sizes(files)
+    values, counts = np.unique(sizes, return_counts=True)
+    by_key: dict[_Key, list[list[int]]] = defaultdict(list)
+    for index in np.flatnonzero(np.isin(sizes, values[counts > 1]) & (sizes > 0)).tolist():
+        groups = by_key[_key(files[index], int(sizes[index]))]
+        group = next((each for each in groups if _equal(files[index], files[each[0]])), None)
+        if group is None:
+            groups.append([index])
+        else:
+            group.append(index)
+    return sorted(group for groups in by_key.values() for group in groups if len(group) > 1)
 
-    Paths are texts, because a ``Path`` takes a kilobyte and there may be millions.
-    """
-    paths = [os.path.join(split.root, file) for file in dict.fromkeys(split.files)]  # noqa: PTH118
-    sizes = np.zeros(len(paths), np.int64)
-    for index, path in enumerate(paths):
+
+def _list_files(split: Split) -> list[str]:
+    """Return the paths of the files, each once; they are texts, as a ``Path`` takes a kilobyte, of perhaps millions."""
+    return [os.path.join(split.root, file) for file in dict.fromkeys(split.files)]  # noqa: PTH118
+
+
+def _measure_sizes(files: Sequence[str]) -> Int64Array:
+    """Return the sizes (n,) of files; 0 for one that cannot be read."""
+    sizes = np.zeros(len(files), np.int64)
+    for index, path in enumerate(files):
         try:
             sizes[index] = os.stat(path).st_size  # noqa: PTH116
         except OSError:
             continue
-    return paths, sizes
+    return sizes
 
 
 def _key(path: str, size: int) -> _Key:

@@ -22,7 +22,7 @@ class PhotographMeasures:
     height: int
     """Size of the whole photograph in pixels, as it is stored."""
     dark_end: int
-    """Gray level, 0-255, that 95% of the pixels reach."""
+    """Gray level, 0-255, that 99% of the pixels reach: objects on a white ground are darker."""
     light_end: int
     """Gray level that 95% of the pixels do not exceed."""
     spread: float
@@ -59,7 +59,7 @@ def measure_photograph(image: Image.Image, size: tuple[int, int]) -> PhotographM
     thumbnail = gray.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
     return PhotographMeasures(
         *size,
-        dark_end=find_percentile(histogram, 0.05),
+        dark_end=find_percentile(histogram, 0.01),
         light_end=find_percentile(histogram, 0.95),
         spread=max(map(measure_spread, channels)),
         blur=measure_blur(np.asarray(gray)),

@@ -1,0 +1,181 @@
+"""The result of `verify`: what is wrong, odd or doubtful about the photographs of a data set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from verydeep.results.result import Record, Result
+from verydeep.wording import count_of, shorten_list
+
+FindingKind = Literal[
+    "same photograph, several labels",
+    "near-duplicates across parts",
+    "near-duplicates",
+    "copies",
+    "nearly uniform",
+    "too dark",
+    "too bright",
+    "blurred",
+    "tiny",
+    "elongated",
+]
+"""Kinds of findings, the most important first."""
+
+FEW_PHOTOGRAPHS = 10
+"""Photographs of a class below which it is named."""
+
+UNEQUAL = 10
+"""Ratio of the largest to the smallest class from which classes count as unequal."""
+
+MAX_NAMES = 5
+"""Classes that a sentence names."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding about the content of one photograph, or of a group of near-duplicates."""
+
+    kind: FindingKind
+    files: tuple[str, ...]
+    """The photographs, relative to the folder of the data set."""
+    text: str
+    """What the finding is, and what it rests on."""
+    group: int | None = None
+    """Number of the group, counted from 1; None: a photograph on its own."""
+
+    def describe(self, file: str) -> str:
+        """Return the finding about one of the photographs; of a group it names another one."""
+        if self.group is None:
+            return self.text
+        other = next(each for each in self.files if each != file)
+        return f"{self.text} (group {self.group}, with {other})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class VerifiedData(Result):
+    """The files of a data set that cannot be decoded, those that are unusual, and findings about their content."""
+
+    formats: ClassVar[Mapping[str, str]] = {"decodable": "yes/no"}
+
+    folder: Path
+    layout: str
+    num_files: int
+    undecodable: Mapping[str, str]
+    """File -> reason why it cannot be decoded, or is refused."""
+    unusual: tuple[tuple[str, str], ...]
+    """(file, peculiarity) of files that are used."""
+    notes: tuple[str, ...] = ()
+    """Sentences about folders, such as what was left out."""
+    folder_problems: tuple[str, ...] = ()
+    """Sentences about folders that a training refuses."""
+    bad_boxes: tuple[tuple[str, str], ...] = ()
+    """(file, finding) of annotations of boxes that a training of boxes refuses; without a file, '' and the finding."""
+    findings: tuple[Finding, ...] = ()
+    """Findings about the content of photographs, which stop no training; the most important first."""
+    class_counts: Mapping[str, int] = field(default_factory=dict)
+    """Class -> number of training photographs, or of all where nothing is divided."""
+    short_sides: Mapping[str, int] = field(default_factory=dict)
+    """Histogram: range of the short side in pixels -> number of photographs."""
+
+    @property
+    def problem(self) -> str:
+        """Sentences if any file cannot be used, or a folder cannot be trained on."""
+        sentences = list(self.folder_problems)
+        if self.undecodable:
+            sentences.append(
+                f"{len(self.undecodable):,} of {self.num_files:,} files cannot be used: replace or remove them, or "
+                "leave them out with `bad_images=skip`."
+            )
+        if self.bad_boxes:
+            subject = "annotation of boxes is" if len(self.bad_boxes) == 1 else "annotations of boxes are"
+            sentences.append(
+                f"{len(self.bad_boxes):,} {subject} wrong or missing: correct them, or train with `bad_boxes=clip` or "
+                "`bad_boxes=skip`."
+            )
+        return "\n".join(sentences)
+
+    def records(self) -> list[Record]:
+        """Return one record for each file that cannot be decoded, peculiarity of a file, bad box, and finding."""
+        undecodable = [_record(file, "undecodable", text, decodable=False) for file, text in self.undecodable.items()]
+        unusual = [_record(file, "unusual", text) for file, text in self.unusual]
+        boxes = [_record(file, "box", text) for file, text in self.bad_boxes]
+        findings = [
+            _record(file, finding.kind, finding.describe(file), finding.group)
+            for finding in self.findings
+            for file in finding.files
+        ]
+        return [*undecodable, *unusual, *boxes, *findings]
+
+    def columns(self) -> Mapping[str, str]:
+        """Return the columns of the table: words first, which are folded where the terminal is narrow."""
+        return {key: key for key in ("file", "finding", "decodable")}
+
+    def footer(self) -> list[str]:
+        """Return the notes, and how many files there are."""
+        files = {1: "The file", 2: "Both files"}.get(self.num_files, f"All {self.num_files:,} files")
+        decodable = [] if self.undecodable else [f"{files} can be decoded."]
+        return [
+            *self.notes,
+            *describe_classes(self.class_counts),
+            *describe_sides(self.short_sides),
+            *describe_findings(self.findings),
+            *decodable,
+        ]
+
+
+def _record(file: str, kind: str, finding: str, group: int | None = None, *, decodable: bool = True) -> Record:
+    return {"file": file, "finding": finding, "decodable": decodable, "kind": kind, "group": group}
+
+
+def describe_findings(findings: Sequence[Finding]) -> list[str]:
+    """Return a sentence for each kind of findings."""
+    sentences = []
+    for kind in dict.fromkeys(finding.kind for finding in findings):
+        same = [finding for finding in findings if finding.kind == kind]
+        photographs = count_of(sum(len(finding.files) for finding in same), "photograph")
+        groups = "" if same[0].group is None else f" in {count_of(len(same), 'group')}"
+        remedy = f": {REMEDIES[kind]}" if kind in REMEDIES else ""
+        sentences.append(f"{kind[0].upper()}{kind[1:]}: {photographs}{groups}{remedy}.")
+    return sentences
+
+
+REMEDIES: Mapping[FindingKind, str] = {
+    "same photograph, several labels": "correct the labels, or remove all but one of each group",
+    "near-duplicates across parts": "errors come out too low, so keep one of each group",
+    "near-duplicates": "keep one of each group, or keep groups together with `group_by`",
+    "copies": "keep one of each group",
+}
+"""What to do about a kind of findings, where it is not plain."""
+
+
+def describe_sides(short_sides: Mapping[str, int]) -> list[str]:
+    """Return a sentence with the histogram of short sides, if there are several."""
+    if sum(short_sides.values()) < 2:
+        return []
+    return [f"Short sides in pixels: {', '.join(f'{name}: {count:,}' for name, count in short_sides.items())}."]
+
+
+def describe_classes(counts: Mapping[str, int]) -> list[str]:
+    """Return sentences about classes of few photographs, and about unequal classes."""
+    sentences = []
+    few = [f"{name} {count}" for name, count in counts.items() if count < FEW_PHOTOGRAPHS]
+    if few:
+        verb = "class has" if len(few) == 1 else "classes have"
+        sentences.append(
+            f"{len(few):,} {verb} fewer than {FEW_PHOTOGRAPHS} training photographs: {shorten_list(few, MAX_NAMES)}."
+        )
+    if unequal := describe_unequal(counts):
+        sentences.append(unequal)
+    return sentences
+
+
+def describe_unequal(counts: Mapping[str, int]) -> str:
+    """Return a sentence if the largest class has ten times as many photographs as the smallest, else nothing."""
+    if not counts:
+        return ""
+    largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
+    if counts[largest] < UNEQUAL * counts[smallest]:
+        return ""
+    photographs = count_of(counts[largest], "photograph")
+    return f"The classes are unequal: {largest} has {photographs}, {smallest} {counts[smallest]:,}."
