@@ -24,6 +24,11 @@ def noise(path: Path, seed: int) -> Path:
     return path
 
 
+def resave(path: Path, mode: str, kind: str) -> None:
+    with Image.open(path) as image:
+        image.convert(mode).save(path, format=kind)
+
+
 def cut(path: Path, share: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
@@ -44,8 +49,8 @@ def test_it_finds_all_that_is_broken_and_all_that_is_unusual(
     (photographs / "cat/1.jpg").write_bytes(b"no image")
     cut(photographs / "dog/2.jpg", 0.5)
     cut(photographs / "cat/3.jpg", 0.9)
-    Image.new("CMYK", (20, 30)).save(photographs / "dog/4.jpg")
-    Image.new("RGB", (20, 30)).save(photographs / "cat/5.jpg", format="PNG")
+    resave(photographs / "dog/4.jpg", "CMYK", "JPEG")
+    resave(photographs / "cat/5.jpg", "RGB", "PNG")
     verified = vd.verify(photographs, workers=workers)
     assert (verified.folder, verified.num_files) == (photographs, 9)
     assert verified.problem.startswith("2 of 9 files cannot be used")
@@ -65,7 +70,7 @@ def test_it_finds_all_that_is_broken_and_all_that_is_unusual(
 
 def test_the_command_line_lists_the_files_and_fails(photographs: Path, inside: Cli) -> None:
     (photographs / "cat/1.jpg").write_bytes(b"no image")
-    Image.new("CMYK", (20, 30)).save(photographs / "dog/4.jpg")
+    resave(photographs / "dog/4.jpg", "CMYK", "JPEG")
     done = inside("verify", photographs, check=False)
     assert done.returncode == 1
     assert "class folders; 9 files" in done.stdout

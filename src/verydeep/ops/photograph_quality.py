@@ -6,6 +6,8 @@ from verydeep.ops.arrays import Float32Array, Int64Array, UInt8Array
 
 BLUR_KERNEL = 9
 """Pixels over which the photograph is blurred once more, as in the source."""
+MIN_SIDE = 32
+"""Pixels along an axis below which no blur can be told."""
 
 
 def measure_blur(gray: UInt8Array) -> float:
@@ -14,7 +16,7 @@ def measure_blur(gray: UInt8Array) -> float:
     The measure of Crete, Dolmiere, Ladret and Nicolas (The blur effect: perception and estimation with a new
     no-reference perceptual blur metric, 2007): an image that is blurred once more along an axis loses less of the
     differences between neighbors the more blurred it was. The larger of both axes holds. Contrast does not matter. An
-    image that is too small or has no differences along an axis is measured along the other one, or gives 0.
+    axis of fewer than 32 pixels, or without differences, gives 0.
     """
     values = gray.astype(np.float32)
     return max(_measure_along_rows(values), _measure_along_rows(np.ascontiguousarray(values.T)))
@@ -22,7 +24,7 @@ def measure_blur(gray: UInt8Array) -> float:
 
 def _measure_along_rows(values: Float32Array) -> float:
     half = BLUR_KERNEL // 2
-    if values.shape[1] <= BLUR_KERNEL:
+    if values.shape[1] < MIN_SIDE:
         return 0.0
     sums = np.cumsum(np.pad(values, ((0, 0), (half + 1, half)), mode="edge"), axis=1)
     blurred = (sums[:, BLUR_KERNEL:] - sums[:, :-BLUR_KERNEL]) / BLUR_KERNEL

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from verydeep.data.folders.copies import _BEGINNING, find_copies
+from verydeep.data.folders.copies import _BEGINNING, find_copies, group_copies
 from verydeep.data.split import Split
 
 
@@ -34,3 +34,12 @@ def test_files_that_cannot_be_read_have_no_copy(tmp_path: Path, gone: str) -> No
     train, test = part(tmp_path / "train", {"1": b"x"}), part(tmp_path / "test", {"2": b"x"})
     (tmp_path / gone).unlink()
     assert find_copies(test, train) == {}
+
+
+def test_groups_of_equal_files(tmp_path: Path) -> None:
+    long = b"x" * _BEGINNING
+    contents = [b"same", b"eziS", long + b"1", b"same", b"", b"", long + b"2", long + b"1", b"same"]
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).write_bytes(content)
+    files = [str(tmp_path / str(number)) for number in range(len(contents))]
+    assert group_copies([*files, str(tmp_path / "gone")]) == [[0, 3, 8], [2, 7]]

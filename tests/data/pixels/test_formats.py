@@ -3,6 +3,7 @@
 import base64
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,8 @@ def test_a_gray_jpeg_xl_that_is_not_of_bytes_is_whole(tmp_path: Path, values: st
     gray = np.arange(20, 220, 2, dtype=np.uint8).reshape(10, 10)
     content = imagecodecs.jpegxl_encode((gray / 255 * white).astype(values), lossless=True)
     (tmp_path / "a.jxl").write_bytes(content)
-    assert inspect_image(tmp_path / "a.jxl") == Inspection(None)
+    inspection = inspect_image(tmp_path / "a.jxl")
+    assert replace(inspection, measures=None) == Inspection(None)
     pixels = np.asarray(decode(tmp_path / "a.jxl", camera_rotation=True))[..., 0].astype(int)
     assert np.abs(pixels - gray).max() <= 1
 
