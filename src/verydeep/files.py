@@ -190,6 +190,32 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder to write files to, which become those of ``folder`` at the end.
+
+    A new folder appears with all files at once. In one that exists they appear in the order in which they were written.
+
+    Raises:
+        ResourceError: a file cannot be written.
+    """
+    try:
+        with temporary_folder(folder) as temporary:
+            files = temporary / folder.name
+            files.mkdir()
+            try:
+                yield files
+            except ResourceError as error:
+                raise ResourceError(str(error).replace(str(files), str(folder))) from error
+            if not folder.exists():
+                files.rename(folder)
+                return
+            for path in sorted(files.iterdir(), key=lambda path: path.stat().st_mtime_ns):
+                path.replace(folder / path.name)
+    except OSError as error:
+        raise ResourceError(f"{folder} cannot be written ({error}); make room, or choose another place.") from error
+
+
+@contextmanager
 def atomic_write_text(path: Path) -> Iterator[TextIO]:
     """Give a text stream in UTF-8 whose content replaces the file ``path`` at the end, as ``atomic_write`` does.
 

@@ -357,9 +357,10 @@ def test_folder_of_other_files_is_refused(inside: Cli, class_folders: Path, trai
 
 
 def test_incomplete_classifier_is_made_again(inside: Cli, class_folders: Path, trained: Path, classifier: Path) -> None:
-    left = classifier / ".transfer.json.0123abcd.tmp"  # as a kill leaves it
+    left = classifier.with_name(".few.0123abcd.tmp")  # as a kill leaves it
     left.mkdir()
-    (classifier / "transfer.json").rename(left / "file")
+    classifier.rename(left / "few")
+    (left / "few" / "transfer.json").unlink()
     inside("transfer", class_folders, trained, *FAST, "--out", "few")
     assert (classifier / "transfer.json").exists() and not left.exists()
 

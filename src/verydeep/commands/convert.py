@@ -49,6 +49,7 @@ def convert(
     from verydeep.engine.importing.downloads import fetch
     from verydeep.engine.importing.imported import is_name
     from verydeep.errors import OptionError
+    from verydeep.files import atomic_folder
     from verydeep.results.nets import ConvertedNet
 
     file, out = Path(file), Path(out)
@@ -59,7 +60,8 @@ def convert(
     path = file if published is None else fetch(published)
     names = None if class_names is None else read_names(Path(class_names))
     converted = convert_file(path, input, names)
-    converted.save(out)
+    with atomic_folder(out) as folder:
+        converted.save(folder)
     config = converted.config
     return ConvertedNet(
         source=path,

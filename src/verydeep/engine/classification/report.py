@@ -17,7 +17,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, count_images, gone_images_remarks, seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
-from verydeep.files import atomic_write_text, write_json
+from verydeep.files import atomic_folder, atomic_write_text, write_json
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.metrics import class_errors, order_classes, predicted_classes, ranks
@@ -193,14 +193,15 @@ def write_evaluation(folder: Path, evaluation: ClassificationEvaluation, table: 
     Raises:
         ResourceError: a file cannot be written.
     """
-    with atomic_write_text(folder / "predictions.csv") as file:
-        write_predictions(file, evaluation.predictions, split)
-    with atomic_write_text(folder / "classes.csv") as file:
-        write_class_errors(file, evaluation, split)
-    write_confusion(folder / "confusion.csv", evaluation.confusion, split.class_names)
-    draw_examples(split, evaluation.predictions, folder / "examples.png")
-    draw_confusion(folder / "confusion.png", evaluation.confusion, split.class_words)
-    write_json(folder / "errors.json", {"summary": table.summary, **table.values, "remarks": table.remarks})
+    with atomic_folder(folder) as temporary:
+        with atomic_write_text(temporary / "predictions.csv") as file:
+            write_predictions(file, evaluation.predictions, split)
+        with atomic_write_text(temporary / "classes.csv") as file:
+            write_class_errors(file, evaluation, split)
+        write_confusion(temporary / "confusion.csv", evaluation.confusion, split.class_names)
+        draw_examples(split, evaluation.predictions, temporary / "examples.png")
+        draw_confusion(temporary / "confusion.png", evaluation.confusion, split.class_words)
+        write_json(temporary / "errors.json", {"summary": table.summary, **table.values, "remarks": table.remarks})
 
 
 def write_class_errors(file: TextIO, evaluation: ClassificationEvaluation, split: Split) -> None:

@@ -25,7 +25,7 @@ from verydeep.engine.plotting import save_figure
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.engine.runtime import Runtime
-from verydeep.files import atomic_write_text, write_json
+from verydeep.files import atomic_folder, atomic_write_text, write_json
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 from verydeep.results.measured_table import MeasuredTable
@@ -90,11 +90,12 @@ def write_localization_evaluation(
         table: of its errors.
         split: of the images.
     """
-    write_boxes(folder / "boxes.csv", evaluation, split)
-    save_figure(draw_success(evaluation), folder / "success.png")
-    save_figure(draw_box_examples(split, evaluation), folder / "examples.png")
-    # Last, as the sign that the report is complete.
-    write_json(folder / "errors.json", {"summary": table.summary, **table.values, "remarks": table.remarks})
+    with atomic_folder(folder) as temporary:
+        write_boxes(temporary / "boxes.csv", evaluation, split)
+        save_figure(draw_success(evaluation), temporary / "success.png")
+        save_figure(draw_box_examples(split, evaluation), temporary / "examples.png")
+        # Last, as the sign that the report is complete.
+        write_json(temporary / "errors.json", {"summary": table.summary, **table.values, "remarks": table.remarks})
 
 
 def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) -> Iterator[str]:

@@ -31,7 +31,7 @@ from verydeep.engine.transfer.task import (
     TransferResult,
     TransferTask,
 )
-from verydeep.files import write_json
+from verydeep.files import atomic_folder, write_json
 from verydeep.results.transfer import TransferredClassifier
 from verydeep.wording import count_of, shorten_list
 
@@ -48,8 +48,6 @@ def describe_data(transfer_set: TransferSet, split: Split) -> str:
 def write_transfer_result(result: TransferResult, out: Path, submission: Path | None) -> TransferredClassifier:
     """Save the first draw's classifier with all figures, and write VOC's result files if they are wanted."""
     task, first, copies = result.task, result.partitions[0], find_copies(result.task)
-    save_classifier(out, result.classifier)
-    pictures = _write_pictures(result, out)
     figures = result_values(result)
     summary = summarize_transfer(result)
     values = {
@@ -65,7 +63,10 @@ def write_transfer_result(result: TransferResult, out: Path, submission: Path | 
         "copies": copies,
         "curve": [asdict(point) for point in result.curve],
     }
-    write_json(out / RESULTS, values)  # last: it marks a complete folder
+    with atomic_folder(out) as folder:
+        save_classifier(folder, result.classifier)
+        pictures = _write_pictures(result, folder)
+        write_json(folder / RESULTS, values)  # last: it marks a complete folder
     remarks = [GLOSSARY, *result_lines(result), *dict.fromkeys(training_overlap_remarks(task))]
     remarks += [copies_remark(copies)] if copies else []
     remarks.append(f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, RESULTS])})")

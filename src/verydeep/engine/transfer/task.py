@@ -17,7 +17,7 @@ from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.log import Log
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Kernels, Runtime
-from verydeep.engine.transfer.classifier import FIELDS, TENSORS, Classifier
+from verydeep.engine.transfer.classifier import Classifier
 from verydeep.engine.transfer.curve import CurvePoint, measure_learning_curve
 from verydeep.engine.transfer.partition import (
     PartitionResult,
@@ -31,7 +31,7 @@ from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.arrays import Float32Array, Int64Array
 
 RESULTS = "transfer.json"
-CURVE, CONFUSION_TABLE, CONFUSION = PICTURES = ("curve.png", "confusion.csv", "confusion.png")
+CURVE, CONFUSION_TABLE, CONFUSION = ("curve.png", "confusion.csv", "confusion.png")
 
 SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Float32Array], Path]] = {
     "VOC": write_voc_results,
@@ -106,8 +106,7 @@ class TransferTask:
             check_training(partition.train, self.costs, seed)
         if (out / RESULTS).exists():
             raise OptionError(f"{out} already holds a classifier: choose another `out`, or remove the folder.", "out")
-        own_files = {FIELDS, TENSORS, *PICTURES, RESULTS}  # of a transfer that was stopped
-        check_output_folder(out, own_files.__contains__, "a classifier")
+        check_output_folder(out, lambda name: name.startswith("."), "a classifier")
         if submission is not None and self.transfer_set.kind not in SUBMISSIONS:
             raise OptionError(
                 f"`submission` writes files for VOC's server, and {self.transfer_set.name} is not Pascal VOC: omit it.",

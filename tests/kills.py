@@ -1,0 +1,126 @@
+"""Commands that are killed (SIGKILL) at chosen moments.
+
+Each runs in a fork of a process that has imported everything, so an attempt costs a tenth of a second and not four.
+A moment is a change of the file system: a file opened for writing, a rename, a removal, a new folder. The process is
+killed just before it. What it computes between two moments changes nothing on the disk, so a kill then is the same as
+one at the next moment, except for lines appended to an open file; for those there are kills after a time.
+"""
+
+import json
+import mmap
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+_CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The end of one command."""
+
+    killed: bool
+    code: int
+    num_moments: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command, and when to kill it: at a moment (the first is 1), after some seconds, or not (0)."""
+
+    folder: str
+    arguments: list[str]
+    moment: int = 0
+    seconds: float = 0
+
+
+class Forker:
+    """A process that has imported everything and forks for each command."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def run(self, folder: Path, *arguments: object, moment: int = 0, seconds: float = 0) -> Attempt:
+        """Run the command line in a folder."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        request = Request(str(folder), [str(argument) for argument in arguments], moment, seconds)
+        print(json.dumps(asdict(request)), file=self.process.stdin, flush=True)
+        return Attempt(**json.loads(self.process.stdout.readline()))
+
+
+@contextmanager
+def start_forker() -> Iterator[Forker]:
+    """Start the process that forks, and end it."""
+    command = [sys.executable, "-m", "tests.kills"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Forker(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def _serve() -> None:
+    import matplotlib.pyplot  # noqa: F401
+    import sklearn.svm  # noqa: F401
+    import torch  # noqa: F401
+
+    import verydeep.engine.load  # noqa: F401
+    from verydeep import cli
+
+    for line in sys.stdin:
+        request = Request(**json.loads(line))
+        counter = mmap.mmap(-1, 8)
+        log = Path(request.folder) / ".output"
+        if (child := os.fork()) == 0:
+            _run(request, counter, log, cli)
+        _, status = os.waitpid(child, 0)
+        attempt = Attempt(
+            os.WIFSIGNALED(status),
+            os.waitstatus_to_exitcode(status),
+            int.from_bytes(counter[:8], "little"),
+            log.read_text(errors="replace"),
+        )
+        log.unlink()
+        print(json.dumps(asdict(attempt)), flush=True)
+
+
+def _run(request: Request, counter: mmap.mmap, log: Path, cli: Any) -> NoReturn:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(request.folder)
+    os.environ["VERYDEEP_CACHE"] = str(Path(request.folder) / "cache")
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and not (arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        if event != "open" and event not in _CHANGES:
+            return
+        moment = int.from_bytes(counter[:8], "little") + 1
+        counter[:8] = moment.to_bytes(8, "little")
+        if moment == request.moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once
+    signal.setitimer(signal.ITIMER_REAL, request.seconds)
+    sys.argv = ["verydeep", *request.arguments]
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve()
