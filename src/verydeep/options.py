@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 from verydeep.configs.protocols import View
 from verydeep.errors import OptionError
 from verydeep.parameters import Option
-from verydeep.signatures import IMAGES, NET, NETS, NUMBERS, PATH, PATHS
+from verydeep.signatures import IMAGES, NET, NETS, NUMBERS, PATH
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -33,8 +33,7 @@ else:  # as they are typed
     PathSource = Path
     NetSource = Annotated[Path, NET]
     NetSources = Annotated[tuple[Path, ...], NETS]
-    Images = Queries = Annotated[tuple[str, ...], IMAGES]
-    PathSources = Annotated[tuple[str, ...], PATHS]
+    Images = PathSources = Queries = Annotated[tuple[str, ...], IMAGES]
     DataSource = Annotated[str, PATH]
     Numbers = Annotated[str, NUMBERS]
 

@@ -71,7 +71,6 @@ WHOLE_NUMBER = ValueKind("a whole number", lambda value: isinstance(value, Integ
 NUMBER = ValueKind("a number", _is_number)
 TEXT = ValueKind("a text", lambda value: isinstance(value, str))
 PATH = ValueKind("a path", _is_path)
-PATHS = ValueKind("a path or a list of paths of files", _is_list_of(_is_path))
 NUMBERS = ValueKind(
     "a number, a list of numbers or a text", _is_list_of(lambda each: _is_number(each) or TEXT.accepts(each))
 )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from verydeep.engine.training.plan import TrainingPlan
     from verydeep.results.training import TrainedRun
 
-RESUME_OPTIONS = ("resume", "epochs", "device", "workers", "progress")
+RESUME_OPTIONS = ("data", "resume", "epochs", "device", "workers", "progress")
 """Parameters that matter to a resumed run; all others are those it began with."""
 
 
@@ -47,7 +47,7 @@ def train(
     seed: SeedOption = 0,
     out: Annotated[PathSource | None, Option("Folder of the run.", "a new one in runs/", "DIR")] = None,
     resume: Annotated[
-        PathSource | None, Option("Continue; `epochs` may change before the rate drops.", metavar="RUN")
+        PathSource | None, Option("Continue; `epochs` may change until the rate drops.", metavar="RUN")
     ] = None,
     fc_width: Annotated[
         int | None, Option("Channels of fc6, fc7.", "4096; generated: 512", "N", "training", smallest=1)
@@ -87,6 +87,9 @@ def train(
     Tiny-ImageNet. With `init_from`, network, crop and widths are copied unless given. With fewer than 74 epochs the
     learning rate drops after 60, 80 and 93% of them (generated: 75 and 92%), not on plateaus.
 
+    With `resume`, a stopped run continues with the settings it began with; `epochs` may change until the learning rate
+    first drops. If its photographs were moved, DATA is their new place.
+
     With `task=localize` the boxes come from the data set, from DATA/boxes.csv (path,label,xmin,ymin,xmax,ymax), or from
     XML files in DATA/Annotations.
 
@@ -112,8 +115,8 @@ def train(
     from verydeep.engine.training.request import TrainRequest
 
     if resume is not None:
-        plan = plan_resumed(Path(resume))
-        check_resumed(plan, values)
+        check_resumed(Path(resume), values)
+        plan = plan_resumed(Path(resume), None if data == "generated" else str(data))
         if epochs is not None:
             plan = change_epochs(plan, epochs)
         return run_plan(plan, options)
@@ -154,20 +157,17 @@ def train(
     return run_plan(plan_training(request), options)
 
 
-def check_resumed(plan: "TrainingPlan", values: dict[str, Any]) -> None:
+def check_resumed(run: Path, values: dict[str, Any]) -> None:
     """Refuse options that a resumed run would ignore.
 
     Args:
-        plan: Plan of the run.
+        run: Folder of the run.
         values: Arguments of ``train``, by parameter.
 
     Raises:
         OptionError: One of them is not its default, and not an option of a resumed run.
     """
-    run, data = plan.run.path, plan.settings.data
     given = [each.name for each in read_parameters(train) if values[each.name] != each.default]
-    if "data" in given and data in (str(values["data"]), str(Path(values["data"]).resolve())):
-        given.remove("data")
     ignored = [name for name in given if name not in RESUME_OPTIONS]
     if ignored:
         names = ", ".join(f"`{name}`" for name in ignored)

@@ -44,13 +44,18 @@ def monitor_messages(
 
 def test_a_net_that_keeps_guessing_is_reported(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log", loss=1.09)
-    assert messages.count("Still guessing: after 10 steps the loss is 1.09, and that of guessing is 1.10") == 1
+    assert (
+        messages.count("Still guessing: after 10 steps the loss is 1.09 on average, and that of guessing is 1.10") == 1
+    )
     assert "Crops" not in messages and "Worse" not in messages
 
 
 def test_a_loss_far_above_that_of_guessing_is_reported_as_worse(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log")
-    assert messages.count("Worse than guessing: after 10 steps the loss is 50.00, and that of guessing is 1.10") == 1
+    assert (
+        messages.count("Worse than guessing: after 10 steps the loss is 50.00 on average, and that of guessing is 1.10")
+        == 1
+    )
     assert "Try a new `out` with more `epochs` (only 10 steps) or another `learning_rate` than 0.01." in messages
     assert "Still" not in messages
 
@@ -86,7 +91,8 @@ def test_an_epoch_has_a_line() -> None:
     epoch = EpochReport(3, 1.2345, 34.56, True, 1.0, 0.0, 0.0, None)
     report = StepReport(30, 1.0, 0.01, epoch, stopped=False, stage=1)
     assert describe_epoch(report, 15, "top-1 error", 300) == (
-        "Epoch 3 of 15: loss 1.234, validation top-1 error 34.6% (best so far), rate 0.01; about 5 minutes left."
+        "Epoch 3 of 15: loss 1.234, validation top-1 error of the central crop 34.6% (best so far), rate 0.01; about 5 "
+        "minutes left."
     )
     assert "rate 0.00177; about 1 second left." in describe_epoch(
         replace(report, learning_rate=0.00176777), 15, "top-1 error", 0.2

@@ -55,6 +55,11 @@ def test_epochs_that_a_run_cannot_have_are_refused(data: Path, tmp_path: Path, i
     settings = (run / "run.json").read_bytes()
     fewer = inside("train", "--resume", "run", "--epochs", 1, check=False)
     assert "run has had 1 of its 3 epochs: use its net as it is, or give more --epochs." in fewer.stderr
+    again = inside("train", data, *SMALL_NET, "--epochs", 5, "--out", "run", check=False)
+    assert (
+        "run already holds a run of 3 epochs: continue it with --resume run, or for one of 5 choose another --out, "
+        in (again.stderr)
+    )
     inside("train", "--resume", "run", "--workers", 0)
     set_losses(run, 1.09)  # of guessing among three classes: ln 3 = 1.0986
     guessing = inside("train", "--resume", "run", "--epochs", 5, check=False).stderr
@@ -62,13 +67,58 @@ def test_epochs_that_a_run_cannot_have_are_refused(data: Path, tmp_path: Path, i
     set_losses(run, 0.5)
     longer = inside("train", "--resume", "run", "--epochs", 5, check=False)
     assert "from its net, at a tenth of the learning rate of random weights: verydeep train" in longer.stderr
-    assert longer.returncode == 1 and "its learning rate follows a schedule of 3 epochs" in longer.stderr
+    assert longer.returncode == 1
+    assert "run has had 3 of its 3 epochs, and its learning rate has dropped, so --epochs can no longer change: " in (
+        longer.stderr
+    )
+    assert inside("train", "--resume", "run", "--epochs", 2, check=False).stderr.startswith(
+        "verydeep: run has had 3 of its 3 epochs, and its learning rate has dropped, so --epochs can no longer change: "
+    )
     assert (run / "run.json").read_bytes() == settings
     start = longer.stderr.index("verydeep train")
     command = shlex.split(longer.stderr[start:])
     assert command[2:] == ["photos", "--init-from", "run", "--epochs", "2", "--scale", "256", "--out", "run-more"]
     inside(*command[1:], "--workers", 0)
     assert len([line for line in metrics_of(tmp_path / "run-more") if "epoch" in line]) == 2
+
+
+def test_fewer_epochs_whose_rate_would_have_dropped_are_refused(data: Path, inside: Cli) -> None:
+    stop_in_second_epoch(inside, data, 6)
+    refused = inside("train", "--resume", "run", "--epochs", 2, check=False).stderr
+    assert refused == (
+        "verydeep: run has had 1 of its 6 epochs, and with 2 its learning rate would have dropped by now: give more "
+        "--epochs.\n"
+    )
+
+
+@pytest.mark.parametrize("parts", [{"flat": 10}, {"train": 8, "val": 2}])
+def test_a_run_continues_where_its_photographs_were_moved_to(
+    parts: dict[str, int], tmp_path: Path, inside: Cli
+) -> None:
+    make_photographs(tmp_path / "old", parts)
+    first = tmp_path / "old" / "flat" if "flat" in parts else tmp_path / "old"
+    words = (*SMALL_NET, "--workers", 0)
+    inside("train", first, *words, "--epochs", 2, "--out", "whole")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    with interrupt_when(lambda: metrics.exists() and metrics.read_text().count("\n") >= 3):
+        inside("train", first, *words, "--epochs", 2, "--out", "run", check=False)
+    refused = inside("train", "elsewhere/new", "--resume", "run", check=False).stderr
+    assert f"run learns from {first}, which still exists: omit DATA." in refused
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(first, tmp_path / "elsewhere" / "new")
+    lost = inside("train", "--resume", "run", check=False).stderr
+    assert lost == (
+        f"verydeep: run learns from {first}, which does not exist: if you moved it, name its new place, as in "
+        "`verydeep train DATA --resume run`.\n"
+    )
+    make_photographs(tmp_path / "other", {"train": 3, "val": 2})
+    others = inside("train", "other", "--resume", "run", check=False).stderr
+    assert f"other does not hold the photographs that run learns from, which were in {first}: give their" in others
+    inside("train", "elsewhere/new", "--resume", "run", "--workers", 0)
+    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "whole")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"] == str(tmp_path / "elsewhere" / "new")
+    assert "training images" not in inside("evaluate", "elsewhere/new", "run", "--workers", 0).stdout
+    assert "is finished" in inside("train", "--resume", "run", "--workers", 0).stdout
 
 
 def test_a_finished_run_says_so_first(trained: Path, tmp_path: Path, inside: Cli) -> None:

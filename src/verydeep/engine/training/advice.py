@@ -60,6 +60,10 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     )
     if task.val is None and not recipe.has_plateaus:
         log.info("No validation images: the learning rate drops at milestones, and there are no best weights.")
+    if task.val is not None:
+        log.info(
+            "The validation error of an epoch is that of the central crop; the test at the end takes whole images."
+        )
     if state.progress.step:
         log.info(f"Resumed at step {state.progress.step:,}.")
     per_class = len(task.train) / len(task.train.class_names)
@@ -183,7 +187,7 @@ class TrainingMonitor:
             self.log.info(f"Time: {per_step:,.{0 if per_step >= 10 else 2}f} s a step; {left} left{tests}.")
 
     def _check_loss(self, report: StepReport) -> None:
-        loss = f"after {count_of(report.step, 'step')} the loss is {self.loss:.2f}"
+        loss = f"after {count_of(report.step, 'step')} the loss is {self.loss:.2f} on average"
         rate = f"another `learning_rate` than {rate_text(self.recipe.stages[0].learning_rate)}"
         epochs = (
             [f"a new `out` with more `epochs` (only {count_of(self.num_steps, 'step')})"]
@@ -223,7 +227,7 @@ def describe_epoch(report: StepReport, num_epochs: int, error_name: str, seconds
     """
     assert report.epoch is not None
     epoch = report.epoch
-    error = "" if epoch.val_error is None else f", validation {error_name} {epoch.val_error:.1f}%"
+    error = "" if epoch.val_error is None else f", validation {error_name} of the central crop {epoch.val_error:.1f}%"
     best = " (best so far)" if epoch.is_best and epoch.epoch > 1 else ""
     left = f"; {duration_text(seconds_left)} left" if seconds_left else ""
     return (

@@ -34,19 +34,25 @@ def change_epochs(plan: TrainingPlan, epochs: int) -> TrainingPlan:
         progress, schedule = read_position(checkpoint)
         num_images = count_training_images(plan)
         num_epochs = progress.step * recipe.batch_size // num_images
-        if epochs <= num_epochs:
+        if epochs <= num_epochs or not has_same_steps(schedule, changed, progress.step, num_images):
+            reason = _explain_refusal(plan, schedule, progress.step, epochs, num_epochs)
             raise OptionError(
-                f"{plan.run.path} has had {num_epochs} of its {count_of(recipe.epochs, 'epoch')}: use its net as it "
-                "is, or give more `epochs`.",
-                "epochs",
-            )
-        if not has_same_steps(schedule, changed, progress.step, num_images):
-            raise OptionError(
-                f"{plan.run.path} cannot have {count_of(epochs, 'epoch')}, because its learning rate follows a "
-                f"schedule of {count_of(recipe.epochs, 'epoch')}: {advise_training(plan, epochs - num_epochs)}",
-                "epochs",
+                f"{plan.run.path} has had {num_epochs} of its {count_of(recipe.epochs, 'epoch')}{reason}", "epochs"
             )
     return replace(plan, settings=replace(plan.settings, recipe=changed))
+
+
+def _explain_refusal(plan: TrainingPlan, schedule: Schedule, step: int, epochs: int, num_epochs: int) -> str:
+    """Return the end of a sentence: why a run that has had ``num_epochs`` cannot have ``epochs``, and what to do."""
+    recipe = plan.settings.recipe
+    has_dropped = schedule.rate_at(step - 1) < schedule.learning_rate or schedule.is_over(step)
+    if has_dropped or len(recipe.stages) > 1:
+        reason = "its learning rate has dropped" if has_dropped else "it has several stages"
+        more = epochs - num_epochs if epochs > num_epochs else recipe.epochs
+        return f", and {reason}, so `epochs` can no longer change: {advise_training(plan, more)}"
+    if epochs > num_epochs:
+        return f", and with {epochs} its learning rate would have dropped by now: give more `epochs`."
+    return ": use its net as it is, or give more `epochs`."
 
 
 def count_training_images(plan: TrainingPlan) -> int:

@@ -1,14 +1,16 @@
 """The plan of a training: its settings and its data, from a request or from a run that was begun."""
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import Recipe, replace_plateaus
+from verydeep.data.layout import check_folder
 from verydeep.data.split import Split
-from verydeep.engine.datasets import GENERATED, Division, check_outside_data, data_name
+from verydeep.engine.datasets import GENERATED, Division, check_outside_data, data_name, follow_folder
 from verydeep.engine.launching import is_main
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import wants_bf16
@@ -29,6 +31,7 @@ from verydeep.errors import DataError, OptionError
 from verydeep.files import check_output_folder
 from verydeep.models.weights.model_folder import ModelConfig, load_config
 from verydeep.ops.value_ranges import ValueRanges
+from verydeep.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -99,17 +102,23 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
     name = run_name(request.data, settings.net, architecture, request.seed)
     run = RunFolder(request.out or request.runs.folder / name)
     if run.settings.exists() and is_main():  # for another process, the main one may have been faster
-        raise OptionError(describe_existing(run, request))
+        raise OptionError(describe_existing(run, request, recipe.epochs))
     if is_main():
         check_output_folder(run.path, run.may_hold_before_training, "a run")
     check_outside_data(run.path, train)
     return TrainingPlan(settings, train, val, run, source, request)
 
 
-def describe_existing(run: RunFolder, request: TrainRequest) -> str:
-    """Return why a new run cannot have the folder of another one."""
+def describe_existing(run: RunFolder, request: TrainRequest, epochs: int) -> str:
+    """Return why a new run of so many epochs cannot have the folder of another one."""
     if request.init_from is not None and request.init_from.resolve() in (run.path.resolve(), run.model.resolve()):
         return f"{run.path} holds the run whose net you start from: give the new run a folder, `out={run.path}-more`."
+    begun = RunSettings.load(run).recipe.epochs
+    if epochs != begun:
+        return (
+            f"{run.path} already holds a run of {count_of(begun, 'epoch')}: continue it with `resume={run.path}`, or "
+            f"for one of {epochs} choose another `out`, such as `out={run.path}-{epochs}-epochs`."
+        )
     return f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out` or `seed`."
 
 
@@ -139,22 +148,53 @@ def make_settings(
     )
 
 
-def plan_resumed(path: Path) -> TrainingPlan:
+def plan_resumed(path: Path, new_data: str | None = None) -> TrainingPlan:
     """Return the plan of a run that was begun; its own settings hold.
 
+    Args:
+        path: of the run.
+        new_data: folder to which its photographs were moved; None: they are where they were.
+
     Raises:
-        DataError: there is no run, or its settings or its data cannot be read.
+        DataError: there is no run, its settings or its data cannot be read, or the new folder holds other photographs.
+        OptionError: a new folder is given, and the old one still exists.
         WeightsError: the source net is needed and cannot be read.
     """
     run = RunFolder(path)
     if not run.settings.exists():
         raise DataError(f"There is no run in {path}: give a folder that `verydeep train` wrote.")
     settings = RunSettings.load(run)
+    if new_data is not None and settings.data not in (new_data, os.path.abspath(new_data)):  # noqa: PTH100
+        settings = move_data(settings, run, new_data)
+    elif settings.data != GENERATED and not Path(settings.data).exists():
+        raise DataError(
+            f"{path} learns from {settings.data}, which does not exist: if you moved it, name its new place, as in "
+            f"`verydeep train DATA --resume {shlex.quote(str(path))}`."
+        )
     train, val = open_training_splits(settings.data, settings.division)
     source = None
     if settings.init_from is not None and find_checkpoint(run.checkpoints) is None:  # later, it may be gone
         source = load_config(find_model_folder(Path(settings.init_from)))
     return TrainingPlan(settings, train, val, run, source)
+
+
+def move_data(settings: RunSettings, run: RunFolder, new_data: str) -> RunSettings:
+    """Return the settings of a run whose photographs were moved to another folder.
+
+    Raises:
+        OptionError: they still are where the run began.
+        DataError: the folder holds other photographs, by their names.
+    """
+    if settings.data == GENERATED or Path(settings.data).exists():
+        raise OptionError(f"{run.path} learns from {settings.data}, which still exists: omit `data`.", "data")
+    check_folder(Path(new_data))
+    record = load_config(run.model).split
+    if record is None or follow_folder(record, new_data) == record:
+        raise DataError(
+            f"{new_data} does not hold the photographs that {run.path} learns from, which were in {settings.data}: "
+            "give their new place, or train a new run."
+        )
+    return replace(settings, data=os.path.abspath(new_data))  # noqa: PTH100 - a link has a name of its own
 
 
 def inherit_conventions(settings: RunSettings, source: ModelConfig) -> RunSettings:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.data.split import Split, describe_classes
-from verydeep.engine.datasets import choose_value_ranges
+from verydeep.engine.datasets import choose_value_ranges, follow_folder
 from verydeep.engine.evaluation_folders import evaluation_folder
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
 from verydeep.engine.localization.box_ensemble import build_box_ensemble
@@ -238,17 +238,19 @@ def begin_run(prepared: PreparedRun) -> None:
 
 
 def resume_settings(prepared: PreparedRun, runtime: Runtime) -> None:
-    """Check that the data are those that a run began with, and save its settings if its number of epochs is new.
+    """Check that the data are those that a run began with, and save settings that are new: epochs, or a moved folder.
 
     Raises:
         DataError: the data have changed.
     """
     run, settings, config = prepared.run, prepared.settings, prepared.config
     begun = load_config(run.model)
-    split = None if begun.split is None else replace(begun.split, plateau=settings.recipe.has_plateaus)
+    split = begun.split
+    if split is not None:
+        split = replace(follow_folder(split, settings.data), plateau=settings.recipe.has_plateaus)
     if (split, begun.constant_box) != (config.split, config.constant_box):
         raise DataError(f"{settings.data} has changed since {run.path} began: restore it, or train a new run.")
-    if begun.provenance.recipe != settings.recipe and runtime.is_main:
+    if (begun.provenance.recipe, begun.split) != (settings.recipe, split) and runtime.is_main:
         settings.save(run)
         for folder in (run.model, run.best):
             if folder.exists():
