@@ -269,6 +269,8 @@ def test_actions_of_images_and_of_boxes(inside: Cli, voc: Path, trained: Path, t
     assert "Q=256, image and box; 32 dimensions." in done.stdout and "Try:" not in done.stdout
     assert result["image"]["score"] != result["image+box"]["score"]
     assert result["image"]["summary"].startswith(f"Mean AP {result['image']['score']:.0f}% [")
+    again = inside("transfer", voc, trained, *FAST, "--actions", "image")
+    assert "Written: runs/VOC2012-actions-transfer-run-2/" in again.stdout
     photo = voc / "JPEGImages" / "2011_000000.jpg"
     done = inside("predict", "runs/VOC2012-actions-transfer-run", photo, "--format", "json")
     assert set(read_predictions(done.stdout)[str(photo)]) < set(ACTIONS)

@@ -1,5 +1,6 @@
 """`transfer`: a classifier from a few photographs of each class, without training a net."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
@@ -66,7 +67,8 @@ def transfer(
 
     The nets are not trained, so a few photographs of each class are enough. Give the classifier's folder to
     `verydeep predict` as RUN. The score is mean class recall, or mean AP where images have several classes. With
-    several draws, the classifier of the first is saved.
+    several draws, the classifier of the first is saved. A second classifier of the same data and nets gets a folder
+    with a number.
 
     Try:
         verydeep transfer photos oxford-vgg16
@@ -121,8 +123,18 @@ def transfer(
     task = TransferTask(transfer_set, representation, costs, seed, decoding_of(options))
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
     names = "+".join(net_path(source).name for source in sources)
-    folder = Path(out or Path("runs") / shorten_name(f"{data_name(str(data))}{subject}-transfer-{names}"))
+    name = shorten_name(f"{data_name(str(data))}{subject}-transfer-{names}")
+    folder = find_new_folder(Path("runs") / name) if out is None else Path(out)
     return run_task(task, folder, None if submission is None else Path(submission), options)
+
+
+def find_new_folder(folder: Path) -> Path:
+    """Return a folder of this name that does not exist; its number is the first that is free: "name-2"."""
+    numbers = itertools.count(2)
+    path = folder
+    while path.exists():
+        path = folder.with_name(f"{folder.name}-{next(numbers)}")
+    return path
 
 
 def choose_representation(

@@ -13,6 +13,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     put(tmp_path, "my photos/1.jpg", "flowers/rose/1.jpg", "empty/notes.txt")
     write_product(write_product(tmp_path / "run") / "model", "config.json", "verydeep")
+    write_product(tmp_path / "runs" / "first")
     write_product(tmp_path / "archive", "manifest.json", "verydeep-descriptors")
 
 
@@ -23,6 +24,9 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("run", "gone", "run is a run of verydeep: `data` comes first and `run` second, as in `{} DATA run`."),
         ("oxford-vgg16", "my photos", "oxford-vgg16 is a net: `data` comes first and `run` second, "
          "as in `{} 'my photos' oxford-vgg16`."),
+        ("runs", "oxford-vgg16", "runs holds a run of verydeep: give a folder of photographs."),
+        ("archive", "run", "archive is an archive of verydeep: give a folder of photographs."),
+        ("run", "run/model", "run is a run of verydeep: give a folder of photographs."),
         ("gone", "flowers", "flowers holds photographs, not a net: `data` comes first and `run` second, "
          "as in `{} gone RUN`."),
     ],
@@ -45,6 +49,10 @@ def test_a_net_before_the_data_set_is_refused_with_the_right_command(data: str, 
          "as in `verydeep features oxford-vgg16 flowers --out DIR`."),
         ("search ARCHIVE DATA", "flowers", ["archive"], "flowers holds photographs, and `archive` comes first, as in "
          "`verydeep search archive flowers`."),
+        ("search ARCHIVE DATA", "my photos", "flowers/rose/1.jpg", "my photos holds photographs: make an archive of "
+         "photographs first, by `verydeep features RUN 'my photos' --out DIR`, and search in DIR."),
+        ("search ARCHIVE DATA", "run", "flowers", "run is a run of verydeep, not an archive: give a folder of "
+         "`verydeep features`."),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("folders")

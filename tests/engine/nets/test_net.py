@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.folders.test_products import put, write_product
 from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.data.split import Split
@@ -231,3 +232,30 @@ def test_posteriors_of_chosen_outputs_are_kept_by_themselves(tmp_path: Path, val
     assert some is not None and turned is not None
     folders = {open_posterior_cache(each, val_split, CPU, fast_decode=False).folder for each in (net, some, turned)}
     assert len(folders) == 3
+
+
+def test_a_folder_without_a_net_says_what_it_is_and_what_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(1, 6):
+        write_product(tmp_path / "runs" / f"run{number}")
+    put(tmp_path, "runs/tables/1.png", "phone/1.jpg", "empty/notes.txt")
+    write_product(tmp_path / "clf", "classifier.json", "verydeep-classifier")
+    write_product(tmp_path / "arch", "manifest.json", "verydeep-descriptors")
+    write_product(write_product(tmp_path / "last") / "model", "config.json", "verydeep")
+    sentences = {
+        "runs": "is a folder of runs: give one of them, such as runs/run1, runs/run2, runs/run3 and 2 more.",
+        "phone": "holds photographs and no net: give a run, a model folder or a weight file.",
+        "empty": "has no net in model/: give a run, a model folder or a weight file.",
+        "clf": "is a classifier of `verydeep transfer`: give a net here; `verydeep predict`, `evaluate` and `describe` "
+        "take classifiers, too.",
+        "arch": "is an archive of descriptors: give a net here; `verydeep search` takes archives.",
+        "runs/run1": "has not saved a net yet: wait, or continue its training.",
+    }
+    for name, sentence in sentences.items():
+        with pytest.raises(WeightsError) as caught:
+            Net.open(name)
+        assert str(caught.value) == f"{name} {sentence}"
+    with pytest.raises(WeightsError, match=r"has no net in best/, because it had no validation images: use `weights="):
+        Net.open("last", "best")

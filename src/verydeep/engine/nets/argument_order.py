@@ -27,6 +27,8 @@ def check_data_first(usage: str, data: str, sources: Sequence[object]) -> None:
     photographs = [path for path in _list_paths(sources) if _holds_photographs(path)]
     if data != GENERATED and _is_product(Path(data)):
         subject = f"{data} {describe_product(Path(data)) or 'is a net'}"
+        if not photographs and (not is_net(Path(data)) or any(map(_is_product, _list_paths(sources)))):
+            raise OptionError(f"{subject}: give a folder of photographs.", "data")
         command = _write_command(usage, photographs[0] if photographs else None, Path(data))
     elif photographs:
         subject = f"{photographs[0]} {_name_contents(photographs[0])}, not a net"
@@ -52,10 +54,17 @@ def check_data_second(usage: str, source: object, images: object) -> None:
             several = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
             net = next((each for each in _list_paths(several) if _is_product(each)), None)
             name = "archive" if "ARCHIVE" in usage else "run"
-            raise OptionError(
-                f"{path} {_name_contents(path)}, and `{name}` comes first, as in {_write_command(usage, path, net)}.",
-                name,
-            )
+            subject = f"{path} {_name_contents(path)}"
+            if name == "archive" and net is None:
+                raise OptionError(
+                    f"{subject}: make an archive of photographs first, by `verydeep features RUN "
+                    f"{shlex.quote(str(path))} --out DIR`, and search in DIR.",
+                    name,
+                )
+            raise OptionError(f"{subject}, and `{name}` comes first, as in {_write_command(usage, path, net)}.", name)
+        product = describe_product(path) if path.is_dir() and "ARCHIVE" in usage else None
+        if product is not None and not product.startswith("is an archive"):
+            raise OptionError(f"{path} {product}, not an archive: give a folder of `verydeep features`.", "archive")
 
 
 def _list_paths(values: Sequence[object]) -> list[Path]:

@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Literal
 
 from verydeep.configs.published import PUBLISHED
+from verydeep.data.folders.listing import holds_images, list_subfolders
+from verydeep.data.folders.products import describe_product
 from verydeep.engine.importing.imported import import_net, is_name
 from verydeep.errors import OptionError, WeightsError
 from verydeep.models.weights.model_folder import CONFIG, WEIGHTS
+from verydeep.wording import shorten_list
 
 Weights = Literal["last", "best"]
 
@@ -68,11 +71,30 @@ def find_model_folder(source: Path, weights: Weights = "last") -> Path:
         return source if source.is_dir() else import_net(source)
     folder = RunFolder(source).model if weights == "last" else RunFolder(source).best
     if not (folder / CONFIG).exists():
-        raise WeightsError(
-            f"{source} has no net in {folder.name}/: give a run, a model folder or a weight file, not a data set or a "
-            "classifier of `verydeep transfer`."
-        )
+        raise WeightsError(f"{source} {_explain_missing_net(source, folder.name)}")
     return folder
+
+
+def _explain_missing_net(source: Path, part: str) -> str:
+    """Return the end of a sentence: what a folder without a net in ``part`` is, and what to give."""
+    product = describe_product(source)
+    if RunFolder(source).settings.exists():
+        if (RunFolder(source).model / CONFIG).exists():
+            return f"has no net in {part}/, because it had no validation images: use `weights=last`."
+        return "has not saved a net yet: wait, or continue its training."
+    if product and product.startswith("is a classifier"):
+        return (
+            "is a classifier of `verydeep transfer`: give a net here; `verydeep predict`, `evaluate` and `describe` "
+            "take classifiers, too."
+        )
+    if product and product.startswith("is an archive"):
+        return "is an archive of descriptors: give a net here; `verydeep search` takes archives."
+    names = [str(source / name) for name in list_subfolders(source) if describe_product(source / name)]
+    if names:
+        return f"is a folder of runs: give one of them, such as {shorten_list(names, 3)}."
+    if holds_images(source):
+        return "holds photographs and no net: give a run, a model folder or a weight file."
+    return f"has no net in {part}/: give a run, a model folder or a weight file."
 
 
 def is_net(path: Path) -> bool:
