@@ -54,19 +54,22 @@ def forker() -> Iterator[Forker]:
         yield process
 
 
-@pytest.fixture(scope="module")
-def inputs(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
+def make_inputs(forker: Forker, folder: Path) -> None:
+    """Make the files that the commands take: photographs, a run, weights, ILSVRC-2012."""
     make_photographs(folder / "photos", {"train": 8, "val": 3, "test": 3})
     make_kaggle(folder / "kaggle")
-    torch.save(
-        ModelConfig("A", ("a", "b"), ("a", "b"), crop=32, width=0.0625, fc_width=16).build().state_dict(),
-        folder / "thin.pth",
-    )
+    net = ModelConfig("A", ("a", "b"), ("a", "b"), crop=32, width=0.0625, fc_width=16).build()
+    torch.save(net.state_dict(), folder / "thin.pth")
     (folder / "trained").mkdir()
     done = forker.run(folder, "train", "photos", *SMALL_NET, "--epochs", 1, "--out", NET)
     assert done.code == 0, done.output
     shutil.rmtree(folder / "cache")
+
+
+@pytest.fixture(scope="module")
+def inputs(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(forker, folder)
     return folder
 
 
