@@ -4,47 +4,19 @@ import ast
 import inspect
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import verydeep
+from tests.markdown_pages import FENCED, NO_RUN, PAGES, ROOT, blocks, commands
 from verydeep import cli
 from verydeep.arguments import parse
 from verydeep.configs.networks import NETWORKS
 from verydeep.models.vgg import VGG
-
-ROOT = Path(__file__).parent.parent
-GENERATED = ROOT / "docs" / "generated"
-"""Pages that the site makes of other files."""
-PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")} - set(GENERATED.rglob("*.md")))
-FENCED = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NO_RUN = "no-run"
-"""Marks Python that needs a trained net or a user's files: it is parsed, and its calls are checked."""
-
-
-def blocks(page: Path, *languages: str, mark: str | None = None) -> Iterator[tuple[int, str]]:
-    """Yield each fenced block in one of these languages, with the number of the line it begins on."""
-    text = page.read_text(encoding="utf-8")
-    for block in FENCED.finditer(text):
-        if block[1] in languages and mark in (None, block[2].strip()):
-            yield text[: block.start(3)].count("\n"), block[3]
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """The words of each ``verydeep ...`` in the page's shell blocks, up to a pipe or redirection."""
-    for _, block in blocks(page, "sh", "bash", "console"):
-        for line in block.replace("\\\n", " ").splitlines():
-            lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
-            lexer.whitespace_split = True
-            words = list(lexer)
-            while "verydeep" in words:
-                words = words[words.index("verydeep") + 1 :]
-                end = next((i for i, word in enumerate(words) if set(word) <= set("&|;<>()")), len(words))
-                yield words[:end]
 
 
 def test_modules_are_where_the_documents_say() -> None:
@@ -144,3 +116,16 @@ def test_costs_of_dense_evaluation() -> None:
         whole, shape = cost(int(height), int(width))
         assert shape == (int(map_height), int(map_width))
         assert (f"{whole:.1f}", f"{shape[0] * shape[1] * crop:.1f}") == (dense, crops)
+
+
+def test_widths_of_intervals() -> None:
+    """The table of the page has Wilson's intervals."""
+    text = (ROOT / "docs/intervals.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| 10 \| \[([\d.]+), ([\d.]+)\] \|$", text, re.MULTILINE)
+    assert len(rows) == 5
+    for count, low, high in rows:
+        number = int(count)
+        # The limits are the shares p that differ from the measured one by 1.96 of their own standard errors.
+        center, z2 = 0.1, 1.959963984540054**2
+        roots = np.roots([1 + z2 / number, -2 * center - z2 / number, center**2]).real
+        assert sorted(f"{100 * root:.1f}" for root in roots) == sorted([low, high])

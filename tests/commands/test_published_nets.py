@@ -1,55 +1,24 @@
 """Nets by their published names, from files in the authors' format: tables without training, and fine-tuning."""
 
-import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.foreign_files import write_caffemodel
-from tests.he_weights import draw_he_weights
+from tests.published_files import thin_net, write_published_nets
 from tests.runs import Cli
-from tests.thin_nets import CROP, FC_WIDTH, make_pictures, thin_networks
-from verydeep.configs.networks import NETWORKS
-from verydeep.configs.published import PUBLISHED
+from tests.thin_nets import CROP, FC_WIDTH, make_pictures
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.load import load
-from verydeep.models.vgg import VGG
-from verydeep.models.weights.folding import unfold_input
-from verydeep.models.weights.readers.torch_nets import torchvision_names
-from verydeep.models.weights.weight_file import CAFFE_INPUT, TORCHVISION_INPUT
 
 FAST = ("--precision", "fp32", "--workers", 0)
-
-
-def thin_net(network: str, seed: int) -> VGG:
-    net = VGG(NETWORKS[network], 1000, crop=CROP, fc_width=FC_WIDTH)
-    draw_he_weights(net, seed)
-    return net
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pictures of six of ILSVRC's classes, and the published files where a user without a network puts them."""
-    thin_networks(monkeypatch)
-    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "cache" / "weights"
-    folder.mkdir(parents=True)
-    for name, network, seed in (("oxford-vgg16", "D", 1), ("oxford-vgg19", "E", 2), ("torchvision-vgg16", "D", 3)):
-        path, tensors = folder / PUBLISHED[name].file, dict(thin_net(network, seed).state_dict())
-        ours = tensors["conv1_1.weight"]
-        if name.startswith("oxford"):
-            write_caffemodel(path, {**tensors, "conv1_1.weight": unfold_input(ours, CAFFE_INPUT)})
-        else:
-            tensors["conv1_1.weight"] = unfold_input(ours, TORCHVISION_INPUT)
-            theirs = torchvision_names(NETWORKS[network])
-            named = {f"{theirs[key.split('.')[0]]}.{key.split('.')[1]}": each for key, each in tensors.items()}
-            torch.save({key: each.flatten(1) if "classifier" in key and each.ndim > 1 else each
-                        for key, each in named.items()}, path)  # fmt: skip
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        monkeypatch.setitem(PUBLISHED, name, replace(PUBLISHED[name], digest=f"sha256:{digest[:8]}"))
+    write_published_nets(tmp_path / "cache", monkeypatch, ("oxford-vgg16", "oxford-vgg19", "torchvision-vgg16"))
     names = list(ilsvrc_classes())
     for part in ("train", "val"):
         make_pictures(tmp_path / "data" / part, 2, first=50 * (part == "val"))
@@ -105,3 +74,20 @@ def test_fine_tuning_starts_from_the_authors_file(inside: Cli, data: Path, tmp_p
     settings = json.loads((tmp_path / "paced" / "run.json").read_text())
     batch = settings["recipe"]["batch_size"]
     assert settings["recipe"]["stages"][0]["learning_rate"] == pytest.approx(1e-3 * (batch / 256) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "author", "license_words"),
+    [
+        ("oxford-vgg16", "Karen Simonyan and Andrew Zisserman", "https://creativecommons.org/licenses/by/4.0/"),
+        ("torchvision-vgg16", "torchvision", "not settled"),
+    ],
+)
+def test_the_first_use_of_a_net_states_author_and_license(
+    name: str, author: str, license_words: str, inside: Cli, data: Path
+) -> None:
+    photograph = next((data / "val").rglob("*.png"))
+    first = inside("predict", name, photograph, "--format", "csv", *FAST)
+    assert author in first.stderr and license_words in first.stderr
+    second = inside("predict", name, photograph, "--format", "csv", *FAST)
+    assert second.stdout == first.stdout and author not in second.stderr

@@ -64,3 +64,13 @@ def test_a_file_is_known_by_its_digest() -> None:
     found = find_published({"sha1": "0" * 40, "md5": "0" * 32, "sha256": f"397923af{'0' * 56}"})
     assert found is PUBLISHED["torchvision-vgg16"]
     assert find_published({"sha1": "0" * 40, "md5": sha1[:32], "sha256": "0" * 64}) is None
+
+
+def test_the_page_about_weights_has_all_nets_with_their_licenses() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+    table = text.partition("## Published nets")[2].partition("### Licenses")[0]
+    for name, net in PUBLISHED.items():
+        family, _, depth = name.partition("-vgg")
+        rows = [line for line in table.splitlines() if family in line and (depth in line)]
+        assert any(line.endswith(f"| {net.license} |") for line in rows), name
+        assert net.terms.author.partition(",")[0].split()[-1] in text and net.terms.address in text

@@ -1,4 +1,4 @@
-"""Published nets by name: addresses, digests and licenses of their files, and their errors.
+"""Published nets by name: addresses, digests, authors and licenses of their files, and their errors.
 
 Sources: the authors' page in Caffe's model zoo, MatConvNet's list of pre-trained nets, and torchvision's and Keras's
 own tables, which tests compare with this one. The errors of the authors' nets are the paper's (Table 3).
@@ -15,7 +15,11 @@ TORCHVISION = "https://download.pytorch.org/models"
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
 CC_BY = "CC-BY-4.0"
-BSD = "BSD-3-Clause"
+UNSETTLED = "not settled"
+"""The license of weights whose publishers name one for their code alone."""
+
+TIMM = "timm/"
+"""Beginning of the names of timm's nets, which are copies of torchvision's."""
 
 JITTERED = "256-512"
 """The train scale of the nets that the authors published."""
@@ -23,6 +27,34 @@ JITTERED = "256-512"
 
 REPOSITORY = re.compile(r"\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?", re.ASCII)
 """A repository of the Hugging Face Hub: OWNER/NAME."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Who made a published net, and the conditions of its use."""
+
+    author: str
+    address: str
+    """A page of the author's about the net."""
+    conditions: str
+    """One sentence or more about the license."""
+
+    def __str__(self) -> str:
+        return f"by {self.author} ({self.address}). {self.conditions}"
+
+
+AUTHORS_TERMS = Terms(
+    "Karen Simonyan and Andrew Zisserman, Visual Geometry Group, University of Oxford",
+    "https://www.robots.ox.ac.uk/~vgg/research/very_deep/",
+    "License: CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/). Credit the authors, link the license, and say "
+    "what you changed.",
+)
+TORCHVISION_TERMS = Terms(
+    "the developers of torchvision",
+    "https://docs.pytorch.org/vision/stable/models.html",
+    "The license of these weights is not settled: torchvision's code is under BSD-3-Clause, but ImageNet, on which "
+    "they were trained, was released for non-commercial research.",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +74,11 @@ class PublishedNet:
     """The protocol of these errors."""
     scale: str | None = None
     """The train scale S of the paper's own nets, which belong to rows of its tables; None for others."""
+
+    @property
+    def terms(self) -> Terms:
+        """Its author, and the conditions of its use."""
+        return AUTHORS_TERMS if self.license == CC_BY else TORCHVISION_TERMS
 
     @property
     def megabytes(self) -> int:
@@ -82,7 +119,7 @@ def _torchvision(name: str, network: str, digest: str, accuracy: tuple[float, fl
         network,
         f"{TORCHVISION}/{name}-{digest}.pth",
         f"sha256:{digest}",
-        BSD,
+        UNSETTLED,
         (round(100 - accuracy[0], 3), round(100 - accuracy[1], 3)),
         "central crop, Q=256",
     )
@@ -104,6 +141,13 @@ PUBLISHED: dict[str, PublishedNet] = {
     )
 }
 """Published nets by name. timm's copies of torchvision's ("timm/vgg16.tv_in1k") are on the Hugging Face Hub."""
+
+
+def find_terms(name: str) -> Terms | None:
+    """Return the terms of a published net, by its name, or None if it is none."""
+    if name in PUBLISHED:
+        return PUBLISHED[name].terms
+    return TORCHVISION_TERMS if name.startswith(TIMM) else None
 
 
 def find_published(digests: dict[str, str]) -> PublishedNet | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from verydeep.configs.published import find_terms
 from verydeep.results.result import Record, Result
 
 
@@ -45,8 +46,9 @@ class ConvertedNet(_WrittenNet):
         classes = f"{self.num_classes} classes" if self.num_classes else "no FC layers: a trunk"
         system = self.provenance.get("format") or "verydeep"
         lines = [f"{self.source}: {system}; net {self.network}{width}, crop {self.crop}, {classes}."]
-        if self.license is not None:
-            lines.append(f"It is {self.provenance.get('published_net')}, under {self.license}.")
+        published = str(self.provenance.get("published_net"))
+        if terms := find_terms(published):
+            lines.append(f"It is {published}, {terms}")
         if self.provenance.get("input"):
             lines.append(f"Its input, {self.provenance['input']}, is folded: it now takes RGB, 0-255, minus its mean.")
         use = f"predict {self.out} photo.jpg" if self.num_classes else f"train photos --init-from {self.out}"

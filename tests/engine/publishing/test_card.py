@@ -6,7 +6,7 @@ import pytest
 
 from tests.peers import need
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.published import PUBLISHED
+from verydeep.configs.published import PUBLISHED, UNSETTLED
 from verydeep.configs.recipes import RECIPES
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import Result
@@ -108,20 +108,29 @@ def test_an_imported_net_names_its_source_and_license() -> None:
     assert "## Source" in text and "## Training" not in text
     assert f"| address | {net.url} |" in text and f"| SHA-256 | {'ab' * 32} |" in text
     assert f"{net.errors[0]}% top-1 and {net.errors[1]}% top-5 ({net.protocol})." in text
+    assert "by Karen Simonyan and Andrew Zisserman" in text and "https://creativecommons.org/licenses/by/4.0/" in text
+    assert "Changes: the file was converted" in text
 
 
-def test_a_net_that_starts_from_a_published_one_carries_its_license() -> None:
+@pytest.mark.parametrize("name", ["torchvision-vgg16", "timm/vgg16.tv_in1k"])
+def test_a_net_that_starts_from_a_published_one_carries_its_license(name: str) -> None:
     need("huggingface_hub")
     from huggingface_hub import ModelCard
 
     config = replace(
         CONFIG,
         fine_tuned="fc",
-        provenance=replace(CONFIG.provenance, source_net="torchvision-vgg16", license="BSD-3-Clause"),
+        provenance=replace(
+            CONFIG.provenance, source_net="runs/before", imported_source=name, license=UNSETTLED, data="photos"
+        ),
     )
     text = model_card("jane/x", config, ())
-    assert ModelCard(text).data.license == "bsd-3-clause"
-    assert "| license of the source net | BSD-3-Clause |" in text
+    data = ModelCard(text).data
+    assert (data.license, data.license_name) == ("other", "not settled")
+    assert data.license_link == "https://docs.pytorch.org/vision/stable/models.html"
+    assert "| license of the source net | not settled |" in text
+    assert f"The weights come from {name}, by the developers of torchvision" in text
+    assert "released for non-commercial research" in text and "Changes: the net was trained further, on photos." in text
     assert "| trained layers | fc6, fc7 and fc8 |" in text
 
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from verydeep.configs.published import PUBLISHED
+from verydeep.configs.published import PUBLISHED, TIMM, UNSETTLED, find_terms
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.importing.conversion import convert_file
 from verydeep.engine.importing.downloads import fetch, fetch_from_hub
@@ -18,9 +18,7 @@ from verydeep.models.weights.model_folder import CONFIG, WEIGHTS, is_model_folde
 VERSION = 3
 """The version of conversion, which changes whenever the same file would become another net than before."""
 
-HUB, TIMM = "hf-hub:", "timm/"
-TIMM_LICENSE = "BSD-3-Clause"
-"""The license of torchvision's nets, which timm's are copies of."""
+HUB = "hf-hub:"
 
 
 def is_name(text: str) -> bool:
@@ -42,7 +40,10 @@ def import_net(source: Path) -> Path:
         return convert_once(source, name_conversion(source))
     if text in PUBLISHED:
         folder = converted_nets_folder() / text
-        return folder if (folder / CONFIG).exists() else convert_once(fetch(PUBLISHED[text]), text)
+        if (folder / CONFIG).exists():
+            return folder
+        state_terms(text)
+        return convert_once(fetch(PUBLISHED[text]), text)
     if text.startswith((HUB, TIMM)):
         repository = text.removeprefix(HUB)
         folder = fetch_from_hub(repository)
@@ -50,8 +51,8 @@ def import_net(source: Path) -> Path:
             raise WeightsError(f"{text} has no {WEIGHTS}: give a repository of verydeep or timm.")
         if is_model_folder(folder):
             return folder
-        license_name = TIMM_LICENSE if repository.startswith(TIMM) else None
-        return convert_once(folder / WEIGHTS, f"{repository.replace('/', '-')}-{folder.name[:8]}", license_name)
+        timm_net = repository if repository.startswith(TIMM) else None
+        return convert_once(folder / WEIGHTS, f"{repository.replace('/', '-')}-{folder.name[:8]}", timm_net)
     raise WeightsError(
         f"There is no run, model folder or weight file {source}: give the path that `verydeep train` printed, or a "
         "published net such as oxford-vgg16 (`verydeep convert --help` lists them)."
@@ -70,16 +71,29 @@ def name_conversion(path: Path) -> str:
     return f"{path.stem}-{hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]}"
 
 
-def convert_once(path: Path, name: str, license_name: str | None = None) -> Path:
-    """Return the conversion of a file in the cache, made at the first call; several processes may call at once."""
+def state_terms(name: str) -> None:
+    """Say, before its first use, who made a published net and how it may be used."""
+    Log(silent=not is_main()).info(f"{name}: {find_terms(name)}")
+
+
+def convert_once(path: Path, name: str, timm_net: str | None = None) -> Path:
+    """Return the conversion of a file in the cache, made at the first call; several processes may call at once.
+
+    Args:
+        path: the file.
+        name: of the conversion's folder.
+        timm_net: the name of the net, if it is one of timm's.
+    """
     folder = converted_nets_folder() / name
     if (folder / CONFIG).exists():
         return folder
+    if timm_net is not None:
+        state_terms(timm_net)
     converted, log = convert_file(path), Log(silent=not is_main())
     for note in (f"{converted.config.provenance.format}, converted to {folder}", *converted.notes):
         log.info(f"{path.name}: {note}")
-    if license_name is not None:
-        about = replace(converted.config.provenance, license=license_name)
+    if timm_net is not None:
+        about = replace(converted.config.provenance, license=UNSETTLED, published_net=timm_net)
         converted = replace(converted, config=replace(converted.config, provenance=about))
     with temporary_folder(folder) as temporary:
         converted.save(temporary / name)

@@ -6,10 +6,11 @@ import torch
 from huggingface_hub import EvalResult, ModelCardData
 
 from verydeep.configs.networks import STRIDE
+from verydeep.configs.published import UNSETTLED, find_terms
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.publishing.results import Result
-from verydeep.models.weights.model_folder import ModelConfig
+from verydeep.models.weights.model_folder import ModelConfig, Provenance
 from verydeep.wording import count_of, rate_text
 
 PAPER = "[Very Deep Convolutional Networks for Large-Scale Image Recognition](https://arxiv.org/abs/1409.1556)"
@@ -35,6 +36,7 @@ def model_card(repository: str, config: ModelConfig, results: Sequence[Result]) 
         use_section(repository, config),
         input_section(config),
         source_section(config) if imported else training_section(config),
+        license_section(config),
         errors_section(config, results),
         classes_section(config),
     ]
@@ -45,11 +47,17 @@ def card_data(name: str, config: ModelConfig, results: Sequence[Result]) -> Mode
     """Return the values that the Hub reads; it counts right predictions, so errors become accuracies."""
     task = "image-feature-extraction" if config.is_trunk else "image-classification"
     task = task if config.regression is None else "object-detection"
-    license_name = config.provenance.license
+    about = config.provenance
+    is_unsettled, terms = about.license == UNSETTLED, find_terms(first_source(about))
+    identifier = None if about.license is None else about.license.lower()  # the Hub knows licenses by identifiers alone
+    if is_unsettled:
+        identifier = "other"
     return ModelCardData(
         library_name="verydeep",
         pipeline_tag=task,
-        license=None if license_name is None else license_name.lower(),
+        license=identifier,
+        license_name=UNSETTLED if is_unsettled else None,
+        license_link=terms.address if is_unsettled and terms is not None else None,
         tags=["vgg", f"vgg-{config.network.lower()}", "arxiv:1409.1556"],
         model_name=name if results else None,
         eval_results=[
@@ -67,6 +75,25 @@ def card_data(name: str, config: ModelConfig, results: Sequence[Result]) -> Mode
         ]
         or None,
     )
+
+
+def first_source(about: Provenance) -> str:
+    """Return the name of the published net that a net is, or that its training started from; else nothing."""
+    return about.published_net or about.imported_source or ""
+
+
+def license_section(config: ModelConfig) -> str:
+    """Name the author and the terms of the published net that the weights come from, and what was changed."""
+    about = config.provenance
+    terms = find_terms(first_source(about))
+    if terms is None:
+        return ""
+    change = (
+        "the file was converted, so that the net takes RGB, 0-255; it computes the same"
+        if about.published_net is not None
+        else f"the net was trained further, on {about.data or 'other data'}"
+    )
+    return f"## License\n\nThe weights come from {first_source(about)}, {terms}\n\nChanges: {change}."
 
 
 def introduction(config: ModelConfig) -> str:
