@@ -19,7 +19,10 @@ from tests.thin_nets import CROP, FC_WIDTH, make_boxes, make_pictures
 from verydeep.arguments import read_options
 from verydeep.cli import COMMANDS
 
-GUIDES = ("README", *(f"docs/{name}" for name in ("tutorial", "explain", "features", "photographs", "python")))
+GUIDES = (
+    "README",
+    *(f"docs/{name}" for name in ("tutorial", "explain", "features", "finding-bad-data", "photographs", "python")),
+)
 PAGES = [path for name in GUIDES if (path := ROOT / f"{name}.md").exists()]
 PAGES += sorted((ROOT / "docs" / "how-to").glob("*.md"))
 
