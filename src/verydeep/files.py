@@ -229,23 +229,24 @@ def atomic_write_text(path: Path) -> Iterator[TextIO]:
         yield file
 
 
-def check_output_folder(folder: Path, is_ours: Callable[[str], bool], contents: str) -> None:
+def check_output_folder(folder: Path, is_ours: Callable[[str], bool], contents: str, parameter: str = "out") -> None:
     """Refuse to write into a folder that holds other files.
 
     Args:
-        folder: the value of the parameter ``out``; it need not exist.
+        folder: the value of a parameter; it need not exist.
         is_ours: whether a file of this name may be there.
         contents: what will be written, for the message.
+        parameter: its name.
 
     Raises:
         OptionError: the folder is a file, or holds a file that may not be there.
     """
     if folder.exists() and not folder.is_dir():
-        raise OptionError(f"`out` {folder} is a file; choose a folder.", "out")
+        raise OptionError(f"`{parameter}` {folder} is a file; choose a folder.", parameter)
     if folder.exists() and not all(
         is_ours(entry.name) or _TEMPORARY.fullmatch(entry.name) for entry in folder.iterdir()
     ):
-        raise OptionError(f"`out` {folder} holds other files than {contents}; choose a new folder.", "out")
+        raise OptionError(f"`{parameter}` {folder} holds other files than {contents}; choose a new folder.", parameter)
     check_writable(folder)
 
 

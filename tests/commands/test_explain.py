@@ -214,6 +214,15 @@ def test_options_are_checked(options: dict[str, Any], message: str, net: vd.Net,
         explain(net, photos, **options)
 
 
+def test_pictures_go_among_other_pictures_and_nothing_else(trained: Path, photographs: Path, tmp_path: Path) -> None:
+    photo = next((photographs / "test").rglob("*.jpg"))
+    for _ in range(2):
+        explain(trained, photo, out=tmp_path / "maps", top=1, scales=256)
+    (tmp_path / "maps" / "mine.jpg").write_bytes(photo.read_bytes())
+    with pytest.raises(vd.OptionError, match="maps holds other files than pictures by verydeep; choose a new folder"):
+        explain(trained, photo, out=tmp_path / "maps", top=1, scales=256)
+
+
 def test_pictures_do_not_go_among_the_photographs(trained: Path, photographs: Path) -> None:
     with pytest.raises(vd.OptionError, match="choose another `out`"):
         explain(trained, photographs / "test", out=photographs / "test")

@@ -60,5 +60,20 @@ def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
 def test_a_destination_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     source = trees.make_kaggle(tmp_path / "source")
     (tmp_path / "ready").touch()
-    with pytest.raises(vd.VerydeepError, match=r"ready.* cannot be written"):
+    with pytest.raises(vd.VerydeepError, match=r"ready is a file; choose a folder"):
         vd.prepare("ilsvrc", source, tmp_path / "ready")
+
+
+def test_only_an_unfinished_preparation_is_continued(tmp_path: Path, inside: Cli) -> None:
+    """Folders of other files, and of other classes, stay as they are."""
+    source = trees.make_kaggle(tmp_path / "source")
+    (tmp_path / "photos" / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "words.md").write_text("mine")
+    for folder in ("photos", "notes"):
+        refused = inside("prepare", "ilsvrc", source, folder, check=False)
+        assert refused.returncode == 1
+        assert f"DESTINATION {folder} holds other files than an unfinished ILSVRC-2012; choose" in refused.stderr
+        assert len(list((tmp_path / folder).iterdir())) == 1
+    for _ in range(2):
+        inside("prepare", "ilsvrc", source, "ready")

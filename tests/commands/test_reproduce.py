@@ -203,3 +203,11 @@ def test_impossible_requests_are_refused_in_one_sentence(options: dict[str, Any]
         reproduce("shallow", **options)
     assert "\n" not in str(caught.value)
     assert not (home / "runs").exists()
+
+
+def test_tables_are_not_written_among_other_files(tmp_path: Path, inside: Cli) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("table3.json", "table3.md", "table3 notes.md"):
+        (tmp_path / "mine" / name).touch()
+    refused = inside("reproduce", "table3", "--data", "nowhere", "--out", "mine", check=False)
+    assert refused.returncode == 1 and "--out mine holds other files than tables; choose a new" in refused.stderr

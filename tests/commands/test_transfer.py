@@ -289,6 +289,11 @@ def test_files_for_vocs_server(inside: Cli, voc: Path, trained: Path, tmp_path: 
     assert sorted(path.name for path in place.iterdir()) == sorted(f"comp2_cls_test_{name}.txt" for name in CLASSES)
     assert len((place / "comp2_cls_test_cow.txt").read_text().splitlines()) == 49
 
+    words = ("transfer", voc, trained, *FAST, "--out", "again")
+    refused = inside(*words, "--submission", "sent", check=False)
+    assert refused.returncode == 1 and "sent/results/VOC2012/Main/comp2_cls_test_aeroplane.txt exists" in refused.stderr
+    refused = inside(*words, "--submission", tmp_path / "few", check=False)
+    assert "holds other files than results for VOC's server; choose a new folder." in refused.stderr
     inside("transfer", voc, trained, *FAST, "--part", "val", "--out", "val", "--submission", "sent")
     test = open_voc(voc, "val")
     assert test.relevance is not None

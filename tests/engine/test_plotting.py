@@ -12,7 +12,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from PIL import Image
 
-from verydeep.engine.plotting import fit_text, name_classes, new_figure, save_figure
+from verydeep.engine.plotting import fit_text, is_drawn, name_classes, new_figure, save_figure
 
 
 @pytest.fixture
@@ -91,3 +91,12 @@ def test_a_figure_is_written_with_names_of_every_kind(tmp_path: Path) -> None:
     save_figure(figure, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
         assert image.size == (480, 240)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.png"])
+def test_pictures_are_known_from_photographs(name: str, tmp_path: Path) -> None:
+    save_figure(new_figure(figsize=(1, 1)), tmp_path / name)
+    assert is_drawn(tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        image.convert("RGB").save(tmp_path / f"other-{name}", comment=b"mine")
+    assert not is_drawn(tmp_path / f"other-{name}") and not is_drawn(tmp_path / "nowhere.png")

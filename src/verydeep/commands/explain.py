@@ -71,7 +71,7 @@ def explain(
         OptionError: A test scale is too small, the net predicts boxes, or the classifier takes boxes.
         ResourceError: A picture cannot be written.
     """
-    from verydeep.engine.datasets import check_outside_images, open_photographs
+    from verydeep.engine.datasets import check_outside_images, check_picture_folder, open_photographs
     from verydeep.engine.explanation.explanations import draw_explanations, explain_images
     from verydeep.engine.load import open_predictor
     from verydeep.engine.nets.argument_order import check_data_second
@@ -87,6 +87,8 @@ def explain(
         check_outside_images(folder, images)
     with start_runtime(options) as runtime:
         split = open_photographs(images, predictor.recorded_ranges, runtime, folder)
+        if folder is not None:
+            check_picture_folder(folder, split)
         decoding = lenient_decoding_of(options)
         explanations = explain_images(predictor, split, test_scales, runtime, decoding, top=top)
         if box_net is not None:

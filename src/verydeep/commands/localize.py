@@ -70,7 +70,7 @@ def localize(
         OptionError: A test scale is too small, or `classes` is not a protocol.
         ResourceError: A picture cannot be written.
     """
-    from verydeep.engine.datasets import check_outside_images, open_photographs
+    from verydeep.engine.datasets import check_outside_images, check_picture_folder, open_photographs
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.localization.objects import draw_objects, locate_objects
     from verydeep.engine.nets.argument_order import check_data_second
@@ -84,6 +84,8 @@ def localize(
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with start_runtime(options) as runtime:
         split = open_photographs(images, ensemble.members[0].net.recorded_ranges, runtime, folder)
+        if folder is not None:
+            check_picture_folder(folder, split)
         objects = locate_objects(ensemble, split, threshold, runtime, lenient_decoding_of(options), top=top)
     objects = replace(objects, bad_images=options["bad_images"])
     return objects if folder is None else draw_objects(split, objects, folder)

@@ -29,6 +29,7 @@ def prepare(
 
     Raises:
         DataError: The source holds neither, or a tar is damaged.
+        OptionError: The destination holds something else.
         ResourceError: The destination cannot be written.
     """
     from verydeep.data.sets.preparation import find_ilsvrc, prepare_ilsvrc
@@ -41,6 +42,8 @@ def prepare(
     if not source.is_dir():
         raise DataError(f"There is no folder {source}: give the one with ILSVRC-2012's tars or Kaggle's download.")
     files = find_ilsvrc(source)
+    if destination.resolve() != source.resolve():
+        check_destination(destination)
     Log().info(
         f"{source}: {files.layout}, {len(files.metadata.words):,} classes; splits: {', '.join(files.split_names)}"
     )
@@ -50,6 +53,24 @@ def prepare(
             bar.start_task(tasks[step.split])
             bar.update(tasks[step.split], completed=step.done, total=step.total)
     return PreparedData(destination, tuple(count_split(files, destination, name) for name in files.split_names))
+
+
+def check_destination(destination: Path) -> None:
+    """Refuse a folder that holds something else than a preparation that was stopped.
+
+    Raises:
+        OptionError: It is a file, or holds other files or classes than those of ILSVRC.
+    """
+    from verydeep.data.folders.folder import WNID
+    from verydeep.files import check_output_folder
+
+    def is_ours(name: str) -> bool:
+        if name in ("train", "val"):
+            names = [each.name for each in (destination / name).iterdir()] if (destination / name).is_dir() else [name]
+            return all(WNID.match(each) or each.startswith(".") for each in names)
+        return name.startswith((".", "words.txt")) or name in ("test", "Annotations")
+
+    check_output_folder(destination, is_ours, "an unfinished ILSVRC-2012", "destination")
 
 
 def count_split(source: "IlsvrcSource", destination: Path, name: str) -> "PreparedSplit":

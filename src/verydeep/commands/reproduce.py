@@ -1,5 +1,6 @@
 """`verydeep reproduce`: the tables of the paper, each with one command."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,8 @@ def reproduce(
             f"{table} is measured on photographs: give `data={DATA_EXAMPLES.get(table, 'FOLDER')}`.", "data"
         )
     check_crop(crop)
+    if out is not None:
+        check_tables_folder(Path(out))
     if tune_threshold and table not in LOCALIZATION_TABLES:
         raise OptionError(
             f"`tune_threshold` is for boxes, and {table} is about classes: leave it out.", "tune_threshold"
@@ -249,6 +252,18 @@ def measure_transfer(
         name = f"{'+'.join(sets)}-{size_label(*sizes)}-{runtime.precision}".replace(" ", "-")
         tables = measure_transfer_table(paper, conditions, log)
         return write_tables(tables, Path(out or runs.folder / "tables" / name), runtime)
+
+
+def check_tables_folder(folder: Path) -> None:
+    """Refuse a folder that holds other files than tables.
+
+    Raises:
+        OptionError: It is a file, or holds other files.
+    """
+    from verydeep.files import check_output_folder
+
+    is_table = re.compile(r"\..*|(table\d|shallow|ladder)[\w-]*\.(json|md)").fullmatch
+    check_output_folder(folder, lambda name: is_table(name) is not None, "tables")
 
 
 def write_tables(tables: "Iterable[MeasuredTable]", folder: Path, runtime: "Runtime") -> "MeasuredTables":

@@ -19,10 +19,11 @@ from verydeep.data.sets.generated_set import COUNTS, VERSION, generate, is_gener
 from verydeep.data.split import Split
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.log import Log
+from verydeep.engine.plotting import is_drawn
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, OptionError
-from verydeep.files import shorten_name, try_lock
+from verydeep.files import check_output_folder, shorten_name, try_lock
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.value_ranges import ValueRange, ValueRanges, ValueType, name_values
 
@@ -128,6 +129,20 @@ def check_outside_images(folder: Path, images: Photographs) -> None:
     paths = [Path(each) for each in unpack_images(images) if isinstance(each, str | os.PathLike)]
     if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
         raise OptionError(f"{folder} is a folder of images: choose another `out` for the pictures.", "out")
+
+
+def check_picture_folder(folder: Path, split: Split) -> None:
+    """Refuse a folder for pictures of photographs that holds other files than such pictures and these photographs.
+
+    Raises:
+        OptionError: It is a file, or holds other files.
+    """
+    photographs = {split.path(index).resolve() for index in range(len(split))}
+
+    def is_ours(name: str) -> bool:
+        return name.startswith(".") or is_drawn(folder / name) or (folder / name).resolve() in photographs
+
+    check_output_folder(folder, is_ours, "pictures by verydeep")
 
 
 def fingerprint(split: Split, folder_name: str | None = None) -> str:

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL.PngImagePlugin import PngInfo
+
 from verydeep.files import atomic_write
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 UNKNOWN = "?"
 """Stands for a character that no font of the machine has."""
+
+DRAWN = b"Drawn by verydeep"
+"""Comment in the pictures, which may be replaced."""
 
 MAX_LINE, MAX_CLASS = 100, 30
 """Largest numbers of characters of a line in a figure, and of the name of a class."""
@@ -49,8 +54,30 @@ def save_figure(figure: "Figure", path: Path, dpi: int = 120) -> None:
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             fit_text(text)
+    kind = path.suffix[1:].lower()
+    note: dict[str, Any] = {}
+    if kind in ("jpg", "jpeg"):
+        note = {"pil_kwargs": {"comment": DRAWN}}
+    elif kind == "png":
+        note = {"metadata": {"Software": DRAWN.decode()}}
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=path.suffix[1:].lower())
+        figure.savefig(temporary, dpi=dpi, format=kind, **note)
+
+
+def png_note() -> PngInfo:
+    """Return the comment of a PNG that the program itself encodes, by which ``is_drawn`` knows it."""
+    note = PngInfo()
+    note.add_text("Software", DRAWN.decode())
+    return note
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether a file is a picture that ``save_figure`` wrote, as JPEG or PNG."""
+    try:
+        with path.open("rb") as file:
+            return DRAWN in file.read(4096)
+    except OSError:
+        return False
 
 
 def fit_text(text: "Text") -> None:

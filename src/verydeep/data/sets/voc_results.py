@@ -19,6 +19,16 @@ from verydeep.errors import WeightsError
 from verydeep.files import atomic_write
 from verydeep.ops.arrays import FloatArray
 
+RESULT_FOLDER = "results"
+
+CLASSIFICATION, ACTIONS = "Main/comp2_cls", "Action/comp10_action"
+"""Places of the result files of a task, and the beginning of their names."""
+
+
+def find_voc_results(folder: Path, task: str, part: str) -> list[Path]:
+    """Return the result files of a task and a part, such as "test", that are in a folder already."""
+    return sorted((folder / RESULT_FOLDER).glob(f"*/{task}_{part}_*.txt"))
+
 
 def write_voc_results(folder: Path, split: Split, scores: FloatArray) -> Path:
     """Write the result files of the classification task.
@@ -36,7 +46,7 @@ def write_voc_results(folder: Path, split: Split, scores: FloatArray) -> Path:
         ResourceError: a file cannot be written.
     """
     ids = [PurePosixPath(file).stem for file in split.files]
-    return _write_results(folder, split, scores, "Main/comp2_cls", ids, {})
+    return _write_results(folder, split, scores, CLASSIFICATION, ids, {})
 
 
 def write_voc_action_results(folder: Path, split: Split, scores: FloatArray) -> Path:
@@ -57,7 +67,7 @@ def write_voc_action_results(folder: Path, split: Split, scores: FloatArray) -> 
     """
     lists = read_action_lists(split.root, split.name)
     listed = {action: {f"{image} {number}" for image, number in marks} for action, marks in lists.items()}
-    return _write_results(folder, split, scores, "Action/comp10_action", _person_names(split), listed)
+    return _write_results(folder, split, scores, ACTIONS, _person_names(split), listed)
 
 
 def _write_results(
@@ -72,7 +82,7 @@ def _write_results(
     assert scores.shape == (len(samples), len(split.class_names))
     if not np.isfinite(scores).all():
         raise WeightsError(f"Some scores are not numbers, so no results were written to {folder}: test another net.")
-    beginning = folder / "results" / f"VOC{voc_year(split.root)}" / f"{task}_{split.name}"
+    beginning = folder / RESULT_FOLDER / f"VOC{voc_year(split.root)}" / f"{task}_{split.name}"
     for name, column in zip(split.class_names, scores.T, strict=True):
         with atomic_write(beginning.with_name(f"{beginning.name}_{name}.txt")) as temporary:
             # All digits: rounded to six, as in the devkit's example, close scores would become equal.

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from verydeep.engine.localization.drawing import DPI, LabeledBox, draw_boxes, outline_box, show_image
-from verydeep.engine.plotting import new_figure, save_figure, shorten_middle
+from verydeep.engine.plotting import new_figure, png_note, save_figure, shorten_middle
 from verydeep.engine.score_maps import COLORS, overlay_map
 from verydeep.files import atomic_write
 from verydeep.ops.arrays import Float32Array
@@ -145,7 +145,7 @@ def draw_filters(filters: Float32Array, path: Path) -> None:
     enlarged = Image.fromarray((255 * colors).round().astype(np.uint8))
     enlarged = enlarged.resize((enlarged.width * factor, enlarged.height * factor), Image.Resampling.NEAREST)
     with atomic_write(path) as temporary:
-        enlarged.save(temporary, format="PNG")
+        enlarged.save(temporary, format="PNG", pnginfo=png_note())
 
 
 def _draw_window(

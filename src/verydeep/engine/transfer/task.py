@@ -8,7 +8,14 @@ from pathlib import Path
 
 from verydeep.configs.transfer import DataKind
 from verydeep.data.pixels.decoding import STRICT, Decoding
-from verydeep.data.sets.voc_results import write_voc_action_results, write_voc_results
+from verydeep.data.sets.voc_results import (
+    ACTIONS,
+    CLASSIFICATION,
+    RESULT_FOLDER,
+    find_voc_results,
+    write_voc_action_results,
+    write_voc_results,
+)
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet
 from verydeep.engine.datasets import check_outside_data, choose_value_ranges, fingerprint
@@ -26,7 +33,7 @@ from verydeep.engine.transfer.partition import (
     transfer_partition,
 )
 from verydeep.errors import OptionError
-from verydeep.files import check_output_folder
+from verydeep.files import check_new_file, check_output_folder
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.arrays import Float32Array, Int64Array
 
@@ -112,10 +119,26 @@ class TransferTask:
                 f"`submission` writes files for VOC's server, and {self.transfer_set.name} is not Pascal VOC: omit it.",
                 "submission",
             )
+        if submission is not None:
+            tested = self.transfer_set.partitions[0].test
+            check_submission(submission, self.transfer_set.kind, None if tested is None else tested.name)
 
     def compute_descriptors(self, runtime: Runtime) -> dict[str, str]:
         """Compute the descriptors of all samples by all processes; return the files that could not be decoded."""
         return compute_descriptors(self.representation, self.split, runtime, self.decoding)
+
+
+def check_submission(folder: Path, kind: DataKind, part: str | None) -> None:
+    """Refuse a folder for VOC's server that holds other things, or results of the same task on the same part.
+
+    Raises:
+        OptionError: It does.
+    """
+    contents = "results for VOC's server"
+    check_output_folder(folder, lambda name: name.startswith(".") or name == RESULT_FOLDER, contents, "submission")
+    task = CLASSIFICATION if kind == "VOC" else ACTIONS
+    for path in find_voc_results(folder, task, part or ""):
+        check_new_file(path, "submission")
 
 
 @dataclass(frozen=True, eq=False)
