@@ -68,7 +68,7 @@ def reads_back_or_is_refused(text: str) -> None:
         protocol = EvaluationProtocol.parse(text)
     except OptionError as error:
         sentence, _, caret = str(error).split("\n")
-        place = int(re.match(r"`protocol` .*: at character (\d+)[,:]", sentence)[1])  # type: ignore[index]
+        place = int(re.match(r"`protocol` .* is wrong at character (\d+)[,:]", sentence)[1])  # type: ignore[index]
         assert error.parameter == "protocol"
         assert repr(text) in sentence
         assert 1 <= place <= len(text) + 1
@@ -81,7 +81,7 @@ def assert_pointed_at(error: BaseException, text: str, place: int, found: str, r
     """The error quotes what stands at the place, says the reason, and puts the caret under it."""
     sentence, shown, caret = str(error).split("\n")
     quoted = f", {found!r}" if found else ""
-    assert sentence.startswith(f"`protocol` {text!r}: at character {place}{quoted}: ")
+    assert sentence.startswith(f"`protocol` {text!r} is wrong at character {place}{quoted}: ")
     assert sentence.endswith(".")
     assert reason in sentence
     assert shown == "    " + text

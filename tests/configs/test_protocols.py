@@ -296,14 +296,16 @@ def test_classes_alone_are_what_stands_behind_the_mark(text: str) -> None:
     [("", 1, "truth alone"), ("true", 1, "truth alone"), ("D/256pcr/256", 1, "predicts boxes")],
 )
 def test_classes_alone_are_refused_by_their_parameter(text: str, place: int, reason: str) -> None:
-    with pytest.raises(OptionError, match=f"^`classes` '{text}': at character {place}[,:].*{reason}") as raised:
+    with pytest.raises(OptionError, match=f"^`classes` '{text}' is wrong at character {place}[,:].*{reason}") as raised:
         parse_classes(text)
     assert raised.value.parameter == "classes"
 
 
 def test_a_net_alone_is_refused_by_its_name() -> None:
     for text in ("D", "D/256/256", ""):
-        with pytest.raises(OptionError, match=f"^The net '{text}': at character 1.*: write a net as net/S") as raised:
+        with pytest.raises(
+            OptionError, match=f"^The net '{text}' is wrong at character 1.*: write a net as net/S"
+        ) as raised:
             PaperNet.parse(text)
         assert raised.value.parameter is None
 

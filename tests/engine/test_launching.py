@@ -52,6 +52,7 @@ def test_a_process_that_was_killed_is_reported(photographs: Path, tmp_path: Path
         "verydeep: One of the 2 processes was killed, most often because memory ran out: free memory, or give fewer"
     )
     assert errors.splitlines()[-1] == f"{message} --devices or --workers."
+    assert "OMP_NUM_THREADS" not in errors
 
 
 def test_signals_that_a_process_cannot_report_are_described() -> None:

@@ -41,7 +41,7 @@ class TextSpan:
         first = max(0, self.start - 50)
         excerpt = "".join(char if char.isprintable() else " " for char in self.whole[first : first + 100])
         return OptionError(
-            f"{self.subject} {self.whole!r}: at character {self.start + 1}{quoted}: {reason}.\n"
+            f"{self.subject} {self.whole!r} is wrong at character {self.start + 1}{quoted}: {reason}.\n"
             f"    {excerpt}\n    {' ' * (self.start - first)}^",
             self.subject.strip("`") if self.subject.startswith("`") else None,
         )

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from verydeep.errors import ResourceError
+from verydeep.machine import available_cores
 
 
 def in_group() -> bool:
@@ -61,6 +62,8 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.run import main as torchrun  # noqa: PLC0415
 
+    # Else torchrun prints that it chooses one thread; the processes choose as many themselves (``set_up_torch``).
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // num_processes)))
     # The process that failed reports the reason itself, in one sentence.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:

@@ -213,3 +213,12 @@ def test_what_is_no_file_is_not_opened_and_what_may_not_be_read_is_not_called_mi
         (root / "link.jpg").symlink_to(root / "gone.jpg")
         with pytest.raises(DataError, match=r"link\.jpg cannot be read: No such file"):
             find_photographs(root / "link.jpg").open_image(0)
+
+
+@pytest.mark.parametrize("pattern", ["*.jpg", "*.JPG", "**/*.Jpg", "[ab].jpg"])
+def test_the_suffix_of_a_pattern_matches_in_any_case(pattern: str, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.JPG", "c.png"):
+        (tmp_path / "phone [1]" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "phone [1]" / name).touch()
+    found = find_photographs(str(tmp_path / "phone [1]" / pattern))
+    assert [path.name for path in paths(found)] == ["a.jpg", "b.JPG"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from verydeep.data.folders.listing import Omissions, is_leftover, is_of_system, list_images
 from verydeep.data.folders.name_lists import expand_lists
 from verydeep.data.folders.path_finder import PathFinder
+from verydeep.data.pixels.formats import FORMATS
 from verydeep.data.pixels.images import ImageLike, to_image, unpack_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -96,6 +97,7 @@ def _match(argument: str) -> list[str]:
     """Return the file or folder of this name, or those that match the pattern.
 
     The leading folders that exist are taken as they are written: "photos [2024]/*.jpg" names a folder and a pattern.
+    The suffix of a pattern matches in lower and upper case.
     """
     path = Path(argument)
     if os.path.lexists(path):
@@ -107,6 +109,11 @@ def _match(argument: str) -> list[str]:
     pattern = os.path.join(*parts) if parts else ""  # noqa: PTH118
     if (existing := PathFinder(folder).find(Path(pattern))) is not None:
         return [str(folder / existing)]
+    stem, suffix = os.path.splitext(pattern)  # noqa: PTH122 - texts
+    if suffix.lower() in FORMATS:
+        pattern = stem + "".join(
+            f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else letter for letter in suffix
+        )
     matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - leaves out hidden files
     return [str(folder / name) for name in sorted(matches) if not any(map(is_leftover, Path(name).parent.parts))]
 
