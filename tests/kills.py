@@ -1,4 +1,4 @@
-"""Commands that are killed (SIGKILL) at chosen moments.
+"""Commands that are killed (SIGKILL) at chosen moments, or run at the same time.
 
 Each runs in a fork of a process that has imported everything, so an attempt costs a tenth of a second and not four.
 A moment is a change of the file system: a file opened for writing, a rename, a removal, a new folder. The process is
@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,11 +49,18 @@ class Forker:
         self.process = process
 
     def run(self, folder: Path, *arguments: object, moment: int = 0, seconds: float = 0) -> Attempt:
-        """Run the command line in a folder."""
+        """Run a command in a folder."""
+        (attempt,) = self.run_at_once(folder, [arguments], moment=moment, seconds=seconds)
+        return attempt
+
+    def run_at_once(
+        self, folder: Path, commands: Sequence[Sequence[object]], *, moment: int = 0, seconds: float = 0
+    ) -> list[Attempt]:
+        """Run several commands at the same time in a folder."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        request = Request(str(folder), [str(argument) for argument in arguments], moment, seconds)
-        print(json.dumps(asdict(request)), file=self.process.stdin, flush=True)
-        return Attempt(**json.loads(self.process.stdout.readline()))
+        requests = [Request(str(folder), [*map(str, words)], moment, seconds) for words in commands]
+        print(json.dumps([asdict(request) for request in requests]), file=self.process.stdin, flush=True)
+        return [Attempt(**values) for values in json.loads(self.process.stdout.readline())]
 
 
 @contextmanager
@@ -74,20 +82,23 @@ def _serve() -> None:
     from verydeep import cli
 
     for line in sys.stdin:
-        request = Request(**json.loads(line))
-        counter = mmap.mmap(-1, 8)
-        log = Path(request.folder) / ".output"
-        if (child := os.fork()) == 0:
-            _run(request, counter, log, cli)
-        _, status = os.waitpid(child, 0)
-        attempt = Attempt(
-            os.WIFSIGNALED(status),
-            os.waitstatus_to_exitcode(status),
-            int.from_bytes(counter[:8], "little"),
-            log.read_text(errors="replace"),
-        )
-        log.unlink()
-        print(json.dumps(asdict(attempt)), flush=True)
+        jobs = [_start(Request(**values), cli) for values in json.loads(line)]
+        print(json.dumps([asdict(_finish(*job)) for job in jobs]), flush=True)
+
+
+def _start(request: Request, cli: Any) -> tuple[int, mmap.mmap, Path]:
+    counter, log = mmap.mmap(-1, 8), Path(tempfile.mkstemp()[1])
+    if (child := os.fork()) == 0:
+        _run(request, counter, log, cli)
+    return child, counter, log
+
+
+def _finish(child: int, counter: mmap.mmap, log: Path) -> Attempt:
+    _, status = os.waitpid(child, 0)
+    output = log.read_text(errors="replace")
+    log.unlink()
+    num_moments = int.from_bytes(counter[:8], "little")
+    return Attempt(os.WIFSIGNALED(status), os.waitstatus_to_exitcode(status), num_moments, output)
 
 
 def _run(request: Request, counter: mmap.mmap, log: Path, cli: Any) -> NoReturn:

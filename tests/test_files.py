@@ -174,6 +174,28 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+MANY_WRITES = """
+import sys
+from pathlib import Path
+from verydeep.files import write_json
+
+for number in range(150):
+    write_json(Path(sys.argv[1]) / f"{number % 3}.json", [int(sys.argv[2])] * 200)
+"""
+
+
+def test_many_writers_of_the_same_files(tmp_path: Path) -> None:
+    """None takes the temporary folder of another for one that a kill left."""
+    writers = [
+        subprocess.Popen([sys.executable, "-c", MANY_WRITES, str(tmp_path), str(number)], stderr=subprocess.PIPE)
+        for number in range(4)
+    ]
+    errors = [writer.communicate(timeout=120)[1] for writer in writers]
+    assert errors == [b""] * 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.json", "1.json", "2.json"]
+    assert all(len(set(read_json(path, list[int]))) == 1 for path in tmp_path.iterdir())
+
+
 WRITER = """
 import os, sys, time
 from pathlib import Path

@@ -11,7 +11,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any, TextIO, TypeVar
@@ -107,28 +107,29 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for entry in path.parent.iterdir():
-        if _TEMPORARY.fullmatch(entry.name) and _is_abandoned(entry):
-            shutil.rmtree(entry, ignore_errors=True)
+        if _TEMPORARY.fullmatch(entry.name):
+            _remove_abandoned(entry)
     with ExitStack() as stack:
         while True:
             folder = path.with_name(f".{shorten_name(path.name)}.{secrets.token_hex(4)}.tmp")
             folder.mkdir()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            is_free = stack.enter_context(_lock_folder(folder))
-            if is_free is not False and folder.exists():  # else another process is just removing it
-                break
+            # Before it is locked, another process may take it for abandoned, and remove it.
+            with suppress(FileNotFoundError):
+                if stack.enter_context(_lock_folder(folder)) is not False and folder.exists():
+                    break
         yield folder
 
 
-def _is_abandoned(folder: Path) -> bool:
-    """Whether the process that made a temporary folder has ended."""
-    try:
-        if sys.platform == "win32":
-            return time.time() - folder.stat().st_mtime > 24 * 3600
-        with _lock_folder(folder) as is_free:
-            return is_free is True
-    except OSError:
-        return False  # just removed, or another user's
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a temporary folder if the process that made it has ended."""
+    with suppress(OSError):  # just removed, or another user's
+        if sys.platform != "win32":
+            with _lock_folder(folder) as is_free:
+                if is_free:
+                    shutil.rmtree(folder, ignore_errors=True)
+        elif time.time() - folder.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
