@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from PIL import Image
 
 import verydeep as vd
+from tests.crashes import crash_decoders
 from tests.runs import Cli, read_predictions
 
 
@@ -131,3 +135,23 @@ def test_python_has_the_reasons(trained: Path, photographs: Path, tmp_path: Path
     assert vd.predict(trained, good, workers=0).problem == ""
     with pytest.raises(vd.DataError, match=r"^image 1 has 300x2 pixels, one side more than 100 times"):
         vd.predict(trained, np.zeros((2, 300, 3), np.uint8), workers=0)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="the signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+def test_a_file_that_crashes_the_only_process_is_named(
+    trained: Path, photographs: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    environment = crash_decoders(tmp_path / "hook", "bee/001.jpg", number, after=trained, in_child=False)
+    words = ("predict", trained, photographs / "test", "--workers", 0)
+    done = subprocess.run(
+        [sys.executable, "-m", "verydeep", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env={**environment, "PYTHONFAULTHANDLER": ""},
+    )
+    assert done.returncode == -number
+    file = photographs / "test" / "bee" / "001.jpg"
+    assert done.stderr.endswith(f"verydeep: {file} crashes the decoder: remove the file.\n"), done.stderr

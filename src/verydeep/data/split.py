@@ -13,7 +13,6 @@ from PIL import Image
 from verydeep.data.pixels.decoding import decode, image_size
 from verydeep.data.pixels.formats import promises_bytes
 from verydeep.data.pixels.shapes import check_shape
-from verydeep.data.pixels.workers import note_file
 from verydeep.errors import DataError
 from verydeep.ops.arrays import Float32Array, Int8Array, Int64Array
 from verydeep.ops.value_ranges import ValueRanges
@@ -162,7 +161,6 @@ class Split:
         if self.images is not None:
             image = self.images[index].copy()
         else:
-            note_file(path)
             image = decode(
                 path, camera_rotation=self.camera_rotation, at_least=at_least, value_ranges=self.value_ranges
             )

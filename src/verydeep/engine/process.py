@@ -1,16 +1,22 @@
 """Settings of the whole process, which the command line alone changes: a caller in Python keeps its own."""
 
 import ctypes
+import faulthandler
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from verydeep.errors import OptionError
 from verydeep.machine import available_cores
 
 _owned = False
+
+_handlers: list[Any] = []
+"""Handlers of signals that the system calls."""
 
 
 def owns_process() -> bool:
@@ -23,12 +29,32 @@ def own_process() -> Iterator[None]:
     """Set this process up for one command; only the command line and benchmarks call this."""
     global _owned  # noqa: PLW0603
     keep_freed_memory()
+    name_crashes()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its folder of settings cannot be written
     before, _owned = _owned, True
     try:
         yield
     finally:
         _owned = before
+
+
+def name_crashes() -> None:
+    """Make this process name the file that crashes a decoder in it; Python would never call a handler of its own."""
+    if os.name != "posix" or faulthandler.is_enabled():
+        return
+    from verydeep.data.pixels.workers import describe_crash  # noqa: PLC0415 - not needed by all commands
+
+    system, pid = ctypes.CDLL(None), os.getpid()
+
+    def report(number: int) -> None:
+        system.signal(number, 0)  # back to the default, which ends the process when this function returns
+        system.alarm(2)  # or now, if a lock is held
+        if os.getpid() == pid and (sentence := describe_crash()):
+            os.write(2, f"verydeep: {sentence}\n".encode("utf-8", "surrogateescape"))
+
+    _handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(report))
+    for crash in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL):
+        system.signal(crash, _handlers[-1])
 
 
 def set_up_torch() -> None:

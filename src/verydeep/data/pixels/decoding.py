@@ -16,6 +16,7 @@ from verydeep.data.pixels.image_files import open_image_file, quiet, read_rotati
 from verydeep.data.pixels.photograph_measures import JUDGED_SIDE, PhotographMeasures, measure_photograph
 from verydeep.data.pixels.shapes import check_shape
 from verydeep.data.pixels.wide_values import FULL_RANGE
+from verydeep.data.pixels.workers import forget_file, note_file
 from verydeep.errors import DataError, VerydeepError
 from verydeep.files import describe_read_error
 from verydeep.ops.value_ranges import Extent, ValueRanges, ValueType, choose_range, measure_extent, scale_values
@@ -102,11 +103,14 @@ def find_value_type(path: Path) -> ValueType | None:
 
     None for a file of bytes, one whose header tells the range, and one that cannot be read, which decoding reports.
     """
+    note_file(path)
     try:
         with open_image_file(path, camera_rotation=False) as opened:
             wide = opened.wide
     except Exception:
         return None
+    finally:
+        forget_file()
     return None if wide is None or wide.limits is not None else wide.value_type
 
 
@@ -202,6 +206,7 @@ def _count_pages(path: Path) -> int:
 @contextmanager
 def _naming_errors(name: Path | str) -> Iterator[None]:
     """Turn every error of Pillow into one sentence that names the file or image."""
+    note_file(name)
     try:
         yield
     except (VerydeepError, MemoryError):
@@ -222,3 +227,5 @@ def _naming_errors(name: Path | str) -> Iterator[None]:
             raise DataError(describe_read_error(name, error)) from error
         reason = str(error) or type(error).__name__
         raise DataError(f"{name} cannot be decoded ({reason}); replace or remove the file.") from error
+    finally:
+        forget_file()

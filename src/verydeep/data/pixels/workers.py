@@ -25,6 +25,9 @@ _boards: deque[Any] = deque(maxlen=8)
 _slot: memoryview | None = None
 """The slot of this process, if it is a worker."""
 
+_file: Path | str | None = None
+"""The file that this process reads now."""
+
 _FAILURE = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]*)\)|Pin memory thread exited")
 _SIGNAL = re.compile(r"is killed by signal: ([\w ]+)")
 
@@ -71,11 +74,24 @@ class WorkerSetup:
             os._exit(0)
 
 
-def note_file(path: Path) -> None:
-    """Note that this process begins to decode a file; if it is a worker and is killed, the error names the file."""
+def note_file(path: Path | str) -> None:
+    """Note that this process begins to read a file, so that the error names it if the process crashes or is killed."""
+    global _file  # noqa: PLW0603
+    _file = path
     if _slot is not None:
         name = os.fsencode(path)[: _SLOT - 9] + b"\0"
         _slot[8 : 8 + len(name)] = name
+
+
+def forget_file() -> None:
+    """Note that the file was read; a crash of this process has another cause."""
+    global _file  # noqa: PLW0603
+    _file = None
+
+
+def describe_crash() -> str:
+    """Return a sentence about the file that this process was reading, or nothing."""
+    return "" if _file is None else f"{_file} crashes the decoder: remove the file."
 
 
 def explain_killed_worker(error: Exception) -> ResourceError | None:
