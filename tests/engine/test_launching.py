@@ -55,6 +55,25 @@ def test_a_process_that_was_killed_is_reported(photographs: Path, tmp_path: Path
     assert "OMP_NUM_THREADS" not in errors
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_torchrun_restarts_a_training_from_its_last_checkpoint(photographs: Path, tmp_path: Path) -> None:
+    """The command is the same, without --resume; so is the net."""
+    words = ["train", photographs, *SMALL_NET, "--epochs", 30, "--workers", 0]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    command = [*torchrun, "-m", "verydeep", *map(str, words), "--out"]
+    with subprocess.Popen([*command, "run"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
+        checkpoints = tmp_path / "run" / "checkpoints"
+        while not list(checkpoints.glob("*.safetensors")) and job.poll() is None:
+            time.sleep(0.05)
+        os.kill(list_processes(job.pid)[-1], signal.SIGKILL)
+        output, _ = job.communicate(timeout=200)
+    assert job.returncode == 0, output.decode()
+    assert "Resumed at step" in (tmp_path / "run" / "train.log").read_text()
+    subprocess.run([*command, "whole"], cwd=tmp_path, check=True, capture_output=True, timeout=200)
+    weights = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("run", "whole")]
+    assert weights[0] == weights[1]
+
+
 def test_signals_that_a_process_cannot_report_are_described() -> None:
     assert "crashed (SIGSEGV): run the same command with `devices=1`" in describe_signal(signal.SIGSEGV, 2)
     assert [describe_signal(number, 2) for number in (-1, 0, signal.SIGTERM, signal.SIGINT)] == [""] * 4

@@ -11,7 +11,7 @@ from verydeep.configs.recipes import Recipe, replace_plateaus
 from verydeep.data.layout import check_folder
 from verydeep.data.split import Split
 from verydeep.engine.datasets import GENERATED, Division, check_outside_data, data_name, follow_folder
-from verydeep.engine.launching import is_main
+from verydeep.engine.launching import is_main, is_restart
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import wants_bf16
 from verydeep.engine.training.checkpoint import find_checkpoint
@@ -68,7 +68,7 @@ class TrainingPlan:
 
 
 def plan_training(request: TrainRequest) -> TrainingPlan:
-    """Choose what the request leaves open, and open the data.
+    """Choose what the request leaves open, and open the data; a run that torchrun starts again is resumed.
 
     Raises:
         OptionError: a value or a combination of values makes no sense, or the run exists.
@@ -101,6 +101,8 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         settings = inherit_conventions(settings, source)
     name = run_name(request.data, settings.net, architecture, request.seed)
     run = RunFolder(request.out or request.runs.folder / name)
+    if run.settings.exists() and is_restart():
+        return plan_resumed(run.path)
     if run.settings.exists() and is_main():  # for another process, the main one may have been faster
         raise OptionError(describe_existing(run, request, recipe.epochs))
     if is_main():
