@@ -1,10 +1,12 @@
 """Arguments of the command line: the signatures of the public functions become options, by tyro."""
 
 import inspect
+import io
 import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 
@@ -13,7 +15,8 @@ import tyro
 from verydeep.options import DevicesOption, FormatOption
 from verydeep.parameters import REQUIRED, Parameter, read_parameters
 from verydeep.results.result import Format
-from verydeep.usage import check_command, order_arguments
+from verydeep.usage import check_command, order_arguments, refuse_usage
+from verydeep.wording import join_choices
 
 Commands = Mapping[str, Callable[..., Any]]
 
@@ -22,6 +25,25 @@ HEADINGS = ("usual", "training", "box", "decoding", "compute", "output")
 
 SHARED = ("train", "evaluate", "transfer", "features", "reproduce")
 """Commands whose work several processes can share."""
+
+
+_NO_FILES = "    return completions\n\n\ndef main"
+_FILES = """\
+    is_file = current_spec is not root_spec and not current_word.startswith('-')
+    return ['__TYRO_COMPLETE_FILES__'] if is_file else completions
+
+
+def main"""
+SHELLS = {
+    "bash": {
+        _NO_FILES: _FILES,
+        'compgen -f -- "$cur"': 'compgen -f -- "${COMP_WORDS[COMP_CWORD]}"',
+        "complete -F": "complete -o filenames -F",
+    },
+    "fish": {"complete --no-files": "complete"},
+    "zsh": {_NO_FILES: _FILES},
+}
+"""Shell -> changes of tyro's script, which completes no files where an argument has no option's name."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +68,40 @@ def parse(arguments: Sequence[str], commands: Commands, description: str) -> Cal
     names = arguments[:1] if arguments[0] in commands else commands
     if arguments[0] in commands:
         arguments = [arguments[0], *order_arguments(arguments[0], arguments[1:], read_options(arguments[0], commands))]
+    call = _run_tyro(arguments, list(names), commands, description)
+    _DEVICES.check(call.num_processes)
+    return call
+
+
+def completion_script(shell: str, commands: Commands, description: str) -> str:
+    """Return a script by which a shell completes commands, options and files.
+
+    Args:
+        shell: bash, fish or zsh.
+        commands: Command -> function.
+        description: What the help begins with.
+
+    Raises:
+        SystemExit: There is no such shell (2).
+    """
+    if shell not in SHELLS:
+        refuse_usage(f"--completion is for {join_choices(list(SHELLS))}, as in: verydeep --completion bash")
+    with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
+        _run_tyro(["--tyro-print-completion", shell], list(commands), commands, description)
+    script = printed.getvalue()
+    for old, new in SHELLS[shell].items():
+        assert old in script, "tyro has changed its script"
+        script = script.replace(old, new)
+    return script
+
+
+def _run_tyro(arguments: Sequence[str], names: Sequence[str], commands: Commands, description: str) -> Call:
+    """Read arguments by tyro; ``names`` are the commands that it has to know."""
     parsers = {name: _build_parser(name, commands, brief=len(names) > 1) for name in names}
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     call: Call = tyro.extras.subcommand_cli_from_dict(
         parsers, prog="verydeep", description=description, args=arguments, config=config
     )
-    _DEVICES.check(call.num_processes)
     return call
 
 

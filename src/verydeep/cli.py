@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn
 
-from verydeep.arguments import Call, name_options, parse
+from verydeep.arguments import Call, completion_script, name_options, parse
 from verydeep.commands.convert import convert
 from verydeep.commands.describe import describe
 from verydeep.commands.evaluate import evaluate
@@ -51,11 +51,13 @@ TURN_SECONDS = 10
 """Time that torchrun has to end the other processes after one has failed."""
 
 VERSION = "--version"
+COMPLETION = "--completion"
 
 DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 
 Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
 `verydeep --version` prints the version, and what the CPU engine can do here.
+`verydeep --completion bash` prints a script that completes commands, options and files; also for fish and zsh.
 """
 
 
@@ -68,10 +70,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
-            if sys.argv[1:] == [VERSION]:
-                print_version()
-            else:
-                run(parse(sys.argv[1:], COMMANDS, DESCRIPTION))
+            answer(sys.argv[1:])
         finally:
             sys.stdout.flush()  # else a reader that has left is an error that Python prints at its end
     except OtherProcessError as error:
@@ -93,6 +92,16 @@ def main() -> None:
             saved = "" if cached is None else f"; {cached} so far are saved, and the same command continues from them"
             print(f"verydeep: stopped{saved}.", file=sys.stderr)
         sys.exit(130)
+
+
+def answer(arguments: list[str]) -> None:
+    """Do what was typed."""
+    if arguments == [VERSION]:
+        print_version()
+    elif arguments[:1] == [COMPLETION]:
+        print(completion_script(" ".join(arguments[1:]), COMMANDS, DESCRIPTION))
+    else:
+        run(parse(arguments, COMMANDS, DESCRIPTION))
 
 
 def print_version() -> None:

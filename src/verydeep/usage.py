@@ -19,8 +19,8 @@ def check_command(arguments: Sequence[str], names: Sequence[str]) -> None:
     commands = f"The commands are {', '.join(names)}; `verydeep --help` explains them."
     if not arguments:
         refuse_usage(f"Give a command, such as `verydeep train`. {commands}")
-    if arguments[0] not in (*names, "-h", "--help") and not arguments[0].startswith("--tyro-"):
-        if near := difflib.get_close_matches(arguments[0], ("--help", "--version"), n=1):
+    if arguments[0] not in (*names, "-h", "--help"):
+        if near := difflib.get_close_matches(arguments[0], ("--help", "--version", "--completion"), n=1):
             refuse_usage(f"`verydeep` has no option {arguments[0]}: did you mean {near[0]}?")
         if arguments[0].startswith("-"):
             refuse_usage(f"The command stands before its options, and {arguments[0]} is an option. {commands}")
@@ -43,7 +43,7 @@ def order_arguments(name: str, arguments: Sequence[str], options: Sequence[Param
     Raises:
         SystemExit: The usage is wrong (2).
     """
-    if any(argument in ("-h", "--help", "--") or argument.startswith("--tyro-") for argument in arguments):
+    if any(argument in ("-h", "--help", "--") for argument in arguments):
         return list(arguments)
     known = {_flag(option): option for option in options if not option.is_positional}
     values, flags, missing = list[str](), list[str](), set(known)
