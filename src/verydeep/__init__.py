@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verydeep.commands.convert import convert
+    from verydeep.commands.demo import demo
     from verydeep.commands.describe import describe
     from verydeep.commands.evaluate import evaluate
     from verydeep.commands.explain import explain
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from verydeep.models.vgg import VGG
     from verydeep.models.weights.model_folder import ModelConfig
     from verydeep.results.archive import Archive
+    from verydeep.results.demonstration import Demonstration
     from verydeep.results.descriptors import Descriptors
     from verydeep.results.explanations import Explanations
     from verydeep.results.measured_table import EvaluationResult, MeasuredTable, MeasuredTables
@@ -64,6 +66,7 @@ __all__ = [
     "Classifier",
     "ConvertedNet",
     "DataError",
+    "Demonstration",
     "Descriptors",
     "EvaluationResult",
     "Explanations",
@@ -90,6 +93,7 @@ __all__ = [
     "VerydeepError",
     "WeightsError",
     "convert",
+    "demo",
     "describe",
     "evaluate",
     "explain",
@@ -122,6 +126,7 @@ _MODULES = {
         "models.vgg": ("VGG",),
         "models.weights.model_folder": ("ModelConfig",),
         "results.archive": ("Archive",),
+        "results.demonstration": ("Demonstration",),
         "results.descriptors": ("Descriptors",),
         "results.explanations": ("Explanations",),
         "results.measured_table": ("EvaluationResult", "MeasuredTable", "MeasuredTables"),

@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn
 
 from verydeep.arguments import Call, completion_script, name_options, parse
 from verydeep.commands.convert import convert
+from verydeep.commands.demo import demo
 from verydeep.commands.describe import describe
 from verydeep.commands.evaluate import evaluate
 from verydeep.commands.explain import explain
@@ -35,7 +36,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         *(train, evaluate, predict, explain, localize, describe, transfer, features, search),
-        *(reproduce, convert, export, push, prepare, verify),
+        *(reproduce, convert, export, push, prepare, verify, demo),
     )
 }
 

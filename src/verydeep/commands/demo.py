@@ -1,0 +1,57 @@
+"""`demo`: a page in the browser to try nets on photographs."""
+
+from typing import TYPE_CHECKING, Annotated, Unpack
+
+from verydeep.options import ComputeOptions, NetSources, PathSource, several
+from verydeep.parameters import Option, command
+
+if TYPE_CHECKING:
+    from verydeep.results.demonstration import Demonstration
+
+
+@command
+def demo(
+    run: Annotated[
+        NetSources, Option("Nets and classifiers; one may predict boxes.", "the newest of the generated set", "RUN")
+    ] = (),
+    *,
+    archive: Annotated[
+        PathSource | None, Option("Archive to search, by `verydeep features`.", "no search", "DIR")
+    ] = None,
+    port: Annotated[int, Option("Port; 0 is a free one.", metavar="N", smallest=0, largest=65535)] = 7860,
+    **options: Unpack[ComputeOptions],
+) -> "Demonstration":
+    """Serve a page to try nets on photographs in the browser, until Ctrl-C.
+
+    Drop photographs or choose an example. The page shows the most probable classes, score maps, boxes, similar
+    photographs of an archive, and the time that each view takes. Only this machine can open it, nothing is loaded from
+    or sent to another one, and uploaded photographs are deleted at the end. It needs pip install 'verydeep[demo]'.
+
+    Try:
+        verydeep demo
+        verydeep demo oxford-vgg16 runs/photos-transfer-oxford-vgg16 --archive photos-described
+
+    Returns:
+        The address, when the page has ended.
+
+    Raises:
+        WeightsError: There is no such net, it has no classes, or none was given and there is none.
+        OptionError: The port is in use, or two nets predict boxes.
+        DataError: The archive or a classifier is damaged.
+        ResourceError: gradio is missing.
+    """
+    from verydeep.demonstration.server import private_gradio, serve, wait_for_end
+    from verydeep.demonstration.subjects import open_subjects
+    from verydeep.engine.log import Log
+    from verydeep.results.demonstration import Demonstration
+
+    with private_gradio(), wait_for_end() as wait:
+        from verydeep.demonstration.answers import MAX_BYTES
+        from verydeep.demonstration.page import build_page
+        from verydeep.demonstration.texts import STYLE
+
+        subjects = open_subjects(several(run), archive, dict(options))
+        with serve(build_page(subjects), port, MAX_BYTES, STYLE) as address:
+            Log().info(f"Open {address} in a browser. Ctrl-C ends the demonstration.")
+            wait()
+    return Demonstration(address, tuple(subjects.predictors))
