@@ -168,6 +168,11 @@ def test_views_and_scales_are_compared_with_their_times(page: Any) -> None:
     wait_until(page, "document.querySelectorAll('#times tr').length == 4")
     texts = [row.split("\t")[0] for row in rows.all_inner_texts()[1:]]
     assert texts == ["dense at Q=256, 384, 512", "crops at Q=256, 384, 512", "crops at Q=256, 512"]
+    for scale in ("256", "512"):
+        page.locator("#scales").get_by_text(scale, exact=True).click()
+    page.get_by_text("Choose a test scale Q.").wait_for()
+    page.locator("#scales").get_by_text("384", exact=True).click()
+    page.get_by_text("Choose a test scale Q.").wait_for(state="hidden")
     assert all(re.fullmatch(r"\d+\.\d\d s", row.split("\t")[-1].strip()) for row in rows.all_inner_texts()[1:])
 
 

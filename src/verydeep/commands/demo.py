@@ -41,7 +41,7 @@ def demo(
         ResourceError: gradio is missing.
     """
     from verydeep.demonstration.server import private_gradio, serve, wait_for_end
-    from verydeep.demonstration.subjects import open_subjects
+    from verydeep.demonstration.subjects import open_subjects, warm_up
     from verydeep.engine.log import Log
     from verydeep.results.demonstration import Demonstration
 
@@ -51,6 +51,7 @@ def demo(
         from verydeep.demonstration.texts import STYLE
 
         subjects = open_subjects(several(run), archive, dict(options))
+        warm_up(subjects)
         with serve(build_page(subjects), port, MAX_BYTES, STYLE) as address:
             Log().info(f"Open {address} in a browser. Ctrl-C ends the demonstration.")
             wait()

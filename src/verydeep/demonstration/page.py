@@ -33,8 +33,8 @@ PICTURE_HEIGHT = 340
 INTRODUCTION = """# verydeep
 Your photographs stay on this machine. What you drop here is deleted when the demonstration ends."""
 
-Photograph = tuple[Path, str]
-"""A photograph and its caption."""
+Photograph = tuple[Path, str, Image.Image]
+"""A photograph, its caption, and its thumbnail."""
 
 Updates = dict[Any, Any]
 """Component -> its new value."""
@@ -60,7 +60,7 @@ class _Page:
     """With the box of the most probable class, if a net predicts one."""
     neighbors: gr.Gallery
     photographs: gr.State
-    """The photographs of one visitor's gallery: paths and captions."""
+    """The photographs of one visitor's gallery."""
     chosen: gr.State
     """Path of the photograph that is shown."""
     given: gr.State
@@ -79,15 +79,16 @@ class _Page:
 
 def build_page(subjects: Subjects) -> gr.Blocks:
     """Return the page, without its server."""
+    examples = [(path, words, make_picture(path, THUMBNAIL_SIDE)) for path, words in subjects.examples]
     with gr.Blocks(title="verydeep demo", analytics_enabled=False) as blocks:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
-                left = _lay_out_photographs(subjects)
+                left = _lay_out_photographs(subjects, examples)
             with gr.Column(scale=3, min_width=320):
                 right = _lay_out_results(subjects)
         states: dict[str, Any] = {
-            "photographs": gr.State(list(subjects.examples)),
+            "photographs": gr.State(examples),
             "chosen": gr.State(subjects.examples[0][0] if subjects.examples else None),
             "given": gr.State(None),
             "rows": gr.State([]),
@@ -97,7 +98,7 @@ def build_page(subjects: Subjects) -> gr.Blocks:
     return blocks
 
 
-def _lay_out_photographs(subjects: Subjects) -> dict[str, Any]:
+def _lay_out_photographs(subjects: Subjects, examples: Sequence[Photograph]) -> dict[str, Any]:
     """Lay out the photographs and the settings."""
     names = list(subjects.predictors)
     first = subjects.predictors[names[0]]
@@ -109,7 +110,7 @@ def _lay_out_photographs(subjects: Subjects) -> dict[str, Any]:
         ),
         "message": gr.HTML(elem_id="message", visible=False),
         "gallery": gr.Gallery(
-            value=_make_thumbnails(subjects.examples),
+            value=_list_thumbnails(examples),
             label="Photographs: choose one", columns=4, object_fit="cover", allow_preview=False, interactive=False,
             buttons=[], elem_id="gallery", format="png", height="auto",
         ),
@@ -145,6 +146,7 @@ def _lay_out_results(subjects: Subjects) -> dict[str, Any]:
         score_map = gr.Image(
             label="Score map",
             elem_id="map",
+            alt_text="Score map over the photograph",
             format="png",
             height=PICTURE_HEIGHT,
             buttons=[],
@@ -173,7 +175,7 @@ def _connect(blocks: gr.Blocks, page: _Page, subjects: Subjects) -> None:
         return _add_photographs(page, files or [], photographs)
 
     def choose(photographs: list[Photograph], event: gr.SelectData) -> Updates:
-        return {page.chosen: photographs[event.index][0], page.rows: []}
+        return {page.message: _write_message(), page.chosen: photographs[event.index][0], page.rows: []}
 
     def change_net(name: str) -> Updates:
         predictor = subjects.predictors[name]
@@ -181,11 +183,15 @@ def _connect(blocks: gr.Blocks, page: _Page, subjects: Subjects) -> None:
         return {
             page.view: gr.Radio(visible=is_net),
             page.scales: gr.CheckboxGroup(choices=sorted({*SCALES, *scales}), value=scales, visible=is_net),
+            page.message: _write_message(),
             page.rows: [],
         }
 
-    def show(chosen: Path | None, rows: list[Row], name: str, view: View, scales: list[int]) -> Updates:
-        return _show_answer(page, subjects, chosen, rows, name, view, scales)
+    def show(chosen: Path | None, rows: list[Row], place: int | None, *setting: Any) -> Updates:
+        return _show_answer(page, subjects, chosen, rows, place, setting)
+
+    def refresh(*given: Any) -> Updates:
+        return {page.message: _write_message()} | show(*given)
 
     def draw(given: Answer | None, label: int, place: int) -> Updates:
         return {} if given is None else _show_map(page, given, label, place)
@@ -193,18 +199,24 @@ def _connect(blocks: gr.Blocks, page: _Page, subjects: Subjects) -> None:
     def point(given: Answer | None, label: int, place: int, event: gr.SelectData) -> Updates:
         return {} if given is None else _show_map(page, given, label, place, (event.index[0], event.index[1]))
 
-    shown: dict[str, Any] = {"fn": show, "inputs": [page.chosen, page.rows, *settings], "outputs": page.results}
+    inputs = [page.chosen, page.rows, page.place, *settings]
+    shown: dict[str, Any] = {"fn": show, "inputs": inputs, "outputs": page.results, "trigger_mode": "always_last"}
+    refreshed = shown | {"fn": refresh}
     mapped, drawn = [page.given, page.label, page.place], [page.score_map, page.window]
     added = [page.photographs, page.gallery, page.message, page.chosen, page.rows, page.upload]
     blocks.load(**shown)
     page.upload.upload(add, [page.upload, page.photographs], added).success(**shown)
-    page.gallery.select(choose, [page.photographs], [page.chosen, page.rows]).success(**shown)
-    page.name.input(change_net, [page.name], [page.view, page.scales, page.rows]).success(**shown)
-    page.view.input(**shown)
-    page.scales.input(**shown)
-    page.label.input(draw, mapped, drawn)
-    page.place.input(draw, mapped, drawn)
-    page.score_map.select(point, mapped, drawn)
+    page.gallery.select(
+        choose, [page.photographs], [page.message, page.chosen, page.rows], trigger_mode="always_last"
+    ).success(**shown)
+    page.name.input(
+        change_net, [page.name], [page.view, page.scales, page.message, page.rows], trigger_mode="always_last"
+    ).success(**shown)
+    page.view.input(**refreshed)
+    page.scales.input(**refreshed)
+    page.label.input(draw, mapped, drawn, trigger_mode="always_last")
+    page.place.input(draw, mapped, drawn, trigger_mode="always_last")
+    page.score_map.select(point, mapped, drawn, trigger_mode="always_last")
 
 
 def _add_photographs(page: _Page, files: Sequence[str], photographs: list[Photograph]) -> Updates:
@@ -214,22 +226,22 @@ def _add_photographs(page: _Page, files: Sequence[str], photographs: list[Photog
     for path in map(Path, files):
         try:
             check_photograph(path)
-            make_picture(path, THUMBNAIL_SIDE)
+            thumbnail = make_picture(path, THUMBNAIL_SIDE)
         except vd.VerydeepError as error:
             problems.append(str(error).replace(str(path), path.name))
         else:
-            good.append((path, path.name))
+            good.append((path, path.name, thumbnail))
     updates: Updates = {page.message: _write_message(*problems), page.upload: None}
     if good:
         photographs = [*good, *photographs]
-        updates |= {page.photographs: photographs, page.gallery: _make_thumbnails(photographs)}
+        updates |= {page.photographs: photographs, page.gallery: _list_thumbnails(photographs)}
         updates |= {page.chosen: good[0][0], page.rows: []}
     return updates
 
 
-def _make_thumbnails(photographs: Sequence[Photograph]) -> list[tuple[Image.Image, str]]:
-    """Return small pictures with captions, for a gallery."""
-    return [(make_picture(path, THUMBNAIL_SIDE), caption) for path, caption in photographs]
+def _list_thumbnails(photographs: Sequence[Photograph]) -> list[tuple[Image.Image, str]]:
+    """Return the content of a gallery."""
+    return [(thumbnail, caption) for _, caption, thumbnail in photographs]
 
 
 def _write_message(*sentences: str) -> gr.HTML:
@@ -238,11 +250,17 @@ def _write_message(*sentences: str) -> gr.HTML:
 
 
 def _show_answer(
-    page: _Page, subjects: Subjects, chosen: Path | None, rows: list[Row], name: str, view: View, scales: list[int]
+    page: _Page,
+    subjects: Subjects,
+    chosen: Path | None,
+    rows: list[Row],
+    place: int | None,
+    setting: tuple[str, View, list[int]],
 ) -> Updates:
     """Show everything about the chosen photograph, or why it is not possible."""
     if chosen is None:
         return {}
+    name, view, scales = setting
     if not scales and isinstance(subjects.predictors[name], vd.Net):
         return {page.message: _write_message("Choose a test scale Q.")}
     try:
@@ -253,7 +271,7 @@ def _show_answer(
     maps, words = given.explanations.maps[0], given.explanations.class_words
     several = len({each.net for each in maps}) > 1
     places = [(f"{each.net}, {each.scale}" if several else str(each.scale), place) for place, each in enumerate(maps)]
-    place = len(maps) // 2
+    place = len(maps) // 2 if place is None or place >= len(maps) else place
     updates = {
         page.classes: list_classes(given),
         page.times: list_times(rows, given),

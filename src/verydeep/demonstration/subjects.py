@@ -7,6 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 import verydeep as vd
 from verydeep.engine.datasets import open_test_part
 from verydeep.engine.nets.folders import RunFolder
@@ -62,6 +64,12 @@ def open_subjects(sources: Sequence[Any], archive: str | PathLike[str] | None, o
         examples=examples,
         options={**options, "progress": False},
     )
+
+
+def warm_up(subjects: Subjects) -> None:
+    """Predict a gray image, so that the time of the first photograph does not hold what is done once."""
+    for predictor in subjects.predictors.values():
+        vd.predict(predictor, Image.new("RGB", (256, 256), "gray"), **subjects.options)
 
 
 def name_source(source: Any) -> str:
