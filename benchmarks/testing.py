@@ -38,10 +38,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.photographs import make_photographs
-from benchmarks.timing import RESULTS, hardware, interleave, rate, report, speedup, table
+from benchmarks.timing import RESULTS, interleave, rate, report, speedup, table
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
+from verydeep.engine.environment import describe_hardware
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, prepare_net
 from verydeep.engine.predictions import average_posteriors, predict_split
 from verydeep.engine.process import own_process
@@ -407,7 +408,7 @@ def main() -> None:
             rows += more
             medians.append(found)
             gc.collect()
-    where = re.sub(r"[^a-z0-9]+", "-", hardware(runtime.device).lower()).strip("-")
+    where = re.sub(r"[^a-z0-9]+", "-", describe_hardware(runtime.device).lower()).strip("-")
     picture = RESULTS / f"testing_{where}_{datetime.now(UTC).date()}.png"
     precision = replace(runtime, bf16=precisions[0]).precision
     header = ["view", "precision", "side", "images/s", "speed-up of ours", "largest difference"]
@@ -420,7 +421,12 @@ def main() -> None:
     )
     if options.write:
         RESULTS.mkdir(exist_ok=True)
-        draw(growth, medians[0], f"{case.network}, crop {case.crop}, {precision}, {hardware(runtime.device)}", picture)
+        draw(
+            growth,
+            medians[0],
+            f"{case.network}, crop {case.crop}, {precision}, {describe_hardware(runtime.device)}",
+            picture,
+        )
         body += f"\n\n![Seconds per image]({picture.name})"
     report("testing", "Testing", body, runtime.device, ("torch", "pillow"), write=options.write)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from verydeep.engine.environment import describe_hardware
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -51,16 +53,6 @@ def peak() -> int:
     return 1024 * int(line.split()[1])
 
 
-def hardware(device: torch.device) -> str:
-    """What computes, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", info.read_text()) if info.is_file() else None
-    return f"{os.cpu_count()} cores {found[1] if found else model}"
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
@@ -69,7 +61,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def report(what: str, title: str, body: str, device: torch.device, packages: Sequence[str], *, write: bool) -> None:
     """Print the result with all that it depends on, and write it to results/ if asked to."""
-    today, where = datetime.now(UTC).date(), hardware(device)
+    today, where = datetime.now(UTC).date(), describe_hardware(device)
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     command = f"python -m benchmarks.{what} {' '.join(sys.argv[1:])}".strip()
     load = f"load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""

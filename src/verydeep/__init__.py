@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from verydeep.commands.predict import predict
     from verydeep.commands.prepare import prepare
     from verydeep.commands.push import push
+    from verydeep.commands.report import report
     from verydeep.commands.reproduce import reproduce
     from verydeep.commands.search import search
     from verydeep.commands.train import train
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from verydeep.results.objects import LocatedObjects
     from verydeep.results.predictions import Predictions
     from verydeep.results.prepared_data import PreparedData
+    from verydeep.results.report import ReportPage
     from verydeep.results.score_map import ScoreMap
     from verydeep.results.training import TrainedRun
     from verydeep.results.transfer import TransferredClassifier
@@ -83,6 +85,7 @@ __all__ = [
     "PreparedData",
     "PushedNet",
     "Recipe",
+    "ReportPage",
     "ResourceError",
     "ScoreMap",
     "Stage",
@@ -105,6 +108,7 @@ __all__ = [
     "predict",
     "prepare",
     "push",
+    "report",
     "reproduce",
     "search",
     "train",
@@ -135,6 +139,7 @@ _MODULES = {
         "results.objects": ("LocatedObjects",),
         "results.predictions": ("Predictions",),
         "results.prepared_data": ("PreparedData",),
+        "results.report": ("ReportPage",),
         "results.score_map": ("ScoreMap",),
         "results.training": ("TrainedRun",),
         "results.transfer": ("TransferredClassifier",),

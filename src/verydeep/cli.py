@@ -22,6 +22,7 @@ from verydeep.commands.localize import localize
 from verydeep.commands.predict import predict
 from verydeep.commands.prepare import prepare
 from verydeep.commands.push import push
+from verydeep.commands.report import report
 from verydeep.commands.reproduce import reproduce
 from verydeep.commands.search import search
 from verydeep.commands.train import train
@@ -35,7 +36,7 @@ from verydeep.results.result import Result, print_result
 COMMANDS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        *(train, evaluate, predict, explain, localize, describe, transfer, features, search),
+        *(train, evaluate, report, predict, explain, localize, describe, transfer, features, search),
         *(reproduce, convert, export, push, prepare, verify, demo),
     )
 }

@@ -155,6 +155,7 @@ def run_tasks(
     """Test nets; with several seeds, each seed has a folder of its own."""
     from verydeep.data.split import describe_classes
     from verydeep.engine.log import Log
+    from verydeep.engine.report_page.page import find_subject, write_page_of_job
     from verydeep.engine.reporting.remarks import count_images
     from verydeep.results.measured_table import EvaluationResult
 
@@ -168,7 +169,9 @@ def run_tasks(
             log.info(f"Data: {split.root}: {split.layout}; {count_images(len(split), split.name)}{classes}.")
             own_options = replace(evaluation_options, folder=own_folder(task, tasks, folder))
             table = task.run(split, own_options, runtime, log)
-            tables += [] if table is None else [table]
+            if table is not None:
+                subject = find_subject(own_options.folder)
+                tables.append(replace(table, report=write_page_of_job(subject, log)))
         return runtime.from_main(EvaluationResult(tuple(tables), evaluation_options.submission))
 
 

@@ -176,6 +176,8 @@ def check_resumed(run: Path, values: dict[str, Any]) -> None:
 
 def run_plan(plan: "TrainingPlan", options: JobOptions) -> "TrainedRun":
     """Train and test a net as planned."""
+    from verydeep.engine.log import Log
+    from verydeep.engine.report_page.page import write_page_of_job
     from verydeep.engine.training.run import train_run
     from verydeep.models.weights.model_folder import load_config
     from verydeep.results.training import TrainedRun
@@ -183,6 +185,7 @@ def run_plan(plan: "TrainingPlan", options: JobOptions) -> "TrainedRun":
     settings = plan.settings
     with start_runtime(options, bf16=settings.bf16, deterministic=settings.deterministic) as runtime:
         evaluation = train_run(plan, runtime)
+        page = write_page_of_job(plan.run.path, Log(plan.run.log)) if runtime.is_main else None
     provenance = load_config(plan.run.model).provenance
     return TrainedRun(
         path=plan.run.path,
@@ -192,4 +195,5 @@ def run_plan(plan: "TrainingPlan", options: JobOptions) -> "TrainedRun":
         num_steps=provenance.steps or 0,
         converged=bool(provenance.converged),
         evaluation=evaluation,
+        report=page,
     )

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
@@ -165,6 +166,7 @@ def run_task(
     """Describe the samples by all processes; train, test and report by the main process."""
     from verydeep.engine.log import Log
     from verydeep.engine.nets.kernels import choose_kernels
+    from verydeep.engine.report_page.page import write_page_of_job
     from verydeep.engine.transfer.report import describe_data, write_transfer_result
     from verydeep.engine.transfer.task import run_transfer
 
@@ -179,7 +181,8 @@ def run_task(
     if not runtime.is_main:  # the SVMs take long, and nobody uses what the other processes return
         return None  # type: ignore[return-value]
     result = run_transfer(task, skipped, runtime, with_curve=True)
-    return write_transfer_result(result, folder, submission)
+    written = write_transfer_result(result, folder, submission, runtime)
+    return replace(written, report=write_page_of_job(folder, log))
 
 
 def parse_costs(text: str) -> tuple[float, ...]:

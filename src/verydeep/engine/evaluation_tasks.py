@@ -19,6 +19,7 @@ from verydeep.engine.classification.report import (
     write_evaluation,
 )
 from verydeep.engine.datasets import choose_value_ranges, open_test_part
+from verydeep.engine.environment import write_environment
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.boxed_split import contains_val, open_boxed_split
 from verydeep.engine.localization.candidate_classes import find_source_nets
@@ -133,6 +134,7 @@ class ClassEvaluationTask:
         nets = [member.net for member in members]
         copies = find_training_copies(split, list_records(nets))
         table = build_evaluation_table(evaluation, split, nets, conditions, copies=copies)
+        write_environment(options.folder, runtime)
         write_evaluation(options.folder, evaluation, table, split)
         log.info(describe_posterior_cache())
         return replace(table, folder=options.folder)
@@ -198,6 +200,7 @@ class ClassifierEvaluationTask:
             classifiers={str(path): record},
             copies=find_training_copies(split, [record, *list_records(nets)]),
         )
+        write_environment(options.folder, runtime)
         write_evaluation(options.folder, evaluation, table, split)
         return replace(table, folder=options.folder)
 
@@ -269,6 +272,7 @@ class BoxEvaluationTask:
         if evaluation is None:
             return None
         table = build_localization_evaluation_table(evaluation, boxed, options.values(runtime))
+        write_environment(options.folder, runtime)
         write_localization_evaluation(options.folder, evaluation, table, boxed.split)
         return replace(table, folder=options.folder)
 

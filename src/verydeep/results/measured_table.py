@@ -31,6 +31,8 @@ class MeasuredTable(Result):
     """Folder with the figures, and more, in files; None if nothing was written."""
     summary: str = ""
     """One plain sentence about the last row; empty for tables of the paper."""
+    report: Path | None = None
+    """The report page of the run, or of the evaluation; None if there is none."""
 
     def records(self) -> list[Record]:
         """Return one record for each row, with its figures in full precision; None where nothing was measured."""
@@ -46,7 +48,8 @@ class MeasuredTable(Result):
 
     def footer(self) -> Sequence[str]:
         """Return the remarks, and where the files are."""
-        return [*self.remarks, *([] if self.folder is None else [f"Written: {self.folder}/"])]
+        written = [] if self.folder is None else [f"Written: {self.folder}/"]
+        return [*self.remarks, *written, *([] if self.report is None else [f"Report: {self.report}"])]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

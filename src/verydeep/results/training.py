@@ -24,6 +24,8 @@ class TrainedRun(Result):
     """Whether the learning rate dropped as often as planned."""
     evaluation: MeasuredTable | None
     """The test at the end; None if the data have no labeled images to test on."""
+    report: Path | None = None
+    """The report page; None if it could not be written."""
 
     def __fspath__(self) -> str:
         """Return the folder, so that the run is a path."""
@@ -54,6 +56,5 @@ class TrainedRun(Result):
 
     def footer(self) -> Sequence[str]:
         """Return the remarks, and where the run is."""
-        if self.evaluation is None:
-            return [f"Run: {self.path}"]
-        return [*self.evaluation.footer(), f"Run: {self.path}"]
+        lines = [] if self.evaluation is None else list(self.evaluation.footer())
+        return [*lines, f"Run: {self.path}", *([] if self.report is None else [f"Report: {self.report}"])]

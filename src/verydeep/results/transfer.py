@@ -26,6 +26,8 @@ class TransferredClassifier(Result):
     """Sentences about the result, and what a reader needs before quoting the score."""
     summary: str = ""
     """One plain sentence about the result."""
+    report: Path | None = None
+    """The report page; None if it could not be written."""
 
     def __fspath__(self) -> str:
         """Return the folder, so that the classifier is a path."""
@@ -51,5 +53,5 @@ class TransferredClassifier(Result):
         """Return no table: the remarks say it all."""
 
     def footer(self) -> Sequence[str]:
-        """Return the remarks."""
-        return self.remarks
+        """Return the remarks, and where the report page is."""
+        return [*self.remarks, *([] if self.report is None else [f"Report: {self.report}"])]

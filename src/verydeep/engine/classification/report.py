@@ -19,7 +19,7 @@ from verydeep.engine.reporting.remarks import copies_remark, count_images, gone_
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.files import atomic_folder, atomic_write_text, write_json
 from verydeep.models.weights.model_folder import SplitRecord
-from verydeep.ops.bootstrap import paired_difference
+from verydeep.ops.bootstrap import Difference, paired_difference
 from verydeep.ops.metrics import class_errors, order_classes, predicted_classes, ranks
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of, shorten_list
@@ -51,6 +51,7 @@ def build_evaluation_table(
     has_maps = any(row.geometry for row in rows)
     decoding = ", fast decoding" if conditions["fast_decode"] else ""
     scales_heading = "Q" if {row.crop for row in rows} == {PAPER_CROP} else "Q (px)"
+    difference = subtract_center(split, evaluation)
     row_values = [{**asdict(row), "pixels": [in_pixels(scale, row.crop) for scale in row.scales]} for row in rows]
     return MeasuredTable(
         name="errors",
@@ -77,11 +78,14 @@ def build_evaluation_table(
             "digests": [digest_of_net(net) for net in nets],
             "split": split.name,
             "layout": split.layout,
+            "root": str(split.root.resolve()),
+            "camera_rotation": split.camera_rotation,
             "num_images": num_images,
             "rows": row_values,
             "skipped": evaluation.predictions.skipped,
             "copies": copies or {},
             "expected_calibration_error": evaluation.calibration_error,
+            "dense_minus_center": difference and asdict(difference),
         },
     )
 
@@ -121,7 +125,7 @@ def _remarks(
     yield f"Errors in %, with 95% intervals. Class recall: mean class recall.{pixels}{maps}"
     if evaluation.calibration_error is not None:
         yield f"Expected calibration error: {evaluation.calibration_error:.1f} points."
-    yield from better_view_remark(split, evaluation)
+    yield from better_view_remark(subtract_center(split, evaluation))
     yield from missing_classes_remark(split, evaluation, "classifier" if classifiers else "net")
     yield from seen_images_remarks(nets, split, classifiers)
     yield from gone_images_remarks(nets, split, classifiers or {})
@@ -136,15 +140,19 @@ def _remarks(
         yield f"The posteriors could not be cached: {evaluation.predictions.write_error}"
 
 
-def better_view_remark(split: Split, evaluation: ClassificationEvaluation) -> Iterator[str]:
-    """Name the central crop where it errs less than the whole image, and more than chance explains."""
+def subtract_center(split: Split, evaluation: ClassificationEvaluation) -> Difference | None:
+    """Return the top-1 error of the whole images minus that of their central crops; None if the view is not dense."""
     predictions = evaluation.predictions
     if split.labels is None or predictions.center is None or evaluation.rows[-1].view != "dense":
-        return
+        return None
     labels = split.labels[predictions.indices]
     dense, center = (predicted_classes(scores) != labels for scores in (predictions.posteriors, predictions.center))
-    difference = paired_difference(dense[None], center[None])
-    if difference.low > 0:
+    return paired_difference(dense[None], center[None])
+
+
+def better_view_remark(difference: Difference | None) -> Iterator[str]:
+    """Name the central crop where it errs less than the whole image, and more than chance explains."""
+    if difference is not None and difference.low > 0:
         yield (
             f"The whole image has {difference} points more top-1 error than its central crop, which is more than "
             "chance: give `views=center`."

@@ -1,6 +1,7 @@
 """Report of an evaluation of localization nets: a table, remarks, files and pictures."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -155,6 +156,8 @@ def evaluation_values(evaluation: LocalizationEvaluation, split: Split) -> dict[
         "classes": "truth" if ensemble.classes is None else ensemble.classes.text,
         "split": split.name,
         "layout": split.layout,
+        "root": str(split.root.resolve()),
+        "camera_rotation": split.camera_rotation,
         "num_images": evaluation.errors.truth.num_images,
         "class_error": None if ensemble.classes is None else asdict(classes.class_error),
         "merge_thresholds": list(evaluation.thresholds),
@@ -182,22 +185,23 @@ def row_values(row: BoxRow) -> dict[str, Any]:
 def write_boxes(path: Path, evaluation: LocalizationEvaluation, split: Split) -> None:
     """Write the boxes of the last row, one line for each image, in pixels of the file and inclusive.
 
-    A line has the true class, the IoU of its box and the box, then the class, rating and box of each guess.
+    A line has the true class, the IoU of its box and the box, then the class, rating and box of each guess, and last
+    the annotated boxes as a JSON list.
     """
     classes, errors = evaluation.candidate_classes, evaluation.errors
-    assert classes.labels is not None
+    assert classes.labels is not None and split.boxes is not None
     numbers = range(1, classes.guesses.shape[1] + 1)
     guess_columns = [f"{column}{number}" for number in numbers for column in ("class", "rating", *SIDES)]
     boxes_and_ratings = errors.boxes.xyxy, errors.boxes.ratings
     columns = (classes.indices, classes.labels, classes.guesses, errors.truth_overlaps, *boxes_and_ratings)
     with atomic_write_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "label", "iou", *SIDES, *guess_columns])
+        writer.writerow(["path", "label", "iou", *SIDES, *guess_columns, "annotations"])
         for index, label, guesses, overlap, boxes, ratings in zip(*columns, strict=True):
             cells = [split.files[index], split.class_names[label], f"{overlap:.4f}", *(f"{x:.1f}" for x in boxes[0])]
             for guess, rating, box in zip(guesses, ratings[1:], boxes[1:], strict=True):
                 cells += [split.class_names[guess], f"{rating:.4f}", *(f"{x:.1f}" for x in box)]
-            writer.writerow(cells)
+            writer.writerow([*cells, json.dumps(split.boxes[index].round(1).tolist())])
 
 
 def write_box_submission(

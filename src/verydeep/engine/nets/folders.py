@@ -8,9 +8,11 @@ runs/<name>/
   model/classifier/   of a localization net: the model folder of its source net
   skipped.json        files that could not be decoded
   bad-boxes-*.json    boxes that were corrected or left out
+  environment.json    command, versions and hardware of each start
   train.log           messages of the training
   curves.png          loss and validation error over the steps
   evaluations/        a folder for each evaluation
+  report.html         the report page
   .lock               empty; locked by the process that trains
 """
 

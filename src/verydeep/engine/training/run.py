@@ -11,6 +11,7 @@ import numpy as np
 
 from verydeep.data.split import Split, describe_classes
 from verydeep.engine.datasets import choose_value_ranges, follow_folder
+from verydeep.engine.environment import read_environments, write_environment
 from verydeep.engine.evaluation_folders import evaluation_folder
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
 from verydeep.engine.localization.box_ensemble import build_box_ensemble
@@ -98,6 +99,7 @@ def train_run(plan: TrainingPlan, runtime: Runtime) -> MeasuredTable | None:
         check_disk_space(plan.run, planned_bytes(state, prepared.task), runtime)
         if runtime.is_main and find_checkpoint(plan.run.checkpoints) is None:
             begin_run(prepared)
+        write_environment(plan.run.path, runtime, read_environments(plan.run.path))
         train(prepared, state, runtime, log)
         runtime.gather(None)  # the net is on disk before any process reads it
         return runtime.from_main(evaluate(prepared, runtime, log))

@@ -1,7 +1,7 @@
 """Report a transfer: messages for people, and the files in the classifier's folder."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,10 @@ import numpy as np
 
 from verydeep.data.split import Split, describe_classes
 from verydeep.data.transfer_sets import TransferSet
+from verydeep.engine.classification.evaluation import EnsemblePredictions
+from verydeep.engine.classification.report import write_predictions
 from verydeep.engine.datasets import fingerprint, follow_folder
+from verydeep.engine.environment import write_environment
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
 from verydeep.engine.reporting.summary import (
@@ -19,6 +22,7 @@ from verydeep.engine.reporting.summary import (
     percent_text,
     summarize_right,
 )
+from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, save_classifier
 from verydeep.engine.transfer.curve import draw_learning_curve
 from verydeep.engine.transfer.scoring import METRIC_TITLES, mean_and_deviation
@@ -26,12 +30,13 @@ from verydeep.engine.transfer.task import (
     CONFUSION,
     CONFUSION_TABLE,
     CURVE,
+    PREDICTIONS,
     RESULTS,
     SUBMISSIONS,
     TransferResult,
     TransferTask,
 )
-from verydeep.files import atomic_folder, write_json
+from verydeep.files import atomic_folder, atomic_write_text, write_json
 from verydeep.results.transfer import TransferredClassifier
 from verydeep.wording import count_of, shorten_list
 
@@ -45,7 +50,9 @@ def describe_data(transfer_set: TransferSet, split: Split) -> str:
     return f"Data: {split.root}: {first.train.layout}; {count}; {classes}."
 
 
-def write_transfer_result(result: TransferResult, out: Path, submission: Path | None) -> TransferredClassifier:
+def write_transfer_result(
+    result: TransferResult, out: Path, submission: Path | None, runtime: Runtime
+) -> TransferredClassifier:
     """Save the first draw's classifier with all figures, and write VOC's result files if they are wanted."""
     task, first, copies = result.task, result.partitions[0], find_copies(result.task)
     figures = result_values(result)
@@ -53,7 +60,8 @@ def write_transfer_result(result: TransferResult, out: Path, submission: Path | 
     values = {
         "summary": summary,
         **figures,
-        "root": str(task.split.root),
+        "root": str(task.split.root.resolve()),
+        "camera_rotation": task.split.camera_rotation,
         "seed": task.seed,
         "weights": [net.weights for net in task.representation.nets],
         "precision": result.precision,
@@ -66,10 +74,12 @@ def write_transfer_result(result: TransferResult, out: Path, submission: Path | 
     with atomic_folder(out) as folder:
         save_classifier(folder, result.classifier)
         pictures = _write_pictures(result, folder)
+        tables = _write_predictions(result, folder)
+        write_environment(folder, runtime)
         write_json(folder / RESULTS, values)  # last: it marks a complete folder
     remarks = [GLOSSARY, *result_lines(result), *dict.fromkeys(training_overlap_remarks(task))]
     remarks += [copies_remark(copies)] if copies else []
-    remarks.append(f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, RESULTS])})")
+    remarks.append(f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, *tables, RESULTS])})")
     if submission is not None:
         assert first.test is not None and first.margins is not None
         remarks.append(f"Written: {SUBMISSIONS[task.transfer_set.kind](submission, first.test, first.margins)}/")
@@ -235,3 +245,15 @@ def _write_pictures(result: TransferResult, out: Path) -> list[str]:
         draw_confusion(out / CONFUSION, result.confusion, train.class_words)
         names += [CONFUSION_TABLE, CONFUSION]
     return names
+
+
+def _write_predictions(result: TransferResult, out: Path) -> list[str]:
+    """Write the margins of the first draw's test images, if each has one known class; return the name of the file."""
+    test, margins, root = result.partitions[0].test, result.partitions[0].margins, result.task.split.root
+    if test is None or test.labels is None or margins is None:
+        return []
+    files = tuple(test.path(index).relative_to(root).as_posix() for index in range(len(test)))
+    predictions = EnsemblePredictions(np.arange(len(test)), margins, None, {}, {}, kind="margin")
+    with atomic_write_text(out / PREDICTIONS) as file:
+        write_predictions(file, predictions, replace(test, root=root, files=files))
+    return [PREDICTIONS]

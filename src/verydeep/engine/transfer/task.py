@@ -38,6 +38,7 @@ from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.arrays import Float32Array, Int64Array
 
 RESULTS = "transfer.json"
+PREDICTIONS = "predictions.csv"
 CURVE, CONFUSION_TABLE, CONFUSION = ("curve.png", "confusion.csv", "confusion.png")
 
 SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Float32Array], Path]] = {

@@ -1,0 +1,76 @@
+"""`verydeep report`: one page about runs, which a browser opens without a network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Unpack
+
+from verydeep.errors import OptionError
+from verydeep.options import DataSource, NetSources, PathSource, ProgressOptions, several
+from verydeep.parameters import Option, command
+
+if TYPE_CHECKING:
+    from verydeep.results.report import ReportPage
+
+
+@command
+def report(
+    runs: Annotated[NetSources, Option("Folders of train, transfer or evaluate.", metavar="RUN")],
+    *,
+    data: Annotated[DataSource | None, Option("Folder of the photographs, if it has moved.", "", "DIR")] = None,
+    out: Annotated[PathSource | None, Option("File of the page.", "report.html in RUN", "FILE")] = None,
+    **_options: Unpack[ProgressOptions],
+) -> "ReportPage":
+    """Write a page about a run: errors, curves, classes, confusions and photographs, the worst mistakes first.
+
+    The page is one file, which a browser opens without a network: the photographs are small copies inside. Of several
+    runs it shows curves in one plot, differences with intervals, and the photographs on which they disagree; it is
+    written into the folder that holds the first run. `train`, `evaluate` and `transfer` end with such a page.
+
+    Try:
+        verydeep report runs/photos-A-256-c64-s0
+        verydeep report runs/photos-A-256-c64-s0 runs/photos-D-256-c64-s0 --out compared.html
+
+    Raises:
+        DataError: A folder holds no run, or a file in it is damaged.
+        OptionError: A run is missing or named twice, or the page would replace another file.
+        ResourceError: The page cannot be written.
+    """
+    from verydeep.engine.nets.net import net_path
+    from verydeep.engine.report_page.page import write_report_page
+    from verydeep.results.report import ReportPage
+
+    folders = [net_path(run) for run in several(runs)]
+    check_runs(folders)
+    path = default_page(folders) if out is None else Path(out)
+    written = write_report_page(folders, path, [] if data is None else [Path(data)])
+    return ReportPage(
+        path=written.path,
+        runs=tuple(folders),
+        num_photographs=written.num_photographs,
+        num_thumbnails=written.num_thumbnails,
+        sentences=written.summary,
+        remarks=tuple(sentence for sentence in written.sentences if sentence),
+    )
+
+
+def check_runs(folders: Sequence[Path]) -> None:
+    """Refuse no run, and a run that is named twice.
+
+    Raises:
+        OptionError: It is so.
+    """
+    if not folders:
+        raise OptionError("`runs` is missing: give the folder of a run.", "runs")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise OptionError("A run is named twice: name each once.", "runs")
+
+
+def default_page(folders: Sequence[Path]) -> Path:
+    """Return the file of the page: in the run, or for several runs in the folder of the first, with their names."""
+    from verydeep.engine.report_page.page import PAGE
+    from verydeep.files import shorten_name
+
+    if len(folders) == 1:
+        return folders[0] / PAGE
+    names = "+".join(folder.resolve().name for folder in folders)
+    return folders[0].resolve().parent / f"{shorten_name(f'report-{names}')}.html"

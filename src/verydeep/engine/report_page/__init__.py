@@ -1,0 +1,1 @@
+"""The report page: one HTML file about runs and their evaluations, with photographs, that needs no network."""

@@ -1,0 +1,407 @@
+"""The content of the report page, from runs: everything that the template draws, and the data of its script."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from verydeep.engine.report_page.charts import (
+    Chart,
+    draw_calibration,
+    draw_learning_curve,
+    draw_loss,
+    draw_success,
+    draw_validation,
+)
+from verydeep.engine.report_page.facts import list_facts
+from verydeep.engine.report_page.figures import (
+    MAX_MATRIX,
+    MAX_PAIRS,
+    RARE,
+    ClassRow,
+    Confusion,
+    ErrorRow,
+    EvaluationPair,
+    compare_evaluations,
+    list_classes,
+    list_confusions,
+    list_errors,
+    measure_calibration,
+)
+from verydeep.engine.report_page.photographs import Place, Thumbnail, find_place
+from verydeep.engine.report_page.stored_evaluation import StoredEvaluation, TestedPhotograph
+from verydeep.engine.report_page.stored_run import StoredRun
+from verydeep.engine.report_page.summary import describe_center, list_tiles, summarize
+from verydeep.wording import count_of, rate_text, shorten_list
+
+MAX_EVALUATIONS = 6
+"""Evaluations with photographs on one page."""
+MAX_PHOTOGRAPHS = 100_000
+"""Predictions on one page, over all evaluations."""
+MAX_EPOCHS = 200
+"""Rows of the table of epochs."""
+SHADES = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a confusion matrix."""
+
+    prediction: str
+    count: int
+    is_right: bool
+    shade: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix: names of the classes, and the cells of each true class."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+@dataclass(frozen=True)
+class EvaluationView:
+    """One evaluation, as the page shows it."""
+
+    title: str
+    evaluation: StoredEvaluation
+    place: Place | None
+    """Where its photographs are; None: they were not found."""
+
+    def words(self, name: str) -> str:
+        """Return what people call a class."""
+        return self.evaluation.words(name)
+
+    @cached_property
+    def errors(self) -> list[ErrorRow]:
+        """The errors of each protocol."""
+        return list_errors(self.evaluation)
+
+    @cached_property
+    def classes(self) -> list[ClassRow]:
+        """The error of each class."""
+        return list_classes(self.evaluation)
+
+    @cached_property
+    def all_confusions(self) -> list[Confusion]:
+        """All pairs of classes that are confused."""
+        return list_confusions(self.evaluation)
+
+    @property
+    def confusions(self) -> list[Confusion]:
+        """The most frequent confusions."""
+        return self.all_confusions[:MAX_PAIRS]
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs of classes that are confused."""
+        return len(self.all_confusions)
+
+    @property
+    def has_confusions(self) -> bool:
+        """Whether classes were predicted."""
+        return not self.evaluation.is_about_boxes
+
+    @property
+    def center(self) -> str:
+        """A sentence about the whole image and its central crop, where both were tested."""
+        return describe_center(self.evaluation.values.get("dense_minus_center"))
+
+    @property
+    def calibration(self) -> str:
+        """A sentence about the calibration error."""
+        error = self.evaluation.values.get("expected_calibration_error")
+        if error is None:
+            return ""
+        return (
+            f"Where the net says 80%, about 80 of 100 photographs should be right. On average the two differ by "
+            f"{error:.1f} points (expected calibration error)."
+        )
+
+    @cached_property
+    def charts(self) -> tuple[Chart, ...]:
+        """The calibration diagram, or the share of boxes over their IoU."""
+        if self.evaluation.is_about_boxes:
+            return (draw_success([each.score for each in self.evaluation.photographs]),)
+        chart = draw_calibration(measure_calibration(self.evaluation))
+        return () if chart is None else (chart,)
+
+    @property
+    def class_sentence(self) -> str:
+        """A sentence about the sizes of the classes."""
+        rows = self.classes
+        counts = sorted(((row.num_images, self.words(row.name)) for row in rows), reverse=True)
+        if len(counts) < 2:
+            return f"{count_of(len(counts), 'class')}."
+        (largest, first), (smallest, last) = counts[0], counts[-1]
+        text = f"{count_of(len(rows), 'class')}, with {smallest:,} to {largest:,} photographs each"
+        num_rare = sum(row.is_rare for row in rows)
+        if not num_rare:
+            return f"{text}."
+        return (
+            f"{text}. The classes are unequal: {first} has {largest / smallest:.0f} times as many as {last}. "
+            f"{count_of(num_rare, 'class')} with less than {RARE:.0%} of the largest {'is' if num_rare == 1 else 'are'}"
+            " marked: their errors are uncertain, and the mean class recall tells more than the top-1 error."
+        )
+
+    @cached_property
+    def matrix(self) -> Matrix | None:
+        """The confusion matrix; None of more classes than can be read."""
+        photographs = self.evaluation.photographs
+        names = {each.label for each in photographs} | {each.prediction for each in photographs}
+        if len(names) > MAX_MATRIX:
+            return None
+        ordered = tuple(sorted(names, key=lambda name: self.words(name).lower()))
+        counts = {(each.label, each.prediction): each.count for each in self.all_confusions}
+        rows = []
+        for label in ordered:
+            own = [each for each in photographs if each.label == label]
+            right = sum(each.prediction == label for each in own)
+            cells = []
+            for prediction in ordered:
+                count = right if prediction == label else counts.get((label, prediction), 0)
+                shade = -(-SHADES * count // max(1, len(own)))
+                cells.append(Cell(prediction, count, prediction == label, shade))
+            rows.append((label, tuple(cells)))
+        return Matrix(ordered, tuple(rows))
+
+
+@dataclass(frozen=True)
+class ErrorTable:
+    """Evaluations whose errors have the same names."""
+
+    names: tuple[str, ...]
+    views: tuple[EvaluationView, ...]
+    end: float
+    """Percentage at the end of the drawn intervals."""
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """The content of the page, which the template draws."""
+
+    all_runs: tuple[StoredRun, ...]
+    views: tuple[EvaluationView, ...]
+    omissions: tuple[str, ...]
+    """Sentences about evaluations that the page leaves out."""
+    thumbnails: Mapping[str, Thumbnail]
+    """Key of a photograph -> its thumbnail."""
+
+    version = version("verydeep")
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Names of the runs."""
+        return tuple(run.name for run in self.all_runs)
+
+    @property
+    def title(self) -> str:
+        """Name of the page."""
+        return shorten_list(self.runs, 4)
+
+    @property
+    def date(self) -> str:
+        """Date of the newest run."""
+        return max((each.date for run in self.all_runs for each in run.environments), default="").split(" ")[0]
+
+    @cached_property
+    def summary(self) -> list[str]:
+        """Two sentences."""
+        return summarize(self.all_runs, [view.evaluation for view in self.views], self.pairs)
+
+    @property
+    def tiles(self) -> list[Any]:
+        """The most important figures of a single run."""
+        return list_tiles([view.evaluation for view in self.views]) if len(self.all_runs) == 1 else []
+
+    @cached_property
+    def pairs(self) -> list[EvaluationPair]:
+        """Differences between the evaluations."""
+        return list(compare_evaluations([view.evaluation for view in self.views]))
+
+    @property
+    def has_confusions(self) -> bool:
+        """Whether classes were predicted."""
+        return bool(self.views) and self.views[0].has_confusions
+
+    @property
+    def error_tables(self) -> list[ErrorTable]:
+        """Tables of errors, one for each set of names."""
+        groups: dict[tuple[str, ...], list[EvaluationView]] = {}
+        for view in self.views:
+            names = tuple(dict.fromkeys(name for row in view.errors for name in row.shares))
+            groups.setdefault(names, []).append(view)
+        tables = []
+        for names, views in groups.items():
+            highs = [row.shares[names[0]].high for view in views for row in view.errors if names[0] in row.shares]
+            tables.append(ErrorTable(names, tuple(views), max(highs, default=100.0) or 100.0))
+        return tables
+
+    @property
+    def curves(self) -> list[Chart]:
+        """Charts of the trainings, and of classifiers with fewer photographs."""
+        metrics = {run.name: run.metrics for run in self.all_runs if run.metrics}
+        error = "true class's error" if any(run.config.get("regression") for run in self.all_runs) else "top-1 error"
+        charts = [draw_loss(metrics), draw_validation(metrics, error)]
+        for run in self.all_runs:
+            chart = draw_learning_curve(run.transfer.get("curve") or (), str(run.transfer.get("metric")))
+            charts.append(chart and replace(chart, title=chart.title + (f": {run.name}" if len(self.runs) > 1 else "")))
+        return [chart for chart in charts if chart is not None]
+
+    @property
+    def epochs(self) -> list[tuple[str, ...]]:
+        """Rows of the table of epochs."""
+        rows = list[tuple[str, ...]]()
+        for run in self.all_runs:
+            for each in run.metrics:
+                if each.get("epoch"):
+                    error = "" if each.get("val_error") is None else f"{each['val_error']:.1f}%"
+                    rate = rate_text(each["learning_rate"])
+                    rows.append((run.name, str(each["epoch"]), f"{each['loss']:.3f}", error, rate))
+        return rows[:MAX_EPOCHS]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Remarks of the evaluations, each once, and what the page leaves out."""
+        remarks = dict.fromkeys(
+            str(remark).strip() for view in self.views for remark in view.evaluation.values.get("remarks", ())
+        )
+        skipped = [
+            f"{view.title}: {count_of(len(view.evaluation.values['skipped']), 'file')} could not be decoded."
+            for view in self.views
+            if view.evaluation.values.get("skipped")
+        ]
+        return [*self.omissions, *remarks, *skipped]
+
+    @property
+    def facts(self) -> list[tuple[str, tuple[str, ...]]]:
+        """How each run came about."""
+        return list_facts(self.all_runs)
+
+    @property
+    def num_thumbnails(self) -> int:
+        """Number of photographs with a thumbnail."""
+        return len(self.thumbnails)
+
+    @property
+    def photograph_sentence(self) -> str:
+        """A sentence about the photographs that have a thumbnail."""
+        num_all = len(self.keys)
+        if self.num_thumbnails == num_all:
+            return f"All {count_of(num_all, 'photograph')}, mistakes first. Choose one to see it large."
+        lost = list(dict.fromkeys(view.title for view in self.views if view.place is None))
+        reason = (
+            f" The photographs of {shorten_list(lost)} were not found on this machine: `data` names their folder."
+            if lost
+            else " Mistakes come first."
+        )
+        return (
+            f"All {count_of(num_all, 'photograph')} are listed; {self.num_thumbnails:,} of them have a picture and "
+            f"{num_all - self.num_thumbnails:,} have none.{reason}"
+        )
+
+    @cached_property
+    def keys(self) -> dict[str, int]:
+        """Key of each photograph -> its number on the page."""
+        keys: dict[str, int] = {}
+        for view in self.views:
+            for each in view.evaluation.photographs:
+                keys.setdefault(photograph_key(view, each), len(keys))
+        return keys
+
+    @cached_property
+    def class_numbers(self) -> dict[str, int]:
+        """Name of each class -> its number on the page."""
+        names = {
+            name
+            for view in self.views
+            for each in view.evaluation.photographs
+            for name in (each.label, *(guess for guess, _ in each.guesses))
+        }
+        return {name: number for number, name in enumerate(sorted(names))}
+
+    def number(self, name: str) -> int:
+        """Return the number of a class."""
+        return self.class_numbers[name]
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The data of the script."""
+        words = {name: view.words(name) for view in reversed(self.views) for name in self.class_numbers}
+        return {
+            "classes": [words[name] for name in self.class_numbers],
+            "photographs": [key.split("\0")[1] for key in self.keys],
+            "evaluations": [
+                {
+                    "title": view.title,
+                    "kind": view.evaluation.kind,
+                    "photographs": [self._photograph_values(view, each) for each in view.evaluation.photographs],
+                }
+                for view in self.views
+            ],
+            "thumbnails": {
+                self.keys[key]: [each.uri, each.width, each.height] for key, each in self.thumbnails.items()
+            },
+            "maps": {},
+        }
+
+    def _photograph_values(self, view: EvaluationView, photograph: TestedPhotograph) -> list[Any]:
+        """Return what the script reads of a photograph, in the order in which it does so."""
+        values: list[Any] = [
+            self.keys[photograph_key(view, photograph)],
+            self.number(photograph.label),
+            int(photograph.is_right),
+            round(photograph.score, 4),
+            [self.number(name) for name, _ in photograph.guesses],
+            [round(score, 4) for _, score in photograph.guesses],
+        ]
+        if photograph.predicted_box is not None:
+            values += [photograph.predicted_box, photograph.annotations]
+        return values
+
+
+def photograph_key(view: EvaluationView, photograph: TestedPhotograph) -> str:
+    """Return what tells a photograph from those of other folders: its folder, if that is known, and its file."""
+    return f"{'' if view.place is None else view.place.root}\0{photograph.file}"
+
+
+def choose_content(runs: Sequence[StoredRun], roots: Sequence[Path]) -> PageContent:
+    """Return the content of the page of runs, without thumbnails.
+
+    One run shows all of its evaluations, the newest first; several runs show one each: that of a protocol which all of
+    them have, if there is one.
+
+    Args:
+        runs: at least one.
+        roots: folders where the photographs may be.
+    """
+    chosen, omissions = list[StoredEvaluation](), [problem for run in runs for problem in run.problems]
+    usable = [[each for each in run.evaluations if each.photographs] for run in runs]
+    if len(runs) == 1:
+        chosen = usable[0]
+    else:
+        shared = [name for name in (each.name for each in usable[0]) if all(name in _names(each) for each in usable)]
+        for evaluations in usable:
+            chosen += [each for each in evaluations if not shared or each.name == shared[0]][:1]
+    kept, num_photographs = list[StoredEvaluation](), 0
+    for each in chosen:
+        num_photographs += len(each.photographs)
+        if kept and (len(kept) == MAX_EVALUATIONS or num_photographs > MAX_PHOTOGRAPHS):
+            break
+        kept.append(each)
+    if left_out := [f"{each.run}: {each.name}" for each in chosen[len(kept) :]]:
+        omissions.append(f"Not on this page, for its size: {shorten_list(left_out)}.")
+    views = list[EvaluationView]()
+    for each in kept:
+        title = each.name if len(runs) == 1 else each.run
+        found = [view.place.root for view in views if view.place is not None]
+        views.append(EvaluationView(title, each, find_place(each, [*roots, *found])))
+    return PageContent(tuple(runs), tuple(views), tuple(omissions), {})
+
+
+def _names(evaluations: Sequence[StoredEvaluation]) -> set[str]:
+    return {each.name for each in evaluations}

@@ -1,0 +1,182 @@
+"""An evaluation as its folder holds it: errors, and the prediction of every photograph."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from verydeep.errors import DataError
+from verydeep.files import read_json
+from verydeep.ops.arrays import BoolArray
+from verydeep.ops.localization_errors import RIGHT_AT
+from verydeep.ops.metrics import mean_class_recall, topk_for, wilson_interval
+
+ERRORS, PREDICTIONS, BOXES, CLASSES = "errors.json", "predictions.csv", "boxes.csv", "classes.csv"
+
+MAX_GUESSES = 5
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+ScoreKind = Literal["probability", "margin", "IoU"]
+"""The meaning of a photograph's score."""
+
+Box = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TestedPhotograph:
+    """The prediction for one photograph."""
+
+    file: str
+    """Path relative to the folder of the split."""
+    label: str
+    """Name of the true class."""
+    is_right: bool
+    score: float
+    """Score of the first guess, or the IoU of the true class's box."""
+    guesses: tuple[tuple[str, float], ...]
+    """The best classes with their scores; empty where boxes of the true class alone were predicted."""
+    predicted_box: Box | None = None
+    """xmin, ymin, xmax, ymax of the true class's box, in pixels of the file."""
+    annotations: tuple[Box, ...] = ()
+
+    @property
+    def prediction(self) -> str:
+        """Name of the predicted class; of boxes, the true class."""
+        return self.guesses[0][0] if self.guesses and self.predicted_box is None else self.label
+
+
+@dataclass(frozen=True)
+class StoredEvaluation:
+    """The files of one evaluation."""
+
+    run: str
+    """Name of the run."""
+    name: str
+    values: Mapping[str, Any]
+    """Content of errors.json, or as much of it as a classifier's own test has."""
+    photographs: tuple[TestedPhotograph, ...]
+    class_words: Mapping[str, str]
+    """Class -> its words, as far as they are known."""
+
+    @property
+    def is_about_boxes(self) -> bool:
+        """Whether boxes were tested."""
+        return any("truth" in row for row in self.values["rows"])
+
+    @property
+    def kind(self) -> ScoreKind:
+        """The meaning of the scores."""
+        if self.is_about_boxes:
+            return "IoU"
+        return "margin" if "classifier" in self.values else "probability"
+
+    @cached_property
+    def wrong(self) -> dict[tuple[str, str], bool]:
+        """File and label of each photograph -> whether it is predicted wrong."""
+        return {(each.file, each.label): not each.is_right for each in self.photographs}
+
+    def words(self, name: str) -> str:
+        """Return what people call a class."""
+        return self.class_words.get(name, name)
+
+
+def read_evaluation(folder: Path, run: str, class_words: Mapping[str, str]) -> StoredEvaluation:
+    """Read the folder of an evaluation.
+
+    Args:
+        folder: that `evaluate` wrote into.
+        run: name of the run.
+        class_words: words for classes that the folder does not know.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    values = read_json(folder / ERRORS, dict[str, Any])
+    if not isinstance(values.get("rows"), list) or not values["rows"]:
+        raise DataError(f"{folder / ERRORS} is not the file of an evaluation: run `verydeep evaluate` again.")
+    words = dict(class_words)
+    if (folder / CLASSES).exists():
+        words |= {line["class"]: line["words"] for line in _read_lines(folder / CLASSES, ("class", "words"))}
+    photographs: tuple[TestedPhotograph, ...] = ()
+    if (folder / PREDICTIONS).exists():
+        photographs = tuple(read_predictions(folder / PREDICTIONS))
+    elif (folder / BOXES).exists():
+        photographs = tuple(read_boxes(folder / BOXES))
+    return StoredEvaluation(run, folder.name, values, photographs, words)
+
+
+def read_predictions(path: Path) -> Iterator[TestedPhotograph]:
+    """Yield the lines of a predictions.csv.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    lines = _read_lines(path, ("path", "label", "rank", "class1"))
+    prefix = "p" if lines and "p1" in lines[0] else "margin"
+    for line in lines:
+        numbers = [number for number in range(1, MAX_GUESSES + 1) if line.get(f"class{number}")]
+        guesses = tuple((line[f"class{number}"], _number(path, line, f"{prefix}{number}")) for number in numbers)
+        yield TestedPhotograph(line["path"], line["label"], guesses[0][0] == line["label"], guesses[0][1], guesses)
+
+
+def read_boxes(path: Path) -> Iterator[TestedPhotograph]:
+    """Yield the lines of a boxes.csv.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    for line in _read_lines(path, ("path", "label", "iou", *SIDES)):
+        numbers = [number for number in range(1, MAX_GUESSES + 1) if line.get(f"class{number}")]
+        guesses = tuple((line[f"class{number}"], _number(path, line, f"rating{number}")) for number in numbers)
+        overlap = _number(path, line, "iou")
+        box = tuple(_number(path, line, side) for side in SIDES)
+        annotations = _read_annotations(line.get("annotations") or "[]")
+        yield TestedPhotograph(line["path"], line["label"], overlap >= RIGHT_AT, overlap, guesses, box, annotations)
+
+
+def measure_rows(photographs: Sequence[TestedPhotograph], view: str, num_classes: int) -> list[dict[str, Any]]:
+    """Return errors of a classifier's own test, in the form of errors.json's rows."""
+    right: BoolArray = np.array([each.is_right for each in photographs])
+    names = sorted({each.label for each in photographs})
+    labels = np.array([names.index(each.label) for each in photographs], np.int64)
+    k = topk_for(num_classes)
+    missed = sum(each.label not in [name for name, _ in each.guesses[:k]] for each in photographs)
+    count = len(photographs)
+    errors = {
+        "top1": vars(wilson_interval(int((~right).sum()), count)),
+        "topk": vars(wilson_interval(missed, count)),
+        "k": k,
+        "class_recall": vars(mean_class_recall(right, labels)),
+        "num_images": count,
+    }
+    return [{"net": "", "view": view, "scales": [], "pixels": [], "errors": errors}]
+
+
+def _read_lines(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error}): run `verydeep evaluate` again.") from None
+    if lines and (missing := [name for name in columns if lines[0].get(name) is None]):
+        raise DataError(f"{path} lacks the column {missing[0]}: run `verydeep evaluate` again.")
+    return lines
+
+
+def _number(path: Path, line: Mapping[str, str], column: str) -> float:
+    try:
+        return float(line[column])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path} has no number as {column} of {line['path']}: run `verydeep evaluate` again.") from None
+
+
+def _read_annotations(text: str) -> tuple[Box, ...]:
+    try:
+        return tuple(tuple(float(side) for side in box) for box in json.loads(text) if len(box) == 4)
+    except (ValueError, TypeError):
+        return ()

@@ -1,0 +1,143 @@
+"""A run as its folder holds it: settings, metrics, environments, evaluations; it may have moved to another machine."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verydeep.engine.environment import ENVIRONMENT, Environment, read_environments
+from verydeep.engine.evaluation_folders import is_evaluation
+from verydeep.engine.nets.folders import RunFolder
+from verydeep.engine.report_page.stored_evaluation import (
+    PREDICTIONS,
+    StoredEvaluation,
+    measure_rows,
+    read_evaluation,
+    read_predictions,
+)
+from verydeep.engine.training.metrics_log import read_metrics
+from verydeep.engine.training.settings import RunSettings
+from verydeep.engine.transfer.classifier import FIELDS
+from verydeep.engine.transfer.task import RESULTS
+from verydeep.errors import DataError
+from verydeep.files import read_json
+from verydeep.models.weights.model_folder import CONFIG
+
+Values = Mapping[str, Any]
+
+OWN_TEST = "test photographs"
+"""Name of a classifier's own test, which is no folder."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """The files of a run, of a classifier, or of evaluations alone."""
+
+    path: Path
+    settings: RunSettings | None
+    """None where there are none, or another version of verydeep wrote them."""
+    config: Values
+    """Content of the net's config.json, or of classifier.json."""
+    metrics: tuple[Values, ...]
+    """Lines of metrics.jsonl."""
+    transfer: Values
+    """Content of transfer.json."""
+    environments: tuple[Environment, ...]
+    evaluations: tuple[StoredEvaluation, ...]
+    """The newest first."""
+    problems: tuple[str, ...]
+    """Sentences about evaluations that cannot be read."""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.resolve().name
+
+
+def read_run(path: Path) -> StoredRun:
+    """Read what a folder holds: a run, a classifier, or evaluations.
+
+    Raises:
+        DataError: it holds none of them, or a file is damaged.
+    """
+    if not path.is_dir():
+        raise DataError(f"{path} is no folder: give one that `verydeep train`, `evaluate` or `transfer` wrote.")
+    run = RunFolder(path)
+    name = path.resolve().name
+    transfer = _read(path / RESULTS)
+    config = _read(run.model / CONFIG) or _read(path / FIELDS)
+    names, words = config.get("class_names", ()), config.get("class_words", ())
+    class_words = dict(zip(names, words, strict=False))
+    evaluations, problems = [], []
+    for folder in sorted(_evaluation_folders(path), key=_age):
+        try:
+            evaluations.append(read_evaluation(folder, name, class_words))
+        except DataError as error:
+            problems.append(str(error))
+    if transfer and (path / PREDICTIONS).exists():
+        evaluations.append(_read_own_test(path, transfer, class_words, len(names)))
+    if not (run.settings.exists() or config or transfer or evaluations):
+        reason = f" {problems[0]}" if problems else ""
+        raise DataError(
+            f"{path} holds no run, classifier or evaluation: give a folder that `verydeep train`, `evaluate` or "
+            f"`transfer` wrote.{reason}"
+        )
+    folders = [path] if (path / ENVIRONMENT).exists() else list(_evaluation_folders(path))
+    environments = [each for folder in folders for each in read_environments(folder)]
+    return StoredRun(
+        path=path,
+        settings=_read_settings(run),
+        config=config,
+        metrics=tuple(_read_metrics(run.metrics)),
+        transfer=transfer,
+        environments=tuple(environments),
+        evaluations=tuple(evaluations),
+        problems=tuple(problems),
+    )
+
+
+def _evaluation_folders(path: Path) -> Iterator[Path]:
+    """Yield the folders of evaluations: the folder itself, or those in it, which have one for each seed or not."""
+    if is_evaluation(path):
+        yield path
+    for pattern in ("*", "evaluations/*", "evaluations/*/*"):
+        yield from (folder for folder in sorted(path.glob(pattern)) if folder.is_dir() and is_evaluation(folder))
+
+
+def _age(folder: Path) -> float:
+    return -(folder / "errors.json").stat().st_mtime
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; nothing where there is none."""
+    return read_json(path, dict[str, Any]) if path.exists() else {}
+
+
+def _read_settings(run: RunFolder) -> RunSettings | None:
+    with suppress(DataError):
+        return RunSettings.load(run)
+    return None
+
+
+def _read_metrics(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with suppress(OSError, ValueError):
+        return read_metrics(path)
+    raise DataError(f"{path} is damaged: restore it, or remove it.")
+
+
+def _read_own_test(path: Path, transfer: Values, class_words: Mapping[str, str], num_classes: int) -> StoredEvaluation:
+    """Return the test of a classifier's first draw, in the form of an evaluation."""
+    photographs = tuple(read_predictions(path / PREDICTIONS))
+    values = {
+        **{key: transfer.get(key) for key in ("data", "root", "camera_rotation", "summary", "precision", "kernels")},
+        "classifier": str(path),
+        "split": "test",
+        "num_images": len(photographs),
+        "rows": measure_rows(photographs, "linear SVMs", num_classes) if photographs else [],
+        "skipped": transfer.get("skipped", {}),
+        "remarks": [],
+    }
+    return StoredEvaluation(path.resolve().name, OWN_TEST, values, photographs, class_words)
