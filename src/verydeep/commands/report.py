@@ -49,7 +49,7 @@ def report(
         num_photographs=written.num_photographs,
         num_thumbnails=written.num_thumbnails,
         sentences=written.summary,
-        remarks=tuple(sentence for sentence in written.sentences if sentence),
+        remarks=written.sentences,
     )
 
 

@@ -7,33 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from verydeep.engine.report_page.charts import (
-    Chart,
-    draw_calibration,
-    draw_learning_curve,
-    draw_loss,
-    draw_success,
-    draw_validation,
-)
+from verydeep.engine.report_page.charts import Chart, draw_learning_curve, draw_loss, draw_validation
+from verydeep.engine.report_page.evaluation_view import EvaluationView
 from verydeep.engine.report_page.facts import list_facts
-from verydeep.engine.report_page.figures import (
-    MAX_MATRIX,
-    MAX_PAIRS,
-    RARE,
-    ClassRow,
-    Confusion,
-    ErrorRow,
-    EvaluationPair,
-    compare_evaluations,
-    list_classes,
-    list_confusions,
-    list_errors,
-    measure_calibration,
-)
-from verydeep.engine.report_page.photographs import Place, Thumbnail, find_place
+from verydeep.engine.report_page.figures import EvaluationPair, compare_evaluations
+from verydeep.engine.report_page.photographs import Thumbnail, find_place
 from verydeep.engine.report_page.stored_evaluation import StoredEvaluation, TestedPhotograph
 from verydeep.engine.report_page.stored_run import StoredRun
-from verydeep.engine.report_page.summary import describe_center, list_tiles, summarize
+from verydeep.engine.report_page.summary import Tile, list_tiles, summarize
 from verydeep.wording import count_of, rate_text, shorten_list
 
 MAX_EVALUATIONS = 6
@@ -42,132 +23,6 @@ MAX_PHOTOGRAPHS = 100_000
 """Predictions on one page, over all evaluations."""
 MAX_EPOCHS = 200
 """Rows of the table of epochs."""
-SHADES = 5
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a confusion matrix."""
-
-    prediction: str
-    count: int
-    is_right: bool
-    shade: int
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A confusion matrix: names of the classes, and the cells of each true class."""
-
-    names: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-
-
-@dataclass(frozen=True)
-class EvaluationView:
-    """One evaluation, as the page shows it."""
-
-    title: str
-    evaluation: StoredEvaluation
-    place: Place | None
-    """Where its photographs are; None: they were not found."""
-
-    def words(self, name: str) -> str:
-        """Return what people call a class."""
-        return self.evaluation.words(name)
-
-    @cached_property
-    def errors(self) -> list[ErrorRow]:
-        """The errors of each protocol."""
-        return list_errors(self.evaluation)
-
-    @cached_property
-    def classes(self) -> list[ClassRow]:
-        """The error of each class."""
-        return list_classes(self.evaluation)
-
-    @cached_property
-    def all_confusions(self) -> list[Confusion]:
-        """All pairs of classes that are confused."""
-        return list_confusions(self.evaluation)
-
-    @property
-    def confusions(self) -> list[Confusion]:
-        """The most frequent confusions."""
-        return self.all_confusions[:MAX_PAIRS]
-
-    @property
-    def num_pairs(self) -> int:
-        """Number of pairs of classes that are confused."""
-        return len(self.all_confusions)
-
-    @property
-    def has_confusions(self) -> bool:
-        """Whether classes were predicted."""
-        return not self.evaluation.is_about_boxes
-
-    @property
-    def center(self) -> str:
-        """A sentence about the whole image and its central crop, where both were tested."""
-        return describe_center(self.evaluation.values.get("dense_minus_center"))
-
-    @property
-    def calibration(self) -> str:
-        """A sentence about the calibration error."""
-        error = self.evaluation.values.get("expected_calibration_error")
-        if error is None:
-            return ""
-        return (
-            f"Where the net says 80%, about 80 of 100 photographs should be right. On average the two differ by "
-            f"{error:.1f} points (expected calibration error)."
-        )
-
-    @cached_property
-    def charts(self) -> tuple[Chart, ...]:
-        """The calibration diagram, or the share of boxes over their IoU."""
-        if self.evaluation.is_about_boxes:
-            return (draw_success([each.score for each in self.evaluation.photographs]),)
-        chart = draw_calibration(measure_calibration(self.evaluation))
-        return () if chart is None else (chart,)
-
-    @property
-    def class_sentence(self) -> str:
-        """A sentence about the sizes of the classes."""
-        rows = self.classes
-        counts = sorted(((row.num_images, self.words(row.name)) for row in rows), reverse=True)
-        if len(counts) < 2:
-            return f"{count_of(len(counts), 'class')}."
-        (largest, first), (smallest, last) = counts[0], counts[-1]
-        text = f"{count_of(len(rows), 'class')}, with {smallest:,} to {largest:,} photographs each"
-        num_rare = sum(row.is_rare for row in rows)
-        if not num_rare:
-            return f"{text}."
-        return (
-            f"{text}. The classes are unequal: {first} has {largest / smallest:.0f} times as many as {last}. "
-            f"{count_of(num_rare, 'class')} with less than {RARE:.0%} of the largest {'is' if num_rare == 1 else 'are'}"
-            " marked: their errors are uncertain, and the mean class recall tells more than the top-1 error."
-        )
-
-    @cached_property
-    def matrix(self) -> Matrix | None:
-        """The confusion matrix; None of more classes than can be read."""
-        photographs = self.evaluation.photographs
-        names = {each.label for each in photographs} | {each.prediction for each in photographs}
-        if len(names) > MAX_MATRIX:
-            return None
-        ordered = tuple(sorted(names, key=lambda name: self.words(name).lower()))
-        counts = {(each.label, each.prediction): each.count for each in self.all_confusions}
-        rows = []
-        for label in ordered:
-            own = [each for each in photographs if each.label == label]
-            right = sum(each.prediction == label for each in own)
-            cells = []
-            for prediction in ordered:
-                count = right if prediction == label else counts.get((label, prediction), 0)
-                shade = -(-SHADES * count // max(1, len(own)))
-                cells.append(Cell(prediction, count, prediction == label, shade))
-            rows.append((label, tuple(cells)))
-        return Matrix(ordered, tuple(rows))
 
 
 @dataclass(frozen=True)
@@ -214,7 +69,7 @@ class PageContent:
         return summarize(self.all_runs, [view.evaluation for view in self.views], self.pairs)
 
     @property
-    def tiles(self) -> list[Any]:
+    def tiles(self) -> list[Tile]:
         """The most important figures of a single run."""
         return list_tiles([view.evaluation for view in self.views]) if len(self.all_runs) == 1 else []
 
@@ -288,15 +143,19 @@ class PageContent:
         return len(self.thumbnails)
 
     @property
+    def lost(self) -> list[str]:
+        """Titles of the evaluations whose photographs were not found."""
+        return [view.title for view in self.views if view.place is None]
+
+    @property
     def photograph_sentence(self) -> str:
         """A sentence about the photographs that have a thumbnail."""
         num_all = len(self.keys)
         if self.num_thumbnails == num_all:
             return f"All {count_of(num_all, 'photograph')}, mistakes first. Choose one to see it large."
-        lost = list(dict.fromkeys(view.title for view in self.views if view.place is None))
         reason = (
-            f" The photographs of {shorten_list(lost)} were not found on this machine: `data` names their folder."
-            if lost
+            f" The photographs of {shorten_list(self.lost)} were not found when the page was written."
+            if self.lost
             else " Mistakes come first."
         )
         return (

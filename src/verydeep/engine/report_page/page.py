@@ -56,10 +56,10 @@ def write_report_page(runs: Sequence[Path], path: Path, roots: Sequence[Path] = 
     text = render_page(content)
     with atomic_write_text(path) as file:
         file.write(text)
-    sentence = content.photograph_sentence if content.views else ""
-    return WrittenPage(
-        path, len(content.keys), content.num_thumbnails, tuple(content.summary), (*content.omissions, sentence)
-    )
+    sentences = [*content.omissions, *([content.photograph_sentence] if content.views else [])]
+    if content.lost:
+        sentences.append("Name the folder of the photographs, `data`, to see them on the page.")
+    return WrittenPage(path, len(content.keys), content.num_thumbnails, tuple(content.summary), tuple(sentences))
 
 
 def find_subject(evaluation: Path) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from verydeep.data.decoding import decode, image_size
+from verydeep.data.pixels.decoding import decode, image_size
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.report_page.stored_evaluation import StoredEvaluation, TestedPhotograph
 from verydeep.errors import DataError

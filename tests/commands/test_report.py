@@ -1,0 +1,102 @@
+"""``verydeep report``, and the page at the end of train, evaluate and transfer."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import verydeep as vd
+from tests.runs import SMALL_NET, Cli
+from tests.stored_runs import make_photographs, store_run
+
+
+def data_of(page: Path) -> dict[str, list[str]]:
+    """The data of a page's script."""
+    text = page.read_text(encoding="utf-8")
+    begin = text.index('id="data">') + len('id="data">')
+    values = json.loads(text[begin : text.index("</script>", begin)])
+    assert isinstance(values, dict)
+    return values
+
+
+def test_from_the_command_line(tmp_path: Path, inside: Cli) -> None:
+    store_run(tmp_path / "run")
+    done = inside("report", "run")
+    assert done.stdout.splitlines()[0].startswith("Right on 50% of 6 photographs")
+    assert done.stdout.splitlines()[-1] == "Written: run/report.html"
+    assert data_of(tmp_path / "run" / "report.html")["classes"] == ["ant", "bee", "crab"]
+    (record,) = map(json.loads, inside("report", "run", "--format", "json").stdout.splitlines())
+    assert record == {"page": "run/report.html", "runs": ["run"], "num_photographs": 6, "num_thumbnails": 6}
+
+
+def test_from_python(tmp_path: Path) -> None:
+    run = store_run(tmp_path / "run")
+    page = vd.report([run], out=tmp_path / "page.html", progress=False)
+    assert isinstance(page, vd.ReportPage) and Path(page) == tmp_path / "page.html"
+    assert (page.num_photographs, page.num_thumbnails) == (6, 6) and page.summary.count(".") >= 2
+
+
+def test_several_runs_have_one_page_beside_them(tmp_path: Path, inside: Cli) -> None:
+    for name in ("a", "b"):
+        store_run(tmp_path / "runs" / name, tmp_path / "photos")
+    assert "Written: " in inside("report", "runs/a", "runs/b").stdout
+    assert len(data_of(tmp_path / "runs" / "report-a+b.html")["evaluations"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("photos",), "photos holds no run, classifier or evaluation"),
+        (("run", "run/"), "A run is named twice"),
+        (("run", "--out", "photos/ant/0.png"), "photos/ant/0.png exists and is no report page: choose another --out"),
+        (("run", "--out", "photos"), "--out photos is a folder"),
+    ],
+)
+def test_refusals(tmp_path: Path, inside: Cli, arguments: tuple[str, ...], message: str) -> None:
+    store_run(tmp_path / "run")
+    done = inside("report", *arguments, check=False)
+    assert done.returncode == 1 and message in done.stderr
+
+
+def test_photographs_that_moved(tmp_path: Path, inside: Cli) -> None:
+    store_run(tmp_path / "run")
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    done = inside("report", "run")
+    assert "0 of them have a picture" in done.stdout and "--data" in done.stdout
+    assert "All 6 photographs, mistakes first." in inside("report", "run", "--data", "elsewhere").stdout
+    make_photographs(tmp_path / "new" / "val")  # the folder of the data set, whose val/ was tested
+    assert "All 6 photographs, mistakes first." in inside("report", "run", "--data", "new").stdout
+
+
+def test_training_and_testing_end_with_a_page(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    """The page of a training has its test; that of an evaluation elsewhere lies in its folder."""
+    page = data_of(trained / "report.html")
+    assert len(page["photographs"]) == 9 and page["classes"] == ["apple", "bee", "cloud"]
+    text = (trained / "report.html").read_text(encoding="utf-8")
+    for fact in ("verydeep train", "width 0.0625", "batch 12", "learning rate drops", "4 epochs at S=256-512"):
+        assert fact in text
+    done = inside("evaluate", photographs, trained, "--split", "val", "--out", "tested", "--precision", "fp32")
+    assert "Report: tested/report.html" in done.stdout
+    tested = data_of(tmp_path / "tested" / "report.html")
+    assert len(tested["photographs"]) == 15 and len(tested["thumbnails"]) == 15
+    (environment,) = json.loads((tmp_path / "tested" / "environment.json").read_text())
+    assert environment["precision"] == "fp32" and environment["verydeep"] and environment["hardware"]
+
+
+def test_an_evaluation_in_a_run_renews_the_page_of_the_run(photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    inside("train", photographs, *SMALL_NET, "--epochs", 1, "--out", "run")
+    done = inside("evaluate", photographs, "run", "--split", "val", "--precision", "fp32")
+    assert "Report: run/report.html" in done.stdout
+    titles = {each["title"] for each in data_of(tmp_path / "run" / "report.html")["evaluations"]}  # type: ignore[index]
+    assert titles == {"test-dense-256", "val-dense-256"}
+
+
+def test_transfer_ends_with_a_page(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    done = inside("transfer", photographs, trained, "--scales", "256", "--c", "1", "--out", "few")
+    assert "Report: few/report.html" in done.stdout and "predictions.csv" in done.stdout
+    (evaluation,) = data_of(tmp_path / "few" / "report.html")["evaluations"]
+    assert evaluation["kind"] == "margin" and len(evaluation["photographs"]) == 9  # type: ignore[index]
+    lines = (tmp_path / "few" / "predictions.csv").read_text().splitlines()
+    assert len(lines) == 10 and lines[0].startswith("path,label,rank,class1,margin1")
+    assert (photographs / lines[1].split(",")[0]).is_file()
