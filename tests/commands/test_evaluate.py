@@ -55,7 +55,7 @@ def test_errors_and_predictions_agree(trained: Path, photographs: Path, cli: Cli
     agree(report, lines, tmp_path / "report")
     left = {path.name for path in (tmp_path / "report").iterdir()}
     names = {"errors.json", "predictions.csv", "classes.csv", "confusion.csv", "confusion.png", "examples.png"}
-    assert left == names
+    assert left == names | {"environment.json", "report.html"}
     for name in ("confusion.png", "examples.png"):
         with Image.open(tmp_path / "report" / name) as image:
             assert min(image.size) > 200

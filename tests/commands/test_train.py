@@ -20,6 +20,7 @@ def test_a_run_has_all_of_its_files(trained: Path) -> None:
         "evaluations/test-dense-256,384,512/errors.json", "evaluations/test-dense-256,384,512/predictions.csv",
         "evaluations/test-dense-256,384,512/examples.png", "evaluations/test-dense-256,384,512/classes.csv",
         "evaluations/test-dense-256,384,512/confusion.csv", "evaluations/test-dense-256,384,512/confusion.png",
+        "evaluations/test-dense-256,384,512/environment.json", "environment.json", "report.html",
     }  # fmt: skip
     recipe = json.loads((trained / "run.json").read_text())["recipe"]
     assert (recipe["batch_size"], recipe["momentum"], recipe["weight_decay"]) == (12, 0.9, 5e-4)

@@ -171,7 +171,7 @@ def run_tasks(
             table = task.run(split, own_options, runtime, log)
             if table is not None:
                 subject = find_subject(own_options.folder)
-                tables.append(replace(table, report=write_page_of_job(subject, log)))
+                tables.append(replace(table, report=write_page_of_job(subject, runtime, log)))
         return runtime.from_main(EvaluationResult(tuple(tables), evaluation_options.submission))
 
 

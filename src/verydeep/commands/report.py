@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.errors import OptionError
-from verydeep.options import DataSource, NetSources, PathSource, ProgressOptions, several
+from verydeep.options import ComputeOptions, DataSource, NetSources, PathSource, several, start_runtime
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ def report(
     *,
     data: Annotated[DataSource | None, Option("Folder of the photographs, if it has moved.", "", "DIR")] = None,
     out: Annotated[PathSource | None, Option("File of the page.", "report.html in RUN", "FILE")] = None,
-    **_options: Unpack[ProgressOptions],
+    maps: Annotated[int, Option("Photographs of each evaluation with score maps.", metavar="N", smallest=0)] = 48,
+    **options: Unpack[ComputeOptions],
 ) -> "ReportPage":
     """Write a page about a run: errors, curves, classes, confusions and photographs, the worst mistakes first.
 
@@ -42,7 +43,12 @@ def report(
     folders = [net_path(run) for run in several(runs)]
     check_runs(folders)
     path = default_page(folders) if out is None else Path(out)
-    written = write_report_page(folders, path, [] if data is None else [Path(data)])
+    roots = [] if data is None else [Path(data)]
+    if maps:
+        with start_runtime(options) as runtime:
+            written = write_report_page(folders, path, roots, runtime, maps)
+    else:
+        written = write_report_page(folders, path, roots)
     return ReportPage(
         path=written.path,
         runs=tuple(folders),

@@ -185,7 +185,7 @@ def run_plan(plan: "TrainingPlan", options: JobOptions) -> "TrainedRun":
     settings = plan.settings
     with start_runtime(options, bf16=settings.bf16, deterministic=settings.deterministic) as runtime:
         evaluation = train_run(plan, runtime)
-        page = write_page_of_job(plan.run.path, Log(plan.run.log)) if runtime.is_main else None
+        page = write_page_of_job(plan.run.path, runtime, Log(plan.run.log)) if runtime.is_main else None
     provenance = load_config(plan.run.model).provenance
     return TrainedRun(
         path=plan.run.path,

@@ -182,7 +182,7 @@ def run_task(
         return None  # type: ignore[return-value]
     result = run_transfer(task, skipped, runtime, with_curve=True)
     written = write_transfer_result(result, folder, submission, runtime)
-    return replace(written, report=write_page_of_job(folder, log))
+    return replace(written, report=write_page_of_job(folder, runtime, log))
 
 
 def parse_costs(text: str) -> tuple[float, ...]:

@@ -134,8 +134,8 @@ class ClassEvaluationTask:
         nets = [member.net for member in members]
         copies = find_training_copies(split, list_records(nets))
         table = build_evaluation_table(evaluation, split, nets, conditions, copies=copies)
-        write_environment(options.folder, runtime)
         write_evaluation(options.folder, evaluation, table, split)
+        write_environment(options.folder, runtime)
         log.info(describe_posterior_cache())
         return replace(table, folder=options.folder)
 
@@ -200,8 +200,8 @@ class ClassifierEvaluationTask:
             classifiers={str(path): record},
             copies=find_training_copies(split, [record, *list_records(nets)]),
         )
-        write_environment(options.folder, runtime)
         write_evaluation(options.folder, evaluation, table, split)
+        write_environment(options.folder, runtime)
         return replace(table, folder=options.folder)
 
 
@@ -272,8 +272,8 @@ class BoxEvaluationTask:
         if evaluation is None:
             return None
         table = build_localization_evaluation_table(evaluation, boxed, options.values(runtime))
-        write_environment(options.folder, runtime)
         write_localization_evaluation(options.folder, evaluation, table, boxed.split)
+        write_environment(options.folder, runtime)
         return replace(table, folder=options.folder)
 
     def tune(self, options: EvaluationOptions, runtime: Runtime, log: Log) -> TunedThreshold:

@@ -1,7 +1,7 @@
 """The content of the report page, from runs: everything that the template draws, and the data of its script."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +11,7 @@ from verydeep.engine.report_page.charts import Chart, draw_learning_curve, draw_
 from verydeep.engine.report_page.evaluation_view import EvaluationView
 from verydeep.engine.report_page.facts import list_facts
 from verydeep.engine.report_page.figures import EvaluationPair, compare_evaluations
+from verydeep.engine.report_page.maps import DrawnMaps
 from verydeep.engine.report_page.photographs import Thumbnail, find_place
 from verydeep.engine.report_page.stored_evaluation import StoredEvaluation, TestedPhotograph
 from verydeep.engine.report_page.stored_run import StoredRun
@@ -43,8 +44,10 @@ class PageContent:
     views: tuple[EvaluationView, ...]
     omissions: tuple[str, ...]
     """Sentences about evaluations that the page leaves out."""
-    thumbnails: Mapping[str, Thumbnail]
+    thumbnails: Mapping[str, Thumbnail] = field(default_factory=dict)
     """Key of a photograph -> its thumbnail."""
+    maps: Mapping[int, DrawnMaps] = field(default_factory=dict)
+    """Number of an evaluation -> score maps of its photographs."""
 
     version = version("verydeep")
 
@@ -205,7 +208,16 @@ class PageContent:
             "thumbnails": {
                 self.keys[key]: [each.uri, each.width, each.height] for key, each in self.thumbnails.items()
             },
-            "maps": {},
+            "maps": {
+                number: {
+                    self.keys[photograph_key(self.views[number], each)]: [
+                        [self.number(drawn.name), drawn.uri] for drawn in maps[each.file]
+                    ]
+                    for each in self.views[number].evaluation.photographs
+                    if each.file in maps
+                }
+                for number, maps in self.maps.items()
+            },
         }
 
     def _photograph_values(self, view: EvaluationView, photograph: TestedPhotograph) -> list[Any]:
@@ -259,7 +271,7 @@ def choose_content(runs: Sequence[StoredRun], roots: Sequence[Path]) -> PageCont
         title = each.name if len(runs) == 1 else each.run
         found = [view.place.root for view in views if view.place is not None]
         views.append(EvaluationView(title, each, find_place(each, [*roots, *found])))
-    return PageContent(tuple(runs), tuple(views), tuple(omissions), {})
+    return PageContent(tuple(runs), tuple(views), tuple(omissions))
 
 
 def _names(evaluations: Sequence[StoredEvaluation]) -> set[str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.report_page.content import PageContent, choose_content, photograph_key
+from verydeep.engine.report_page.maps import draw_score_maps
 from verydeep.engine.report_page.photographs import interleave_photographs, make_thumbnails, order_photographs
 from verydeep.engine.report_page.stored_run import read_run
+from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import is_classifier
 from verydeep.errors import OptionError, VerydeepError
 from verydeep.files import atomic_write_text
@@ -24,6 +26,8 @@ MAX_BYTES = 19_000_000
 GENERATOR = "verydeep report"
 """The mark of our own pages, which may be replaced."""
 HEAD_BYTES = 2000
+NUM_MAPS = 48
+"""Photographs of each evaluation that have score maps."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,21 @@ class WrittenPage:
     """What the page leaves out."""
 
 
-def write_report_page(runs: Sequence[Path], path: Path, roots: Sequence[Path] = ()) -> WrittenPage:
+def write_report_page(
+    runs: Sequence[Path],
+    path: Path,
+    roots: Sequence[Path] = (),
+    runtime: Runtime | None = None,
+    num_maps: int = NUM_MAPS,
+) -> WrittenPage:
     """Write the report page of runs.
 
     Args:
         runs: folders of runs, classifiers or evaluations.
         path: of the page; a page of ours is replaced.
         roots: folders where the photographs may be, if they have moved.
+        runtime: of this process, which computes score maps; None: there are none.
+        num_maps: photographs of each evaluation that have score maps.
 
     Raises:
         DataError: a folder holds no run, or a file is damaged.
@@ -52,7 +64,10 @@ def write_report_page(runs: Sequence[Path], path: Path, roots: Sequence[Path] = 
         ResourceError: the page cannot be written.
     """
     check_page(path)
-    content = add_thumbnails(choose_content([read_run(run) for run in runs], roots))
+    content = choose_content([read_run(run) for run in runs], roots)
+    if runtime is not None and num_maps > 0:
+        content = add_maps(content, runtime, num_maps)
+    content = add_thumbnails(content)
     text = render_page(content)
     with atomic_write_text(path) as file:
         file.write(text)
@@ -69,14 +84,14 @@ def find_subject(evaluation: Path) -> Path:
     return run if is_inside else evaluation
 
 
-def write_page_of_job(folder: Path, log: Log) -> Path | None:
+def write_page_of_job(folder: Path, runtime: Runtime, log: Log) -> Path | None:
     """Write the report page of a folder at the end of a job, whose results are safe: a problem is a message.
 
     Returns:
         The page; None if it could not be written.
     """
     try:
-        return write_report_page([folder], folder / PAGE).path
+        return write_report_page([folder], folder / PAGE, runtime=runtime).path
     except VerydeepError as error:
         log.info(f"There is no report page: {error}")
         return None
@@ -94,6 +109,19 @@ def check_page(path: Path) -> None:
         with path.open("rb") as file:
             if GENERATOR.encode() not in file.read(HEAD_BYTES):
                 raise OptionError(f"{path} exists and is no report page: choose another `out`, or remove it.", "out")
+
+
+def add_maps(content: PageContent, runtime: Runtime, num_maps: int) -> PageContent:
+    """Return the content with score maps of the first photographs of each evaluation, mistakes first."""
+    runs = {run.name: run for run in content.all_runs}
+    maps, problems = {}, list[str]()
+    for number, view in enumerate(content.views):
+        if view.place is not None:
+            photographs = order_photographs(view.evaluation)[:num_maps]
+            run = runs[view.evaluation.run]
+            maps[number], problem = draw_score_maps(run, view.evaluation, view.place, photographs, runtime)
+            problems += [problem] if problem else []
+    return replace(content, maps=maps, omissions=(*content.omissions, *dict.fromkeys(problems)))
 
 
 def add_thumbnails(content: PageContent) -> PageContent:

@@ -11,6 +11,7 @@
   let found = []; // its photographs that pass the filters
   let shown = 0; // cards on the page
   let open = 0; // photograph in the viewer
+  let mapShown = ""; // place of the score map that is laid over it: "0" for the predicted class
 
   /* A photograph of an evaluation, as the page holds it: see content.py. */
   const read = ([photo, trueClass, right, score, classes, scores, box, annotations, suspect]) => ({
@@ -185,11 +186,16 @@
     const maps = (data.maps[current] || {})[record.photo] || [];
     $("maps").hidden = !maps.length;
     setOptions($("map"), [["", "none"], ...maps.map(([number], place) => [place, words(number)])]);
+    $("map").value = maps[mapShown] ? mapShown : "";
     $("map").onchange = () => {
+      mapShown = $("map").value;
       all(".map", $("picture")).forEach((each) => each.remove());
-      if ($("map").value !== "")
-        $("picture").firstChild.append(make("img", { className: "map", src: maps[$("map").value][1], alt: "" }));
+      $("picture").classList.toggle("mapped", mapShown !== "");
+      if (mapShown !== "")
+        $("picture").firstChild.append(make("img", { className: "map", src: maps[mapShown][1], alt: "" }));
     };
+    if (maps.length) $("map").onchange();
+    else $("picture").classList.remove("mapped");
   }
 
   function step(distance) {
