@@ -22,8 +22,9 @@ import verydeep as vd
 from tests.conftest import picture
 from tests.peers import need
 from tests.runs import Cli
-from tests.thin_nets import make_pictures, save_box_run
+from tests.thin_nets import CLASSES, make_pictures, narrow_config, save_box_run, save_run
 from verydeep.configs.protocols import PaperNet
+from verydeep.demonstration.subjects import find_generated_runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -60,21 +61,29 @@ def start(arguments: list[object], folder: Path, proxy: str) -> "tuple[subproces
 
 
 @pytest.fixture(scope="module")
-def served(trained: Path, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def nets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a net, a localization net, a classifier, an archive and their data."""
+    root = tmp_path_factory.mktemp("nets")
+    make_pictures(root / "data", 5)
+    net = save_run(root / "runs", narrow_config(PaperNet.parse("A/256-512"), root / "data"), "net")
+    save_box_run(root / "runs", PaperNet.parse("D/256pcr"), root / "data", name="boxes")
+    vd.transfer(root / "data", net, out=root / "few", scales=256, c=1, **FP32)
+    vd.features(net, root / "data", out=root / "archive", **FP32)
+    return root
+
+
+@pytest.fixture(scope="module")
+def served(nets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A demonstration of a net, a classifier, a localization net and an archive."""
     need("gradio")
     root = tmp_path_factory.mktemp("served")
-    make_pictures(root / "data", 4)
-    box_run = save_box_run(root / "runs", PaperNet.parse("D/256pcr"), root / "data")
-    vd.transfer(photographs, trained, out=root / "few", scales=256, c=1, **FP32)
-    vd.features(trained, photographs / "test", out=root / "archive", **FP32)
     calls: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         threading.Thread(target=record_calls, args=(proxy, calls), daemon=True).start()
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         (root / "temporary").mkdir()
-        nets = [trained, root / "few", box_run]
-        process, page = start([*nets, "--archive", root / "archive"], root / "temporary", address)
+        shown = [nets / "runs" / "net", nets / "few", nets / "runs" / "boxes"]
+        process, page = start([*shown, "--archive", nets / "archive"], root / "temporary", address)
         try:
             yield Served(page, process, root / "temporary", calls)
         finally:
@@ -129,16 +138,14 @@ def wait_until(page: Any, condition: str, argument: object = None) -> None:
     page.wait_for_function(condition, arg=argument, timeout=1000 * SECONDS)
 
 
-def test_a_photograph_is_named_mapped_boxed_and_found(
-    page: Any, trained: Path, photographs: Path, tmp_path: Path
-) -> None:
+def test_a_photograph_is_named_mapped_boxed_and_found(page: Any, nets: Path, tmp_path: Path) -> None:
     photo = tmp_path / "holiday <b>.png"
-    with Image.open(sorted((photographs / "test" / "cloud").iterdir())[1]) as file:
-        file.resize((260, 190)).save(photo)
-    assert page.locator("#gallery img").count() == 3  # a validation photograph of each class
+    Image.fromarray(picture(190, 260, seed=77)).save(photo)
+    before = page.locator("#gallery img").count()
+    assert before == len(CLASSES)  # a validation photograph of each class
     upload(page, photo)
-    wait_until(page, "document.querySelectorAll('#gallery img').length == 4")
-    expected = vd.predict(trained, photo, **FP32).top(3)[0]
+    wait_until(page, "count => document.querySelectorAll('#gallery img').length == count", before + 1)
+    expected = vd.predict(nets / "runs" / "net", photo, **FP32).top(5)[0]
     score = "text => document.querySelector('#classes .score').textContent == text"
     wait_until(page, score, f"{expected[0].score:.1%}")
     names = page.locator("#classes .name").all_text_contents()
@@ -221,8 +228,8 @@ def test_only_this_machine_is_answered(served: Served) -> None:
             socket.create_connection((own, port), timeout=5)
 
 
-def test_the_port_may_be_taken(served: Served, trained: Path, inside: Cli) -> None:
-    done = inside("demo", trained, "--port", served.address.rsplit(":", 1)[1], check=False)
+def test_the_port_may_be_taken(served: Served, nets: Path, inside: Cli) -> None:
+    done = inside("demo", nets / "runs" / "net", "--port", served.address.rsplit(":", 1)[1], check=False)
     assert done.returncode == 1 and "cannot be used" in done.stderr and "choose another one, or 0" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -241,6 +248,17 @@ def test_without_a_net_it_says_what_to_run(inside: Cli) -> None:
     need("gradio")
     done = inside("demo", check=False)
     assert done.returncode == 1 and "run `verydeep train` first" in done.stderr
+
+
+def test_without_a_net_it_shows_the_newest_of_the_generated_set(nets: Path, tmp_path: Path) -> None:
+    for number, (source, name) in enumerate((("net", "s0"), ("boxes", "pcr-s0"), ("net", "s2"), ("net", "s1"))):
+        shutil.copytree(nets / "runs" / source, tmp_path / f"generated-A-{name}")
+        os.utime(tmp_path / f"generated-A-{name}" / "model" / "model.safetensors", (number, number))
+    shutil.copytree(nets / "runs" / "net", tmp_path / "photos-A-s0")
+    (tmp_path / "generated-A-s9" / "model").mkdir(parents=True)  # in training
+    shutil.copy(nets / "runs" / "net" / "model" / "config.json", tmp_path / "generated-A-s9" / "model")
+    found = {path.name for path in find_generated_runs(tmp_path)}
+    assert found == {"generated-A-s1", "generated-A-pcr-s0"}
 
 
 def test_two_localization_nets_are_refused(tmp_path: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

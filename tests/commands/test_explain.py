@@ -223,6 +223,14 @@ def test_pictures_go_among_other_pictures_and_nothing_else(trained: Path, photog
         explain(trained, photo, out=tmp_path / "maps", top=1, scales=256)
 
 
+def test_a_photograph_of_the_name_of_the_filters_remains(trained: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture(60, 70, seed=9)).save(tmp_path / "filters.png")
+    before = (tmp_path / "filters.png").read_bytes()
+    explanations = explain(trained, tmp_path / "filters.png", out=tmp_path, scales=256)
+    assert [Path(each).name for each in explanations.pictures] == ["filters-map.jpg", "filters-2.png"]
+    assert (tmp_path / "filters.png").read_bytes() == before
+
+
 def test_pictures_do_not_go_among_the_photographs(trained: Path, photographs: Path) -> None:
     with pytest.raises(vd.OptionError, match="choose another `out`"):
         explain(trained, photographs / "test", out=photographs / "test")

@@ -40,19 +40,19 @@ def demo(
         DataError: The archive or a classifier is damaged.
         ResourceError: gradio is missing.
     """
-    from verydeep.demonstration.server import private_gradio, serve, wait_for_end
+    from verydeep.demonstration.server import open_port, private_gradio, serve, wait_for_end
     from verydeep.demonstration.subjects import open_subjects, warm_up
     from verydeep.engine.log import Log
     from verydeep.results.demonstration import Demonstration
 
-    with private_gradio(), wait_for_end() as wait:
+    with open_port(port) as listening, private_gradio(), wait_for_end() as wait:
         from verydeep.demonstration.answers import MAX_BYTES
         from verydeep.demonstration.page import build_page
         from verydeep.demonstration.texts import STYLE
 
         subjects = open_subjects(several(run), archive, dict(options))
         warm_up(subjects)
-        with serve(build_page(subjects), port, MAX_BYTES, STYLE) as address:
+        with serve(build_page(subjects), listening, MAX_BYTES, STYLE) as address:
             Log().info(f"Open {address} in a browser. Ctrl-C ends the demonstration.")
             wait()
     return Demonstration(address, tuple(subjects.predictors))

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,11 +169,7 @@ def _lay_out_results(subjects: Subjects) -> dict[str, Any]:
 
 
 def _connect(blocks: gr.Blocks, page: _Page, subjects: Subjects) -> None:
-    """Connect what a visitor does with what is computed."""
-    settings = [page.name, page.view, page.scales]
-
-    def add(files: list[str] | None, photographs: list[Photograph]) -> Updates:
-        return _add_photographs(page, files or [], photographs)
+    """Connect what a visitor does with what is computed; of changes in quick succession the last one counts."""
 
     def choose(photographs: list[Photograph], event: gr.SelectData) -> Updates:
         return {page.message: _write_message(), page.chosen: photographs[event.index][0], page.rows: []}
@@ -187,11 +184,29 @@ def _connect(blocks: gr.Blocks, page: _Page, subjects: Subjects) -> None:
             page.rows: [],
         }
 
-    def show(chosen: Path | None, rows: list[Row], place: int | None, *setting: Any) -> Updates:
-        return _show_answer(page, subjects, chosen, rows, place, setting)
+    def show(*given: Any) -> Updates:
+        return _show_answer(page, subjects, *given)
 
     def refresh(*given: Any) -> Updates:
         return {page.message: _write_message()} | show(*given)
+
+    last: dict[str, Any] = {"trigger_mode": "always_last"}
+    inputs = [page.chosen, page.rows, page.place, page.name, page.view, page.scales]
+    shown: dict[str, Any] = {"fn": show, "inputs": inputs, "outputs": page.results, **last}
+    added = [page.photographs, page.gallery, page.message, page.chosen, page.rows, page.upload]
+    blocks.load(**shown)
+    page.upload.upload(partial(_add_photographs, page), [page.upload, page.photographs], added).success(**shown)
+    selected = page.gallery.select(choose, [page.photographs], [page.message, page.chosen, page.rows], **last)
+    selected.success(**shown)
+    changed = page.name.input(change_net, [page.name], [page.view, page.scales, page.message, page.rows], **last)
+    changed.success(**shown)
+    page.view.input(**shown | {"fn": refresh})
+    page.scales.input(**shown | {"fn": refresh})
+    _connect_map(page)
+
+
+def _connect_map(page: _Page) -> None:
+    """Connect the class, the test scale and the point of the score map with the map."""
 
     def draw(given: Answer | None, label: int, place: int) -> Updates:
         return {} if given is None else _show_map(page, given, label, place)
@@ -199,31 +214,17 @@ def _connect(blocks: gr.Blocks, page: _Page, subjects: Subjects) -> None:
     def point(given: Answer | None, label: int, place: int, event: gr.SelectData) -> Updates:
         return {} if given is None else _show_map(page, given, label, place, (event.index[0], event.index[1]))
 
-    inputs = [page.chosen, page.rows, page.place, *settings]
-    shown: dict[str, Any] = {"fn": show, "inputs": inputs, "outputs": page.results, "trigger_mode": "always_last"}
-    refreshed = shown | {"fn": refresh}
-    mapped, drawn = [page.given, page.label, page.place], [page.score_map, page.window]
-    added = [page.photographs, page.gallery, page.message, page.chosen, page.rows, page.upload]
-    blocks.load(**shown)
-    page.upload.upload(add, [page.upload, page.photographs], added).success(**shown)
-    page.gallery.select(
-        choose, [page.photographs], [page.message, page.chosen, page.rows], trigger_mode="always_last"
-    ).success(**shown)
-    page.name.input(
-        change_net, [page.name], [page.view, page.scales, page.message, page.rows], trigger_mode="always_last"
-    ).success(**shown)
-    page.view.input(**refreshed)
-    page.scales.input(**refreshed)
-    page.label.input(draw, mapped, drawn, trigger_mode="always_last")
-    page.place.input(draw, mapped, drawn, trigger_mode="always_last")
-    page.score_map.select(point, mapped, drawn, trigger_mode="always_last")
+    inputs, outputs = [page.given, page.label, page.place], [page.score_map, page.window]
+    page.label.input(draw, inputs, outputs, trigger_mode="always_last")
+    page.place.input(draw, inputs, outputs, trigger_mode="always_last")
+    page.score_map.select(point, inputs, outputs, trigger_mode="always_last")
 
 
-def _add_photographs(page: _Page, files: Sequence[str], photographs: list[Photograph]) -> Updates:
+def _add_photographs(page: _Page, files: list[str] | None, photographs: list[Photograph]) -> Updates:
     """Add files that can be used before the other photographs, choose the first one, and explain the others."""
     good: list[Photograph] = []
     problems = []
-    for path in map(Path, files):
+    for path in map(Path, files or []):
         try:
             check_photograph(path)
             thumbnail = make_picture(path, THUMBNAIL_SIDE)
@@ -255,12 +256,13 @@ def _show_answer(
     chosen: Path | None,
     rows: list[Row],
     place: int | None,
-    setting: tuple[str, View, list[int]],
+    name: str,
+    view: View,
+    scales: list[int],
 ) -> Updates:
     """Show everything about the chosen photograph, or why it is not possible."""
     if chosen is None:
         return {}
-    name, view, scales = setting
     if not scales and isinstance(subjects.predictors[name], vd.Net):
         return {page.message: _write_message("Choose a test scale Q.")}
     try:

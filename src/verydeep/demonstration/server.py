@@ -56,49 +56,63 @@ def private_gradio() -> Iterator[None]:
 
 
 @contextmanager
-def serve(page: Any, port: int, max_bytes: int, style: str) -> Iterator[str]:
+def open_port(port: int) -> Iterator[socket.socket]:
+    """Open a port of this machine; 0 is a free one.
+
+    Raises:
+        OptionError: the port is in use, or may not be used.
+    """
+    with socket.socket() as listening:
+        if os.name == "posix":  # elsewhere two servers could share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, port))
+            listening.listen()
+        except OSError as error:
+            reason = error.strerror or error
+            raise OptionError(f"`port={port}` cannot be used ({reason}): choose another one, or 0.", "port") from None
+        yield listening
+
+
+@contextmanager
+def serve(page: Any, listening: socket.socket, max_bytes: int, style: str) -> Iterator[str]:
     """Serve a page of gradio in a thread; yield its address.
 
     Args:
         page: ``gr.Blocks``
-        port: of this machine; 0: a free one.
+        listening: the open port.
         max_bytes: of an uploaded file.
         style: CSS of the page.
 
     Raises:
-        OptionError: the port is in use, or may not be used.
+        ResourceError: the server does not start.
     """
     import gradio  # noqa: PLC0415
     import uvicorn  # noqa: PLC0415
     from fastapi import FastAPI  # noqa: PLC0415
 
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((HOST, port))
-        except OSError as error:
-            reason = error.strerror or error
-            raise OptionError(f"`port={port}` cannot be used ({reason}): choose another one, or 0.", "port") from None
-        port = listening.getsockname()[1]
-        theme = gradio.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
-        app = gradio.mount_gradio_app(
-            FastAPI(openapi_url=None), page, "/", HOST, port, footer_links=[], run_history=False,
-            max_file_size=max_bytes, show_error=False, ssr_mode=False, enable_monitoring=False, pwa=False,
-            mcp_server=False, theme=theme, css=style,
-        )  # fmt: skip
-        config = uvicorn.Config(
-            guard(app, port), log_level="error", timeout_graceful_shutdown=GOODBYE_SECONDS, lifespan="on"
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        try:
-            while not server.started and thread.is_alive():
-                time.sleep(0.05)
-            yield f"http://{HOST}:{port}"
-        finally:
-            server.should_exit = True
-            thread.join(2 * GOODBYE_SECONDS)
+    port = listening.getsockname()[1]
+    theme = gradio.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
+    app = gradio.mount_gradio_app(
+        FastAPI(openapi_url=None), page, "/", HOST, port, footer_links=[], run_history=False,
+        max_file_size=max_bytes, show_error=False, ssr_mode=False, enable_monitoring=False, pwa=False,
+        mcp_server=False, theme=theme, css=style,
+    )  # fmt: skip
+    config = uvicorn.Config(
+        guard(app, port), log_level="error", timeout_graceful_shutdown=GOODBYE_SECONDS, lifespan="on", ws="none"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.05)
+        if not server.started:
+            raise ResourceError("The server of the page has not started: update gradio, uvicorn and fastapi.")
+        yield f"http://{HOST}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(2 * GOODBYE_SECONDS)
 
 
 Message = MutableMapping[str, Any]

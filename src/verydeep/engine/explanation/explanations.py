@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,6 @@ from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
 from verydeep.results.explanations import Explanations
 from verydeep.results.score_map import ScoreMap
-
-FILTERS = "filters.png"
 
 
 def explain_images(
@@ -93,7 +92,8 @@ def draw_explanations(split: Split, explanations: Explanations, folder: Path) ->
     """
     places = {file: index for index, file in enumerate(split.files)}
     indices = [places[image] for image in explanations.images]
-    paths = name_pictures([split.path(index) for index in indices], folder, "map", ".jpg")
+    photographs = [split.path(index) for index in indices]
+    paths, filters = name_pictures(photographs, folder, "map", ".jpg"), name_filters(photographs, folder)
     names = name_classes(explanations.class_words)
     for row, index in enumerate(track(indices, "Drawing", len(indices))):
         maps, labels = explanations.maps[row], explanations.labels[row].tolist()
@@ -107,5 +107,12 @@ def draw_explanations(split: Split, explanations: Explanations, folder: Path) ->
             label_boxes(boxes, boxes.images.index(image)) if boxes is not None and image in boxes.images else [],
             paths[row],
         )
-    draw_filters(explanations.filters, folder / FILTERS)
-    return replace(explanations, pictures=tuple(path.as_posix() for path in (*paths, folder / FILTERS)))
+    draw_filters(explanations.filters, filters)
+    return replace(explanations, pictures=tuple(path.as_posix() for path in (*paths, filters)))
+
+
+def name_filters(photographs: Sequence[Path], folder: Path) -> Path:
+    """Name the picture of the filters: filters.png, numbered where a photograph has that name."""
+    taken = {str(photograph.resolve()).casefold() for photograph in photographs}
+    paths = (folder / f"filters{f'-{number}' if number > 1 else ''}.png" for number in count(1))
+    return next(path for path in paths if str(path.resolve()).casefold() not in taken)
