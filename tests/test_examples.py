@@ -136,17 +136,36 @@ def test_run_onnx(trained: Path, photographs: Path, tmp_path: Path) -> None:
     assert printed[-2:] == [best.words, f"{best.score:.1%}"]
 
 
+NOTEBOOKS = {
+    "first_steps": (
+        "for each in (predictions, vd.predict(classifier, images)): print([row[0].name for row in each.top(1)])",
+        [str(["lemon", "lime", "plum"])] * 2,
+    ),
+    "few_photographs": (
+        "print([row[0].name for row in predictions.top(1)])",
+        [str(["banana", "cherry", "fig"])],
+    ),
+    "what_the_net_sees": ("print(vd.predict(net, cut, scales=(256,)).top(1)[0][0].name)", ["plum"]),
+}
+"""Notebook -> code to run behind its cells, and the last lines that it prints."""
+
+
+def test_all_notebooks_run() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.ipynb")} == set(NOTEBOOKS)
+
+
 @pytest.mark.slow
-def test_first_steps(tmp_path: Path) -> None:
-    """The cells run one after another, and the net that is trained on drawn fruit knows it."""
-    notebook = json.loads((EXAMPLES / "first_steps.ipynb").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks(name: str, tmp_path: Path) -> None:
+    """The cells run one after another, and the nets that are trained on drawn fruit know it."""
+    notebook = json.loads((EXAMPLES / f"{name}.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
-    check = "for each in (predictions, vd.predict(classifier, images)): print([row[0].name for row in each.top(1)])"
+    check, lines = NOTEBOOKS[name]
     code = "\n".join(["".join(cell["source"]) for cell in cells] + [check])
     (tmp_path / "notebook.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "notebook.py"], cwd=tmp_path, timeout=300, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == [str(["lemon", "lime", "plum"])] * 2
+    assert done.stdout.splitlines()[-len(lines) :] == lines
