@@ -41,7 +41,7 @@ def make_stand_ins(folder: Path) -> None:
     make_pictures(folder / "others", 2, first=100)
     shutil.copytree(folder / "photos", folder / "signs")
     make_boxes(folder / "signs")
-    for place in ("holiday.jpg", "photo.jpg", "holiday/1.jpg", "new/2.jpg"):
+    for place in ("holiday.jpg", "photo.jpg", "cross.jpg", "holiday/1.jpg", "new/2.jpg"):
         (folder / place).parent.mkdir(exist_ok=True)
         shutil.copyfile(folder / "photos" / "crab" / "3.png", folder / place)
     (folder / "list.csv").write_text("path\nholiday.jpg\n")
