@@ -261,7 +261,9 @@ def test_without_a_net_it_shows_the_newest_of_the_generated_set(nets: Path, tmp_
     assert found == {"generated-A-s1", "generated-A-pcr-s0"}
 
 
-def test_two_localization_nets_are_refused(tmp_path: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_localization_nets_and_wrong_archives_are_refused(
+    tmp_path: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     need("gradio")
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     make_pictures(tmp_path / "data", 4)
@@ -269,3 +271,5 @@ def test_two_localization_nets_are_refused(tmp_path: Path, inside: Cli, monkeypa
     runs = [save_box_run(tmp_path / "runs", net, tmp_path / "data") for net in nets]
     done = inside("demo", *runs, check=False)
     assert done.returncode == 1 and "Give one localization net at most" in done.stderr
+    done = inside("demo", runs[0], "--archive", tmp_path / "data", check=False)
+    assert done.returncode == 1 and "is not an archive of descriptors" in done.stderr

@@ -36,7 +36,7 @@ def explain(
     run: PredictorOption,
     images: ImagesOption,
     *,
-    top: Annotated[int, Option("Classes to map for each image.", metavar="N", smallest=1)] = 3,
+    top: Annotated[int, Option("Classes to map for each image.", metavar="N", smallest=1, largest=50)] = 3,
     out: Annotated[PathSource | None, Option("Folder for the pictures.", metavar="DIR")] = "explanations",
     point: Annotated[
         Numbers | None, Option("Pixel whose window is shown.", "the strongest position of each map", "X,Y")

@@ -1,10 +1,11 @@
 """What the page says about one photograph: classes, score maps, boxes and neighbors, each with the time it took."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -13,8 +14,6 @@ from verydeep.configs.protocols import View
 from verydeep.data.pixels.decoding import decode, image_size
 from verydeep.demonstration.subjects import Subjects
 from verydeep.engine.score_maps import overlay_map
-
-T = TypeVar("T")
 
 NUM_CLASSES, NUM_NEIGHBORS = 5, 8
 
@@ -105,26 +104,26 @@ def answer(subjects: Subjects, name: str, path: Path, view: View, scales: Sequen
     else:
         setting = str(predictor.representation)
     options = {**subjects.options, **scale_options}
-
-    def measure(what: str, function: Callable[[], T]) -> T:
-        start = time.perf_counter()
-        value = function()
-        seconds[what] = time.perf_counter() - start
-        return value
-
-    prediction = measure("prediction", lambda: vd.predict(predictor, path, top=NUM_CLASSES, **view_options, **options))
-    explanations = measure("score maps", lambda: vd.explain(predictor, path, out=None, **options))
+    with measure(seconds, "prediction"):
+        prediction = vd.predict(predictor, path, top=NUM_CLASSES, **view_options, **options)
+    with measure(seconds, "score maps"):
+        explanations = vd.explain(predictor, path, out=None, **options)
     picture = make_picture(path, PICTURE_SIDE)
     photograph, box_text = picture.copy(), ""
-    neighbors: tuple[Neighbor, ...] = ()
-    if (box_net := subjects.box_net) is not None:
-        objects = measure("boxes", lambda: vd.localize(box_net, path, top=1, **subjects.options))
+    if subjects.box_net is not None:
+        with measure(seconds, "boxes"):
+            objects = vd.localize(subjects.box_net, path, top=1, **subjects.options)
         box_text = draw_boxes(objects, photograph, explanations.maps[0][0].photograph_size)
-    if (archive := subjects.archive) is not None:
-        kernels = {key: value for key, value in subjects.options.items() if key != "precision"}
-        found = measure("search", lambda: vd.search(archive, path, top=NUM_NEIGHBORS, **kernels))
-        neighbors = tuple(open_neighbors(found))
+    neighbors = () if subjects.archive is None else find_neighbors(subjects, subjects.archive, path, seconds)
     return Answer(picture, prediction, setting, explanations, photograph, box_text, neighbors, seconds)
+
+
+@contextmanager
+def measure(seconds: dict[str, float], what: str) -> Iterator[None]:
+    """Measure the time of what is done within."""
+    start = time.perf_counter()
+    yield
+    seconds[what] = time.perf_counter() - start
 
 
 def draw_boxes(objects: vd.LocatedObjects, picture: Image.Image, size: tuple[int, int]) -> str:
@@ -147,13 +146,16 @@ def outline(draw: ImageDraw.ImageDraw, edges: Sequence[float], size: tuple[int, 
         draw.rectangle((left + inset, upper + inset, right - inset, lower - inset), outline=shade, width=3)
 
 
-def open_neighbors(found: vd.Neighbors) -> list[Neighbor]:
-    """Return the photographs of an archive that can still be opened."""
+def find_neighbors(subjects: Subjects, archive: Path, path: Path, seconds: dict[str, float]) -> tuple[Neighbor, ...]:
+    """Return the photographs of an archive that are most similar, and can still be opened."""
+    options = {key: value for key, value in subjects.options.items() if key != "precision"}
+    with measure(seconds, "search"):
+        found = vd.search(archive, path, top=NUM_NEIGHBORS, **options)
     neighbors = []
-    for path, similarity, missing in zip(found.paths[0], found.similarities[0], found.missing[0], strict=True):
-        if not missing:
-            neighbors.append(Neighbor(make_picture(Path(path), THUMBNAIL_SIDE), f"{similarity:.3f} {Path(path).name}"))
-    return neighbors
+    for name, similarity in zip(found.paths[0], found.similarities[0], strict=True):
+        with suppress(vd.DataError):  # it is missing
+            neighbors.append(Neighbor(make_picture(Path(name), THUMBNAIL_SIDE), f"{similarity:.3f} {Path(name).name}"))
+    return tuple(neighbors)
 
 
 def draw_map(given: Answer, label: int, place: int, point: tuple[int, int] | None = None) -> tuple[Image.Image, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 import verydeep as vd
+from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.datasets import open_test_part
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.models.weights.model_folder import WEIGHTS
@@ -44,7 +45,7 @@ def open_subjects(sources: Sequence[Any], archive: str | PathLike[str] | None, o
     Raises:
         WeightsError: there is no such net, it has no classes, or none was given and there is none.
         OptionError: there are two localization nets.
-        DataError: a classifier is damaged.
+        DataError: a classifier or the archive is damaged, or there is no archive.
     """
     loaded = {name_source(source): vd.load(source) for source in sources or find_generated_runs(Path("runs"))}
     nets = [each for each in loaded.values() if isinstance(each, vd.Net)]
@@ -56,6 +57,8 @@ def open_subjects(sources: Sequence[Any], archive: str | PathLike[str] | None, o
         raise vd.WeightsError(f"{trunks[0].path} has only convolutions and no classes: give a net with classes.")
     if not predictors:
         predictors = {f"{box_nets[0]}, source net": box_nets[0].classifier}
+    if archive is not None:
+        Manifest.read(Path(archive))
     examples = next((found for each in predictors.values() if (found := tuple(find_examples(each)))), ())
     return Subjects(
         predictors=predictors,
