@@ -19,7 +19,6 @@ project = "verydeep"
 author = "the verydeep authors"
 copyright = ""  # noqa: A001 - Sphinx's name
 root_doc = "index"
-exclude_patterns = ["pictures"]
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -44,6 +43,7 @@ html_show_sphinx = False
 html_copy_source = False
 html_use_index = False
 html_theme_options = {"navigation_with_keys": True}
+highlight_language = "text"
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
@@ -61,6 +61,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     generated_pages.write_pages()
     app.connect("source-read", prepare_source)
     app.connect("autodoc-process-docstring", reference.prepare_docstring, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", reference.restore_attribute, priority=900)  # behind napoleon
     app.connect("autodoc-process-signature", reference.shorten_signature)
     app.add_post_transform(reference.TextLinks)
     return {"parallel_read_safe": True}

@@ -23,6 +23,10 @@ HIDDEN = "table, columns, sections, footer, footers, formats"
 KINDS = ("Functions", "Results", "Nets and recipes", "Errors")
 
 
+ATTRIBUTES: dict[str, list[str]] = {}
+"""Docstring of each attribute of a class."""
+
+
 def command_pages() -> dict[str, str]:
     """Return file name -> text: a page for each command, and one that lists them."""
     rows = [(f"[`verydeep {name}`]({name}.md)", escape(first_line(function))) for name, function in COMMANDS.items()]
@@ -126,8 +130,15 @@ def prepare_docstring(app: Sphinx, what: str, name: str, value: object, options:
     if command in COMMANDS:
         first, _, rest = text.partition("\n\n")
         text = f"{first}\n\nOn the command line: :doc:`verydeep {command} </generated/commands/{command}>`.\n\n{rest}"
-    blank = [""] if what == "attribute" else []  # else napoleon takes what precedes a colon for a type
-    lines[:] = [*blank, *text.splitlines()]
+    lines[:] = text.splitlines()
+    if what == "attribute":
+        ATTRIBUTES[name] = list(lines)
+
+
+def restore_attribute(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Undo what napoleon does to an attribute: it takes what precedes a colon for a type."""
+    if what == "attribute":
+        lines[:] = [*ATTRIBUTES[name], ""]
 
 
 def read_constant_docstring(name: str) -> str:

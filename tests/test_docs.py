@@ -97,6 +97,11 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+def test_the_origin_of_every_picture_is_told() -> None:
+    text = (ROOT / "docs" / "pictures.md").read_text(encoding="utf-8")
+    assert [path.name for path in (ROOT / "docs" / "pictures").iterdir() if f"`{path.name}`" not in text] == []
+
+
 def test_costs_of_dense_evaluation() -> None:
     with torch.device("meta"):
         net = VGG(NETWORKS["D"]).to("meta")
