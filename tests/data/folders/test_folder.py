@@ -259,3 +259,11 @@ def test_a_link_has_a_name_of_its_own(tmp_path):
     (tmp_path / "data" / "cat").symlink_to(tmp_path / "elsewhere" / "001")
     (tmp_path / "data" / "dog" / "named.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
     assert labelled(tmp_path / "data", "all") == {"cat/a.jpg": "cat", "dog/c.jpg": "dog", "dog/named.jpg": "dog"}
+
+
+def test_inner_folders_that_are_groups_need_no_note(tmp_path: Path) -> None:
+    for name in ("cat/monday", "cat/friday", "dog/monday", "dog/friday"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "1.jpg").touch()
+    notes = [open_split(tmp_path, "all", group_by=by).notes for by in (None, "parent")]
+    assert any("If these are the classes" in note for note in notes[0]) and notes[1] == ()

@@ -18,6 +18,7 @@ from verydeep.data.folders.class_folders import (
     list_classes,
 )
 from verydeep.data.folders.division import divide
+from verydeep.data.folders.groups import PARENT
 from verydeep.data.folders.listing import Omissions, list_images, list_subfolders, normalize_name
 from verydeep.data.folders.parts import Parts, find_parts
 from verydeep.data.split import Split
@@ -69,7 +70,9 @@ def open_folder(
         files, problems = label_images(source, images, classes)
         if strict and problems:
             raise DataError(" ".join([problems[0], *omissions.sentences(source)]))
-        notes += describe_unused(source, images) + describe_nested(source, [file for file, _ in files])
+        notes += describe_unused(source, images)
+        if group_by != PARENT:  # else the inner folders are groups, as the user says
+            notes += describe_nested(source, [file for file, _ in files])
         if num_missing := len(classes) - len({label for _, label in files} - {-1}):
             place = "there are" if name == "all" else f"{name} has"
             layout += f" ({place} no images of {num_missing} of the {len(classes)} classes)"
