@@ -19,8 +19,11 @@ from verydeep.wording import count_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANEL_SIDE, SMALLEST_SIDE = 320, 150
-"""Pixels of the longer side of a photograph, and of the smallest panel's sides, which have to hold texts."""
+PANEL_SIDE = 320
+"""Pixels of the longer side of a photograph."""
+
+SMALLEST_CELL = (230, 150)
+"""Smallest width and height of a cell, in pixels: texts and windows have to fit into those of elongated photographs."""
 
 GAP, TITLE, CAPTION, BAR = 16, 34, 18, 10
 """Pixels between panels, above the columns, below a panel, and of the height of the color bar."""
@@ -91,7 +94,7 @@ def draw_maps(
     """
     ratio = PANEL_SIDE / max(photograph.size)
     panel = tuple(max(1, round(side * ratio)) for side in photograph.size)
-    cell = (max(panel[0], SMALLEST_SIDE), max(panel[1], SMALLEST_SIDE))
+    cell = (max(panel[0], SMALLEST_CELL[0]), max(panel[1], SMALLEST_CELL[1]))
     grid = _Grid((panel[0], panel[1]), cell, (1 + len(classes), 1 + len(maps)))
     figure = new_figure(figsize=tuple(side / DPI for side in grid.size), dpi=DPI)
     small = photograph.resize(grid.panel, Image.Resampling.LANCZOS)
