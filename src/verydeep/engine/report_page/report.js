@@ -185,6 +185,7 @@
   function showMaps(record) {
     const maps = (data.maps[current] || {})[record.photo] || [];
     $("maps").hidden = !maps.length;
+    for (const note of all(".note", $("maps"))) note.hidden = note.dataset.kind !== evaluations[current].kind;
     setOptions($("map"), [["", "none"], ...maps.map(([number], place) => [place, words(number)])]);
     $("map").value = maps[mapShown] ? mapShown : "";
     $("map").onchange = () => {
