@@ -1,9 +1,14 @@
 """``verydeep report``, and the page at the end of train, evaluate and transfer."""
 
+import base64
+import io
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import verydeep as vd
 from tests.runs import SMALL_NET, Cli
@@ -79,8 +84,25 @@ def test_training_and_testing_end_with_a_page(trained: Path, photographs: Path, 
     assert "Report: tested/report.html" in done.stdout
     tested = data_of(tmp_path / "tested" / "report.html")
     assert len(tested["photographs"]) == 15 and len(tested["thumbnails"]) == 15
+    check_maps(tested, trained, photographs / "val")
     (environment,) = json.loads((tmp_path / "tested" / "environment.json").read_text())
     assert environment["precision"] == "fp32" and environment["verydeep"] and environment["hardware"]
+
+
+def check_maps(data: Any, net: Path, root: Path) -> None:
+    """The maps of each photograph are those of `explain`, of its prediction first, and of its true class."""
+    (evaluation,) = data["evaluations"]
+    assert len(data["maps"]["0"]) == 15
+    for photo, label, right, _, classes, *_ in evaluation["photographs"][:3]:
+        explanations = vd.explain(net, root / data["photographs"][photo], out=None, scales="384", precision="fp32")
+        ((score_map,),) = explanations.maps
+        maps = data["maps"]["0"][str(photo)]
+        assert [number for number, _ in maps] == [classes[0], *([] if right else [label])]
+        for number, uri in maps:
+            with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as image:
+                drawn, shape = np.asarray(image), image.size[::-1]
+            assert max(shape) == 48
+            np.testing.assert_allclose(drawn / 255, score_map.spread(number, shape), atol=0.5 / 255 + 1e-3)
 
 
 def test_an_evaluation_in_a_run_renews_the_page_of_the_run(photographs: Path, inside: Cli, tmp_path: Path) -> None:

@@ -115,6 +115,9 @@ def test_filters_and_orders(one: Path, visit: Open) -> None:
     assert cards(page) == ["ant/1.png"]
     page.get_by_label("Show", exact=True).select_option("right")
     assert cards(page) == [] and page.locator("#status").inner_text() == "0 of 6 photographs."
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_label("Show", exact=True).select_option("doubtful labels")
+    assert cards(page) == ["bee/1.png", "ant/2.png", "ant/1.png"]
 
 
 def test_the_classes_sort(one: Path, visit: Open) -> None:

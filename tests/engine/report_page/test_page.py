@@ -89,7 +89,7 @@ def test_every_photograph_is_in_the_data(tmp_path: Path) -> None:
     data = page.data
     (evaluation,) = data["evaluations"]
     found = {}
-    for photo, label, right, score, classes, scores in evaluation["photographs"]:
+    for photo, label, right, score, classes, scores, *_ in evaluation["photographs"]:
         names = [data["classes"][number] for number in classes]
         found[data["photographs"][photo]] = (data["classes"][label], list(zip(names, scores, strict=True)))
         assert right == (label == classes[0]) and score == scores[0]
@@ -257,3 +257,18 @@ def test_another_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no report page"):
         write(run)
     assert (run / "report.html").read_text() == "<html>mine</html>"
+
+
+def test_doubtful_labels(tmp_path: Path) -> None:
+    """By hand: thresholds 0.37, 0.37 and 0.6; joint [1 2 0], [1 1 0], [0 0 1]; so 2 of ant and 1 of bee are wrong."""
+    run = store_run(tmp_path / "run")
+    _, page = write(run)
+
+    def doubts(page: Parsed) -> dict[int, str]:
+        values = page.data["evaluations"][0]["photographs"]
+        return {each[8]: page.data["photographs"][each[0]] for each in values if len(each) > 8}
+
+    assert doubts(page) == {1: "bee/1.png", 2: "ant/2.png", 3: "ant/1.png"}  # posteriors 0.04, 0.05, 0.15
+    errors = run / "evaluations" / "val-dense-256" / "errors.json"
+    errors.write_text(errors.read_text().replace("A remark.", "Note: these are the training images of runs/a."))
+    assert doubts(write(run)[1]) == {}

@@ -201,7 +201,10 @@ class PageContent:
                 {
                     "title": view.title,
                     "kind": view.evaluation.kind,
-                    "photographs": [self._photograph_values(view, each) for each in view.evaluation.photographs],
+                    "photographs": [
+                        self._photograph_values(view, each, view.doubts.get(row, 0))
+                        for row, each in enumerate(view.evaluation.photographs)
+                    ],
                 }
                 for view in self.views
             ],
@@ -220,8 +223,11 @@ class PageContent:
             },
         }
 
-    def _photograph_values(self, view: EvaluationView, photograph: TestedPhotograph) -> list[Any]:
-        """Return what the script reads of a photograph, in the order in which it does so."""
+    def _photograph_values(self, view: EvaluationView, photograph: TestedPhotograph, doubt: int) -> list[Any]:
+        """Return what the script reads of a photograph, in the order in which it does so.
+
+        Its rank among the doubtful labels, ``doubt``, counts from 1; 0: it is none of them.
+        """
         values: list[Any] = [
             self.keys[photograph_key(view, photograph)],
             self.number(photograph.label),
@@ -232,6 +238,8 @@ class PageContent:
         ]
         if photograph.predicted_box is not None:
             values += [photograph.predicted_box, photograph.annotations]
+        elif doubt:
+            values += [None, None, doubt]
         return values
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from verydeep.engine.report_page.charts import Chart, draw_calibration, draw_success
+from verydeep.engine.report_page.doubtful_labels import rank_doubtful_labels
 from verydeep.engine.report_page.figures import (
     MAX_MATRIX,
     MAX_PAIRS,
@@ -109,6 +110,11 @@ class EvaluationView:
             return (draw_success([each.score for each in self.evaluation.photographs]),)
         chart = draw_calibration(measure_calibration(self.evaluation))
         return () if chart is None else (chart,)
+
+    @cached_property
+    def doubts(self) -> dict[int, int]:
+        """Place of each photograph whose label is probably wrong -> its rank, counted from 1."""
+        return {row: rank for rank, row in enumerate(rank_doubtful_labels(self.evaluation), start=1)}
 
     @property
     def class_sentence(self) -> str:

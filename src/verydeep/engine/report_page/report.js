@@ -9,13 +9,12 @@
   const [outcome, label, prediction, least, most, order] = filters;
   let current = 0; // evaluation
   let found = []; // its photographs that pass the filters
-  let shown = 0; // cards on the page
-  let open = 0; // photograph in the viewer
+  let [shown, open] = [0, 0]; // cards on the page; photograph in the viewer
   let mapShown = ""; // place of the score map that is laid over it: "0" for the predicted class
 
   /* A photograph of an evaluation, as the page holds it: see content.py. */
-  const read = ([photo, trueClass, right, score, classes, scores, box, annotations, suspect]) => ({
-    photo, trueClass, right, score, classes, scores, box, annotations, suspect,
+  const read = ([photo, trueClass, right, score, classes, scores, box, annotations, doubt]) => ({
+    photo, trueClass, right, score, classes, scores, box, annotations, doubt,
     predicted: box || !classes.length ? trueClass : classes[0],
   });
   const evaluations = data.evaluations.map((each) => ({ ...each, records: each.photographs.map(read) }));
@@ -46,7 +45,7 @@
   function setFilters() {
     const { records, kind } = evaluations[current];
     const choices = [["all", "all"], ["wrong", "mistakes"], ["right", "right"]];
-    if (records.some((each) => each.suspect)) choices.push(["suspect", "suspected wrong labels"]);
+    if (records.some((each) => each.doubt)) choices.push(["doubt", "doubtful labels"]);
     evaluations.forEach((each, number) => {
       if (number !== current && records.some((record) => each.byPhoto.has(record.photo)))
         choices.push([number, `different from ${each.title}`]);
@@ -74,7 +73,7 @@
     const factor = evaluations[current].kind === "probability" ? 100 : 1;
     if (outcome.value === "wrong" && record.right) return false;
     if (outcome.value === "right" && !record.right) return false;
-    if (outcome.value === "suspect" && !record.suspect) return false;
+    if (outcome.value === "doubt" && !record.doubt) return false;
     if (/^\d/.test(outcome.value)) {
       const other = evaluations[outcome.value].byPhoto.get(record.photo);
       if (!other || (other.predicted === record.predicted && other.right === record.right)) return false;
@@ -86,7 +85,7 @@
   }
 
   function compare(one, other) {
-    if (outcome.value === "suspect" && order.value === "-1") return one.suspect - other.suspect;
+    if (outcome.value === "doubt" && order.value === "-1") return one.doubt - other.doubt;
     if (order.value === "0") return data.photographs[one.photo].localeCompare(data.photographs[other.photo]);
     return Number(order.value) * (one.score - other.score);
   }
@@ -115,12 +114,13 @@
     return holder;
   }
 
+  function draw(tag, attributes) {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  }
+
   function drawBoxes(record, width, height) {
-    const draw = (tag, attributes) => {
-      const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-      for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-      return element;
-    };
     const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     const add = ([left, top, right, bottom], name) =>
       svg.append(draw("rect", { class: name, x: left, y: top, width: right - left + 1, height: bottom - top + 1 }));
@@ -177,13 +177,13 @@
       }));
     showMaps(record);
     $("position").textContent = `${(index + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}`;
-    $("previous").disabled = index === 0;
-    $("next").disabled = index === found.length - 1;
+    [$("previous").disabled, $("next").disabled] = [index === 0, index === found.length - 1];
     if (!$("viewer").open) $("viewer").showModal();
   }
 
   function showMaps(record) {
-    const maps = (data.maps[current] || {})[record.photo] || [];
+    const [, width, height] = data.thumbnails[record.photo] || [];
+    const maps = width && data.maps[current]?.[record.photo] || [];
     $("maps").hidden = !maps.length;
     for (const note of all(".note", $("maps"))) note.hidden = note.dataset.kind !== evaluations[current].kind;
     setOptions($("map"), [["", "none"], ...maps.map(([number], place) => [place, words(number)])]);
@@ -192,8 +192,10 @@
       mapShown = $("map").value;
       all(".map", $("picture")).forEach((each) => each.remove());
       $("picture").classList.toggle("mapped", mapShown !== "");
-      if (mapShown !== "")
-        $("picture").firstChild.append(make("img", { className: "map", src: maps[mapShown][1], alt: "" }));
+      if (mapShown === "") return;
+      const svg = draw("svg", { class: "map", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+      svg.append(draw("image", { href: maps[mapShown][1], width, height, preserveAspectRatio: "none" }));
+      $("picture").firstChild.append(svg);
     };
     if (maps.length) $("map").onchange();
     else $("picture").classList.remove("mapped");
@@ -270,9 +272,8 @@
     if (!button) return;
     if (button.dataset.sort) sort(button);
     else if (button.dataset.differs) {
-      const [one, other] = button.dataset.differs.split(",");
-      showEvaluation(one);
-      showPhotographs({ outcome: other });
+      showEvaluation(button.dataset.differs.split(",")[0]);
+      showPhotographs({ outcome: button.dataset.differs.split(",")[1] });
     } else if (button.dataset.label)
       showPhotographs({ label: button.dataset.label, prediction: button.dataset.prediction ?? "" });
   });
