@@ -97,6 +97,17 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
+def test_downloads_uploads_and_the_demonstration_alone_use_the_network() -> None:
+    """As docs/how-to/offline.md says: nothing else imports what opens a connection."""
+    package = ROOT / "src" / "verydeep"
+    network = re.compile(
+        r"^\s*(?:import|from) (?:urllib|http|socket|requests|httpx|huggingface_hub|gradio|uvicorn)\b", re.M
+    )
+    users = {path.relative_to(package).parent.as_posix() for path in package.rglob("*.py")
+             if network.search(path.read_text(encoding="utf-8"))}  # fmt: skip
+    assert users == {"engine/importing", "engine/publishing", "demonstration"}
+
+
 def test_the_origin_of_every_picture_is_told() -> None:
     text = (ROOT / "docs" / "pictures.md").read_text(encoding="utf-8")
     assert [path.name for path in (ROOT / "docs" / "pictures").iterdir() if f"`{path.name}`" not in text] == []
