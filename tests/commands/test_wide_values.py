@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,29 @@ def test_a_single_photograph_has_the_range_of_the_net(
             for run, folder, suffix in zip(runs, folders, (".png", ".tif"), strict=True)
         )
     assert (first == second).all()
-    assert f"1 file has {RULE}, as recorded with the net." in caplog.text
+    assert f"1 file has {RULE}, as recorded with the net (the largest value here is " in caplog.text
+
+
+def test_a_caller_in_python_is_warned_of_clipped_values_and_of_ranges_by_one_call(
+    runs: list[Path], folders: tuple[Path, Path], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The warning points at the caller's line; an archive names itself."""
+    bright = write_tiff(tmp_path / "scan 16bit.TIF", np.full((45, 61), 50_000, np.uint16))
+    options = {"precision": "fp32", "workers": 0}
+    exceeds = "1 of 1 file with 16-bit values exceeds 0 to 4095, the range recorded with the"
+    warnings.simplefilter("always")
+    vd.predict(runs[1], bright, **options)
+    vd.describe(vd.load(runs[1]), [bright], **options)
+    archive = vd.features(runs[0], folders[1] / "train", out=tmp_path / "archive", **options)
+    vd.search(archive, bright)
+    vd.predict(runs[0], folders[1] / "val" / "cell" / "1.tif", **options)  # trained on bytes
+    texts = [str(each.message) for each in recwarn.list]
+    assert [
+        text.startswith(f"{exceeds} {keeper}: its largest value is 50000, and 100% of its pixels become white")
+        for text, keeper in zip(texts, ("net", "net", "archive"), strict=False)
+    ] == [True] * 3
+    assert texts[3].startswith(f"1 file has {RULE} (the largest value over the data set is ") and len(texts) == 4
+    assert {each.filename for each in recwarn.list} == {__file__}
 
 
 def test_evaluation_archive_and_classifier_are_the_same(

@@ -80,7 +80,8 @@ def test_missing_values_do_not_count() -> None:
 def test_the_rule_is_said_in_words() -> None:
     text = describe_range("uint16", (0, 4095), Extent(2, 3472))
     assert text == "12-bit values in 16 bits: 0 to 4095 become 0 to 255 (the largest value over the data set is 3472)"
-    assert describe_range("uint16", (0, 4095), None).endswith("0 to 4095 become 0 to 255, as recorded with the net")
+    text = describe_range("uint16", (0, 4095), Extent(0, 900), "archive")
+    assert text.endswith("0 to 4095 become 0 to 255, as recorded with the archive (the largest value here is 900)")
     assert describe_range("uint16", (0, 65535), Extent(2, 60_000)).startswith("16-bit values: 0 to 65535 become")
     text = describe_range("float", (0, 1.7), Extent(0, 1.7))
     assert text == "floating-point values: scaled by their largest value over the data set, 1.7"

@@ -186,13 +186,13 @@ def measure_errors(
         log.info(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
         log.send_notes(part.notes)
         boxed_splits = None
-        recorded = [net.config.value_ranges for net in runs.nets()]
+        recorded = [ranges for net in runs.nets() for ranges in net.recorded_ranges]
         if table in LOCALIZATION_TABLES:  # before hours of training: there may be none
             (part,) = choose_value_ranges([part], recorded, runtime, log)
             boxed_splits = open_table_splits(part, data, request.bad_boxes, runtime, log, tune=tune_threshold)
         if seeds:
             train_missing(nets_of(table), seeds, request, runtime, log)
-            recorded = [net.config.value_ranges for net in runs.nets()]
+            recorded = [ranges for net in runs.nets() for ranges in net.recorded_ranges]
         (part,) = choose_value_ranges([part], recorded, runtime, log)
         testing = choose_kernels(runtime, runs.nets(), len(part))
         decoding = decoding_of(options)

@@ -25,7 +25,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, OptionError
 from verydeep.files import check_output_folder, shorten_name, try_lock
 from verydeep.models.weights.model_folder import SplitRecord
-from verydeep.ops.value_ranges import ValueRange, ValueRanges, ValueType, name_values
+from verydeep.ops.value_ranges import RangeKeeper, RecordedRanges, ValueRange, ValueRanges, ValueType, name_values
 
 GENERATED = "generated"
 VAL_FRACTION = 0.2
@@ -80,7 +80,7 @@ def _generate(root: Path) -> None:
 
 
 def open_photographs(
-    images: Photographs, recorded: Iterable[ValueRanges], runtime: Runtime, leave_out: Path | None = None
+    images: Photographs, recorded: Iterable[RecordedRanges], runtime: Runtime, leave_out: Path | None = None
 ) -> Split:
     """Return the split of ``find_photographs`` with its value ranges, and send its notes.
 
@@ -95,7 +95,7 @@ def open_photographs(
     """
     split, log = find_photographs(images, leave_out), Log()
     log.send_notes(split.notes)
-    (split,) = choose_value_ranges([split], recorded, runtime, log)
+    (split,) = choose_value_ranges([split], recorded, runtime, log, by_call=True)
     return split
 
 
@@ -171,7 +171,12 @@ def open_data_split(data: str, name: str, division: Division = DEFAULT_DIVISION)
 
 
 def choose_value_ranges(
-    splits: Sequence[Split], recorded: Iterable[ValueRanges], runtime: Runtime, log: Log
+    splits: Sequence[Split],
+    recorded: Iterable[RecordedRanges],
+    runtime: Runtime,
+    log: Log,
+    *,
+    by_call: bool = False,
 ) -> list[Split]:
     """Return splits of one data set with ranges for values that are not bytes; the main process reads the files.
 
@@ -180,25 +185,29 @@ def choose_value_ranges(
         recorded: ranges that nets or a classifier were trained with; for each type of values the first one holds.
         runtime: of this process.
         log: gets a line for each type of values.
+        by_call: whether the images are those of one call, so that another call may have other ranges.
     """
     new = [split for split in splits if split.value_ranges is None]
     if not new:
         return list(splits)
-    ranges = runtime.from_main(find_value_ranges(new, recorded, log) if runtime.is_main else {})
+    ranges = runtime.from_main(find_value_ranges(new, recorded, log, by_call=by_call) if runtime.is_main else {})
     return [split if split.value_ranges is not None else replace(split, value_ranges=ranges) for split in splits]
 
 
-def find_value_ranges(splits: Sequence[Split], recorded: Iterable[ValueRanges], log: Log) -> ValueRanges:
+def find_value_ranges(
+    splits: Sequence[Split], recorded: Iterable[RecordedRanges], log: Log, *, by_call: bool = False
+) -> ValueRanges:
     """Return the ranges of splits of one data set, recorded or new; arguments as in ``choose_value_ranges``."""
-    known: dict[ValueType, ValueRange] = {}
-    for ranges in recorded:
+    known: dict[ValueType, tuple[ValueRange, RangeKeeper]] = {}
+    for ranges, keeper in recorded:
         for value_type, value_range in ranges.items():
-            if known.setdefault(value_type, value_range) != value_range:
+            if known.setdefault(value_type, (value_range, keeper))[0] != value_range:
                 name = name_values(value_type)
                 log.info(f"The nets were trained with different ranges of {name}: that of the first one holds.")
     found = run_with_progress(survey_values(splits, known), "Reading headers", sum(map(len, splits)))
     for values in found:
-        log.info(str(values))
+        send = log.warn if values.clippings or (by_call and values.keeper is None) else log.info
+        send(str(values))
     return {values.value_type: values.value_range for values in found}
 
 

@@ -41,7 +41,7 @@ from verydeep.engine.transfer.classifier import Classifier
 from verydeep.engine.transfer.evaluation import evaluate_classifier
 from verydeep.errors import DataError, OptionError
 from verydeep.models.weights.model_folder import SplitRecord
-from verydeep.ops.value_ranges import ValueRanges
+from verydeep.ops.value_ranges import RecordedRanges
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of
 
@@ -290,9 +290,9 @@ class BoxEvaluationTask:
         return tuned
 
 
-def recorded_ranges(members: Sequence[EnsembleMember]) -> list[ValueRanges]:
+def recorded_ranges(members: Sequence[EnsembleMember]) -> list[RecordedRanges]:
     """Return the value ranges that nets were trained with."""
-    return [member.net.config.value_ranges for member in members]
+    return [ranges for member in members for ranges in member.net.recorded_ranges]
 
 
 EvaluationTask = ClassEvaluationTask | ClassifierEvaluationTask | BoxEvaluationTask

@@ -2,6 +2,8 @@
 
 import io
 import logging
+import sys
+import warnings
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from verydeep.engine.process import owns_process
 from verydeep.results.tables import TextTable
 
 LOGGER = logging.getLogger("verydeep")
@@ -27,6 +30,16 @@ class Log:
         if self.silent:
             return
         LOGGER.info("%s", text)
+        self._write(text)
+
+    def warn(self, text: str) -> None:
+        """Send one line that a caller in Python must see: there it is a warning."""
+        if self.silent:
+            return
+        if owns_process():
+            LOGGER.info("%s", text)
+        else:
+            warnings.warn(text, stacklevel=_count_own_frames())
         self._write(text)
 
     def send_notes(self, *notes: Iterable[str]) -> None:
@@ -50,6 +63,14 @@ class Log:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{text}\n")
+
+
+def _count_own_frames() -> int:
+    """Return the ``stacklevel`` at which the caller of verydeep stands, seen from the function that warns."""
+    frame, count = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("verydeep."):
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 def render_text(table: Table | TextTable, width: int | None = None) -> str:

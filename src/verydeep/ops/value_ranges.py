@@ -5,9 +5,9 @@ once for all files of a data set whose values have one type, so that their relat
 It is recorded with the net that learns from them, and holds for every image that the net predicts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,17 @@ ValueRange = tuple[float, float]
 
 ValueRanges = Mapping[ValueType, ValueRange]
 """Type of values -> their range in a data set."""
+
+RangeKeeper = Literal["net", "classifier", "archive", "run", "test images"]
+"""What ranges were recorded with."""
+
+
+class RecordedRanges(NamedTuple):
+    """Ranges that hold for further images."""
+
+    ranges: ValueRanges
+    keeper: RangeKeeper = "net"
+
 
 SMALLEST_SHARE = 1 / 8
 """Share of a usual range that the largest value must reach; otherwise the largest value itself becomes white."""
@@ -37,6 +48,24 @@ class Extent:
     largest: float
 
 
+@dataclass(frozen=True)
+class Clipping:
+    """How much of the values of files lies outside of a range."""
+
+    extent: Extent
+    """Of all values."""
+    num_values: int
+    """Number of values that are not missing."""
+    num_outside: int
+    """Number of those that become black or white because they are outside."""
+
+
+def join_extents(extents: Sequence[Extent]) -> Extent:
+    """Return the extent of the values of several files; that of black alone if there are none."""
+    smallest = min((each.smallest for each in extents), default=0.0)
+    return Extent(smallest, max((each.largest for each in extents), default=0.0))
+
+
 def find_present(values: AnyArray, missing: float | None) -> BoolArray:
     """Return which values stand for a brightness: finite ones other than the mark of missing pixels."""
     present = np.ones(values.shape, np.bool_) if missing is None else values != missing
@@ -50,6 +79,22 @@ def measure_extent(values: AnyArray, missing: float | None = None) -> Extent | N
     """Return the extent of the values of an image; None if there are none but missing pixels."""
     present = values[find_present(values, missing)]
     return Extent(float(present.min()), float(present.max())) if present.size else None
+
+
+def measure_clipping(values: AnyArray, value_range: ValueRange, missing: float | None = None) -> Clipping | None:
+    """Count the values of an image that lie outside of a range; None if there are none but missing pixels."""
+    present = values[find_present(values, missing)]
+    if not present.size:
+        return None
+    black, white = value_range
+    outside = (present < black) | (present > white)
+    return Clipping(Extent(float(present.min()), float(present.max())), present.size, int(outside.sum()))
+
+
+def add_clippings(clippings: Sequence[Clipping]) -> Clipping:
+    """Return the clipping of all of these images together."""
+    extent = join_extents([each.extent for each in clippings])
+    return Clipping(extent, sum(each.num_values for each in clippings), sum(each.num_outside for each in clippings))
 
 
 def choose_range(value_type: ValueType, extent: Extent | None) -> ValueRange:
@@ -103,21 +148,64 @@ def _count_bits(value_type: ValueType) -> int:
     return 0 if value_type == "float" else np.iinfo(value_type).bits
 
 
-def describe_range(value_type: ValueType, value_range: ValueRange, extent: Extent | None) -> str:
+def describe_range(
+    value_type: ValueType, value_range: ValueRange, extent: Extent, keeper: RangeKeeper | None = None
+) -> str:
     """Return which values files have and what becomes of them, as the end of a sentence.
 
     Args:
         value_type: type of their values.
         value_range: the values that become black and white.
-        extent: of the files that the range was chosen by; None: it was recorded before.
+        extent: of the files.
+        keeper: what the range was recorded with; None: it was chosen by the files.
     """
     (black, white), bits, noun = value_range, _count_bits(value_type), name_values(value_type)
     if bits and black == 0 and white + 1 < 2 ** (bits - 1) and float(np.log2(white + 1)).is_integer():
         noun = f"{round(np.log2(white + 1))}-bit values in {bits} bits"
-    if extent is None:
-        return f"{noun}: {black:.6g} to {white:.10g} become 0 to 255, as recorded with the net"
+    if keeper is not None:
+        rule = f"{black:.6g} to {white:.10g} become 0 to 255, as recorded with the {keeper}"
+        return f"{noun}: {rule} (the largest value here is {extent.largest:.6g})"
     if black < 0:
         return f"{noun}: scaled from their smallest value over the data set, {black:.6g}, to their largest, {white:.6g}"
     if white not in _usual_ends(value_type):
         return f"{noun}: scaled by their largest value over the data set, {white:.6g}"
     return f"{noun}: 0 to {white:.10g} become 0 to 255 (the largest value over the data set is {extent.largest:.6g})"
+
+
+_CORRECTIONS: Mapping[RangeKeeper, str] = {
+    "net": ", or correct value_ranges in the net's config.json",
+    "classifier": ", or train a new classifier with such files",
+    "archive": ", or make a new archive",
+}
+
+
+def describe_clipping(
+    value_type: ValueType,
+    value_range: ValueRange,
+    keeper: RangeKeeper,
+    num_files: int,
+    clippings: Sequence[Clipping],
+) -> str:
+    """Return a sentence about files whose values exceed a recorded range, and what to do.
+
+    Args:
+        value_type: type of their values.
+        value_range: the recorded one.
+        keeper: what it was recorded with.
+        num_files: number of files of this type.
+        clippings: of those files that exceed the range.
+    """
+    (black, white), total, count = value_range, add_clippings(clippings), len(clippings)
+    is_darker, is_brighter = total.extent.smallest < black, total.extent.largest > white
+    ends = [f"smallest value is {total.extent.smallest:.6g}"] * is_darker
+    ends += [f"largest value is {total.extent.largest:.6g}"] * is_brighter
+    share = total.num_outside / total.num_values
+    percent = f"{share:.0%}" if share >= 0.01 else "less than 1%"
+    colors = " or ".join(["black"] * is_darker + ["white"] * is_brighter)
+    verb, their = ("exceeds", "its") if count == 1 else ("exceed", "their")
+    return (
+        f"{count:,} of {num_files:,} {'file' if num_files == 1 else 'files'} with {name_values(value_type)} {verb} "
+        f"{black:.6g} to {white:.10g}, the range recorded with the {keeper}: {their} {f' and {their} '.join(ends)}, "
+        f"and {percent} of {their} pixels become {colors}. Rescale {their} values to that range"
+        f"{_CORRECTIONS.get(keeper, '')}."
+    )

@@ -5,13 +5,12 @@ from PIL import Image
 
 from tests.wide_files import write_png16, write_tiff
 from verydeep.data.loading import value_survey
-from verydeep.data.loading.value_survey import survey_values
+from verydeep.data.loading.value_survey import Recorded, survey_values
 from verydeep.data.split import Split
 from verydeep.engine.progress import run_with_progress
-from verydeep.ops.value_ranges import ValueRanges
 
 
-def survey(*files: Path, recorded: ValueRanges | None = None) -> list[str]:
+def survey(*files: Path, recorded: Recorded | None = None) -> list[str]:
     return [
         str(values)
         for values in run_with_progress(survey_values([Split.of_photographs(files)], recorded or {}), "", len(files))
@@ -45,9 +44,34 @@ def test_each_type_of_values_has_one_range_for_all_files(tmp_path: Path) -> None
 
 
 def test_a_recorded_range_holds(tmp_path: Path) -> None:
-    file = write_tiff(tmp_path / "a.tif", np.full((4, 5), 60_000, np.uint16))
-    lines = survey(file, recorded={"uint16": (0, 4095), "float": (0, 1)})
-    assert lines == ["1 file has 12-bit values in 16 bits: 0 to 4095 become 0 to 255, as recorded with the net."]
+    file = write_tiff(tmp_path / "a.tif", np.full((4, 5), 3000, np.uint16))
+    lines = survey(file, recorded={"uint16": ((0, 4095), "classifier"), "float": ((0, 1), "net")})
+    assert lines == [
+        "1 file has 12-bit values in 16 bits: 0 to 4095 become 0 to 255, as recorded with the classifier (the largest "
+        "value here is 3000)."
+    ]
+
+
+def test_files_that_exceed_a_recorded_range_are_counted(tmp_path: Path) -> None:
+    bright = np.full((4, 5), 60_000, np.uint16)
+    bright[0] = 7
+    files = [write_tiff(tmp_path / f"{number}.tif", values) for number, values in enumerate((bright, bright // 16))]
+    assert survey(*files, recorded={"uint16": ((0, 4095), "net")}) == [
+        "1 of 2 files with 16-bit values exceeds 0 to 4095, the range recorded with the net: its largest value is "
+        "60000, and 75% of its pixels become white. Rescale its values to that range, or correct value_ranges in the "
+        "net's config.json."
+    ]
+    below = write_tiff(tmp_path / "below.tif", np.array([[-2000, 0, 4000, 5]], np.int16))
+    (line,) = survey(below, recorded={"int16": ((-1024, 3071), "archive")})
+    assert (
+        "its smallest value is -2000 and its largest value is 4000, and 50% of its pixels become black or white" in line
+    )
+    assert line.endswith("or make a new archive.") and "-bit values exceeds" in line
+
+
+def test_a_file_that_names_its_own_range_ignores_the_recorded_one(tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 16383 " + np.array([9, 16_000], ">u2").tobytes())
+    assert survey(tmp_path / "a.pgm", recorded={"uint16": ((0, 4095), "net")}) == []
 
 
 def test_many_files_are_measured_on_a_part_of_them(tmp_path: Path) -> None:

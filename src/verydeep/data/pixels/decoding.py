@@ -19,7 +19,17 @@ from verydeep.data.pixels.wide_values import FULL_RANGE
 from verydeep.data.pixels.workers import forget_file, note_file
 from verydeep.errors import DataError, VerydeepError
 from verydeep.files import describe_read_error
-from verydeep.ops.value_ranges import Extent, ValueRanges, ValueType, choose_range, measure_extent, scale_values
+from verydeep.ops.value_ranges import (
+    Clipping,
+    Extent,
+    ValueRange,
+    ValueRanges,
+    ValueType,
+    choose_range,
+    measure_clipping,
+    measure_extent,
+    scale_values,
+)
 
 BadImages = Literal["error", "skip"]
 """Whether a file that cannot be decoded is an error, or is skipped, counted and listed."""
@@ -123,6 +133,18 @@ def measure_values(path: Path) -> Extent | None:
     except Exception:
         return None
     return decoded.extent
+
+
+def measure_file_clipping(path: Path, value_range: ValueRange) -> Clipping | None:
+    """Count the values of a file that lie outside of a range; None if it cannot be decoded, or holds bytes."""
+    try:
+        decoded = decode_pixels(path, False, None)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+    wide, values = decoded.opened.wide, decoded.values
+    return None if wide is None or values is None else measure_clipping(values, value_range, wide.missing)
 
 
 def upright_rgb(image: Image.Image, name: str) -> Image.Image:

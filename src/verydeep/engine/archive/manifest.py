@@ -65,7 +65,8 @@ class Manifest:
 
     def representation(self, net: Net) -> Representation:
         """Return the representation of images by this net, which is the archive's."""
-        return Representation((net,), (self.layer,), self.scales, self.aggregation, value_ranges=self.value_ranges)
+        layers, ranges = (self.layer,), self.value_ranges
+        return Representation((net,), layers, self.scales, self.aggregation, value_ranges=ranges, keeper="archive")
 
     def open_net(self, folder: Path) -> Net:
         """Open the net that described the images of the archive in ``folder``.

@@ -9,7 +9,7 @@ from verydeep.configs.transfer import Coverage
 from verydeep.data.split import Split
 from verydeep.engine.nets.net import Net
 from verydeep.ops.descriptors import Aggregation
-from verydeep.ops.value_ranges import ValueRanges
+from verydeep.ops.value_ranges import RangeKeeper, RecordedRanges, ValueRanges
 
 DEFAULT_SCALES = (256,)
 """One test scale: the paper's 256, 384 and 512 take seven times as long."""
@@ -34,11 +34,14 @@ class Representation:
     coverage: Coverage = "image"
     value_ranges: ValueRanges = field(default_factory=dict, compare=False)
     """Ranges of values that are not bytes, as they were chosen for the images that were described first."""
+    keeper: RangeKeeper = field(default="classifier", compare=False)
+    """What they are recorded with."""
 
     @property
-    def recorded_ranges(self) -> list[ValueRanges]:
+    def recorded_ranges(self) -> list[RecordedRanges]:
         """The value ranges of these images, and those that the nets were trained with."""
-        return [self.value_ranges, *(net.config.value_ranges for net in self.nets)]
+        own = RecordedRanges(self.value_ranges, self.keeper)
+        return [own, *(ranges for net in self.nets for ranges in net.recorded_ranges)]
 
     def check(self) -> None:
         """Refuse layers that the nets do not have, before anything is computed.

@@ -14,6 +14,7 @@ from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.files import write_json
 from verydeep.ops.arrays import BoolArray
+from verydeep.ops.value_ranges import RecordedRanges
 from verydeep.wording import count_of
 
 MAX_LOGGED = 20
@@ -104,5 +105,6 @@ def open_table_splits(
     boxed_split = open_boxed_split(split, data, bad_boxes, runtime, log)
     if not tune or contains_val(split):
         return boxed_split, boxed_split if tune else None
-    (val,) = choose_value_ranges([open_data_split(data, "val")], [split.value_ranges or {}], runtime, log)
+    ranges = RecordedRanges(split.value_ranges or {}, "test images")
+    (val,) = choose_value_ranges([open_data_split(data, "val")], [ranges], runtime, log)
     return boxed_split, open_boxed_split(val, data, bad_boxes, runtime, log)

@@ -21,7 +21,7 @@ from verydeep.errors import OptionError
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig, load_config, load_model
-from verydeep.ops.value_ranges import ValueRanges
+from verydeep.ops.value_ranges import RecordedRanges
 
 _PLACING = threading.Lock()
 
@@ -86,9 +86,9 @@ class Net:
         return self.config.class_names
 
     @property
-    def recorded_ranges(self) -> list[ValueRanges]:
+    def recorded_ranges(self) -> list[RecordedRanges]:
         """The value ranges that the net was trained with."""
-        return [self.config.value_ranges]
+        return [RecordedRanges(self.config.value_ranges)]
 
     @property
     def in_memory(self) -> bool:

@@ -55,6 +55,7 @@ from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import DataError, OptionError, ResourceError
 from verydeep.files import shorten_name, try_lock, write_json
 from verydeep.models.weights.model_folder import ModelConfig, keep_classifier, load_config, save_config, save_weights
+from verydeep.ops.value_ranges import RecordedRanges
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of, rate_text
 
@@ -149,7 +150,7 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     log.send_notes(*(split.notes for split in splits))
     log_copies(all_train, splits[1:], runtime, log)
     log_source_copies(splits[1:], plan.source, settings.init_from, runtime, log)
-    splits = choose_value_ranges(splits, [settings.value_ranges or {}], runtime, log)
+    splits = choose_value_ranges(splits, [RecordedRanges(settings.value_ranges or {}, "run")], runtime, log)
     plan = plan.with_value_ranges(splits[0].value_ranges or {})
     if test_split is not None:
         test_split = splits[-1]

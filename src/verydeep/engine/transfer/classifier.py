@@ -29,7 +29,7 @@ from verydeep.errors import DataError, OptionError
 from verydeep.files import FileFormat, describe_read_error, read_json, utf8_path, write_json
 from verydeep.models.weights.model_folder import SplitRecord, write_tensors
 from verydeep.ops.descriptors import Aggregation
-from verydeep.ops.value_ranges import ValueRanges
+from verydeep.ops.value_ranges import RecordedRanges, ValueRanges
 from verydeep.results.predictions import Predictions
 
 FIELDS, TENSORS = "classifier.json", "svms.safetensors"
@@ -82,7 +82,7 @@ class Classifier:
         return self.path.name
 
     @property
-    def recorded_ranges(self) -> list[ValueRanges]:
+    def recorded_ranges(self) -> list[RecordedRanges]:
         """The value ranges that the classifier and its nets were trained with."""
         return self.representation.recorded_ranges
 
