@@ -313,6 +313,24 @@ def test_a_folder_of_photographs_to_predict_is_no_error(tmp_path: Path, inside: 
     assert "The file can be decoded." in done.stdout and done.stderr == ""
 
 
+def test_photographs_with_one_folder_of_others_are_all_decoded(tmp_path: Path) -> None:
+    """A camera's folder: its only subfolder is no class."""
+    for name in ("1.jpg", "2.jpg", "last week/3.jpg"):
+        noise(tmp_path / "phone" / name, len(name))
+    (tmp_path / "phone" / "2.jpg").write_bytes(b"no image")
+    verified = vd.verify(tmp_path / "phone")
+    assert (verified.num_files, list(verified.undecodable), verified.folder_problems) == (3, ["2.jpg"], ())
+    assert "holds 2 images outside of class folders, and 1 in them: all are read as photographs" in verified.notes[0]
+
+
+def test_images_that_are_not_looked_at_are_counted(photographs: Path) -> None:
+    noise(photographs / "cover.jpg", 3)
+    verified = vd.verify(photographs)
+    assert verified.num_unused == 1 and verified.footer()[-1] == "1 image that no class holds was not looked at."
+    noise(photographs / "other.jpg", 4)
+    assert vd.verify(photographs).footer()[-1] == "2 images that no class holds were not looked at."
+
+
 def test_mistakes_are_found_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(vd.OptionError, match=r"`workers=0` is out of range: give 1 or more") as caught:
         vd.verify(tmp_path / "nowhere", workers=0)

@@ -69,6 +69,7 @@ def verify(
         findings=(*duplicates, *find_odd_photographs(photographs)),
         class_counts=count_classes(splits),
         short_sides=count_short_sides(photographs),
+        num_unused=sum(split.num_unused for split in splits),
     )
 
 
@@ -84,6 +85,7 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     from verydeep.data.layout import open_split, split_names
     from verydeep.data.split import describe_single_class
     from verydeep.errors import DataError
+    from verydeep.wording import count_of
 
     names = split_names(root)
     if "all" in names:  # train and val are made of it
@@ -98,6 +100,14 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
         else:
             splits.append(split)
             problems += split.problems
+    num_unused, num_files = sum(split.num_unused for split in splits), sum(map(len, splits))
+    if splits and num_unused > num_files and splits[0].layout.startswith("class folders"):
+        note = (
+            f"{root} holds {count_of(num_unused, 'image')} outside of class folders, and {num_files:,} in them: all "
+            "are read as photographs without classes. To train, put the images of each class into a folder of its own."
+        )
+        photographs = find_photographs(root)
+        return [replace(photographs, notes=(note, *photographs.notes))], ()
     if splits:
         return splits, tuple(filter(None, dict.fromkeys([*problems, describe_single_class(splits[0])])))
     photographs = find_photographs(root)

@@ -50,6 +50,8 @@ class Split:
     """Group of each image, which no random split separates; None: photographs are on their own."""
     notes: tuple[str, ...] = ()
     """Sentences about the folder that a reader should know, such as what was left out."""
+    num_unused: int = 0
+    """Images of the folder that the split leaves out, because they are in no class folder and on no list."""
     problems: tuple[str, ...] = ()
     """Sentences about folders that stop a training; empty unless the split was opened to verify it."""
     images: tuple[Image.Image, ...] | None = None

@@ -77,6 +77,8 @@ class VerifiedData(Result):
     """Class -> number of training photographs, or of all where nothing is divided."""
     short_sides: Mapping[str, int] = field(default_factory=dict)
     """Histogram: range of the short side in pixels -> number of photographs."""
+    num_unused: int = 0
+    """Images of the folder that no part holds; they were not decoded."""
 
     @property
     def problem(self) -> str:
@@ -115,6 +117,9 @@ class VerifiedData(Result):
         """Return the notes, and how many files there are."""
         files = {1: "The file", 2: "Both files"}.get(self.num_files, f"All {self.num_files:,} files")
         decodable = [] if self.undecodable else [f"{files} can be decoded."]
+        if self.num_unused:
+            verb = "was" if self.num_unused == 1 else "were"
+            decodable.append(f"{count_of(self.num_unused, 'image')} that no class holds {verb} not looked at.")
         return [
             *self.notes,
             *describe_classes(self.class_counts),

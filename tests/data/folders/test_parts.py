@@ -136,9 +136,34 @@ def test_the_parent_of_two_data_sets_is_noted(tmp_path: Path, place: str) -> Non
     assert f"{tmp_path / place / 'animals'} or {tmp_path / place / 'flowers'} as data" in note
 
 
-def test_class_folders_with_images_or_a_single_folder_of_their_own_are_not_noted(tmp_path: Path) -> None:
-    put_images(tmp_path / "cat" / "monday"), put_images(tmp_path / "cat" / "tuesday"), put_images(tmp_path / "dog")
-    assert read(tmp_path, "all").notes == ()
+@pytest.mark.parametrize("strays", [["site_a"], ["site_a", "site_b"], ["other"]])
+def test_images_next_to_folders_do_not_hide_that_most_lie_deeper(tmp_path: Path, strays: list[str]) -> None:
+    for name in strays:
+        put_images(tmp_path / name)
+    put_classes(tmp_path / "site_a"), put_classes(tmp_path / "site_b")
+    (note,) = read(tmp_path, "all").notes
+    assert note == (
+        f"Most images of {tmp_path} lie in folders inside of class folders, such as site_a/blue and site_b/blue. "
+        f"If these are the classes, give {tmp_path / 'site_a'} or {tmp_path / 'site_b'} as data."
+    )
+
+
+def test_the_only_class_folder_with_classes_inside_is_noted(tmp_path: Path) -> None:
+    put_images(tmp_path / "flowers"), put_classes(tmp_path / "flowers")
+    (note,) = read(tmp_path, "all").notes
+    assert note.endswith(f"such as flowers/blue. If these are the classes, give {tmp_path / 'flowers'} as data.")
+
+
+def test_a_folder_inside_of_a_class_is_named_with_its_number_of_images(tmp_path: Path) -> None:
+    for folder in ("lotus", "lotus/old", "rose"):
+        put_images(tmp_path / folder)
+    count = len(list((tmp_path / "lotus" / "old").iterdir()))
+    assert read(tmp_path, "all").notes == (
+        f"Folders inside of class folders, whose images belong to these classes: lotus/old ({count}).",
+    )
+
+
+def test_class_folders_with_a_single_folder_of_their_own_are_not_noted(tmp_path: Path) -> None:
     put_images(tmp_path / "two" / "cat" / "images"), put_images(tmp_path / "two" / "dog" / "images")
     assert read(tmp_path / "two", "all").notes == ()
 

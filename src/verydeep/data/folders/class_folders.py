@@ -1,6 +1,7 @@
 """The class folders of one part of a data set: their names, their images, and what is unusual about them."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -67,6 +68,12 @@ def _describe_without_images(folder: Path) -> str:
     return f"The class folder {folder} holds no images; fill or remove it."
 
 
+def list_strays(source: Path, images: Sequence[str]) -> list[str]:
+    """Return the images that lie next to class folders, and so in no class."""
+    folders = set(list_subfolders(source))
+    return [image for image in images if "/" not in image and image not in folders]
+
+
 def describe_unused(source: Path, images: Sequence[str]) -> list[str]:
     """Return notes about empty folders, and about images next to the class folders."""
     folders = list_subfolders(source)
@@ -75,32 +82,54 @@ def describe_unused(source: Path, images: Sequence[str]) -> list[str]:
     if empty := sorted(set(folders) - set(list_class_folders(source)) - products.keys() - {ANNOTATIONS}):
         reason = "it is empty" if len(empty) == 1 else "they are empty"
         notes.append(f"Not used, because {reason}: {join_names([str(source / name) for name in empty])}.")
-    if strays := [image for image in images if "/" not in image and image not in folders]:
+    if strays := list_strays(source, images):
         count = "1 image that lies" if len(strays) == 1 else f"{len(strays):,} images that lie"
         notes.append(f"Not used: {count} directly in {source} and not in a class folder ({strays[0]}).")
     return notes
 
 
 def describe_nested(source: Path, files: Sequence[str]) -> list[str]:
-    """Return a note if all class folders hold several folders and no images of their own: these may be the classes.
+    """Return a note about folders inside of class folders: if most images lie there, these may be the classes.
 
-    It is not an error, because people also keep the photographs of a class in folders, by day or by person.
+    It is not an error, because people also keep the photographs of a class in folders, by day or by person. If every
+    class keeps its images in a single folder, as in cat/images and dog/images, there is nothing to note.
     """
-    inside: dict[str, set[str]] = {}
+    inside: dict[str, Counter[str]] = {}  # class folder -> folder in it, or "" -> number of images
     is_deeper = False
     for file in files:
         folder, *folders, _ = file.split("/")
-        inside.setdefault(folder, set()).update(folders[:1] or [""])
+        inside.setdefault(folder, Counter())[folders[0] if folders else ""] += 1
         is_deeper |= len(folders) > 1
-    if len(inside) < 2 or any(len(names) < 2 or "" in names for names in inside.values()):
-        return []
-    text = f"No class folder of {source} holds images of its own: they lie in folders such as "
-    places = [f"{folder}/{min(names)}" for folder, names in sorted(inside.items())]
-    if not is_deeper and all({name.lower() for name in names} <= PARTS.keys() for names in inside.values()):
-        first, second = places[0].split("/")
-        return [f"{text}{places[0]}, and parts are not kept apart there: move them outside, as in {second}/{first}."]
-    outer = join_names([str(source / folder) for folder in sorted(inside)], "or")
+    nested = {name: counts for name, counts in inside.items() if _is_nested(counts)}
+    if 2 * sum(counts.total() - counts[""] for counts in nested.values()) <= len(files):
+        return _describe_mixed(inside)
+    places = [f"{folder}/{min(filter(None, counts))}" for folder, counts in sorted(nested.items())]
+    text = f"Most images of {source} lie in folders inside of class folders, such as "
+    if len(nested) == len(inside) and not any("" in counts for counts in nested.values()):
+        text = f"No class folder of {source} holds images of its own: they lie in folders such as "
+        if not is_deeper and all({name.lower() for name in names} <= PARTS.keys() for names in nested.values()):
+            first, second = places[0].split("/")
+            return [
+                f"{text}{places[0]}, and parts are not kept apart there: move them outside, as in {second}/{first}."
+            ]
+    outer = join_names([str(source / folder) for folder in sorted(nested)], "or")
     return [f"{text}{join_names(places[:2])}. If these are the classes, give {outer} as data."]
+
+
+def _is_nested(counts: Counter[str]) -> bool:
+    """Whether most images of a class folder lie in several folders inside of it."""
+    return len(counts) - ("" in counts) > 1 and 2 * counts[""] < counts.total()
+
+
+def _describe_mixed(inside: Mapping[str, Counter[str]]) -> list[str]:
+    """Return a note on folders inside of class folders, if other images lie directly in class folders."""
+    if not any("" in counts for counts in inside.values()):
+        return []
+    counted = ((f"{name}/{each}", counts[each]) for name, counts in sorted(inside.items()) for each in counts if each)
+    folders = [f"{name} ({count:,})" for name, count in counted]
+    if not folders:
+        return []
+    return [f"Folders inside of class folders, whose images belong to these classes: {join_names(folders)}."]
 
 
 def join_names(names: Sequence[str], last: str = "and") -> str:

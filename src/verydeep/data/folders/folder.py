@@ -16,6 +16,7 @@ from verydeep.data.folders.class_folders import (
     join_names,
     label_images,
     list_classes,
+    list_strays,
 )
 from verydeep.data.folders.division import divide
 from verydeep.data.folders.groups import PARENT
@@ -64,12 +65,13 @@ def open_folder(
     images = list_images(source, omissions)
     notes = [*parts.notes, *omissions.sentences(source), *notes]
     labeled = name != "test" or bool(list_subfolders(source))
-    files, problems = [(image, -1) for image in images], list[str]()
+    files, problems, num_unused = [(image, -1) for image in images], list[str](), 0
     layout = _describe_layout(parts)
     if labeled:
         files, problems = label_images(source, images, classes)
         if strict and problems:
             raise DataError(" ".join([problems[0], *omissions.sentences(source)]))
+        num_unused = len(list_strays(source, images))
         notes += describe_unused(source, images)
         if group_by != PARENT:  # else the inner folders are groups, as the user says
             notes += describe_nested(source, [file for file, _ in files])
@@ -87,6 +89,7 @@ def open_folder(
         layout=layout,
         camera_rotation=not all(WNID.fullmatch(class_name) for class_name in classes),
         notes=tuple(notes),
+        num_unused=num_unused,
         problems=tuple(problems),
     )
     return divide(whole, name, seed=seed, val_fraction=val_fraction, group_by=group_by) if seeded else whole

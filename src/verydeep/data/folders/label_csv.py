@@ -7,7 +7,7 @@ photographs.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -118,7 +118,8 @@ def open_labels(root: Path, problems: list[str] | None = None) -> Split:
     """
     lines = _read_lines(root / LABELS, problems)
     split = _make_split(root, "all", lines, _class_names(lines, root / LABELS), LABELS)
-    return replace(split, notes=_describe_unlisted(root, lines))
+    unlisted = [image for image in list_images(root) if image not in lines]
+    return replace(split, notes=_describe_unlisted(root, unlisted), num_unused=len(unlisted))
 
 
 def open_divided_labels(root: Path, problems: list[str] | None = None) -> tuple[Split, Split]:
@@ -199,8 +200,7 @@ def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, fro
     return file, frozenset(labels)
 
 
-def _describe_unlisted(root: Path, lines: Lines) -> tuple[str, ...]:
-    unlisted = [image for image in list_images(root) if image not in lines]
+def _describe_unlisted(root: Path, unlisted: Sequence[str]) -> tuple[str, ...]:
     if not unlisted:
         return ()
     count, such = ("1 image", "") if len(unlisted) == 1 else (f"{len(unlisted):,} images", "such as ")
