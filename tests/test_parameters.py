@@ -134,11 +134,30 @@ def test_every_public_function_refuses_wrong_names_and_values(name: str, tmp_pat
     with pytest.raises(OptionError, match=rf"`vd\.{name}` has no parameter `{last}s`: did you mean `{last}`\?"):
         function(**required, **{f"{last}s": False})
     for parameter in parameters:
-        for value in [Thing(), b"x", {"x": 1}] if parameter.name not in ("images",) else []:
+        values: list[object] = [Thing(), b"x", {"x": 1}] if parameter.name not in ("images",) else []
+        is_list = parameter.kind is not None and parameter.kind.is_list
+        for value in values + ([] if is_list else [["x", "y"], ("x",)]):
             with pytest.raises(OptionError) as caught:
                 function(**(required | {parameter.name: value}))
             assert caught.value.parameter == parameter.name, str(caught.value)
             assert str(caught.value).startswith(f"`{parameter.name}"), str(caught.value)
+
+
+def test_a_net_in_the_place_of_data_is_refused_with_advice() -> None:
+    net = Thing()
+    net.class_names = ("cat",)  # type: ignore[attr-defined]
+    with pytest.raises(OptionError, match=r"`data` is of type Thing, not a path: give values by name, as in `data=..."):
+        vd.evaluate(net, "flowers")  # type: ignore[arg-type]
+
+
+def test_iterators_and_arrays_are_lists() -> None:
+    (scales,) = [each for each in read_parameters(COMMANDS["predict"]) if each.name == "scales"]
+    assert scales.kind is not None
+    values: list[Any] = [iter((256, 384)), (each for each in (256, 384)), np.array([256, 384])]
+    assert [scales.kind.collect(value) for value in values] == [[256, 384]] * 3
+    assert scales.kind.collect("256") == "256" and scales.kind.collect(256) == 256
+    (images,) = [each for each in read_parameters(COMMANDS["predict"]) if each.name == "images"]
+    assert images.kind is not None and images.kind.collect(iter("ab")) == ["a", "b"]
 
 
 def test_other_public_functions_name_wrong_arguments_too() -> None:

@@ -91,7 +91,7 @@ def main() -> None:
     except KeyboardInterrupt:
         if is_main():
             cached = CACHED.get("".join(sys.argv[1:2]))
-            saved = "" if cached is None else f"; {cached} so far are saved, and the same command continues from them"
+            saved = "" if cached is None else f"; the same command continues from {cached} that are saved"
             print(f"verydeep: stopped{saved}.", file=sys.stderr)
         sys.exit(130)
 

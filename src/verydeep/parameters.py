@@ -96,6 +96,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         values = bind_arguments(function.__name__, signature, args, kwargs)
         for parameter in parameters:
+            if parameter.kind is not None:
+                values[parameter.name] = parameter.kind.collect(values[parameter.name])
             parameter.check(values[parameter.name])
         with show_progress(values.get("progress", True)):
             result = function(**values)  # type: ignore[call-arg]

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from numbers import Integral, Real
@@ -43,6 +43,13 @@ class ValueKind:
     words: str
     """Noun with its article, for the message about another value."""
     accepts: Callable[[object], bool]
+    is_list: bool = False
+    """Whether a list is among the values, so that an iterator is one, too."""
+
+    def collect(self, value: object) -> object:
+        """Return an iterator, such as that of ``Path.glob``, or an array or series of several values as a list."""
+        is_column = getattr(value, "ndim", None) == 1 and isinstance(value, Iterable) and self is not IMAGES
+        return list(value) if self.is_list and (is_column or isinstance(value, Iterator)) else value  # type: ignore[call-overload]
 
 
 def _is_number(value: object) -> bool:
@@ -72,11 +79,11 @@ NUMBER = ValueKind("a number", _is_number)
 TEXT = ValueKind("a text", lambda value: isinstance(value, str))
 PATH = ValueKind("a path", _is_path)
 NUMBERS = ValueKind(
-    "a number, a list of numbers or a text", _is_list_of(lambda each: _is_number(each) or TEXT.accepts(each))
+    "a number, a list of numbers or a text", _is_list_of(lambda each: _is_number(each) or TEXT.accepts(each)), True
 )
 NET = ValueKind("a net: give a path, a name, or what `load` returns", _is_net)
-NETS = ValueKind("a net or a list of nets: give paths, names, or what `load` returns", _is_list_of(_is_net))
-IMAGES = ValueKind("an image", lambda _: True)
+NETS = ValueKind("a net or a list of nets: give paths, names, or what `load` returns", _is_list_of(_is_net), True)
+IMAGES = ValueKind("an image", lambda _: True, True)
 """Each image is checked when it is opened."""
 
 KINDS: Mapping[Any, ValueKind] = {bool: FLAG, int: WHOLE_NUMBER, float: NUMBER, str: TEXT, Path: PATH}
@@ -88,7 +95,9 @@ def refuse_value(name: str, value: object, kind: ValueKind) -> OptionError:
     text = repr(value)
     is_short = len(text) <= MAX_SHOWN and "\n" not in text and isinstance(value, str | Real | Sequence | None)
     subject = f"`{name}={text}` is not" if is_short else f"`{name}` is of type {type(value).__name__}, not"
-    return OptionError(f"{subject} {kind.words}.", name)
+    is_net_elsewhere = hasattr(value, "class_names") and not _is_path(value)
+    advice = f": give values by name, as in `{name}=...`" if is_net_elsewhere else ""
+    return OptionError(f"{subject} {kind.words}{advice}.", name)
 
 
 def suggest_names(typed: str, names: Collection[str]) -> list[str]:

@@ -109,6 +109,33 @@ def test_a_folder_without_parts_is_tested_on_what_is_new(inside: Cli, tmp_path: 
     assert "3 images of val" in inside("evaluate", other, run, "--split", "val", *FP32, "--out", "val").stdout
 
 
+def test_a_copied_folder_is_the_same_data_if_the_sizes_of_its_files_agree(inside: Cli, tmp_path: Path) -> None:
+    data = make_photographs(tmp_path / "made", {"photos": 5}) / "photos"
+    run = save_run(tmp_path / "runs", narrow_config(PaperNet.parse("A/256"), data, split_seed=4))
+    inside("evaluate", data, run, *FP32, "--out", "own")
+    copied = shutil.copytree(data, tmp_path / "fl7")
+    done = inside("evaluate", copied, run, *FP32, "--out", "copied").stdout
+    assert "3 images of val" in done and "cop" not in done.replace("copied", "")
+    texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("own", "copied")]
+    assert texts[0] == texts[1]
+    for path in (copied / "bee").iterdir():
+        path.write_bytes(path.read_bytes() + b"0")
+    assert "all 15 images" in inside("evaluate", copied, run, *FP32, "--out", "other").stdout
+
+
+def test_an_evaluation_of_changed_data_does_not_replace_that_of_the_training(inside: Cli, tmp_path: Path) -> None:
+    data = make_photographs(tmp_path / "made", {"photos": 5}) / "photos"
+    run = save_run(tmp_path / "runs", narrow_config(PaperNet.parse("A/256"), data, split_seed=4))
+    inside("evaluate", data, run, *FP32)
+    (own,) = (run / "evaluations").iterdir()
+    before = (own / "errors.json").read_bytes()
+    for number in range(4):
+        shutil.copy(data / "bee" / "001.jpg", data / "bee" / f"new{number}.jpg")
+    assert "the data set has changed since the training" in inside("evaluate", data, run, *FP32).stdout
+    (changed,) = set((run / "evaluations").iterdir()) - {own}
+    assert changed.name.startswith(f"{own.name}-changed-") and (own / "errors.json").read_bytes() == before
+
+
 def test_copies_of_training_photographs_are_reported(inside: Cli, tmp_path: Path) -> None:
     data = make_photographs(tmp_path / "data", {"train": 4, "val": 2, "test": 2})
     run = save_run(tmp_path / "runs", narrow_config(PaperNet.parse("A/256"), data))
@@ -143,6 +170,7 @@ def test_a_renamed_folder_is_the_same_data(inside: Cli, tmp_path: Path) -> None:
     for model in (run, classifier):
         text = inside("evaluate", renamed, model, *FP32).stdout
         assert "all 30 images" in text and f"{model} were in {gone}, which is gone, so copies of them among" in text
+        assert "if these are the same photographs, --split val tests on those held out." in text
 
 
 def test_equal_scores_are_broken_alike_everywhere(inside: Cli, net: Path, photographs: Path, tmp_path: Path) -> None:

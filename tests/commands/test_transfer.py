@@ -448,7 +448,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     monkeypatch.setattr(task, "compute_descriptors", interrupt)  # a real signal would come at a random moment
     done = inside("transfer", class_folders, trained, *FAST, "--out", "few", check=False)
     assert done.returncode == 130 and done.stderr == (
-        "verydeep: stopped; the descriptors so far are saved, and the same command continues from them.\n"
+        "verydeep: stopped; the same command continues from the descriptors that are saved.\n"
     )
 
 

@@ -270,6 +270,9 @@ def test_a_single_class_stops_a_training(tmp_path: Path, inside: Cli) -> None:
     wrong = "verydeep: one has a single class (Cat), and a net cannot be trained from one class: add photographs of"
     assert done.stderr == f"{wrong} another.\n"
     assert inside("train", "one", check=False).stderr.endswith(done.stderr.removeprefix("verydeep: "))
+    noise(tmp_path / "one" / "dog.jpg", 3)
+    assert vd.verify(tmp_path / "one").problem.endswith("or put the images that lie in no class folder into one.")
+    (tmp_path / "one" / "dog.jpg").unlink()
     (tmp_path / "one" / "labels.csv").write_text("path,label\nCat/0.jpg,cat\nCat/1.jpg,\n")
     assert vd.verify(tmp_path / "one").problem == ""  # transfer learns from photographs without the label
     (tmp_path / "one" / "labels.csv").write_text("path,label\nCat/0.jpg,cat\nCat/1.jpg,cat\n")
@@ -295,11 +298,11 @@ def test_all_defects_of_labels_are_listed(photographs: Path) -> None:
 def test_labels_with_a_wrong_header_are_a_problem(tmp_path: Path, photographs: Path) -> None:
     noise(tmp_path / "lab" / "1.jpg", 1)
     for folder in (tmp_path / "lab", photographs):
-        (folder / "labels.csv").write_text("path;label\n1.jpg;cat\n")
-    wrong = f"Line 1 of {tmp_path / 'lab' / 'labels.csv'} is 'path;label'; it must be path,label."
+        (folder / "labels.csv").write_text("path;class\n1.jpg;cat\n")
+    wrong = f"Line 1 of {tmp_path / 'lab' / 'labels.csv'} is 'path;class'; it must be path,label."
     assert vd.verify(tmp_path / "lab").problem == wrong
     verified = vd.verify(photographs)
-    assert verified.problem == "" and "labels.csv is 'path;label'; it must be path,label." in verified.notes[-1]
+    assert verified.problem == "" and "labels.csv is 'path;class'; it must be path,label." in verified.notes[-1]
 
 
 def test_classes_are_named_with_their_numbers_of_photographs(photographs: Path, inside: Cli) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from verydeep.engine.nets.net import Net
+from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.arrays import Float32Array
 from verydeep.results.neighbors import Neighbors
 from verydeep.results.predictions import Predictions
-from verydeep.results.result import Format, Record, Result, print_result
+from verydeep.results.result import Format, Record, Result, print_result, short_text
 from verydeep.results.verified_data import VerifiedData
 
 
@@ -117,6 +119,22 @@ def test_a_representation_is_short() -> None:
     assert repr(SCORES) == "Scores(images=('a, b.jpg', '<c>.jpg'), values=float32 (2, 2), folder='x/y')"
     many = Scores(tuple("abcdef"), np.zeros((6, 1000), np.float32), Path())
     assert repr(many) == "Scores(images=<6 items>, values=float32 (6, 1000), folder='.')"
+
+
+def test_a_representation_holds_no_other_result_and_no_long_list() -> None:
+    nested = Scores((SCORES, "x" * 200), SCORES.values, SCORES.folder)  # type: ignore[arg-type]
+    assert repr(nested).startswith("Scores(images=<2 items>, values=") and short_text(SCORES) == "<Scores>"
+    names = tuple(f"class {number}" for number in range(1000))
+    config = ModelConfig("A", names, names)
+    assert repr(Net(Path("runs/a"), Path("runs/a/model"), config)) == "<Net runs/a: A, crop 224, 1,000 classes>"
+
+
+def test_an_image_that_is_given_twice_is_named_twice() -> None:
+    twice = replace(SCORES, images=("a.jpg", "a.jpg"))
+    assert [line.split()[0] for line in printed("table", twice).splitlines() if "%" in line and "a.jpg" in line] == [
+        "a.jpg",
+        "a.jpg",
+    ]
 
 
 def test_a_dictionary_holds_plain_values_alone() -> None:

@@ -1,5 +1,6 @@
 """`verydeep evaluate`: the errors of nets on a data set, by any protocol of the paper."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,7 @@ def evaluate(
     from verydeep.engine.training.plan import size_label
     from verydeep.files import check_new_file, shorten_name
 
-    data, nets, collection = str(data), several(run), Collection.parse(str(runs))
+    data, nets, collection = os.fspath(data), several(run), Collection.parse(str(runs))
     check_sources(nets, protocol, {"scales": scales, "views": views, "classes": classes})
     check_box_options(task, classes, merge_threshold, tune_threshold)
     check_data_first("evaluate DATA RUN", data, nets)
@@ -135,7 +136,8 @@ def evaluate(
     )
     splits = [each.open(evaluation_options, split) for each in tasks]
     merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
-    name = shorten_name("-".join([splits[0].name, name, *merging, *(["best"] if weights == "best" else [])]))
+    best = ["best"] if weights == "best" else []
+    name = shorten_name("-".join([splits[0].name, name, *merging, *best, *name_change(tasks[0], splits[0])]))
     folder = Path(out or parent / "evaluations" / name)
     check_results_folder(folder, data, splits)
     if out is not None:
@@ -173,6 +175,18 @@ def run_tasks(
                 subject = find_subject(own_options.folder)
                 tables.append(replace(table, report=write_page_of_job(subject, runtime, log)))
         return runtime.from_main(EvaluationResult(tuple(tables), evaluation_options.submission))
+
+
+def name_change(task: "EvaluationTask", split: "Split") -> list[str]:
+    """Return a part of the evaluation's name if the images have changed since a training, whose evaluation stays."""
+    from verydeep.engine.datasets import fingerprint
+    from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, list_records
+    from verydeep.engine.reporting.remarks import has_changed
+
+    records = list_records([member.net for member in task.members])
+    if isinstance(task, ClassifierEvaluationTask):
+        records = [task.classifier.record]
+    return [f"changed-{fingerprint(split)[:6]}"] if any(has_changed(each, split) for each in records) else []
 
 
 def own_folder(task: "EvaluationTask", tasks: "Sequence[EvaluationTask]", folder: Path) -> Path:

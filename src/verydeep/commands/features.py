@@ -60,14 +60,16 @@ def features(
         OptionError: The archive has descriptors of another kind, or the net has no such layer.
         ResourceError: Another job writes there, or the disk is full.
     """
+    from verydeep.data.pixels.images import unpack_images
     from verydeep.engine.archive.manifest import ArchiveOptions, read_archive_weights, resolve_manifest
     from verydeep.engine.archive.update import update_archive
     from verydeep.engine.nets.argument_order import check_data_second
     from verydeep.engine.nets.net import Net, net_path
 
     folder = Path(out)
-    paths = [images] if isinstance(images, str | os.PathLike) else list(images)
-    if not all(isinstance(path, str | os.PathLike) for path in paths):
+    values = list(unpack_images(images))
+    paths = [os.fspath(value) for value in values if isinstance(value, str | os.PathLike)]
+    if len(paths) < len(values):
         raise OptionError(
             "An archive holds descriptors of files: use `verydeep describe` for images in memory.", "images"
         )
@@ -83,6 +85,4 @@ def features(
     precision = resolve_manifest(folder, net, archive_options, options["device"]).precision
     archive_options = replace(archive_options, precision=precision)
     with start_runtime(options, bf16=precision == "bf16") as runtime:
-        return update_archive(
-            folder, net, archive_options, [os.fspath(path) for path in paths], runtime, decoding_of(options)
-        )
+        return update_archive(folder, net, archive_options, paths, runtime, decoding_of(options))

@@ -1,5 +1,6 @@
 """`verydeep train`: train a net and test it."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
@@ -116,7 +117,7 @@ def train(
 
     if resume is not None:
         check_resumed(Path(resume), values)
-        plan = plan_resumed(Path(resume), None if data == "generated" else str(data))
+        plan = plan_resumed(Path(resume), None if data == "generated" else os.fspath(data))
         if epochs is not None:
             plan = change_epochs(plan, epochs)
         return run_plan(plan, options)
@@ -127,7 +128,7 @@ def train(
     if regression is not None and task != "localize":
         raise OptionError(f"`regression={regression}` is for boxes: give `task=localize`, or leave it out.", "task")
     request = TrainRequest(
-        data=str(data),
+        data=os.fspath(data),
         network=network,
         crop=crop,
         scale=None if scale is None else TrainScale.parse(scale),

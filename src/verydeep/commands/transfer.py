@@ -1,6 +1,7 @@
 """`transfer`: a classifier from a few photographs of each class, without training a net."""
 
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,11 +101,11 @@ def transfer(
     sources = several(run)
     if not sources:
         raise OptionError("`run` is missing: give a net, such as oxford-vgg16.", "run")
-    check_data_first("transfer DATA RUN", str(data), sources)
+    check_data_first("transfer DATA RUN", os.fspath(data), sources)
     require_scikit_learn()
     costs = COSTS if c is None else parse_costs(number_text(c))
     transfer_set = open_transfer_set(
-        data_folder(str(data)),
+        data_folder(os.fspath(data)),
         seed=seed,
         num_train=num_train,
         num_test=num_test,
@@ -124,7 +125,7 @@ def transfer(
     task = TransferTask(transfer_set, representation, costs, seed, decoding_of(options))
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
     names = "+".join(net_path(source).name for source in sources)
-    name = shorten_name(f"{data_name(str(data))}{subject}-transfer-{names}")
+    name = shorten_name(f"{data_name(os.fspath(data))}{subject}-transfer-{names}")
     folder = find_new_folder(Path("runs") / name) if out is None else Path(out)
     return run_task(task, folder, None if submission is None else Path(submission), options)
 

@@ -1,5 +1,6 @@
 """`verydeep verify`: find the files that cannot be decoded before a training does."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,7 @@ def verify(
     from verydeep.engine.verification.near_duplicates import find_duplicates
     from verydeep.results.verified_data import VerifiedData
 
-    root = data_folder(str(data))
+    root = data_folder(os.fspath(data))
     splits, problems = open_all_splits(root)
     num_files = sum(map(len, splits))
     classes = f"; {describe_classes(splits)}".removesuffix("; ")

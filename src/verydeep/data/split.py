@@ -227,9 +227,10 @@ def describe_single_class(split: Split) -> str:
     has_others = split.relevance is not None and bool((split.relevance < 1).any())
     if len(split.class_names) != 1 or (split.labels is None and split.relevance is None) or has_others:
         return ""
+    others = ", or put the images that lie in no class folder into one" if split.num_unused else ""
     return (
         f"{split.root} has a single class ({split.class_names[0]}), and a net cannot be trained from one class: add "
-        "photographs of another."
+        f"photographs of another{others}."
     )
 
 

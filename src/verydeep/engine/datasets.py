@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from verydeep.data.folders.folder import WNID
 from verydeep.data.folders.listing import list_subfolders, normalize_name
+from verydeep.data.folders.parts import find_parts
 from verydeep.data.folders.photographs import Photographs, find_photographs
 from verydeep.data.layout import open_split, split_names
 from verydeep.data.loading.value_survey import survey_values
@@ -264,16 +265,19 @@ def find_division(data: str, records: Iterable[SplitRecord]) -> Division | None:
 
 
 def follow_folder(record: SplitRecord, data: str) -> SplitRecord:
-    """Return the record of a random division with ``data`` as its folder, if that is where its images are now.
+    """Return the record of a random division with ``data`` as its folder, if its images are there: moved, or copied.
 
-    A folder that still is where the training found it was not renamed: another one may have files of the same names.
+    If the folder of the training still exists, files of the same names are copies only if their sizes agree, too.
     """
-    if not record.val_fraction or Path(record.data).exists():
+    old = Path(record.data)
+    if not record.val_fraction or (old.exists() and old.is_relative_to(data_folder(data).resolve())):
         return record
-    old_name, division = Path(record.data).name, Division.of(record)
+    old_name, division = old.name, Division.of(record)
     with suppress(DataError):
+        if old.exists() and list_subfolders(old) != list_subfolders(find_parts(data_folder(data)).training):
+            return record  # other classes, so that no file need be listed
         train = open_data_split(data, "train", division)
-        if fingerprint(train, old_name) == record.train:
+        if fingerprint(train, old_name) == record.train and (not old.exists() or _has_sizes_of(train, old)):
             val = open_data_split(data, "val", division)
             is_val = fingerprint(val, old_name) == record.val
             return replace(
@@ -283,6 +287,14 @@ def follow_folder(record: SplitRecord, data: str) -> SplitRecord:
                 val=fingerprint(val) if is_val else record.val,
             )
     return record
+
+
+def _has_sizes_of(split: Split, folder: Path) -> bool:
+    """Return whether the files of a split have the sizes of those of the same names in another folder."""
+    try:
+        return all(split.path(i).stat().st_size == (folder / file).stat().st_size for i, file in enumerate(split.files))
+    except OSError:
+        return False
 
 
 def open_training_images(record: SplitRecord) -> Split | None:

@@ -43,4 +43,8 @@ class Descriptors(Result):
 
     def footer(self) -> list[str]:
         """Return the dimension of the descriptors, and a line for each skipped file."""
-        return [f"{self.values.shape[1]:,} numbers for each image.", *skipped_lines(self.skipped)]
+        dimensions = self.values.shape[1]
+        text = f"{dimensions:,} numbers for each image"
+        if dimensions > NUM_SHOWN:
+            text += f": a table shows {NUM_SHOWN}, `format=csv` and `format=json` write all"
+        return [f"{text}.", *skipped_lines(self.skipped)]

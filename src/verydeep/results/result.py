@@ -17,6 +17,7 @@ from rich.text import Text
 
 from verydeep.files import escape_bytes
 from verydeep.results.tables import TextTable
+from verydeep.wording import count_of
 
 Record = dict[str, object]
 Format = Literal["table", "json", "csv"]
@@ -28,6 +29,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 PIPE_WIDTH = 10_000
 """Columns of output that is not a terminal, where nothing needs to be folded."""
+
+
+LONG = 100
+"""Letters of a list from which a ``repr`` counts its items."""
 
 
 class Result(ABC):
@@ -60,18 +65,22 @@ class Result(ABC):
         records = [{heading: record[key] for key, heading in headings.items()} for record in self.records()]
         if not records:
             return None
-        return TextTable(tuple(records[0]), self._cells(records), num_labels=count_labels(records[0]))
+        cells = self._cells(records, [record.get("rank") == 1 for record in self.records()])
+        return TextTable(tuple(records[0]), cells, num_labels=count_labels(records[0]))
 
     def columns(self) -> Mapping[str, str]:
         """Return key of the records -> heading of its column in the table; unless overridden, all keys."""
         return {key: key for record in self.records()[:1] for key in record}
 
-    def _cells(self, records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
-        """Return the cells of a table of records; a first cell like the one above it is left empty."""
+    def _cells(self, records: Sequence[Record], starts: Sequence[bool]) -> tuple[tuple[str, ...], ...]:
+        """Return the cells of a table of records; a first cell like the one above it is left empty.
+
+        ``starts`` says which records are the first ones of an image, which may be there twice.
+        """
         rows = [[format_value(value, self.formats.get(key, "")) for key, value in each.items()] for each in records]
         firsts = [row[0] for row in rows]
-        for row, above in zip(rows[1:], firsts, strict=False):
-            row[0] = "" if row[0] == above else row[0]
+        for row, above, is_start in zip(rows[1:], firsts, starts[1:], strict=False):
+            row[0] = "" if row[0] == above and not is_start else row[0]
         return tuple(map(tuple, rows))
 
     def footer(self) -> Sequence[str]:
@@ -192,8 +201,10 @@ def short_text(value: Any) -> str:
     """Return a value as it stands in a short ``repr``: the shape of an array, the length of a longer list."""
     if hasattr(value, "shape"):
         return f"{value.dtype} {tuple(value.shape)}"
-    if isinstance(value, Mapping | list | tuple) and len(value) > 3:
-        return f"<{len(value):,} items>"
+    if isinstance(value, Result):
+        return f"<{type(value).__name__}>"
+    if isinstance(value, Mapping | list | tuple) and (len(value) > 3 or len(repr(value)) > LONG):
+        return f"<{count_of(len(value), 'item')}>"
     return f"'{value.as_posix()}'" if isinstance(value, Path) else repr(value)
 
 

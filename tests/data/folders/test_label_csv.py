@@ -236,7 +236,13 @@ def test_tables_of_others_do_not_hide_class_folders(tmp_path: Path) -> None:
     assert split.notes == (f"The class folders give the labels; a table is not used: {wrong}",)
 
 
-@pytest.mark.parametrize("header", ["path;label", "filename,class", "a.jpg,dog"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_spreadsheets_of_other_countries_separate_fields_otherwise(folder: Path, delimiter: str) -> None:
+    put(folder, "labels.csv", f"b.jpg{delimiter}sea", f'a.jpg{delimiter}"dog;sea"', header=f'"Path"{delimiter}label\r')
+    assert labels(open_labels(folder)) == {"a.jpg": {"dog", "sea"}, "b.jpg": {"sea"}}
+
+
+@pytest.mark.parametrize("header", ["path;class", "filename,class", "a.jpg,dog"])
 def test_a_wrong_header_is_the_error_where_there_are_no_class_folders(folder: Path, header: str) -> None:
     put(folder, "labels.csv", "b.jpg,sea", header=header)
     wrong = re.escape(f"Line 1 of {folder / 'labels.csv'} is {header!r}; it must be path,label.")

@@ -2,7 +2,9 @@
 
 import io
 import os
+from collections import UserList
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +52,45 @@ def test_images_in_memory() -> None:
     assert split.files == ("image 1", "image 2", "image 3", "image 4")
     assert (np.asarray(split.open_image(3)) == pixels[::-1]).all()
     assert len(find_photographs(pixels)) == len(find_photographs(Image.fromarray(pixels))) == 1
+
+
+def test_any_collection_of_paths_or_images(photographs: Path) -> None:
+    folder = photographs / "test" / "bee"
+    expected = sorted(folder.iterdir())
+    series = UserList([str(path) for path in expected])  # pandas has another one
+    collections: list[Any] = [
+        series,
+        np.array(series.data),
+        np.array(series.data, object),
+        dict.fromkeys(expected).keys(),
+        (path for path in expected),
+        [series],
+    ]
+    for values in collections:
+        assert paths(find_photographs(values)) == expected
+    images = UserList([picture(23, 41), picture(23, 41)])
+    assert len(find_photographs(images)) == len(find_photographs(iter(images))) == 2
+    with pytest.raises(DataError, match=r"^Image 1 is of type dict; expected a path, a PIL image, an array"):
+        find_photographs({"a.jpg": 1})  # type: ignore[arg-type]
+    series.columns = ["path"]  # type: ignore[attr-defined] - a data frame
+    with pytest.raises(DataError, match="Image 1 is of type UserList"):
+        find_photographs(series)
+
+
+def test_what_verydeep_wrote_is_left_out(tmp_path: Path) -> None:
+    """A run has pictures of its curves and examples; one may be named."""
+    run, pictures = tmp_path / "runs" / "a", ("curves.png", "evaluations/val/examples.png")
+    for place in (tmp_path / "mine.jpg", *(run / name for name in pictures)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    (run / "run.json").write_text('{"model_type": "verydeep-run"}')
+    split = find_photographs(tmp_path)
+    assert paths(split) == [tmp_path / "mine.jpg"]
+    assert split.notes == (f"Left out, because it holds a run of verydeep: {tmp_path / 'runs'}.",)
+    for folder, verb in ((run, "is"), (run.parent, "holds")):
+        with pytest.raises(DataError, match=f"{folder} {verb} a run of verydeep, not photographs: give photographs"):
+            find_photographs([folder])
+    assert paths(find_photographs(run / "curves.png")) == [run / "curves.png"]
 
 
 def test_files_and_images_are_not_mixed(photographs: Path) -> None:

@@ -28,7 +28,9 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("archive", "run", "archive is an archive of verydeep: give a folder of photographs."),
         ("run", "run/model", "run is a run of verydeep: give a folder of photographs."),
         ("gone", "flowers", "flowers holds photographs, not a net: `data` comes first and `run` second, "
-         "as in `{} gone RUN`."),
+         "as in `{} flowers RUN`."),
+        ("flowers", "my photos", "my photos holds photographs, not a net: `data` comes first and `run` second, "
+         "as in `{} flowers RUN`."),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("folders")

@@ -11,7 +11,8 @@ from verydeep.files import describe_read_error
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield number and fields of each line after the header; empty ones are left out.
 
-    The fields are in the order of ``columns``. A line with too few or too many fields gives as many.
+    Fields are separated by commas, semicolons or tabs, and are yielded in the order of ``columns``. A line with too few
+    or too many fields gives as many.
 
     Args:
         path: of a file in UTF-8; the first of ``columns`` alone may hold other bytes, as names of files do.
@@ -22,7 +23,9 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-            reader = csv.reader(text, strict=True)
+            delimiter = find_delimiter(text.readline(), columns)
+            text.seek(0)
+            reader = csv.reader(text, delimiter=delimiter, strict=True)
             header = [name.strip() for name in next(reader, [])]
             _check_utf8(header, 1)
             names = [name.lower() for name in header]
@@ -38,6 +41,14 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str
         raise DataError(describe_read_error(path, error)) from None
     except (OSError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV in UTF-8 ({error}); save it in this format.") from None
+
+
+def find_delimiter(header: str, columns: Sequence[str]) -> str:
+    """Return what separates the columns of a header: a comma, a tab, or a semicolon, as in much of Europe."""
+    for delimiter in ";\t":
+        if sorted(name.strip(' "\r\n').lower() for name in header.split(delimiter)) == sorted(columns):
+            return delimiter
+    return ","
 
 
 def _check_utf8(fields: Sequence[str], line: int) -> None:

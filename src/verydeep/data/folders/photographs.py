@@ -2,20 +2,21 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from verydeep.data.folders.listing import Omissions, is_leftover, is_of_system, list_images
 from verydeep.data.folders.name_lists import expand_lists
 from verydeep.data.folders.path_finder import PathFinder
+from verydeep.data.folders.products import describe_product
 from verydeep.data.pixels.formats import FORMATS
 from verydeep.data.pixels.images import ImageLike, to_image, unpack_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.files import describe_read_error
 
-Photographs = str | Path | ImageLike | Sequence[str | Path] | Sequence[ImageLike]
+Photographs = str | os.PathLike[str] | ImageLike | Iterable[str | os.PathLike[str]] | Iterable[ImageLike]
 """One or many photographs: paths, folders and patterns, or images in memory."""
 
 
@@ -123,6 +124,29 @@ def _list_folder(folder: str, leave_out: Path | None, notes: list[str]) -> list[
     omissions = Omissions()
     files = [os.path.join(folder, name) for name in list_images(Path(folder), omissions)]  # noqa: PTH118
     notes += omissions.sentences(Path(folder))
+    files = _leave_out_products(folder, files, notes)
     if leave_out is None or Path(folder).resolve().is_relative_to(leave_out.resolve()):
         return files
     return [file for file in files if not Path(file).resolve().is_relative_to(leave_out.resolve())]
+
+
+def _leave_out_products(folder: str, files: Sequence[str], notes: list[str]) -> list[str]:
+    """Return the images that do not lie in what verydeep wrote, such as the curves of a run; add a note for each place.
+
+    Raises:
+        DataError: verydeep wrote the folder itself.
+    """
+    if product := describe_product(Path(folder)):
+        raise DataError(f"{folder} {product}, not photographs: give photographs, or a picture in it by its name.")
+    reasons: dict[str, str | None] = {folder: None}  # folder -> why it is left out
+
+    def find_reason(place: str) -> str | None:
+        if place not in reasons:
+            product = describe_product(Path(place))
+            reasons[place] = find_reason(os.path.dirname(place)) or (f"it {product}: {place}" if product else None)  # noqa: PTH120
+        return reasons[place]
+
+    kept = [file for file in files if find_reason(os.path.dirname(file)) is None]  # noqa: PTH120
+    left_out = dict.fromkeys(reason for reason in reasons.values() if reason is not None)
+    notes += [f"Left out, because {reason}." for reason in left_out]
+    return kept

@@ -1,6 +1,7 @@
 """Images in memory: PIL images, arrays and tensors become RGB images as a decoded file does."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from PIL import Image
@@ -32,7 +33,7 @@ def to_image(value: object, name: str = "The image") -> Image.Image:
     if isinstance(value, Image.Image):
         return upright_rgb(value, name)
     if not isinstance(value, np.ndarray | Tensor):
-        raise DataError(f"{name} is of type {type(value).__name__}; {EXPECTED}.")
+        raise DataError(f"{name} is of type {type(value).__name__}; {EXPECTED.replace('a PIL', 'a path, a PIL', 1)}.")
     shape = tuple(value.shape)
     if isinstance(value, Tensor):
         pixels = value.detach().cpu().numpy() if str(value.dtype) == "torch.uint8" else None
@@ -52,11 +53,21 @@ def to_image(value: object, name: str = "The image") -> Image.Image:
 
 
 def unpack_images(values: object) -> Iterator[object]:
-    """Yield the single images of one image, an array or tensor of several, or nested sequences of them."""
-    if isinstance(values, list | tuple):
+    """Yield the single images of one image, an array or tensor of several, or nested collections of images or paths.
+
+    Any collection will do, such as a series of a data frame or an array of texts, but no mapping and no data frame.
+    """
+    if isinstance(values, Iterable) and _is_collection(values):
         for value in values:
             yield from unpack_images(value)
     elif isinstance(values, np.ndarray | Tensor) and values.ndim == 4:
         yield from values
     else:
         yield values
+
+
+def _is_collection(values: object) -> bool:
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0 and values.dtype.kind in "OU"  # texts, as a data frame gives them
+    singles = (str, bytes, bytearray, os.PathLike, Mapping, Image.Image, Tensor)
+    return not isinstance(values, singles) and not hasattr(values, "columns")

@@ -32,7 +32,7 @@ def check_data_first(usage: str, data: str, sources: Sequence[object]) -> None:
         command = _write_command(usage, photographs[0] if photographs else None, Path(data))
     elif photographs:
         subject = f"{photographs[0]} {_name_contents(photographs[0])}, not a net"
-        command = _write_command(usage, Path(data), None)
+        command = _write_command(usage, Path(data) if _holds_photographs(Path(data)) else photographs[0], None)
     else:
         return
     raise OptionError(f"{subject}: `data` comes first and `run` second, as in {command}.", "data")

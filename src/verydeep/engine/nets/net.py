@@ -58,6 +58,11 @@ class Net:
     )
     """The model in memory for each device, precision and kernels that it was needed for."""
 
+    def __repr__(self) -> str:
+        """Return what it is, without its class names and mean."""
+        classes = f", {len(self.class_names):,} classes" if self.class_names else ""
+        return f"<Net {self.path}: {self.config.network}, crop {self.config.crop}{classes}>"
+
     def __hash__(self) -> int:  # config has values that cannot be hashed
         return hash(self.folder)
 

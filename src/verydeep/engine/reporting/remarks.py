@@ -68,12 +68,20 @@ def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
             )
     elif split.name == "all" and is_same_data:
         reason = "the training images of {nets} are among these images"
-    elif is_same_data and (split.name == "train" or (split.name == "val" and record.val is not None)):
+    elif has_changed(record, split):
         reason = (
             "the data set has changed since the training of {nets}, or was split differently, so some of these images "
             "may be training images"
         )
     return reason
+
+
+def has_changed(record: SplitRecord, split: Split) -> bool:
+    """Return whether a part of the data set that a training used is another one now, by the names of its files."""
+    record = follow_folder(record, str(split.root))
+    is_recorded = split.name == "train" or (split.name == "val" and record.val is not None)
+    is_same_data = record.data == str(split.root.resolve())
+    return is_same_data and is_recorded and fingerprint(split) not in (record.train, record.val)
 
 
 def gone_images_remarks(nets: Iterable[Net], split: Split, classifiers: Mapping[str, SplitRecord]) -> list[str]:
@@ -89,9 +97,11 @@ def gone_images_remarks(nets: Iterable[Net], split: Split, classifiers: Mapping[
         folder = follow_folder(record, str(split.root)).data
         if not Path(folder).exists():
             names_by_folder.setdefault(folder, []).append(name)
+    is_divisible = split.name == "all" and any(record is not None and record.val_fraction for _, record in records)
+    advice = ": if these are the same photographs, `split=val` tests on those held out" if is_divisible else ""
     return [
         f"Note: the training photographs of {shorten_list(names, MAX_NAMES)} were in {folder}, which is gone, so "
-        "copies of them among the test photographs could not be looked for."
+        f"copies of them among the test photographs could not be looked for{advice}."
         for folder, names in names_by_folder.items()
     ]
 

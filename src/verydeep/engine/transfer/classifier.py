@@ -78,6 +78,10 @@ class Classifier:
     path: Path = Path()
     """The folder that it was read from."""
 
+    def __repr__(self) -> str:
+        """Return what it is, without its class names and weights."""
+        return f"<Classifier {self.path}: {self.representation}, {len(self.class_names):,} classes>"
+
     def __str__(self) -> str:
         return self.path.name
 
