@@ -87,7 +87,7 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
         (["predict", "nowhere", "photo.jpg"], 1, "verydeep: There is no run, model folder or weight file nowhere"),
         (["train", "--epochs", "0"], 1, "verydeep: --epochs 0 is out of range: give 1 or more."),
         (["train", "--devices", "0"], 1, "verydeep: --devices 0 is out of range: give 1 or more."),
-        (["trian"], 2, "There is no command trian: did you mean train? The commands are train, evaluate, predict"),
+        (["trian"], 2, "There is no command trian: did you mean train? The commands are train, evaluate, report"),
         (["Evaluate", "photos"], 2, "did you mean evaluate?"),
         (["train", "--lr", "0.1"], 2, "`verydeep train` has no option --lr: did you mean --learning-rate X?"),
         (["train", "--image-size=64"], 2, "did you mean --crop PIXELS?"),

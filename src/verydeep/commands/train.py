@@ -86,18 +86,14 @@ def train(
 
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
     Tiny-ImageNet. With `init_from`, network, crop and widths are copied unless given. With fewer than 74 epochs the
-    learning rate drops after 60, 80 and 93% of them (generated: 75 and 92%), not on plateaus.
+    learning rate drops after 60, 80 and 93% of them, not on plateaus.
 
-    With `resume`, a stopped run continues with the settings it began with; `epochs` may change until the learning rate
-    first drops. If its photographs were moved, DATA is their new place.
-
-    With `task=localize` the boxes come from the data set, from DATA/boxes.csv (path,label,xmin,ymin,xmax,ymax), or from
-    XML files in DATA/Annotations.
+    With `resume`, a stopped run continues; DATA names moved photographs. With `task=localize` boxes come from the data
+    set, DATA/boxes.csv (path,label,xmin,ymin,xmax,ymax) or XML files in DATA/Annotations.
 
     Try:
         verydeep train
         verydeep train photos --network A --crop 64 --epochs 15
-        verydeep train photos --network D --init-from runs/photos-A-256-c64-s0
         verydeep train photos --task localize --init-from runs/photos-D-256-c64-s0
         verydeep train --resume runs/photos-A-256-c64-s0
 
