@@ -171,3 +171,17 @@ def test_a_batch_larger_than_the_training_set_is_refused(photographs: Path, insi
     assert done.returncode == 1
     assert done.stderr == "verydeep: --batch-size 61 is more than the 60 training photographs: give 60 or less.\n"
     inside("train", photographs, *SMALL_NET, "--batch-size", 60, "--epochs", 1, "--workers", 0, "--out", "run")
+
+
+@pytest.mark.parametrize("balance", ["sampling", "weights"])
+def test_unequal_classes_are_reported_or_balanced(tmp_path: Path, inside: Cli, balance: str) -> None:
+    data = make_photographs(tmp_path / "data", {"train": 20, "val": 2})
+    for number in range(2, 20):
+        (data / "train/cloud" / f"{number:03d}.jpg").unlink()
+    options = (*SMALL_NET, "--epochs", 2)
+    plain = inside("train", data, *options, "--out", tmp_path / "plain").stdout
+    assert "The classes are unequal: apple has 20 photographs, cloud 2." in plain and "--balance weights" in plain
+    done = inside("train", data, *options, "--balance", balance, "--out", tmp_path / "balanced").stdout
+    expected = {"sampling": "about 14 samples of each class", "weights": "a weight of 0.7 to 7"}[balance]
+    assert "Balance: " in done and expected in done and "are unequal" not in done
+    assert json.loads((tmp_path / "balanced/run.json").read_text())["recipe"]["balance"] == balance

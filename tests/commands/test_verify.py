@@ -335,8 +335,8 @@ def test_images_that_are_not_looked_at_are_counted(photographs: Path) -> None:
 
 
 def test_mistakes_are_found_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(vd.OptionError, match=r"`workers=0` is out of range: give 1 or more") as caught:
-        vd.verify(tmp_path / "nowhere", workers=0)
+    with pytest.raises(vd.OptionError, match=r"`workers=-1` is out of range: give 0 or more") as caught:
+        vd.verify(tmp_path / "nowhere", workers=-1)
     assert caught.value.parameter == "workers"
 
 

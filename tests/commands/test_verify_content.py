@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 import verydeep as vd
-from tests.runs import Cli
+from tests.runs import Cli, make_photographs
 
 
 def scene(seed: int, size: tuple[int, int] = (330, 250)) -> Image.Image:
@@ -34,7 +34,7 @@ def again(image: Image.Image, quality: int) -> Image.Image:
 
 
 @pytest.fixture
-def photographs(tmp_path: Path) -> Path:
+def scenes(tmp_path: Path) -> Path:
     """Twelve in train and four in val, in two classes, all sound."""
     root = tmp_path / "photographs"
     for seed in range(16):
@@ -44,8 +44,8 @@ def photographs(tmp_path: Path) -> Path:
     return root
 
 
-def test_sound_photographs_have_no_findings(photographs: Path) -> None:
-    verified = vd.verify(photographs)
+def test_sound_photographs_have_no_findings(scenes: Path) -> None:
+    verified = vd.verify(scenes)
     assert verified.findings == () and verified.records() == []
     assert verified.class_counts == {"ant": 6, "bee": 6}
     assert verified.short_sides == {"128-255": 16}
@@ -62,32 +62,32 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("kind", DEFECTS)
-def test_each_defect_is_found_alone(photographs: Path, kind: str) -> None:
-    DEFECTS[kind](scene(40)).save(photographs / "train/ant/defect.jpg", quality=92)
-    verified = vd.verify(photographs)
+def test_each_defect_is_found_alone(scenes: Path, kind: str) -> None:
+    DEFECTS[kind](scene(40)).save(scenes / "train/ant/defect.jpg", quality=92)
+    verified = vd.verify(scenes)
     assert [(finding.kind, finding.files) for finding in verified.findings] == [(kind, ("train/ant/defect.jpg",))]
     assert verified.problem == ""
     (record,) = verified.records()
     assert record["kind"] == kind and record["decodable"] is True and record["group"] is None
 
 
-def test_the_size_that_counts_is_the_short_side_at_256(photographs: Path) -> None:
+def test_the_size_that_counts_is_the_short_side_at_256(scenes: Path) -> None:
     """A large photograph whose blur a net never sees is sharp; its size is that of the file, not of its decode."""
     large = scene(41).resize((1320 * 2, 1000 * 2), Image.Resampling.BICUBIC)  # every edge is eight pixels wide
-    large.save(photographs / "train/ant/large.jpg", quality=90)
-    verified = vd.verify(photographs)
+    large.save(scenes / "train/ant/large.jpg", quality=90)
+    verified = vd.verify(scenes)
     assert verified.findings == ()
     assert verified.short_sides == {"128-255": 16, "256-511": 0, "512-1023": 0, "1024-2047": 1}
 
 
-def test_groups_of_near_duplicates(photographs: Path) -> None:
+def test_groups_of_near_duplicates(scenes: Path) -> None:
     """Encoded again, smaller, mirrored, cropped: one group each, with the parts and labels that the files have."""
-    again(scene(0), 35).save(photographs / "val/ant/encoded.jpg")
-    scene(0).resize((210, 160)).save(photographs / "val/ant/smaller.png")
-    scene(3).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photographs / "train/bee/mirrored.jpg")
-    scene(5).crop((11, 6, 321, 240)).save(photographs / "train/ant/cropped.jpg")
-    shutil.copy(photographs / "train/bee/7.jpg", photographs / "train/bee/copy.jpg")
-    verified = vd.verify(photographs)
+    again(scene(0), 35).save(scenes / "val/ant/encoded.jpg")
+    scene(0).resize((210, 160)).save(scenes / "val/ant/smaller.png")
+    scene(3).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(scenes / "train/bee/mirrored.jpg")
+    scene(5).crop((11, 6, 321, 240)).save(scenes / "train/ant/cropped.jpg")
+    shutil.copy(scenes / "train/bee/7.jpg", scenes / "train/bee/copy.jpg")
+    verified = vd.verify(scenes)
     found = [(finding.kind, finding.group, set(finding.files)) for finding in verified.findings]
     assert found == [
         ("same photograph, several labels", 1, {"train/ant/cropped.jpg", "train/bee/5.jpg"}),
@@ -100,29 +100,29 @@ def test_groups_of_near_duplicates(photographs: Path) -> None:
     assert "in train and val" in texts["val/ant/smaller.png"] and "ant and bee" in texts["train/bee/5.jpg"]
 
 
-def test_a_rotation_that_a_camera_noted_is_applied(photographs: Path) -> None:
+def test_a_rotation_that_a_camera_noted_is_applied(scenes: Path) -> None:
     """A photograph saved upright by another program is a near-duplicate of the one with the note."""
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
-    scene(1).transpose(Image.Transpose.ROTATE_90).save(photographs / "train/bee/turned.jpg", exif=exif, quality=90)
-    (finding,) = vd.verify(photographs).findings
+    scene(1).transpose(Image.Transpose.ROTATE_90).save(scenes / "train/bee/turned.jpg", exif=exif, quality=90)
+    (finding,) = vd.verify(scenes).findings
     assert set(finding.files) == {"train/bee/1.jpg", "train/bee/turned.jpg"}
 
 
-def test_plain_photographs_are_no_near_duplicates(photographs: Path) -> None:
-    for gray in (200, 201):
-        Image.new("RGB", (300, 200), (gray, gray, gray)).save(photographs / f"train/ant/{gray}.png")
-    assert [finding.kind for finding in vd.verify(photographs).findings] == ["nearly uniform"] * 2
+def test_plain_photographs_are_no_near_duplicates(scenes: Path) -> None:
+    for gray in (120, 121):
+        Image.new("RGB", (300, 200), (gray, gray, gray)).save(scenes / f"train/ant/{gray}.png")
+    assert [finding.kind for finding in vd.verify(scenes).findings] == ["nearly uniform"] * 2
 
 
-def test_sentences_and_tables(photographs: Path, inside: Cli) -> None:
+def test_sentences_and_tables(scenes: Path, inside: Cli) -> None:
     for number in range(75):
-        scene(100 + number, (120, 90)).save(photographs / f"train/bee/more-{number}.jpg")
-    (photographs / "train/cow").mkdir()
-    scene(90).save(photographs / "train/cow/one.jpg")
-    DEFECTS["blurred"](scene(91)).save(photographs / "train/cow/two.jpg")
-    shutil.copy(photographs / "train/cow/one.jpg", photographs / "val/ant/one.jpg")
-    done = inside("verify", photographs)
+        scene(100 + number, (120, 90)).save(scenes / f"train/bee/more-{number}.jpg")
+    (scenes / "train/cow").mkdir()
+    scene(90).save(scenes / "train/cow/one.jpg")
+    DEFECTS["blurred"](scene(91)).save(scenes / "train/cow/two.jpg")
+    shutil.copy(scenes / "train/cow/one.jpg", scenes / "val/ant/one.jpg")
+    done = inside("verify", scenes)
     assert done.returncode == 0
     for sentence in (
         "2 classes have fewer than 10 training photographs: ant 6, cow 2.",
@@ -133,9 +133,53 @@ def test_sentences_and_tables(photographs: Path, inside: Cli) -> None:
         "All 94 files can be decoded.",
     ):
         assert sentence in done.stdout
-    rows = list(csv.DictReader(io.StringIO(inside("verify", photographs, "--format", "csv").stdout)))
+    rows = list(csv.DictReader(io.StringIO(inside("verify", scenes, "--format", "csv").stdout)))
     assert [(row["file"], row["kind"], row["group"]) for row in rows] == [
         ("train/cow/one.jpg", "same photograph, several labels", "1"),
         ("val/ant/one.jpg", "same photograph, several labels", "1"),
         ("train/cow/two.jpg", "blurred", ""),
     ]
+
+
+def test_a_net_finds_wrong_labels(trained: Path, tmp_path: Path) -> None:
+    """Two photographs lie in another class's folder; the net knows the three colors."""
+    root = make_photographs(tmp_path / "data", {"train": 12, "val": 3})
+    (root / "train/apple/000.jpg").rename(root / "train/bee/was-apple.jpg")
+    (root / "val/cloud/000.jpg").rename(root / "val/apple/was-cloud.jpg")
+    verified = vd.verify(root, net=trained, precision="fp32", workers=0)
+    doubtful = [finding for finding in verified.findings if finding.kind == "probably a wrong label"]
+    assert {finding.files[0] for finding in doubtful[:2]} == {"train/bee/was-apple.jpg", "val/apple/was-cloud.jpg"}
+    assert (
+        "labeled bee, but probably apple: posteriors 0."
+        in {each.files[0]: each.text for each in doubtful}["train/bee/was-apple.jpg"]
+    )
+    assert any(line.startswith("Probably a wrong label: ") for line in verified.footer())
+
+
+def test_photographs_without_labels_have_no_wrong_ones(trained: Path, tmp_path: Path) -> None:
+    for seed in range(3):
+        scene(seed).save(tmp_path / f"{seed}.jpg")
+    again(scene(1), 60).save(tmp_path / "encoded.jpg")
+    (finding,) = vd.verify(tmp_path, net=trained, precision="fp32", workers=0).findings
+    assert finding.kind == "near-duplicates" and set(finding.files) == {"1.jpg", "encoded.jpg"}
+
+
+def test_a_net_that_does_not_exist_is_named_before_files_are_decoded(scenes: Path) -> None:
+    with pytest.raises(vd.VerydeepError, match="no-such-net"):
+        vd.verify(scenes, net="no-such-net")
+
+
+def test_labels_of_a_csv_file_count(scenes: Path, tmp_path: Path) -> None:
+    """A photograph with several labels belongs to no class, and its copy to no other one."""
+    root = scenes / "train/ant"
+    again(scene(2), 50).save(root / "encoded.jpg")
+    labels = {"0.jpg": "sea", "2.jpg": "sea", "4.jpg": "dog", "6.jpg": "dog;sea", "8.jpg": "dog", "10.jpg": "dog"}
+    lines = [f"{file},{label}" for file, label in {**labels, "encoded.jpg": "dog"}.items()]
+    (root / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    verified = vd.verify(root)
+    assert verified.class_counts == {"dog": 4, "sea": 2}
+    (finding,) = verified.findings
+    assert (finding.kind, finding.text) == (
+        "same photograph, several labels",
+        "nearly the same photograph, with the labels dog and sea",
+    )

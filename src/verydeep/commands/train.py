@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from verydeep.configs.networks import check_crop, network_name
 from verydeep.configs.protocols import Regression
-from verydeep.configs.recipes import ColorShift, FineTuned, Initialization
+from verydeep.configs.recipes import Balance, ColorShift, FineTuned, Initialization
 from verydeep.configs.scales import TrainScale
 from verydeep.errors import OptionError
 from verydeep.options import (
@@ -71,6 +71,7 @@ def train(
     ] = None,
     dropout_after: DropoutAfterOption = None,
     color_shift: Annotated[ColorShift, Option("Color shift: std, eigenvalue or none.", "", "KIND", "training")] = "std",
+    balance: Annotated[Balance, Option("Unequal classes: sampling or weights.", "", "HOW", "training")] = "none",
     val_fraction: Annotated[
         float, Option("Validation share if there is no val/.", "", "X", "training", smallest=0.01, largest=0.99)
     ] = 0.2,
@@ -141,6 +142,7 @@ def train(
         dropout=dropout,
         dropout_after=dropout_after,
         color_shift=color_shift,
+        balance=balance,
         seed=seed,
         val_fraction=val_fraction,
         group_by=None if group_by is None else resolve_group_by(group_by),

@@ -58,6 +58,7 @@ def transfer(
         Option("How test scales are joined: average, stack, max.", "average; Caltech: stack", "HOW"),
     ] = None,
     c: Annotated[Numbers | None, Option("C of the SVMs, or values to choose from.", "0.01 to 100", "X,X,..")] = None,
+    balance: Annotated[Literal["none", "weights"], Option("Unequal classes: none or weights.", "", "HOW")] = "none",
     part: Annotated[Literal["val", "test"] | None, Option("Split to test on.", "test, if there is one", "PART")] = None,
     actions: Annotated[
         Literal["image", "image+box"] | None, Option("Classify VOC's actions, by image or image+box.", "", "HOW")
@@ -122,7 +123,7 @@ def transfer(
         aggregate=aggregate,
         coverage=actions or "image",
     )
-    task = TransferTask(transfer_set, representation, costs, seed, decoding_of(options))
+    task = TransferTask(transfer_set, representation, costs, seed, decoding_of(options), balance == "weights")
     subject = {None: "", "image": "-actions", "image+box": "-actions-boxes"}[actions]
     names = "+".join(net_path(source).name for source in sources)
     name = shorten_name(f"{data_name(os.fspath(data))}{subject}-transfer-{names}")

@@ -6,59 +6,69 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from verydeep.options import DataOption, ProgressOptions
+from verydeep.options import ComputeOptions, DataOption, NetSource, PathSource, WeightsOption, start_runtime
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
     from verydeep.data.split import Split
-    from verydeep.results.verified_data import VerifiedData
+    from verydeep.engine.nets.folders import Weights
+    from verydeep.engine.nets.net import Net
+    from verydeep.engine.verification.inspection import InspectedPhotograph
+    from verydeep.results.verified_data import Finding, VerifiedData
 
 
 @command
 def verify(
     data: DataOption,
     *,
-    workers: Annotated[
-        int | None, Option("Processes that decode images.", "by core count", "N", "compute", smallest=1)
-    ] = None,
-    **_options: Unpack[ProgressOptions],
+    net: Annotated[NetSource | None, Option("Net that looks for wrong labels, too.", "none", "RUN")] = None,
+    weights: WeightsOption = "last",
+    out: Annotated[PathSource | None, Option("Folder for a page with thumbnails, and tables.", "none", "DIR")] = None,
+    **options: Unpack[ComputeOptions],
 ) -> "VerifiedData":
     """Decode every photograph of a data set once, and list those that cannot be decoded, are odd, or appear twice.
 
     Odd photographs are nearly uniform, too dark, too bright, blurred, tiny or elongated. Near-duplicates are found by
-    perceptual hashes, also mirrored and cropped ones, above all across train, val and test. Wrong lines of labels.csv
-    and boxes.csv, and wrong files in Annotations/, are listed too. The exit code is 1 if anything stops a training.
+    perceptual hashes, also mirrored and cropped ones, above all across train, val and test. With `net` they are found
+    by descriptors, too, and photographs whose label is probably wrong are listed. Wrong lines of labels.csv and
+    boxes.csv, and wrong files in Annotations/, are listed too. The exit code is 1 if anything stops a training.
 
     Try:
         verydeep verify photos
+        verydeep verify photos --out photos-verified
+        verydeep verify photos --net oxford-vgg16
         verydeep verify photos --format csv > findings.csv
 
     Raises:
         DataError: The folder holds no data set.
+        WeightsError: There is no such net.
+        OptionError: `out` lies among the photographs, or holds other files.
+        ResourceError: scikit-learn is missing, which `net` needs.
     """
     from verydeep.data.loading.value_survey import survey_values
     from verydeep.data.split import describe_classes
     from verydeep.engine.datasets import data_folder
     from verydeep.engine.log import Log
     from verydeep.engine.progress import run_with_progress
-    from verydeep.engine.verification.content import count_classes, count_short_sides, find_odd_photographs
+    from verydeep.engine.verification.content import count_classes, count_short_sides
     from verydeep.engine.verification.inspection import inspect_splits
-    from verydeep.engine.verification.near_duplicates import find_duplicates
     from verydeep.results.verified_data import VerifiedData
 
+    opened_net = None if net is None else open_net(net, weights)
     root = data_folder(os.fspath(data))
+    if out is not None:
+        check_out(Path(out), root)
     splits, problems = open_all_splits(root)
     num_files = sum(map(len, splits))
     classes = f"; {describe_classes(splits)}".removesuffix("; ")
     Log().info(f"{root}: {splits[0].layout}; {num_files:,} files{classes}.")
     surveyed = run_with_progress(survey_values(splits, {}), "Reading headers", num_files)
-    ranges = {values.value_type: values.value_range for values in surveyed}
+    splits = [replace(each, value_ranges={one.value_type: one.value_range for one in surveyed}) for each in splits]
     notes = [note for split in splits for note in split.notes]
-    inspected = inspect_splits(splits, root, ranges, workers)
-    photographs = inspected.photographs
-    duplicates = run_with_progress(find_duplicates(photographs, root), "Comparing", len(photographs))
+    inspected = inspect_splits(splits, root, options["workers"])
+    findings = find_all(root, splits, inspected.photographs, opened_net, options)
     box_notes, bad_boxes, box_problems = inspect_boxes(root, splits)
-    return VerifiedData(
+    verified = VerifiedData(
         root,
         splits[0].layout,
         num_files,
@@ -67,11 +77,76 @@ def verify(
         (*dict.fromkeys([*notes, *map(str, surveyed)]), *box_notes),
         (*problems, *box_problems),
         tuple(bad_boxes),
-        findings=(*duplicates, *find_odd_photographs(photographs)),
+        findings=tuple(findings),
         class_counts=count_classes(splits),
-        short_sides=count_short_sides(photographs),
+        short_sides=count_short_sides(inspected.photographs),
         num_unused=sum(split.num_unused for split in splits),
     )
+    return verified if out is None else write_page(verified, splits, Path(out))
+
+
+def check_out(out: Path, root: Path) -> None:
+    """Refuse a folder among the photographs, or one that holds other files, before they are decoded.
+
+    Raises:
+        OptionError: It is such a folder.
+    """
+    from verydeep.engine.report_page.findings_page import check_findings_folder
+
+    check_findings_folder(out, root)
+
+
+def write_page(verified: "VerifiedData", splits: "Sequence[Split]", out: Path) -> "VerifiedData":
+    """Write the page and its tables, and return the result with the page."""
+    from verydeep.engine.report_page.findings_page import write_findings
+
+    files = [
+        split.path(index).relative_to(verified.folder).as_posix() for split in splits for index in range(len(split))
+    ]
+    page = write_findings(verified, files, out, camera_rotation=splits[0].camera_rotation)
+    return replace(verified, page=page)
+
+
+def open_net(net: NetSource, weights: "Weights") -> "Net":
+    """Open the net that describes the photographs, before they are decoded.
+
+    Raises:
+        WeightsError: There is no such net.
+        ResourceError: scikit-learn is missing.
+    """
+    from verydeep.engine.nets.net import Net
+    from verydeep.engine.transfer.svm_training import require_scikit_learn
+
+    require_scikit_learn()
+    return Net.open(net, weights)
+
+
+def find_all(
+    root: Path,
+    splits: "Sequence[Split]",
+    photographs: "Sequence[InspectedPhotograph]",
+    net: "Net | None",
+    options: ComputeOptions,
+) -> "list[Finding]":
+    """Return all findings about photographs that can be decoded, the most important first."""
+    from verydeep.engine.progress import run_with_progress
+    from verydeep.engine.verification.content import find_odd_photographs
+    from verydeep.engine.verification.description import describe_photographs
+    from verydeep.engine.verification.near_duplicates import find_duplicates
+    from verydeep.engine.verification.wrong_labels import NUM_FOLDS, find_wrong_labels
+    from verydeep.results.verified_data import order_findings
+
+    described = None
+    if net is not None and photographs:
+        with start_runtime(options) as runtime:
+            described = describe_photographs(net, splits, root, photographs, runtime)
+    similar = () if described is None else described.find_similar()
+    duplicates = run_with_progress(find_duplicates(photographs, root, similar), "Comparing", len(photographs))
+    wrong_labels = []
+    if described is not None:
+        num_svms = NUM_FOLDS * len({photograph.label for photograph in described.photographs})
+        wrong_labels = run_with_progress(find_wrong_labels(described, duplicates), "Linear SVMs", num_svms, images=0)
+    return order_findings([*duplicates, *wrong_labels, *find_odd_photographs(photographs)])
 
 
 def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":

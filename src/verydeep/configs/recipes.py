@@ -9,6 +9,8 @@ from verydeep.errors import OptionError
 from verydeep.wording import count_of
 
 Initialization = Literal["glorot", "normal"]
+Balance = Literal["none", "sampling", "weights"]
+"""Unequal classes: nothing; equally many samples of each class; or larger weights in the loss for smaller classes."""
 ColorShift = Literal["std", "eigenvalue", "none"]
 FineTuned = Literal["all", "fc"]
 """The layers that learn: all, or only fc6, fc7 and fc8, on the convolutions of a trained net (section 4.4)."""
@@ -73,6 +75,8 @@ class Recipe:
     """The smallest improvement of the validation error that ends no plateau, in percentage points."""
     color_shift: ColorShift = "std"
     initialization: Initialization = "glorot"
+    balance: Balance = "none"
+    """What is done about unequal classes; the paper does nothing."""
     stuck_above: float = 0.95
     """The share of ln K, the loss of guessing, above which the loss is reported as stuck."""
     stuck_after: float = 1.0

@@ -5,13 +5,14 @@ hash of the middle of a photograph stands for its crops, the hash of the mirror 
 joined: if A is like B and B like C, the three are one group.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from verydeep.ops.alignment import align_thumbnails
 from verydeep.ops.arrays import Int64Array, UInt8Array
-from verydeep.ops.perceptual_hash import find_close_hashes, hash_thumbnails
+from verydeep.ops.close_pairs import find_close_pairs
+from verydeep.ops.perceptual_hash import hash_thumbnails, smallest_product
 
 SAME = 0.98
 """Correlation from which two aligned photographs are nearly the same (docs/finding-bad-data.md)."""
@@ -37,11 +38,14 @@ def largest_distance(count: int) -> int:
     return 14 if count <= 20_000 else 10 if count <= 100_000 else 6
 
 
-def group_near_duplicates(thumbnails: UInt8Array) -> Generator[float, None, list[list[int]]]:
+def group_near_duplicates(
+    thumbnails: UInt8Array, candidates: Iterable[tuple[int, int]] = ()
+) -> Generator[float, None, list[list[int]]]:
     """Return groups of two photographs or more that are nearly the same, by their positions, in order.
 
     Args:
         thumbnails: (n, side, side) gray levels of whole photographs, squeezed to squares.
+        candidates: pairs of photographs that are compared whatever their hashes are.
 
     Yields:
         Number of photographs that are done since the last time, first none.
@@ -49,7 +53,13 @@ def group_near_duplicates(thumbnails: UInt8Array) -> Generator[float, None, list
     yield 0
     has_contrast = np.array([thumbnail.std() >= MIN_CONTRAST for thumbnail in thumbnails], np.bool_)
     compared = np.flatnonzero(has_contrast)
-    joined, waiting, num_done = JoinedGroups(len(thumbnails)), list[Pair](), 0
+    joined, num_done = JoinedGroups(len(thumbnails)), 0
+    waiting = [
+        (one, other, is_mirrored)
+        for one, other in candidates
+        if has_contrast[one] and has_contrast[other]
+        for is_mirrored in (False, True)
+    ]
     for row, columns, is_mirrored in _find_candidates(thumbnails[compared], largest_distance(len(compared))):
         first, others = int(compared[row]), compared[columns]
         waiting += [(first, int(other), is_mirrored) for other in others if not joined.has(first, int(other))]
@@ -111,7 +121,7 @@ def _find_candidates(thumbnails: UInt8Array, max_distance: int) -> Iterator[tupl
                 hash_thumbnails(thumbnails, share=MIDDLE, mirrored=True),
             )
         for one, other in ((whole, others[0]), (whole, others[1]), (middle, others[0])):
-            for row, columns in find_close_hashes(one, other, max_distance):
+            for row, columns in find_close_pairs(one, other, smallest_product(max_distance)):
                 yield row, columns, is_mirrored
 
 

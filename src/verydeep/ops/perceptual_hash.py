@@ -1,4 +1,4 @@
-"""Perceptual hashes of small gray images, and pairs of images whose hashes are close.
+"""Perceptual hashes of small gray images.
 
 The hash is the DCT hash of Zauner (Implementation and Benchmarking of Perceptual Image Hash Functions, 2010), known as
 pHash: the 8x8 lowest frequencies of the discrete cosine transform, without those that are constant along an axis, each
@@ -6,18 +6,13 @@ compared with their median. Two photographs are alike where few of the 64 signs 
 sizes and qualities differ in 4 or less, unrelated photographs in 32 on average.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from verydeep.ops.arrays import Float32Array, Int64Array, UInt8Array
+from verydeep.ops.arrays import Float32Array, UInt8Array
 
 FREQUENCIES = 8
 """Frequencies along each axis."""
 NUM_SIGNS = FREQUENCIES**2
-
-ROWS, COLUMNS = 2048, 16384
-"""Hashes that are compared at once."""
 
 
 def hash_thumbnails(thumbnails: UInt8Array, *, share: float = 1.0, mirrored: bool = False) -> Float32Array:
@@ -37,6 +32,11 @@ def hash_thumbnails(thumbnails: UInt8Array, *, share: float = 1.0, mirrored: boo
     return signs
 
 
+def smallest_product(max_distance: int) -> float:
+    """Return the inner product of two hashes that differ in this number of signs."""
+    return NUM_SIGNS - 2 * max_distance
+
+
 def _cosines(side: int, share: float) -> Float32Array:
     """Return the cosines (8, side) of frequencies 1 to 8 over the middle of a line, and 0 outside of it."""
     edges = np.clip(((np.arange(side + 1) / side) - 0.5) / share + 0.5, 0, 1)
@@ -44,23 +44,3 @@ def _cosines(side: int, share: float) -> Float32Array:
     # The integral over each pixel, so that pixels at the edge count by their part that is inside.
     cosines: Float32Array = np.diff(np.sin(frequencies * edges) / frequencies, axis=1).astype(np.float32)
     return cosines
-
-
-def find_close_hashes(one: Float32Array, other: Float32Array, max_distance: int) -> Iterator[tuple[int, Int64Array]]:
-    """Yield (row of ``one``, rows of ``other``) of hashes that differ in at most ``max_distance`` signs.
-
-    Both are (n, 64), of the same photographs; only rows of ``other`` after that of ``one`` are compared. All pairs are,
-    by matrix products: of a million photographs in minutes.
-    """
-    smallest = NUM_SIGNS - 2 * max_distance  # the inner product of hashes at that distance
-    for first in range(0, len(one), ROWS):
-        rows = one[first : first + ROWS]
-        found: list[tuple[Int64Array, Int64Array]] = []
-        for start in range(first, len(other), COLUMNS):
-            which, columns = np.nonzero(rows @ other[start : start + COLUMNS].T >= smallest)
-            is_later = columns + start > which + first
-            found.append((which[is_later], columns[is_later] + start))
-        which = np.concatenate([each for each, _ in found])
-        columns = np.concatenate([each for _, each in found])
-        for row in np.unique(which):
-            yield first + int(row), columns[which == row]

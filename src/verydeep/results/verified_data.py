@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from verydeep.results.result import Record, Result
 from verydeep.wording import count_of, shorten_list
 
 FindingKind = Literal[
     "same photograph, several labels",
+    "probably a wrong label",
     "near-duplicates across parts",
     "near-duplicates",
     "copies",
@@ -79,6 +80,8 @@ class VerifiedData(Result):
     """Histogram: range of the short side in pixels -> number of photographs."""
     num_unused: int = 0
     """Images of the folder that no part holds; they were not decoded."""
+    page: Path | None = None
+    """The page with thumbnails, if it was asked for."""
 
     @property
     def problem(self) -> str:
@@ -126,11 +129,18 @@ class VerifiedData(Result):
             *describe_sides(self.short_sides),
             *describe_findings(self.findings),
             *decodable,
+            *([] if self.page is None else [f"Page with thumbnails: {self.page}"]),
         ]
 
 
 def _record(file: str, kind: str, finding: str, group: int | None = None, *, decodable: bool = True) -> Record:
     return {"file": file, "finding": finding, "decodable": decodable, "kind": kind, "group": group}
+
+
+def order_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings by their kinds, the most important first; within a kind the order stays."""
+    kinds = get_args(FindingKind)
+    return sorted(findings, key=lambda finding: kinds.index(finding.kind))
 
 
 def describe_findings(findings: Sequence[Finding]) -> list[str]:
@@ -147,6 +157,7 @@ def describe_findings(findings: Sequence[Finding]) -> list[str]:
 
 REMEDIES: Mapping[FindingKind, str] = {
     "same photograph, several labels": "correct the labels, or remove all but one of each group",
+    "probably a wrong label": "look at them, the most doubtful first",
     "near-duplicates across parts": "errors come out too low, so keep one of each group",
     "near-duplicates": "keep one of each group, or keep groups together with `group_by`",
     "copies": "keep one of each group",

@@ -349,3 +349,32 @@ def test_a_gpu_trains_as_the_cpu(photographs: Path) -> None:
         assert last.epoch is not None
         means.append(last.epoch.train_loss)
     assert means[1] == pytest.approx(means[0], rel=1e-2)
+
+
+@pytest.mark.parametrize("micro_batch", [12, 5])
+def test_a_balanced_loss_is_weighted_by_class(photographs: Path, micro_batch: int) -> None:
+    """It is torch's weighted cross-entropy, summed and divided by the batch."""
+    task = small_task(photographs, dropout=0.0)
+    task = replace(task, recipe=replace(task.recipe, color_shift="none", balance="weights"), micro_batch=micro_batch)
+    train = task.train.subset([i for i, label in enumerate(task.train.labels.tolist()) if label or i % 3 == 0])  # type: ignore[union-attr]
+    task = replace(task, train=train)
+    state, reference = small_state(task), small_state(task).model
+    reference.set_dropout(0)
+    report = next(fit(state, task, CPU, StopRequest()))
+    samples = TrainSamples(train, task.recipe.stages[0].scale.in_pixels(32), 32, task.seed)
+    (batch,) = load_train_batches(samples, [global_batch(task.seed, 0, len(train), 12)], 0)
+    images = batch.images.permute(0, 3, 1, 2).float()
+    images[batch.flip] = images[batch.flip].flip(3)
+    assert train.labels is not None
+    counts = np.bincount(train.labels)
+    assert counts.min() < counts.max()
+    weights = torch.tensor(len(train) / (len(counts) * counts), dtype=torch.float32)
+    loss = F.cross_entropy(reference(images).flatten(1), batch.targets, weight=weights, reduction="sum") / 12
+    assert report.loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_a_balanced_epoch_trains_on_other_samples(photographs: Path) -> None:
+    task = small_task(photographs, dropout=0.0)
+    balanced = replace(task, recipe=replace(task.recipe, balance="sampling"))
+    plain, sampled = (next(fit(small_state(each), each, CPU, StopRequest())).loss for each in (task, balanced))
+    assert plain != sampled

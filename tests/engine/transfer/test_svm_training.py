@@ -350,3 +350,17 @@ def test_processes_are_as_many_as_memory_allows() -> None:
     assert choose_num_processes(large, 20, free_memory=10**12, cores=8) == 8
     assert choose_num_processes(large, 20, free_memory=0, cores=8) == 1
     assert choose_num_processes((300, 4096), 3, free_memory=10**12, cores=8) == 1  # done before they had started
+
+
+def test_balanced_svms_are_those_of_repeated_images() -> None:
+    """With weights of whole numbers: each positive counts three times as often as a negative, at a matching C."""
+    rng = np.random.default_rng(8)
+    descriptors = rng.normal(size=(40, 6)).astype(np.float32)
+    target = np.where(np.arange(40) < 10, 1, -1).astype(np.int8)
+    descriptors[:10] += 0.7
+    targets = np.stack([target, -target], axis=1)
+    balanced = finish(fit_svms(descriptors, targets, 0.3, NAMES[:2], balanced=True))
+    repeated = np.concatenate([np.repeat(np.arange(10), 3), np.arange(10, 40)])
+    plain = finish(fit_svms(descriptors[repeated], targets[repeated], 0.3 * 40 / 60, NAMES[:2]))
+    np.testing.assert_allclose(balanced.weights, plain.weights, atol=2e-3)
+    np.testing.assert_allclose(balanced.biases, plain.biases, atol=2e-3)

@@ -197,6 +197,7 @@ def recipe_rows(recipe: Recipe) -> dict[str, object]:
         "momentum": recipe.momentum,
         "weight decay": recipe.weight_decay,
         "initialization": recipe.initialization,
+        **({} if recipe.balance == "none" else {"classes balanced by": recipe.balance}),
     }
 
 

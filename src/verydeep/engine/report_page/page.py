@@ -1,10 +1,7 @@
 """Write the report page of runs: one HTML file that needs no network."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
 from verydeep.engine.log import Log
@@ -12,6 +9,7 @@ from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.report_page.content import PageContent, choose_content, photograph_key
 from verydeep.engine.report_page.maps import draw_score_maps
 from verydeep.engine.report_page.photographs import interleave_photographs, make_thumbnails, order_photographs
+from verydeep.engine.report_page.rendering import render
 from verydeep.engine.report_page.stored_run import read_run
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import is_classifier
@@ -141,20 +139,4 @@ def add_thumbnails(content: PageContent) -> PageContent:
 
 def render_page(content: PageContent) -> str:
     """Return the page as text."""
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only pages need it
-
-    folder = files("verydeep.engine.report_page")
-    css, js = ((folder / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(js)}; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    template = environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
-    from markupsafe import Markup  # noqa: PLC0415
-
-    return template.render(page=content, css=Markup(css), js=Markup(js), policy=policy, generator=GENERATOR)
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    return render("report.html.jinja", content, GENERATOR, "report.js")

@@ -6,9 +6,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.data.loading.augmentation import NUM_CROPS
-from verydeep.data.loading.sampling import steps_after
+from verydeep.data.loading.sampling import class_weights, steps_after
 from verydeep.engine.datasets import GENERATED
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder
@@ -20,6 +22,7 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.state import TrainState
 from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import ResourceError
+from verydeep.results.verified_data import describe_unequal
 from verydeep.wording import count_of, join_choices, rate_text
 
 FEW_IMAGES = 500
@@ -64,6 +67,7 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
         log.info(
             "The validation error of an epoch is that of the central crop; the test at the end takes whole images."
         )
+    log_balance(task, log)
     if state.progress.step:
         log.info(f"Resumed at step {state.progress.step:,}.")
     per_class = len(task.train) / len(task.train.class_names)
@@ -74,6 +78,20 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
             "paper's. Start from a trained net (`init_from`), or train linear SVMs on the descriptors of one (verydeep "
             "transfer)."
         )
+
+
+def log_balance(task: TrainingTask, log: Log) -> None:
+    """Log what is done about unequal classes, or that they are unequal."""
+    names, labels = task.train.class_names, task.train.labels
+    assert labels is not None
+    counts = {names[label]: int(count) for label, count in enumerate(np.bincount(labels)) if count}
+    if task.recipe.balance == "sampling":
+        log.info(f"Balance: an epoch has about {len(labels) / len(counts):,.0f} samples of each class.")
+    elif task.recipe.balance == "weights":
+        factors = class_weights(labels, len(names))[np.unique(labels)]
+        log.info(f"Balance: the loss of a class has a weight of {factors.min():.2g} to {factors.max():.2g}.")
+    elif unequal := describe_unequal(counts):
+        log.info(f"Note: {unequal} Small classes may be learned badly: try `balance=weights` or `balance=sampling`.")
 
 
 def _parameters_text(count: int) -> str:

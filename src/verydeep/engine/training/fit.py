@@ -7,11 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from verydeep.data.loading.sampling import StepSampler
+from verydeep.data.loading.sampling import BalancedClasses, StepSampler
 from verydeep.data.loading.training_images import TrainBatch, TrainSamples, load_train_batches
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.gradients import backward, color_matrix, dropout_masks, gradient_norm, unscale_gradient
+from verydeep.engine.training.gradients import (
+    backward,
+    color_matrix,
+    dropout_masks,
+    gradient_norm,
+    loss_weights,
+    unscale_gradient,
+)
 from verydeep.engine.training.schedule import new_schedule
 from verydeep.engine.training.state import TrainState, set_learning_rate
 from verydeep.engine.training.stopping import StopRequest
@@ -78,14 +85,14 @@ def train_stage(
     model, optimizer, schedule, progress = state.model, state.optimizer, state.schedule, state.progress
     stage_index, last_report = progress.stage, progress.step
     loss, num_off_target = torch.zeros((), device=runtime.device), 0  # of this process, since the last report
-    colors = color_matrix(task, runtime.device)
+    colors, weights = color_matrix(task, runtime.device), loss_weights(task, runtime.device)
     model.set_dropout(task.recipe.stages[stage_index].dropout)
     for batch in stage_batches(state, task, runtime):
         learning_rate = schedule.rate_at(progress.step)
         set_learning_rate(optimizer, learning_rate)
         model.train()
         masks = dropout_masks(model, task, progress.step, runtime)
-        loss += backward(parallel, batch, masks, colors, task, runtime)
+        loss += backward(parallel, batch, masks, colors, weights, task, runtime)
         unscale_gradient(model, task.input_scale)
         ends_epoch = is_end_of_epoch(progress.step + 1, task) or progress.step + 1 == schedule.last_step
         grad_norm = gradient_norm(model) if ends_epoch else 0.0
@@ -121,7 +128,11 @@ def stage_batches(state: TrainState, task: TrainingTask, runtime: Runtime) -> It
         task.train, scale, state.model.crop, task.seed, task.decoding, with_boxes=task.regression is not None
     )
     first, last, process = state.progress.step, state.schedule.last_step, (runtime.rank, runtime.world_size)
-    sampler = StepSampler(len(task.train), task.recipe.batch_size, task.seed, first, last, *process)
+    balanced = None
+    if task.recipe.balance == "sampling":
+        assert task.train.labels is not None
+        balanced = BalancedClasses(task.train.labels)
+    sampler = StepSampler(len(task.train), task.recipe.batch_size, task.seed, first, last, *process, balanced)
     if runtime.num_workers:
         release_freed_memory()
     return load_train_batches(samples, sampler, runtime.num_workers, pin_memory=runtime.pin_memory)

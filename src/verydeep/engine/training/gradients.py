@@ -5,7 +5,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from verydeep.data.loading.sampling import process_rows
+from verydeep.data.loading.sampling import class_weights, process_rows
 from verydeep.data.loading.training_images import TrainBatch
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.objective import row_losses
@@ -20,6 +20,14 @@ def color_matrix(task: TrainingTask, device: torch.device) -> Tensor | None:
     if task.recipe.color_shift == "none":
         return None
     return torch.from_numpy(color_basis(task.covariance, task.recipe.color_shift)).float().to(device)
+
+
+def loss_weights(task: TrainingTask, device: torch.device) -> Tensor | None:
+    """Return the factors (K,) on the loss of each class if these are balanced by weights, or None."""
+    if task.recipe.balance != "weights":
+        return None
+    assert task.train.labels is not None
+    return torch.from_numpy(class_weights(task.train.labels, len(task.train.class_names))).float().to(device)
 
 
 def net_input(batch: TrainBatch, colors: Tensor | None) -> Tensor:
@@ -45,10 +53,13 @@ def backward(
     batch: TrainBatch,
     masks: dict[str, Tensor],
     colors: Tensor | None,
+    weights: Tensor | None,
     task: TrainingTask,
     runtime: Runtime,
 ) -> Tensor:
     """Add the gradient of the mean loss over the whole batch; returns this process's part of that loss.
+
+    ``weights`` (K,) are factors on the loss of each class.
 
     The loss is a sum over rows divided by the size of the whole batch, so neither micro-batches nor processes change
     it.
@@ -61,6 +72,8 @@ def backward(
         with runtime.autocast():
             outputs = cast(Tensor, parallel(net_input(rows, colors), row_masks)).float().flatten(1)
         losses = row_losses(outputs, rows, task.regression)
+        if weights is not None:
+            losses = losses * weights[rows.targets]
         loss = (losses * rows.valid).sum() / task.recipe.batch_size
         # DistributedDataParallel takes the mean over processes; the factor makes it the sum.
         (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]

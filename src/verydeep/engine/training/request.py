@@ -10,6 +10,7 @@ from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHAL
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import (
     RECIPES,
+    Balance,
     ColorShift,
     FineTuned,
     Initialization,
@@ -76,6 +77,7 @@ class TrainRequest:
     dropout: float | None = None
     dropout_after: int | None = None
     color_shift: ColorShift = "std"
+    balance: Balance = "none"
     seed: int = 0
     split_seed: int | None = None
     """Seed of the division of a folder without val/; None: ``seed``."""
@@ -199,7 +201,12 @@ def choose_recipe(request: TrainRequest, network: str, source: ModelConfig | Non
         dropout=request.dropout,
         dropout_after=request.dropout_after,
     )
-    return replace(recipe, initialization=request.initialization, color_shift=request.color_shift)
+    return replace(
+        recipe,
+        initialization=request.initialization,
+        color_shift=request.color_shift,
+        balance=request.balance,
+    )
 
 
 def default_rate(network: str, source: ModelConfig | None) -> float:

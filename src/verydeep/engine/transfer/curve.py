@@ -45,7 +45,12 @@ class CurvePoint:
 
 
 def measure_learning_curve(
-    transfer_set: TransferSet, samples: DescribedSamples, results: Sequence[PartitionResult], *, seed: int
+    transfer_set: TransferSet,
+    samples: DescribedSamples,
+    results: Sequence[PartitionResult],
+    *,
+    seed: int,
+    balanced: bool = False,
 ) -> tuple[CurvePoint, ...]:
     """Measure the score on all test images with rising numbers of training images of each class, ending with all.
 
@@ -57,6 +62,7 @@ def measure_learning_curve(
         samples: descriptors of all images.
         results: the result of each draw.
         seed: of the first draw.
+        balanced: whether the images of a class weigh as much as all others.
     """
     labels = samples.find(transfer_set.partitions[0].train)[0].labels
     assert labels is not None
@@ -75,7 +81,9 @@ def measure_learning_curve(
             assert train_targets is not None and test_targets is not None
             for count in counts:
                 few = few_of_each_class(train, count, seed=seed + number)
-                svms = yield from fit_svms(train_values[few], train_targets[few], result.svms.C, train.class_names)
+                svms = yield from fit_svms(
+                    train_values[few], train_targets[few], result.svms.C, train.class_names, balanced=balanced
+                )
                 margins = svms.compute_margins(test_values)
                 scores[count].append(score(transfer_set.metric, margins, test_targets))
                 intervals[count] = estimate_interval(transfer_set.metric, margins, test)

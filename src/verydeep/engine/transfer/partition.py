@@ -49,7 +49,13 @@ class PartitionResult:
 
 
 def transfer_partition(
-    partition: Partition, samples: DescribedSamples, metric: Metric, *, costs: Sequence[float], seed: int
+    partition: Partition,
+    samples: DescribedSamples,
+    metric: Metric,
+    *,
+    costs: Sequence[float],
+    seed: int,
+    balanced: bool = False,
 ) -> PartitionResult:
     """Train on the training samples of a partition, choose C on a fifth of them, and test on its test samples.
 
@@ -59,6 +65,7 @@ def transfer_partition(
         metric: the data set's own.
         costs: values of C to choose from; a single one is used as it is.
         seed: of the random choice of the fifth.
+        balanced: whether the images of a class weigh as much as all others.
 
     Raises:
         DataError: no sample could be decoded, or a class cannot be learned.
@@ -79,6 +86,7 @@ def transfer_partition(
         costs=costs,
         seed=seed,
         photographs=train.units,
+        balanced=balanced,
     )
     svms, trials = run_with_progress(steps, "Linear SVMs", num_trainings, images=0)
     if partition.test is None:

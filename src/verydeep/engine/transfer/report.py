@@ -127,6 +127,8 @@ def result_lines(result: TransferResult) -> Iterator[str]:
     """Yield sentences about the result of each draw."""
     class_names, partitions = result.task.transfer_set.class_names, result.partitions
     yield f"Representation: {result.task.representation}; {partitions[0].svms.weights.shape[1]:,} dimensions."
+    if result.task.balanced:
+        yield "Balance: in each SVM the images of the class weigh as much as all others together."
     for partition in partitions:
         if partition.trials:
             trials = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in partition.trials)
@@ -166,6 +168,7 @@ def result_values(result: TransferResult) -> dict[str, Any]:
         "score": mean,
         "deviation": deviation,
         "representation": str(result.task.representation),
+        "balance": "weights" if result.task.balanced else "none",
         "draws": [
             {
                 "score": partition.score,

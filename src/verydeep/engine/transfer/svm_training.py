@@ -72,6 +72,7 @@ def train_svms(
     costs: Sequence[float] = COSTS,
     seed: int = 0,
     photographs: Int64Array | None = None,
+    balanced: bool = False,
 ) -> Generator[float, None, tuple[LinearSVMs, tuple[Trial, ...]]]:
     """Choose C on a held-out part of the training images, then train on all of them.
 
@@ -84,6 +85,7 @@ def train_svms(
         seed: of the random choice of what is held out.
         photographs: (n,) numbers of the photographs, or groups of them, that samples are on, if they share some:
             samples of one are held out together.
+        balanced: whether the images of a class weigh as much together as all others, as in ``fit_svms``.
 
     Yields:
         0, then 1 for each trained SVM: K for each value of C if there are several, and K more.
@@ -103,10 +105,17 @@ def train_svms(
     trials: tuple[Trial, ...] = ()
     if len(costs) > 1:
         trials = yield from try_costs(
-            features, targets, class_names, metric, costs=costs, seed=seed, photographs=photographs
+            features,
+            targets,
+            class_names,
+            metric,
+            costs=costs,
+            seed=seed,
+            photographs=photographs,
+            balanced=balanced,
         )
     cost = choose_cost(trials or [Trial(cost, 0) for cost in costs])
-    return (yield from fit_svms(features, targets, cost, class_names)), trials
+    return (yield from fit_svms(features, targets, cost, class_names, balanced=balanced)), trials
 
 
 def choose_cost(trials: Sequence[Trial]) -> float:
@@ -123,6 +132,7 @@ def try_costs(
     costs: Sequence[float],
     seed: int = 0,
     photographs: Int64Array | None = None,
+    balanced: bool = False,
 ) -> Generator[float, None, tuple[Trial, ...]]:
     """Hold out 20% of the training images, train on the others with each C, and score those held out.
 
@@ -140,7 +150,7 @@ def try_costs(
     train_targets = np.where(is_held_out[:, None], 0, targets).astype(np.int8)
     trials = []
     for cost in sorted(set(costs)):
-        svms = yield from fit_svms(features, train_targets, cost, class_names)
+        svms = yield from fit_svms(features, train_targets, cost, class_names, balanced=balanced)
         trials.append(Trial(cost, metric(svms.compute_margins(features[is_held_out]), targets[is_held_out])))
     return tuple(trials)
 
@@ -199,6 +209,7 @@ def fit_svms(
     *,
     processes: int | None = None,
     max_passes: int = MAX_PASSES,
+    balanced: bool = False,
 ) -> Generator[float, None, LinearSVMs]:
     """Train one SVM for each class.
 
@@ -210,6 +221,8 @@ def fit_svms(
         processes: number of classes that are trained at once; None takes as many as memory and cores allow. LIBLINEAR
             draws from one generator for the whole process, so threads would make results depend on chance.
         max_passes: passes over the images after which a training ends.
+        balanced: whether C is multiplied by n / (2 n_+) for the n_+ images of the class and by n / (2 n_-) for the
+            others, so that both weigh the same.
 
     Yields:
         1 for each SVM.
@@ -228,7 +241,7 @@ def fit_svms(
         shape = features.shape[0], features.shape[1]
         processes = choose_num_processes(shape, len(class_names), host_memory(), available_cores())
     solutions = []
-    for solution in _solve_all(features, targets, C, processes, max_passes):
+    for solution in _solve_all(features, targets, C, processes, max_passes, balanced):
         solutions.append(solution)
         yield 1
     return LinearSVMs(
@@ -315,7 +328,7 @@ def _convert_features(descriptors: FloatArray) -> Float64Array:
 
 
 def _solve_all(
-    features: Float64Array, targets: Int8Array, C: float, processes: int, max_passes: int
+    features: Float64Array, targets: Int8Array, C: float, processes: int, max_passes: int, balanced: bool
 ) -> Iterator[_Solution]:
     """Yield the solutions in the order of the classes."""
     require_scikit_learn()
@@ -324,19 +337,31 @@ def _solve_all(
     # Processes read one copy of the features, a file that is mapped.
     run = joblib.Parallel(n_jobs=processes, return_as="generator")
     solutions: Iterator[_Solution] = run(
-        joblib.delayed(_solve)(features, targets[:, label], C, max_passes) for label in range(targets.shape[1])
+        joblib.delayed(_solve)(features, targets[:, label], C, max_passes, balanced)
+        for label in range(targets.shape[1])
     )
     yield from solutions
 
 
-def _solve(features: Float64Array, target: Int8Array, C: float, max_passes: int) -> _Solution:
+def _solve(features: Float64Array, target: Int8Array, C: float, max_passes: int, balanced: bool) -> _Solution:
     """Train the SVM of one class."""
     from sklearn import config_context  # noqa: PLC0415 - an extra, needed here alone
     from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - as above
     from sklearn.svm import LinearSVC  # noqa: PLC0415 - as above
 
+    class_weight = None
+    if balanced:
+        num_images = np.count_nonzero(target)
+        class_weight = {sign: num_images / (2 * np.count_nonzero(target == sign)) for sign in (1, -1)}
     svm = LinearSVC(
-        C=C, loss="hinge", dual=True, intercept_scaling=1, tol=TOLERANCE, max_iter=max_passes, random_state=0
+        C=C,
+        loss="hinge",
+        dual=True,
+        intercept_scaling=1,
+        tol=TOLERANCE,
+        max_iter=max_passes,
+        random_state=0,
+        class_weight=class_weight,
     )
     with config_context(assume_finite=True), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # reported by the caller

@@ -59,6 +59,8 @@ class TransferTask:
     seed: int = 0
     """Seed of what is held out to choose C; the next draw has the next seed."""
     decoding: Decoding = STRICT
+    balanced: bool = False
+    """Whether the images of a class weigh as much as all others in the training of its SVM."""
 
     @cached_property
     def split(self) -> Split:
@@ -194,7 +196,7 @@ def run_transfer(
     samples = read_descriptors(task.representation, task.split, skipped, runtime, task.decoding)
     metric = task.transfer_set.metric
     partitions = tuple(
-        transfer_partition(partition, samples, metric, costs=task.costs, seed=seed)
+        transfer_partition(partition, samples, metric, costs=task.costs, seed=seed, balanced=task.balanced)
         for seed, partition in enumerate(task.transfer_set.partitions, start=task.seed)
     )
     if len(partitions) == 1:
@@ -202,7 +204,10 @@ def run_transfer(
     result = TransferResult(task, partitions, skipped, runtime.precision, runtime.kernels)
     if not with_curve or result.confusion is None:
         return result
-    return replace(result, curve=measure_learning_curve(task.transfer_set, samples, partitions, seed=task.seed))
+    return replace(
+        result,
+        curve=measure_learning_curve(task.transfer_set, samples, partitions, seed=task.seed, balanced=task.balanced),
+    )
 
 
 def merge_splits(splits: Sequence[Split]) -> Split:

@@ -28,8 +28,8 @@ SIDE_EDGES = (64, 128, 256, 512, 1024, 2048, 4096)
 def count_classes(splits: Sequence[Split]) -> dict[str, int]:
     """Return class -> number of training photographs, or of all where nothing is divided; empty without labels."""
     for split in splits:
-        if split.name in {"train", "all"} and split.labels is not None:
-            counts = Counter(label for label in list_labels(split) if label is not None)
+        counts = Counter(label for label in list_labels(split) if label is not None)
+        if split.name in {"train", "all"} and counts:
             return {name: counts[name] for name in split.class_names if counts[name]}
     return {}
 
@@ -71,12 +71,12 @@ def _judge_uniformity(measures: PhotographMeasures, _typical_side: float) -> Ite
 
 
 def _judge_darkness(measures: PhotographMeasures, _typical_side: float) -> Iterator[tuple[float, str]]:
-    if measures.light_end <= MAX_DARK and measures.spread >= MIN_SPREAD:
+    if measures.light_end <= MAX_DARK:
         yield -measures.light_end, f"too dark: 95% of its pixels are at most {measures.light_end} of 255"
 
 
 def _judge_brightness(measures: PhotographMeasures, _typical_side: float) -> Iterator[tuple[float, str]]:
-    if measures.dark_end >= MIN_BRIGHT and measures.spread >= MIN_SPREAD:
+    if measures.dark_end >= MIN_BRIGHT:
         yield measures.dark_end, f"too bright: 99% of its pixels are at least {measures.dark_end} of 255"
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from verydeep.data.pixels.decoding import Inspection, inspect_image
 from verydeep.data.pixels.photograph_measures import PhotographMeasures
 from verydeep.data.split import Split
@@ -50,26 +52,30 @@ class InspectedFiles:
 
 def list_labels(split: Split) -> list[str | None]:
     """Return the name of each image's class; None where it is not known, or several are on one image."""
-    if split.labels is None:
+    labels = split.labels
+    if split.relevance is not None:
+        is_shown = split.relevance == 1
+        labels = np.where(is_shown.sum(axis=1) == 1, is_shown.argmax(axis=1), -1)
+    if labels is None:
         return [None] * len(split)
-    return [split.class_names[label] if label >= 0 else None for label in split.labels]
+    return [split.class_names[label] if label >= 0 else None for label in labels]
 
 
-def inspect_splits(
-    splits: Sequence[Split], root: Path, value_ranges: ValueRanges, num_workers: int | None
-) -> InspectedFiles:
+def inspect_splits(splits: Sequence[Split], root: Path, num_workers: int | None) -> InspectedFiles:
     """Inspect all files of the splits of one data set, with a progress bar.
 
     Args:
-        splits: parts of the data set.
+        splits: parts of the data set, with ranges for values that are not bytes.
         root: its folder, to which the names of files are relative.
-        value_ranges: of values that are not bytes.
         num_workers: processes that decode; None: by the number of files and cores.
     """
     paths = [split.path(index) for split in splits for index in range(len(split))]
     places = [(split.name, label) for split in splits for label in list_labels(split)]
-    num_workers = num_workers or min(available_cores(), 1 + len(paths) // FILES_PER_WORKER)
-    inspections = inspect_all(paths, num_workers, value_ranges, camera_rotation=splits[0].camera_rotation)
+    if num_workers is None:
+        num_workers = min(available_cores(), 1 + len(paths) // FILES_PER_WORKER)
+    inspections = inspect_all(
+        paths, num_workers, splits[0].value_ranges or {}, camera_rotation=splits[0].camera_rotation
+    )
     photographs: dict[str, InspectedPhotograph] = {}
     undecodable: dict[str, str] = {}
     unusual: list[tuple[str, str]] = []
@@ -88,7 +94,7 @@ def inspect_all(
 ) -> Iterator[Inspection]:
     """Inspect files in order, in several processes; a file that ends its process counts as impossible to decode."""
     inspect = partial(inspect_image, value_ranges=value_ranges, camera_rotation=camera_rotation)
-    if num_workers == 1:
+    if num_workers <= 1:
         yield from map(inspect, paths)
         return
     num_done, is_crashed = 0, False

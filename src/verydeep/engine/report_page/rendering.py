@@ -1,0 +1,31 @@
+"""Turn the content of a page into one HTML file that needs no network, by a template and the style of all pages."""
+
+import base64
+import hashlib
+from importlib.resources import files
+
+
+def render(template: str, page: object, generator: str, script: str | None = None) -> str:
+    """Return a page as text; everything that comes from files is escaped.
+
+    Args:
+        template: name of the template in this folder.
+        page: its content.
+        generator: the mark of the command that writes it.
+        script: name of its script in this folder, if it has one.
+    """
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only pages need it
+    from markupsafe import Markup  # noqa: PLC0415 - as above
+
+    folder = files("verydeep.engine.report_page")
+    css = (folder / "report.css").read_text(encoding="utf-8")
+    js = "" if script is None else (folder / script).read_text(encoding="utf-8")
+    scripts = f"script-src {_hash(js)}; " if js else ""
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(css)}; {scripts}base-uri 'none'; form-action 'none'"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    text = environment.from_string((folder / template).read_text(encoding="utf-8"))
+    return text.render(page=page, css=Markup(css), js=Markup(js), policy=policy, generator=generator)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

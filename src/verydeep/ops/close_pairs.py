@@ -1,0 +1,42 @@
+"""Pairs of vectors whose inner product is large: hashes that differ in few signs, or descriptors that are alike."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from verydeep.ops.arrays import Float32Array, Int64Array
+
+ROWS, COLUMNS = 2048, 16384
+"""Vectors that are compared at once."""
+
+
+def find_close_pairs(one: Float32Array, other: Float32Array, smallest: float) -> Iterator[tuple[int, Int64Array]]:
+    """Yield (row of ``one``, rows of ``other``) of vectors whose inner product is at least ``smallest``.
+
+    Both are (n, D), of the same images; only rows of ``other`` after that of ``one`` are compared. All pairs are, by
+    matrix products: the hashes of a million photographs take minutes.
+    """
+    for first in range(0, len(one), ROWS):
+        rows = one[first : first + ROWS]
+        found: list[tuple[Int64Array, Int64Array]] = []
+        for start in range(first, len(other), COLUMNS):
+            which, columns = np.nonzero(rows @ other[start : start + COLUMNS].T >= smallest)
+            is_later = columns + start > which + first
+            found.append((which[is_later], columns[is_later] + start))
+        which = np.concatenate([each for each, _ in found])
+        columns = np.concatenate([each for _, each in found])
+        for row in np.unique(which):
+            yield first + int(row), columns[which == row]
+
+
+def find_nearest(vectors: Float32Array, count: int) -> Iterator[tuple[int, Int64Array]]:
+    """Yield (row, rows of the other vectors with the largest inner products) of vectors (n, D), at most ``count``."""
+    count = min(count, len(vectors) - 1)
+    if count < 1:
+        return
+    for first in range(0, len(vectors), ROWS):
+        products = vectors[first : first + ROWS] @ vectors.T
+        own = np.arange(len(products))
+        products[own, own + first] = -np.inf
+        nearest = np.argpartition(-products, count - 1, axis=1)[:, :count]
+        yield from zip(range(first, first + len(products)), nearest, strict=True)
