@@ -252,7 +252,7 @@ def test_files_that_cannot_be_used_are_reported_and_the_others_localized(
             ("D-256pcr-s0", "photos", "--classes", "truth"),
             "true classes of these images are unknown: give a protocol as --classes",
         ),
-        (("D-256pcr-s0", "photos", "--classes", "E/384/384"), "There is no net E/384"),
+        (("D-256pcr-s0", "photos", "--classes", "E/384/384"), " has no net E/384"),
         (("D-256pcr-s0", "photos", "--classes", "the best"), "--classes 'the best' is wrong at character 1"),
         (("D-256pcr-s0", "nowhere.jpg"), "There is no file or folder nowhere.jpg"),
         (("D-256pcr-s0", "photos", "--top", 6), "--top 6 is out of range"),

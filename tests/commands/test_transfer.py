@@ -54,7 +54,7 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     for name in ("curve.png", "confusion.png"):
         with Image.open(tmp_path / "few" / name) as image:
             assert min(image.size) > 300
-    assert "Score by the number of training photographs per class (or all of a smaller class): 1: " in done.stdout
+    assert "Score with fewer training photographs per class (of a smaller class, all): 1: " in done.stdout
 
 
 def test_predict_prints_the_margins_of_transfer(inside: Cli, classifier: Path, class_folders: Path) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @command
 def demo(
     run: Annotated[
-        NetSources, Option("Nets and classifiers; one may predict boxes.", "the newest of the generated set", "RUN")
+        NetSources, Option("Nets and classifiers, at most one of boxes.", "the newest of the generated set", "RUN")
     ] = (),
     *,
     archive: Annotated[

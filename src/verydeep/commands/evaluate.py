@@ -59,7 +59,7 @@ def evaluate(
     width: WidthOption = 1.0,
     fc_width: FcWidthOption = PAPER_FC_WIDTH,
     split: Annotated[
-        str | None, Option("Split: train, val, test or all.", "val, or all if there are no parts", "PART")
+        str | None, Option("Split: train, val, test or all.", "val if there is one, else all", "PART")
     ] = None,
     task: TaskOption = "classify",
     weights: WeightsOption = "last",
@@ -67,7 +67,7 @@ def evaluate(
     out: Annotated[
         PathSource | None, Option("Folder for errors, lists and pictures.", "in RUN/evaluations", "DIR")
     ] = None,
-    classes: Annotated[str | None, Option("Classes: protocol or truth.", "RUN's source net", "TEXT", "box")] = None,
+    classes: Annotated[str | None, Option("A protocol, or truth.", "RUN's source net", "TEXT", "box")] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,
     bad_boxes: BadBoxesOption = "error",
@@ -79,7 +79,7 @@ def evaluate(
     image and its mirror image, then over scales, then over nets, and are cached.
     `out` receives errors.json, a table of the images, one of the classes, the confusion matrix, and pictures.
 
-    Labels are matched by name; classes without photographs are reported. RUN may also be a folder of
+    Classes are matched by name; those without photographs are reported. RUN may also be a folder of
     `verydeep transfer`. Without `split`, a folder without val/ is tested as a whole if no net was trained on it,
     else on its validation images. `crop`, `width` and `fc_width` choose nets for `protocol`.
 

@@ -51,7 +51,7 @@ def explain(
     """Map where in images a net sees each of the most probable classes, and draw the maps over the images.
 
     The map is the net's own output before it is averaged: one value for each class and each window of the image. Above
-    the maps stands the window of the strongest position. The net's first filters are drawn once. The map of a
+    the maps stands the window of the strongest position. The filters of conv1_1 are drawn once. The map of a
     classifier of `verydeep transfer` shows what each position adds to the margin.
 
     Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.

@@ -68,9 +68,7 @@ def reproduce(
     crop: CropOption = PAPER_CROP,
     width: WidthOption = 1.0,
     fc_width: FcWidthOption = PAPER_FC_WIDTH,
-    seeds: Annotated[
-        Numbers, Option("Seeds to train with; a row averages all seeds in `runs`.", metavar="N,N,..")
-    ] = "0",
+    seeds: Annotated[Numbers, Option("Seeds to train; a row averages its nets of all seeds.", metavar="N,N,..")] = "0",
     split: SplitOption = "val",
     out: Annotated[
         PathSource | None, Option("Folder for the tables, as JSON and Markdown.", "tables/ in `runs`", "DIR")
@@ -334,5 +332,5 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     parts = text.split(",")
     if not all(part.isdecimal() and len(part) < 10 for part in parts) or len(set(map(int, parts))) < len(parts):
-        raise OptionError(f"`seeds={text}` is wrong: give different whole numbers, such as 0,1,2.", "seeds")
+        raise OptionError(f"`seeds={text}` is wrong: give distinct whole numbers, such as 0,1,2.", "seeds")
     return tuple(map(int, parts))

@@ -58,13 +58,13 @@ def train(
         FineTuned, Option("Layers that learn: all, or fc (fc6-fc8).", "", "LAYERS", "training")
     ] = "all",
     batch_size: Annotated[
-        int | None, Option("Images per step.", "1/20 of all, 8 to 256", "N", "training", smallest=1)
+        int | None, Option("Images per step.", "a 20th of all, from 8 to 256", "N", "training", smallest=1)
     ] = None,
     micro_batch: Annotated[
         int | None, Option("Images at once; affects memory, not results.", "", "N", "training", smallest=1)
     ] = None,
     learning_rate: Annotated[
-        float | None, Option("First learning rate.", "0.001 to 0.01", "X", "training", smallest=0)
+        float | None, Option("First learning rate.", "by batch size", "X", "training", smallest=0)
     ] = None,
     dropout: Annotated[
         float | None, Option("Share of dropped units.", "0.5", "X", "training", smallest=0, largest=0.99)

@@ -231,8 +231,7 @@ def _read_member(span: TextSpan) -> Member:
         scale = int(field.text) if re.fullmatch(_NUMBER, field.text) else 0
         if not PAPER_CROP <= scale <= LARGEST_SCALE or scale in scales:
             raise field.error(
-                f"write test scales as different whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as "
-                "256,384,512"
+                f"write test scales as distinct whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as 256,384,512"
             )
         scales.append(scale)
     net = TextSpan(span.subject, span.whole, span.start, fields[2].start - 1 - span.start)

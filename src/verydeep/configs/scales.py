@@ -38,7 +38,7 @@ class TrainScale:
         if not PAPER_CROP <= scale.smallest <= scale.largest <= LARGEST_SCALE:
             raise OptionError(
                 f"`scale={text}` is out of range: give a number from {PAPER_CROP} to {LARGEST_SCALE}, or two with the "
-                "smaller one first, such as 256-512 (in the paper's units, at crop 224).",
+                "smaller one first, such as 256-512 (pixels at crop 224).",
                 "scale",
             )
         return scale
@@ -86,8 +86,8 @@ def parse_test_scales(text: str) -> tuple[int, ...]:
     in_range = all(PAPER_CROP <= scale <= LARGEST_SCALE for scale in scales)
     if len(scales) != len(parts) or len(set(scales)) != len(scales) or not in_range:
         raise OptionError(
-            f"`scales={text}`: give different whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as 256,384,512 "
-            "(in the paper's units, at crop 224).",
+            f"`scales={text}`: give distinct whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as 256,384,512 "
+            "(pixels at crop 224).",
             "scales",
         )
     return tuple(scales)

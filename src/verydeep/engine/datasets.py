@@ -41,6 +41,10 @@ class Division(NamedTuple):
     group_by: str | None = None
     """Groups of images that stay together; None: each image is on its own."""
 
+    def __str__(self) -> str:
+        groups = "" if self.group_by is None else f", groups by {self.group_by}"
+        return f"{100 * self.val_fraction:g}% for validation, seed {self.seed}{groups}"
+
     @classmethod
     def of(cls, record: SplitRecord) -> "Division":
         """Return how a training divided its images."""

@@ -95,7 +95,7 @@ def describe_engine() -> str:
     if not (sys.platform == "linux" and platform.machine() == "x86_64"):
         return "CPU engine: only for Linux on x86-64; PyTorch computes"
     if _find_library() is None:
-        return "CPU engine: missing, so PyTorch computes; for it, install a C++ compiler, then verydeep again"
+        return "CPU engine: missing, so PyTorch computes; install a C++ compiler, then install verydeep again"
     if _library() is None:
         return "CPU engine: cannot be loaded beside this PyTorch, which computes"
     instruction_set = find_instruction_set()

@@ -109,10 +109,13 @@ def test_file_names_in_any_bytes_can_be_drawn() -> None:
 def test_a_class_that_is_too_small_is_an_error() -> None:
     everything = classes_of(ant=31, bell=30, crab=12)
     with pytest.raises(
-        VerydeepError, match=r"'crab' of /data has 12 photographs \(2 classes have .*31 are needed, 30 of them for tr"
+        VerydeepError,
+        match=r"'crab' of /data has 12 photographs \(2 classes have .*30 are needed for training, and others for",
     ):
         draw_of_each_class(everything, 30, 50, seed=0)
-    with pytest.raises(VerydeepError, match=r"'bell' of /data has 30 photographs, but 31"):
+    with pytest.raises(
+        VerydeepError, match=r"'bell' of /data has 30 photographs, but 30 are needed for training, and others"
+    ):
         draw_of_each_class(classes_of(ant=31, bell=30), 30, None, seed=0)
     train, test = draw_of_each_class(classes_of(ant=31, bell=30), 30, 0, seed=0)
     assert (counts(train), len(test)) == ([30, 30], 0)

@@ -82,8 +82,8 @@ def test_each_seed_that_has_all_nets_of_a_protocol_makes_an_ensemble(home: Home)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("D/384scr/384", "There is no net D/384scr with crop 32"),
-        ("D/384pcr/384 @ C/256/256", "There is no net C/256 with crop 32"),
+        ("D/384scr/384", " has no net D/384scr with crop 32"),
+        ("D/384pcr/384 @ C/256/256", " has no net C/256 with crop 32"),
         ("D/384scr-fc/384 @ A/256/256", "No seed has a run for every member"),
     ],
 )

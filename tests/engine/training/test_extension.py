@@ -57,22 +57,22 @@ def test_epochs_that_a_run_cannot_have_are_refused(data: Path, tmp_path: Path, i
     assert "run has had 1 of its 3 epochs: use its net as it is, or give more --epochs." in fewer.stderr
     again = inside("train", data, *SMALL_NET, "--epochs", 5, "--out", "run", check=False)
     assert (
-        "run already holds a run of 3 epochs: continue it with --resume run, or for one of 5 choose another --out, "
+        "run already holds a run of 3 epochs: continue it with --resume run, or for 5 epochs choose another --out, "
         in (again.stderr)
     )
     inside("train", "--resume", "run", "--workers", 0)
     set_losses(run, 1.09)  # of guessing among three classes: ln 3 = 1.0986
     guessing = inside("train", "--resume", "run", "--epochs", 5, check=False).stderr
-    assert "still guessing, so start anew with more --epochs and another --out." in guessing
+    assert "still guesses, so start anew with more --epochs and another --out." in guessing
     set_losses(run, 0.5)
     longer = inside("train", "--resume", "run", "--epochs", 5, check=False)
     assert "from its net, at a tenth of the learning rate of random weights: verydeep train" in longer.stderr
     assert longer.returncode == 1
-    assert "run has had 3 of its 3 epochs, and its learning rate has dropped, so --epochs can no longer change: " in (
+    assert "run has had 3 of its 3 epochs, and its learning rate has dropped, so its --epochs are fixed; " in (
         longer.stderr
     )
     assert inside("train", "--resume", "run", "--epochs", 2, check=False).stderr.startswith(
-        "verydeep: run has had 3 of its 3 epochs, and its learning rate has dropped, so --epochs can no longer change: "
+        "verydeep: run has had 3 of its 3 epochs, and its learning rate has dropped, so its --epochs are fixed; "
     )
     assert (run / "run.json").read_bytes() == settings
     start = longer.stderr.index("verydeep train")

@@ -77,7 +77,7 @@ def open_folder(
             notes += describe_nested(source, [file for file, _ in files])
         if num_missing := len(classes) - len({label for _, label in files} - {-1}):
             place = "there are" if name == "all" else f"{name} has"
-            layout += f" ({place} no images of {num_missing} of the {len(classes)} classes)"
+            layout += f" ({place} {num_missing} without images)"
     files.sort()
     whole = Split(
         name=name,

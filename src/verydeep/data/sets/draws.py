@@ -64,11 +64,11 @@ def _too_small_error(split: Split, too_small: dict[str, int], num_train: int, nu
     """Return the error of classes with too few photographs, or groups; the smallest is named."""
     name, count = min(too_small.items(), key=lambda pair: pair[1])
     total = f" ({len(too_small)} classes have too few)" if len(too_small) > 1 else ""
-    needed = f"{num_train + (num_test != 0)} are needed, {num_train} of them for training"
+    needed = f"{num_train} are needed for training" + ("" if num_test == 0 else ", and others for testing")
     if split.groups is not None:
         needed = f"{num_train} are needed for training, and others of other groups for testing"
     remedies = ["add photographs", *(["lower `num_train`"] if num_train > 1 else [])]
-    remedies += [] if num_test == 0 else ["give `num_test=0` to test nothing"]
+    remedies += ["give `num_test=0` to test nothing"] if num_test != 0 and count >= num_train else []
     found = f"{split.root} has {count_of(count, 'photograph')}{total}"
     return DataError(f"Class {name!r} of {found}, but {needed}; {join_choices(remedies)}.")
 

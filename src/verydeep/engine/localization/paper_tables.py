@@ -96,9 +96,9 @@ def _remarks(
 ) -> Iterator[str]:
     test_split, tuning_split = conditions.test_split, conditions.tuning_split
     with_guesses = any(protocol.classes != "truth" for protocol in paper.protocols)
-    boxes = "up to five boxes of guessed classes" if with_guesses else "the box of the true class"
+    boxes = "each of up to five boxes of guessed classes" if with_guesses else "the box of the true class"
     yield (
-        f"Errors in %: images without an IoU of 0.5, by {boxes}; with 95% intervals over images and, where there are "
+        f"Errors in %: images where {boxes} has an IoU below 0.5; with 95% intervals over images and, where there are "
         "several, over seeds. Paper: on ILSVRC's validation images, and by its test server. Mean IoU: of the true "
         "class's box. t: merge threshold."
     )

@@ -102,15 +102,13 @@ def write_localization_evaluation(
 def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) -> Iterator[str]:
     """Yield the remarks on an evaluation; ``full_split`` has all images, with and without boxes."""
     ensemble, classes = evaluation.ensemble, evaluation.candidate_classes
-    by_guesses = "" if evaluation.errors.guesses is None else " and by up to five boxes of guessed classes"
+    guessed = "" if evaluation.errors.guesses is None else ", or each of up to five boxes of guessed classes,"
     yield GLOSSARY
-    yield (
-        f"Errors in %, with 95% intervals: images without an IoU of {RIGHT_AT}, by the true class's box{by_guesses}."
-    )
+    yield (f"Errors in %, with 95% intervals: images where the true class's box{guessed} has an IoU below {RIGHT_AT}.")
     if ensemble.classes is not None:
         yield (
-            f"Classes: the best {classes.guesses.shape[1]} of {ensemble.classes.text}; the true class is not among "
-            f"them on {classes.class_error}% of the images."
+            f'Guesses: the {classes.guesses.shape[1]} most probable classes by "{ensemble.classes.text}"; the true '
+            f"class is not among them on {classes.class_error}% of the images."
         )
     thresholds = " and ".join(f"{threshold:g}" for threshold in evaluation.thresholds)
     if len(evaluation.tuned_thresholds) == 2:

@@ -133,8 +133,7 @@ def check_same_split(net: Net, data: str, split: Split) -> None:
         return
     if fingerprint(open_data_split(data, split.name, division)) != fingerprint(split):
         raise DataError(
-            f"{net.path} was trained on another division of {data} (seed {division.seed}, val_fraction "
-            f"{division.val_fraction:g}), "
-            "so it may have learned from images that it is tested on: move it elsewhere and train again, or put the "
-            "validation images into a folder val/ next to train/."
+            f"{net.path} was trained on another division of {data} ({division}), so it may have learned from images "
+            "that it is tested on: move it elsewhere and train again, or put the validation images into a folder val/ "
+            "next to train/."
         )

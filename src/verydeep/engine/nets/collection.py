@@ -129,8 +129,8 @@ def required_ensembles(
     for member in protocol.members:
         if not find_matching_nets(member.net, nets, shape):
             raise WeightsError(
-                f"There is no net {member.net} with crop {shape.crop} and the {len(shape.class_names)} classes of the "
-                f"data in {runs}: train one, or give another `runs` or `crop`."
+                f"{runs} has no net {member.net} with crop {shape.crop} and the data's {len(shape.class_names)} "
+                "classes: train one, or give another `runs` or `crop`."
             )
     found = ensembles_by_seed(protocol, nets, shape)
     if not found:

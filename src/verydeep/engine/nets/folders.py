@@ -86,8 +86,8 @@ def _explain_missing_net(source: Path, part: str) -> str:
         return "has not saved a net yet: wait, or continue its training."
     if product and product.startswith("is a classifier"):
         return (
-            "is a classifier of `verydeep transfer`: give a net here; `verydeep predict`, `evaluate` and `describe` "
-            "take classifiers, too."
+            "is a classifier of `verydeep transfer`: give a net here; `verydeep predict`, `evaluate`, `explain` and "
+            "`describe` take classifiers, too."
         )
     if product and product.startswith("is an archive"):
         return "is an archive of descriptors: give a net here; `verydeep search` takes archives."

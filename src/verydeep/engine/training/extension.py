@@ -49,7 +49,7 @@ def _explain_refusal(plan: TrainingPlan, schedule: Schedule, step: int, epochs: 
     if has_dropped or len(recipe.stages) > 1:
         reason = "its learning rate has dropped" if has_dropped else "it has several stages"
         more = epochs - num_epochs if epochs > num_epochs else recipe.epochs
-        return f", and {reason}, so `epochs` can no longer change: {advise_training(plan, more)}"
+        return f", and {reason}, so its `epochs` are fixed; {advise_training(plan, more)}"
     if epochs > num_epochs:
         return f", and with {epochs} its learning rate would have dropped by now: give more `epochs`."
     return ": use its net as it is, or give more `epochs`."
@@ -96,7 +96,7 @@ def advise_training(plan: TrainingPlan, more_epochs: int) -> str:
     """Return how to train longer by a new run: from the net of this one, or for boxes from its source net."""
     settings, run = plan.settings, plan.run.path
     if _is_guessing(plan):
-        return "its net is still guessing, so start anew with more `epochs` and another `out`."
+        return "its net still guesses, so start anew with more `epochs` and another `out`."
     words = ["verydeep train", shlex.quote(nearest_name(settings.data))]
     if settings.regression is None:
         words += [f"`init_from={run}`", f"`epochs={more_epochs}`"]

@@ -119,7 +119,7 @@ def describe_existing(run: RunFolder, request: TrainRequest, epochs: int) -> str
     if epochs != begun:
         return (
             f"{run.path} already holds a run of {count_of(begun, 'epoch')}: continue it with `resume={run.path}`, or "
-            f"for one of {epochs} choose another `out`, such as `out={run.path}-{epochs}-epochs`."
+            f"for {count_of(epochs, 'epoch')} choose another `out`, such as `out={run.path}-{epochs}-epochs`."
         )
     return f"{run.path} already holds a run: continue it with `resume={run.path}`, or choose another `out` or `seed`."
 

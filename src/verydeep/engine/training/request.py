@@ -105,7 +105,10 @@ def choose_architecture(request: TrainRequest, source: ModelConfig | None) -> Ar
         default = Architecture(source.network, source.crop, source.width, source.fc_width)
     network = request.network or default.network
     if network not in NETWORKS:
-        raise OptionError(f"`network={network}` is unknown: choose one of {', '.join(NETWORKS)}.", "network")
+        raise OptionError(
+            f"`network={network}` is unknown: choose one of {', '.join(NETWORKS)}, or VGG16 and the like.",
+            "network",
+        )
     return Architecture(
         network, request.crop or default.crop, request.width or default.width, request.fc_width or default.fc_width
     )

@@ -131,10 +131,10 @@ def result_lines(result: TransferResult) -> Iterator[str]:
         yield "Balance: in each SVM the images of the class weigh as much as all others together."
     for partition in partitions:
         if partition.trials:
-            trials = ", ".join(f"{trial.C:g}: {trial.score:.1f}" for trial in partition.trials)
+            trials = ", ".join(f"{trial.score:.1f} at {trial.C:g}" for trial in partition.trials)
             without = f", without {shorten_list(partition.single_classes)}" if partition.single_classes else ""
             fifth = f"a fifth of {partition.num_train:,} training images{without}"
-            yield f"C={partition.svms.C:g}, chosen on {fifth} (score by C: {trials})."
+            yield f"C={partition.svms.C:g}, chosen on {fifth} (scores: {trials})."
         elif len(result.task.costs) > 1:
             yield (
                 f"C={partition.svms.C:g}, the usual value, because choosing it takes two training photographs of a "
@@ -153,7 +153,7 @@ def result_lines(result: TransferResult) -> Iterator[str]:
         yield f"No test image shows {', '.join(sorted(untested))}; the mean is over the other classes."
     if result.curve:
         points = "; ".join(map(str, result.curve))
-        yield f"Score by the number of training photographs per class (or all of a smaller class): {points}."
+        yield f"Score with fewer training photographs per class (of a smaller class, all): {points}."
     if result.skipped:
         yield f"Skipped: {count_of(len(result.skipped), 'file')} that cannot be decoded, listed in {RESULTS}."
 

@@ -75,8 +75,8 @@ def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, Tran
         if transfer_set.kind == "own" or transfer_set.name not in table.columns:
             name = "a data set of your own" if transfer_set.kind == "own" else transfer_set.name
             raise OptionError(
-                f"{folder} is {name}, and {table.name} is about {', '.join(table.columns)}: leave it out of `data`; "
-                "`verydeep transfer` takes it.",
+                f"{folder} is {name}, and {table.name} is about {', '.join(table.columns)}: leave {folder} out of "
+                "`data`; `verydeep transfer` takes it.",
                 "data",
             )
         if transfer_set.name in opened:
