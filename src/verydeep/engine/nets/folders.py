@@ -80,9 +80,10 @@ def find_model_folder(source: Path, weights: Weights = "last") -> Path:
 def _explain_missing_net(source: Path, part: str) -> str:
     """Return the end of a sentence: what a folder without a net in ``part`` is, and what to give."""
     product = describe_product(source)
+    if (RunFolder(source).model / CONFIG).exists():
+        reason = ", because it had no validation images" if RunFolder(source).settings.exists() else ""
+        return f"has no net in {part}/{reason}: use `weights=last`."
     if RunFolder(source).settings.exists():
-        if (RunFolder(source).model / CONFIG).exists():
-            return f"has no net in {part}/, because it had no validation images: use `weights=last`."
         return "has not saved a net yet: wait, or continue its training."
     if product and product.startswith("is a classifier"):
         return (
