@@ -8,8 +8,8 @@ so that no side's waiting threads take cores from the next. ncnn takes the image
 batches. GFLOP/s count the operations of plain convolutions, 2 for a multiplication and its addition, whatever a side
 really does.
 
-The last tables are of the engine alone: seconds of its layers, and its AVX2 kernels beside a PyTorch that is limited to
-AVX2, in a process of its own.
+The last tables are of the engine alone: milliseconds of its layers and their share of the peak, and its AVX2 kernels
+beside a PyTorch that is limited to AVX2, in a process of its own.
 
 Goals, as ratios of time with all cores, for 1x224, 8x224, 256x341, 384x512 and 512x683: fp32 at most 0.65, 0.50, 0.62,
 0.53 and 0.57 of ncnn's; bf16 at most 0.50, 0.40, 0.47, 0.44 and 0.46 of OpenVINO's; AVX2 at most 0.6, 0.5, 0.55, 0.5
@@ -40,7 +40,7 @@ from benchmarks.testing import Case, plain_net
 from benchmarks.timing import report, table
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.runtime import Runtime
-from verydeep.models.cpu_engine import CpuNet, can_compute, find_instruction_set
+from verydeep.models.cpu_engine import CpuNet, can_compute, choose_tile, find_instruction_set, measure_peak
 from verydeep.models.export.onnx import write_onnx
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig
@@ -236,22 +236,50 @@ def is_last_of_block(model: VGG, name: str) -> bool:
     return place == len(model.network.blocks[block - 1])
 
 
+def share_of_products(layer: str, *, bf16: bool) -> float:
+    """Return the multiplications of the engine's kernels at ``LAYER_SHAPE`` over those of a plain convolution."""
+    if layer.startswith("conv") and layer != "conv1_1":
+        tile = choose_tile(layer, bf16=bf16)
+        return (tile + 2) ** 2 / (9 * tile**2)
+    if layer == "fc6":
+        return 63 / 98 if bf16 else 81 / 196
+    return 1
+
+
 def layer_table(model: VGG, nets: Mapping[str, CpuNet], repeats: int) -> str:
-    """Milliseconds of each layer of the engine, and the operations of a plain convolution per second."""
+    """Milliseconds of each layer of the engine, its operations as a plain convolution, and its share of the peak.
+
+    The share counts the multiplications that the kernels do. Layers that run as one share a row.
+    """
     images, rows = draw_images(LAYER_SHAPE), []
     operations = layer_operations(model, *LAYER_SHAPE[1:])
-    header = ["layer"]
-    columns = []
+    header, columns, peaks = ["layer"], [], []
     for precision, net in nets.items():
         runs = [net.time_layers(images) for _ in range(repeats)]
         columns.append({name: statistics.median(run[name] for run in runs) for name in operations})
-        header += [f"{precision}, ms", "GFLOP/s"]
-    for name, count in operations.items():
-        row = [name]
-        for column in columns:
-            row += [f"{1e3 * column[name]:.2f}", f"{count / column[name] / 1e9:,.0f}"]
+        peaks.append(measure_peak(bf16=net.bf16))
+        header += [f"{precision}, ms", "GFLOP/s", "of the peak"]
+    waiting: list[str] = []
+    for name in operations:
+        waiting.append(name)
+        if not all(column[name] for column in columns):
+            continue
+        row = [" and ".join(waiting)]
+        for net, column, peak in zip(nets.values(), columns, peaks, strict=True):
+            seconds = column[name]
+            plain = sum(operations[each] for each in waiting)
+            # conv1_1 is fp32 everywhere.
+            counts = {each: operations[each] * share_of_products(each, bf16=net.bf16) for each in waiting}
+            ideal = sum(count / (peaks[0] if each == "conv1_1" else peak) for each, count in counts.items())
+            row += [f"{1e3 * seconds:.2f}", f"{plain / seconds / 1e9:,.0f}", f"{ideal / seconds:.0%}"]
         rows.append(row)
-    return table(header, rows)
+        waiting = []
+    totals = ["all"]
+    for column in columns:
+        seconds = sum(column.values())
+        totals += [f"{1e3 * seconds:.2f}", f"{sum(operations.values()) / seconds / 1e9:,.0f}", ""]
+    peaks_text = " and ".join(f"{peak / 1e9:,.0f} GFLOP/s in {name}" for name, peak in zip(nets, peaks, strict=True))
+    return f"Measured peak, multiply-adds on registers alone: {peaks_text}.\n\n{table(header, [*rows, totals])}"
 
 
 def time_avx2(repeats: int) -> dict[str, dict[str, float]]:

@@ -1,4 +1,5 @@
-// A 3x3 convolution of stride 1 and padding 1 with bias, ReLU and 2x2 max pooling, by Winograd's filtering.
+// A 3x3 or 5x5 convolution of stride 1, padded to the size of its input, with bias, ReLU and 2x2 max pooling, by
+// Winograd's filtering.
 //
 // Tiles of all images are numbered row by row and taken in blocks of at most TILES. For a block:
 //   1. transform the tiles' input:   U[position][channel block][tile][16]
@@ -43,32 +44,30 @@ struct TilePlace {
     }
 };
 
-template <int M>
-constexpr int POSITIONS = Winograd<M>::N* Winograd<M>::N;
-
 // Floats from one position of U to the next: padded by a cache line, so that they do not fall into one cache set.
 static inline int64_t position_stride(int64_t step_blocks, int tiles) { return step_blocks * tiles * BLOCK + BLOCK; }
 
-// The columns' transforms B^T d of a tile at (y, x); the first two are the last two of the tile on its left, if `shared`.
-template <int M>
+// The columns' transforms B^T d of a tile at (y, x); if `shared`, the first are the last of the tile on its left.
+template <class W>
 static inline void transform_columns(const Map& in, int64_t image, int64_t block, int64_t y, int64_t x, int part,
-                                     bool shared, Vector (*columns)[M + 2]) {
-    constexpr int N = M + 2;
-    const float* d = in.at(image, block, y - 1, x - 1) + part * LANES;
+                                     bool shared, Vector (*columns)[W::N]) {
+    constexpr int N = W::N, SHARED = N - W::M, PADDING = W::R / 2;
+    const float* d = in.at(image, block, y - PADDING, x - PADDING) + part * LANES;
     if (shared)
-        for (int i = 0; i < N; i++) columns[i][0] = columns[i][M], columns[i][1] = columns[i][M + 1];
-    for (int j = shared ? 2 : 0; j < N; j++) {
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < SHARED; j++) columns[i][j] = columns[i][j + W::M];
+    for (int j = shared ? SHARED : 0; j < N; j++) {
         Vector column[N], t[N];
         for (int i = 0; i < N; i++) column[i] = load(d + (i * in.columns + j) * BLOCK);
-        Winograd<M>::input(column, t);
+        W::input(column, t);
         for (int i = 0; i < N; i++) columns[i][j] = t[i];
     }
 }
 
-template <int M, bool BF16>
+template <class W, bool BF16>
 static void transform_block(const Map& in, const Tiles& tiles, int64_t block, int64_t first_step, int64_t last_step,
                             int64_t step_blocks, float* u) {
-    constexpr int N = M + 2, HALVES = BF16 ? 2 : 1;
+    constexpr int N = W::N, HALVES = BF16 ? 2 : 1;
     int count = tiles.in_block(block);
     int64_t stride = position_stride(step_blocks, tiles.size);
     for (int64_t step = first_step; step < last_step; step++)
@@ -80,8 +79,8 @@ static void transform_block(const Map& in, const Tiles& tiles, int64_t block, in
                 for (int half = 0; half < HALVES; half++) {
                     int64_t channels = step * HALVES + half;
                     if (channels < in.blocks)
-                        transform_columns<M>(in, place.image, channels, place.row * M, place.column * M, part, shared,
-                                             columns[half]);
+                        transform_columns<W>(in, place.image, channels, place.row * W::M, place.column * W::M, part,
+                                             shared, columns[half]);
                     else
                         for (auto& row : columns[half])
                             for (Vector& value : row) value = zero();
@@ -89,13 +88,18 @@ static void transform_block(const Map& in, const Tiles& tiles, int64_t block, in
                 float* to = u + (step * count + t) * BLOCK + part * LANES;
                 for (int i = 0; i < N; i++) {
                     Vector halves[HALVES][N];
-                    for (int half = 0; half < HALVES; half++) Winograd<M>::input(columns[half][i], halves[half]);
+                    for (int half = 0; half < HALVES; half++) W::input(columns[half][i], halves[half]);
                     for (int j = 0; j < N; j++)
                         store(to + (i * N + j) * stride, BF16 ? pair_bf16(halves[0][j], halves[HALVES - 1][j]) : halves[0][j]);
                 }
             }
         }
 }
+
+// Where the first tile lies in the output: 0, unless the input is a piece of the layer's (first.h).
+struct Corner {
+    int64_t image, y, x;
+};
 
 // Write the M x M outputs of a tile that lie inside the image, or the pooled M/2 x M/2.
 template <int M>
@@ -121,44 +125,72 @@ static inline void write_tile(const Map& out, int64_t image, int64_t block, int 
         }
 }
 
-// M[position][tile][PANEL] back to outputs.
-template <int M>
-static void transform_back(const float* m, const Map& in, const Map& out, const Tiles& tiles, int64_t block, int64_t panel,
-                           const float* bias, bool relu, bool pooled) {
-    constexpr int N = Winograd<M>::N;
-    int count = tiles.in_block(block);
-    TilePlace place(tiles, block * tiles.size);
-    for (int t = 0; t < count; t++, place.advance()) {
-        int64_t image = place.image, y = place.row * M, x = place.column * M;
-        for (int half = 0; half < 2; half++) {
-            int64_t channel = panel * PANEL + half * LANES;
-            if (channel / BLOCK >= out.blocks) continue;
-            Vector shift = load(bias + channel);
-            Vector rows[M][N];  // A^T m
-            for (int j = 0; j < N; j++) {
-                Vector column[N], back[M];
-                for (int i = 0; i < N; i++) column[i] = load(m + ((i * N + j) * count + t) * PANEL + half * LANES);
-                Winograd<M>::output(column, back);
-                for (int i = 0; i < M; i++) rows[i][j] = back[i];
-            }
-            Vector values[M][M];
-            for (int i = 0; i < M; i++) {
-                Winograd<M>::output(rows[i], values[i]);
-                for (int j = 0; j < M; j++) {
-                    values[i][j] += shift;
-                    if (relu) values[i][j] = rectify(values[i][j]);
-                }
-            }
-            write_tile<M>(out, image, channel / BLOCK, int(channel % BLOCK) / LANES, y, x, in.height, in.width, pooled,
-                          values);
-        }
-    }
-}
-
 template <bool BF16>
 static int64_t step_blocks_of(const Map& in) {
     return BF16 ? (in.blocks + 1) / 2 : in.blocks;
 }
+
+// One panel of outputs at a time, of blocks of tiles whose input is transformed.
+template <class W, bool BF16>
+struct PanelProduct {
+    static constexpr int N = W::N, POSITIONS = N * N;
+    const Map& out;
+    const Weights& weights;
+    const Tiles& tiles;
+    int64_t steps, height, width;  // of the layer's input
+    bool relu, pooled;
+    int64_t stride = position_stride(steps, tiles.size);
+    int64_t block_floats = POSITIONS * stride;                       // of U
+    int64_t sums_floats = int64_t(POSITIONS) * tiles.size * PANEL;  // of M
+
+    // Blocks [first, last), whose U begins at u and whose M at m.
+    void compute(const float* u, float* m, int64_t first, int64_t last, int64_t panel, Corner corner) const {
+        int64_t position_floats = steps * BLOCK * PANEL;
+        const float* v = static_cast<const float*>(weights.packed) + panel * POSITIONS * position_floats;
+        for (int position = 0; position < POSITIONS; position++, v += position_floats)
+            for (int64_t block = 0; block < last - first; block++) {
+                int count = tiles.in_block(first + block);
+                multiply_rows<BF16, false>(count, u + block * block_floats + position * stride, v,
+                                           m + block * sums_floats + position * count * PANEL, steps,
+                                           Ahead::share(v + position_floats, position_floats, steps * BLOCK,
+                                                        last - first, block));
+            }
+        for (int64_t block = first; block < last; block++)
+            transform_back(m + (block - first) * sums_floats, block, panel, corner);
+    }
+
+    // M[position][tile][PANEL] back to outputs.
+    void transform_back(const float* m, int64_t block, int64_t panel, Corner corner) const {
+        constexpr int M = W::M;
+        int count = tiles.in_block(block);
+        TilePlace place(tiles, block * tiles.size);
+        for (int t = 0; t < count; t++, place.advance()) {
+            int64_t image = corner.image + place.image, y = corner.y + place.row * M, x = corner.x + place.column * M;
+            for (int half = 0; half < 2; half++) {
+                int64_t channel = panel * PANEL + half * LANES;
+                if (channel / BLOCK >= out.blocks) continue;
+                Vector shift = load(weights.bias + channel);
+                Vector rows[M][N];  // A^T m
+                for (int j = 0; j < N; j++) {
+                    Vector column[N], back[M];
+                    for (int i = 0; i < N; i++) column[i] = load(m + ((i * N + j) * count + t) * PANEL + half * LANES);
+                    W::output(column, back);
+                    for (int i = 0; i < M; i++) rows[i][j] = back[i];
+                }
+                Vector values[M][M];
+                for (int i = 0; i < M; i++) {
+                    W::output(rows[i], values[i]);
+                    for (int j = 0; j < M; j++) {
+                        values[i][j] += shift;
+                        if (relu) values[i][j] = rectify(values[i][j]);
+                    }
+                }
+                write_tile<M>(out, image, channel / BLOCK, int(channel % BLOCK) / LANES, y, x, height, width, pooled,
+                              values);
+            }
+        }
+    }
+};
 
 static inline bool shares_input(const Tiles& tiles, int64_t step_blocks, int threads) {
     return tiles.blocks <= 3 || (step_blocks >= 16 && tiles.blocks <= 4 * threads);
@@ -182,123 +214,117 @@ struct Chunks {
     int64_t largest() const { return (blocks + count - 1) / count; }
 };
 
-template <int M, bool BF16>
+template <class W, bool BF16>
 static void convolve(const Map& in, const Map& out, const Weights& weights, bool relu, int pool, Scratch& scratch) {
-    Tiles tiles(in, M);
-    int64_t steps = step_blocks_of<BF16>(in), stride = position_stride(steps, tiles.size);
-    int64_t block_floats = POSITIONS<M> * stride, panel_floats = POSITIONS<M> * steps * BLOCK * PANEL;
-    const float* v = static_cast<const float*>(weights.packed);
-    int64_t panels = weights.output_panels, blocks = tiles.blocks;
+    Tiles tiles(in, W::M);
+    int64_t steps = step_blocks_of<BF16>(in), blocks = tiles.blocks;
+    PanelProduct<W, BF16> product{out, weights, tiles, steps, in.height, in.width, relu, pool != 0};
+    int64_t panels = weights.output_panels, claimed = 0;
     int threads = scratch.threads;
-    int64_t next_position = steps * BLOCK * PANEL;
-    int64_t m_floats = int64_t(POSITIONS<M>) * tiles.size * PANEL;
-    // One panel of outputs of the blocks [first, last), whose transformed input begins at u.
-    auto compute_panel = [&](const float* u, float* m, int64_t first, int64_t last, int64_t panel) {
-        for (int position = 0; position < POSITIONS<M>; position++)
-            for (int64_t block = first; block < last; block++) {
-                int count = tiles.in_block(block);
-                const float* w = v + panel * panel_floats + position * next_position;
-                multiply_rows<BF16, false>(
-                    count, u + (block - first) * block_floats + position * stride, w,
-                    m + (block - first) * m_floats + position * count * PANEL, steps,
-                    Ahead::share(w + next_position, steps * BLOCK, last - first, block - first));
-            }
-        for (int64_t block = first; block < last; block++)
-            transform_back<M>(m + (block - first) * m_floats, in, out, tiles, block, panel, weights.bias, relu, pool != 0);
-    };
-    int64_t claimed = 0;
     if (shares_input(tiles, steps, threads)) {
         parallel(threads, [&](int) {
             for (int64_t item; (item = claim(claimed)) < blocks * steps;)
-                transform_block<M, BF16>(in, tiles, item / steps, item % steps, item % steps + 1, steps,
-                                         scratch.shared + item / steps * block_floats);
+                transform_block<W, BF16>(in, tiles, item / steps, item % steps, item % steps + 1, steps,
+                                         scratch.shared + item / steps * product.block_floats);
         });
         claimed = 0;
         parallel(threads, [&](int thread) {
             float* m = scratch.own + thread * scratch.own_floats;
-            for (int64_t panel; (panel = claim(claimed)) < panels;) compute_panel(scratch.shared, m, 0, blocks, panel);
+            for (int64_t panel; (panel = claim(claimed)) < panels;)
+                product.compute(scratch.shared, m, 0, blocks, panel, {0, 0, 0});
         });
         return;
     }
     Chunks chunks(tiles, steps, threads);
     parallel(threads, [&](int thread) {
         float* u = scratch.own + thread * scratch.own_floats;
-        float* m = u + chunks.largest() * block_floats;
+        float* m = u + chunks.largest() * product.block_floats;
         for (int64_t chunk; (chunk = claim(claimed)) < chunks.count;) {
             int64_t first = chunks.first(chunk), last = chunks.first(chunk + 1);
             for (int64_t block = first; block < last; block++)
-                transform_block<M, BF16>(in, tiles, block, 0, steps, steps, u + (block - first) * block_floats);
-            for (int64_t panel = 0; panel < panels; panel++) compute_panel(u, m, first, last, panel);
+                transform_block<W, BF16>(in, tiles, block, 0, steps, steps, u + (block - first) * product.block_floats);
+            for (int64_t panel = 0; panel < panels; panel++) product.compute(u, m, first, last, panel, {0, 0, 0});
         }
     });
 }
 
-static int64_t conv3_shared(const Map& in, const Weights& weights, bool bf16, int threads) {
-    Tiles tiles(in, weights.tile);
-    int64_t steps = bf16 ? step_blocks_of<true>(in) : step_blocks_of<false>(in);
-    int64_t positions = (weights.tile + 2) * (weights.tile + 2);
-    return shares_input(tiles, steps, threads) ? tiles.blocks * positions * position_stride(steps, tiles.size) : 0;
+// Call `body` with the filtering and the precision of a layer as types.
+template <class Body>
+static void with_filtering(const Weights& weights, bool bf16, Body&& body) {
+    auto with_precision = [&](auto filtering) {
+        bf16 ? body(filtering, Flag<true>{}) : body(filtering, Flag<false>{});
+    };
+    if (weights.side == 5) return with_precision(Winograd<2, 5>{});
+    weights.tile == 4 ? with_precision(Winograd<4, 3>{}) : with_precision(Winograd<2, 3>{});
 }
 
-static int64_t conv3_own(const Map& in, const Weights& weights, bool bf16, int threads) {
-    Tiles tiles(in, weights.tile);
-    int64_t steps = bf16 ? step_blocks_of<true>(in) : step_blocks_of<false>(in);
-    int64_t positions = (weights.tile + 2) * (weights.tile + 2), m = positions * tiles.size * PANEL;
-    if (shares_input(tiles, steps, threads)) return tiles.blocks * m;
-    return Chunks(tiles, steps, threads).largest() * (positions * position_stride(steps, tiles.size) + m);
-}
-
-static void conv3(const Map& in, const Map& out, const Weights& weights, bool bf16, bool relu, int pool,
-                  Scratch& scratch) {
-    if (weights.tile == 4)
-        bf16 ? convolve<4, true>(in, out, weights, relu, pool, scratch)
-             : convolve<4, false>(in, out, weights, relu, pool, scratch);
-    else
-        bf16 ? convolve<2, true>(in, out, weights, relu, pool, scratch)
-             : convolve<2, false>(in, out, weights, relu, pool, scratch);
-}
-
-// G g G^T in double precision, into panels [panel][position][step block][16][PANEL].
-template <int M, bool BF16>
-static void pack_winograd(const Source& weights, const float* bias, Weights& packed, int threads) {
-    constexpr int N = Winograd<M>::N;
-    int64_t steps = BF16 ? (packed.input_blocks + 1) / 2 : packed.input_blocks;
-    float* v = static_cast<float*>(packed.packed);
-    pack_bias(bias, packed);
-    int64_t claimed = 0;
-    parallel(threads, [&](int) {
-      for (int64_t panel; (panel = claim(claimed)) < packed.output_panels;)
-        for (int64_t step = 0; step < steps; step++)
-            for (int k = 0; k < BLOCK; k++)
-                for (int o = 0; o < PANEL; o++) {
-                    float words[2][N * N] = {};
-                    for (int half = 0; half < (BF16 ? 2 : 1); half++) {
-                        int64_t input = (BF16 ? 2 * step + half : step) * BLOCK + k, output = panel * PANEL + o;
-                        if (input >= packed.inputs || output >= packed.outputs) continue;
-                        float g[9];
-                        for (int i = 0; i < 9; i++) g[i] = weights.at(output, input, i / 3, i % 3);
-                        double left[N][3];
-                        for (int i = 0; i < N; i++)
-                            for (int j = 0; j < 3; j++)
-                                left[i][j] = Winograd<M>::G[i][0] * g[j] + Winograd<M>::G[i][1] * g[3 + j] +
-                                             Winograd<M>::G[i][2] * g[6 + j];
-                        for (int i = 0; i < N; i++)
-                            for (int j = 0; j < N; j++)
-                                words[half][i * N + j] =
-                                    float(left[i][0] * Winograd<M>::G[j][0] + left[i][1] * Winograd<M>::G[j][1] +
-                                          left[i][2] * Winograd<M>::G[j][2]);
-                    }
-                    for (int position = 0; position < N * N; position++) {
-                        float* to = v + (((panel * N * N + position) * steps + step) * BLOCK + k) * PANEL + o;
-                        *to = BF16 ? word_bf16(words[0][position], words[1][position]) : words[0][position];
-                    }
-                }
+// Floats of scratch for one layer: shared by all threads, and of each thread.
+static void winograd_scratch(const Map& in, const Weights& weights, bool bf16, int threads, int64_t* floats) {
+    with_filtering(weights, bf16, [&](auto filtering, auto precision) {
+        using W = decltype(filtering);
+        Tiles tiles(in, W::M);
+        int64_t steps = step_blocks_of<decltype(precision)::value>(in), positions = W::N * W::N;
+        int64_t u = positions * position_stride(steps, tiles.size), m = positions * tiles.size * PANEL;
+        bool shared = shares_input(tiles, steps, threads);
+        floats[0] = shared ? tiles.blocks * u : 0;
+        floats[1] = shared ? tiles.blocks * m : Chunks(tiles, steps, threads).largest() * (u + m);
     });
 }
 
-static void pack_conv3(const Source& weights, const float* bias, bool bf16, Weights& packed, int threads) {
-    if (packed.tile == 4)
-        bf16 ? pack_winograd<4, true>(weights, bias, packed, threads) : pack_winograd<4, false>(weights, bias, packed, threads);
-    else
-        bf16 ? pack_winograd<2, true>(weights, bias, packed, threads) : pack_winograd<2, false>(weights, bias, packed, threads);
+static void winograd(const Map& in, const Map& out, const Weights& weights, bool bf16, bool relu, int pool,
+                     Scratch& scratch) {
+    with_filtering(weights, bf16, [&](auto filtering, auto precision) {
+        convolve<decltype(filtering), decltype(precision)::value>(in, out, weights, relu, pool, scratch);
+    });
+}
+
+// G g G^T in double precision.
+template <class W>
+static void transform_kernel(const Source& weights, int64_t output, int64_t input, float (*words)[W::N]) {
+    double left[W::N][W::R];
+    for (int i = 0; i < W::N; i++)
+        for (int j = 0; j < W::R; j++) {
+            left[i][j] = 0;
+            for (int k = 0; k < W::R; k++) left[i][j] += W::G[i][k] * weights.at(output, input, k, j);
+        }
+    for (int i = 0; i < W::N; i++)
+        for (int j = 0; j < W::N; j++) {
+            double sum = 0;
+            for (int k = 0; k < W::R; k++) sum += left[i][k] * W::G[j][k];
+            words[i][j] = float(sum);
+        }
+}
+
+// Panels [panel][position][step block][16][PANEL].
+template <class W, bool BF16>
+static void pack_panels(const Source& weights, Weights& packed, int threads) {
+    constexpr int N = W::N, HALVES = BF16 ? 2 : 1;
+    int64_t steps = (packed.input_blocks + HALVES - 1) / HALVES, claimed = 0;
+    float* v = static_cast<float*>(packed.packed);
+    parallel(threads, [&](int) {
+        for (int64_t panel; (panel = claim(claimed)) < packed.output_panels;)
+            for (int64_t step = 0; step < steps; step++)
+                for (int k = 0; k < BLOCK; k++)
+                    for (int o = 0; o < PANEL; o++) {
+                        float words[2][N][N] = {};
+                        int64_t output = panel * PANEL + o;
+                        for (int half = 0; half < HALVES; half++) {
+                            int64_t input = (step * HALVES + half) * BLOCK + k;
+                            if (input < packed.inputs && output < packed.outputs)
+                                transform_kernel<W>(weights, output, input, words[half]);
+                        }
+                        for (int position = 0; position < N * N; position++) {
+                            float low = words[0][position / N][position % N], high = words[1][position / N][position % N];
+                            v[(((panel * N * N + position) * steps + step) * BLOCK + k) * PANEL + o] =
+                                BF16 ? word_bf16(low, high) : low;
+                        }
+                    }
+    });
+}
+
+static void pack_winograd(const Source& weights, const float* bias, bool bf16, Weights& packed, int threads) {
+    pack_bias(bias, packed);
+    with_filtering(packed, bf16, [&](auto filtering, auto precision) {
+        pack_panels<decltype(filtering), decltype(precision)::value>(weights, packed, threads);
+    });
 }

@@ -3,16 +3,15 @@
 #include <cstddef>
 #include <cstdint>
 
-constexpr int PAIR_POINTS = 9;  // of fc6 on maps (winograd.h)
 constexpr int BLOCK = 16;  // channels that lie next to each other: 64 bytes, a cache line
 
-// Activations: [image][channel block][row][column][16]. Maps that feed a 3x3 convolution have a border: one row and
-// column of zeros before the image, and after it as many as the last Winograd tile reads.
+// Activations: [image][channel block][row][column][16]. Maps that feed a padded convolution have a border of zeros: one
+// row and column before the image (3x3) or two (5x5), and after it as many as the last Winograd tile reads.
 struct Map {
     float* data;
     int64_t images, blocks, height, width;
     int64_t rows, columns;  // with the border
-    int64_t border;         // rows and columns before the image: 1 or 0
+    int64_t border;         // rows and columns before the image
 
     float* at(int64_t image, int64_t block, int64_t y, int64_t x) const {
         return data + (((image * blocks + block) * rows + y + border) * columns + x + border) * BLOCK;
@@ -31,6 +30,14 @@ static inline void parallel(int threads, Body&& body) {
 // The next number of a counter that threads share.
 static inline int64_t claim(int64_t& counter) { return __atomic_fetch_add(&counter, 1, __ATOMIC_RELAXED); }
 
+// Images (count, 3, height, width) as the caller has them; strides in numbers. `mean` is subtracted.
+struct Images {
+    const float* data;
+    const int64_t* strides;
+    const float* mean;
+    int64_t height, width;
+};
+
 // Weights (outputs, inputs, side, side) as the caller has them; strides in numbers.
 struct Source {
     const float* data;
@@ -46,8 +53,8 @@ struct Weights {
     float* bias;     // padded with zeros to whole panels
     int inputs, outputs;
     int input_blocks, output_panels;
-    int tile, side;  // Winograd's output tile; the side of a dense kernel
-    int points;      // PAIR_POINTS where a dense layer takes pairs of positions; else 1
+    int tile, side;  // Winograd's output tile; the side of the kernel
+    bool filtered;   // of a dense layer: for tiles of positions (dense.h)
     int64_t bytes;
 };
 
@@ -62,21 +69,24 @@ struct Kernels {
     const char* name;
     int block_tiles;      // rows of one product: Winograd tiles, or positions of a dense layer
     int panel_outputs;    // outputs of one product
-    void (*pack_conv3)(const Source& weights, const float* bias, bool bf16, Weights& packed, int threads);
+    void (*pack_winograd)(const Source& weights, const float* bias, bool bf16, Weights& packed, int threads);
     void (*pack_dense)(const Source& weights, const float* bias, bool bf16, Weights& packed, int threads);
     void (*pack_first)(const Source& weights, const float* bias, Weights& packed);
-    int64_t (*conv3_shared)(const Map& in, const Weights& weights, bool bf16, int threads);  // floats of scratch
-    int64_t (*conv3_own)(const Map& in, const Weights& weights, bool bf16, int threads);
-    int64_t (*dense_shared)(const Map& in, const Weights& weights, int threads);
-    int64_t (*dense_own)(const Map& in, const Weights& weights, int threads);
-    int64_t (*first_own)(const Map& out);
-    void (*first)(const float* images, const int64_t* strides, const float* mean, const Map& out, const Weights& weights,
-                  bool relu, Scratch& scratch);
-    void (*conv3)(const Map& in, const Map& out, const Weights& weights, bool bf16, bool relu, int pool,
-                  Scratch& scratch);
+    // Floats of scratch: shared by all threads, and of each thread's own.
+    void (*winograd_scratch)(const Map& in, const Weights& weights, bool bf16, int threads, int64_t* floats);
+    void (*dense_scratch)(const Map& in, const Weights& weights, bool bf16, int threads, int64_t* floats);
+    int64_t (*first_own)(const Map& out, const Weights& weights);
+    int64_t (*first_two_own)(const Map& in, const Weights& weights, bool bf16, int threads);
+    void (*first)(const Images& images, const Map& out, const Weights& weights, bool relu, Scratch& scratch);
+    void (*first_two)(const Images& images, const Weights& first, bool first_relu, const Map& in, const Map& out,
+                      const Weights& weights, bool bf16, bool relu, int pool, Scratch& scratch);
+    void (*winograd)(const Map& in, const Map& out, const Weights& weights, bool bf16, bool relu, int pool,
+                     Scratch& scratch);
     void (*dense)(const Map& in, const Map& out, const Weights& weights, bool bf16, bool relu, Scratch& scratch);
     void (*pool)(const Map& in, const Map& out, int threads);
     void (*relu)(const Map& map, int threads);
+    float (*multiply_registers)(bool bf16, int64_t rounds);  // for the processor's peak
+    int64_t peak_operations;                                 // of a round, in fp32
     void (*lrn)(const Map& in, const Map& out, int channels, int threads);
 };
 

@@ -18,7 +18,6 @@ namespace {
 
 constexpr int64_t GROUP_BYTES = 16 << 20;  // maps of a group of images
 constexpr size_t HUGE_PAGE = 2 << 20;
-constexpr int64_t PAIR_POSITIONS = 16;  // of a map from which on fc6 takes pairs of positions
 
 // Memory on huge pages: weights and transformed inputs are read in strides that exhaust the table of small ones.
 struct Memory {
@@ -65,7 +64,7 @@ struct VdNet {
     const Kernels* kernels;
     int num_threads;  // that pack
     std::vector<VdLayer> layers;
-    std::vector<Weights> weights, pair_weights;  // the latter for pairs of positions, packed when they are needed
+    std::vector<Weights> weights, filtered_weights;  // the latter for fc6 on maps, packed when they are needed
     std::vector<Memory> memory;
     float mean[3];
     int64_t weight_bytes = 0;
@@ -75,18 +74,22 @@ struct VdNet {
 
 namespace {
 
+// Of fc6 on a map: products of a tile of positions.
+int64_t filtered_products(bool bf16) { return bf16 ? 7 * 9 : 9 * 9; }
+
 // Throws std::bad_alloc.
-Weights pack(VdNet& net, const VdLayer& layer, int tile, int points) {
+Weights pack(VdNet& net, const VdLayer& layer, bool filtered) {
     int panel = net.kernels->panel_outputs;
     Weights packed{};
     packed.inputs = layer.inputs, packed.outputs = layer.outputs;
     packed.input_blocks = (layer.inputs + BLOCK - 1) / BLOCK;
     packed.output_panels = (layer.outputs + panel - 1) / panel;
-    packed.tile = tile, packed.side = layer.side, packed.points = points;
+    packed.tile = layer.tile, packed.side = layer.side, packed.filtered = filtered;
     int64_t steps = layer.bf16 ? (packed.input_blocks + 1) / 2 : packed.input_blocks;
-    int64_t positions = layer.kind == VD_CONV3    ? (tile + 2) * (tile + 2)
-                        : layer.kind == VD_FIRST ? 9
-                                                 : int64_t(layer.side) * (points == 1 ? layer.side : points);
+    int input_tile = layer.side == 5 ? 6 : layer.tile + 2;  // of Winograd's
+    int64_t positions = layer.kind == VD_WINOGRAD ? input_tile * input_tile
+                        : filtered                ? filtered_products(layer.bf16)
+                                                  : layer.side * layer.side;
     int64_t bias_bytes = int64_t(packed.output_panels) * panel * 4;
     packed.bytes = positions * steps * BLOCK * bias_bytes + bias_bytes;
     Memory memory;
@@ -96,8 +99,8 @@ Weights pack(VdNet& net, const VdLayer& layer, int tile, int points) {
     Source source{layer.weights, {layer.strides[0], layer.strides[1], layer.strides[2], layer.strides[3]}};
     if (layer.kind == VD_FIRST)
         net.kernels->pack_first(source, layer.bias, packed);
-    else if (layer.kind == VD_CONV3)
-        net.kernels->pack_conv3(source, layer.bias, layer.bf16, packed, net.num_threads);
+    else if (layer.kind == VD_WINOGRAD)
+        net.kernels->pack_winograd(source, layer.bias, layer.bf16, packed, net.num_threads);
     else
         net.kernels->pack_dense(source, layer.bias, layer.bf16, packed, net.num_threads);
     net.memory.push_back(std::move(memory));
@@ -113,12 +116,12 @@ struct LayerShapes {
     Shape before, conv, after;  // input, output of the convolution, output of the pooling
 };
 
-Map make_map(const Shape& shape, int64_t images, bool border) {
+Map make_map(const Shape& shape, int64_t images, int64_t border) {
     Map map{};
     map.images = images, map.height = shape.height, map.width = shape.width, map.border = border;
     map.blocks = (shape.channels + BLOCK - 1) / BLOCK;
-    map.rows = border ? round_up(shape.height, 4) + 2 : shape.height;
-    map.columns = border ? round_up(shape.width, 4) + 2 : shape.width;
+    map.rows = border ? round_up(shape.height, 4) + 2 * border : shape.height;
+    map.columns = border ? round_up(shape.width, 4) + 2 * border : shape.width;
     return map;
 }
 
@@ -148,14 +151,15 @@ void clear_border(const Map& map, int threads) {
     int64_t claimed = 0, row_bytes = map.columns * BLOCK * 4;
     parallel(threads, [&](int) {
         for (int64_t item; (item = claim(claimed)) < map.images * map.blocks;) {
-            float* first = map.at(item / map.blocks, item % map.blocks, -1, -1);
+            float* first = map.at(item / map.blocks, item % map.blocks, -map.border, -map.border);
             for (int64_t row = 0; row < map.rows; row++) {
                 float* p = first + row * map.columns * BLOCK;
-                if (row == 0 || row > map.height) {
+                if (row < map.border || row >= map.border + map.height) {
                     std::memset(p, 0, row_bytes);
                 } else {
-                    std::memset(p, 0, BLOCK * 4);
-                    std::memset(p + (map.width + 1) * BLOCK, 0, (map.columns - map.width - 1) * BLOCK * 4);
+                    std::memset(p, 0, map.border * BLOCK * 4);
+                    int64_t end = map.border + map.width;
+                    std::memset(p + end * BLOCK, 0, (map.columns - end) * BLOCK * 4);
                 }
             }
         }
@@ -191,8 +195,7 @@ void average_positions(const Map& in, const Map& out) {
 // One call: its shapes, its memory, and the walk through the layers.
 struct Call {
     VdNet& net;
-    const float* images;
-    const int64_t* strides;
+    Images images;
     const VdResult* results;
     int num_results, average, threads;
     double* seconds;  // of each layer, added up; may be null
@@ -218,33 +221,47 @@ struct Call {
     bool fuses_relu(int layer) const { return net.layers[layer].relu && !wants(layer, VD_CONV); }
     bool fuses_pool(int layer) const {
         const VdLayer& l = net.layers[layer];
-        return l.pool && l.kind == VD_CONV3 && !l.norm && fuses_relu(layer) && !wants(layer, VD_RELU);
+        return l.pool && l.kind == VD_WINOGRAD && !l.norm && fuses_relu(layer) && !wants(layer, VD_RELU);
     }
-    bool feeds_conv3(int layer) const {
-        return layer + 1 < int(net.layers.size()) && net.layers[layer + 1].kind == VD_CONV3;
+    // The border of a layer's input: half of its kernel.
+    int64_t border_before(int layer) const {
+        bool exists = layer < int(net.layers.size()) && net.layers[layer].kind == VD_WINOGRAD;
+        return exists ? net.layers[layer].side / 2 : 0;
     }
-    // fc6 on a map takes pairs of positions. The map of one image decides, so that results do not depend on the batch.
-    bool takes_pairs(int layer) const {
+    // Whether the first two layers run as one, unless a result is wanted of the first.
+    bool fuses_first() const {
+        const VdLayer& l = net.layers[0];
+        return last > 0 && l.kind == VD_FIRST && l.side == 3 && !l.norm && !l.pool &&
+               net.layers[1].kind == VD_WINOGRAD && net.layers[1].side == 3 && !wants(0, VD_CONV) && !wants(0, VD_RELU) &&
+               !wants(0, VD_NORM) && !wants(0, VD_POOL);
+    }
+
+    // Whether fc6 takes tiles of positions: 2x2, in bf16 1x2. To read more weights takes the time of about four tiles. The
+    // map of one image decides, so that results do not depend on the batch.
+    bool filters(int layer) const {
         const VdLayer& l = net.layers[layer];
         const Shape& out = shapes[layer].conv;
-        return l.kind == VD_DENSE && l.side == 7 && out.width > 1 && out.height * out.width >= PAIR_POSITIONS;
+        if (l.kind != VD_DENSE || l.side != 7) return false;
+        int64_t tiles = (l.bf16 ? out.height : (out.height + 1) / 2) * ((out.width + 1) / 2);
+        return (tiles + 4) * filtered_products(l.bf16) < out.height * out.width * 49;
     }
-    const Weights& weights_of(int layer) const { return takes_pairs(layer) ? net.pair_weights[layer] : net.weights[layer]; }
+    const Weights& weights_of(int layer) const { return filters(layer) ? net.filtered_weights[layer] : net.weights[layer]; }
 
-    void pack_pairs() {
+    void pack_filtered() {
         std::lock_guard<std::mutex> lock(net.packing);
         for (int i = 0; i <= last; i++)
-            if (takes_pairs(i) && !net.pair_weights[i].packed) net.pair_weights[i] = pack(net, net.layers[i], 0, PAIR_POINTS);
+            if (filters(i) && !net.filtered_weights[i].packed) net.filtered_weights[i] = pack(net, net.layers[i], true);
     }
 
     Map input_map(int layer, int64_t count) const {
-        return make_map(shapes[layer].before, count, net.layers[layer].kind == VD_CONV3);
+        return make_map(shapes[layer].before, count, border_before(layer));
     }
     // The map that the convolution writes, and whether it is the layer's last.
     Map conv_map(int layer, int64_t count) const {
         const VdLayer& l = net.layers[layer];
         bool ends = !l.norm && (!l.pool || fuses_pool(layer));
-        return make_map(fuses_pool(layer) ? shapes[layer].after : shapes[layer].conv, count, ends && feeds_conv3(layer));
+        return make_map(fuses_pool(layer) ? shapes[layer].after : shapes[layer].conv, count,
+                        ends ? border_before(layer + 1) : 0);
     }
 
     void reserve(int first, int end, int64_t count) {
@@ -252,18 +269,21 @@ struct Call {
         for (int i = first; i < end; i++) {
             const VdLayer& layer = net.layers[i];
             Map in = input_map(i, count), out = conv_map(i, count);
-            map_floats = std::max({map_floats, i ? in.floats() : 0, out.floats(),
-                                   make_map(shapes[i].after, count, feeds_conv3(i)).floats(),
-                                   layer.norm ? make_map(shapes[i].conv, count, true).floats() : 0});
-            if (layer.kind == VD_FIRST) own = std::max(own, net.kernels->first_own(out));
-            if (layer.kind == VD_CONV3) {
-                shared = std::max(shared, net.kernels->conv3_shared(in, net.weights[i], layer.bf16, threads));
-                own = std::max(own, net.kernels->conv3_own(in, net.weights[i], layer.bf16, threads));
-            }
-            if (layer.kind == VD_DENSE) {
-                shared = std::max(shared, net.kernels->dense_shared(in, weights_of(i), threads));
-                own = std::max(own, net.kernels->dense_own(in, weights_of(i), threads));
-            }
+            bool fused = i <= 1 && fuses_first();
+            if (!fused || i == 1)
+                map_floats = std::max({map_floats, i && !fused ? in.floats() : 0, out.floats(),
+                                       make_map(shapes[i].after, count, border_before(i + 1)).floats(),
+                                       layer.norm ? make_map(shapes[i].conv, count, border_before(i + 1)).floats() : 0});
+            int64_t floats[2] = {0, 0};
+            if (fused)
+                floats[1] = i ? net.kernels->first_two_own(in, net.weights[i], layer.bf16, threads) : 0;
+            else if (layer.kind == VD_FIRST)
+                floats[1] = net.kernels->first_own(out, net.weights[i]);
+            else if (layer.kind == VD_WINOGRAD)
+                net.kernels->winograd_scratch(in, net.weights[i], layer.bf16, threads, floats);
+            else
+                net.kernels->dense_scratch(in, weights_of(i), layer.bf16, threads, floats);
+            shared = std::max(shared, floats[0]), own = std::max(own, floats[1]);
         }
         for (Memory& maps : work.maps) maps.reserve(map_floats * 4);
         work.shared.reserve(shared * 4);
@@ -273,6 +293,8 @@ struct Call {
 
     // Run layers [first, end) on `count` images from number `start` on. The last map goes to `target` if it is not null.
     void run(int first, int end, int64_t start, int64_t count, const float* input, float* target) {
+        Images group = images;
+        group.data += start * images.strides[0];
         Scratch scratch{work.shared.floats(), work.own.floats(), own_floats, threads};
         const float* current = input;
         auto next_memory = [&](bool is_last) {
@@ -281,6 +303,8 @@ struct Call {
         };
         for (int i = first; i < end; i++) {
             const VdLayer& layer = net.layers[i];
+            bool fused = i <= 1 && fuses_first();
+            if (fused && i == 0) continue;
             auto begin = std::chrono::steady_clock::now();
             Map in = input_map(i, count), out = conv_map(i, count);
             in.data = const_cast<float*>(current);
@@ -294,19 +318,22 @@ struct Call {
             bool pools_later = layer.pool && !fuses_pool(i);
             out.data = next_memory(i + 1 == end && !layer.norm && !pools_later);
             clear_border(out, threads);
-            if (layer.kind == VD_FIRST)
-                net.kernels->first(images + start * strides[0], strides, net.mean, out, net.weights[i], fuses_relu(i),
-                                   scratch);
-            else if (layer.kind == VD_CONV3)
-                net.kernels->conv3(in, out, net.weights[i], layer.bf16, fuses_relu(i), fuses_pool(i), scratch);
+            const Weights& weights = weights_of(i);
+            if (fused)
+                net.kernels->first_two(group, net.weights[0], net.layers[0].relu, in, out, weights, layer.bf16,
+                                       fuses_relu(i), fuses_pool(i), scratch);
+            else if (layer.kind == VD_FIRST)
+                net.kernels->first(group, out, weights, fuses_relu(i), scratch);
+            else if (layer.kind == VD_WINOGRAD)
+                net.kernels->winograd(in, out, weights, layer.bf16, fuses_relu(i), fuses_pool(i), scratch);
             else
-                net.kernels->dense(in, out, weights_of(i), layer.bf16, fuses_relu(i), scratch);
+                net.kernels->dense(in, out, weights, layer.bf16, fuses_relu(i), scratch);
             write_results(i, VD_CONV, out, shapes[i].conv, start);
             if (layer.relu && !fuses_relu(i)) net.kernels->relu(out, threads);
             write_results(i, VD_RELU, out, shapes[i].conv, start);
             current = out.data;
             if (layer.norm) {
-                Map normed = make_map(shapes[i].conv, count, !layer.pool && feeds_conv3(i));
+                Map normed = make_map(shapes[i].conv, count, layer.pool ? 0 : border_before(i + 1));
                 normed.data = next_memory(i + 1 == end && !pools_later);
                 clear_border(normed, threads);
                 net.kernels->lrn(out, normed, layer.outputs, threads);
@@ -315,7 +342,7 @@ struct Call {
             }
             write_results(i, VD_NORM, out, shapes[i].conv, start);
             if (pools_later) {
-                Map pooled = make_map(shapes[i].after, count, feeds_conv3(i));
+                Map pooled = make_map(shapes[i].after, count, border_before(i + 1));
                 pooled.data = next_memory(i + 1 == end);
                 clear_border(pooled, threads);
                 net.kernels->pool(out, pooled, threads);
@@ -345,7 +372,7 @@ struct Call {
             return;
         }
         int64_t largest = 1;
-        for (int i = 0; i < split; i++) largest = std::max(largest, conv_map(i, 1).floats() * 4);
+        for (int i = fuses_first() ? 1 : 0; i < split; i++) largest = std::max(largest, conv_map(i, 1).floats() * 4);
         int64_t group = std::min(count, std::max<int64_t>(1, GROUP_BYTES / largest));
         reserve(0, split, group);
         reserve(split, last + 1, count);
@@ -358,20 +385,38 @@ struct Call {
     }
 };
 
+const Kernels& kernels_of(int instruction_set) {
+    const Kernels* tables[] = {nullptr, &AVX2_KERNELS, &AVX512_KERNELS, &AVX512_BF16_KERNELS};
+    return *tables[instruction_set];
+}
+
 }  // namespace
 
 extern "C" {
 
+double vd_measure_peak(int instruction_set, int bf16, int num_threads) {
+    const Kernels& kernels = kernels_of(instruction_set);
+    const int64_t rounds = 1000000;
+    double least = 1e9;
+    for (int repeat = 0; repeat < 5; repeat++) {
+        std::vector<float> results(num_threads);
+        auto begin = std::chrono::steady_clock::now();
+        parallel(num_threads, [&](int thread) { results[thread] = kernels.multiply_registers(bf16, rounds); });
+        double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        if (results[0] > 0) least = std::min(least, seconds);
+    }
+    return double(rounds * kernels.peak_operations * (bf16 ? 2 : 1) * num_threads) / least;
+}
+
 VdNet* vd_create(int instruction_set, const VdLayer* layers, int num_layers, const float* mean, int num_threads) {
-    const Kernels* tables[] = {nullptr, &AVX2_KERNELS, &AVX512_KERNELS, &AVX512_BF16_KERNELS};
     VdNet* net = nullptr;
     try {
         net = new VdNet;
-        net->kernels = tables[instruction_set], net->num_threads = num_threads;
+        net->kernels = &kernels_of(instruction_set), net->num_threads = num_threads;
         std::copy(mean, mean + 3, net->mean);
         net->layers.assign(layers, layers + num_layers);
-        for (const VdLayer& layer : net->layers) net->weights.push_back(pack(*net, layer, layer.tile, 1));
-        net->pair_weights.resize(num_layers);
+        for (const VdLayer& layer : net->layers) net->weights.push_back(pack(*net, layer, false));
+        net->filtered_weights.resize(num_layers);
         return net;
     } catch (const std::bad_alloc&) {
         delete net;
@@ -409,7 +454,8 @@ int vd_shape(const VdNet* net, int64_t height, int64_t width, int layer, int sta
 int vd_run(VdNet* net, const float* images, int64_t count, int64_t height, int64_t width, const int64_t* strides,
            const VdResult* results, int num_results, int average, int num_threads, double* seconds) {
     try {
-        Call call{*net, images, strides, results, num_results, average, num_threads, seconds, -1, {}, {}};
+        Call call{*net, {images, strides, net->mean, height, width}, results, num_results, average, num_threads, seconds,
+                  -1, {}, {}};
         for (int i = 0; i < num_results; i++) call.last = std::max(call.last, results[i].layer);
         call.average = average && call.last + 1 == int(net->layers.size());
         if (!infer_shapes(*net, call.last, height, width, 0, call.shapes)) return VD_TOO_SMALL;
@@ -423,7 +469,7 @@ int vd_run(VdNet* net, const float* images, int64_t count, int64_t height, int64
                 net->workspaces.pop_back();
             }
         }
-        call.pack_pairs();
+        call.pack_filtered();
         call.run_all(count);
         std::lock_guard<std::mutex> lock(net->mutex);
         net->workspaces.push_back(std::move(call.work));

@@ -10,8 +10,9 @@ struct Ahead {
     const float* at;
     int64_t advance;  // floats for each step of the product; 0: nothing
 
-    static Ahead share(const float* weights, int64_t steps, int64_t products, int64_t product) {
-        int64_t advance = (PANEL + products - 1) / products;
+    // The share of one of so many products, which take `steps` each, in `floats` weights.
+    static Ahead share(const float* weights, int64_t floats, int64_t steps, int64_t products, int64_t product) {
+        int64_t advance = (floats + products * steps - 1) / (products * steps);
         return {weights + product * steps * advance, advance};
     }
 };
@@ -43,6 +44,27 @@ static inline void multiply(const float* rows, const float* weights, float* sums
         store(sums + t * PANEL, ADD ? load(sums + t * PANEL) + a[t] : a[t]);
         store(sums + t * PANEL + LANES, ADD ? load(sums + t * PANEL + LANES) + b[t] : b[t]);
     }
+}
+
+// Multiply-adds on registers alone, as many as a processor can do at most: OPERATIONS for each round, or twice as many in
+// bf16. Returns a number that depends on all of them.
+constexpr int PEAK_SUMS = 2 * TILES - 4;
+constexpr int64_t PEAK_OPERATIONS = 2 * PEAK_SUMS * LANES;
+
+static float multiply_registers(bool bf16, int64_t rounds) {
+    Vector sums[PEAK_SUMS], x = zero() + 0.5f, y = zero() + 1.0f / float(rounds);
+    for (int i = 0; i < PEAK_SUMS; i++) sums[i] = zero() + float(i);
+    auto run = [&](auto step) {
+        for (int64_t round = 0; round < rounds; round++)
+#pragma GCC unroll 32
+            for (int i = 0; i < PEAK_SUMS; i++) sums[i] = step(sums[i]);
+    };
+    if (bf16)
+        run([&](Vector sum) { return multiply_pairs(sum, x, y); });
+    else
+        run([&](Vector sum) { return sum + x * y; });
+    for (int i = 1; i < PEAK_SUMS; i++) sums[0] += sums[i];
+    return sums[0][0];
 }
 
 // The same for a number of rows that is known at run time.

@@ -105,7 +105,7 @@ std::vector<double> compute_plainly(const Net& net, const float* image, int64_t 
     for (int64_t i = 0; i < 3 * height * width; i++) x.values[i] -= mean[i / (height * width)];
     for (size_t i = 0; i < net.layers.size(); i++) {
         const VdLayer& layer = net.layers[i];
-        x = convolve(x, layer, net.parameters[i], layer.kind == VD_DENSE ? layer.side : 3, layer.kind != VD_DENSE);
+        x = convolve(x, layer, net.parameters[i], layer.side, layer.kind == VD_DENSE ? 0 : layer.side / 2);
         if (layer.norm) x = normalize(x);
         if (layer.pool) x = pool(x, layer.pool);
     }
@@ -139,23 +139,30 @@ double run_and_compare(const Net& net, VdNet* packed, int64_t count, int64_t hei
 int main() {
     Net net;  // channels that no vector divides, both roundings, normalization, 1x1 convolution, dense layers
     net.add(VD_FIRST, 3, 19, 3, true, true, VD_POOL_NONE);
-    net.add(VD_CONV3, 19, 35, 3, true, false, VD_POOL_CEIL);
-    net.add(VD_CONV3, 35, 33, 3, true, false, VD_POOL_FLOOR);
+    net.add(VD_WINOGRAD, 19, 35, 3, true, false, VD_POOL_CEIL);
+    net.add(VD_WINOGRAD, 35, 33, 3, true, false, VD_POOL_FLOOR);
     net.add(VD_DENSE, 33, 20, 1, true, false, VD_POOL_CEIL);
     net.add(VD_DENSE, 20, 70, 2, true, false, VD_POOL_NONE);
     net.add(VD_DENSE, 70, 5, 1, false, false, VD_POOL_NONE);
-    Net pairs;  // fc6 by pairs of positions, where the map is large enough
-    pairs.add(VD_FIRST, 3, 16, 3, true, false, VD_POOL_NONE);
-    pairs.add(VD_DENSE, 16, 40, 7, true, false, VD_POOL_NONE);
-    pairs.add(VD_DENSE, 40, 3, 1, false, false, VD_POOL_NONE);
-    const int64_t shapes[][3] = {{1, 12, 12}, {3, 17, 30}, {2, 61, 13}, {0, 20, 20}, {1, 5, 5}, {5, 12, 15}};
+    Net tiles;  // fc6 by tiles of positions, where the map is large enough
+    tiles.add(VD_FIRST, 3, 16, 3, true, false, VD_POOL_NONE);
+    tiles.add(VD_DENSE, 16, 40, 7, true, false, VD_POOL_NONE);
+    tiles.add(VD_DENSE, 40, 3, 1, false, false, VD_POOL_NONE);
+    Net wide;  // 5x5 kernels, the first two layers apart; then together, with pooling
+    wide.add(VD_FIRST, 3, 20, 5, true, false, VD_POOL_FLOOR);
+    wide.add(VD_WINOGRAD, 20, 18, 5, true, false, VD_POOL_CEIL);
+    wide.add(VD_DENSE, 18, 3, 1, false, false, VD_POOL_NONE);
+    Net fused;
+    fused.add(VD_FIRST, 3, 20, 3, true, false, VD_POOL_NONE);
+    fused.add(VD_WINOGRAD, 20, 18, 3, true, false, VD_POOL_CEIL);
+    const int64_t shapes[][3] = {{1, 12, 12}, {3, 17, 30}, {2, 61, 13}, {0, 20, 20}, {1, 5, 5}, {5, 12, 15}, {1, 9, 130}};
     double worst = 0, worst_bf16 = 0;
     int sets = vd_instruction_set();
     for (int set = 1; set <= sets; set++)
         for (int tile : {2, 4})
             for (int bf16 = 0; bf16 <= (set == VD_AVX512_BF16); bf16++)
                 for (int threads : {1, 3}) {
-                    for (Net* each : {&net, &pairs}) {
+                    for (Net* each : {&net, &tiles, &wide, &fused}) {
                         VdNet* packed = each->create(set, tile, bf16, threads);
                         if (!packed) return 1;
                         for (const auto& shape : shapes) {
@@ -166,6 +173,8 @@ int main() {
                         vd_destroy(packed);
                     }
                 }
+    for (int set = 1; set <= sets; set++)
+        if (!(vd_measure_peak(set, 0, 2) > 1e6)) return 1;
     VdNet* packed = net.create(sets, 4, 0, 2);  // one net, several callers
     std::vector<std::thread> callers;
     std::vector<int> failures(3);

@@ -10,13 +10,15 @@ namespace NAMESPACE {
 #include "winograd.h"
 #include "product.h"
 #include "convolution.h"
+#include "first.h"
 #include "dense.h"
 #include "elementwise.h"
 }  // namespace NAMESPACE
 
 const Kernels TABLE = {
     NAME, NAMESPACE::TILES, NAMESPACE::PANEL,
-    NAMESPACE::pack_conv3, NAMESPACE::pack_dense, NAMESPACE::pack_first,
-    NAMESPACE::conv3_shared, NAMESPACE::conv3_own, NAMESPACE::dense_shared, NAMESPACE::dense_own, NAMESPACE::first_own,
-    NAMESPACE::first, NAMESPACE::conv3, NAMESPACE::dense, NAMESPACE::pool, NAMESPACE::relu, NAMESPACE::lrn,
+    NAMESPACE::pack_winograd, NAMESPACE::pack_dense, NAMESPACE::pack_first,
+    NAMESPACE::winograd_scratch, NAMESPACE::dense_scratch, NAMESPACE::first_own, NAMESPACE::first_two_own,
+    NAMESPACE::first, NAMESPACE::first_two, NAMESPACE::winograd, NAMESPACE::dense,
+    NAMESPACE::pool, NAMESPACE::relu, NAMESPACE::multiply_registers, NAMESPACE::PEAK_OPERATIONS, NAMESPACE::lrn,
 };

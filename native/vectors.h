@@ -14,6 +14,12 @@ constexpr int PARTS = BLOCK / LANES;  // vectors of one channel block
 typedef float Vector __attribute__((vector_size(4 * LANES)));
 typedef int32_t IntVector __attribute__((vector_size(4 * LANES)));
 
+// A bool as a type.
+template <bool VALUE>
+struct Flag {
+    static constexpr bool value = VALUE;
+};
+
 static inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 static inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 static inline Vector zero() { return Vector{}; }
@@ -46,6 +52,10 @@ static inline Vector pair_bf16(Vector low, [[maybe_unused]] Vector high) {
     return low;
 #endif
 }
+
+// The two numbers of such a word.
+static inline Vector low_of_pair(Vector pair) { return (Vector)((IntVector)pair << 16); }
+static inline Vector high_of_pair(Vector pair) { return (Vector)((IntVector)pair & int32_t(0xffff0000)); }
 
 // sum + low * low' + high * high' of pairs of bf16.
 static inline Vector multiply_pairs(Vector sum, [[maybe_unused]] Vector a, [[maybe_unused]] Vector b) {

@@ -23,7 +23,7 @@ from verydeep.data.split import Split
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
-from verydeep.models.cpu_engine import CpuNet, TestedNet, supports
+from verydeep.models.cpu_engine import CpuNet, TestedNet
 from verydeep.models.pieces import average_map
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
@@ -113,7 +113,7 @@ def round_weights(model: VGG) -> VGG:
 
 def prepare_net(model: VGG, runtime: Runtime) -> TestedNet:
     """Return the net ready for testing: packed for the CPU engine, or on the device, weights rounded once for bf16."""
-    if runtime.kernels == "native" and supports(model):
+    if runtime.kernels == "native":
         return CpuNet(model, bf16=runtime.bf16)
     model = runtime.place(model)
     return (round_weights(model) if runtime.bf16 else model).eval()

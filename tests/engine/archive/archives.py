@@ -29,10 +29,12 @@ def make_net(run: Path, seed: int = 2) -> Net:
     return Net.open(run)
 
 
-def update(net: Net, folder: Path, *images: Path, decoding: Decoding = STRICT, **options: Any) -> Archive:
+def update(
+    net: Net, folder: Path, *images: Path, decoding: Decoding = STRICT, runtime: Runtime = CPU, **options: Any
+) -> Archive:
     """Do what ``verydeep features`` does with images, in fp32."""
     archive_options = ArchiveOptions(**{"precision": "fp32", **options})
-    return update_archive(folder, net, archive_options, list(map(str, images)), CPU, decoding)
+    return update_archive(folder, net, archive_options, list(map(str, images)), runtime, decoding)
 
 
 def read_archive(folder: Path) -> dict[str, npt.NDArray[np.float16]]:

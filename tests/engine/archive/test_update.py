@@ -27,8 +27,10 @@ from verydeep.engine.descriptors.in_memory import describe_images
 from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError, WeightsError
+from verydeep.models.cpu_engine import find_instruction_set
 
 SKIP = Decoding("skip")
+AUTO = replace(CPU, kernels="auto", has_engine=find_instruction_set() is not None)
 HALF_UNIT = 2.0**-11
 """Half a unit in the last place of float16, relative."""
 
@@ -114,6 +116,29 @@ def test_stopped_update_goes_on(net: Net, photos: Path, tmp_path: Path, file: st
     assert all(np.array_equal(after[path], before[path]) for path in before)
     assert all(after[path] == pytest.approx(whole[path], abs=1e-3) for path in whole)
     assert not left.exists()
+
+
+def test_an_archive_keeps_its_kernels(net: Net, photos: Path, tmp_path: Path) -> None:
+    update(net, tmp_path / "out", photos / "plain", runtime=CPU)
+    update(net, tmp_path / "out", photos / "ä ö" / "01.jpg", runtime=AUTO)
+    assert Manifest.read(tmp_path / "out").kernels == "torch"
+    with pytest.raises(OptionError, match="was made with `kernels=torch`: use that, or another `out`"):
+        update(net, tmp_path / "out", photos, runtime=replace(AUTO, kernels="native"))
+
+
+@pytest.mark.skipif(not AUTO.has_engine, reason="the CPU engine is missing")
+def test_a_new_archive_gets_the_engines_kernels(
+    net: Net, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However few its first photographs; where the engine is missing later, a message states the mixture."""
+    update(net, tmp_path / "out", photos / "ä ö" / "01.jpg", runtime=AUTO)
+    assert Manifest.read(tmp_path / "out").kernels == "native" and "Kernels" not in caplog.text
+    update(net, tmp_path / "out", photos, runtime=replace(AUTO, has_engine=False))
+    assert "Kernels: PyTorch's, as the CPU engine is missing here." in caplog.text
+    assert Manifest.read(tmp_path / "out").kernels == "native"
+    update(net, tmp_path / "torch", photos)
+    ours, theirs = read_archive(tmp_path / "out"), read_archive(tmp_path / "torch")
+    assert all(ours[path] == pytest.approx(theirs[path], abs=1e-3) for path in theirs)
 
 
 def test_only_new_and_changed_images_are_described(net: Net, photos: Path, tmp_path: Path) -> None:

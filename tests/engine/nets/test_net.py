@@ -94,6 +94,14 @@ def test_a_net_in_memory_is_prepared_once_for_all_threads(tmp_path: Path, bf16: 
     assert opened.prepare(runtime) is not opened.prepare(runtime)
 
 
+def test_a_net_on_disk_is_prepared_once_while_somebody_holds_it(tmp_path: Path) -> None:
+    folder = leave(tmp_path, "net")
+    held = Net.open(folder).prepare(CPU)
+    assert Net.open(folder).prepare(CPU) is held and Net.open(folder).prepare(replace(CPU, bf16=True)) is not held
+    leave(tmp_path, "net", width=0.25)  # another net in its place
+    assert Net.open(folder).prepare(CPU) is not held
+
+
 def test_a_localization_net_in_memory_holds_its_classifier(tmp_path: Path) -> None:
     net = wnid_net(tmp_path, WNIDS)
     keep_classifier(net.folder, net.folder)

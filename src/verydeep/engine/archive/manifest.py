@@ -41,6 +41,8 @@ class Manifest:
     """Folder that relative paths in the archive start at."""
     value_ranges: ValueRanges = field(default_factory=dict)
     """Ranges of values that are not bytes."""
+    kernels: Literal["torch", "native"] | None = None
+    """The kernels that compute its descriptors; None: not chosen yet, or by a version that did not record them."""
     num_images: int = 0
     """Number of images when the last update ended."""
 

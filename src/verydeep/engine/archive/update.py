@@ -25,12 +25,11 @@ from verydeep.engine.descriptors.activations import describe_batches
 from verydeep.engine.descriptors.cache import DESCRIPTORS, hash_images
 from verydeep.engine.descriptors.duration import DescribingJob, log_duration
 from verydeep.engine.log import Log
-from verydeep.engine.nets.kernels import choose_kernels
 from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
-from verydeep.errors import ResourceError
+from verydeep.errors import OptionError, ResourceError
 from verydeep.files import try_lock, write_json
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import BoolArray, Int64Array
@@ -88,11 +87,16 @@ def update_archive(
         plan = runtime.from_main(_plan_update(folder, net, options, patterns, log, stack) if runtime.is_main else None)
         assert plan is not None
         decoding = replace(decoding, fast=plan.manifest.fast_decode)
-        runtime = choose_kernels(runtime, [net], len(plan.split))
+        runtime = keep_kernels(folder, plan.manifest, runtime, log)
+        assert runtime.kernels != "auto"
+        plan = replace(plan, manifest=replace(plan.manifest, kernels=plan.manifest.kernels or runtime.kernels))
+        if runtime.is_main:
+            plan.manifest.write(folder)  # before the first descriptors, so that a stopped update keeps its kernels
         job = DescribingJob(net, plan.manifest.layer, plan.manifest.scales, plan.split, plan.missing)
-        log_duration([job], runtime, decoding, log)
+        ready = log_duration([job], runtime, decoding, log)
         steps = describe_missing_images(folder, net, plan.manifest, plan.split, plan.keys, runtime, decoding)
         skipped = run_with_progress(steps, "Describing", len(plan.split), is_main=runtime.is_main)
+        del ready
         update = None
         if runtime.is_main:
             for shard, rows in plan.outdated:
@@ -101,6 +105,29 @@ def update_archive(
         update = runtime.from_main(update)
         assert update is not None
         return update
+
+
+def keep_kernels(folder: Path, manifest: Manifest, runtime: Runtime, log: Log) -> Runtime:
+    """Return the runtime with the kernels of an archive.
+
+    A new archive gets the engine's wherever they are, however few its first photographs: more will follow.
+
+    Raises:
+        OptionError: others are wanted.
+    """
+    if runtime.kernels not in ("auto", manifest.kernels or runtime.kernels):
+        raise OptionError(
+            f"{folder} was made with `kernels={manifest.kernels}`: use that, or another `out`.", "kernels"
+        )
+    if manifest.kernels == "native" and not runtime.has_engine:
+        log.info(
+            "Kernels: PyTorch's, as the CPU engine is missing here. It described the archive's other images; "
+            "descriptors differ by rounding."
+        )
+        return replace(runtime, kernels="torch")
+    if runtime.kernels != "auto" or manifest.kernels:
+        return replace(runtime, kernels=manifest.kernels or runtime.kernels)
+    return replace(runtime, kernels="native" if runtime.has_engine else "torch")
 
 
 def describe_missing_images(

@@ -85,8 +85,9 @@ def compute_descriptors(
         ResourceError: the processes have no cache in common, or the disk is full.
     """
     runtime.check_shared(cache_folder(), "VERYDEEP_CACHE moves the cache")
+    ready = []
     if runtime.is_main:  # the others wait until it has found what is missing
-        log_duration(find_jobs(representation, split, runtime, decoding), runtime, decoding, Log())
+        ready.append(log_duration(find_jobs(representation, split, runtime, decoding), runtime, decoding, Log()))
     skipped: dict[str, str] = {}
     steps = list(product(representation, representation.cover(split)))
     for number, ((net, layer), view) in enumerate(steps, start=1):
@@ -97,6 +98,7 @@ def compute_descriptors(
             total=len(split),
             is_main=runtime.is_main,
         )
+        ready.clear()  # the first net alone was kept from the timing
     runtime.gather(None)  # everything is on disk before the main process reads it
     return skipped
 

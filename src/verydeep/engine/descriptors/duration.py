@@ -15,6 +15,7 @@ from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import duration_text
 from verydeep.engine.runtime import Runtime
+from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import Int64Array
 
 MAX_TIMED = 4
@@ -37,8 +38,11 @@ class DescribingJob:
     """(m,) indices of the images in the split."""
 
 
-def log_duration(jobs: Sequence[DescribingJob], runtime: Runtime, decoding: Decoding, log: Log) -> None:
+def log_duration(jobs: Sequence[DescribingJob], runtime: Runtime, decoding: Decoding, log: Log) -> TestedNet | None:
     """Log how long all processes together will take; the main process times a few images.
+
+    Returns:
+        The net of the first job, if it was timed. While the caller holds it, the job does not prepare it once more.
 
     Raises:
         DataError: an image cannot be decoded and bad images are errors.
@@ -47,9 +51,12 @@ def log_duration(jobs: Sequence[DescribingJob], runtime: Runtime, decoding: Deco
     """
     count = max((len(job.missing) for job in jobs), default=0)
     if not runtime.is_main or count <= MAX_TIMED:
-        return
-    seconds = sum(estimate_seconds(job, runtime, decoding) for job in jobs if len(job.missing))
+        return None
+    pending = [job for job in jobs if len(job.missing)]
+    ready = pending[0].net.prepare(runtime)
+    seconds = sum(estimate_seconds(job, runtime, decoding) for job in pending)
     log.info(f"Time: {duration_text(seconds)} for {count:,} photographs.")
+    return ready
 
 
 def estimate_seconds(job: DescribingJob, runtime: Runtime, decoding: Decoding) -> float:

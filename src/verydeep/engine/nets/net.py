@@ -2,9 +2,11 @@
 
 import copy
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -24,6 +26,9 @@ from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig, load_c
 from verydeep.ops.value_ranges import RecordedRanges
 
 _PLACING = threading.Lock()
+
+_IN_USE: WeakValueDictionary[Hashable, TestedNet] = WeakValueDictionary()
+"""Nets from the disk that are ready for testing, as long as somebody uses them."""
 
 
 @dataclass(frozen=True)
@@ -133,15 +138,20 @@ class Net:
     def prepare(self, runtime: Runtime) -> TestedNet:
         """Return the model for testing: in eval mode, on the device, its weights rounded or packed.
 
-        A model in memory is prepared once for each device, precision and kernels, and shared by all threads.
+        A model in memory is prepared once for each device, precision and kernels, and shared by all threads; one from
+        the disk as long as somebody holds it.
 
         Raises:
             WeightsError: the weights are missing, damaged, or of another net.
         """
-        if self._model is None:
-            return prepare_net(self.load(), runtime)
+        key = (str(runtime.device), runtime.bf16, runtime.kernels)
         with _PLACING:
-            key = (str(runtime.device), runtime.bf16, runtime.kernels)
+            if self._model is None:
+                where = (self.folder.resolve(), stamp_files(self.folder), self.outputs, *key)
+                model = _IN_USE.get(where)
+                if model is None:
+                    model = _IN_USE[where] = prepare_net(self.load(), runtime)
+                return model
             if key not in self._placed:
                 self._placed[key] = prepare_net(self.load(), runtime)
             return self._placed[key]
