@@ -40,7 +40,14 @@ from benchmarks.testing import Case, plain_net
 from benchmarks.timing import report, table
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.runtime import Runtime
-from verydeep.models.cpu_engine import CpuNet, can_compute, choose_tile, find_instruction_set, measure_peak
+from verydeep.models.cpu_engine import (
+    CpuNet,
+    can_compute,
+    choose_tile,
+    find_instruction_set,
+    measure_peak,
+    takes_bf16,
+)
 from verydeep.models.export.onnx import write_onnx
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig
@@ -246,40 +253,55 @@ def share_of_products(layer: str, *, bf16: bool) -> float:
     return 1
 
 
-def layer_table(model: VGG, nets: Mapping[str, CpuNet], repeats: int) -> str:
-    """Milliseconds of each layer of the engine, its operations as a plain convolution, and its share of the peak.
+@dataclass(frozen=True)
+class LayerTimes:
+    """Seconds of each layer of the engine at one precision, and the peak of the processor there."""
 
-    The share counts the multiplications that the kernels do. Layers that run as one share a row.
-    """
-    images, rows = draw_images(LAYER_SHAPE), []
+    bf16: bool
+    seconds: Mapping[str, float]
+    """0 where a layer runs as one with the next."""
+    peak: float
+    peak_fp32: float
+
+    def share_of_peak(self, operations: Mapping[str, float]) -> float:
+        """Return the share of the peak that layers reach which run as one; their kernels' multiplications count."""
+        ideal = 0.0
+        for name, count in operations.items():
+            peak = self.peak if takes_bf16(name, 3) else self.peak_fp32
+            ideal += count * share_of_products(name, bf16=self.bf16) / peak
+        return ideal / sum(self.seconds[name] for name in operations)
+
+
+def layer_table(model: VGG, nets: Mapping[str, CpuNet], repeats: int) -> str:
+    """Milliseconds of each layer of the engine, its operations as a plain convolution, and its share of the peak."""
+    images, rows, group = draw_images(LAYER_SHAPE), [], dict[str, float]()
     operations = layer_operations(model, *LAYER_SHAPE[1:])
-    header, columns, peaks = ["layer"], [], []
-    for precision, net in nets.items():
+    peak_fp32 = measure_peak(bf16=False)
+    columns = []
+    for net in nets.values():
         runs = [net.time_layers(images) for _ in range(repeats)]
-        columns.append({name: statistics.median(run[name] for run in runs) for name in operations})
-        peaks.append(measure_peak(bf16=net.bf16))
-        header += [f"{precision}, ms", "GFLOP/s", "of the peak"]
-    waiting: list[str] = []
-    for name in operations:
-        waiting.append(name)
-        if not all(column[name] for column in columns):
-            continue
-        row = [" and ".join(waiting)]
-        for net, column, peak in zip(nets.values(), columns, peaks, strict=True):
-            seconds = column[name]
-            plain = sum(operations[each] for each in waiting)
-            # conv1_1 is fp32 everywhere.
-            counts = {each: operations[each] * share_of_products(each, bf16=net.bf16) for each in waiting}
-            ideal = sum(count / (peaks[0] if each == "conv1_1" else peak) for each, count in counts.items())
-            row += [f"{1e3 * seconds:.2f}", f"{plain / seconds / 1e9:,.0f}", f"{ideal / seconds:.0%}"]
-        rows.append(row)
-        waiting = []
-    totals = ["all"]
-    for column in columns:
-        seconds = sum(column.values())
-        totals += [f"{1e3 * seconds:.2f}", f"{sum(operations.values()) / seconds / 1e9:,.0f}", ""]
-    peaks_text = " and ".join(f"{peak / 1e9:,.0f} GFLOP/s in {name}" for name, peak in zip(nets, peaks, strict=True))
-    return f"Measured peak, multiply-adds on registers alone: {peaks_text}.\n\n{table(header, [*rows, totals])}"
+        seconds = {name: statistics.median(run[name] for run in runs) for name in operations}
+        columns.append(LayerTimes(net.bf16, seconds, measure_peak(bf16=net.bf16), peak_fp32))
+    for name, count in operations.items():
+        group[name] = count
+        if columns[0].seconds[name]:
+            rows.append([" and ".join(group), *layer_cells(columns, group)])
+            group = {}
+    totals = ((sum(each.seconds.values()), sum(operations.values())) for each in columns)
+    rows.append(["all", *(cell for s, n in totals for cell in (f"{1e3 * s:.2f}", f"{n / s / 1e9:,.0f}", ""))])
+    header = ["layer", *(title for name in nets for title in (f"{name}, ms", "GFLOP/s", "of the peak"))]
+    peaks = " and ".join(f"{each.peak / 1e9:,.0f} in {name}" for name, each in zip(nets, columns, strict=True))
+    return f"Measured peak of multiply-adds on registers alone, in GFLOP/s: {peaks}.\n\n{table(header, rows)}"
+
+
+def layer_cells(columns: Sequence[LayerTimes], operations: Mapping[str, float]) -> list[str]:
+    """Return the cells of layers that run as one: milliseconds, GFLOP/s and share of the peak at each precision."""
+    cells = []
+    for each in columns:
+        seconds = sum(each.seconds[name] for name in operations)
+        cells += [f"{1e3 * seconds:.2f}", f"{sum(operations.values()) / seconds / 1e9:,.0f}"]
+        cells.append(f"{each.share_of_peak(operations):.0%}")
+    return cells
 
 
 def time_avx2(repeats: int) -> dict[str, dict[str, float]]:
