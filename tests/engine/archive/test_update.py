@@ -131,7 +131,7 @@ def test_a_new_archive_gets_the_engines_kernels(
     net: Net, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However few its first photographs; where the engine is missing later, a message states the mixture."""
-    update(net, tmp_path / "out", photos / "ä ö" / "01.jpg", runtime=AUTO)
+    update(net, tmp_path / "out", photos / "plain" / "00.jpg", photos / "ä ö" / "01.jpg", runtime=AUTO)
     assert Manifest.read(tmp_path / "out").kernels == "native" and "Kernels" not in caplog.text
     update(net, tmp_path / "out", photos, runtime=replace(AUTO, has_engine=False))
     assert "Kernels: PyTorch's, as the CPU engine is missing here." in caplog.text
