@@ -90,16 +90,16 @@ def test_a_net_in_memory_is_prepared_once_for_all_threads(tmp_path: Path, bf16: 
     assert models[0].fc6.weight.dtype == (torch.bfloat16 if bf16 else torch.float32)
     assert net.in_memory
     assert (models[0].fc6.weight.data_ptr() == net.model.fc6.weight.data_ptr()) is not bf16
-    opened = Net.open(tmp_path / "net")
-    assert opened.prepare(runtime) is not opened.prepare(runtime)
+    assert Net.open(tmp_path / "net").prepare(runtime) is not models[0]
 
 
 def test_a_net_on_disk_is_prepared_once_while_somebody_holds_it(tmp_path: Path) -> None:
-    folder = leave(tmp_path, "net")
-    held = Net.open(folder).prepare(CPU)
-    assert Net.open(folder).prepare(CPU) is held and Net.open(folder).prepare(replace(CPU, bf16=True)) is not held
-    leave(tmp_path, "net", width=0.25)  # another net in its place
-    assert Net.open(folder).prepare(CPU) is not held
+    wnid_net(tmp_path, WNIDS)
+    held = Net.open(tmp_path / "net").prepare(CPU)
+    assert Net.open(tmp_path / "net").prepare(CPU) is held
+    assert Net.open(tmp_path / "net").prepare(replace(CPU, bf16=True)) is not held
+    wnid_net(tmp_path, WNIDS)  # another net in its place
+    assert Net.open(tmp_path / "net").prepare(CPU) is not held
 
 
 def test_a_localization_net_in_memory_holds_its_classifier(tmp_path: Path) -> None:
