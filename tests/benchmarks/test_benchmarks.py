@@ -14,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import cpu_engine, descriptors, svm, testing, timing
+from benchmarks import cpu_engine, descriptors, svm, testing, timing, verify, wrong_labels
 from benchmarks import plain_tiny_imagenet as plain
+from tests.commands.test_verify_content import scene
 from tests.conftest import picture
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
@@ -231,3 +232,30 @@ def test_plain_net_is_network_a() -> None:
             images = 50 * torch.randn(2, 3, height, width)
             scores = plain.window_scores(theirs, images).mean(0)
             torch.testing.assert_close(scores, ours.logits(images), rtol=1e-4, atol=1e-4 * scores.abs().max().item())
+
+
+def test_verify_plants_what_it_says(tmp_path: Path) -> None:
+    """Each kind of defect and of copy, on forty photographs; both are found by ours."""
+    source, out = tmp_path / "source" / "things", tmp_path / "out"
+    source.mkdir(parents=True)
+    out.mkdir()
+    for seed in range(60):
+        scene(seed, (270, 200)).save(source / f"{seed:02d}.jpg", quality=92)
+    planted = verify.plant(source.parent, out, 40)
+    assert {kind: len(files) for kind, files in planted.defects.items()} == {
+        "dark": 2, "bright": 2, "blurred": 2, "uniform": 2, "elongated": 2, "tiny": 1
+    }  # fmt: skip
+    assert {kind: len(pairs) for kind, pairs in planted.copies.items()} == dict.fromkeys(verify.COPIES, 1)
+    assert len(list(out.iterdir())) == 40
+    compared = verify.compare(verify.by_verydeep(out), planted)
+    assert compared["uniform"][0] == "2 of 2" and compared["tiny"][0] == "1 of 1"
+    assert compared["copy: encoded again"][0] == compared["copy: mirrored"][0] == "1 of 1"
+
+
+def test_wrong_labels_are_planted_evenly() -> None:
+    labels = np.repeat(np.arange(5), 40)
+    planted, wrong = wrong_labels.plant(labels, 5, seed=1)
+    assert len(wrong) == 10 and set(np.flatnonzero(planted != labels).tolist()) == wrong
+    found = wrong_labels.Found([*wrong, *range(100, 110)], [*list(wrong)[:5], 0, 1, 2, 3, 4])
+    right, precision, recall, count = found.measure(wrong)
+    assert (right, recall, count) == (100, 50, 10) and precision >= 50
