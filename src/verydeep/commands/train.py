@@ -58,7 +58,7 @@ def train(
         FineTuned, Option("Layers that learn: all, or fc (fc6-fc8).", "", "LAYERS", "training")
     ] = "all",
     batch_size: Annotated[
-        int | None, Option("Images per step.", "a 20th of all, from 8 to 256", "N", "training", smallest=1)
+        int | None, Option("Images per step.", "a 20th of all, 8 to 256", "N", "training", smallest=1)
     ] = None,
     micro_batch: Annotated[
         int | None, Option("Images at once; affects memory, not results.", "", "N", "training", smallest=1)
