@@ -1,6 +1,7 @@
 """`verydeep train`: train a net and test it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from verydeep.engine.training.plan import TrainingPlan
     from verydeep.results.training import TrainedRun
 
-RESUME_OPTIONS = ("data", "resume", "epochs", "device", "workers", "progress")
+RESUME_OPTIONS = ("data", "resume", "epochs", "tensorboard", "device", "workers", "progress")
 """Parameters that matter to a resumed run; all others are those it began with."""
 
 
@@ -81,15 +82,16 @@ def train(
     ] = None,
     bad_boxes: BadBoxesOption = "error",
     deterministic: Annotated[bool, Option("Give bit-identical results on GPUs; slower.", heading="compute")] = False,
+    tensorboard: Annotated[bool, Option("Also write event files for TensorBoard.", heading="output")] = False,
     **options: Unpack[JobOptions],
 ) -> "TrainedRun":
     """Train a net on photographs and test it; without DATA on a generated set.
 
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
     Tiny-ImageNet. With `init_from`, network, crop and widths are copied unless given. With fewer than 74 epochs the
-    learning rate drops after 60, 80 and 93% of them (generated: 75 and 92%), not on plateaus. With `resume`, a stopped
-    run continues; DATA names moved photographs. With `task=localize` boxes come from the data set, DATA/boxes.csv
-    (path,label,xmin,ymin,xmax,ymax) or XML files in DATA/Annotations.
+    learning rate drops after 60, 80 and 93% of them, not on plateaus. With `resume`, a stopped run continues; DATA
+    names moved photographs. With `task=localize` boxes come from the data set, from DATA/boxes.csv or from XML files in
+    DATA/Annotations.
 
     Try:
         verydeep train
@@ -107,16 +109,19 @@ def train(
 
     from verydeep.data.folders.groups import resolve_group_by
     from verydeep.engine.nets.net import net_path
+    from verydeep.engine.training.event_log import check_tensorboard
     from verydeep.engine.training.extension import change_epochs
     from verydeep.engine.training.plan import plan_resumed, plan_training
     from verydeep.engine.training.request import TrainRequest
 
+    if tensorboard:
+        check_tensorboard()
     if resume is not None:
         check_resumed(Path(resume), values)
         plan = plan_resumed(Path(resume), None if data == "generated" else os.fspath(data))
         if epochs is not None:
             plan = change_epochs(plan, epochs)
-        return run_plan(plan, options)
+        return run_plan(replace(plan, tensorboard=tensorboard), options)
     if network is not None:
         network = network_name(network)
     if crop is not None:
@@ -152,7 +157,7 @@ def train(
         deterministic=deterministic,
         out=None if out is None else Path(out),
     )
-    return run_plan(plan_training(request), options)
+    return run_plan(replace(plan_training(request), tensorboard=tensorboard), options)
 
 
 def check_resumed(run: Path, values: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ class RunFolder:
         self.log = path / "train.log"
         self.curves = path / "curves.png"
         self.skipped = path / "skipped.json"
+        self.events = path / "tensorboard"
 
     def may_hold_before_training(self, name: str) -> bool:
         """Whether a run that was stopped before its settings were saved may have left a file of this name."""

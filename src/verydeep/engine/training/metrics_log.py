@@ -5,28 +5,42 @@ import os
 from pathlib import Path
 from typing import Any
 
+from verydeep.engine.training.event_log import EventLog
 from verydeep.engine.training.fit import StepReport
+
+
+def metrics_of(report: StepReport) -> dict[str, Any]:
+    """Return the numbers of a report by name."""
+    values = {
+        "step": report.step,
+        "loss": report.loss,
+        "learning_rate": report.learning_rate,
+        "stage": report.stage,
+    }
+    return values if report.epoch is None else values | vars(report.epoch)
 
 
 class MetricsLog:
     """Writes metrics.jsonl: one JSON object for each report; on resume, lines after the checkpoint are cut."""
 
-    def __init__(self, path: Path, length: int = 0) -> None:
-        """Open for appending, and cut all beyond ``length`` bytes, which was written after the checkpoint."""
+    def __init__(self, path: Path, length: int = 0, events: EventLog | None = None) -> None:
+        """Open for appending, and cut all beyond ``length`` bytes, which was written after the checkpoint.
+
+        Args:
+            path: of the file.
+            length: of the file at the checkpoint, in bytes.
+            events: gets the same numbers.
+        """
+        self.events = events
         path.touch()
         os.truncate(path, min(length, path.stat().st_size))
         self.file = path.open("a", encoding="utf-8")
 
     def write(self, report: StepReport, seconds: float) -> None:
         """Append a report; ``seconds`` counts from the start, or from the resumption, of the run."""
-        values: dict[str, Any] = {
-            "step": report.step,
-            "loss": report.loss,
-            "learning_rate": report.learning_rate,
-            "stage": report.stage,
-        }
-        if report.epoch is not None:
-            values |= vars(report.epoch)
+        values = metrics_of(report)
+        if self.events is not None:
+            self.events.write(values)
         self.file.write(json.dumps(values | {"seconds": round(seconds, 2)}) + "\n")
         self.file.flush()
 
@@ -37,6 +51,8 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close the file."""
+        if self.events is not None:
+            self.events.close()
         self.file.close()
 
 

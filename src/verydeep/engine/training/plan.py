@@ -46,6 +46,8 @@ class TrainingPlan:
     """Config of the source net, if weights are still to be copied from it."""
     request: TrainRequest | None = None
     """The request; None for a run that is resumed, whose own settings hold."""
+    tensorboard: bool = False
+    """Whether event files of TensorBoard are written, too."""
 
     @property
     def resume(self) -> bool:

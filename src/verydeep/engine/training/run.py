@@ -33,6 +33,7 @@ from verydeep.engine.training.advice import (
 )
 from verydeep.engine.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from verydeep.engine.training.curves import draw_curves
+from verydeep.engine.training.event_log import EventLog
 from verydeep.engine.training.extension import describe_end
 from verydeep.engine.training.fit import StepReport, fit
 from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
@@ -76,6 +77,8 @@ class PreparedRun:
     """Config of the source net, if weights are still to be copied from it."""
     task: TrainingTask
     test_split: Split | None
+    tensorboard: bool
+    """Whether event files of TensorBoard are written, too."""
 
 
 def train_run(plan: TrainingPlan, runtime: Runtime) -> MeasuredTable | None:
@@ -168,7 +171,8 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     if settings.micro_batch is None:
         num_rows = -(-batch_size // runtime.world_size)
         settings = replace(settings, micro_batch=choose_micro_batch(config, num_rows, runtime))
-    return PreparedRun(plan.run, settings, config, plan.source, make_task(settings, train, plan.val), test_split)
+    task = make_task(settings, train, plan.val)
+    return PreparedRun(plan.run, settings, config, plan.source, task, test_split, plan.tensorboard)
 
 
 def with_boxes(plan: TrainingPlan, test_split: Split | None, runtime: Runtime, log: Log) -> TrainingPlan:
@@ -301,7 +305,7 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
     run, task = prepared.run, prepared.task
     has_source = prepared.settings.init_from is not None
     monitor = TrainingMonitor(task, log, state.progress.step, estimate_final_test(prepared), has_source=has_source)
-    metrics_log = closing(MetricsLog(run.metrics, state.progress.metrics_bytes)) if runtime.is_main else nullcontext()
+    metrics_log = closing(open_metrics(prepared, state)) if runtime.is_main else nullcontext()
     progress_display = progress_bar(images=task.recipe.batch_size, visible=runtime.is_main)
     begin = last_save = last_drawing = time.perf_counter()
     first_step = state.progress.step
@@ -327,6 +331,13 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
                 log.info(f"Stopped and saved at step {report.step:,}: continue with `resume={run.path}`.")
                 runtime.gather(None)  # no process leaves before the checkpoint is complete
                 raise SystemExit(128 + (stop.signal or signal.SIGTERM))
+
+
+def open_metrics(prepared: PreparedRun, state: TrainState) -> MetricsLog:
+    """Open the file of metrics, and an event file of TensorBoard if that is wanted."""
+    run, progress = prepared.run, state.progress
+    events = EventLog(run.events, progress.step) if prepared.tensorboard else None
+    return MetricsLog(run.metrics, progress.metrics_bytes, events)
 
 
 def error_name(task: TrainingTask) -> str:
