@@ -169,6 +169,17 @@ def test_a_text_that_lists_nothing_is_a_file_of_its_own(content: bytes, tmp_path
     ]
 
 
+@pytest.mark.parametrize("name", ["DSC_0001", "photo.JPG~", "x.orig", "photo.txt"])
+@pytest.mark.parametrize("beginning", [b"\xff\xd8\xff\xe0", b"\x01\x02"])
+def test_a_binary_file_is_no_list_whatever_its_name(
+    name: str, beginning: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of compressed data between ends of lines are names by chance, such as "/" and "."."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(beginning + b"\n/\n.\n" + name.encode() + b"\n")
+    assert paths(find_photographs(name)) == [Path(name)]
+
+
 def test_no_photographs_say_how_a_list_is_given() -> None:
     with pytest.raises(DataError, match="patterns, or - for a list on standard input"):
         find_photographs([])

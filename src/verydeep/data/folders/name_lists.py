@@ -3,11 +3,12 @@
 import codecs
 import csv
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from verydeep.data.pixels.formats import FORMATS
+from verydeep.data.pixels.formats import FORMATS, identify_format
 from verydeep.errors import DataError
 
 STANDARD_INPUT = "-"
@@ -16,6 +17,8 @@ _NAMES_OF_FILES = (PATH_COLUMN, "file", "filename", "file_name", "filepath", "im
 """Columns that hold names of files, the first of these that is there."""
 _MAX_BEGINNING, _MAX_LINES = 16_384, 20
 """Bytes and lines of a text file in which a name of a file makes it a list."""
+_CONTROL_CHARACTER = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What no text has, apart from tabs, ends of lines, and zero bytes between names."""
 
 
 def expand_lists(arguments: Sequence[str]) -> Iterator[str]:
@@ -60,8 +63,10 @@ def read_lines(path: Path) -> list[str]:
     """
     try:
         with path.open("rb") as file:
-            beginning = _split_names(file.read(_MAX_BEGINNING))[:_MAX_LINES]
-            if not any(_is_there(path, name.strip()) for name in beginning):
+            beginning = file.read(_MAX_BEGINNING)
+            if identify_format(beginning) is not None or _CONTROL_CHARACTER.search(beginning):
+                return []
+            if not any(_is_there(path, name.strip()) for name in _split_names(beginning)[:_MAX_LINES]):
                 return []
             file.seek(0)
             names = _split_names(file.read())
@@ -104,7 +109,7 @@ def _find_listed(path: Path, name: str) -> str:
 
 
 def _is_there(path: Path, name: str) -> bool:
-    return os.path.exists(path.parent / name) or os.path.exists(name)  # noqa: PTH110 - never raises
+    return os.path.isfile(path.parent / name) or os.path.isfile(name)  # noqa: PTH113 - never raises
 
 
 def _find_delimiter(path: Path, first: str) -> str:
