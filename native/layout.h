@@ -91,3 +91,4 @@ struct Kernels {
 };
 
 extern const Kernels AVX2_KERNELS, AVX512_KERNELS, AVX512_BF16_KERNELS;
+const Kernels& kernels_of(int instruction_set);  // in instruction_sets.cpp

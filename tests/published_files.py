@@ -12,7 +12,7 @@ from tests.foreign_files import write_caffemodel
 from tests.he_weights import draw_he_weights
 from tests.thin_nets import CROP, FC_WIDTH, thin_networks
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.published import PUBLISHED
+from verydeep.configs.published_nets import PUBLISHED
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.folding import unfold_input
 from verydeep.models.weights.readers.torch_nets import torchvision_names

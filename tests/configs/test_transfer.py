@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from verydeep.configs.published import PUBLISHED
+from verydeep.configs.published_nets import PUBLISHED
 from verydeep.configs.transfer import SCALES, TRANSFER_TABLES, Figure
 
 PAPER = json.loads(Path(__file__).with_name("paper_tables.json").read_text())["tables"]

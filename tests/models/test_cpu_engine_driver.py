@@ -23,9 +23,9 @@ def test_sanitizers_find_nothing(sanitizer: str, tmp_path: Path) -> None:
     for name, own in SETS.items():
         objects.append(tmp_path / f"{name}.o")
         names = [f"-DNAMESPACE={name}", f"-DTABLE={name.upper()}_KERNELS", f'-DNAME="{name}"']
-        compile_(*flags, *own, *names, "-c", NATIVE / "variant.cpp", "-o", objects[-1])
+        compile_(*flags, *own, *names, "-c", NATIVE / "kernels.cpp", "-o", objects[-1])
     program = tmp_path / "driver"
-    sources = [NATIVE / name for name in ("test_driver.cpp", "net.cpp", "parallel.cpp")]
+    sources = [NATIVE / name for name in ("test_driver.cpp", "net.cpp", "instruction_sets.cpp", "parallel.cpp")]
     compile_(*flags, *sources, *objects, "-o", program)
     done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "largest error" in done.stdout, done.stdout + done.stderr

@@ -44,7 +44,7 @@ def convert(
         WeightsError: The file is damaged, or holds no VGG net of a known framework.
         OptionError: The folder exists, or the names do not fit.
     """
-    from verydeep.configs.published import PUBLISHED
+    from verydeep.configs.published_nets import PUBLISHED
     from verydeep.engine.importing.conversion import convert_file
     from verydeep.engine.importing.downloads import fetch
     from verydeep.engine.importing.imported import is_name

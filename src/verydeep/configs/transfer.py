@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from verydeep.configs.protocols import PaperNet
-from verydeep.configs.published import JITTERED
+from verydeep.configs.published_nets import JITTERED
 
 DataKind = Literal["VOC", "VOC actions", "Caltech", "own"]
 """The protocol of a data set; own: people's photographs, which the paper does not treat."""

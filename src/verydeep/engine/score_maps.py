@@ -19,7 +19,7 @@ from verydeep.engine.runtime import Runtime
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.pieces import longer_axis, map_pieces, stride_and_window
 from verydeep.ops.arrays import Float32Array
-from verydeep.ops.score_maps import soft_max
+from verydeep.ops.map_geometry import soft_max
 from verydeep.results.predictions import ScoreKind
 from verydeep.results.score_map import ScoreMap
 

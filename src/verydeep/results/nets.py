@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from verydeep.configs.published import find_terms
+from verydeep.configs.published_nets import find_terms
 from verydeep.results.result import Record, Result
 
 

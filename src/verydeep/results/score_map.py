@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from verydeep.ops.arrays import Float32Array, Float64Array
-from verydeep.ops.score_maps import soft_max, spread_map, window_edges
+from verydeep.ops.map_geometry import soft_max, spread_map, window_edges
 from verydeep.results.predictions import ScoreKind
 
 

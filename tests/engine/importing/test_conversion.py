@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.peers import import_torchvision, need
 from tests.runs import full_disk
 from verydeep.configs import published
-from verydeep.configs.published import PUBLISHED
+from verydeep.configs.published_nets import PUBLISHED
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.importing import conversion, imported
 from verydeep.engine.importing.conversion import convert_file, hash_file, name_classes

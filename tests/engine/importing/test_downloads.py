@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from verydeep.configs.published import PUBLISHED, PublishedNet
+from verydeep.configs.published_nets import PUBLISHED, PublishedNet
 from verydeep.engine.importing.downloads import fetch, fetch_from_hub, weights_folder
 from verydeep.errors import VerydeepError
 

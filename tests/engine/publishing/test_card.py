@@ -6,7 +6,7 @@ import pytest
 
 from tests.peers import need
 from verydeep.configs.networks import NETWORKS
-from verydeep.configs.published import PUBLISHED, UNSETTLED
+from verydeep.configs.published_nets import PUBLISHED, UNSETTLED
 from verydeep.configs.recipes import RECIPES
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import Result

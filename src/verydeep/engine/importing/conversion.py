@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from verydeep.configs.published import PublishedNet, find_published
+from verydeep.configs.published_nets import PublishedNet, find_published
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.errors import OptionError, WeightsError
 from verydeep.models.weights.folding import fold_input

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from verydeep.configs.published import REPOSITORY, PublishedNet
+from verydeep.configs.published_nets import REPOSITORY, PublishedNet
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.launching import in_group
 from verydeep.engine.progress import download_bar

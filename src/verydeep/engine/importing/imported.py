@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from verydeep.configs.published import PUBLISHED, TIMM, UNSETTLED, find_terms
+from verydeep.configs.published_nets import PUBLISHED, TIMM, UNSETTLED, find_terms
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.importing.conversion import convert_file
 from verydeep.engine.importing.downloads import fetch, fetch_from_hub

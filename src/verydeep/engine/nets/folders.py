@@ -19,7 +19,7 @@ runs/<name>/
 from pathlib import Path
 from typing import Literal
 
-from verydeep.configs.published import PUBLISHED
+from verydeep.configs.published_nets import PUBLISHED
 from verydeep.data.folders.listing import holds_images, list_subfolders
 from verydeep.data.folders.products import describe_product
 from verydeep.engine.importing.imported import import_net, is_name

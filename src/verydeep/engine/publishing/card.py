@@ -6,7 +6,7 @@ import torch
 from huggingface_hub import EvalResult, ModelCardData
 
 from verydeep.configs.networks import STRIDE
-from verydeep.configs.published import UNSETTLED, find_terms
+from verydeep.configs.published_nets import UNSETTLED, find_terms
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.publishing.results import Result

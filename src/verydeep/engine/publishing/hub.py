@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from verydeep.configs.published import REPOSITORY
+from verydeep.configs.published_nets import REPOSITORY
 from verydeep.errors import OptionError, ResourceError
 
 

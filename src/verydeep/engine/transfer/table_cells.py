@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.configs.protocols import PaperNet
-from verydeep.configs.published import PUBLISHED
+from verydeep.configs.published_nets import PUBLISHED
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
 from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set

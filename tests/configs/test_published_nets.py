@@ -9,7 +9,7 @@ import pytest
 from tests.peers import import_torchvision, need
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.paper import TABLES
-from verydeep.configs.published import PUBLISHED, find_published
+from verydeep.configs.published_nets import PUBLISHED, find_published
 
 DEPTH = {"11": "A", "13": "B", "16": "D", "19": "E"}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
-from verydeep.ops.score_maps import spread_map, window_edges
+from verydeep.ops.map_geometry import spread_map, window_edges
 
 
 def test_windows_step_by_the_stride_and_scale_with_the_photograph() -> None:
