@@ -210,6 +210,10 @@ def test_a_picture_for_each_photograph(runs: Path, inside: Cli, tmp_path: Path) 
     assert "0.png" in done.stdout and done.stdout.endswith("Pictures written: 1, in boxes/\n") and not done.stderr
     assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["0-boxes.jpg"]
     assert "written" not in inside("localize", run, "photos/0.png").stdout
+    Image.fromarray(picture(61, 45, seed=9)).save(tmp_path / "a" / "0.png")  # its picture is one of another photograph
+    for _ in range(2):
+        inside("localize", run, "a/0.png", "--precision", "fp32", "--out", "boxes")
+        assert {path.name for path in (tmp_path / "boxes").iterdir()} == {"0-boxes.jpg", "0-boxes-2.jpg"}
     refused = inside("localize", run, "photos", "--out", "photos", check=False)
     assert refused.returncode == 1 and "photos is a folder of images: choose another --out" in refused.stderr
     refused = inside("localize", run, "a/cat.png", "--out", "photos", check=False)

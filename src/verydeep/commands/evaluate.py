@@ -97,7 +97,12 @@ def evaluate(
         OptionError: The options do not fit together.
     """
     from verydeep.engine.datasets import data_name, open_data_split
-    from verydeep.engine.evaluation_folders import check_evaluation_folder, evaluation_folder, protocol_name
+    from verydeep.engine.evaluation_folders import (
+        check_evaluation_folder,
+        evaluation_folder,
+        number_folder,
+        protocol_name,
+    )
     from verydeep.engine.evaluation_tasks import EvaluationOptions
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.argument_order import check_data_first
@@ -138,7 +143,7 @@ def evaluate(
     merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
     best = ["best"] if weights == "best" else []
     name = shorten_name("-".join([splits[0].name, name, *merging, *best, *name_change(tasks[0], splits[0])]))
-    folder = Path(out or parent / "evaluations" / name)
+    folder = Path(out) if out else number_folder(parent / "evaluations" / name, splits[0].root)
     check_results_folder(folder, data, splits)
     if out is not None:
         for each in {folder, *(own_folder(task, tasks, folder) for task in tasks)}:

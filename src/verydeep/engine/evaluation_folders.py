@@ -1,6 +1,7 @@
 """The folder of an evaluation: its name, where the user does not give one, and a check of one that exists."""
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,25 @@ def net_name(path: Path) -> str:
 def protocol_name(protocol: str) -> str:
     """Return a protocol as part of a folder's name: "D_256_256+E_256_256-crops"."""
     return protocol.replace(" + ", "+").replace(" : ", "-").replace(" @ ", "@").replace("/", "_")
+
+
+def number_folder(folder: Path, root: Path) -> Path:
+    """Return the folder of a new evaluation; it gets a number if it holds one of photographs in another folder.
+
+    Args:
+        folder: as named after the data set, of which there may be two.
+        root: folder of the photographs.
+    """
+    paths = (folder if number == 1 else folder.with_name(f"{folder.name}-{number}") for number in count(1))
+    return next(path for path in paths if not _is_of_others(path, root))
+
+
+def _is_of_others(folder: Path, root: Path) -> bool:
+    """Whether a folder holds an evaluation of photographs that lie, still, in another folder."""
+    if not is_evaluation(folder):
+        return False
+    recorded = Path(str(read_json(folder / "errors.json", dict[str, Any]).get("root", root)))
+    return recorded.is_dir() and recorded.resolve() != root.resolve()
 
 
 def check_evaluation_folder(folder: Path) -> None:

@@ -3,6 +3,9 @@
 ``pyplot`` is not used: it holds the figures of a whole process, and its user's choice of a window system.
 """
 
+import hashlib
+import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -43,8 +46,14 @@ def subplots(
     return figure, figure.subplots(rows, columns, sharey=sharey, squeeze=squeeze)
 
 
-def save_figure(figure: "Figure", path: Path, dpi: int = 120) -> None:
-    """Write a figure, with texts in the fonts that have their characters; the suffix of ``path`` is the format.
+def save_figure(figure: "Figure", path: Path, dpi: int = 120, photograph: Path | None = None) -> None:
+    """Write a figure, with texts in the fonts that have their characters.
+
+    Args:
+        figure: to write.
+        path: of the file; its suffix is the format.
+        dpi: pixels per inch.
+        photograph: that the figure shows, if it is the picture of one; ``is_of_another`` knows it by that.
 
     Raises:
         ResourceError: the file cannot be written.
@@ -55,11 +64,12 @@ def save_figure(figure: "Figure", path: Path, dpi: int = 120) -> None:
         if isinstance(text, Text):
             fit_text(text)
     kind = path.suffix[1:].lower()
+    comment = DRAWN if photograph is None else DRAWN + b" of " + _identify(photograph)
     note: dict[str, Any] = {}
     if kind in ("jpg", "jpeg"):
-        note = {"pil_kwargs": {"comment": DRAWN}}
+        note = {"pil_kwargs": {"comment": comment}}
     elif kind == "png":
-        note = {"metadata": {"Software": DRAWN.decode()}}
+        note = {"metadata": {"Software": comment.decode()}}
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=dpi, format=kind, **note)
 
@@ -78,6 +88,20 @@ def is_drawn(path: Path) -> bool:
             return DRAWN in file.read(4096)
     except OSError:
         return False
+
+
+def is_of_another(path: Path, photograph: Path) -> bool:
+    """Whether a file is the picture that ``save_figure`` wrote of another photograph."""
+    try:
+        with path.open("rb") as file:
+            found = re.search(DRAWN + rb" of ([0-9a-f]{16})", file.read(4096))
+    except OSError:
+        return False
+    return found is not None and found[1] != _identify(photograph)
+
+
+def _identify(photograph: Path) -> bytes:
+    return hashlib.sha256(os.fsencode(photograph.resolve())).hexdigest()[:16].encode()
 
 
 def fit_text(text: "Text") -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from tests.conftest import picture
 from tests.stored_runs import (
     HOSTILE_CLASS,
     HOSTILE_FILE,
@@ -190,6 +192,32 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
     assert "+33.3" in page.text and "3 and 1: show them" in page.text
     (loss, *_) = [each["aria-label"] for _, each in page.tags if each.get("role") == "img"]
     assert loss is not None and "worse: from" in loss and "better: from" in loss
+
+
+@pytest.mark.parametrize("are_copies", [False, True])
+def test_photographs_of_another_folder_are_others_unless_they_are_copies(tmp_path: Path, are_copies: bool) -> None:
+    """Cameras begin at 1 in each folder, so the same names say nothing."""
+    run, other = store_run(tmp_path / "run"), tmp_path / "others"
+    if are_copies:
+        shutil.copytree(tmp_path / "photos", other)
+    else:
+        for number, file in enumerate(PREDICTIONS):
+            (other / file).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(50, 40, seed=100 + number)).save(other / file)
+    store_evaluation(run / "evaluations" / "others-dense-256", root=str(other))
+    written, page = write(run)
+    assert written.num_photographs == (6 if are_copies else 12) == written.num_thumbnails
+    assert ("show them" in page.text) is are_copies
+    thumbnails = page.data["thumbnails"]
+    assert len({uri for uri, _, _ in thumbnails.values()}) == written.num_photographs
+
+
+def test_lost_photographs_of_two_folders_are_not_compared(tmp_path: Path) -> None:
+    run = store_run(tmp_path / "run")
+    shutil.rmtree(tmp_path / "photos")
+    store_evaluation(run / "evaluations" / "others-dense-256", root=str(tmp_path / "others"))
+    written, page = write(run)
+    assert written.num_photographs == 12 and "show them" not in page.text
 
 
 def test_one_run_shows_all_its_evaluations_the_newest_first(tmp_path: Path) -> None:

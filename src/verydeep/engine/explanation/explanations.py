@@ -100,7 +100,7 @@ def draw_explanations(split: Split, explanations: Explanations, folder: Path) ->
         image, boxes = explanations.images[row], explanations.boxes
         draw_maps(
             split.open_image(index),
-            split.path(index).name,
+            split.path(index),
             maps,
             [ShownClass(label, names[label], float(explanations.scores[row, label])) for label in labels],
             [explanations.position(each, labels[0]) for each in maps],

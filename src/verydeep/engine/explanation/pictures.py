@@ -72,7 +72,7 @@ class _Grid:
 
 def draw_maps(
     photograph: Image.Image,
-    name: str,
+    source: Path,
     maps: tuple[ScoreMap, ...],
     classes: list[ShownClass],
     positions: list[tuple[int, int]],
@@ -85,7 +85,7 @@ def draw_maps(
 
     Args:
         photograph: upright.
-        name: of the photograph.
+        source: file of the photograph.
         maps: of the photograph.
         classes: the most probable one first.
         positions: row and column of the chosen position of each map.
@@ -101,7 +101,7 @@ def draw_maps(
     axes = figure.add_axes(grid.place(0, 0, grid.panel))
     show_image(axes, small, photograph.size, "auto")
     draw_boxes(axes, boxes, photograph.size, grid.panel)
-    _write_title(figure, grid, 0, [shorten_middle(name, MAX_NAME)])
+    _write_title(figure, grid, 0, [shorten_middle(source.name, MAX_NAME)])
     limit = choose_limit(maps, classes)
     several = len({each.net for each in maps}) > 1
     for column, (score_map, position) in enumerate(zip(maps, positions, strict=True), start=1):
@@ -114,7 +114,7 @@ def draw_maps(
             _write_caption(axes, f"{_write(values.min(), score_map.kind)} to {_write(values.max(), score_map.kind)}")
     for row, shown in enumerate(classes, start=1):
         _draw_class(figure, grid, row, shown, maps[0].kind, limit)
-    save_figure(figure, path, DPI)
+    save_figure(figure, path, DPI, source)
 
 
 def choose_limit(maps: tuple[ScoreMap, ...], classes: list[ShownClass]) -> float:

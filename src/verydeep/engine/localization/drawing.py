@@ -41,13 +41,16 @@ class LabeledBox:
     text: str
 
 
-def draw_photograph(photograph: Image.Image, boxes: Sequence[LabeledBox], path: Path) -> None:
+def draw_photograph(
+    photograph: Image.Image, boxes: Sequence[LabeledBox], path: Path, source: Path | None = None
+) -> None:
     """Draw a photograph twice, next to each other or a wide one in two rows: without boxes, and with them.
 
     Args:
         photograph: upright.
         boxes: the most important one first; it lies on top.
         path: of the picture; its suffix determines the format.
+        source: the file of the photograph, by which the picture is known again.
     """
     side = min(max(*photograph.size, SIDE_LIMITS[0]), SIDE_LIMITS[1])
     width, height = (max(1, round(length * side / max(photograph.size))) for length in photograph.size)
@@ -59,7 +62,7 @@ def draw_photograph(photograph: Image.Image, boxes: Sequence[LabeledBox], path: 
         axes = figure.add_axes((x / total_width, y / total_height, width / total_width, height / total_height))
         show_image(axes, resized, photograph.size, "auto")
     draw_boxes(axes, boxes, photograph.size, (width, height))
-    save_figure(figure, path, DPI)
+    save_figure(figure, path, DPI, source)
 
 
 def draw_boxes(axes: Any, boxes: Sequence[LabeledBox], size: tuple[int, int], picture: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ from verydeep.engine.localization.drawing import LabeledBox, draw_photograph
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.kernels import choose_kernels
-from verydeep.engine.plotting import name_classes
+from verydeep.engine.plotting import is_of_another, name_classes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError
@@ -69,7 +69,7 @@ def draw_objects(split: Split, objects: LocatedObjects, folder: Path) -> Located
     paths = name_pictures([split.path(index) for index in indices], folder, "boxes", ".jpg")
     folder.mkdir(parents=True, exist_ok=True)
     for row, index in enumerate(track(indices, "Drawing", len(indices))):
-        draw_photograph(split.open_image(index), label_boxes(objects, row), paths[row])
+        draw_photograph(split.open_image(index), label_boxes(objects, row), paths[row], split.path(index))
     return replace(objects, pictures=tuple(path.as_posix() for path in paths))
 
 
@@ -86,15 +86,18 @@ def label_boxes(objects: LocatedObjects, row: int) -> list[LabeledBox]:
 def name_pictures(photographs: Sequence[Path], folder: Path, ending: str, suffix: str) -> list[Path]:
     """Name a picture for each photograph: cat-boxes.jpg for cat.jpg, numbered where that name is taken.
 
-    Photographs and other pictures take names. The names do not depend on existing pictures, so a second run replaces
-    the pictures of the first.
+    Photographs and pictures of other photographs take names. A second run replaces the pictures of the first.
     """
     taken = {str(photograph.resolve()).casefold() for photograph in photographs}
     paths = []
     for photograph in photographs:
         stem = shorten_name(photograph.stem)
         names = (f"{stem}-{ending}{f'-{number}' if number > 1 else ''}{suffix}" for number in count(1))
-        path = next(folder / name for name in names if str((folder / name).resolve()).casefold() not in taken)
+        path = next(
+            folder / name
+            for name in names
+            if str((folder / name).resolve()).casefold() not in taken and not is_of_another(folder / name, photograph)
+        )
         taken.add(str(path.resolve()).casefold())
         paths.append(path)
     return paths

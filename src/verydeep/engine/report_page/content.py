@@ -12,7 +12,7 @@ from verydeep.engine.report_page.evaluation_view import EvaluationView
 from verydeep.engine.report_page.facts import list_facts
 from verydeep.engine.report_page.figures import EvaluationPair, compare_evaluations
 from verydeep.engine.report_page.maps import DrawnMaps
-from verydeep.engine.report_page.photographs import Thumbnail, find_place
+from verydeep.engine.report_page.photographs import Thumbnail, find_place, holds_copies
 from verydeep.engine.report_page.stored_evaluation import StoredEvaluation, TestedPhotograph
 from verydeep.engine.report_page.stored_run import StoredRun
 from verydeep.engine.report_page.summary import Tile, list_tiles, summarize
@@ -79,7 +79,7 @@ class PageContent:
     @cached_property
     def pairs(self) -> list[EvaluationPair]:
         """Differences between the evaluations."""
-        return list(compare_evaluations([view.evaluation for view in self.views]))
+        return list(compare_evaluations([(view.folder, view.evaluation) for view in self.views]))
 
     @property
     def has_confusions(self) -> bool:
@@ -244,8 +244,8 @@ class PageContent:
 
 
 def photograph_key(view: EvaluationView, photograph: TestedPhotograph) -> str:
-    """Return what tells a photograph from those of other folders: its folder, if that is known, and its file."""
-    return f"{'' if view.place is None else view.place.root}\0{photograph.file}"
+    """Return what tells a photograph from those of other folders: its folder and its file."""
+    return f"{view.folder}\0{photograph.file}"
 
 
 def choose_content(runs: Sequence[StoredRun], roots: Sequence[Path]) -> PageContent:
@@ -277,8 +277,11 @@ def choose_content(runs: Sequence[StoredRun], roots: Sequence[Path]) -> PageCont
     views = list[EvaluationView]()
     for each in kept:
         title = each.name if len(runs) == 1 else each.run
-        found = [view.place.root for view in views if view.place is not None]
-        views.append(EvaluationView(title, each, find_place(each, [*roots, *found])))
+        place, files = find_place(each, roots), [photograph.file for photograph in each.photographs]
+        others = [view.place for view in views if view.place is not None]
+        if place is not None:  # copies of photographs that are on the page already
+            place = next((other for other in others if holds_copies(place, other, files)), place)
+        views.append(EvaluationView(title, each, place))
     return PageContent(tuple(runs), tuple(views), tuple(omissions))
 
 

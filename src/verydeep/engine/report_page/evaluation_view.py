@@ -53,6 +53,12 @@ class EvaluationView:
     place: Place | None
     """Where its photographs are; None: they were not found."""
 
+    @property
+    def folder(self) -> str:
+        """The folder of its photographs: where they are, or else where they were when they were tested."""
+        values = self.evaluation.values
+        return str(self.place.root if self.place is not None else values.get("root") or values.get("data") or "")
+
     def words(self, name: str) -> str:
         """Return what people call a class."""
         return self.evaluation.words(name)

@@ -148,11 +148,15 @@ def measure_calibration(evaluation: StoredEvaluation) -> list[Bin]:
     return bins
 
 
-def compare_evaluations(evaluations: Sequence[StoredEvaluation]) -> Iterator[EvaluationPair]:
-    """Yield each pair of evaluations of the same kind that have photographs in common."""
-    for (first, one), (second, other) in combinations(enumerate(evaluations), 2):
+def compare_evaluations(evaluations: Sequence[tuple[str, StoredEvaluation]]) -> Iterator[EvaluationPair]:
+    """Yield each pair of evaluations of the same kind that have photographs in common.
+
+    Args:
+        evaluations: each with the folder of its photographs; the same names in two folders are other photographs.
+    """
+    for (first, (folder, one)), (second, (other_folder, other)) in combinations(enumerate(evaluations), 2):
         common = sorted(one.wrong.keys() & other.wrong.keys())
-        if not common or one.is_about_boxes != other.is_about_boxes:
+        if not common or folder != other_folder or one.is_about_boxes != other.is_about_boxes:
             continue
         wrong = [np.array([[each.wrong[key] for key in common]]) for each in (one, other)]
         only = [int((a & ~b).sum()) for a, b in (wrong, wrong[::-1])]

@@ -1,6 +1,7 @@
 """The photographs of the report page: which of them get a thumbnail, and the thumbnails themselves."""
 
 import base64
+import filecmp
 import io
 import re
 import time
@@ -22,6 +23,8 @@ QUALITY = 68
 MAX_THUMBNAILS = 1000
 MAX_SECONDS = 60
 """Time for the thumbnails of one page."""
+NUM_COMPARED = 20
+"""Photographs of two folders whose bytes are compared."""
 CHUNK = 16
 """Photographs that are decoded before time and size are checked."""
 
@@ -58,19 +61,30 @@ def find_place(evaluation: StoredEvaluation, roots: Iterable[Path]) -> Place | N
     """Return where the photographs of an evaluation are; None where they are in none of the folders.
 
     Args:
-        evaluation: its first photograph is looked for.
-        roots: folders of a data set, or of a split, to try first.
+        evaluation: its first photograph is looked for, in the folder that it was tested in first.
+        roots: folders of a data set, or of a split, to which the photographs may have been moved.
     """
     if not evaluation.photographs:
         return None
     values, file = evaluation.values, evaluation.photographs[0].file
     known = [Path(str(values[key])) for key in ("root", "data") if values.get(key)]
-    for root in (*roots, *known):
+    for root in (*known, *roots):
         for folder in (root, root / str(values.get("split", ""))):
             place = Place(folder, bool(values.get("camera_rotation", True)))
             if place.path(file).is_file():
                 return place
     return None
+
+
+def holds_copies(place: Place, other: Place, files: Sequence[str]) -> bool:
+    """Whether all files of one folder are in another one, too, by the bytes of some of them."""
+    if not files or not all(other.path(file).is_file() for file in files):
+        return False
+    some = files[:: -(-len(files) // NUM_COMPARED)]
+    try:
+        return all(filecmp.cmp(place.path(file), other.path(file), shallow=False) for file in some)
+    except OSError:
+        return False
 
 
 def order_photographs(evaluation: StoredEvaluation) -> list[TestedPhotograph]:
