@@ -16,6 +16,7 @@ from tests.permissions import locked, public_folder
 from verydeep.errors import DataError, ResourceError, WeightsError
 from verydeep.files import (
     FileFormat,
+    atomic_folder,
     atomic_write,
     atomic_write_text,
     check_output_folder,
@@ -159,6 +160,19 @@ with atomic_write(path) as temporary:
         temporary.write_text("newer")
     assert path.read_text() == "newer"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_at_once_and_its_mark_last(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    for turn in ("first", "second"):
+        with atomic_folder(folder, "done.json") as temporary:
+            (temporary / "done.json").write_text(turn)
+            (temporary / "table.csv").write_text(turn)
+            assert not folder.exists() or (folder / "done.json").read_text() == "first"
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {"done.json": turn, "table.csv": turn}
+    with pytest.raises(ResourceError, match=r"results/x cannot be written"), atomic_folder(folder, "m") as temporary:
+        raise ResourceError(f"{temporary / 'x'} cannot be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:

@@ -191,10 +191,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
     """Give a temporary folder to write files to, which become those of ``folder`` at the end.
 
-    A new folder appears with all files at once. In one that exists they appear in the order in which they were written.
+    A new folder appears with all files at once. In one that exists the file that marks it as complete is removed first,
+    and comes last.
+
+    Args:
+        folder: to write.
+        mark: name of that file.
 
     Raises:
         ResourceError: a file cannot be written.
@@ -207,11 +212,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
                 yield files
             except ResourceError as error:
                 raise ResourceError(str(error).replace(str(files), str(folder))) from error
-            if not folder.exists():
+            try:
                 files.rename(folder)
-                return
-            for path in sorted(files.iterdir(), key=lambda path: path.stat().st_mtime_ns):
-                path.replace(folder / path.name)
+            except OSError:
+                if not folder.is_dir():  # an empty one would have been replaced
+                    raise
+                (folder / mark).unlink(missing_ok=True)
+                for path in sorted(files.iterdir(), key=lambda path: path.name == mark):
+                    path.replace(folder / path.name)
     except OSError as error:
         raise ResourceError(f"{folder} cannot be written ({error}); make room, or choose another place.") from error
 

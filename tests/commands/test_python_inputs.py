@@ -194,8 +194,9 @@ def test_an_archive_is_made_and_searched(
     by_descriptors = vd.search(archive, descriptors, top=2, progress=False)
     assert by_descriptors.paths == neighbors.paths and by_descriptors.images == neighbors.images
     np.testing.assert_allclose(by_descriptors.similarities, neighbors.similarities, atol=1e-5)
-    with pytest.raises(vd.OptionError, match="32 dimensions, and those of the archive 16"):
-        vd.search(archive, vd.describe(trained, arrays, layer="pool5"))
+    for layer, scales in (("pool5", None), ("relu6", None), (None, 384)):  # relu6 has 16 numbers, too
+        with pytest.raises(vd.OptionError, match=r"made in different ways: describe the images by .* `layer=relu7`"):
+            vd.search(archive, vd.describe(trained, arrays, layer=layer, scales=scales, **FP32))
     with pytest.raises(vd.OptionError, match="files"):
         vd.features(trained, arrays, out=tmp_path / "other")
 

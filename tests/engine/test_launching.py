@@ -59,7 +59,7 @@ def test_a_process_that_was_killed_is_reported(photographs: Path, tmp_path: Path
 def test_torchrun_restarts_a_training_from_its_last_checkpoint(photographs: Path, tmp_path: Path) -> None:
     """The command is the same, without --resume; so is the net."""
     words = ["train", photographs, *SMALL_NET, "--epochs", 30, "--workers", 0]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=3"]
     command = [*torchrun, "-m", "verydeep", *map(str, words), "--out"]
     with subprocess.Popen([*command, "run"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as job:
         checkpoints = tmp_path / "run" / "checkpoints"

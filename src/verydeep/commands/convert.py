@@ -50,6 +50,7 @@ def convert(
     from verydeep.engine.importing.imported import is_name
     from verydeep.errors import OptionError
     from verydeep.files import atomic_folder
+    from verydeep.models.weights.model_folder import CONFIG
     from verydeep.results.nets import ConvertedNet
 
     file, out = Path(file), Path(out)
@@ -60,7 +61,7 @@ def convert(
     path = file if published is None else fetch(published)
     names = None if class_names is None else read_names(Path(class_names))
     converted = convert_file(path, input, names)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, CONFIG) as folder:
         converted.save(folder)
     config = converted.config
     return ConvertedNet(

@@ -60,7 +60,7 @@ def report(
 
 
 def check_runs(folders: Sequence[Path]) -> None:
-    """Refuse no run, and a run that is named twice.
+    """Refuse no run, a run that is named twice, and two runs of one name, which the page could not tell apart.
 
     Raises:
         OptionError: It is so.
@@ -69,6 +69,9 @@ def check_runs(folders: Sequence[Path]) -> None:
         raise OptionError("`runs` is missing: give the folder of a run.", "runs")
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise OptionError("A run is named twice: name each once.", "runs")
+    names = [folder.resolve().name for folder in folders]
+    if same := next((name for name in names if names.count(name) > 1), None):
+        raise OptionError(f"Two runs are called {same}: rename the folder of one.", "runs")
 
 
 def default_page(folders: Sequence[Path]) -> Path:

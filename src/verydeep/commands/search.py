@@ -65,7 +65,7 @@ def search(
     kernels: KernelOptions = options
     with start_runtime({**kernels, "precision": "auto"}, bf16=manifest.precision == "bf16") as runtime:
         if isinstance(images, Descriptors):
-            check_descriptors(images, manifest, picture)
+            check_descriptors(images, folder, manifest, picture)
             split, descriptors = None, images
         else:
             split, descriptors = describe_queries(images, folder, manifest, runtime)
@@ -77,17 +77,17 @@ def search(
     return replace(collect_neighbors(descriptors, neighbors, picture), bad_images=options["bad_images"])
 
 
-def check_descriptors(descriptors: "Descriptors", manifest: "Manifest", picture: Path | None) -> None:
-    """Refuse descriptors of another size than the archive's, and a picture of images that are not given.
+def check_descriptors(descriptors: "Descriptors", folder: Path, manifest: "Manifest", picture: Path | None) -> None:
+    """Refuse descriptors that were made otherwise than the archive's, and a picture of images that are not given.
 
     Raises:
-        OptionError: The size differs, or there are no images to draw.
+        OptionError: Net, layer, test scales or aggregation differ, or there are no images to draw.
     """
-    dimensions = descriptors.values.shape[1]
-    if dimensions != manifest.dimensions:
+    scales = ",".join(map(str, manifest.scales))
+    if descriptors.made_by != manifest.representation(manifest.open_net(folder)).identify():
         raise OptionError(
-            f"The descriptors have {dimensions:,} dimensions, and those of the archive {manifest.dimensions:,}: use "
-            f"{manifest.net} at `layer={manifest.layer}`.",
+            f"The descriptors and those of the archive were made in different ways: describe the images by "
+            f"{manifest.net} with `layer={manifest.layer}`, `scales={scales}` and `aggregate={manifest.aggregation}`.",
             "images",
         )
     if picture is not None:

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,7 +81,10 @@ class _Page:
 
 def build_page(subjects: Subjects) -> gr.Blocks:
     """Return the page, without its server."""
-    examples = [(path, words, make_picture(path, THUMBNAIL_SIDE)) for path, words in subjects.examples]
+    examples = []
+    for path, words in subjects.examples:
+        with suppress(vd.DataError):  # a file that cannot be decoded, or is gone
+            examples.append((path, words, make_picture(path, THUMBNAIL_SIDE)))
     with gr.Blocks(title="verydeep demo", analytics_enabled=False) as blocks:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
@@ -90,7 +94,7 @@ def build_page(subjects: Subjects) -> gr.Blocks:
                 right = _lay_out_results(subjects)
         states: dict[str, Any] = {
             "photographs": gr.State(examples),
-            "chosen": gr.State(subjects.examples[0][0] if subjects.examples else None),
+            "chosen": gr.State(examples[0][0] if examples else None),
             "given": gr.State(None),
             "rows": gr.State([]),
         }
@@ -209,10 +213,12 @@ def _connect_map(page: _Page) -> None:
     """Connect the class, the test scale and the point of the score map with the map."""
 
     def draw(given: Answer | None, label: int, place: int) -> Updates:
-        return {} if given is None else _show_map(page, given, label, place)
+        return {page.score_map: gr.skip()} if given is None else _show_map(page, given, label, place)
 
     def point(given: Answer | None, label: int, place: int, event: gr.SelectData) -> Updates:
-        return {} if given is None else _show_map(page, given, label, place, (event.index[0], event.index[1]))
+        if given is None:
+            return {page.score_map: gr.skip()}
+        return _show_map(page, given, label, place, (event.index[0], event.index[1]))
 
     inputs, outputs = [page.given, page.label, page.place], [page.score_map, page.window]
     page.label.input(draw, inputs, outputs, trigger_mode="always_last")
@@ -262,7 +268,7 @@ def _show_answer(
 ) -> Updates:
     """Show everything about the chosen photograph, or why it is not possible."""
     if chosen is None:
-        return {}
+        return {page.message: _write_message()}
     if not scales and isinstance(subjects.predictors[name], vd.Net):
         return {page.message: _write_message("Choose a test scale Q.")}
     try:

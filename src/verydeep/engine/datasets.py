@@ -263,7 +263,8 @@ def find_division(data: str, records: Iterable[SplitRecord]) -> Division | None:
             if is_same_folder:
                 raise
             continue
-        if is_same_folder or record.train == fingerprint(train):
+        old = Path(record.data)
+        if is_same_folder or (record.train == fingerprint(train) and (not old.exists() or _has_sizes_of(train, old))):
             return division
     return None
 

@@ -34,8 +34,9 @@ def find_nearest(vectors: Float32Array, count: int) -> Iterator[tuple[int, Int64
     count = min(count, len(vectors) - 1)
     if count < 1:
         return
-    for first in range(0, len(vectors), ROWS):
-        products = vectors[first : first + ROWS] @ vectors.T
+    num_rows = max(1, min(ROWS, ROWS * COLUMNS // len(vectors)))
+    for first in range(0, len(vectors), num_rows):
+        products = vectors[first : first + num_rows] @ vectors.T
         own = np.arange(len(products))
         products[own, own + first] = -np.inf
         nearest = np.argpartition(-products, count - 1, axis=1)[:, :count]

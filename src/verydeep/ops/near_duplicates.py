@@ -56,7 +56,7 @@ def group_near_duplicates(
     joined, num_done = JoinedGroups(len(thumbnails)), 0
     waiting = [
         (one, other, is_mirrored)
-        for one, other in candidates
+        for one, other in dict.fromkeys((min(pair), max(pair)) for pair in candidates)
         if has_contrast[one] and has_contrast[other]
         for is_mirrored in (False, True)
     ]

@@ -23,6 +23,8 @@ class Descriptors(Result):
     """File that could not be used -> reason."""
     bad_images: Literal["error", "skip"] = "error"
     """Whether skipped files are a problem."""
+    made_by: str = ""
+    """Digests of the nets, layers, test scales and aggregation; descriptors of others cannot be compared."""
 
     @property
     def problem(self) -> str:

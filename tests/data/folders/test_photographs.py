@@ -133,11 +133,14 @@ def test_standard_input_lists_photographs(separator: bytes, tmp_path: Path, monk
         "b/1.jpg\tx\n2.jpg\ty\n",
     ],
 )
-def test_a_csv_file_lists_photographs_relative_to_its_folder(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_csv_file_lists_photographs_relative_to_its_folder(text: str, encoding: str, tmp_path: Path) -> None:
+    if text.startswith("\ufeff") and encoding == "utf-16":
+        text = text[1:]  # it writes one itself
     (tmp_path / "b").mkdir()
     for name in ("b/1.jpg", "2.jpg"):
         (tmp_path / name).touch()
-    (tmp_path / "list.CSV").write_text(text, encoding="utf-8")
+    (tmp_path / "list.CSV").write_text(text, encoding=encoding)
     found = find_photographs([str(tmp_path / "list.CSV"), str(tmp_path / "2.jpg")])
     assert paths(found) == [tmp_path / "b/1.jpg", tmp_path / "2.jpg", tmp_path / "2.jpg"]
 

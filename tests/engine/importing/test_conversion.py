@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.peers import import_torchvision, need
 from tests.runs import full_disk
-from verydeep.configs import published
+from verydeep.configs import published_nets
 from verydeep.configs.published_nets import PUBLISHED
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.importing import conversion, imported
@@ -171,7 +171,7 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, mo
     digest = hash_file(tmp_path / "vgg.pth")["sha1"]
     mine = replace(PUBLISHED["oxford-vgg16"], digest=f"sha1:{digest}")
     monkeypatch.setitem(PUBLISHED, "oxford-vgg16", mine)
-    assert published.PUBLISHED is PUBLISHED
+    assert published_nets.PUBLISHED is PUBLISHED
     seen_otherwise = convert_file(tmp_path / "vgg.pth", "caffe")
     assert not any("does not state its input" in note for note in seen_otherwise.notes)
     assert seen_otherwise.published is None and seen_otherwise.config.train_scale is None

@@ -212,6 +212,16 @@ def test_photographs_of_another_folder_are_others_unless_they_are_copies(tmp_pat
     assert len({uri for uri, _, _ in thumbnails.values()}) == written.num_photographs
 
 
+def test_a_cut_table_is_a_sentence(tmp_path: Path) -> None:
+    run = store_run(tmp_path / "run")
+    path = run / "evaluations" / "val-dense-256" / "predictions.csv"
+    path.write_text(
+        path.read_text().rstrip("\n").rpartition(",")[0].rpartition("\n")[0] + "\na/2.jpg,a", encoding="utf-8"
+    )
+    with pytest.raises(DataError, match=r"predictions\.csv lacks the column rank: run `verydeep evaluate` again"):
+        write(run)
+
+
 def test_lost_photographs_of_two_folders_are_not_compared(tmp_path: Path) -> None:
     run = store_run(tmp_path / "run")
     shutil.rmtree(tmp_path / "photos")

@@ -86,7 +86,10 @@ def read_paths(path: Path) -> list[str]:
         DataError: the file cannot be read as CSV, or lists nothing.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as text:
+        with path.open("rb") as file:
+            is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # "Unicode text" of spreadsheets
+        encoding, errors = ("utf-16", "replace") if is_utf16 else ("utf-8-sig", "surrogateescape")
+        with path.open(encoding=encoding, newline="", errors=errors) as text:
             first = text.readline()
             text.seek(0)
             rows = [row for row in csv.reader(text, delimiter=_find_delimiter(path, first)) if any(map(str.strip, row))]

@@ -201,7 +201,7 @@ def write_evaluation(folder: Path, evaluation: ClassificationEvaluation, table: 
     Raises:
         ResourceError: a file cannot be written.
     """
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "errors.json") as temporary:
         with atomic_write_text(temporary / "predictions.csv") as file:
             write_predictions(file, evaluation.predictions, split)
         with atomic_write_text(temporary / "classes.csv") as file:

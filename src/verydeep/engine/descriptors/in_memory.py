@@ -44,6 +44,7 @@ def describe_images(
         images=tuple(split.files[index] for index in indices),
         values=stack_parts(values[np.isin(part_indices, indices)] for part_indices, values, _ in parts),
         skipped=skipped,
+        made_by=representation.identify(),
     )
 
 

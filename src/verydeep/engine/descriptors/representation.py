@@ -7,6 +7,7 @@ import torch
 
 from verydeep.configs.transfer import Coverage
 from verydeep.data.split import Split
+from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
 from verydeep.ops.descriptors import Aggregation
 from verydeep.ops.value_ranges import RangeKeeper, RecordedRanges, ValueRanges
@@ -42,6 +43,15 @@ class Representation:
         """The value ranges of these images, and those that the nets were trained with."""
         own = RecordedRanges(self.value_ranges, self.keeper)
         return [own, *(ranges for net in self.nets for ranges in net.recorded_ranges)]
+
+    def identify(self) -> str:
+        """Return a text that differs for descriptors that cannot be compared.
+
+        Raises:
+            WeightsError: a net is missing, or has changed since it was read into memory.
+        """
+        digests = tuple(digest_of_net(net) for net in self.nets)
+        return repr((digests, self.layers, self.scales, self.aggregation, self.coverage))
 
     def check(self) -> None:
         """Refuse layers that the nets do not have, before anything is computed.

@@ -91,7 +91,7 @@ def write_localization_evaluation(
         table: of its errors.
         split: of the images.
     """
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, "errors.json") as temporary:
         write_boxes(temporary / "boxes.csv", evaluation, split)
         save_figure(draw_success(evaluation), temporary / "success.png")
         save_figure(draw_box_examples(split, evaluation), temporary / "examples.png")

@@ -63,7 +63,8 @@ def draw_score_maps(
     alone = replace(runtime, rank=0, world_size=1, num_workers=0)
     maps: dict[str, tuple[DrawnMap, ...]] = {}
     try:
-        predictor = open_predictor(_predictor_path(run, evaluation))
+        is_best = evaluation.values.get("weights") == "best" or evaluation.name.startswith("best-")
+        predictor = open_predictor(_predictor_path(run, evaluation), "best" if is_best else "last")
         end = time.monotonic() + MAX_SECONDS
         split = Split.of_photographs([place.path(each.file) for each in photographs])
         split = replace(split, camera_rotation=place.camera_rotation)

@@ -90,7 +90,7 @@ def write_page_of_job(folder: Path, runtime: Runtime, log: Log) -> Path | None:
     """
     try:
         return write_report_page([folder], folder / PAGE, runtime=runtime).path
-    except VerydeepError as error:
+    except (VerydeepError, OSError) as error:
         log.info(f"There is no report page: {error}")
         return None
 

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -69,10 +70,11 @@ def find_place(evaluation: StoredEvaluation, roots: Iterable[Path]) -> Place | N
     values, file = evaluation.values, evaluation.photographs[0].file
     known = [Path(str(values[key])) for key in ("root", "data") if values.get(key)]
     for root in (*known, *roots):
-        for folder in (root, root / str(values.get("split", ""))):
+        for folder in (root / str(values.get("split", "")), root):
             place = Place(folder, bool(values.get("camera_rotation", True)))
-            if place.path(file).is_file():
-                return place
+            with suppress(OSError):  # a folder that may not be read
+                if place.path(file).is_file():
+                    return place
     return None
 
 

@@ -121,6 +121,8 @@ def read_predictions(path: Path) -> Iterator[TestedPhotograph]:
     for line in lines:
         numbers = [number for number in range(1, MAX_GUESSES + 1) if line.get(f"class{number}")]
         guesses = tuple((line[f"class{number}"], _number(path, line, f"{prefix}{number}")) for number in numbers)
+        if not guesses:
+            raise DataError(f"{path} has no prediction of {line['path']}: run `verydeep evaluate` again.")
         yield TestedPhotograph(line["path"], line["label"], guesses[0][0] == line["label"], guesses[0][1], guesses)
 
 
@@ -163,7 +165,7 @@ def _read_lines(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}): run `verydeep evaluate` again.") from None
-    if lines and (missing := [name for name in columns if lines[0].get(name) is None]):
+    if missing := [name for name in columns if any(line.get(name) is None for line in lines)]:
         raise DataError(f"{path} lacks the column {missing[0]}: run `verydeep evaluate` again.")
     return lines
 

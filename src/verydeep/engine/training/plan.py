@@ -103,14 +103,21 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         settings = inherit_conventions(settings, source)
     name = run_name(request.data, settings.net, architecture, request.seed)
     run = RunFolder(request.out or request.runs.folder / name)
-    if run.settings.exists() and is_restart():
+    if run.settings.exists() and is_restart() and is_begun(RunSettings.load(run), settings):
         return plan_resumed(run.path)
-    if run.settings.exists() and is_main():  # for another process, the main one may have been faster
+    if run.settings.exists() and (is_main() or is_restart()):  # for another process, the main one may have been faster
         raise OptionError(describe_existing(run, request, recipe.epochs))
     if is_main():
         check_output_folder(run.path, run.may_hold_before_training, "a run")
     check_outside_data(run.path, train)
     return TrainingPlan(settings, train, val, run, source, request)
+
+
+def is_begun(begun: RunSettings, settings: RunSettings) -> bool:
+    """Whether a run has the settings of this job, and is not another one that has the folder; measured ones aside."""
+    names = ["data", "network", "crop", "width", "fc_width", "seed", "init_from", "fine_tuned", "regression"]
+    names += ["recipe"] if settings.regression is None else []  # with boxes, it depends on how many images have one
+    return all(getattr(begun, name) == getattr(settings, name) for name in names)
 
 
 def describe_existing(run: RunFolder, request: TrainRequest, epochs: int) -> str:

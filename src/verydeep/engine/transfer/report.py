@@ -71,7 +71,7 @@ def write_transfer_result(
         "copies": copies,
         "curve": [asdict(point) for point in result.curve],
     }
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, RESULTS) as folder:
         save_classifier(folder, result.classifier)
         pictures = _write_pictures(result, folder)
         tables = _write_predictions(result, folder)

@@ -60,10 +60,13 @@ def describe_photographs(
     known = {photograph.file: photograph for photograph in photographs}
     rows: dict[str, Float32Array] = {}
     for split in splits:
+        if not any(split.path(index).relative_to(root).as_posix() in known for index in range(len(split))):
+            continue
         skipped = compute_descriptors(representation, split, runtime, DECODING)
         described = read_descriptors(representation, split, skipped, runtime, DECODING)
         for index, values in enumerate(described.values):
             file = described.split.path(index).relative_to(root).as_posix()
             if file in known:
                 rows.setdefault(file, values)
-    return DescribedPhotographs(tuple(known[file] for file in rows), np.stack(list(rows.values())))
+    values = np.stack(list(rows.values())) if rows else np.empty((0, 1), np.float32)
+    return DescribedPhotographs(tuple(known[file] for file in rows), values)

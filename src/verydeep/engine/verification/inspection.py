@@ -16,6 +16,7 @@ from verydeep.data.pixels.decoding import Inspection, inspect_image
 from verydeep.data.pixels.photograph_measures import PhotographMeasures
 from verydeep.data.split import Split
 from verydeep.engine.progress import track
+from verydeep.errors import ResourceError
 from verydeep.machine import available_cores
 from verydeep.ops.value_ranges import ValueRanges
 
@@ -102,6 +103,13 @@ def inspect_all(
         # After a crash one process takes one file after another, until it is known which one ends it.
         batch = paths[num_done : num_done + FILES_PER_TURN * num_workers] if is_crashed else paths[num_done:]
         with open_executor(1 if is_crashed else num_workers) as executor:
+            try:
+                executor.submit(int).result()
+            except BrokenProcessPool:
+                raise ResourceError(
+                    "No decoding process can be started: give `workers=1`. A Python script needs its calls below "
+                    '`if __name__ == "__main__":`.'
+                ) from None
             try:
                 for inspection in executor.map(inspect, batch, chunksize=1 if is_crashed else FILES_PER_TURN):
                     yield inspection
