@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
 from tests.interruption import interrupt_when
 from tests.runs import SMALL_NET, Cli, make_photographs, metrics_of
@@ -114,6 +115,12 @@ def test_a_run_continues_where_its_photographs_were_moved_to(
     make_photographs(tmp_path / "other", {"train": 3, "val": 2})
     others = inside("train", "other", "--resume", "run", check=False).stderr
     assert f"other does not hold the photographs that run learns from, which were in {first}: give their" in others
+    shutil.copytree(tmp_path / "elsewhere" / "new", tmp_path / "namesakes" / "new")
+    for path in (tmp_path / "namesakes").rglob("*.jpg"):  # a camera counts from 1 in each folder
+        with Image.open(path) as photograph:
+            ImageOps.invert(photograph).save(path)
+    namesakes = inside("train", "namesakes/new", "--resume", "run", "--workers", 0, check=False).stderr
+    assert "holds other photographs than run learns from, under the same names: give their new place" in namesakes
     inside("train", "elsewhere/new", "--resume", "run", "--workers", 0)
     assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "whole")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"] == str(tmp_path / "elsewhere" / "new")

@@ -165,6 +165,8 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
         raise OptionError(message, "devices")
     if settings.covariance is None:
         settings = measure_colors(settings, train, runtime)
+    elif plan.resume and RunSettings.load(plan.run).data != settings.data:
+        check_moved(settings, train, runtime, plan.run)
     config = make_config(settings, all_train, all_val, len(train))
     if settings.regression is not None:
         config = replace(config, constant_box=measure_constant_box(train, settings, runtime))
@@ -173,6 +175,21 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
         settings = replace(settings, micro_batch=choose_micro_batch(config, num_rows, runtime))
     task = make_task(settings, train, plan.val)
     return PreparedRun(plan.run, settings, config, plan.source, task, test_split, plan.tensorboard)
+
+
+def check_moved(settings: RunSettings, train: Split, runtime: Runtime, run: RunFolder) -> None:
+    """Refuse photographs that are not those of the run, under the same names in another folder, by their colors.
+
+    Raises:
+        DataError: they are others.
+    """
+    covariance = measure_colors(settings, train, runtime).covariance
+    assert covariance is not None and settings.covariance is not None
+    if not np.allclose(covariance, settings.covariance, rtol=1e-6):
+        raise DataError(
+            f"{settings.data} holds other photographs than {run.path} learns from, under the same names: give their "
+            "new place, or train a new run."
+        )
 
 
 def with_boxes(plan: TrainingPlan, test_split: Split | None, runtime: Runtime, log: Log) -> TrainingPlan:
