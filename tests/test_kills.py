@@ -76,7 +76,8 @@ def inputs(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read_results(folder: Path, job: Job) -> dict[str, bytes]:
     """Return the contents of the files that a command leaves; of metrics.jsonl without the times."""
     paths = [path for name in job.results for path in [folder / name, *(folder / name).rglob("*")] if path.is_file()]
-    contents = {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.name != ".lock"}
+    others = (".lock", "environment.json", "report.html")  # which name commands and times
+    contents = {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.name not in others}
     if "archive" in job.results:  # whose shards are named by time and process
         descriptors = read_archive(folder / "archive")
         return {path: descriptors[path].tobytes() for path in sorted(descriptors)}

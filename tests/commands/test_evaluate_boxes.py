@@ -119,7 +119,7 @@ def test_a_run(home: Path, inside: Cli) -> None:
     assert all(note in done.stdout for note in report["remarks"])
     assert done.stdout.index(report["summary"]) < done.stdout.index(table)
     assert "Boxes of val:" in done.stdout and "Written:" in done.stdout
-    assert any("the best 5 of D/384/352,384 : dense" in note for note in report["remarks"])
+    assert any('the 5 most probable classes by "D/384/352,384 : dense"' in note for note in report["remarks"])
     assert any("Merge threshold: 0.5." in note for note in report["remarks"])
 
 

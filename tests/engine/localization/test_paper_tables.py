@@ -121,11 +121,11 @@ def test_other_classes_than_the_rows_own_are_named_row_by_row() -> None:
 
 @pytest.mark.parametrize(
     ("name", "rows", "measure"),
-    [("table8", TABLE_8, "by the box of the true class"), ("table9", {TWO: measured(TWO, 5)}, "of guessed classes")],
+    [("table8", TABLE_8, "the box of the true class"), ("table9", {TWO: measured(TWO, 5)}, "of guessed classes")],
 )
 def test_the_measure_is_explained(name: str, rows: dict[str, MeasuredBoxes], measure: str) -> None:
     remarks = build_table(name, rows).remarks
-    assert measure in remarks[0] and "IoU of 0.5" in remarks[0]
+    assert measure in remarks[0] and "IoU below 0.5" in remarks[0]
     assert "384 (110 px)" in remarks[1] and "Crop 64, precision fp32" in remarks[1]
     assert "Left out: 3 images without a box." in remarks
 

@@ -260,7 +260,7 @@ whole, calls = model_folder.save_file, []
 
 def half_of_a_file(tensors, path, metadata):
     whole(tensors, path, metadata=metadata)
-    if Path(path).name.startswith("step-"):
+    if Path(path).parent.name.startswith(".step-"):
         calls.append(path)
     if len(calls) == 2:
         os.truncate(path, Path(path).stat().st_size // 2)
