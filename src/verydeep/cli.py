@@ -72,7 +72,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
-            answer(sys.argv[1:])
+            run_words(sys.argv[1:])
         finally:
             sys.stdout.flush()  # else a reader that has left is an error that Python prints at its end
     except OtherProcessError as error:
@@ -96,8 +96,8 @@ def main() -> None:
         sys.exit(130)
 
 
-def answer(arguments: list[str]) -> None:
-    """Do what was typed."""
+def run_words(arguments: list[str]) -> None:
+    """Run a command, or print the version or a completion script."""
     if arguments == [VERSION]:
         print_version()
     elif arguments[:1] == [COMPLETION]:

@@ -46,7 +46,7 @@ def demo(
     from verydeep.results.demonstration import Demonstration
 
     with open_port(port) as listening, private_gradio(), wait_for_end() as wait:
-        from verydeep.demonstration.answers import MAX_BYTES
+        from verydeep.demonstration.examination import MAX_BYTES
         from verydeep.demonstration.page import build_page
         from verydeep.demonstration.texts import STYLE
 

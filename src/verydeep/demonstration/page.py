@@ -13,13 +13,13 @@ from PIL import Image
 
 import verydeep as vd
 from verydeep.configs.protocols import View
-from verydeep.demonstration.answers import (
+from verydeep.demonstration.examination import (
     MAX_BYTES,
     THUMBNAIL_SIDE,
-    Answer,
-    answer,
+    Examination,
     check_photograph,
     draw_map,
+    examine,
     make_picture,
 )
 from verydeep.demonstration.subjects import Subjects
@@ -66,7 +66,7 @@ class _Page:
     chosen: gr.State
     """Path of the photograph that is shown."""
     given: gr.State
-    """Its ``Answer``."""
+    """Its ``Examination``."""
     rows: gr.State
     """The table of times of this photograph."""
 
@@ -212,10 +212,10 @@ def _connect(blocks: gr.Blocks, page: _Page, subjects: Subjects) -> None:
 def _connect_map(page: _Page) -> None:
     """Connect the class, the test scale and the point of the score map with the map."""
 
-    def draw(given: Answer | None, label: int, place: int) -> Updates:
+    def draw(given: Examination | None, label: int, place: int) -> Updates:
         return {page.score_map: gr.skip()} if given is None else _show_map(page, given, label, place)
 
-    def point(given: Answer | None, label: int, place: int, event: gr.SelectData) -> Updates:
+    def point(given: Examination | None, label: int, place: int, event: gr.SelectData) -> Updates:
         if given is None:
             return {page.score_map: gr.skip()}
         return _show_map(page, given, label, place, (event.index[0], event.index[1]))
@@ -272,7 +272,7 @@ def _show_answer(
     if not scales and isinstance(subjects.predictors[name], vd.Net):
         return {page.message: _write_message("Choose a test scale Q.")}
     try:
-        given = answer(subjects, name, chosen, view, sorted(scales))
+        given = examine(subjects, name, chosen, view, sorted(scales))
     except vd.VerydeepError as error:
         return {page.message: _write_message(str(error).replace(str(chosen), chosen.name))}
     rows = [*(row for row in rows if row[0] != given.setting), make_row(given)]
@@ -293,7 +293,7 @@ def _show_answer(
     return updates | _show_map(page, given, given.best, place)
 
 
-def _show_map(page: _Page, given: Answer, label: int, place: int, point: tuple[int, int] | None = None) -> Updates:
+def _show_map(page: _Page, given: Examination, label: int, place: int, point: tuple[int, int] | None = None) -> Updates:
     """Show a score map with the outline of one window."""
     picture, sentence = draw_map(given, label, place, point)
     return {page.score_map: picture, page.window: f"<p>{html.escape(sentence)}</p>"}

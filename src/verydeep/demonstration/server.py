@@ -126,7 +126,7 @@ def guard(app: App, port: int) -> App:
     """
     names = {f"{name}:{port}".encode() for name in (HOST, "localhost")}
 
-    async def answer(scope: Message, receive: Callable[[], Any], send: Callable[[Message], Any]) -> None:
+    async def respond(scope: Message, receive: Callable[[], Any], send: Callable[[Message], Any]) -> None:
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
@@ -138,7 +138,7 @@ def guard(app: App, port: int) -> App:
             return
         await app(scope, receive, send_with_policy)
 
-    return answer
+    return respond
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a demonstration shows: nets, a localization net, an archive, and photographs to begin with."""
+"""Subjects of a demonstration: nets, a localization net, an archive, and photographs to begin with."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 
-from verydeep.demonstration.answers import NUM_CLASSES, Answer
+from verydeep.demonstration.examination import NUM_CLASSES, Examination
 
 STYLE = """
 .vd-classes { list-style: none; margin: 0; padding: 0; }
@@ -28,7 +28,7 @@ Row = tuple[str, str, str, str]
 """Setting, best class, its score and time of one prediction."""
 
 
-def list_classes(given: Answer) -> str:
+def list_classes(given: Examination) -> str:
     """Return the classes with the highest scores as bars."""
     classes = given.prediction.top(NUM_CLASSES)[0]
     full = 1.0 if given.prediction.kind == "probability" else max(1e-9, *(each.score for each in classes))
@@ -43,18 +43,18 @@ def list_classes(given: Answer) -> str:
     return f'<ol class="vd-classes">{"".join(items)}</ol>'
 
 
-def format_score(given: Answer, score: float) -> str:
+def format_score(given: Examination, score: float) -> str:
     """Return a probability in percent, or a margin."""
     return format(score, given.prediction.formats[given.prediction.kind])
 
 
-def make_row(given: Answer) -> Row:
+def make_row(given: Examination) -> Row:
     """Return what the table of times tells of a prediction."""
     words, score = given.explanations.class_words[given.best], float(given.prediction.scores[0, given.best])
     return given.setting, words, format_score(given, score), f"{given.seconds['prediction']:.2f} s"
 
 
-def list_times(rows: Sequence[Row], given: Answer) -> str:
+def list_times(rows: Sequence[Row], given: Examination) -> str:
     """Return a table of the predictions of one photograph, and a line about what else was computed."""
     kind = given.prediction.kind
     head = f'<tr><th>view</th><th>best class</th><th class="number">{kind}</th><th class="number">time</th></tr>'

@@ -1,1 +1,1 @@
-"""What a net sees: class score maps, the windows behind them, boxes and filters, as arrays and pictures."""
+"""Explanations of what a net sees: class score maps, their windows, boxes and filters, as arrays and pictures."""

@@ -1,4 +1,4 @@
-"""What the page says about one photograph: classes, score maps, boxes and neighbors, each with the time it took."""
+"""Examination of one photograph: classes, score maps, boxes and neighbors, each with the time it took."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Neighbor:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Examination:
     """Everything that is known about one photograph, by one predictor."""
 
     picture: Image.Image
@@ -83,7 +83,7 @@ def make_picture(path: Path, side: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def answer(subjects: Subjects, name: str, path: Path, view: View, scales: Sequence[int]) -> Answer:
+def examine(subjects: Subjects, name: str, path: Path, view: View, scales: Sequence[int]) -> Examination:
     """Predict, map, locate and search for one photograph.
 
     Args:
@@ -115,7 +115,7 @@ def answer(subjects: Subjects, name: str, path: Path, view: View, scales: Sequen
             objects = vd.localize(subjects.box_net, path, top=1, **subjects.options)
         box_text = draw_boxes(objects, photograph, explanations.maps[0][0].photograph_size)
     neighbors = () if subjects.archive is None else find_neighbors(subjects, subjects.archive, path, seconds)
-    return Answer(picture, prediction, setting, explanations, photograph, box_text, neighbors, seconds)
+    return Examination(picture, prediction, setting, explanations, photograph, box_text, neighbors, seconds)
 
 
 @contextmanager
@@ -158,7 +158,9 @@ def find_neighbors(subjects: Subjects, archive: Path, path: Path, seconds: dict[
     return tuple(neighbors)
 
 
-def draw_map(given: Answer, label: int, place: int, point: tuple[int, int] | None = None) -> tuple[Image.Image, str]:
+def draw_map(
+    given: Examination, label: int, place: int, point: tuple[int, int] | None = None
+) -> tuple[Image.Image, str]:
     """Draw a map over the photograph with the outline of one window; return it with a sentence about the window.
 
     Args:
