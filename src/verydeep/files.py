@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, TextIO, TypeVar
 
@@ -74,6 +75,13 @@ def shorten_name(name: str) -> str:
         return name
     beginning = encoded[:MAX_NAME_BYTES].decode("utf-8", "ignore")
     return f"{beginning}-{hashlib.sha256(encoded).hexdigest()[:8]}"
+
+
+def number_paths(path: Path, suffix: str = "") -> Iterator[Path]:
+    """Yield a path, then those with a number before its suffix: name, name-2, name-3, ..."""
+    yield path
+    for number in count(2):
+        yield path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}")
 
 
 def escape_bytes(name: str) -> str:

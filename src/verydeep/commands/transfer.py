@@ -1,6 +1,5 @@
 """`transfer`: a classifier from a few photographs of each class, without training a net."""
 
-import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -133,11 +132,9 @@ def transfer(
 
 def find_new_folder(folder: Path) -> Path:
     """Return a folder of this name that does not exist; its number is the first that is free: "name-2"."""
-    numbers = itertools.count(2)
-    path = folder
-    while path.exists():
-        path = folder.with_name(f"{folder.name}-{next(numbers)}")
-    return path
+    from verydeep.files import number_paths
+
+    return next(path for path in number_paths(folder) if not path.exists())
 
 
 def choose_representation(

@@ -1,7 +1,6 @@
 """The folder of an evaluation: its name, where the user does not give one, and a check of one that exists."""
 
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from verydeep.engine.datasets import data_name
 from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, EvaluationTask
 from verydeep.engine.nets.net import net_path
 from verydeep.errors import DataError
-from verydeep.files import check_output_folder, read_json
+from verydeep.files import check_output_folder, number_paths, read_json
 
 
 def evaluation_folder(sources: Sequence[object], task: EvaluationTask, data: str) -> tuple[Path, str]:
@@ -52,8 +51,7 @@ def number_folder(folder: Path, root: Path) -> Path:
         folder: as named after the data set, of which there may be two.
         root: folder of the photographs.
     """
-    paths = (folder if number == 1 else folder.with_name(f"{folder.name}-{number}") for number in count(1))
-    return next(path for path in paths if not _is_of_others(path, root))
+    return next(path for path in number_paths(folder) if not _is_of_others(path, root))
 
 
 def _is_of_others(folder: Path, root: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from verydeep.engine.progress import run_with_progress, track
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.score_maps import MappedImages, compute_score_maps
 from verydeep.engine.transfer.classifier import Classifier
+from verydeep.files import number_paths
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
 from verydeep.results.explanations import Explanations
@@ -114,5 +114,5 @@ def draw_explanations(split: Split, explanations: Explanations, folder: Path) ->
 def name_filters(photographs: Sequence[Path], folder: Path) -> Path:
     """Name the picture of the filters: filters.png, numbered where a photograph has that name."""
     taken = {str(photograph.resolve()).casefold() for photograph in photographs}
-    paths = (folder / f"filters{f'-{number}' if number > 1 else ''}.png" for number in count(1))
+    paths = number_paths(folder / "filters.png", ".png")
     return next(path for path in paths if str(path.resolve()).casefold() not in taken)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from verydeep.engine.plotting import is_of_another, name_classes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError
-from verydeep.files import shorten_name
+from verydeep.files import number_paths, shorten_name
 from verydeep.results.objects import LocatedObjects
 
 
@@ -92,11 +91,10 @@ def name_pictures(photographs: Sequence[Path], folder: Path, ending: str, suffix
     paths = []
     for photograph in photographs:
         stem = shorten_name(photograph.stem)
-        names = (f"{stem}-{ending}{f'-{number}' if number > 1 else ''}{suffix}" for number in count(1))
         path = next(
-            folder / name
-            for name in names
-            if str((folder / name).resolve()).casefold() not in taken and not is_of_another(folder / name, photograph)
+            each
+            for each in number_paths(folder / f"{stem}-{ending}{suffix}", suffix)
+            if str(each.resolve()).casefold() not in taken and not is_of_another(each, photograph)
         )
         taken.add(str(path.resolve()).casefold())
         paths.append(path)

@@ -51,9 +51,7 @@ class RunFolder:
 
     def may_hold_before_training(self, name: str) -> bool:
         """Whether a run that was stopped before its settings were saved may have left a file of this name."""
-        return name in (self.lock.name, self.log.name, self.skipped.name) or name.startswith(
-            ("bad-boxes-", "run.json.")
-        )
+        return name in (self.lock.name, self.log.name, self.skipped.name) or name.startswith("bad-boxes-")
 
     def bad_boxes(self, split: str) -> Path:
         """The list of boxes of a split that were corrected or left out."""

@@ -67,7 +67,7 @@ def check_findings_folder(folder: Path, root: Path) -> None:
     """
     if folder.resolve().is_relative_to(root.resolve()):
         raise OptionError(f"{folder} would lie among the photographs of {root}: choose another `out`.", "out")
-    check_output_folder(folder, lambda name: name.removesuffix(".tmp") in OUTPUTS, "findings of `verydeep verify`")
+    check_output_folder(folder, OUTPUTS.__contains__, "findings of `verydeep verify`")
 
 
 def write_findings(verified: VerifiedData, files: Sequence[str], folder: Path, *, camera_rotation: bool) -> Path:
