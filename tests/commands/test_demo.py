@@ -183,6 +183,55 @@ def test_views_and_scales_are_compared_with_their_times(page: Any) -> None:
     assert all(re.fullmatch(r"\d+\.\d\d s", row.split("\t")[-1].strip()) for row in rows.all_inner_texts()[1:])
 
 
+def find_violations(page: Any) -> list[tuple[str, list[str]]]:
+    """What axe-core finds on the page at rest: rules, and the elements that break them."""
+    axe = pytest.importorskip("axe_core_python.sync_playwright").Axe()
+    wait_until(page, "window.rests = document.querySelector('.pending') ? 0 : (window.rests || 0) + 1, rests > 60")
+    page.evaluate("window.rests = 0")
+    checked = axe.run(page)
+    assert len(checked["passes"]) > 20
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in checked["violations"]]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+def test_it_is_accessible(served: Served, browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+    """axe-core finds nothing: with answer, map and search; with an open list; with an error. Nothing is cut off."""
+    (tmp_path / "bad.jpg").write_bytes(b"no photograph")
+    with browser.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme) as context:
+        page = context.new_page()
+        page.set_default_timeout(1000 * SECONDS)
+        page.goto(served.address)
+        page.wait_for_selector("#neighbors img")
+        page.wait_for_selector("#map img")
+        assert find_violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("#gallery").get_by_role("button", name=CLASSES[0], exact=True).count() == 1
+        page.locator("#label input").click()
+        assert find_violations(page) == []
+        page.keyboard.press("Escape")
+        upload(page, tmp_path / "bad.jpg")
+        page.wait_for_selector("#message [role=alert]")
+        assert find_violations(page) == []
+
+
+def test_it_is_accessible_before_there_is_a_photograph(nets: Path, browser: Any, tmp_path: Path) -> None:
+    shutil.copytree(nets / "runs" / "net", tmp_path / "net")
+    config = tmp_path / "net" / "model" / "config.json"
+    config.write_text(config.read_text().replace(str(nets / "data"), str(tmp_path / "gone")))
+    process, address = start([tmp_path / "net"], tmp_path, "")
+    try:
+        with browser.new_context() as context:
+            page = context.new_page()
+            page.set_default_timeout(1000 * SECONDS)
+            page.goto(address)
+            page.get_by_text("Choose a photograph, or drop one of your own.").wait_for()
+            assert page.locator("#gallery img").count() == 0
+            assert find_violations(page) == []
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_classifier_has_margins(page: Any) -> None:
     page.locator("#net input").click()
     page.get_by_role("option").nth(1).click()

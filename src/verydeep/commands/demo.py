@@ -48,11 +48,11 @@ def demo(
     with open_port(port) as listening, private_gradio(), wait_for_end() as wait:
         from verydeep.demonstration.examination import MAX_BYTES
         from verydeep.demonstration.page import build_page
-        from verydeep.demonstration.texts import STYLE
+        from verydeep.demonstration.texts import SCRIPT, STYLE
 
         subjects = open_subjects(several(run), archive, dict(options))
         warm_up(subjects)
-        with serve(build_page(subjects), listening, MAX_BYTES, STYLE) as address:
+        with serve(build_page(subjects), listening, MAX_BYTES, STYLE, SCRIPT) as address:
             Log().info(f"Open {address} in a browser. Ctrl-C ends the demonstration.")
             wait()
     return Demonstration(address, tuple(subjects.predictors))

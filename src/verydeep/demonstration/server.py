@@ -75,7 +75,7 @@ def open_port(port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def serve(page: Any, listening: socket.socket, max_bytes: int, style: str) -> Iterator[str]:
+def serve(page: Any, listening: socket.socket, max_bytes: int, style: str, head: str) -> Iterator[str]:
     """Serve a page of gradio in a thread; yield its address.
 
     Args:
@@ -83,6 +83,7 @@ def serve(page: Any, listening: socket.socket, max_bytes: int, style: str) -> It
         listening: the open port.
         max_bytes: of an uploaded file.
         style: CSS of the page.
+        head: HTML for the head of the page.
 
     Raises:
         ResourceError: the server does not start.
@@ -96,7 +97,7 @@ def serve(page: Any, listening: socket.socket, max_bytes: int, style: str) -> It
     app = gradio.mount_gradio_app(
         FastAPI(openapi_url=None), page, "/", HOST, port, footer_links=[], run_history=False,
         max_file_size=max_bytes, show_error=False, ssr_mode=False, enable_monitoring=False, pwa=False,
-        mcp_server=False, theme=theme, css=style,
+        mcp_server=False, theme=theme, css=style, head=head,
     )  # fmt: skip
     config = uvicorn.Config(
         guard(app, port), log_level="error", timeout_graceful_shutdown=GOODBYE_SECONDS, lifespan="on", ws="none"

@@ -7,7 +7,7 @@ from verydeep.demonstration.examination import NUM_CLASSES, Examination
 
 STYLE = """
 .vd-classes { list-style: none; margin: 0; padding: 0; }
-.vd-classes li { display: grid; grid-template-columns: 9em 1fr 4.5em; gap: 0.6em; align-items: center; }
+.vd-classes li { display: grid; grid-template-columns: minmax(4em, 25%) 1fr 4.5em; gap: 0.6em; align-items: center; }
 .vd-classes li { margin: 0.35em 0; }
 .vd-classes .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .vd-classes .track { background: var(--border-color-primary); border-radius: 4px; height: 0.9em; }
@@ -20,9 +20,29 @@ STYLE = """
 .vd-times th, .vd-times td { border-bottom-width: 1px !important; }
 .vd-times td.number, .vd-times th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .vd-message { padding: 0.6em 0.8em; border-left: 4px solid var(--color-accent); }
-#gallery .grid-wrap, #neighbors .grid-wrap { min-height: 0; height: auto; }
+#gallery .grid-wrap, #neighbors .grid-wrap { min-height: 0; height: auto; padding-top: 2.2em; }
+@media (max-width: 640px) {
+  #gallery .grid-container, #neighbors .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+}
+#net input, #label input { text-overflow: ellipsis; padding-right: 1.6em; }
+#upload .or, input.subdued { color: var(--body-text-color) !important; }
 .gradio-container { max-width: 1280px !important; }
 """
+
+SCRIPT = """<script>
+const name = () => {
+  for (const button of document.querySelectorAll("button.thumbnail-item")) {
+    const caption = button.querySelector(".caption-label")?.textContent.trim();
+    const image = button.querySelector("img");
+    if (caption && button.ariaLabel !== caption) button.ariaLabel = caption;
+    if (caption && image?.alt) image.alt = "";
+  }
+  for (const list of document.querySelectorAll("[role=listbox]:not([aria-label])")) list.ariaLabel = "Choices";
+  for (const empty of document.querySelectorAll("div.empty[aria-label]:not([role])")) empty.role = "img";
+};
+new MutationObserver(name).observe(document, { childList: true, subtree: true, attributeFilter: ["alt"] });
+</script>"""
+"""Names for people who do not see the page, where gradio gives none: a photograph is called by its caption."""
 
 Row = tuple[str, str, str, str]
 """Setting, best class, its score and time of one prediction."""

@@ -86,5 +86,7 @@ def test_it_is_accessible_and_fits(verified: VerifiedData, tmp_path: Path, width
         page.goto(path.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         found = axe.run(page)["violations"]
+        page.emulate_media(media="print")
+        found += axe.run(page)["violations"]
         assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found] == []
         browser.close()
