@@ -64,6 +64,14 @@ def special_kind(path: "os.DirEntry[str] | Path") -> str:
     return next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "")
 
 
+def real_path(path: Path) -> Path:
+    """Return the whole path of a file or folder, behind links; links in a circle lead to one of them.
+
+    ``Path.resolve`` raises a RuntimeError for those, before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
 MAX_NAME_BYTES = 120
 """Bytes of names that verydeep chooses; file systems take 255, but other names are added."""
 

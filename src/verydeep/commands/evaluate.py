@@ -10,6 +10,7 @@ from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.configs.protocols import LOCALIZATION_VIEWS, EvaluationProtocol, View, parse_classes
 from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
+from verydeep.files import real_path
 from verydeep.options import (
     BadBoxesOption,
     CropOption,
@@ -209,7 +210,7 @@ def check_results_folder(folder: Path, data: str, splits: "Sequence[Split]") -> 
     from verydeep.engine.datasets import check_outside_data, data_folder
     from verydeep.files import check_writable
 
-    if folder.resolve() == data_folder(data).resolve():
+    if real_path(folder) == real_path(data_folder(data)):
         raise OptionError(f"`out` {folder} is the folder of the data set: choose another one for the results.", "out")
     for split in splits:
         check_outside_data(folder, split)
@@ -278,7 +279,7 @@ def open_task(
             message = "A classifier has its own test scales and view: omit `scales`, `views`, `weights` and `task`."
             raise OptionError(message, "run")
         return ClassifierEvaluationTask(classifier)
-    if len({net_path(source).resolve() for source in sources}) < len(sources):
+    if len({real_path(net_path(source)) for source in sources}) < len(sources):
         raise OptionError("A net is named twice: an ensemble is the mean of different nets.", "run")
     nets = [Net.open(source, weights) for source in sources]
     chosen = None if scales is None else parse_test_scales(number_text(scales))

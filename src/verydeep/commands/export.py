@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from verydeep.files import real_path
 from verydeep.options import NetOption, PathSource, WeightsOption
 from verydeep.parameters import Option, command
 from verydeep.wording import join_choices
@@ -49,7 +50,7 @@ def export(
     from verydeep.results.nets import ExportedNet
 
     net = Net.open(run, weights)
-    path = Path(out or f"{net.path.stem if net.path.is_file() else net.path.resolve().name}{ENDINGS[format]}")
+    path = Path(out or f"{net.path.stem if net.path.is_file() else real_path(net.path).name}{ENDINGS[format]}")
     check_new_file(path)
     if format in ("torchvision", "timm"):
         check_new_file(metadata_path(path))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
+from verydeep.files import real_path
 from verydeep.options import PathSource, ProgressOptions
 from verydeep.parameters import Option, command
 
@@ -42,7 +43,7 @@ def prepare(
     if not source.is_dir():
         raise DataError(f"There is no folder {source}: give the one with ILSVRC-2012's tars or Kaggle's download.")
     files = find_ilsvrc(source)
-    if destination.resolve() != source.resolve():
+    if real_path(destination) != real_path(source):
         check_destination(destination)
     Log().info(
         f"{source}: {files.layout}, {len(files.metadata.words):,} classes; splits: {', '.join(files.split_names)}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.errors import OptionError
+from verydeep.files import real_path
 from verydeep.options import ComputeOptions, DataSource, NetSources, PathSource, several, start_runtime
 from verydeep.parameters import Option, command
 
@@ -67,9 +68,9 @@ def check_runs(folders: Sequence[Path]) -> None:
     """
     if not folders:
         raise OptionError("`runs` is missing: give the folder of a run.", "runs")
-    if len({folder.resolve() for folder in folders}) < len(folders):
+    if len({real_path(folder) for folder in folders}) < len(folders):
         raise OptionError("A run is named twice: name each once.", "runs")
-    names = [folder.resolve().name for folder in folders]
+    names = [real_path(folder).name for folder in folders]
     if same := next((name for name in names if names.count(name) > 1), None):
         raise OptionError(f"Two runs are called {same}: rename the folder of one.", "runs")
 
@@ -81,5 +82,5 @@ def default_page(folders: Sequence[Path]) -> Path:
 
     if len(folders) == 1:
         return folders[0] / PAGE
-    names = "+".join(folder.resolve().name for folder in folders)
-    return folders[0].resolve().parent / f"{shorten_name(f'report-{names}')}.html"
+    names = "+".join(real_path(folder).name for folder in folders)
+    return real_path(folders[0]).parent / f"{shorten_name(f'report-{names}')}.html"

@@ -13,6 +13,7 @@ import verydeep as vd
 from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.datasets import open_test_part
 from verydeep.engine.nets.folders import RunFolder
+from verydeep.files import real_path
 from verydeep.models.weights.model_folder import WEIGHTS
 
 MAX_EXAMPLES = 12
@@ -96,7 +97,7 @@ def find_generated_runs(folder: Path) -> list[Path]:
                 found[is_classifier] = (made, run)
     if True not in found:
         raise vd.WeightsError(
-            f"No net was given, and {folder.resolve()} has none of the generated set: run `verydeep train` first, "
+            f"No net was given, and {real_path(folder)} has none of the generated set: run `verydeep train` first, "
             "which takes a few minutes, or give a run or oxford-vgg16."
         )
     return [path for _, path in found.values()]

@@ -24,7 +24,7 @@ from verydeep.engine.plotting import is_drawn
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, OptionError
-from verydeep.files import check_output_folder, shorten_name, try_lock
+from verydeep.files import check_output_folder, real_path, shorten_name, try_lock
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.value_ranges import RangeKeeper, RecordedRanges, ValueRange, ValueRanges, ValueType, name_values
 
@@ -115,8 +115,8 @@ def check_outside_data(folder: Path, split: Split) -> None:
     Raises:
         OptionError: The folder lies in that of a split whose classes are folders.
     """
-    root = split.root.resolve()
-    places = (folder.resolve(), Path(os.path.abspath(folder)))  # noqa: PTH100 - where a link lies counts, too
+    root = real_path(split.root)
+    places = (real_path(folder), Path(os.path.abspath(folder)))  # noqa: PTH100 - where a link lies counts, too
     if split.labels is not None and any(place.is_relative_to(root) for place in places):
         raise OptionError(
             f"{folder} would lie among the photographs of {split.root} and be taken for a class: choose another "
@@ -132,7 +132,7 @@ def check_outside_images(folder: Path, images: Photographs) -> None:
         OptionError: The folder is one of them.
     """
     paths = [Path(each) for each in unpack_images(images) if isinstance(each, str | os.PathLike)]
-    if any(path.is_dir() and path.resolve() == folder.resolve() for path in paths):
+    if any(path.is_dir() and real_path(path) == real_path(folder) for path in paths):
         raise OptionError(f"{folder} is a folder of images: choose another `out` for the pictures.", "out")
 
 
@@ -142,10 +142,10 @@ def check_picture_folder(folder: Path, split: Split) -> None:
     Raises:
         OptionError: It is a file, or holds other files.
     """
-    photographs = {split.path(index).resolve() for index in range(len(split))}
+    photographs = {real_path(split.path(index)) for index in range(len(split))}
 
     def is_ours(name: str) -> bool:
-        return name.startswith(".") or is_drawn(folder / name) or (folder / name).resolve() in photographs
+        return name.startswith(".") or is_drawn(folder / name) or real_path(folder / name) in photographs
 
     check_output_folder(folder, is_ours, "pictures by verydeep")
 
@@ -254,7 +254,7 @@ def find_division(data: str, records: Iterable[SplitRecord]) -> Division | None:
         if not division.val_fraction:  # the images were drawn by number
             continue
         root = open_data_split(data, "train").root
-        is_same_folder = record.data == str(root.resolve())
+        is_same_folder = record.data == str(real_path(root))
         if not is_same_folder and Path(record.data).name != root.name:
             continue
         try:
@@ -275,7 +275,7 @@ def follow_folder(record: SplitRecord, data: str) -> SplitRecord:
     If the folder of the training still exists, files of the same names are copies only if their sizes agree, too.
     """
     old = Path(record.data)
-    if not record.val_fraction or (old.exists() and old.is_relative_to(data_folder(data).resolve())):
+    if not record.val_fraction or (old.exists() and old.is_relative_to(real_path(data_folder(data)))):
         return record
     old_name, division = old.name, Division.of(record)
     with suppress(DataError):
@@ -287,7 +287,7 @@ def follow_folder(record: SplitRecord, data: str) -> SplitRecord:
             is_val = fingerprint(val, old_name) == record.val
             return replace(
                 record,
-                data=str(train.root.resolve()),
+                data=str(real_path(train.root)),
                 train=fingerprint(train),
                 val=fingerprint(val) if is_val else record.val,
             )

@@ -8,7 +8,7 @@ from verydeep.engine.datasets import data_name
 from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, EvaluationTask
 from verydeep.engine.nets.net import net_path
 from verydeep.errors import DataError
-from verydeep.files import check_output_folder, number_paths, read_json
+from verydeep.files import check_output_folder, number_paths, read_json, real_path
 
 
 def evaluation_folder(sources: Sequence[object], task: EvaluationTask, data: str) -> tuple[Path, str]:
@@ -59,7 +59,7 @@ def _is_of_others(folder: Path, root: Path) -> bool:
     if not is_evaluation(folder):
         return False
     recorded = Path(str(read_json(folder / "errors.json", dict[str, Any]).get("root", root)))
-    return recorded.is_dir() and recorded.resolve() != root.resolve()
+    return recorded.is_dir() and real_path(recorded) != real_path(root)
 
 
 def check_evaluation_folder(folder: Path) -> None:

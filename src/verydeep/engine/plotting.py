@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.PngImagePlugin import PngInfo
 
-from verydeep.files import atomic_write
+from verydeep.files import atomic_write, real_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +101,7 @@ def is_of_another(path: Path, photograph: Path) -> bool:
 
 
 def _identify(photograph: Path) -> bytes:
-    return hashlib.sha256(os.fsencode(photograph.resolve())).hexdigest()[:16].encode()
+    return hashlib.sha256(os.fsencode(real_path(photograph))).hexdigest()[:16].encode()
 
 
 def fit_text(text: "Text") -> None:

@@ -20,6 +20,7 @@ from verydeep.data.folders.parts import find_only_folder
 from verydeep.data.folders.path_finder import PathFinder, describe_lost_paths
 from verydeep.data.split import Split
 from verydeep.errors import DataError
+from verydeep.files import real_path
 
 COLUMNS = ("path", "label")
 LABELS, TRAIN, TEST = "labels.csv", "train.csv", "test.csv"
@@ -178,7 +179,7 @@ def _read_lines(path: Path, problems: list[str] | None = None) -> Lines:
 def _find_file(text: str, finder: PathFinder) -> str | None:
     """Return the path, below the root of ``finder``, of the file that a line names; None if there is none."""
     root, named = finder.root, PurePosixPath(text.strip())
-    for whole in (os.path.abspath(root), root.resolve()):  # noqa: PTH100 - as typed, and behind links
+    for whole in (os.path.abspath(root), real_path(root)):  # noqa: PTH100 - as typed, and behind links
         if named.is_relative_to(whole):
             named = named.relative_to(whole)
     file = finder.find(named)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from verydeep.data.pixels.formats import FORMATS, UNREAD, describe_unread, find_format, is_decodable
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error, is_folder, special_kind
+from verydeep.files import describe_read_error, is_folder, real_path, special_kind
 
 SYSTEM_FOLDERS = frozenset(
     (
@@ -208,7 +208,7 @@ def _is_folder_below(entry: "os.DirEntry[str]") -> bool:
 
 def _leads_back(link: Path) -> bool:
     """Whether a symbolic link points to a folder around it, so that following it would never end."""
-    return link.parent.resolve().is_relative_to(link.resolve())
+    return real_path(link.parent).is_relative_to(real_path(link))
 
 
 def _join_counts(counts: "Counter[str] | dict[str, int]") -> str:

@@ -14,7 +14,7 @@ from verydeep.data.pixels.formats import FORMATS
 from verydeep.data.pixels.images import ImageLike, to_image, unpack_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error
+from verydeep.files import describe_read_error, real_path
 
 Photographs = str | os.PathLike[str] | ImageLike | Iterable[str | os.PathLike[str]] | Iterable[ImageLike]
 """One or many photographs: paths, folders and patterns, or images in memory."""
@@ -125,9 +125,9 @@ def _list_folder(folder: str, leave_out: Path | None, notes: list[str]) -> list[
     files = [os.path.join(folder, name) for name in list_images(Path(folder), omissions)]  # noqa: PTH118
     notes += omissions.sentences(Path(folder))
     files = _leave_out_products(folder, files, notes)
-    if leave_out is None or Path(folder).resolve().is_relative_to(leave_out.resolve()):
+    if leave_out is None or real_path(Path(folder)).is_relative_to(real_path(leave_out)):
         return files
-    return [file for file in files if not Path(file).resolve().is_relative_to(leave_out.resolve())]
+    return [file for file in files if not real_path(Path(file)).is_relative_to(real_path(leave_out))]
 
 
 def _leave_out_products(folder: str, files: Sequence[str], notes: list[str]) -> list[str]:

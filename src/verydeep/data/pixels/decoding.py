@@ -1,5 +1,6 @@
 """Decode files of photographs to RGB images, as ILSVRC and people's own folders hold them (docs/photographs.md)."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -247,7 +248,7 @@ def _naming_errors(name: Path | str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise DataError(describe_read_error(name, error)) from error
-        reason = str(error) or type(error).__name__
+        reason = re.split(r"\n|\. ", str(error))[0] or type(error).__name__  # libjxl's goes on about how to build it
         raise DataError(f"{name} cannot be decoded ({reason}); replace or remove the file.") from error
     finally:
         forget_file()

@@ -110,7 +110,9 @@ def open_image_file(source: Source, *, camera_rotation: bool) -> OpenedImage:
 
 
 def _open_by_pillow(source: Source, formats: tuple[str, ...]) -> ImageFile:
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
+    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
+    image.filename = ""  # else Pillow may use pixels where they lie in the file, and crash if it becomes shorter
+    return image
 
 
 def _open_otherwise(source: Source, camera_rotation: bool) -> OpenedImage:

@@ -13,6 +13,7 @@ import numpy as np
 from verydeep.data.folders.listing import list_images, list_subfolders
 from verydeep.data.split import Split
 from verydeep.errors import DataError
+from verydeep.files import real_path
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def find_caltech(root: Path) -> tuple[Caltech, Path] | None:
     for caltech in (CALTECH_101, CALTECH_256):
         if (root / caltech.folder).is_dir():
             sets.append((caltech, root / caltech.folder))
-        elif root.resolve().name == caltech.folder or (root / caltech.background).is_dir():
+        elif real_path(root).name == caltech.folder or (root / caltech.background).is_dir():
             sets.append((caltech, root))
     if len(sets) > 1:
         folders = " or ".join(str(folder) for _, folder in sets)

@@ -29,6 +29,7 @@ from verydeep.data.sets.imagenet import (
     tar_members,
 )
 from verydeep.errors import DataError, ResourceError
+from verydeep.files import real_path
 from verydeep.wording import count_of
 
 NUM_TEST_IMAGES = 100_000
@@ -202,7 +203,7 @@ def _link_kaggle(source: IlsvrcSource, split: str, folder: Path) -> Iterator[Non
         with _write_whole(target) as temporary:
             temporary.unlink(missing_ok=True)
             try:
-                os.link((images / file).resolve(), temporary)
+                os.link(real_path(images / file), temporary)
             except OSError:  # another disk, or a file system without links
                 shutil.copyfile(images / file, temporary)
         yield

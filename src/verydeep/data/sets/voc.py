@@ -15,6 +15,7 @@ import numpy as np
 from verydeep.data.pixels.formats import FORMATS
 from verydeep.data.split import Split
 from verydeep.errors import DataError
+from verydeep.files import real_path
 from verydeep.ops.arrays import Int8Array
 
 CLASSES = (
@@ -47,7 +48,7 @@ def find_voc(root: Path) -> Path | None:
 
 def voc_year(folder: Path) -> int:
     """Return the year of a set, by the folder's name or else by the images' ids, which contain it since 2008."""
-    if matched := re.fullmatch(r"VOC(20\d\d)", folder.resolve().name):
+    if matched := re.fullmatch(r"VOC(20\d\d)", real_path(folder).name):
         return int(matched[1])
     ids = (match for file in (folder / IMAGES).glob("20??_*") if (match := re.match(r"20\d\d", file.name)))
     return max((int(year[0]) for year in ids), default=2007)

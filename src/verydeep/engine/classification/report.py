@@ -17,7 +17,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, count_images, gone_images_remarks, seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
-from verydeep.files import atomic_folder, atomic_write_text, write_json
+from verydeep.files import atomic_folder, atomic_write_text, real_path, write_json
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.bootstrap import Difference, paired_difference
 from verydeep.ops.metrics import class_errors, order_classes, predicted_classes, ranks
@@ -78,7 +78,7 @@ def build_evaluation_table(
             "digests": [digest_of_net(net) for net in nets],
             "split": split.name,
             "layout": split.layout,
-            "root": str(split.root.resolve()),
+            "root": str(real_path(split.root)),
             "camera_rotation": split.camera_rotation,
             "num_images": num_images,
             "rows": row_values,

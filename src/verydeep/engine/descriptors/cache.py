@@ -28,6 +28,7 @@ from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, ResourceError
+from verydeep.files import real_path
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.descriptors import aggregate_scales, stack_parts
@@ -187,7 +188,7 @@ def _image_key(split: Split, index: int, folder: str) -> int:
 
 
 def _hash_cached_images(split: Split) -> Int64Array:
-    return hash_images(split, f"{split.root.resolve()}/")
+    return hash_images(split, f"{real_path(split.root)}/")
 
 
 def _kind(layer: str, scale: int) -> str:

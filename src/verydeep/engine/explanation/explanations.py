@@ -17,7 +17,7 @@ from verydeep.engine.progress import run_with_progress, track
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.score_maps import MappedImages, compute_score_maps
 from verydeep.engine.transfer.classifier import Classifier
-from verydeep.files import number_paths
+from verydeep.files import number_paths, real_path
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
 from verydeep.results.explanations import Explanations
@@ -113,6 +113,6 @@ def draw_explanations(split: Split, explanations: Explanations, folder: Path) ->
 
 def name_filters(photographs: Sequence[Path], folder: Path) -> Path:
     """Name the picture of the filters: filters.png, numbered where a photograph has that name."""
-    taken = {str(photograph.resolve()).casefold() for photograph in photographs}
+    taken = {str(real_path(photograph)).casefold() for photograph in photographs}
     paths = number_paths(folder / "filters.png", ".png")
-    return next(path for path in paths if str(path.resolve()).casefold() not in taken)
+    return next(path for path in paths if str(real_path(path)).casefold() not in taken)

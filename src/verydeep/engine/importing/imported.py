@@ -12,7 +12,7 @@ from verydeep.engine.importing.downloads import fetch, fetch_from_hub
 from verydeep.engine.launching import is_main
 from verydeep.engine.log import Log
 from verydeep.errors import WeightsError
-from verydeep.files import temporary_folder
+from verydeep.files import real_path, temporary_folder
 from verydeep.models.weights.model_folder import CONFIG, WEIGHTS, is_model_folder
 
 VERSION = 3
@@ -67,7 +67,7 @@ def converted_nets_folder() -> Path:
 def name_conversion(path: Path) -> str:
     """Return the folder name of a file's conversion; it changes with the file."""
     status = path.stat()
-    identity = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    identity = f"{real_path(path)}\0{status.st_size}\0{status.st_mtime_ns}"
     return f"{path.stem}-{hashlib.sha256(os.fsencode(identity)).hexdigest()[:12]}"
 
 

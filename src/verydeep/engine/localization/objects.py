@@ -17,7 +17,7 @@ from verydeep.engine.plotting import is_of_another, name_classes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError
-from verydeep.files import number_paths, shorten_name
+from verydeep.files import number_paths, real_path, shorten_name
 from verydeep.results.objects import LocatedObjects
 
 
@@ -87,15 +87,15 @@ def name_pictures(photographs: Sequence[Path], folder: Path, ending: str, suffix
 
     Photographs and pictures of other photographs take names. A second run replaces the pictures of the first.
     """
-    taken = {str(photograph.resolve()).casefold() for photograph in photographs}
+    taken = {str(real_path(photograph)).casefold() for photograph in photographs}
     paths = []
     for photograph in photographs:
         stem = shorten_name(photograph.stem)
         path = next(
             each
             for each in number_paths(folder / f"{stem}-{ending}{suffix}", suffix)
-            if str(each.resolve()).casefold() not in taken and not is_of_another(each, photograph)
+            if str(real_path(each)).casefold() not in taken and not is_of_another(each, photograph)
         )
-        taken.add(str(path.resolve()).casefold())
+        taken.add(str(real_path(path)).casefold())
         paths.append(path)
     return paths

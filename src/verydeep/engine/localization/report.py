@@ -26,7 +26,7 @@ from verydeep.engine.plotting import save_figure
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.engine.runtime import Runtime
-from verydeep.files import atomic_folder, atomic_write_text, write_json
+from verydeep.files import atomic_folder, atomic_write_text, real_path, write_json
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 from verydeep.results.measured_table import MeasuredTable
@@ -154,7 +154,7 @@ def evaluation_values(evaluation: LocalizationEvaluation, split: Split) -> dict[
         "classes": "truth" if ensemble.classes is None else ensemble.classes.text,
         "split": split.name,
         "layout": split.layout,
-        "root": str(split.root.resolve()),
+        "root": str(real_path(split.root)),
         "camera_rotation": split.camera_rotation,
         "num_images": evaluation.errors.truth.num_images,
         "class_error": None if ensemble.classes is None else asdict(classes.class_error),

@@ -20,6 +20,7 @@ from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files
 from verydeep.engine.runtime import Kernels, Runtime
 from verydeep.errors import OptionError
+from verydeep.files import real_path
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig, load_config, load_model
@@ -122,7 +123,7 @@ class Net:
     @property
     def stored_path(self) -> str:
         """The path that finds the net from any folder: absolute, or the name of a published net."""
-        return str(self.path.resolve()) if self.path.exists() else self.path.as_posix()
+        return str(real_path(self.path)) if self.path.exists() else self.path.as_posix()
 
     def load(self) -> VGG:
         """Return the model in eval mode; its caller may change it. A model in memory is not read again.
@@ -147,7 +148,7 @@ class Net:
         key = (str(runtime.device), runtime.bf16, runtime.kernels)
         with _PLACING:
             if self._model is None:
-                where = (self.folder.resolve(), stamp_files(self.folder), self.outputs, *key)
+                where = (real_path(self.folder), stamp_files(self.folder), self.outputs, *key)
                 model = _IN_USE.get(where)
                 if model is None:
                     model = _IN_USE[where] = prepare_net(self.load(), runtime)

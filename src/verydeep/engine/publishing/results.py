@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verydeep.engine.nets.digests import digest_of_folder
-from verydeep.files import read_json
+from verydeep.files import read_json, real_path
 from verydeep.ops.metrics import Share
 
 OMITTED = ("Errors in %", "Expected calibration error", "The posteriors could not be cached", "Not converged:")
@@ -97,7 +97,7 @@ def read_results(run: Path, folder: Path) -> list[Result]:
         DataError: an errors.json is damaged.
     """
     parents = (folder.parent, run) if run.is_dir() else (Path(),)
-    places = dict.fromkeys((parent / "evaluations").resolve() for parent in parents)
+    places = dict.fromkeys(real_path(parent / "evaluations") for parent in parents)
     paths = [path for place in places for path in sorted(place.glob("*/errors.json"))]
     evaluations = [read_json(path, _Evaluation) for path in paths]
     digests = [digest_of_folder(folder)] if evaluations else []

@@ -12,7 +12,7 @@ from verydeep.engine.report_page.page import MAX_BYTES
 from verydeep.engine.report_page.photographs import Thumbnail, make_thumbnails
 from verydeep.engine.report_page.rendering import render
 from verydeep.errors import OptionError
-from verydeep.files import atomic_write_text, check_output_folder
+from verydeep.files import atomic_write_text, check_output_folder, real_path
 from verydeep.results.result import print_result
 from verydeep.results.verified_data import Finding, VerifiedData, describe_classes, describe_findings
 from verydeep.wording import count_of
@@ -65,7 +65,7 @@ def check_findings_folder(folder: Path, root: Path) -> None:
     Raises:
         OptionError: it does.
     """
-    if folder.resolve().is_relative_to(root.resolve()):
+    if real_path(folder).is_relative_to(real_path(root)):
         raise OptionError(f"{folder} would lie among the photographs of {root}: choose another `out`.", "out")
     check_output_folder(folder, OUTPUTS.__contains__, "findings of `verydeep verify`")
 
@@ -118,7 +118,7 @@ def choose_content(verified: VerifiedData) -> FindingsPage:
     num_bad = len(verified.undecodable)
     classes = sorted(verified.class_counts.items(), key=lambda each: -each[1])
     return FindingsPage(
-        title=verified.folder.resolve().name,
+        title=real_path(verified.folder).name,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         version=version("verydeep"),
         summary=f"{count_of(num_doubtful, 'photograph')} to look at; {count_of(num_bad, 'file')} cannot be decoded.",

@@ -21,7 +21,7 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.transfer.classifier import FIELDS
 from verydeep.engine.transfer.task import RESULTS
 from verydeep.errors import DataError
-from verydeep.files import read_json
+from verydeep.files import read_json, real_path
 from verydeep.models.weights.model_folder import CONFIG
 
 Values = Mapping[str, Any]
@@ -52,7 +52,7 @@ class StoredRun:
     @property
     def name(self) -> str:
         """Name of the folder."""
-        return self.path.resolve().name
+        return real_path(self.path).name
 
 
 def read_run(path: Path) -> StoredRun:
@@ -64,7 +64,7 @@ def read_run(path: Path) -> StoredRun:
     if not path.is_dir():
         raise DataError(f"{path} is no folder: give one that `verydeep train`, `evaluate` or `transfer` wrote.")
     run = RunFolder(path)
-    name = path.resolve().name
+    name = real_path(path).name
     transfer = _read(path / RESULTS)
     config = _read(run.model / CONFIG) or _read(path / FIELDS)
     names, words = config.get("class_names", ()), config.get("class_words", ())
@@ -140,4 +140,4 @@ def _read_own_test(path: Path, transfer: Values, class_words: Mapping[str, str],
         "skipped": transfer.get("skipped", {}),
         "remarks": [],
     }
-    return StoredEvaluation(path.resolve().name, OWN_TEST, values, photographs, class_words)
+    return StoredEvaluation(real_path(path).name, OWN_TEST, values, photographs, class_words)

@@ -9,6 +9,7 @@ from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint, follow_folder, is_generated_folder, open_training_images
 from verydeep.engine.nets.net import Net
+from verydeep.files import real_path
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.wording import count_of, shorten_list
 
@@ -57,7 +58,7 @@ def _seen_images(net: Net, split: Split, digest: str) -> str:
 
 def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
     record = follow_folder(record, str(split.root))
-    is_same_data, reason = record.data == str(split.root.resolve()), ""
+    is_same_data, reason = record.data == str(real_path(split.root)), ""
     if digest == record.train:
         reason = "these are the training images of {nets}"
     elif digest == record.val:
@@ -80,7 +81,7 @@ def has_changed(record: SplitRecord, split: Split) -> bool:
     """Return whether a part of the data set that a training used is another one now, by the names of its files."""
     record = follow_folder(record, str(split.root))
     is_recorded = split.name == "train" or (split.name == "val" and record.val is not None)
-    is_same_data = record.data == str(split.root.resolve())
+    is_same_data = record.data == str(real_path(split.root))
     return is_same_data and is_recorded and fingerprint(split) not in (record.train, record.val)
 
 

@@ -28,7 +28,7 @@ from verydeep.engine.training.request import (
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_training_splits
 from verydeep.errors import DataError, OptionError
-from verydeep.files import check_output_folder
+from verydeep.files import check_output_folder, real_path
 from verydeep.models.weights.model_folder import ModelConfig, load_config
 from verydeep.ops.value_ranges import ValueRanges
 from verydeep.wording import count_of
@@ -122,7 +122,7 @@ def is_begun(begun: RunSettings, settings: RunSettings) -> bool:
 
 def describe_existing(run: RunFolder, request: TrainRequest, epochs: int) -> str:
     """Return why a new run of so many epochs cannot have the folder of another one."""
-    if request.init_from is not None and request.init_from.resolve() in (run.path.resolve(), run.model.resolve()):
+    if request.init_from is not None and real_path(request.init_from) in (real_path(run.path), real_path(run.model)):
         return f"{run.path} holds the run whose net you start from: give the new run a folder, `out={run.path}-more`."
     begun = RunSettings.load(run).recipe.epochs
     if epochs != begun:

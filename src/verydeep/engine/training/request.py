@@ -27,6 +27,7 @@ from verydeep.engine.datasets import GENERATED, VAL_FRACTION, Division, data_fol
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.runtime import Precision
 from verydeep.errors import OptionError
+from verydeep.files import real_path
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig
 from verydeep.wording import count_of
 
@@ -156,7 +157,7 @@ def choose_division(request: TrainRequest, source: ModelConfig | None) -> Divisi
     Raises:
         OptionError: the request groups the images in another way than that source net.
     """
-    folder = data_folder(request.data).resolve()
+    folder = real_path(data_folder(request.data))
     # If a folder has train/ and no val/, then train/ was divided.
     record = None if source is None else source.split
     if record is not None and (Path(record.data).is_relative_to(folder) or find_division(request.data, [record])):

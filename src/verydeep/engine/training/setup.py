@@ -20,6 +20,7 @@ from verydeep.engine.reporting.remarks import copies_remark, find_training_copie
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import DataError, OptionError, WeightsError
+from verydeep.files import real_path
 from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, load_tensors
@@ -148,7 +149,7 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
         regression=settings.regression,
         seed=settings.seed,
         split=SplitRecord(
-            data=str(train.root.resolve()),
+            data=str(real_path(train.root)),
             seed=settings.split_seed,
             val_fraction=settings.val_fraction,
             group_by=settings.group_by,

@@ -36,7 +36,7 @@ from verydeep.engine.transfer.task import (
     TransferResult,
     TransferTask,
 )
-from verydeep.files import atomic_folder, atomic_write_text, write_json
+from verydeep.files import atomic_folder, atomic_write_text, real_path, write_json
 from verydeep.results.transfer import TransferredClassifier
 from verydeep.wording import count_of, shorten_list
 
@@ -60,7 +60,7 @@ def write_transfer_result(
     values = {
         "summary": summary,
         **figures,
-        "root": str(task.split.root.resolve()),
+        "root": str(real_path(task.split.root)),
         "camera_rotation": task.split.camera_rotation,
         "seed": task.seed,
         "weights": [net.weights for net in task.representation.nets],
@@ -199,7 +199,7 @@ def training_overlap_remarks(task: TransferTask) -> Iterator[str]:
         if test is None:
             continue
         yield from seen_images_remarks(task.representation.nets, test)
-        folder = str(train.root.resolve())
+        folder = str(real_path(train.root))
         for net in task.representation.nets if test.root == train.root else ():
             record = None if net.config.split is None else follow_folder(net.config.split, folder)
             if record is not None and record.data == folder and record.val != fingerprint(test):

@@ -33,7 +33,7 @@ from verydeep.engine.transfer.partition import (
     transfer_partition,
 )
 from verydeep.errors import OptionError
-from verydeep.files import check_new_file, check_output_folder
+from verydeep.files import check_new_file, check_output_folder, real_path
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.arrays import Float32Array, Int64Array
 
@@ -81,7 +81,7 @@ class TransferTask:
         """The images of the first draw."""
         first = self.transfer_set.partitions[0]
         return SplitRecord(
-            data=str(first.train.root.resolve()),
+            data=str(real_path(first.train.root)),
             seed=self.seed,
             val_fraction=self.transfer_set.val_fraction,
             train=fingerprint(first.train),
