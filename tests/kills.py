@@ -40,6 +40,10 @@ class Request:
     arguments: list[str]
     moment: int = 0
     seconds: float = 0
+    cache: str = "cache"
+    """Path of the cache, relative to the folder."""
+    output: str = ""
+    """File in the place of the standard output."""
 
 
 class Forker:
@@ -48,25 +52,23 @@ class Forker:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
 
-    def run(self, folder: Path, *arguments: object, moment: int = 0, seconds: float = 0) -> Attempt:
-        """Run a command in a folder."""
-        (attempt,) = self.run_at_once(folder, [arguments], moment=moment, seconds=seconds)
+    def run(self, folder: Path, *arguments: object, **conditions: Any) -> Attempt:
+        """Run a command in a folder, under the conditions of ``Request``."""
+        (attempt,) = self.run_at_once(folder, [arguments], **conditions)
         return attempt
 
-    def run_at_once(
-        self, folder: Path, commands: Sequence[Sequence[object]], *, moment: int = 0, seconds: float = 0
-    ) -> list[Attempt]:
+    def run_at_once(self, folder: Path, commands: Sequence[Sequence[object]], **conditions: Any) -> list[Attempt]:
         """Run several commands at the same time in a folder."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        requests = [Request(str(folder), [*map(str, words)], moment, seconds) for words in commands]
+        requests = [Request(str(folder), [*map(str, words)], **conditions) for words in commands]
         print(json.dumps([asdict(request) for request in requests]), file=self.process.stdin, flush=True)
         return [Attempt(**values) for values in json.loads(self.process.stdout.readline())]
 
 
 @contextmanager
-def start_forker() -> Iterator[Forker]:
-    """Start the process that forks, and end it."""
-    command = [sys.executable, "-m", "tests.kills"]
+def start_forker(*prefix: str) -> Iterator[Forker]:
+    """Start the process that forks, with a command that starts it in another environment, and end it."""
+    command = [*prefix, sys.executable, "-m", "tests.kills"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Forker(process)
         assert process.stdin is not None
@@ -102,12 +104,10 @@ def _finish(child: int, counter: mmap.mmap, log: Path) -> Attempt:
 
 
 def _run(request: Request, counter: mmap.mmap, log: Path, cli: Any) -> NoReturn:
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(request.folder)
-    os.environ["VERYDEEP_CACHE"] = str(Path(request.folder) / "cache")
+    for stream, path in ((0, Path(os.devnull)), (1, Path(request.output or log)), (2, log)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), stream)
+    os.environ["VERYDEEP_CACHE"] = str(Path(request.folder) / request.cache)
 
     def count(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and not (arguments[2] & (os.O_WRONLY | os.O_RDWR)):

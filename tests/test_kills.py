@@ -78,12 +78,12 @@ def read_results(folder: Path, job: Job) -> dict[str, bytes]:
     paths = [path for name in job.results for path in [folder / name, *(folder / name).rglob("*")] if path.is_file()]
     others = (".lock", "environment.json", "report.html")  # which name commands and times
     contents = {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.name not in others}
-    if "archive" in job.results:  # whose shards are named by time and process
-        descriptors = read_archive(folder / "archive")
+    if archive := [result for result in job.results if result.endswith("archive")]:
+        descriptors = read_archive(folder / archive[0])  # its shards are named by time and process
         return {path: descriptors[path].tobytes() for path in sorted(descriptors)}
-    if "run/metrics.jsonl" in contents:
-        lines = [json.loads(line) for line in contents["run/metrics.jsonl"].splitlines()]
-        contents["run/metrics.jsonl"] = repr([{**line, "seconds": 0} for line in lines]).encode()
+    for path in [path for path in contents if path.endswith("metrics.jsonl")]:
+        lines = [json.loads(line) for line in contents[path].splitlines()]
+        contents[path] = repr([{**line, "seconds": 0} for line in lines]).encode()
     return contents
 
 

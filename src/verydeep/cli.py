@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TextIO
 
 from verydeep.arguments import Call, completion_script, name_options, parse
 from verydeep.commands.convert import convert
@@ -28,6 +28,7 @@ from verydeep.commands.search import search
 from verydeep.commands.train import train
 from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
+from verydeep.disk import NO_ROOM, write_error
 from verydeep.engine.launching import in_group, is_main, launch
 from verydeep.engine.process import own_process
 from verydeep.errors import OtherProcessError, VerydeepError
@@ -81,12 +82,15 @@ def main() -> None:
     except VerydeepError as error:
         fail(str(error))
     except BrokenPipeError:  # as of `| head`
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        discard(sys.stdout)
+        discard(sys.stderr)
         sys.exit(1)
     except PermissionError as error:
         fail(f"{error.filename} may not be read or written: change its permissions, or choose another place.")
     except OSError as error:
+        if error.errno in NO_ROOM:
+            discard(sys.stdout)  # else Python tries once more at its end
+            fail(str(write_error(error.filename or "The standard output", error)))
         fail(f"{error}: check that the path exists, may be used, and has room.")
     except KeyboardInterrupt:
         if is_main():
@@ -94,6 +98,11 @@ def main() -> None:
             saved = "" if cached is None else f"; the same command continues from {cached} that are saved"
             print(f"verydeep: stopped{saved}.", file=sys.stderr)
         sys.exit(130)
+
+
+def discard(stream: TextIO) -> None:
+    """Send what is still to be printed nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run_words(arguments: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Files that appear complete or not at all, JSON files of checked types, and locks."""
 
+import errno
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ from typing import IO, Any, TextIO, TypeVar
 
 import msgspec
 
+from verydeep.disk import check_room, existing_part, explain_write, write_error
 from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError
 
 if sys.platform == "win32":
@@ -197,7 +199,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         if path.is_dir():
             raise ResourceError(f"{path} cannot be written: it is a folder; give the name of a file in it.") from error
-        raise ResourceError(f"{path} cannot be written ({error}); make room, or choose another place.") from error
+        raise write_error(path, error) from error
     if os.name == "posix":
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
@@ -237,7 +239,7 @@ def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
                 for path in sorted(files.iterdir(), key=lambda path: path.name == mark):
                     path.replace(folder / path.name)
     except OSError as error:
-        raise ResourceError(f"{folder} cannot be written ({error}); make room, or choose another place.") from error
+        raise write_error(folder, error) from error
 
 
 @contextmanager
@@ -293,9 +295,10 @@ def check_writable(folder: Path) -> None:
     Raises:
         ResourceError: the folder may not be written, or it cannot be made.
     """
-    existing = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), folder)
+    existing = existing_part(folder)
     if not may_write(existing):
-        raise ResourceError(f"{existing} may not be written: change its permissions, or choose another `out`.")
+        is_read_only = os.name == "posix" and os.statvfs(existing).f_flag & os.ST_RDONLY
+        raise write_error(existing, OSError(errno.EROFS if is_read_only else errno.EACCES, "")) from None
 
 
 def may_write(folder: Path) -> bool:
@@ -320,6 +323,7 @@ def write_json(path: Path, values: Any, file_format: FileFormat | None = None) -
     """Write a JSON file, with the head of its format if it has one."""
     head = {} if file_format is None else {"model_type": file_format.kind, "format": file_format.number}
     text = json.dumps({**head, **values} if head else values, indent=1, ensure_ascii=False) + "\n"
+    check_room(path, len(text))
     with atomic_write(path) as temporary:  # the escaped bytes of a file name that is not UTF-8 are JSON, too
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -386,10 +390,26 @@ def try_lock(path: Path) -> Iterator[bool]:
     """Take a lock that only one process can have at a time, without waiting; yield whether it was free.
 
     The system frees it when the process ends, even by a kill. The file stays and means nothing by itself.
+
+    Raises:
+        ResourceError: the file cannot be made, or was removed meanwhile, and perhaps all that was next to it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with explain_write(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
         yield _lock(file)
+    check_present(path)
+
+
+def check_present(path: Path) -> None:
+    """Refuse to go on in a folder whose files were removed meanwhile.
+
+    Raises:
+        ResourceError: this one of them is gone.
+    """
+    if not path.exists():
+        raise ResourceError(f"{path} was removed meanwhile, so {path.parent} is not complete: run the command again.")
 
 
 def _lock(file: IO[bytes]) -> bool:

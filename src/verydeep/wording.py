@@ -9,6 +9,14 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{ending}"
 
 
+def size_text(num_bytes: int) -> str:
+    """Return a number of bytes in words: "512 bytes", "3.4 kB", "1.2 GB"."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 1000)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:,.1f} {unit}"
+    return count_of(num_bytes, "byte")
+
+
 def rate_text(rate: float) -> str:
     """Return a learning rate with three digits at most: "0.00177"."""
     return f"{rate:.3g}"

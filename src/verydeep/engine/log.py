@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from verydeep.disk import explain_write
 from verydeep.engine.process import owns_process
 from verydeep.results.tables import TextTable
 
@@ -61,7 +62,7 @@ class Log:
 
     def _write(self, text: str) -> None:
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with explain_write(self.path), self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{text}\n")
 
 

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import io
 import os
 import re
 import unicodedata
@@ -70,8 +71,10 @@ def save_figure(figure: "Figure", path: Path, dpi: int = 120, photograph: Path |
         note = {"pil_kwargs": {"comment": comment}}
     elif kind == "png":
         note = {"metadata": {"Software": comment.decode()}}
+    content = io.BytesIO()  # in a file, Pillow does not notice that the end of a JPEG has no room
+    figure.savefig(content, dpi=dpi, format=kind, **note)
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=kind, **note)
+        temporary.write_bytes(content.getbuffer())
 
 
 def png_note() -> PngInfo:

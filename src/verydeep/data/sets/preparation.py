@@ -28,7 +28,8 @@ from verydeep.data.sets.imagenet import (
     read_kaggle,
     tar_members,
 )
-from verydeep.errors import DataError, ResourceError
+from verydeep.disk import check_room, existing_part, write_error
+from verydeep.errors import DataError
 from verydeep.files import real_path
 from verydeep.wording import count_of
 
@@ -96,8 +97,9 @@ def prepare_ilsvrc(source: IlsvrcSource, destination: Path) -> Iterator[Preparat
 
     Raises:
         DataError: a tar is damaged.
-        ResourceError: ``destination`` cannot be written.
+        ResourceError: ``destination`` cannot be written, or its disk has no room.
     """
+    check_room(destination, count_missing_bytes(source, destination))
     lines = "".join(f"{wnid}\t{words}\n" for wnid, words in source.metadata.words.items())
     with _write_whole(destination / "words.txt") as temporary:
         temporary.write_text(lines, "utf-8")
@@ -109,6 +111,20 @@ def prepare_ilsvrc(source: IlsvrcSource, destination: Path) -> Iterator[Preparat
         for _ in _write_split(source, split, destination / split, counts):
             done += 1
             yield PreparationProgress(split, done, total)
+
+
+def count_missing_bytes(source: IlsvrcSource, destination: Path) -> int:
+    """Return the most bytes that images will take which are not in ``destination`` yet; links take none."""
+    total = sum(path.stat().st_size for path in source.tars.values())
+    if not source.tars and existing_part(destination).stat().st_dev != source.folder.stat().st_dev:
+        images = source.folder / KAGGLE_IMAGES
+        total = sum(
+            (images / name / file).stat().st_size for name in source.split_names for file in list_images(images / name)
+        )
+    if not total:
+        return 0
+    present = sum(path.stat().st_size for name in source.split_names for path in (destination / name).rglob("*.JPEG"))
+    return max(0, total - present)
 
 
 def count_images(destination: Path, split: str) -> Counter[str]:
@@ -249,6 +265,4 @@ def _write_whole(target: Path) -> Iterator[Path]:
             temporary.unlink()
         if not isinstance(error, OSError):
             raise
-        raise ResourceError(
-            f"{target} cannot be written ({error.strerror or error}); run the same command again to continue."
-        ) from error
+        raise write_error(target, error) from error

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from verydeep.disk import check_room
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.errors import ResourceError, VerydeepError
-from verydeep.files import atomic_write, write_json
+from verydeep.files import write_json
+from verydeep.models.weights.model_folder import write_tensors
 from verydeep.ops.arrays import AnyArray, Int64Array
 
 FLUSH_SECONDS = 30
@@ -33,6 +35,11 @@ DESCRIPTION = "about.json"
 
 Arrays = Mapping[str, AnyArray]
 """Name -> (n, ...) array of n images."""
+
+
+def count_bytes(arrays_by_kind: Mapping[str, Arrays]) -> int:
+    """Return the size of all arrays."""
+    return sum(array.nbytes for arrays in arrays_by_kind.values() for array in arrays.values())
 
 
 class ArrayCache:
@@ -114,7 +121,7 @@ class ArrayCache:
         """
         if len(keys):
             self._waiting.append((keys, arrays_by_kind))
-            self._waiting_bytes += sum(array.nbytes for arrays in arrays_by_kind.values() for array in arrays.values())
+            self._waiting_bytes += count_bytes(arrays_by_kind)
         if time.monotonic() - self._flushed > FLUSH_SECONDS or self._waiting_bytes > FLUSH_BYTES:
             self._flush()
             self.check_written()
@@ -129,12 +136,22 @@ class ArrayCache:
             self._write_description()
             for kind, names in parts[0][1].items():
                 arrays = {name: np.concatenate([arrays[kind][name] for _, arrays in parts]) for name in names}
-                with atomic_write(self.folder / kind / f"{time.time_ns()}-{os.getpid()}.safetensors") as path:
-                    save_file({KEYS: keys, **arrays}, path)
+                tensors = {name: torch.from_numpy(array) for name, array in {KEYS: keys, **arrays}.items()}
+                write_tensors(self.folder / kind / f"{time.time_ns()}-{os.getpid()}.safetensors", tensors, {})
         except VerydeepError as error:
             self.write_error = str(error)
-        except SafetensorError as error:
-            self.write_error = f"{self.folder} cannot be written ({error}); make room on the disk."
+
+    def reserve(self, num_bytes: int) -> None:
+        """Write nothing if the disk has no room for all that is to come.
+
+        Raises:
+            ResourceError: arrays must be written and cannot.
+        """
+        try:
+            check_room(self.folder, num_bytes)
+        except ResourceError as error:
+            self.write_error = str(error)
+        self.check_written()
 
     def check_written(self) -> None:
         """Raise the error of writing if arrays must be written.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 
 import numpy as np
 
-from verydeep.engine.caching.array_cache import ArrayCache
+from verydeep.engine.caching.array_cache import ArrayCache, count_bytes
 from verydeep.engine.nets.digests import check_unchanged
 from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import ArrayBatch
@@ -47,7 +47,7 @@ def compute_missing(
 
     Raises:
         WeightsError: the net has changed since its digest was taken.
-        ResourceError: arrays must be written and cannot.
+        ResourceError: arrays must be written, and cannot or have no room, by the size of those of the first batch.
     """
     # All processes share the same images, whatever another job has written meanwhile.
     groups = runtime.from_main(find_missing(cache, kinds, keys) if runtime.is_main else [])
@@ -57,9 +57,13 @@ def compute_missing(
         model = net.prepare(runtime)
         check_unchanged(net, digest)
     for group, positions in groups:
+        is_measured = False
         with cache:
             for batch in compute_batches(model, group, positions):
                 skipped |= batch.skipped
+                if batch.arrays and not is_measured:
+                    cache.reserve(len(positions) * count_bytes(batch.arrays) // len(batch.indices))
+                    is_measured = True
                 cache.add(keys[batch.indices], batch.arrays)
                 yield (len(batch.indices) + len(batch.skipped)) * runtime.world_size / len(groups)
         cache.check_written()

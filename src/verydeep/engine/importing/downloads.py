@@ -6,6 +6,7 @@ beginning is published, such as torchvision's.
 
 import hashlib
 import http.client
+import io
 import os
 import time
 import urllib.error
@@ -13,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from verydeep.configs.published_nets import REPOSITORY, PublishedNet
+from verydeep.disk import check_room, explain_write
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.engine.launching import in_group
 from verydeep.engine.progress import download_bar
@@ -80,6 +82,7 @@ def download(url: str, path: Path, name: str) -> None:
     Raises:
         OSError: the server cannot be reached or refuses (URLError), or the connection breaks; the bytes so far remain.
         HTTPException: the connection ended too early; the bytes so far remain.
+        ResourceError: the disk has no room.
     """
     num_bytes = path.stat().st_size if path.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={num_bytes}-"} if num_bytes else {})
@@ -94,14 +97,25 @@ def download(url: str, path: Path, name: str) -> None:
             num_bytes = 0
         length = response.headers.get("Content-Length")
         total = None if length is None else num_bytes + int(length)
-        with path.open("r+b" if num_bytes else "wb") as file, download_bar() as progress:
+        check_room(path, 0 if total is None else total - num_bytes)
+        with explain_write(path):
+            file = path.open("r+b" if num_bytes else "wb", buffering=0)
+        with file, download_bar() as progress:
             file.seek(0, os.SEEK_END)
             task = progress.add_task(f"Downloading {name}", total=total, completed=num_bytes)
             while block := response.read(BLOCK_BYTES):
-                file.write(block)
+                with explain_write(path):
+                    write_all(file, block)
                 progress.advance(task, len(block))
         if total is not None and path.stat().st_size < total:
             raise http.client.IncompleteRead(b"", total - path.stat().st_size)
+
+
+def write_all(file: io.RawIOBase, block: bytes) -> None:
+    """Write a block to a file without a buffer, whose end could fail once more on a full disk."""
+    rest = memoryview(block)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def first_line(error: Exception) -> str:

@@ -66,7 +66,6 @@ def draw_objects(split: Split, objects: LocatedObjects, folder: Path) -> Located
     positions = {file: index for index, file in enumerate(split.files)}
     indices = [positions[image] for image in objects.images]
     paths = name_pictures([split.path(index) for index in indices], folder, "boxes", ".jpg")
-    folder.mkdir(parents=True, exist_ok=True)
     for row, index in enumerate(track(indices, "Drawing", len(indices))):
         draw_photograph(split.open_image(index), label_boxes(objects, row), paths[row], split.path(index))
     return replace(objects, pictures=tuple(path.as_posix() for path in paths))

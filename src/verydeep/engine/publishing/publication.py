@@ -9,7 +9,7 @@ from verydeep.engine.importing.imported import is_name
 from verydeep.engine.nets.net import Net
 from verydeep.engine.publishing.card import model_card
 from verydeep.engine.publishing.results import read_results
-from verydeep.files import atomic_write
+from verydeep.files import atomic_folder, atomic_write
 from verydeep.models.weights.model_folder import CLASSIFIER, CONFIG, WEIGHTS, ModelConfig, save_config
 
 CARD = "README.md"
@@ -42,16 +42,16 @@ class Publication:
         return {name: folder / name for name in texts} | weights
 
     def save(self, folder: Path) -> list[str]:
-        """Write all files into a folder and return their paths in it.
+        """Make a folder of all files and return their paths in it.
 
         Raises:
             ResourceError: the folder cannot be written to.
         """
-        files = self.write_texts(folder)
-        for name, path in files.items():
-            if path != folder / name:
-                with atomic_write(folder / name) as temporary:
-                    shutil.copyfile(path, temporary)
+        with atomic_folder(folder, CARD) as temporary:
+            files = self.write_texts(temporary)
+            for name, path in files.items():
+                if path != temporary / name:
+                    shutil.copyfile(path, temporary / name)
         return list(files)
 
 

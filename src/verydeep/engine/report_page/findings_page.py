@@ -91,7 +91,6 @@ def write_findings(verified: VerifiedData, files: Sequence[str], folder: Path, *
     if paths:
         room = MAX_BYTES - len(_render(content).encode("utf-8", "backslashreplace"))
         content = replace(content, thumbnails=make_thumbnails(paths, room))
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic_write_text(folder / FINDINGS) as file:
         print_result(verified, "csv", file)
     group_of = {name: each.group for each in verified.findings if each.group is not None for name in each.files}

@@ -1,7 +1,6 @@
 """Messages of a run: the plan, the time, and signs of trouble."""
 
 import math
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,17 +10,16 @@ import numpy as np
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.data.loading.augmentation import NUM_CROPS
 from verydeep.data.loading.sampling import class_weights, steps_after
+from verydeep.disk import check_room
 from verydeep.engine.datasets import GENERATED
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder
 from verydeep.engine.progress import duration_text
-from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.checkpoint import checkpoint_bytes
 from verydeep.engine.training.fit import StepReport
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.state import TrainState
 from verydeep.engine.training.task import TrainingTask
-from verydeep.errors import ResourceError
 from verydeep.results.verified_data import describe_unequal
 from verydeep.wording import count_of, join_choices, rate_text
 
@@ -262,17 +260,11 @@ def planned_bytes(state: TrainState, task: TrainingTask) -> int:
     return 2 * checkpoint_bytes(state.model) + num_nets * 4 * num_parameters
 
 
-def check_disk_space(run: RunFolder, num_bytes: int, runtime: Runtime) -> None:
+def check_disk_space(run: RunFolder, num_bytes: int) -> None:
     """Refuse a run that its disk has no room for; what the run holds already counts as room.
 
     Raises:
         ResourceError: there is no room.
     """
-    folder = next(path for path in (run.path, *run.path.absolute().parents) if path.exists())
     held = sum(path.stat().st_size for path in run.path.rglob("*.safetensors")) if run.path.exists() else 0
-    free = runtime.from_main(shutil.disk_usage(folder).free + held)
-    if free < num_bytes:
-        raise ResourceError(
-            f"{run.path} needs up to {num_bytes / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free: free some, "
-            "or choose another `out`."
-        )
+    check_room(run.path, num_bytes, held)

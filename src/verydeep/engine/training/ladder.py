@@ -10,6 +10,7 @@ from verydeep.configs.ladder import add_sources, find_source
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.layout import split_names
 from verydeep.data.split import Split
+from verydeep.disk import check_room
 from verydeep.engine.datasets import Division, check_outside_data, data_folder, open_data_split
 from verydeep.engine.localization.boxed_split import read_split_boxes
 from verydeep.engine.log import Log
@@ -177,7 +178,11 @@ def log_cost(
     num_processes: int,
     log: Log,
 ) -> None:
-    """Log the cost of each training, and of all together."""
+    """Log the cost of each training, and of all together.
+
+    Raises:
+        ResourceError: the disk has no room for them.
+    """
     num_test_images = 0 if test_split is None else len(test_split)
     table = Table(title=f"To train: {count_of(len(rungs), 'net')}", title_justify="left", box=None, pad_edge=False)
     for heading in ("net", "seed", "starts from", "epochs", "at most", "disk"):
@@ -193,3 +198,4 @@ def log_cost(
         table.add_row(str(rung.net), str(rung.seed), origin, str(recipe.epochs), duration_text(seconds), disk)
     log.show(table)
     log.info(f"In all {duration_text(total_seconds)} (timed on this machine), {total_bytes / 1e9:.1f} GB.")
+    check_room(request.runs.folder, total_bytes)

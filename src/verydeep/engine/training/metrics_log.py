@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from verydeep.disk import explain_write
 from verydeep.engine.training.event_log import EventLog
 from verydeep.engine.training.fit import StepReport
 
@@ -31,29 +32,33 @@ class MetricsLog:
             length: of the file at the checkpoint, in bytes.
             events: gets the same numbers.
         """
-        self.events = events
-        path.touch()
-        os.truncate(path, min(length, path.stat().st_size))
-        self.file = path.open("a", encoding="utf-8")
+        self.path, self.events = path, events
+        with explain_write(path):
+            path.touch()
+            os.truncate(path, min(length, path.stat().st_size))
+            self.file = path.open("a", encoding="utf-8")
 
     def write(self, report: StepReport, seconds: float) -> None:
         """Append a report; ``seconds`` counts from the start, or from the resumption, of the run."""
         values = metrics_of(report)
         if self.events is not None:
             self.events.write(values)
-        self.file.write(json.dumps(values | {"seconds": round(seconds, 2)}) + "\n")
-        self.file.flush()
+        with explain_write(self.path):
+            self.file.write(json.dumps(values | {"seconds": round(seconds, 2)}) + "\n")
+            self.file.flush()
 
     def length(self) -> int:
         """Bring all lines to the disk; returns the length of the file in bytes."""
-        os.fsync(self.file.fileno())
+        with explain_write(self.path):
+            os.fsync(self.file.fileno())
         return self.file.tell()
 
     def close(self) -> None:
         """Close the file."""
         if self.events is not None:
             self.events.close()
-        self.file.close()
+        with explain_write(self.path):
+            self.file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

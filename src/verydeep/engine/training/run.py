@@ -54,7 +54,7 @@ from verydeep.engine.training.state import TrainState, follow_recipe, new_state
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
 from verydeep.errors import DataError, OptionError, ResourceError
-from verydeep.files import shorten_name, try_lock, write_json
+from verydeep.files import check_present, shorten_name, try_lock, write_json
 from verydeep.models.weights.model_folder import ModelConfig, keep_classifier, load_config, save_config, save_weights
 from verydeep.ops.value_ranges import RecordedRanges
 from verydeep.results.measured_table import MeasuredTable
@@ -100,7 +100,7 @@ def train_run(plan: TrainingPlan, runtime: Runtime) -> MeasuredTable | None:
             log.info(sentence)
         prepared = prepare(plan, runtime, log)
         state = open_state(prepared, runtime, log, resume=plan.resume)
-        check_disk_space(plan.run, planned_bytes(state, prepared.task), runtime)
+        check_disk_space(plan.run, planned_bytes(state, prepared.task))
         if runtime.is_main and find_checkpoint(plan.run.checkpoints) is None:
             begin_run(prepared)
         write_environment(plan.run.path, runtime, read_environments(plan.run.path))
@@ -380,7 +380,9 @@ def save(state: TrainState, report: StepReport, run: RunFolder, metrics: Metrics
 
     Raises:
         FloatingPointError: the weights overflowed in this step, so the last checkpoint is the last good one.
+        ResourceError: the disk is full, or the run was removed meanwhile.
     """
+    check_present(run.settings)
     if not all(bool(parameter.isfinite().all()) for parameter in state.model.parameters()):
         raise FloatingPointError(f"The weights are not finite after step {state.progress.step}")
     if report.epoch is not None:

@@ -1,5 +1,7 @@
 """Model folders: ``config.json`` and ``model.safetensors``, the layout of the Hugging Face Hub."""
 
+import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +18,8 @@ from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, STRI
 from verydeep.configs.protocols import Regression, Task
 from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.configs.scales import TrainScale
-from verydeep.errors import ResourceError, WeightsError
+from verydeep.disk import check_room, write_error
+from verydeep.errors import WeightsError
 from verydeep.files import FileFormat, atomic_write, describe_read_error, read_json, utf8_path, write_json
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 from verydeep.ops.value_ranges import ValueRanges
@@ -190,11 +193,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     Raises:
         ResourceError: the file cannot be written.
     """
+    check_room(path, sum(tensor.nbytes for tensor in tensors.values()))
     with atomic_write(path) as temporary:
         try:
             save_file(tensors, temporary, metadata=metadata)
         except SafetensorError as error:
-            raise ResourceError(f"{path} cannot be written ({error}): make room, or choose another place.") from None
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else 0
+            raise write_error(path, OSError(code, os.strerror(code) if number else str(error))) from None
 
 
 def placeholder_names(count: int) -> tuple[str, ...]:
