@@ -201,11 +201,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
             raise ResourceError(f"{path} cannot be written: it is a folder; give the name of a file in it.") from error
         raise write_error(path, error) from error
     if os.name == "posix":
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with explain_write(path):
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 @contextmanager
