@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,7 +176,9 @@ def main() -> None:
     """Fetch, write, convert, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
+    parser.add_argument("--crop", type=int, default=224, help="of the nets' settings; the weights have none")
+    arguments = parser.parse_args()
+    out = arguments.out
     sources: list[tuple[str, str, Any, Input]] = [
         ("vgg16-convolutions", "D", vgg16, "torchvision"),
         ("vgg19-convolutions", "E", vgg19, "caffe"),
@@ -185,7 +188,8 @@ def main() -> None:
             tensors = read(Path(folder))
             file = Path(folder) / f"{name}.pth"
             torch.save(as_torchvision_names(tensors, network), file)
-            convert_file(file, convention).save(out / name)
+            net = convert_file(file, convention)
+            replace(net, config=replace(net.config, crop=arguments.crop)).save(out / name)
         difference = largest_difference(out / name, tensors, convention)
         print(
             f"{out / name}: net {network}, largest difference of an activation {difference:.1g} of its layer's largest"

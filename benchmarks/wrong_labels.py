@@ -1,7 +1,7 @@
 """Planted wrong labels: how many `verydeep verify --net` finds, beside cleanlab, in one run.
 
-    python -m benchmarks.real_weights nets
-    python -m benchmarks.wrong_labels CALTECH nets/vgg16-convolutions          # needs cleanlab
+    python -m benchmarks.real_weights nets-128 --crop 128                  # a small crop, for a few minutes of CPU
+    python -m benchmarks.wrong_labels CALTECH nets-128/vgg16-convolutions  # needs cleanlab
 
 Of Caltech-101, without the background and the second copy of the faces, 40 photographs of each of 50 classes are drawn.
 A twentieth of them gets a label of another class, drawn evenly. The photographs stay the same for all seeds, so they

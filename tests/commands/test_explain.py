@@ -214,6 +214,14 @@ def test_options_are_checked(options: dict[str, Any], message: str, net: vd.Net,
         explain(net, photos, **options)
 
 
+def test_a_point_lies_inside_of_all_photographs(net: vd.Net, tmp_path: Path) -> None:
+    explain(net, [picture(150, 200, seed=5)], point=(199, 149))
+    Image.fromarray(picture(120, 210, seed=6)).save(tmp_path / "low.png")
+    with pytest.raises(vd.OptionError, match=r"`point=199,120` lies outside of .*low\.png, which has 210x120 pixels"):
+        explain(net, [tmp_path / "low.png"], point=(199, 120), out=tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+
+
 def test_pictures_go_among_other_pictures_and_nothing_else(trained: Path, photographs: Path, tmp_path: Path) -> None:
     photo = next((photographs / "test").rglob("*.jpg"))
     for _ in range(2):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,24 @@ def test_several_runs_have_one_page_beside_them(tmp_path: Path, inside: Cli) -> 
         store_run(tmp_path / "runs" / name, tmp_path / "photos")
     assert "Written: " in inside("report", "runs/a", "runs/b").stdout
     assert len(data_of(tmp_path / "runs" / "report-a+b.html")["evaluations"]) == 2
+
+
+def test_a_name_without_an_ending_becomes_a_page_that_browsers_know(tmp_path: Path, inside: Cli) -> None:
+    store_run(tmp_path / "run")
+    for _ in range(2):
+        assert "Written: compared-0.5.html" in inside("report", "run", "--out", "compared-0.5").stdout
+    assert not (tmp_path / "compared-0.5").exists()
+
+
+def test_a_training_that_has_not_ended_is_told(tmp_path: Path, trained: Path, inside: Cli) -> None:
+    run = tmp_path / "stopped"
+    shutil.copytree(trained, run)
+    values = json.loads((run / "model" / "config.json").read_text())
+    values["provenance"]["converged"] = None
+    (run / "model" / "config.json").write_text(json.dumps(values))
+    assert "The training of stopped has not ended." in inside("report", "stopped", "--maps", "0").stdout
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "The training of stopped has not ended." in page and "<td>has not ended</td>" in page
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_the_command_line_lists_the_files_and_fails(photographs: Path, inside: C
     assert "class folders; 9 files" in done.stdout
     assert "cat/1.jpg" in done.stdout and "dog/4.jpg" in done.stdout and "cat/7.jpg" not in done.stdout
     assert done.stderr == (
-        "verydeep: 1 of 9 files cannot be used: replace or remove them, or leave them out with --bad-images skip.\n"
+        "verydeep: 1 of 9 files cannot be used: replace or remove them, or train with --bad-images skip.\n"
     )
     lines = inside("verify", photographs, "--format", "json", check=False).stdout.splitlines()
     assert [json.loads(line)["file"] for line in lines] == ["cat/1.jpg", "dog/4.jpg"]
@@ -176,7 +176,7 @@ def test_everything_is_found_in_one_run(photographs: Path, inside: Cli) -> None:
     assert verified.problem.splitlines() == [
         f"The class folder {photographs / 'train' / 'fish'} holds no images; fill or remove it.",
         f"{photographs / 'test'} has class folders that training lacks: cow; rename or remove them.",
-        "1 of 12 files cannot be used: replace or remove them, or leave them out with `bad_images=skip`.",
+        "1 of 12 files cannot be used: replace or remove them, or train with `bad_images=skip`.",
     ]
     assert f"Not used, because it is empty: {photographs / 'train' / 'bird'}." in verified.notes
     assert inside("verify", photographs, check=False).returncode == 1

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -154,6 +155,24 @@ def test_a_net_finds_wrong_labels(trained: Path, tmp_path: Path) -> None:
         in {each.files[0]: each.text for each in doubtful}["train/bee/was-apple.jpg"]
     )
     assert any(line.startswith("Probably a wrong label: ") for line in verified.footer())
+    check = verified.label_check
+    assert check is not None and check.is_reliable and check.num_listed == len(doubtful)
+    assert check.num_photographs == 45 and 2 <= check.num_others <= 10
+
+
+def test_a_poor_net_says_so(trained: Path, tmp_path: Path, inside: Cli) -> None:
+    """Labels without any relation to the photographs cannot be judged by any net."""
+    names = np.random.default_rng(0).permutation(["ant", "bee", "cow"] * 20)
+    for number, name in enumerate(names):
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        scene(number, (90, 70)).save(tmp_path / "data" / name / f"{number}.jpg")
+    done = inside("verify", "data", "--net", trained, "--workers", 0, "--out", "found")
+    (found,) = re.findall(r"Labels: by this net's descriptors (\d+) of 60 photographs", done.stdout)
+    assert int(found) >= 24
+    (listed,) = re.findall(r"at least (\d+) of the (\d+) listed are right", " ".join(done.stdout.split()))
+    assert int(listed[1]) - int(listed[0]) == 3  # a twentieth of 60
+    for text in (done.stdout, (tmp_path / "found" / "verify.html").read_text()):
+        assert "so the list is not reliable: use a published net" in " ".join(text.split())
 
 
 def test_photographs_without_labels_have_no_wrong_ones(trained: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_close_pairs_are_those_that_a_loop_finds(monkeypatch: pytest.MonkeyPatch
 
 
 def test_nearest_vectors_are_those_that_sorting_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verydeep.ops.close_pairs.ROWS", 16)
+    monkeypatch.setattr("verydeep.ops.close_pairs.PRODUCTS", 16 * 50)
     vectors = np.random.default_rng(4).normal(size=(50, 7)).astype(np.float32)
     products = vectors @ vectors.T
     np.fill_diagonal(products, -np.inf)

@@ -271,7 +271,8 @@ def open_task(
     """
     from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, ClassifierEvaluationTask
     from verydeep.engine.localization.box_ensemble import build_box_ensemble
-    from verydeep.engine.nets.net import EnsembleMember, Net, net_path
+    from verydeep.engine.nets.checks import open_net
+    from verydeep.engine.nets.net import EnsembleMember, net_path
 
     classifier = find_classifier(sources)
     if classifier is not None:
@@ -281,7 +282,7 @@ def open_task(
         return ClassifierEvaluationTask(classifier)
     if len({real_path(net_path(source)) for source in sources}) < len(sources):
         raise OptionError("A net is named twice: an ensemble is the mean of different nets.", "run")
-    nets = [Net.open(source, weights) for source in sources]
+    nets = [open_net(source, weights) for source in sources]
     chosen = None if scales is None else parse_test_scales(number_text(scales))
     members = tuple(EnsembleMember(net, chosen or net.config.test_scales) for net in nets)
     if task == "classify":

@@ -68,20 +68,21 @@ def explain(
     Raises:
         WeightsError: There is no such net, it has no classes, or `box` predicts no boxes.
         DataError: None of the images can be used.
-        OptionError: A test scale is too small, the net predicts boxes, or the classifier takes boxes.
+        OptionError: A test scale is too small, `point` lies outside of an image, the net predicts boxes, or the
+            classifier takes boxes.
         ResourceError: A picture cannot be written.
     """
     from verydeep.engine.datasets import check_outside_images, check_picture_folder, open_photographs
     from verydeep.engine.explanation.explanations import draw_explanations, explain_images
     from verydeep.engine.load import open_predictor
     from verydeep.engine.nets.argument_order import check_data_second
-    from verydeep.engine.nets.net import Net
+    from verydeep.engine.nets.checks import open_net
 
     check_data_second("explain RUN DATA", run, images)
     predictor = open_predictor(run, weights)
     test_scales = choose_scales(predictor, scales, weights)
     place = None if point is None else parse_point(number_text(point))
-    box_net = None if box is None else Net.open(box, weights)
+    box_net = None if box is None else open_net(box, weights)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_outside_images(folder, images)
@@ -91,6 +92,8 @@ def explain(
             check_picture_folder(folder, split)
         decoding = lenient_decoding_of(options)
         explanations = explain_images(predictor, split, test_scales, runtime, decoding, top=top)
+        if place is not None:
+            check_inside(place, explanations)
         if box_net is not None:
             explanations = replace(explanations, boxes=locate_boxes(box_net, split, runtime, decoding))
     explanations = replace(explanations, point=place, bad_images=options["bad_images"])
@@ -129,6 +132,22 @@ def parse_point(text: str) -> tuple[float, float]:
     if not (0 <= x < float("inf") and 0 <= y < float("inf")):
         raise OptionError(f"`point={text}` is not a pixel: give its column and row from 0, such as 120,80.", "point")
     return x, y
+
+
+def check_inside(point: tuple[float, float], explanations: "Explanations") -> None:
+    """Refuse a point outside of a photograph.
+
+    Raises:
+        OptionError: It lies outside of one.
+    """
+    (x, y), sizes = point, [maps[0].photograph_size for maps in explanations.maps]
+    for image, (height, width) in zip(explanations.images, sizes, strict=True):
+        if not (x < width and y < height):
+            raise OptionError(
+                f"`point={x:g},{y:g}` lies outside of {image}, which has {width}x{height} pixels: give a column below "
+                f"{width} and a row below {height}.",
+                "point",
+            )
 
 
 def locate_boxes(net: "Net", split: "Split", runtime: "Runtime", decoding: "Decoding") -> "LocatedObjects":

@@ -44,12 +44,12 @@ def export(
         OptionError: The file exists.
         ResourceError: The file cannot be written, or a package is missing.
     """
-    from verydeep.engine.nets.net import Net
+    from verydeep.engine.nets.checks import open_net
     from verydeep.files import check_new_file
     from verydeep.models.export.state_dict import check_supported, metadata_path, write_state_dict
     from verydeep.results.nets import ExportedNet
 
-    net = Net.open(run, weights)
+    net = open_net(run, weights)
     path = Path(out or f"{net.path.stem if net.path.is_file() else real_path(net.path).name}{ENDINGS[format]}")
     check_new_file(path)
     if format in ("torchvision", "timm"):

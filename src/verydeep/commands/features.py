@@ -64,7 +64,8 @@ def features(
     from verydeep.engine.archive.manifest import ArchiveOptions, read_archive_weights, resolve_manifest
     from verydeep.engine.archive.update import update_archive
     from verydeep.engine.nets.argument_order import check_data_second
-    from verydeep.engine.nets.net import Net, net_path
+    from verydeep.engine.nets.checks import open_net
+    from verydeep.engine.nets.net import net_path
 
     folder = Path(out)
     values = list(unpack_images(images))
@@ -74,7 +75,7 @@ def features(
             "An archive holds descriptors of files: use `verydeep describe` for images in memory.", "images"
         )
     check_data_second("features RUN DATA --out DIR", run, paths)
-    net = Net.open(run, weights or read_archive_weights(folder, net_path(run)))
+    net = open_net(run, weights or read_archive_weights(folder, net_path(run)))
     archive_options = ArchiveOptions(
         layer=layer,
         scales=None if scales is None else parse_test_scales(number_text(scales)),

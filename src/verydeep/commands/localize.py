@@ -74,10 +74,10 @@ def localize(
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.localization.objects import draw_objects, locate_objects
     from verydeep.engine.nets.argument_order import check_data_second
-    from verydeep.engine.nets.net import Net
+    from verydeep.engine.nets.checks import open_net
 
     check_data_second("localize RUN DATA", run, images)
-    ensemble = ensemble_of_net(Net.open(run, weights), scales, classes, runs)
+    ensemble = ensemble_of_net(open_net(run, weights), scales, classes, runs)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_outside_images(folder, images)

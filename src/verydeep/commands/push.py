@@ -34,7 +34,7 @@ def push(
         OptionError: The repository's name is wrong, or the folder exists.
         ResourceError: The Hub cannot be reached, or refuses.
     """
-    from verydeep.engine.nets.net import Net
+    from verydeep.engine.nets.checks import open_net
     from verydeep.engine.publishing.hub import check_repository, upload
     from verydeep.engine.publishing.publication import prepare_publication
     from verydeep.results.nets import PushedNet
@@ -43,7 +43,7 @@ def push(
     folder = None if out is None else Path(out)
     if folder is not None:
         check_new_folder(folder)
-    published = prepare_publication(Net.open(run, weights), repository)
+    published = prepare_publication(open_net(run, weights), repository)
     command_name = "predict" if published.configs["."].regression is None else "localize"
     if folder is not None:
         return PushedNet(repository, None, folder, tuple(published.save(folder)), command_name)

@@ -43,7 +43,7 @@ def report(
 
     folders = [net_path(run) for run in several(runs)]
     check_runs(folders)
-    path = default_page(folders) if out is None else Path(out)
+    path = default_page(folders) if out is None else name_page(Path(out))
     roots = [] if data is None else [Path(data)]
     if maps:
         with start_runtime(options) as runtime:
@@ -58,6 +58,12 @@ def report(
         sentences=written.summary,
         remarks=written.sentences,
     )
+
+
+def name_page(path: Path) -> Path:
+    """Return the file of a page, with the ending by which browsers know it."""
+    is_named = path.suffix.lower() in (".html", ".htm") or path.exists()
+    return path if is_named else path.with_name(f"{path.name}.html")
 
 
 def check_runs(folders: Sequence[Path]) -> None:

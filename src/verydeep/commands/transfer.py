@@ -91,7 +91,8 @@ def transfer(
     from verydeep.data.transfer_sets import open_transfer_set
     from verydeep.engine.datasets import data_folder, data_name
     from verydeep.engine.nets.argument_order import check_data_first
-    from verydeep.engine.nets.net import Net, net_path
+    from verydeep.engine.nets.checks import open_net
+    from verydeep.engine.nets.net import net_path
     from verydeep.engine.transfer.svm_training import COSTS, require_scikit_learn
     from verydeep.engine.transfer.task import TransferTask
     from verydeep.files import shorten_name
@@ -115,7 +116,7 @@ def transfer(
         group_by=None if group_by is None else resolve_group_by(group_by),
     )
     representation = choose_representation(
-        [Net.open(source, weights) for source in sources],
+        [open_net(source, weights) for source in sources],
         SCALES[transfer_set.kind],
         layer=layer,
         scales=None if scales is None else parse_test_scales(number_text(scales)),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from verydeep.engine.nets.folders import Weights
     from verydeep.engine.nets.net import Net
     from verydeep.engine.verification.inspection import InspectedPhotograph
-    from verydeep.results.verified_data import Finding, VerifiedData
+    from verydeep.results.verified_data import Finding, LabelCheck, VerifiedData
 
 
 @command
@@ -54,7 +54,7 @@ def verify(
     from verydeep.engine.verification.inspection import inspect_splits
     from verydeep.results.verified_data import VerifiedData
 
-    opened_net = None if net is None else open_net(net, weights)
+    opened_net = None if net is None else open_judge(net, weights)
     root = data_folder(os.fspath(data))
     if out is not None:
         check_out(Path(out), root)
@@ -66,7 +66,7 @@ def verify(
     splits = [replace(each, value_ranges={one.value_type: one.value_range for one in surveyed}) for each in splits]
     notes = [note for split in splits for note in split.notes]
     inspected = inspect_splits(splits, root, options["workers"])
-    findings = find_all(root, splits, inspected.photographs, opened_net, options)
+    findings, label_check = find_all(root, splits, inspected.photographs, opened_net, options)
     box_notes, bad_boxes, box_problems = inspect_boxes(root, splits)
     verified = VerifiedData(
         root,
@@ -81,6 +81,7 @@ def verify(
         class_counts=count_classes(splits),
         short_sides=count_short_sides(inspected.photographs),
         num_unused=sum(split.num_unused for split in splits),
+        label_check=label_check,
     )
     return verified if out is None else write_page(verified, splits, Path(out))
 
@@ -107,18 +108,18 @@ def write_page(verified: "VerifiedData", splits: "Sequence[Split]", out: Path) -
     return replace(verified, page=page)
 
 
-def open_net(net: NetSource, weights: "Weights") -> "Net":
+def open_judge(net: NetSource, weights: "Weights") -> "Net":
     """Open the net that describes the photographs, before they are decoded.
 
     Raises:
         WeightsError: There is no such net.
         ResourceError: scikit-learn is missing.
     """
-    from verydeep.engine.nets.net import Net
+    from verydeep.engine.nets.checks import open_net
     from verydeep.engine.transfer.svm_training import require_scikit_learn
 
     require_scikit_learn()
-    return Net.open(net, weights)
+    return open_net(net, weights)
 
 
 def find_all(
@@ -127,8 +128,11 @@ def find_all(
     photographs: "Sequence[InspectedPhotograph]",
     net: "Net | None",
     options: ComputeOptions,
-) -> "list[Finding]":
-    """Return all findings about photographs that can be decoded, the most important first."""
+) -> "tuple[list[Finding], LabelCheck | None]":
+    """Return all findings about photographs that can be decoded, the most important first, and how labels were judged.
+
+    Without a net, labels are not judged.
+    """
     from verydeep.engine.progress import run_with_progress
     from verydeep.engine.verification.content import find_odd_photographs
     from verydeep.engine.verification.description import describe_photographs
@@ -142,11 +146,12 @@ def find_all(
             described = describe_photographs(net, splits, root, photographs, runtime)
     similar = () if described is None else described.find_similar()
     duplicates = run_with_progress(find_duplicates(photographs, root, similar), "Comparing", len(photographs))
-    wrong_labels = []
+    wrong_labels, label_check = list["Finding"](), None
     if described is not None:
         num_svms = NUM_FOLDS * len({photograph.label for photograph in described.photographs})
-        wrong_labels = run_with_progress(find_wrong_labels(described, duplicates), "Linear SVMs", num_svms, images=0)
-    return order_findings([*duplicates, *wrong_labels, *find_odd_photographs(photographs)])
+        steps = find_wrong_labels(described, duplicates)
+        wrong_labels, label_check = run_with_progress(steps, "Linear SVMs", num_svms, images=0)
+    return order_findings([*duplicates, *wrong_labels, *find_odd_photographs(photographs)]), label_check
 
 
 def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":

@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 import torch
 
+from verydeep.engine.nets.checks import open_net
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.transfer.classifier import Classifier, is_classifier, load_classifier
@@ -95,4 +96,4 @@ def open_predictor(source: str | PathLike[str] | Predictor, weights: Weights = "
         return source
     if not isinstance(source, Net) and is_classifier(Path(source)):
         return load_classifier(Path(source))
-    return Net.open(source, weights)
+    return open_net(source, weights)

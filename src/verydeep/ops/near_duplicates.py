@@ -61,8 +61,9 @@ def group_near_duplicates(
         for is_mirrored in (False, True)
     ]
     for row, columns, is_mirrored in _find_candidates(thumbnails[compared], largest_distance(len(compared))):
-        first, others = int(compared[row]), compared[columns]
-        waiting += [(first, int(other), is_mirrored) for other in others if not joined.has(first, int(other))]
+        first = int(compared[row])
+        others = joined.find_apart(first, compared[columns])
+        waiting += [(first, other, is_mirrored) for other in others.tolist()]
         if len(waiting) >= AT_ONCE:
             _join_alike(thumbnails, waiting, joined)
             waiting = []
@@ -85,29 +86,31 @@ class JoinedGroups:
 
     def __init__(self, count: int) -> None:
         """Begin with ``count`` things that are on their own."""
-        self._parents = list(range(count))
+        self._group_of = np.arange(count)
+        self._members: dict[int, list[int]] = {}
 
-    def _find(self, thing: int) -> int:
-        while self._parents[thing] != thing:
-            self._parents[thing] = self._parents[self._parents[thing]]
-            thing = self._parents[thing]
-        return thing
+    def find_apart(self, one: int, others: Int64Array) -> Int64Array:
+        """Return those of other things that are in other groups than one thing."""
+        apart: Int64Array = others[self._group_of[others] != self._group_of[one]]
+        return apart
 
     def has(self, one: int, other: int) -> bool:
         """Whether two things are in one group."""
-        return self._find(one) == self._find(other)
+        return bool(self._group_of[one] == self._group_of[other])
 
     def join(self, one: int, other: int) -> None:
-        """Make one group of the groups of two things."""
-        first, second = sorted((self._find(one), self._find(other)))
-        self._parents[second] = first
+        """Make one group of the groups of two things: the members of the smaller one move."""
+        groups = {int(self._group_of[one]), int(self._group_of[other])}
+        if len(groups) == 1:
+            return
+        small, large = sorted(groups, key=lambda group: len(self._members.get(group, [group])))
+        moved = self._members.pop(small, [small])
+        self._members.setdefault(large, [large]).extend(moved)
+        self._group_of[moved] = large
 
     def groups(self) -> list[list[int]]:
         """Return the groups of two things or more, each in order, by their first things."""
-        members: dict[int, list[int]] = {}
-        for thing in range(len(self._parents)):
-            members.setdefault(self._find(thing), []).append(thing)
-        return [group for group in members.values() if len(group) > 1]
+        return sorted(sorted(group) for group in self._members.values())
 
 
 def _find_candidates(thumbnails: UInt8Array, max_distance: int) -> Iterator[tuple[int, Int64Array, bool]]:
@@ -126,11 +129,13 @@ def _find_candidates(thumbnails: UInt8Array, max_distance: int) -> Iterator[tupl
 
 
 def _join_alike(thumbnails: UInt8Array, pairs: Sequence[Pair], joined: JoinedGroups) -> None:
-    open_pairs = list(dict.fromkeys(pair for pair in pairs if not joined.has(*pair[:2])))
-    ones = thumbnails[[one for one, _, _ in open_pairs]]
-    others = thumbnails[[other for _, other, _ in open_pairs]]
-    is_mirrored = np.array([mirrored for _, _, mirrored in open_pairs], np.bool_)
-    others[is_mirrored] = others[is_mirrored, :, ::-1]
-    for (one, other, _), similarity in zip(open_pairs, align_thumbnails(ones, others), strict=True):
-        if similarity >= SAME:
-            joined.join(one, other)
+    """Join the pairs that are nearly the same, some at a time."""
+    for first in range(0, len(pairs), AT_ONCE):
+        open_pairs = list(dict.fromkeys(pair for pair in pairs[first : first + AT_ONCE] if not joined.has(*pair[:2])))
+        ones = thumbnails[[one for one, _, _ in open_pairs]]
+        others = thumbnails[[other for _, other, _ in open_pairs]]
+        is_mirrored = np.array([mirrored for _, _, mirrored in open_pairs], np.bool_)
+        others[is_mirrored] = others[is_mirrored, :, ::-1]
+        for (one, other, _), similarity in zip(open_pairs, align_thumbnails(ones, others), strict=True):
+            if similarity >= SAME:
+                joined.join(one, other)

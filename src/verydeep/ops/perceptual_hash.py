@@ -14,6 +14,9 @@ FREQUENCIES = 8
 """Frequencies along each axis."""
 NUM_SIGNS = FREQUENCIES**2
 
+AT_ONCE = 4096
+"""Thumbnails that are hashed at once."""
+
 
 def hash_thumbnails(thumbnails: UInt8Array, *, share: float = 1.0, mirrored: bool = False) -> Float32Array:
     """Return the hashes (n, 64), each value 1 or -1, of gray thumbnails (n, side, side).
@@ -26,8 +29,11 @@ def hash_thumbnails(thumbnails: UInt8Array, *, share: float = 1.0, mirrored: boo
     side = thumbnails.shape[1]
     rows = _cosines(side, share)
     columns = rows * np.where(np.arange(1, FREQUENCIES + 1) % 2, -1, 1)[:, None] if mirrored else rows
-    spectrum = rows @ thumbnails.astype(np.float32) @ columns.T  # (n, 8, 8)
-    spectrum = spectrum.reshape(len(thumbnails), NUM_SIGNS)
+    parts = [
+        rows @ thumbnails[first : first + AT_ONCE].astype(np.float32) @ columns.T  # (n, 8, 8)
+        for first in range(0, max(1, len(thumbnails)), AT_ONCE)
+    ]
+    spectrum = np.concatenate(parts).reshape(len(thumbnails), NUM_SIGNS)
     signs: Float32Array = np.where(spectrum > np.median(spectrum, axis=1, keepdims=True), 1, -1).astype(np.float32)
     return signs
 

@@ -33,6 +33,13 @@ MAX_NAMES = 5
 """Classes that a sentence names."""
 
 
+POOR_ERROR = 40.0
+"""Error in percent from which a net is too poor to judge labels (docs/finding-bad-data.md)."""
+
+USUAL_SHARE = 0.05
+"""Share of wrong labels that is assumed to say how many of the listed ones are right."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """A finding about the content of one photograph, or of a group of near-duplicates."""
@@ -51,6 +58,46 @@ class Finding:
             return self.text
         other = next(each for each in self.files if each != file)
         return f"{self.text} (group {self.group}, with {other})"
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """How well the labels can be judged by a net, and how many were judged."""
+
+    num_photographs: int
+    """Photographs with one label each, each judged by SVMs that have not seen it."""
+    num_others: int
+    """Of these, photographs whose most probable class is not their label."""
+    num_listed: int
+    """Photographs whose label is probably wrong."""
+
+    @property
+    def error(self) -> float:
+        """Share of the photographs, in percent, whose most probable class is not their label."""
+        return 100 * self.num_others / max(1, self.num_photographs)
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether most of the labels that are listed may be wrong."""
+        return self.error < POOR_ERROR
+
+    def describe(self) -> str:
+        """Return sentences about the net's own error, and about how many of the listed labels are right."""
+        text = (
+            f"Labels: by this net's descriptors {self.num_others:,} of {count_of(self.num_photographs, 'photograph')} "
+            f"({self.error:.1f}%) are taken for another class than their label."
+        )
+        fewest = self.num_listed - round(USUAL_SHARE * self.num_photographs)
+        if fewest > 0:
+            text += (
+                f" If one label in twenty is wrong, at least {fewest:,} of the {self.num_listed:,} listed are right."
+            )
+        if not self.is_reliable:
+            text += (
+                " The net is too poor for this task, so the list is not reliable: use a published net, such as "
+                "`net=oxford-vgg16`, or train longer."
+            )
+        return text
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,6 +127,8 @@ class VerifiedData(Result):
     """Histogram: range of the short side in pixels -> number of photographs."""
     num_unused: int = 0
     """Images of the folder that no part holds; they were not decoded."""
+    label_check: LabelCheck | None = None
+    """How well the labels could be judged; None without a net."""
     page: Path | None = None
     """The page with thumbnails, if it was asked for."""
 
@@ -90,7 +139,7 @@ class VerifiedData(Result):
         if self.undecodable:
             sentences.append(
                 f"{len(self.undecodable):,} of {self.num_files:,} files cannot be used: replace or remove them, or "
-                "leave them out with `bad_images=skip`."
+                "train with `bad_images=skip`."
             )
         if self.bad_boxes:
             subject = "annotation of boxes is" if len(self.bad_boxes) == 1 else "annotations of boxes are"
@@ -127,6 +176,7 @@ class VerifiedData(Result):
             *self.notes,
             *describe_classes(self.class_counts),
             *describe_sides(self.short_sides),
+            *([] if self.label_check is None else [self.label_check.describe()]),
             *describe_findings(self.findings),
             *decodable,
             *([] if self.page is None else [f"Page with thumbnails: {self.page}"]),

@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from tests.conftest import picture
 from verydeep.data.folders.groups import name_groups
-from verydeep.engine.report_page.findings_page import check_findings_folder, write_findings
+from verydeep.engine.report_page.findings_page import MAX_CARDS, check_findings_folder, write_findings
 from verydeep.errors import OptionError
 from verydeep.results.verified_data import Finding, VerifiedData
 
@@ -61,6 +62,12 @@ def test_files_of_the_page(verified: VerifiedData, tmp_path: Path) -> None:
     groups = name_groups(files, verified.folder, str(tmp_path / "out/groups.csv"))  # as --group-by reads them
     assert groups[0] == groups[1] and len(set(groups)) == 4
     write_findings(verified, files, tmp_path / "out", camera_rotation=True)  # again
+
+
+def test_files_that_the_page_leaves_out_are_counted(verified: VerifiedData, tmp_path: Path) -> None:
+    broken = {f"ant/{number}.jpg": "is not an image." for number in range(MAX_CARDS + 7)}
+    page = write_findings(replace(verified, undecodable=broken), [], tmp_path / "out", camera_rotation=True)
+    assert "7 more are in findings.csv." in page.read_text()
 
 
 def test_no_folder_among_the_photographs(verified: VerifiedData, tmp_path: Path) -> None:

@@ -8,10 +8,40 @@ from pathlib import Path
 from verydeep.data.folders.listing import normalize_name
 from verydeep.data.split import Split
 from verydeep.engine.datasets import DEFAULT_DIVISION, fingerprint, open_data_split
+from verydeep.engine.launching import is_main
+from verydeep.engine.log import Log
+from verydeep.engine.nets.folders import RunFolder, Weights
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, OptionError, WeightsError
-from verydeep.models.weights.model_folder import placeholder_names
+from verydeep.models.weights.model_folder import ModelConfig, placeholder_names
 from verydeep.wording import shorten_list
+
+_TOLD: set[tuple[Path, str]] = set()
+"""Runs whose training has not ended, with their last checkpoints, that were told of in this process."""
+
+
+def open_net(source: object, weights: Weights = "last") -> Net:
+    """Open a net as ``Net.open`` does, and tell if its training has not ended."""
+    net = Net.open(source, weights)
+    if not isinstance(source, Net):
+        tell_unfinished(net.path, net.config)
+    return net
+
+
+def tell_unfinished(path: Path, config: ModelConfig) -> None:
+    """Tell in one line, once, that the training of a run has not ended."""
+    run = RunFolder(path)
+    if config.provenance.converged is not None or not run.settings.exists():
+        return
+    last = max((each.stem for each in run.checkpoints.glob("step-*.safetensors")), default="")
+    if (path.resolve(), last) in _TOLD:
+        return
+    _TOLD.add((path.resolve(), last))
+    steps = f"at step {int(last.removeprefix('step-')):,}" if last else "as far as it is"
+    Log(silent=not is_main()).info(
+        f"Note: the training of {path} has not ended and is used {steps}. It runs still, or continues with `verydeep "
+        f"train --resume {path}`."
+    )
 
 
 def align_classes(split: Split, nets: Sequence[Net]) -> Split:

@@ -180,7 +180,7 @@ def draw_learning_curve(points: Sequence[Mapping[str, Any]], metric: str) -> Cha
     xs, ys = [x for x, _ in curve], [y for _, y in curve]
     x_ticks = choose_ticks(max(xs))
     return Chart(
-        "More photographs", f"{metric} rises from {ys[0]:.1f}% with {xs[0]:.0f} to {ys[-1]:.1f}% with {xs[-1]:.0f}.",
+        "More photographs", f"{metric}: from {ys[0]:.1f}% with {xs[0]:.0f} to {ys[-1]:.1f}% with {xs[-1]:.0f}.",
         "training photographs of each class", metric, _tick_texts(x_ticks),
         tuple(f"{percent}%" for percent in range(0, 101, 25)),
         (Line(metric, 0, _join(xs, ys, x_ticks[-1], 100), has_dots=True),),

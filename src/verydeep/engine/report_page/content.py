@@ -43,7 +43,7 @@ class PageContent:
     all_runs: tuple[StoredRun, ...]
     views: tuple[EvaluationView, ...]
     omissions: tuple[str, ...]
-    """Sentences about evaluations that the page leaves out."""
+    """Sentences about what the page leaves out, and about trainings that have not ended."""
     thumbnails: Mapping[str, Thumbnail] = field(default_factory=dict)
     """Key of a photograph -> its thumbnail."""
     maps: Mapping[int, DrawnMaps] = field(default_factory=dict)
@@ -60,6 +60,16 @@ class PageContent:
     def title(self) -> str:
         """Name of the page."""
         return shorten_list(self.runs, 4)
+
+    @property
+    def tested_on(self) -> str:
+        """The data of the evaluations, in words."""
+        places = [
+            (Path(str(view.evaluation.values.get("data") or view.folder)).name, view.evaluation.values.get("split"))
+            for view in self.views
+        ]
+        names = dict.fromkeys(f"{data}, {split}" if split and split != data else data for data, split in places)
+        return f"tested on {shorten_list([*names], 3)}" if names else ""
 
     @property
     def date(self) -> str:
@@ -259,6 +269,7 @@ def choose_content(runs: Sequence[StoredRun], roots: Sequence[Path]) -> PageCont
         roots: folders where the photographs may be.
     """
     chosen, omissions = list[StoredEvaluation](), [problem for run in runs for problem in run.problems]
+    omissions += [f"The training of {run.name} has not ended." for run in runs if run.has_not_ended]
     usable = [[each for each in run.evaluations if each.photographs] for run in runs]
     if len(runs) == 1:
         chosen = usable[0]

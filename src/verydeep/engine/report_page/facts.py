@@ -65,7 +65,9 @@ def _net_facts(run: StoredRun) -> Iterator[Fact]:
     if settings is not None:
         yield "Recipe", _describe_recipe(settings.recipe)
     provenance = config.get("provenance", {})
-    if provenance.get("steps"):
+    if settings is not None and run.has_not_ended:
+        yield "Training", "has not ended"
+    elif provenance.get("steps"):
         ending = {True: ", converged", False: ", not converged"}.get(provenance.get("converged"), "")
         yield "Training", f"{count_of(provenance['steps'], 'step')}{ending}"
 

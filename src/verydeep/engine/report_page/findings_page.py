@@ -51,6 +51,8 @@ class FindingsPage:
     summary: str
     tiles: tuple[tuple[str, str], ...]
     bad_files: tuple[tuple[str, str], ...]
+    num_bad_files: int
+    """All of them, of which ``bad_files`` are the first."""
     sections: tuple[Section, ...]
     short_sides: tuple[tuple[str, int], ...]
     classes: tuple[tuple[str, int], ...]
@@ -112,9 +114,12 @@ def choose_content(verified: VerifiedData) -> FindingsPage:
         shown = _choose_shown(findings)
         title = f"{kind[0].upper()}{kind[1:]}"
         sentence = sentence.removeprefix(f"{title}: ")
+        if kind == "probably a wrong label" and verified.label_check is not None:
+            sentence += f" {verified.label_check.describe()}"
         sections.append(Section(title, anchor, sentence, shown, len(findings) - len(shown)))
     num_doubtful = len({file for finding in verified.findings for file in finding.files})
     num_bad = len(verified.undecodable)
+    bad_files = (*verified.undecodable.items(), *verified.unusual, *verified.bad_boxes)
     classes = sorted(verified.class_counts.items(), key=lambda each: -each[1])
     return FindingsPage(
         title=real_path(verified.folder).name,
@@ -127,7 +132,8 @@ def choose_content(verified: VerifiedData) -> FindingsPage:
             ("groups of near-duplicates", f"{sum(each.group is not None for each in verified.findings):,}"),
             ("photographs to look at", f"{num_doubtful:,}"),
         ),
-        bad_files=(*verified.undecodable.items(), *verified.unusual, *verified.bad_boxes)[:MAX_CARDS],
+        bad_files=bad_files[:MAX_CARDS],
+        num_bad_files=len(bad_files),
         sections=tuple(sections),
         short_sides=tuple(verified.short_sides.items()),
         classes=tuple(classes),

@@ -54,6 +54,11 @@ class StoredRun:
         """Name of the folder."""
         return real_path(self.path).name
 
+    @property
+    def has_not_ended(self) -> bool:
+        """Whether its training runs still, or was stopped."""
+        return self.settings is not None and self.config.get("provenance", {}).get("converged") is None
+
 
 def read_run(path: Path) -> StoredRun:
     """Read what a folder holds: a run, a classifier, or evaluations.

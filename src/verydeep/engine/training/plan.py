@@ -12,6 +12,7 @@ from verydeep.data.layout import check_folder
 from verydeep.data.split import Split
 from verydeep.engine.datasets import GENERATED, Division, check_outside_data, data_name, follow_folder
 from verydeep.engine.launching import is_main, is_restart
+from verydeep.engine.nets.checks import open_net
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import wants_bf16
 from verydeep.engine.training.checkpoint import find_checkpoint
@@ -81,7 +82,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         raise OptionError(
             "`fine_tune=fc` keeps the convolutions of a trained net: give the net as `init_from`.", "init_from"
         )
-    source = None if request.init_from is None else load_config(find_model_folder(request.init_from))
+    source = None if request.init_from is None else open_net(request.init_from).config
     if request.regression is not None:
         request = complete_localization(request, source)
     architecture = choose_architecture(request, source)

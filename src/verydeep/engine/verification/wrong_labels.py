@@ -16,7 +16,7 @@ from verydeep.ops.confident_learning import rank_wrong_labels
 from verydeep.ops.descriptors import normalize
 from verydeep.ops.targets import one_vs_rest
 from verydeep.ops.temperature import fit_posteriors
-from verydeep.results.verified_data import Finding
+from verydeep.results.verified_data import Finding, LabelCheck
 
 NUM_FOLDS = 5
 COST = 1.0
@@ -75,8 +75,8 @@ def predict_out_of_fold(
 
 def find_wrong_labels(
     described: DescribedPhotographs, duplicates: Sequence[Finding]
-) -> Generator[float, None, list[Finding]]:
-    """Return a finding for each photograph whose label is probably wrong, the most doubtful first.
+) -> Generator[float, None, tuple[list[Finding], LabelCheck | None]]:
+    """Return a finding for each photograph whose label is probably wrong, most doubtful first, and their check.
 
     Photographs without a single known label are left out, and classes that cannot be judged: of fewer than two
     photographs that are no near-duplicates of each other.
@@ -98,7 +98,7 @@ def find_wrong_labels(
     rows = np.flatnonzero((labels >= 0) & find_judged(labels, folds))
     shown, numbers = np.unique(labels[rows], return_inverse=True)
     if len(shown) < 2:
-        return []
+        return [], None
     class_names = [names[label] for label in shown]
     posteriors = yield from predict_out_of_fold(described.values[rows], numbers, folds[rows], class_names)
     findings = []
@@ -109,4 +109,5 @@ def find_wrong_labels(
             f"{posteriors[index, label]:.2f} and {posteriors[index, probable]:.2f}"
         )
         findings.append(Finding("probably a wrong label", (photographs[int(rows[index])].file,), text))
-    return findings
+    num_others = int((posteriors.argmax(axis=1) != numbers).sum())
+    return findings, LabelCheck(len(rows), num_others, len(findings))
