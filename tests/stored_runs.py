@@ -89,3 +89,32 @@ def store_run(run: Path, root: Path | None = None, **values: Any) -> Path:
     store_evaluation(run / "evaluations" / "val-dense-256", root=str(root), **values)
     store_metrics(run)
     return run
+
+
+SHOWN: Mapping[str, tuple[set[str], Mapping[str, float]]] = {
+    "ant/0.png": ({"ant"}, {"ant": 1.5, "bee": -0.4, "crab": -1.0}),
+    "ant/1.png": ({"ant", "bee"}, {"ant": 0.3, "bee": -0.2, "crab": -0.9}),
+    "bee/0.png": ({"bee"}, {"ant": 0.7, "bee": 0.9, "crab": 0.1}),
+    "crab/0.png": ({"crab"}, {"ant": -1.1, "bee": -0.8, "crab": 0.6}),
+}
+"""Photograph -> the classes that it shows, and margins: bee is missed once, ant and crab are false alarms once each."""
+
+
+def store_margins(run: Path, root: Path) -> Path:
+    """Write transfer.json and margins.csv of a classifier of photographs with several classes."""
+    make_photographs(root, {file: ("", []) for file in SHOWN})
+    run.mkdir(parents=True)
+    with (run / "margins.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "class", "relevance", "margin"])
+        for path, (shows, margins) in SHOWN.items():
+            writer.writerows([path, name, 1 if name in shows else -1, margin] for name, margin in margins.items())
+    share = {"percent": 91.7, "low": 80.0, "high": 100.0}
+    values = {
+        "summary": "Mean AP 92%.", "data": "voc", "root": str(root), "camera_rotation": True, "metric": "AP",
+        "draws": [{"score": 91.7, "interval": share, "C": 1, "num_train": 222, "num_test": 4}],
+        "class_images": {"ant": 200, "bee": 19, "crab": 3},
+        "class_intervals": {"ant": {**share, "percent": 83.3}, "bee": {**share, "percent": 75.0}, "crab": share},
+    }  # fmt: skip
+    (run / "transfer.json").write_text(json.dumps(values), encoding="utf-8")
+    return run

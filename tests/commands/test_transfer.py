@@ -305,6 +305,17 @@ def test_files_for_vocs_server(inside: Cli, voc: Path, trained: Path, tmp_path: 
         precisions.append(average_precision(scores, test.relevance[:, k]))
     result = json.loads((tmp_path / "val" / "transfer.json").read_text())
     assert result["score"] == pytest.approx(100 * float(np.mean(precisions)))
+    with (tmp_path / "val" / "margins.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows[:20]] == list(CLASSES) and len(rows) == 20 * len(test.files)
+    assert [int(row["relevance"]) for row in rows] == test.relevance.ravel().tolist()
+    cows = np.array([float(row["margin"]) for row in rows if row["class"] == "cow"])
+    cow = CLASSES.index("cow")
+    assert average_precision(cows, test.relevance[:, cow]) == pytest.approx(precisions[cow], abs=0.01)
+    assert result["class_intervals"]["cow"]["percent"] == pytest.approx(100 * precisions[cow])
+    assert result["class_images"]["cow"] == 3  # pictures 9, 29, and 42, which shows two classes
+    page = (tmp_path / "val" / "report.html").read_text()
+    assert "mean AP" in page and "Average precision in percent" in page and f"{100 * precisions[cow]:.1f}%" in page
 
     inside("transfer", voc, trained, *FAST, "--actions", "image+box", "--out", "boxes", "--submission", "sent")
     lines = (place.with_name("Action") / "comp10_action_val_walking.txt").read_text().splitlines()

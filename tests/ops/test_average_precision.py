@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from verydeep.ops.average_precision import (
     average_precision,
     average_precision_11_points,
-    mean_with_interval,
+    measure_precision,
     precisions_of_draws,
 )
 
@@ -158,7 +158,8 @@ def drawn(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]
 def test_the_interval_holds_the_mean_over_test_sets_of_this_size(at_11_points: bool) -> None:
     """Of 120 sets of 400 images at least 87%, where 95% are meant; and it is no wider than it has to be."""
     rng = np.random.default_rng(8)
-    shares = [mean_with_interval(*drawn(rng, 400), at_11_points=at_11_points, seed=i, draws=150) for i in range(120)]
+    measured = [measure_precision(*drawn(rng, 400), at_11_points=at_11_points, seed=i, draws=150) for i in range(120)]
+    shares = [each.mean for each in measured]
     found = np.array([(share.percent, share.low, share.high) for share in shares])
     mean = found[:, 0].mean()
     assert ((found[:, 1] <= mean) & (mean <= found[:, 2])).mean() >= 0.87
@@ -170,13 +171,13 @@ def test_the_interval_is_about_the_mean_over_classes_that_are_there() -> None:
     rng = np.random.default_rng(2)
     scores, relevance = drawn(rng, 300)
     relevance[:, 3] = -1
-    share = mean_with_interval(scores, relevance, at_11_points=False)
+    share = measure_precision(scores, relevance, at_11_points=False).mean
     expected = np.mean([average_precision(scores[:, k], relevance[:, k]) for k in range(8) if k != 3])
     assert share.percent == pytest.approx(100 * expected)
     assert share.high - share.percent == pytest.approx(share.percent - share.low)
-    assert mean_with_interval(scores, relevance, at_11_points=False) == share
-    assert mean_with_interval(scores, relevance, at_11_points=False, seed=1) != share
-    assert mean_with_interval(scores, relevance, at_11_points=True).percent != share.percent
+    assert measure_precision(scores, relevance, at_11_points=False).mean == share
+    assert measure_precision(scores, relevance, at_11_points=False, seed=1).mean != share
+    assert measure_precision(scores, relevance, at_11_points=True).mean.percent != share.percent
 
 
 def test_photographs_are_drawn_with_all_that_is_on_them() -> None:
@@ -187,9 +188,9 @@ def test_photographs_are_drawn_with_all_that_is_on_them() -> None:
     once, apart, together = (
         share.high - share.low
         for share in (
-            mean_with_interval(scores, relevance, at_11_points=False),
-            mean_with_interval(*every, at_11_points=False),
-            mean_with_interval(*every, at_11_points=False, photographs=photographs),
+            measure_precision(scores, relevance, at_11_points=False).mean,
+            measure_precision(*every, at_11_points=False).mean,
+            measure_precision(*every, at_11_points=False, photographs=photographs).mean,
         )
     )
     assert together == pytest.approx(once, rel=0.15)
@@ -199,5 +200,21 @@ def test_photographs_are_drawn_with_all_that_is_on_them() -> None:
 def test_draws_that_show_no_class_are_left_out_of_the_interval() -> None:
     """Of one image of a class among three, eight draws in twenty-seven; the class is found in all others."""
     scores, relevance = np.array([[1.0], [0.0], [0.5]]), np.array([[1], [-1], [-1]], np.int8)
-    share = mean_with_interval(scores, relevance, at_11_points=False)
+    share = measure_precision(scores, relevance, at_11_points=False).mean
     assert (share.percent, share.low, share.high) == (100, 100, 100)
+
+
+@pytest.mark.parametrize("at_11_points", [False, True])
+def test_classes_have_the_intervals_that_they_have_alone(at_11_points: bool) -> None:
+    scores, relevance = drawn(np.random.default_rng(4), 90)
+    relevance[:, 1] = np.minimum(relevance[:, 1], 0)  # on no image
+    measured = measure_precision(scores, relevance, at_11_points=at_11_points)
+    for k, share in enumerate(measured.classes):
+        if k == 1:
+            assert share is None
+            continue
+        alone = measure_precision(scores[:, [k]], relevance[:, [k]], at_11_points=at_11_points).mean
+        assert share is not None and share.low <= share.percent <= share.high
+        np.testing.assert_allclose([share.percent, share.low, share.high], [alone.percent, alone.low, alone.high])
+    shares = [share.percent for share in measured.classes if share is not None]
+    assert measured.mean.percent == pytest.approx(np.mean(shares))

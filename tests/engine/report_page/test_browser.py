@@ -13,6 +13,7 @@ from tests.stored_runs import (
     PREDICTIONS,
     make_photographs,
     store_evaluation,
+    store_margins,
     store_metrics,
     store_run,
 )
@@ -204,13 +205,44 @@ def test_boxes_are_drawn(tmp_path: Path, visit: Open) -> None:
     assert page.locator("#cards svg").get_attribute("viewBox") == "0 0 60 40"
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a classifier of photographs with several classes."""
+    folder = tmp_path_factory.mktemp("several")
+    return write_report_page([store_margins(folder / "few", folder / "photos")], folder / "report.html").path
+
+
+def test_photographs_with_several_classes(several: Path, visit: Open) -> None:
+    page = visit(several)
+    rows = [row.inner_text().split("\t") for row in page.locator(".classes tbody tr").all()]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
+        ["ant", "200", "2", "83.3% [80.0, 100.0]", "0", "1"],
+        ["bee few", "19", "2", "75.0% [80.0, 100.0]", "1", "0"],
+        ["crab few", "3", "1", "91.7% [80.0, 100.0]", "0", "1"],
+    ]
+    assert page.get_by_text("At a margin of 0, 1 of the 5 classes that the photographs show are missed").count() == 1
+    page.get_by_role("button", name="1 missed: bee").click()
+    assert cards(page) == ["ant/1.png"]
+    page.get_by_role("button", name="1 false alarms: ant").click()
+    assert cards(page) == ["bee/0.png"]
+    assert page.locator("#cards .truth").inner_text() == "shows: bee"
+    page.get_by_role("button", name="ant", exact=True).click()  # the ranking that its average precision is of
+    assert cards(page) == ["ant/0.png", "bee/0.png", "ant/1.png"]
+    page.get_by_label("Order").select_option("lowest score first")
+    assert cards(page) == ["ant/1.png", "bee/0.png", "ant/0.png"]
+    page.locator("#cards button").first.click()
+    assert page.locator("#viewer-title").inner_text() == "ant +0.30"
+    assert page.locator("#guesses li.true").all_inner_texts() == ["ant (true)\n+0.30", "bee (true)\n-0.20"]
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1366, "light")])
-def test_it_is_accessible_and_fits(one: Path, two: Path, visit: Open, scheme: str, width: int) -> None:
+def test_it_is_accessible_and_fits(one: Path, two: Path, several: Path, visit: Open, scheme: str, width: int) -> None:
     """axe-core finds no violation, also with an open viewer and in print; the page does not scroll sideways."""
     axe = pytest.importorskip("axe_core_python.sync_playwright").Axe()
-    for path in (one, two):
+    for path in (one, two, several):
         page = visit(path, width=width, height=740, color_scheme=scheme, bypass_csp=True)  # axe is a script
-        page.locator("details").first.locator("summary").click()
+        for summary in page.locator("summary").all():
+            summary.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         checked = axe.run(page)
         found = checked["violations"]

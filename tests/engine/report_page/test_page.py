@@ -310,3 +310,20 @@ def test_doubtful_labels(tmp_path: Path) -> None:
     errors = run / "evaluations" / "val-dense-256" / "errors.json"
     errors.write_text(errors.read_text().replace("A remark.", "Note: these are the training images of runs/a."))
     assert doubts(write(run)[1]) == {}
+
+
+def test_training_photographs_stand_beside_the_errors(tmp_path: Path) -> None:
+    """A class of which the net has seen few is marked, whatever it was tested on."""
+    run = store_run(tmp_path / "run")
+    config = {"class_names": ["ant", "bee", "crab"], "provenance": {"class_images": [300, 31, 29], "converged": True}}
+    (run / "model").mkdir()
+    (run / "model" / "config.json").write_text(json.dumps(config))
+    text = write_report_page([run], run / "report.html").path.read_text()
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", text, re.DOTALL)
+    cells = [re.sub(r"<[^>]+>", " ", row).split() for row in rows[:3]]
+    assert [row[:4] for row in cells] == [
+        ["ant", "300", "3", "66.7%"],
+        ["bee", "31", "2", "50.0%"],
+        ["crab", "few", "29", "1"],
+    ]
+    assert "3 classes, with 29 to 300 training photographs each. The classes are unequal: ant has 10 times as" in text

@@ -76,6 +76,7 @@ def test_the_config_of_the_source_net_is_read_once(photographs: Path, trained: P
     (source / "config.json").write_text("damaged")
     settings = measure_colors(training.settings, training.train, CPU)
     config = make_config(settings, training.train, training.val, len(training.train))
+    assert config.provenance.class_images == (20, 20, 20)
     model = config.build()
     initialize_weights(model, settings, training.source, config.class_names, Log())
     assert torch.equal(model.conv1_1.weight, load_tensors(source)["conv1_1.weight"])

@@ -13,6 +13,7 @@ from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder, Weights
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, OptionError, WeightsError
+from verydeep.files import real_path
 from verydeep.models.weights.model_folder import ModelConfig, placeholder_names
 from verydeep.wording import shorten_list
 
@@ -34,9 +35,9 @@ def tell_unfinished(path: Path, config: ModelConfig) -> None:
     if config.provenance.converged is not None or not run.settings.exists():
         return
     last = max((each.stem for each in run.checkpoints.glob("step-*.safetensors")), default="")
-    if (path.resolve(), last) in _TOLD:
+    if (real_path(path), last) in _TOLD:
         return
-    _TOLD.add((path.resolve(), last))
+    _TOLD.add((real_path(path), last))
     steps = f"at step {int(last.removeprefix('step-')):,}" if last else "as far as it is"
     Log(silent=not is_main()).info(
         f"Note: the training of {path} has not ended and is used {steps}. It runs still, or continues with `verydeep "

@@ -97,6 +97,11 @@ class PageContent:
         return bool(self.views) and self.views[0].has_confusions
 
     @property
+    def errors_title(self) -> str:
+        """Title of the tables of errors."""
+        return "Average precision" if self.views[0].has_several_classes else "Errors"
+
+    @property
     def error_tables(self) -> list[ErrorTable]:
         """Tables of errors, one for each set of names."""
         groups: dict[tuple[str, ...], list[EvaluationView]] = {}
@@ -192,7 +197,7 @@ class PageContent:
             name
             for view in self.views
             for each in view.evaluation.photographs
-            for name in (each.label, *(guess for guess, _ in each.guesses))
+            for name in (each.label, *(guess for guess, _ in each.guesses), *(each.shows or ()))
         }
         return {name: number for number, name in enumerate(sorted(names))}
 
@@ -211,6 +216,7 @@ class PageContent:
                 {
                     "title": view.title,
                     "kind": view.evaluation.kind,
+                    "several": view.has_several_classes,
                     "photographs": [
                         self._photograph_values(view, each, view.doubts.get(row, 0))
                         for row, each in enumerate(view.evaluation.photographs)
@@ -248,6 +254,8 @@ class PageContent:
         ]
         if photograph.predicted_box is not None:
             values += [photograph.predicted_box, photograph.annotations]
+        elif photograph.shows is not None:
+            values += [None, None, 0, [self.number(name) for name in photograph.shows]]
         elif doubt:
             values += [None, None, doubt]
         return values

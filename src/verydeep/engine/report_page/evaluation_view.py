@@ -90,8 +90,18 @@ class EvaluationView:
 
     @property
     def has_confusions(self) -> bool:
-        """Whether classes were predicted."""
-        return not self.evaluation.is_about_boxes
+        """Whether one class of each photograph was predicted."""
+        return not (self.evaluation.is_about_boxes or self.has_several_classes)
+
+    @property
+    def has_several_classes(self) -> bool:
+        """Whether a photograph may show several classes."""
+        return self.evaluation.has_several_classes
+
+    @property
+    def has_training_counts(self) -> bool:
+        """Whether the number of training photographs is known."""
+        return bool(self.evaluation.training_counts)
 
     @property
     def center(self) -> str:
@@ -125,19 +135,23 @@ class EvaluationView:
     @property
     def class_sentence(self) -> str:
         """A sentence about the sizes of the classes."""
-        rows = self.classes
-        counts = sorted(((row.num_images, self.words(row.name)) for row in rows), reverse=True)
+        rows, noun = self.classes, "training photographs" if self.has_training_counts else "photographs"
+        sizes = [row.num_images if row.num_train is None else row.num_train for row in rows]
+        counts = sorted(zip(sizes, (self.words(row.name) for row in rows), strict=True), reverse=True)
         if len(counts) < 2:
             return f"{count_of(len(counts), 'class')}."
         (largest, first), (smallest, last) = counts[0], counts[-1]
-        text = f"{count_of(len(rows), 'class')}, with {smallest:,} to {largest:,} photographs each"
+        text = f"{count_of(len(rows), 'class')}, with {smallest:,} to {largest:,} {noun} each"
         num_rare = sum(row.is_rare for row in rows)
         if not num_rare:
             return f"{text}."
+        ratio = f"{largest / smallest:.0f} times as many as {last}" if smallest else f"{largest:,}, {last} none"
+        reason = "the net has seen few of them" if self.has_training_counts else "their errors are uncertain"
+        advice = ", and the mean class recall tells more than the top-1 error"
         return (
-            f"{text}. The classes are unequal: {first} has {largest / smallest:.0f} times as many as {last}. "
+            f"{text}. The classes are unequal: {first} has {ratio}. "
             f"{count_of(num_rare, 'class')} with less than {RARE:.0%} of the largest {'is' if num_rare == 1 else 'are'}"
-            " marked: their errors are uncertain, and the mean class recall tells more than the top-1 error."
+            f" marked: {reason}{'' if self.has_several_classes else advice}."
         )
 
     @cached_property

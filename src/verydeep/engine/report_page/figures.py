@@ -34,15 +34,23 @@ class ErrorRow:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """The error of one class."""
+    """The figures of one class."""
 
     name: str
+    num_train: int | None
+    """Training photographs, where their number is known."""
     num_images: int
     error: Share
+    """The error; where photographs show several classes, the average precision."""
     is_rare: bool
+    """Whether it has few training photographs; where they are not known, test photographs."""
     confused_with: str
     """The class that its wrong photographs are taken for most often; empty where there are none."""
     num_confused: int
+    num_missed: int
+    """Photographs that show the class and are predicted otherwise."""
+    num_false: int
+    """Photographs that do not show the class, on which it is found; counted where photographs show several."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,8 @@ def _error_row(row: Mapping[str, Any]) -> ErrorRow:
         if errors["k"] > 1:
             shares[f"top-{errors['k']} error"] = Share(**errors["topk"])
         shares["mean class recall"] = Share(**errors["class_recall"])
+    if precision := row.get("precision"):
+        shares["mean AP"] = Share(**precision)
     if truth := row.get("truth"):
         shares["true class's error"] = Share(**truth["error"])
     if guesses := row.get("guesses"):
@@ -105,18 +115,29 @@ def _error_row(row: Mapping[str, Any]) -> ErrorRow:
 
 def list_classes(evaluation: StoredEvaluation) -> list[ClassRow]:
     """Return a row for each class that has photographs, in alphabetical order."""
-    counts = Counter(each.label for each in evaluation.photographs)
-    wrong = Counter(each.label for each in evaluation.photographs if not each.is_right)
+    false = Counter(each.label for each in evaluation.photographs if each.is_false_alarm)
+    counts = Counter(each.label for each in evaluation.photographs if not each.is_false_alarm)
+    missed = Counter(each.label for each in evaluation.photographs if not (each.is_right or each.is_false_alarm))
     confused: dict[str, Confusion] = {}
     for each in list_confusions(evaluation):
         confused.setdefault(each.label, each)
-    largest = max(counts.values(), default=0)
+    sizes = evaluation.training_counts or counts
+    largest = max(sizes.values(), default=0)
     rows = []
     for name, count in sorted(counts.items(), key=lambda item: evaluation.words(item[0]).lower()):
-        error, worst = wilson_interval(wrong[name], count), confused.get(name)
-        is_rare = count < RARE * largest
+        precision, worst = evaluation.values.get("class_intervals", {}).get(name), confused.get(name)
         rows.append(
-            ClassRow(name, count, error, is_rare, worst.prediction if worst else "", worst.count if worst else 0)
+            ClassRow(
+                name=name,
+                num_train=evaluation.training_counts.get(name),
+                num_images=count,
+                error=Share(**precision) if precision else wilson_interval(missed[name], count),
+                is_rare=sizes.get(name, 0) < RARE * largest,
+                confused_with=worst.prediction if worst else "",
+                num_confused=worst.count if worst else 0,
+                num_missed=missed[name],
+                num_false=false[name],
+            )
         )
     return rows
 

@@ -60,6 +60,7 @@ def draw_score_maps(
     """
     if evaluation.is_about_boxes or not photographs:
         return {}, ""
+    photographs = list({each.file: each for each in reversed(photographs)}.values())[::-1]  # each file once
     alone = replace(runtime, rank=0, world_size=1, num_workers=0)
     maps: dict[str, tuple[DrawnMap, ...]] = {}
     try:
@@ -102,7 +103,8 @@ def _draw_classes(
     predictor: Net | Classifier, photograph: TestedPhotograph, maps: Sequence[ScoreMap]
 ) -> Iterator[DrawnMap]:
     """Yield the maps of the predicted and of the true class, on one scale of colors; several maps are averaged."""
-    names = [name for name in dict.fromkeys((photograph.prediction, photograph.label)) if name in predictor.class_names]
+    wanted = dict.fromkeys((photograph.prediction, photograph.label, *(photograph.shows or ())))
+    names = [name for name in wanted if name in predictor.class_names]
     height, width = maps[0].photograph_size
     shape = max(1, round(SIDE * height / max(height, width))), max(1, round(SIDE * width / max(height, width)))
     values = {

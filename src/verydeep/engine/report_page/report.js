@@ -4,6 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const count = (items) => items.length.toLocaleString("en");
   const words = (number) => data.classes[number];
   const filters = ["outcome", "label", "prediction", "least", "most", "order"].map($);
   const [outcome, label, prediction, least, most, order] = filters;
@@ -13,9 +14,10 @@
   let mapShown = ""; // place of the score map that is laid over it: "0" for the predicted class
 
   /* A photograph of an evaluation, as the page holds it: see content.py. */
-  const read = ([photo, trueClass, right, score, classes, scores, box, annotations, doubt]) => ({
-    photo, trueClass, right, score, classes, scores, box, annotations, doubt,
-    predicted: box || !classes.length ? trueClass : classes[0],
+  const read = ([photo, trueClass, right, score, classes, scores, box, annotations, doubt, shows]) => ({
+    photo, trueClass, right, score, classes, scores, box, annotations, doubt, shows,
+    isFalse: Boolean(shows) && !shows.includes(trueClass),
+    predicted: box || shows || !classes.length ? trueClass : classes[0],
   });
   const evaluations = data.evaluations.map((each) => ({ ...each, records: each.photographs.map(read) }));
   for (const each of evaluations) each.byPhoto = new Map(each.records.map((record) => [record.photo, record]));
@@ -33,18 +35,19 @@
 
   function describe(record) {
     if (record.box) return `${words(record.trueClass)}, ${scoreText(record.score)}`;
+    if (record.isFalse) return `no ${words(record.trueClass)} ${scoreText(record.score)}`;
     return `${words(record.predicted)} ${scoreText(record.score)}`;
   }
 
   /* Filters */
 
-  function setOptions(select, options) {
+  const setOptions = (select, options) =>
     select.replaceChildren(...options.map(([value, text]) => make("option", { value, textContent: text })));
-  }
 
   function setFilters() {
-    const { records, kind } = evaluations[current];
-    const choices = [["all", "all"], ["wrong", "mistakes"], ["right", "right"]];
+    const { records, kind, several } = evaluations[current];
+    const choices = [["all", "all"], ["wrong", "mistakes"], ["right", several ? "found" : "right"]];
+    if (several) choices.push(["missed", "missed"], ["false", "false alarms"]);
     if (records.some((each) => each.doubt)) choices.push(["doubt", "doubtful labels"]);
     evaluations.forEach((each, number) => {
       if (number !== current && records.some((record) => each.byPhoto.has(record.photo)))
@@ -57,7 +60,8 @@
       const names = [...counts].sort(([a], [b]) => words(a).localeCompare(words(b)));
       setOptions(select, [["", "any"], ...names.map(([number, count]) => [number, `${words(number)} (${count})`])]);
     }
-    prediction.parentElement.hidden = kind === "IoU";
+    prediction.parentElement.hidden = kind === "IoU" || several;
+    document.querySelector("label[for=label]").textContent = several ? "Class" : "True class";
     $("score-title").textContent = { probability: "Confidence, %", margin: "Margin", IoU: "IoU" }[kind];
     resetFilters();
   }
@@ -71,9 +75,9 @@
 
   function passes(record) {
     const factor = evaluations[current].kind === "probability" ? 100 : 1;
-    if (outcome.value === "wrong" && record.right) return false;
-    if (outcome.value === "right" && !record.right) return false;
-    if (outcome.value === "doubt" && !record.doubt) return false;
+    const { right, doubt, isFalse } = record;
+    const outcomes = { wrong: !right, right, doubt, false: isFalse, missed: !right && !isFalse };
+    if (outcome.value in outcomes && !outcomes[outcome.value]) return false;
     if (/^\d/.test(outcome.value)) {
       const other = evaluations[outcome.value].byPhoto.get(record.photo);
       if (!other || (other.predicted === record.predicted && other.right === record.right)) return false;
@@ -94,11 +98,10 @@
     found = evaluations[current].records.filter(passes).sort(compare);
     shown = 0;
     $("cards").replaceChildren();
-    const total = evaluations[current].records.length;
-    const without = found.filter((each) => !data.thumbnails[each.photo]).length;
-    const missing = without ? `; ${without.toLocaleString("en")} of them have no picture on this page` : "";
-    $("status").textContent =
-      `${found.length.toLocaleString("en")} of ${total.toLocaleString("en")} photographs${missing}.`;
+    const [total, without] = [evaluations[current].records, found.filter((each) => !data.thumbnails[each.photo])];
+    const missing = without.length ? `; ${count(without)} of them have no picture on this page` : "";
+    const noun = evaluations[current].several ? "classes on photographs" : "photographs";
+    $("status").textContent = `${count(found)} of ${count(total)} ${noun}${missing}.`;
     showMore();
   }
 
@@ -129,15 +132,19 @@
     return svg;
   }
 
+  function truthText(record) {
+    if (record.shows) return record.isFalse ? `shows: ${record.shows.map(words).join(", ") || "no class"}` : "";
+    return record.right || record.box ? "" : `true: ${words(record.trueClass)}`;
+  }
+
   function makeCard(record, index) {
     const file = data.photographs[record.photo];
-    const truth = record.right || record.box ? "" : `true: ${words(record.trueClass)}`;
     const verdict = make("span", { className: record.right ? "verdict right" : "verdict wrong" },
       make("span", { textContent: record.right ? "✓ " : "✗ ", ariaHidden: "true" }),
       make("span", { className: "hidden", textContent: record.right ? "right: " : "wrong: " }), describe(record));
     const name = make("span", { className: "file", textContent: file.split("/").pop(), title: file });
     const button = make("button", { type: "button" }, makeImage(record, "frame"), verdict,
-      make("span", { className: "truth", textContent: truth }), name);
+      make("span", { className: "truth", textContent: truthText(record) }), name);
     button.addEventListener("click", () => view(index));
     return make("li", {}, button);
   }
@@ -155,8 +162,7 @@
   function view(index) {
     open = index;
     const record = found[index];
-    $("viewer-title").textContent =
-      record.box || record.right ? describe(record) : `${describe(record)}, true: ${words(record.trueClass)}`;
+    $("viewer-title").textContent = [describe(record), truthText(record)].filter(Boolean).join(", ");
     $("path").textContent = data.photographs[record.photo];
     $("picture").replaceChildren(makeImage(record, "large"));
     const largest = Math.max(...record.scores.map(Math.abs), 1e-9);
@@ -164,8 +170,9 @@
       const bar = make("span", { className: "amount" });
       bar.style.width = `${(100 * Math.max(0, record.scores[place])) / (largest > 1 ? largest : 1)}%`;
       const kind = record.box ? "margin" : evaluations[current].kind;
-      return make("li", { className: number === record.trueClass ? "true" : "" },
-        make("span", { textContent: words(number) + (number === record.trueClass ? " (true)" : "") }),
+      const isTrue = record.shows?.includes(number) ?? number === record.trueClass;
+      return make("li", { className: isTrue ? "true" : "" },
+        make("span", { textContent: words(number) + (isTrue ? " (true)" : "") }),
         make("span", { className: "number", textContent: scoreText(record.scores[place], kind) }), bar);
     }));
     $("box-words").textContent = record.box ? "Dashed: annotation. Solid: predicted box of the true class." : "";
@@ -176,7 +183,7 @@
         return make("li", { textContent: `${each.title}: ${text} ${scoreText(other.score, each.kind)}` });
       }));
     showMaps(record);
-    $("position").textContent = `${(index + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}`;
+    $("position").textContent = `${(index + 1).toLocaleString("en")} of ${count(found)}`;
     [$("previous").disabled, $("next").disabled] = [index === 0, index === found.length - 1];
     if (!$("viewer").open) $("viewer").showModal();
   }
@@ -191,8 +198,7 @@
     $("map").onchange = () => {
       mapShown = $("map").value;
       all(".map", $("picture")).forEach((each) => each.remove());
-      $("picture").classList.toggle("mapped", mapShown !== "");
-      if (mapShown === "") return;
+      if (!$("picture").classList.toggle("mapped", mapShown !== "")) return;
       const svg = draw("svg", { class: "map", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
       svg.append(draw("image", { href: maps[mapShown][1], width, height, preserveAspectRatio: "none" }));
       $("picture").firstChild.append(svg);
@@ -201,9 +207,7 @@
     else $("picture").classList.remove("mapped");
   }
 
-  function step(distance) {
-    if (open + distance >= 0 && open + distance < found.length) view(open + distance);
-  }
+  const step = (distance) => { if (found[open + distance]) view(open + distance); };
 
   function close() {
     while (shown <= open) showMore();
@@ -214,16 +218,13 @@
   /* Tables */
 
   function sort(button) {
-    const header = button.closest("th");
-    const table = header.closest("table");
+    const [header, table] = [button.closest("th"), button.closest("table")];
     const column = [...header.parentElement.children].indexOf(header);
     const isNumber = button.dataset.sort === "number";
     const isUp = header.ariaSort ? header.ariaSort !== "ascending" : !isNumber;
     const key = (row) => isNumber ? Number(row.children[column].dataset.value) : row.children[column].textContent.trim();
-    const rows = [...table.tBodies[0].rows].sort((one, other) => {
-      const [a, b] = [key(one), key(other)];
-      return (isUp ? 1 : -1) * (isNumber ? a - b : a.localeCompare(b));
-    });
+    const difference = (a, b) => isNumber ? a - b : a.localeCompare(b);
+    const rows = [...table.tBodies[0].rows].sort((a, b) => (isUp ? 1 : -1) * difference(key(a), key(b)));
     all("th[aria-sort]", table).forEach((each) => each.removeAttribute("aria-sort"));
     header.ariaSort = isUp ? "ascending" : "descending";
     table.tBodies[0].append(...rows);
@@ -240,8 +241,7 @@
     for (; rows[row]?.cells[column]; row += step[0], column += step[1]) {
       const button = rows[row].cells[column].querySelector("button");
       if (!button) continue;
-      event.target.tabIndex = -1;
-      button.tabIndex = 0;
+      [event.target.tabIndex, button.tabIndex] = [-1, 0];
       button.focus();
       return;
     }
@@ -252,8 +252,8 @@
     $("evaluation").value = current;
     for (const part of all("[data-evaluation]")) {
       part.hidden = Number(part.dataset.evaluation) !== current;
-      for (const section of all("section[aria-label='Classes'], section[aria-label='Confusions']", part))
-        section.id = part.hidden ? "" : section.getAttribute("aria-label").toLowerCase();
+      for (const section of all("[aria-label=Classes], [aria-label=Confusions]", part))
+        section.id = part.hidden ? "" : section.ariaLabel.toLowerCase();
     }
     setFilters();
     filter();
@@ -275,7 +275,7 @@
       showEvaluation(button.dataset.differs.split(",")[0]);
       showPhotographs({ outcome: button.dataset.differs.split(",")[1] });
     } else if (button.dataset.label)
-      showPhotographs({ label: button.dataset.label, prediction: button.dataset.prediction ?? "" });
+      showPhotographs({ prediction: "", ...button.dataset });
   });
   for (const matrix of all(".matrix")) {
     all("button", matrix).forEach((each, place) => { each.tabIndex = place ? -1 : 0; });

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -43,11 +43,18 @@ class TestedPhotograph:
     predicted_box: Box | None = None
     """xmin, ymin, xmax, ymax of the true class's box, in pixels of the file."""
     annotations: tuple[Box, ...] = ()
+    shows: tuple[str, ...] | None = None
+    """All classes that the photograph shows, where it may show several: ``label`` is one of them, or a false alarm."""
+
+    @property
+    def is_false_alarm(self) -> bool:
+        """Whether the photograph does not show the class that was found on it."""
+        return self.shows is not None and self.label not in self.shows
 
     @property
     def prediction(self) -> str:
-        """Name of the predicted class; of boxes, the true class."""
-        return self.guesses[0][0] if self.guesses and self.predicted_box is None else self.label
+        """Name of the predicted class; of boxes, and of photographs with several classes, that of ``label``."""
+        return self.guesses[0][0] if self.guesses and self.predicted_box is None and self.shows is None else self.label
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,13 @@ class StoredEvaluation:
     photographs: tuple[TestedPhotograph, ...]
     class_words: Mapping[str, str]
     """Class -> its words, as far as they are known."""
+    training_counts: Mapping[str, int] = field(default_factory=dict)
+    """Class -> number of its training photographs, where it is known."""
+
+    @property
+    def has_several_classes(self) -> bool:
+        """Whether a photograph may show several classes, each of which is found or not."""
+        return "class_intervals" in self.values
 
     @property
     def is_about_boxes(self) -> bool:
@@ -139,6 +153,28 @@ def read_boxes(path: Path) -> Iterator[TestedPhotograph]:
         box = tuple(_number(path, line, side) for side in SIDES)
         annotations = _read_annotations(line.get("annotations") or "[]")
         yield TestedPhotograph(line["path"], line["label"], overlap >= RIGHT_AT, overlap, guesses, box, annotations)
+
+
+def read_margins(path: Path) -> Iterator[TestedPhotograph]:
+    """Yield each class that a photograph shows, and each false alarm: a margin above 0 of a class it does not show.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    lines = _read_lines(path, ("path", "class", "relevance", "margin"))
+    names = list(dict.fromkeys(line["class"] for line in lines))
+    for first in range(0, len(lines), max(1, len(names))):
+        sample = lines[first : first + len(names)]
+        if [line["class"] for line in sample] != names:
+            raise DataError(f"{path} lacks classes of {sample[0]['path']}: run `verydeep transfer` again.")
+        margins = {line["class"]: _number(path, line, "margin") for line in sample}
+        best = tuple(sorted(margins.items(), key=lambda each: -each[1])[:MAX_GUESSES])
+        shows = tuple(line["class"] for line in sample if line["relevance"] == "1")
+        for line in sample:
+            name, margin = line["class"], margins[line["class"]]
+            if line["relevance"] == "1" or (line["relevance"] == "-1" and margin > 0):
+                is_right = line["relevance"] == "1" and margin > 0
+                yield TestedPhotograph(line["path"], name, is_right, margin, best, shows=shows)
 
 
 def measure_rows(photographs: Sequence[TestedPhotograph], view: str, num_classes: int) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from verydeep.engine.report_page.stored_evaluation import (
     StoredEvaluation,
     measure_rows,
     read_evaluation,
+    read_margins,
     read_predictions,
 )
 from verydeep.engine.training.metrics_log import read_metrics
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.transfer.classifier import FIELDS
-from verydeep.engine.transfer.task import RESULTS
+from verydeep.engine.transfer.task import MARGINS, RESULTS
 from verydeep.errors import DataError
 from verydeep.files import read_json, real_path
 from verydeep.models.weights.model_folder import CONFIG
@@ -82,6 +83,12 @@ def read_run(path: Path) -> StoredRun:
             problems.append(str(error))
     if transfer and (path / PREDICTIONS).exists():
         evaluations.append(_read_own_test(path, transfer, class_words, len(names)))
+    if transfer and (path / MARGINS).exists():
+        evaluations.append(_read_margin_test(path, transfer, class_words))
+    counts = transfer.get("class_images") or dict(
+        zip(names, config.get("provenance", {}).get("class_images") or (), strict=False)
+    )
+    evaluations = [replace(each, training_counts=counts) for each in evaluations]
     if not (run.settings.exists() or config or transfer or evaluations):
         reason = f" {problems[0]}" if problems else ""
         raise DataError(
@@ -137,12 +144,32 @@ def _read_own_test(path: Path, transfer: Values, class_words: Mapping[str, str],
     """Return the test of a classifier's first draw, in the form of an evaluation."""
     photographs = tuple(read_predictions(path / PREDICTIONS))
     values = {
+        **_describe_own_test(path, transfer),
+        "num_images": len(photographs),
+        "rows": measure_rows(photographs, "linear SVMs", num_classes) if photographs else [],
+    }
+    return StoredEvaluation(real_path(path).name, OWN_TEST, values, photographs, class_words)
+
+
+def _read_margin_test(path: Path, transfer: Values, class_words: Mapping[str, str]) -> StoredEvaluation:
+    """Return the test of a classifier of photographs with several classes, in the form of an evaluation."""
+    photographs = tuple(read_margins(path / MARGINS))
+    draw = transfer["draws"][0]
+    precision = draw["interval"] or {"percent": draw["score"], "low": draw["score"], "high": draw["score"]}
+    values = {
+        **_describe_own_test(path, transfer),
+        "num_images": draw["num_test"],
+        "rows": [{"net": "", "view": "linear SVMs", "scales": [], "precision": precision}],
+        "class_intervals": transfer.get("class_intervals", {}),
+    }
+    return StoredEvaluation(real_path(path).name, OWN_TEST, values, photographs, class_words)
+
+
+def _describe_own_test(path: Path, transfer: Values) -> dict[str, Any]:
+    return {
         **{key: transfer.get(key) for key in ("data", "root", "camera_rotation", "summary", "precision", "kernels")},
         "classifier": str(path),
         "split": "test",
-        "num_images": len(photographs),
-        "rows": measure_rows(photographs, "linear SVMs", num_classes) if photographs else [],
         "skipped": transfer.get("skipped", {}),
         "remarks": [],
     }
-    return StoredEvaluation(real_path(path).name, OWN_TEST, values, photographs, class_words)

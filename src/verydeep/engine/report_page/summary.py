@@ -72,6 +72,14 @@ def describe_mistakes(evaluation: StoredEvaluation) -> str:
     if evaluation.is_about_boxes:
         missed = sum(each.score == 0 for each in evaluation.photographs)
         return f"{count_of(missed, 'box')} of {len(evaluation.photographs):,} do not touch the object at all."
+    if evaluation.has_several_classes:
+        num_false = sum(each.is_false_alarm for each in evaluation.photographs)
+        num_shown = len(evaluation.photographs) - num_false
+        missed = sum(not (each.is_right or each.is_false_alarm) for each in evaluation.photographs)
+        return (
+            f"At a margin of 0, {missed:,} of the {num_shown:,} classes that the photographs show are missed; "
+            f"{count_of(num_false, 'false alarm')} {'is' if num_false == 1 else 'are'} given."
+        )
     first = list_confusions(evaluation)[0]
     label, prediction = evaluation.words(first.label), evaluation.words(first.prediction)
     text = f"Most often {label} is taken for {prediction} ({count_of(first.count, 'photograph')})"
@@ -96,7 +104,7 @@ def list_tiles(evaluations: Sequence[StoredEvaluation]) -> list[Tile]:
     ]
     if values.get("expected_calibration_error") is not None:
         tiles.append(Tile("calibration error", f"{values['expected_calibration_error']:.1f}", "points"))
-    tiles.append(Tile("photographs", f"{len(evaluations[0].photographs):,}"))
+    tiles.append(Tile("photographs", f"{len({each.file for each in evaluations[0].photographs}):,}"))
     return tiles
 
 

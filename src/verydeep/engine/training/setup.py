@@ -161,6 +161,7 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
             license=settings.license,
             data=settings.data,
             num_images=num_images,
+            class_images=count_class_images(train) if num_images == len(train) else None,
             epochs=settings.recipe.epochs,
             precision="bf16" if settings.bf16 else "fp32",
             recipe=settings.recipe,
@@ -168,6 +169,12 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
             imported_source=settings.imported_source,
         ),
     )
+
+
+def count_class_images(train: Split) -> tuple[int, ...]:
+    """Return the number of images of each class."""
+    assert train.labels is not None
+    return tuple(np.bincount(train.labels, minlength=len(train.class_names)).tolist())
 
 
 def initialize_weights(

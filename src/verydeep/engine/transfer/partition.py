@@ -10,7 +10,13 @@ from verydeep.data.transfer_sets import Metric, Partition
 from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.transfer.linear_svms import LinearSVMs
-from verydeep.engine.transfer.scoring import estimate_interval, get_targets, score, score_classes
+from verydeep.engine.transfer.scoring import (
+    estimate_class_intervals,
+    estimate_interval,
+    get_targets,
+    score,
+    score_classes,
+)
 from verydeep.engine.transfer.svm_training import Trial, check_targets, find_single, hold_out_fifth, train_svms
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import Share, confusion_matrix
@@ -34,6 +40,11 @@ class PartitionResult:
     """Recall or average precision of each class in percent; empty where the classes of the test samples are unknown."""
     interval: Share | None = None
     """Score with its interval over test sets of this size, of a single partition; training images do not vary in it."""
+
+    class_intervals: tuple[Share | None, ...] = ()
+    """Average precision of each class with its interval, of a single partition; None for a class on no test image."""
+    class_images: tuple[int, ...] = ()
+    """Number of training samples of each class."""
 
     @property
     def score(self) -> float | None:
@@ -89,13 +100,15 @@ def transfer_partition(
         balanced=balanced,
     )
     svms, trials = run_with_progress(steps, "Linear SVMs", num_trainings, images=0)
+    class_images = tuple((targets > 0).sum(axis=0).tolist())
+    untested = PartitionResult(svms, trials, single_classes, len(train), None, None, [], class_images=class_images)
     if partition.test is None:
-        return PartitionResult(svms, trials, single_classes, len(train), None, None, [])
+        return untested
     test, test_values = samples.select(partition.test)
     margins, test_targets = svms.compute_margins(test_values), get_targets(test)
     is_unknown = test_targets is None or not (test_targets > 0).any()
     class_scores = [] if test_targets is None or is_unknown else score_classes(metric, margins, test_targets)
-    return PartitionResult(svms, trials, single_classes, len(train), test, margins, class_scores)
+    return replace(untested, test=test, margins=margins, class_scores=class_scores)
 
 
 def check_training(train: Split, costs: Sequence[float], seed: int) -> None:
@@ -117,4 +130,7 @@ def add_interval(result: PartitionResult, metric: Metric) -> PartitionResult:
         return result
     with progress_bar() as progress:  # a bootstrap over thousands of images takes a minute
         progress.add_task("Interval of the score", total=None, note="")
-        return replace(result, interval=estimate_interval(metric, result.margins, result.test))
+        if metric == "mean class recall":
+            return replace(result, interval=estimate_interval(metric, result.margins, result.test))
+        measured = estimate_class_intervals(metric, result.margins, result.test)
+        return replace(result, interval=measured.mean, class_intervals=measured.classes)

@@ -1,9 +1,10 @@
 """Report a transfer: messages for people, and the files in the classifier's folder."""
 
+import csv
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from verydeep.engine.transfer.task import (
     CONFUSION,
     CONFUSION_TABLE,
     CURVE,
+    MARGINS,
     PREDICTIONS,
     RESULTS,
     SUBMISSIONS,
@@ -37,6 +39,7 @@ from verydeep.engine.transfer.task import (
     TransferTask,
 )
 from verydeep.files import atomic_folder, atomic_write_text, real_path, write_json
+from verydeep.ops.arrays import Float32Array
 from verydeep.results.transfer import TransferredClassifier
 from verydeep.wording import count_of, shorten_list
 
@@ -67,6 +70,12 @@ def write_transfer_result(
         "precision": result.precision,
         "kernels": result.kernels,
         "fast_decode": task.decoding.fast,
+        "class_images": dict(zip(task.transfer_set.class_names, first.class_images, strict=True)),
+        "class_intervals": {
+            name: asdict(share)
+            for name, share in zip(task.transfer_set.class_names, first.class_intervals, strict=False)
+            if share is not None
+        },
         "skipped": result.skipped,
         "copies": copies,
         "curve": [asdict(point) for point in result.curve],
@@ -251,12 +260,27 @@ def _write_pictures(result: TransferResult, out: Path) -> list[str]:
 
 
 def _write_predictions(result: TransferResult, out: Path) -> list[str]:
-    """Write the margins of the first draw's test images, if each has one known class; return the name of the file."""
-    test, margins, root = result.partitions[0].test, result.partitions[0].margins, result.task.split.root
-    if test is None or test.labels is None or margins is None:
+    """Write the margins of the first draw's test images, if their classes are known; return the name of the file."""
+    first, root = result.partitions[0], result.task.split.root
+    test, margins = first.test, first.margins
+    if test is None or margins is None or not first.class_scores:
         return []
     files = tuple(test.path(index).relative_to(root).as_posix() for index in range(len(test)))
+    if test.labels is None:
+        with atomic_write_text(out / MARGINS) as file:
+            write_margins(file, margins, replace(test, root=root, files=files))
+        return [MARGINS]
     predictions = EnsemblePredictions(np.arange(len(test)), margins, None, {}, {}, kind="margin")
     with atomic_write_text(out / PREDICTIONS) as file:
         write_predictions(file, predictions, replace(test, root=root, files=files))
     return [PREDICTIONS]
+
+
+def write_margins(file: TextIO, margins: Float32Array, test: Split) -> None:
+    """Write a line for each sample and class: path, class, relevance (1, 0 or -1) and margin."""
+    assert test.relevance is not None
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["path", "class", "relevance", "margin"])
+    for path, relevances, row in zip(test.files, test.relevance.tolist(), margins.tolist(), strict=True):
+        for name, relevance, margin in zip(test.class_names, relevances, row, strict=True):
+            writer.writerow([path, name, relevance, f"{margin:.4f}"])

@@ -7,7 +7,12 @@ import numpy as np
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Metric
 from verydeep.ops.arrays import Float32Array, Int8Array
-from verydeep.ops.average_precision import average_precision, average_precision_11_points, mean_with_interval
+from verydeep.ops.average_precision import (
+    MeasuredPrecision,
+    average_precision,
+    average_precision_11_points,
+    measure_precision,
+)
 from verydeep.ops.metrics import Share, mean_class_recall, predicted_classes
 from verydeep.ops.targets import one_vs_rest
 
@@ -60,7 +65,14 @@ def estimate_interval(metric: Metric, margins: Float32Array, test: Split) -> Sha
     if metric == "mean class recall":
         labels = targets.argmax(axis=1)
         return mean_class_recall(predicted_classes(margins) == labels, labels)
-    return mean_with_interval(margins, targets, at_11_points=metric == "AP, 11 points", photographs=test.photographs)
+    return estimate_class_intervals(metric, margins, test).mean
+
+
+def estimate_class_intervals(metric: Metric, margins: Float32Array, test: Split) -> MeasuredPrecision:
+    """Return the average precision of each class, and its mean, with 95% intervals over test sets of this size."""
+    targets = get_targets(test)
+    assert targets is not None
+    return measure_precision(margins, targets, at_11_points=metric == "AP, 11 points", photographs=test.photographs)
 
 
 def mean_and_deviation(scores: Sequence[float]) -> tuple[float, float | None]:

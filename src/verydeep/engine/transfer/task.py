@@ -39,6 +39,7 @@ from verydeep.ops.arrays import Float32Array, Int64Array
 
 RESULTS = "transfer.json"
 PREDICTIONS = "predictions.csv"
+MARGINS = "margins.csv"
 CURVE, CONFUSION_TABLE, CONFUSION = ("curve.png", "confusion.csv", "confusion.png")
 
 SUBMISSIONS: Mapping[DataKind, Callable[[Path, Split, Float32Array], Path]] = {

@@ -44,6 +44,8 @@ class Provenance:
     data: str | None = None
     """The data set of the training."""
     num_images: int | None = None
+    class_images: tuple[int, ...] | None = None
+    """The number of training images of each class, in the order of the classes."""
     epochs: int | None = None
     """The most that the recipe's stages may last."""
     steps: int | None = None
