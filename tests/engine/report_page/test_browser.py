@@ -253,3 +253,20 @@ def test_it_is_accessible_and_fits(one: Path, two: Path, several: Path, visit: O
         page.emulate_media(media="print")
         found += axe.run(page)["violations"]
         assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found] == []
+
+
+def test_the_focus_is_never_lost(tmp_path: Path, visit: Open) -> None:
+    """At the last photograph of the viewer, and behind the button for more of them."""
+    predictions = {f"ant/{number:02d}.png": ("ant", [("bee", 0.9), ("ant", 0.1)]) for number in range(70)}
+    root = make_photographs(tmp_path / "photos", predictions)
+    store_evaluation(tmp_path / "run" / "evaluations" / "val", predictions, root=str(root))
+    page = visit(write_report_page([tmp_path / "run"], tmp_path / "report.html").path)
+    page.get_by_role("button", name="Show 10 more").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.querySelector('.file').title") == "ant/60.png"
+    page.locator("#cards button").nth(68).press("Enter")
+    page.get_by_role("button", name="Next").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#position").inner_text() == "70 of 70"
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#position").inner_text() == "69 of 70"

@@ -186,6 +186,7 @@
     $("position").textContent = `${(index + 1).toLocaleString("en")} of ${count(found)}`;
     [$("previous").disabled, $("next").disabled] = [index === 0, index === found.length - 1];
     if (!$("viewer").open) $("viewer").showModal();
+    if (document.activeElement.disabled) $("close").focus();
   }
 
   function showMaps(record) {
@@ -203,16 +204,16 @@
       svg.append(draw("image", { href: maps[mapShown][1], width, height, preserveAspectRatio: "none" }));
       $("picture").firstChild.append(svg);
     };
-    if (maps.length) $("map").onchange();
-    else $("picture").classList.remove("mapped");
+    maps.length ? $("map").onchange() : $("picture").classList.remove("mapped");
   }
 
   const step = (distance) => { if (found[open + distance]) view(open + distance); };
 
+  const focusCard = (index) => $("cards").children[index]?.firstChild.focus();
   function close() {
     while (shown <= open) showMore();
     $("viewer").close();
-    $("cards").children[open]?.firstChild.focus();
+    focusCard(open);
   }
 
   /* Tables */
@@ -285,16 +286,15 @@
   $("filters").addEventListener("submit", (event) => event.preventDefault());
   $("filters").addEventListener("reset", (event) => { event.preventDefault(); resetFilters(); filter(); });
   $("evaluation").addEventListener("change", (event) => showEvaluation(event.target.value));
-  $("more").addEventListener("click", showMore);
+  $("more").addEventListener("click", () => { const first = shown; showMore(); focusCard(first); });
   $("close").addEventListener("click", close);
   $("previous").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
   $("viewer").addEventListener("cancel", (event) => { event.preventDefault(); close(); });
   $("viewer").addEventListener("click", (event) => { if (event.target === $("viewer")) close(); });
   $("viewer").addEventListener("keydown", (event) => {
-    if (event.target.tagName === "SELECT") return;
-    if (event.key === "ArrowLeft") step(-1);
-    if (event.key === "ArrowRight") step(1);
+    const distance = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (distance && event.target.tagName !== "SELECT") step(distance);
   });
   showEvaluation(0);
 })();
