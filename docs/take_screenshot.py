@@ -15,6 +15,10 @@ parser.add_argument("picture", metavar="PICTURE", help="the file to write: .png 
 parser.add_argument("--width", type=int, default=1366)
 parser.add_argument("--height", type=int, default=900)
 parser.add_argument("--dark", action="store_true")
+parser.add_argument(
+    "--wait", metavar="SELECTOR", default="body", help="the picture is taken when this element is there"
+)
+parser.add_argument("--click", metavar="SELECTOR", action="append", default=[], help="click such elements before")
 options = parser.parse_args()
 
 address = options.page if "://" in options.page else Path(options.page).resolve().as_uri()
@@ -23,6 +27,11 @@ with sync_playwright() as playwright:
     page = browser.new_page(
         viewport={"width": options.width, "height": options.height}, color_scheme="dark" if options.dark else "light"
     )
-    page.goto(address, wait_until="networkidle")
+    page.set_default_timeout(120_000)
+    page.goto(address)
+    page.wait_for_selector(options.wait)
+    for selector in options.click:
+        page.locator(selector).first.click()
+        page.wait_for_timeout(4000)  # what is computed, and pictures that are still fading in
     page.screenshot(path=options.picture)
     browser.close()

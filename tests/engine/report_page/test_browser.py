@@ -26,6 +26,9 @@ playwright = pytest.importorskip("playwright.sync_api")
 
 Open = Callable[..., Any]
 
+PAPER = 718
+"""Pixels between the margins of a sheet of A4."""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
@@ -251,6 +254,8 @@ def test_it_is_accessible_and_fits(one: Path, two: Path, several: Path, visit: O
         found += axe.run(page)["violations"]
         page.keyboard.press("Escape")
         page.emulate_media(media="print")
+        page.set_viewport_size({"width": PAPER, "height": 1000})
+        assert page.evaluate("document.documentElement.scrollWidth") <= PAPER
         found += axe.run(page)["violations"]
         assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found] == []
 
