@@ -9,6 +9,8 @@ one at the next moment, except for lines appended to an open file; for those the
 import json
 import mmap
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -34,12 +36,18 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Request:
-    """A command, and when to kill it: at a moment (the first is 1), after some seconds, or not (0)."""
+    """A command, and when to kill it; without any of the conditions it is not killed."""
 
     folder: str
     arguments: list[str]
     moment: int = 0
+    """Number of the moment, from 1."""
+    before: str = ""
+    """Beginning of the first change that matches: a regular expression for its kind and its paths."""
     seconds: float = 0
+    """Time from the start."""
+    file_bytes: int = 0
+    """Size beyond which a file would grow: the process is killed in the middle of writing it."""
     cache: str = "cache"
     """Path of the cache, relative to the folder."""
     output: str = ""
@@ -116,10 +124,14 @@ def _run(request: Request, counter: mmap.mmap, log: Path, cli: Any) -> NoReturn:
             return
         moment = int.from_bytes(counter[:8], "little") + 1
         counter[:8] = moment.to_bytes(8, "little")
-        if moment == request.moment:
+        change = " ".join([event, *(str(each) for each in arguments if isinstance(each, str | Path))])
+        if moment == request.moment or (request.before and re.search(request.before, change)):
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
+    if request.file_bytes:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # ends the process at once
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request.file_bytes, request.file_bytes))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once
     signal.setitimer(signal.ITIMER_REAL, request.seconds)
     sys.argv = ["verydeep", *request.arguments]

@@ -6,7 +6,6 @@ finish; then its results are compared with those of a command that was not kille
 
 import csv
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.kills import start_forker
-from tests.test_kills import JOBS, finish, make_inputs, next_arguments, read_results
+from tests.test_kills import JOBS, begin, find_differences, kill, make_inputs, run_whole
 
 
 def main() -> None:
@@ -28,33 +27,28 @@ def main() -> None:
         inputs.mkdir()
         make_inputs(forker, inputs)
         whole = {}
-        for name, job in JOBS.items():
-            shutil.copytree(inputs, work)
+        for name in JOBS:
             start = time.perf_counter()
-            attempt = forker.run(work, *job.arguments)
-            whole[name] = (attempt.num_moments, time.perf_counter() - start, read_results(work, job))
-            shutil.rmtree(work)
+            num_moments, expected = run_whole(forker, inputs, work, name)
+            whole[name] = (num_moments, time.perf_counter() - start, expected)
         while done < num_kills:
             name = str(rng.choice(list(JOBS)))
-            job, (num_moments, seconds, expected) = JOBS[name], whole[name]
-            shutil.copytree(inputs, work)
+            num_moments, seconds, expected = whole[name]
+            begin(inputs, work)
             kills: list[str] = []
             for _ in range(int(rng.integers(1, 4))):
                 moment, after = int(rng.integers(1, num_moments + 1)), float(rng.uniform(0.02, 1)) * seconds
-                when = {"moment": moment} if rng.random() < 0.5 else {"seconds": after}
-                attempt = forker.run(work, *next_arguments(work, job), **when)  # type: ignore[arg-type]
-                kills += [f"{key}={value:.4g}" for key, value in when.items() if attempt.killed]
+                when: dict[str, float] = {"moment": moment} if rng.random() < 0.5 else {"seconds": after}
+                if kill(forker, work, name, when):
+                    kills += [f"{key}={value:.4g}" for key, value in when.items()]
             error, differing = "", []
             try:
-                finish(forker, work, job)
-                found = read_results(work, job)
-                differing = sorted(path for path in {*expected, *found} if expected.get(path) != found.get(path))
+                differing = find_differences(forker, work, name, expected)
             except AssertionError as wrong:
                 error = str(wrong).strip()[-400:]
             writer.writerow([name, " ".join(kills), " ".join(differing), error])
             sys.stdout.flush()
             done += len(kills)
-            shutil.rmtree(work)
 
 
 if __name__ == "__main__":

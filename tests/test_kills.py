@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -104,25 +105,102 @@ def finish(forker: Forker, folder: Path, job: Job) -> None:
     assert done.code != 0 or list(folder.rglob("*.tmp")) == []
 
 
-def check_kills(forker: Forker, inputs: Path, folder: Path, name: str, num_kills: int, seed: int) -> None:
-    """Kill a command at random moments, then let it finish, and compare with one that was not killed."""
-    job, rng, work = JOBS[name], np.random.default_rng(seed), folder / "work"
-    shutil.copytree(inputs, work)
-    whole = forker.run(work, *job.arguments)
+def run_whole(forker: Forker, inputs: Path, work: Path, name: str) -> tuple[int, dict[str, bytes]]:
+    """Run a command without killing it; return the number of its moments, and its results."""
+    begin(inputs, work)
+    whole = forker.run(work, *JOBS[name].arguments)
     assert whole.code == 0 and whole.num_moments > 0, whole.output
-    expected = read_results(work, job)
-    assert expected
-    shutil.rmtree(work)
+    results = read_results(work, JOBS[name])
+    assert results
+    return whole.num_moments, results
+
+
+def begin(inputs: Path, work: Path) -> None:
+    """Make the folder of a command anew."""
+    shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(inputs, work)
-    for _ in range(num_kills):
-        moment = int(rng.integers(1, whole.num_moments + 1))
-        forker.run(work, *next_arguments(work, job), moment=moment)
-    finish(forker, work, job)
-    found = read_results(work, job)
-    assert found.keys() == expected.keys()
-    assert [path for path in expected if found[path] != expected[path]] == []
+
+
+def kill(forker: Forker, work: Path, name: str, conditions: Mapping[str, object]) -> bool:
+    """Start a command, and kill it under the conditions of a ``Request``; return whether they came."""
+    return forker.run(work, *next_arguments(work, JOBS[name]), **conditions).killed
+
+
+def find_differences(forker: Forker, work: Path, name: str, expected: dict[str, bytes]) -> list[str]:
+    """Let a command finish; return which of its results differ."""
+    finish(forker, work, JOBS[name])
+    found = read_results(work, JOBS[name])
+    return sorted(path for path in {*expected, *found} if expected.get(path) != found.get(path))
+
+
+Whole = Callable[[str], tuple[int, dict[str, bytes]]]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that every command runs in: results name it."""
+    return tmp_path_factory.mktemp("kills") / "work"
+
+
+@pytest.fixture(scope="module")
+def whole(forker: Forker, inputs: Path, work: Path) -> Whole:
+    return cache(partial(run_whole, forker, inputs, work))
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_three_kills_change_nothing(forker: Forker, inputs: Path, tmp_path: Path, name: str) -> None:
-    check_kills(forker, inputs, tmp_path, name, 3, seed=7)
+def test_three_kills_change_nothing(forker: Forker, inputs: Path, work: Path, whole: Whole, name: str) -> None:
+    rng, (num_moments, expected) = np.random.default_rng(7), whole(name)
+    begin(inputs, work)
+    for _ in range(3):
+        kill(forker, work, name, {"moment": int(rng.integers(1, num_moments + 1))})
+    assert find_differences(forker, work, name, expected) == []
+
+
+END_OF_EPOCH = r"os.rmdir .*checkpoints/\.step-0"
+"""The first change after a checkpoint has its name."""
+
+NAMED_MOMENTS: dict[str, tuple[str, *tuple[str, ...]]] = {
+    "between the settings of a run and the config of its net": ("train", r"os.mkdir \S*run/model$"),
+    "in the first epoch, before any checkpoint": ("train", r"os.mkdir \S*run/best$"),
+    "between the net and the checkpoint": ("train", r"os.mkdir \S*run/checkpoints$"),
+    "between the last byte of a checkpoint and its name": ("train", r"os.rename .*/step-0"),
+    "at the end of an epoch": ("train", END_OF_EPOCH),
+    "in the second resumption within an epoch": ("train", END_OF_EPOCH, *2 * [r"os.mkdir \S*run/model$"]),
+    "between the training and its test": ("train", r"os.mkdir \S*run/evaluations$"),
+    "between the posteriors of two views": ("evaluate", r"os.mkdir .*/dense-256$"),
+    "between the posteriors and the evaluation": ("evaluate", r"os.mkdir \S*\.tested\.\w+\.tmp$"),
+    "between the files of an evaluation and their name": ("evaluate", r"os.rename \S+\.tmp/tested \S*tested$"),
+    "between the descriptors and their name": ("transfer", r"os.rename .*/descriptors/.*/relu7"),
+    "between the descriptors and the classifier": ("transfer", r"os.mkdir \S*\.classifier\.\w+\.tmp$"),
+    "between the manifest and the first shard": ("features", r"os.mkdir .*archive/shards$"),
+    "between the last shard and the manifest": ("features", r"os.remove .*archive/skipped.json"),
+    "between the weights and the config of a converted net": ("convert", r"os.mkdir .*/\.config\.json"),
+    "between an image and its name": ("prepare", r"os.rename .*/ILSVRC2012_val_00000003"),
+    "between two files of a table": ("reproduce", r"os.mkdir .*tables/\.table3\.md"),
+}
+"""Moment -> the command, and the change before which each of its attempts is killed."""
+
+
+@pytest.mark.parametrize("moment", NAMED_MOMENTS)
+def test_a_kill_at_a_named_moment_changes_nothing(
+    forker: Forker, inputs: Path, work: Path, whole: Whole, moment: str
+) -> None:
+    name, *changes = NAMED_MOMENTS[moment]
+    _, expected = whole(name)
+    begin(inputs, work)
+    for change in changes:
+        assert kill(forker, work, name, {"before": change}), f"the moment did not come: {change}"
+    assert find_differences(forker, work, name, expected) == []
+
+
+def test_a_kill_within_a_write_of_a_checkpoint_changes_nothing(
+    forker: Forker, inputs: Path, work: Path, whole: Whole
+) -> None:
+    """Only a checkpoint, with the momentum of each weight, grows beyond one and a half times the net."""
+    _, expected = whole("train")
+    begin(inputs, work)
+    num_bytes = (work / NET / "model" / "model.safetensors").stat().st_size * 3 // 2
+    assert kill(forker, work, "train", {"file_bytes": num_bytes})
+    (torn,) = (work / "run" / "checkpoints").glob(".step-*.tmp/file")
+    assert torn.stat().st_size <= num_bytes
+    assert find_differences(forker, work, "train", expected) == []
