@@ -238,6 +238,36 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_never_a_living_one
     assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
 
 
+REMOVER = """
+import fcntl, os, sys
+from pathlib import Path
+from verydeep.files import write_json
+
+def look(event, arguments):
+    if event == "shutil.rmtree" and str(arguments[0]).endswith(".abandoned.0123abcd.tmp"):
+        descriptor = os.open(arguments[0], os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            print("free")
+        except BlockingIOError:
+            print("locked")
+
+sys.addaudithook(look)
+write_json(Path(sys.argv[1]) / "new.json", {})
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks there")
+def test_an_abandoned_folder_stays_locked_until_it_is_gone(tmp_path: Path) -> None:
+    """Else a process that has just made it, and locks it now, would lose what it writes there."""
+    (tmp_path / ".abandoned.0123abcd.tmp").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", REMOVER, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "locked\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["new.json"]
+
+
 @pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "猫" * 85])
 def test_the_longest_names_that_file_systems_take(tmp_path: Path, name: str) -> None:
     write_json(tmp_path / name, {"n": 1})
