@@ -40,6 +40,10 @@ SINGLE_VIEWS: Mapping[View, tuple[SingleView, ...]] = {
 """View of a protocol -> the views that it is the mean of."""
 
 
+TRIM_EVERY = 64
+"""Batches after which freed memory goes back to the system: between blocks in use, some of it fits no other block."""
+
+
 @dataclass(frozen=True)
 class ViewAtScale:
     """One view at one test scale Q, in the paper's units."""
@@ -172,7 +176,10 @@ def rescale_images(
     workers = runtime.num_workers if len(batches) > 1 else 0
     if workers:
         release_freed_memory()
-    for batch in load_test_batches(images, batches, workers, pin_memory=runtime.pin_memory):
+    loaded = load_test_batches(images, batches, workers, pin_memory=runtime.pin_memory)
+    for number, batch in enumerate(loaded, start=1):
+        if number % TRIM_EVERY == 0:
+            release_freed_memory()
         moved = {
             scale: runtime.move(pixels).permute(0, 3, 1, 2) for scale, pixels in zip(scales, batch.images, strict=False)
         }

@@ -98,7 +98,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return what ``keep_freed_memory`` kept to the system, before processes are forked.
+    """Return freed memory to the system: before processes are forked, and now and then in long jobs.
 
     While a child lives, every page that its parent writes anew is copied first. With the memory of D's activations at
     Q=512 kept, that made the batch after the start of a decoding worker twice as slow (10.3 s in place of 5.3).
