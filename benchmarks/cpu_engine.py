@@ -2,7 +2,7 @@
 
     python -m benchmarks.cpu_engine --write       # needs ncnn, pnnx (on PATH), openvino, onnxruntime; eight minutes
 
-All sides have the same drawn weights, take the same pixels and are checked against PyTorch's fp32 before any time is
+All sides have the same random weights, take the same pixels and are checked against PyTorch's fp32 before any time is
 taken. They run in this process, one after the other and in turns, each several times in a row with a pause before it,
 so that no side's waiting threads take cores from the next. ncnn takes the images of a batch one by one, as it has no
 batches. GFLOP/s count the operations of plain convolutions, 2 for a multiplication and its addition, whatever a side
@@ -385,7 +385,7 @@ def measure(repeats: int, folder: Path) -> str:
     ]
     checks = ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items())
     about = (
-        f"Net {CASE.network}, {CASE.num_classes} classes, drawn weights, images to class score map; instruction set "
+        f"Net {CASE.network}, {CASE.num_classes} classes, random weights, images to class score map; instruction set "
         f"{find_instruction_set()}. Medians of {repeats} calls with all threads and half as many with one. Largest "
         f"difference of scores from PyTorch's fp32, of the largest score: {checks}."
     )

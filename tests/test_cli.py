@@ -143,6 +143,7 @@ def test_photographs_may_follow_options(trained: Path, photographs: Path, inside
         ("choose another `out`", "choose another --out"),
         ("`data=generated` and `run`", "DATA generated and RUN"),
         ("see `verydeep train DATA` and `model`", "see `verydeep train DATA` and `model`"),
+        ("`train` and `search` write it", "`train` and `search` write it"),
     ],
 )
 def test_parameters_in_messages_become_options(text: str, named: str) -> None:
@@ -153,6 +154,7 @@ def test_the_same_parameter_is_an_argument_here_and_an_option_there() -> None:
     assert name_options("`data` and `out`", "reproduce", COMMANDS) == "--data and --out"
     assert name_options("`data` and `out`", "convert", COMMANDS) == "DATA and OUT"
     assert name_options("`data` and `out`", "train", COMMANDS) == "DATA and --out"
+    assert name_options("leave out `train`", "reproduce", COMMANDS) == "leave out --train"
 
 
 # Output.

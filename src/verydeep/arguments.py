@@ -190,16 +190,18 @@ def _explain(parameter: Parameter, translate: Callable[[str], str]) -> Any:
 def name_options(text: str, command: str, commands: Commands) -> str:
     """Turn parameters in backticks into options: `init_from` into --init-from, `top=3` into --top 3.
 
-    A text of one command may name options of others; those of ``command`` count first.
+    A text of one command may name options of others; those of ``command`` count first. The name of a command, as
+    `train`, is no option, unless ``command`` has one of that name.
     """
     if "`" not in text:
         return text
     names = [*commands, *([command] if command in commands else [])]
     known = {option.name: option for name in names for option in read_options(name, commands)}
+    own = {option.name for option in read_options(command, commands)} if command in commands else set()
 
     def name_option(match: re.Match[str]) -> str:
         name, value = match.groups()
-        if name not in known:
+        if name not in known or (name in commands and name not in own and value is None):
             return match[0]
         option = f"--{name.replace('_', '-')}"
         if known[name].is_positional:

@@ -64,12 +64,12 @@ AggregateOption = Annotated[
     Option("How test scales are joined: average, stack, max.", "average", "HOW"),
 ]
 TaskOption = Annotated[Literal["classify", "localize"], Option("Task: classify or localize (boxes).", metavar="TASK")]
-SplitOption = Annotated[str, Option("Split: train, val, test or all.", metavar="PART")]
+SplitOption = Annotated[str, Option("Split: train, val, test or all.", metavar="NAME")]
 CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar="PIXELS")]
 WidthOption = Annotated[float, Option("Factor on the number of channels.", metavar="X", smallest=1e-3)]
 FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1)]
 GroupByOption = Annotated[
-    str | None, Option("Groups to keep together: parent, CSV file or regex.", metavar="HOW", heading="training")
+    str | None, Option('Keep groups together: "parent" (folder), CSV or regex.', metavar="HOW", heading="training")
 ]
 SeedOption = Annotated[int, Option("Seed of all randomness.", metavar="N", smallest=0, largest=2**31 - 1)]
 
@@ -141,7 +141,7 @@ class DecodingOptions(BadImagesOptions, total=False):
     """Options for the decoding of files."""
 
     fast_decode: Annotated[
-        bool, Option("Decode large JPEGs at half size: faster, not exact.", heading="decoding", value=False)
+        bool, Option("Decode large JPEGs at lower resolution; not exact.", heading="decoding", value=False)
     ]
 
 

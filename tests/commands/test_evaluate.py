@@ -93,9 +93,10 @@ def test_images_that_the_net_has_seen_are_named(inside: Cli, tmp_path: Path) -> 
     inside("train", data, *SMALL_NET, "--epochs", 74, "--out", "run")
     done = inside("evaluate", data, "run")
     assert "decided when the learning rate of" in done.stdout
-    assert "the weights of run were chosen" in inside("evaluate", data, "run", "--weights", "best").stdout
-    assert "Note:" not in inside("evaluate", data, "run", "--split", "test").stdout
-    assert "these are the training images of run" in inside("evaluate", data, "run", "--split", "train").stdout
+    assert "The weights of run were chosen" in inside("evaluate", data, "run", "--weights", "best").stdout
+    unseen = inside("evaluate", data, "run", "--split", "test").stdout
+    assert "learning rate of run dropped" not in unseen and "training images" not in unseen
+    assert "These are the training images of run" in inside("evaluate", data, "run", "--split", "train").stdout
     left = {path.name for path in (tmp_path / "run" / "evaluations").iterdir()}
     assert {"val-dense-256", "val-dense-256-best", "test-dense-256", "train-dense-256"} <= left
 
@@ -311,7 +312,7 @@ def test_a_folder_that_was_split_differently_is_named(inside: Cli, tmp_path: Pat
     first, second = (save_run(tmp_path / "runs", each, name) for each, name in ((config, "a"), (other, "b")))
     assert "was split differently" not in inside("evaluate", data, first, *FP32).stdout
     output = inside("evaluate", data, first, second, *FP32).stdout
-    assert f"the data set has changed since the training of {second}, or was split differently" in output
+    assert f"The data set has changed since the training of {second}, or was split differently" in output
 
 
 def test_posteriors_that_cannot_be_cached_are_reported(

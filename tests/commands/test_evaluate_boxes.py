@@ -276,7 +276,7 @@ def test_labeled_images_get_a_submission_and_a_report_with_the_same_boxes(
 
 def test_the_blacklist_is_left_out_of_the_errors(home: Path, ilsvrc: Path, inside: Cli) -> None:
     common = ("evaluate", "ilsvrc", home / "ilsvrc-runs" / "D-384pcr-s0", "--bad-boxes", "skip", *LOCALIZE)
-    assert "the devkit's blacklist is missing" in inside(*common, "--out", "with").stdout
+    assert "The devkit's blacklist is missing" in inside(*common, "--out", "with").stdout
     (ilsvrc / "ILSVRC2014_devkit" / "data").mkdir(parents=True)
     listed = ilsvrc / "ILSVRC2014_devkit" / "data" / "ILSVRC2014_clsloc_validation_blacklist.txt"
     listed.write_text("2\n5\n6\n49999\n")

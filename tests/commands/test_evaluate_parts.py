@@ -94,7 +94,7 @@ def test_a_folder_without_parts_is_tested_on_what_is_new(inside: Cli, tmp_path: 
     data = make_photographs(tmp_path / "made", {"photos": 5}) / "photos"
     run = save_run(tmp_path / "runs", narrow_config(PaperNet.parse("A/256"), data, split_seed=4))
     val = inside("evaluate", data, run, *FP32, "--out", "own").stdout
-    assert "3 images of val" in val and "(seed 4)" in val and "Note" not in val
+    assert "3 images of val" in val and "(seed 4)" in val and "training images" not in val
     (tmp_path / "elsewhere").mkdir()
     moved = data.rename(tmp_path / "elsewhere" / "photos")
     assert "3 images of val" in inside("evaluate", moved, run, *FP32, "--out", "moved").stdout
@@ -131,7 +131,7 @@ def test_an_evaluation_of_changed_data_does_not_replace_that_of_the_training(ins
     before = (own / "errors.json").read_bytes()
     for number in range(4):
         shutil.copy(data / "bee" / "001.jpg", data / "bee" / f"new{number}.jpg")
-    assert "the data set has changed since the training" in inside("evaluate", data, run, *FP32).stdout
+    assert "The data set has changed since the training" in inside("evaluate", data, run, *FP32).stdout
     (changed,) = set((run / "evaluations").iterdir()) - {own}
     assert changed.name.startswith(f"{own.name}-changed-") and (own / "errors.json").read_bytes() == before
 
@@ -150,7 +150,7 @@ def test_copies_of_training_photographs_are_reported(inside: Cli, tmp_path: Path
     shutil.copy(data / "train" / "bee" / "002.jpg", elsewhere / "x.jpg")
     assert "elsewhere/bee/x.jpg of data/train/bee/002.jpg" in inside("evaluate", elsewhere.parent, run, *FP32).stdout
     done = inside("evaluate", data, run, "--split", "train", *FP32)
-    assert "copy" not in done.stdout and "these are the training images" in done.stdout
+    assert "copy" not in done.stdout and "These are the training images" in done.stdout
 
 
 def test_a_renamed_folder_is_the_same_data(inside: Cli, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_equal_scores_are_broken_alike_everywhere(inside: Cli, net: Path, photog
 @pytest.fixture
 def classifier(inside: Cli, net: Path, photographs: Path, tmp_path: Path) -> Path:
     options = ("--scales", 256, "--c", 1, *FP32, "--out", "few")
-    inside("transfer", photographs, net, "--part", "val", *options)
+    inside("transfer", photographs, net, "--split", "val", *options)
     return tmp_path / "few"
 
 
@@ -214,7 +214,7 @@ def test_a_classifier_is_tested_like_a_net(
     first = {Path(row["image"]).relative_to(two).as_posix(): row["class"] for row in csv.DictReader(predicted)}
     assert first == {line["path"]: line["class1"] for line in read_csv(tmp_path / "two" / "predictions.csv")}
     done = inside("evaluate", photographs, classifier, "--split", "train", *FP32)
-    assert f"these are the training images of {net}, {classifier}." in done.stdout
+    assert f"These are the training images of {net}, {classifier}." in done.stdout
 
 
 def test_a_classifier_is_tested_on_what_is_new(inside: Cli, net: Path, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_classifier_is_tested_on_what_is_new(inside: Cli, net: Path, tmp_path:
     assert "3 images of val" in done.stdout and "(seed 6)" in done.stdout
     inside("transfer", data, net, "--num-train", 2, *options, "--out", "drawn")
     done = inside("evaluate", data, "drawn", *FP32)
-    assert "all 15 images" in done.stdout and "the training images of drawn are among these images" in done.stdout
+    assert "all 15 images" in done.stdout and "The training images of drawn are among these images" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_a_run_has_all_of_its_files(trained: Path) -> None:
         assert line["grad_norm"] > 0 and 0 <= line["dead_fc6"] <= 1 and 0 <= line["dead_fc7"] <= 1
     log = (trained / "train.log").read_text()
     assert "Plan: net A" in log and "20 steps of 12 images" in log and "60 training images of 3 classes" in log
-    assert "only 20 photographs per class" in log and "transfer" in log
+    assert "Only 20 photographs per class" in log and "transfer" in log
 
 
 def test_the_mean_is_that_of_the_training_images(trained: Path, photographs: Path) -> None:
@@ -104,10 +104,10 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
     assert (tmp_path / "again" / "predictions.csv").read_text().splitlines()[1:] == tested
     assert "training images" not in again.stdout
     trained_on = cli("evaluate", "flat", "run", "--split", "train")
-    assert "these are the training images of run" in trained_on.stdout
+    assert "These are the training images of run" in trained_on.stdout
     Image.new("RGB", (50, 60)).save(tmp_path / "flat" / "bee" / "new.jpg")
     changed = cli("evaluate", "flat", "run")
-    assert "the data set has changed since the training of run" in changed.stdout
+    assert "The data set has changed since the training of run" in changed.stdout
 
 
 def test_a_stuck_loss_is_reported(photographs: Path, cli: Cli) -> None:

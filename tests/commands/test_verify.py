@@ -309,6 +309,22 @@ def test_classes_are_named_with_their_numbers_of_photographs(photographs: Path, 
     assert "9 files; 2 classes: cat 4, dog 5." in inside("verify", photographs).stdout
 
 
+def test_a_photograph_with_several_labels_counts_for_each_class(photographs: Path, inside: Cli) -> None:
+    files = sorted(path.relative_to(photographs).as_posix() for path in photographs.rglob("*.jpg"))[:3]
+    lines = [f"{file};{label}" for file, label in zip(files, ['"ant;bee"', "ant", "bee"], strict=True)]
+    (photographs / "labels.csv").write_text("\n".join(["path;label", *lines]))
+    assert vd.verify(photographs).class_counts == {"ant": 2, "bee": 2}
+    done = inside("verify", photographs)
+    assert "2 classes: ant 2, bee 2" in done.stdout and "training photographs: ant 2, bee 2" in done.stdout
+    (photographs / "labels.csv").write_text("\n".join(["path;label", f"{files[0]};ant;bee", *lines[1:]]))
+    assert "Line 2 of" in (problem := vd.verify(photographs).problem) and "has 3 fields" in problem
+
+
+def test_an_empty_folder_is_told_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(vd.DataError, match=rf"No photographs in {tmp_path}: name a folder that has some\."):
+        vd.verify(tmp_path)
+
+
 def test_a_folder_of_photographs_to_predict_is_no_error(tmp_path: Path, inside: Cli) -> None:
     noise(tmp_path / "phone" / "1.jpg", 1)
     done = inside("verify", "phone")
@@ -329,9 +345,9 @@ def test_photographs_with_one_folder_of_others_are_all_decoded(tmp_path: Path) -
 def test_images_that_are_not_looked_at_are_counted(photographs: Path) -> None:
     noise(photographs / "cover.jpg", 3)
     verified = vd.verify(photographs)
-    assert verified.num_unused == 1 and verified.footer()[-1] == "1 image that no class holds was not looked at."
+    assert verified.num_unused == 1 and verified.footer()[-1] == "1 image without a class was not looked at."
     noise(photographs / "other.jpg", 4)
-    assert vd.verify(photographs).footer()[-1] == "2 images that no class holds were not looked at."
+    assert vd.verify(photographs).footer()[-1] == "2 images without a class were not looked at."
 
 
 def test_mistakes_are_found_before_anything_is_read(tmp_path: Path) -> None:

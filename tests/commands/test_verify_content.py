@@ -92,7 +92,7 @@ def test_groups_of_near_duplicates(scenes: Path) -> None:
     found = [(finding.kind, finding.group, set(finding.files)) for finding in verified.findings]
     assert found == [
         ("same photograph, several labels", 1, {"train/ant/cropped.jpg", "train/bee/5.jpg"}),
-        ("near-duplicates across parts", 2, {"train/ant/0.jpg", "val/ant/encoded.jpg", "val/ant/smaller.png"}),
+        ("near-duplicates across splits", 2, {"train/ant/0.jpg", "val/ant/encoded.jpg", "val/ant/smaller.png"}),
         ("near-duplicates", 3, {"train/bee/3.jpg", "train/bee/mirrored.jpg"}),
         ("copies", 4, {"train/bee/7.jpg", "train/bee/copy.jpg"}),
     ]
@@ -189,14 +189,14 @@ def test_a_net_that_does_not_exist_is_named_before_files_are_decoded(scenes: Pat
 
 
 def test_labels_of_a_csv_file_count(scenes: Path, tmp_path: Path) -> None:
-    """A photograph with several labels belongs to no class, and its copy to no other one."""
+    """A photograph with several labels counts for each class; its copy has no other label."""
     root = scenes / "train/ant"
     again(scene(2), 50).save(root / "encoded.jpg")
     labels = {"0.jpg": "sea", "2.jpg": "sea", "4.jpg": "dog", "6.jpg": "dog;sea", "8.jpg": "dog", "10.jpg": "dog"}
     lines = [f"{file},{label}" for file, label in {**labels, "encoded.jpg": "dog"}.items()]
     (root / "labels.csv").write_text("\n".join(["path,label", *lines]))
     verified = vd.verify(root)
-    assert verified.class_counts == {"dog": 4, "sea": 2}
+    assert verified.class_counts == {"dog": 5, "sea": 3}
     (finding,) = verified.findings
     assert (finding.kind, finding.text) == (
         "same photograph, several labels",

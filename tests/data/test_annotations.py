@@ -84,7 +84,7 @@ LAUGHS = '<!DOCTYPE a [<!ENTITY a "ha">' + "".join(
     ids=["laughs", "outside", "laughs in UTF-16", "large"],
 )
 def test_harm_is_refused(tmp_path: Path, text: bytes) -> None:
-    with pytest.raises(VerydeepError, match=r"a\.xml (declares|has more than)"):
+    with pytest.raises(VerydeepError, match=r"a\.xml (has a DOCTYPE|has more than)"):
         read(tmp_path, text)
 
 

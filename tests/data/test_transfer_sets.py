@@ -131,7 +131,7 @@ def test_voc_without_its_test_set_tests_on_val(voc: Path) -> None:
     assert (partition.train.name, partition.test.name) == ("train", "val")
     assert partition.test.relevance is not None
     with pytest.raises(VerydeepError, match=r"Main/test\.txt cannot be read"):
-        open_transfer_set(voc, part="test")
+        open_transfer_set(voc, split="test")
 
 
 def test_voc_learns_from_trainval_for_its_test_set(voc: Path) -> None:
@@ -143,7 +143,7 @@ def test_voc_learns_from_trainval_for_its_test_set(voc: Path) -> None:
     assert (partition.train.name, partition.test.name) == ("trainval", "test")
     assert len(partition.train) == 6
     assert partition.test.relevance is None
-    (partition,) = open_transfer_set(voc, part="val").partitions
+    (partition,) = open_transfer_set(voc, split="val").partitions
     assert partition.test is not None
     assert (partition.train.name, partition.test.name) == ("train", "val")
 
@@ -184,7 +184,7 @@ def test_class_folders_without_parts_hold_out_what_training_does(tmp_path: Path)
     assert (counts(partition.train), counts(partition.test)) == ({"jay": 16, "owl": 8}, {"jay": 4, "owl": 2})
     assert partition.test is not None
     assert partition.test.files == open_split(tmp_path / "birds", "val", seed=3).files
-    several = open_transfer_set(tmp_path / "birds", num_splits=2, part="val").partitions
+    several = open_transfer_set(tmp_path / "birds", num_splits=2, split="val").partitions
     assert several[0].train.files != several[1].train.files
 
 
@@ -209,12 +209,12 @@ def test_class_folders_in_parts(tmp_path: Path) -> None:
     put(tmp_path, "test/a.jpg")
     assert open_transfer_set(tmp_path).partitions[0].test is not None, "a test of unknown classes is left alone"
     with pytest.raises(VerydeepError, match="has no test photographs with labels"):
-        open_transfer_set(tmp_path, part="test")
+        open_transfer_set(tmp_path, split="test")
     classes(tmp_path / "test", jay=2)
     found = open_transfer_set(tmp_path)
     check(found)
     assert counts(found.partitions[0].test) == {"jay": 2, "owl": 0}
-    assert counts(open_transfer_set(tmp_path, part="val").partitions[0].test) == {"jay": 3, "owl": 3}
+    assert counts(open_transfer_set(tmp_path, split="val").partitions[0].test) == {"jay": 3, "owl": 3}
 
 
 def test_all_of_train_is_learned_from_where_test_is_there(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_all_of_train_is_learned_from_where_test_is_there(tmp_path: Path) -> Non
     found = open_transfer_set(tmp_path)
     check(found)
     assert counts(found.partitions[0].train) == {"jay": 6, "owl": 6}
-    assert counts(open_transfer_set(tmp_path, part="val").partitions[0].train) == {"jay": 5, "owl": 5}
+    assert counts(open_transfer_set(tmp_path, split="val").partitions[0].train) == {"jay": 5, "owl": 5}
 
 
 def test_a_csv_of_labels(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_label_on_one_photograph_is_learned_and_not_tested(tmp_path: Path) -> 
     assert partition.test is not None and partition.test.relevance is not None
     assert "c.jpg" in partition.train.files and partition.test.relevance.tolist() == [[1, -1]]
     (note,) = partition.train.notes
-    assert note == "Too few photographs to be in both parts, so all are for training, none to test: yak."
+    assert note == "Too few photographs to be in both splits, so all are for training, none to test: yak."
     (tmp_path / "labels.csv").write_text("path,label\na.jpg,dog\n", "utf-8")
     with pytest.raises(VerydeepError, match=r"Too few photographs in .*labels\.csv have the label 'dog'"):
         open_transfer_set(tmp_path)
@@ -281,7 +281,7 @@ def test_numbers_and_parts_that_a_set_has_no_use_for_are_errors(caltech_101: Pat
     with pytest.raises(VerydeepError, match=r"divided defines its own training and test"):
         open_transfer_set(caltech_101.parent / "divided", num_test=3)
     with pytest.raises(VerydeepError, match="has no val photographs of its own"):
-        open_transfer_set(caltech_101, part="val")
+        open_transfer_set(caltech_101, split="val")
     with pytest.raises(VerydeepError, match="is not Pascal VOC, the only set with actions"):
         open_transfer_set(caltech_101, actions=True)
 

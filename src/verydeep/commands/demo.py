@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 @command
 def demo(
     run: Annotated[
-        NetSources, Option("Nets and classifiers, at most one of boxes.", "the newest of the generated set", "RUN")
+        NetSources,
+        Option("Nets and classifiers; at most one localization net.", "the newest of the generated set", "RUN"),
     ] = (),
     *,
     archive: Annotated[

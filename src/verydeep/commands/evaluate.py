@@ -59,16 +59,16 @@ def evaluate(
     crop: CropOption = PAPER_CROP,
     width: WidthOption = 1.0,
     fc_width: FcWidthOption = PAPER_FC_WIDTH,
-    split: Annotated[
-        str | None, Option("Split: train, val, test or all.", "val if there is one, else all", "PART")
-    ] = None,
+    split: Annotated[str | None, Option("Split: train, val, test or all.", "see above", "NAME")] = None,
     task: TaskOption = "classify",
     weights: WeightsOption = "last",
     submission: Annotated[PathSource | None, Option("Write the file for the ILSVRC test server.", "", "FILE")] = None,
     out: Annotated[
         PathSource | None, Option("Folder for errors, lists and pictures.", "in RUN/evaluations", "DIR")
     ] = None,
-    classes: Annotated[str | None, Option("A protocol, or truth.", "RUN's source net", "TEXT", "box")] = None,
+    classes: Annotated[
+        str | None, Option("Where boxes' classes come from: a protocol, or truth.", "RUN's source net", "TEXT", "box")
+    ] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,
     bad_boxes: BadBoxesOption = "error",
@@ -81,8 +81,8 @@ def evaluate(
     `out` receives errors.json, a table of the images, one of the classes, the confusion matrix, and pictures.
 
     Classes are matched by name; those without photographs are reported. RUN may also be a folder of
-    `verydeep transfer`. Without `split`, a folder without val/ is tested as a whole if no net was trained on it,
-    else on its validation images. `crop`, `width` and `fc_width` choose nets for `protocol`.
+    `verydeep transfer`. Without `split`, val/ is tested; if it is missing, the validation images of a net trained on
+    the folder, else test/, else all. `crop`, `width` and `fc_width` choose nets for `protocol`.
 
     With `task=localize` the nets predict boxes: of the true class, and of the five most probable classes.
 

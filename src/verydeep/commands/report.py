@@ -26,7 +26,7 @@ def report(
 
     The page is one file, which a browser opens without a network: the photographs are small copies inside. Of several
     runs it shows curves in one plot, differences with intervals, and the photographs on which they disagree; it is
-    written into the folder that holds the first run. `train`, `evaluate` and `transfer` end with such a page.
+    written into the folder that holds the first run. `verydeep train`, `evaluate` and `transfer` end with such a page.
 
     Try:
         verydeep report runs/photos-A-256-c64-s0

@@ -286,7 +286,9 @@ def open_labeled_split(data: str, split: str) -> "Split":
 
     part = open_data_split(data, split)
     if part.labels is None:
-        raise DataError(f"The {split} split of {data} has no labels, so it has no errors: choose another `split`.")
+        raise DataError(
+            f"The {split} split of {data} has no labels, so errors cannot be measured: choose another `split`."
+        )
     return part
 
 

@@ -89,9 +89,9 @@ def train(
 
     DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
     Tiny-ImageNet. With `init_from`, network, crop and widths are copied unless given. With fewer than 74 epochs the
-    learning rate drops after 60, 80 and 93% of them, not on plateaus. With `resume`, a stopped run continues; DATA
-    names moved photographs. With `task=localize` boxes come from the data set, from DATA/boxes.csv or from XML files in
-    DATA/Annotations.
+    learning rate drops after 60, 80 and 93% of them, not on plateaus. With `resume`, a stopped run continues; give
+    DATA only if the photographs moved. With `task=localize` boxes come from the data set, DATA/boxes.csv or XML
+    files in DATA/Annotations.
 
     Try:
         verydeep train

@@ -58,7 +58,9 @@ def transfer(
     ] = None,
     c: Annotated[Numbers | None, Option("C of the SVMs, or values to choose from.", "0.01 to 100", "X,X,..")] = None,
     balance: Annotated[Literal["none", "weights"], Option("Unequal classes: none or weights.", "", "HOW")] = "none",
-    part: Annotated[Literal["val", "test"] | None, Option("Split to test on.", "test, if there is one", "PART")] = None,
+    split: Annotated[
+        Literal["val", "test"] | None, Option("Split to test on.", "test, if there is one", "NAME")
+    ] = None,
     actions: Annotated[
         Literal["image", "image+box"] | None, Option("Classify VOC's actions, by image or image+box.", "", "HOW")
     ] = None,
@@ -111,7 +113,7 @@ def transfer(
         num_train=num_train,
         num_test=num_test,
         num_splits=num_splits,
-        part=part,
+        split=split,
         actions=actions is not None,
         group_by=None if group_by is None else resolve_group_by(group_by),
     )

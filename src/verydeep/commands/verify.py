@@ -28,10 +28,11 @@ def verify(
 ) -> "VerifiedData":
     """Decode every photograph of a data set once, and list those that cannot be decoded, are odd, or appear twice.
 
-    Odd photographs are nearly uniform, too dark, too bright, blurred, tiny or elongated. Near-duplicates are found by
-    perceptual hashes, also mirrored and cropped ones, above all across train, val and test. With `net` they are found
-    by descriptors, too, and photographs whose label is probably wrong are listed. Wrong lines of labels.csv and
-    boxes.csv, and wrong files in Annotations/, are listed too. The exit code is 1 if anything stops a training.
+    Odd photographs are nearly uniform, too dark, too bright, blurred, tiny or elongated. Near-duplicates, also
+    mirrored and cropped, are found by perceptual hashes; those with several labels, and those across train, val and
+    test, come first. With `net` they are found by descriptors, too, and photographs whose label is probably wrong are
+    listed. Wrong lines of labels.csv and boxes.csv, and wrong files in Annotations/, are listed too. The exit code
+    is 1 if anything stops a training.
 
     Try:
         verydeep verify photos

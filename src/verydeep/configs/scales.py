@@ -86,8 +86,8 @@ def parse_test_scales(text: str) -> tuple[int, ...]:
     in_range = all(PAPER_CROP <= scale <= LARGEST_SCALE for scale in scales)
     if len(scales) != len(parts) or len(set(scales)) != len(scales) or not in_range:
         raise OptionError(
-            f"`scales={text}`: give distinct whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as 256,384,512 "
-            "(pixels at crop 224).",
+            f"`scales={text}` is wrong: give distinct whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as "
+            "256,384,512 (pixels at crop 224).",
             "scales",
         )
     return tuple(scales)

@@ -77,7 +77,7 @@ def _parse_xml(path: Path) -> ET.Element:
     if len(text) > LARGEST_XML:
         raise DataError(f"{path} has more than {LARGEST_XML:,} bytes, too many for an annotation.")
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:  # zeros: UTF-16, which spells the words otherwise
-        raise DataError(f"{path} declares a document type or is not UTF-8, which no annotation needs.")
+        raise DataError(f"{path} has a DOCTYPE or is not UTF-8: save it as plain XML in UTF-8.")
     try:
         return ET.fromstring(text)
     except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding

@@ -78,7 +78,7 @@ def find_box_source(split: Split, root: Path) -> BoxSource | None:
 
 
 def _find_annotated_folder(split: Split, root: Path) -> Path:
-    """Return the folder that holds boxes: ``root``, or one below it if the archive holds its folder twice."""
+    """Return the folder that holds boxes: ``root``, or one below it if the zip file held its folder twice."""
     below = split.root.relative_to(root) if split.root.is_relative_to(root) else Path()
     places = [root, *(root.joinpath(*below.parts[:depth]) for depth in range(1, len(below.parts) + 1))]
     contents = (TABLE, ANNOTATIONS, KAGGLE_ANNOTATIONS)

@@ -212,14 +212,19 @@ def describe_classes(splits: Sequence[Split]) -> str:
     """
     counts: Counter[int] = Counter()
     for split in splits:
-        labels = split.labels if split.relevance is None else np.nonzero(split.relevance == 1)[1]
-        counts.update({} if labels is None else Counter(labels[labels >= 0].tolist()))
+        counts.update(count_labels(split))
     if not counts:
         return ""
     names, words = splits[0].class_names, splits[0].class_words
     texts = [f"{names[k] if names[k] == words[k] else words[k].split(',')[0]} {counts[k]:,}" for k in sorted(counts)]
     more = f" and {len(texts) - MAX_CLASSES:,} more" if len(texts) > MAX_CLASSES else ""
     return f"{len(texts):,} {'class' if len(texts) == 1 else 'classes'}: {', '.join(texts[:MAX_CLASSES])}{more}"
+
+
+def count_labels(split: Split) -> Counter[int]:
+    """Return label -> number of images that show its class; an image of several classes counts for each."""
+    labels = split.labels if split.relevance is None else np.nonzero(split.relevance == 1)[1]
+    return Counter() if labels is None else Counter(labels[labels >= 0].tolist())
 
 
 def describe_single_class(split: Split) -> str:

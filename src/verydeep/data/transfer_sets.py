@@ -39,7 +39,7 @@ from verydeep.data.split import Split
 from verydeep.errors import DataError, OptionError
 
 Metric = Literal["mean class recall", "AP, 11 points", "AP, all points"]
-TestPart = Literal["val", "test"]
+TestSplit = Literal["val", "test"]
 
 HELD_OUT = 0.2
 """The share of each class held out for testing if nothing else defines test photographs, as in ``open_split``."""
@@ -106,7 +106,7 @@ def open_transfer_set(
     num_train: int | None = None,
     num_test: int | None = None,
     num_splits: int | None = None,
-    part: TestPart | None = None,
+    split: TestSplit | None = None,
     actions: bool = False,
     group_by: str | None = None,
 ) -> TransferSet:
@@ -120,7 +120,7 @@ def open_transfer_set(
         num_test: largest number of test photographs of each class; None: the protocol's number; 0: nothing is tested,
             and all photographs of people's own sets are for training unless ``num_train`` is given.
         num_splits: number of draws; None: the protocol's number.
-        part: which photographs are tested, if a set has both (VOC, class folders); None: test if its labels are there,
+        split: which photographs are tested, if a set has both (VOC, class folders); None: test if its labels are there,
             and for VOC even if they are not.
         actions: whether VOC's task is actions instead of classification.
         group_by: groups of photographs that no random split separates, as ``groups.resolve_group_by`` returns it.
@@ -131,34 +131,34 @@ def open_transfer_set(
     """
     draws = _Draws(seed, num_train, num_test, num_splits, group_by)
     _check_numbers(draws)
-    transfer_set = _recognize(root, part, actions, draws)
+    transfer_set = _recognize(root, split, actions, draws)
     partitions = tuple(
         replace(partition, train=add_groups(partition.train, group_by)) for partition in transfer_set.partitions
     )
     return replace(transfer_set, partitions=partitions, group_by=group_by)
 
 
-def _recognize(root: Path, part: TestPart | None, actions: bool, draws: _Draws) -> TransferSet:
+def _recognize(root: Path, split: TestSplit | None, actions: bool, draws: _Draws) -> TransferSet:
     check_folder(root)
     if voc := find_voc(root):
         _refuse_numbers(draws, voc)
-        return _open_voc(voc, part, actions)
+        return _open_voc(voc, split, actions)
     if actions:
         raise DataError(f"{root} is not Pascal VOC, the only set with actions; give the folder of VOC2012.")
     root = find_labeled_folder(root) or root
     caltech, tables = find_caltech(root), find_label_csv(root)
     if caltech is None and not tables:
-        return _open_class_folders(root, part, draws)
-    if part is not None:
-        raise OptionError(f"{root} has no {part} photographs of its own; omit `part`.", "part")
+        return _open_class_folders(root, split, draws)
+    if split is not None:
+        raise OptionError(f"{root} has no {split} photographs of its own; omit `split`.", "split")
     return _open_caltech(*caltech, draws) if caltech else _open_label_csv(root, tables, draws)
 
 
-def _open_voc(folder: Path, part: TestPart | None, actions: bool) -> TransferSet:
+def _open_voc(folder: Path, split: TestSplit | None, actions: bool) -> TransferSet:
     lists = folder / SETS / ("Action" if actions else "Main")
     if not lists.is_dir():
-        raise DataError(f"{lists}, the folder of the task's lists, is missing; unpack VOC's archive again.")
-    test = part or ("test" if (lists / "test.txt").is_file() else "val")
+        raise DataError(f"{lists}, the folder of the task's lists, is missing; unpack VOC's tar file again.")
+    test = split or ("test" if (lists / "test.txt").is_file() else "val")
     year, read = voc_year(folder), open_voc_actions if actions else open_voc
     partition = Partition(read(folder, "trainval" if test == "test" else "train"), read(folder, test))
     return TransferSet(
@@ -196,8 +196,8 @@ def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> Trans
     return _own_set(root, "AP, all points", partitions)
 
 
-def _open_class_folders(root: Path, part: TestPart | None, draws: _Draws) -> TransferSet:
-    divided = _divided_folders(root, part)
+def _open_class_folders(root: Path, split: TestSplit | None, draws: _Draws) -> TransferSet:
+    divided = _divided_folders(root, split)
     if divided is not None:
         _refuse_numbers(draws, root)
         partitions = [divided]
@@ -226,19 +226,19 @@ def _own_set(root: Path, metric: Metric, partitions: list[Partition]) -> Transfe
     return TransferSet(root.absolute().name, "own", partitions[0].train.class_names, metric, tuple(partitions))
 
 
-def _divided_folders(root: Path, part: TestPart | None) -> Partition | None:
+def _divided_folders(root: Path, split: TestSplit | None) -> Partition | None:
     """Return the training and test photographs that the folders define; None if a share must be held out."""
     names = split_names(root)
     whole = "all" if "all" in names else "train"  # where there is "all", val is not a folder but a share of train
     if whole not in names:
         raise DataError(f"{root} has {' and '.join(names)}/ but no train/; add training photographs.")
     for name in ("test", "val") if whole == "train" else ("test",):
-        if name in names and part in (None, name) and (test := open_split(root, name)).labels is not None:
+        if name in names and split in (None, name) and (test := open_split(root, name)).labels is not None:
             return Partition(open_split(root, whole), test)
-    if part == "test" or whole == "train":
-        folder = root / (part or "test")
+    if split == "test" or whole == "train":
+        folder = root / (split or "test")
         raise DataError(
-            f"{root} has no {part or 'test or val'} photographs with labels: put class folders into {folder}."
+            f"{root} has no {split or 'test or val'} photographs with labels: put class folders into {folder}."
         )
     return None
 
@@ -265,7 +265,7 @@ def _hold_out_labels(everything: Split, seed: int) -> Partition:
         names = join_names(untested)
         notes = (
             *train.notes,
-            f"Too few photographs to be in both parts, so all are for training, none to test: {names}.",
+            f"Too few photographs to be in both splits, so all are for training, none to test: {names}.",
         )
         train = replace(train, notes=notes)
     layout = f"{everything.layout}, {HELD_OUT:.0%} of each class held out (seed {seed})"

@@ -95,14 +95,14 @@ def can_compute(*, bf16: bool) -> bool:
 def describe_engine() -> str:
     """Return one line about the engine: its instruction set and precisions here, or why it is missing."""
     if not (sys.platform == "linux" and platform.machine() == "x86_64"):
-        return "CPU engine: only for Linux on x86-64; PyTorch computes"
+        return "CPU engine: only for Linux on x86-64, so PyTorch computes"
     if _find_library() is None:
         return "CPU engine: missing, so PyTorch computes; install a C++ compiler, then install verydeep again"
     if _library() is None:
-        return "CPU engine: cannot be loaded beside this PyTorch, which computes"
+        return "CPU engine: cannot be loaded beside this PyTorch, so PyTorch computes"
     instruction_set = find_instruction_set()
     if instruction_set is None:
-        return "CPU engine: not for this processor, which lacks AVX2; PyTorch computes"
+        return "CPU engine: not for this processor, which lacks AVX2, so PyTorch computes"
     return f"CPU engine: {instruction_set}, {'fp32 and bf16' if can_compute(bf16=True) else 'fp32'}"
 
 

@@ -11,7 +11,7 @@ from verydeep.wording import count_of, shorten_list
 FindingKind = Literal[
     "same photograph, several labels",
     "probably a wrong label",
-    "near-duplicates across parts",
+    "near-duplicates across splits",
     "near-duplicates",
     "copies",
     "nearly uniform",
@@ -126,7 +126,7 @@ class VerifiedData(Result):
     short_sides: Mapping[str, int] = field(default_factory=dict)
     """Histogram: range of the short side in pixels -> number of photographs."""
     num_unused: int = 0
-    """Images of the folder that no part holds; they were not decoded."""
+    """Images of the folder that no split holds; they were not decoded."""
     label_check: LabelCheck | None = None
     """How well the labels could be judged; None without a net."""
     page: Path | None = None
@@ -171,7 +171,7 @@ class VerifiedData(Result):
         decodable = [] if self.undecodable else [f"{files} can be decoded."]
         if self.num_unused:
             verb = "was" if self.num_unused == 1 else "were"
-            decodable.append(f"{count_of(self.num_unused, 'image')} that no class holds {verb} not looked at.")
+            decodable.append(f"{count_of(self.num_unused, 'image')} without a class {verb} not looked at.")
         return [
             *self.notes,
             *describe_classes(self.class_counts),
@@ -208,7 +208,7 @@ def describe_findings(findings: Sequence[Finding]) -> list[str]:
 REMEDIES: Mapping[FindingKind, str] = {
     "same photograph, several labels": "correct the labels, or remove all but one of each group",
     "probably a wrong label": "look at them, the most doubtful first",
-    "near-duplicates across parts": "errors come out too low, so keep one of each group",
+    "near-duplicates across splits": "errors come out too low, so keep one of each group",
     "near-duplicates": "keep one of each group, or keep groups together with `group_by`",
     "copies": "keep one of each group",
 }

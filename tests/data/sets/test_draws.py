@@ -189,7 +189,7 @@ def test_no_group_is_on_both_sides_of_a_draw() -> None:
     assert (counts(train), counts(test)) == ([20, 20], [5, 5])
     _, none = draw_of_each_class(everything, 30, 0, seed=0)
     assert not len(none)
-    with pytest.raises(VerydeepError, match=r"'ant' of /data has 30 photographs .*others of other groups for testing"):
+    with pytest.raises(VerydeepError, match=r"'ant' of /data has 30 photographs .*some of other groups for testing"):
         draw_of_each_class(everything, 29, None, seed=0)
 
 

@@ -308,7 +308,7 @@ def test_doubtful_labels(tmp_path: Path) -> None:
 
     assert doubts(page) == {1: "bee/1.png", 2: "ant/2.png", 3: "ant/1.png"}  # posteriors 0.04, 0.05, 0.15
     errors = run / "evaluations" / "val-dense-256" / "errors.json"
-    errors.write_text(errors.read_text().replace("A remark.", "Note: these are the training images of runs/a."))
+    errors.write_text(errors.read_text().replace("A remark.", "These are the training images of runs/a."))
     assert doubts(write(run)[1]) == {}
 
 

@@ -21,6 +21,7 @@ from verydeep.data.folders.path_finder import PathFinder, describe_lost_paths
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.files import real_path
+from verydeep.wording import count_of
 
 COLUMNS = ("path", "label")
 LABELS, TRAIN, TEST = "labels.csv", "train.csv", "test.csv"
@@ -189,7 +190,10 @@ def _find_file(text: str, finder: PathFinder) -> str | None:
 def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, frozenset[str]]:
     """Return the photograph's path below ``root``, and its labels."""
     if len(row) != 2:
-        raise DataError(f"{where} is {','.join(row)!r}: write a path, a comma, and labels joined by semicolons.")
+        raise DataError(
+            f"{where} has {count_of(len(row), 'field')}: write a path and labels; quote labels that are joined by "
+            "semicolons."
+        )
     file = _find_file(row[0], finder)
     if file is None:
         raise DataError(
@@ -197,7 +201,9 @@ def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, fro
         )
     labels = [normalize_name(label.strip()) for label in row[1].split(";")] if row[1].strip() else []
     if "" in labels:
-        raise DataError(f"{where} gives {file} an empty label ({row[1].strip()!r}); remove the semicolon or fill it.")
+        raise DataError(
+            f"{where} gives {file} an empty label ({row[1].strip()!r}); remove a semicolon or write the label."
+        )
     return file, frozenset(labels)
 
 

@@ -82,7 +82,9 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             raise DataError(f"There is no file or folder {argument}: give files, folders of photographs, or patterns.")
         if not found:
             reasons = "".join(f" {note}" for note in notes)
-            raise DataError(f"No photographs in {argument}: give files, folders of photographs, or patterns.{reasons}")
+            is_folder = os.path.isdir(argument)  # noqa: PTH112
+            advice = "name a folder that has some" if is_folder else "give files, folders of photographs, or patterns"
+            raise DataError(f"No photographs in {argument}: {advice}.{reasons}")
         is_named = found == [str(Path(argument))]
         names += [name for name in found if is_named or name not in present]
         present.update(found)

@@ -67,12 +67,12 @@ def open_caltech(caltech: Caltech, folder: Path) -> Split:
     """
     classes = list_subfolders(folder)
     if len(classes) < 2:
-        raise DataError(f"{folder} holds no class folders of {caltech.name}; unpack the archive again.")
+        raise DataError(f"{folder} holds no class folders of {caltech.name}; unpack the downloaded file again.")
     files: list[tuple[str, int]] = []
     for label, name in enumerate(classes):
         photographs = [file for file in list_images(folder / name) if "/" not in file]
         if not photographs:
-            raise DataError(f"The class folder {folder / name} holds no photographs; unpack the archive again.")
+            raise DataError(f"The class folder {folder / name} holds no photographs; unpack the downloaded file again.")
         files += [(f"{name}/{file}", label) for file in photographs]
     files.sort()
     total = "" if len(classes) == caltech.num_classes else f" of {caltech.num_classes}"

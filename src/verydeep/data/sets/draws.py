@@ -66,7 +66,7 @@ def _too_small_error(split: Split, too_small: dict[str, int], num_train: int, nu
     total = f" ({len(too_small)} classes have too few)" if len(too_small) > 1 else ""
     needed = f"{num_train} are needed for training" + ("" if num_test == 0 else ", and others for testing")
     if split.groups is not None:
-        needed = f"{num_train} are needed for training, and others of other groups for testing"
+        needed = f"{num_train} are needed for training, and some of other groups for testing"
     remedies = ["add photographs", *(["lower `num_train`"] if num_train > 1 else [])]
     remedies += ["give `num_test=0` to test nothing"] if num_test != 0 and count >= num_train else []
     found = f"{split.root} has {count_of(count, 'photograph')}{total}"

@@ -150,7 +150,7 @@ def read_kaggle(root: Path) -> Metadata:
     mapping = root / "LOC_synset_mapping.txt"
     words = dict(sorted(line.partition(" ")[::2] for line in _lines(mapping)))
     if not words or not all(WNID.fullmatch(wnid) for wnid in words):
-        raise DataError(f"{mapping} is not a list of 'WNID words'; unpack Kaggle's archive again.")
+        raise DataError(f"{mapping} is not a list of 'WNID words'; unpack Kaggle's file again.")
     validation: dict[str, str] = {}
     if (root / KAGGLE_IMAGES / "val").is_dir():
         solution = root / "LOC_val_solution.csv"
@@ -276,5 +276,5 @@ def _load_synsets(meta: io.BytesIO, where: Path) -> np.ndarray:
 
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
-        raise DataError(f"{path} is missing; unpack Kaggle's archive again.")
+        raise DataError(f"{path} is missing; unpack Kaggle's file again.")
     return path.read_text("utf-8", errors="replace").splitlines()

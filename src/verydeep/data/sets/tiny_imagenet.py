@@ -69,7 +69,7 @@ def _read_train(folder: Path, classes: list[str]) -> _Rows:
     for label, wnid in enumerate(classes):
         images = folder / wnid / "images"
         if not images.is_dir():
-            raise DataError(f"{images} is missing, but wnids.txt lists {wnid}; unpack the archive again.")
+            raise DataError(f"{images} is missing, but wnids.txt lists {wnid}; unpack the downloaded file again.")
         boxes = {name: box for name, _, box in _read_lines(folder / wnid / f"{wnid}_boxes.txt", num_words=0)}
         rows += [(f"{wnid}/images/{file}", label, boxes.get(file)) for file in list_images(images)]
     return rows
@@ -84,7 +84,7 @@ def _read_val(folder: Path, classes: list[str]) -> _Rows:
         wnid, box = annotated.get(file, ("", None))
         if wnid not in label_of:
             contents = f"the class {wnid!r}, which wnids.txt lacks," if wnid else "no line"
-            raise DataError(f"{annotations} has {contents} for the image {file}; unpack the archive again.")
+            raise DataError(f"{annotations} has {contents} for the image {file}; unpack the downloaded file again.")
         rows.append((f"images/{file}", label_of[wnid], box))
     return rows
 

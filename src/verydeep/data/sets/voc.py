@@ -25,7 +25,7 @@ CLASSES = (
 
 SETS = Path("ImageSets")
 IMAGES = "JPEGImages"
-UNPACK_AGAIN = "unpack VOC's archive again"
+UNPACK_AGAIN = "unpack VOC's tar file again"
 
 _MARKS = {"1": 1, "+1": 1, "0": 0, "-1": -1}
 

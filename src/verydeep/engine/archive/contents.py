@@ -42,7 +42,7 @@ def read_contents(folder: Path, log: Log) -> ArchiveContents:
             shard_path_ids, shard_keys = shard.read_ids()
         except DamagedShardError:
             aside = shard.path.rename(shard.path.with_suffix(".damaged"))
-            log.info(f"A damaged shard was renamed to {aside}; its images are described again where they are named.")
+            log.info(f"A damaged shard was renamed to {aside}; its images are described again if they are given again.")
         else:
             shards.append(shard)
             path_ids.append(shard_path_ids)

@@ -78,7 +78,7 @@ def open_boxed_split(split: Split, data: str, bad_boxes: BadBoxes, runtime: Runt
     blacklist = read_blacklist(data_folder(data))
     if blacklist is None:
         log.info(
-            "Note: the devkit's blacklist is missing, so the errors count the 1,762 images on it: put "
+            "The devkit's blacklist is missing, so the errors count the 1,762 images on it: put "
             "ILSVRC2014_clsloc_validation_blacklist.txt into the folder of the data set."
         )
     counted = np.array([number not in (blacklist or ()) for number in numbers], np.bool_)

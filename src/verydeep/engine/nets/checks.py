@@ -40,7 +40,7 @@ def tell_unfinished(path: Path, config: ModelConfig) -> None:
     _TOLD.add((real_path(path), last))
     steps = f"at step {int(last.removeprefix('step-')):,}" if last else "as far as it is"
     Log(silent=not is_main()).info(
-        f"Note: the training of {path} has not ended and is used {steps}. It runs still, or continues with `verydeep "
+        f"The training of {path} has not ended and is used {steps}. It runs still, or continues with `verydeep "
         f"train --resume {path}`."
     )
 

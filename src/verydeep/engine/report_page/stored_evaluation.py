@@ -210,7 +210,9 @@ def _number(path: Path, line: Mapping[str, str], column: str) -> float:
     try:
         return float(line[column])
     except (KeyError, TypeError, ValueError):
-        raise DataError(f"{path} has no number as {column} of {line['path']}: run `verydeep evaluate` again.") from None
+        raise DataError(
+            f"{path} has a {column} of {line['path']} that is not a number: run `verydeep evaluate` again."
+        ) from None
 
 
 def _read_annotations(text: str) -> tuple[Box, ...]:

@@ -52,7 +52,7 @@ def training_remarks(nets: Iterable[Net]) -> Iterator[str]:
     provenances = [net.config.provenance for net in nets]
     data = sorted({each.data or "" for each in provenances} - {""})
     if len(data) > 1:
-        yield f"Note: the nets were trained on different data: {', '.join(data)}."
+        yield f"The nets were trained on different data: {', '.join(data)}."
     epochs = sorted({each.epochs or 0 for each in provenances} - {0})
     if len(epochs) > 1:
-        yield f"Note: the nets were trained for different numbers of epochs: at most {', '.join(map(str, epochs))}."
+        yield f"The nets were trained for different numbers of epochs: at most {', '.join(map(str, epochs))}."

@@ -40,19 +40,19 @@ def seen_images_remarks(
     for name, record in (classifiers or {}).items():
         if reason := _compare_images(record, split, digest):
             names_by_reason.setdefault(reason, []).append(name)
-    return [f"Note: {reason.format(nets=shorten_list(names, MAX_NAMES))}." for reason, names in names_by_reason.items()]
+    return [f"{reason.format(nets=shorten_list(names, MAX_NAMES))}." for reason, names in names_by_reason.items()]
 
 
 def _seen_images(net: Net, split: Split, digest: str) -> str:
     """Return what a net has seen, with ``{nets}`` for its name; nothing where these images are new to it."""
     record = net.config.split
     if net.imported and split.name == "train" and set(split.class_names) <= ilsvrc_classes().keys():
-        return "these may be ILSVRC's training images, from which {nets} learned"
+        return "These may be ILSVRC's training images, from which {nets} learned"
     if record is None:
         return ""
     record = follow_folder(record, str(split.root))
     if digest == record.val and net.weights == "best":
-        return "the weights of {nets} were chosen by the error on these images, so it is optimistic"
+        return "The weights of {nets} were chosen by the error on these images, so it is optimistic"
     return _compare_images(record, split, digest)
 
 
@@ -60,18 +60,18 @@ def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
     record = follow_folder(record, str(split.root))
     is_same_data, reason = record.data == str(real_path(split.root)), ""
     if digest == record.train:
-        reason = "these are the training images of {nets}"
+        reason = "These are the training images of {nets}"
     elif digest == record.val:
         if record.plateau:
             reason = (
-                "these images decided when the learning rate of {nets} dropped, so the error on unseen images may be "
+                "These images decided when the learning rate of {nets} dropped, so the error on unseen images may be "
                 "higher"
             )
     elif split.name == "all" and is_same_data:
-        reason = "the training images of {nets} are among these images"
+        reason = "The training images of {nets} are among these images"
     elif has_changed(record, split):
         reason = (
-            "the data set has changed since the training of {nets}, or was split differently, so some of these images "
+            "The data set has changed since the training of {nets}, or was split differently, so some of these images "
             "may be training images"
         )
     return reason
@@ -101,7 +101,7 @@ def gone_images_remarks(nets: Iterable[Net], split: Split, classifiers: Mapping[
     is_divisible = split.name == "all" and any(record is not None and record.val_fraction for _, record in records)
     advice = ": if these are the same photographs, `split=val` tests on those held out" if is_divisible else ""
     return [
-        f"Note: the training photographs of {shorten_list(names, MAX_NAMES)} were in {folder}, which is gone, so "
+        f"The training photographs of {shorten_list(names, MAX_NAMES)} were in {folder}, which is gone, so "
         f"copies of them among the test photographs could not be looked for{advice}."
         for folder, names in names_by_folder.items()
     ]
@@ -135,7 +135,7 @@ def find_training_copies(split: Split, records: Iterable[SplitRecord | None]) ->
 def copies_remark(copies: Mapping[str, str], *, figure: str = "score") -> str:
     """Return a remark that a figure is optimistic, because test images are copies of training images."""
     test, train = next(iter(copies.items()))
-    fact, pair = "a test photograph is a copy of a training photograph", f"{test} of {train}"
+    fact, pair = "A test photograph is a copy of a training photograph", f"{test} of {train}"
     if len(copies) > 1:
         fact, pair = f"{len(copies):,} test photographs are copies of training photographs", f"such as {pair}"
-    return f"Note: {fact} ({pair}), so the {figure} is optimistic: keep one of each."
+    return f"{fact} ({pair}), so the {figure} is optimistic: keep one of each."

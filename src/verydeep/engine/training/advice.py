@@ -72,7 +72,7 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     if settings.data != GENERATED and settings.init_from is None and per_class < FEW_IMAGES:
         photographs = count_of(round(per_class), "photograph")
         log.info(
-            f"Note: only {photographs} per class, for a net from random weights: expect errors far above the "
+            f"Only {photographs} per class, for a net from random weights: expect errors far above the "
             "paper's. Start from a trained net (`init_from`), or train linear SVMs on the descriptors of one (verydeep "
             "transfer)."
         )
@@ -89,7 +89,7 @@ def log_balance(task: TrainingTask, log: Log) -> None:
         factors = class_weights(labels, len(names))[np.unique(labels)]
         log.info(f"Balance: the loss of a class has a weight of {factors.min():.2g} to {factors.max():.2g}.")
     elif unequal := describe_unequal(counts):
-        log.info(f"Note: {unequal} Small classes may be learned badly: try `balance=weights` or `balance=sampling`.")
+        log.info(f"{unequal} Small classes may be learned badly: try `balance=weights` or `balance=sampling`.")
 
 
 def _parameters_text(count: int) -> str:

@@ -76,10 +76,10 @@ def log_source_copies(
         copies = {one: other for split in splits for one, other in find_training_copies(split, [source.split]).items()}
         if copies:
             one, other = next(iter(copies.items()))
-            photographs = count_of(len(copies), "test photograph")
+            photographs = count_of(len(copies), "validation or test photograph")
             log.info(
-                f"Note: {init_from} was trained on copies of {photographs} ({one} is {other}), so the error is "
-                "optimistic: train from that net on the folder that it was trained on."
+                f"{init_from} was trained on copies of {photographs} ({one} is {other}), so the error is too low: "
+                f"train on the folder that {init_from} was trained on."
             )
 
 

@@ -33,7 +33,7 @@ class CurvePoint:
 
     def __str__(self) -> str:
         mean, deviation = mean_and_deviation(self.scores)
-        return f"{self.num_train}: {mean:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}")
+        return f"{mean:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}") + f" with {self.num_train}"
 
     @property
     def limits(self) -> tuple[float, float]:

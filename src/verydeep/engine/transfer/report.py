@@ -162,7 +162,7 @@ def result_lines(result: TransferResult) -> Iterator[str]:
         yield f"No test image shows {', '.join(sorted(untested))}; the mean is over the other classes."
     if result.curve:
         points = "; ".join(map(str, result.curve))
-        yield f"Score with fewer training photographs per class (of a smaller class, all): {points}."
+        yield f"Score with fewer training photographs of each class: {points}."
     if result.skipped:
         yield f"Skipped: {count_of(len(result.skipped), 'file')} that cannot be decoded, listed in {RESULTS}."
 
@@ -213,7 +213,7 @@ def training_overlap_remarks(task: TransferTask) -> Iterator[str]:
             record = None if net.config.split is None else follow_folder(net.config.split, folder)
             if record is not None and record.data == folder and record.val != fingerprint(test):
                 yield (
-                    f"Note: {net.path.name} was trained on photographs of {folder} and may have learned from some of "
+                    f"{net.path.name} was trained on photographs of {folder} and may have learned from some of "
                     "the test images, so the score is optimistic: use another net."
                 )
 

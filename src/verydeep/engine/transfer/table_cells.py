@@ -59,7 +59,7 @@ class TransferConditions:
 
 
 def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, TransferSet]:
-    """Recognize the data sets of a table, in the order of its columns; of VOC, a part with labels is tested on.
+    """Recognize the data sets of a table, in the order of its columns; of VOC, a split with labels is tested on.
 
     Raises:
         OptionError: two folders hold the same data set, or one holds no data set of this table.
@@ -71,7 +71,7 @@ def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, Tran
         transfer_set = open_transfer_set(data_folder(folder), actions=actions)
         test = transfer_set.partitions[0].test
         if test is not None and get_targets(test) is None:
-            transfer_set = open_transfer_set(data_folder(folder), actions=actions, part="val")
+            transfer_set = open_transfer_set(data_folder(folder), actions=actions, split="val")
         if transfer_set.kind == "own" or transfer_set.name not in table.columns:
             name = "a data set of your own" if transfer_set.kind == "own" else transfer_set.name
             raise OptionError(

@@ -106,7 +106,7 @@ class TransferTask:
         self.representation.check()
         if self.transfer_set.group_by is not None and not self.transfer_set.is_drawn and len(self.costs) == 1:
             raise OptionError(
-                f"`group_by` keeps groups together in random splits, and of {self.transfer_set.name} nothing is drawn: "
+                f"`group_by` keeps groups together in random splits, and {self.transfer_set.name} has its own splits: "
                 "omit it.",
                 "group_by",
             )

@@ -1,14 +1,13 @@
 """Findings about the content of photographs, from their measures."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from verydeep.data.pixels.photograph_measures import JUDGED_SIDE, PhotographMeasures
-from verydeep.data.split import Split
-from verydeep.engine.verification.inspection import InspectedPhotograph, list_labels
+from verydeep.data.split import Split, count_labels
+from verydeep.engine.verification.inspection import InspectedPhotograph
 from verydeep.results.verified_data import Finding, FindingKind
 
 MAX_DARK, MIN_BRIGHT = 63, 192
@@ -28,9 +27,9 @@ SIDE_EDGES = (64, 128, 256, 512, 1024, 2048, 4096)
 def count_classes(splits: Sequence[Split]) -> dict[str, int]:
     """Return class -> number of training photographs, or of all where nothing is divided; empty without labels."""
     for split in splits:
-        counts = Counter(label for label in list_labels(split) if label is not None)
+        counts = count_labels(split)
         if split.name in {"train", "all"} and counts:
-            return {name: counts[name] for name in split.class_names if counts[name]}
+            return {name: counts[label] for label, name in enumerate(split.class_names) if counts[label]}
     return {}
 
 

@@ -46,7 +46,7 @@ def _describe_group(group: Sequence[InspectedPhotograph], *, is_copy: bool) -> F
     text = "the same bytes" if is_copy else "nearly the same photograph"
     kind: FindingKind = "copies" if is_copy else "near-duplicates"
     if len(parts) > 1:
-        kind, text = "near-duplicates across parts", f"{text}, in {' and '.join(parts)}"
+        kind, text = "near-duplicates across splits", f"{text}, in {' and '.join(parts)}"
     if len(labels) > 1:
         kind, text = "same photograph, several labels", f"{text}, with the labels {' and '.join(labels)}"
     return Finding(kind, tuple(photograph.file for photograph in group), text)

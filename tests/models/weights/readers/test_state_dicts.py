@@ -194,7 +194,7 @@ def test_whole_modules_and_torchscript_are_refused(tmp_path: Path) -> None:
 
 def test_other_things_are_no_state_dicts(tmp_path: Path) -> None:
     np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
-    refused(tmp_path / "arrays.npz", "is an archive of NumPy arrays, not a file of torch.save")
+    refused(tmp_path / "arrays.npz", "is a zip file of NumPy arrays, not a file of torch.save")
     (tmp_path / "text.pth").write_text("version https://git-lfs.github.com/spec/v1")
     refused(tmp_path / "text.pth", "not a file of torch.save")
     (tmp_path / "empty.pth").touch()
@@ -280,7 +280,7 @@ def test_a_bomb_in_the_archive_is_not_unpacked(tmp_path: Path) -> None:
     for entry in ("data.pkl", "data/0"):
         path = write(tmp_path / "net.pth", {"fc8.weight": torch.rand(5)})
         rewrite(path, lambda name, content: content + bytes(2**22) * name.endswith(entry), zipfile.ZIP_DEFLATED)  # noqa: B023
-        refused(path, "declares more than it has")
+        refused(path, "declares more numbers than it holds")
 
 
 def test_safetensors_that_announce_more_than_they_hold(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def read_groups(path: Path, *places: str, file: IO[bytes] | None = None) -> tupl
         The place, and the groups that have numbers.
 
     Raises:
-        WeightsError: the file is damaged, declares more than it has or points to other files.
+        WeightsError: the file is damaged, declares more than it holds or points to other files.
         ResourceError: h5py is not installed.
     """
     try:
@@ -127,7 +127,7 @@ class _Content:
         size = count * dataset.dtype.itemsize
         self.space -= size
         if self.space < 0 or dataset.id.get_storage_size() < size or count > MAX_VALUES:
-            raise self.refused(f"declares {dataset.shape} values for {dataset.name!r:.80}, more than it has")
+            raise self.refused(f"declares {dataset.shape} values for {dataset.name!r:.80}, more than it holds")
         return to_float32(dataset[()])
 
     def refused(self, what: str) -> WeightsError:

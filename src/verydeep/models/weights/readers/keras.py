@@ -36,7 +36,8 @@ def read_keras(path: Path) -> WeightFile:
     """Read weights that Keras wrote, with the FC layers, without them, or with another head on the convolutions.
 
     Raises:
-        WeightsError: the file is damaged, has no net of the paper, declares more than it has or points to other files.
+        WeightsError: the file is damaged, has no net of the paper, declares more than it holds or points to other
+            files.
         ResourceError: h5py is not installed.
     """
     with path.open("rb") as file:
@@ -74,7 +75,9 @@ def _read_archive(path: Path) -> tuple[tuple[str, list[Group]], Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-                raise WeightsError(f"{path} declares more than it has, or is compressed: save it in Keras again.")
+                raise WeightsError(
+                    f"{path} declares more numbers than it holds, or is compressed: save it in Keras again."
+                )
             config = json.loads(archive.read(_CONFIG))
             with archive.open(_WEIGHTS) as source, tempfile.TemporaryFile() as weights:
                 shutil.copyfileobj(source, weights)

@@ -68,7 +68,8 @@ def check_layer(layer: SourceLayer, path: Path) -> None:
     for kind, tensor in layer.values.items():
         if kind in ("weight", "bias") and not tensor.is_floating_point():
             raise WeightsError(
-                f"{path} has {layer.label}.{kind} of type {tensor.dtype}: it is quantized; save the net before that."
+                f"{path} has {layer.label}.{kind} of type {tensor.dtype}: it is quantized; save the net before "
+                "quantization."
             )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise WeightsError(

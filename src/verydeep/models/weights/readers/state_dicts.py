@@ -44,7 +44,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     In a checkpoint they may be under any key.
 
     Raises:
-        WeightsError: the file is damaged, would run code, declares more than it has, or has several state dicts.
+        WeightsError: the file is damaged, would run code, declares more than it holds, or has several state dicts.
     """
     try:
         zipped, others = _check_file(path)
@@ -96,7 +96,8 @@ def _check_archive(path: Path) -> frozenset[str]:
             raise _other_file_error(path, names)
         if sum(entry.file_size for entry in entries) > path.stat().st_size:
             raise WeightsError(
-                f"{path} declares more than it has, or is compressed, unlike files of torch.save: download it again."
+                f"{path} declares more numbers than it holds, or is compressed, unlike files of torch.save: "
+                "download it again."
             )
         for entry in entries:
             if not entry.CRC:
@@ -139,7 +140,7 @@ def _check_pickle(content: io.BytesIO, path: Path) -> frozenset[str]:
                 numbers.append(argument or 0)
             case "BINPERSID" if max(numbers) > size:  # a storage: its numbers are counts of values
                 raise WeightsError(
-                    f"{path} declares {max(numbers)} values, more than it has: it is damaged; download it again."
+                    f"{path} declares {max(numbers)} values, more than it holds: it is damaged; download it again."
                 )
     return frozenset(others)
 
@@ -206,7 +207,7 @@ def _select_tensors(loaded: object, path: Path) -> dict[str, Tensor]:
         space -= value.numel() * value.element_size()
         if space < 0 or value.numel() > MAX_VALUES:
             raise WeightsError(
-                f"{path} declares {tuple(value.shape)} values for {name!r:.80}, more than it has, or than any net of "
+                f"{path} declares {tuple(value.shape)} values for {name!r:.80}, more than it holds, or than any net of "
                 "the paper: download it again."
             )
         tensors[name] = value.detach().float() if value.is_floating_point() else value
@@ -225,7 +226,7 @@ def _other_file_error(path: Path, members: Collection[str] = ()) -> WeightsError
     if "constants.pkl" in members:
         kind = "a TorchScript program, "
     elif any(name.endswith(".npy") for name in members):
-        kind = "an archive of NumPy arrays, "
+        kind = "a zip file of NumPy arrays, "
     elif "archive_format" in members:
         kind = "a program of torch.export, "
     return WeightsError(
