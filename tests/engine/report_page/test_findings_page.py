@@ -32,7 +32,7 @@ def verified(tmp_path: Path) -> VerifiedData:
         5,
         {"ant/bad.jpg": "is not an image."},
         (),
-        notes=("A note.",),
+        notes=("A note with `a_name` and <b>.",),
         findings=(
             Finding("near-duplicates", ("ant/0.jpg", "ant/1.jpg"), "nearly the same photograph", 1),
             Finding("blurred", (HOSTILE,), "blurred: 0.70"),
@@ -54,7 +54,8 @@ def test_files_of_the_page(verified: VerifiedData, tmp_path: Path) -> None:
         "Group 1: nearly the same photograph",
         "blurred: 0.70",
         "The classes are unequal: ant has 40",
-        "A note.",
+        "A note with <code>a_name</code> and &lt;b&gt;.",
+        "or keep groups together with <code>group_by</code>.",
     ):
         assert expected in text
     rows = list(csv.DictReader((tmp_path / "out/findings.csv").read_text().splitlines()))

@@ -286,7 +286,8 @@ def test_a_damaged_evaluation_is_named_and_the_others_are_shown(tmp_path: Path) 
     (run / "evaluations" / "broken" / "predictions.csv").write_text("path,label\nant/0.png,ant\n")
     written, page = write(run)
     assert written.num_photographs == 6
-    assert "broken/predictions.csv lacks the column rank" in written.sentences[0] and written.sentences[0] in page.text
+    sentence = written.sentences[0]
+    assert "broken/predictions.csv lacks the column rank" in sentence and sentence.replace("`", "") in page.text
 
 
 def test_another_file_is_not_replaced(tmp_path: Path) -> None:

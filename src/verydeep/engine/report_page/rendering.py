@@ -23,8 +23,17 @@ def render(template: str, page: object, generator: str, script: str | None = Non
     scripts = f"script-src {_hash(js)}; " if js else ""
     policy = f"default-src 'none'; img-src data:; style-src {_hash(css)}; {scripts}base-uri 'none'; form-action 'none'"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
+    environment.filters["code"] = show_code
     text = environment.from_string((folder / template).read_text(encoding="utf-8"))
     return text.render(page=page, css=Markup(css), js=Markup(js), policy=policy, generator=generator)
+
+
+def show_code(text: str) -> str:
+    """Return a sentence as HTML, its names in backticks as code."""
+    from markupsafe import Markup, escape  # noqa: PLC0415 - as above
+
+    parts = (escape(part) for part in text.split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _hash(text: str) -> str:
