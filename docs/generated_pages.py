@@ -1,11 +1,11 @@
 """Pages of the site that are made from files outside docs/, so that they cannot differ from them."""
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from notebooks import read_notebook
 from reference import command_pages, python_pages
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +24,7 @@ PAGES = {
 CHILDREN = {"examples": "/generated/examples/*", "performance": "/generated/benchmarks/*"}
 """Pages that have generated ones below them in the navigation."""
 
-FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"(^`{3,4}[^`].*?^`{3,4}$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[((?:`[^`]*`|\[[^\]]*\]|[^\[\]`])*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -55,14 +55,6 @@ def read_sources() -> Iterator[tuple[Path, str]]:
         yield path, f"# {path.name}\n\n```python\n{path.read_text(encoding='utf-8')}```\n\n[Download]({path.name})\n"
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
         yield path, read_notebook(path)
-
-
-def read_notebook(path: Path) -> str:
-    """Return the cells of a notebook as Markdown."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-    parts = [text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in texts]
-    return "\n\n".join([*parts, f"[Download the notebook]({path.name})"]) + "\n"
 
 
 def page_of(target: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """The documentation as a site: it builds without warnings, asks no other host for anything, and has no dead links."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,14 @@ from verydeep.cli import COMMANDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
-for package in ("sphinx", "myst_parser", "furo", "sphinx_design"):  # .ci/run installs them after the other tests
+for package in (
+    "sphinx",
+    "myst_parser",
+    "furo",
+    "sphinx_design",
+    "nbclient",
+    "ipykernel",
+):  # .ci/run installs them after the other tests
     pytest.importorskip(package)
 
 
@@ -116,7 +124,37 @@ def test_every_page_is_in_the_navigation(site: Path, pages: dict[Path, Page]) ->
     assert {path.name for path in pages if path not in found} == {"search.html"}  # behind the field for words
 
 
+def test_notebooks_show_what_their_cells_return(site: Path) -> None:
+    """Tables of results, drawings, and what was printed."""
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (site / "generated" / "examples").glob("*.html")}
+    for name in ("first_steps", "few_photographs", "what_the_net_sees"):
+        assert pages[name].count('class="notebook-output"') >= 3, name
+        assert 'alt="Output of the cell" src="data:image/png;base64,' in pages[name]
+    assert re.search(r"lemon: \d+% in columns", re.sub(r"<[^>]+>", "", pages["what_the_net_sees"]))
+
+
 def test_the_search_needs_no_server(site: Path) -> None:
     """The index is a script, which a page from a file may load."""
     assert (site / "searchindex.js").read_text(encoding="utf-8").startswith("Search.setIndex(")
     assert "searchindex.js" in (site / "search.html").read_text(encoding="utf-8")
+
+
+def test_the_search_finds_words_in_a_file_without_a_network(site: Path) -> None:
+    """Typed on the first page, from a disk: the pages that hold the word, with where it stands."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    requests: list[str] = []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium)
+        page = browser.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.get_by_role("searchbox").or_(page.get_by_placeholder("Search")).first.fill("perceptual hash")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#search-results li a")
+        titles = page.locator("#search-results li a").all_inner_texts()
+        browser.close()
+    assert any("Finding bad data" in title for title in titles), titles
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
