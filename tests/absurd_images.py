@@ -403,6 +403,8 @@ def _list_names() -> Iterator[Content]:
     for suffix in ("jpg", "gif", "tif", "webp", "heic", "JPEG", "xyz"):
         yield AbsurdFile(f"wrong name.{suffix}", picture), png
     yield AbsurdFile("no suffix", picture), png
+    for name in ("broken\nlines", "broken \x1b[31m red", "broken caf\udce9"):
+        yield AbsurdFile(f"{name}.png", sentence="is a damaged PNG file"), png[:20]
 
 
 def _write_wide(folder: Path) -> list[AbsurdFile]:

@@ -31,7 +31,13 @@ class Attempt:
     killed: bool
     code: int
     num_moments: int
-    output: str
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """Both streams."""
+        return self.stdout + self.stderr
 
 
 @dataclass(frozen=True)
@@ -96,24 +102,25 @@ def _serve() -> None:
         print(json.dumps([asdict(_finish(*job)) for job in jobs]), flush=True)
 
 
-def _start(request: Request, cli: Any) -> tuple[int, mmap.mmap, Path]:
-    counter, log = mmap.mmap(-1, 8), Path(tempfile.mkstemp()[1])
+def _start(request: Request, cli: Any) -> tuple[int, mmap.mmap, list[Path]]:
+    counter, logs = mmap.mmap(-1, 8), [Path(tempfile.mkstemp()[1]) for _ in range(2)]
     if (child := os.fork()) == 0:
-        _run(request, counter, log, cli)
-    return child, counter, log
+        _run(request, counter, logs, cli)
+    return child, counter, logs
 
 
-def _finish(child: int, counter: mmap.mmap, log: Path) -> Attempt:
+def _finish(child: int, counter: mmap.mmap, logs: list[Path]) -> Attempt:
     _, status = os.waitpid(child, 0)
-    output = log.read_text(errors="replace")
-    log.unlink()
+    outputs = [log.read_text("utf-8", errors="replace") for log in logs]
+    for log in logs:
+        log.unlink()
     num_moments = int.from_bytes(counter[:8], "little")
-    return Attempt(os.WIFSIGNALED(status), os.waitstatus_to_exitcode(status), num_moments, output)
+    return Attempt(os.WIFSIGNALED(status), os.waitstatus_to_exitcode(status), num_moments, *outputs)
 
 
-def _run(request: Request, counter: mmap.mmap, log: Path, cli: Any) -> NoReturn:
+def _run(request: Request, counter: mmap.mmap, logs: list[Path], cli: Any) -> NoReturn:
     os.chdir(request.folder)
-    for stream, path in ((0, Path(os.devnull)), (1, Path(request.output or log)), (2, log)):
+    for stream, path in ((0, Path(os.devnull)), (1, Path(request.output or logs[0])), (2, logs[1])):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), stream)
     os.environ["VERYDEEP_CACHE"] = str(Path(request.folder) / request.cache)
 

@@ -30,9 +30,11 @@ from verydeep.commands.transfer import transfer
 from verydeep.commands.verify import verify
 from verydeep.disk import NO_ROOM, write_error
 from verydeep.engine.launching import in_group, is_main, launch
+from verydeep.engine.memory import explain_lack_of_files, explain_lack_of_memory
 from verydeep.engine.process import own_process
 from verydeep.errors import OtherProcessError, VerydeepError
 from verydeep.results.result import Result, print_result
+from verydeep.wording import escape_controls
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     function.__name__: function
@@ -80,14 +82,18 @@ def main() -> None:
         time.sleep(2 * TURN_SECONDS)
         fail(str(error))
     except VerydeepError as error:
-        fail(str(error))
+        fail(escape_controls(str(error)))
     except BrokenPipeError:  # as of `| head`
         discard(sys.stdout)
         discard(sys.stderr)
         sys.exit(1)
     except PermissionError as error:
         fail(f"{error.filename} may not be read or written: change its permissions, or choose another place.")
-    except OSError as error:
+    except (OSError, RuntimeError, MemoryError, ImportError) as error:
+        if failure := explain_lack_of_files(error) or explain_lack_of_memory(error, "this process"):
+            fail(str(failure))
+        if not isinstance(error, OSError):
+            raise
         if error.errno in NO_ROOM:
             discard(sys.stdout)  # else Python tries once more at its end
             fail(str(write_error(error.filename or "The standard output", error)))
@@ -137,7 +143,7 @@ def run(call: Call) -> None:
     if is_main():
         print_result(result, call.format, sys.stdout, translate=translate)
         for line in [] if call.format == "table" else [*result.summary.splitlines(), *result.footers()]:
-            print(translate(line), file=sys.stderr)
+            print(escape_controls(translate(line)), file=sys.stderr)
         if result.problem:
             fail(result.problem)
 

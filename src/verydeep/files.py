@@ -83,7 +83,8 @@ def shorten_name(name: str) -> str:
     encoded = os.fsencode(name)
     if len(encoded) <= MAX_NAME_BYTES:
         return name
-    beginning = encoded[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    whole_letters = encoded[:MAX_NAME_BYTES].decode("utf-8", "ignore").encode()
+    beginning = os.fsdecode(whole_letters)  # the system's encoding may be another one
     return f"{beginning}-{hashlib.sha256(encoded).hexdigest()[:8]}"
 
 
@@ -108,6 +109,20 @@ def utf8_path(path: Path) -> Iterator[Path]:
     """
     with path.open("rb") as file:
         yield path if escape_bytes(str(path)) == str(path) else Path(f"/dev/fd/{file.fileno()}")
+
+
+@dataclass(frozen=True)
+class CsvLines:
+    """A text file for a writer of CSV: its lines end with a line feed alone.
+
+    The writer itself keeps its carriage returns, because only then Python quotes those in names (before 3.13).
+    """
+
+    file: TextIO
+
+    def write(self, line: str) -> int:
+        """Write a line of CSV."""
+        return self.file.write(line.removesuffix("\r\n") + "\n")
 
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")

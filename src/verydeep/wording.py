@@ -1,6 +1,14 @@
-"""Numbers and lists in messages."""
+"""Numbers, lists and names in messages."""
 
+import re
 from collections.abc import Sequence
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def escape_controls(text: str) -> str:
+    """Return a text without the characters of file names that break lines or change the colors of a terminal."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def count_of(number: int, noun: str) -> str:

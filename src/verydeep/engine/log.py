@@ -14,6 +14,7 @@ from rich.table import Table
 from verydeep.disk import explain_write
 from verydeep.engine.process import owns_process
 from verydeep.results.tables import TextTable
+from verydeep.wording import escape_controls
 
 LOGGER = logging.getLogger("verydeep")
 """Its level and handlers are the program's own affair; the command line adds one that prints."""
@@ -27,9 +28,10 @@ class Log:
         self.path, self.silent = path, silent
 
     def info(self, text: str) -> None:
-        """Send one line or more."""
+        """Send one line; names of files in it may hold what breaks lines."""
         if self.silent:
             return
+        text = escape_controls(text)
         LOGGER.info("%s", text)
         self._write(text)
 
@@ -37,6 +39,7 @@ class Log:
         """Send one line that a caller in Python must see: there it is a warning."""
         if self.silent:
             return
+        text = escape_controls(text)
         if owns_process():
             LOGGER.info("%s", text)
         else:

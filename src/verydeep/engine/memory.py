@@ -1,8 +1,9 @@
-"""The machine's free memory, and the error to report when it runs out."""
+"""The machine's free memory, and the errors to report when it, or the number of open files, runs out."""
 
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import EMFILE, ENFILE
 from pathlib import Path
 
 from verydeep.errors import ResourceError
@@ -11,7 +12,7 @@ MEMINFO = Path("/proc/meminfo")
 OWN_GROUPS = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
 
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|std::bad_alloc")
+_OUT_OF_MEMORY = re.compile(r"out of memory|can(?:'t|not) allocate memory|std::bad_alloc|failed to map segment", re.I)
 
 
 def host_memory() -> int:
@@ -56,4 +57,14 @@ def explain_lack_of_memory(error: Exception, device: str) -> ResourceError | Non
     return ResourceError(
         f"The memory of {device} ran out: free some of it, or give smaller `scales`, fewer `workers` or, in training, "
         "a smaller `micro_batch`."
+    )
+
+
+def explain_lack_of_files(error: Exception) -> ResourceError | None:
+    """Return what an error of PyTorch or the system means to a user; None if it is not about too many open files."""
+    if getattr(error, "errno", None) not in {EMFILE, ENFILE} and "Too many open files" not in str(error):
+        return None
+    return ResourceError(
+        "This process may not open as many files as it needs: give fewer `workers`, or a larger limit, as `ulimit -n "
+        "1024` does."
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from verydeep.data.pixels.workers import explain_killed_worker
-from verydeep.engine.memory import explain_lack_of_memory, host_memory
+from verydeep.engine.memory import explain_lack_of_files, explain_lack_of_memory, host_memory
 from verydeep.engine.process import owns_process, require_determinism, set_up_torch
 from verydeep.errors import OptionError, OtherProcessError, ResourceError
 from verydeep.machine import available_cores
@@ -282,7 +282,7 @@ def start(
     try:
         with on_device, _group(runtime):
             yield _set_kernels(runtime, kernels)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if failure := explain_failure(error, runtime):
             raise failure from error
         raise
@@ -303,8 +303,12 @@ def _set_kernels(runtime: Runtime, kernels: Kernels) -> Runtime:
 
 
 def explain_failure(error: Exception, runtime: Runtime) -> ResourceError | None:
-    """Return what an error means to a user if a process or memory is missing; else None."""
-    return explain_killed_worker(error) or explain_lack_of_memory(error, str(runtime.device))
+    """Return what an error means to a user if a process, memory or open files are missing; else None."""
+    return (
+        explain_killed_worker(error)
+        or explain_lack_of_files(error)
+        or explain_lack_of_memory(error, str(runtime.device))
+    )
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import html
 import io
 import json
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -15,18 +14,15 @@ from typing import Any, ClassVar, Literal, TextIO
 from rich.console import Console, Group
 from rich.text import Text
 
-from verydeep.files import escape_bytes
+from verydeep.files import CsvLines, escape_bytes
 from verydeep.results.tables import TextTable
-from verydeep.wording import count_of
+from verydeep.wording import count_of, escape_controls
 
 Record = dict[str, object]
 Format = Literal["table", "json", "csv"]
 
 HTML_ROWS = 100
 """Rows that a notebook shows."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""Characters of file names that break the lines of a table or change the colors of a terminal."""
-
 PIPE_WIDTH = 10_000
 """Columns of output that is not a terminal, where nothing needs to be folded."""
 
@@ -110,7 +106,7 @@ class Result(ABC):
         parts: list[TextTable | Text] = [_unbroken(self.summary)] if self.summary else []
         for table, remarks in self.sections():
             parts += [] if table is None else [table]
-            parts += map(_unbroken, remarks)
+            parts += [_unbroken(escape_controls(remark)) for remark in remarks]
         return Group(*parts)
 
     def to_text(self, width: int = 120) -> str:
@@ -155,7 +151,7 @@ def print_result(
     if format == "json":
         file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
     elif records:
-        writer = csv.DictWriter(file, dict.fromkeys(key for record in records for key in record), lineterminator="\n")
+        writer = csv.DictWriter(CsvLines(file), dict.fromkeys(key for record in records for key in record))
         writer.writeheader()
         writer.writerows({key: csv_value(value) for key, value in record.items()} for record in records)
 
@@ -170,7 +166,7 @@ def format_value(value: object, specification: str = "") -> str:
     if isinstance(value, int | float):
         return format(value, specification or ("," if isinstance(value, int) else ".4g"))
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return escape_controls(text)
 
 
 def csv_value(value: object) -> object:
@@ -217,7 +213,7 @@ def skipped_problem(skipped: Mapping[str, str], num_used: int) -> str:
     """Return a sentence if any of a person's own images could not be used."""
     if not skipped:
         return ""
-    first = next(iter(skipped.values()))
+    first = escape_controls(next(iter(skipped.values())))
     if len(skipped) == 1:
         return f"1 of {num_used + 1:,} images has no result: {first}"
     return f"{len(skipped):,} of {num_used + len(skipped):,} images have no result, the first because {first}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from verydeep.results.result import Record, Result
-from verydeep.wording import count_of, shorten_list
+from verydeep.wording import count_of, escape_controls, shorten_list
 
 FindingKind = Literal[
     "same photograph, several labels",
@@ -147,7 +147,7 @@ class VerifiedData(Result):
                 f"{len(self.bad_boxes):,} {subject} wrong or missing: correct them, or train with `bad_boxes=clip` or "
                 "`bad_boxes=skip`."
             )
-        return "\n".join(sentences)
+        return "\n".join(map(escape_controls, sentences))
 
     def records(self) -> list[Record]:
         """Return one record for each file that cannot be decoded, peculiarity of a file, bad box, and finding."""

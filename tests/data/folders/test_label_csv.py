@@ -257,3 +257,17 @@ def test_images_that_are_not_listed_are_noted(folder: Path) -> None:
     put(folder, "labels.csv", "a.jpg,dog", "b.jpg,sea")
     (note,) = open_split(folder, "all").notes
     assert note == f"Not used: 2 images in {folder} that labels.csv does not list (such as deep/c.PNG)."
+
+
+@pytest.mark.parametrize(
+    ("other", "note"),
+    [
+        ("lotus", "The labels 'Lotus' and 'lotus' of labels.csv differ only in case or spaces; they are two classes."),
+        ("Lotus ", None),  # spaces around a label mean nothing
+    ],
+)
+def test_a_class_that_is_written_in_two_ways_is_noted(folder: Path, other: str, note: str | None) -> None:
+    put(folder, "labels.csv", "a.jpg,Lotus", f"b.jpg,{other}", "deep/c.PNG,rose", "deep/d e.jpg,rose")
+    split = open_split(folder, "all")
+    assert split.notes == (() if note is None else (note,))
+    assert len(split.class_names) == (2 if note is None else 3)

@@ -105,3 +105,17 @@ def test_normal_forms_agree_and_what_is_no_text_is_escaped() -> None:
     assert normalize_name("caf\udce9") == r"caf\udce9"
     assert normalize_name("a\nb\x1b[31m") == r"a\nb\x1b[31m"
     assert normalize_name("猫 (1) [x]*") == "猫 (1) [x]*"
+
+
+def test_videos_are_counted_and_are_no_images(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a.jpg", "cat/a.mp4", "cat/b.MP4", "cat/c.mov", "clip.mkv")
+    omissions = Omissions()
+    assert list_images(tmp_path, omissions) == ["cat/a.jpg"]
+    assert omissions.sentences(tmp_path) == [
+        f"In {tmp_path} 1 .MP4 file is not read: extract pictures from it.",
+        f"In {tmp_path} 1 .mkv file is not read: extract pictures from it.",
+        f"In {tmp_path} 1 .mov file is not read: extract pictures from it.",
+        f"In {tmp_path} 1 .mp4 file is not read: extract pictures from it.",
+    ]
+    with pytest.raises(DataError, match=r"clip\.mkv is a video: extract pictures from it"):
+        decode(tmp_path / "clip.mkv", camera_rotation=True)

@@ -1,5 +1,6 @@
-"""Processes that decode: what happens when one of them is killed, or the machine has no room for what they send."""
+"""Processes that decode: one of them is killed or hangs, or the machine has no room for what they send."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -14,7 +15,8 @@ import pytest
 from tests.crashes import crash_decoders
 from tests.runs import SMALL_NET, verydeep
 from verydeep.data.loading.batches import load_items
-from verydeep.data.pixels.workers import note_file
+from verydeep.data.pixels import workers
+from verydeep.data.pixels.workers import forget_file, note_file
 from verydeep.data.split import Split
 from verydeep.engine.process import own_process
 from verydeep.engine.runtime import start
@@ -72,6 +74,28 @@ def test_a_killed_worker_is_one_sentence(number: int, file: str | None, sentence
     with pytest.raises(ResourceError) as caught, start(device="cpu", bf16=False, num_workers=2):
         assert list(load_items(Deadly(number, file), 1, 2)) == []
     assert str(caught.value) == sentence
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the timer of POSIX")
+def test_a_file_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "MINUTES_PER_FILE", 0.5 / 60)  # else it takes ten minutes
+
+    class Endless(Deadly):
+        def __getitem__(self, index: int) -> int:
+            note_file(Path("photos/slow.jpg"))
+            forget_file()
+            time.sleep(0.2)  # a file's time begins when it is opened
+            note_file(Path("photos/cat.jpg"))
+            time.sleep(0.4)
+            note_file(Path("photos/endless.jpg"))
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # does not return to Python for an hour
+            return index
+
+    with pytest.raises(ResourceError) as caught, start(device="cpu", bf16=False, num_workers=1):
+        list(load_items(Endless(0, None), 1, 1))
+    assert str(caught.value) == (
+        f"photos/endless.jpg was not decoded within {0.5 / 60:g} minutes: remove the file, or check its disk."
+    )
 
 
 def test_lack_of_memory_is_one_sentence() -> None:

@@ -2,10 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
-from verydeep.data.folders.listing import holds_files, holds_images, list_images, list_subfolders, normalize_name
+from verydeep.data.folders.listing import (
+    find_similar_names,
+    holds_files,
+    holds_images,
+    list_images,
+    list_subfolders,
+    normalize_name,
+)
 from verydeep.data.folders.parts import ANNOTATIONS, PARTS
 from verydeep.data.folders.products import describe_product
 from verydeep.errors import DataError
@@ -35,9 +41,11 @@ def list_classes(folder: Path) -> tuple[list[str], list[str]]:
     notes = []
     if len(classes) < len(names):
         notes.append(f"Some class folders of {folder} differ only in how their accents are stored; they are one class.")
-    for one, other in pairwise(sorted(classes, key=str.casefold)):
-        if one.casefold() == other.casefold():
-            notes.append(f"The class folders {one} and {other} of {folder} differ only in case; they are two classes.")
+    for one, other in find_similar_names(classes):
+        difference = "case" if one.casefold() == other.casefold() else "case or spaces"
+        notes.append(
+            f"The class folders {one} and {other} of {folder} differ only in {difference}; they are two classes."
+        )
     return classes, notes
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from verydeep.data.folders.csv_files import read_csv
 from verydeep.data.folders.division import divide
-from verydeep.data.folders.listing import list_images, normalize_name
+from verydeep.data.folders.listing import find_similar_names, list_images, normalize_name
 from verydeep.data.folders.parts import find_only_folder
 from verydeep.data.folders.path_finder import PathFinder, describe_lost_paths
 from verydeep.data.split import Split
@@ -121,7 +121,8 @@ def open_labels(root: Path, problems: list[str] | None = None) -> Split:
     lines = _read_lines(root / LABELS, problems)
     split = _make_split(root, "all", lines, _class_names(lines, root / LABELS), LABELS)
     unlisted = [image for image in list_images(root) if image not in lines]
-    return replace(split, notes=_describe_unlisted(root, unlisted), num_unused=len(unlisted))
+    notes = (*split.notes, *_describe_unlisted(root, unlisted))
+    return replace(split, notes=notes, num_unused=len(unlisted))
 
 
 def open_divided_labels(root: Path, problems: list[str] | None = None) -> tuple[Split, Split]:
@@ -234,4 +235,8 @@ def _make_split(root: Path, name: str, lines: Lines, classes: list[str], layout:
         layout=layout,
         camera_rotation=True,
         relevance=np.array(marks, np.int8).reshape(-1, len(classes)),
+        notes=tuple(
+            f"The labels {one!r} and {other!r} of {layout} differ only in case or spaces; they are two classes."
+            for one, other in find_similar_names(classes)
+        ),
     )

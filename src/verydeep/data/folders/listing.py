@@ -3,12 +3,13 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
-from verydeep.data.pixels.formats import FORMATS, UNREAD, describe_unread, find_format, is_decodable
+from verydeep.data.pixels.formats import FORMATS, UNREAD, VIDEO, describe_unread, find_format, is_decodable, is_video
 from verydeep.errors import DataError
 from verydeep.files import describe_read_error, is_folder, real_path, special_kind
 
@@ -127,11 +128,11 @@ def list_images(folder: Path, omissions: Omissions | None = None) -> list[str]:
     omissions = Omissions() if omissions is None else omissions
 
     def is_read(entry: "os.DirEntry[str]") -> bool:
-        kind = find_format(entry)
+        kind = VIDEO if is_video(entry.name) else find_format(entry)
         if kind is None or is_decodable(kind):
             return kind is not None
         suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122
-        omissions.unread[suffix if suffix.lower() in FORMATS or kind == UNREAD else kind, kind] += 1
+        omissions.unread[suffix if suffix.lower() in FORMATS or kind in {UNREAD, VIDEO} else kind, kind] += 1
         return False
 
     return list_files(folder, is_read, omissions)
@@ -184,6 +185,15 @@ def normalize_name(name: str) -> str:
         letter if unicodedata.category(letter) not in {"Cc", "Cs"} else letter.encode("unicode_escape").decode()
         for letter in unicodedata.normalize("NFC", name)
     )
+
+
+def find_similar_names(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return pairs of names that differ only in case or spaces, and so are easily one name written in two ways."""
+
+    def key(name: str) -> str:
+        return " ".join(name.casefold().split())
+
+    return [(one, other) for one, other in pairwise(sorted(names, key=key)) if key(one) == key(other)]
 
 
 def _is_image(entry: "os.DirEntry[str]") -> bool:

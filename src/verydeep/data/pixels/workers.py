@@ -16,6 +16,9 @@ from typing import Any
 
 from verydeep.errors import ResourceError
 
+MINUTES_PER_FILE = 10.0
+"""Time for one file, after which its worker ends: the file makes a decoder loop, or its disk does not answer."""
+
 _SLOT = 1024
 """Bytes of shared memory for each worker: eight of its process number, then the path of a file."""
 
@@ -55,6 +58,8 @@ class WorkerSetup:
         global _slot  # noqa: PLW0603
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._end_if_failed)
+        if hasattr(signal, "SIGALRM"):
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends it, also within a decoder that never returns
         if hasattr(os, "nice"):
             os.nice(10)
         _slot = memoryview(self.board).cast("B")[worker * _SLOT : (worker + 1) * _SLOT]
@@ -81,12 +86,21 @@ def note_file(path: Path | str) -> None:
     if _slot is not None:
         name = os.fsencode(path)[: _SLOT - 9] + b"\0"
         _slot[8 : 8 + len(name)] = name
+        _set_alarm(60 * MINUTES_PER_FILE)
 
 
 def forget_file() -> None:
     """Note that the file was read; a crash of this process has another cause."""
     global _file  # noqa: PLW0603
     _file = None
+    if _slot is not None:
+        _set_alarm(0)
+
+
+def _set_alarm(seconds: float) -> None:
+    """Let the system end this worker after a time, or never."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def describe_crash() -> str:
@@ -105,6 +119,10 @@ def explain_killed_worker(error: Exception) -> ResourceError | None:
     if cause is None:
         remedy = "give fewer `workers`, 0 for none" + ("" if file is None else ", or remove the file")
         return ResourceError(f"A process that decodes images ended{place}: {remedy}.")
+    if cause[1] == "Alarm clock" and file is not None:
+        return ResourceError(
+            f"{file} was not decoded within {MINUTES_PER_FILE:g} minutes: remove the file, or check its disk."
+        )
     if cause[1] == "Killed":
         return ResourceError(
             f"A process that decodes images was killed{place}, most often because memory ran out: give fewer "

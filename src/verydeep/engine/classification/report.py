@@ -17,7 +17,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, count_images, gone_images_remarks, seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
-from verydeep.files import atomic_folder, atomic_write_text, real_path, write_json
+from verydeep.files import CsvLines, atomic_folder, atomic_write_text, real_path, write_json
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.bootstrap import Difference, paired_difference
 from verydeep.ops.metrics import class_errors, order_classes, predicted_classes, ranks
@@ -214,7 +214,7 @@ def write_evaluation(folder: Path, evaluation: ClassificationEvaluation, table: 
 
 def write_class_errors(file: TextIO, evaluation: ClassificationEvaluation, split: Split) -> None:
     """Write the number of images and the error of each class, in percent with its 95% interval."""
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(CsvLines(file))
     writer.writerow(["class", "words", "images", "error", "low", "high"])
     for each in class_errors(evaluation.confusion):
         shares = (f"{share:.2f}" for share in (each.error.percent, each.error.low, each.error.high))
@@ -225,7 +225,7 @@ def write_predictions(file: TextIO, predictions: EnsemblePredictions, split: Spl
     """Write path, label, rank of the label (1 is right) and the five best classes of each image with their scores."""
     assert split.labels is not None
     top = min(5, len(split.class_names))
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(CsvLines(file))
     names = ("class", "p" if predictions.kind == "probability" else predictions.kind)
     writer.writerow(["path", "label", "rank", *(f"{name}{i}" for i in range(1, top + 1) for name in names)])
     places = ranks(predictions.posteriors, split.labels[predictions.indices])

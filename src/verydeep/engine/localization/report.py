@@ -26,7 +26,7 @@ from verydeep.engine.plotting import save_figure
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.engine.runtime import Runtime
-from verydeep.files import atomic_folder, atomic_write_text, real_path, write_json
+from verydeep.files import CsvLines, atomic_folder, atomic_write_text, real_path, write_json
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 from verydeep.results.measured_table import MeasuredTable
@@ -193,7 +193,7 @@ def write_boxes(path: Path, evaluation: LocalizationEvaluation, split: Split) ->
     boxes_and_ratings = errors.boxes.xyxy, errors.boxes.ratings
     columns = (classes.indices, classes.labels, classes.guesses, errors.truth_overlaps, *boxes_and_ratings)
     with atomic_write_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(CsvLines(file))
         writer.writerow(["path", "label", "iou", *SIDES, *guess_columns, "annotations"])
         for index, label, guesses, overlap, boxes, ratings in zip(*columns, strict=True):
             cells = [split.files[index], split.class_names[label], f"{overlap:.4f}", *(f"{x:.1f}" for x in boxes[0])]

@@ -12,7 +12,7 @@ from verydeep.engine.report_page.page import MAX_BYTES
 from verydeep.engine.report_page.photographs import Thumbnail, make_thumbnails
 from verydeep.engine.report_page.rendering import render
 from verydeep.errors import OptionError
-from verydeep.files import atomic_write_text, check_output_folder, real_path
+from verydeep.files import CsvLines, atomic_write_text, check_output_folder, real_path
 from verydeep.results.result import print_result
 from verydeep.results.verified_data import Finding, VerifiedData, describe_classes, describe_findings
 from verydeep.wording import count_of
@@ -98,7 +98,7 @@ def write_findings(verified: VerifiedData, files: Sequence[str], folder: Path, *
     group_of = {name: each.group for each in verified.findings if each.group is not None for name in each.files}
     with atomic_write_text(folder / GROUPS) as file:
         rows = ((name, "" if name not in group_of else f"group {group_of[name]}") for name in dict.fromkeys(files))
-        csv.writer(file, lineterminator="\n").writerows([("path", "group"), *rows])
+        csv.writer(CsvLines(file)).writerows([("path", "group"), *rows])
     with atomic_write_text(folder / PAGE) as file:
         file.write(_render(content))
     return folder / PAGE

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.engine.plotting import name_classes, save_figure, subplots
-from verydeep.files import atomic_write_text
+from verydeep.files import CsvLines, atomic_write_text
 from verydeep.ops.arrays import Int64Array
 
 MAX_NUMBERED = 20
@@ -23,7 +23,7 @@ def write_confusion(path: Path, counts: Int64Array, class_names: Sequence[str]) 
         class_names: K names.
     """
     with atomic_write_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(CsvLines(file))
         writer.writerow(["true", *class_names])
         writer.writerows([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
 

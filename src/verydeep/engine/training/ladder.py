@@ -81,7 +81,8 @@ def train_missing(
     test_split = open_test_split(request.data, Division(request.split_seed or 0, request.val_fraction))
     log_cost(rungs, costs, train, test_split, request, runtime.world_size, log)
     for number, rung in enumerate(rungs, start=1):
-        log.info(f"\nTraining {number} of {len(rungs)}: {rung}")
+        log.info("")
+        log.info(f"Training {number} of {len(rungs)}: {rung}")
         train_run(plan_rung(rung, request, shape), runtime)
 
 
