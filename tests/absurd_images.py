@@ -404,7 +404,7 @@ def _list_names() -> Iterator[Content]:
         yield AbsurdFile(f"wrong name.{suffix}", picture), png
     yield AbsurdFile("no suffix", picture), png
     for name in ("broken\nlines", "broken \x1b[31m red", "broken caf\udce9"):
-        yield AbsurdFile(f"{name}.png", sentence="is a damaged PNG file"), png[:20]
+        yield AbsurdFile(f"{name}.png", sentence="cannot be decoded"), png[:20]
 
 
 def _write_wide(folder: Path) -> list[AbsurdFile]:

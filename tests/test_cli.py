@@ -186,3 +186,21 @@ def test_messages_stay_out_of_json(trained: Path, photographs: Path, inside: Cli
 def test_several_processes_print_one_result(trained: Path, photographs: Path, cli: Cli) -> None:
     common = ("evaluate", photographs, trained, "--views", "center", "--scales", 256, "--precision", "fp32")
     assert cli(*common, "--devices", 2, "--format", "json").stdout == cli(*common, "--format", "json").stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
+@pytest.mark.parametrize("words", ["train d", "evaluate d r", "features r d --out o", "predict r d", "verify d"])
+def test_a_low_limit_on_memory_is_one_sentence(words: str, tmp_path: Path) -> None:
+    """Too low even for PyTorch's libraries."""
+    command = f"ulimit -v 400000; exec {sys.executable} -m verydeep {words}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert done.stderr.startswith("verydeep: The memory of this process ran out: free some of it")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the open files of a process")
+def test_forty_open_files_suffice(photographs: Path, trained: Path, tmp_path: Path) -> None:
+    for words in (f"predict {trained} {photographs}/test", f"verify {photographs}"):
+        command = f"ulimit -n 40; exec {sys.executable} -m verydeep {words} --workers 2"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -1,5 +1,6 @@
 """Processes that decode: one of them is killed or hangs, or the machine has no room for what they send."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -98,7 +99,7 @@ def test_a_file_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
-def test_lack_of_memory_is_one_sentence() -> None:
+def test_lack_of_memory_and_of_open_files_is_one_sentence() -> None:
     import torch
 
     for error in (
@@ -108,6 +109,15 @@ def test_lack_of_memory_is_one_sentence() -> None:
     ):
         with (
             pytest.raises(ResourceError, match=r"^The memory of cpu ran out: free some of it, or give smaller"),
+            start(device="cpu", bf16=False, num_workers=0),
+        ):
+            raise error
+    for error in (
+        OSError(errno.EMFILE, "Too many open files"),
+        RuntimeError("Too many open files. Communication with the workers is no longer possible."),
+    ):
+        with (
+            pytest.raises(ResourceError, match=r"^This process may not open as many files as it needs: give fewer"),
             start(device="cpu", bf16=False, num_workers=0),
         ):
             raise error
