@@ -271,3 +271,39 @@ def test_a_class_that_is_written_in_two_ways_is_noted(folder: Path, other: str, 
     split = open_split(folder, "all")
     assert split.notes == (() if note is None else (note,))
     assert len(split.class_names) == (2 if note is None else 3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"path,label\na.jpg,dog\ndeep\\c.PNG,sea\n",  # as Windows writes paths
+        b"path,label\ra.jpg,dog\rdeep/c.PNG,sea\r",  # lines of old Macs
+        b'"label";"path"\r\ndog;a.jpg\r\nsea;"deep/c.PNG"\r\n',
+        b"path,label\n\n  a.jpg , dog \n\ndeep/c.PNG,sea",
+    ],
+)
+def test_tables_that_are_unusual_are_right(folder: Path, content: bytes) -> None:
+    (folder / "labels.csv").write_bytes(content)
+    assert labels(open_labels(folder)) == {"a.jpg": {"dog"}, "deep/c.PNG": {"sea"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path,label,label\na.jpg,dog,dog\n", "is 'path,label,label'; it must be path,label"),
+        (b"path\na.jpg\n", "is 'path'; it must be path,label"),
+        ("path,label\na.jpg,dog\n".encode("utf-16"), "cannot be read as CSV in UTF-8"),
+        ("path,label\na.jpg,B\xe4r\n".encode("cp1252"), "cannot be read as CSV in UTF-8 .line 2 has other bytes"),
+        (
+            b"path,label\nC:\\my\\a.jpg,dog\nC:\\my\\b.jpg,sea\n",
+            "No path in .* is a file: paths begin at .* such as 'a.jpg'",
+        ),
+        (b"path,label\na.jpg," + b"x" * 200_000, "cannot be read as CSV .*field larger than field limit"),
+        (b"", "is ''; it must be path,label"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_one_sentence(folder: Path, content: bytes, message: str) -> None:
+    (folder / "labels.csv").write_bytes(content)
+    with pytest.raises(VerydeepError, match=message) as caught:
+        open_split(folder, "all")
+    assert str(folder / "labels.csv") in str(caught.value) and len(str(caught.value)) < 300

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from verydeep.data.folders.listing import normalize_name
 from verydeep.errors import DataError
@@ -21,9 +21,17 @@ class PathFinder:
     def find(self, path: PurePath) -> str | None:
         """Return the POSIX path of a file or folder below the root as the system writes it; None if there is none.
 
+        Backslashes are read as slashes, as Windows writes them, unless a name has them.
+
         Raises:
             DataError: it may exist, but its folder may not be read.
         """
+        found = self._find(path)
+        if found is None and "\\" in str(path):
+            return self._find(PurePosixPath(str(path).replace("\\", "/")))
+        return found
+
+    def _find(self, path: PurePath) -> str | None:
         if ".." in path.parts or path.is_absolute() or not path.parts:
             return None
         try:
