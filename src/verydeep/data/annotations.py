@@ -62,7 +62,7 @@ def read_xml(path: Path) -> Annotation:
         x1, y1, x2, y2 = parse_box(corners, where)
         box = (x1 - first, y1 - first, x2 - first, y2 - first)
         instances.append(Instance(where, element.findtext("name", "").strip(), box))
-    width, height = (_parse_number(root.findtext(f"size/{side}", "0")) for side in ("width", "height"))
+    width, height = (parse_number(root.findtext(f"size/{side}", "0")) for side in ("width", "height"))
     if width is None or height is None or min(width, height) < 1:
         return Annotation(tuple(instances))
     return Annotation(tuple(instances), (width, height))
@@ -94,14 +94,14 @@ def parse_box(texts: Iterable[str], where: str) -> XYXY:
     Raises:
         DataError: there are not four texts, or one is not a number.
     """
-    numbers = [_parse_number(text) for text in texts]
+    numbers = [parse_number(text) for text in texts]
     if len(numbers) != 4 or None in numbers:
         raise DataError(f"{where} has a box that is not four numbers (xmin, ymin, xmax, ymax).")
     x1, y1, x2, y2 = (number for number in numbers if number is not None)
     return x1, y1, x2, y2
 
 
-def _parse_number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Parse a finite number of a length that a person would write."""
     try:
         number = float(text) if len(text) <= _LONGEST_NUMBER else math.nan

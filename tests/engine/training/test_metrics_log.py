@@ -30,7 +30,8 @@ def test_a_resumed_log_drops_lines_after_the_checkpoint(tmp_path: Path) -> None:
 
 def test_an_incomplete_line_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2, "lo')
-    assert read_metrics(path) == [{"step": 1}]
+    line = '{"step": 1, "loss": 2.5, "learning_rate": 0.1}\n'
+    path.write_text(line + '{"step": 2, "lo')
+    assert read_metrics(path) == [{"step": 1, "loss": 2.5, "learning_rate": 0.1}]
     MetricsLog(path, 1000).close()  # a checkpoint of a log that lies elsewhere makes no zeros
-    assert path.stat().st_size == len('{"step": 1}\n{"step": 2, "lo')
+    assert path.stat().st_size == len(line + '{"step": 2, "lo')

@@ -38,7 +38,7 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
     Raises:
         DataError: a class of wnids.txt has no folder, an image of val/ has no line, or a line cannot be read.
     """
-    classes = sorted(set((root / "wnids.txt").read_text().split()))
+    classes = sorted(set((root / "wnids.txt").read_text("utf-8", errors="replace").split()))
     if name == "train":
         rows = _read_train(root / "train", classes)
     elif name == "val":
@@ -92,7 +92,9 @@ def _read_val(folder: Path, classes: list[str]) -> _Rows:
 def _read_lines(path: Path, num_words: int) -> list[tuple[str, str, Float32Array]]:
     """Return (file name, WNID or "", box) of each line; nothing if there is no file."""
     lines = []
-    for number, line in enumerate(path.read_text().splitlines() if path.is_file() else (), start=1):
+    for number, line in enumerate(
+        path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else (), start=1
+    ):
         fields = line.split()
         try:
             box = np.array([fields[1 + num_words :]], dtype=np.float32).reshape(1, 4)  # inclusive xyxy

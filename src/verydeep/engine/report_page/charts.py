@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from verydeep.engine.report_page.figures import Bin
+from verydeep.engine.report_page.stored_values import CurvePoint
+from verydeep.engine.training.metrics_log import MetricsLine
 from verydeep.ops.localization_errors import success_rates
 
 SIDE = 1000
@@ -54,7 +55,7 @@ class Chart:
 
 def choose_ticks(largest: float) -> list[float]:
     """Return evenly spaced round numbers from 0 to ``largest`` or just beyond it."""
-    if not largest > 0:
+    if not 0 < largest < math.inf:  # also NaN
         return [0.0, 1.0]
     power = 10 ** math.floor(math.log10(largest / MAX_TICKS))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if largest / (power * factor) <= MAX_TICKS)
@@ -74,7 +75,7 @@ def _join(xs: Sequence[float], ys: Sequence[float], x_end: float, y_end: float) 
     return tuple(zip(_place(xs, x_end), (SIDE - y for y in _place(ys, y_end)), strict=True))
 
 
-def draw_loss(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart | None:
+def draw_loss(runs: Mapping[str, Sequence[MetricsLine]]) -> Chart | None:
     """Return the chart of the smoothed training loss of each run, by the lines of its metrics.jsonl."""
     curves = {name: _smooth_loss(metrics) for name, metrics in runs.items()}
     curves = {name: curve for name, curve in curves.items() if curve[0]}
@@ -93,10 +94,14 @@ def draw_loss(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart | None:
     )  # fmt: skip
 
 
-def draw_validation(runs: Mapping[str, Sequence[Mapping[str, Any]]], error: str) -> Chart | None:
+def draw_validation(runs: Mapping[str, Sequence[MetricsLine]], error: str) -> Chart | None:
     """Return the chart of the validation error of each run after each epoch."""
     curves = {
-        name: [(each["epoch"], each["val_error"]) for each in metrics if each.get("val_error") is not None]
+        name: [
+            (each["epoch"], percent)
+            for each in metrics
+            if "epoch" in each and (percent := each.get("val_error")) is not None
+        ]
         for name, metrics in runs.items()
     }
     curves = {name: curve for name, curve in curves.items() if curve}
@@ -116,7 +121,7 @@ def draw_validation(runs: Mapping[str, Sequence[Mapping[str, Any]]], error: str)
     )  # fmt: skip
 
 
-def _smooth_loss(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+def _smooth_loss(metrics: Sequence[MetricsLine]) -> tuple[list[float], list[float]]:
     """Return epochs and mean losses of at most ``MAX_POINTS`` stretches of steps."""
     if not metrics:
         return [], []
@@ -125,13 +130,13 @@ def _smooth_loss(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[float], lis
     return xs, [float(np.mean([metrics[i]["loss"] for i in each])) for each in stretches]
 
 
-def _epoch_steps(metrics: Sequence[Mapping[str, Any]]) -> float:
+def _epoch_steps(metrics: Sequence[MetricsLine]) -> float:
     """Return the number of steps of an epoch; of a training that has not ended its first epoch, that of all steps."""
-    ends = [each for each in metrics if each.get("epoch")]
-    return float(ends[-1]["step"] / ends[-1]["epoch"] if ends else metrics[-1]["step"])
+    ends = [each["step"] / each["epoch"] for each in metrics if each.get("epoch")]
+    return float(ends[-1] if ends else metrics[-1]["step"])
 
 
-def _drops(metrics: Sequence[Mapping[str, Any]]) -> list[float]:
+def _drops(metrics: Sequence[MetricsLine]) -> list[float]:
     """Return the epochs at which the learning rate drops within a stage."""
     return [
         after["step"] / _epoch_steps(metrics)
@@ -172,7 +177,7 @@ def draw_success(overlaps: Sequence[float]) -> Chart:
     )  # fmt: skip
 
 
-def draw_learning_curve(points: Sequence[Mapping[str, Any]], metric: str) -> Chart | None:
+def draw_learning_curve(points: Sequence[CurvePoint], metric: str) -> Chart | None:
     """Return the score of a classifier over the number of training photographs of each class."""
     curve = [(float(point["num_train"]), float(np.mean(point["scores"]))) for point in points if point["scores"]]
     if len(curve) < 2:

@@ -144,9 +144,9 @@ class PageContent:
             str(remark).strip() for view in self.views for remark in view.evaluation.values.get("remarks", ())
         )
         skipped = [
-            f"{view.title}: {count_of(len(view.evaluation.values['skipped']), 'file')} could not be decoded."
+            f"{view.title}: {count_of(len(files), 'file')} could not be decoded."
             for view in self.views
-            if view.evaluation.values.get("skipped")
+            if (files := view.evaluation.values.get("skipped"))
         ]
         return [*self.omissions, *remarks, *skipped]
 

@@ -47,7 +47,7 @@ def _describe_data(run: StoredRun) -> str:
 
 def _net_facts(run: StoredRun) -> Iterator[Fact]:
     config, settings = run.config, run.settings
-    if "network" not in config:
+    if not {"network", "width", "fc_width", "crop", "class_names"} <= config.keys():
         nets = dict.fromkeys(net for each in run.evaluations for net in each.values.get("nets", ()))
         if nets:
             yield "Nets", ", ".join(nets)
@@ -67,9 +67,9 @@ def _net_facts(run: StoredRun) -> Iterator[Fact]:
     provenance = config.get("provenance", {})
     if settings is not None and run.has_not_ended:
         yield "Training", "has not ended"
-    elif provenance.get("steps"):
-        ending = {True: ", converged", False: ", not converged"}.get(provenance.get("converged"), "")
-        yield "Training", f"{count_of(provenance['steps'], 'step')}{ending}"
+    elif steps := provenance.get("steps"):
+        endings = {True: ", converged", False: ", not converged", None: ""}
+        yield "Training", f"{count_of(steps, 'step')}{endings[provenance.get('converged')]}"
 
 
 def _describe_recipe(recipe: Recipe) -> str:

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
+from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.scales import format_scales
 from verydeep.engine.report_page.stored_evaluation import StoredEvaluation
+from verydeep.engine.report_page.stored_values import Row
 from verydeep.ops.bootstrap import Difference, paired_difference
 from verydeep.ops.metrics import Share, wilson_interval
 
@@ -94,22 +95,22 @@ def list_errors(evaluation: StoredEvaluation) -> list[ErrorRow]:
     return [_error_row(row) for row in evaluation.values["rows"]]
 
 
-def _error_row(row: Mapping[str, Any]) -> ErrorRow:
+def _error_row(row: Row) -> ErrorRow:
     shares: dict[str, Share] = {}
     if errors := row.get("errors"):
-        shares["top-1 error"] = Share(**errors["top1"])
+        shares["top-1 error"] = errors["top1"]
         if errors["k"] > 1:
-            shares[f"top-{errors['k']} error"] = Share(**errors["topk"])
-        shares["mean class recall"] = Share(**errors["class_recall"])
+            shares[f"top-{errors['k']} error"] = errors["topk"]
+        shares["mean class recall"] = errors["class_recall"]
     if precision := row.get("precision"):
-        shares["mean AP"] = Share(**precision)
+        shares["mean AP"] = precision
     if truth := row.get("truth"):
-        shares["true class's error"] = Share(**truth["error"])
+        shares["true class's error"] = truth["error"]
     if guesses := row.get("guesses"):
-        shares["localization error"] = Share(**guesses["error"])
+        shares["localization error"] = guesses["error"]
     maps = ", ".join(f"{each['map_height']}x{each['map_width']}" for each in row.get("geometry") or ())
     view = f"{row['net']}, {row['view']}" if row.get("net", "").endswith(" nets") else row["view"]
-    scales = ", ".join(format_scales(row["scales"], row["crop"])) if row["scales"] else ""
+    scales = ", ".join(format_scales(row["scales"], row.get("crop", PAPER_CROP)))
     return ErrorRow(view, scales, maps, shares)
 
 
@@ -131,7 +132,7 @@ def list_classes(evaluation: StoredEvaluation) -> list[ClassRow]:
                 name=name,
                 num_train=evaluation.training_counts.get(name),
                 num_images=count,
-                error=Share(**precision) if precision else wilson_interval(missed[name], count),
+                error=precision or wilson_interval(missed[name], count),
                 is_rare=sizes.get(name, 0) < RARE * largest,
                 confused_with=worst.prediction if worst else "",
                 num_confused=worst.count if worst else 0,

@@ -6,10 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
+from verydeep.data.annotations import parse_number
+from verydeep.engine.report_page.stored_values import ClassErrors, EvaluationValues, Row
 from verydeep.errors import DataError
 from verydeep.files import read_json
 from verydeep.ops.arrays import BoolArray
@@ -25,6 +29,8 @@ ScoreKind = Literal["probability", "margin", "IoU"]
 """The meaning of a photograph's score."""
 
 Box = tuple[float, ...]
+Side = Annotated[float, Meta(ge=-1e9, le=1e9)]
+"""A coordinate of a box in pixels, finite."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,7 @@ class StoredEvaluation:
     run: str
     """Name of the run."""
     name: str
-    values: Mapping[str, Any]
-    """Content of errors.json, or as much of it as a classifier's own test has."""
+    values: EvaluationValues
     photographs: tuple[TestedPhotograph, ...]
     class_words: Mapping[str, str]
     """Class -> its words, as far as they are known."""
@@ -110,9 +115,9 @@ def read_evaluation(folder: Path, run: str, class_words: Mapping[str, str]) -> S
     Raises:
         DataError: a file is missing or damaged.
     """
-    values = read_json(folder / ERRORS, dict[str, Any])
-    if not isinstance(values.get("rows"), list) or not values["rows"]:
-        raise DataError(f"{folder / ERRORS} is not the file of an evaluation: run `verydeep evaluate` again.")
+    values = read_json(folder / ERRORS, EvaluationValues)
+    if not all(row.get("errors") or row.get("truth") for row in values["rows"]):
+        raise DataError(f"{folder / ERRORS} has a row without errors: run `verydeep evaluate` again.")
     words = dict(class_words)
     if (folder / CLASSES).exists():
         words |= {line["class"]: line["words"] for line in _read_lines(folder / CLASSES, ("class", "words"))}
@@ -177,7 +182,7 @@ def read_margins(path: Path) -> Iterator[TestedPhotograph]:
                 yield TestedPhotograph(line["path"], name, is_right, margin, best, shows=shows)
 
 
-def measure_rows(photographs: Sequence[TestedPhotograph], view: str, num_classes: int) -> list[dict[str, Any]]:
+def measure_rows(photographs: Sequence[TestedPhotograph], view: str, num_classes: int) -> list[Row]:
     """Return errors of a classifier's own test, in the form of errors.json's rows."""
     right: BoolArray = np.array([each.is_right for each in photographs])
     names = sorted({each.label for each in photographs})
@@ -185,14 +190,13 @@ def measure_rows(photographs: Sequence[TestedPhotograph], view: str, num_classes
     k = topk_for(num_classes)
     missed = sum(each.label not in [name for name, _ in each.guesses[:k]] for each in photographs)
     count = len(photographs)
-    errors = {
-        "top1": vars(wilson_interval(int((~right).sum()), count)),
-        "topk": vars(wilson_interval(missed, count)),
+    errors: ClassErrors = {
+        "top1": wilson_interval(int((~right).sum()), count),
+        "topk": wilson_interval(missed, count),
         "k": k,
-        "class_recall": vars(mean_class_recall(right, labels)),
-        "num_images": count,
+        "class_recall": mean_class_recall(right, labels),
     }
-    return [{"net": "", "view": view, "scales": [], "pixels": [], "errors": errors}]
+    return [{"net": "", "view": view, "scales": [], "errors": errors}]
 
 
 def _read_lines(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -207,16 +211,16 @@ def _read_lines(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _number(path: Path, line: Mapping[str, str], column: str) -> float:
-    try:
-        return float(line[column])
-    except (KeyError, TypeError, ValueError):
+    number = parse_number(line.get(column) or "")
+    if number is None:
         raise DataError(
-            f"{path} has a {column} of {line['path']} that is not a number: run `verydeep evaluate` again."
-        ) from None
+            f"{path} has a {column} of {line['path']:.80} that is not a number: run `verydeep evaluate` again."
+        )
+    return number
 
 
 def _read_annotations(text: str) -> tuple[Box, ...]:
     try:
-        return tuple(tuple(float(side) for side in box) for box in json.loads(text) if len(box) == 4)
-    except (ValueError, TypeError):
+        return tuple(msgspec.convert(json.loads(text), list[tuple[Side, Side, Side, Side]]))
+    except (ValueError, RecursionError):
         return ()

@@ -1,10 +1,10 @@
 """A run as its folder holds it: settings, metrics, environments, evaluations; it may have moved to another machine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from verydeep.engine.environment import ENVIRONMENT, Environment, read_environments
 from verydeep.engine.evaluation_folders import is_evaluation
@@ -17,15 +17,17 @@ from verydeep.engine.report_page.stored_evaluation import (
     read_margins,
     read_predictions,
 )
-from verydeep.engine.training.metrics_log import read_metrics
+from verydeep.engine.report_page.stored_values import ConfigValues, EvaluationValues, Row, TransferValues
+from verydeep.engine.training.metrics_log import MetricsLine, read_metrics
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.transfer.classifier import FIELDS
 from verydeep.engine.transfer.task import MARGINS, RESULTS
 from verydeep.errors import DataError
 from verydeep.files import read_json, real_path
 from verydeep.models.weights.model_folder import CONFIG
+from verydeep.ops.metrics import Share
 
-Values = Mapping[str, Any]
+T = TypeVar("T")
 
 OWN_TEST = "test photographs"
 """Name of a classifier's own test, which is no folder."""
@@ -38,12 +40,11 @@ class StoredRun:
     path: Path
     settings: RunSettings | None
     """None where there are none, or another version of verydeep wrote them."""
-    config: Values
+    config: ConfigValues
     """Content of the net's config.json, or of classifier.json."""
-    metrics: tuple[Values, ...]
+    metrics: tuple[MetricsLine, ...]
     """Lines of metrics.jsonl."""
-    transfer: Values
-    """Content of transfer.json."""
+    transfer: TransferValues
     environments: tuple[Environment, ...]
     evaluations: tuple[StoredEvaluation, ...]
     """The newest first."""
@@ -71,8 +72,8 @@ def read_run(path: Path) -> StoredRun:
         raise DataError(f"{path} is no folder: give one that `verydeep train`, `evaluate` or `transfer` wrote.")
     run = RunFolder(path)
     name = real_path(path).name
-    transfer = _read(path / RESULTS)
-    config = _read(run.model / CONFIG) or _read(path / FIELDS)
+    transfer = _read(path / RESULTS, TransferValues)
+    config = _read(run.model / CONFIG, ConfigValues) or _read(path / FIELDS, ConfigValues)
     names, words = config.get("class_names", ()), config.get("class_words", ())
     class_words = dict(zip(names, words, strict=False))
     evaluations, problems = [], []
@@ -101,7 +102,7 @@ def read_run(path: Path) -> StoredRun:
         path=path,
         settings=_read_settings(run),
         config=config,
-        metrics=tuple(_read_metrics(run.metrics)),
+        metrics=tuple(read_metrics(run.metrics)) if run.metrics.exists() else (),
         transfer=transfer,
         environments=tuple(environments),
         evaluations=tuple(evaluations),
@@ -121,9 +122,9 @@ def _age(folder: Path) -> float:
     return -(folder / "errors.json").stat().st_mtime
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, kind: type[T]) -> T:
     """Return the content of a JSON file; nothing where there is none."""
-    return read_json(path, dict[str, Any]) if path.exists() else {}
+    return read_json(path, kind) if path.exists() else kind()
 
 
 def _read_settings(run: RunFolder) -> RunSettings | None:
@@ -132,42 +133,39 @@ def _read_settings(run: RunFolder) -> RunSettings | None:
     return None
 
 
-def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    with suppress(OSError, ValueError):
-        return read_metrics(path)
-    raise DataError(f"{path} is damaged: restore it, or remove it.")
-
-
-def _read_own_test(path: Path, transfer: Values, class_words: Mapping[str, str], num_classes: int) -> StoredEvaluation:
+def _read_own_test(
+    path: Path, transfer: TransferValues, class_words: Mapping[str, str], num_classes: int
+) -> StoredEvaluation:
     """Return the test of a classifier's first draw, in the form of an evaluation."""
     photographs = tuple(read_predictions(path / PREDICTIONS))
-    values = {
-        **_describe_own_test(path, transfer),
-        "num_images": len(photographs),
-        "rows": measure_rows(photographs, "linear SVMs", num_classes) if photographs else [],
-    }
+    rows = measure_rows(photographs, "linear SVMs", num_classes) if photographs else []
+    values = _describe_own_test(path, transfer, len(photographs), rows)
     return StoredEvaluation(real_path(path).name, OWN_TEST, values, photographs, class_words)
 
 
-def _read_margin_test(path: Path, transfer: Values, class_words: Mapping[str, str]) -> StoredEvaluation:
+def _read_margin_test(path: Path, transfer: TransferValues, class_words: Mapping[str, str]) -> StoredEvaluation:
     """Return the test of a classifier of photographs with several classes, in the form of an evaluation."""
     photographs = tuple(read_margins(path / MARGINS))
-    draw = transfer["draws"][0]
-    precision = draw["interval"] or {"percent": draw["score"], "low": draw["score"], "high": draw["score"]}
-    values = {
-        **_describe_own_test(path, transfer),
-        "num_images": draw["num_test"],
-        "rows": [{"net": "", "view": "linear SVMs", "scales": [], "precision": precision}],
-        "class_intervals": transfer.get("class_intervals", {}),
-    }
+    draw = next(iter(transfer.get("draws", ())), None)
+    score = None if draw is None else draw.get("score")
+    if draw is None or score is None:
+        raise DataError(f"{path / RESULTS} has no draw with a score: run `verydeep transfer` again.")
+    row: Row = {"net": "", "view": "linear SVMs", "scales": [], "precision": Share(score, score, score)}
+    if interval := draw.get("interval"):
+        row["precision"] = interval
+    values = _describe_own_test(path, transfer, draw.get("num_test", 0), [row])
+    values["class_intervals"] = transfer.get("class_intervals", {})
     return StoredEvaluation(real_path(path).name, OWN_TEST, values, photographs, class_words)
 
 
-def _describe_own_test(path: Path, transfer: Values) -> dict[str, Any]:
+def _describe_own_test(path: Path, transfer: TransferValues, num_images: int, rows: Sequence[Row]) -> EvaluationValues:
     return {
-        **{key: transfer.get(key) for key in ("data", "root", "camera_rotation", "summary", "precision", "kernels")},
+        "num_images": num_images,
+        "rows": rows,
+        "data": transfer.get("data"),
+        "root": transfer.get("root"),
+        "camera_rotation": transfer.get("camera_rotation"),
+        "summary": transfer.get("summary", ""),
         "classifier": str(path),
         "split": "test",
         "skipped": transfer.get("skipped", {}),

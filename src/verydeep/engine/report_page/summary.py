@@ -1,8 +1,7 @@
 """The first lines of the report page: two sentences, and the most important figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from verydeep.engine.report_page.figures import (
     EvaluationPair,
@@ -102,17 +101,16 @@ def list_tiles(evaluations: Sequence[StoredEvaluation]) -> list[Tile]:
         Tile(name, f"{share.percent:.1f}%", f"[{share.low:.1f}, {share.high:.1f}]")
         for name, share in list_errors(evaluations[0])[-1].shares.items()
     ]
-    if values.get("expected_calibration_error") is not None:
-        tiles.append(Tile("calibration error", f"{values['expected_calibration_error']:.1f}", "points"))
+    if (error := values.get("expected_calibration_error")) is not None:
+        tiles.append(Tile("calibration error", f"{error:.1f}", "points"))
     tiles.append(Tile("photographs", f"{len({each.file for each in evaluations[0].photographs}):,}"))
     return tiles
 
 
-def describe_center(values: Mapping[str, Any] | None) -> str:
+def describe_center(difference: Difference | None) -> str:
     """Return a sentence about the error of the whole image and that of its central crop."""
-    if not values:
+    if difference is None:
         return ""
-    difference = Difference(**values)
     word = "less" if difference.points <= 0 else "more"
     low, high = sorted((abs(difference.low), abs(difference.high)))
     span = (

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from verydeep.engine.plotting import save_figure, subplots
+from verydeep.engine.training.metrics_log import MetricsLine
 
 ROBUST_PERCENT = 99
 """The axis of the loss shows this share of the losses: a few peaks would flatten all others."""
 
 
-def draw_curves(metrics: Sequence[dict[str, Any]], path: Path, title: str, error: str = "top-1 error") -> None:
+def draw_curves(metrics: Sequence[MetricsLine], path: Path, title: str, error: str = "top-1 error") -> None:
     """Draw loss and validation error over the epochs, with the drops of the learning rate and the stages.
 
     Args:

@@ -3,11 +3,34 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required, TypedDict
+
+import msgspec
+from msgspec import Meta
 
 from verydeep.disk import explain_write
 from verydeep.engine.training.event_log import EventLog
 from verydeep.engine.training.fit import StepReport
+from verydeep.errors import DataError
+from verydeep.files import describe_read_error
+
+
+class MetricsLine(TypedDict, total=False):
+    """A line of the file; where it ends an epoch, it also has the fields of ``EpochReport``."""
+
+    step: Required[Annotated[int, Meta(ge=1)]]
+    loss: Required[float]
+    learning_rate: Required[float]
+    stage: int
+    seconds: float
+    epoch: Annotated[int, Meta(ge=0)]
+    train_loss: float
+    val_error: float | None
+    is_best: bool
+    grad_norm: float
+    dead_fc6: float
+    dead_fc7: float
+    off_target: float | None
 
 
 def metrics_of(report: StepReport) -> dict[str, Any]:
@@ -61,7 +84,16 @@ class MetricsLog:
             self.file.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read every complete line of a metrics.jsonl."""
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+def read_metrics(path: Path) -> list[MetricsLine]:
+    """Read every complete line of a metrics.jsonl.
+
+    Raises:
+        DataError: the file cannot be read, or a line is damaged.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [msgspec.convert(json.loads(line), MetricsLine) for line in file if line.endswith("\n")]
+    except PermissionError as error:
+        raise DataError(describe_read_error(path, error)) from None
+    except (OSError, ValueError, RecursionError):
+        raise DataError(f"{path} is damaged: restore it, or remove it.") from None
