@@ -5,9 +5,26 @@ caller knows them: `init_from`, `devices=2`. The command line prints the sentenc
 (--init-from, --devices 2) and exits with 1; it shows no traceback.
 """
 
+from verydeep.wording import escape_controls
+
+EXCERPT = "\n    "
+"""The beginning of an excerpt behind the sentence."""
+LONGEST = 2000
+"""Characters of a message; the middle of a longer one is left out, which is something in a file."""
+
 
 class VerydeepError(Exception):
-    """Base of all errors that a user can fix."""
+    """Base of all errors that a user can fix.
+
+    Names from files may have characters that control a terminal: they become escapes. Only an excerpt of what a user
+    typed begins lines of its own.
+    """
+
+    def __init__(self, message: str) -> None:
+        sentence, excerpt, rest = message.partition(EXCERPT)
+        if len(sentence) > LONGEST and not excerpt:
+            sentence = f"{sentence[: LONGEST // 2]} ... {sentence[-LONGEST // 2 :]}"
+        super().__init__(escape_controls(sentence) + excerpt + escape_controls(rest, but="\n"))
 
 
 class DataError(VerydeepError):

@@ -204,7 +204,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         with temporary_folder(path) as folder:
             temporary = folder / "file"
-            temporary.touch()
+            temporary.touch(exist_ok=False)
             mode = temporary.stat().st_mode
             yield temporary
             with temporary.open("rb+") as file:

@@ -3,12 +3,8 @@
 import re
 from collections.abc import Sequence
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-def escape_controls(text: str) -> str:
-    """Return a text without the characters of file names that break lines or change the colors of a terminal."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that break lines, change the colors or the direction of a terminal's text, or cannot be written."""
 
 
 def count_of(number: int, noun: str) -> str:
@@ -34,6 +30,16 @@ def join_choices(choices: Sequence[str]) -> str:
     """Return choices in words: "a", "a or b", "a, b or c"."""
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def escape_controls(text: str, but: str = "") -> str:
+    """Return a text with escapes in the place of characters that control a terminal, which names may have.
+
+    Args:
+        text: that people read.
+        but: characters that stay as they are.
+    """
+    return _CONTROL.sub(lambda found: found[0] if found[0] in but else ascii(found[0])[1:-1], text)
 
 
 def shorten_list(names: Sequence[str], count: int = 5) -> str:

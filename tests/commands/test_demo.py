@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -275,6 +276,33 @@ def test_only_this_machine_is_answered(served: Served) -> None:
     if not own.startswith("127."):
         with pytest.raises(OSError, match="refused"):
             socket.create_connection((own, port), timeout=5)
+
+
+@pytest.mark.parametrize("route", ["gradio_api/file=", "gradio_api/file/", "file=", "assets/", "static/", "theme.css/"])
+def test_no_other_file_is_served(served: Served, nets: Path, route: str) -> None:
+    """Neither by its path, nor by ways up, of the system, of the working folder, of the data set or of the net."""
+    (served.folder / "secret.txt").write_text("secret words")
+    config = nets / "runs" / "net" / "model" / "config.json"
+    photograph = next((nets / "data").rglob("*.png"))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for file in (Path("/etc/passwd"), served.folder / "secret.txt", config, photograph):
+        up = "../" * 12 + str(file).lstrip("/")
+        for path in (
+            str(file),
+            up,
+            urllib.parse.quote(up, safe=""),
+            up.replace("..", "%2e%2e"),
+            f"..%5c{file}",
+            "secret.txt",
+        ):
+            request = urllib.request.Request(f"{served.address}/{route}{path}")
+            try:
+                with opener.open(request, timeout=SECONDS) as answer:
+                    content = answer.read()
+            except urllib.error.HTTPError as error:
+                with error:
+                    content = error.read()
+            assert file.read_bytes() not in content and b"secret words" not in content and b"root:" not in content, path
 
 
 def test_the_port_may_be_taken(served: Served, nets: Path, inside: Cli) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from verydeep.errors import OptionError
+from verydeep.errors import EXCERPT, OptionError
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class TextSpan:
         first = max(0, self.start - 50)
         excerpt = "".join(char if char.isprintable() else " " for char in self.whole[first : first + 100])
         return OptionError(
-            f"{self.subject} {self.whole!r} is wrong at character {self.start + 1}{quoted}: {reason}.\n"
-            f"    {excerpt}\n    {' ' * (self.start - first)}^",
+            f"{self.subject} {self.whole!r} is wrong at character {self.start + 1}{quoted}: {reason}.{EXCERPT}"
+            f"{excerpt}\n    {' ' * (self.start - first)}^",
             self.subject.strip("`") if self.subject.startswith("`") else None,
         )

@@ -30,7 +30,7 @@ class TrainScale:
             OptionError: the text is neither, the larger number is first, or S is not from 224 to 4096.
         """
         first, dash, last = text.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not all(part.isdecimal() and len(part) < 10 for part in ((first, last) if dash else (first,))):
             raise OptionError(
                 f"`scale` {text!r} is not a train scale: write one number (256) or a range (256-512).", "scale"
             )
@@ -82,7 +82,7 @@ def parse_test_scales(text: str) -> tuple[int, ...]:
         OptionError: these are not whole numbers from 224 to 4096, or one comes twice.
     """
     parts = text.split(",")
-    scales = sorted(int(part) for part in parts if part.strip().isdecimal())
+    scales = sorted(int(part) for part in parts if part.strip().isdecimal() and len(part) < 100)
     in_range = all(PAPER_CROP <= scale <= LARGEST_SCALE for scale in scales)
     if len(scales) != len(parts) or len(set(scales)) != len(scales) or not in_range:
         raise OptionError(

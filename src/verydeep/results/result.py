@@ -129,7 +129,7 @@ class Result(ABC):
 
 
 def _unbroken(line: str) -> Text:
-    return Text(line, no_wrap=True, overflow="ignore")
+    return Text(escape_controls(line, but="\n"), no_wrap=True, overflow="ignore")
 
 
 def print_result(

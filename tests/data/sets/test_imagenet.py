@@ -327,7 +327,7 @@ def test_a_missing_or_damaged_devkit_is_an_error(tmp_path, break_it, sentence):
             r"Line 3 of .*ground_truth\.txt in .* not the number of a class: '5'",
         ),
         ("ILSVRC2012_validation_ground_truth.txt", b"1\nfox\n", r"Line 2 of .*'fox'"),
-        ("meta.mat", b"MATLAB?", r"meta\.mat in .* cannot be read"),
+        ("meta.mat", b"MATLAB?", r"meta\.mat in .* is not a MATLAB file"),
     ],
 )
 def test_a_damaged_list_of_the_devkit_is_an_error(tmp_path, file, content, sentence):
@@ -426,3 +426,46 @@ def test_the_real_devkit_and_100_real_photographs_get_their_labels(real_data, tm
     assert prepared == labels
     for index in range(len(split)):
         assert decode(split.path(index), camera_rotation=False).size == (227, 227)
+
+
+def test_links_and_sparse_files_in_a_tar_are_left_out(tmp_path):
+    """A sparse member of a few bytes would become a gigabyte; a link could lead to any file."""
+    source = make_tars(tmp_path / "source", test=False)
+    images = [tarfile.TarInfo(f"ILSVRC2012_val_0000000{number}.JPEG") for number in (1, 2, 3, 4)]
+    images[0].type, images[0].linkname = tarfile.SYMTYPE, "/etc/passwd"
+    images[1].type, images[1].linkname = tarfile.LNKTYPE, "../../outside"
+    images[2].pax_headers = {"GNU.sparse.size": str(1 << 30)}
+    content = b"".join(image.tobuf(tarfile.PAX_FORMAT) for image in images) + bytes(1024)
+    (source / "ILSVRC2012_img_val.tar").write_bytes(content)
+    list(prepare_ilsvrc(find_ilsvrc(source), tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out/val").rglob("*.JPEG")] == ["ILSVRC2012_val_00000004.JPEG"]
+
+
+def test_a_link_in_the_place_of_a_temporary_file_is_not_followed(tmp_path):
+    source = make_tars(tmp_path / "source", test=False)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.words.txt.partial").symlink_to(tmp_path / "mine")
+    list(prepare_ilsvrc(find_ilsvrc(source), tmp_path / "out"))
+    assert (tmp_path / "mine").read_text() == "mine" and not (tmp_path / "out/words.txt").is_symlink()
+
+
+@pytest.mark.parametrize("size", [1 << 33, 20_000_000])
+def test_a_devkit_that_unpacks_to_too_much_is_refused(tmp_path, size):
+    """Announced, or zeros of which gzip makes a few bytes."""
+    member = tarfile.TarInfo("ILSVRC2012_devkit_t12/data/meta.mat")
+    member.size = size
+    content = member.tobuf(tarfile.GNU_FORMAT) + bytes(min(size, 20_000_000)) + bytes(1024)
+    (tmp_path / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(VerydeepError, match=r"unpacks to more than 16,777,216 bytes"):
+        read_devkit(tmp_path)
+
+
+def test_a_meta_mat_that_lies_is_refused_before_scipy_reads_it(tmp_path):
+    """SciPy 1.17 ends the process on some of such files, and takes gigabytes on others."""
+    content = trees.meta_mat()
+    place = content.index(b"synsets") + 8
+    (tmp_path / "meta.mat").write_bytes(content[:place] + b"\xff" * 64 + content[place + 64 :])
+    (tmp_path / "ILSVRC2012_validation_ground_truth.txt").write_bytes(trees.ground_truth())
+    with pytest.raises(VerydeepError, match=r"meta\.mat in .* is damaged or incomplete"):
+        read_devkit(tmp_path)

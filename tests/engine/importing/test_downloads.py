@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import logging
 import subprocess
 import sys
 import threading
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from verydeep.configs.published_nets import PUBLISHED, PublishedNet
+from verydeep.engine.importing import downloads
 from verydeep.engine.importing.downloads import fetch, fetch_from_hub, weights_folder
 from verydeep.errors import VerydeepError
 
 CONTENT = bytes(range(256)) * 5000
+RECORD = "some.weights.sha256"
 
 
 @dataclass
@@ -26,10 +29,23 @@ class Server:
     ranges: bool = True
     cut_after: int | None = None
     """Bytes after which it hangs up."""
+    cuts: list[int] = field(default_factory=list)
+    """The same for the next requests alone."""
+    stalls: int = 0
+    """Requests that it leaves without an end."""
     status: int = 200
+    statuses: list[int] = field(default_factory=list)
+    """The same for the next requests alone."""
+    retry_after: str = ""
+    shift: int = 0
+    """Bytes by which a rest begins elsewhere than was asked for."""
+    length: int | None = None
+    """The length that it announces; None: the true one."""
+    redirect: str = ""
     requests: list[str | None] = field(default_factory=list)
     """The Range header of each request."""
     address: str = ""
+    released: threading.Event = field(default_factory=threading.Event)
 
 
 @pytest.fixture
@@ -40,18 +56,31 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:
             header = self.headers["Range"]
             settings.requests.append(header)
-            if settings.status != 200:
-                self.send_error(settings.status)
+            if settings.redirect and self.path != settings.redirect:
+                self.send_response(302)
+                self.send_header("Location", settings.redirect)
+                self.end_headers()
+                return
+            if (status := settings.statuses.pop(0) if settings.statuses else settings.status) != 200:
+                self.send_response(status)
+                self.send_header("Retry-After", settings.retry_after)
+                self.end_headers()
                 return
             first = int(header.removeprefix("bytes=").rstrip("-")) if header and settings.ranges else 0
             if first and first >= len(settings.content):
                 self.send_error(416)
                 return
-            rest = settings.content[first:]
+            start = first + settings.shift if first else 0
+            rest = settings.content[start:]
             self.send_response(206 if first else 200)
-            self.send_header("Content-Length", str(len(rest)))
+            if first:
+                self.send_header("Content-Range", f"bytes {start}-{len(settings.content) - 1}/{len(settings.content)}")
+            self.send_header("Content-Length", str(len(rest) if settings.length is None else settings.length))
             self.end_headers()
-            self.wfile.write(rest if settings.cut_after is None else rest[: settings.cut_after])
+            self.wfile.write(rest[: settings.cuts.pop(0) if settings.cuts else settings.cut_after])
+            if settings.stalls:
+                settings.stalls -= 1
+                settings.released.wait()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -61,6 +90,7 @@ def server() -> Iterator[Server]:
         thread = threading.Thread(target=web.serve_forever, daemon=True)
         thread.start()
         yield settings
+        settings.released.set()
         web.shutdown()
         thread.join()
 
@@ -68,6 +98,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def net(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PublishedNet:
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(downloads, "PAUSES", (0, 0, 0))  # 26 seconds otherwise
     digest = hashlib.sha256(CONTENT).hexdigest()
     return replace(PUBLISHED["torchvision-vgg16"], url=server.address, digest=f"sha256:{digest[:8]}")
 
@@ -77,20 +108,117 @@ def test_a_file_is_fetched_once(server: Server, net: PublishedNet) -> None:
     assert path == weights_folder() / "some.weights" and path.read_bytes() == CONTENT
     assert fetch(net) == path
     assert server.requests == [None]
-    assert {file.name for file in weights_folder().iterdir()} == {"some.weights", "some.weights.lock"}
+    assert {file.name for file in weights_folder().iterdir()} == {"some.weights", "some.weights.lock", RECORD}
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_goes_on_where_it_broke(server: Server, net: PublishedNet, ranges: bool) -> None:
-    """Or begins anew where the server cannot do parts."""
-    server.cut_after, server.ranges = 300_000, ranges
-    with pytest.raises(VerydeepError, match=r"cannot be downloaded .*\(0 MB so far\)"):
-        fetch(net)
-    kept = (weights_folder() / "some.weights.part").stat().st_size
-    assert kept == 300_000
-    server.cut_after = None
+    """Or begins anew where the server cannot do parts; at once, or at the next call."""
+    server.cuts, server.ranges = [300_000], ranges
     assert fetch(net).read_bytes() == CONTENT
     assert server.requests == [None, "bytes=300000-"]
+    (weights_folder() / "some.weights").rename(weights_folder() / "some.weights.part")
+    with (weights_folder() / "some.weights.part").open("r+b") as file:
+        file.truncate(12_345)
+    assert fetch(net).read_bytes() == CONTENT
+    assert server.requests[2:] == ["bytes=12345-"]
+
+
+def test_tries_have_a_limit_unless_they_bring_bytes(server: Server, net: PublishedNet) -> None:
+    server.cuts = [100_000] * 10
+    assert fetch(net).read_bytes() == CONTENT
+    assert len(server.requests) == 11
+    (weights_folder() / "some.weights").unlink()
+    server.cut_after, server.requests = 0, []
+    with pytest.raises(VerydeepError, match=r"cannot be downloaded .*the connection broke"):
+        fetch(net)
+    assert len(server.requests) == 4
+
+
+def test_a_stalled_download_goes_on(server: Server, net: PublishedNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 0.3)  # half a minute otherwise
+    server.cuts, server.stalls = [200_000], 1
+    assert fetch(net).read_bytes() == CONTENT
+    assert server.requests == [None, "bytes=200000-"]
+
+
+@pytest.mark.parametrize("statuses", [[429, 503, 500], [502], [408]])
+def test_a_busy_server_is_asked_again(server: Server, net: PublishedNet, statuses: list[int]) -> None:
+    server.statuses, server.retry_after = list(statuses), "0"
+    assert fetch(net).read_bytes() == CONTENT
+    assert len(server.requests) == len(statuses) + 1
+
+
+def test_a_server_names_the_pause(
+    server: Server, net: PublishedNet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("verydeep"), "propagate", True)  # to caplog
+    server.statuses, server.retry_after = [429], "1"
+    with caplog.at_level("INFO", "verydeep"):
+        fetch(net)
+    assert "429 Too Many Requests; trying again in 1 s" in caplog.text
+    (weights_folder() / "some.weights").unlink()
+    server.statuses, server.retry_after, server.requests = [429] * 9, "86400", []
+    with pytest.raises(VerydeepError, match="429 Too Many Requests"):
+        fetch(net)
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_lies_gives_no_wrong_file(server: Server, net: PublishedNet) -> None:
+    """About the length, too short and too long; about where a rest begins."""
+    server.length = 1000
+    with pytest.raises(VerydeepError, match="is not the published file"):
+        fetch(net)
+    server.length = len(CONTENT) + 1000  # the rest is asked for, and there is none
+    assert fetch(net).read_bytes() == CONTENT
+    (weights_folder() / "some.weights").unlink()
+    server.length, server.cuts, server.shift = None, [300_000], 10
+    assert fetch(net).read_bytes() == CONTENT
+
+
+def test_a_download_without_end_is_left(server: Server, tmp_path: Path) -> None:
+    server.content = bytes(9_000_000)
+    downloads.download(server.address, tmp_path / "file", "it", largest=1_500_000)
+    assert 1_500_000 < (tmp_path / "file").stat().st_size < 4_000_000
+
+
+def test_the_rest_of_another_file_is_not_joined(server: Server, net: PublishedNet) -> None:
+    """The file at the address has changed since the first part was downloaded: all of it is downloaded again."""
+    partial = weights_folder() / "some.weights.part"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"another" * 1000)
+    assert fetch(net).read_bytes() == CONTENT
+    assert server.requests == ["bytes=7000-", None]
+
+
+def test_redirections_are_followed_within_the_web(server: Server, net: PublishedNet) -> None:
+    server.redirect = "/elsewhere.weights"
+    assert fetch(net).read_bytes() == CONTENT
+    (weights_folder() / "some.weights").unlink()
+    server.redirect = Path(__file__).as_uri()
+    with pytest.raises(VerydeepError, match="cannot be downloaded"):
+        fetch(net)
+
+
+def test_a_file_that_changes_after_it_was_accepted_is_refused(
+    server: Server, net: PublishedNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight digits of a digest can be forged: here by a net that publishes none."""
+    forged = replace(net, digest="sha256:")
+    path = fetch(forged)
+    record = path.with_name(RECORD)
+    assert record.read_text().strip() == hashlib.sha256(CONTENT).hexdigest()
+    path.write_bytes(CONTENT + b"more")
+    with pytest.raises(VerydeepError, match=r"is another file than the one that was accepted first") as raised:
+        fetch(forged)
+    assert str(path) in str(raised.value) and RECORD in str(raised.value)
+    path.unlink()
+    server.content = CONTENT[1:]
+    with pytest.raises(VerydeepError, match="is another file than the one that was accepted first"):
+        fetch(forged)
+    assert not path.exists()
+    record.unlink()
+    assert fetch(forged).read_bytes() == CONTENT[1:]
 
 
 def test_a_download_that_ended_unnoticed_is_complete(server: Server, net: PublishedNet) -> None:

@@ -102,9 +102,10 @@ def open_label_split(
     counts = (split.relevance > 0).sum(axis=1)
     if (counts != 1).any():
         index = int((counts != 1).argmax())
+        number = "several labels" if counts[index] else "no label"
         raise DataError(
-            f"{split.layout} gives {split.files[index]} {'several labels' if counts[index] else 'no label'}, and here "
-            "each photograph needs one: use `verydeep transfer`, which learns and tests several labels."
+            f"{split.layout} in {root} gives {split.files[index]} {number}, and here each photograph needs one: use "
+            "`verydeep transfer`, which learns and tests several labels."
         )
     labels = split.relevance.argmax(axis=1).astype(np.int64)
     split = replace(split, name=name, labels=labels, relevance=None)

@@ -12,6 +12,7 @@ from pathlib import Path
 from verydeep.data.pixels.formats import FORMATS, UNREAD, VIDEO, describe_unread, find_format, is_decodable, is_video
 from verydeep.errors import DataError
 from verydeep.files import describe_read_error, is_folder, real_path, special_kind
+from verydeep.wording import escape_controls
 
 SYSTEM_FOLDERS = frozenset(
     (
@@ -181,10 +182,7 @@ def normalize_name(name: str) -> str:
     """
     if name.isascii() and name.isprintable():
         return name
-    return "".join(
-        letter if unicodedata.category(letter) not in {"Cc", "Cs"} else letter.encode("unicode_escape").decode()
-        for letter in unicodedata.normalize("NFC", name)
-    )
+    return escape_controls(unicodedata.normalize("NFC", name))
 
 
 def find_similar_names(names: Iterable[str]) -> list[tuple[str, str]]:

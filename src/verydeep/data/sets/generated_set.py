@@ -223,7 +223,9 @@ def _write_whole(work: Path, file: Path, content: bytes) -> None:
     Unlike ``files.atomic_write`` this does not wait for the disk, which would take minutes for 13,000 pictures.
     """
     partial_file = work / "parts" / f"{file.name}.{os.getpid()}"
-    partial_file.write_bytes(content)
+    partial_file.unlink(missing_ok=True)
+    with partial_file.open("xb") as stream:  # follows no link
+        stream.write(content)
     partial_file.replace(file)
 
 

@@ -6,14 +6,17 @@ line N of the devkit's list, so some of the images keep their labels without the
 """
 
 import csv
+import gzip
 import io
 import re
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from verydeep.data.folders.folder import WNID
 from verydeep.data.folders.listing import list_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError, ResourceError
+from verydeep.mat_files import check_mat_file
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 TARS = {
@@ -33,8 +37,22 @@ KAGGLE_ANNOTATIONS = Path("ILSVRC/Annotations/CLS-LOC")
 
 BLACKLIST = "*clsloc_validation_blacklist.txt"
 
-_META = "meta.mat"
+_META, _SYNSETS = "meta.mat", "synsets"
 _GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+_LARGEST_DEVKIT = 16 << 20
+"""Bytes of the unpacked devkit, which has 5 MB."""
+TAR_ERRORS = (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, OverflowError)
+"""The errors of the standard library for a damaged tar."""
+
+
+class Synset(NamedTuple):
+    """A synset of the devkit's meta.mat."""
+
+    number: int
+    num_children: int
+    wnid: str
+    words: str
+    num_train_images: int
 
 
 @dataclass(frozen=True)
@@ -124,19 +142,19 @@ def read_devkit(folder: Path) -> Metadata:
     """
     where, meta, ground_truth = _devkit_files(folder)
     synsets = _load_synsets(meta, where)
-    leaves = {int(synset["ILSVRC2012_ID"]): synset for synset in synsets if int(synset["num_children"]) == 0}
-    wnid_of = {number: str(synset["WNID"]) for number, synset in leaves.items()}
+    leaves = {synset.number: synset for synset in synsets if synset.num_children == 0}
+    wnid_of = {number: synset.wnid for number, synset in leaves.items()}
     if not wnid_of or not all(WNID.fullmatch(wnid) for wnid in wnid_of.values()):
         raise DataError(f"{_META} in {where} does not list the classes of ILSVRC-2012; get the devkit again.")
-    by_wnid = sorted(leaves.values(), key=lambda synset: str(synset["WNID"]))
+    by_wnid = sorted(leaves.values(), key=lambda synset: synset.wnid)
     validation = {}
     for line, number in enumerate(ground_truth.split(), start=1):
-        if not number.isdigit() or int(number) not in wnid_of:
+        if not number.isdecimal() or len(number) > 9 or int(number) not in wnid_of:
             raise DataError(f"Line {line} of {_GROUND_TRUTH} in {where} is not the number of a class: {number!r}.")
         validation[f"ILSVRC2012_val_{line:08d}.JPEG"] = wnid_of[int(number)]
     return Metadata(
-        words={str(synset["WNID"]): str(synset["words"]) for synset in by_wnid},
-        num_train_images={str(synset["WNID"]): int(synset["num_train_images"]) for synset in by_wnid},
+        words={synset.wnid: synset.words for synset in by_wnid},
+        num_train_images={synset.wnid: synset.num_train_images for synset in by_wnid},
         validation=validation,
     )
 
@@ -198,8 +216,8 @@ def read_blacklist(root: Path) -> frozenset[int] | None:
         return None
     lines = paths[-1].read_text("utf-8", errors="replace").split()
     for line in lines:
-        if not line.isdecimal():
-            raise DataError(f"{paths[-1]} contains {line!r}, which is not the number of an image; restore it.")
+        if not line.isdecimal() or len(line) > 9:
+            raise DataError(f"{paths[-1]} contains {line!r:.80}, which is not the number of an image; restore it.")
     return frozenset(map(int, lines))
 
 
@@ -209,19 +227,67 @@ def validation_number(file: str) -> int | None:
     return int(match[1]) if match else None
 
 
+class _HonestFile(io.RawIOBase):
+    """A file that refuses to read more than it has, instead of making room in memory for what a header announces."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size = file, size
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read; the archive is damaged if it announces more than there can be."""
+        if size is not None and size > self._size:
+            raise tarfile.ReadError("more is announced than the file has")
+        return self._file.read(-1 if size is None else size)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a place."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._file.tell()
+
+
+@contextmanager
+def open_tar(stream: IO[bytes], name: str) -> Iterator[tarfile.TarFile]:
+    """Open a tar that is not compressed; error messages call it ``name``.
+
+    Raises:
+        DataError: it is damaged, or no tar.
+    """
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    try:
+        archive = tarfile.open(fileobj=_HonestFile(stream, size), mode="r:")  # noqa: SIM115 - errors in opening alone
+    except TAR_ERRORS as error:
+        raise DataError(f"{name} is damaged, incomplete or not a tar file: download it again.") from error
+    with archive:
+        yield archive
+
+
 def tar_members(archive: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of a tar in order; error messages call it ``name``.
+    """Yield the regular files of a tar in order; error messages call it ``name``.
+
+    Links, devices and folders are left out, as are sparse files, of which a few bytes announce any size.
 
     Raises:
         DataError: the tar is damaged or ends early (the standard library mistakes most damage for the end).
     """
     damaged = f"{name} is damaged or incomplete; download it again."
     try:
-        yield from archive
+        yield from (member for member in archive if member.isfile() and not member.issparse())
         assert archive.fileobj is not None
         archive.fileobj.seek(archive.offset)
         end = archive.fileobj.read(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except TAR_ERRORS as error:
         raise DataError(damaged) from error
     if end != bytes(tarfile.BLOCKSIZE):  # every tar ends with blocks of zeros
         raise DataError(damaged)
@@ -250,28 +316,39 @@ def _read_from_tar(path: Path, inside: str) -> dict[str, bytes]:
     names = {inside + name: name for name in (_META, _GROUND_TRUTH)}
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(path) as archive:
+        with gzip.open(path) as file:
+            content = file.read(_LARGEST_DEVKIT + 1)
+        if len(content) > _LARGEST_DEVKIT:
+            raise DataError(f"{path} unpacks to more than {_LARGEST_DEVKIT:,} bytes, unlike the devkit; get it again.")
+        with open_tar(io.BytesIO(content), str(path)) as archive:
             for member in tar_members(archive, str(path)):
-                stream = archive.extractfile(member) if member.isfile() else None
+                stream = archive.extractfile(member)
                 if stream is not None and member.name.removeprefix("./") in names:
                     files[names[member.name.removeprefix("./")]] = stream.read()
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except TAR_ERRORS as error:
         raise DataError(f"{path} is damaged or incomplete; download it again.") from error
     return files
 
 
-def _load_synsets(meta: io.BytesIO, where: Path) -> np.ndarray:
-    """Return the array of synsets, one structure each."""
+def _load_synsets(meta: io.BytesIO, where: Path) -> list[Synset]:
+    """Return the synsets."""
     try:
         from scipy.io import loadmat  # noqa: PLC0415 - an extra, needed only here
     except ImportError as error:
         raise ResourceError(
             f"{_META} of the ILSVRC devkit is a MATLAB file, which scipy reads; pip install 'verydeep[ilsvrc]'."
         ) from error
+    names = check_mat_file(meta, f"{_META} in {where}", (_SYNSETS,), DataError)
     try:
-        return np.atleast_1d(loadmat(meta, squeeze_me=True)["synsets"])
-    except Exception as error:  # a damaged file raises nearly anything
-        raise DataError(f"{_META} in {where} cannot be read ({error}); get the devkit again.") from error
+        if _SYNSETS not in names:
+            raise ValueError(f"it has no {_SYNSETS}")
+        synsets = np.atleast_1d(loadmat(meta, squeeze_me=True, variable_names=(_SYNSETS,))[_SYNSETS])
+        return [
+            Synset(int(row["ILSVRC2012_ID"]), int(row["num_children"]), str(row["WNID"]), str(row["words"]),
+                   int(row["num_train_images"])) for row in synsets
+        ]  # fmt: skip
+    except Exception as error:  # a file that differs raises nearly anything
+        raise DataError(f"{_META} in {where} cannot be read ({error!s:.100}); get the devkit again.") from error
 
 
 def _lines(path: Path) -> list[str]:

@@ -24,6 +24,7 @@ from verydeep.data.sets.imagenet import (
     is_kaggle,
     kaggle_class,
     kaggle_split_names,
+    open_tar,
     read_devkit,
     read_kaggle,
     tar_members,
@@ -101,8 +102,8 @@ def prepare_ilsvrc(source: IlsvrcSource, destination: Path) -> Iterator[Preparat
     """
     check_room(destination, count_missing_bytes(source, destination))
     lines = "".join(f"{wnid}\t{words}\n" for wnid, words in source.metadata.words.items())
-    with _write_whole(destination / "words.txt") as temporary:
-        temporary.write_text(lines, "utf-8")
+    with _write_whole(destination / "words.txt") as temporary, temporary.open("x", encoding="utf-8") as file:
+        file.write(lines)
     for split in source.split_names:
         counts = count_images(destination, split)
         total = sum(source.expected_counts(split).values()) or None
@@ -174,9 +175,9 @@ def _write_split(source: IlsvrcSource, split: str, folder: Path, counts: Counter
 def _unpack_train(source: IlsvrcSource, folder: Path, counts: Counter[str]) -> Iterator[None]:
     """Unpack the tar of 1000 tars; those of complete classes are not read."""
     path = source.tars["train"]
-    with path.open("rb") as file, _open_tar(file, str(path)) as outer:
+    with path.open("rb") as file, open_tar(file, str(path)) as outer:
         for member in tar_members(outer, str(path)):
-            matched = _TRAIN_TAR.fullmatch(member.name) if member.isfile() else None
+            matched = _TRAIN_TAR.fullmatch(member.name)
             if matched is None or matched[1] not in source.metadata.words:
                 continue
             wnid = matched[1]
@@ -189,9 +190,9 @@ def _unpack_train(source: IlsvrcSource, folder: Path, counts: Counter[str]) -> I
 
 def _unpack_class(stream: IO[bytes], wnid: str, folder: Path, name: str) -> Iterator[None]:
     """Unpack the tar of one class of training images."""
-    with _open_tar(stream, name) as archive:
+    with open_tar(stream, name) as archive:
         for member in tar_members(archive, name):
-            matched = _TRAIN_IMAGE.fullmatch(member.name) if member.isfile() else None
+            matched = _TRAIN_IMAGE.fullmatch(member.name)
             if matched is not None and matched[2] == wnid and _extract(archive, member, folder / matched[1], name):
                 yield
 
@@ -199,9 +200,9 @@ def _unpack_class(stream: IO[bytes], wnid: str, folder: Path, name: str) -> Iter
 def _unpack_flat(source: IlsvrcSource, split: str, folder: Path) -> Iterator[None]:
     """Unpack the tar of val, whose images go to the folders of their classes, or of test, whose images stay flat."""
     path = source.tars[split]
-    with path.open("rb") as file, _open_tar(file, str(path)) as archive:
+    with path.open("rb") as file, open_tar(file, str(path)) as archive:
         for member in tar_members(archive, str(path)):
-            matched = _FLAT_IMAGE[split].fullmatch(member.name) if member.isfile() else None
+            matched = _FLAT_IMAGE[split].fullmatch(member.name)
             if matched is None:
                 continue
             wnid = source.metadata.validation.get(matched[1]) if split == "val" else ""
@@ -217,22 +218,12 @@ def _link_kaggle(source: IlsvrcSource, split: str, folder: Path) -> Iterator[Non
         if target.is_file() and target.stat().st_size == (images / file).stat().st_size:
             continue
         with _write_whole(target) as temporary:
-            temporary.unlink(missing_ok=True)
             try:
                 os.link(real_path(images / file), temporary)
             except OSError:  # another disk, or a file system without links
-                shutil.copyfile(images / file, temporary)
+                with (images / file).open("rb") as content, temporary.open("xb") as copy:
+                    shutil.copyfileobj(content, copy)
         yield
-
-
-@contextmanager
-def _open_tar(stream: IO[bytes], name: str) -> Iterator[tarfile.TarFile]:
-    try:
-        archive = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - only errors in opening are caught here
-    except tarfile.TarError as error:
-        raise DataError(f"{name} is damaged, incomplete or not a tar file: download it again.") from error
-    with archive:
-        yield archive
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, name: str) -> bool:
@@ -241,23 +232,24 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, na
         return False
     stream = archive.extractfile(member)
     assert stream is not None
-    with _write_whole(target) as temporary, temporary.open("wb") as file:
+    with _write_whole(target) as temporary, temporary.open("xb") as file:
         try:
             shutil.copyfileobj(stream, file, 1 << 20)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError) as error:
             raise DataError(f"{name} is damaged or incomplete; download it again.") from error
     return True
 
 
 @contextmanager
 def _write_whole(target: Path) -> Iterator[Path]:
-    """Give a hidden temporary file to write to, which replaces ``target`` at the end.
+    """Give the name of a hidden temporary file, to be opened with "x" (no link is followed); it replaces ``target``.
 
     Unlike ``files.atomic_write`` this does not wait for the disk, which would take hours for a million files.
     """
     temporary = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
         yield temporary
         temporary.replace(target)
     except BaseException as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.folders.folder import read_class_words
+from verydeep.data.folders.folder import WNID, read_class_words
 from verydeep.data.folders.listing import list_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -39,6 +39,8 @@ def open_tiny_imagenet(root: Path, name: str) -> Split:
         DataError: a class of wnids.txt has no folder, an image of val/ has no line, or a line cannot be read.
     """
     classes = sorted(set((root / "wnids.txt").read_text("utf-8", errors="replace").split()))
+    if other := next((name for name in classes if not WNID.fullmatch(name)), None):
+        raise DataError(f"{root / 'wnids.txt'} lists {other!r:.80}, which is no WNID; unpack the archive again.")
     if name == "train":
         rows = _read_train(root / "train", classes)
     elif name == "val":
@@ -99,6 +101,6 @@ def _read_lines(path: Path, num_words: int) -> list[tuple[str, str, Float32Array
         try:
             box = np.array([fields[1 + num_words :]], dtype=np.float32).reshape(1, 4)  # inclusive xyxy
         except ValueError as error:
-            raise DataError(f"Line {number} of {path} is not a file name and a box: {line!r}.") from error
+            raise DataError(f"Line {number} of {path} is not a file name and a box: {line!r:.200}.") from error
         lines.append((fields[0], fields[1] if num_words else "", box))
     return lines

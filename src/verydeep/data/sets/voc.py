@@ -27,6 +27,8 @@ SETS = Path("ImageSets")
 IMAGES = "JPEGImages"
 UNPACK_AGAIN = "unpack VOC's tar file again"
 
+_ID = re.compile(r"\w[\w.-]{0,99}")
+"""The name of an image, or the number of an object; not a path to somewhere else."""
 _MARKS = {"1": 1, "+1": 1, "0": 0, "-1": -1}
 
 Marks = dict[tuple[str, ...], int]
@@ -130,8 +132,8 @@ def read_list(path: Path, num_names: Sequence[int], *, marked: bool) -> Marks:
         names, mark = (tuple(fields[:-1]), fields[-1:]) if marked else (tuple(fields), ["1"])
         if not fields:
             continue
-        if len(names) not in num_names or mark[0] not in _MARKS:
-            raise DataError(f"Line {number} of VOC's list {path} is damaged ({line.strip()!r}); {UNPACK_AGAIN}.")
+        if len(names) not in num_names or mark[0] not in _MARKS or not all(map(_ID.fullmatch, names)):
+            raise DataError(f"Line {number} of VOC's list {path} is damaged ({line.strip()!r:.200}); {UNPACK_AGAIN}.")
         if names in marks:
             raise DataError(f"Line {number} of {path} lists {' '.join(names)} a second time; remove it.")
         marks[names] = _MARKS[mark[0]]

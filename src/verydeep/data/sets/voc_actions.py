@@ -124,7 +124,7 @@ def _persons_of_image(folder: Path, image: str, numbers: list[int]) -> list[Pers
 
 
 def _parse_number(text: str, path: Path) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 9:
         raise DataError(f"A list of {path} has {text!r} instead of the number of an object; {UNPACK_AGAIN}.")
     return int(text)
 

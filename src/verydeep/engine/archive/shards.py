@@ -21,6 +21,8 @@ from verydeep.ops.arrays import BoolArray, Float16Array, Int64Array, UInt8Array
 
 SHARDS = "shards"
 PATHS, PATH_IDS = "paths", "path_ids"
+_FORM = {DESCRIPTORS: ("F16", 2), PATH_IDS: ("I64", 1), KEYS: ("I64", 1), PATHS: ("U8", 1)}
+"""Type and number of dimensions of each array."""
 
 VALUES_AT_ONCE = 2**21
 """Values in float32 that are compared at once: 8 MB stay in a processor's cache; more made one query 4 times slower."""
@@ -70,6 +72,7 @@ class Shard:
             with explain_unreadable(self.path), utf8_path(self.path) as path, safe_open(path, framework="pt") as file:
                 if read_state(self.path) != self.state:  # once it is open: if the state is the same, it is this file
                     raise FileNotFoundError
+                _check_form(file)
                 yield file
         except SafetensorError as error:
             raise DamagedShardError(
@@ -79,7 +82,6 @@ class Shard:
     def read_ids(self) -> tuple[Int64Array, Int64Array]:
         """Read the ``path_ids`` and ``keys`` (n,) of a shard that is complete."""
         with self.open() as file:
-            file.get_slice(DESCRIPTORS), file.get_slice(PATHS)
             return file.get_tensor(PATH_IDS).numpy(), file.get_tensor(KEYS).numpy()
 
     def read_paths(self) -> list[str]:
@@ -121,6 +123,15 @@ class Shard:
             tensors = {name: file.get_tensor(name)[remaining] for name in (DESCRIPTORS, PATH_IDS, KEYS)}
         tensors[PATHS] = torch.from_numpy(pack_paths([paths[row] for row in remaining]))
         write_tensors(self.path, tensors, {})
+
+
+def _check_form(file: Any) -> None:
+    """Raise a SafetensorError if the arrays of a shard are of other types or shapes than ``Shard`` says."""
+    slices = {name: file.get_slice(name) for name in _FORM}
+    found = {name: (each.get_dtype(), len(each.get_shape())) for name, each in slices.items()}
+    counts = {each.get_shape()[0] for name, each in slices.items() if name != PATHS and each.get_shape()}
+    if found != _FORM or len(counts) > 1:
+        raise SafetensorError("arrays of another type or shape")
 
 
 def read_state(path: Path) -> FileState:

@@ -33,6 +33,8 @@ KEYS = "keys"
 """Name of the array of the images' keys in a file."""
 DESCRIPTION = "about.json"
 
+_DAMAGE = (SafetensorError, OSError, ValueError)
+
 Arrays = Mapping[str, AnyArray]
 """Name -> (n, ...) array of n images."""
 
@@ -85,8 +87,8 @@ class ArrayCache:
         """Return the keys of the images that have arrays of a kind, ascending."""
         parts = [np.empty(0, np.int64)]
         for path in self._files(kind):
-            with suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
-                parts.append(file.get_tensor(KEYS))
+            with suppress(*_DAMAGE), safe_open(path, framework="numpy") as file:
+                parts.append(_read_keys(file))
         return np.unique(np.concatenate(parts))
 
     def load(self, kind: str, keys: Int64Array | None = None) -> tuple[Int64Array, Arrays] | None:
@@ -99,15 +101,16 @@ class ArrayCache:
         Returns:
             Keys (n,), ascending, and arrays (n, ...), no image twice; None where there are none.
         """
-        parts = []
+        parts = list[tuple[Int64Array, Arrays]]()
         for path in self._files(kind):
-            with suppress(SafetensorError, OSError), safe_open(path, framework="numpy") as file:
-                file_keys = file.get_tensor(KEYS)
+            with suppress(*_DAMAGE), safe_open(path, framework="numpy") as file:
+                file_keys = _read_keys(file)
                 chosen = np.ones(len(file_keys), np.bool_) if keys is None else np.isin(file_keys, keys)
                 if not chosen.any():
                     continue
-                arrays = {name: file.get_tensor(name)[chosen] for name in file.keys() if name != KEYS}  # noqa: SIM118
-                parts.append((file_keys[chosen], arrays))
+                arrays = {name: file.get_tensor(name) for name in file.keys() if name != KEYS}  # noqa: SIM118
+                _check_arrays(arrays, len(file_keys), parts[0][1] if parts else arrays)
+                parts.append((file_keys[chosen], {name: array[chosen] for name, array in arrays.items()}))
         if not parts:
             return None
         all_keys, first = np.unique(np.concatenate([file_keys for file_keys, _ in parts]), return_index=True)
@@ -169,3 +172,20 @@ class ArrayCache:
         if self.description and not (self.folder / DESCRIPTION).exists():
             with suppress(VerydeepError):  # another process may be writing the same; only people read it
                 write_json(self.folder / DESCRIPTION, self.description)
+
+
+def _read_keys(file: Any) -> Int64Array:
+    """Return the keys of a file; a ValueError if they are none."""
+    keys: Int64Array = file.get_tensor(KEYS)
+    if keys.ndim != 1 or keys.dtype != np.int64:
+        raise ValueError("keys of another form")
+    return keys
+
+
+def _check_arrays(arrays: Arrays, count: int, others: Arrays) -> None:
+    """Raise a ValueError if arrays have not ``count`` images, or another form than those of other files."""
+    forms = {name: (array.dtype, array.shape[1:]) for name, array in arrays.items()}
+    if any(array.shape[:1] != (count,) for array in arrays.values()) or forms != {
+        name: (array.dtype, array.shape[1:]) for name, array in others.items()
+    }:
+        raise ValueError("arrays of another form")

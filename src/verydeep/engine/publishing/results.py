@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.files import read_json, real_path
@@ -66,7 +69,7 @@ class _Evaluation:
     split: str
     num_images: int
     precision: str
-    nets: list[str]
+    nets: Annotated[list[str], Meta(min_length=1)]
     digests: list[str]
     remarks: list[str]
     rows: list[_Row]

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from verydeep.errors import WeightsError
+from verydeep.errors import VerydeepError, WeightsError
 from verydeep.models.weights.readers.hdf5 import Group, read_groups
 from verydeep.models.weights.readers.layers import SourceLayer, natural_order, shape_text
 from verydeep.models.weights.readers.recognition import recognize_net
@@ -83,7 +83,9 @@ def _read_archive(path: Path) -> tuple[tuple[str, list[Group]], Any]:
                 shutil.copyfileobj(source, weights)
                 weights.seek(0)
                 return read_groups(path, "layers", file=weights), config
-    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, EOFError, OSError) as error:
+    except VerydeepError:
+        raise
+    except Exception as error:  # zipfile raises all kinds of errors for a damaged file
         raise WeightsError(f"{path} is damaged ({error!s:.100}): save it in Keras again.") from None
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from verydeep.errors import ResourceError, WeightsError
+from verydeep.mat_files import check_mat_file
 from verydeep.models.vgg import Pooling
 from verydeep.models.weights.readers.layers import SourceLayer, printable, refuse_normalization, to_float32
-from verydeep.models.weights.readers.matlab import check_mat_file
 from verydeep.models.weights.readers.recognition import RecognizedNet, recognize_net
 from verydeep.models.weights.weight_file import RGB_INPUT, InputConvention, WeightFile
 from verydeep.ops.arrays import AnyArray
@@ -76,7 +76,11 @@ def _recognize(path: Path, layers: list[AnyArray]) -> RecognizedNet:
 
 def _load(path: Path) -> dict[str, AnyArray]:
     """Load the variables of a net from a file, after a check that this is safe."""
-    found = check_mat_file(path, _VARIABLES)
+    try:
+        with path.open("rb") as file:
+            found = check_mat_file(file, path, _VARIABLES, WeightsError)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error}): give the .mat file itself.") from None
     if {"params", "vars"} <= set(found):
         raise WeightsError(
             f"{path} is a DagNN net of MatConvNet, and only SimpleNN nets are supported: give the file of "

@@ -6,7 +6,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -34,6 +34,8 @@ _ALLOWED = re.compile(
 """The names that rebuild tensors. torch's own list is longer, and its bytearray can be used to fill the memory."""
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts that DataParallel, torch.compile, FSDP and checkpointing add to names."""
+_LARGEST_TUPLE = 100_000
+"""Values in a tuple and in the tuples within it; a pair of momenta has two."""
 _MAX_DEPTH = 4
 """Levels of a checkpoint in which a state dict is searched."""
 
@@ -118,8 +120,10 @@ def _check_pickle(content: io.BytesIO, path: Path) -> frozenset[str]:
         WeightsError: it names functions that state dicts do not need, or a storage larger than the file.
         ValueError: it is damaged.
     """
-    size, numbers, others = path.stat().st_size, [0], set()
+    size, numbers, others, stack = path.stat().st_size, [0], set(), _TupleSizes()
     for operation, argument, _ in pickletools.genops(content):
+        if stack.follow(operation, argument) > _LARGEST_TUPLE:
+            raise WeightsError(f"{path} has tuples within tuples without end, unlike weights: download it again.")
         match operation.name:
             case "GLOBAL" if is_replaceable(str(argument)):
                 others.add(str(argument))
@@ -143,6 +147,49 @@ def _check_pickle(content: io.BytesIO, path: Path) -> frozenset[str]:
                     f"{path} declares {max(numbers)} values, more than it holds: it is damaged; download it again."
                 )
     return frozenset(others)
+
+
+class _TupleSizes:
+    """Follows what a pickle would do, and counts the values in its tuples, and in those within them.
+
+    A hundred operations can make a tuple whose values nobody can count one by one, which takes forever to be hashed.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[int] = []
+        """Values in each object; 1 for all but tuples, -1 for a mark."""
+        self.memo: dict[object, int] = {}
+
+    def follow(self, operation: pickletools.OpcodeInfo, argument: object) -> int:
+        """Do an operation, and return the number of values in the object that it makes; 0 if it makes none."""
+        if operation.name.endswith("PUT"):
+            self.memo[argument] = self.stack[-1] if self.stack else 1
+            return 0
+        popped = self._pop(operation.stack_before)
+        if operation.name == "MEMOIZE":
+            self.memo[len(self.memo)] = sum(popped)
+        if operation.name in ("MEMOIZE", "DUP"):
+            made = popped * len(operation.stack_after)
+        elif "TUPLE" in operation.name:
+            made = [1 + sum(popped)]
+        elif operation.name.endswith("GET"):
+            made = [self.memo.get(argument, 1)]
+        else:
+            made = [-1 if each is pickletools.markobject else 1 for each in operation.stack_after]
+        self.stack += made
+        return max(made, default=0)
+
+    def _pop(self, kinds: Sequence[pickletools.StackObject]) -> list[int]:
+        """Remove and return objects; where they are missing, the pickle is damaged, which is found later."""
+        if pickletools.markobject not in kinds:
+            place = max(0, len(self.stack) - len(kinds))
+            popped, self.stack[place:] = self.stack[place:], []
+            return popped
+        popped = []
+        while self.stack and (size := self.stack.pop()) != -1:
+            popped.append(size)
+        del self.stack[max(0, len(self.stack) - kinds.index(pickletools.markobject)) :]
+        return popped
 
 
 def _find_state_dict(loaded: object, path: Path) -> object:

@@ -4,19 +4,26 @@ import os
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from verydeep.errors import VerydeepError
-from verydeep.models.weights.readers.matlab import check_mat_file
+from verydeep.errors import DataError, VerydeepError
+from verydeep.mat_files import check_mat_file
 
 scipy_io = pytest.importorskip("scipy.io", reason="scipy comes with verydeep[test]")
 
 PLAIN = ("double", "matrix", "minus", "multi", "onechar", "string", "stringarray", "unicode", "cell", "cellnest",
          "emptycell", "structarr", "structnest", "3dmatrix", "scalarcell", "bool")  # fmt: skip
 SPECIAL = {"complex": "complex numbers", "sparse": "class 5", "object": "class 3", "func": "class 16", "hdf5": "7.3"}
+
+
+def check(path: Path, needed: Sequence[str]) -> tuple[str, ...]:
+    with path.open("rb") as file:
+        names = check_mat_file(file, path, needed, DataError)
+        assert file.tell() == 0
+    return names
 
 
 def matlabs(kind: str) -> list[Path]:
@@ -33,16 +40,16 @@ def matlabs(kind: str) -> list[Path]:
 def test_files_of_matlab_itself_pass(kind: str) -> None:
     for path in matlabs(kind):
         names = [name for name in scipy_io.loadmat(path) if not name.startswith("__")]
-        assert check_mat_file(path, names) == tuple(names)
+        assert check(path, names) == tuple(names)
 
 
 @pytest.mark.parametrize(("kind", "words"), SPECIAL.items())
 def test_what_no_net_holds_is_refused_where_it_is_wanted(kind: str, words: str) -> None:
     for path in matlabs(kind):
         with pytest.raises(VerydeepError, match=words):
-            check_mat_file(path, (f"test{kind}",))
+            check(path, (f"test{kind}",))
         if kind != "hdf5":
-            assert check_mat_file(path, ("layers",)) == (f"test{kind}",)
+            assert check(path, ("layers",)) == (f"test{kind}",)
 
 
 HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
@@ -124,7 +131,7 @@ def test_lying_files_cost_nothing(content: Callable[[], bytes], words: str, tmp_
     path.write_bytes(HEADER + content())
     tracemalloc.start()
     with pytest.raises(VerydeepError) as caught:
-        check_mat_file(path, ("layers",))
+        check(path, ("layers",))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     sentence = str(caught.value)
@@ -139,4 +146,4 @@ def test_what_is_not_wanted_is_not_looked_into(tmp_path: Path) -> None:
     bomb = array(UINT8, (1, 20 << 20), element(2, bytes(20 << 20)), b"stats")
     for stats in (bomb, compressed(bomb)):
         path.write_bytes(HEADER + array(OPAQUE, (1, 1)) + stats + array(CELL, (0, 0), b"", LAYERS))
-        assert check_mat_file(path, ("layers",)) == ("", "stats", "layers")
+        assert check(path, ("layers",)) == ("", "stats", "layers")

@@ -2,8 +2,8 @@
 
 SciPy trusts a file: 200 bytes that announce a cell of 2^29 places cost 4 GB, and a megabyte of cells within cells ends
 the process (SciPy 1.17). So every array is checked first: it lies within its container, its dimensions fit its bytes, a
-net needs its class, and the number of arrays, their depth and the inflated size of compressed ones do not exceed those
-of a net. Compressed data are inflated in pieces that are not kept.
+net or a data set needs its class, and the number of arrays, their depth and the inflated size of compressed ones do not
+exceed those of a net. Compressed data are inflated in pieces that are not kept.
 """
 
 import io
@@ -12,11 +12,9 @@ import os
 import struct
 import zlib
 from collections.abc import Collection
-from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from verydeep.errors import WeightsError
-from verydeep.models.weights.weight_file import MAX_VALUES
+from verydeep.errors import VerydeepError
 
 _HEADER = 128
 _LEVEL_5, _HDF5 = 0x0100, 0x0200
@@ -37,19 +35,24 @@ _MAX_FIELDS = 256
 _MIN_INFLATED = 16 << 20
 _MAX_RATIO = 50
 """The largest compression of weights; zlib reaches 1000."""
+_MAX_NUMBERS = 512 * 7 * 7 * 4096 * 4
+"""Numbers of an array; no tensor of a VGG net has as many."""
 
 
-def check_mat_file(path: Path, needed: Collection[str]) -> tuple[str, ...]:
+def check_mat_file(
+    file: BinaryIO, name: object, needed: Collection[str], error: type[VerydeepError]
+) -> tuple[str, ...]:
     """Check that the needed variables of a MATLAB file can be loaded safely; return the names of all.
 
-    Raises:
-        WeightsError: the file is not of level 5, or is damaged, or has content that no net has.
+    Args:
+        file: that can be read at any place; it is left at its beginning.
+        name: of the file, for messages.
+        needed: names of the variables that will be loaded.
+        error: raised if the file is not of level 5, or is damaged, or has content that no net and no data set has.
     """
-    try:
-        with path.open("rb") as file:
-            return _Checker(path, file).check_variables(needed)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error}): give the .mat file itself.") from None
+    names = _Checker(name, file, error).check_variables(needed)
+    file.seek(0)
+    return names
 
 
 class _Inflater(io.RawIOBase):
@@ -79,9 +82,9 @@ class _Inflater(io.RawIOBase):
 class _Checker:
     """A check of one file, from its beginning to its end."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path, self.file = path, file
-        self.size = os.fstat(file.fileno()).st_size
+    def __init__(self, name: object, file: BinaryIO, error: type[VerydeepError]) -> None:
+        self.name, self.file, self.error = name, file, error
+        self.size = file.seek(0, os.SEEK_END)
         self.order = ""
         self.stream: BinaryIO = file
         self.at = 0
@@ -113,15 +116,16 @@ class _Checker:
 
     def _byte_order(self) -> str:
         """Return the byte order, as struct writes it."""
+        self.file.seek(0)
         head = self.file.read(_HEADER)
         mark = head[126:]
         if not head.startswith(b"MATLAB") or mark not in (b"IM", b"MI"):
-            raise WeightsError(f"{self.path} is not a MATLAB file of level 5: in MATLAB, save it again with '-v7'.")
+            raise self.error(f"{self.name} is not a MATLAB file of level 5: in MATLAB, save it again with '-v7'.")
         order = "<" if mark == b"IM" else ">"
         (version,) = struct.unpack(f"{order}H", head[124:126])
         if version == _HDF5:
-            raise WeightsError(
-                f"{self.path} is a MATLAB file of version 7.3 (HDF5), which is not supported: in MATLAB, load it and "
+            raise self.error(
+                f"{self.name} is a MATLAB file of version 7.3 (HDF5), which is not supported: in MATLAB, load it and "
                 "save it again with '-v7'."
             )
         if version != _LEVEL_5:
@@ -167,9 +171,9 @@ class _Checker:
         elif kind == _CHAR or kind in _NUMERIC:
             self._leaf(kind, places, bool(flags & _COMPLEX), end)
         else:
-            raise WeightsError(
-                f"{self.path} has an array of MATLAB's class {kind} (an object, a function or a sparse matrix), "
-                "which is not supported: save layers and meta with plain arrays only."
+            raise self.error(
+                f"{self.name} has an array of MATLAB's class {kind} (an object, a function or a sparse matrix), "
+                "which is not supported: save it with plain arrays only."
             )
         if self.at != end:
             self._damaged("an array is longer than its content")
@@ -178,16 +182,19 @@ class _Checker:
     def _allow(self, inflated: int) -> None:
         """Count the inflated size of a variable; refuse more than weights in a file of this size can have."""
         self.inflated += inflated
-        if self.inflated > min(4 * MAX_VALUES, max(_MIN_INFLATED, _MAX_RATIO * self.size)):
-            raise WeightsError(
-                f"{self.path} inflates to {self.inflated} bytes or more, unlike weights: it is not a net of MatConvNet."
+        if self.inflated > min(4 * _MAX_NUMBERS, max(_MIN_INFLATED, _MAX_RATIO * self.size)):
+            raise self.error(
+                f"{self.name} inflates to {self.inflated} bytes or more, unlike weights: it is not of MatConvNet or "
+                "ILSVRC."
             )
 
     def _nested(self, count: int, end: int, depth: int) -> None:
         """Check the arrays of a cell, or the fields of structures."""
         self._count(count)
         if depth == _MAX_DEPTH:
-            raise WeightsError(f"{self.path} has cells within more than {depth} cells: it is not a net of MatConvNet.")
+            raise self.error(
+                f"{self.name} has cells within more than {depth} cells: it is not of MatConvNet or ILSVRC."
+            )
         for _ in range(count):
             kind, length = self._unpack("II", end)
             if kind != _MATRIX or self.at + length > end:
@@ -198,7 +205,7 @@ class _Checker:
     def _count(self, arrays: int) -> None:
         self.arrays += arrays
         if self.arrays > _MAX_ARRAYS:
-            raise WeightsError(f"{self.path} declares {self.arrays} arrays: it is not a net of MatConvNet.")
+            raise self.error(f"{self.name} declares {self.arrays} arrays: it is not of MatConvNet or ILSVRC.")
 
     def _fields(self, end: int, places: int) -> int:
         """Return the number of fields of structures."""
@@ -217,8 +224,8 @@ class _Checker:
     def _leaf(self, kind: int, places: int, is_complex: bool, end: int) -> None:
         """Check an array of numbers or a text."""
         if is_complex:
-            raise WeightsError(f"{self.path} has complex numbers, unlike any net: it is not a net of MatConvNet.")
-        if places > MAX_VALUES:
+            raise self.error(f"{self.name} has complex numbers, unlike any net: it is not of MatConvNet or ILSVRC.")
+        if places > _MAX_NUMBERS:
             self._damaged(f"an array of {places} numbers is announced")
         stored, count, inside = self._tag(end)
         if kind == _CHAR:
@@ -270,4 +277,4 @@ class _Checker:
             count -= len(self._take(min(count, _BLOCK), end))
 
     def _damaged(self, reason: str) -> NoReturn:
-        raise WeightsError(f"{self.path} is damaged or incomplete ({reason}): download it again.")
+        raise self.error(f"{self.name} is damaged or incomplete ({reason}): download it again.")
