@@ -90,6 +90,13 @@ def test_damaged_lists_are_errors(tiny, file, text, sentence):
         open_split(tiny, "val")
 
 
+@pytest.mark.parametrize("name", ["../../elsewhere", "n01440764/../x", "fox", "n" + "0" * 300, "\xff"])
+def test_a_class_is_a_wnid_and_no_way_out_of_the_folder(tiny, name):
+    (tiny / "wnids.txt").write_text(f"{FOX}\n{name}\n", "latin-1")
+    with pytest.raises(VerydeepError, match=r"wnids\.txt lists .*, which is no WNID"):
+        open_split(tiny, "train")
+
+
 def test_a_class_without_folder_is_an_error(tiny):
     (tiny / "wnids.txt").write_text(f"{FOX}\n{TENCH}\n{BELL}\nn09999999\n")
     with pytest.raises(VerydeepError, match=r"n09999999.images is missing"):

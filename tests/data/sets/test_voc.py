@@ -174,3 +174,10 @@ def test_the_real_lists_of_2007(real_data: Path, tmp_path: Path) -> None:
     assert (trainval.relevance != -1).any(axis=1).all(), "every image of VOC shows something"
     parts = [open_voc(folder, name) for name in ("train", "val")]
     assert sorted(file for part in parts for file in part.files) == list(trainval.files)
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/passwd", "0000\x0012", "-1", "a" * 200])
+def test_the_name_of_an_image_is_no_path(folder: Path, name: str) -> None:
+    lists(folder, "trainval").write_text(f"{name}\n")
+    with pytest.raises(VerydeepError, match=r"Line 1 of VOC's list .* is damaged"):
+        open_voc(folder, "trainval")

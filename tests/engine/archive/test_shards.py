@@ -108,3 +108,15 @@ def test_shard_that_cannot_be_read_is_not_damaged(tmp_path: Path) -> None:
     (shard,) = list_shards(tmp_path)
     with pytest.raises(ResourceError, match="cannot be read"):
         shard.read_ids()
+
+
+@pytest.mark.parametrize("name", ["descriptors", "path_ids", "keys", "paths"])
+def test_arrays_of_another_form_are_damage(folder: Path, name: str) -> None:
+    (shard,) = list_shards(folder)
+    arrays = load_file(shard.path)
+    for other in (arrays[name][None], arrays[name].astype(np.float64), arrays[name].reshape(-1)[:3]):
+        if name == "paths" and other.dtype == arrays[name].dtype and other.ndim == 1:
+            continue  # of any length
+        save_file({**arrays, name: other}, shard.path)
+        with pytest.raises(DamagedShardError):
+            Shard.at(shard.path).read_ids()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -299,3 +300,22 @@ def test_a_net_that_changes_while_it_is_read_is_refused(cache: ArrayCache, net: 
     with pytest.raises(VerydeepError, match="changed while it was read"):
         compute(cache, changing, Computing())
     assert not cache.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"keys": np.array([[1, 2]]), "values": np.ones((1, 2), np.float32)},
+        {"keys": np.array([1.0, 2.0]), "values": np.ones((2, 3), np.float32)},
+        {"keys": np.array([1, 2]), "values": np.ones((3, 3), np.float32)},
+        {"keys": np.array([1, 2]), "values": np.ones((2, 4), np.float32)},
+        {"keys": np.array([1, 2]), "others": np.ones((2, 3), np.float32)},
+    ],
+)
+def test_arrays_of_another_form_count_as_missing(other: dict[str, Any], tmp_path: Path) -> None:
+    with ArrayCache(tmp_path, {}) as cache:
+        cache.add(KEYS, {"red": {"values": np.ones((7, 3), np.float32)}})
+    save_file(other, tmp_path / "red" / "9999999999999999999-1.safetensors")
+    cache = ArrayCache(tmp_path, {})
+    loaded = cache.load("red")
+    assert loaded is not None and loaded[0].tolist() == sorted(KEYS.tolist()) and loaded[1]["values"].shape == (7, 3)

@@ -328,3 +328,31 @@ def test_training_photographs_stand_beside_the_errors(tmp_path: Path) -> None:
         ["crab", "few", "29", "1"],
     ]
     assert "3 classes, with 29 to 300 training photographs each. The classes are unequal: ant has 10 times as" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"num_images": "many"}, "num_images"),
+        ({"rows": [{"view": "dense", "scales": [256], "errors": {"top1": 3}}]}, "rows"),
+        ({"rows": []}, "rows"),
+        ({"remarks": 7}, "remarks"),
+        ({"dense_minus_center": {"points": None}}, "dense_minus_center"),
+        ({"root": {}}, "root"),
+    ],
+)
+def test_an_evaluation_with_other_fields_is_named(change: dict[str, Any], place: str, tmp_path: Path) -> None:
+    """And left out; the others are on the page."""
+    run = store_run(tmp_path / "run")
+    store_evaluation(run / "evaluations" / "bad", **change)
+    write_report_page([run], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "bad/errors.json is damaged" in text and place in text and "val-dense-256" in text
+
+
+def test_damaged_metrics_are_named(tmp_path: Path) -> None:
+    run = store_run(tmp_path / "run")
+    for line in ('{"step": 1, "loss": "low", "learning_rate": 1}', '{"step": 1}', "[]", "7", "[" * 100_000):
+        (run / "metrics.jsonl").write_text(f"{line}\n")
+        with pytest.raises(DataError, match=r"metrics\.jsonl is damaged"):
+            write_report_page([run], tmp_path / "page.html")

@@ -82,6 +82,7 @@ class Shard:
     def read_ids(self) -> tuple[Int64Array, Int64Array]:
         """Read the ``path_ids`` and ``keys`` (n,) of a shard that is complete."""
         with self.open() as file:
+            file.get_slice(DESCRIPTORS), file.get_slice(PATHS)
             return file.get_tensor(PATH_IDS).numpy(), file.get_tensor(KEYS).numpy()
 
     def read_paths(self) -> list[str]:
@@ -127,10 +128,10 @@ class Shard:
 
 def _check_form(file: Any) -> None:
     """Raise a SafetensorError if the arrays of a shard are of other types or shapes than ``Shard`` says."""
-    slices = {name: file.get_slice(name) for name in _FORM}
+    slices = {name: file.get_slice(name) for name in file.keys() if name in _FORM}  # noqa: SIM118 - no dictionary
     found = {name: (each.get_dtype(), len(each.get_shape())) for name, each in slices.items()}
     counts = {each.get_shape()[0] for name, each in slices.items() if name != PATHS and each.get_shape()}
-    if found != _FORM or len(counts) > 1:
+    if any(form != _FORM[name] for name, form in found.items()) or len(counts) > 1:
         raise SafetensorError("arrays of another type or shape")
 
 

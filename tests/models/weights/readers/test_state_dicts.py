@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import pickle
 import re
 import struct
 import warnings
@@ -273,6 +274,19 @@ def test_a_storage_is_no_larger_than_the_file(form: str, instead: int, tmp_path:
     else:
         path.write_bytes(announce(path.read_bytes(), 7001, instead))
     refused(path, "declares", str(instead))
+
+
+def test_tuples_within_tuples_without_end_are_refused(tmp_path: Path) -> None:
+    """As the key of a dictionary such a tuple would be hashed value by value: 2^60 of them."""
+    bomb: tuple[object, ...] = ()
+    for _ in range(60):
+        bomb = (bomb, bomb)
+    parts = (0x1950A86A20F9469CFC6C, 1001, {}, [bomb], [])  # in the form from before torch 1.6
+    (tmp_path / "net.pth").write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
+    refused(tmp_path / "net.pth", "tuples within tuples")
+    shared = (0.9, 0.999)  # as an optimizer's groups have them
+    path = write(tmp_path / "good.pth", {"groups": [shared] * 1000, "net": TENSORS})
+    assert same(read_pickled(path), TENSORS)
 
 
 def test_a_bomb_in_the_archive_is_not_unpacked(tmp_path: Path) -> None:
