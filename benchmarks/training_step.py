@@ -179,7 +179,7 @@ def our_step(model: VGG, batch: TrainBatch, task: TrainingTask, runtime: Runtime
         set_learning_rate(optimizer, LEARNING_RATE)
         model.train()
         masks = dropout_masks(model, task, 0, runtime)
-        loss = backward(parallel, batch, masks, colors, None, task, runtime)
+        loss = backward(parallel, batch, masks, colors, None, task, runtime, task.micro_batch)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss.item()

@@ -1,14 +1,31 @@
-"""``python -m verydeep``: the command line, also as one of several processes."""
+"""The script ``verydeep`` and ``python -m verydeep``: the command line, also as one of several processes."""
 
 import traceback
 from typing import NoReturn
 
-from verydeep.cli import main
-from verydeep.engine.launching import end_process, in_group
+from verydeep.engine.process import end_at_signals
+
+
+def start() -> None:
+    """Run the command line in a process of its own.
+
+    A signal ends the process without a traceback while the command line is imported, and after it has ended, too.
+    """
+    end_at_signals()
+    from verydeep.cli import main  # noqa: PLC0415 - takes a while, in which a signal may come
+    from verydeep.engine.launching import end_with_parent, in_group  # noqa: PLC0415 - as above
+
+    if in_group():
+        end_with_parent()
+        run_in_group()
+    main()
 
 
 def run_in_group() -> NoReturn:
     """Run one command as one of several processes, and end this process."""
+    from verydeep.cli import main  # noqa: PLC0415 - imported before
+    from verydeep.engine.launching import end_process  # noqa: PLC0415 - imported before
+
     code = 1
     try:
         main()
@@ -21,6 +38,4 @@ def run_in_group() -> NoReturn:
 
 
 if __name__ == "__main__":
-    if in_group():
-        run_in_group()
-    main()
+    start()

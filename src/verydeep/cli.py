@@ -4,6 +4,7 @@ import importlib.metadata
 import io
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ from verydeep.commands.verify import verify
 from verydeep.disk import NO_ROOM, write_error
 from verydeep.engine.launching import in_group, is_main, launch
 from verydeep.engine.memory import explain_lack_of_files, explain_lack_of_memory
-from verydeep.engine.process import own_process
+from verydeep.engine.process import Terminated, interrupted_by_signals, own_process
 from verydeep.errors import OtherProcessError, VerydeepError
 from verydeep.results.result import Result, print_result
 from verydeep.wording import escape_controls
@@ -55,6 +56,9 @@ CACHED = {
 TURN_SECONDS = 10
 """Time that torchrun has to end the other processes after one has failed."""
 
+SHOW_CURSOR = "\x1b[?25h"
+"""A progress bar hides the cursor of a terminal."""
+
 VERSION = "--version"
 COMPLETION = "--completion"
 
@@ -73,6 +77,21 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may not be UTF-8; in JSON this is how they are escaped
         sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with interrupted_by_signals():
+            run_and_report()
+    except KeyboardInterrupt as stop:
+        if sys.stderr.isatty():
+            sys.stderr.write(SHOW_CURSOR)
+        if is_main():
+            cached = CACHED.get("".join(sys.argv[1:2]))
+            saved = "" if cached is None else f"; the same command continues from {cached} that are saved"
+            print(f"verydeep: stopped{saved}.", file=sys.stderr)
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
+
+
+def run_and_report() -> None:
+    """Run the command that was typed; an error that a user can fix becomes one sentence and exit code 1."""
     try:
         try:
             run_words(sys.argv[1:])
@@ -98,12 +117,6 @@ def main() -> None:
             discard(sys.stdout)  # else Python tries once more at its end
             fail(str(write_error(error.filename or "The standard output", error)))
         fail(f"{error}: check that the path exists, may be used, and has room.")
-    except KeyboardInterrupt:
-        if is_main():
-            cached = CACHED.get("".join(sys.argv[1:2]))
-            saved = "" if cached is None else f"; the same command continues from {cached} that are saved"
-            print(f"verydeep: stopped{saved}.", file=sys.stderr)
-        sys.exit(130)
 
 
 def discard(stream: TextIO) -> None:

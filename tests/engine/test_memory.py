@@ -1,10 +1,20 @@
-"""The free memory of the machine, and of a container."""
+"""The free memory of the machine, and of a container; what happens when it runs out."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from tests.engine.archive.archives import read_archive
+from tests.runs import Cli, losses_of, read_csv
 from verydeep.engine import memory
+from verydeep.errors import VerydeepError
+from verydeep.models.initialization import initialize
+from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 
 
 def write_group(folder: Path, values: dict[str, object]) -> None:
@@ -46,3 +56,120 @@ def test_the_first_version_of_control_groups_counts_too(groups: Path) -> None:
 
 def test_this_machine_says_how_much_is_free() -> None:
     assert memory.host_memory() > 0
+
+
+needs_limit = pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+
+
+def limited(megabytes: int, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line with so many megabytes more than it has reserved before it begins."""
+    command = [sys.executable, "-m", "tests.limited", megabytes, *arguments]
+    return subprocess.run(
+        [*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False, timeout=240, env=environment(cwd)
+    )
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of this process, in which tests can be imported, with a cache of its own and one thread."""
+    paths = [str(Path(memory.__file__).parents[2]), str(Path(__file__).parents[2])]
+    own = {"PYTHONPATH": os.pathsep.join(paths), "VERYDEEP_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    return os.environ | own
+
+
+TRAINING = (
+    *("--crop", 160, "--width", 1 / 16, "--fc-width", 16, "--precision", "fp32", "--workers", 0, "--kernels", "torch"),
+    *("--batch-size", 60, "--micro-batch", 60, "--epochs", 3, "--learning-rate", 1e-3),
+)
+
+
+@needs_limit
+def test_a_training_halves_its_micro_batch(photographs: Path, tmp_path: Path, inside: Cli) -> None:
+    done = limited(140, "train", photographs, *TRAINING, "--out", "small", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    message = "The memory of cpu ran out with 60 images at once; now it is 30."
+    assert message in done.stdout and message in (tmp_path / "small" / "train.log").read_text()
+    inside("train", photographs, *TRAINING, "--out", "whole")
+    assert losses_of(tmp_path / "small") == pytest.approx(losses_of(tmp_path / "whole"), rel=1e-5)
+
+
+@needs_limit
+def test_a_training_that_cannot_fit_is_refused(photographs: Path, tmp_path: Path) -> None:
+    """A net of 33 million weights: with gradients and momentum, 12 bytes each."""
+    words = ("train", photographs, "--crop", 32, "--precision", "fp32", "--workers", 0)
+    large = limited(200, *words, "--width", 1, cwd=tmp_path)
+    assert large.returncode == 1 and "Training this net needs 3" in large.stderr and large.stderr.count("\n") == 1
+    assert "give a smaller --width, --fc-width or --crop, or fewer --devices, or free some." in large.stderr
+    many = limited(60, "train", photographs, *TRAINING, "--crop", 224, cwd=tmp_path)
+    assert many.returncode == 1 and "give a --micro-batch of at most " in many.stderr
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    """A net of half the paper's width, which takes hundreds of megabytes for a batch and a dozen for an image."""
+    names = ("apple", "bee", "cloud")
+    config = ModelConfig("A", names, names, crop=32, width=0.5, fc_width=16)
+    model = config.build()
+    initialize(model, "glorot", seed=1)
+    save_config(tmp_path / "net", config)
+    save_weights(tmp_path / "net", model.state_dict())
+    return tmp_path / "net"
+
+
+@needs_limit
+def test_evaluations_and_descriptors_halve_their_batches(
+    net: Path, photographs: Path, tmp_path: Path, inside: Cli
+) -> None:
+    common = ("--precision", "fp32", "--workers", 0, "--kernels", "torch", "--scales", 2048)
+    evaluation = ("evaluate", photographs, net, "--split", "test", *common)
+    features = ("features", net, photographs / "test", *common)
+    for words, out in ((evaluation, "evaluation"), (features, "archive")):
+        done = limited(160, *words, "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "The memory of cpu ran out with" in done.stdout
+        inside(*words, "--out", f"whole-{out}")
+    small, whole = (read_csv(tmp_path / name / "predictions.csv") for name in ("evaluation", "whole-evaluation"))
+    assert [row["path"] for row in small] == [row["path"] for row in whole] and len(whole) == 9
+    for name in ("p1", "p2", "p3"):
+        assert [float(row[name]) for row in small] == pytest.approx([float(row[name]) for row in whole], abs=1e-5)
+    descriptors, expected = read_archive(tmp_path / "archive"), read_archive(tmp_path / "whole-archive")
+    assert descriptors.keys() == expected.keys()
+    for image, values in expected.items():
+        np.testing.assert_allclose(descriptors[image], values, atol=1e-5)
+
+
+def run_short_of_memory(error: Exception, largest: int, planned: int) -> tuple[list[int], list[str]]:
+    """Compute with memory for ``largest`` images; return the numbers that were tried, and the messages."""
+    tried: list[int] = []
+    messages: list[str] = []
+
+    def compute(at_once: int) -> int:
+        tried.append(at_once)
+        if at_once > largest:
+            raise error
+        return at_once
+
+    limit = memory.BatchLimit("cuda:0", messages.append)
+    assert limit.run(compute, planned) == tried[-1]
+    assert limit.run(compute, planned) == tried[-1]  # now at once
+    return tried, messages
+
+
+def test_half_as_many_images_are_tried_until_they_fit() -> None:
+    """PyTorch's error of a GPU is raised by hand, as no test may fill the memory of one."""
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    tried, messages = run_short_of_memory(error, largest=3, planned=10)
+    assert tried == [10, 5, 3, 3]
+    assert messages == [
+        "The memory of cuda:0 ran out with 10 images at once; now it is 5.",
+        "The memory of cuda:0 ran out with 5 images at once; now it is 3.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "largest"),
+    [(torch.OutOfMemoryError("CUDA out of memory."), 0), (RuntimeError("shapes differ"), 3), (VerydeepError(), 3)],
+)
+def test_other_errors_and_a_single_image_without_memory_are_raised(error: Exception, largest: int) -> None:
+    with pytest.raises(type(error)):
+        run_short_of_memory(error, largest, planned=4)

@@ -46,7 +46,7 @@ def demo(
     from verydeep.engine.log import Log
     from verydeep.results.demonstration import Demonstration
 
-    with open_port(port) as listening, private_gradio(), wait_for_end() as wait:
+    with open_port(port) as listening, private_gradio():
         from verydeep.demonstration.examination import MAX_BYTES
         from verydeep.demonstration.page import build_page
         from verydeep.demonstration.texts import SCRIPT, STYLE
@@ -55,5 +55,5 @@ def demo(
         warm_up(subjects)
         with serve(build_page(subjects), listening, MAX_BYTES, STYLE, SCRIPT) as address:
             Log().info(f"Open {address} in a browser. Ctrl-C ends the demonstration.")
-            wait()
+            wait_for_end()
     return Demonstration(address, tuple(subjects.predictors))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from verydeep.engine.training.plan import TrainingPlan
     from verydeep.results.training import TrainedRun
 
-RESUME_OPTIONS = ("data", "resume", "epochs", "tensorboard", "device", "workers", "progress")
+RESUME_OPTIONS = ("data", "resume", "epochs", "micro_batch", "tensorboard", "device", "workers", "kernels", "progress")
 """Parameters that matter to a resumed run; all others are those it began with."""
 
 
@@ -121,6 +121,8 @@ def train(
         plan = plan_resumed(Path(resume), None if data == "generated" else os.fspath(data))
         if epochs is not None:
             plan = change_epochs(plan, epochs)
+        if micro_batch is not None:
+            plan = replace(plan, settings=replace(plan.settings, micro_batch=micro_batch))
         return run_plan(replace(plan, tensorboard=tensorboard), options)
     if network is not None:
         network = network_name(network)

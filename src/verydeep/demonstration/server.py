@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import tempfile
 import threading
@@ -10,10 +9,8 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from verydeep.engine.process import owns_process
 from verydeep.errors import OptionError, ResourceError
 
 HOST = "127.0.0.1"
@@ -142,23 +139,8 @@ def guard(app: App, port: int) -> App:
     return respond
 
 
-@contextmanager
-def wait_for_end() -> Iterator[Callable[[], None]]:
-    """Yield a function that waits for Ctrl-C, or for SIGTERM if the process is ours."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    is_ours = owns_process() and threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if is_ours else None
-    try:
-        yield _wait
-    finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _wait() -> None:
+def wait_for_end() -> None:
+    """Wait for Ctrl-C, or in a process of the command line for SIGTERM."""
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)

@@ -7,7 +7,7 @@ equal weights.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +20,12 @@ from verydeep.configs.scales import in_pixels
 from verydeep.data.loading.testing_images import TestImages, group_by_shape, load_test_batches
 from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
+from verydeep.engine.memory import BatchLimit
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError
 from verydeep.models.cpu_engine import CpuNet, TestedNet
-from verydeep.models.pieces import average_map
+from verydeep.models.pieces import average_map, map_pieces
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.images import center_crop, grid_crops
@@ -96,13 +97,12 @@ def finite_numbers(values: Tensor) -> Float32Array:
     return numbers
 
 
-def predict_view(model: TestedNet, images: Tensor, view: SingleView, runtime: Runtime) -> Tensor:
-    """Return the posteriors (N, K) of one view of images (N, 3, H, W), RGB 0-255."""
-    if view == "dense":
-        return predict_dense(model, images)
-    if view == "center":
-        return predict_center(model, images)
-    return predict_crops(model, images, at_once=max(1, runtime.batch_pixels // model.crop**2))
+def predict_view(model: TestedNet, images: Tensor, at_once: int, view: SingleView) -> Tensor:
+    """Return the posteriors (N, K) of one view of images (N, 3, H, W), RGB 0-255; ``at_once`` go through the net."""
+    if view == "crops":
+        return predict_crops(model, images, at_once=at_once)
+    predict = predict_dense if view == "dense" else predict_center
+    return torch.cat([predict(model, part) for part in torch.split(images, at_once)])
 
 
 def round_weights(model: VGG) -> VGG:
@@ -133,6 +133,44 @@ class RescaledBatch:
     """Test scale Q -> (n, 3, H, W) uint8, RGB: whole images or their central crops."""
     skipped: dict[str, str]
     """Files that could not be decoded -> the reason."""
+    files: tuple[str, ...]
+    """(n,) names of the images."""
+    limit: BatchLimit
+    """How many of them go through the net at once, for all batches of the split."""
+
+    def compute(
+        self, model: TestedNet, scale: int, function: Callable[[Tensor, int], Tensor], planned: int | None = None
+    ) -> Float32Array:
+        """Return what a net computes of the images at a test scale, (n, ...).
+
+        Args:
+            model: the net.
+            scale: test scale Q.
+            function: takes images and how many of them, or of their crops, go through the net at once.
+            planned: this number while there is memory; None: all images.
+
+        Raises:
+            FloatingPointError: a value is not finite; the layer and the file are named.
+        """
+        images = self.images[scale]
+        values = self.limit.run(lambda at_once: function(images, at_once).float().cpu(), planned or len(images))
+        try:
+            return finite_numbers(values)
+        except FloatingPointError as error:
+            row = int((~values.flatten(1).isfinite().all(dim=1)).nonzero()[0])
+            layer = first_overflow(model, images[row : row + 1])
+            raise FloatingPointError(f"{error}, first in {layer}, for {self.files[row]}") from None
+
+
+@torch.inference_mode()
+def first_overflow(model: TestedNet, images: Tensor) -> str:
+    """Return the first layer whose output for images (N, 3, H, W) is not finite, or words for none."""
+    for name in model.layer_names:
+        if not all(
+            bool(part.isfinite().all()) for view in (images, images.flip(3)) for part in map_pieces(model, view, name)
+        ):
+            return name
+    return "no layer alone"
 
 
 def rescale_images(
@@ -173,7 +211,7 @@ def rescale_images(
     images = TestImages(split, tuple(shorts), None if whole else model.crop, decoding)
     batches = group_by_shape(images, range(len(split)) if indices is None else indices, runtime.batch_pixels)
     batches = batches[runtime.rank :: runtime.world_size]
-    workers = runtime.num_workers if len(batches) > 1 else 0
+    workers, limit = runtime.num_workers if len(batches) > 1 else 0, BatchLimit(str(runtime.device))
     if workers:
         release_freed_memory()
     loaded = load_test_batches(images, batches, workers, pin_memory=runtime.pin_memory)
@@ -183,4 +221,5 @@ def rescale_images(
         moved = {
             scale: runtime.move(pixels).permute(0, 3, 1, 2) for scale, pixels in zip(scales, batch.images, strict=False)
         }
-        yield RescaledBatch(batch.indices, moved, batch.skipped)
+        files = tuple(split.files[index] for index in batch.indices)
+        yield RescaledBatch(batch.indices, moved, batch.skipped, files, limit)

@@ -1,6 +1,7 @@
 """Several processes of one job on this machine, by torchrun's own launcher."""
 
 import atexit
+import ctypes
 import logging
 import os
 import signal
@@ -11,6 +12,9 @@ from typing import NoReturn
 
 from verydeep.errors import ResourceError
 from verydeep.machine import available_cores
+
+STEP_SECONDS = 600
+"""Time that processes have to end after Ctrl-C or SIGTERM: a step of a large net on a CPU."""
 
 
 def in_group() -> bool:
@@ -43,16 +47,24 @@ def end_process(code: int) -> NoReturn:
     os._exit(code)
 
 
-def describe_signal(number: int, num_processes: int) -> str:
+def end_with_parent() -> None:
+    """Get SIGTERM when the process that started this one ends, however it ends: a training then saves its state."""
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+
+
+def describe_signal(number: int, rank: int, num_processes: int) -> str:
     """Return what ended one of the processes of a job that could not say so itself; nothing if it could."""
     name = signal.Signals(number).name if number in {*signal.Signals} else ""  # not each system has each
+    process = f"Process {rank + 1} of {num_processes}"
     if name == "SIGKILL":
         return (
-            f"One of the {num_processes} processes was killed, most often because memory ran out: free memory, or give "
-            "fewer `devices` or `workers`."
+            f"{process} was killed, most often because memory ran out: free memory, or give fewer `devices` or "
+            "`workers`"
         )
     if name in ("SIGSEGV", "SIGBUS", "SIGABRT"):
-        return f"One of the {num_processes} processes crashed ({name}): run the same command with `devices=1`."
+        return f"{process} crashed ({name}): run the same command with `devices=1`"
     return ""
 
 
@@ -69,14 +81,16 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
 
     # Else torchrun prints that it chooses one thread; the processes choose as many themselves (``set_up_torch``).
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // num_processes)))
-    # The process that failed reports the reason itself, in one sentence.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # A training that is stopped saves its state after the current step, which may take longer than torchrun's 30 s.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(STEP_SECONDS))
+    logging.disable(logging.CRITICAL)  # the process that failed reports the reason itself, in one sentence
     try:
         torchrun(["--standalone", f"--nproc-per-node={num_processes}", "-m", "verydeep", *arguments])
     except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        if message := describe_signal(-code, num_processes):
-            raise ResourceError(message) from None
-        sys.exit(code if code > 0 else 128 - code)
+        rank, failure = error.get_first_failure()
+        if message := describe_signal(-failure.exitcode, rank, num_processes):
+            remedy = "continue with `resume=RUN`" if arguments[0] == "train" else "run the same command again"
+            raise ResourceError(f"{message}. What is saved is not lost: {remedy}.") from None
+        sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
     except SignalException as stop:
         sys.exit(128 + stop.sigval)

@@ -2,13 +2,14 @@
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from verydeep.configs.protocols import View
 from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split, all_skipped_error
-from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, finite_numbers, predict_view, rescale_images
+from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, predict_view, rescale_images
 from verydeep.engine.runtime import Runtime
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import AnyArray, Float32Array, Int64Array
@@ -91,7 +92,9 @@ def predict_batches(
         with runtime.autocast():
             for view in views if batch.images else ():
                 images = batch.images[view.scale]
-                posteriors = finite_numbers(predict_view(model, images, view.view, runtime))
+                planned = max(1, runtime.batch_pixels // model.crop**2) if view.view == "crops" else len(images)
+                predict = partial(predict_view, model, view=view.view)
+                posteriors = batch.compute(model, view.scale, predict, planned)
                 arrays[str(view)] = {POSTERIORS: posteriors}
                 if view.view == "dense":
                     arrays[str(view)][SIZES] = np.tile(np.array(images.shape[2:], np.int64), (len(images), 1))

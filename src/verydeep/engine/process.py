@@ -8,7 +8,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 from verydeep.errors import OptionError
 from verydeep.machine import available_cores
@@ -19,16 +21,49 @@ _handlers: list[Any] = []
 """Handlers of signals that the system calls."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM ended the command; it is handled like Ctrl-C, which differs in the exit code."""
+
+
 def owns_process() -> bool:
     """Whether this process runs one command and nothing else, so that signals and global settings are ours."""
     return _owned
 
 
 @contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C and Terminated at SIGTERM, so that workers end and temporary files are removed.
+
+    A signal that the process was started to ignore, as by `nohup`, stays ignored. For the main thread alone.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: stop}
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        if before[number] != signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def end_at_signals() -> None:
+    """Let Ctrl-C and SIGTERM end this process at once and without a traceback, where they are not ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
 def own_process() -> Iterator[None]:
     """Set this process up for one command; only the command line and benchmarks call this."""
     global _owned  # noqa: PLW0603
-    keep_freed_memory()
+    tune_allocator()
     name_crashes()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where its folder of settings cannot be written
     before, _owned = _owned, True
@@ -55,6 +90,19 @@ def name_crashes() -> None:
     _handlers.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(report))
     for crash in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL):
         system.signal(crash, _handlers[-1])
+
+
+def reservable_bytes() -> int | None:
+    """Return the bytes of address space that this process may still reserve; None where `ulimit -v` sets no limit."""
+    if sys.platform != "linux":
+        return None
+    import resource  # noqa: PLC0415 - only Unix has it
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return limit - pages * resource.getpagesize()
 
 
 def set_up_torch() -> None:
@@ -88,17 +136,22 @@ def require_determinism() -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def keep_freed_memory() -> None:
-    """Make glibc keep large freed blocks: this nearly doubles the speed of convolutions on CPUs (measured)."""
+def tune_allocator() -> None:
+    """Make glibc keep large freed blocks: this nearly doubles the speed of convolutions on CPUs (measured).
+
+    Where `ulimit -v` limits the address space, make it return them at once, as parts of PyTorch reserve their own.
+    """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 << 20)):
+        mmap_threshold, top_pad, trim_threshold, mmap_max = -3, -2, -1, -4
+        keep = {mmap_max: 0, trim_threshold: 2**31 - 1, top_pad: 256 << 20}
+        for option, value in (keep if reservable_bytes() is None else {mmap_threshold: 128 << 10}).items():
+            if mallopt is not None:
                 mallopt(option, value)
 
 
 def release_freed_memory() -> None:
-    """Return freed memory to the system: before processes are forked, and now and then in long jobs.
+    """Return freed memory to the system: before processes are forked, now and then in long jobs, and when it runs out.
 
     While a child lives, every page that its parent writes anew is copied first. With the memory of D's activations at
     Q=512 kept, that made the batch after the start of a decoding worker twice as slow (10.3 s in place of 5.3).

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,6 +29,9 @@ PATIENCE = timedelta(hours=2)
 
 APPEARS_WITHIN = 60
 """Seconds: network file systems may remember for this long that a file was missing."""
+
+_LOST = re.compile(r"by peer|gloo|nccl", re.IGNORECASE)
+"""Words of an error of PyTorch while processes exchange values: one of them has ended."""
 
 Value = TypeVar("Value")
 
@@ -131,6 +135,12 @@ class Runtime:
         """Choose whether the next backward pass averages gradients over the processes, or only adds them up here."""
         if isinstance(parallel, DistributedDataParallel):
             parallel.require_backward_grad_sync = sync
+
+    def average_gradients(self, parallel: nn.Module) -> None:
+        """Average the gradients over the processes, as a backward pass does that ``sync_gradients`` chooses."""
+        for parameter in parallel.parameters():
+            if self.world_size > 1 and parameter.grad is not None:
+                dist.all_reduce(parameter.grad.div_(self.world_size))
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the elementwise sum over all processes."""
@@ -327,7 +337,7 @@ def _group(runtime: Runtime) -> Iterator[None]:
             )
         yield
     except RuntimeError as error:
-        if "by peer" not in str(error):  # closed, or reset
+        if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
             raise
         raise OtherProcessError(f"Process {runtime.rank} ends because another process ended.") from None
     finally:

@@ -158,6 +158,11 @@ class CpuNet:
         last = "fc8" if self.num_classes else "pool5"
         return self._run(images, [last])[last]
 
+    @property
+    def layer_names(self) -> list[str]:
+        """The layers whose outputs ``activations`` can return, in order."""
+        return list(self._outputs)
+
     def logits(self, images: Tensor) -> Tensor:
         """Return scores (N, K), averaged over positions. fc8 is linear, so its input is averaged instead."""
         return self._run(images, ["fc8"], average=True)["fc8"][:, :, 0, 0]
@@ -169,7 +174,7 @@ class CpuNet:
             OptionError: the net has no such layer.
         """
         for name in layers:
-            check_layer(name, list(self._outputs), self.network)
+            check_layer(name, self.layer_names, self.network)
         return self._run(images, list(layers))
 
     def memory_bytes(self) -> tuple[int, int]:
@@ -215,7 +220,7 @@ class CpuNet:
             *(results, len(names), int(average), torch.get_num_threads(), seconds),
         )
         if error == _OUT_OF_MEMORY:
-            raise ResourceError(f"Memory ran out for {count} images of {height}x{width} pixels.")
+            raise MemoryError(f"{count} images of {height}x{width} pixels")
         assert error == 0
         return arrays
 

@@ -139,13 +139,18 @@ class VGG(nn.Module):
             x = layer(x, keep[name]) if keep is not None and name in keep else layer(x)
         return x
 
+    @property
+    def layer_names(self) -> list[str]:
+        """All layers by the paper's names, in order."""
+        return [name for name, _ in self.named_children()]
+
     def check_layer(self, name: str) -> None:
         """Refuse a name that is not one of a layer.
 
         Raises:
             OptionError: the net has no such layer.
         """
-        check_layer(name, [layer for layer, _ in self.named_children()], self.network)
+        check_layer(name, self.layer_names, self.network)
 
     def activations(self, images: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
         """Return layer -> output (N, C, h, w) for images (N, 3, H, W), RGB 0-255; higher layers are not computed.
@@ -155,7 +160,7 @@ class VGG(nn.Module):
         """
         for name in layers:
             self.check_layer(name)
-        names = [name for name, _ in self.named_children()]
+        names = self.layer_names
         x, found = images - self.mean_rgb[:, None, None], {}
         for name in names[: 1 + max(names.index(name) for name in layers)]:
             x = self.get_submodule(name)(x)

@@ -190,6 +190,7 @@ def _draw_chunks(work: Path, seed: int, chunks: Sequence[Chunk], processes: int)
 def _set_up_worker() -> None:
     """Leave Ctrl-C to the main process, and end with it even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_main_process, daemon=True).start()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import rescale_images
+from verydeep.engine.nets.checks import refuse_overflow
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import WeightsError
@@ -80,11 +81,13 @@ def describe_batches(
         DataError: a file cannot be decoded and bad images are errors.
         WeightsError: an activation is not finite.
     """
+
+    def describe(images: Tensor, at_once: int) -> Tensor:
+        return torch.cat([average_activations(model, part, layer) for part in torch.split(images, at_once)])
+
     for batch in rescale_images(model, split, scales, runtime, decoding, whole=True, indices=indices):
-        with runtime.autocast():
-            descriptors = {
-                scale: average_activations(model, images, layer).cpu().numpy() for scale, images in batch.images.items()
-            }
+        with runtime.autocast(), refuse_overflow(net):
+            descriptors = {scale: batch.compute(model, scale, describe) for scale in batch.images}
         # A length that is not finite would make a descriptor of length one zero.
         if not all(np.isfinite(np.einsum("nd,nd->n", values, values)).all() for values in descriptors.values()):
             raise WeightsError(f"{net.path} computes descriptors that are not finite at {layer}: train the net again.")

@@ -147,10 +147,9 @@ def refuse_overflow(net: Net) -> Iterator[None]:
     """
     try:
         yield
-    except FloatingPointError:
-        raise WeightsError(
-            f"{net.path} computes values that are not finite, because its weights are too large: train the net again."
-        ) from None
+    except FloatingPointError as error:
+        fault = str(error).removeprefix("The net")
+        raise WeightsError(f"{net.path}{fault}; its weights are too large: train the net again.") from None
 
 
 def check_same_split(net: Net, data: str, split: Split) -> None:

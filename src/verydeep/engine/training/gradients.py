@@ -56,29 +56,50 @@ def backward(
     weights: Tensor | None,
     task: TrainingTask,
     runtime: Runtime,
+    micro_batch: int,
+    *,
+    overlap: bool = True,
 ) -> Tensor:
     """Add the gradient of the mean loss over the whole batch; returns this process's part of that loss.
 
-    ``weights`` (K,) are factors on the loss of each class.
+    ``weights`` (K,) are factors on the loss of each class; ``micro_batch`` rows go through the net at once. With
+    ``overlap``, the processes sum the gradients of a layer while they compute those of the next; else they do so at
+    the end, and a process that fails may begin again.
 
     The loss is a sum over rows divided by the size of the whole batch, so neither micro-batches nor processes change
     it.
     """
-    total, size = torch.zeros((), device=runtime.device), task.micro_batch
-    for first in range(0, len(batch.targets), size):
-        rows = batch.rows(first, size).map(runtime.move)
-        row_masks = {name: mask[first : first + size] for name, mask in masks.items()}
-        runtime.sync_gradients(parallel, first + size >= len(batch.targets))
-        with runtime.autocast():
-            outputs = cast(Tensor, parallel(net_input(rows, colors), row_masks)).float().flatten(1)
-        losses = row_losses(outputs, rows, task.regression)
-        if weights is not None:
-            losses = losses * weights[rows.targets]
-        loss = (losses * rows.valid).sum() / task.recipe.batch_size
+    total = torch.zeros((), device=runtime.device)
+    for first in range(0, len(batch.targets), micro_batch):
+        rows = batch.rows(first, micro_batch).map(runtime.move)
+        row_masks = {name: mask[first : first + micro_batch] for name, mask in masks.items()}
+        runtime.sync_gradients(parallel, overlap and first + micro_batch >= len(batch.targets))
+        losses = micro_batch_losses(parallel, rows, row_masks, colors, weights, task, runtime)
+        loss = losses.sum() / task.recipe.batch_size
         # DistributedDataParallel takes the mean over processes; the factor makes it the sum.
         (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
+    if not overlap:
+        runtime.average_gradients(parallel)
     return total
+
+
+def micro_batch_losses(
+    model: nn.Module,
+    rows: TrainBatch,
+    masks: dict[str, Tensor],
+    colors: Tensor | None,
+    weights: Tensor | None,
+    task: TrainingTask,
+    runtime: Runtime,
+) -> Tensor:
+    """Return the losses (N,) of rows that are on the device; 0 for an image that cannot be decoded."""
+    with runtime.autocast():
+        outputs = cast(Tensor, model(net_input(rows, colors), masks)).float().flatten(1)
+    losses = row_losses(outputs, rows, task.regression)
+    if weights is not None:
+        losses = losses * weights[rows.targets]
+    return losses * rows.valid
 
 
 def unscale_gradient(model: VGG, input_scale: tuple[float, float, float] | None) -> None:
@@ -92,6 +113,6 @@ def unscale_gradient(model: VGG, input_scale: tuple[float, float, float] | None)
         gradient /= gradient.new_tensor(input_scale).square()[:, None, None]
 
 
-def gradient_norm(model: VGG) -> float:
-    """Return the Euclidean norm of the gradient of all parameters that learn."""
-    return float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
+def gradient_norm(model: VGG) -> Tensor:
+    """Return the Euclidean norm () of the gradient of all parameters that learn."""
+    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])

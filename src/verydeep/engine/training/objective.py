@@ -1,5 +1,7 @@
 """Loss and error of a training: of classes (section 3.1) or of boxes (appendix A.1)."""
 
+from functools import partial
+
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from verydeep.configs.protocols import Regression
 from verydeep.data.loading.training_images import TrainBatch
 from verydeep.data.split import Split
-from verydeep.engine.inference import RescaledBatch, ViewAtScale, finite_numbers, predict_center
+from verydeep.engine.inference import RescaledBatch, ViewAtScale, predict_view
 from verydeep.engine.localization.candidate_boxes import BoxNet, predict_candidate_boxes, select_class_outputs
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
@@ -54,8 +56,8 @@ def find_errors(
     if regression is not None:
         return center_overlaps(model, batch, scale, split, regression, runtime) < RIGHT_AT
     with runtime.autocast():
-        posteriors = predict_center(model, batch.images[scale])
-    return ranks(finite_numbers(posteriors), split.labels[batch.indices]) > 0
+        posteriors = batch.compute(model, scale, partial(predict_view, model, view="center"))
+    return ranks(posteriors, split.labels[batch.indices]) > 0
 
 
 def center_overlaps(

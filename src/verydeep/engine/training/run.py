@@ -16,7 +16,8 @@ from verydeep.engine.evaluation_folders import evaluation_folder
 from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, EvaluationOptions
 from verydeep.engine.localization.box_ensemble import build_box_ensemble
 from verydeep.engine.localization.boxed_split import read_split_boxes
-from verydeep.engine.log import Log
+from verydeep.engine.log import LOGGER, Log
+from verydeep.engine.memory import BatchLimit
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.nets.net import EnsembleMember, Net
@@ -40,6 +41,7 @@ from verydeep.engine.training.metrics_log import MetricsLog, read_metrics
 from verydeep.engine.training.plan import TrainingPlan
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import (
+    check_memory,
     choose_micro_batch,
     initialize_weights,
     log_copies,
@@ -144,6 +146,7 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     Raises:
         DataError: there are no boxes to learn, one is bad and that is an error, or an image cannot be decoded.
         OptionError: a batch has fewer images than there are processes.
+        ResourceError: the training cannot fit into the memory of a CPU.
     """
     all_train, all_val, settings = plan.train, plan.val, plan.settings
     classes = describe_classes([all_train])
@@ -170,6 +173,7 @@ def prepare(plan: TrainingPlan, runtime: Runtime, log: Log) -> PreparedRun:
     config = make_config(settings, all_train, all_val, len(train))
     if settings.regression is not None:
         config = replace(config, constant_box=measure_constant_box(train, settings, runtime))
+    check_memory(config, settings, runtime)
     if settings.micro_batch is None:
         num_rows = -(-batch_size // runtime.world_size)
         settings = replace(settings, micro_batch=choose_micro_batch(config, num_rows, runtime))
@@ -262,7 +266,7 @@ def begin_run(prepared: PreparedRun) -> None:
 
 
 def resume_settings(prepared: PreparedRun, runtime: Runtime) -> None:
-    """Check that the data are those that a run began with, and save settings that are new: epochs, or a moved folder.
+    """Check that the data are those that a run began with, and save new settings: epochs, micro-batch, a moved folder.
 
     Raises:
         DataError: the data have changed.
@@ -274,8 +278,11 @@ def resume_settings(prepared: PreparedRun, runtime: Runtime) -> None:
         split = replace(follow_folder(split, settings.data), plateau=settings.recipe.has_plateaus)
     if (split, begun.constant_box) != (config.split, config.constant_box):
         raise DataError(f"{settings.data} has changed since {run.path} began: restore it, or train a new run.")
-    if (begun.provenance.recipe, begun.split) != (settings.recipe, split) and runtime.is_main:
+    if not runtime.is_main:
+        return
+    if RunSettings.load(run) != settings:
         settings.save(run)
+    if (begun.provenance.recipe, begun.split) != (settings.recipe, split):
         for folder in (run.model, run.best):
             if folder.exists():
                 save_config(folder, config)
@@ -328,7 +335,8 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
     first_step = state.progress.step
     with metrics_log as metrics, StopRequest() as stop, progress_display as display, runtime.tuned():
         bar = display.add_task("Training", total=final_step(state, task), completed=state.progress.step, note="")
-        for report in fit(state, task, runtime, stop):
+        limit = BatchLimit(str(runtime.device), log.info if runtime.is_main else LOGGER.info)
+        for report in fit(state, task, runtime, stop, limit):
             now, last = time.perf_counter(), final_step(state, task)
             monitor.observe(report, last)
             note = f"loss {monitor.loss:.3f}, rate {rate_text(report.learning_rate)}"

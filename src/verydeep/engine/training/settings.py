@@ -18,7 +18,7 @@ FORMAT = FileFormat("verydeep-run", 2, "`verydeep train`")
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Everything that a run depends on; on resume, only the number of epochs may change."""
+    """Everything that a run depends on; on resume, only the number of epochs and the micro-batch may change."""
 
     data: str
     """Folder of the data set, or "generated"."""
@@ -45,6 +45,7 @@ class RunSettings:
     group_by: str | None = None
     """Groups of images that stay together in such a division."""
     micro_batch: int | None = None
+    """Images that go through the net together; None: not chosen yet."""
     mean_rgb: tuple[float, float, float] | None = None
     """Mean color of the training images, or of those of the source net."""
     covariance: tuple[tuple[float, ...], ...] | None = None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.recipes import FineTuned
@@ -19,7 +20,7 @@ from verydeep.engine.progress import track
 from verydeep.engine.reporting.remarks import copies_remark, find_training_copies, list_copies
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.settings import RunSettings
-from verydeep.errors import DataError, OptionError, WeightsError
+from verydeep.errors import DataError, OptionError, ResourceError, WeightsError
 from verydeep.files import real_path
 from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
@@ -231,10 +232,44 @@ def choose_micro_batch(config: ModelConfig, num_rows: int, runtime: Runtime) -> 
 
     The outputs of every convolution count twice in fp32: before and after the ReLU.
     """
-    side, num_values = config.crop, 0
-    for block in NETWORKS[config.network].blocks:
-        num_values += sum(2 * side * side * scaled_channels(conv.channels, config.width) for conv in block)
-        side = -(-side // 2)
-    num_fitting = runtime.free_memory() // 4 // (4 * num_values)
+    num_fitting = runtime.free_memory() // 4 // (2 * 4 * count_activations(config))
     sizes: list[int] = runtime.gather(min(num_rows, 1 << max(0, num_fitting.bit_length() - 1)))
     return min(sizes)
+
+
+def count_activations(config: ModelConfig) -> int:
+    """Return the number of values that all convolutions put out for an image."""
+    side, num_values = config.crop, 0
+    for block in NETWORKS[config.network].blocks:
+        num_values += sum(side * side * scaled_channels(conv.channels, config.width) for conv in block)
+        side = -(-side // 2)
+    return num_values
+
+
+def check_memory(config: ModelConfig, settings: RunSettings, runtime: Runtime) -> None:
+    """Refuse a training on a CPU that cannot fit into its memory: there, a system may kill it long after it began.
+
+    Weights, gradients and momentum count, and what the backward pass needs at least of a micro-batch.
+
+    Raises:
+        ResourceError: it cannot fit.
+    """
+    if runtime.device.type != "cpu":
+        return
+    with torch.device("meta"):  # without memory
+        model = config.build()
+    set_learning_layers(model, settings.fine_tuned)
+    fixed = sum(4 * parameter.numel() * (3 if parameter.requires_grad else 1) for parameter in model.parameters())
+    num_rows = -(-settings.recipe.batch_size // runtime.world_size)
+    per_image = (2 if settings.bf16 else 4) * count_activations(config) if settings.fine_tuned == "all" else 0
+    free = runtime.free_memory()
+    needed = fixed + min(num_rows, settings.micro_batch or 1) * per_image
+    if needed <= free:
+        return
+    remedy = "give a smaller `width`, `fc_width` or `crop`, or fewer `devices`"
+    if fixed + per_image <= free:
+        remedy = f"give a `micro_batch` of at most {(free - fixed) // per_image}"
+    raise ResourceError(
+        f"Training this net needs {needed / 2**20:,.0f} MB of memory for each process, and {free / 2**20:,.0f} MB are "
+        f"free: {remedy}, or free some."
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from verydeep.configs.recipes import Recipe
 from verydeep.engine.training.schedule import Schedule, new_schedule
@@ -78,6 +79,13 @@ def make_optimizer(model: VGG, recipe: Recipe) -> torch.optim.SGD:
         momentum=recipe.momentum,
         fused=True,
     )
+
+
+def update_weights(optimizer: torch.optim.SGD, is_good: Tensor) -> None:
+    """Take a step where ``is_good`` () holds; it is read on the device, so that nothing waits for it."""
+    optimizer.found_inf = (~is_good).float()  # type: ignore[attr-defined]
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def set_learning_rate(optimizer: torch.optim.SGD, learning_rate: float) -> None:
