@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from verydeep.data.loading.bad_images import bad_image_error
 from verydeep.data.pixels.decoding import BadImages
-from verydeep.data.pixels.workers import WorkerSetup, name_ended_workers
+from verydeep.data.pixels.workers import WorkerSetup, held_signals, name_ended_workers
 
 ROOM = 2**30
 """Bytes of /dev/shm in which the batches of all workers fit."""
@@ -100,7 +100,8 @@ def _start_workers(
             pin_memory=pin_memory and _has_shared_memory(),
             worker_init_fn=setup,
         )
-        return setup, iter(loader)
+        with held_signals():
+            return setup, iter(loader)
     except OSError as error:
         _report_no_workers(error.strerror)
         return None, None

@@ -5,9 +5,11 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
@@ -33,6 +35,28 @@ _file: Path | str | None = None
 
 _FAILURE = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]*)\)|Pin memory thread exited")
 _SIGNAL = re.compile(r"is killed by signal: ([\w ]+)")
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM while processes are started, in a main thread that handles both.
+
+    Python loses an exception that a handler raises while it forks, and the new process would raise it, too.
+    """
+    numbers, came = (signal.SIGINT, signal.SIGTERM), list[int]()
+    before = {number: signal.getsignal(number) for number in numbers}
+    if threading.current_thread() is not threading.main_thread() or not all(map(callable, before.values())):
+        yield
+        return
+    for number in numbers:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
+from verydeep.data.pixels.workers import held_signals
 from verydeep.data.sets.outlines import CLASS_NAMES, SPLITS, render
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -182,7 +183,9 @@ def _draw_chunks(work: Path, seed: int, chunks: Sequence[Chunk], processes: int)
         return
     executor = ProcessPoolExecutor(min(processes, len(chunks)), initializer=_set_up_worker)
     try:
-        yield from executor.map(draw, chunks)
+        with held_signals():
+            counts = executor.map(draw, chunks)
+        yield from counts
     finally:
         executor.shutdown(cancel_futures=True)
 
