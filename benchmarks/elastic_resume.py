@@ -1,7 +1,8 @@
 """Stop a training and continue it on other numbers of processes; compare its losses with runs that were not stopped.
 
-``python -m benchmarks.elastic_resume OUT.png`` trains a thin net on 1, 2 and 4 processes, and once more on 1, 2, 4, 3 and 1
-in turn, each time with other workers and micro-batches. It prints the largest differences of the loss and draws them.
+``python -m benchmarks.elastic_resume OUT.png`` trains a thin net on 1, 2 and 4 processes, and once more on 1, 2, 4, 3
+and 1 in turn, each time with other workers and micro-batches. It prints the largest differences of the loss and draws
+them. The 900 photographs are drawn: noise of three colors.
 """
 
 import json
@@ -16,8 +17,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from tests.runs import make_photographs
+
 NET = ("--crop", 32, "--width", 1 / 16, "--fc-width", 16, "--precision", "fp32")
-TRAINING = (*NET, "--batch-size", 32, "--learning-rate", 1e-3, "--epochs", 2, "--seed", 1)
+TRAINING = (*NET, "--batch-size", 32, "--learning-rate", 1e-3, "--epochs", 4, "--seed", 1)
 PARTS = ((1, 0, 32), (2, 1, 8), (4, 0, 3), (3, 1, 5), (1, 2, 7))
 """(processes, workers, images at once) of the run that is stopped."""
 
@@ -39,15 +42,16 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        make_photographs(folder / "photos", {"train": 300, "val": 10})
         losses = {}
         for processes in (1, 2, 4):
             name = f"{processes} process{'es' * (processes > 1)}"
             run = folder / str(processes)
-            assert start(folder, "generated", *TRAINING, "--devices", processes, "--out", run.name).wait() == 0
+            assert start(folder, "photos", *TRAINING, "--devices", processes, "--out", run.name).wait() == 0
             losses[name] = read_losses(run)
-        whole, run, stops = losses["1 process"], folder / "stopped", []
+        whole, run, stops = losses["1 process"], folder / "stopped", list[int]()
         for number, (processes, workers, at_once) in enumerate(PARTS, start=1):
-            words = ("--resume", run.name) if stops else ("generated", *TRAINING, "--out", run.name)
+            words = ("--resume", run.name) if stops else ("photos", *TRAINING, "--out", run.name)
             options = ("--devices", processes, "--workers", workers, "--micro-batch", at_once)
             job, goal = start(folder, *words, *options), len(whole) * number // len(PARTS)
             while number < len(PARTS) and len(read_losses(run)) < goal and job.poll() is None:
