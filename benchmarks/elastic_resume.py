@@ -71,11 +71,11 @@ def draw(losses: dict[str, np.ndarray], stops: list[int], path: Path) -> None:
     """Draw the losses, and their differences from those of one process."""
     whole = losses["1 process"]
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 5), sharex=True, layout="constrained")
-    for name, values in losses.items():
-        steps = np.arange(1, len(values) + 1)
-        upper.plot(steps, values, linewidth=0.8, label=name)
-        if values is not whole:
-            lower.plot(steps, np.maximum(np.abs(values / whole - 1), 1e-9), linewidth=0.8, label=name)
+    for number, (name, values) in enumerate(losses.items()):
+        steps, color = np.arange(1, len(values) + 1), f"C{number}"
+        upper.plot(steps, values, color=color, linewidth=0.8, label=name)
+        if values is not whole:  # equal bits are drawn at the lower edge
+            lower.plot(steps, np.maximum(np.abs(values / whole - 1), 1e-9), ".", color=color, markersize=3)
     for axes in (upper, lower):
         for first, last, (processes, *_) in zip([0, *stops], stops, PARTS, strict=False):
             axes.axvline(last, color="gray", linewidth=0.6, linestyle=":")

@@ -1,9 +1,8 @@
 """The script ``verydeep`` and ``python -m verydeep``: the command line, also as one of several processes."""
 
+import signal
 import traceback
 from typing import NoReturn
-
-from verydeep.engine.process import end_at_signals
 
 
 def start() -> None:
@@ -11,7 +10,9 @@ def start() -> None:
 
     A signal ends the process without a traceback while the command line is imported, and after it has ended, too.
     """
-    end_at_signals()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     from verydeep.cli import main  # noqa: PLC0415 - takes a while, in which a signal may come
     from verydeep.engine.launching import end_with_parent, in_group  # noqa: PLC0415 - as above
 

@@ -52,13 +52,6 @@ def interrupted_by_signals() -> Iterator[None]:
             signal.signal(number, old)
 
 
-def end_at_signals() -> None:
-    """Let Ctrl-C and SIGTERM end this process at once and without a traceback, where they are not ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-
-
 @contextmanager
 def own_process() -> Iterator[None]:
     """Set this process up for one command; only the command line and benchmarks call this."""
