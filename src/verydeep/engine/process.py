@@ -37,17 +37,19 @@ def interrupted_by_signals() -> Iterator[None]:
     A signal that the process was started to ignore, as by `nohup`, stays ignored. For the main thread alone.
     """
 
-    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise Terminated
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        sys.unraisablehook = lambda _: None  # a worker that the same signal has ended is no news
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: stop}
-    before = {number: signal.getsignal(number) for number in handlers}
-    for number, handler in handlers.items():
+    hook, numbers = sys.unraisablehook, (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
         if before[number] != signal.SIG_IGN:
-            signal.signal(number, handler)
+            signal.signal(number, stop)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, old in before.items():
             signal.signal(number, old)
 
