@@ -168,7 +168,11 @@ def test_half_as_many_images_are_tried_until_they_fit() -> None:
 
 @pytest.mark.parametrize(
     ("error", "largest"),
-    [(torch.OutOfMemoryError("CUDA out of memory."), 0), (RuntimeError("shapes differ"), 3), (VerydeepError(), 3)],
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), 0),
+        (RuntimeError("shapes differ"), 3),
+        (VerydeepError("no memory"), 3),
+    ],
 )
 def test_other_errors_and_a_single_image_without_memory_are_raised(error: Exception, largest: int) -> None:
     with pytest.raises(type(error)):
