@@ -11,6 +11,7 @@ import mmap
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,8 @@ class Request:
     """Number of the moment, from 1."""
     before: str = ""
     """Beginning of the first change that matches: a regular expression for its kind and its paths."""
+    remove: str = ""
+    """Folder that is removed then, in place of the process."""
     seconds: float = 0
     """Time from the start."""
     file_bytes: int = 0
@@ -124,6 +127,8 @@ def _run(request: Request, counter: mmap.mmap, logs: list[Path], cli: Any) -> No
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), stream)
     os.environ["VERYDEEP_CACHE"] = str(Path(request.folder) / request.cache)
 
+    removals = [request.remove] if request.remove else []
+
     def count(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and not (arguments[2] & (os.O_WRONLY | os.O_RDWR)):
             return
@@ -133,7 +138,10 @@ def _run(request: Request, counter: mmap.mmap, logs: list[Path], cli: Any) -> No
         counter[:8] = moment.to_bytes(8, "little")
         change = " ".join([event, *(str(each) for each in arguments if isinstance(each, str | Path))])
         if moment == request.moment or (request.before and re.search(request.before, change)):
-            os.kill(os.getpid(), signal.SIGKILL)
+            if not request.remove:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if removals:
+                shutil.rmtree(removals.pop())
 
     sys.addaudithook(count)
     if request.file_bytes:

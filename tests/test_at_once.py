@@ -97,10 +97,20 @@ def test_one_weight_file(forker: Forker, work: Path) -> None:
     assert tables[0] and list((work / "cache").rglob("*.tmp")) == []
 
 
-def test_one_folder(forker: Forker, work: Path) -> None:
-    """The folder of an evaluation has the files of one of those that wrote it."""
-    job = JOBS["evaluate"]
-    expected = alone(forker, work, job)
-    succeeded, _ = split_by_code(forker.run_at_once(work, [job.arguments] * NUM))
-    assert succeeded and read_results(work, job) == expected
-    assert NET in str(job.arguments)
+PLACES = {
+    "report": Job(("report", NET, "--out", "page.html"), ("page.html",)),
+    "verify": Job(("verify", "photos", "--out", "findings", "--workers", 0), ("findings",)),
+    "export": Job(("export", NET, "--format", "onnx", "--out", "net.onnx"), ("net.onnx",)),
+    "explain": Job(("explain", NET, "photos/val/apple/000.jpg", "--out", "maps", "--workers", 0), ("maps",)),
+    **{name: JOBS[name] for name in ("evaluate", "convert", "prepare")},
+}
+"""Commands that write to one folder or file."""
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_one_place(forker: Forker, work: Path, name: str) -> None:
+    """It has the files of one of those that wrote it, whole."""
+    expected = alone(forker, work, PLACES[name])
+    succeeded, _ = split_by_code(forker.run_at_once(work, [PLACES[name].arguments] * NUM))
+    assert succeeded and expected and read_results(work, PLACES[name]) == expected
+    assert list(work.rglob("*.tmp")) == []

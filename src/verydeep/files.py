@@ -425,7 +425,9 @@ def check_present(path: Path) -> None:
         ResourceError: this one of them is gone.
     """
     if not path.exists():
-        raise ResourceError(f"{path} was removed meanwhile, so {path.parent} is not complete: run the command again.")
+        raise ResourceError(
+            f"{path} was removed meanwhile: remove what is left of {path.parent}, and run the command again."
+        )
 
 
 def _lock(file: IO[bytes]) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import pytest
 from verydeep.configs.published_nets import PUBLISHED, PublishedNet
 from verydeep.engine.importing import downloads
 from verydeep.engine.importing.downloads import fetch, fetch_from_hub, weights_folder
-from verydeep.errors import VerydeepError
+from verydeep.errors import ResourceError, VerydeepError
 
 CONTENT = bytes(range(256)) * 5000
 RECORD = "some.weights.sha256"
@@ -107,6 +108,26 @@ def test_a_file_is_fetched_once(server: Server, net: PublishedNet) -> None:
     path = fetch(net)
     assert path == weights_folder() / "some.weights" and path.read_bytes() == CONTENT
     assert fetch(net) == path
+    assert server.requests == [None]
+    assert {file.name for file in weights_folder().iterdir()} == {"some.weights", "some.weights.lock", RECORD}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_eight_processes_fetch_one_file(server: Server, net: PublishedNet) -> None:
+    """One downloads; the others find its file, or say that it does."""
+    children = []
+    for _ in range(8):
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                code = 0 if fetch(net).read_bytes() == CONTENT else 1
+            except ResourceError:
+                code = 2
+            finally:
+                os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert set(codes) <= {0, 2} and 0 in codes
     assert server.requests == [None]
     assert {file.name for file in weights_folder().iterdir()} == {"some.weights", "some.weights.lock", RECORD}
 

@@ -26,7 +26,7 @@ def save_checkpoint(folder: Path, state: TrainState) -> Path:
     write_tensors(path, _tensors(state), values)
     for older in folder.glob("step-*"):  # a kill during writing leaves a part of one, but never under this name
         if older != path:
-            older.unlink()
+            older.unlink(missing_ok=True)  # a run may be removed while it is trained: the next checkpoint says so
     return path
 
 
