@@ -245,7 +245,7 @@ def test_a_csv_of_labels(tmp_path: Path) -> None:
     assert len({partition.train.files for partition in found.partitions}) == 3
     everything = open_transfer_set(tmp_path, num_test=0).partitions
     assert (len(everything[0].train), everything[0].test) == (20, None)
-    with pytest.raises(VerydeepError, match=r"labels\.csv may have several labels"):
+    with pytest.raises(VerydeepError, match=r"labels\.csv have several labels or none"):
         open_transfer_set(tmp_path, num_train=3)
 
 
@@ -257,7 +257,7 @@ def test_a_label_on_one_photograph_is_learned_and_not_tested(tmp_path: Path) -> 
     assert "c.jpg" in partition.train.files and partition.test.relevance.tolist() == [[1, -1]]
     (note,) = partition.train.notes
     assert note == "Too few photographs to be in both splits, so all are for training, none to test: yak."
-    (tmp_path / "labels.csv").write_text("path,label\na.jpg,dog\n", "utf-8")
+    (tmp_path / "labels.csv").write_text("path,label\na.jpg,dog\nb.jpg,\n", "utf-8")
     with pytest.raises(VerydeepError, match=r"Too few photographs in .*labels\.csv have the label 'dog'"):
         open_transfer_set(tmp_path)
 
@@ -350,7 +350,11 @@ def test_groups_stay_together_in_every_random_split(tmp_path: Path, numbers: dic
     rows = [f"{file},{'jay' if i % 2 else 'owl'}" for i, file in enumerate(files)]
     (tmp_path / "table" / "labels.csv").write_text("\n".join(["path,label", *rows]), "utf-8")
     pattern = r"(\d)\d?\.jpg"
-    for root in (folders, tmp_path / "table") if "num_train" not in numbers else (folders,):
+    rows[:2] = ["00.jpg,jay;owl", "01.jpg,"]
+    put(tmp_path / "several", *files, "labels.csv")
+    (tmp_path / "several" / "labels.csv").write_text("\n".join(["path,label", *rows]), "utf-8")
+    several = [] if "num_train" in numbers else [tmp_path / "several"]
+    for root in (folders, tmp_path / "table", *several):
         found = open_transfer_set(root, group_by=pattern, **numbers)
         assert found.is_drawn and found.group_by == pattern
         for partition in found.partitions:

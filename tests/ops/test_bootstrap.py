@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm, t, ttest_1samp, ttest_ind
+from scipy.stats import binomtest, norm, t, ttest_1samp, ttest_ind
 
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.bootstrap import T95, Difference, error_over_runs, mean_over_runs, paired_difference
@@ -93,6 +93,9 @@ def test_the_mean_of_one_run_has_the_normal_interval() -> None:
     values = np.random.default_rng(2).random(80)
     mean = mean_over_runs(values[None])
     low, high = norm.interval(0.95, values.mean(), values.std(ddof=1) / math.sqrt(80))
+    few = mean_over_runs(values[None, :4])
+    limits = ttest_1samp(values[:4], 0).confidence_interval(0.95)
+    assert few.margin == pytest.approx((limits.high - limits.low) / 2, rel=1e-4)
     assert mean.value == values.mean() and mean.margin == pytest.approx((high - low) / 2, rel=1e-4)
     assert str(mean) == f"{values.mean():.3f} ±{(high - low) / 2:.3f}"
 
@@ -109,6 +112,13 @@ def test_the_mean_of_one_image_says_nothing() -> None:
     assert mean_over_runs(np.array([[0.7]])).margin == 1
 
 
+def test_images_that_are_alike_may_differ_from_others() -> None:
+    """Of 20 images none is another one: 16% of all may be."""
+    assert mean_over_runs(np.ones((1, 20))).margin == pytest.approx(
+        binomtest(0, 20).proportion_ci(method="wilson").high
+    )
+
+
 def test_a_difference_is_told_with_its_sign() -> None:
     assert str(Difference(-0.52, -1.26, 0.31)) == "-0.5 [-1.3,+0.3]"
     assert not Difference(-0.52, -1.26, 0.31).larger_than_chance
@@ -120,7 +130,19 @@ def test_a_difference_is_told_with_its_sign() -> None:
 def test_a_row_does_not_differ_from_itself() -> None:
     wrong = np.arange(60).reshape(2, 30) % 4 == 1
     same = paired_difference(wrong, wrong)
-    assert (same.points, same.low, same.high, same.larger_than_chance) == (0, 0, 0, False)
+    half = 196 * math.sqrt(2) / 32  # the interval of Bonett and Price
+    assert same.points == 0 and not same.larger_than_chance
+    assert (same.low, same.high) == pytest.approx((-half, half), abs=100 / 32)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "errors"), [(6, (0.1, 0.0)), (15, (0.1, 0.05)), (15, (0.1, 0.1)), (30, (0.1, 0))]
+)
+def test_a_difference_on_few_images_covers(num_images: int, errors: tuple[float, float]) -> None:
+    """Where most rows agree on every image; a bootstrap of these images alone would hold 13 to 88%."""
+    world, truth = World(1.0, 0.0, seed=5), 100 * (errors[0] - errors[1])
+    found = [paired_difference(*world.draw(errors, 1, num_images), draws=500, seed=i) for i in range(500)]
+    assert np.mean([each.low <= truth <= each.high for each in found]) >= 0.93
 
 
 def test_a_small_difference_on_the_same_images_is_found() -> None:
@@ -144,7 +166,7 @@ def test_the_draws_are_those_of_drawing_images(runs_a: int, runs_b: int) -> None
     a, b = world.draw((0.3, 0.2), 1, 150)
     rng = np.random.default_rng(7)
     difference = a.mean(axis=0) - b.mean(axis=0)
-    drawn = 100 * difference[rng.integers(0, 150, (20_000, 150))].mean(axis=1)
+    drawn = 100 * np.append(difference, [1, -1])[rng.integers(0, 152, (20_000, 152))].mean(axis=1)
     ours = paired_difference(np.tile(a, (runs_a, 1)), np.tile(b, (runs_b, 1)), same_seeds=runs_a == runs_b)
     assert ours.points == pytest.approx(100 * difference.mean())
     assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))), abs=0.67)  # one image
@@ -155,7 +177,7 @@ def test_the_draws_are_those_of_drawing_images_over_several_runs() -> None:
     a, b = World(1.0, 0.0, seed=3).draw((0.3, 0.2), 3, 150)
     rng = np.random.default_rng(7)
     difference = a.mean(axis=0) - b.mean(axis=0)
-    drawn = 100 * difference[rng.integers(0, 150, (20_000, 150))].mean(axis=1)
+    drawn = 100 * np.append(difference, [1, -1])[rng.integers(0, 152, (20_000, 152))].mean(axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
     over_runs = ttest_1samp(100 * (a.mean(axis=1) - b.mean(axis=1)), 0).confidence_interval()
     half = (over_runs.high - over_runs.low) / 2
@@ -173,7 +195,7 @@ def test_the_same_seed_draws_the_same() -> None:
 
 def test_runs_of_the_same_seeds_are_compared_pair_by_pair() -> None:
     """Runs that miss all images or none leave nothing to the images: what remains is scipy's paired t interval."""
-    a, b = (np.tile(np.array(values, bool)[:, None], (1, 9)) for values in ([1, 0, 1, 1], [0, 0, 1, 0]))
+    a, b = (np.tile(np.array(values, bool)[:, None], (1, 99_999)) for values in ([1, 0, 1, 1], [0, 0, 1, 0]))
     expected = ttest_1samp(a[:, 0].astype(float) - b[:, 0], 0).confidence_interval()
     ours = paired_difference(a, b)
     assert (ours.low, ours.high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=0.01)
@@ -181,7 +203,7 @@ def test_runs_of_the_same_seeds_are_compared_pair_by_pair() -> None:
 
 @pytest.mark.parametrize("values", [([1, 0, 1, 1], [0, 0, 1, 0]), ([1, 0, 1], [0, 0, 1, 0, 0]), ([1], [0, 1, 1])])
 def test_runs_of_other_seeds_are_compared_as_two_samples(values: tuple[list[int], list[int]]) -> None:
-    a, b = (np.tile(np.array(row, bool)[:, None], (1, 9)) for row in values)
+    a, b = (np.tile(np.array(row, bool)[:, None], (1, 99_999)) for row in values)
     ours = paired_difference(a, b, same_seeds=False)
     if min(len(a), len(b)) > 1:
         expected = ttest_ind(a[:, 0].astype(float), b[:, 0].astype(float)).confidence_interval()

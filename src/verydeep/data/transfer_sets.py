@@ -7,7 +7,8 @@
 | Caltech-101 | 30 of each class, 3 draws | up to 50 others of each class | mean class recall |
 | Caltech-256 | 60 of each class, 3 draws | all others | mean class recall |
 | class folders | train/, or all but a share | test/ or val/, or that share | mean class recall |
-| CSV of labels | train.csv, or all but a share | test.csv, or that share | average precision at all points |
+| CSV of one label each | train.csv, or all but a share | test.csv, or that share | mean class recall |
+| CSV of several labels | train.csv, or all but a share | test.csv, or that share | average precision at all points |
 """
 
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from verydeep.data.folders.label_csv import (
     TRAIN,
     find_label_csv,
     find_labeled_folder,
+    has_single_labels,
     open_divided_labels,
     open_labels,
 )
@@ -147,8 +149,8 @@ def _recognize(root: Path, split: TestSplit | None, actions: bool, draws: _Draws
         raise DataError(f"{root} is not Pascal VOC, the only set with actions; give the folder of VOC2012.")
     root = find_labeled_folder(root) or root
     caltech, tables = find_caltech(root), find_label_csv(root)
-    if caltech is None and not tables:
-        return _open_class_folders(root, split, draws)
+    if caltech is None and has_single_labels(root, tables):  # the same data set as class folders
+        return _open_classes(root, split, draws)
     if split is not None:
         raise OptionError(f"{root} has no {split} photographs of its own; omit `split`.", "split")
     return _open_caltech(*caltech, draws) if caltech else _open_label_csv(root, tables, draws)
@@ -184,7 +186,7 @@ def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> Trans
         partitions = [Partition(*open_divided_labels(root))]
     elif draws.num_train or draws.num_test:
         raise OptionError(
-            f"Photographs in {root / LABELS} may have several labels, so a fixed number per class cannot be drawn: "
+            f"Photographs in {root / LABELS} have several labels or none, so a fixed number per class cannot be drawn: "
             f"omit `num_train` and `num_test`, or divide the photographs yourself into {TRAIN} and {TEST}."
         )
     elif draws.num_test == 0:
@@ -196,8 +198,8 @@ def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> Trans
     return _own_set(root, "AP, all points", partitions)
 
 
-def _open_class_folders(root: Path, split: TestSplit | None, draws: _Draws) -> TransferSet:
-    divided = _divided_folders(root, split)
+def _open_classes(root: Path, split: TestSplit | None, draws: _Draws) -> TransferSet:
+    divided = _divided_classes(root, split)
     if divided is not None:
         _refuse_numbers(draws, root)
         partitions = [divided]
@@ -226,8 +228,8 @@ def _own_set(root: Path, metric: Metric, partitions: list[Partition]) -> Transfe
     return TransferSet(root.absolute().name, "own", partitions[0].train.class_names, metric, tuple(partitions))
 
 
-def _divided_folders(root: Path, split: TestSplit | None) -> Partition | None:
-    """Return the training and test photographs that the folders define; None if a share must be held out."""
+def _divided_classes(root: Path, split: TestSplit | None) -> Partition | None:
+    """Return the training and test photographs that folders or CSV files define; None if a share must be held out."""
     names = split_names(root)
     whole = "all" if "all" in names else "train"  # where there is "all", val is not a folder but a share of train
     if whole not in names:
@@ -235,6 +237,12 @@ def _divided_folders(root: Path, split: TestSplit | None) -> Partition | None:
     for name in ("test", "val") if whole == "train" else ("test",):
         if name in names and split in (None, name) and (test := open_split(root, name)).labels is not None:
             return Partition(open_split(root, whole), test)
+    if split == "test" and find_label_csv(root):
+        raise OptionError(
+            f"{root} has no test photographs of its own: omit `split`, or list these in {TEST} and the others in "
+            f"{TRAIN}.",
+            "split",
+        )
     if split == "test" or whole == "train":
         folder = root / (split or "test")
         raise DataError(

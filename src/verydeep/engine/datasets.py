@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from verydeep.data.folders.folder import WNID
+from verydeep.data.folders.label_csv import find_labeled_folder
 from verydeep.data.folders.listing import list_subfolders, normalize_name
 from verydeep.data.folders.parts import find_parts
 from verydeep.data.folders.photographs import Photographs, find_photographs
@@ -231,7 +232,8 @@ def open_test_part(data: str, name: str | None, records: Sequence[SplitRecord]) 
     names = split_names(folder)
     if "all" not in names:
         return open_data_split(data, name or "val")
-    if [each.lower() for each in list_subfolders(folder)] == ["test"]:  # a folder of classes, not a class
+    has_labels = find_labeled_folder(folder) is not None
+    if not has_labels and [each.lower() for each in list_subfolders(folder)] == ["test"]:  # of classes, not a class
         return open_test_part(str(folder / list_subfolders(folder)[0]), None if name == "test" else name, records)
     division = find_division(data, records)
     if name is None and division is None:

@@ -1,6 +1,7 @@
 """Errors of section 4 with 95% intervals, also class by class, and the calibration error of posteriors."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,15 +87,22 @@ def ranks(scores: FloatArray, labels: Int64Array) -> Int64Array:
 
 
 def mean_class_recall(right: BoolArray, labels: Int64Array) -> Share:
-    """Return the mean recall over classes; its interval combines theirs (MOVER, Zou and Donner 2008).
+    """Return the mean recall over classes, with the interval of ``mean_of_shares``.
 
     Args:
         right: (N,) whether each image was classified correctly.
         labels: (N,); classes without images are ignored.
     """
-    shares = [
-        wilson_interval(int(right[labels == label].sum()), int((labels == label).sum())) for label in np.unique(labels)
-    ]
+    return mean_of_shares(
+        [
+            wilson_interval(int(right[labels == label].sum()), int((labels == label).sum()))
+            for label in np.unique(labels)
+        ]
+    )
+
+
+def mean_of_shares(shares: Sequence[Share]) -> Share:
+    """Return the mean of independent shares; its interval combines theirs (MOVER, Zou and Donner 2008)."""
     mean = sum(share.percent for share in shares) / len(shares)
     low_distance = math.sqrt(sum((share.percent - share.low) ** 2 for share in shares)) / len(shares)
     high_distance = math.sqrt(sum((share.high - share.percent) ** 2 for share in shares)) / len(shares)

@@ -42,7 +42,7 @@ def test_files_written(known_predictions: tuple[Split, EnsembleMember, NetPredic
         ("dense", [256, 384], [37, 55]),
     ]
     # Only the four bells are right: Wilson's interval of 4 of 11.
-    expected = "Right on 36% of 11 photographs [15, 65]; best class bell 100%, weakest ant 0%."
+    expected = "Right on 36% of 11 photographs of val [15, 65]; best class bell 100%, weakest ant 0%."
     assert report["summary"] == table.summary == expected
     assert table.to_text().startswith(expected) and "docs/glossary.md" in table.remarks[0]
     assert report["rows"][2]["errors"]["top1"]["percent"] == pytest.approx(100 * 8 / 11)
@@ -89,16 +89,16 @@ def test_the_table_has_the_figures_of_the_report(
 def test_a_central_crop_that_errs_less_than_by_chance_is_named(
     known_predictions: tuple[Split, EnsembleMember, NetPredictions], tmp_path: Path
 ) -> None:
-    """It is right on all bells where the whole image is right on none, or on one image more."""
+    """It is right on all ants and bells where the whole image is right on none, or on one image more."""
     split, member, predictions = known_predictions
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text(name)
     single = replace(member, net=replace(member.net, folder=tmp_path), scales=(256,))
-    wrong, bell = [0.2, 0.1, 0.7], [0.1, 0.8, 0.1]
-    for right, remark in (([3, 4, 5, 6], True), ([3], False)):
+    wrong, ant, bell = [0.2, 0.1, 0.7], [0.8, 0.1, 0.1], [0.1, 0.8, 0.1]
+    for right, remark in ((range(7), True), ([3], False)):
         rows = {
             ("dense", 256): [wrong] * 11,
-            ("center", 256): [bell if row in right else wrong for row in range(11)],
+            ("center", 256): [(ant if row < 3 else bell) if row in right else wrong for row in range(11)],
         }
         changed = make_predictions(rows, predictions.indices.tolist())
         evaluation = evaluate_predictions([single], [changed], split, "dense")

@@ -70,7 +70,7 @@ def test_it_says_what_the_files_say(tmp_path: Path) -> None:
     run = store_run(tmp_path / "run")
     written, page = write(run)
     first, second = written.summary
-    assert first.startswith("Right on 50% of 6 photographs [19, 81]; best class crab 100%, weakest ant 33%.")
+    assert first.startswith("Right on 50% of 6 photographs of val [19, 81]; best class crab 100%, weakest ant 33%.")
     assert second == (
         "Most often ant is taken for bee (2 photographs); where the net is at least 90% sure, it is right on 50% of "
         "2 photographs."
@@ -194,6 +194,40 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
     assert loss is not None and "worse: from" in loss and "better: from" in loss
 
 
+@pytest.mark.parametrize("difference", ["classes", "photographs", "part", "untested"])
+def test_runs_with_other_classes_or_photographs_are_not_ranked(tmp_path: Path, difference: str) -> None:
+    """Wilson's interval of 3 of 6 is 18.8 to 81.2."""
+    first, second = store_run(tmp_path / "first"), store_run(tmp_path / "second")
+    folder, predictions = second / "evaluations" / "val-dense-256", dict(PREDICTIONS)
+    if difference == "classes":
+        (second / "classifier.json").write_text('{"class_names": ["ant", "yak"], "class_words": ["ant", "yak"]}')
+    else:
+        shutil.rmtree(folder)
+    if difference == "photographs":
+        for number, file in enumerate(PREDICTIONS):
+            (tmp_path / "others" / file).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(50, 40, seed=number)).save(tmp_path / "others" / file)
+        store_evaluation(folder, root=str(tmp_path / "others"))
+    elif difference == "part":
+        del predictions["bee/1.png"]
+        store_evaluation(folder, predictions, root=str(tmp_path / "photos"))
+    elif difference == "untested":
+        (second / "classifier.json").write_text("{}")
+        (second / "transfer.json").write_text('{"summary": "Not tested."}')
+    written, _ = write(first, second)
+    assert (
+        written.summary[0]
+        == {
+            "classes": "The runs predict different classes, so none is called the best.",
+            "photographs": "The runs were tested on different photographs, so none is called the best.",
+            "part": "The runs were tested on different photographs, so none is called the best.",
+            "untested": "Of 2 runs 1 have an evaluation with photographs on this page, so none is called the best.",
+        }[difference]
+    )
+    assert written.summary[1].startswith("first errs on 50.0% of 6 photographs [18.8, 81.2]")
+    assert "errs least" not in Path(written.path).read_text()
+
+
 @pytest.mark.parametrize("are_copies", [False, True])
 def test_photographs_of_another_folder_are_others_unless_they_are_copies(tmp_path: Path, are_copies: bool) -> None:
     """Cameras begin at 1 in each folder, so the same names say nothing."""
@@ -255,7 +289,7 @@ def test_boxes(tmp_path: Path) -> None:
     values = {"summary": "", "rows": [row], "remarks": [], "data": "photos", "root": str(root), "split": "val"}
     (folder / "errors.json").write_text(json.dumps(values), encoding="utf-8")
     written, page = write(run)
-    assert written.summary[0].startswith("Box of the true class right on 50% of 2 photographs")
+    assert written.summary[0].startswith("Box of the true class right on 50% of 2 photographs of val")
     (evaluation,) = page.data["evaluations"]
     assert evaluation["kind"] == "IoU"
     assert evaluation["photographs"][1] == [1, 1, 0, 0.3, [], [], [1, 2, 30, 20], [[20, 2, 61, 39], [0, 0, 5, 5]]]

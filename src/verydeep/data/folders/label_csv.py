@@ -75,6 +75,15 @@ def find_label_csv(root: Path) -> tuple[str, ...]:
     )
 
 
+def has_single_labels(root: Path, tables: Sequence[str]) -> bool:
+    """Whether CSV files of ``find_label_csv`` give each photograph exactly one label; true if there are none.
+
+    Raises:
+        DataError: a CSV file is damaged.
+    """
+    return all(len(labels) == 1 for name in tables for _, labels in _read_lines(root / name).values())
+
+
 def label_split_names(root: Path) -> tuple[str, ...]:
     """Return the splits of a folder that ``find_labeled_folder`` found."""
     return ("train", "val", "all") if find_label_csv(root) == (LABELS,) else ("train", "val", "test", "all")

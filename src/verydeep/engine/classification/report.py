@@ -93,7 +93,8 @@ def build_evaluation_table(
 def summarize_evaluation(evaluation: ClassificationEvaluation, split: Split) -> str:
     """Return one plain sentence about the share of right predictions, and the best and the weakest class."""
     shares = [(split.class_words[each.label], 100 - each.error.percent) for each in class_errors(evaluation.confusion)]
-    return summarize_right(int(evaluation.confusion.diagonal().sum()), int(evaluation.confusion.sum()), shares)
+    num_right, num_images = int(evaluation.confusion.diagonal().sum()), int(evaluation.confusion.sum())
+    return summarize_right(num_right, num_images, shares, part=split.name)
 
 
 def _cells(evaluation: ClassificationEvaluation, several: bool, has_maps: bool) -> Iterator[tuple[str, ...]]:

@@ -77,7 +77,7 @@ def summarize_boxes(evaluation: LocalizationEvaluation, split: Split) -> str:
     shares = [
         (split.class_words[label], 100 * float(right[labels == label].mean())) for label in np.unique(labels).tolist()
     ]
-    return summarize_right(int(right.sum()), len(right), shares, subject="Box of the true class right")
+    return summarize_right(int(right.sum()), len(right), shares, "Box of the true class right", split.name)
 
 
 def write_localization_evaluation(

@@ -1,5 +1,6 @@
 """The first lines of the report page: two sentences, and the most important figures."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,19 +40,36 @@ def summarize(
         return summaries or ["There is no evaluation with photographs: run `verydeep evaluate`."]
     if len(runs) == 1:
         return [summarize_evaluation(evaluations[0]), describe_mistakes(evaluations[0])]
-    best = min(evaluations, key=lambda each: sum(each.wrong.values()) / len(each.wrong))
-    wrong = sum(best.wrong.values())
-    share = wilson_interval(wrong, len(best.wrong))
-    first = (
-        f"Of {count_of(len(runs), 'run')}, {best.run} errs least: on {share.percent:.1f}% of "
-        f"{count_of(len(best.wrong), 'photograph')} [{share.low:.1f}, {share.high:.1f}]."
-    )
-    if not pairs:
-        return [first, "The runs were tested on different photographs, so their errors cannot be compared in pairs."]
+    if reason := explain_no_ranking(runs, evaluations, pairs):
+        errors = "; ".join(f"{each.run} errs {describe_error(each)}" for each in evaluations)
+        return [f"{reason}, so none is called the best.", f"{errors}."]
+    best = min(evaluations, key=lambda each: sum(each.wrong.values()))
+    first = f"Of {count_of(len(runs), 'run')}, {best.run} errs least: {describe_error(best)}."
     of_best = [pair for pair in pairs if evaluations.index(best) in (pair.first, pair.second)]
     nearest = min(of_best or pairs, key=lambda pair: abs(pair.difference.points))
     names = evaluations[nearest.first].run, evaluations[nearest.second].run
     return [first, describe_difference(nearest, *names)]
+
+
+def explain_no_ranking(
+    runs: Sequence[StoredRun], evaluations: Sequence[StoredEvaluation], pairs: Sequence[EvaluationPair]
+) -> str:
+    """Return why the errors of runs cannot be ranked: other classes or photographs; nothing if they can."""
+    if len(evaluations) < len(runs):
+        return f"Of {count_of(len(runs), 'run')} {len(evaluations)} have an evaluation with photographs on this page"
+    if any(each.class_words.keys() != evaluations[0].class_words.keys() for each in evaluations):
+        return "The runs predict different classes"
+    num_photographs = {len(each.wrong) for each in evaluations} | {pair.num_photographs for pair in pairs}
+    if len(pairs) < math.comb(len(evaluations), 2) or len(num_photographs) > 1:
+        return "The runs were tested on different photographs"
+    return ""
+
+
+def describe_error(evaluation: StoredEvaluation) -> str:
+    """Return "on 2.0% of 50 photographs [0.4, 10.5]"."""
+    share = wilson_interval(sum(evaluation.wrong.values()), len(evaluation.wrong))
+    count = count_of(len(evaluation.wrong), "photograph")
+    return f"on {share.percent:.1f}% of {count} [{share.low:.1f}, {share.high:.1f}]"
 
 
 def summarize_evaluation(evaluation: StoredEvaluation) -> str:
@@ -61,7 +79,7 @@ def summarize_evaluation(evaluation: StoredEvaluation) -> str:
     shares = [(evaluation.words(row.name), 100 - row.error.percent) for row in list_classes(evaluation)]
     right = len(evaluation.wrong) - sum(evaluation.wrong.values())
     subject = "Box of the true class right" if evaluation.is_about_boxes else "Right"
-    return summarize_right(right, len(evaluation.wrong), shares, subject)
+    return summarize_right(right, len(evaluation.wrong), shares, subject, str(evaluation.values.get("split", "")))
 
 
 def describe_mistakes(evaluation: StoredEvaluation) -> str:

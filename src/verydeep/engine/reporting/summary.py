@@ -10,7 +10,7 @@ GLOSSARY = "All terms are explained in docs/glossary.md."
 
 
 def summarize_right(
-    num_right: int, num_images: int, class_shares: Sequence[tuple[str, float]], subject: str = "Right"
+    num_right: int, num_images: int, class_shares: Sequence[tuple[str, float]], subject: str = "Right", part: str = ""
 ) -> str:
     """Return a sentence such as "Right on 67% of 736 photographs [63, 70]; best class daisy 81%, weakest roses 28%.".
 
@@ -19,8 +19,11 @@ def summarize_right(
         num_images: Number of photographs, at least 1.
         class_shares: Words for each class with photographs, and the percentage of them that are right.
         subject: What is right.
+        part: The split of the photographs: "736 photographs of val", "all 736 photographs".
     """
     share, photographs = wilson_interval(num_right, num_images), count_of(num_images, "photograph")
+    if part:
+        photographs = f"all {photographs}" if part == "all" else f"{photographs} of {part}"
     rate = f"{percent_text(share.percent)} of {photographs} {interval_text(share)}"
     return f"{subject} on {rate}{name_extremes(class_shares)}."
 
