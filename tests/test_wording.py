@@ -1,6 +1,6 @@
 """Numbers and lists in messages."""
 
-from verydeep.wording import count_of, join_choices, rate_text
+from verydeep.wording import count_of, join_choices, name_given, rate_text
 
 
 def test_plurals() -> None:
@@ -18,3 +18,8 @@ def test_rates_have_three_digits() -> None:
 
 def test_choices() -> None:
     assert [join_choices(text) for text in ("a", "ab", "abc")] == ["a", "a or b", "a, b or c"]
+
+
+def test_only_options_that_were_given_are_named() -> None:
+    given = [dict(zip("abc", flags, strict=True)) for flags in ((0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1))]
+    assert [name_given(options) for options in given] == ["", "`b`", "`a` and `c`", "`a`, `b` and `c`"]

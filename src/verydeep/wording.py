@@ -1,7 +1,7 @@
 """Numbers, lists and names in messages."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that break lines, change the colors or the direction of a terminal's text, or cannot be written."""
@@ -40,6 +40,12 @@ def escape_controls(text: str, but: str = "") -> str:
         but: characters that stay as they are.
     """
     return _CONTROL.sub(lambda found: found[0] if found[0] in but else ascii(found[0])[1:-1], text)
+
+
+def name_given(options: Mapping[str, bool]) -> str:
+    """Return the options that were given, for a message: "`a`", "`a` and `b`", "`a`, `b` and `c`"; "" without any."""
+    given = [f"`{name}`" for name, is_given in options.items() if is_given]
+    return " and ".join([*([", ".join(given[:-1])] if given[1:] else []), *given[-1:]])
 
 
 def shorten_list(names: Sequence[str], count: int = 5) -> str:

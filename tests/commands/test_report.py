@@ -141,3 +141,19 @@ def test_transfer_ends_with_a_page(trained: Path, photographs: Path, inside: Cli
     lines = (tmp_path / "few" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 10 and lines[0].startswith("path,label,rank,class1,margin1")
     assert (photographs / lines[1].split(",")[0]).is_file()
+
+
+def test_the_folder_of_the_photographs_must_be_there(tmp_path: Path, inside: Cli) -> None:
+    """A missing one is named; of one that holds others, a photograph is named."""
+    store_run(tmp_path / "run")
+    done = inside("report", "run", "--data", "flowers", check=False)
+    assert done.returncode == 1 and done.stderr == "verydeep: flowers does not exist; give a folder of photographs.\n"
+    assert not (tmp_path / "run" / "report.html").exists()
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    (tmp_path / "flowers").mkdir()
+    done = inside("report", "run", "--data", "flowers")
+    assert "flowers does not hold 'ant/0.png': --data must be the folder in which that photograph is." in done.stdout
+    done = inside("report", "run")
+    assert "Name the folder of the photographs, --data, to see them on the page." in done.stdout
+    done = inside("report", "run", "--data", "moved")
+    assert "--data" not in done.stdout

@@ -201,7 +201,7 @@ def test_machines_of_different_precision_are_refused(class_folders: Path, traine
         (("--seed", 2**64), "--seed"),
         (("--c", "1,x"), "--c 1,x is not valid: give one or more different numbers above 0"),
         (("--c", "0"), "--c 0 is not valid"),
-        (("--num-train", "3"), "defines its own training and test photographs"),
+        (("--num-train", "3"), "defines its own training and test photographs; omit --num-train.\n"),
         (("--actions", "image"), "is not Pascal VOC"),
         (("--submission", "sent"), "--submission writes files for VOC's server, and class-folders"),
         (("--split", "test"), "has no test photographs with labels"),

@@ -101,11 +101,12 @@ def test_the_mean_of_one_run_has_the_normal_interval() -> None:
 
 
 def test_a_mean_over_runs_knows_how_little_few_runs_say() -> None:
-    """Runs that differ on no image alone: all that is left is the t interval of their means."""
+    """Runs that differ on no image alone: the t interval of their means, and the limit of images that are alike."""
     means = np.array([0.3, 0.5, 0.45])
     mean = mean_over_runs(np.repeat(means[:, None], 40, axis=1))
     low, high = ttest_1samp(means, 0).confidence_interval(0.95)
-    assert (mean.value, mean.margin) == pytest.approx((means.mean(), (high - low) / 2), rel=1e-4)
+    others = binomtest(0, 40).proportion_ci(method="wilson").high
+    assert (mean.value, mean.margin) == pytest.approx((means.mean(), math.hypot((high - low) / 2, others)), rel=1e-4)
 
 
 def test_the_mean_of_one_image_says_nothing() -> None:

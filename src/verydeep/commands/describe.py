@@ -18,6 +18,7 @@ from verydeep.options import (
     start_runtime,
 )
 from verydeep.parameters import Option, command
+from verydeep.wording import name_given
 
 if TYPE_CHECKING:
     from verydeep.results.descriptors import Descriptors
@@ -69,10 +70,12 @@ def describe(
         layer = layer or default_layer(predictor.config)
         representation = Representation((predictor,), (layer,), test_scales, aggregate or "average")
         representation.check()
-    elif (layer, scales, aggregate, weights) == (None, None, None, "last"):
-        representation = predictor.representation
     else:
-        raise OptionError("A classifier has its own representation: omit `layer`, `scales`, `aggregate` and `weights`.")
+        values = {"layer": layer, "scales": scales, "aggregate": aggregate}
+        is_given = {name: value is not None for name, value in values.items()} | {"weights": weights != "last"}
+        if given := name_given(is_given):
+            raise OptionError(f"A classifier has its own representation: omit {given}.")
+        representation = predictor.representation
     with start_runtime(options) as runtime:
         split = open_photographs(images, representation.recorded_ranges, runtime)
         descriptors = describe_images(representation, split, runtime, lenient_decoding_of(options))

@@ -35,7 +35,7 @@ from verydeep.options import (
     start_runtime,
 )
 from verydeep.parameters import Option, command
-from verydeep.wording import join_choices
+from verydeep.wording import join_choices, name_given
 
 if TYPE_CHECKING:
     from verydeep.data.split import Split
@@ -232,10 +232,9 @@ def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[
         raise OptionError("`run` is missing: give the nets to test, or `protocol`.", "run")
     if protocol is not None and nets:
         raise OptionError("`protocol` names the nets to test, and so does RUN: omit one of them.", "run")
-    given = [name for name, value in parts.items() if value is not None]
+    given = name_given({name: value is not None for name, value in parts.items()})
     if protocol is not None and given:
-        names = " and ".join(f"`{name}`" for name in given)
-        raise OptionError(f"`protocol` already contains scales, view and classes: leave {names} out.", "protocol")
+        raise OptionError(f"`protocol` already contains scales, view and classes: leave {given} out.", "protocol")
 
 
 def check_box_options(task: str, classes: str | None, merge_threshold: float | None, tune_threshold: bool) -> None:
@@ -244,11 +243,9 @@ def check_box_options(task: str, classes: str | None, merge_threshold: float | N
     Raises:
         OptionError: One is given.
     """
-    if task == "classify" and (classes is not None or merge_threshold is not None or tune_threshold):
-        raise OptionError(
-            "`classes`, `merge_threshold` and `tune_threshold` are for boxes: give `task=localize`, or leave them out.",
-            "task",
-        )
+    is_given = {"classes": classes is not None, "merge_threshold": merge_threshold is not None}
+    if task == "classify" and (given := name_given(is_given | {"tune_threshold": tune_threshold})):
+        raise OptionError(f"For boxes give `task=localize`; for classes omit {given}.", "task")
     if tune_threshold and merge_threshold is not None:
         message = "`tune_threshold` chooses the merge threshold: leave `merge_threshold` out."
         raise OptionError(message, "merge_threshold")
@@ -276,9 +273,9 @@ def open_task(
 
     classifier = find_classifier(sources)
     if classifier is not None:
-        if task != "classify" or (scales, views) != (None, None) or weights != "last":
-            message = "A classifier has its own test scales and view: omit `scales`, `views`, `weights` and `task`."
-            raise OptionError(message, "run")
+        is_given = {"scales": scales is not None, "views": views is not None, "weights": weights != "last"}
+        if given := name_given(is_given | {"task": task != "classify"}):
+            raise OptionError(f"A classifier has its own test scales and view: omit {given}.", "run")
         return ClassifierEvaluationTask(classifier)
     if len({real_path(net_path(source)) for source in sources}) < len(sources):
         raise OptionError("A net is named twice: an ensemble is the mean of different nets.", "run")

@@ -20,6 +20,7 @@ from verydeep.options import (
     start_runtime,
 )
 from verydeep.parameters import Option, command
+from verydeep.wording import name_given
 
 if TYPE_CHECKING:
     from verydeep.data.pixels.decoding import Decoding
@@ -113,8 +114,8 @@ def choose_scales(predictor: "Predictor", scales: Numbers | None, weights: str) 
     if isinstance(predictor, Net):
         check_predicts_classes(predictor)
         return predictor.config.test_scales if scales is None else parse_test_scales(number_text(scales))
-    if scales is not None or weights != "last":
-        raise OptionError("A classifier has its own test scales: omit `scales` and `weights`.")
+    if given := name_given({"scales": scales is not None, "weights": weights != "last"}):
+        raise OptionError(f"A classifier has its own nets and test scales: omit {given}.")
     return predictor.representation.scales
 
 

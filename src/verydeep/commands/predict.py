@@ -19,6 +19,7 @@ from verydeep.options import (
     start_runtime,
 )
 from verydeep.parameters import Option, command
+from verydeep.wording import name_given
 
 if TYPE_CHECKING:
     from verydeep.data.pixels.decoding import Decoding
@@ -70,8 +71,8 @@ def predict(
     predictor = open_predictor(run, weights)
     if isinstance(predictor, Net):
         check_predicts_classes(predictor)
-    elif scales is not None or views != "dense" or weights != "last":
-        raise OptionError("A classifier has its own test scales and view: omit `scales`, `views` and `weights`.")
+    elif given := name_given({"scales": scales is not None, "views": views != "dense", "weights": weights != "last"}):
+        raise OptionError(f"A classifier has its own test scales and view: omit {given}.")
     with start_runtime(options) as runtime:
         split = open_photographs(images, predictor.recorded_ranges, runtime)
         if isinstance(predictor, Net):

@@ -1,5 +1,6 @@
 """`verydeep report`: one page about runs, which a browser opens without a network."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
@@ -33,10 +34,12 @@ def report(
         verydeep report runs/photos-A-256-c64-s0 runs/photos-D-256-c64-s0 --out compared.html
 
     Raises:
-        DataError: A folder holds no run, or a file in it is damaged.
+        DataError: A folder holds no run, a file in it is damaged, or there is no folder `data`.
         OptionError: A run is missing or named twice, or the page would replace another file.
         ResourceError: The page cannot be written.
     """
+    from verydeep.data.layout import check_folder
+    from verydeep.engine.datasets import data_folder
     from verydeep.engine.nets.net import net_path
     from verydeep.engine.report_page.page import write_report_page
     from verydeep.results.report import ReportPage
@@ -44,7 +47,9 @@ def report(
     folders = [net_path(run) for run in several(runs)]
     check_runs(folders)
     path = default_page(folders) if out is None else name_page(Path(out))
-    roots = [] if data is None else [Path(data)]
+    roots = [] if data is None else [data_folder(os.fspath(data))]
+    for root in roots:
+        check_folder(root)
     if maps:
         with start_runtime(options) as runtime:
             written = write_report_page(folders, path, roots, runtime, maps)

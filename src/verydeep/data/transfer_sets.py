@@ -39,6 +39,7 @@ from verydeep.data.sets.voc import SETS, find_voc, open_voc, voc_year
 from verydeep.data.sets.voc_actions import open_voc_actions
 from verydeep.data.split import Split
 from verydeep.errors import DataError, OptionError
+from verydeep.wording import name_given
 
 Metric = Literal["mean class recall", "AP, 11 points", "AP, all points"]
 TestSplit = Literal["val", "test"]
@@ -95,6 +96,12 @@ class _Draws:
     num_test: int | None
     num_splits: int | None
     group_by: str | None
+
+    @property
+    def given(self) -> str:
+        """The names of the numbers that were given."""
+        numbers = {"num_train": self.num_train, "num_test": self.num_test, "num_splits": self.num_splits}
+        return name_given({name: number is not None for name, number in numbers.items()})
 
     def seeds(self, num_draws: int = 1) -> range:
         """Return a seed for each draw, ``num_draws`` of them by default; one if nothing is tested."""
@@ -187,7 +194,7 @@ def _open_label_csv(root: Path, tables: tuple[str, ...], draws: _Draws) -> Trans
     elif draws.num_train or draws.num_test:
         raise OptionError(
             f"Photographs in {root / LABELS} have several labels or none, so a fixed number per class cannot be drawn: "
-            f"omit `num_train` and `num_test`, or divide the photographs yourself into {TRAIN} and {TEST}."
+            f"omit {draws.given}, or divide the photographs yourself into {TRAIN} and {TEST}."
         )
     elif draws.num_test == 0:
         partitions = [Partition(open_labels(root), None)]
@@ -291,7 +298,5 @@ def _check_numbers(draws: _Draws) -> None:
 
 
 def _refuse_numbers(draws: _Draws, root: Path) -> None:
-    if (draws.num_train, draws.num_test, draws.num_splits) != (None, None, None):
-        raise OptionError(
-            f"{root} defines its own training and test photographs; omit `num_train`, `num_test` and `num_splits`."
-        )
+    if draws.given:
+        raise OptionError(f"{root} defines its own training and test photographs; omit {draws.given}.")

@@ -307,3 +307,21 @@ def test_tables_that_cannot_be_read_are_one_sentence(folder: Path, content: byte
     with pytest.raises(VerydeepError, match=message) as caught:
         open_split(folder, "all")
     assert str(folder / "labels.csv") in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_a_name_in_other_case_is_asked_for(folder: Path) -> None:
+    """Windows and spreadsheets do not tell them apart."""
+    put(folder, "labels.csv", "A.JPG,dog", "b.jpg,sea")
+    if (folder / "A.JPG").exists():
+        pytest.skip("the disk does not tell them apart, either")
+    with pytest.raises(VerydeepError, match=r"lists 'A\.JPG', which is not a file below .*; did you mean 'a\.jpg'\?"):
+        open_labels(folder)
+    put(folder, "labels.csv", "DEEP/D e.jpg,dog", "b.jpg,sea")
+    with pytest.raises(VerydeepError, match=r"; did you mean 'deep/d e\.jpg'\?"):
+        open_labels(folder)
+    put(folder, "labels.csv", "x.jpg,dog", "b.jpg,sea")
+    with pytest.raises(VerydeepError, match=r"; correct or remove it\."):
+        open_labels(folder)
+    put(folder, "labels.csv", "A.jpg,dog", "B.jpg,sea")
+    with pytest.raises(VerydeepError, match=r"such as 'a\.jpg', and line 2 has 'A\.jpg'"):
+        open_labels(folder)

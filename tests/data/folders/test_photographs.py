@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections import UserList
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,23 @@ def test_the_suffix_of_a_pattern_matches_in_any_case(pattern: str, tmp_path: Pat
         (tmp_path / "phone [1]" / name).touch()
     found = find_photographs(str(tmp_path / "phone [1]" / pattern))
     assert [path.name for path in paths(found)] == ["a.jpg", "b.JPG"]
+
+
+def test_a_name_in_other_case_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an argument, among others, and in a list that lies in another folder."""
+    for name in ("Elefant.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / name).touch()
+    wrong = tmp_path / "ELEFANT.JPG"
+    if wrong.exists():
+        pytest.skip("the disk does not tell them apart, either")
+    right = f"did you mean {str(tmp_path / 'Elefant.jpg')!r}?"
+    with pytest.raises(DataError, match=re.escape(f"There is no file or folder {wrong}; {right}")):
+        find_photographs(wrong)
+    split = find_photographs([tmp_path / "b.jpg", wrong])
+    assert split.notes == (f"There is no file {wrong}; {right}",) and len(split) == 2
+    (tmp_path / "list.txt").write_text("b.jpg\nELEFANT.JPG\nC.JPG\nx.jpg\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    split = find_photographs(tmp_path / "list.txt")
+    assert split.notes == (f"There is no file {wrong}; {right} (2 names differ so.)",)
+    assert split.files[1:] == (str(wrong), str(tmp_path / "C.JPG"), "x.jpg")

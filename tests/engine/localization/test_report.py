@@ -9,14 +9,15 @@ from verydeep.engine.localization.report import constant_box_remarks, evaluation
 
 def test_boxes_no_better_than_the_constant_one_are_reported(boxed_split: Split) -> None:
     """By the counted images alone."""
-    constant = [0.1] * 7 + [0.9] * 5
     everything, first_seven = [True] * 12, [i < 7 for i in range(12)]
-    for last, counted, words in (
-        ([0.9] * 12, everything, None),
-        ([0.9] * 5 + [0.1] * 7, everything, "Not measurably better"),
-        ([0.1] * 12, everything, "Worse"),
-        ([0.9] * 7 + [0.1] * 5, first_seven, None),
+    for num_missed, last, counted, words in (
+        (7, [0.9] * 12, everything, None),
+        (7, [0.9] * 5 + [0.1] * 7, everything, "Not measurably better"),
+        (7, [0.1] * 12, everything, "Not measurably better"),  # five of twelve may be chance
+        (3, [0.1] * 12, everything, "Worse"),
+        (7, [0.9] * 7 + [0.1] * 5, first_seven, None),
     ):
+        constant = [0.1] * num_missed + [0.9] * (12 - num_missed)
         evaluation = make_evaluation(boxed_split, [constant, last], None, counted, ["constant", "dense"])
         remarks = list(constant_box_remarks(evaluation))
         said = [remark.split(" than the constant box")[0] for remark in remarks if "than the constant box" in remark]

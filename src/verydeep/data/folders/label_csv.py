@@ -17,7 +17,7 @@ from verydeep.data.folders.csv_files import read_csv
 from verydeep.data.folders.division import divide
 from verydeep.data.folders.listing import find_similar_names, list_images, normalize_name
 from verydeep.data.folders.parts import find_only_folder
-from verydeep.data.folders.path_finder import PathFinder, describe_lost_paths
+from verydeep.data.folders.path_finder import PathFinder, ask_for, describe_lost_paths
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.files import real_path
@@ -208,7 +208,8 @@ def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, fro
     file = _find_file(row[0], finder)
     if file is None:
         raise DataError(
-            f"{where} lists {row[0].strip()!r}, which is not a file below {finder.root}; correct or remove it."
+            f"{where} lists {row[0].strip()!r}, which is not a file below {finder.root}"
+            + (ask_for(finder.find_other_case(PurePosixPath(row[0].strip()))) or "; correct or remove it.")
         )
     labels = [normalize_name(label.strip()) for label in row[1].split(";")] if row[1].strip() else []
     if "" in labels:

@@ -6,8 +6,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from verydeep.data.folders.path_finder import PathFinder
 from verydeep.data.pixels.formats import FORMATS, identify_format
 from verydeep.errors import DataError
 
@@ -72,7 +73,8 @@ def read_lines(path: Path) -> list[str]:
             names = _split_names(file.read())
     except OSError:  # decoding reports it
         return []
-    return [_find_listed(path, name.strip()) for name in names]
+    finder = PathFinder(path.parent)
+    return [_find_listed(finder, name.strip()) for name in names]
 
 
 def read_paths(path: Path) -> list[str]:
@@ -103,12 +105,19 @@ def read_paths(path: Path) -> list[str]:
         names = names[1:]
     if not names:
         raise DataError(f"{path} lists no photographs: give it a column called {PATH_COLUMN}.")
-    return [_find_listed(path, name) for name in names]
+    finder = PathFinder(path.parent)
+    return [_find_listed(finder, name) for name in names]
 
 
-def _find_listed(path: Path, name: str) -> str:
-    """Return the path of a file that a list names: relative to the list's folder, or to the current one."""
-    return str(path.parent / name) if os.path.exists(path.parent / name) else name  # noqa: PTH110 - never raises
+def _find_listed(finder: PathFinder, name: str) -> str:
+    """Return the path of a file that a list names: relative to the list's folder, or to the current one.
+
+    A missing file is taken to be in the list's folder if a name there differs from it only in upper and lower case.
+    """
+    in_folder = os.path.exists(finder.root / name)  # noqa: PTH110 - never raises
+    if not in_folder and not os.path.exists(name):  # noqa: PTH110 - as above
+        in_folder = finder.find_other_case(PurePath(name)) is not None
+    return str(finder.root / name) if in_folder else name
 
 
 def _is_there(path: Path, name: str) -> bool:

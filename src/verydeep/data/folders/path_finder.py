@@ -17,6 +17,8 @@ class PathFinder:
         self.root = root
         self._names: dict[str, dict[str, str]] = {}
         """Folder -> normal form -> name of an entry, of the folders that were listed."""
+        self._folded: dict[str, dict[str, str]] = {}
+        """The same without upper and lower case."""
 
     def find(self, path: PurePath) -> str | None:
         """Return the POSIX path of a file or folder below the root as the system writes it; None if there is none.
@@ -51,10 +53,29 @@ class PathFinder:
             return None
         return "/".join(parts)
 
+    def find_other_case(self, path: PurePath) -> str | None:
+        """Return the path of an entry whose names have other upper or lower case than those of ``path``, if any."""
+        parts: list[str] = []
+        try:
+            for part in path.parts:
+                folder, normal = "/".join(parts), normalize_name(part)
+                names = self._list(folder)
+                if folder not in self._folded:
+                    self._folded[folder] = {each.casefold(): name for each, name in names.items()}
+                parts.append(names.get(normal) or self._folded[folder][normal.casefold()])
+        except (OSError, KeyError):
+            return None
+        return "/".join(parts) or None
+
     def _list(self, folder: str) -> dict[str, str]:
         if folder not in self._names:
             self._names[folder] = {normalize_name(name): name for name in sorted(os.listdir(self.root / folder))}  # noqa: PTH208
         return self._names[folder]
+
+
+def ask_for(name: str | None) -> str:
+    """Return "; did you mean 'a.jpg'?"; nothing without a name."""
+    return f"; did you mean {name!r}?" if name else ""
 
 
 def describe_lost_paths(table: Path, line: int, named: str, files: Sequence[str]) -> str:
@@ -67,6 +88,7 @@ def describe_lost_paths(table: Path, line: int, named: str, files: Sequence[str]
         files: paths of photographs; one with the same name is preferred.
     """
     name = re.split(r"[/\\]", named)[-1]
-    example = next((file for file in files if PurePath(file).name == name), next(iter(files), ""))
+    same = [file for file in files if PurePath(file).name.casefold() == name.casefold()]
+    example = next((file for file in same if PurePath(file).name == name), next(iter([*same, *files]), ""))
     such = f", such as {example!r}" if example else ""
     return f"No path in {table} is a file: paths begin at {table.parent}{such}, and line {line} has {named!r}."

@@ -4,17 +4,18 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from verydeep.data.folders.listing import Omissions, is_leftover, is_of_system, list_images
 from verydeep.data.folders.name_lists import expand_lists
-from verydeep.data.folders.path_finder import PathFinder
+from verydeep.data.folders.path_finder import PathFinder, ask_for
 from verydeep.data.folders.products import describe_product
 from verydeep.data.pixels.formats import FORMATS
 from verydeep.data.pixels.images import ImageLike, to_image, unpack_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.files import describe_read_error, real_path
+from verydeep.wording import count_of
 
 Photographs = str | os.PathLike[str] | ImageLike | Iterable[str | os.PathLike[str]] | Iterable[ImageLike]
 """One or many photographs: paths, folders and patterns, or images in memory."""
@@ -58,7 +59,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
     """
     names: list[str] = []
     present: set[str] = set()
-    notes: list[str] = []
+    notes, miswritten = list[str](), list[str]()
     arguments = list(expand_lists(arguments))
     for argument in arguments:
         try:
@@ -69,6 +70,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             matches = []
         if not matches and len(arguments) > 1 and not glob.has_magic(argument):
             matches = [argument]  # decoding reports it, so that the others are not lost
+            miswritten += [argument + advice] if (advice := _suggest(argument)) else []
         if len(matches) + len(arguments) > 2:  # a system's file that is named alone is meant
             left_out = [name for name in matches if is_of_system(os.path.basename(name))]  # noqa: PTH119
             notes += [f"Left out, because a system made it: {name}." for name in left_out]
@@ -79,7 +81,8 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
         for match in matches:
             found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
         if not (found or matches or glob.has_magic(argument)):
-            raise DataError(f"There is no file or folder {argument}: give files, folders of photographs, or patterns.")
+            advice = _suggest(argument) or ": give files, folders of photographs, or patterns."
+            raise DataError(f"There is no file or folder {argument}{advice}")
         if not found:
             reasons = "".join(f" {note}" for note in notes)
             is_folder = os.path.isdir(argument)  # noqa: PTH112
@@ -88,6 +91,9 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
         is_named = found == [str(Path(argument))]
         names += [name for name in found if is_named or name not in present]
         present.update(found)
+    if miswritten:
+        more = f" ({count_of(len(miswritten), 'name')} differ so.)" if len(miswritten) > 1 else ""
+        notes.append(f"There is no file {miswritten[0]}{more}")
     if not names:
         raise DataError(
             "No photographs were given: give files, folders of photographs, patterns, or - for a list on standard "
@@ -105,10 +111,7 @@ def _match(argument: str) -> list[str]:
     path = Path(argument)
     if os.path.lexists(path):
         return [str(path)]
-    folder = Path(path.anchor)
-    parts = list(path.parts[len(folder.parts) :])
-    while parts and (folder / parts[0]).is_dir():
-        folder /= parts.pop(0)
+    folder, parts = _enter(path)
     pattern = os.path.join(*parts) if parts else ""  # noqa: PTH118
     if (existing := PathFinder(folder).find(Path(pattern))) is not None:
         return [str(folder / existing)]
@@ -119,6 +122,25 @@ def _match(argument: str) -> list[str]:
         )
     matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - leaves out hidden files
     return [str(folder / name) for name in sorted(matches) if not any(map(is_leftover, Path(name).parent.parts))]
+
+
+def _suggest(argument: str) -> str:
+    """Return "; did you mean 'photos/a.jpg'?" for a name that exists with other upper or lower case; else nothing."""
+    try:
+        folder, parts = _enter(Path(argument))
+    except OSError:  # it may not be read, or a name is too long
+        return ""
+    found = PathFinder(folder).find_other_case(PurePath(*parts))
+    return ask_for(found and str(folder / found))
+
+
+def _enter(path: Path) -> tuple[Path, list[str]]:
+    """Return the leading folders of a path that exist, and the rest of its parts."""
+    folder = Path(path.anchor)
+    parts = list(path.parts[len(folder.parts) :])
+    while parts and (folder / parts[0]).is_dir():
+        folder /= parts.pop(0)
+    return folder, parts
 
 
 def _list_folder(folder: str, leave_out: Path | None, notes: list[str]) -> list[str]:

@@ -70,7 +70,10 @@ def write_report_page(
     with atomic_write_text(path) as file:
         file.write(text)
     sentences = [*content.omissions, *([content.photograph_sentence] if content.views else [])]
-    if content.lost:
+    if content.lost and roots:
+        lost = next(view for view in content.views if view.place is None).evaluation.photographs[0].file
+        sentences.append(f"{roots[0]} does not hold {lost!r}: `data` must be the folder in which that photograph is.")
+    elif content.lost:
         sentences.append("Name the folder of the photographs, `data`, to see them on the page.")
     return WrittenPage(path, len(content.keys), content.num_thumbnails, tuple(content.summary), tuple(sentences))
 
