@@ -57,7 +57,7 @@ class PathFinder:
         """Return the path of an entry whose names have other upper or lower case than those of ``path``, if any."""
         parts: list[str] = []
         try:
-            for part in path.parts:
+            for part in PurePosixPath(str(path).replace("\\", "/")).parts:
                 folder, normal = "/".join(parts), normalize_name(part)
                 names = self._list(folder)
                 if folder not in self._folded:
