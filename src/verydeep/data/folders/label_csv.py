@@ -191,9 +191,10 @@ def _read_lines(path: Path, problems: list[str] | None = None) -> Lines:
 def _find_file(text: str, finder: PathFinder) -> str | None:
     """Return the path, below the root of ``finder``, of the file that a line names; None if there is none."""
     root, named = finder.root, PurePosixPath(text.strip())
-    for whole in (os.path.abspath(root), real_path(root)):  # noqa: PTH100 - as typed, and behind links
-        if named.is_relative_to(whole):
-            named = named.relative_to(whole)
+    if named.is_absolute():
+        for whole in (os.path.abspath(root), real_path(root)):  # noqa: PTH100 - as typed, and behind links
+            if named.is_relative_to(whole):
+                named = named.relative_to(whole)
     file = finder.find(named)
     return file if file is not None and (root / file).is_file() else None
 
