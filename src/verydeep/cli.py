@@ -83,7 +83,8 @@ def main() -> None:
     except KeyboardInterrupt as stop:
         if sys.stderr.isatty():
             sys.stderr.write(SHOW_CURSOR)
-        if is_main():
+        is_ended_by_launcher = in_group() and isinstance(stop, Terminated)  # which knows and reports the reason
+        if is_main() and not is_ended_by_launcher:
             cached = CACHED.get("".join(sys.argv[1:2]))
             saved = "" if cached is None else f"; the same command continues from {cached} that are saved"
             print(f"verydeep: stopped{saved}.", file=sys.stderr)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,20 +38,36 @@ def list_processes(parent: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
+def wait_for_a_step(run: Path) -> bool:
+    """Steps begin and end with an exchange, so that a process that is killed now is missed by the others there."""
+    return (run / "metrics.jsonl").exists()
+
+
+def wait_for_a_checkpoint(run: Path) -> bool:
+    """The main process writes a checkpoint, and the others wait for it."""
+    return any(run.glob("checkpoints/.*/*"))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_process_that_was_killed_is_reported(photographs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("killed", "is_time"),
+    [(2, Path.exists), (2, wait_for_a_step), (1, wait_for_a_checkpoint)],
+    ids=["before the first step", "between steps", "in a checkpoint"],
+)
+def test_a_process_that_was_killed_is_reported(
+    killed: int, is_time: Callable[[Path], bool], photographs: Path, tmp_path: Path
+) -> None:
     words = ["train", photographs, *SMALL_NET, "--epochs", 1000, "--workers", 0, "--devices", 2, "--out", "run"]
     command = [sys.executable, "-m", "verydeep", *map(str, words)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
-        metrics = tmp_path / "run" / "metrics.jsonl"
-        while not metrics.exists() and job.poll() is None:
-            time.sleep(0.1)
-        os.kill(list_processes(job.pid)[-1], signal.SIGKILL)
-        _, errors = job.communicate()
+        while not is_time(tmp_path / "run") and job.poll() is None:
+            time.sleep(0.001)
+        os.kill(sorted(list_processes(job.pid))[killed - 1], signal.SIGKILL)
+        _, errors = job.communicate(timeout=60)
     assert job.returncode == 1
     assert errors == (
-        "verydeep: Process 2 of 2 was killed, most often because memory ran out: free memory, or give fewer --devices "
-        "or --workers. What is saved is not lost: continue with --resume RUN.\n"
+        f"verydeep: Process {killed} of 2 was killed, most often because memory ran out: free memory, or give fewer "
+        "--devices or --workers. What is saved is not lost: continue with --resume RUN.\n"
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from verydeep.engine.process import Terminated
 from verydeep.errors import ResourceError
 from verydeep.machine import available_cores
 
@@ -72,7 +73,8 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
     """Run the command line again in several processes of this machine, and wait for their end.
 
     Raises:
-        SystemExit: with the exit code of the first process that failed, or 128 plus the signal that stopped the job.
+        SystemExit: with the exit code of the first process that failed, or 130 after Ctrl-C.
+        Terminated: SIGTERM stopped the job.
         ResourceError: a process was killed or crashed.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
@@ -93,4 +95,6 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
             raise ResourceError(f"{message}. What is saved is not lost: {remedy}.") from None
         sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
     except SignalException as stop:
+        if stop.sigval == signal.SIGTERM:
+            raise Terminated from None
         sys.exit(128 + stop.sigval)
