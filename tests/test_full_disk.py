@@ -156,5 +156,5 @@ def test_a_cache_that_is_read_only_is_not_used(disk: SmallDisk, name: str) -> No
         attempt = run(disk, name, job, "disk/cache")
     finally:
         disk.remount("rw")
-    assert attempt.code == 0 and "so nothing new in it is kept" in attempt.output, attempt.output
+    assert attempt.code == 0 and "so nothing new is kept" in attempt.output, attempt.output
     assert read_results(disk.path.parent, job)

@@ -92,7 +92,7 @@ LAYERS = b"layers"
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (lambda: nested(20_000), "cells within more than 16"),  # SciPy 1.17 ends the process
+        (lambda: nested(20_000), "cells nested more than 16 deep"),  # SciPy 1.17 ends the process
         (lambda: array(CELL, (1 << 15, 1 << 14), name=LAYERS), "declares 536870913 arrays"),  # ... takes 4 GB
         (lambda: array(CELL, (1, 12), array(CELL, (30, 300), element(14, b"") * 9000) * 12, LAYERS), "108013"),
         (lambda: array(CELL, (0, 0)) * 100_001, "declares 100001 arrays"),

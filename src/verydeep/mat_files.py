@@ -192,9 +192,7 @@ class _Checker:
         """Check the arrays of a cell, or the fields of structures."""
         self._count(count)
         if depth == _MAX_DEPTH:
-            raise self.error(
-                f"{self.name} has cells within more than {depth} cells: it is not of MatConvNet or ILSVRC."
-            )
+            raise self.error(f"{self.name} has cells nested more than {depth} deep: it is not of MatConvNet or ILSVRC.")
         for _ in range(count):
             kind, length = self._unpack("II", end)
             if kind != _MATRIX or self.at + length > end:

@@ -51,9 +51,9 @@ PredictorOption = Annotated[
 ImagesOption = Annotated[Images, Option(IMAGES_HELP, metavar="IMAGE")]
 QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
 NetsOption = Annotated[NetSources, Option("One or more nets; their posteriors are averaged.", metavar="RUN")]
-ScalesOption = Annotated[Numbers | None, Option("Test scales (crop 224).", "as in the paper", "Q,Q,..")]
+ScalesOption = Annotated[Numbers | None, Option("Test scales (pixels at crop 224).", "as in the paper", "Q,Q,..")]
 ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
-RunsOption = Annotated[DataSource, Option("Folders and nets, comma-separated.", metavar="DIR")]
+RunsOption = Annotated[DataSource, Option("Folder of runs, or nets, comma-separated.", metavar="DIR")]
 WeightsOption = Annotated[Literal["last", "best"], Option("Weights: last, or best on validation.", metavar="WHICH")]
 LayerOption = Annotated[
     str | None,

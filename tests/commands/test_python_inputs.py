@@ -30,7 +30,7 @@ def test_values_of_another_convention_are_warned_about_once(trained: Path) -> No
     with torch.no_grad():
         for fine in (whole, whole.byte(), torch.zeros(1, 3, side, side)):  # a black photograph lies within 0-1, too
             net.model.logits(fine)
-        with pytest.warns(UserWarning, match=r"0-255, and these images lie within 0-1: rescale them"):
+        with pytest.warns(UserWarning, match=r"0-255, and those of these images lie within 0-1: convert them"):
             net.model.logits(whole / 255)
         net.model(whole / 255)  # warnings are errors in tests
         for shift in (-30, 30):

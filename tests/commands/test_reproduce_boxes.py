@@ -116,7 +116,7 @@ def check_table_9(home: Path, output: str) -> None:
     members = ("D/256pcr/256", "D/384pcr/384", "D/384pcr/352,384", "D/256pcr/256 + D/384pcr/352,384")
     assert [row["measured"]["protocol"] for row in rows] == [f"{text} @ {best}" for text in members]
     for row, text in zip(rows, members, strict=True):
-        assert f"* {text}: with the classes of {best}: no converged runs give the row's own classes." in output
+        assert f"* {text} has the classes of {best}, because no converged runs give the row's own." in output
         line = next(line for line in output.splitlines() if line.startswith(f"{row['protocol']}*"))
         assert str(Share(**row["measured"]["error"])) in line and f"{row['paper']['val']}/" in line
 

@@ -156,7 +156,7 @@ def test_leftovers_of_systems_and_folders_in_folders_are_noted(photographs: Path
     assert (verified.num_files, verified.problem) == (9, "")
     assert verified.notes == (
         f"All images of {tmp_path / 'archive'} lie in {inner}, which is read instead.",
-        f"Left out of {inner}, because systems made them: 1 folder @eaDir.",
+        f"Left out of {inner}, because a program, a camera or a cloud drive made them: 1 folder @eaDir.",
     )
     assert inside("verify", tmp_path / "archive").stdout.count("@eaDir") == 1
 

@@ -169,7 +169,7 @@ def test_a_poor_net_says_so(trained: Path, tmp_path: Path, inside: Cli) -> None:
     done = inside("verify", "data", "--net", trained, "--workers", 0, "--out", "found")
     (found,) = re.findall(r"Labels: by this net's descriptors (\d+) of 60 photographs", done.stdout)
     assert int(found) >= 24
-    (listed,) = re.findall(r"at least (\d+) of the (\d+) listed are right", " ".join(done.stdout.split()))
+    (listed,) = re.findall(r"at least (\d+) of the (\d+) listed labels are right", " ".join(done.stdout.split()))
     assert int(listed[1]) - int(listed[0]) == 3  # a twentieth of 60
     for text in (done.stdout, (tmp_path / "found" / "verify.html").read_text()):
         assert "so the list is not reliable: use a published net" in " ".join(text.split())

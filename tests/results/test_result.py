@@ -111,7 +111,7 @@ def test_without_records_nothing_but_the_remarks_is_printed() -> None:
 def test_images_that_no_margin_gives_a_class_are_named() -> None:
     scores = np.array([[-0.5, -0.1], [0.2, -0.3]], np.float32)
     predictions = Predictions(("a.jpg", "b.jpg"), scores, ("cat", "dog"), ("cat", "dog"), kind="margin")
-    assert predictions.footer() == ["No class has a positive margin: a.jpg."]
+    assert predictions.footer() == ["No class has a positive margin in a.jpg."]
     assert replace(predictions, kind="probability").footer() == []
 
 

@@ -19,14 +19,15 @@ def demo(
     archive: Annotated[
         PathSource | None, Option("Archive to search, by `verydeep features`.", "no search", "DIR")
     ] = None,
-    port: Annotated[int, Option("Port; 0 is a free one.", metavar="N", smallest=0, largest=65535)] = 7860,
+    port: Annotated[int, Option("Port; 0 chooses a free one.", metavar="N", smallest=0, largest=65535)] = 7860,
     **options: Unpack[ComputeOptions],
 ) -> "Demonstration":
     """Serve a page to try nets on photographs in the browser, until Ctrl-C.
 
     Drop photographs or choose an example. The page shows the most probable classes, score maps, boxes, similar
-    photographs of an archive, and the time that each view takes. Only this machine can open it, nothing is loaded from
-    or sent to another one, and uploaded photographs are deleted at the end. It needs pip install 'verydeep[demo]'.
+    photographs of an archive, and the time that each view takes. Only this machine can open it, it loads nothing
+    from other machines and sends nothing to them, and uploaded photographs are deleted at the end. It needs pip
+    install 'verydeep[demo]'.
 
     Try:
         verydeep demo

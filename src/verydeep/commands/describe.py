@@ -30,7 +30,7 @@ def describe(
     images: ImagesOption,
     *,
     layer: LayerOption = None,
-    scales: Annotated[Numbers | None, Option("Test scales (crop 224).", "256", "Q,Q,..")] = None,
+    scales: Annotated[Numbers | None, Option("Test scales (pixels at crop 224).", "256", "Q,Q,..")] = None,
     aggregate: AggregateOption = None,
     weights: WeightsOption = "last",
     **options: Unpack[JobOptions],

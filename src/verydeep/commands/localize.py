@@ -12,7 +12,7 @@ from verydeep.options import (
     ImagesOption,
     JobOptions,
     MergeThresholdOption,
-    NetOption,
+    NetSource,
     Numbers,
     PathSource,
     RunsOption,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @command
 def localize(
-    run: NetOption,
+    run: Annotated[NetSource, Option("A localization net: a run or hf-hub:OWNER/NAME.", metavar="RUN")],
     images: ImagesOption,
     *,
     top: Annotated[

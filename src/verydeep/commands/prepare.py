@@ -19,7 +19,7 @@ def prepare(
     destination: Annotated[PathSource, Option("Folder to make.")],
     **_options: Unpack[ProgressOptions],
 ) -> "PreparedData":
-    """Turn ILSVRC-2012 as it is distributed into class folders in train/ and val/, and test images in test/.
+    """Sort the downloaded files of ILSVRC-2012 into class folders in train/ and val/, and into test/.
 
     SOURCE holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit, ILSVRC2012_devkit_t12.tar.gz (reading
     it needs pip install 'verydeep[ilsvrc]'), or Kaggle's ILSVRC/ and LOC_synset_mapping.txt. Kaggle's files are

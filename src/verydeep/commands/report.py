@@ -20,12 +20,14 @@ def report(
     *,
     data: Annotated[DataSource | None, Option("Folder of the photographs, if it has moved.", "", "DIR")] = None,
     out: Annotated[PathSource | None, Option("File of the page.", "report.html in RUN", "FILE")] = None,
-    maps: Annotated[int, Option("Photographs of each evaluation with score maps.", metavar="N", smallest=0)] = 48,
+    maps: Annotated[
+        int, Option("Number of photographs with score maps, per evaluation.", metavar="N", smallest=0)
+    ] = 48,
     **options: Unpack[ComputeOptions],
 ) -> "ReportPage":
     """Write a page about a run: errors, curves, classes, confusions and photographs, the worst mistakes first.
 
-    The page is one file, which a browser opens without a network: the photographs are small copies inside. Of several
+    The page is one file, which a browser opens without a network; it holds small copies of the photographs. Of several
     runs it shows curves in one plot, differences with intervals, and the photographs on which they disagree; it is
     written into the folder that holds the first run. `verydeep train`, `evaluate` and `transfer` end with such a page.
 

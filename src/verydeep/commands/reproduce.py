@@ -68,7 +68,7 @@ def reproduce(
     crop: CropOption = PAPER_CROP,
     width: WidthOption = 1.0,
     fc_width: FcWidthOption = PAPER_FC_WIDTH,
-    seeds: Annotated[Numbers, Option("Seeds to train; a row averages its nets of all seeds.", metavar="N,N,..")] = "0",
+    seeds: Annotated[Numbers, Option("Seeds to train; a row gives the mean error over seeds.", metavar="N,N,..")] = "0",
     split: SplitOption = "val",
     out: Annotated[
         PathSource | None, Option("Folder for the tables, as JSON and Markdown.", "tables/ in `runs`", "DIR")

@@ -40,14 +40,16 @@ def transfer(
     run: Annotated[NetSources, Option("One or more nets; their descriptors are stacked.", metavar="RUN")],
     *,
     num_train: Annotated[
-        int | None, Option("Training photographs per class.", "the protocol's, or 4/5", "N", smallest=1)
+        int | None, Option("Training photographs per class.", "the data set's, or 4/5", "N", smallest=1)
     ] = None,
     num_test: Annotated[
-        int | None, Option("At most N test photographs per class.", "the protocol's", "N", smallest=0)
+        int | None, Option("At most N test photographs per class.", "the data set's", "N", smallest=0)
     ] = None,
     num_splits: Annotated[int | None, Option("Number of draws.", "Caltech: 3, else 1", "N", smallest=1)] = None,
     layer: LayerOption = None,
-    scales: Annotated[Numbers | None, Option("Test scales.", "256; VOC, Caltech: the paper's", "Q,Q,..")] = None,
+    scales: Annotated[
+        Numbers | None, Option("Test scales (pixels at crop 224).", "256; VOC, Caltech: the paper's", "Q,Q,..")
+    ] = None,
     weights: WeightsOption = "last",
     seed: SeedOption = 0,
     group_by: GroupByOption = None,
@@ -67,12 +69,12 @@ def transfer(
     submission: Annotated[PathSource | None, Option("Folder for VOC's result files.", "none", "DIR")] = None,
     **options: Unpack[JobOptions],
 ) -> "TransferredClassifier":
-    """Train linear SVMs on descriptors of photographs, and test them by the data set's protocol.
+    """Train linear SVMs on descriptors of photographs, and test them.
 
     The nets are not trained, so a few photographs of each class are enough. Give the classifier's folder to
-    `verydeep predict` as RUN. The score is mean class recall, or mean AP where images have several classes. With
-    several draws, the classifier of the first is saved. A second classifier of the same data and nets gets a folder
-    with a number.
+    `verydeep predict` as RUN. The score is mean class recall, or mean AP where images have several classes or
+    none. With several draws, the classifier of the first is saved. A second classifier of the same data and nets gets a
+    folder with a number.
 
     Try:
         verydeep transfer photos oxford-vgg16

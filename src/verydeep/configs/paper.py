@@ -88,7 +88,7 @@ _TWO_NETS = "D/256-512/256,384,512 + E/256-512/256,384,512"
 _BEST_NET = "E/256-512/256,384,512"
 
 _SUBMISSION = "ILSVRC submission; its jittered D was fine-tuned in the FC layers only (section 4.4)"
-_ONE_VALUE = "the paper prints one value across validation and test"
+_ONE_VALUE = "the paper prints one value for validation and test together"
 
 TABLES: dict[str, PaperTable[PaperRow]] = {
     table.name: table
@@ -188,8 +188,8 @@ BEST_SYSTEM = EvaluationProtocol.parse(f"{_TWO_NETS} : dense+crops")
 
 _TWO_BOX_NETS = f"D/256pcr/256 + D/384pcr/352,384 @ {BEST_SYSTEM}"
 _WON = (
-    "25.3% is also what won in 2014, when the jittered nets that the classes come from were not yet trained (section "
-    "4.4): the classes of this figure may have been those of the submission's seven nets"
+    "25.3% also won in 2014, before the jittered nets of this row were trained (section 4.4): its classes may be those "
+    "of the submission's seven nets"
 )
 
 LOCALIZATION_TABLES: dict[str, PaperTable[LocalizationRow]] = {
@@ -232,7 +232,7 @@ _SHALLOW_PAIR = (EvaluationProtocol.parse("B/256/256 : center"), EvaluationProto
 
 SHALLOW_TABLE = PaperTable(
     "shallow",
-    "B against the net of its 5x5 twins",
+    "B against the shallow net of 5x5 convolutions",
     (
         _row(str(_SHALLOW_PAIR[0])),
         _row(

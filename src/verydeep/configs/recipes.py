@@ -170,9 +170,10 @@ def delay_dropout(recipe: Recipe, epoch: int) -> Recipe:
     first = recipe.stages[0]
     drops = None if first.milestones is None else [share * first.epochs - epoch for share in first.milestones]
     if epoch >= first.epochs or (drops and drops[0] <= 0):
+        end = f"the end of the {count_of(first.epochs, 'epoch')} at S={first.scale}"
+        limit = end if epoch >= first.epochs else "the first drop of the learning rate"
         raise OptionError(
-            f"`dropout_after={epoch}` is past the first drop of the learning rate, or past the end of the "
-            f"{count_of(first.epochs, 'epoch')} at S={first.scale}: choose fewer epochs.",
+            f"`dropout_after={epoch}` is not before {limit}: give a smaller number.",
             "dropout_after",
         )
     remaining = first.epochs - epoch

@@ -61,7 +61,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class TransferSet:
-    """A set with its protocol."""
+    """A set with its rules."""
 
     name: str
     """'VOC-2007', 'VOC-2012 actions', 'Caltech-101', or the name of the folder."""
@@ -89,7 +89,7 @@ class TransferSet:
 
 @dataclass(frozen=True)
 class _Draws:
-    """Numbers of photographs to draw; None: as the protocol of the set says."""
+    """Numbers of photographs to draw; None: as many as the rule of the set asks for."""
 
     seed: int
     num_train: int | None
@@ -119,16 +119,16 @@ def open_transfer_set(
     actions: bool = False,
     group_by: str | None = None,
 ) -> TransferSet:
-    """Recognize the set in ``root`` and divide it as its protocol says.
+    """Recognize the set in ``root`` and divide it as its rule says.
 
     Args:
         root: VOC's devkit or one year of it, Caltech-101, Caltech-256, photographs with ``labels.csv`` or ``train.csv``
             and ``test.csv``, or any folder that ``layout.open_split`` reads.
         seed: of the first draw; the next one has the next seed.
-        num_train: training photographs of each class; None: the protocol's number.
-        num_test: largest number of test photographs of each class; None: the protocol's number; 0: nothing is tested,
+        num_train: training photographs of each class; None: the set's number.
+        num_test: largest number of test photographs of each class; None: the set's number; 0: nothing is tested,
             and all photographs of people's own sets are for training unless ``num_train`` is given.
-        num_splits: number of draws; None: the protocol's number.
+        num_splits: number of draws; None: the set's number.
         split: which photographs are tested, if a set has both (VOC, class folders); None: test if its labels are there,
             and for VOC even if they are not.
         actions: whether VOC's task is actions instead of classification.

@@ -43,7 +43,7 @@ def _why_unwritable(folder: Path) -> str:
 @cache
 def _temporary_cache(folder: Path, reason: str) -> Path:
     Log(silent=not is_main()).info(
-        f"The cache {folder} cannot be written ({reason}), so nothing new in it is kept: set the environment variable "
+        f"The cache {folder} cannot be written ({reason}), so nothing new is kept: set the environment variable "
         "VERYDEEP_CACHE to a folder of yours."
     )
     temporary = Path(tempfile.mkdtemp(prefix="verydeep-cache-"))

@@ -121,7 +121,7 @@ def check_outside_data(folder: Path, split: Split) -> None:
     if split.labels is not None and any(place.is_relative_to(root) for place in places):
         raise OptionError(
             f"{folder} would lie among the photographs of {split.root} and be taken for a class: choose another "
-            "`out`, or `runs` of reproduce.",
+            "`out` (for reproduce, `runs`).",
             "out",
         )
 

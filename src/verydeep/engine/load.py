@@ -80,7 +80,9 @@ def warn_about_values(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) 
     else:
         return
     _WARNED.add(model)
-    message = f"The net takes RGB values 0-255, and these images {problem}: rescale them, or call verydeep.predict."
+    message = (
+        f"The net takes RGB values 0-255, and those of these images {problem}: convert them, or call verydeep.predict."
+    )
     warnings.warn(message, stacklevel=2)
 
 

@@ -50,7 +50,9 @@ class ConvertedNet(_WrittenNet):
         if terms := find_terms(published):
             lines.append(f"It is {published}, {terms}")
         if self.provenance.get("input"):
-            lines.append(f"Its input, {self.provenance['input']}, is folded: it now takes RGB, 0-255, minus its mean.")
+            lines.append(
+                f"It was made for {self.provenance['input']}; it now takes RGB, 0-255, and subtracts its mean itself."
+            )
         use = f"predict {self.out} photo.jpg" if self.num_classes else f"train photos --init-from {self.out}"
         return [*lines, *self.notes, f"Written: {self.out}", f"Try:  verydeep {use}"]
 

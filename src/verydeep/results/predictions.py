@@ -73,5 +73,5 @@ class Predictions(Result):
         lines = skipped_lines(self.skipped)
         if self.kind == "margin":
             none = [image for image, row in zip(self.images, self.scores, strict=True) if row.max() <= 0]
-            lines = [*([f"No class has a positive margin: {shorten_list(none)}."] if none else []), *lines]
+            lines = [*([f"No class has a positive margin in {shorten_list(none)}."] if none else []), *lines]
         return lines

@@ -90,7 +90,8 @@ class LabelCheck:
         fewest = self.num_listed - round(USUAL_SHARE * self.num_photographs)
         if fewest > 0:
             text += (
-                f" If one label in twenty is wrong, at least {fewest:,} of the {self.num_listed:,} listed are right."
+                f" If one label in twenty is wrong, at least {fewest:,} of the {self.num_listed:,} listed labels are "
+                "right after all."
             )
         if not self.is_reliable:
             text += (

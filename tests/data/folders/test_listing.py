@@ -30,7 +30,9 @@ def test_folders_of_systems_are_left_out_and_counted(tmp_path: Path, folder: str
     omissions = Omissions()
     assert list_images(tmp_path, omissions) == ["cat/a.jpg"]
     assert omissions.folders == {folder: 2}
-    assert omissions.sentences(tmp_path) == [f"Left out of {tmp_path}, because systems made them: 2 folders {folder}."]
+    assert omissions.sentences(tmp_path) == [
+        f"Left out of {tmp_path}, because a program, a camera or a cloud drive made them: 2 folders {folder}."
+    ]
 
 
 def test_files_of_systems_are_counted_if_they_are_named_like_images(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def test_renamed_parts_and_unused_folders_are_noted(tmp_path: Path) -> None:
     put_classes(tmp_path / "seg_train"), put_classes(tmp_path / "seg_test")
     put_images(tmp_path / "seg_pred")
     assert read(tmp_path, "all").notes == (
-        f"Parts of {tmp_path}: seg_train/ is train, seg_test/ is test.",
-        f"Not used, because {tmp_path} is divided into parts: seg_pred/.",
+        f"Splits of {tmp_path}: seg_train/ is train, seg_test/ is test.",
+        f"Not used: seg_pred/, because {tmp_path} is divided into splits.",
     )
 
 
@@ -128,7 +128,7 @@ def test_class_folders_of_the_same_folders_are_noted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["", "train"])
 def test_the_parent_of_two_data_sets_is_noted(tmp_path: Path, place: str) -> None:
-    """Their classes differ, and one is divided into parts."""
+    """Their classes differ, and one is divided into splits."""
     put_images(tmp_path / place / "animals" / "cat"), put_images(tmp_path / place / "animals" / "dog")
     put_classes(tmp_path / place / "flowers" / "train"), put_classes(tmp_path / place / "flowers" / "val")
     (note,) = read(tmp_path, "all").notes
@@ -172,4 +172,4 @@ def test_parts_within_classes_are_noted(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         put_images(tmp_path / name / "train"), put_images(tmp_path / name / "test")
     (note,) = read(tmp_path, "all").notes
-    assert "such as cat/test, and parts are not kept apart there: move them outside, as in test/cat." in note
+    assert "such as cat/test, and splits are not kept apart there: move them outside, as in test/cat." in note

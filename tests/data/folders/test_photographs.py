@@ -246,8 +246,11 @@ def test_leftovers_of_systems_are_no_photographs_unless_they_are_named(tmp_path:
     for values in ([str(tmp_path)], [str(tmp_path / "*")], sorted(tmp_path.iterdir()), [str(tmp_path / "**/*.jpg")]):
         assert paths(find_photographs(values)) == [tmp_path / "cat" / "a.jpg"]
     split = find_photographs(sorted(tmp_path.iterdir()))
-    assert f"Left out, because a system made it: {tmp_path / 'Thumbs.db'}." in split.notes
-    assert f"Left out of {tmp_path / 'cat'}, because systems made them: 1 folder @eaDir." in split.notes
+    assert f"Left out, because a program, a camera or a cloud drive made it: {tmp_path / 'Thumbs.db'}." in split.notes
+    assert (
+        f"Left out of {tmp_path / 'cat'}, because a program, a camera or a cloud drive made them: 1 folder @eaDir."
+        in split.notes
+    )
     assert paths(find_photographs(tmp_path / "@eaDir")) == [tmp_path / "@eaDir" / "b.jpg"]
 
 

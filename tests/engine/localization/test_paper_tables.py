@@ -110,8 +110,8 @@ def test_other_classes_than_the_rows_own_are_named_row_by_row() -> None:
     table = build_table("table9", rows)
     assert [cells[0] for cells in table.rows] == [f"{ONE}*", TWO, f"{SCALES}*", FUSED]
     first, second = (remark for remark in table.remarks if remark.startswith("*"))
-    assert first.startswith("* D/256pcr/256: with the classes of D/256/256:")
-    assert second.startswith("* D/384pcr/352,384: with the classes of D/256-512/384 : crops:")
+    assert first.startswith("* D/256pcr/256 has the classes of D/256/256,")
+    assert second.startswith("* D/384pcr/352,384 has the classes of D/256-512/384 : crops,")
     values = table.values["rows"]
     assert [(row["protocol"], row["measured"] and row["measured"]["protocol"]) for row in values] == [
         (ONE, own), (TWO, TWO), (SCALES, other), (FUSED, None),

@@ -56,7 +56,10 @@ def test_a_loss_far_above_that_of_guessing_is_reported_as_worse(photographs: Pat
         messages.count("Worse than guessing: after 10 steps the loss is 50.00 on average, and that of guessing is 1.10")
         == 1
     )
-    assert "Try a new `out` with more `epochs` (only 10 steps) or another `learning_rate` than 0.01." in messages
+    assert (
+        "Try a new `out` with more `epochs` (this run has only 10 steps) or another `learning_rate` than 0.01."
+        in messages
+    )
     assert "Still" not in messages
 
 
@@ -70,7 +73,7 @@ def test_advice_names_nothing_that_is_in_force(photographs: Path, tmp_path: Path
         for step in range(1, 11):
             monitor.observe(StepReport(step, 1.09, 1e-5, None, stopped=False, stage=1), 10)
     rate = f"another `learning_rate` than {first.learning_rate:g}."
-    epochs = "Try a new `out` with more `epochs` (only 10 steps)"
+    epochs = "Try a new `out` with more `epochs` (this run has only 10 steps)"
     assert (tmp_path / "alone").read_text().strip().endswith(f"{epochs}, a trained net as `init_from` or {rate}")
     assert (tmp_path / "from a net").read_text().strip().endswith(f"{epochs} or {rate}")
 

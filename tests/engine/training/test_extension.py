@@ -67,7 +67,10 @@ def test_epochs_that_a_run_cannot_have_are_refused(data: Path, tmp_path: Path, i
     assert "still guesses, so start anew with more --epochs and another --out." in guessing
     set_losses(run, 0.5)
     longer = inside("train", "--resume", "run", "--epochs", 5, check=False)
-    assert "from its net, at a tenth of the learning rate of random weights: verydeep train" in longer.stderr
+    assert (
+        "from its net (the learning rate is then a tenth of the one from random weights): verydeep train"
+        in longer.stderr
+    )
     assert longer.returncode == 1
     assert "run has had 3 of its 3 epochs, and its learning rate has dropped, so its --epochs are fixed; " in (
         longer.stderr

@@ -118,7 +118,7 @@ def describe_nested(source: Path, files: Sequence[str]) -> list[str]:
         if not is_deeper and all({name.lower() for name in names} <= PARTS.keys() for names in nested.values()):
             first, second = places[0].split("/")
             return [
-                f"{text}{places[0]}, and parts are not kept apart there: move them outside, as in {second}/{first}."
+                f"{text}{places[0]}, and splits are not kept apart there: move them outside, as in {second}/{first}."
             ]
     outer = join_names([str(source / folder) for folder in sorted(nested)], "or")
     return [f"{text}{join_names(places[:2])}. If these are the classes, give {outer} as data."]

@@ -114,7 +114,7 @@ def open_label_split(
         number = "several labels" if counts[index] else "no label"
         raise DataError(
             f"{split.layout} in {root} gives {split.files[index]} {number}, and here each photograph needs one: use "
-            "`verydeep transfer`, which learns and tests several labels."
+            "`verydeep transfer`, which takes photographs with several labels or none."
         )
     labels = split.relevance.argmax(axis=1).astype(np.int64)
     split = replace(split, name=name, labels=labels, relevance=None)

@@ -35,6 +35,9 @@ SYSTEM_FILES = frozenset({"Thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desk
 MAX_NAMES = 5
 """Kinds of omitted entries that a sentence names."""
 
+SYSTEMS = "a program, a camera or a cloud drive"
+"""What makes such folders and files, as notes say."""
+
 
 def is_of_system(name: str) -> bool:
     """Whether a file or folder of this name was left by a system, a camera or a cloud drive."""
@@ -67,7 +70,7 @@ class Omissions:
         counts |= {f"file {name}": count for name, count in self.files.most_common()}
         sentences = []
         if counts:
-            sentences.append(f"Left out of {folder}, because systems made them: {_join_counts(counts)}.")
+            sentences.append(f"Left out of {folder}, because {SYSTEMS} made them: {_join_counts(counts)}.")
         if self.special:
             sentences.append(f"Left out of {folder}, because they are not files: {_join_counts(self.special)}.")
         return sentences + describe_unread(self.unread, folder)

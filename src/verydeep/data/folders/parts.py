@@ -60,9 +60,9 @@ def find_parts(root: Path) -> Parts:
     if not folders:
         return Parts(inner, {}, tuple(notes))
     if renamed := [f"{folder.name}/ is {part}" for part, folder in folders.items() if folder.name.lower() not in PARTS]:
-        notes.append(f"Parts of {inner}: {', '.join(renamed)}.")
+        notes.append(f"Splits of {inner}: {', '.join(renamed)}.")
     if unused := sorted(set(names) - {folder.name for folder in folders.values()}):
-        notes.append(f"Not used, because {inner} is divided into parts: {', '.join(f'{name}/' for name in unused)}.")
+        notes.append(f"Not used: {', '.join(f'{name}/' for name in unused)}, because {inner} is divided into splits.")
     classes: set[str] = set()
     for part, folder in folders.items():
         folders[part] = unwrap(folder, classes, may_be_unlabeled=part == "test")

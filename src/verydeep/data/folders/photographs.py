@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from verydeep.data.folders.listing import Omissions, is_leftover, is_of_system, list_images
+from verydeep.data.folders.listing import SYSTEMS, Omissions, is_leftover, is_of_system, list_images
 from verydeep.data.folders.name_lists import expand_lists
 from verydeep.data.folders.path_finder import PathFinder, ask_for
 from verydeep.data.folders.products import describe_product
@@ -73,7 +73,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
             miswritten += [argument + advice] if (advice := _suggest(argument)) else []
         if len(matches) + len(arguments) > 2:  # a system's file that is named alone is meant
             left_out = [name for name in matches if is_of_system(os.path.basename(name))]  # noqa: PTH119
-            notes += [f"Left out, because a system made it: {name}." for name in left_out]
+            notes += [f"Left out, because {SYSTEMS} made it: {name}." for name in left_out]
             matches = [name for name in matches if name not in left_out]
             if left_out and not matches:
                 continue

@@ -18,7 +18,7 @@ from verydeep.files import real_path
 
 @dataclass(frozen=True)
 class Caltech:
-    """One of the two sets and its protocol in the paper: three random draws, scored by mean class recall."""
+    """One of the two sets and its rule in the paper: three random draws, scored by mean class recall."""
 
     name: str
     folder: str

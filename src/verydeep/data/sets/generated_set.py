@@ -129,8 +129,8 @@ def _is_missing(root: Path, plan: Plan) -> bool:
         return False
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(
-            f"{root} is in the way: it is not the generated set of version {VERSION} with seed {plan['seed']} and "
-            f"{plan['counts']}; delete it or choose another folder."
+            f"{root} is in the way: it is not the complete generated set of version {VERSION} with seed "
+            f"{plan['seed']}; delete it or choose another folder."
         )
     return True
 

@@ -112,7 +112,7 @@ def _remarks(
     replaced = [each.protocol for row, each in rows if each is not None and each.protocol != row.protocol]
     for protocol in dict.fromkeys(replaced):
         members_text = " + ".join(map(str, protocol.members))
-        yield f"* {members_text}: with the classes of {protocol.classes}: no converged runs give the row's own classes."
+        yield f"* {members_text} has the classes of {protocol.classes}, because no converged runs give the row's own."
     yield from unconverged_remarks(run for measured in tested for run in measured.unconverged)
     nets = list(dict.fromkeys(net for measured in tested for net in measured.nets))
     yield from seen_images_remarks(nets, test_split.full_split)

@@ -17,31 +17,31 @@ from verydeep.files import real_path
 from verydeep.models.weights.model_folder import ModelConfig, placeholder_names
 from verydeep.wording import shorten_list
 
-_TOLD: set[tuple[Path, str]] = set()
-"""Runs whose training has not ended, with their last checkpoints, that were told of in this process."""
+_NOTED: set[tuple[Path, str]] = set()
+"""Runs whose training has not ended, with their last checkpoints, each with one note in this process."""
 
 
 def open_net(source: object, weights: Weights = "last") -> Net:
-    """Open a net as ``Net.open`` does, and tell if its training has not ended."""
+    """Open a net as ``Net.open`` does, and note it if its training has not ended."""
     net = Net.open(source, weights)
     if not isinstance(source, Net):
-        tell_unfinished(net.path, net.config)
+        note_unfinished(net.path, net.config)
     return net
 
 
-def tell_unfinished(path: Path, config: ModelConfig) -> None:
-    """Tell in one line, once, that the training of a run has not ended."""
+def note_unfinished(path: Path, config: ModelConfig) -> None:
+    """Print a note, once, that the training of a run has not ended."""
     run = RunFolder(path)
     if config.provenance.converged is not None or not run.settings.exists():
         return
     last = max((each.stem for each in run.checkpoints.glob("step-*.safetensors")), default="")
-    if (real_path(path), last) in _TOLD:
+    if (real_path(path), last) in _NOTED:
         return
-    _TOLD.add((real_path(path), last))
-    steps = f"at step {int(last.removeprefix('step-')):,}" if last else "as far as it is"
+    _NOTED.add((real_path(path), last))
+    used = f"its net at step {int(last.removeprefix('step-')):,}" if last else "its last saved net"
     Log(silent=not is_main()).info(
-        f"The training of {path} has not ended and is used {steps}. It runs still, or continues with `verydeep "
-        f"train --resume {path}`."
+        f"The training of {path} has not ended; {used} is used. It is still running, or continues with "
+        f"`verydeep train --resume {path}`."
     )
 
 

@@ -292,7 +292,7 @@ def choose_content(runs: Sequence[StoredRun], roots: Sequence[Path]) -> PageCont
             break
         kept.append(each)
     if left_out := [f"{each.run}: {each.name}" for each in chosen[len(kept) :]]:
-        omissions.append(f"Not on this page, for its size: {shorten_list(left_out)}.")
+        omissions.append(f"Left out, to keep this page small: {shorten_list(left_out)}.")
     views = list[EvaluationView]()
     for each in kept:
         title = each.name if len(runs) == 1 else each.run

@@ -58,7 +58,7 @@ class StoredRun:
 
     @property
     def has_not_ended(self) -> bool:
-        """Whether its training runs still, or was stopped."""
+        """Whether its training is still running, or was stopped."""
         return self.settings is not None and self.config.get("provenance", {}).get("converged") is None
 
 

@@ -183,8 +183,8 @@ class TrainingMonitor:
             self.crops_checked = True
             if report.epoch.off_target:
                 self.log.info(
-                    f"Crops: in the first epoch {report.epoch.off_target:.1%} see less than half of their box, even "
-                    f"the best of {NUM_CROPS} draws; the net learns from them all the same."
+                    f"Crops: in the first epoch {report.epoch.off_target:.1%} of the crops, each the best of "
+                    f"{NUM_CROPS}, saw less than half of their box; the net learned from them all the same."
                 )
         if not self.loss_checked and report.step >= self.loss_step:
             self.loss_checked = True
@@ -206,7 +206,7 @@ class TrainingMonitor:
         loss = f"after {count_of(report.step, 'step')} the loss is {self.loss:.2f} on average"
         rate = f"another `learning_rate` than {rate_text(self.recipe.stages[0].learning_rate)}"
         epochs = (
-            [f"a new `out` with more `epochs` (only {count_of(self.num_steps, 'step')})"]
+            [f"a new `out` with more `epochs` (this run has only {count_of(self.num_steps, 'step')})"]
             if self.num_steps < FEW_STEPS
             else []
         )

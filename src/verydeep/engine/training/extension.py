@@ -100,7 +100,7 @@ def advise_training(plan: TrainingPlan, more_epochs: int) -> str:
     words = ["verydeep train", shlex.quote(nearest_name(settings.data))]
     if settings.regression is None:
         words += [f"`init_from={run}`", f"`epochs={more_epochs}`"]
-        start = "start a new run from its net, at a tenth of the learning rate of random weights"
+        start = "start a new run from its net (the learning rate is then a tenth of the one from random weights)"
     else:
         classifier = plan.run.model / CLASSIFIER
         words += ["`task=localize`", f"`regression={settings.regression}`", f"`init_from={classifier}`"]

@@ -1,4 +1,4 @@
-"""Transfer (appendix B): linear SVMs on descriptors of images, trained and tested by a data set's protocol.
+"""Transfer (appendix B): linear SVMs on descriptors of images, trained and tested by a data set's rules.
 
 task.py             a data set and a representation; the result on all of its partitions
 partition.py        one partition: SVMs are trained on one part and tested on the other

@@ -135,10 +135,10 @@ def missing_nets_message(missing: Sequence[PaperNet], crop: int, width: float, f
         if (net.network, net.scale) == (wanted.network, str(wanted.scale))
     ]
     is_full_size = (width, fc_width) == (1.0, PAPER_FC_WIDTH)
-    widths = "full width" if is_full_size else f"width {width:g} and FC width {fc_width}"
+    widths = " and full width" if is_full_size else f", width {width:g} and FC width {fc_width}"
     example = f", such as {published[0]}," if published and crop == PAPER_CROP and is_full_size else ""
     return (
-        f"{' or '.join(map(str, missing))} at crop {crop}, {widths}, converged, on any classes: name a "
+        f"a converged {' or '.join(map(str, missing))} of crop {crop}{widths}, whatever its classes: name a "
         f"net{example} in `runs`; this table trains none."
     )
 

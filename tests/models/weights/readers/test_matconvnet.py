@@ -213,7 +213,7 @@ def test_other_forms_are_refused_by_name(tmp_path: Path) -> None:
     one = cell({"name": "conv1_1f", "value": np.ones((3, 3, 3, 3))})
     assert "DagNN" in refusal(save(tmp_path / "dag.mat", layers=layers, params=one, vars=one))
     sentence = refusal(save(tmp_path / "within.mat", net={"layers": layers}, stats=1.0))
-    assert "has 'net', 'stats' and no variable layers" in sentence and "'-struct'" in sentence
+    assert "has 'net', 'stats' and no variable 'layers'" in sentence and "'-struct'" in sentence
     scipy_io.savemat(tmp_path / "level4.mat", {"layers": np.ones((2, 2))}, format="4")
     assert "not a MATLAB file of level 5" in refusal(tmp_path / "level4.mat")
     hdf5 = (

@@ -136,7 +136,7 @@ def _read_layer(path: Path, buffer: memoryview, message: Field) -> _Layer:
         if message.number == _V1_LAYERS and found.number == _V0:
             raise WeightsError(
                 f"{path} has V0 layers (Caffe of 2013), which are not supported: with Caffe's caffe_pb2, copy name and "
-                "blobs of each layer to the field layer of a new NetParameter, and save that."
+                "blobs of each layer to the field 'layer' of a new NetParameter, and save that."
             )
         if found.number == name:
             layer.name = _read_text(buffer, found)

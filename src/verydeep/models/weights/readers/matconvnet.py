@@ -88,7 +88,7 @@ def _load(path: Path) -> dict[str, AnyArray]:
         )
     if "layers" not in found:
         raise WeightsError(
-            f"{path} has {', '.join(map(repr, found))[:60] or 'nothing'} and no variable layers: in MATLAB, write a "
+            f"{path} has {', '.join(map(repr, found))[:60] or 'nothing'} and no variable 'layers': in MATLAB, write a "
             "SimpleNN net with save(file, '-struct', 'net')."
         )
     try:
