@@ -53,7 +53,7 @@ QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
 NetsOption = Annotated[NetSources, Option("One or more nets; their posteriors are averaged.", metavar="RUN")]
 ScalesOption = Annotated[Numbers | None, Option("Test scales (pixels at crop 224).", "as in the paper", "Q,Q,..")]
 ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
-RunsOption = Annotated[DataSource, Option("Folder of runs, or nets, comma-separated.", metavar="DIR")]
+RunsOption = Annotated[DataSource, Option("Folder of runs, or nets with commas.", metavar="DIR")]
 WeightsOption = Annotated[Literal["last", "best"], Option("Weights: last, or best on validation.", metavar="WHICH")]
 LayerOption = Annotated[
     str | None,

@@ -63,9 +63,7 @@ def evaluate(
     task: TaskOption = "classify",
     weights: WeightsOption = "last",
     submission: Annotated[PathSource | None, Option("Write the file for the ILSVRC test server.", "", "FILE")] = None,
-    out: Annotated[
-        PathSource | None, Option("Folder for errors, lists and pictures.", "in RUN/evaluations", "DIR")
-    ] = None,
+    out: Annotated[PathSource | None, Option("Folder for the results.", "in RUN/evaluations", "DIR")] = None,
     classes: Annotated[
         str | None, Option("Where boxes' classes come from: a protocol, or truth.", "RUN's source net", "TEXT", "box")
     ] = None,

@@ -121,7 +121,9 @@ def test_the_loss_of_boxes_is_not_compared_with_guessing(
 def test_crops_that_see_little_of_their_box_are_reported_once(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, "per-class", 0.1234, tmp_path / "log")
     assert (
-        messages.count("Crops: in the first epoch 12.3% see less than half of their box, even the best of 10 draws")
+        messages.count(
+            "Crops: in the first epoch 12.3% of the crops, each the best of 10, saw less than half of their box;"
+        )
         == 1
     )
     assert messages.count("\n") == 1

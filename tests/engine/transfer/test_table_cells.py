@@ -324,14 +324,16 @@ def test_other_nets_do_not_stand_for_the_papers(tmp_path: Path, others: dict[str
     """Nor nets that predict boxes; all are recognized without reading their weights."""
     save_config(tmp_path / "other" / "model", replace(CONFIG, **others))
     save_weights(tmp_path / "other" / "model", {})
-    with pytest.raises(WeightsError, match=r"No row of table11 can be measured without a converged D/256-512 or E/256-512"):
+    with pytest.raises(
+        WeightsError, match=r"No row of table11 can be measured without a converged D/256-512 or E/256-512"
+    ):
         find(str(tmp_path))
 
 
 def test_trunks_are_named(tmp_path: Path) -> None:
     trunk = replace(CONFIG, class_names=(), class_words=())
     save_model(trunk.build(), trunk, tmp_path / "trunk")
-    with pytest.raises(WeightsError, match=r"without D/.* .*/trunk: a trunk has no relu7"):
+    with pytest.raises(WeightsError, match=r"without a converged D/.* .*/trunk: a trunk has no relu7"):
         find(str(tmp_path))
 
 
