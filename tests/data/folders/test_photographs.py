@@ -299,5 +299,5 @@ def test_a_name_in_other_case_is_asked_for(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     split = find_photographs(tmp_path / "list.txt")
-    assert split.notes == (f"There is no file {wrong}; {right} (2 names differ so.)",)
+    assert split.notes == (f"There is no file {wrong}; {right} (2 names differ in case alone.)",)
     assert split.files[1:] == (str(wrong), str(tmp_path / "C.JPG"), "x.jpg")

@@ -264,7 +264,7 @@ def test_missing_data_and_nets_are_named(home: Path) -> None:
     _, table = measure(".")
     remarks = " ".join(table.remarks)
     assert "Not measured: VOC-2007, VOC-2012, Caltech-256; `data` takes several folders" in remarks
-    assert "need E/256-512 at crop 32, width 0.05 and FC width 96" in remarks and "trains none" in remarks
+    assert "need a converged E/256-512 of crop 32, width 0.05 and FC width 96" in remarks and "trains none" in remarks
     assert table.title.endswith(", by nets of width 0.05 and FC width 96")
     assert table.headings == (
         "row", "VOC-2007: paper", "VOC-2012: paper", "Caltech-101: paper", "here", "Caltech-256: paper"

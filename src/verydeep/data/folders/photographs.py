@@ -92,7 +92,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
         names += [name for name in found if is_named or name not in present]
         present.update(found)
     if miswritten:
-        more = f" ({count_of(len(miswritten), 'name')} differ so.)" if len(miswritten) > 1 else ""
+        more = f" ({count_of(len(miswritten), 'name')} differ in case alone.)" if len(miswritten) > 1 else ""
         notes.append(f"There is no file {miswritten[0]}{more}")
     if not names:
         raise DataError(
