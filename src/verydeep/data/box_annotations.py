@@ -30,7 +30,7 @@ from torch.utils.data import Dataset
 from verydeep.data.annotations import XYXY, Annotation, Instance
 from verydeep.data.box_sources import COLUMNS, TABLE, BoxSource, find_box_source
 from verydeep.data.folders.listing import normalize_name
-from verydeep.data.folders.parts import ANNOTATIONS
+from verydeep.data.folders.split_folders import ANNOTATIONS
 from verydeep.data.loading.batches import load_items
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split

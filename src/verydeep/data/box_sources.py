@@ -15,8 +15,8 @@ from verydeep.data.annotations import Annotation, Instance, parse_box, read_xml
 from verydeep.data.folders.csv_files import read_csv
 from verydeep.data.folders.folder import WNID
 from verydeep.data.folders.listing import list_files, list_images, normalize_name
-from verydeep.data.folders.parts import ANNOTATIONS
 from verydeep.data.folders.path_finder import PathFinder, describe_lost_paths
+from verydeep.data.folders.split_folders import ANNOTATIONS
 from verydeep.data.sets.imagenet import KAGGLE_ANNOTATIONS, read_localizations
 from verydeep.data.split import Split
 from verydeep.errors import DataError

@@ -12,8 +12,8 @@ from verydeep.data.folders.label_csv import (
     label_split_names,
     open_label_split,
 )
-from verydeep.data.folders.parts import find_parts
 from verydeep.data.folders.products import describe_product
+from verydeep.data.folders.split_folders import find_split_folders
 from verydeep.data.sets.generated_set import COUNTS, is_generated, open_generated
 from verydeep.data.sets.imagenet import find_tars, is_kaggle, kaggle_split_names, open_kaggle
 from verydeep.data.sets.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
@@ -71,7 +71,7 @@ def open_split(
     if (labeled := find_labeled_folder(root)) is not None:
         return open_label_split(labeled, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
     unused = describe_unused_tables(root)
-    if unused and len(list_class_folders(find_parts(root).training)) < 2:
+    if unused and len(list_class_folders(find_split_folders(root).training)) < 2:
         raise DataError(unused)
     split = open_folder(root, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
     if not unused:

@@ -1,4 +1,4 @@
-"""One part of a data set: its images, their labels, and how they are decoded."""
+"""One split of a data set: its images, their labels, and how they are decoded."""
 
 import hashlib
 from collections import Counter
@@ -23,7 +23,7 @@ MAX_CLASSES = 5
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One part of a data set: train, val, test, or all; sorted by path."""
+    """One split of a data set: train, val, test, or all; sorted by path."""
 
     name: str
     root: Path

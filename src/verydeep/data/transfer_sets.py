@@ -226,7 +226,7 @@ def _open_classes(root: Path, split: TestSplit | None, draws: _Draws) -> Transfe
 
 
 def _hold_out_fifth(root: Path, seed: int, group_by: str | None) -> Partition:
-    """Return a random fifth as test photographs; nothing is tested if no class has photographs for both parts."""
+    """Return a random fifth as test photographs; nothing is tested if no class has photographs for both splits."""
     train, val = (open_split(root, name, seed=seed, group_by=group_by) for name in ("train", "val"))
     return Partition(train, val if len(val) else None)
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from verydeep.data.folders.folder import WNID
 from verydeep.data.folders.label_csv import find_labeled_folder
 from verydeep.data.folders.listing import list_subfolders, normalize_name
-from verydeep.data.folders.parts import find_parts
 from verydeep.data.folders.photographs import Photographs, find_photographs
+from verydeep.data.folders.split_folders import find_split_folders
 from verydeep.data.layout import open_split, split_names
 from verydeep.data.loading.value_survey import survey_values
 from verydeep.data.pixels.images import unpack_images
@@ -281,7 +281,7 @@ def follow_folder(record: SplitRecord, data: str) -> SplitRecord:
         return record
     old_name, division = old.name, Division.of(record)
     with suppress(DataError):
-        if old.exists() and list_subfolders(old) != list_subfolders(find_parts(data_folder(data)).training):
+        if old.exists() and list_subfolders(old) != list_subfolders(find_split_folders(data_folder(data)).training):
             return record  # other classes, so that no file need be listed
         train = open_data_split(data, "train", division)
         if fingerprint(train, old_name) == record.train and (not old.exists() or _has_sizes_of(train, old)):

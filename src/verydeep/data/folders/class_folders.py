@@ -1,4 +1,4 @@
-"""The class folders of one part of a data set: their names, their images, and what is unusual about them."""
+"""The class folders of one split of a data set: their names, their images, and what is unusual about them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from verydeep.data.folders.listing import (
     list_subfolders,
     normalize_name,
 )
-from verydeep.data.folders.parts import ANNOTATIONS, PARTS
 from verydeep.data.folders.products import describe_product
+from verydeep.data.folders.split_folders import ANNOTATIONS, SPLIT_NAMES
 from verydeep.errors import DataError
 
 LabeledFile = tuple[str, int]
@@ -115,7 +115,7 @@ def describe_nested(source: Path, files: Sequence[str]) -> list[str]:
     text = f"Most images of {source} lie in folders inside of class folders, such as "
     if len(nested) == len(inside) and not any("" in counts for counts in nested.values()):
         text = f"No class folder of {source} holds images of its own: they lie in folders such as "
-        if not is_deeper and all({name.lower() for name in names} <= PARTS.keys() for names in nested.values()):
+        if not is_deeper and all({name.lower() for name in names} <= SPLIT_NAMES.keys() for names in nested.values()):
             first, second = places[0].split("/")
             return [
                 f"{text}{places[0]}, and splits are not kept apart there: move them outside, as in {second}/{first}."

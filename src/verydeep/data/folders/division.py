@@ -60,7 +60,7 @@ def _choose_by_seed(files: Sequence[str], labels: Sequence[int], seed: int, val_
 
 
 def _describe_indivisible(whole: Split, val: set[int], noun: str) -> list[str]:
-    """Return a note about classes that have too few images, or groups, for both parts."""
+    """Return a note about classes that have too few images, or groups, for both splits."""
     assert whole.labels is not None
     missing = sorted(set(whole.labels.tolist()) - set(whole.labels[sorted(val)].tolist()) - {-1})
     if not missing:

@@ -21,7 +21,7 @@ from verydeep.data.folders.class_folders import (
 from verydeep.data.folders.division import divide
 from verydeep.data.folders.groups import PARENT
 from verydeep.data.folders.listing import Omissions, list_images, list_subfolders, normalize_name
-from verydeep.data.folders.parts import Parts, find_parts
+from verydeep.data.folders.split_folders import SplitFolders, find_split_folders
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -31,7 +31,7 @@ WNID = re.compile(r"n\d{8}")
 
 def folder_split_names(root: Path) -> tuple[str, ...]:
     """Return the splits that ``root`` has; in a flat folder train, val and all."""
-    folders = find_parts(root).folders
+    folders = find_split_folders(root).folders
     if "val" in folders:
         return tuple(folders)
     return ("train", "val", *(name for name in folders if name == "test"), "all")
@@ -58,15 +58,15 @@ def open_folder(
     Raises:
         DataError: there are no class folders, or one is wrong.
     """
-    parts, omissions = find_parts(root), Omissions()
-    seeded = "val" not in parts.folders and name != "test"
-    source = parts.training if seeded else parts.folders[name]
-    classes, notes = list_classes(parts.training)
+    splits, omissions = find_split_folders(root), Omissions()
+    seeded = "val" not in splits.folders and name != "test"
+    source = splits.training if seeded else splits.folders[name]
+    classes, notes = list_classes(splits.training)
     images = list_images(source, omissions)
-    notes = [*parts.notes, *omissions.sentences(source), *notes]
+    notes = [*splits.notes, *omissions.sentences(source), *notes]
     labeled = name != "test" or bool(list_subfolders(source))
     files, problems, num_unused = [(image, -1) for image in images], list[str](), 0
-    layout = _describe_layout(parts)
+    layout = _describe_layout(splits)
     if labeled:
         files, problems = label_images(source, images, classes)
         if strict and problems:
@@ -107,6 +107,6 @@ def read_class_words(classes: Sequence[str], folders: Sequence[Path]) -> tuple[s
     return tuple(words.get(class_name, class_name).strip() for class_name in classes)
 
 
-def _describe_layout(parts: Parts) -> str:
-    names = [f"{folder.relative_to(parts.root).as_posix()}/" for folder in parts.folders.values()]
+def _describe_layout(splits: SplitFolders) -> str:
+    names = [f"{folder.relative_to(splits.root).as_posix()}/" for folder in splits.folders.values()]
     return "class folders" + (" with " if names else "") + join_names(names)

@@ -16,8 +16,8 @@ import numpy as np
 from verydeep.data.folders.csv_files import read_csv
 from verydeep.data.folders.division import divide
 from verydeep.data.folders.listing import find_similar_names, list_images, normalize_name
-from verydeep.data.folders.parts import find_only_folder
 from verydeep.data.folders.path_finder import PathFinder, ask_for, describe_lost_paths
+from verydeep.data.folders.split_folders import find_only_folder
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.files import real_path

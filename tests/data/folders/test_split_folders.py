@@ -1,11 +1,11 @@
-"""Where the parts and classes of a data set are."""
+"""Where the splits and classes of a data set are."""
 
 from pathlib import Path
 
 import pytest
 
 from verydeep.data.folders.folder import folder_split_names, open_folder
-from verydeep.data.folders.parts import find_parts
+from verydeep.data.folders.split_folders import find_split_folders
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 
@@ -43,7 +43,7 @@ def read(root: Path, name: str) -> Split:
         ("set/set/Train", "set/set/Test"),
     ],
 )
-def test_parts_of_other_names_and_below_other_folders(tmp_path: Path, train: str, test: str) -> None:
+def test_splits_of_other_names_and_below_other_folders(tmp_path: Path, train: str, test: str) -> None:
     put_classes(tmp_path / train), put_classes(tmp_path / test, 2)
     assert folder_split_names(tmp_path) == ("train", "val", "test", "all")
     assert read(tmp_path, "all").class_names == read(tmp_path, "test").class_names == CLASSES
@@ -97,11 +97,11 @@ def test_test_photographs_without_classes_below_another_folder(tmp_path: Path, p
 def test_classes_that_are_named_like_parts(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         put_images(tmp_path / name)
-    assert find_parts(tmp_path).folders == {}
+    assert find_split_folders(tmp_path).folders == {}
     assert read(tmp_path, "all").class_names == tuple(sorted(names))
 
 
-def test_parts_without_class_folders_are_not_learned_as_classes(tmp_path: Path) -> None:
+def test_splits_without_class_folders_are_not_learned_as_classes(tmp_path: Path) -> None:
     put_images(tmp_path / "train"), put_images(tmp_path / "test1")
     with pytest.raises(DataError, match="train holds images but no class folders"):
         read(tmp_path, "all")
@@ -168,7 +168,7 @@ def test_class_folders_with_a_single_folder_of_their_own_are_not_noted(tmp_path:
     assert read(tmp_path / "two", "all").notes == ()
 
 
-def test_parts_within_classes_are_noted(tmp_path: Path) -> None:
+def test_splits_within_classes_are_noted(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         put_images(tmp_path / name / "train"), put_images(tmp_path / name / "test")
     (note,) = read(tmp_path, "all").notes
