@@ -28,7 +28,7 @@ SCALES: Mapping[DataKind, MultiScale] = {
     "VOC": _VOC,
     "VOC actions": _VOC,  # the paper names no others
     "Caltech": MultiScale((256, 384, 512), "stack"),
-    "own": MultiScale((256,), "average"),  # 256, 384 and 512 take seven times as long
+    "own": MultiScale((256,), "average"),  # 256, 384 and 512 take about ten times as long
 }
 """The paper's best choice for each kind of its data; a single scale for people's own, so that a first try is quick."""
 

@@ -13,7 +13,7 @@ from verydeep.ops.descriptors import Aggregation
 from verydeep.ops.value_ranges import RangeKeeper, RecordedRanges, ValueRanges
 
 DEFAULT_SCALES = (256,)
-"""One test scale: the paper's 256, 384 and 512 take seven times as long."""
+"""One test scale: the paper's 256, 384 and 512 take about ten times as long."""
 
 AGGREGATION_TEXTS: Mapping[Aggregation, str] = {"average": "averaged", "stack": "stacked", "max": "maximum"}
 
