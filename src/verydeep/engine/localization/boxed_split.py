@@ -17,7 +17,7 @@ from verydeep.ops.arrays import BoolArray
 from verydeep.ops.value_ranges import RecordedRanges
 from verydeep.wording import count_of
 
-MAX_LOGGED = 20
+MAX_LOGGED = 5
 """Bad boxes that are logged one by one."""
 
 

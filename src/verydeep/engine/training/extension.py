@@ -4,6 +4,7 @@ import math
 import os
 import shlex
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
 from verydeep.configs.recipes import Recipe, shorten
@@ -35,14 +36,19 @@ def change_epochs(plan: TrainingPlan, epochs: int) -> TrainingPlan:
         num_images = count_training_images(plan)
         num_epochs = progress.step * recipe.batch_size // num_images
         if epochs <= num_epochs or not has_same_steps(schedule, changed, progress.step, num_images):
-            reason = _explain_refusal(plan, schedule, progress.step, epochs, num_epochs)
+            longer = range(max(epochs, num_epochs) + 1, recipe.epochs)
+            fits = (has_same_steps(schedule, shorten(recipe, each), progress.step, num_images) for each in longer)
+            least = next(compress(longer, fits), recipe.epochs)
+            reason = _explain_refusal(plan, schedule, progress.step, epochs, num_epochs, least)
             raise OptionError(
                 f"{plan.run.path} has had {num_epochs} of its {count_of(recipe.epochs, 'epoch')}{reason}", "epochs"
             )
     return replace(plan, settings=replace(plan.settings, recipe=changed))
 
 
-def _explain_refusal(plan: TrainingPlan, schedule: Schedule, step: int, epochs: int, num_epochs: int) -> str:
+def _explain_refusal(
+    plan: TrainingPlan, schedule: Schedule, step: int, epochs: int, num_epochs: int, least: int
+) -> str:
     """Return the end of a sentence: why a run that has had ``num_epochs`` cannot have ``epochs``, and what to do."""
     recipe = plan.settings.recipe
     has_dropped = schedule.rate_at(step - 1) < schedule.learning_rate or schedule.is_over(step)
@@ -51,8 +57,8 @@ def _explain_refusal(plan: TrainingPlan, schedule: Schedule, step: int, epochs: 
         more = epochs - num_epochs if epochs > num_epochs else recipe.epochs
         return f", and {reason}, so its `epochs` are fixed; {advise_training(plan, more)}"
     if epochs > num_epochs:
-        return f", and with {epochs} its learning rate would have dropped by now: give more `epochs`."
-    return ": use its net as it is, or give more `epochs`."
+        return f", and with {epochs} its learning rate would have dropped by now: give `epochs={least}` or more."
+    return f": use its net as it is, or give `epochs={least}` or more."
 
 
 def count_training_images(plan: TrainingPlan) -> int:
