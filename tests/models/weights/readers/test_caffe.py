@@ -168,7 +168,7 @@ def test_layers_since_2015_are_read_and_those_of_2013_refused_with_an_advice_tha
         )
         new.layer.add(name=layer.name, type="Convolution", bottom=layer.bottom, blobs=layer.blobs)
     assert "V0 layers (Caffe of 2013)" in refusal(tmp_path / "v0", v0.SerializeToString())
-    assert "copy name and blobs of each layer to the field layer of a new" in refusal(
+    assert "copy name and blobs of each layer to the field 'layer' of a new" in refusal(
         tmp_path / "v0", v0.SerializeToString()
     )
     advised = messages.NetParameter()
