@@ -102,7 +102,7 @@ def run_and_report() -> None:
         time.sleep(2 * TURN_SECONDS)
         fail(str(error))
     except VerydeepError as error:
-        fail(escape_controls(str(error)))
+        fail(str(error))
     except BrokenPipeError:  # as of `| head`
         discard(sys.stdout)
         discard(sys.stderr)

@@ -241,7 +241,7 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for attempt in (lambda: CpuNet(large), lambda: net(images)):
     try:
         attempt()
-    except ResourceError as error:
+    except (ResourceError, MemoryError) as error:
         print(error)
 net(images[:, :, :64, :64])
 """
