@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,21 @@ def test_a_training_that_has_not_ended_is_told(tmp_path: Path, trained: Path, in
 
 
 @pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [(1.04, ""), (1.06, "still guessing"), (1.4, "worse than guessing")],  # a net that guesses among three has ln 3
+)
+def test_a_net_that_guesses_is_told(loss: float, sentence: str, tmp_path: Path, trained: Path, inside: Cli) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    lines = [json.loads(line) | {"loss": loss} for line in metrics.read_text().splitlines()]
+    metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    inside("report", "run", "--maps", "0")
+    (told,) = re.findall("<td>20 steps, converged(.*?)</td>", (tmp_path / "run" / "report.html").read_text("utf-8"))
+    of_guessing = "on average, and that of guessing is 1.10"
+    assert told == (f"; {sentence}: the loss of the last 20 steps is {loss:.2f} {of_guessing}" if sentence else "")
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("photos",), "photos holds no run, classifier or evaluation"),
@@ -87,9 +103,9 @@ def test_photographs_that_moved(tmp_path: Path, inside: Cli) -> None:
     (tmp_path / "photos").rename(tmp_path / "elsewhere")
     done = inside("report", "run")
     assert "0 of them have a picture" in done.stdout and "--data" in done.stdout
-    assert "All 6 photographs, mistakes first." in inside("report", "run", "--data", "elsewhere").stdout
+    assert "All 6 photographs have a picture." in inside("report", "run", "--data", "elsewhere").stdout
     make_photographs(tmp_path / "new" / "val")  # the folder of the data set, whose val/ was tested
-    assert "All 6 photographs, mistakes first." in inside("report", "run", "--data", "new").stdout
+    assert "All 6 photographs have a picture." in inside("report", "run", "--data", "new").stdout
 
 
 def test_training_and_testing_end_with_a_page(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:

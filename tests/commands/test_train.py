@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.interruption import interrupt_when
 from tests.runs import SMALL_NET, Cli, make_photographs
+from verydeep.engine import progress
 from verydeep.models.weights.model_folder import load_config, load_model
 
 
@@ -185,3 +188,19 @@ def test_unequal_classes_are_reported_or_balanced(tmp_path: Path, inside: Cli, b
     expected = {"sampling": "about 14 samples of each class", "weights": "a weight of 0.7 to 7"}[balance]
     assert "Balance: " in done and expected in done and "are unequal" not in done
     assert json.loads((tmp_path / "balanced/run.json").read_text())["recipe"]["balance"] == balance
+
+
+def test_where_to_continue_is_said_last(
+    photographs: Path, tmp_path: Path, inside: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while everything goes to one file, which gets a line of progress now and then: here for each step."""
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)  # a training of minutes would write one, too
+    monkeypatch.setattr(sys, "stderr", sys.stdout)  # as `2>&1` does
+    metrics = tmp_path / "my run" / "metrics.jsonl"
+    with interrupt_when(lambda: metrics.exists() and metrics.read_text().count("\n") == 2):
+        stopped = inside(
+            "train", photographs, *SMALL_NET, "--workers", 0, "--epochs", 9, "--out", "my run", check=False
+        )
+    lines = stopped.stdout.splitlines()
+    assert stopped.returncode == 130 and any(line.startswith("Training") for line in lines)
+    assert lines[-1] == "Stopped and saved at step 3: continue with `verydeep train --resume 'my run'`."

@@ -1,6 +1,7 @@
 """``verydeep transfer``, and its classifier in ``verydeep predict``."""
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -100,6 +101,7 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
     figures = f"Right on {result['score']:.0f}% of the test photographs (± {result['deviation']:.1f} over 2 draws)"
     assert result["summary"].startswith(figures) and result["summary"] in " ".join(done.stdout.split())
     assert "(standard deviation over 2 draws), on 12 test images in each draw." in done.stdout
+    assert "tested on flat ·" in (tmp_path / "few" / "report.html").read_text(encoding="utf-8")  # there is no flat/test
 
 
 def test_two_processes_share_the_describing(
@@ -127,7 +129,21 @@ def test_copies_are_reported(inside: Cli, class_folders: Path, trained: Path, tm
     assert f"({pair[0]} of {pair[1]}), so the score is optimistic" in done.stdout
     result = json.loads((tmp_path / "few" / "transfer.json").read_text())
     assert result["copies"] == dict([pair])
+    page = (tmp_path / "few" / "report.html").read_text(encoding="utf-8")
+    assert f"({pair[0]} of {pair[1]}), so the score is optimistic" in page and "tested on photos, val" in page
     assert "copy" not in inside("transfer", class_folders, trained, *FAST, "--out", "none").stdout
+
+
+def test_the_page_has_the_remarks_of_a_classifier_without_a_test(
+    inside: Cli, class_folders: Path, trained: Path, tmp_path: Path
+) -> None:
+    """SVMs with this C end before they converge; they are named, and no score is."""
+    shutil.copytree(class_folders / "train", tmp_path / "flat")
+    options = ("--scales", "256", "--precision", "fp32", "--c", "1e7", "--num-test", 0, "--out", "few")
+    printed = " ".join(inside("transfer", "flat", trained, *options).stdout.split())
+    (remark,) = re.findall(r"Not converged: the SVMs of .*? C=1e\+07\.", printed)
+    assert "score" not in printed
+    assert html.unescape((tmp_path / "few" / "report.html").read_text(encoding="utf-8")).count(remark) == 1
 
 
 APART = """

@@ -107,6 +107,7 @@ class LineProgress(Progress):
             self._write(self._last_task)
             if self._rewrite:
                 self.console.file.write("\n")
+            self._last_task = None  # a second stop writes nothing
         self.console.file.flush()
 
     def _write_if_due(self, task_id: TaskID) -> None:

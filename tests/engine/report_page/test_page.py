@@ -79,11 +79,28 @@ def test_it_says_what_the_files_say(tmp_path: Path) -> None:
     assert f"{share.percent:.1f}% [{share.low:.1f}, {share.high:.1f}]" in page.text
     assert "12.3" in page.text and "A remark." in page.text and "256 (73)" in page.text
     assert (written.num_photographs, written.num_thumbnails) == (6, 6)
-    assert "All 6 photographs, mistakes first." in page.text
+    assert "All 6 photographs have a picture. The mistakes are shown first: to see" in page.text
     charts = [attributes["aria-label"] for tag, attributes in page.tags if attributes.get("role") == "img"]
     assert charts[0] == "Training loss over the epochs, run: from 3 to 0.075."
     assert charts[1] == "Validation top-1 error after each epoch, run: from 50.0% to 20.0%."
     assert charts[2] is not None and "95% sure, 0% right (1)" in charts[2]  # bee/1.png alone is in the highest bin
+
+
+@pytest.mark.parametrize(
+    ("points", "low", "high", "sentence"),
+    [
+        (0.0, -14.7, 14.7, "errs as often as its central crop [-14.7, +14.7]."),
+        (-0.04, -0.3, 0.2, "errs as often as its central crop [-0.3, +0.2]."),
+        (-2.0, -5.0, 1.0, "errs 2.0 points less than its central crop [-5.0, +1.0], which may be chance."),
+        (3.0, 1.0, 5.0, "errs 3.0 points more than its central crop [1.0, 5.0]."),
+    ],
+)
+def test_the_whole_image_against_its_central_crop(
+    points: float, low: float, high: float, sentence: str, tmp_path: Path
+) -> None:
+    difference = {"points": points, "low": low, "high": high}
+    _, page = write(store_run(tmp_path / "run", dense_minus_center=difference))
+    assert f"The whole image {sentence}" in page.text
 
 
 def test_every_photograph_is_in_the_data(tmp_path: Path) -> None:
@@ -154,7 +171,7 @@ def test_mistakes_get_thumbnails_first(tmp_path: Path, monkeypatch: pytest.Monke
     names = {page.data["photographs"][int(number)] for number in page.data["thumbnails"]}
     assert names == {"bee/1.png", "ant/1.png"}  # wrong with 0.95 and 0.8
     assert written.num_thumbnails == 2
-    assert "All 6 photographs are listed; 2 of them have a picture and 4 have none. Mistakes come first." in page.text
+    assert "All 6 photographs are listed; 2 of them have a picture and 4 have none. The mistakes" in page.text
 
 
 def test_the_page_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

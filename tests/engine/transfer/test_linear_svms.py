@@ -37,7 +37,7 @@ def test_descriptors_of_another_net_are_refused() -> None:
 
 def test_unconverged_classes_are_named() -> None:
     assert TWO.convergence_remark(["ant", "bell"]) == (
-        "Not converged: the SVMs of 1 of 2 classes (bell) ended early at C=3. The score is that of these "
-        "SVMs. For SVMs that converge, give a smaller C, such as `c=0.3`."
+        "Not converged: the SVMs of 1 of 2 classes (bell) ended early at C=3. They are used as they "
+        "are. For SVMs that converge, give a smaller C, such as `c=0.3`."
     )
     assert not LinearSVMs(TWO.weights, TWO.biases, C=3.0).convergence_remark(["ant", "bell"])

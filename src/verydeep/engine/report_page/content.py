@@ -139,9 +139,11 @@ class PageContent:
 
     @property
     def remarks(self) -> list[str]:
-        """Remarks of the evaluations, each once, and what the page leaves out."""
+        """Remarks of the classifiers and the evaluations, each once, and what the page leaves out."""
         remarks = dict.fromkeys(
-            str(remark).strip() for view in self.views for remark in view.evaluation.values.get("remarks", ())
+            str(remark).strip()
+            for values in [*(run.transfer for run in self.all_runs), *(view.evaluation.values for view in self.views)]
+            for remark in values.get("remarks", ())
         )
         skipped = [
             f"{view.title}: {count_of(len(files), 'file')} could not be decoded."
@@ -169,16 +171,18 @@ class PageContent:
     def photograph_sentence(self) -> str:
         """A sentence about the photographs that have a thumbnail."""
         num_all = len(self.keys)
+        count = f"{'All ' if num_all > 1 else ''}{count_of(num_all, 'photograph')}"
+        if self.lost:
+            hint = f"The photographs of {shorten_list(self.lost)} were not found when the page was written."
+        elif any(self.views[0].evaluation.wrong.values()):
+            hint = 'The mistakes are shown first: to see the others, too, choose "all" under "Show".'
+        else:
+            hint = "Choose one to see it large."
         if self.num_thumbnails == num_all:
-            return f"All {count_of(num_all, 'photograph')}, mistakes first. Choose one to see it large."
-        reason = (
-            f" The photographs of {shorten_list(self.lost)} were not found when the page was written."
-            if self.lost
-            else " Mistakes come first."
-        )
+            return f"{count} {'has' if num_all == 1 else 'have'} a picture. {hint}"
         return (
-            f"All {count_of(num_all, 'photograph')} are listed; {self.num_thumbnails:,} of them have a picture and "
-            f"{num_all - self.num_thumbnails:,} have none.{reason}"
+            f"{count} {'is' if num_all == 1 else 'are'} listed; {self.num_thumbnails:,} of them have a picture and "
+            f"{num_all - self.num_thumbnails:,} have none. {hint}"
         )
 
     @cached_property

@@ -1,9 +1,11 @@
 """How a run came about, in words: its command, data, net, recipe, environment and revision."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from verydeep.configs.recipes import Recipe
 from verydeep.engine.report_page.stored_run import StoredRun
+from verydeep.engine.training.advice import AVERAGED, WORSE_THAN_GUESSING
 from verydeep.wording import count_of, rate_text
 
 Fact = tuple[str, str]
@@ -40,8 +42,10 @@ def _describe_data(run: StoredRun) -> str:
         texts.append(count_of(number, "training image"))
     for evaluation in run.evaluations:
         values = evaluation.values
-        own = "" if values.get("data") in (None, data) else f"{values['data']}, "
-        texts.append(f"tested on {own}{values.get('split', '')}: {count_of(values.get('num_images', 0), 'image')}")
+        own = values.get("data") if values.get("data") != data else None
+        place = ", ".join(filter(None, [own, values.get("split")]))
+        images = count_of(values.get("num_images", 0), "image")
+        texts.append(f"tested on {place}: {images}" if place else f"tested on {images}")
     return "; ".join(dict.fromkeys(texts))
 
 
@@ -69,7 +73,21 @@ def _net_facts(run: StoredRun) -> Iterator[Fact]:
         yield "Training", "has not ended"
     elif steps := provenance.get("steps"):
         endings = {True: ", converged", False: ", not converged", None: ""}
-        yield "Training", f"{count_of(steps, 'step')}{endings[provenance.get('converged')]}"
+        yield "Training", f"{count_of(steps, 'step')}{endings[provenance.get('converged')]}{_describe_guessing(run)}"
+
+
+def _describe_guessing(run: StoredRun) -> str:
+    """Return that the loss at the end of a training is that of guessing or above, if it is."""
+    num_classes, losses = len(run.config["class_names"]), [line["loss"] for line in run.metrics[-AVERAGED:]]
+    if run.settings is None or run.settings.regression is not None or not losses:
+        return ""
+    loss, guessing = sum(losses) / len(losses), math.log(num_classes)
+    if loss <= run.settings.recipe.stuck_above * guessing:
+        return ""
+    steps = count_of(len(losses), "step")
+    verdict = "worse than" if loss > WORSE_THAN_GUESSING * guessing else "still"
+    of_guessing = f"that of guessing is {guessing:.2f}"
+    return f"; {verdict} guessing: the loss of the last {steps} is {loss:.2f} on average, and {of_guessing}"
 
 
 def _describe_recipe(recipe: Recipe) -> str:

@@ -167,7 +167,7 @@ def _describe_own_test(path: Path, transfer: TransferValues, num_images: int, ro
         "camera_rotation": transfer.get("camera_rotation"),
         "summary": transfer.get("summary", ""),
         "classifier": str(path),
-        "split": "test",
+        "split": transfer.get("split") or "",
         "skipped": transfer.get("skipped", {}),
         "remarks": [],
     }

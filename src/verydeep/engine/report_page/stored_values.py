@@ -124,4 +124,7 @@ class TransferValues(TypedDict, total=False):
     representation: str
     draws: Sequence[Draw]
     curve: Sequence[CurvePoint]
+    split: str | None
+    """Split of the test photographs."""
+    remarks: Sequence[str]
     skipped: Mapping[str, str] | Sequence[str]

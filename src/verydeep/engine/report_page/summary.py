@@ -129,12 +129,14 @@ def describe_center(difference: Difference | None) -> str:
     """Return a sentence about the error of the whole image and that of its central crop."""
     if difference is None:
         return ""
-    word = "less" if difference.points <= 0 else "more"
     low, high = sorted((abs(difference.low), abs(difference.high)))
     span = (
         f"[{difference.low:+.1f}, {difference.high:+.1f}]"
         if difference.low < 0 < difference.high
         else f"[{low:.1f}, {high:.1f}]"
     )
+    if round(difference.points, 1) == 0:
+        return f"The whole image errs as often as its central crop {span}."
+    word = "less" if difference.points < 0 else "more"
     ending = "" if difference.larger_than_chance else ", which may be chance"
     return f"The whole image errs {abs(difference.points):.1f} points {word} than its central crop {span}{ending}."

@@ -29,6 +29,9 @@ FEW_IMAGES = 500
 FEW_STEPS = 500
 """Steps of a whole run below which a loss near that of guessing may mean too little training."""
 
+AVERAGED = 100
+"""Last reports whose loss is averaged."""
+
 WARM_UP = 3
 """First reports, which are slower than the rest and left out of the estimate of the time."""
 
@@ -162,7 +165,7 @@ class TrainingMonitor:
         self.stuck_loss = recipe.stuck_above * self.guessing_loss
         self.loss_step = min(5000, ten_epochs, max(1, round(recipe.stuck_after * all_epochs)))
         self.test_steps = test_images / recipe.batch_size
-        self.losses: deque[float] = deque(maxlen=100)
+        self.losses: deque[float] = deque(maxlen=AVERAGED)
         self.num_reports, self.warm_step, self.warm_time = 0, 0, 0.0
         self.is_timed = False
         self.crops_checked = first_step > 0
@@ -170,7 +173,7 @@ class TrainingMonitor:
 
     @property
     def loss(self) -> float:
-        """The mean loss of the last 100 reports."""
+        """The mean loss of the last reports."""
         return sum(self.losses) / len(self.losses)
 
     def observe(self, report: StepReport, last_step: int) -> None:

@@ -1,5 +1,6 @@
 """A training run: prepare its data, open its net, train, test."""
 
+import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -353,7 +354,9 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
                 seconds_left = (now - begin) / (report.step - first_step) * (last - report.step)
                 log.info(describe_epoch(report, task.recipe.epochs, error_name(task), seconds_left))
             if report.stopped:
-                log.info(f"Stopped and saved at step {report.step:,}: continue with `resume={run.path}`.")
+                display.stop()  # it writes its last line before this one
+                resume = f"`verydeep train --resume {shlex.quote(str(run.path))}`"
+                log.info(f"Stopped and saved at step {report.step:,}: continue with {resume}.")
                 runtime.gather(None)  # no process leaves before the checkpoint is complete
                 raise SystemExit(128 + (stop.signal or signal.SIGTERM))
 

@@ -50,6 +50,6 @@ class LinearSVMs:
         names = ", ".join(class_names[label] for label in self.unconverged)
         return (
             f"Not converged: the SVMs of {len(self.unconverged)} of {len(class_names)} classes ({names}) ended early "
-            f"at C={self.C:g}. The score is that of these SVMs. For SVMs that converge, give a smaller C, such as "
+            f"at C={self.C:g}. They are used as they are. For SVMs that converge, give a smaller C, such as "
             f"`c={self.C / 10:g}`."
         )

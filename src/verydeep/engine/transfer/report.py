@@ -60,6 +60,8 @@ def write_transfer_result(
     task, first, copies = result.task, result.partitions[0], find_copies(result.task)
     figures = result_values(result)
     summary = summarize_transfer(result)
+    remarks = [GLOSSARY, *result_lines(result), *dict.fromkeys(training_overlap_remarks(task))]
+    remarks += [copies_remark(copies)] if copies else []
     values = {
         "summary": summary,
         **figures,
@@ -79,6 +81,8 @@ def write_transfer_result(
         "skipped": result.skipped,
         "copies": copies,
         "curve": [asdict(point) for point in result.curve],
+        "split": name_split(task.transfer_set),
+        "remarks": remarks,
     }
     with atomic_folder(out, RESULTS) as folder:
         save_classifier(folder, result.classifier)
@@ -86,21 +90,19 @@ def write_transfer_result(
         tables = _write_predictions(result, folder)
         write_environment(folder, runtime)
         write_json(folder / RESULTS, values)  # last: it marks a complete folder
-    remarks = [GLOSSARY, *result_lines(result), *dict.fromkeys(training_overlap_remarks(task))]
-    remarks += [copies_remark(copies)] if copies else []
-    remarks.append(f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, *tables, RESULTS])})")
+    lines = [*remarks, f"Written: {out}/ ({', '.join([FIELDS, TENSORS, *pictures, *tables, RESULTS])})"]
     if submission is not None:
         assert first.test is not None and first.margins is not None
-        remarks.append(f"Written: {SUBMISSIONS[task.transfer_set.kind](submission, first.test, first.margins)}/")
+        lines.append(f"Written: {SUBMISSIONS[task.transfer_set.kind](submission, first.test, first.margins)}/")
     if task.representation.coverage == "image":
-        remarks.append(f"Try:  verydeep predict {out} photo.jpg")
+        lines.append(f"Try:  verydeep predict {out} photo.jpg")
     return TransferredClassifier(
         path=out,
         metric=figures["metric"],
         score=figures["score"],
         deviation=figures["deviation"],
         draws=tuple(figures["draws"]),
-        remarks=tuple(remarks),
+        remarks=tuple(lines),
         summary=summary,
     )
 
@@ -216,6 +218,13 @@ def training_overlap_remarks(task: TransferTask) -> Iterator[str]:
                     f"{net.path.name} was trained on photographs of {folder} and may have learned from some of "
                     "the test images, so the score is optimistic: use another net."
                 )
+
+
+def name_split(transfer_set: TransferSet) -> str | None:
+    """Return the split of the test photographs; None where nothing is tested, or they are drawn from all."""
+    test = transfer_set.partitions[0].test
+    is_split = not transfer_set.is_drawn or transfer_set.val_fraction > 0
+    return test.name if test is not None and is_split else None
 
 
 def find_copies(task: TransferTask) -> dict[str, str]:
