@@ -239,6 +239,30 @@ def test_a_photograph_of_the_name_of_the_filters_remains(trained: Path, tmp_path
     assert (tmp_path / "filters.png").read_bytes() == before
 
 
+def test_pictures_of_another_net_get_a_number(trained: Path, color_net: vd.Net, tmp_path: Path) -> None:
+    Image.fromarray(picture(60, 70, seed=9)).save(tmp_path / "holiday.png")
+    names, drawn = [], []
+    for net in (trained, color_net, trained, color_net):
+        shown = explain(net, tmp_path / "holiday.png", out=tmp_path / "maps", scales=896)
+        names.append([Path(each).name for each in shown.pictures])
+        drawn.append([Path(each).read_bytes() for each in shown.pictures])
+    assert names == 2 * [["holiday-map.jpg", "filters.png"], ["holiday-map-2.jpg", "filters-2.png"]]
+    assert drawn[:2] == drawn[2:] and len(list((tmp_path / "maps").iterdir())) == 4
+
+
+def test_the_picture_names_the_net(color_net: vd.Net, tmp_path: Path) -> None:
+    """A net of another name gives another title, and nothing else is different."""
+    Image.fromarray(picture(60, 70, seed=9)).save(tmp_path / "holiday.png")
+    drawn = []
+    for name in ("first", "other"):
+        (tmp_path / name).symlink_to(color_net.path)
+        shown = explain(tmp_path / name, tmp_path / "holiday.png", out=tmp_path / f"maps-{name}", scales=896)
+        with Image.open(shown.pictures[0]) as image:
+            drawn.append(np.asarray(image.convert("L"), int))
+    rows, columns = np.nonzero(np.abs(drawn[0] - drawn[1]) > 60)
+    assert 16 <= rows.min() < rows.max() < 40 and columns.max() < drawn[0].shape[1] // 2
+
+
 def test_pictures_do_not_go_among_the_photographs(trained: Path, photographs: Path) -> None:
     with pytest.raises(vd.OptionError, match="choose another `out`"):
         explain(trained, photographs / "test", out=photographs / "test")

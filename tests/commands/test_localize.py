@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,8 @@ def test_a_picture_for_each_photograph(runs: Path, inside: Cli, tmp_path: Path) 
     for _ in range(2):
         inside("localize", run, "a/0.png", "--precision", "fp32", "--out", "boxes")
         assert {path.name for path in (tmp_path / "boxes").iterdir()} == {"0-boxes.jpg", "0-boxes-2.jpg"}
+    other = shutil.copytree(run, run.with_name("other"))
+    assert localize(inside, other, "a/0.png", "--out", "boxes")[0]["objects"][0]["picture"] == "boxes/0-boxes-3.jpg"
     refused = inside("localize", run, "photos", "--out", "photos", check=False)
     assert refused.returncode == 1 and "photos is a folder of images: choose another --out" in refused.stderr
     refused = inside("localize", run, "a/cat.png", "--out", "photos", check=False)

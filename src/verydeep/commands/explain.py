@@ -98,7 +98,7 @@ def explain(
         if box_net is not None:
             explanations = replace(explanations, boxes=locate_boxes(box_net, split, runtime, decoding))
     explanations = replace(explanations, point=place, bad_images=options["bad_images"])
-    return explanations if folder is None else draw_explanations(split, explanations, folder)
+    return explanations if folder is None else draw_explanations(predictor, split, explanations, folder)
 
 
 def choose_scales(predictor: "Predictor", scales: Numbers | None, weights: str) -> tuple[int, ...]:

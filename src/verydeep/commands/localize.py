@@ -77,7 +77,8 @@ def localize(
     from verydeep.engine.nets.checks import open_net
 
     check_data_second("localize RUN DATA", run, images)
-    ensemble = ensemble_of_net(open_net(run, weights), scales, classes, runs)
+    net = open_net(run, weights)
+    ensemble = ensemble_of_net(net, scales, classes, runs)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_outside_images(folder, images)
@@ -88,7 +89,7 @@ def localize(
             check_picture_folder(folder, split)
         objects = locate_objects(ensemble, split, threshold, runtime, lenient_decoding_of(options), top=top)
     objects = replace(objects, bad_images=options["bad_images"])
-    return objects if folder is None else draw_objects(split, objects, folder)
+    return objects if folder is None else draw_objects(net, split, objects, folder)
 
 
 def ensemble_of_net(net: "Net", scales: Numbers | None, classes: str | None, runs: DataSource) -> "BoxEnsemble":

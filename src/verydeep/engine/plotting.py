@@ -47,14 +47,14 @@ def subplots(
     return figure, figure.subplots(rows, columns, sharey=sharey, squeeze=squeeze)
 
 
-def save_figure(figure: "Figure", path: Path, dpi: int = 120, photograph: Path | None = None) -> None:
+def save_figure(figure: "Figure", path: Path, dpi: int = 120, origin: Sequence[Path] = ()) -> None:
     """Write a figure, with texts in the fonts that have their characters.
 
     Args:
         figure: to write.
         path: of the file; its suffix is the format.
         dpi: pixels per inch.
-        photograph: that the figure shows, if it is the picture of one; ``is_of_another`` knows it by that.
+        origin: the photograph that the figure shows and the net; ``is_of_another`` knows the picture by that.
 
     Raises:
         ResourceError: the file cannot be written.
@@ -65,7 +65,7 @@ def save_figure(figure: "Figure", path: Path, dpi: int = 120, photograph: Path |
         if isinstance(text, Text):
             fit_text(text)
     kind = path.suffix[1:].lower()
-    comment = DRAWN if photograph is None else DRAWN + b" of " + _identify(photograph)
+    comment = _comment(origin)
     note: dict[str, Any] = {}
     if kind in ("jpg", "jpeg"):
         note = {"pil_kwargs": {"comment": comment}}
@@ -77,10 +77,10 @@ def save_figure(figure: "Figure", path: Path, dpi: int = 120, photograph: Path |
         temporary.write_bytes(content.getbuffer())
 
 
-def png_note() -> PngInfo:
-    """Return the comment of a PNG that the program itself encodes, by which ``is_drawn`` knows it."""
+def png_note(origin: Sequence[Path]) -> PngInfo:
+    """Return the comment of a PNG that the program itself encodes, as ``save_figure`` writes it."""
     note = PngInfo()
-    note.add_text("Software", DRAWN.decode())
+    note.add_text("Software", _comment(origin).decode())
     return note
 
 
@@ -93,18 +93,23 @@ def is_drawn(path: Path) -> bool:
         return False
 
 
-def is_of_another(path: Path, photograph: Path) -> bool:
-    """Whether a file is the picture that ``save_figure`` wrote of another photograph."""
+def is_of_another(path: Path, origin: Sequence[Path]) -> bool:
+    """Whether a file is a picture that ``save_figure`` wrote of another photograph, or by another net."""
     try:
         with path.open("rb") as file:
             found = re.search(DRAWN + rb" of ([0-9a-f]{16})", file.read(4096))
     except OSError:
         return False
-    return found is not None and found[1] != _identify(photograph)
+    return found is not None and found[1] != _identify(origin)
 
 
-def _identify(photograph: Path) -> bytes:
-    return hashlib.sha256(os.fsencode(real_path(photograph))).hexdigest()[:16].encode()
+def _comment(origin: Sequence[Path]) -> bytes:
+    return DRAWN + b" of " + _identify(origin) if origin else DRAWN
+
+
+def _identify(origin: Sequence[Path]) -> bytes:
+    paths = b"\0".join(os.fsencode(real_path(path)) for path in origin)
+    return hashlib.sha256(paths).hexdigest()[:16].encode()
 
 
 def fit_text(text: "Text") -> None:

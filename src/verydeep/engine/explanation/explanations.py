@@ -12,7 +12,7 @@ from verydeep.engine.explanation.margin_maps import compute_margin_maps
 from verydeep.engine.explanation.pictures import ShownClass, draw_filters, draw_maps
 from verydeep.engine.localization.objects import label_boxes, name_pictures
 from verydeep.engine.nets.net import Net
-from verydeep.engine.plotting import name_classes
+from verydeep.engine.plotting import is_of_another, name_classes
 from verydeep.engine.progress import run_with_progress, track
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.score_maps import MappedImages, compute_score_maps
@@ -84,7 +84,9 @@ def _map_images(
     return batches
 
 
-def draw_explanations(split: Split, explanations: Explanations, folder: Path) -> Explanations:
+def draw_explanations(
+    predictor: Net | Classifier, split: Split, explanations: Explanations, folder: Path
+) -> Explanations:
     """Draw a picture of each image and one of the filters; return the explanations with the paths of the pictures.
 
     Raises:
@@ -93,26 +95,30 @@ def draw_explanations(split: Split, explanations: Explanations, folder: Path) ->
     places = {file: index for index, file in enumerate(split.files)}
     indices = [places[image] for image in explanations.images]
     photographs = [split.path(index) for index in indices]
-    paths, filters = name_pictures(photographs, folder, "map", ".jpg"), name_filters(photographs, folder)
+    net = predictor.folder if isinstance(predictor, Net) else predictor.path
+    paths, filters = name_pictures(photographs, net, folder, "map", ".jpg"), name_filters(photographs, net, folder)
     names = name_classes(explanations.class_words)
     for row, index in enumerate(track(indices, "Drawing", len(indices))):
         maps, labels = explanations.maps[row], explanations.labels[row].tolist()
         image, boxes = explanations.images[row], explanations.boxes
         draw_maps(
             split.open_image(index),
-            split.path(index),
+            (split.path(index), net),
+            [split.path(index).name, predictor.path.name],
             maps,
             [ShownClass(label, names[label], float(explanations.scores[row, label])) for label in labels],
             [explanations.position(each, labels[0]) for each in maps],
             label_boxes(boxes, boxes.images.index(image)) if boxes is not None and image in boxes.images else [],
             paths[row],
         )
-    draw_filters(explanations.filters, filters)
+    draw_filters(explanations.filters, filters, net)
     return replace(explanations, pictures=tuple(path.as_posix() for path in (*paths, filters)))
 
 
-def name_filters(photographs: Sequence[Path], folder: Path) -> Path:
-    """Name the picture of the filters: filters.png, numbered where a photograph has that name."""
+def name_filters(photographs: Sequence[Path], net: Path, folder: Path) -> Path:
+    """Name the picture of a net's filters: filters.png, numbered where a photograph or another net's has that name."""
     taken = {str(real_path(photograph)).casefold() for photograph in photographs}
     paths = number_paths(folder / "filters.png", ".png")
-    return next(path for path in paths if str(real_path(path)).casefold() not in taken)
+    return next(
+        path for path in paths if str(real_path(path)).casefold() not in taken and not is_of_another(path, [net])
+    )

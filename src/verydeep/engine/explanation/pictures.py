@@ -29,7 +29,7 @@ GAP, TITLE, CAPTION, BAR = 16, 34, 18, 10
 """Pixels between panels, above the columns, below a panel, and of the height of the color bar."""
 
 MAX_NAME = 36
-"""Characters of a photograph's name that fit above it."""
+"""Characters of the name of a photograph or a net that fit above it."""
 
 FILTER_PIXELS = 60
 """Side of a filter in the picture of all filters."""
@@ -72,7 +72,8 @@ class _Grid:
 
 def draw_maps(
     photograph: Image.Image,
-    source: Path,
+    origin: tuple[Path, Path],
+    title: list[str],
     maps: tuple[ScoreMap, ...],
     classes: list[ShownClass],
     positions: list[tuple[int, int]],
@@ -85,7 +86,8 @@ def draw_maps(
 
     Args:
         photograph: upright.
-        source: file of the photograph.
+        origin: files of the photograph and the net, by which the picture is known again.
+        title: the lines above the photograph: its name, and that of the net.
         maps: of the photograph.
         classes: the most probable one first.
         positions: row and column of the chosen position of each map.
@@ -101,7 +103,7 @@ def draw_maps(
     axes = figure.add_axes(grid.place(0, 0, grid.panel))
     show_image(axes, small, photograph.size, "auto")
     draw_boxes(axes, boxes, photograph.size, grid.panel)
-    _write_title(figure, grid, 0, [shorten_middle(source.name, MAX_NAME)])
+    _write_title(figure, grid, 0, [shorten_middle(line, MAX_NAME) for line in title])
     limit = choose_limit(maps, classes)
     several = len({each.net for each in maps}) > 1
     for column, (score_map, position) in enumerate(zip(maps, positions, strict=True), start=1):
@@ -114,7 +116,7 @@ def draw_maps(
             _write_caption(axes, f"{_write(values.min(), score_map.kind)} to {_write(values.max(), score_map.kind)}")
     for row, shown in enumerate(classes, start=1):
         _draw_class(figure, grid, row, shown, maps[0].kind, limit)
-    save_figure(figure, path, DPI, source)
+    save_figure(figure, path, DPI, origin)
 
 
 def choose_limit(maps: tuple[ScoreMap, ...], classes: list[ShownClass]) -> float:
@@ -134,8 +136,8 @@ def cut_window(photograph: Image.Image, score_map: ScoreMap, position: tuple[int
     return window
 
 
-def draw_filters(filters: Float32Array, path: Path) -> None:
-    """Draw filters (C, 3, k, k) in rows of 8 to 16; gray is 0, and each one is scaled to its largest weight."""
+def draw_filters(filters: Float32Array, path: Path, net: Path) -> None:
+    """Draw a net's filters (C, 3, k, k) in rows of 8 to 16; gray is 0, and each is scaled to its largest weight."""
     count, _, side, _ = filters.shape
     columns = 8 if count <= 64 else 16
     rows = -(-count // columns)
@@ -148,7 +150,7 @@ def draw_filters(filters: Float32Array, path: Path) -> None:
     enlarged = Image.fromarray((255 * colors).round().astype(np.uint8))
     enlarged = enlarged.resize((enlarged.width * factor, enlarged.height * factor), Image.Resampling.NEAREST)
     with atomic_write(path) as temporary:
-        enlarged.save(temporary, format="PNG", pnginfo=png_note())
+        enlarged.save(temporary, format="PNG", pnginfo=png_note([net]))
 
 
 def _draw_window(

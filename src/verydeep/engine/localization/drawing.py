@@ -42,7 +42,7 @@ class LabeledBox:
 
 
 def draw_photograph(
-    photograph: Image.Image, boxes: Sequence[LabeledBox], path: Path, source: Path | None = None
+    photograph: Image.Image, boxes: Sequence[LabeledBox], path: Path, origin: Sequence[Path] = ()
 ) -> None:
     """Draw a photograph twice, next to each other or a wide one in two rows: without boxes, and with them.
 
@@ -50,7 +50,7 @@ def draw_photograph(
         photograph: upright.
         boxes: the most important one first; it lies on top.
         path: of the picture; its suffix determines the format.
-        source: the file of the photograph, by which the picture is known again.
+        origin: the files of the photograph and the net, by which the picture is known again.
     """
     side = min(max(*photograph.size, SIDE_LIMITS[0]), SIDE_LIMITS[1])
     width, height = (max(1, round(length * side / max(photograph.size))) for length in photograph.size)
@@ -62,7 +62,7 @@ def draw_photograph(
         axes = figure.add_axes((x / total_width, y / total_height, width / total_width, height / total_height))
         show_image(axes, resized, photograph.size, "auto")
     draw_boxes(axes, boxes, photograph.size, (width, height))
-    save_figure(figure, path, DPI, source)
+    save_figure(figure, path, DPI, origin)
 
 
 def draw_boxes(axes: Any, boxes: Sequence[LabeledBox], size: tuple[int, int], picture: tuple[int, int]) -> None:

@@ -13,6 +13,7 @@ from verydeep.engine.localization.drawing import LabeledBox, draw_photograph
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.kernels import choose_kernels
+from verydeep.engine.nets.net import Net
 from verydeep.engine.plotting import is_of_another, name_classes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
@@ -57,17 +58,18 @@ def explain_unusable(split: Split, index: int) -> str:
     return f"{split.path(index)} changed meanwhile: run the command again."
 
 
-def draw_objects(split: Split, objects: LocatedObjects, folder: Path) -> LocatedObjects:
-    """Draw a picture of each photograph with its boxes; return the objects with the paths of the pictures.
+def draw_objects(net: Net, split: Split, objects: LocatedObjects, folder: Path) -> LocatedObjects:
+    """Draw a picture of each photograph with a net's boxes; return the objects with the paths of the pictures.
 
     Raises:
         ResourceError: the disk is full or the folder is not writable.
     """
     positions = {file: index for index, file in enumerate(split.files)}
     indices = [positions[image] for image in objects.images]
-    paths = name_pictures([split.path(index) for index in indices], folder, "boxes", ".jpg")
+    paths = name_pictures([split.path(index) for index in indices], net.folder, folder, "boxes", ".jpg")
     for row, index in enumerate(track(indices, "Drawing", len(indices))):
-        draw_photograph(split.open_image(index), label_boxes(objects, row), paths[row], split.path(index))
+        origin = (split.path(index), net.folder)
+        draw_photograph(split.open_image(index), label_boxes(objects, row), paths[row], origin)
     return replace(objects, pictures=tuple(path.as_posix() for path in paths))
 
 
@@ -81,10 +83,10 @@ def label_boxes(objects: LocatedObjects, row: int) -> list[LabeledBox]:
     ]
 
 
-def name_pictures(photographs: Sequence[Path], folder: Path, ending: str, suffix: str) -> list[Path]:
-    """Name a picture for each photograph: cat-boxes.jpg for cat.jpg, numbered where that name is taken.
+def name_pictures(photographs: Sequence[Path], net: Path, folder: Path, ending: str, suffix: str) -> list[Path]:
+    """Name a net's picture of each photograph: cat-boxes.jpg for cat.jpg, numbered where that name is taken.
 
-    Photographs and pictures of other photographs take names. A second run replaces the pictures of the first.
+    Photographs and pictures of other photographs or nets take names. The same net replaces its pictures.
     """
     taken = {str(real_path(photograph)).casefold() for photograph in photographs}
     paths = []
@@ -93,7 +95,7 @@ def name_pictures(photographs: Sequence[Path], folder: Path, ending: str, suffix
         path = next(
             each
             for each in number_paths(folder / f"{stem}-{ending}{suffix}", suffix)
-            if str(real_path(each)).casefold() not in taken and not is_of_another(each, photograph)
+            if str(real_path(each)).casefold() not in taken and not is_of_another(each, (photograph, net))
         )
         taken.add(str(real_path(path)).casefold())
         paths.append(path)
