@@ -1,6 +1,8 @@
 """The score with fewer photographs, against scikit-learn on photographs chosen by hand."""
 
 import hashlib
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from verydeep.data.sets.draws import draw_of_each_class
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import Partition, TransferSet
 from verydeep.engine.descriptors.cache import DescribedSamples
-from verydeep.engine.transfer.curve import CurvePoint, draw_learning_curve, measure_learning_curve
+from verydeep.engine.transfer.curve import COUNTS, CurvePoint, draw_learning_curve, measure_learning_curve
 from verydeep.engine.transfer.partition import add_interval, transfer_partition
 from verydeep.ops.arrays import Float32Array
 
@@ -84,4 +86,18 @@ def test_curve_is_drawn(tmp_path: Path) -> None:
     points = (CurvePoint(1, (40.0, 44.0)), CurvePoint(30, (80.0, 82.0)))
     draw_learning_curve(points, "Mean class recall, %", tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5000
-    assert str(points[0]) == "1: 42.0 ± 2.8" and str(CurvePoint(2, (50.0,))) == "2: 50.0"
+    assert str(points[0]) == "42.0 ± 2.8 with 1" and str(CurvePoint(2, (50.0,))) == "50.0 with 2"
+
+
+@pytest.mark.parametrize("largest", [2, 3, 11, 31, 34, 45, 99, 101, 130, 520, 734, 999])
+def test_labels_of_the_curve_do_not_touch(largest: int, tmp_path: Path) -> None:
+    """A digit of Matplotlib's font is 0.636 of its size wide, and numbers have a third of that between them."""
+    points = [CurvePoint(count, (50.0, 60.0)) for count in (*(n for n in COUNTS if n < largest), largest)]
+    draw_learning_curve(points, "Mean class recall, %", tmp_path / "curve.svg")
+    text = (tmp_path / "curve.svg").read_text().split('id="matplotlib.axis_2"')[0]
+    found = re.findall(r"<!-- (\d+) -->\s*<g [^>]*translate\(([\d.]+) [^>]*scale\(([\d.]+)", text)
+    labels = [(number, float(left), 63.6 * float(scale)) for number, left, scale in found]
+    assert labels[-1][0] == str(largest)
+    for (number, left, digit), (_, right, _) in itertools.pairwise(labels):
+        assert left + (len(number) + 1 / 3) * digit < right
+    assert len(labels) >= min(len(points), 3)

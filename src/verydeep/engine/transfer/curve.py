@@ -1,5 +1,6 @@
 """The score with fewer training photographs of each class: whether ten more of them would help."""
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from verydeep.ops.metrics import Share
 
 COUNTS = (1, 2, 5, 10, 20, 30, 60, 100, 200, 500)
 """Numbers of training photographs of each class."""
+
+LABEL_WIDTH = 0.07
+"""The room of a number of three digits, as a share of the axis."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,19 @@ def draw_learning_curve(points: Sequence[CurvePoint], metric_title: str, path: P
     bars = "95% interval over test images" if num_draws == 1 else f"standard deviation over {num_draws} draws"
     axes.set_title(f"error bars: {bars}", fontsize=8)
     axes.set_xscale("log")
-    axes.set_xticks(counts, [str(count) for count in counts])
+    ticks = _choose_ticks(counts)
+    axes.set_xticks(ticks, [str(count) for count in ticks])
     axes.minorticks_off()
     axes.set(xlabel="training photographs per class (or all of a smaller class)", ylabel=metric_title, ylim=(0, 100))
     axes.grid(alpha=0.3)
     save_figure(figure, path)
+
+
+def _choose_ticks(counts: Sequence[int]) -> list[int]:
+    """Return the largest number, and the others whose labels do not touch that of the next one."""
+    span = math.log(counts[-1] / counts[0])
+    ticks = [counts[-1]]
+    for count in reversed(counts[:-1]):
+        if math.log(ticks[0] / count) >= LABEL_WIDTH * span:
+            ticks.insert(0, count)
+    return ticks
