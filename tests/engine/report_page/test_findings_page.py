@@ -32,7 +32,7 @@ def verified(tmp_path: Path) -> VerifiedData:
         5,
         {"ant/bad.jpg": "is not an image."},
         (),
-        notes=("A note with `a_name` and <b>.",),
+        notes=("A note with `a_name`, `net=oxford-vgg16`, `git lfs pull` and <b>.",),
         findings=(
             Finding("near-duplicates", ("ant/0.jpg", "ant/1.jpg"), "nearly the same photograph", 1),
             Finding("blurred", (HOSTILE,), "blurred: 0.70"),
@@ -54,8 +54,8 @@ def test_files_of_the_page(verified: VerifiedData, tmp_path: Path) -> None:
         "Group 1: nearly the same photograph",
         "blurred: 0.70",
         "The classes are unequal: ant has 40",
-        "A note with <code>a_name</code> and &lt;b&gt;.",
-        "or keep groups together with <code>group_by</code>.",
+        "A note with <code>--a-name</code>, <code>--net oxford-vgg16</code>, <code>git lfs pull</code> and &lt;b&gt;.",
+        "or keep groups together with <code>--group-by</code>.",
     ):
         assert expected in text
     rows = list(csv.DictReader((tmp_path / "out/findings.csv").read_text().splitlines()))
@@ -63,6 +63,16 @@ def test_files_of_the_page(verified: VerifiedData, tmp_path: Path) -> None:
     groups = name_groups(files, verified.folder, str(tmp_path / "out/groups.csv"))  # as --group-by reads them
     assert groups[0] == groups[1] and len(set(groups)) == 4
     write_findings(verified, files, tmp_path / "out", camera_rotation=True)  # again
+
+
+def test_the_number_of_groups_is_that_of_the_sections(verified: VerifiedData, tmp_path: Path) -> None:
+    copies = Finding("copies", ("ant/1.jpg", "bee/2.jpg"), "copies of each other", 2)
+    page = write_findings(
+        replace(verified, findings=(*verified.findings, copies)), [], tmp_path / "out", camera_rotation=True
+    )
+    text = page.read_text()
+    assert "<dt>groups of copies and near-duplicates</dt><dd><b>2</b></dd>" in text
+    assert text.count("<h3>Group ") == 2 and text.count(" in 1 group") == 2
 
 
 def test_files_that_the_page_leaves_out_are_counted(verified: VerifiedData, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def choose_content(verified: VerifiedData) -> FindingsPage:
         tiles=(
             ("files", f"{verified.num_files:,}"),
             ("cannot be decoded", f"{num_bad:,}"),
-            ("groups of near-duplicates", f"{sum(each.group is not None for each in verified.findings):,}"),
+            ("groups of copies and near-duplicates", f"{sum(each.group is not None for each in verified.findings):,}"),
             ("photographs to look at", f"{num_doubtful:,}"),
         ),
         bad_files=bad_files[:MAX_CARDS],

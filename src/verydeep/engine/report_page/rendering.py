@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from importlib.resources import files
 
 
@@ -29,11 +30,21 @@ def render(template: str, page: object, generator: str, script: str | None = Non
 
 
 def show_code(text: str) -> str:
-    """Return a sentence as HTML, its names in backticks as code."""
+    """Return a sentence as HTML, its names in backticks as code; parameters as the command line names them."""
     from markupsafe import Markup, escape  # noqa: PLC0415 - as above
 
-    parts = (escape(part) for part in text.split("`"))
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(_name_option(part)) if i % 2 else escape(part) for i, part in enumerate(parts)
+    )
+
+
+def _name_option(code: str) -> str:
+    """Return the option of a parameter: "--group-by" of "group_by", "--top 3" of "top=3"; other code stays."""
+    found = re.fullmatch(r"([a-z][a-z0-9_]*)(?:=(.+))?", code)
+    if found is None:
+        return code
+    return " ".join(filter(None, [f"--{found[1].replace('_', '-')}", found[2]]))
 
 
 def _hash(text: str) -> str:
