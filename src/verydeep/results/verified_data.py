@@ -138,9 +138,11 @@ class VerifiedData(Result):
         """Sentences if any file cannot be used, or a folder cannot be trained on."""
         sentences = list(self.folder_problems)
         if self.undecodable:
+            has_classes = self.layout != "photographs"
+            use = "train" if has_classes else "use `verydeep predict` and `verydeep features`"
             sentences.append(
                 f"{len(self.undecodable):,} of {self.num_files:,} files cannot be used: replace or remove them, or "
-                "train with `bad_images=skip`."
+                f"{use} with `bad_images=skip`."
             )
         if self.bad_boxes:
             subject = "annotation of boxes is" if len(self.bad_boxes) == 1 else "annotations of boxes are"
