@@ -158,6 +158,13 @@ def test_a_net_finds_wrong_labels(trained: Path, tmp_path: Path) -> None:
     check = verified.label_check
     assert check is not None and check.is_reliable and check.num_listed == len(doubtful)
     assert check.num_photographs == 45 and 2 <= check.num_others <= 10
+    assert not any("by heart" in note for note in verified.notes)
+
+
+def test_a_net_that_was_trained_on_the_photographs_is_told(trained: Path, photographs: Path) -> None:
+    verified = vd.verify(photographs, net=trained, precision="fp32", workers=0)
+    (note,) = [note for note in verified.footer() if "by heart" in note]
+    assert note.startswith(f"{trained} was trained on photographs of {photographs / 'train'} and may have learned")
 
 
 def test_a_poor_net_says_so(trained: Path, tmp_path: Path, inside: Cli) -> None:
@@ -169,7 +176,9 @@ def test_a_poor_net_says_so(trained: Path, tmp_path: Path, inside: Cli) -> None:
     done = inside("verify", "data", "--net", trained, "--workers", 0, "--out", "found")
     (found,) = re.findall(r"Labels: by this net's descriptors (\d+) of 60 photographs", done.stdout)
     assert int(found) >= 24
-    (listed,) = re.findall(r"at least (\d+) of the (\d+) listed labels are right", " ".join(done.stdout.split()))
+    (listed,) = re.findall(
+        r"at least (\d+) of the (\d+) listed labels are right after all", " ".join(done.stdout.split())
+    )
     assert int(listed[1]) - int(listed[0]) == 3  # a twentieth of 60
     for text in (done.stdout, (tmp_path / "found" / "verify.html").read_text()):
         assert "so the list is not reliable: use a published net" in " ".join(text.split())

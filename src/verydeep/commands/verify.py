@@ -51,6 +51,7 @@ def verify(
     from verydeep.engine.datasets import data_folder
     from verydeep.engine.log import Log
     from verydeep.engine.progress import run_with_progress
+    from verydeep.engine.reporting.remarks import learned_labels_remark
     from verydeep.engine.verification.content import count_classes, count_short_sides
     from verydeep.engine.verification.inspection import inspect_splits
     from verydeep.results.verified_data import VerifiedData
@@ -68,6 +69,8 @@ def verify(
     notes = [note for split in splits for note in split.notes]
     inspected = inspect_splits(splits, root, options["workers"])
     findings, label_check = find_all(root, splits, inspected.photographs, opened_net, options)
+    if opened_net is not None and (remark := learned_labels_remark(opened_net, splits)):
+        notes.append(remark)
     box_notes, bad_boxes, box_problems = inspect_boxes(root, splits)
     verified = VerifiedData(
         root,

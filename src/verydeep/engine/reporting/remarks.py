@@ -77,6 +77,18 @@ def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
     return reason
 
 
+def learned_labels_remark(net: Net, splits: Iterable[Split]) -> str:
+    """Return a remark that a net was trained on photographs whose labels it judges; nothing if it was not."""
+    for split in splits:
+        record = None if net.config.split is None else follow_folder(net.config.split, str(split.root))
+        if record is not None and (record.data == str(real_path(split.root)) or record.train == fingerprint(split)):
+            return (
+                f"{net.path} was trained on photographs of {split.root} and may have learned wrong labels by heart, "
+                "so some are not found: use another net."
+            )
+    return ""
+
+
 def has_changed(record: SplitRecord, split: Split) -> bool:
     """Return whether a part of the data set that a training used is another one now, by the names of its files."""
     record = follow_folder(record, str(split.root))
