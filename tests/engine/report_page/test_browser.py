@@ -238,6 +238,15 @@ def test_photographs_with_several_classes(several: Path, visit: Open) -> None:
     assert page.locator("#guesses li.true").all_inner_texts() == ["ant (true)\n+0.30", "bee (true)\n-0.20"]
 
 
+def test_the_errors_of_classes_fit_a_phone(one: Path, several: Path, visit: Open) -> None:
+    for path in (one, several):
+        region = visit(path, width=390, height=844).get_by_role("region", name="Table of classes")
+        assert region.locator("td.number .value").count() == 3
+        for each in region.locator("td.number .interval").all():
+            box = each.bounding_box()
+            assert 0 < box["x"] < box["x"] + box["width"] < 390
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1366, "light")])
 def test_it_is_accessible_and_fits(one: Path, two: Path, several: Path, visit: Open, scheme: str, width: int) -> None:
     """axe-core finds no violation, also with an open viewer and in print; the page does not scroll sideways."""
