@@ -366,6 +366,15 @@ def test_training_photographs_of_the_net_are_reported(inside: Cli, class_folders
     for options, is_reported in ((("--seed", "1"), False), (("--seed", "0"), True), (("--num-train", "3"), True)):
         done = inside("transfer", "flat", run, *FAST, *options, "--out", f"few{'-'.join(options)}")
         assert ("may have learned from some" in done.stdout or "may have been trained on" in done.stdout) == is_reported
+    paths = sorted((tmp_path / "flat").glob("*/*"))
+    (tmp_path / "renamed").mkdir()
+    for path in paths:  # the same photographs, with other names and a table of labels
+        shutil.copy(path, tmp_path / "renamed" / f"{path.parent.name}{path.name}")
+    lines = [f"{path.parent.name}{path.name},{path.parent.name}" for path in paths]
+    (tmp_path / "renamed" / "labels.csv").write_text("\n".join(["path,label", *lines]))
+    done = inside("transfer", "renamed", run, *FAST, "--out", "few-renamed")
+    assert f"{run.name} was trained on copies of " in done.stdout
+    assert " test photographs, so the score is optimistic: use another net." in done.stdout
 
 
 def test_untested_class_is_reported(inside: Cli, class_folders: Path, trained: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from verydeep.engine.classification.report import write_predictions
 from verydeep.engine.datasets import fingerprint, follow_folder
 from verydeep.engine.environment import write_environment
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
-from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
+from verydeep.engine.reporting.remarks import copies_remark, find_training_copies, seen_images_remarks
 from verydeep.engine.reporting.summary import (
     GLOSSARY,
     interval_text,
@@ -211,12 +211,18 @@ def training_overlap_remarks(task: TransferTask) -> Iterator[str]:
             continue
         yield from seen_images_remarks(task.representation.nets, test)
         folder = str(real_path(train.root))
-        for net in task.representation.nets if test.root == train.root else ():
+        for net in task.representation.nets:
             record = None if net.config.split is None else follow_folder(net.config.split, folder)
-            if record is not None and record.data == folder and record.val != fingerprint(test):
+            if record is not None and test.root == train.root and record.data == folder:
+                if record.val != fingerprint(test):
+                    yield (
+                        f"{net.path.name} was trained on photographs of {folder} and may have learned from some of "
+                        "the test images, so the score is optimistic: use another net."
+                    )
+            elif copies := find_training_copies(test, [record]):
                 yield (
-                    f"{net.path.name} was trained on photographs of {folder} and may have learned from some of "
-                    "the test images, so the score is optimistic: use another net."
+                    f"{net.path.name} was trained on copies of {count_of(len(copies), 'test photograph')}, so the "
+                    "score is optimistic: use another net."
                 )
 
 
