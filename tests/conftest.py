@@ -1,6 +1,7 @@
 """Photographs on which swapped axes, mirroring and swapped colors show, and settings of all tests."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from verydeep import cli as command_line
 from verydeep.data.folders.folder import open_folder
 from verydeep.data.split import Split
 from verydeep.ops.arrays import UInt8Array
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes on the same cores, and in them torch with as many threads each, are slower than one.

@@ -16,10 +16,10 @@ from tests.runs import Cli, full_disk, read_predictions
 from tests.thin_nets import save_model
 from verydeep.commands.export import describe_state_dict
 from verydeep.configs.networks import PAPER_FC_WIDTH
-from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
+from verydeep.models.weights.model_folder import ModelConfig, Provenance, save_config, save_weights
 from verydeep.ops.arrays import Float32Array
 
-CONFIG = replace(THIN, crop=32, train_scale="256-512")
+CONFIG = replace(THIN, crop=32, train_scale="256-512", provenance=Provenance(converged=True))
 
 
 def leave(run: Path, config: ModelConfig = CONFIG) -> Path:

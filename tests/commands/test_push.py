@@ -20,7 +20,7 @@ from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitR
 # Of the Hub's library, in the older way in.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
-CONFIG = replace(THIN, crop=32, train_scale="256", provenance=Provenance(epochs=3))
+CONFIG = replace(THIN, crop=32, train_scale="256", provenance=Provenance(epochs=3, converged=True))
 
 
 @pytest.fixture

@@ -115,7 +115,10 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
 
 def test_a_stuck_loss_is_reported(photographs: Path, cli: Cli) -> None:
     done = cli("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
-    assert "Worse than guessing: after 10 steps" in done.stdout and "--epochs (only 10 steps)" in done.stdout
+    assert (
+        "Worse than guessing: after 10 steps" in done.stdout
+        and "more --epochs (this run has only 10 steps)" in done.stdout
+    )
 
 
 def test_a_run_is_not_resumed_on_changed_data(tmp_path: Path, cli: Cli) -> None:

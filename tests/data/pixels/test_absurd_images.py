@@ -13,6 +13,7 @@ from tests.peers import need
 from verydeep.data.split import Split
 from verydeep.errors import DataError
 from verydeep.ops.arrays import UInt8Array
+from verydeep.wording import escape_controls
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="makes pipes, sockets and names of other bytes")
 ROWS_OF_BLOCKS = 16 / 96
@@ -39,7 +40,7 @@ def read(path: Path) -> UInt8Array | str:
 
 
 def check_sentence(text: str, path: Path) -> None:
-    assert text.startswith(str(path)) and text.endswith((".", "`"))
+    assert text.startswith(escape_controls(str(path))) and text.endswith((".", "`"))
     rest = text.removeprefix(str(path))
     assert "\n" not in rest and "Traceback" not in rest and "please" not in rest.lower() and len(rest) < 200, text
 
