@@ -70,9 +70,17 @@ def limited(megabytes: int, *arguments: object, cwd: Path) -> subprocess.Complet
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of this process, in which tests can be imported, with a cache of its own and one thread."""
+    """The environment of this process, in which tests can be imported, with a cache of its own and one thread.
+
+    The C library reserves up to 128 MB for each further thread that allocates, which would count against the limit.
+    """
     paths = [str(Path(memory.__file__).parents[2]), str(Path(__file__).parents[2])]
-    own = {"PYTHONPATH": os.pathsep.join(paths), "VERYDEEP_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    own = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "VERYDEEP_CACHE": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "1",
+    }
     return os.environ | own
 
 

@@ -39,6 +39,8 @@ def interrupted_by_signals() -> Iterator[None]:
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         sys.unraisablehook = lambda _: None  # a worker that the same signal has ended is no news
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error about it
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     hook, numbers = sys.unraisablehook, (signal.SIGINT, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,26 @@ def test_a_training_without_its_worker_names_the_file_and_how_to_continue(photog
         f"verydeep: A process that decodes images was killed while it decoded {file}, most often because memory ran "
         "out: give fewer --workers, 0 for none, or free memory, and continue with --resume run.\n"
     )
+
+
+def begin_and_answer(pipe: Connection) -> None:
+    """Set up as a worker, a while after the start; answer then."""
+    time.sleep(0.5)
+    workers.WorkerSetup.of(1)(0)
+    pipe.send(os.getpid())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_worker_that_is_not_yet_set_up_outlives_a_signal_to_all_processes() -> None:
+    receiver, sender = multiprocessing.Pipe()
+    worker = multiprocessing.get_context("fork").Process(target=begin_and_answer, args=(sender,))
+    with workers.held_signals():
+        worker.start()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.join(30)
+    assert worker.exitcode == 0 and receiver.recv() == worker.pid
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_worker_that_never_answers_does_not_keep_a_training_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:

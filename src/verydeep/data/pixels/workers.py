@@ -37,26 +37,39 @@ _FAILURE = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]*)\)|Pin memory
 _SIGNAL = re.compile(r"is killed by signal: ([\w ]+)")
 
 
+_HELD = (signal.SIGINT, signal.SIGTERM)
+
+
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM while processes are started, in a main thread that handles both.
+    """Hold back Ctrl-C and SIGTERM while the main thread starts processes; each of these calls `release_signals`.
 
-    Python loses an exception that a handler raises while it forks, and the new process would raise it, too.
+    Python loses an exception that a handler raises while it forks, and the new process would raise it, too. A signal to
+    all processes of a job would end one that has not yet said how it takes it.
     """
-    numbers, came = (signal.SIGINT, signal.SIGTERM), list[int]()
-    before = {number: signal.getsignal(number) for number in numbers}
-    if threading.current_thread() is not threading.main_thread() or not all(map(callable, before.values())):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    for number in numbers:
+    came: list[int] = []
+    before = {number: handler for number in _HELD if callable(handler := signal.getsignal(number))}
+    for number in before:  # the system may choose another thread for a signal, which the mask of this one lets through
         signal.signal(number, lambda number, _frame: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
     finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in before.items():
             signal.signal(number, handler)
         if came:
             signal.raise_signal(came[0])
+
+
+def release_signals() -> None:
+    """Let signals through that were held back when this process was started."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,7 @@ class WorkerSetup:
         global _slot  # noqa: PLW0603
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._end_if_failed)
+        release_signals()
         if hasattr(signal, "SIGALRM"):
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends it, also within a decoder that never returns
         if hasattr(os, "nice"):
@@ -187,6 +201,8 @@ def _noted_file(pid: str) -> str | None:
 @atexit.register
 def _end_workers() -> None:
     """End the workers with the main process: multiprocessing would send the SIGTERM that they ignore, and wait."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would report them
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

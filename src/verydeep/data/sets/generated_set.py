@@ -21,7 +21,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
-from verydeep.data.pixels.workers import held_signals
+from verydeep.data.pixels.workers import held_signals, release_signals
 from verydeep.data.sets.outlines import CLASS_NAMES, SPLITS, render
 from verydeep.data.split import Split
 from verydeep.errors import DataError
@@ -194,6 +194,7 @@ def _set_up_worker() -> None:
     """Leave Ctrl-C to the main process, and end with it even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    release_signals()
     threading.Thread(target=_end_with_main_process, daemon=True).start()
 
 
