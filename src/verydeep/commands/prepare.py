@@ -31,13 +31,14 @@ def prepare(
     Raises:
         DataError: The source holds neither, or a tar is damaged.
         OptionError: The destination holds something else.
-        ResourceError: The destination cannot be written.
+        ResourceError: The destination cannot be written, or is removed meanwhile.
     """
     from verydeep.data.sets.preparation import find_ilsvrc, prepare_ilsvrc
     from verydeep.engine.log import Log
     from verydeep.engine.progress import progress_bar
-    from verydeep.errors import DataError
+    from verydeep.errors import DataError, ResourceError
     from verydeep.results.prepared_data import PreparedData
+    from verydeep.wording import count_of
 
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
@@ -49,11 +50,20 @@ def prepare(
         f"{source}: {files.layout}, {len(files.metadata.words):,} classes; splits: {', '.join(files.split_names)}"
     )
     with progress_bar() as bar:
+        num_written = dict.fromkeys(files.split_names, 0)
         tasks = {name: bar.add_task(name, total=None, note="", start=False) for name in files.split_names}
         for step in prepare_ilsvrc(files, destination):
             bar.start_task(tasks[step.split])
             bar.update(tasks[step.split], completed=step.done, total=step.total)
-    return PreparedData(destination, tuple(count_split(files, destination, name) for name in files.split_names))
+            num_written[step.split] = step.done
+    splits = tuple(count_split(files, destination, name) for name in files.split_names)
+    for split in splits:
+        if (num_lost := num_written[split.name] - split.num_images) > 0:
+            raise ResourceError(
+                f"{destination / split.name} lacks {count_of(num_lost, 'image')} that had been written and "
+                f"{'was' if num_lost == 1 else 'were'} removed meanwhile: run the same command again."
+            )
+    return PreparedData(destination, splits)
 
 
 def check_destination(destination: Path) -> None:

@@ -1,6 +1,7 @@
 import gzip
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -180,6 +181,16 @@ def test_stopped_after_any_image_it_goes_on_and_leaves_nothing_half_written(tmp_
         written = [path for path, step in _watch(prepare_ilsvrc(source, destination), destination)]
         assert snapshot(destination) == whole
         assert len(written) == len(whole) - len(there)
+
+
+def test_a_destination_that_is_removed_ends_a_preparation_at_once(tmp_path: Path) -> None:
+    source = find_ilsvrc(trees.make_kaggle(tmp_path / "source"))
+    steps = prepare_ilsvrc(source, tmp_path / "ready")
+    for _ in range(3):
+        next(steps)
+    shutil.rmtree(tmp_path / "ready")
+    with pytest.raises(VerydeepError, match=r"ready/words\.txt was removed meanwhile: .* run the command again"):
+        next(steps)
 
 
 def _watch(steps, destination: Path):

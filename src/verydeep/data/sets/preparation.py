@@ -31,7 +31,7 @@ from verydeep.data.sets.imagenet import (
 )
 from verydeep.disk import check_room, existing_part, write_error
 from verydeep.errors import DataError
-from verydeep.files import real_path
+from verydeep.files import check_present, real_path
 from verydeep.wording import count_of
 
 NUM_TEST_IMAGES = 100_000
@@ -98,20 +98,23 @@ def prepare_ilsvrc(source: IlsvrcSource, destination: Path) -> Iterator[Preparat
 
     Raises:
         DataError: a tar is damaged.
-        ResourceError: ``destination`` cannot be written, or its disk has no room.
+        ResourceError: ``destination`` cannot be written, its disk has no room, or it is removed meanwhile.
     """
     check_room(destination, count_missing_bytes(source, destination))
     lines = "".join(f"{wnid}\t{words}\n" for wnid, words in source.metadata.words.items())
-    with _write_whole(destination / "words.txt") as temporary, temporary.open("x", encoding="utf-8") as file:
+    words = destination / "words.txt"
+    with _write_whole(words) as temporary, temporary.open("x", encoding="utf-8") as file:
         file.write(lines)
     for split in source.split_names:
         counts = count_images(destination, split)
         total = sum(source.expected_counts(split).values()) or None
         done = counts.total()
         yield PreparationProgress(split, done, total)
-        for _ in _write_split(source, split, destination / split, counts):
-            done += 1
+        for is_new in _write_split(source, split, destination / split, counts):
+            check_present(words)
+            done += is_new
             yield PreparationProgress(split, done, total)
+        check_present(words)
 
 
 def count_missing_bytes(source: IlsvrcSource, destination: Path) -> int:
@@ -159,8 +162,8 @@ def describe_split(split: str, counts: Mapping[str, int], expected: Mapping[str,
     return text
 
 
-def _write_split(source: IlsvrcSource, split: str, folder: Path, counts: Counter[str]) -> Iterator[None]:
-    """Write the missing images of one split, and yield after each; ``counts`` are those of existing images."""
+def _write_split(source: IlsvrcSource, split: str, folder: Path, counts: Counter[str]) -> Iterator[bool]:
+    """Write the missing images of one split; yield whether each is new; ``counts`` are those of existing images."""
     expected = source.expected_counts(split)
     if not source.tars:
         yield from _link_kaggle(source, split, folder)
@@ -172,7 +175,7 @@ def _write_split(source: IlsvrcSource, split: str, folder: Path, counts: Counter
         yield from _unpack_flat(source, split, folder)
 
 
-def _unpack_train(source: IlsvrcSource, folder: Path, counts: Counter[str]) -> Iterator[None]:
+def _unpack_train(source: IlsvrcSource, folder: Path, counts: Counter[str]) -> Iterator[bool]:
     """Unpack the tar of 1000 tars; those of complete classes are not read."""
     path = source.tars["train"]
     with path.open("rb") as file, open_tar(file, str(path)) as outer:
@@ -188,16 +191,16 @@ def _unpack_train(source: IlsvrcSource, folder: Path, counts: Counter[str]) -> I
             yield from _unpack_class(stream, wnid, folder / wnid, f"{wnid}.tar inside {path}")
 
 
-def _unpack_class(stream: IO[bytes], wnid: str, folder: Path, name: str) -> Iterator[None]:
+def _unpack_class(stream: IO[bytes], wnid: str, folder: Path, name: str) -> Iterator[bool]:
     """Unpack the tar of one class of training images."""
     with open_tar(stream, name) as archive:
         for member in tar_members(archive, name):
             matched = _TRAIN_IMAGE.fullmatch(member.name)
-            if matched is not None and matched[2] == wnid and _extract(archive, member, folder / matched[1], name):
-                yield
+            if matched is not None and matched[2] == wnid:
+                yield from _extract(archive, member, folder / matched[1], name)
 
 
-def _unpack_flat(source: IlsvrcSource, split: str, folder: Path) -> Iterator[None]:
+def _unpack_flat(source: IlsvrcSource, split: str, folder: Path) -> Iterator[bool]:
     """Unpack the tar of val, whose images go to the folders of their classes, or of test, whose images stay flat."""
     path = source.tars[split]
     with path.open("rb") as file, open_tar(file, str(path)) as archive:
@@ -206,16 +209,17 @@ def _unpack_flat(source: IlsvrcSource, split: str, folder: Path) -> Iterator[Non
             if matched is None:
                 continue
             wnid = source.metadata.validation.get(matched[1]) if split == "val" else ""
-            if wnid is not None and _extract(archive, member, folder / wnid / matched[1], str(path)):
-                yield
+            if wnid is not None:
+                yield from _extract(archive, member, folder / wnid / matched[1], str(path))
 
 
-def _link_kaggle(source: IlsvrcSource, split: str, folder: Path) -> Iterator[None]:
+def _link_kaggle(source: IlsvrcSource, split: str, folder: Path) -> Iterator[bool]:
     images = source.folder / KAGGLE_IMAGES / split
     for file in list_images(images):
         wnid = "" if split == "test" else kaggle_class(source.metadata, source.folder, split, file)
         target = folder / wnid / file.rpartition("/")[2]
-        if target.is_file() and target.stat().st_size == (images / file).stat().st_size:
+        is_new = not target.is_file()
+        if not is_new and target.stat().st_size == (images / file).stat().st_size:
             continue
         with _write_whole(target) as temporary:
             try:
@@ -223,13 +227,14 @@ def _link_kaggle(source: IlsvrcSource, split: str, folder: Path) -> Iterator[Non
             except OSError:  # another disk, or a file system without links
                 with (images / file).open("rb") as content, temporary.open("xb") as copy:
                     shutil.copyfileobj(content, copy)
-        yield
+        yield is_new
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, name: str) -> bool:
-    """Write one member to ``target``, unless a file of its size is there; return whether it was written."""
-    if target.is_file() and target.stat().st_size == member.size:
-        return False
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, name: str) -> Iterator[bool]:
+    """Write one member to ``target``, unless a file of its size is there; yield whether it is new."""
+    is_new = not target.is_file()
+    if not is_new and target.stat().st_size == member.size:
+        return
     stream = archive.extractfile(member)
     assert stream is not None
     with _write_whole(target) as temporary, temporary.open("xb") as file:
@@ -237,7 +242,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, na
             shutil.copyfileobj(stream, file, 1 << 20)
         except (tarfile.TarError, ValueError) as error:
             raise DataError(f"{name} is damaged or incomplete; download it again.") from error
-    return True
+    yield is_new
 
 
 @contextmanager
