@@ -126,10 +126,10 @@ def _read_table(split: Split, root: Path) -> BoxSource:
     has_match = False
     for number, row in read_csv(path, COLUMNS):
         named = PurePosixPath(row[0].strip())
-        existing = named.as_posix() if named.as_posix() in file_of else finder.find(named)
+        existing = named.as_posix() if named.as_posix() in file_of else finder.find_file(named)
         if existing in file_of:
             lines.setdefault(file_of[existing], []).append((number, row[1:] or [""]))
-        elif existing is None or not (root / existing).is_file():
+        elif existing is None:
             unmatched[number] = row[0].strip()
         has_match = has_match or number not in unmatched
     if len(unmatched) > 1 and not has_match:

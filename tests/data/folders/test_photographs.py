@@ -274,6 +274,38 @@ def test_what_is_no_file_is_not_opened_and_what_may_not_be_read_is_not_called_mi
             find_photographs(root / "link.jpg").open_image(0)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="changes permissions")
+def test_a_list_names_files_of_a_folder_that_may_be_entered_but_not_listed() -> None:
+    with public_folder() as root:
+        (root / "deep").mkdir()
+        (root / "deep" / "a.jpg").touch()
+        (root / "list.txt").write_text("deep/a.jpg\ndeep/b.jpg\n")
+        with locked(root / "deep", 0o111):
+            assert paths(find_photographs(root / "list.txt")) == [root / "deep" / "a.jpg", Path("deep/b.jpg")]
+
+
+@pytest.mark.parametrize("table", ["list.txt", "list.csv"])
+def test_a_folder_is_listed_once_for_all_names_of_a_list(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million names that do not exist took minutes; here are a thousand."""
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.jpg").touch()
+    names = ["deep/a.jpg", *(f"deep/gone{number}.jpg" for number in range(1000))]
+    (tmp_path / table).write_text("\n".join(names))
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def count(folder: Any) -> Any:
+        listed.append(str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", count)
+    found = paths(find_photographs(tmp_path / table))
+    assert found == [tmp_path / names[0], *map(Path, names[1:])]
+    assert 0 < len(listed) < 10
+
+
 @pytest.mark.parametrize("pattern", ["*.jpg", "*.JPG", "**/*.Jpg", "[ab].jpg"])
 def test_the_suffix_of_a_pattern_matches_in_any_case(pattern: str, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.JPG", "c.png"):

@@ -195,8 +195,7 @@ def _find_file(text: str, finder: PathFinder) -> str | None:
         for whole in (os.path.abspath(root), real_path(root)):  # noqa: PTH100 - as typed, and behind links
             if named.is_relative_to(whole):
                 named = named.relative_to(whole)
-    file = finder.find(named)
-    return file if file is not None and (root / file).is_file() else None
+    return finder.find_file(named)
 
 
 def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, frozenset[str]]:

@@ -5,7 +5,8 @@ import csv
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from verydeep.data.folders.path_finder import PathFinder
@@ -73,8 +74,7 @@ def read_lines(path: Path) -> list[str]:
             names = _split_names(file.read())
     except OSError:  # decoding reports it
         return []
-    finder = PathFinder(path.parent)
-    return [_find_listed(finder, name.strip()) for name in names]
+    return _find_listed(path.parent, map(str.strip, names))
 
 
 def read_paths(path: Path) -> list[str]:
@@ -105,19 +105,29 @@ def read_paths(path: Path) -> list[str]:
         names = names[1:]
     if not names:
         raise DataError(f"{path} lists no photographs: give it a column called {PATH_COLUMN}.")
-    finder = PathFinder(path.parent)
-    return [_find_listed(finder, name) for name in names]
+    return _find_listed(path.parent, names)
 
 
-def _find_listed(finder: PathFinder, name: str) -> str:
-    """Return the path of a file that a list names: relative to the list's folder, or to the current one.
+def _find_listed(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return the paths of the files that a list names: relative to the list's folder, or to the current one.
 
     A missing file is taken to be in the list's folder if a name there differs from it only in upper and lower case.
     """
-    in_folder = os.path.exists(finder.root / name)  # noqa: PTH110 - never raises
-    if not in_folder and not os.path.exists(name):  # noqa: PTH110 - as above
-        in_folder = finder.find_other_case(PurePath(name)) is not None
-    return str(finder.root / name) if in_folder else name
+    inside, current = PathFinder(folder), PathFinder(Path())
+
+    def find(name: str) -> str:
+        path = PurePath(name)
+        if ".." in path.parts:
+            is_inside = os.path.exists(folder / name)  # noqa: PTH110 - never raises
+            return os.path.join(folder, name) if is_inside else name  # noqa: PTH118 - a million names
+        with suppress(DataError):  # its folder may not be read; decoding reports it
+            found = inside.find(path)
+            if found is None and current.find(path) is None and inside.find_other_case(path):
+                found = name
+            return name if found is None else os.path.join(folder, found)  # noqa: PTH118 - as above
+        return name
+
+    return [find(name) for name in names]
 
 
 def _is_there(path: Path, name: str) -> bool:

@@ -7,18 +7,23 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from verydeep.data.folders.listing import normalize_name
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error
+from verydeep.files import describe_read_error, is_file
 
 
 class PathFinder:
-    """Finds files and folders below a root by the normal forms of their names; each folder is listed once at most."""
+    """Finds files and folders below a root by the normal forms of their names; each folder is listed once at most.
+
+    A million names are looked up in seconds, also where none of them exists.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._names: dict[str, dict[str, str]] = {}
-        """Folder -> normal form -> name of an entry, of the folders that were listed."""
+        self._names: dict[str, dict[str, str] | None] = {}
+        """Folder -> name or normal form -> name of an entry; None for a folder that may not be listed."""
         self._folded: dict[str, dict[str, str]] = {}
-        """The same without upper and lower case."""
+        """Folder -> normal form in lower case -> name of an entry."""
+        self._others: set[str] = set()
+        """Entries of listed folders that are no files."""
 
     def find(self, path: PurePath) -> str | None:
         """Return the POSIX path of a file or folder below the root as the system writes it; None if there is none.
@@ -29,48 +34,90 @@ class PathFinder:
             DataError: it may exist, but its folder may not be read.
         """
         found = self._find(path)
-        if found is None and "\\" in str(path):
-            return self._find(PurePosixPath(str(path).replace("\\", "/")))
-        return found
+        return self._find(_with_slashes(path)) if found is None and _has_backslash(path) else found
+
+    def find_file(self, path: PurePath) -> str | None:
+        """Return what ``find`` returns for a file; None for a folder.
+
+        Raises:
+            DataError: it may exist, but its folder may not be read.
+        """
+        found = self.find(path)
+        if found is None or self._names.get(found.rpartition("/")[0]) is not None:
+            return None if found in self._others else found
+        return found if (self.root / found).is_file() else None
 
     def _find(self, path: PurePath) -> str | None:
-        if ".." in path.parts or path.is_absolute() or not path.parts:
+        parts = path.parts
+        if ".." in parts or path.is_absolute() or not parts:
             return None
+        folder = ""
         try:
-            if (self.root / path).exists():
-                return path.as_posix()
-            parts: list[str] = []
-            for part in path.parts:
-                folder = "/".join(parts)
-                exact = (self.root / folder / part).exists()
-                name = part if exact else self._list(folder).get(normalize_name(part))
+            for part in parts:
+                name = self._find_entry(folder, part)
                 if name is None:
                     return None
-                parts.append(name)
+                folder = f"{folder}/{name}" if folder else name
         except PermissionError as error:
             raise DataError(describe_read_error(error.filename, error)) from error
-        except OSError:  # a part is a file, or a name is too long
+        except (OSError, ValueError):
             return None
-        return "/".join(parts)
+        return folder
+
+    def _find_entry(self, folder: str, part: str) -> str | None:
+        """Return the name of an entry of a folder, which exists.
+
+        Raises:
+            OSError: the folder may not be read, or it is a file.
+            ValueError: the name has a zero byte.
+        """
+        names = self._list(folder)
+        if names is None:
+            (self.root / folder / part).lstat()
+            return part
+        if name := names.get(part) or names.get(normalize_name(part)):
+            return name
+        other = self._fold(folder).get(part.casefold())
+        # A file system may not tell upper and lower case apart.
+        return other if other is not None and os.path.lexists(self.root / folder / part) else None
 
     def find_other_case(self, path: PurePath) -> str | None:
         """Return the path of an entry whose names have other upper or lower case than those of ``path``, if any."""
-        parts: list[str] = []
+        folder = ""
         try:
-            for part in PurePosixPath(str(path).replace("\\", "/")).parts:
-                folder, normal = "/".join(parts), normalize_name(part)
-                names = self._list(folder)
-                if folder not in self._folded:
-                    self._folded[folder] = {each.casefold(): name for each, name in names.items()}
-                parts.append(names.get(normal) or self._folded[folder][normal.casefold()])
+            for part in (_with_slashes(path) if _has_backslash(path) else path).parts:
+                normal = normalize_name(part)
+                name = (self._list(folder) or {}).get(normal) or self._fold(folder)[normal.casefold()]
+                folder = f"{folder}/{name}" if folder else name
         except (OSError, KeyError):
             return None
-        return "/".join(parts) or None
+        return folder or None
 
-    def _list(self, folder: str) -> dict[str, str]:
+    def _fold(self, folder: str) -> dict[str, str]:
+        if folder not in self._folded:
+            self._folded[folder] = {each.casefold(): name for each, name in (self._list(folder) or {}).items()}
+        return self._folded[folder]
+
+    def _list(self, folder: str) -> dict[str, str] | None:
         if folder not in self._names:
-            self._names[folder] = {normalize_name(name): name for name in sorted(os.listdir(self.root / folder))}  # noqa: PTH208
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    is_file_of = {entry.name: is_file(entry) for entry in entries}
+            except PermissionError:
+                self._names[folder] = None
+                return None
+            names = sorted(is_file_of)
+            self._names[folder] = {normalize_name(name): name for name in names} | {name: name for name in names}
+            self._others |= {f"{folder}/{name}" if folder else name for name in names if not is_file_of[name]}
         return self._names[folder]
+
+
+def _has_backslash(path: PurePath) -> bool:
+    return any("\\" in part for part in path.parts)
+
+
+def _with_slashes(path: PurePath) -> PurePath:
+    return PurePosixPath(str(path).replace("\\", "/"))
 
 
 def ask_for(name: str | None) -> str:

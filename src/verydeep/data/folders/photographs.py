@@ -60,17 +60,18 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
     names: list[str] = []
     present: set[str] = set()
     notes, miswritten = list[str](), list[str]()
-    arguments = list(expand_lists(arguments))
+    arguments, matcher = list(expand_lists(arguments)), _Matcher()
     for argument in arguments:
         try:
-            matches = _match(argument)
-        except OSError as error:
+            matches = matcher.match(argument)
+        except (OSError, DataError) as error:
             if len(arguments) == 1:
-                raise DataError(describe_read_error(argument, error)) from error
+                reason = describe_read_error(argument, error) if isinstance(error, OSError) else str(error)
+                raise DataError(reason) from error
             matches = []
         if not matches and len(arguments) > 1 and not glob.has_magic(argument):
             matches = [argument]  # decoding reports it, so that the others are not lost
-            miswritten += [argument + advice] if (advice := _suggest(argument)) else []
+            miswritten += [argument + advice] if (advice := matcher.suggest(argument)) else []
         if len(matches) + len(arguments) > 2:  # a system's file that is named alone is meant
             left_out = [name for name in matches if is_of_system(os.path.basename(name))]  # noqa: PTH119
             notes += [f"Left out, because {SYSTEMS} made it: {name}." for name in left_out]
@@ -81,7 +82,7 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
         for match in matches:
             found += _list_folder(match, leave_out, notes) if os.path.isdir(match) else [match]  # noqa: PTH112
         if not (found or matches or glob.has_magic(argument)):
-            advice = _suggest(argument) or ": give files, folders of photographs, or patterns."
+            advice = matcher.suggest(argument) or ": give files, folders of photographs, or patterns."
             raise DataError(f"There is no file or folder {argument}{advice}")
         if not found:
             reasons = "".join(f" {note}" for note in notes)
@@ -102,45 +103,62 @@ def photograph_names(arguments: Sequence[str], leave_out: Path | None = None) ->
     return names, notes
 
 
-def _match(argument: str) -> list[str]:
-    """Return the file or folder of this name, or those that match the pattern.
+class _Matcher:
+    """Finds the files and folders that names and patterns stand for; each folder is listed once for all of them."""
 
-    The leading folders that exist are taken as they are written: "photos [2024]/*.jpg" names a folder and a pattern.
-    The suffix of a pattern matches in lower and upper case.
-    """
-    path = Path(argument)
-    if os.path.lexists(path):
-        return [str(path)]
-    folder, parts = _enter(path)
-    pattern = os.path.join(*parts) if parts else ""  # noqa: PTH118
-    if (existing := PathFinder(folder).find(Path(pattern))) is not None:
-        return [str(folder / existing)]
-    stem, suffix = os.path.splitext(pattern)  # noqa: PTH122 - texts
-    if suffix.lower() in FORMATS:
-        pattern = stem + "".join(
-            f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else letter for letter in suffix
-        )
-    matches = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - leaves out hidden files
-    return [str(folder / name) for name in sorted(matches) if not any(map(is_leftover, Path(name).parent.parts))]
+    def __init__(self) -> None:
+        self._finders: dict[Path, PathFinder] = {}
+        self._entered: dict[str, tuple[PathFinder, tuple[str, ...]]] = {}
+        """Folder -> the leading folders of its path that exist, and the rest of its parts."""
 
+    def match(self, argument: str) -> list[str]:
+        """Return the file or folder of this name, or those that match the pattern.
 
-def _suggest(argument: str) -> str:
-    """Return "; did you mean 'photos/a.jpg'?" for a name that exists with other upper or lower case; else nothing."""
-    try:
-        folder, parts = _enter(Path(argument))
-    except OSError:  # it may not be read, or a name is too long
-        return ""
-    found = PathFinder(folder).find_other_case(PurePath(*parts))
-    return ask_for(found and str(folder / found))
+        The leading folders that exist are taken as they are written: "photos [2024]/*.jpg" names a folder and a
+        pattern. The suffix of a pattern matches in lower and upper case.
 
+        Raises:
+            DataError: a folder may not be read.
+            OSError: the name is none.
+        """
+        if os.path.lexists(argument or "."):
+            return [str(Path(argument))]
+        finder, rest = self._enter(argument)
+        if (existing := finder.find(rest)) is not None:
+            return [str(finder.root / existing)]
+        pattern = str(rest)
+        if not glob.has_magic(pattern) and finder.find_other_case(rest) is None:
+            return []
+        stem, suffix = os.path.splitext(pattern)  # noqa: PTH122 - texts
+        if suffix.lower() in FORMATS:
+            pattern = stem + "".join(
+                f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else letter for letter in suffix
+            )
+        matches = glob.glob(pattern, root_dir=finder.root, recursive=True)  # noqa: PTH207 - leaves out hidden files
+        names = sorted(name for name in matches if not any(map(is_leftover, Path(name).parent.parts)))
+        return [str(finder.root / name) for name in names]
 
-def _enter(path: Path) -> tuple[Path, list[str]]:
-    """Return the leading folders of a path that exist, and the rest of its parts."""
-    folder = Path(path.anchor)
-    parts = list(path.parts[len(folder.parts) :])
-    while parts and (folder / parts[0]).is_dir():
-        folder /= parts.pop(0)
-    return folder, parts
+    def suggest(self, argument: str) -> str:
+        """Return "; did you mean 'photos/a.jpg'?" for a name that exists in other upper or lower case; or nothing."""
+        try:
+            finder, rest = self._enter(argument)
+        except OSError:  # it may not be read, or a name is too long
+            return ""
+        found = finder.find_other_case(rest)
+        return ask_for(found and str(finder.root / found))
+
+    def _enter(self, argument: str) -> tuple[PathFinder, PurePath]:
+        """Return the leading folders of a path that exist, and the rest of it, which does not."""
+        above, name = os.path.split(argument)
+        if above not in self._entered:
+            path = Path(above)
+            folder = Path(path.anchor)
+            parts = list(path.parts[len(folder.parts) :])
+            while parts and (folder / parts[0]).is_dir():
+                folder /= parts.pop(0)
+            self._entered[above] = self._finders.setdefault(folder, PathFinder(folder)), tuple(parts)
+        finder, rest = self._entered[above]
+        return finder, PurePath(*rest, name)
 
 
 def _list_folder(folder: str, leave_out: Path | None, notes: list[str]) -> list[str]:

@@ -69,13 +69,13 @@ def open_voc(folder: Path, name: str) -> Split:
     """
     path = folder / SETS / "Main" / f"{name}.txt"
     ids = [image for (image,) in read_list(path, (1,), marked=False)]
+    files = find_image_files(folder, ids, path)
     lists = read_class_lists(path, CLASSES, num_names=1)
     for class_name, marks in lists.items():
         if differing := sorted({image for (image,) in marks} ^ set(ids)):
             raise DataError(
                 f"Only one of {path} and {class_name}_{name}.txt next to it lists image {differing[0]}; {UNPACK_AGAIN}."
             )
-    files = find_image_files(folder, ids, path)
     ids.sort(key=files.__getitem__)
     marks_of_images = np.array([[marks[image,] for marks in lists.values()] for image in ids], np.int8)
     return Split(
