@@ -65,6 +65,18 @@ def test_two_processes_share_the_work(trained: Path, photographs: Path, cli: Cli
     assert "Images: 16, of which 15 are already described." in inside(*common, "--out", "two").stdout
 
 
+def test_a_bad_file_does_not_stop_a_job(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
+    """It is tried again by the next job."""
+    shutil.copytree(photographs / "val", tmp_path / "photos")
+    (tmp_path / "photos" / "apple" / "bad.jpg").write_text("no picture")
+    words = ("features", trained, "photos", *FP32, "--out", "archive")
+    for _ in range(2):
+        done = inside(*words, check=False)
+        assert done.returncode == 1 and len(read_archive(tmp_path / "archive")) == 15
+        assert "bad.jpg is not an image" in done.stderr and "--bad-images skip accepts" in done.stderr
+    assert inside(*words, "--bad-images", "skip").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -16,7 +16,7 @@ from verydeep.options import (
     Numbers,
     PathSource,
     PathSources,
-    decoding_of,
+    lenient_decoding_of,
     number_text,
     start_runtime,
 )
@@ -44,7 +44,8 @@ def features(
 
     Descriptors are those of `verydeep describe`, written as they are computed. Run the same command again
     to continue a stopped job, or with other images to add them. All descriptors of an archive are made alike: options
-    that you omit keep the archive's values.
+    that you omit keep the archive's values. Images that cannot be used are reported and are not in the archive; the
+    exit code is then 1, unless `bad_images=skip`.
 
     Try:
         verydeep features oxford-vgg16 photos --out photos-described
@@ -56,7 +57,7 @@ def features(
 
     Raises:
         WeightsError: There is no such net.
-        DataError: A photograph cannot be decoded, or the archive cannot be read.
+        DataError: None of the photographs can be used, or the archive cannot be read.
         OptionError: The archive has descriptors of another kind, or the net has no such layer.
         ResourceError: Another job writes there, or the disk is full.
     """
@@ -86,4 +87,5 @@ def features(
     precision = resolve_manifest(folder, net, archive_options, options["device"]).precision
     archive_options = replace(archive_options, precision=precision)
     with start_runtime(options, bf16=precision == "bf16") as runtime:
-        return update_archive(folder, net, archive_options, paths, runtime, decoding_of(options))
+        archive = update_archive(folder, net, archive_options, paths, runtime, lenient_decoding_of(options))
+    return replace(archive, bad_images=options["bad_images"])

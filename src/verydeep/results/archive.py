@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from verydeep.results.result import Record, Result
-from verydeep.wording import count_of
+from verydeep.wording import count_of, escape_controls
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,6 +29,19 @@ class Archive(Result):
     """Size of all descriptors on disk."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """File that could not be decoded -> reason."""
+    bad_images: Literal["error", "skip"] = "error"
+    """Whether skipped files are a problem."""
+
+    @property
+    def problem(self) -> str:
+        """A sentence if any photograph could not be described, unless such files are to be skipped."""
+        if not self.skipped or self.bad_images == "skip":
+            return ""
+        first = escape_controls(next(iter(self.skipped.values())))
+        others = "The other photographs are in the archive; `bad_images=skip` accepts that some are not."
+        if len(self.skipped) == 1:
+            return f"{first} {others}"
+        return f"{len(self.skipped):,} files have no descriptor. The first: {first} {others}"
 
     def __fspath__(self) -> str:
         """Return the folder, so that the archive is a path."""
