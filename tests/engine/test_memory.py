@@ -124,6 +124,17 @@ def net(tmp_path: Path) -> Path:
     return tmp_path / "net"
 
 
+@pytest.mark.usefixtures("groups")  # with a megabyte
+@pytest.mark.parametrize("command", ["evaluate", "predict", "features", "transfer"])
+def test_a_net_that_cannot_fit_is_refused(command: str, net: Path, photographs: Path, inside: Cli) -> None:
+    """2.3 million weights take 9 MB."""
+    words = {"evaluate": (photographs, net), "transfer": (photographs, net)}.get(command, (net, photographs / "test"))
+    out = () if command == "predict" else ("--out", "out")
+    done = inside(command, *words, *out, "--kernels", "torch", "--precision", "fp32", check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "needs at least 9.2 MB of memory in each process, and 1.0 MB are free: free some, or give" in done.stderr
+
+
 @needs_limit
 def test_evaluations_and_descriptors_halve_their_batches(
     net: Path, photographs: Path, tmp_path: Path, inside: Cli

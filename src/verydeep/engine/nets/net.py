@@ -19,12 +19,13 @@ from verydeep.engine.datasets import DEFAULT_DIVISION, Division
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files
 from verydeep.engine.runtime import Kernels, Runtime
-from verydeep.errors import OptionError
+from verydeep.errors import OptionError, ResourceError
 from verydeep.files import real_path
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig, load_config, load_model
 from verydeep.ops.value_ranges import RecordedRanges
+from verydeep.wording import size_text
 
 _PLACING = threading.Lock()
 
@@ -144,6 +145,7 @@ class Net:
 
         Raises:
             WeightsError: the weights are missing, damaged, or of another net.
+            ResourceError: they cannot fit into the memory of a CPU.
         """
         key = (str(runtime.device), runtime.bf16, runtime.kernels)
         with _PLACING:
@@ -151,11 +153,26 @@ class Net:
                 where = (real_path(self.folder), stamp_files(self.folder), self.outputs, *key)
                 model = _IN_USE.get(where)
                 if model is None:
+                    self._check_memory(runtime)
                     model = _IN_USE[where] = prepare_net(self.load(), runtime)
                 return model
             if key not in self._placed:
                 self._placed[key] = prepare_net(self.load(), runtime)
             return self._placed[key]
+
+    def _check_memory(self, runtime: Runtime) -> None:
+        """Refuse a net whose weights alone exceed the memory: a system may kill the process while it reads them."""
+        if runtime.device.type != "cpu":
+            return
+        with torch.device("meta"):  # without memory
+            num_weights = sum(parameter.numel() for parameter in self.config.build().parameters())
+        copied = 2 if runtime.bf16 else 4 if runtime.kernels == "native" else 0  # bytes of a rounded or packed weight
+        needed, free = num_weights * (4 + copied), runtime.free_memory()
+        if needed > free:
+            raise ResourceError(
+                f"{self.path} needs at least {size_text(needed)} of memory in each process, and {size_text(free)} are "
+                "free: free some, or give a smaller net."
+            )
 
     def with_model(self) -> "Net":
         """Return the net with its model in memory, and with that of the classifier of a localization net.
