@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
+from verydeep.configs.networks import LARGEST_FC_WIDTH, LARGEST_WIDTH
 from verydeep.configs.protocols import View
 from verydeep.errors import OptionError
 from verydeep.parameters import Option
@@ -66,8 +67,10 @@ AggregateOption = Annotated[
 TaskOption = Annotated[Literal["classify", "localize"], Option("Task: classify or localize (boxes).", metavar="TASK")]
 SplitOption = Annotated[str, Option("Split: train, val, test or all.", metavar="NAME")]
 CropOption = Annotated[int, Option("Side of the nets' input in pixels.", metavar="PIXELS")]
-WidthOption = Annotated[float, Option("Factor on the number of channels.", metavar="X", smallest=1e-3)]
-FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1)]
+WidthOption = Annotated[
+    float, Option("Factor on the number of channels.", metavar="X", smallest=1e-3, largest=LARGEST_WIDTH)
+]
+FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1, largest=LARGEST_FC_WIDTH)]
 GroupByOption = Annotated[
     str | None, Option('Keep groups together: "parent" (folder), CSV or regex.', metavar="HOW", heading="training")
 ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
-from verydeep.configs.networks import check_crop, network_name
+from verydeep.configs.networks import LARGEST_FC_WIDTH, LARGEST_WIDTH, check_crop, network_name
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import Balance, ColorShift, FineTuned, Initialization
 from verydeep.configs.scales import TrainScale
@@ -42,7 +42,9 @@ def train(
     scale: Annotated[
         str | None, Option("Train scale S, or a range: 256-512.", "256; generated: 256, then 256-512", "S")
     ] = None,
-    width: Annotated[float | None, Option("Factor on the channels.", "1; generated: 0.25", "X", smallest=1e-3)] = None,
+    width: Annotated[
+        float | None, Option("Factor on the channels.", "1; generated: 0.25", "X", smallest=1e-3, largest=LARGEST_WIDTH)
+    ] = None,
     epochs: Annotated[int | None, Option("Up to N epochs.", "74; generated: 8; boxes: 10", "N", smallest=1)] = None,
     init_from: Annotated[NetSource | None, Option("Net to copy matching layers from.", metavar="RUN")] = None,
     task: TaskOption = "classify",
@@ -52,7 +54,8 @@ def train(
         PathSource | None, Option("Continue; `epochs` may change until the rate drops.", metavar="RUN")
     ] = None,
     fc_width: Annotated[
-        int | None, Option("Channels of fc6, fc7.", "4096; generated: 512", "N", "training", smallest=1)
+        int | None,
+        Option("Channels of fc6, fc7.", "4096; generated: 512", "N", "training", smallest=1, largest=LARGEST_FC_WIDTH),
     ] = None,
     init: Annotated[Initialization, Option("Weights: glorot, or normal (paper's).", "", "NAME", "training")] = "glorot",
     fine_tune: Annotated[

@@ -21,6 +21,9 @@ SHALLOW = ("A", "A-LRN")
 PAPER_FC_WIDTH = 4096
 """Channels of fc6 and fc7 in the paper."""
 
+LARGEST_CROP, LARGEST_WIDTH, LARGEST_FC_WIDTH = 4096, 64.0, 2**20
+"""Limits beyond all nets in use, below which no number of weights overflows."""
+
 
 @dataclass(frozen=True)
 class Conv:
@@ -68,13 +71,15 @@ def network_name(text: str) -> str:
 
 
 def check_crop(crop: int) -> None:
-    """Refuse a crop that five poolings do not divide.
+    """Refuse a crop that five poolings do not divide, or that is too large for any machine.
 
     Raises:
-        OptionError: the crop is not a positive multiple of 32.
+        OptionError: the crop is not a multiple of 32 from 32 to 4096.
     """
     if crop < STRIDE or crop % STRIDE:
         raise OptionError(f"`crop={crop}` does not fit the five poolings: give a multiple of {STRIDE}.", "crop")
+    if crop > LARGEST_CROP:
+        raise OptionError(f"`crop={crop}` is too large: give at most {LARGEST_CROP}.", "crop")
 
 
 def scaled_channels(channels: int, width: float) -> int:

@@ -14,7 +14,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, STRIDE
+from verydeep.configs.networks import (
+    LARGEST_CROP,
+    LARGEST_FC_WIDTH,
+    LARGEST_WIDTH,
+    NETWORKS,
+    PAPER_CROP,
+    PAPER_FC_WIDTH,
+    STRIDE,
+)
 from verydeep.configs.protocols import Regression, Task
 from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.configs.scales import TrainScale
@@ -93,7 +101,6 @@ class SplitRecord:
     """The groups of images that the division left together: "parent", a CSV file, or a regular expression."""
 
 
-Positive = Annotated[int, Meta(gt=0)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 
 
@@ -105,9 +112,9 @@ class ModelConfig:
     class_names: tuple[str, ...]
     """Empty for a trunk."""
     class_words: tuple[str, ...]
-    crop: Annotated[int, Meta(ge=STRIDE, multiple_of=STRIDE)] = PAPER_CROP
-    width: PositiveFloat = 1.0
-    fc_width: Positive = PAPER_FC_WIDTH
+    crop: Annotated[int, Meta(ge=STRIDE, multiple_of=STRIDE, le=LARGEST_CROP)] = PAPER_CROP
+    width: Annotated[float, Meta(gt=0, le=LARGEST_WIDTH)] = 1.0
+    fc_width: Annotated[int, Meta(gt=0, le=LARGEST_FC_WIDTH)] = PAPER_FC_WIDTH
     mean_rgb: tuple[float, float, float] = ILSVRC_MEAN_RGB
     input_scale: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     """The divisors (R, G, B) of conv1_1's weights if the net's own system divides its input; None: 1.
