@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from verydeep import cli as command_line
 from verydeep.data.folders.folder import open_folder
 from verydeep.data.split import Split
 from verydeep.ops.arrays import UInt8Array
+
+if TYPE_CHECKING:
+    from tests.kills import Forker
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, which some of them send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -134,6 +138,25 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         return done
 
     return run
+
+
+@pytest.fixture(scope="module")
+def forker() -> Iterator["Forker"]:
+    """A process that has imported everything and forks for each command."""
+    from tests.kills import start_forker
+
+    with start_forker() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def inputs(forker: "Forker", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the commands of ``tests/jobs.py`` run in."""
+    from tests.jobs import make_inputs
+
+    folder = tmp_path_factory.mktemp("inputs")
+    make_inputs(forker, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

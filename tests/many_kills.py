@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.jobs import JOBS, begin, find_differences, kill, make_inputs, run_whole
 from tests.kills import start_forker
-from tests.test_kills import JOBS, begin, find_differences, kill, make_inputs, run_whole
 
 
 def main() -> None:

@@ -2,30 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kills import Attempt, Forker, start_forker
+from tests.jobs import JOBS, NET, Job, read_results
+from tests.kills import Attempt, Forker
 from tests.runs import SMALL_NET
-from tests.test_kills import JOBS, NET, Job, make_inputs, read_results
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 NUM = 8
-
-
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    with start_forker() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def inputs(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("at-once")
-    make_inputs(forker, folder)
-    return folder
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.jobs import JOBS, NET, Job, is_complete, make_inputs, read_results
 from tests.kills import Attempt
 from tests.small_disk import SmallDisk, small_disk
-from tests.test_kills import JOBS, NET, Job, is_complete, make_inputs, read_results
 from tests.thin_nets import make_pictures, save_box_run
 from verydeep.configs.protocols import PaperNet
 

@@ -2,13 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kills import Forker, start_forker
-from tests.test_kills import JOBS, Job, begin, make_inputs, read_results
+from tests.jobs import JOBS, Job, begin, read_results
+from tests.kills import Forker
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
@@ -24,19 +23,6 @@ REMOVALS: dict[str, tuple[str, str, str]] = {
     "the cache while descriptors are written": ("transfer", "cache", r"os.rename \S*/descriptors/\w+/relu7"),
 }
 """What vanishes -> the command, the folder, and the change before which it is removed."""
-
-
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    with start_forker() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def inputs(forker: Forker, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("vanished")
-    make_inputs(forker, folder)
-    return folder
 
 
 @pytest.mark.parametrize("name", REMOVALS)
