@@ -217,6 +217,7 @@ def test_machines_of_different_precision_are_refused(class_folders: Path, traine
         (("--seed", 2**64), "--seed"),
         (("--c", "1,x"), "--c 1,x is not valid: give one or more different numbers above 0"),
         (("--c", "0"), "--c 0 is not valid"),
+        (("--c", "1,nan,inf"), "--c 1,nan,inf is not valid"),
         (("--num-train", "3"), "defines its own training and test photographs; omit --num-train.\n"),
         (("--actions", "image"), "is not Pascal VOC"),
         (("--submission", "sent"), "--submission writes files for VOC's server, and class-folders"),

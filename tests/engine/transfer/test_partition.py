@@ -16,7 +16,7 @@ from verydeep.engine.progress import run_with_progress
 from verydeep.engine.transfer.partition import add_interval, check_training, transfer_partition
 from verydeep.engine.transfer.report import result_lines, result_values
 from verydeep.engine.transfer.scoring import score
-from verydeep.engine.transfer.svm_training import hold_out_fifth, try_costs
+from verydeep.engine.transfer.svm_training import hold_out_fifth, train_svms
 from verydeep.engine.transfer.task import TransferResult, TransferTask
 from verydeep.errors import DataError
 
@@ -109,7 +109,7 @@ def test_persons_of_one_photograph_are_held_out_together() -> None:
     result = transfer_partition(Partition(persons, None), samples, "AP, all points", costs=[1.0, 10.0], seed=0)
     together, apart = (
         run_with_progress(
-            try_costs(
+            train_svms(
                 values,
                 relevance,
                 NAMES,
@@ -119,7 +119,7 @@ def test_persons_of_one_photograph_are_held_out_together() -> None:
             ),
             "",
             1,
-        )
+        )[1]
         for photographs in (persons.photographs, None)
     )
     assert result.trials == together != apart

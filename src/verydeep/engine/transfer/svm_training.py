@@ -19,7 +19,7 @@ import numpy as np
 
 from verydeep.engine.memory import host_memory
 from verydeep.engine.transfer.linear_svms import ROWS_AT_ONCE, LinearSVMs
-from verydeep.errors import DataError, OptionError, ResourceError, WeightsError
+from verydeep.errors import DataError, ResourceError, WeightsError
 from verydeep.machine import available_cores
 from verydeep.ops.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int8Array, Int64Array
 from verydeep.ops.targets import hold_out_samples
@@ -74,7 +74,7 @@ def train_svms(
     photographs: Int64Array | None = None,
     balanced: bool = False,
 ) -> Generator[float, None, tuple[LinearSVMs, tuple[Trial, ...]]]:
-    """Choose C on a held-out part of the training images, then train on all of them.
+    """Choose C on a fifth of the training images, which is held out, then train on all of them.
 
     Args:
         descriptors: (n, D) of the training images.
@@ -96,63 +96,26 @@ def train_svms(
 
     Raises:
         DataError: a class has no image or is on all images, or cannot be held out.
-        OptionError: C is not above 0.
         WeightsError: a descriptor is not finite.
         ResourceError: scikit-learn is not installed, or there are more values than it can take.
     """
     yield 0
-    features = _convert_features(descriptors)
-    trials: tuple[Trial, ...] = ()
+    features, trials = _convert_features(descriptors), list[Trial]()
+    is_held_out = np.zeros(len(targets), np.bool_)
     if len(costs) > 1:
-        trials = yield from try_costs(
-            features,
-            targets,
-            class_names,
-            metric,
-            costs=costs,
-            seed=seed,
-            photographs=photographs,
-            balanced=balanced,
-        )
+        is_held_out = hold_out_fifth(targets, class_names, seed, photographs)
+    if (targets[is_held_out] == 1).any():
+        train_targets = np.where(is_held_out[:, None], 0, targets).astype(np.int8)
+        for cost in sorted(set(costs)):
+            svms = yield from fit_svms(features, train_targets, cost, class_names, balanced=balanced)
+            trials.append(Trial(cost, metric(svms.compute_margins(features[is_held_out]), targets[is_held_out])))
     cost = choose_cost(trials or [Trial(cost, 0) for cost in costs])
-    return (yield from fit_svms(features, targets, cost, class_names, balanced=balanced)), trials
+    return (yield from fit_svms(features, targets, cost, class_names, balanced=balanced)), tuple(trials)
 
 
 def choose_cost(trials: Sequence[Trial]) -> float:
     """Return the C of the best score; of equal scores, the nearest to ``USUAL_COST`` by ratio, then the smaller."""
     return max(trials, key=lambda trial: (trial.score, -abs(math.log(trial.C / USUAL_COST)), -trial.C)).C
-
-
-def try_costs(
-    descriptors: FloatArray,
-    targets: Int8Array,
-    class_names: Sequence[str],
-    metric: ScoreFunction,
-    *,
-    costs: Sequence[float],
-    seed: int = 0,
-    photographs: Int64Array | None = None,
-    balanced: bool = False,
-) -> Generator[float, None, tuple[Trial, ...]]:
-    """Hold out 20% of the training images, train on the others with each C, and score those held out.
-
-    Arguments and errors are those of ``train_svms``. If no image of a class can be held out, there are no trials.
-
-    Yields:
-        1 for each trained SVM: K for each value of C.
-    """
-    features = _convert_features(descriptors)
-    for cost in costs:
-        _check_cost(cost)
-    is_held_out = hold_out_fifth(targets, class_names, seed, photographs)
-    if not (targets[is_held_out] == 1).any():
-        return ()
-    train_targets = np.where(is_held_out[:, None], 0, targets).astype(np.int8)
-    trials = []
-    for cost in sorted(set(costs)):
-        svms = yield from fit_svms(features, train_targets, cost, class_names, balanced=balanced)
-        trials.append(Trial(cost, metric(svms.compute_margins(features[is_held_out]), targets[is_held_out])))
-    return tuple(trials)
 
 
 def hold_out_fifth(
@@ -229,12 +192,10 @@ def fit_svms(
 
     Raises:
         DataError: a class has no positive or no negative image.
-        OptionError: C is not above 0.
         WeightsError: a descriptor is not finite.
         ResourceError: there are more values than LIBLINEAR can count, or scikit-learn is not installed.
     """
     assert targets.shape == (len(descriptors), len(class_names))
-    _check_cost(C)
     features = _convert_features(descriptors)
     check_targets(targets, class_names)
     if processes is None:
@@ -306,11 +267,6 @@ class _Solution:
     weights: Float32Array
     bias: float
     has_converged: bool
-
-
-def _check_cost(C: float) -> None:
-    if not 0 < C < float("inf"):
-        raise OptionError(f"`c={C:g}` is not a finite number above 0.", "c")
 
 
 def _convert_features(descriptors: FloatArray) -> Float64Array:
