@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypedDict
 
 from verydeep.configs.networks import LARGEST_FC_WIDTH, LARGEST_WIDTH
 from verydeep.configs.protocols import View
+from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
 from verydeep.parameters import Option
 from verydeep.signatures import IMAGES, NET, NETS, NUMBERS, PATH
@@ -203,6 +204,15 @@ def number_text(numbers: Numbers) -> str:
     if isinstance(numbers, str):
         return numbers
     return ",".join(map(str, numbers)) if isinstance(numbers, Sequence) else str(numbers)
+
+
+def read_scales(scales: Numbers | None) -> tuple[int, ...] | None:
+    """Return the test scales that were given; None where none were.
+
+    Raises:
+        OptionError: They cannot be read.
+    """
+    return None if scales is None else parse_test_scales(number_text(scales))
 
 
 def several(sources: NetSources) -> "list[NetSource]":

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
 from verydeep.options import (
     AggregateOption,
@@ -14,7 +13,7 @@ from verydeep.options import (
     PredictorOption,
     WeightsOption,
     lenient_decoding_of,
-    number_text,
+    read_scales,
     start_runtime,
 )
 from verydeep.parameters import Option, command
@@ -66,7 +65,7 @@ def describe(
     check_data_second("describe RUN DATA", run, images)
     predictor = open_predictor(run, weights)
     if isinstance(predictor, Net):
-        test_scales = DEFAULT_SCALES if scales is None else parse_test_scales(number_text(scales))
+        test_scales = read_scales(scales) or DEFAULT_SCALES
         layer = layer or default_layer(predictor.config)
         representation = Representation((predictor,), (layer,), test_scales, aggregate or "average")
         representation.check()

@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
-from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH
-from verydeep.configs.protocols import LOCALIZATION_VIEWS, EvaluationProtocol, View, parse_classes
-from verydeep.configs.scales import parse_test_scales
+from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, NetSizes
+from verydeep.configs.protocols import EvaluationProtocol, parse_classes
 from verydeep.errors import OptionError
-from verydeep.files import real_path
 from verydeep.options import (
     BadBoxesOption,
     CropOption,
@@ -20,7 +18,6 @@ from verydeep.options import (
     MergeThresholdOption,
     NetsOption,
     NetSource,
-    Numbers,
     PathSource,
     RunsOption,
     ScalesOption,
@@ -30,18 +27,16 @@ from verydeep.options import (
     WeightsOption,
     WidthOption,
     decoding_of,
-    number_text,
+    read_scales,
     several,
     start_runtime,
 )
 from verydeep.parameters import Option, command
-from verydeep.wording import join_choices, name_given
+from verydeep.wording import name_given
 
 if TYPE_CHECKING:
     from verydeep.data.split import Split
     from verydeep.engine.evaluation_tasks import EvaluationOptions, EvaluationTask
-    from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.transfer.classifier import Classifier
     from verydeep.results.measured_table import EvaluationResult
 
 
@@ -98,15 +93,19 @@ def evaluate(
     from verydeep.engine.datasets import data_name, open_data_split
     from verydeep.engine.evaluation_folders import (
         check_evaluation_folder,
+        check_results_folder,
         evaluation_folder,
+        name_change,
         number_folder,
         protocol_name,
+        seed_folder,
     )
-    from verydeep.engine.evaluation_tasks import EvaluationOptions
+    from verydeep.engine.evaluation_nets import open_named, open_protocol
+    from verydeep.engine.evaluation_tasks import EvaluationOptions, open_evaluated_split
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.nets.argument_order import check_data_first
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.training.plan import size_label
+    from verydeep.engine.nets.net import NetShape
     from verydeep.files import check_new_file, shorten_name
 
     data, nets, collection = os.fspath(data), several(run), Collection.parse(str(runs))
@@ -115,16 +114,16 @@ def evaluate(
     check_data_first("evaluate DATA RUN", data, nets)
     tasks: list[EvaluationTask]
     if protocol is None:
-        tasks = [open_task(task, nets, scales, views, classes, collection, weights)]
+        box_classes = None if classes is None else parse_classes(classes)
+        tasks = [open_named(task, nets, read_scales(scales), views, box_classes, collection, weights)]
         parent, name = evaluation_folder(nets, tasks[0], data)
     else:
         parsed = read_protocol(task, protocol)
-        class_names = open_data_split(data, split or "val").class_names
-        tasks = open_protocol(parsed, collection, class_names, (crop, width, fc_width), weights)
-        parent, name = (
-            collection.folder,
-            f"{data_name(data)}-{size_label(crop, width, fc_width)}-{protocol_name(str(parsed))}",
-        )
+        sizes = NetSizes(crop, width, fc_width)
+        shape = NetShape(open_data_split(data, split or "val").class_names, *sizes)
+        tasks = open_protocol(parsed, collection, shape, weights)
+        name = f"{data_name(data)}-{sizes.label()}-{protocol_name(str(parsed))}"
+        parent = collection.folder
     if submission is not None and len(tasks) > 1:
         message = f"`submission` takes one seed, and there are {len(tasks)}: name the runs of one."
         raise OptionError(message, "submission")
@@ -138,14 +137,14 @@ def evaluate(
         merge_threshold=DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold,
         tune_threshold=tune_threshold,
     )
-    splits = [each.open(evaluation_options, split) for each in tasks]
+    splits = [open_evaluated_split(each, evaluation_options, split) for each in tasks]
     merging = ["tuned"] if tune_threshold else [] if merge_threshold is None else [f"t{merge_threshold:g}"]
     best = ["best"] if weights == "best" else []
     name = shorten_name("-".join([splits[0].name, name, *merging, *best, *name_change(tasks[0], splits[0])]))
     folder = Path(out) if out else number_folder(parent / "evaluations" / name, splits[0].root)
     check_results_folder(folder, data, splits)
     if out is not None:
-        for each in {folder, *(own_folder(task, tasks, folder) for task in tasks)}:
+        for each in {folder, *(seed_folder(folder, each, tasks) for each in tasks)}:
             check_evaluation_folder(each)
     if submission is not None:
         check_new_file(Path(submission), "submission")
@@ -160,6 +159,8 @@ def run_tasks(
 ) -> "EvaluationResult":
     """Test nets; with several seeds, each seed has a folder of its own."""
     from verydeep.data.split import describe_classes
+    from verydeep.engine.evaluation_folders import seed_folder
+    from verydeep.engine.evaluation_tasks import run_evaluation
     from verydeep.engine.log import Log
     from verydeep.engine.report_page.page import find_subject, write_page_of_job
     from verydeep.engine.reporting.remarks import count_images
@@ -173,46 +174,12 @@ def run_tasks(
         for task, split in zip(tasks, splits, strict=True):
             classes = f"; {describe_classes([split])}".removesuffix("; ")
             log.info(f"Data: {split.root}: {split.layout}; {count_images(len(split), split.name)}{classes}.")
-            own_options = replace(evaluation_options, folder=own_folder(task, tasks, folder))
-            table = task.run(split, own_options, runtime, log)
+            own_options = replace(evaluation_options, folder=seed_folder(folder, task, tasks))
+            table = run_evaluation(task, split, own_options, runtime, log)
             if table is not None:
                 subject = find_subject(own_options.folder)
                 tables.append(replace(table, report=write_page_of_job(subject, runtime, log)))
         return runtime.from_main(EvaluationResult(tuple(tables), evaluation_options.submission))
-
-
-def name_change(task: "EvaluationTask", split: "Split") -> list[str]:
-    """Return a part of the evaluation's name if the images have changed since a training, whose evaluation stays."""
-    from verydeep.engine.datasets import fingerprint
-    from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, list_records
-    from verydeep.engine.reporting.remarks import has_changed
-
-    records = list_records([member.net for member in task.members])
-    if isinstance(task, ClassifierEvaluationTask):
-        records = [task.classifier.record]
-    return [f"changed-{fingerprint(split)[:6]}"] if any(has_changed(each, split) for each in records) else []
-
-
-def own_folder(task: "EvaluationTask", tasks: "Sequence[EvaluationTask]", folder: Path) -> Path:
-    """Return the folder of one of several tests: one below `folder` for each seed."""
-    return folder / f"s{task.members[0].net.config.seed}" if len(tasks) > 1 else folder
-
-
-def check_results_folder(folder: Path, data: str, splits: "Sequence[Split]") -> None:
-    """Refuse to write results among the photographs.
-
-    Raises:
-        OptionError: The folder is that of the data set, or lies among photographs of a class.
-        ResourceError: The folder may not be written.
-    """
-    from verydeep.engine.datasets import check_outside_data, data_folder
-    from verydeep.files import check_writable
-
-    if real_path(folder) == real_path(data_folder(data)):
-        raise OptionError(f"`out` {folder} is the folder of the data set: choose another one for the results.", "out")
-    for split in splits:
-        check_outside_data(folder, split)
-    check_writable(folder)
 
 
 def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[str, object]) -> None:
@@ -249,68 +216,6 @@ def check_box_options(task: str, classes: str | None, merge_threshold: float | N
         raise OptionError(message, "merge_threshold")
 
 
-def open_task(
-    task: Literal["classify", "localize"],
-    sources: "list[NetSource]",
-    scales: Numbers | None,
-    views: View | None,
-    classes: str | None,
-    class_runs: "Collection",
-    weights: Literal["last", "best"],
-) -> "EvaluationTask":
-    """Open nets for a test at these test scales, or at each net's own; or open a classifier.
-
-    Raises:
-        WeightsError: A net cannot be read, or no net predicts the classes of the boxes.
-        OptionError: A net is named twice, or boxes are not predicted in this view.
-    """
-    from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask, ClassifierEvaluationTask
-    from verydeep.engine.localization.box_ensemble import build_box_ensemble
-    from verydeep.engine.nets.checks import open_net
-    from verydeep.engine.nets.net import EnsembleMember, net_path
-
-    classifier = find_classifier(sources)
-    if classifier is not None:
-        is_given = {"scales": scales is not None, "views": views is not None, "weights": weights != "last"}
-        if given := name_given(is_given | {"task": task != "classify"}):
-            raise OptionError(f"A classifier has its own test scales and view: omit {given}.", "run")
-        return ClassifierEvaluationTask(classifier)
-    if len({real_path(net_path(source)) for source in sources}) < len(sources):
-        raise OptionError("A net is named twice: an ensemble is the mean of different nets.", "run")
-    nets = [open_net(source, weights) for source in sources]
-    chosen = None if scales is None else parse_test_scales(number_text(scales))
-    members = tuple(EnsembleMember(net, chosen or net.config.test_scales) for net in nets)
-    if task == "classify":
-        return ClassEvaluationTask(members, views or "dense")
-    if views not in (None, *LOCALIZATION_VIEWS):
-        raise OptionError(
-            f"`views={views}` does not work for boxes: choose {join_choices(LOCALIZATION_VIEWS)}.", "views"
-        )
-    protocol = None if classes is None else parse_classes(classes)
-    return BoxEvaluationTask(
-        build_box_ensemble(members, "center" if views == "center" else "dense", protocol, class_runs, weights)
-    )
-
-
-def find_classifier(sources: "list[NetSource]") -> "Classifier | None":
-    """Return the classifier to test; None if nets are to be tested.
-
-    Raises:
-        OptionError: Other nets are named with the classifier.
-        DataError: The classifier is damaged.
-    """
-    from verydeep.engine.nets.net import net_path
-    from verydeep.engine.transfer.classifier import Classifier, is_classifier, load_classifier
-
-    for source in sources:
-        if isinstance(source, Classifier) or is_classifier(net_path(source)):
-            classifier = source if isinstance(source, Classifier) else load_classifier(net_path(source))
-            if len(sources) > 1:
-                raise OptionError(f"{classifier.path} is a classifier, which is tested alone: name one run.", "run")
-            return classifier
-    return None
-
-
 def read_protocol(task: Literal["classify", "localize"], text: str) -> EvaluationProtocol:
     """Read a protocol.
 
@@ -321,39 +226,3 @@ def read_protocol(task: Literal["classify", "localize"], text: str) -> Evaluatio
     if protocol.task != task:
         raise OptionError(f"`protocol` {text!r} is for another task: give `task={protocol.task}`.", "task")
     return protocol
-
-
-def open_protocol(
-    protocol: EvaluationProtocol,
-    runs: "Collection",
-    class_names: tuple[str, ...],
-    sizes: tuple[int, float, int],
-    weights: Literal["last", "best"],
-) -> "list[EvaluationTask]":
-    """Open the nets of a protocol, for one test with each seed.
-
-    Args:
-        protocol: The protocol.
-        runs: Nets, and the folder of runs.
-        class_names: Classes of the data; if no net has these, those nets are tested that know all of them.
-        sizes: Crop, width and FC width of the nets.
-        weights: Last or best weights.
-
-    Raises:
-        WeightsError: A net is missing, or two runs have the same seed.
-    """
-    from verydeep.data.folders.folder import WNID
-    from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationTask
-    from verydeep.engine.localization.box_ensemble import require_box_ensembles
-    from verydeep.engine.nets.collection import required_ensembles
-    from verydeep.engine.nets.net import NetShape
-
-    names = {net.class_names for net in runs.nets(weights)}
-    supersets = [each for each in names if set(class_names) < set(each)]
-    if class_names not in names and len(supersets) == 1 and not all(map(WNID.fullmatch, class_names)):
-        class_names = supersets[0]
-    shape = NetShape(class_names, *sizes)
-    if protocol.task == "localize":
-        return [BoxEvaluationTask(each) for each in require_box_ensembles(protocol, runs, shape, weights)]
-    ensembles = required_ensembles(protocol, runs, shape, weights)
-    return [ClassEvaluationTask(tuple(members), protocol.view) for members in ensembles.values()]

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
 from verydeep.options import (
     ImagesOption,
@@ -17,6 +16,7 @@ from verydeep.options import (
     WeightsOption,
     lenient_decoding_of,
     number_text,
+    read_scales,
     start_runtime,
 )
 from verydeep.parameters import Option, command
@@ -73,7 +73,7 @@ def explain(
             classifier takes boxes.
         ResourceError: A picture cannot be written.
     """
-    from verydeep.engine.datasets import check_outside_images, check_picture_folder, open_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.explanation.explanations import draw_explanations, explain_images
     from verydeep.engine.load import open_predictor
     from verydeep.engine.nets.argument_order import check_data_second
@@ -85,12 +85,8 @@ def explain(
     place = None if point is None else parse_point(number_text(point))
     box_net = None if box is None else open_net(box, weights)
     folder = None if out is None else Path(out)
-    if folder is not None:
-        check_outside_images(folder, images)
     with start_runtime(options) as runtime:
         split = open_photographs(images, predictor.recorded_ranges, runtime, folder)
-        if folder is not None:
-            check_picture_folder(folder, split)
         decoding = lenient_decoding_of(options)
         explanations = explain_images(predictor, split, test_scales, runtime, decoding, top=top)
         if place is not None:
@@ -113,7 +109,7 @@ def choose_scales(predictor: "Predictor", scales: Numbers | None, weights: str) 
 
     if isinstance(predictor, Net):
         check_predicts_classes(predictor)
-        return predictor.config.test_scales if scales is None else parse_test_scales(number_text(scales))
+        return read_scales(scales) or predictor.config.test_scales
     if given := name_given({"scales": scales is not None, "weights": weights != "last"}):
         raise OptionError(f"A classifier has its own nets and test scales: omit {given}.")
     return predictor.representation.scales
@@ -163,9 +159,7 @@ def locate_boxes(net: "Net", split: "Split", runtime: "Runtime", decoding: "Deco
     from verydeep.engine.localization.objects import locate_objects
     from verydeep.engine.nets.checks import check_predicts_boxes
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.nets.net import EnsembleMember
 
     check_predicts_boxes(net)
-    members = [EnsembleMember(net, net.config.test_scales)]
-    ensemble = build_box_ensemble(members, "dense", None, Collection.parse("runs"), net.weights)
+    ensemble = build_box_ensemble([net.member()], "dense", None, Collection.parse("runs"), net.weights)
     return locate_objects(ensemble, split, DEFAULT_THRESHOLD, runtime, decoding, top=1)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
-from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
 from verydeep.options import (
     IMAGES_HELP,
@@ -17,7 +16,7 @@ from verydeep.options import (
     PathSource,
     PathSources,
     lenient_decoding_of,
-    number_text,
+    read_scales,
     start_runtime,
 )
 from verydeep.parameters import Option, command
@@ -79,7 +78,7 @@ def features(
     net = open_net(run, weights or read_archive_weights(folder, net_path(run)))
     archive_options = ArchiveOptions(
         layer=layer,
-        scales=None if scales is None else parse_test_scales(number_text(scales)),
+        scales=read_scales(scales),
         aggregation=aggregate,
         precision=options["precision"],
         fast_decode=options["fast_decode"],

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.configs.protocols import parse_classes
-from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
 from verydeep.options import (
     DataSource,
@@ -19,7 +18,7 @@ from verydeep.options import (
     ScalesOption,
     WeightsOption,
     lenient_decoding_of,
-    number_text,
+    read_scales,
     start_runtime,
 )
 from verydeep.parameters import Option, command
@@ -70,7 +69,7 @@ def localize(
         OptionError: A test scale is too small, or `classes` is not a protocol.
         ResourceError: A picture cannot be written.
     """
-    from verydeep.engine.datasets import check_outside_images, check_picture_folder, open_photographs
+    from verydeep.engine.datasets import open_photographs
     from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD
     from verydeep.engine.localization.objects import draw_objects, locate_objects
     from verydeep.engine.nets.argument_order import check_data_second
@@ -80,13 +79,9 @@ def localize(
     net = open_net(run, weights)
     ensemble = ensemble_of_net(net, scales, classes, runs)
     folder = None if out is None else Path(out)
-    if folder is not None:
-        check_outside_images(folder, images)
     threshold = DEFAULT_THRESHOLD if merge_threshold is None else merge_threshold
     with start_runtime(options) as runtime:
         split = open_photographs(images, ensemble.members[0].net.recorded_ranges, runtime, folder)
-        if folder is not None:
-            check_picture_folder(folder, split)
         objects = locate_objects(ensemble, split, threshold, runtime, lenient_decoding_of(options), top=top)
     objects = replace(objects, bad_images=options["bad_images"])
     return objects if folder is None else draw_objects(net, split, objects, folder)
@@ -102,12 +97,11 @@ def ensemble_of_net(net: "Net", scales: Numbers | None, classes: str | None, run
     from verydeep.engine.localization.box_ensemble import build_box_ensemble
     from verydeep.engine.nets.checks import check_predicts_boxes
     from verydeep.engine.nets.collection import Collection
-    from verydeep.engine.nets.net import EnsembleMember
 
     check_predicts_boxes(net)
     protocol = None if classes is None else parse_classes(classes)
     if protocol == "truth":
         raise OptionError("The true classes of these images are unknown: give a protocol as `classes`.", "classes")
-    test_scales = net.config.test_scales if scales is None else parse_test_scales(number_text(scales))
-    member = EnsembleMember(net, test_scales)
-    return build_box_ensemble([member], "dense", protocol, Collection.parse(str(runs)), net.weights)
+    return build_box_ensemble(
+        [net.member(read_scales(scales))], "dense", protocol, Collection.parse(str(runs)), net.weights
+    )

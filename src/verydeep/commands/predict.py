@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.configs.protocols import View
-from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
 from verydeep.options import (
     ImagesOption,
@@ -15,7 +14,7 @@ from verydeep.options import (
     ViewOption,
     WeightsOption,
     lenient_decoding_of,
-    number_text,
+    read_scales,
     start_runtime,
 )
 from verydeep.parameters import Option, command
@@ -76,7 +75,7 @@ def predict(
     with start_runtime(options) as runtime:
         split = open_photographs(images, predictor.recorded_ranges, runtime)
         if isinstance(predictor, Net):
-            test_scales = predictor.config.test_scales if scales is None else parse_test_scales(number_text(scales))
+            test_scales = read_scales(scales) or predictor.config.test_scales
             predictions = predict_by_net(predictor, split, views, test_scales, runtime, lenient_decoding_of(options))
         else:
             predictions = predictor.predict(split, runtime, lenient_decoding_of(options))

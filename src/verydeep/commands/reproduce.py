@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from verydeep.configs.ladder import LADDER
-from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, check_crop
+from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, NetSizes, check_crop
 from verydeep.configs.paper import LOCALIZATION_TABLES, SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.transfer import TRANSFER_TABLES
@@ -127,7 +127,7 @@ def reproduce(
         given = {"epochs": epochs, "batch_size": batch_size, "dropout_after": dropout_after}
         given |= {"seeds": seed_numbers != (0,), "split": split != "val", "bad_boxes": bad_boxes != "error"}
         check_transfer_options(table, given)
-        return measure_transfer(table, str(data), collection, (crop, width, fc_width), out, options)
+        return measure_transfer(table, str(data), collection, NetSizes(crop, width, fc_width), out, options)
 
     from verydeep.engine.training.request import TrainRequest
 
@@ -174,11 +174,10 @@ def measure_errors(
     from verydeep.engine.log import Log
     from verydeep.engine.nets.kernels import choose_kernels
     from verydeep.engine.training.ladder import train_missing
-    from verydeep.engine.training.plan import size_label
-    from verydeep.engine.training.request import choose_architecture
+    from verydeep.engine.training.request import choose_sizes
 
     part, data, runs = open_labeled_split(request.data, split), request.data, request.runs
-    nets = choose_architecture(request, None)
+    sizes = choose_sizes(request)
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
         log.info(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
@@ -194,7 +193,7 @@ def measure_errors(
         (part,) = choose_value_ranges([part], recorded, runtime, log)
         testing = choose_kernels(runtime, runs.nets(), len(part))
         decoding = decoding_of(options)
-        conditions = TableConditions(runs.nets(), data, part, nets.crop, testing, decoding, nets.width, nets.fc_width)
+        conditions = TableConditions(runs.nets(), data, part, sizes, testing, decoding)
         tables: Iterable[MeasuredTable] = (
             measure_classification_tables(tables_of(table), conditions)
             if boxed_splits is None
@@ -202,8 +201,7 @@ def measure_errors(
                 LOCALIZATION_TABLES[table], LocalizationTableConditions(conditions, *boxed_splits)
             )
         )
-        sizes = size_label(nets.crop, nets.width, nets.fc_width)
-        name = f"{data_name(data)}-{split}-{sizes}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
+        name = f"{data_name(data)}-{split}-{sizes.label()}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
         measured = write_tables(tables, Path(out or runs.folder / "tables" / name), runtime)
         log.info(describe_posterior_cache())
         return measured
@@ -213,7 +211,7 @@ def measure_transfer(
     table: TableName,
     data: str,
     runs: "Collection",
-    sizes: tuple[int, float, int],
+    sizes: NetSizes,
     out: PathSource | None,
     options: JobOptions,
 ) -> "MeasuredTables":
@@ -233,7 +231,6 @@ def measure_transfer(
     """
     from verydeep.engine.log import Log
     from verydeep.engine.nets.kernels import choose_kernels
-    from verydeep.engine.training.plan import size_label
     from verydeep.engine.transfer.paper_tables import measure_transfer_table
     from verydeep.engine.transfer.svm_training import require_scikit_learn
     from verydeep.engine.transfer.table_cells import TransferConditions, find_transfer_nets, open_columns
@@ -241,13 +238,13 @@ def measure_transfer(
     require_scikit_learn()
     paper = TRANSFER_TABLES[table]
     sets = open_columns(paper, [data] if Path(data).is_dir() else data.split(","))
-    nets, unconverged = find_transfer_nets(paper, runs, *sizes)
+    nets, unconverged = find_transfer_nets(paper, runs, sizes)
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
         num_images = sum(len(each.train) for one in sets.values() for each in one.partitions)
         testing = choose_kernels(runtime, nets.values(), num_images)
-        conditions = TransferConditions(sets, nets, unconverged, sizes[0], testing, decoding_of(options))
-        name = f"{'+'.join(sets)}-{size_label(*sizes)}-{runtime.precision}".replace(" ", "-")
+        conditions = TransferConditions(sets, nets, unconverged, sizes.crop, testing, decoding_of(options))
+        name = f"{'+'.join(sets)}-{sizes.label()}-{runtime.precision}".replace(" ", "-")
         tables = measure_transfer_table(paper, conditions, log)
         return write_tables(tables, Path(out or runs.folder / "tables" / name), runtime)
 

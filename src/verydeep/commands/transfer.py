@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
-from verydeep.configs.scales import parse_test_scales
 from verydeep.configs.transfer import SCALES, Coverage, MultiScale
 from verydeep.errors import OptionError
 from verydeep.options import (
@@ -21,6 +20,7 @@ from verydeep.options import (
     WeightsOption,
     decoding_of,
     number_text,
+    read_scales,
     several,
     start_runtime,
 )
@@ -123,7 +123,7 @@ def transfer(
         [open_net(source, weights) for source in sources],
         SCALES[transfer_set.kind],
         layer=layer,
-        scales=None if scales is None else parse_test_scales(number_text(scales)),
+        scales=read_scales(scales),
         aggregate=aggregate,
         coverage=actions or "image",
     )

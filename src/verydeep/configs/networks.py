@@ -6,6 +6,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from verydeep.errors import OptionError
 
@@ -23,6 +24,20 @@ PAPER_FC_WIDTH = 4096
 
 LARGEST_CROP, LARGEST_WIDTH, LARGEST_FC_WIDTH = 4096, 64.0, 2**20
 """Limits beyond all nets in use, below which no number of weights overflows."""
+
+
+class NetSizes(NamedTuple):
+    """Crop in pixels, width and FC width of a net, whatever its network and its outputs."""
+
+    crop: int = PAPER_CROP
+    width: float = 1.0
+    fc_width: int = PAPER_FC_WIDTH
+
+    def label(self, default: "NetSizes | None" = None) -> str:
+        """Return crop and widths as part of a name: "c224", or "c64-w0.25-f512" for widths other than the default."""
+        _, width, fc_width = default or NetSizes()
+        width_label = "" if self.width == width else f"-w{self.width:g}"
+        return f"c{self.crop}{width_label}{'' if self.fc_width == fc_width else f'-f{self.fc_width}'}"
 
 
 @dataclass(frozen=True)

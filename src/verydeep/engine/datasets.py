@@ -86,7 +86,7 @@ def _generate(root: Path) -> None:
 
 
 def open_photographs(
-    images: Photographs, recorded: Iterable[RecordedRanges], runtime: Runtime, leave_out: Path | None = None
+    images: Photographs, recorded: Iterable[RecordedRanges], runtime: Runtime, pictures: Path | None = None
 ) -> Split:
     """Return the split of ``find_photographs`` with its value ranges, and send its notes.
 
@@ -94,13 +94,18 @@ def open_photographs(
         images: photographs, as ``find_photographs`` takes them.
         recorded: ranges that a net or a classifier was trained with.
         runtime: of this process.
-        leave_out: a folder to ignore.
+        pictures: a folder for pictures of them, whose files are left out.
 
     Raises:
         DataError: There are no such photographs.
+        OptionError: The folder is one of the images, or holds other files than pictures.
     """
-    split, log = find_photographs(images, leave_out), Log()
+    if pictures is not None:
+        check_outside_images(pictures, images)
+    split, log = find_photographs(images, pictures), Log()
     log.send_notes(split.notes)
+    if pictures is not None:
+        check_picture_folder(pictures, split)
     (split,) = choose_value_ranges([split], recorded, runtime, log, by_call=True)
     return split
 

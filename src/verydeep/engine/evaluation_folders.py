@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from verydeep.engine.datasets import data_name
-from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, EvaluationTask
+from verydeep.data.split import Split
+from verydeep.engine.datasets import check_outside_data, data_folder, data_name, fingerprint
+from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, EvaluationTask, list_training_records
 from verydeep.engine.nets.net import net_path
-from verydeep.errors import DataError
-from verydeep.files import check_output_folder, number_paths, read_json, real_path
+from verydeep.engine.reporting.remarks import has_changed
+from verydeep.errors import DataError, OptionError
+from verydeep.files import check_output_folder, check_writable, number_paths, read_json, real_path
 
 
 def evaluation_folder(sources: Sequence[object], task: EvaluationTask, data: str) -> tuple[Path, str]:
@@ -60,6 +62,31 @@ def _is_of_others(folder: Path, root: Path) -> bool:
         return False
     recorded = Path(str(read_json(folder / "errors.json", dict[str, Any]).get("root", root)))
     return recorded.is_dir() and real_path(recorded) != real_path(root)
+
+
+def name_change(task: EvaluationTask, split: Split) -> list[str]:
+    """Return a part of the evaluation's name if the images have changed since a training, whose evaluation stays."""
+    is_changed = any(has_changed(each, split) for each in list_training_records(task))
+    return [f"changed-{fingerprint(split)[:6]}"] if is_changed else []
+
+
+def seed_folder(folder: Path, task: EvaluationTask, tasks: Sequence[EvaluationTask]) -> Path:
+    """Return the folder of one of several tests: one below ``folder`` for each seed."""
+    return folder / f"s{task.members[0].net.config.seed}" if len(tasks) > 1 else folder
+
+
+def check_results_folder(folder: Path, data: str, splits: Sequence[Split]) -> None:
+    """Refuse to write results among the photographs.
+
+    Raises:
+        OptionError: the folder is that of the data set, or lies among photographs of a class.
+        ResourceError: the folder may not be written.
+    """
+    if real_path(folder) == real_path(data_folder(data)):
+        raise OptionError(f"`out` {folder} is the folder of the data set: choose another one for the results.", "out")
+    for split in splits:
+        check_outside_data(folder, split)
+    check_writable(folder)
 
 
 def check_evaluation_folder(folder: Path) -> None:

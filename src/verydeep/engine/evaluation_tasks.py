@@ -34,7 +34,7 @@ from verydeep.engine.log import Log
 from verydeep.engine.nets.checks import align_classes, check_known, match_classes
 from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.kernels import choose_kernels
-from verydeep.engine.nets.net import EnsembleMember, Net
+from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.reporting.remarks import find_training_copies
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import Classifier
@@ -86,36 +86,22 @@ class ClassEvaluationTask:
         """Words that tell the evaluation from others of the same nets."""
         return [self.view]
 
-    def open(self, options: EvaluationOptions, name: str | None) -> Split:
-        """Open the split ``name``, or the images that are new to the nets; see ``open_test_part``.
+    def check(self, _options: EvaluationOptions) -> None:
+        """Refuse nets that predict boxes.
 
         Raises:
-            DataError: the split does not exist, has no labels, has classes that a net does not know, or that cannot be
-                submitted.
-            WeightsError: nets have different classes.
-            OptionError: a net predicts boxes.
+            OptionError: a net does.
         """
         for each in self.members:
             if each.net.config.regression is not None:
                 raise OptionError(f"{each.net.path} predicts boxes, not classes: give `task=localize`.", "task")
-        nets = [each.net for each in self.members]
-        split = align_classes(open_test_part(options.data, name, list_records(nets)), nets)
-        check_labels(split, options)
-        return split
 
-    def run(self, split: Split, options: EvaluationOptions, runtime: Runtime, log: Log) -> MeasuredTable | None:
-        """Predict the images, count errors, and write files.
+    def align_classes(self, split: Split) -> Split:
+        """Return the split with the classes that the nets are tested on; see ``checks.align_classes``."""
+        return align_classes(split, [each.net for each in self.members])
 
-        Returns:
-            The table of errors; None without labels, and on all processes but the main one.
-
-        Raises:
-            OptionError: a test scale is smaller than a net's crop.
-            DataError: a file cannot be decoded, or the submission lacks an image.
-            ResourceError: a file cannot be written.
-        """
-        runtime = choose_kernels(runtime, [each.net for each in self.members], len(split))
-        (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
+    def measure(self, split: Split, options: EvaluationOptions, runtime: Runtime, log: Log) -> MeasuredTable | None:
+        """Predict the images, count errors, and write files; see ``run_evaluation``."""
         members = [replace(each, net=each.net.with_outputs_for(split.class_names) or each.net) for each in self.members]
         for each in members:
             if each.net.outputs is not None and all(map(WNID.fullmatch, split.class_names)):
@@ -131,13 +117,11 @@ class ClassEvaluationTask:
             return None
         evaluation = evaluate_predictions(members, predictions, split, self.view)
         conditions = {**options.values(runtime), "view": self.view}
-        nets = [member.net for member in members]
-        copies = find_training_copies(split, list_records(nets))
-        table = build_evaluation_table(evaluation, split, nets, conditions, copies=copies)
+        copies = find_training_copies(split, list_records(members))
+        table = build_evaluation_table(evaluation, split, [member.net for member in members], conditions, copies=copies)
         write_evaluation(options.folder, evaluation, table, split)
-        write_environment(options.folder, runtime)
         log.info(describe_posterior_cache())
-        return replace(table, folder=options.folder)
+        return table
 
 
 @dataclass(frozen=True)
@@ -152,17 +136,11 @@ class ClassifierEvaluationTask:
         representation = self.classifier.representation
         return tuple(EnsembleMember(net, representation.scales) for net in representation.nets)
 
-    @property
-    def name_parts(self) -> list[str]:
-        """No words: a classifier has one evaluation of each split."""
-        return []
-
-    def open(self, options: EvaluationOptions, name: str | None) -> Split:
-        """Open the split ``name``, or the images that are new to the classifier; see ``open_test_part``.
+    def check(self, options: EvaluationOptions) -> None:
+        """Refuse a classifier of boxes, and a submission.
 
         Raises:
-            DataError: the split does not exist, has no labels, or has classes that the classifier does not know.
-            OptionError: the classifier takes boxes, or a submission is wanted.
+            OptionError: it is one, or one is wanted.
         """
         if self.classifier.representation.coverage == "image+box":
             raise OptionError(
@@ -170,39 +148,32 @@ class ClassifierEvaluationTask:
             )
         if options.submission is not None:
             raise OptionError("`submission` is for nets of ILSVRC's classes: omit it.", "submission")
-        split = open_test_part(options.data, name, [self.classifier.record])
-        check_labels(split, options)
+
+    def align_classes(self, split: Split) -> Split:
+        """Return the split with the classes of the classifier; labels are matched by name.
+
+        Raises:
+            DataError: an image has a class that the classifier does not know.
+        """
         check_known(split, self.classifier.class_names, self.classifier.path)
         return match_classes(split, self.classifier.class_names, self.classifier.class_words)
 
-    def run(self, split: Split, options: EvaluationOptions, runtime: Runtime, log: Log) -> MeasuredTable | None:
-        """Describe the images, count errors, and write files.
-
-        Returns:
-            The table of errors; None on all processes but the main one.
-
-        Raises:
-            DataError: a file cannot be decoded.
-            WeightsError: a net cannot be read.
-            ResourceError: a file cannot be written.
-        """
-        runtime = choose_kernels(runtime, [each.net for each in self.members], len(split))
-        (split,) = choose_value_ranges([split], self.classifier.recorded_ranges, runtime, log)
+    def measure(self, split: Split, options: EvaluationOptions, runtime: Runtime, _log: Log) -> MeasuredTable | None:
+        """Describe the images, count errors, and write files; see ``run_evaluation``."""
         evaluation = evaluate_classifier(self.classifier, split, runtime, options.decoding)
         if evaluation is None:
             return None
-        nets, record, path = self.classifier.representation.nets, self.classifier.record, self.classifier.path
+        record, path = self.classifier.record, self.classifier.path
         table = build_evaluation_table(
             evaluation,
             split,
-            nets,
+            self.classifier.representation.nets,
             {**options.values(runtime), "classifier": str(path), "view": "dense"},
             classifiers={str(path): record},
-            copies=find_training_copies(split, [record, *list_records(nets)]),
+            copies=find_training_copies(split, [record, *list_records(self.members)]),
         )
         write_evaluation(options.folder, evaluation, table, split)
-        write_environment(options.folder, runtime)
-        return replace(table, folder=options.folder)
+        return table
 
 
 @dataclass(frozen=True)
@@ -225,37 +196,28 @@ class BoxEvaluationTask:
         is_own = ensemble.classes == find_source_nets(ensemble.members, ensemble.view)
         return ["boxes", ensemble.view, *([] if is_own else [ensemble.classes.text])]
 
-    def open(self, options: EvaluationOptions, name: str | None) -> Split:
-        """Open the split ``name``, or the images that are new to the nets; its boxes are not read yet.
+    def check(self, options: EvaluationOptions) -> None:
+        """Refuse a submission without predicted classes.
 
         Raises:
-            DataError: the split does not exist, has no labels, has classes that a net does not know, or that cannot be
-                submitted.
-            WeightsError: nets have different classes.
-            OptionError: a submission needs predicted classes.
+            OptionError: one is wanted, and the classes are the true ones.
         """
         if options.submission is not None and self.ensemble.classes is None:
             raise OptionError(
                 "`submission` needs predicted classes, and with `classes=truth` there are none: name a protocol.",
                 "classes",
             )
-        records = list_records([member.net for member in self.members])
-        split = self.ensemble.align_classes(open_test_part(options.data, name, records))
-        check_labels(split, options)
-        return split
 
-    def run(self, split: Split, options: EvaluationOptions, runtime: Runtime, log: Log) -> MeasuredTable | None:
-        """Predict boxes, compare them with the annotations, and write files.
+    def align_classes(self, split: Split) -> Split:
+        """Return the split with the classes of the nets; its boxes are not read yet."""
+        return self.ensemble.align_classes(split)
 
-        Returns:
-            The table of errors; None without labels, and on all processes but the main one.
+    def measure(self, split: Split, options: EvaluationOptions, runtime: Runtime, log: Log) -> MeasuredTable | None:
+        """Predict boxes, compare them with the annotations, and write files; see ``run_evaluation``.
 
         Raises:
-            DataError: there are no boxes, or a bad one; a file cannot be decoded.
-            ResourceError: a file cannot be written.
+            DataError: there are no boxes, or a bad one.
         """
-        runtime = choose_kernels(runtime, [each.net for each in self.members], len(split))
-        (split,) = choose_value_ranges([split], recorded_ranges(self.members), runtime, log)
         boxed = None if split.labels is None else open_boxed_split(split, options.data, options.bad_boxes, runtime, log)
         by_halves = options.tune_threshold and contains_val(split)
         threshold: float | TunedThreshold = options.merge_threshold
@@ -273,8 +235,7 @@ class BoxEvaluationTask:
             return None
         table = build_localization_evaluation_table(evaluation, boxed, options.values(runtime))
         write_localization_evaluation(options.folder, evaluation, table, boxed.split)
-        write_environment(options.folder, runtime)
-        return replace(table, folder=options.folder)
+        return table
 
     def tune(self, options: EvaluationOptions, runtime: Runtime, log: Log) -> TunedThreshold:
         """Return the best merge threshold on the validation images, the same on all processes.
@@ -282,7 +243,7 @@ class BoxEvaluationTask:
         Raises:
             DataError: there are no validation images, or they have no boxes.
         """
-        val = self.open(EvaluationOptions(options.data, options.folder), "val")
+        val = open_evaluated_split(self, EvaluationOptions(options.data, options.folder), "val")
         (val,) = choose_value_ranges([val], recorded_ranges(self.members), runtime, log)
         boxed = open_boxed_split(val, options.data, options.bad_boxes, runtime, log)
         tuned = runtime.from_main(tune_threshold(self.ensemble, boxed, runtime, options.decoding))
@@ -290,17 +251,62 @@ class BoxEvaluationTask:
         return tuned
 
 
+EvaluationTask = ClassEvaluationTask | ClassifierEvaluationTask | BoxEvaluationTask
+
+
+def open_evaluated_split(task: EvaluationTask, options: EvaluationOptions, name: str | None) -> Split:
+    """Open the split ``name``, or the images that are new to what is evaluated; see ``open_test_part``.
+
+    Raises:
+        DataError: the split does not exist, has no labels, has classes that a net does not know, or that cannot be
+            submitted.
+        WeightsError: nets have different classes.
+        OptionError: the options do not fit the task.
+    """
+    task.check(options)
+    split = task.align_classes(open_test_part(options.data, name, list_training_records(task)))
+    check_labels(split, options)
+    return split
+
+
+def run_evaluation(
+    task: EvaluationTask, split: Split, options: EvaluationOptions, runtime: Runtime, log: Log
+) -> MeasuredTable | None:
+    """Evaluate a split, and write files.
+
+    Returns:
+        The table of errors; None without labels, and on all processes but the main one.
+
+    Raises:
+        OptionError: a test scale is smaller than a net's crop.
+        DataError: a file cannot be decoded, the submission lacks an image, or there are no boxes, or a bad one.
+        WeightsError: a net cannot be read.
+        ResourceError: a file cannot be written.
+    """
+    runtime = choose_kernels(runtime, [each.net for each in task.members], len(split))
+    source = task.classifier if isinstance(task, ClassifierEvaluationTask) else None
+    ranges = source.recorded_ranges if source else recorded_ranges(task.members)
+    (split,) = choose_value_ranges([split], ranges, runtime, log)
+    table = task.measure(split, options, runtime, log)
+    if table is None:
+        return None
+    write_environment(options.folder, runtime)
+    return replace(table, folder=options.folder)
+
+
 def recorded_ranges(members: Sequence[EnsembleMember]) -> list[RecordedRanges]:
     """Return the value ranges that nets were trained with."""
     return [ranges for member in members for ranges in member.net.recorded_ranges]
 
 
-EvaluationTask = ClassEvaluationTask | ClassifierEvaluationTask | BoxEvaluationTask
-
-
-def list_records(nets: Sequence[Net]) -> list[SplitRecord]:
+def list_records(members: Sequence[EnsembleMember]) -> list[SplitRecord]:
     """Return the records of the images of those nets that were trained here."""
-    return [net.config.split for net in nets if net.config.split is not None]
+    return [member.net.config.split for member in members if member.net.config.split is not None]
+
+
+def list_training_records(task: EvaluationTask) -> list[SplitRecord]:
+    """Return the records of the images that what is evaluated was trained on, where that was here."""
+    return [task.classifier.record] if isinstance(task, ClassifierEvaluationTask) else list_records(task.members)
 
 
 def check_labels(split: Split, options: EvaluationOptions) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.thin_nets import CROP, WIDTHS, make_pictures, narrow_config, save_run
+from verydeep.configs.networks import NetSizes
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
@@ -41,7 +42,7 @@ def photographs(class_names: tuple[str, ...] = ("ant", "bell", "crab", "dill", "
 
 
 def conditions(split: Split | None = None, crop: int = 64) -> TableConditions:
-    return TableConditions([], "photos", split or photographs(), crop, CPU)
+    return TableConditions([], "photos", split or photographs(), NetSizes(crop), CPU)
 
 
 def measured_row(*top1: int, top5: int = 0, seeds: tuple[int, ...] = (), **others: Any) -> MeasuredRow:
@@ -327,7 +328,7 @@ def test_a_table_of_three_kinds_of_rows(tmp_path: Path, monkeypatch: pytest.Monk
     save_run(tmp_path / "runs", narrow_config(a, tmp_path / "data"))
     late = save_run(tmp_path / "runs", narrow_config(b, tmp_path / "data", converged=False))
     split = open_data_split(str(tmp_path / "data"), "val")
-    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU, **WIDTHS)
+    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, NetSizes(CROP, **WIDTHS), CPU)
     (findings,) = measure_classification_tables([TABLES["table3"]], where)
     kinds = {cells[0]: cells[2] for cells in findings.rows}
     assert kinds.pop("B/256/256") == "not converged"
@@ -343,7 +344,7 @@ def test_other_authors_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     save_run(tmp_path / "runs", narrow_config(PaperNet.parse("E/256-512"), tmp_path / "data"))
     split = open_data_split(str(tmp_path / "data"), "val")
-    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, CROP, CPU, **WIDTHS)
+    where = TableConditions(find_nets(tmp_path / "runs"), str(tmp_path / "data"), split, NetSizes(CROP, **WIDTHS), CPU)
     (findings,) = measure_classification_tables([TABLES["table7"]], where)
     kinds = [cells[2] for cells in findings.rows]
     assert kinds.count("as published") == 12 and kinds.count("no run") == 2 and len(kinds) == 15

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tests.thin_nets import CLASSES, CROP, WIDTHS, make_pictures, narrow_config, save_run
 from verydeep.configs.ladder import LADDER
+from verydeep.configs.networks import NetSizes
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.engine.classification.evaluation import predict_members
@@ -93,7 +94,7 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ladder]:
             for seed in (3, 8) if str(net) in TWICE else (3,):
                 save_run(root / "runs", narrow_config(net, root / "data", seed=seed))
         val = open_data_split(str(root / "data"), "val")
-        conditions = TableConditions(find_nets(root / "runs"), str(root / "data"), val, CROP, CPU, **WIDTHS)
+        conditions = TableConditions(find_nets(root / "runs"), str(root / "data"), val, NetSizes(CROP, **WIDTHS), CPU)
         for name, some_tables in steps.items():
             before = cached_images(root / "cache")
             findings |= {table.name: table for table in measure_classification_tables(some_tables, conditions)}
@@ -268,7 +269,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def conditions_of(folder: Path, data: str = "data", part: str = "val") -> TableConditions:
     split = open_data_split(str(folder / data), part)
-    return TableConditions(find_nets(folder / "runs"), str(folder / data), split, CROP, CPU, **WIDTHS)
+    return TableConditions(find_nets(folder / "runs"), str(folder / data), split, NetSizes(CROP, **WIDTHS), CPU)
 
 
 A, D = (PaperNet.parse(text) for text in ("A/256", "D/256"))

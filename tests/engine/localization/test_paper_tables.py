@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.engine.localization.conftest import CPU
+from verydeep.configs.networks import NetSizes
 from verydeep.configs.paper import LOCALIZATION_TABLES
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
@@ -50,7 +51,7 @@ def make_conditions(
     test_split: BoxedSplit | None = None, tuning_split: BoxedSplit | None = None
 ) -> LocalizationTableConditions:
     test_split = test_split or make_split()
-    shared = TableConditions([], "photos", test_split.full_split, 64, CPU)
+    shared = TableConditions([], "photos", test_split.full_split, NetSizes(64), CPU)
     return LocalizationTableConditions(shared, test_split, tuning_split)
 
 

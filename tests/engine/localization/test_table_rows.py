@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from tests.engine.localization.conftest import CPU, Home, run_in_two
 from tests.engine.localization.reference import find_members, guess_classes, measure_overlaps
 from tests.thin_nets import CROP, WIDTHS, make_boxes, make_pictures
+from verydeep.configs.networks import NetSizes
 from verydeep.configs.paper import LOCALIZATION_TABLES, TABLES
 from verydeep.configs.protocols import EvaluationProtocol
 from verydeep.data.box_annotations import add_boxes, read_boxes
@@ -93,7 +94,7 @@ def last_bias(model: VGG) -> tuple[float, ...]:
 
 
 def make_conditions(home: Home, **others: Any) -> LocalizationTableConditions:
-    shared = TableConditions(find_nets(home.runs), str(home.root / "data"), home.val, CROP, CPU, **WIDTHS)
+    shared = TableConditions(find_nets(home.runs), str(home.root / "data"), home.val, NetSizes(CROP, **WIDTHS), CPU)
     return LocalizationTableConditions(shared, **{"test_split": home.boxed_val, **others})
 
 
@@ -313,7 +314,7 @@ def test_nets_have_to_have_split_the_data_alike(name: str, home: Home, tmp_path:
         else net
         for net in find_nets(home.runs)
     ]
-    shared = TableConditions(nets, str(tmp_path), val, CROP, CPU, **WIDTHS)
+    shared = TableConditions(nets, str(tmp_path), val, NetSizes(CROP, **WIDTHS), CPU)
     test_split = BoxedSplit(val, boxed_split, np.ones(len(val), np.bool_))
     with pytest.raises(DataError, match=f"{name.replace('/', '-')}-s3 was trained on another"):
         measure("table9", LocalizationTableConditions(shared, test_split))

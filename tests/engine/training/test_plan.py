@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.rectangles import write_classifier
+from verydeep.configs.networks import NetSizes
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import RECIPES
 from verydeep.configs.scales import TrainScale
@@ -14,13 +15,7 @@ from verydeep.data.pixels.decoding import Decoding
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.net import Net
 from verydeep.engine.training.plan import plan_resumed, plan_training, run_name
-from verydeep.engine.training.request import (
-    Architecture,
-    TrainRequest,
-    choose_recipe,
-    complete_localization,
-    default_rate,
-)
+from verydeep.engine.training.request import TrainRequest, choose_recipe, complete_localization, default_rate
 from verydeep.engine.training.setup import make_config
 from verydeep.errors import OptionError, VerydeepError
 from verydeep.models.weights.model_folder import ModelConfig, load_config, save_config, save_weights
@@ -80,12 +75,12 @@ def test_requested_values_are_used(photographs: Path, tmp_path: Path) -> None:
 
 
 def test_the_name_of_a_run_describes_its_net() -> None:
-    net, paper = PaperNet("D", TrainScale(256, 512), "fc"), Architecture("D", 224, 1.0, 4096)
-    assert run_name("/data/photos", net, paper, 0) == "photos-D-256-512fc-c224-s0"
-    narrow = replace(paper, crop=64, width=0.25, fc_width=512)
+    net = PaperNet("D", TrainScale(256, 512), "fc")
+    assert run_name("/data/photos", net, NetSizes(), 0) == "photos-D-256-512fc-c224-s0"
+    narrow = NetSizes(64, 0.25, 512)
     assert run_name("photos", net, narrow, 0) == "photos-D-256-512fc-c64-w0.25-f512-s0"
     assert run_name("generated", net, narrow, 7) == "generated-D-256-512fc-c64-s7"
-    assert run_name("generated", net, replace(narrow, width=1.0), 7) == "generated-D-256-512fc-c64-w1-s7"
+    assert run_name("generated", net, NetSizes(64, 1.0, 512), 7) == "generated-D-256-512fc-c64-w1-s7"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from sklearn.svm import LinearSVC
 from tests.data.sets.transfer_trees import put_action_pictures, put_caltech_101, put_caltech_256, put_voc_pictures
 from tests.engine.descriptors.nets import CPU, unit
 from tests.thin_nets import CROP, random_net, sample_picture, save_model
+from verydeep.configs.networks import NetSizes
 from verydeep.configs.scales import in_pixels
 from verydeep.configs.transfer import SCALES, TRANSFER_TABLES
 from verydeep.data.split import Split
@@ -79,7 +80,7 @@ def measure(
 ) -> tuple[Cells, MeasuredTable]:
     paper = TRANSFER_TABLES[table]
     sets = open_columns(paper, folders)
-    nets, unconverged = find_transfer_nets(paper, Collection.parse(runs), CROP, WIDTH, FC_WIDTH)
+    nets, unconverged = find_transfer_nets(paper, Collection.parse(runs), NetSizes(CROP, WIDTH, FC_WIDTH))
     conditions = TransferConditions(sets, nets, unconverged, CROP, CPU, costs=costs)
     cells = measure_cells(paper, conditions, Log(silent=True))
     return cells, build_transfer_table(paper, cells, conditions)
@@ -305,7 +306,7 @@ def test_copies_are_reported_once(home: Path) -> None:
 
 
 def find(runs: str = "runs") -> tuple[dict[Any, Net], tuple[str, ...]]:
-    return find_transfer_nets(TABLE_11, Collection.parse(runs), CROP, WIDTH, FC_WIDTH)
+    return find_transfer_nets(TABLE_11, Collection.parse(runs), NetSizes(CROP, WIDTH, FC_WIDTH))
 
 
 @pytest.mark.parametrize(

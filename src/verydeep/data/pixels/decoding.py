@@ -12,13 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from verydeep.data.pixels.decoded_image import convert_to_rgb, decode_pixels
 from verydeep.data.pixels.file_repair import remove_notes
-from verydeep.data.pixels.formats import (
-    FORMATS,
-    MissingPackageError,
-    describe_unidentified,
-    is_unread_suffix,
-    is_video,
-)
+from verydeep.data.pixels.formats import FORMATS, MissingPackageError, describe_unidentified, is_unread_suffix, is_video
 from verydeep.data.pixels.image_files import open_image_file, quiet, read_rotation
 from verydeep.data.pixels.photograph_measures import JUDGED_SIDE, PhotographMeasures, measure_photograph
 from verydeep.data.pixels.shapes import check_shape

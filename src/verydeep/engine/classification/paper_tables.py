@@ -99,7 +99,7 @@ def build_classification_table(
     return MeasuredTable(
         name=paper.name,
         title=f"{table_title(paper.name)}: {paper.title}; {count_of(len(split), 'image')} of {split.name}"
-        + width_suffix(conditions.width, conditions.fc_width),
+        + width_suffix(conditions.sizes),
         headings=("row", "paper", "top-1", *([f"top-{k}"] if k > 1 else []), "center", "seeds"),
         rows=tuple(cells),
         remarks=tuple(_remarks(paper, rows, other_rows, comparisons, conditions)),
@@ -157,7 +157,7 @@ def _remarks(
     tested = [row for _, row in rows if row is not None]
     if geometry := {scale: each for row in tested for scale, each in row.geometry.items()}:
         yield describe_map_sizes(geometry)
-        yield from small_crop_remark(conditions.crop)
+        yield from small_crop_remark(conditions.sizes.crop)
     tested += [row for _, row in other_rows]
     yield from unconverged_remarks(run for row in tested for run in row.unconverged)
     nets = [net for row in tested for net in row.nets]

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from verydeep.configs.networks import PAPER_FC_WIDTH
+from verydeep.configs.networks import NetSizes
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet, View
 from verydeep.configs.scales import in_pixels
@@ -49,12 +49,10 @@ class TableConditions:
     """The data set, as the user names it."""
     split: Split
     """The test images; they have labels."""
-    crop: int
+    sizes: NetSizes
+    """Sizes of the nets of the rows."""
     runtime: Runtime
     decoding: Decoding = STRICT
-    width: float = 1.0
-    """Width of the nets of the rows; the paper's is 1."""
-    fc_width: int = PAPER_FC_WIDTH
 
     def ensembles(self, protocol: EvaluationProtocol) -> dict[int, list[EnsembleMember]]:
         """Return seed -> the nets of a protocol's members; seeds without all of them are left out.
@@ -67,17 +65,17 @@ class TableConditions:
     @property
     def shape(self) -> NetShape:
         """The sizes that all nets of the table share."""
-        return NetShape(self.split.class_names, self.crop, self.width, self.fc_width)
+        return NetShape(self.split.class_names, *self.sizes)
 
     @property
     def other_nets(self) -> list[EnsembleMember]:
         """Nets of other systems, or fine-tuned from one, which match no row; each at its own scale."""
-        return [EnsembleMember(net, net.config.test_scales) for net in self._other_nets if net.config.crop == self.crop]
+        return [net.member() for net in self._other_nets if net.config.crop == self.sizes.crop]
 
     @property
     def other_nets_of_other_crops(self) -> list[Net]:
         """Such nets that belong to the table at another crop."""
-        return [net for net in self._other_nets if net.config.crop != self.crop]
+        return [net for net in self._other_nets if net.config.crop != self.sizes.crop]
 
     @property
     def _other_nets(self) -> list[Net]:
@@ -85,7 +83,7 @@ class TableConditions:
             net.with_outputs_for(self.split.class_names)
             for net in self.nets
             if net.has_imported_weights
-            and net.paper_net(self.width, self.fc_width) is None
+            and net.paper_net(*self.sizes[1:]) is None
             and not net.config.is_trunk
             and net.config.regression is None
         ]
@@ -94,8 +92,8 @@ class TableConditions:
     def describe(self, scales: Iterable[int]) -> str:
         """Return a sentence about the conditions and the test scales of the rows."""
         decoding = ", fast decoding" if self.decoding.fast else ""
-        pixels = ", ".join(f"{q} ({in_pixels(q, self.crop)} px)" for q in sorted(set(scales)))
-        return f"Crop {self.crop}, precision {self.runtime.precision}{decoding}; test scales Q: {pixels}."
+        pixels = ", ".join(f"{q} ({in_pixels(q, self.sizes.crop)} px)" for q in sorted(set(scales)))
+        return f"Crop {self.sizes.crop}, precision {self.runtime.precision}{decoding}; test scales Q: {pixels}."
 
     def values(self) -> dict[str, Any]:
         """Return the conditions as JSON values."""
@@ -103,9 +101,7 @@ class TableConditions:
             "data": self.data,
             "split": self.split.name,
             "num_images": len(self.split),
-            "crop": self.crop,
-            "width": self.width,
-            "fc_width": self.fc_width,
+            **self.sizes._asdict(),
             "precision": self.runtime.precision,
             "kernels": self.runtime.kernels,
             "fast_decode": self.decoding.fast,
@@ -118,17 +114,17 @@ def raise_missing_nets(tables: str, paper_nets: Sequence[PaperNet], conditions: 
     Raises:
         WeightsError: always; it names the nets that the table needs, and those that `runs` has.
     """
-    classes = conditions.split.class_names
+    classes, sizes = conditions.split.class_names, conditions.sizes
     names = [
-        f"{net.paper_net(conditions.width, conditions.fc_width) or net.config.network} ({net.path.name}"
-        + ("" if net.config.crop == conditions.crop else f", crop {net.config.crop}")
-        + ("" if net.config.width == conditions.width else f", width {net.config.width:g}")
+        f"{net.paper_net(*sizes[1:]) or net.config.network} ({net.path.name}"
+        + ("" if net.config.crop == sizes.crop else f", crop {net.config.crop}")
+        + ("" if net.config.width == sizes.width else f", width {net.config.width:g}")
         + ("" if net.config.class_names == classes else ", other classes")
         + ")"
         for net in conditions.nets
     ]
     raise WeightsError(
-        f"No net in `runs` belongs to a row of {tables} with crop {conditions.crop} and the {len(classes)} classes of "
+        f"No net in `runs` belongs to a row of {tables} with crop {sizes.crop} and the {len(classes)} classes of "
         f"the data: the rows need {', '.join(dict.fromkeys(map(str, paper_nets)))}; `runs` has "
         f"{shorten_list(names, MAX_NAMES) or 'no net'}. Leave out `train=False`, or give other `runs` or "
         "another `crop`."

@@ -77,7 +77,7 @@ def build_box_ensemble(
     if classes is None:
         return BoxEnsemble(tuple(members), view, find_source_nets(members, view))
     config = members[0].net.config
-    shape = NetShape(config.class_names, config.crop, config.width, config.fc_width)
+    shape = NetShape(config.class_names, *config.sizes)
     ensembles = required_ensembles(classes, runs, shape, weights)
     seed = config.seed if config.seed in ensembles else min(ensembles)
     text = str(classes) if seed == config.seed else f"{classes} (seed {seed})"

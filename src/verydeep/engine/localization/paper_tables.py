@@ -57,7 +57,7 @@ def build_localization_table(
     return MeasuredTable(
         name=paper.name,
         title=f"{table_title(paper.name)}: {paper.title}; {count_of(num_images, 'image')} of {split.name}"
-        + width_suffix(conditions.shared.width, conditions.shared.fc_width),
+        + width_suffix(conditions.shared.sizes),
         headings=("row", "paper", "error", "mean IoU", "t", "seeds"),
         rows=tuple(tuple(_cells(paper, row, measured)) for row, measured in rows),
         remarks=tuple(_remarks(paper, rows, comparisons, conditions)),

@@ -207,6 +207,10 @@ class Net:
         words = tuple(config.class_words[place] for place in outputs)
         return replace(self, config=replace(config, class_names=class_names, class_words=words), outputs=outputs)
 
+    def member(self, scales: tuple[int, ...] | None = None) -> "EnsembleMember":
+        """Return the net with test scales; None: the paper's for its S."""
+        return EnsembleMember(self, scales or self.config.test_scales)
+
     def paper_net(self, width: float = 1.0, fc_width: int = PAPER_FC_WIDTH) -> PaperNet | None:
         """Return the net of the paper that this one matches in a table of nets of these widths.
 

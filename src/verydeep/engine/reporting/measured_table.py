@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from verydeep.configs.networks import PAPER_FC_WIDTH
+from verydeep.configs.networks import PAPER_FC_WIDTH, NetSizes
 from verydeep.engine.nets.net import Net
 from verydeep.files import atomic_write, write_json
 from verydeep.results.measured_table import MeasuredTable
@@ -28,10 +28,10 @@ def table_title(name: str) -> str:
     return name.replace("table", "Table ").capitalize()
 
 
-def width_suffix(width: float, fc_width: int) -> str:
+def width_suffix(sizes: NetSizes) -> str:
     """Return the end of a title for nets narrower or wider than the paper's: ", by nets of width 0.25"."""
-    widths = [f"width {width:g}"] if width != 1 else []
-    widths += [f"FC width {fc_width}"] if fc_width != PAPER_FC_WIDTH else []
+    widths = [f"width {sizes.width:g}"] if sizes.width != 1 else []
+    widths += [f"FC width {sizes.fc_width}"] if sizes.fc_width != PAPER_FC_WIDTH else []
     return f", by nets of {' and '.join(widths)}" if widths else ""
 
 

@@ -22,7 +22,7 @@ from verydeep.engine.progress import duration_text
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.cost import StepCost, estimate_seconds, measure_costs
 from verydeep.engine.training.plan import TrainingPlan, plan_resumed, plan_training, run_name
-from verydeep.engine.training.request import TrainRequest, choose_architecture, choose_recipe
+from verydeep.engine.training.request import TrainRequest, choose_recipe, choose_sizes
 from verydeep.engine.training.run import train_run
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_test_split, open_training_splits
@@ -62,8 +62,7 @@ def train_missing(
         SystemExit: a signal asked to stop.
     """
     train, _ = open_training_splits(request.data, Division(request.split_seed or 0, request.val_fraction))
-    sizes = choose_architecture(request, None)
-    shape = NetShape(train.class_names, sizes.crop, sizes.width, sizes.fc_width)
+    shape = NetShape(train.class_names, *choose_sizes(request))
     existing = request.runs.nets()
     for net in add_sources(nets):
         for seed, run in find_matching_nets(net, existing, shape).items():
@@ -139,8 +138,7 @@ def check_rung(rung: Rung, request: TrainRequest, runtime: Runtime) -> None:
         OptionError: a run was begun in another precision, or deterministic.
     """
     if rung.begun is None:
-        architecture = choose_architecture(adapt_request(request, rung.net), None)
-        path = request.runs.folder / run_name(request.data, rung.net, architecture, rung.seed)
+        path = request.runs.folder / run_name(request.data, rung.net, choose_sizes(request), rung.seed)
         if RunFolder(path).settings.exists():
             raise WeightsError(
                 f"{path} is not a finished {rung.net} with these widths and classes: move it elsewhere, or give "

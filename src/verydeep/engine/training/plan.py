@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from verydeep.configs.networks import NETWORKS, scaled_channels
+from verydeep.configs.networks import NETWORKS, NetSizes, scaled_channels
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.recipes import Recipe, replace_plateaus
 from verydeep.data.layout import check_folder
@@ -17,14 +17,13 @@ from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import wants_bf16
 from verydeep.engine.training.checkpoint import find_checkpoint
 from verydeep.engine.training.request import (
-    PAPER_ARCHITECTURE,
-    Architecture,
     TrainRequest,
-    choose_architecture,
     choose_division,
+    choose_network,
     choose_recipe,
+    choose_sizes,
     complete_localization,
-    default_architecture,
+    default_sizes,
 )
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_training_splits
@@ -85,7 +84,7 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
     source = None if request.init_from is None else open_net(request.init_from).config
     if request.regression is not None:
         request = complete_localization(request, source)
-    architecture = choose_architecture(request, source)
+    network, sizes = choose_network(request, source), choose_sizes(request, source)
     # Absolute, as a resumed run may start elsewhere; boxes are found by their files' places below this folder.
     data = request.data if request.data == GENERATED else os.path.abspath(request.data)  # noqa: PTH100 - a link has a name of its own
     division = choose_division(request, source)
@@ -96,13 +95,12 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
             f"{len(train.class_names)}): give a net of the same classes as `init_from`.",
             "init_from",
         )
-    recipe = choose_recipe(request, architecture.network, source, len(train))
-    settings = make_settings(
-        request, architecture, recipe if val is not None else replace_plateaus(recipe), data, division
-    )
+    recipe = choose_recipe(request, network, source, len(train))
+    planned = recipe if val is not None else replace_plateaus(recipe)
+    settings = make_settings(request, network, sizes, planned, data, division)
     if source is not None:
         settings = inherit_conventions(settings, source)
-    name = run_name(request.data, settings.net, architecture, request.seed)
+    name = run_name(request.data, settings.net, sizes, request.seed)
     run = RunFolder(request.out or request.runs.folder / name)
     if run.settings.exists() and is_restart() and is_begun(RunSettings.load(run), settings):
         return plan_resumed(run.path)
@@ -135,15 +133,13 @@ def describe_existing(run: RunFolder, request: TrainRequest, epochs: int) -> str
 
 
 def make_settings(
-    request: TrainRequest, architecture: Architecture, recipe: Recipe, data: str, division: Division
+    request: TrainRequest, network: str, sizes: NetSizes, recipe: Recipe, data: str, division: Division
 ) -> RunSettings:
     """Return the settings of a run, without those that come from a source net or are measured."""
     return RunSettings(
         data=data,
-        network=architecture.network,
-        crop=architecture.crop,
-        width=architecture.width,
-        fc_width=architecture.fc_width,
+        network=network,
+        **sizes._asdict(),
         recipe=recipe,
         seed=request.seed,
         bf16=wants_bf16(request.precision, request.device),
@@ -228,17 +224,9 @@ def inherit_conventions(settings: RunSettings, source: ModelConfig) -> RunSettin
     )
 
 
-def run_name(data: str, net: PaperNet, architecture: Architecture, seed: int) -> str:
+def run_name(data: str, net: PaperNet, sizes: NetSizes, seed: int) -> str:
     """Return the name of a run: <data>-<network>-<S>[fc|pcr|scr][-fc]-c<crop>[-w<width>][-f<fc_width>]-s<seed>.
 
     Widths are part of it where they differ from the default for the data.
     """
-    sizes = size_label(architecture.crop, architecture.width, architecture.fc_width, default_architecture(data))
-    return f"{data_name(data)}-{str(net).replace('/', '-')}-{sizes}-s{seed}"
-
-
-def size_label(crop: int, width: float, fc_width: int, default: Architecture = PAPER_ARCHITECTURE) -> str:
-    """Return crop and widths as part of a name: "c224", or "c64-w0.25-f512" for widths other than the default."""
-    width_label = "" if width == default.width else f"-w{width:g}"
-    fc_width_label = "" if fc_width == default.fc_width else f"-f{fc_width}"
-    return f"c{crop}{width_label}{fc_width_label}"
+    return f"{data_name(data)}-{str(net).replace('/', '-')}-{sizes.label(default_sizes(data))}-s{seed}"

@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH, SHALLOW
+from verydeep.configs.networks import NETWORKS, SHALLOW, NetSizes
 from verydeep.configs.protocols import Regression
 from verydeep.configs.recipes import (
     RECIPES,
@@ -31,25 +31,13 @@ from verydeep.files import real_path
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig
 from verydeep.wording import count_of
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """Network and sizes of a net, apart from its outputs."""
-
-    network: str
-    crop: int
-    width: float
-    fc_width: int
-
-
-PAPER_ARCHITECTURE = Architecture("A", PAPER_CROP, 1.0, PAPER_FC_WIDTH)
-GENERATED_ARCHITECTURE = Architecture("A", 64, 0.25, 512)
+GENERATED_SIZES = NetSizes(64, 0.25, 512)
 """Default for the generated set, whose pictures are small and easy."""
 
 
-def default_architecture(data: str) -> Architecture:
-    """Return network and sizes of a net where neither a request nor a source net gives others."""
-    return GENERATED_ARCHITECTURE if data == GENERATED else PAPER_ARCHITECTURE
+def default_sizes(data: str) -> NetSizes:
+    """Return the sizes of a net where neither a request nor a source net gives others."""
+    return GENERATED_SIZES if data == GENERATED else NetSizes()
 
 
 @dataclass(frozen=True)
@@ -95,24 +83,25 @@ class TrainRequest:
     runs: Collection = field(default_factory=Collection)
 
 
-def choose_architecture(request: TrainRequest, source: ModelConfig | None) -> Architecture:
-    """Return the requested network and sizes; open ones are those of the source net, or the default for the data.
+def choose_network(request: TrainRequest, source: ModelConfig | None) -> str:
+    """Return the requested network; an open one is that of the source net, or A.
 
     Raises:
         OptionError: there is no such network.
     """
-    default = default_architecture(request.data)
-    if source is not None:
-        default = Architecture(source.network, source.crop, source.width, source.fc_width)
-    network = request.network or default.network
+    network = request.network or ("A" if source is None else source.network)
     if network not in NETWORKS:
         raise OptionError(
             f"`network={network}` is unknown: choose one of {', '.join(NETWORKS)}, or VGG16 and the like.",
             "network",
         )
-    return Architecture(
-        network, request.crop or default.crop, request.width or default.width, request.fc_width or default.fc_width
-    )
+    return network
+
+
+def choose_sizes(request: TrainRequest, source: ModelConfig | None = None) -> NetSizes:
+    """Return the requested sizes; open ones are those of the source net, or the default for the data."""
+    crop, width, fc_width = default_sizes(request.data) if source is None else source.sizes
+    return NetSizes(request.crop or crop, request.width or width, request.fc_width or fc_width)
 
 
 def complete_localization(request: TrainRequest, source: ModelConfig | None) -> TrainRequest:

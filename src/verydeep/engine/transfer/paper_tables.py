@@ -13,13 +13,7 @@ from verydeep.engine.reporting.measured_table import table_title, unconverged_re
 from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
 from verydeep.engine.transfer.report import find_copies, result_values, sample_noun
 from verydeep.engine.transfer.scoring import mean_and_deviation
-from verydeep.engine.transfer.table_cells import (
-    LAYER,
-    Cells,
-    TransferConditions,
-    measure_cells,
-    missing_nets_message,
-)
+from verydeep.engine.transfer.table_cells import LAYER, Cells, TransferConditions, measure_cells, missing_nets_message
 from verydeep.engine.transfer.task import TransferResult
 from verydeep.ops.metrics import Share
 from verydeep.results.measured_table import MeasuredTable
@@ -55,10 +49,10 @@ def build_transfer_table(paper: TransferTable, cells: Cells, conditions: Transfe
             texts.append(str(row.figures.get(column, "-")))
             if is_measured:
                 texts.append(_cell_text(row, cells.get((row.label, column)), conditions))
-    config = next(iter(conditions.nets.values())).config  # all have the same widths
+    sizes = next(iter(conditions.nets.values())).config.sizes  # all have the same widths
     return MeasuredTable(
         name=paper.name,
-        title=f"{table_title(paper.name)}: {paper.title}{width_suffix(config.width, config.fc_width)}",
+        title=f"{table_title(paper.name)}: {paper.title}{width_suffix(sizes)}",
         headings=tuple(headings),
         rows=tuple(map(tuple, rows)),
         remarks=tuple(_remarks(paper, cells, conditions)),
@@ -108,8 +102,8 @@ def _remarks(paper: TransferTable, cells: Cells, conditions: TransferConditions)
     for paper_net, net in conditions.nets.items():
         yield f"{paper_net} is {net.path}."
     if missing := [net for net in paper.nets if net not in conditions.nets]:
-        config = next(iter(conditions.nets.values())).config
-        yield f"The other rows need {missing_nets_message(missing, config.crop, config.width, config.fc_width)}"
+        sizes = next(iter(conditions.nets.values())).config.sizes
+        yield f"The other rows need {missing_nets_message(missing, sizes)}"
     yield from unconverged_remarks(conditions.unconverged)
     yield from dict.fromkeys(remark for key, result in cells.items() for remark in _cell_remarks(*key, result))
 

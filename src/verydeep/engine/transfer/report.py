@@ -16,13 +16,7 @@ from verydeep.engine.datasets import fingerprint, follow_folder
 from verydeep.engine.environment import write_environment
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, find_training_copies, seen_images_remarks
-from verydeep.engine.reporting.summary import (
-    GLOSSARY,
-    interval_text,
-    name_extremes,
-    percent_text,
-    summarize_right,
-)
+from verydeep.engine.reporting.summary import GLOSSARY, interval_text, name_extremes, percent_text, summarize_right
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import FIELDS, TENSORS, save_classifier
 from verydeep.engine.transfer.curve import draw_learning_curve

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH
+from verydeep.configs.networks import NetSizes
 from verydeep.configs.protocols import PaperNet
 from verydeep.configs.published_nets import PUBLISHED
 from verydeep.configs.transfer import SCALES, TransferRow, TransferTable
@@ -90,7 +90,7 @@ def open_columns(table: TransferTable, folders: Sequence[str]) -> dict[str, Tran
 
 
 def find_transfer_nets(
-    table: TransferTable, runs: Collection, crop: int, width: float = 1.0, fc_width: int = PAPER_FC_WIDTH
+    table: TransferTable, runs: Collection, sizes: NetSizes
 ) -> tuple[dict[PaperNet, Net], tuple[str, ...]]:
     """Find the nets of a table, whatever classes they know, and the runs whose training has not converged.
 
@@ -102,9 +102,9 @@ def find_transfer_nets(
     candidates = [
         (net, paper_net)
         for net in present
-        if net.config.crop == crop
+        if net.config.crop == sizes.crop
         and not net.config.is_trunk
-        and (paper_net := net.paper_net(width, fc_width)) in table.nets
+        and (paper_net := net.paper_net(*sizes[1:])) in table.nets
         and (net.folder / WEIGHTS).exists()
     ]
     nets: dict[PaperNet, Net] = {}
@@ -113,20 +113,20 @@ def find_transfer_nets(
             continue
         if paper_net in nets:
             raise OptionError(
-                f"{nets[paper_net].path} and {net.path} are both {paper_net} at crop {crop}: name only one of them in "
-                "`runs`.",
+                f"{nets[paper_net].path} and {net.path} are both {paper_net} at crop {sizes.crop}: name only one of "
+                "them in `runs`.",
                 "runs",
             )
         nets[paper_net] = net
     if not any(row.nets and set(row.nets) <= nets.keys() for row in table.rows):
         trunks = ", ".join(str(net.path) for net in present if net.config.is_trunk)
         reason = f" {trunks}: a trunk has no {LAYER}." if trunks else ""
-        missing = missing_nets_message([net for net in table.nets if net not in nets], crop, width, fc_width)
+        missing = missing_nets_message([net for net in table.nets if net not in nets], sizes)
         raise WeightsError(f"No row of {table.name} can be measured without {missing}{reason}")
     return nets, tuple(str(net.path) for net, _ in candidates if not net.converged)
 
 
-def missing_nets_message(missing: Sequence[PaperNet], crop: int, width: float, fc_width: int) -> str:
+def missing_nets_message(missing: Sequence[PaperNet], sizes: NetSizes) -> str:
     """Return which nets are missing, and what to do."""
     published = [
         net.name
@@ -134,11 +134,11 @@ def missing_nets_message(missing: Sequence[PaperNet], crop: int, width: float, f
         for net in PUBLISHED.values()
         if (net.network, net.scale) == (wanted.network, str(wanted.scale))
     ]
-    is_full_size = (width, fc_width) == (1.0, PAPER_FC_WIDTH)
-    widths = " and full width" if is_full_size else f", width {width:g} and FC width {fc_width}"
-    example = f", such as {published[0]}," if published and crop == PAPER_CROP and is_full_size else ""
+    is_full_size = sizes == NetSizes(sizes.crop)
+    widths = " and full width" if is_full_size else f", width {sizes.width:g} and FC width {sizes.fc_width}"
+    example = f", such as {published[0]}," if published and sizes == NetSizes() else ""
     return (
-        f"a converged {' or '.join(map(str, missing))} of crop {crop}{widths}, whatever its classes: name a "
+        f"a converged {' or '.join(map(str, missing))} of crop {sizes.crop}{widths}, whatever its classes: name a "
         f"net{example} in `runs`; this table trains none."
     )
 

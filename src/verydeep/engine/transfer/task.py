@@ -26,12 +26,7 @@ from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Kernels, Runtime
 from verydeep.engine.transfer.classifier import Classifier
 from verydeep.engine.transfer.curve import CurvePoint, measure_learning_curve
-from verydeep.engine.transfer.partition import (
-    PartitionResult,
-    add_interval,
-    check_training,
-    transfer_partition,
-)
+from verydeep.engine.transfer.partition import PartitionResult, add_interval, check_training, transfer_partition
 from verydeep.errors import OptionError
 from verydeep.files import check_new_file, check_output_folder, real_path
 from verydeep.models.weights.model_folder import SplitRecord

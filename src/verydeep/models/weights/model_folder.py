@@ -22,6 +22,7 @@ from verydeep.configs.networks import (
     PAPER_CROP,
     PAPER_FC_WIDTH,
     STRIDE,
+    NetSizes,
 )
 from verydeep.configs.protocols import Regression, Task
 from verydeep.configs.recipes import FineTuned, Recipe
@@ -155,6 +156,11 @@ class ModelConfig:
     def task(self) -> Task:
         """The prediction of the net: classes or boxes."""
         return "classify" if self.regression is None else "localize"
+
+    @property
+    def sizes(self) -> NetSizes:
+        """Crop, width and FC width."""
+        return NetSizes(self.crop, self.width, self.fc_width)
 
     @property
     def is_trunk(self) -> bool:
