@@ -117,7 +117,8 @@ def directive(name: str) -> str:
         return f".. autodata:: {name}\n   :no-value:"
     if issubclass(value, Exception):
         return f".. autoclass:: {name}\n   :show-inheritance:"
-    return f".. autoclass:: {name}\n   :members:\n   :exclude-members: {HIDDEN}"
+    inherited = "\n   :inherited-members: Result" if issubclass(value, Result) else ""
+    return f".. autoclass:: {name}\n   :members:{inherited}\n   :exclude-members: {HIDDEN}"
 
 
 def prepare_docstring(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:

@@ -20,7 +20,7 @@ XYXY = tuple[float, float, float, float]
 """A box: first and last pixel columns and rows, inclusive, counted from 0."""
 
 _LONGEST_NUMBER = 32  # characters
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_xml(path: Path) -> Annotation:
     instances = []
     for number, element in enumerate(root.findall("object"), start=1):
         where = f"Object {number} of {path}"
-        corners = [element.findtext(f"bndbox/{side}", "") for side in _SIDES]
+        corners = [element.findtext(f"bndbox/{side}", "") for side in SIDES]
         x1, y1, x2, y2 = parse_box(corners, where)
         box = (x1 - first, y1 - first, x2 - first, y2 - first)
         instances.append(Instance(where, element.findtext("name", "").strip(), box))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from verydeep.data.annotations import Annotation, Instance, parse_box, read_xml
+from verydeep.data.annotations import SIDES, Annotation, Instance, parse_box, read_xml
 from verydeep.data.folders.csv_files import read_csv
 from verydeep.data.folders.folder import WNID
 from verydeep.data.folders.listing import list_files, list_images, normalize_name
@@ -22,7 +22,7 @@ from verydeep.data.split import Split
 from verydeep.errors import DataError
 
 TABLE = "boxes.csv"
-COLUMNS = ("path", "label", "xmin", "ymin", "xmax", "ymax")
+COLUMNS = ("path", "label", *SIDES)
 
 
 Line = tuple[int, list[str]]

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from verydeep.ops.arrays import Float32Array
-from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
+from verydeep.results.result import ImageResult, Record
 
 NUM_SHOWN = 4
 """Numbers of each descriptor in the table."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Descriptors(Result):
+class Descriptors(ImageResult):
     """Descriptors of images in memory."""
 
     images: tuple[str, ...]
@@ -25,11 +25,6 @@ class Descriptors(Result):
     """Whether skipped files are a problem."""
     made_by: str = ""
     """Digests of the nets, layers, test scales and aggregation; descriptors of others cannot be compared."""
-
-    @property
-    def problem(self) -> str:
-        """A sentence if any image could not be used, unless such images are to be skipped."""
-        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def records(self) -> list[Record]:
         """Return one plain record for each image: its name and its D numbers, called d1, d2, ..."""
@@ -49,4 +44,4 @@ class Descriptors(Result):
         text = f"{dimensions:,} numbers for each image"
         if dimensions > NUM_SHOWN:
             text += f": a table shows {NUM_SHOWN}, `format=csv` and `format=json` write all"
-        return [f"{text}.", *skipped_lines(self.skipped)]
+        return [f"{text}.", *self._skipped_lines()]

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.results.objects import LocatedObjects
 from verydeep.results.predictions import Predictions, ScoreKind
-from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
+from verydeep.results.result import ImageResult, Record
 from verydeep.results.score_map import ScoreMap
 
 SIDES = ("left", "upper", "right", "lower")
@@ -19,7 +19,7 @@ SHOWN_PICTURES = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Explanations(Result):
+class Explanations(ImageResult):
     """Class score maps of images, and the classes they explain."""
 
     images: tuple[str, ...]
@@ -50,11 +50,6 @@ class Explanations(Result):
     formats: ClassVar[Mapping[str, str]] = {
         **Predictions.formats, "probability there": ".1%", "margin there": "+.2f", **dict.fromkeys(SIDES, ".0f"),
     }  # fmt: skip
-
-    @property
-    def problem(self) -> str:
-        """A sentence if any image could not be used, unless such images are to be skipped."""
-        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def position(self, score_map: ScoreMap, label: int) -> tuple[int, int]:
         """Return row and column of the chosen position of a map: at ``point``, or the strongest one of a class."""
@@ -95,7 +90,7 @@ class Explanations(Result):
         """Return where the pictures are, and a line for each skipped file."""
         folder = Path(self.pictures[0]).parent if self.pictures else None
         written = [] if folder is None else [f"Pictures written: {len(self.pictures):,}, in {folder}/"]
-        return [*written, *skipped_lines(self.skipped)]
+        return [*written, *self._skipped_lines()]
 
     def _repr_html_(self) -> str:
         """Return the table and the first pictures, for a notebook."""

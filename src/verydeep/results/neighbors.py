@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from verydeep.ops.arrays import BoolArray, Float32Array
-from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
+from verydeep.results.result import ImageResult, Record
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Neighbors(Result):
+class Neighbors(ImageResult):
     """The nearest photographs of an archive to each image, nearest first."""
 
     images: tuple[str, ...]
@@ -28,11 +28,6 @@ class Neighbors(Result):
     bad_images: Literal["error", "skip"] = "error"
     """Whether skipped files are a problem."""
     formats: ClassVar[Mapping[str, str]] = {"similarity": ".3f"}
-
-    @property
-    def problem(self) -> str:
-        """A sentence if any image could not be used, unless such images are to be skipped."""
-        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def records(self) -> list[Record]:
         """Return one plain record for each image and neighbor."""
@@ -52,4 +47,4 @@ class Neighbors(Result):
     def footer(self) -> list[str]:
         """Return where the picture is, and a line for each skipped file."""
         written = [] if self.picture is None else [f"Picture written: {self.picture}"]
-        return [*written, *skipped_lines(self.skipped)]
+        return [*written, *self._skipped_lines()]

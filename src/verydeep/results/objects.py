@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import ClassVar, Literal
 
+from verydeep.data.annotations import SIDES
 from verydeep.ops.arrays import Float32Array, Int64Array
-from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
-
-SIDES = ("xmin", "ymin", "xmax", "ymax")
+from verydeep.results.result import ImageResult, Record
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LocatedObjects(Result):
+class LocatedObjects(ImageResult):
     """A box for each of the ``top`` most probable classes of each image, the most probable class first."""
 
     images: tuple[str, ...]
@@ -35,11 +34,6 @@ class LocatedObjects(Result):
     bad_images: Literal["error", "skip"] = "error"
     """Whether skipped files are a problem."""
     formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "rating": ".2f", **dict.fromkeys(SIDES, "d")}
-
-    @property
-    def problem(self) -> str:
-        """A sentence if any image could not be used, unless such images are to be skipped."""
-        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def records(self) -> list[Record]:
         """Return one plain record for each image and class."""
@@ -68,4 +62,4 @@ class LocatedObjects(Result):
         """Return where the pictures are, and a line for each skipped file."""
         folder = PurePath(self.pictures[0]).parent if self.pictures else None
         written = [] if folder is None else [f"Pictures written: {len(self.pictures):,}, in {folder}/"]
-        return [*written, *skipped_lines(self.skipped)]
+        return [*written, *self._skipped_lines()]

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
-from verydeep.results.result import Record, Result, skipped_lines, skipped_problem
+from verydeep.results.result import ImageResult, Record
 from verydeep.wording import shorten_list
 
 ScoreKind = Literal["probability", "margin"]
@@ -23,7 +23,7 @@ class ClassScore(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Predictions(Result):
+class Predictions(ImageResult):
     """Scores of all classes for each image."""
 
     images: tuple[str, ...]
@@ -42,11 +42,6 @@ class Predictions(Result):
     bad_images: Literal["error", "skip"] = "error"
     """Whether skipped files are a problem."""
     formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "margin": "+.2f"}
-
-    @property
-    def problem(self) -> str:
-        """A sentence if any image could not be used, unless such images are to be skipped."""
-        return skipped_problem(self.skipped, len(self.images)) if self.bad_images == "error" else ""
 
     def top(self, count: int = 5) -> list[list[ClassScore]]:
         """Return the ``count`` highest classes of each image, highest first; of equals the first class."""
@@ -70,7 +65,7 @@ class Predictions(Result):
 
     def footer(self) -> list[str]:
         """Return a line about images of no class, by a classifier, and one for each skipped file."""
-        lines = skipped_lines(self.skipped)
+        lines = self._skipped_lines()
         if self.kind == "margin":
             none = [image for image, row in zip(self.images, self.scores, strict=True) if row.max() <= 0]
             lines = [*([f"No class has a positive margin in {shorten_list(none)}."] if none else []), *lines]

@@ -128,6 +128,29 @@ class Result(ABC):
         return escape_bytes("".join(parts))
 
 
+class ImageResult(Result):
+    """Base of the results about a person's own images, some of which may have been skipped."""
+
+    images: tuple[str, ...]
+    skipped: Mapping[str, str]
+    bad_images: Literal["error", "skip"]
+
+    @property
+    def problem(self) -> str:
+        """A sentence if any image could not be used, unless such images are to be skipped."""
+        if not self.skipped or self.bad_images == "skip":
+            return ""
+        first, num_images = escape_controls(next(iter(self.skipped.values()))), len(self.images) + len(self.skipped)
+        if len(self.skipped) == 1:
+            return f"1 of {num_images:,} images has no result: {first}"
+        return f"{len(self.skipped):,} of {num_images:,} images have no result, the first because {first}"
+
+    def _skipped_lines(self) -> list[str]:
+        """Return a line for each file that could not be used; most reasons begin with its name."""
+        lines = self.skipped.items()
+        return [f"Skipped: {reason}" if file in reason else f"Skipped {file}: {reason}" for file, reason in lines]
+
+
 def _unbroken(line: str) -> Text:
     return Text(escape_controls(line, but="\n"), no_wrap=True, overflow="ignore")
 
@@ -202,21 +225,6 @@ def short_text(value: Any) -> str:
     if isinstance(value, Mapping | list | tuple) and (len(value) > 3 or len(repr(value)) > LONG):
         return f"<{count_of(len(value), 'item')}>"
     return f"'{value.as_posix()}'" if isinstance(value, Path) else repr(value)
-
-
-def skipped_lines(skipped: Mapping[str, str]) -> list[str]:
-    """Return a line for each file that could not be used; most reasons begin with its name."""
-    return [f"Skipped: {reason}" if file in reason else f"Skipped {file}: {reason}" for file, reason in skipped.items()]
-
-
-def skipped_problem(skipped: Mapping[str, str], num_used: int) -> str:
-    """Return a sentence if any of a person's own images could not be used."""
-    if not skipped:
-        return ""
-    first = escape_controls(next(iter(skipped.values())))
-    if len(skipped) == 1:
-        return f"1 of {num_used + 1:,} images has no result: {first}"
-    return f"{len(skipped):,} of {num_used + len(skipped):,} images have no result, the first because {first}"
 
 
 def count_labels(record: Record) -> int:

@@ -21,6 +21,7 @@ from types import MappingProxyType
 import numpy as np
 from PIL import Image
 
+from verydeep.data.annotations import SIDES
 from verydeep.data.pixels.workers import held_signals, release_signals
 from verydeep.data.sets.outlines import CLASS_NAMES, SPLITS, render
 from verydeep.data.split import Split
@@ -40,7 +41,7 @@ Chunk = tuple[str, int, int]
 
 _GENERATOR = "verydeep"
 _MARKER = "generated.json"
-_HEADER = ("path", "label", "xmin", "ymin", "xmax", "ymax")
+_HEADER = ("path", "label", *SIDES)
 _CHUNK_SIZE = 100
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.scales import format_scales, in_pixels
+from verydeep.data.annotations import SIDES
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.sets.submission import check_complete, write_localization_submission
 from verydeep.data.split import Split
@@ -31,8 +32,6 @@ from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of
-
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def build_localization_evaluation_table(

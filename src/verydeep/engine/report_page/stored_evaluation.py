@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from verydeep.data.annotations import parse_number
+from verydeep.data.annotations import SIDES, parse_number
 from verydeep.engine.report_page.stored_values import ClassErrors, EvaluationValues, Row
 from verydeep.errors import DataError
 from verydeep.files import read_json
@@ -23,7 +23,6 @@ from verydeep.ops.metrics import mean_class_recall, topk_for, wilson_interval
 ERRORS, PREDICTIONS, BOXES, CLASSES = "errors.json", "predictions.csv", "boxes.csv", "classes.csv"
 
 MAX_GUESSES = 5
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 ScoreKind = Literal["probability", "margin", "IoU"]
 """The meaning of a photograph's score."""
