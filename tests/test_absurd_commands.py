@@ -24,7 +24,7 @@ from tests.thin_nets import make_pictures, save_box_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.files import special_kind
+from verydeep.paths import special_kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="makes pipes, sockets and names of other bytes")
 

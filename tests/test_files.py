@@ -14,18 +14,9 @@ import pytest
 
 from tests.permissions import locked, public_folder
 from verydeep.errors import DataError, ResourceError, WeightsError
-from verydeep.files import (
-    FileFormat,
-    atomic_folder,
-    atomic_write,
-    atomic_write_text,
-    check_output_folder,
-    read_json,
-    shorten_name,
-    try_lock,
-    utf8_path,
-    write_json,
-)
+from verydeep.files import atomic_folder, atomic_write, atomic_write_text, check_output_folder, try_lock
+from verydeep.json_files import FileFormat, read_json, write_json
+from verydeep.paths import shorten_name, utf8_path
 
 
 @dataclass(frozen=True)
@@ -191,7 +182,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
 MANY_WRITES = """
 import sys
 from pathlib import Path
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 
 for number in range(150):
     write_json(Path(sys.argv[1]) / f"{number % 3}.json", [int(sys.argv[2])] * 200)
@@ -241,7 +232,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_never_a_living_one
 REMOVER = """
 import fcntl, os, sys
 from pathlib import Path
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 
 def look(event, arguments):
     if event == "shutil.rmtree" and str(arguments[0]).endswith(".abandoned.0123abcd.tmp"):

@@ -17,7 +17,7 @@ from tests.he_weights import draw_he_weights
 from verydeep.configs.networks import NETWORKS, Network
 from verydeep.configs.protocols import PaperNet
 from verydeep.engine.datasets import VAL_FRACTION, Division, fingerprint, open_data_split
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import (
     ModelConfig,

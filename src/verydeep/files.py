@@ -1,114 +1,26 @@
-"""Files that appear complete or not at all, JSON files of checked types, and locks."""
+"""Files that appear complete or not at all, checks of the places they are written to, and locks."""
 
 import errno
-import hashlib
-import json
-import math
 import os
 import re
 import secrets
 import shutil
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, fields, is_dataclass
-from itertools import count
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TextIO, TypeVar
+from typing import IO, TextIO
 
-import msgspec
-
-from verydeep.disk import check_room, existing_part, explain_write, write_error
-from verydeep.errors import DataError, OptionError, ResourceError, VerydeepError
+from verydeep.disk import existing_part, explain_write, write_error
+from verydeep.errors import OptionError, ResourceError
+from verydeep.paths import shorten_name
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
-
-T = TypeVar("T")
-
-
-def describe_read_error(path: Path | str, error: OSError) -> str:
-    """Return a sentence about a file or folder that exists but cannot be read, or does not exist."""
-    if isinstance(error, PermissionError):
-        return f"{path} may not be read: change its permissions."
-    return f"{path} cannot be read: {error.strerror or error}."
-
-
-def is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Whether an entry is a folder; a link in a circle, or to a place that may not be read, is not."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def is_file(entry: "os.DirEntry[str]") -> bool:
-    """Whether an entry is a file; a link in a circle, or to a place that may not be read, is not."""
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
-
-
-_KINDS = {stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket", stat.S_ISCHR: "device", stat.S_ISBLK: "device"}
-
-
-def special_kind(path: "os.DirEntry[str] | Path") -> str:
-    """Return "pipe", "socket" or "device" for what is none of file, folder and broken link; nothing for those."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return ""
-    return next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "")
-
-
-def real_path(path: Path) -> Path:
-    """Return the whole path of a file or folder, behind links; links in a circle lead to one of them.
-
-    ``Path.resolve`` raises a RuntimeError for those, before Python 3.13.
-    """
-    return Path(os.path.realpath(path))
-
-
-MAX_NAME_BYTES = 120
-"""Bytes of names that verydeep chooses; file systems take 255, but other names are added."""
-
-
-def shorten_name(name: str) -> str:
-    """Return a name that file systems accept; the end of a long one becomes a hash."""
-    encoded = os.fsencode(name)
-    if len(encoded) <= MAX_NAME_BYTES:
-        return name
-    whole_letters = encoded[:MAX_NAME_BYTES].decode("utf-8", "ignore").encode()
-    beginning = os.fsdecode(whole_letters)  # the system's encoding may be another one
-    return f"{beginning}-{hashlib.sha256(encoded).hexdigest()[:8]}"
-
-
-def number_paths(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Yield a path, then those with a number before its suffix: name, name-2, name-3, ..."""
-    yield path
-    for number in count(2):
-        yield path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}")
-
-
-def escape_bytes(name: str) -> str:
-    """Return a file's name that every encoding can write: bytes that are not UTF-8 become escapes, as in JSON."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-@contextmanager
-def utf8_path(path: Path) -> Iterator[Path]:
-    """Give the path of a file to a library that takes UTF-8 alone, and calls a file missing that may not be read.
-
-    Raises:
-        OSError: the file cannot be opened.
-    """
-    with path.open("rb") as file:
-        yield path if escape_bytes(str(path)) == str(path) else Path(f"/dev/fd/{file.fileno()}")
 
 
 @dataclass(frozen=True)
@@ -320,85 +232,6 @@ def check_writable(folder: Path) -> None:
 def may_write(folder: Path) -> bool:
     """Whether files can be made in a folder, by its permissions and those of its file system."""
     return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-@dataclass(frozen=True)
-class FileFormat:
-    """The head of a kind of JSON files, and the words of an error about one of them."""
-
-    kind: str
-    """The value of ``model_type``."""
-    number: int
-    """The value of ``format``; it rises with every change of the fields."""
-    made_by: str
-    """The command that writes such files, in backticks."""
-    error: type[VerydeepError] = DataError
-
-
-def write_json(path: Path, values: Any, file_format: FileFormat | None = None) -> None:
-    """Write a JSON file, with the head of its format if it has one."""
-    head = {} if file_format is None else {"model_type": file_format.kind, "format": file_format.number}
-    text = json.dumps({**head, **values} if head else values, indent=1, ensure_ascii=False) + "\n"
-    check_room(path, len(text))
-    with atomic_write(path) as temporary:  # the escaped bytes of a file name that is not UTF-8 are JSON, too
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def read_json(path: Path, kind: type[T], file_format: FileFormat | None = None) -> T:
-    """Read a JSON file as a value of a type, such as a dataclass or a TypedDict.
-
-    Args:
-        path: of the file.
-        kind: the type, against which every field is checked.
-        file_format: the head that the file must have. The file must then give every field of a dataclass, too.
-
-    Raises:
-        VerydeepError: the file is missing, damaged, of another kind or of another format; the class is the format's,
-            otherwise DataError.
-    """
-    error = DataError if file_format is None else file_format.error
-    repair = "remove it" if file_format is None else f"restore it, or run {file_format.made_by} again"
-    if kind_of_path := special_kind(path):
-        raise error(f"{path} is a {kind_of_path}, not a file: {repair}.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"), parse_float=_parse_finite, parse_constant=_parse_finite)
-        if file_format is not None:
-            _check_head(path, values, file_format)
-            required = [field.name for field in fields(kind)] if is_dataclass(kind) else []
-            if missing := [name for name in required if name not in values]:
-                raise error(
-                    f"{path} lacks {', '.join(missing)}: another version of verydeep wrote it, or it is damaged; run "
-                    f"{file_format.made_by} again."
-                )
-        return msgspec.convert(values, kind)
-    except PermissionError as reason:
-        raise error(describe_read_error(path, reason)) from None
-    except OSError as reason:
-        raise error(f"{path} cannot be read ({reason.strerror or reason}): {repair}.") from None
-    except msgspec.ValidationError as reason:
-        what, _, field = str(reason).replace("`", "").partition(" - at $")
-        place = f" at {field.lstrip('.')}" if field else ""
-        raise error(f"{path} is damaged{place} ({what[0].lower()}{what[1:]}): {repair}.") from None
-    except (ValueError, RecursionError) as reason:
-        raise error(f"{path} is damaged ({reason}): {repair}.") from None
-
-
-def _check_head(path: Path, values: Any, file_format: FileFormat) -> None:
-    if not isinstance(values, dict) or values.get("model_type") != file_format.kind:
-        raise file_format.error(f"{path} is another kind of file: its model_type is not {file_format.kind!r}.")
-    number = values.get("format")
-    if not isinstance(number, int) or number < file_format.number:
-        raise file_format.error(
-            f"{path} was written by an earlier version of verydeep: run {file_format.made_by} again."
-        )
-    if number > file_format.number:
-        raise file_format.error(f"{path} was written by a later version of verydeep: upgrade verydeep.")
-
-
-def _parse_finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"the number {text}")
-    return value
 
 
 @contextmanager

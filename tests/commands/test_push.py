@@ -14,7 +14,7 @@ from tests.peers import need
 from tests.runs import Cli
 from tests.thin_nets import save_model
 from verydeep.engine.nets.digests import digest_of_folder
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, keep_classifier
 
 # Of the Hub's library, in the older way in.

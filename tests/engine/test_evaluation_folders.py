@@ -13,8 +13,8 @@ from verydeep.engine.evaluation_tasks import BoxEvaluationTask, ClassEvaluationT
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.candidate_classes import ClassSource, find_source_nets
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.files import shorten_name
 from verydeep.models.weights.model_folder import Provenance
+from verydeep.paths import shorten_name
 
 A, B = (net_named(name, provenance=Provenance(data="/home/photos")) for name in "ab")
 

@@ -106,7 +106,8 @@ def evaluate(
     from verydeep.engine.nets.argument_order import check_data_first
     from verydeep.engine.nets.collection import Collection
     from verydeep.engine.nets.net import NetShape
-    from verydeep.files import check_new_file, shorten_name
+    from verydeep.files import check_new_file
+    from verydeep.paths import shorten_name
 
     data, nets, collection = os.fspath(data), several(run), Collection.parse(str(runs))
     check_sources(nets, protocol, {"scales": scales, "views": views, "classes": classes})

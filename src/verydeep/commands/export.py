@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from verydeep.files import real_path
 from verydeep.options import NetOption, PathSource, WeightsOption
 from verydeep.parameters import Option, command
+from verydeep.paths import real_path
 from verydeep.wording import join_choices
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
-from verydeep.files import real_path
 from verydeep.options import PathSource, ProgressOptions
 from verydeep.parameters import Option, command
+from verydeep.paths import real_path
 
 if TYPE_CHECKING:
     from verydeep.data.sets.preparation import IlsvrcSource

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
 from verydeep.errors import OptionError
-from verydeep.files import real_path
 from verydeep.options import ComputeOptions, DataSource, NetSources, PathSource, several, start_runtime
 from verydeep.parameters import Option, command
+from verydeep.paths import real_path
 
 if TYPE_CHECKING:
     from verydeep.results.report import ReportPage
@@ -91,7 +91,7 @@ def check_runs(folders: Sequence[Path]) -> None:
 def default_page(folders: Sequence[Path]) -> Path:
     """Return the file of the page: in the run, or for several runs in the folder of the first, with their names."""
     from verydeep.engine.report_page.page import PAGE
-    from verydeep.files import shorten_name
+    from verydeep.paths import shorten_name
 
     if len(folders) == 1:
         return folders[0] / PAGE

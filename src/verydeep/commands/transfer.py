@@ -99,7 +99,7 @@ def transfer(
     from verydeep.engine.nets.net import net_path
     from verydeep.engine.transfer.svm_training import COSTS, require_scikit_learn
     from verydeep.engine.transfer.task import TransferTask
-    from verydeep.files import shorten_name
+    from verydeep.paths import shorten_name
 
     if num_test == 0 and num_splits is not None:
         raise OptionError("`num_test=0` tests nothing: omit `num_splits`.", "num_splits")
@@ -137,7 +137,7 @@ def transfer(
 
 def find_new_folder(folder: Path) -> Path:
     """Return a folder of this name that does not exist; its number is the first that is free: "name-2"."""
-    from verydeep.files import number_paths
+    from verydeep.paths import number_paths
 
     return next(path for path in number_paths(folder) if not path.exists())
 

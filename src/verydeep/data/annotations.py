@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error
+from verydeep.paths import describe_read_error
 
 LARGEST_XML = 1_000_000
 """Bytes; ILSVRC's files have about a thousand."""

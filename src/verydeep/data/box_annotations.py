@@ -35,8 +35,8 @@ from verydeep.data.loading.batches import load_items
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.files import is_file
 from verydeep.ops.arrays import Float32Array
+from verydeep.paths import is_file
 from verydeep.wording import count_of, shorten_list
 
 BadBoxes = Literal["error", "clip", "skip"]

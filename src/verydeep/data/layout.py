@@ -19,7 +19,7 @@ from verydeep.data.sets.imagenet import find_tars, is_kaggle, kaggle_split_names
 from verydeep.data.sets.tiny_imagenet import is_tiny_imagenet, open_tiny_imagenet, tiny_imagenet_split_names
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error
+from verydeep.paths import describe_read_error
 
 
 def split_names(root: Path) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ import verydeep as vd
 from verydeep.engine.archive.manifest import Manifest
 from verydeep.engine.datasets import open_test_part
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.files import real_path
 from verydeep.models.weights.model_folder import WEIGHTS
+from verydeep.paths import real_path
 
 MAX_EXAMPLES = 12
 GENERATED_RUNS = "generated-*"

@@ -25,9 +25,10 @@ from verydeep.engine.plotting import is_drawn
 from verydeep.engine.progress import progress_bar, run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, OptionError
-from verydeep.files import check_output_folder, real_path, shorten_name, try_lock
+from verydeep.files import check_output_folder, try_lock
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.value_ranges import RangeKeeper, RecordedRanges, ValueRange, ValueRanges, ValueType, name_values
+from verydeep.paths import real_path, shorten_name
 
 GENERATED = "generated"
 VAL_FRACTION = 0.2

@@ -19,7 +19,7 @@ import torch
 from verydeep.engine.process import owns_process
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError
-from verydeep.files import read_json, write_json
+from verydeep.json_files import read_json, write_json
 
 ENVIRONMENT = "environment.json"
 

@@ -10,7 +10,9 @@ from verydeep.engine.evaluation_tasks import ClassifierEvaluationTask, Evaluatio
 from verydeep.engine.nets.net import net_path
 from verydeep.engine.reporting.remarks import has_changed
 from verydeep.errors import DataError, OptionError
-from verydeep.files import check_output_folder, check_writable, number_paths, read_json, real_path
+from verydeep.files import check_output_folder, check_writable
+from verydeep.json_files import read_json
+from verydeep.paths import number_paths, real_path
 
 
 def evaluation_folder(sources: Sequence[object], task: EvaluationTask, data: str) -> tuple[Path, str]:

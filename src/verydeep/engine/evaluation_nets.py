@@ -20,7 +20,7 @@ from verydeep.engine.nets.folders import Weights
 from verydeep.engine.nets.net import Net, NetShape
 from verydeep.engine.transfer.classifier import Classifier
 from verydeep.errors import OptionError
-from verydeep.files import real_path
+from verydeep.paths import real_path
 from verydeep.wording import join_choices, name_given
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.PngImagePlugin import PngInfo
 
-from verydeep.files import atomic_write, real_path
+from verydeep.files import atomic_write
+from verydeep.paths import real_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

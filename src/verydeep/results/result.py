@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, TextIO
 from rich.console import Console, Group
 from rich.text import Text
 
-from verydeep.files import CsvLines, escape_bytes
+from verydeep.files import CsvLines
+from verydeep.paths import escape_bytes
 from verydeep.results.tables import TextTable
 from verydeep.wording import count_of, escape_controls
 

@@ -11,7 +11,7 @@ from tests.engine.archive.archives import make_net
 from verydeep.engine.archive.manifest import ArchiveOptions, Manifest, resolve_manifest
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, OptionError, VerydeepError
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 
 
 @pytest.mark.parametrize(

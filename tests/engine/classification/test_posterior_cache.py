@@ -22,7 +22,7 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.predictions import NetPredictions, predict_split
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 
 

@@ -16,7 +16,7 @@ from verydeep.configs.scales import TrainScale
 from verydeep.engine.nets.digests import digest_of_folder
 from verydeep.engine.publishing.results import read_results
 from verydeep.errors import DataError
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, save_config, save_weights
 
 COMMON = ("--precision", "fp32", "--workers", 0)

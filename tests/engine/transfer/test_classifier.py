@@ -18,7 +18,7 @@ from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.transfer.classifier import Classifier, is_classifier, load_classifier, save_classifier
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.errors import DataError, OptionError
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.arrays import Float32Array
 

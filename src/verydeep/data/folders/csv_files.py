@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error
+from verydeep.paths import describe_read_error
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:

@@ -20,7 +20,7 @@ from verydeep.data.folders.path_finder import PathFinder, ask_for, describe_lost
 from verydeep.data.folders.split_folders import find_only_folder
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.files import real_path
+from verydeep.paths import real_path
 from verydeep.wording import count_of
 
 COLUMNS = ("path", "label")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from verydeep.data.pixels.formats import FORMATS, UNREAD, VIDEO, describe_unread, find_format, is_decodable, is_video
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error, is_folder, real_path, special_kind
+from verydeep.paths import describe_read_error, is_folder, real_path, special_kind
 from verydeep.wording import escape_controls
 
 SYSTEM_FOLDERS = frozenset(

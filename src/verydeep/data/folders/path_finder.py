@@ -7,7 +7,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from verydeep.data.folders.listing import normalize_name
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error, is_file
+from verydeep.paths import describe_read_error, is_file
 
 
 class PathFinder:

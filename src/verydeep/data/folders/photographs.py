@@ -14,7 +14,7 @@ from verydeep.data.pixels.formats import FORMATS
 from verydeep.data.pixels.images import ImageLike, to_image, unpack_images
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error, real_path
+from verydeep.paths import describe_read_error, real_path
 from verydeep.wording import count_of
 
 Photographs = str | os.PathLike[str] | ImageLike | Iterable[str | os.PathLike[str]] | Iterable[ImageLike]

@@ -19,7 +19,6 @@ from verydeep.data.pixels.shapes import check_shape
 from verydeep.data.pixels.wide_values import FULL_RANGE
 from verydeep.data.pixels.workers import forget_file, note_file
 from verydeep.errors import DataError, VerydeepError
-from verydeep.files import describe_read_error
 from verydeep.ops.value_ranges import (
     Clipping,
     Extent,
@@ -31,6 +30,7 @@ from verydeep.ops.value_ranges import (
     measure_extent,
     scale_values,
 )
+from verydeep.paths import describe_read_error
 
 BadImages = Literal["error", "skip"]
 """Whether a file that cannot be decoded is an error, or is skipped, counted and listed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import features
 
-from verydeep.files import is_file
+from verydeep.paths import is_file
 
 FORMATS = {
     suffix: name

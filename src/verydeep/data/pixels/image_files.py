@@ -36,7 +36,7 @@ from verydeep.data.pixels.wide_values import (
     open_color_pfm,
 )
 from verydeep.errors import DataError
-from verydeep.files import special_kind
+from verydeep.paths import special_kind
 
 _ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {

@@ -13,7 +13,7 @@ import numpy as np
 from verydeep.data.folders.listing import list_images, list_subfolders
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.files import real_path
+from verydeep.paths import real_path
 
 
 @dataclass(frozen=True)

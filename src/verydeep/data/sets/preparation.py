@@ -31,7 +31,8 @@ from verydeep.data.sets.imagenet import (
 )
 from verydeep.disk import check_room, existing_part, write_error
 from verydeep.errors import DataError
-from verydeep.files import check_present, real_path
+from verydeep.files import check_present
+from verydeep.paths import real_path
 from verydeep.wording import count_of
 
 NUM_TEST_IMAGES = 100_000

@@ -15,8 +15,8 @@ import numpy as np
 from verydeep.data.pixels.formats import FORMATS
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.files import real_path
 from verydeep.ops.arrays import Int8Array
+from verydeep.paths import real_path
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

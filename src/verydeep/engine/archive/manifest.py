@@ -14,7 +14,8 @@ from verydeep.engine.nets.folders import RunFolder, Weights
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Precision, wants_bf16
 from verydeep.errors import DataError, OptionError
-from verydeep.files import FileFormat, check_output_folder, read_json, write_json
+from verydeep.files import check_output_folder
+from verydeep.json_files import FileFormat, read_json, write_json
 from verydeep.ops.descriptors import Aggregation
 from verydeep.ops.value_ranges import ValueRanges
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from verydeep.engine.caching.array_cache import KEYS
 from verydeep.engine.descriptors.cache import DESCRIPTORS
 from verydeep.errors import DataError, ResourceError
-from verydeep.files import utf8_path
 from verydeep.models.weights.model_folder import write_tensors
 from verydeep.ops.arrays import BoolArray, Float16Array, Int64Array, UInt8Array
+from verydeep.paths import utf8_path
 
 SHARDS = "shards"
 PATHS, PATH_IDS = "paths", "path_ids"

@@ -30,7 +30,8 @@ from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError, ResourceError
-from verydeep.files import try_lock, write_json
+from verydeep.files import try_lock
+from verydeep.json_files import write_json
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import BoolArray, Int64Array
 from verydeep.ops.descriptors import aggregate_scales

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from verydeep.disk import check_room
 from verydeep.engine.cache_folder import cache_folder
 from verydeep.errors import ResourceError, VerydeepError
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 from verydeep.models.weights.model_folder import write_tensors
 from verydeep.ops.arrays import AnyArray, Int64Array
 

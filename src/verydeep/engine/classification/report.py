@@ -17,10 +17,12 @@ from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion
 from verydeep.engine.reporting.remarks import copies_remark, count_images, gone_images_remarks, seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
-from verydeep.files import CsvLines, atomic_folder, atomic_write_text, real_path, write_json
+from verydeep.files import CsvLines, atomic_folder, atomic_write_text
+from verydeep.json_files import write_json
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.bootstrap import Difference, paired_difference
 from verydeep.ops.metrics import class_errors, order_classes, predicted_classes, ranks
+from verydeep.paths import real_path
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of, shorten_list
 

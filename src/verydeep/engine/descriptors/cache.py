@@ -28,10 +28,10 @@ from verydeep.engine.predictions import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, ResourceError
-from verydeep.files import real_path
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.descriptors import aggregate_scales, stack_parts
+from verydeep.paths import real_path
 
 DESCRIPTORS = "descriptors"
 """Name of the cached arrays."""

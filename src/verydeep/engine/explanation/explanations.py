@@ -17,9 +17,9 @@ from verydeep.engine.progress import run_with_progress, track
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.score_maps import MappedImages, compute_score_maps
 from verydeep.engine.transfer.classifier import Classifier
-from verydeep.files import number_paths, real_path
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
+from verydeep.paths import number_paths, real_path
 from verydeep.results.explanations import Explanations
 from verydeep.results.score_map import ScoreMap
 

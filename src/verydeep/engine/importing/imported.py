@@ -12,8 +12,9 @@ from verydeep.engine.importing.downloads import fetch, fetch_from_hub
 from verydeep.engine.launching import is_main
 from verydeep.engine.log import Log
 from verydeep.errors import WeightsError
-from verydeep.files import real_path, temporary_folder
+from verydeep.files import temporary_folder
 from verydeep.models.weights.model_folder import CONFIG, WEIGHTS, is_model_folder
+from verydeep.paths import real_path
 
 VERSION = 3
 """The version of conversion, which changes whenever the same file would become another net than before."""

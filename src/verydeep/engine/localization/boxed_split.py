@@ -12,7 +12,7 @@ from verydeep.engine.datasets import choose_value_ranges, data_folder, open_data
 from verydeep.engine.log import Log
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
-from verydeep.files import write_json
+from verydeep.json_files import write_json
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.value_ranges import RecordedRanges
 from verydeep.wording import count_of

@@ -18,7 +18,7 @@ from verydeep.engine.plotting import is_of_another, name_classes
 from verydeep.engine.progress import track
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError
-from verydeep.files import number_paths, real_path, shorten_name
+from verydeep.paths import number_paths, real_path, shorten_name
 from verydeep.results.objects import LocatedObjects
 
 

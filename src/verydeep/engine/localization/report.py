@@ -27,9 +27,11 @@ from verydeep.engine.plotting import save_figure
 from verydeep.engine.reporting.remarks import seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.engine.runtime import Runtime
-from verydeep.files import CsvLines, atomic_folder, atomic_write_text, real_path, write_json
+from verydeep.files import CsvLines, atomic_folder, atomic_write_text
+from verydeep.json_files import write_json
 from verydeep.ops.bootstrap import paired_difference
 from verydeep.ops.localization_errors import RIGHT_AT
+from verydeep.paths import real_path
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of
 

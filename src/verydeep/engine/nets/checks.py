@@ -13,8 +13,8 @@ from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder, Weights
 from verydeep.engine.nets.net import Net
 from verydeep.errors import DataError, OptionError, WeightsError
-from verydeep.files import real_path
 from verydeep.models.weights.model_folder import ModelConfig, placeholder_names
+from verydeep.paths import real_path
 from verydeep.wording import shorten_list
 
 _NOTED: set[tuple[Path, str]] = set()

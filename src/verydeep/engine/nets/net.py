@@ -20,11 +20,11 @@ from verydeep.engine.inference import prepare_net
 from verydeep.engine.nets.folders import RunFolder, Weights, find_model_folder, stamp_files
 from verydeep.engine.runtime import Kernels, Runtime
 from verydeep.errors import OptionError, ResourceError
-from verydeep.files import real_path
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig, load_config, load_model
 from verydeep.ops.value_ranges import RecordedRanges
+from verydeep.paths import real_path
 from verydeep.wording import size_text
 
 _PLACING = threading.Lock()

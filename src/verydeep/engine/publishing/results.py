@@ -7,8 +7,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from verydeep.engine.nets.digests import digest_of_folder
-from verydeep.files import read_json, real_path
+from verydeep.json_files import read_json
 from verydeep.ops.metrics import Share
+from verydeep.paths import real_path
 
 OMITTED = ("Errors in %", "Expected calibration error", "The posteriors could not be cached", "Not converged:")
 """Beginnings of remarks about the table or the machine, or about facts that the net's config.json holds."""

@@ -12,7 +12,8 @@ from verydeep.engine.report_page.page import MAX_BYTES
 from verydeep.engine.report_page.photographs import Thumbnail, make_thumbnails
 from verydeep.engine.report_page.rendering import render
 from verydeep.errors import OptionError
-from verydeep.files import CsvLines, atomic_write_text, check_output_folder, real_path
+from verydeep.files import CsvLines, atomic_write_text, check_output_folder
+from verydeep.paths import real_path
 from verydeep.results.result import print_result
 from verydeep.results.verified_data import Finding, VerifiedData, describe_classes, describe_findings
 from verydeep.wording import count_of

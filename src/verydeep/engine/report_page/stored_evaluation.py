@@ -15,7 +15,7 @@ from msgspec import Meta
 from verydeep.data.annotations import SIDES, parse_number
 from verydeep.engine.report_page.stored_values import ClassErrors, EvaluationValues, Row
 from verydeep.errors import DataError
-from verydeep.files import read_json
+from verydeep.json_files import read_json
 from verydeep.ops.arrays import BoolArray
 from verydeep.ops.localization_errors import RIGHT_AT
 from verydeep.ops.metrics import mean_class_recall, topk_for, wilson_interval

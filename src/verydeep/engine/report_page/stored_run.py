@@ -23,9 +23,10 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.transfer.classifier import FIELDS
 from verydeep.engine.transfer.task import MARGINS, RESULTS
 from verydeep.errors import DataError
-from verydeep.files import read_json, real_path
+from verydeep.json_files import read_json
 from verydeep.models.weights.model_folder import CONFIG
 from verydeep.ops.metrics import Share
+from verydeep.paths import real_path
 
 T = TypeVar("T")
 

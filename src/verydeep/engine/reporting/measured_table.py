@@ -5,7 +5,8 @@ from pathlib import Path
 
 from verydeep.configs.networks import PAPER_FC_WIDTH, NetSizes
 from verydeep.engine.nets.net import Net
-from verydeep.files import atomic_write, write_json
+from verydeep.files import atomic_write
+from verydeep.json_files import write_json
 from verydeep.results.measured_table import MeasuredTable
 
 

@@ -9,8 +9,8 @@ from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint, follow_folder, is_generated_folder, open_training_images
 from verydeep.engine.nets.net import Net
-from verydeep.files import real_path
 from verydeep.models.weights.model_folder import SplitRecord
+from verydeep.paths import real_path
 from verydeep.wording import count_of, shorten_list
 
 MAX_NAMES = 3

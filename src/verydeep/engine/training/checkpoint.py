@@ -12,9 +12,9 @@ from torch import Tensor
 from verydeep.engine.training.schedule import Schedule
 from verydeep.engine.training.state import TrainingProgress, TrainState
 from verydeep.errors import WeightsError
-from verydeep.files import describe_read_error, utf8_path
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import write_tensors
+from verydeep.paths import describe_read_error, utf8_path
 
 _DAMAGE = (SafetensorError, OSError, KeyError, ValueError, RuntimeError, msgspec.ValidationError)
 

@@ -20,7 +20,8 @@ from verydeep.engine.training.prepared_run import PreparedRun
 from verydeep.engine.training.state import TrainState
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
-from verydeep.files import check_present, write_json
+from verydeep.files import check_present
+from verydeep.json_files import write_json
 from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
 from verydeep.wording import rate_text
 

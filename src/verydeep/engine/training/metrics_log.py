@@ -12,7 +12,7 @@ from verydeep.disk import explain_write
 from verydeep.engine.training.event_log import EventLog
 from verydeep.engine.training.fit import StepReport
 from verydeep.errors import DataError
-from verydeep.files import describe_read_error
+from verydeep.paths import describe_read_error
 
 
 class MetricsLine(TypedDict, total=False):

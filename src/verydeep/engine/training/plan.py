@@ -28,9 +28,10 @@ from verydeep.engine.training.request import (
 from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import open_training_splits
 from verydeep.errors import DataError, OptionError
-from verydeep.files import check_output_folder, real_path
+from verydeep.files import check_output_folder
 from verydeep.models.weights.model_folder import ModelConfig, load_config
 from verydeep.ops.value_ranges import ValueRanges
+from verydeep.paths import real_path
 from verydeep.wording import count_of
 
 

@@ -27,8 +27,8 @@ from verydeep.engine.datasets import GENERATED, VAL_FRACTION, Division, data_fol
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.runtime import Precision
 from verydeep.errors import OptionError
-from verydeep.files import real_path
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig
+from verydeep.paths import real_path
 from verydeep.wording import count_of
 
 GENERATED_SIZES = NetSizes(64, 0.25, 512)

@@ -31,8 +31,9 @@ from verydeep.engine.training.settings import RunSettings
 from verydeep.engine.training.setup import initialize_weights, set_learning_layers
 from verydeep.engine.training.state import TrainState, follow_recipe, new_state
 from verydeep.errors import DataError, OptionError, ResourceError
-from verydeep.files import shorten_name, try_lock
+from verydeep.files import try_lock
 from verydeep.models.weights.model_folder import keep_classifier, load_config, save_config
+from verydeep.paths import shorten_name
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of
 

@@ -9,7 +9,7 @@ from verydeep.data.box_annotations import BadBoxes
 from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.engine.datasets import VAL_FRACTION, Division
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.files import FileFormat, read_json, write_json
+from verydeep.json_files import FileFormat, read_json, write_json
 from verydeep.models.vgg import Pooling
 from verydeep.ops.value_ranges import ValueRanges
 

@@ -21,11 +21,11 @@ from verydeep.engine.reporting.remarks import copies_remark, find_training_copie
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.settings import RunSettings
 from verydeep.errors import DataError, OptionError, ResourceError, WeightsError
-from verydeep.files import real_path
 from verydeep.models.initialization import LayerOrigin, WeightSource, draw_layer, initialize, initialize_from
 from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, load_tensors
 from verydeep.ops.boxes import encode_boxes
+from verydeep.paths import real_path
 from verydeep.wording import count_of
 
 

@@ -26,10 +26,11 @@ from verydeep.engine.nets.folders import Weights
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.linear_svms import LinearSVMs
 from verydeep.errors import DataError, OptionError
-from verydeep.files import FileFormat, describe_read_error, read_json, utf8_path, write_json
+from verydeep.json_files import FileFormat, read_json, write_json
 from verydeep.models.weights.model_folder import SplitRecord, write_tensors
 from verydeep.ops.descriptors import Aggregation
 from verydeep.ops.value_ranges import RecordedRanges, ValueRanges
+from verydeep.paths import describe_read_error, utf8_path
 from verydeep.results.predictions import Predictions
 
 FIELDS, TENSORS = "classifier.json", "svms.safetensors"

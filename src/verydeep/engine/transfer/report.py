@@ -32,8 +32,10 @@ from verydeep.engine.transfer.task import (
     TransferResult,
     TransferTask,
 )
-from verydeep.files import atomic_folder, atomic_write_text, real_path, write_json
+from verydeep.files import atomic_folder, atomic_write_text
+from verydeep.json_files import write_json
 from verydeep.ops.arrays import Float32Array
+from verydeep.paths import real_path
 from verydeep.results.transfer import TransferredClassifier
 from verydeep.wording import count_of, shorten_list
 

@@ -28,9 +28,10 @@ from verydeep.engine.transfer.classifier import Classifier
 from verydeep.engine.transfer.curve import CurvePoint, measure_learning_curve
 from verydeep.engine.transfer.partition import PartitionResult, add_interval, check_training, transfer_partition
 from verydeep.errors import OptionError
-from verydeep.files import check_new_file, check_output_folder, real_path
+from verydeep.files import check_new_file, check_output_folder
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.arrays import Float32Array, Int64Array
+from verydeep.paths import real_path
 
 RESULTS = "transfer.json"
 PREDICTIONS = "predictions.csv"

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from verydeep.configs.networks import NETWORKS, PAPER_CROP, PAPER_FC_WIDTH
 from verydeep.errors import WeightsError
-from verydeep.files import atomic_write, write_json
+from verydeep.files import atomic_write
+from verydeep.json_files import write_json
 from verydeep.models.export.description import metadata
 from verydeep.models.weights.folding import unfold_input
 from verydeep.models.weights.model_folder import ModelConfig, write_tensors

@@ -29,9 +29,11 @@ from verydeep.configs.recipes import FineTuned, Recipe
 from verydeep.configs.scales import TrainScale
 from verydeep.disk import check_room, write_error
 from verydeep.errors import WeightsError
-from verydeep.files import FileFormat, atomic_write, describe_read_error, read_json, utf8_path, write_json
+from verydeep.files import atomic_write
+from verydeep.json_files import FileFormat, read_json, write_json
 from verydeep.models.vgg import ILSVRC_MEAN_RGB, VGG, Pooling
 from verydeep.ops.value_ranges import ValueRanges
+from verydeep.paths import describe_read_error, utf8_path
 from verydeep.wording import shorten_list
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

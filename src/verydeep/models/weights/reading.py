@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from verydeep.errors import WeightsError
-from verydeep.files import describe_read_error, special_kind
 from verydeep.models.weights.readers.caffe import looks_like_caffemodel, read_caffemodel
 from verydeep.models.weights.readers.keras import read_keras
 from verydeep.models.weights.readers.matconvnet import read_matconvnet
 from verydeep.models.weights.readers.state_dicts import read_pickled, read_safetensors
 from verydeep.models.weights.readers.torch_nets import convert_state_dict
 from verydeep.models.weights.weight_file import WeightFile
+from verydeep.paths import describe_read_error, special_kind
 
 FORMATS = "Caffe (.caffemodel), MatConvNet (.mat), Keras (.h5, .keras), torchvision (.pth) or timm (.safetensors)"
 

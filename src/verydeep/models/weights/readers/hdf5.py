@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING
 from torch import Tensor
 
 from verydeep.errors import ResourceError, VerydeepError, WeightsError
-from verydeep.files import utf8_path
 from verydeep.models.weights.readers.layers import to_float32
 from verydeep.models.weights.weight_file import MAX_VALUES
+from verydeep.paths import utf8_path
 
 if TYPE_CHECKING:
     import h5py

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from verydeep.errors import WeightsError
-from verydeep.files import utf8_path
 from verydeep.models.weights.readers.layers import natural_order
 from verydeep.models.weights.readers.stand_ins import is_replaceable, put_stand_ins
 from verydeep.models.weights.weight_file import MAX_VALUES
+from verydeep.paths import utf8_path
 
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
