@@ -1,15 +1,13 @@
 import pytest
 
+from tests.data.trees import put
 from verydeep.data.layout import open_split, split_names
 from verydeep.errors import VerydeepError
 
 
 @pytest.fixture
 def data(tmp_path):
-    for file in ("train/cat/a.jpg", "train/dog/b.jpg", "val/cat/c.jpg", "val/dog/d.jpg"):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
-    return tmp_path
+    return put(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "val/cat/c.jpg", "val/dog/d.jpg")
 
 
 @pytest.mark.parametrize("question", [split_names, lambda root: open_split(root, "val")])

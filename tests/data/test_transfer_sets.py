@@ -9,17 +9,11 @@ import numpy as np
 import pytest
 
 from tests.data.sets.voc_trees import put_actions, put_annotation, put_voc
+from tests.data.trees import put
 from verydeep.data.layout import open_split
 from verydeep.data.split import Split
 from verydeep.data.transfer_sets import TransferSet, open_transfer_set
 from verydeep.errors import VerydeepError
-
-
-def put(root: Path, *files: str) -> Path:
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-    return root
 
 
 def classes(root: Path, **sizes: int) -> Path:

@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.trees import put
 from verydeep.data.folders.listing import list_images
 from verydeep.data.layout import open_split, split_names
 from verydeep.errors import VerydeepError
-
-
-def put(root: Path, *files: str) -> Path:
-    """Empty files do: readers of folders never open an image."""
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-    return root
 
 
 def labelled(root: Path, name: str, **options) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.trees import put
 from verydeep.data.folders.folder import open_folder
 from verydeep.data.folders.groups import name_groups, number_groups, resolve_group_by
 from verydeep.data.split import Split
@@ -13,13 +14,6 @@ from verydeep.errors import DataError, OptionError
 
 FILES = ("ant/a1/x.jpg", "ant/a1/y.jpg", "ant/b2/x.jpg", "bee/a1/z.jpg", "bee/x.jpg")
 ROOT = Path("/photos")
-
-
-def make_files(root: Path, *files: str) -> Path:
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_bytes(b"")
-    return root
 
 
 def open_parts(root: Path, group_by: str, *, seed: int = 0, val_fraction: float = 0.2) -> list[Split]:
@@ -115,7 +109,7 @@ def test_order_of_groups_is_the_documented_hash() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_no_individual_is_on_both_sides(tmp_path: Path, prefix: str, seed: int) -> None:
     """Ten individuals of each class, of 1 to 10 photographs: about a fifth is in val."""
-    make_files(
+    put(
         tmp_path,
         *(f"{prefix}{name}/{name}{i}/{j}.jpg" for name in ("ant", "bee") for i in range(10) for j in range(i + 1)),
     )
@@ -130,7 +124,7 @@ def test_no_individual_is_on_both_sides(tmp_path: Path, prefix: str, seed: int) 
 
 def test_a_group_of_several_classes_is_on_one_side(tmp_path: Path) -> None:
     """Days on which several animals were seen."""
-    make_files(tmp_path, *(f"{name}/day{day}-{i}.jpg" for name in ("ant", "bee") for day in range(9) for i in range(3)))
+    put(tmp_path, *(f"{name}/day{day}-{i}.jpg" for name in ("ant", "bee") for day in range(9) for i in range(3)))
     for seed in range(6):
         train, val = open_parts(tmp_path, r"(day\d)", seed=seed)
         days = [{Path(file).name[:4] for file in split.files} for split in (train, val)]
@@ -140,15 +134,13 @@ def test_a_group_of_several_classes_is_on_one_side(tmp_path: Path) -> None:
 
 def test_one_large_group_is_trained_on(tmp_path: Path) -> None:
     """Of two groups with 90 and 10 photographs, the smaller is nearer to a fifth."""
-    make_files(
-        tmp_path, *(f"ant/{'big' if i < 90 else 'small'}/{i}.jpg" for i in range(100)), "bee/1/1.jpg", "bee/2/2.jpg"
-    )
+    put(tmp_path, *(f"ant/{'big' if i < 90 else 'small'}/{i}.jpg" for i in range(100)), "bee/1/1.jpg", "bee/2/2.jpg")
     for seed in range(4):
         assert count_classes(open_parts(tmp_path, "parent", seed=seed)[1]) == [10, 1]
 
 
 def test_class_of_one_group_is_trained_on_and_named(tmp_path: Path) -> None:
-    make_files(tmp_path, "ant/a/1.jpg", "ant/a/2.jpg", "bee/b/3.jpg", "bee/c/4.jpg", "bee/a/5.jpg")
+    put(tmp_path, "ant/a/1.jpg", "ant/a/2.jpg", "bee/b/3.jpg", "bee/c/4.jpg", "bee/a/5.jpg")
     note = "Too few groups for both train and val, so train has all groups of ant."
     for seed in range(6):
         train, val = open_parts(tmp_path, "parent", seed=seed)
@@ -157,7 +149,7 @@ def test_class_of_one_group_is_trained_on_and_named(tmp_path: Path) -> None:
 
 
 def test_class_of_one_photograph_is_named(tmp_path: Path) -> None:
-    make_files(tmp_path, "ant/1.jpg", "bee/3.jpg", "bee/4.jpg", "cow/5.jpg")
+    put(tmp_path, "ant/1.jpg", "bee/3.jpg", "bee/4.jpg", "cow/5.jpg")
     split = open_folder(tmp_path, "train", seed=0, val_fraction=0.2)
     assert split.notes == ("Too few photographs for both train and val, so train has all photographs of ant and cow.",)
     assert open_folder(tmp_path, "all", seed=0, val_fraction=0.2).notes == ()

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.trees import put
 from tests.permissions import locked, public_folder
 from verydeep.data.folders.listing import Omissions, list_images, list_subfolders, normalize_name
 from verydeep.data.pixels.decoding import decode
 from verydeep.errors import DataError
-
-
-def put(root: Path, *files: str) -> Path:
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-    return root
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.trees import put
 from verydeep.data.folders.products import describe_product
 from verydeep.data.layout import open_split
 from verydeep.data.transfer_sets import open_transfer_set
@@ -20,13 +21,6 @@ def write_product(folder: Path, file: str = "run.json", model_type: str = "veryd
     folder.mkdir(parents=True)
     (folder / file).write_text(json.dumps({"model_type": model_type, "format": 1}, indent=1))
     return folder
-
-
-def put(root: Path, *files: str) -> Path:
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-    return root
 
 
 @pytest.mark.parametrize("file", KINDS)

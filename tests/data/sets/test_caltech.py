@@ -4,15 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.trees import put
 from verydeep.data.sets.caltech import CALTECH_101, CALTECH_256, find_caltech, open_caltech
 from verydeep.errors import VerydeepError
-
-
-def put(root: Path, *files: str) -> Path:
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-    return root
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.folders.test_products import put, write_product
+from tests.data.folders.test_products import write_product
+from tests.data.trees import put
 from verydeep.engine.nets.argument_order import check_data_first, check_data_second
 from verydeep.errors import OptionError
 

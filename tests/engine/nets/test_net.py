@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.folders.test_products import put, write_product
+from tests.data.folders.test_products import write_product
+from tests.data.trees import put
 from tests.engine.nets.described import BASE, CLASSES, WNIDS, leave
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.data.split import Split
