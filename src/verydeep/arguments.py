@@ -76,11 +76,6 @@ def parse(arguments: Sequence[str], commands: Commands, description: str) -> Cal
 def completion_script(shell: str, commands: Commands, description: str) -> str:
     """Return a script by which a shell completes commands, options and files.
 
-    Args:
-        shell: bash, fish or zsh.
-        commands: Command -> function.
-        description: What the help begins with.
-
     Raises:
         SystemExit: There is no such shell (2).
     """

@@ -32,11 +32,6 @@ def check_command(arguments: Sequence[str], names: Sequence[str]) -> None:
 def order_arguments(name: str, arguments: Sequence[str], options: Sequence[Parameter]) -> list[str]:
     """Check the arguments of a command, and put those without an option's name first.
 
-    Args:
-        name: Command.
-        arguments: Arguments behind the command.
-        options: Parameters of the command.
-
     Returns:
         The arguments; options may stand among photographs.
 

@@ -86,13 +86,6 @@ def make_picture(path: Path, side: int) -> Image.Image:
 def examine(subjects: Subjects, name: str, path: Path, view: View, scales: Sequence[int]) -> Examination:
     """Predict, map, locate and search for one photograph.
 
-    Args:
-        subjects: of the page.
-        name: of the predictor.
-        path: of the photograph.
-        view: of a net.
-        scales: test scales Q of a net; a classifier has its own.
-
     Raises:
         VerydeepError: the photograph cannot be used, or something fails.
     """

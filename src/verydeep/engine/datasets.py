@@ -171,11 +171,6 @@ def fingerprint(split: Split, folder_name: str | None = None) -> str:
 def open_data_split(data: str, name: str, division: Division = DEFAULT_DIVISION) -> Split:
     """Open a split of a data set.
 
-    Args:
-        data: Folder, or "generated".
-        name: Name of the split.
-        division: How a folder without val/ is divided.
-
     Raises:
         DataError: The folder or the split does not exist, or the layout is unknown.
     """

@@ -72,13 +72,7 @@ def predict_batches(
 
     The arrays of a view are its posteriors (n, K) and, of a dense view, the sizes (n, 2) of the rescaled images.
 
-    Args:
-        model: the net, prepared by ``prepare_net``.
-        split: its images are predicted.
-        views: to compute.
-        runtime: of this process.
-        decoding: of the files.
-        indices: positions of images in the split; None means all.
+    ``indices`` are positions in the split; None: all images.
 
     Raises:
         OptionError: a test scale is smaller than the crop.

@@ -55,13 +55,7 @@ def compute_score_maps(
 
     The maps are of the image itself; its mirror image counts in the posteriors alone.
 
-    Args:
-        net: which predicts classes.
-        split: the images.
-        scales: test scales Q.
-        runtime: of this process.
-        decoding: of the files.
-        indices: positions of images in the split; None means all.
+    ``indices`` are positions in the split; None: all images.
 
     Raises:
         OptionError: a test scale is smaller than the crop.

@@ -131,15 +131,6 @@ def predict_views(
 ) -> NetPredictions | None:
     """Predict a split by one net with a progress bar.
 
-    Args:
-        net: predicts.
-        views: to compute.
-        split: its images are predicted.
-        runtime: of this process.
-        title: of the progress bar.
-        decoding: of the files.
-        use_cache: whether cached posteriors are used, and computed ones cached.
-
     Returns:
         The predictions; None on all processes but the main one.
 
@@ -187,14 +178,7 @@ def fuse(parts: Sequence[EnsemblePredictions]) -> EnsemblePredictions:
 def evaluate_predictions(
     members: Sequence[EnsembleMember], predictions: Sequence[NetPredictions], split: Split, view: View
 ) -> ClassificationEvaluation:
-    """Count the errors of an ensemble, and of its parts: of a single net each view and scale, of several each net.
-
-    Args:
-        members: the nets and their test scales.
-        predictions: of each member.
-        split: of the images; it has labels.
-        view: of the protocol.
-    """
+    """Count the errors of an ensemble, and of its parts: of a single net each view and scale, of several each net."""
     assert split.labels is not None
     parts = [average_scales(*each, view) for each in zip(members, predictions, strict=True)]
     fused = fuse(parts)

@@ -75,14 +75,7 @@ def measure_other_nets(table: PaperTable[PaperRow], conditions: TableConditions)
 def build_classification_table(
     paper: PaperTable[PaperRow], rows: Rows, other_rows: OtherRows, conditions: TableConditions
 ) -> MeasuredTable:
-    """Put measured figures next to the published ones.
-
-    Args:
-        paper: the table to reproduce.
-        rows: of that table.
-        other_rows: more rows, which the paper does not have.
-        conditions: that all rows share.
-    """
+    """Put measured figures next to the published ones."""
     split = conditions.split
     k = topk_for(len(split.class_names))
     comparisons = compare_rows(paper, rows)

@@ -28,11 +28,6 @@ def draw_examples(split: Split, predictions: EnsemblePredictions, path: Path) ->
     """Draw photographs under their true class, their prediction (green if right, red if wrong) and their file name.
 
     Half of them are right, chosen at random; half are the mistakes with the highest probability, which come last.
-
-    Args:
-        split: of the images; it has labels.
-        predictions: of the images.
-        path: of the picture.
     """
     assert split.labels is not None
     guesses = predicted_classes(predictions.posteriors)

@@ -195,12 +195,6 @@ def write_evaluation(folder: Path, evaluation: ClassificationEvaluation, table: 
     confusion.png and examples.png are pictures. errors.json has all figures and the remarks; it is written last, so
     that it marks a complete folder.
 
-    Args:
-        folder: to write into.
-        evaluation: to write.
-        table: of its errors.
-        split: of the images.
-
     Raises:
         ResourceError: a file cannot be written.
     """

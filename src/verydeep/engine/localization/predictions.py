@@ -140,14 +140,7 @@ def predict_net_boxes(
 
     Yields the number of images done, first none, and returns the boxes on the main process, nothing on the others.
 
-    Args:
-        net: a localization net.
-        views: views at test scales.
-        candidate_classes: images and classes.
-        split: the split of these images.
-        runtime: of this process.
-        decoding: of the image files.
-        rate: whether the source net rates the boxes.
+    ``rate`` says whether the source net rates the boxes.
 
     Raises:
         DataError: an image cannot be decoded.

@@ -84,14 +84,7 @@ def summarize_boxes(evaluation: LocalizationEvaluation, split: Split) -> str:
 def write_localization_evaluation(
     folder: Path, evaluation: LocalizationEvaluation, table: MeasuredTable, split: Split
 ) -> None:
-    """Write errors.json, boxes.csv, success.png and examples.png into a folder.
-
-    Args:
-        folder: made if it does not exist.
-        evaluation: of the ensemble.
-        table: of its errors.
-        split: of the images.
-    """
+    """Write errors.json, boxes.csv, success.png and examples.png into a folder."""
     with atomic_folder(folder, "errors.json") as temporary:
         write_boxes(temporary / "boxes.csv", evaluation, split)
         save_figure(draw_success(evaluation), temporary / "success.png")

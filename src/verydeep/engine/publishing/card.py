@@ -20,13 +20,7 @@ MAX_CLASSES = 20
 
 
 def model_card(repository: str, config: ModelConfig, results: Sequence[Result]) -> str:
-    """Return the card of a net.
-
-    Args:
-        repository: OWNER/NAME.
-        config: the net's configuration.
-        results: its evaluations.
-    """
+    """Return the card of a net."""
     name = repository.partition("/")[2]
     imported = config.provenance.imported_from is not None
     sections = [

@@ -275,10 +275,6 @@ def choose_content(runs: Sequence[StoredRun], roots: Sequence[Path]) -> PageCont
 
     One run shows all of its evaluations, the newest first; several runs show one each: that of a protocol which all of
     them have, if there is one.
-
-    Args:
-        runs: at least one.
-        roots: folders where the photographs may be.
     """
     chosen, omissions = list[StoredEvaluation](), [problem for run in runs for problem in run.problems]
     omissions += [f"The training of {run.name} has not ended." for run in runs if run.has_not_ended]

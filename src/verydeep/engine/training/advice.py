@@ -236,14 +236,7 @@ class TrainingMonitor:
 
 
 def describe_epoch(report: StepReport, num_epochs: int, error_name: str, seconds_left: float) -> str:
-    """Return the line of an epoch: loss, validation error, learning rate and the time left.
-
-    Args:
-        report: report that ends the epoch.
-        num_epochs: the most epochs of the run.
-        error_name: name of the validation error.
-        seconds_left: time until the end of the training, without the test.
-    """
+    """Return the line of an epoch: loss, validation error, learning rate and the time left."""
     assert report.epoch is not None
     epoch = report.epoch
     error = "" if epoch.val_error is None else f", validation {error_name} of the central crop {epoch.val_error:.1f}%"

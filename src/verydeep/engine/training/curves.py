@@ -14,14 +14,7 @@ ROBUST_PERCENT = 99
 
 
 def draw_curves(metrics: Sequence[MetricsLine], path: Path, title: str, error: str = "top-1 error") -> None:
-    """Draw loss and validation error over the epochs, with the drops of the learning rate and the stages.
-
-    Args:
-        metrics: lines of metrics.jsonl.
-        path: file of the picture.
-        title: title of the picture.
-        error: name of the validation error.
-    """
+    """Draw loss and validation error over the epochs, with the drops of the learning rate and the stages."""
     if not metrics:
         return
     figure, axes = subplots(figsize=(8, 4.5), layout="constrained")

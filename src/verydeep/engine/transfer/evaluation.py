@@ -16,12 +16,6 @@ def evaluate_classifier(
 ) -> ClassificationEvaluation | None:
     """Describe the images by all processes, and count the errors of the linear SVMs, whose margins are the scores.
 
-    Args:
-        classifier: predicts the classes of the split.
-        split: the images; it has labels.
-        runtime: of this process.
-        decoding: of the files.
-
     Returns:
         The errors; None on all processes but the main one.
 

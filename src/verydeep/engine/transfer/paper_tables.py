@@ -34,13 +34,7 @@ def measure_transfer_table(table: TransferTable, conditions: TransferConditions,
 
 
 def build_transfer_table(paper: TransferTable, cells: Cells, conditions: TransferConditions) -> MeasuredTable:
-    """Put measured figures next to the published ones.
-
-    Args:
-        paper: the table to reproduce.
-        cells: the results.
-        conditions: that all rows share.
-    """
+    """Put measured figures next to the published ones."""
     headings, rows = ["row"], [[row.label] for row in paper.rows]
     for column in paper.columns:
         is_measured = column in conditions.transfer_sets
