@@ -96,17 +96,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "absent.json", Line)
 
 
-def test_the_new_file_appears_whole_and_at_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-    with atomic_write(path) as temporary:
-        temporary.write_text("new, half")
-        assert path.read_text() == "old"
-        temporary.write_text("new, whole")
-    assert path.read_text() == "new, whole"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     with (
@@ -167,12 +156,14 @@ def test_a_folder_appears_at_once_and_its_mark_last(tmp_path: Path) -> None:
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
-    """Each has a temporary file of its own; the last to end decides."""
+    """Each has a temporary file of its own, which appears whole; the last to end decides."""
     path = tmp_path / "file"
+    path.write_text("old")
     with atomic_write(path) as first:
         first.write_text("first, half")
         with atomic_write(path) as second:
             second.write_text("second, whole")
+            assert path.read_text() == "old"
         assert path.read_text() == "second, whole"
         first.write_text("first, whole")
     assert path.read_text() == "first, whole"
