@@ -2,7 +2,7 @@
 
     python -m benchmarks.testing --write            # needs scikit-learn; from the repository's root; 6 GB of memory
 
-Ours is ``engine.predictions.predict_split`` on JPEG files: each image decoded once for all scales and views, ahead of
+Ours is ``engine.posteriors.predict_split`` on JPEG files: each image decoded once for all scales and views, ahead of
 the net; batches of one shape, flips in the batch, crops several at once. The peer is the loop that the paper's text
 suggests, with the same weights and no code of ours: an image, a scale, a flip or a crop at a time, decoded for each
 scale, NCHW, fc6 as a convolution of 7x7, in inference mode, in bf16 with weights rounded beforehand. Both start at the
@@ -51,7 +51,7 @@ from verydeep.data.pixels.decoding import STRICT
 from verydeep.data.split import Split
 from verydeep.engine.environment import describe_hardware
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale, prepare_net
-from verydeep.engine.predictions import average_posteriors, predict_split
+from verydeep.engine.posteriors import average_posteriors, predict_split
 from verydeep.engine.process import own_process
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime, has_fast_bf16, start

@@ -22,7 +22,7 @@ import torch
 from tests.soak import draw_photographs, look_at
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale, prepare_net
-from verydeep.engine.predictions import predict_batches
+from verydeep.engine.posteriors import predict_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.models.weights.model_folder import ModelConfig
 

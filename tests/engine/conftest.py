@@ -10,7 +10,7 @@ import pytest
 from verydeep.data.split import Split
 from verydeep.engine.inference import SingleView, ViewAtScale
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.engine.predictions import NetPredictions
+from verydeep.engine.posteriors import NetPredictions
 from verydeep.models.weights.model_folder import ModelConfig
 
 NAMES = ("ant", "bell", "crab")

@@ -17,7 +17,7 @@ from verydeep.configs.networks import NETWORKS
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.inference import SingleView, ViewAtScale, predict_center, predict_crops, predict_dense, prepare_net
-from verydeep.engine.predictions import ArrayBatch, NetPredictions, combine_batches, predict_batches, predict_split
+from verydeep.engine.posteriors import ArrayBatch, NetPredictions, combine_batches, predict_batches, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import VerydeepError
 from verydeep.models.vgg import VGG

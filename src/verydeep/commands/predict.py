@@ -95,7 +95,7 @@ def predict_by_net(
     from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
     from verydeep.engine.nets.checks import refuse_overflow
     from verydeep.engine.nets.kernels import choose_kernels
-    from verydeep.engine.predictions import predict_split
+    from verydeep.engine.posteriors import predict_split
     from verydeep.engine.progress import run_with_progress
     from verydeep.results.predictions import Predictions
 

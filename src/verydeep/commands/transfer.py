@@ -171,8 +171,8 @@ def run_task(
     from verydeep.engine.log import Log
     from verydeep.engine.nets.kernels import choose_kernels
     from verydeep.engine.report_page.page import write_page_of_job
-    from verydeep.engine.transfer.report import describe_data, write_transfer_result
     from verydeep.engine.transfer.task import run_transfer
+    from verydeep.engine.transfer.transfer_report import describe_data, write_transfer_result
 
     task.check(folder, submission)
     with start_runtime(options) as started:

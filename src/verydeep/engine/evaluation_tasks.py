@@ -11,25 +11,25 @@ from verydeep.data.folders.folder import WNID
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.sets.submission import devkit_numbers
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import average_scales, evaluate_predictions, fuse, predict_members
-from verydeep.engine.classification.posterior_cache import describe_posterior_cache
-from verydeep.engine.classification.report import (
+from verydeep.engine.classification.ensemble_errors import average_scales, evaluate_predictions, fuse, predict_members
+from verydeep.engine.classification.error_report import (
     build_evaluation_table,
     write_classification_submission,
     write_evaluation,
 )
+from verydeep.engine.classification.posterior_cache import describe_posterior_cache
 from verydeep.engine.datasets import choose_value_ranges, open_test_part
 from verydeep.engine.environment import write_environment
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
-from verydeep.engine.localization.boxed_split import contains_val, open_boxed_split
-from verydeep.engine.localization.candidate_classes import find_source_nets
-from verydeep.engine.localization.evaluation import evaluate_boxes, tune_threshold
-from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD, Merging, TunedThreshold
-from verydeep.engine.localization.report import (
+from verydeep.engine.localization.box_evaluation import evaluate_boxes, tune_threshold
+from verydeep.engine.localization.box_report import (
     build_localization_evaluation_table,
     write_box_submission,
     write_localization_evaluation,
 )
+from verydeep.engine.localization.boxed_split import contains_val, open_boxed_split
+from verydeep.engine.localization.candidate_classes import find_source_nets
+from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD, Merging, TunedThreshold
 from verydeep.engine.log import Log
 from verydeep.engine.nets.checks import align_classes, check_known, match_classes
 from verydeep.engine.nets.folders import Weights
@@ -38,7 +38,7 @@ from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.reporting.remarks import find_training_copies
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import Classifier
-from verydeep.engine.transfer.evaluation import evaluate_classifier
+from verydeep.engine.transfer.classifier_errors import evaluate_classifier
 from verydeep.errors import DataError, OptionError
 from verydeep.models.weights.model_folder import SplitRecord
 from verydeep.ops.value_ranges import RecordedRanges

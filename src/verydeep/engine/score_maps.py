@@ -14,7 +14,7 @@ from verydeep.engine.inference import finite_numbers, rescale_images
 from verydeep.engine.nets.checks import refuse_overflow
 from verydeep.engine.nets.kernels import choose_kernels
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import average_posteriors
+from verydeep.engine.posteriors import average_posteriors
 from verydeep.engine.runtime import Runtime
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.models.pieces import longer_axis, map_pieces, stride_and_window

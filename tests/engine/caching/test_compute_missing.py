@@ -20,7 +20,7 @@ from verydeep.engine.caching.array_cache import ArrayCache
 from verydeep.engine.caching.compute_missing import compute_missing, find_missing
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import ArrayBatch
+from verydeep.engine.posteriors import ArrayBatch
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import ResourceError, VerydeepError
 from verydeep.models.initialization import initialize

@@ -17,7 +17,7 @@ from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import MapGeometry
+from verydeep.engine.classification.ensemble_errors import MapGeometry
 from verydeep.engine.classification.paper_tables import build_classification_table, measure_classification_tables
 from verydeep.engine.classification.table_rows import MeasuredRow, TableConditions
 from verydeep.engine.datasets import fingerprint, open_data_split

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import EnsemblePredictions
+from verydeep.engine.classification.ensemble_errors import EnsemblePredictions
 from verydeep.engine.classification.pictures import choose_examples, draw_examples
 
 GREEN, RED = "#2ca02c", "#d62728"

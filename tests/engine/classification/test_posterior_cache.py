@@ -19,7 +19,7 @@ from verydeep.data.split import Split
 from verydeep.engine.classification.posterior_cache import describe_posterior_cache, posteriors_folder, predict_cached
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import NetPredictions, predict_split
+from verydeep.engine.posteriors import NetPredictions, predict_split
 from verydeep.engine.runtime import Runtime, Value
 from verydeep.errors import VerydeepError
 from verydeep.json_files import write_json

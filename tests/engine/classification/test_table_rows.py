@@ -20,7 +20,7 @@ from verydeep.configs.ladder import LADDER
 from verydeep.configs.networks import NetSizes
 from verydeep.configs.paper import SHALLOW_TABLE, TABLES, PaperRow, PaperTable
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
-from verydeep.engine.classification.evaluation import predict_members
+from verydeep.engine.classification.ensemble_errors import predict_members
 from verydeep.engine.classification.paper_tables import measure_classification_tables
 from verydeep.engine.classification.table_rows import (
     MeasuredRow,

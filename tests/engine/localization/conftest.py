@@ -18,9 +18,9 @@ from verydeep.data.split import Split
 from verydeep.engine.datasets import open_data_split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.box_errors import BoxErrors
+from verydeep.engine.localization.box_evaluation import BoxRow, BoxRowView, LocalizationEvaluation
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.candidate_classes import CandidateClasses
-from verydeep.engine.localization.evaluation import BoxRow, BoxRowView, LocalizationEvaluation
 from verydeep.engine.localization.merged_boxes import MergedBoxes
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime

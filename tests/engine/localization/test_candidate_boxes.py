@@ -17,9 +17,9 @@ from verydeep.configs.protocols import Regression
 from verydeep.data.pixels.decoding import STRICT
 from verydeep.data.split import Split
 from verydeep.engine.inference import ViewAtScale
+from verydeep.engine.localization.box_predictions import NetBoxes, predict_net_boxes
 from verydeep.engine.localization.candidate_boxes import select_class_outputs
 from verydeep.engine.localization.candidate_classes import CandidateClasses
-from verydeep.engine.localization.predictions import NetBoxes, predict_net_boxes
 from verydeep.engine.nets.net import Net
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime

@@ -6,10 +6,10 @@ from tests.engine.localization.conftest import Home
 from tests.ops.test_merging import merge_plainly, predictions
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
+from verydeep.engine.localization.box_predictions import BoxPredictions
 from verydeep.engine.localization.candidate_boxes import CandidateBoxes, pool_boxes
 from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.merged_boxes import merge_at_thresholds, merge_boxes
-from verydeep.engine.localization.predictions import BoxPredictions
 from verydeep.engine.nets.net import EnsembleMember
 from verydeep.ops.arrays import Float32Array
 

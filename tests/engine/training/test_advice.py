@@ -12,10 +12,10 @@ from tests.engine.steps import finish
 from tests.engine.training.test_fit import small_task
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import Regression
-from verydeep.engine.classification.evaluation import list_views
+from verydeep.engine.classification.ensemble_errors import list_views
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import RunFolder
-from verydeep.engine.predictions import predict_split
+from verydeep.engine.posteriors import predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.advice import (
     TrainingMonitor,

@@ -14,10 +14,10 @@ from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.transfer.partition import add_interval, check_training, transfer_partition
-from verydeep.engine.transfer.report import result_lines, result_values
 from verydeep.engine.transfer.scoring import score
 from verydeep.engine.transfer.svm_training import hold_out_fifth, train_svms
 from verydeep.engine.transfer.task import TransferResult, TransferTask
+from verydeep.engine.transfer.transfer_report import result_lines, result_values
 from verydeep.errors import DataError
 
 

@@ -26,7 +26,7 @@ from verydeep.engine.descriptors.cache import DESCRIPTORS, hash_images
 from verydeep.engine.descriptors.duration import DescribingJob, log_duration
 from verydeep.engine.log import Log
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import ArrayBatch
+from verydeep.engine.posteriors import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import OptionError, ResourceError

@@ -7,7 +7,7 @@ import numpy as np
 from verydeep.engine.caching.array_cache import ArrayCache, count_bytes
 from verydeep.engine.nets.digests import check_unchanged
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import ArrayBatch
+from verydeep.engine.posteriors import ArrayBatch
 from verydeep.engine.runtime import Runtime
 from verydeep.models.cpu_engine import TestedNet
 from verydeep.ops.arrays import Int64Array

@@ -7,7 +7,7 @@ from typing import Any
 from verydeep.configs.paper import PaperRow, PaperTable
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.engine.cache_folder import cache_folder
-from verydeep.engine.classification.report import describe_map_sizes, small_crop_remark
+from verydeep.engine.classification.error_report import describe_map_sizes, small_crop_remark
 from verydeep.engine.classification.table_rows import (
     MeasuredRow,
     TableConditions,

@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import EnsemblePredictions
+from verydeep.engine.classification.ensemble_errors import EnsemblePredictions
 from verydeep.engine.plotting import name_classes, new_figure, save_figure, shorten_middle
 from verydeep.ops.arrays import BoolArray, Float32Array, Int64Array
 from verydeep.ops.metrics import predicted_classes

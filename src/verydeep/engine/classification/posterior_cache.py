@@ -19,7 +19,7 @@ from verydeep.engine.caching.compute_missing import compute_missing
 from verydeep.engine.inference import ViewAtScale
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import POSTERIORS, ArrayBatch, NetPredictions, combine_batches, predict_batches
+from verydeep.engine.posteriors import POSTERIORS, ArrayBatch, NetPredictions, combine_batches, predict_batches
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import ResourceError
 from verydeep.models.cpu_engine import TestedNet

@@ -14,7 +14,7 @@ from verydeep.configs.protocols import EvaluationProtocol, PaperNet, View
 from verydeep.configs.scales import in_pixels
 from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import (
+from verydeep.engine.classification.ensemble_errors import (
     EnsemblePredictions,
     MapGeometry,
     average_scales,

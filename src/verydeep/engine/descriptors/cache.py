@@ -24,7 +24,7 @@ from verydeep.engine.descriptors.representation import Representation
 from verydeep.engine.log import Log
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net
-from verydeep.engine.predictions import ArrayBatch
+from verydeep.engine.posteriors import ArrayBatch
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.errors import DataError, ResourceError

@@ -8,11 +8,11 @@ import numpy as np
 from verydeep.configs.protocols import View
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import predict_views
+from verydeep.engine.classification.ensemble_errors import predict_views
 from verydeep.engine.inference import SINGLE_VIEWS, ViewAtScale
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import EnsembleMember
-from verydeep.engine.predictions import fuse_posteriors
+from verydeep.engine.posteriors import fuse_posteriors
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.ops.metrics import Share, order_classes, topk_for, wilson_interval

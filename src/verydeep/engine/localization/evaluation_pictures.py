@@ -6,8 +6,8 @@ import numpy as np
 
 from verydeep.configs.scales import format_scales
 from verydeep.data.split import Split
+from verydeep.engine.localization.box_evaluation import BoxRow, LocalizationEvaluation
 from verydeep.engine.localization.drawing import outline_box, show_image
-from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
 from verydeep.engine.plotting import name_classes, subplots
 from verydeep.ops.arrays import Float64Array
 from verydeep.ops.localization_errors import RIGHT_AT, success_rates

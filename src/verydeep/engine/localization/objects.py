@@ -9,9 +9,9 @@ import numpy as np
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
+from verydeep.engine.localization.box_predictions import predict_boxes
 from verydeep.engine.localization.drawing import LabeledBox, draw_photograph
 from verydeep.engine.localization.merged_boxes import merge_boxes
-from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.kernels import choose_kernels
 from verydeep.engine.nets.net import Net
 from verydeep.engine.plotting import is_of_another, name_classes

@@ -11,10 +11,10 @@ from verydeep.configs.protocols import EvaluationProtocol, default_classes
 from verydeep.engine.classification.table_rows import TableConditions
 from verydeep.engine.localization.box_ensemble import BoxEnsemble, find_box_ensembles
 from verydeep.engine.localization.box_errors import BoxErrors, measure_box_errors
+from verydeep.engine.localization.box_predictions import BoxPredictions, predict_boxes
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.merge_threshold import DEFAULT_THRESHOLD, Merging, assign_thresholds, choose_threshold
 from verydeep.engine.localization.merged_boxes import merge_boxes
-from verydeep.engine.localization.predictions import BoxPredictions, predict_boxes
 from verydeep.engine.nets.checks import check_same_split
 from verydeep.engine.nets.net import Net
 from verydeep.engine.reporting.comparison import Comparison, difference_of_runs

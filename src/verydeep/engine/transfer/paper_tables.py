@@ -11,10 +11,10 @@ from verydeep.engine.descriptors.representation import AGGREGATION_TEXTS
 from verydeep.engine.log import Log
 from verydeep.engine.reporting.measured_table import table_title, unconverged_remarks, width_suffix
 from verydeep.engine.reporting.remarks import copies_remark, seen_images_remarks
-from verydeep.engine.transfer.report import find_copies, result_values, sample_noun
 from verydeep.engine.transfer.scoring import mean_and_deviation
 from verydeep.engine.transfer.table_cells import LAYER, Cells, TransferConditions, measure_cells, missing_nets_message
 from verydeep.engine.transfer.task import TransferResult
+from verydeep.engine.transfer.transfer_report import find_copies, result_values, sample_noun
 from verydeep.ops.metrics import Share
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of

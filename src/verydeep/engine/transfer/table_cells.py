@@ -16,10 +16,10 @@ from verydeep.engine.log import Log
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.net import Net
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.transfer.report import describe_data
 from verydeep.engine.transfer.scoring import get_targets
 from verydeep.engine.transfer.svm_training import COSTS
 from verydeep.engine.transfer.task import TransferResult, TransferTask, run_transfer
+from verydeep.engine.transfer.transfer_report import describe_data
 from verydeep.errors import OptionError, WeightsError
 from verydeep.models.weights.model_folder import WEIGHTS
 

@@ -10,7 +10,7 @@ from verydeep.configs.networks import PAPER_CROP
 from verydeep.configs.scales import format_scales, in_pixels
 from verydeep.data.sets.submission import check_complete, write_submission
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import ClassificationEvaluation, EnsemblePredictions, MapGeometry
+from verydeep.engine.classification.ensemble_errors import ClassificationEvaluation, EnsemblePredictions, MapGeometry
 from verydeep.engine.classification.pictures import draw_examples
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.nets.net import Net

@@ -20,7 +20,7 @@ from tests.models.plain_twin import fill
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import View
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import (
+from verydeep.engine.classification.ensemble_errors import (
     ClassificationEvaluation,
     evaluate_predictions,
     list_views,
@@ -29,7 +29,7 @@ from verydeep.engine.classification.evaluation import (
 )
 from verydeep.engine.inference import SingleView
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.engine.predictions import NetPredictions, predict_split
+from verydeep.engine.posteriors import NetPredictions, predict_split
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights

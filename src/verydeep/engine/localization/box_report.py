@@ -15,13 +15,13 @@ from verydeep.data.annotations import SIDES
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.sets.submission import check_complete, write_localization_submission
 from verydeep.data.split import Split
-from verydeep.engine.classification.report import describe_map_sizes
+from verydeep.engine.classification.error_report import describe_map_sizes
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
+from verydeep.engine.localization.box_evaluation import BoxRow, LocalizationEvaluation
+from verydeep.engine.localization.box_predictions import predict_boxes
 from verydeep.engine.localization.boxed_split import BoxedSplit
-from verydeep.engine.localization.evaluation import BoxRow, LocalizationEvaluation
 from verydeep.engine.localization.evaluation_pictures import draw_box_examples, draw_success
 from verydeep.engine.localization.merged_boxes import merge_boxes
-from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.plotting import save_figure
 from verydeep.engine.reporting.remarks import seen_images_remarks

@@ -16,11 +16,11 @@ from tests.thin_nets import save_box_run
 from verydeep.configs.protocols import Classes, EvaluationProtocol, LocalizationView, PaperNet
 from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.engine.localization.box_ensemble import BoxEnsemble, build_box_ensemble
+from verydeep.engine.localization.box_evaluation import LocalizationEvaluation, evaluate_boxes, tune_threshold
+from verydeep.engine.localization.box_predictions import predict_boxes
 from verydeep.engine.localization.boxed_split import BoxedSplit
-from verydeep.engine.localization.evaluation import LocalizationEvaluation, evaluate_boxes, tune_threshold
 from verydeep.engine.localization.merge_threshold import THRESHOLDS, TunedThreshold
 from verydeep.engine.localization.merged_boxes import merge_boxes
-from verydeep.engine.localization.predictions import predict_boxes
 from verydeep.engine.nets.collection import Collection
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.errors import DataError

@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.engine.localization.conftest import make_evaluation
 from verydeep.data.split import Split
-from verydeep.engine.localization.report import constant_box_remarks, evaluation_values
+from verydeep.engine.localization.box_report import constant_box_remarks, evaluation_values
 
 
 def test_boxes_no_better_than_the_constant_one_are_reported(boxed_split: Split) -> None:

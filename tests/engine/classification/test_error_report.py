@@ -9,14 +9,14 @@ import pytest
 from tests.engine.conftest import make_predictions
 from tests.runs import read_csv
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import average_scales, evaluate_predictions
-from verydeep.engine.classification.report import (
+from verydeep.engine.classification.ensemble_errors import average_scales, evaluate_predictions
+from verydeep.engine.classification.error_report import (
     build_evaluation_table,
     write_classification_submission,
     write_evaluation,
 )
 from verydeep.engine.nets.net import EnsembleMember
-from verydeep.engine.predictions import NetPredictions
+from verydeep.engine.posteriors import NetPredictions
 from verydeep.errors import VerydeepError
 from verydeep.ops.metrics import Share
 

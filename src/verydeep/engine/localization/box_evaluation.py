@@ -14,9 +14,10 @@ from verydeep.configs.protocols import LocalizationView
 from verydeep.configs.scales import in_pixels
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import MapGeometry, measure_maps
+from verydeep.engine.classification.ensemble_errors import MapGeometry, measure_maps
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
 from verydeep.engine.localization.box_errors import BoxErrors, measure_box_errors
+from verydeep.engine.localization.box_predictions import BoxPredictions, predict_boxes
 from verydeep.engine.localization.boxed_split import BoxedSplit
 from verydeep.engine.localization.candidate_classes import CandidateClasses
 from verydeep.engine.localization.merge_threshold import (
@@ -27,7 +28,6 @@ from verydeep.engine.localization.merge_threshold import (
     choose_threshold,
 )
 from verydeep.engine.localization.merged_boxes import MergedBoxes, merge_boxes
-from verydeep.engine.localization.predictions import BoxPredictions, predict_boxes
 from verydeep.engine.nets.net import EnsembleMember
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float64Array

@@ -4,7 +4,7 @@ import numpy as np
 
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split
-from verydeep.engine.classification.evaluation import ClassificationEvaluation, EnsemblePredictions, EvaluationRow
+from verydeep.engine.classification.ensemble_errors import ClassificationEvaluation, EnsemblePredictions, EvaluationRow
 from verydeep.engine.descriptors.cache import compute_descriptors, read_descriptors
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.transfer.classifier import Classifier

@@ -10,8 +10,8 @@ import numpy as np
 
 from verydeep.data.split import Split, describe_classes
 from verydeep.data.transfer_sets import TransferSet
-from verydeep.engine.classification.evaluation import EnsemblePredictions
-from verydeep.engine.classification.report import write_predictions
+from verydeep.engine.classification.ensemble_errors import EnsemblePredictions
+from verydeep.engine.classification.error_report import write_predictions
 from verydeep.engine.datasets import fingerprint, follow_folder
 from verydeep.engine.environment import write_environment
 from verydeep.engine.reporting.confusion import draw_confusion, write_confusion

@@ -13,7 +13,7 @@ from verydeep.engine.classification.posterior_cache import predict_cached
 from verydeep.engine.inference import SINGLE_VIEWS, SingleView, ViewAtScale
 from verydeep.engine.nets.checks import refuse_overflow
 from verydeep.engine.nets.net import EnsembleMember, Net
-from verydeep.engine.predictions import NetPredictions, fuse_posteriors, predict_split
+from verydeep.engine.posteriors import NetPredictions, fuse_posteriors, predict_split
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
 from verydeep.ops.arrays import Float32Array, Int64Array
