@@ -10,7 +10,8 @@ from PIL import Image
 
 from tests.data.sets import ilsvrc_trees as trees
 from tests.data.test_annotations import xml
-from verydeep.data.box_annotations import BadBoxes, BoxReport, add_boxes, read_boxes
+from verydeep.data.box_annotations import BoxReport, add_boxes, read_boxes
+from verydeep.data.box_checks import BadBoxes
 from verydeep.data.layout import open_split
 from verydeep.data.sets.preparation import find_ilsvrc, prepare_ilsvrc
 from verydeep.data.split import Split

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from verydeep.configs.protocols import View
-from verydeep.data.box_annotations import BadBoxes
+from verydeep.data.box_checks import BadBoxes
 from verydeep.data.folders.folder import WNID
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.sets.submission import devkit_numbers

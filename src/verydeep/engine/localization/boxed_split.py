@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.data.box_annotations import BadBoxes, add_boxes, read_boxes
+from verydeep.data.box_annotations import add_boxes, read_boxes
+from verydeep.data.box_checks import BadBoxes
 from verydeep.data.sets.imagenet import read_blacklist, validation_number
 from verydeep.data.split import Split
 from verydeep.engine.datasets import choose_value_ranges, data_folder, open_data_split

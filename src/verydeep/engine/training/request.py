@@ -21,7 +21,7 @@ from verydeep.configs.recipes import (
     with_options,
 )
 from verydeep.configs.scales import TrainScale
-from verydeep.data.box_annotations import BadBoxes
+from verydeep.data.box_checks import BadBoxes
 from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.engine.datasets import GENERATED, VAL_FRACTION, Division, data_folder, find_division
 from verydeep.engine.nets.collection import Collection

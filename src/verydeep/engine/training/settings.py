@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.protocols import PaperNet, Regression
 from verydeep.configs.recipes import FineTuned, Recipe
-from verydeep.data.box_annotations import BadBoxes
+from verydeep.data.box_checks import BadBoxes
 from verydeep.data.pixels.decoding import STRICT, Decoding
 from verydeep.engine.datasets import VAL_FRACTION, Division
 from verydeep.engine.nets.folders import RunFolder
