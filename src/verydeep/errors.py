@@ -5,6 +5,9 @@ caller knows them: `init_from`, `devices=2`. The command line prints the sentenc
 (--init-from, --devices 2) and exits with 1; it shows no traceback.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from verydeep.wording import escape_controls
 
 EXCERPT = "\n    "
@@ -50,3 +53,16 @@ class ResourceError(VerydeepError):
 
 class OtherProcessError(ResourceError):
     """This process of a job ends because another process ended, which reports the reason."""
+
+
+@contextmanager
+def require_extra(purpose: str, package: str, extra: str) -> Iterator[None]:
+    """Name the extra to install where an import within fails.
+
+    Raises:
+        ResourceError: A package is missing.
+    """
+    try:
+        yield
+    except ImportError:
+        raise ResourceError(f"{purpose} needs {package}: pip install 'verydeep[{extra}]'.") from None

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import OptionError, ResourceError
+from verydeep.errors import OptionError, ResourceError, require_extra
 
 HOST = "127.0.0.1"
 
@@ -38,10 +38,8 @@ def private_gradio() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        try:
+        with require_extra("The demonstration", "gradio", "demo"):
             import gradio  # noqa: F401, PLC0415 - reads the settings
-        except ImportError:
-            raise ResourceError("The demonstration needs gradio: pip install 'verydeep[demo]'.") from None
         yield
     finally:
         for name, value in before.items():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from verydeep.errors import ResourceError
+from verydeep.errors import require_extra
 
 
 def check_tensorboard() -> None:
@@ -13,10 +13,8 @@ def check_tensorboard() -> None:
     Raises:
         ResourceError: a package is missing.
     """
-    try:
+    with require_extra("`tensorboard=True`", "TensorBoard", "tensorboard"):
         import tensorboard  # noqa: F401, PLC0415 - an extra
-    except ImportError:
-        raise ResourceError("`tensorboard=True` needs TensorBoard: pip install 'verydeep[tensorboard]'.") from None
 
 
 class EventLog:

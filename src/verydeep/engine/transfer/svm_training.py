@@ -19,7 +19,7 @@ import numpy as np
 
 from verydeep.engine.memory import host_memory
 from verydeep.engine.transfer.linear_svms import ROWS_AT_ONCE, LinearSVMs
-from verydeep.errors import DataError, ResourceError, WeightsError
+from verydeep.errors import DataError, ResourceError, WeightsError, require_extra
 from verydeep.machine import available_cores
 from verydeep.ops.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int8Array, Int64Array
 from verydeep.ops.targets import hold_out_samples
@@ -219,11 +219,9 @@ def require_scikit_learn() -> None:
     Raises:
         ResourceError: it is not installed.
     """
-    try:
+    with require_extra("Training linear SVMs", "scikit-learn", "transfer"):
         import joblib  # noqa: F401, PLC0415 - an extra, needed here alone
         import sklearn.svm  # noqa: F401, PLC0415 - as above
-    except ImportError:
-        raise ResourceError("Training linear SVMs needs scikit-learn: pip install 'verydeep[transfer]'.") from None
 
 
 def choose_num_processes(shape: tuple[int, int], num_classes: int, free_memory: int, cores: int) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from verydeep.errors import ResourceError, WeightsError
+from verydeep.errors import WeightsError, require_extra
 from verydeep.files import atomic_write
 from verydeep.models.export.description import IMAGES, describe_input, describe_outputs, metadata
 from verydeep.models.vgg import VGG, Dropout
@@ -39,10 +39,8 @@ def write_onnx(path: Path, model: VGG, config: ModelConfig) -> None:
         raise WeightsError(
             f"The weights take {num_bytes / 1e9:.1f} GB, more than an ONNX file can hold: give `format=torch-export`."
         )
-    try:
+    with require_extra("Writing ONNX files", "onnx", "onnx"):
         content = make_onnx_model(model, config).SerializeToString()
-    except ImportError:
-        raise ResourceError("Writing ONNX files needs onnx: pip install 'verydeep[onnx]'.") from None
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 

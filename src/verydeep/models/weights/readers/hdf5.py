@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from torch import Tensor
 
-from verydeep.errors import ResourceError, VerydeepError, WeightsError
+from verydeep.errors import VerydeepError, WeightsError, require_extra
 from verydeep.models.weights.readers.layers import to_float32
 from verydeep.models.weights.weight_file import MAX_VALUES
 from verydeep.paths import utf8_path
@@ -52,10 +52,8 @@ def read_groups(path: Path, *places: str, file: IO[bytes] | None = None) -> tupl
         WeightsError: the file is damaged, declares more than it holds or points to other files.
         ResourceError: h5py is not installed.
     """
-    try:
+    with require_extra(f"Reading {path}", "h5py", "keras"):
         import h5py  # noqa: PLC0415 - an extra, needed only here
-    except ImportError:
-        raise ResourceError(f"Reading {path} needs h5py: pip install 'verydeep[keras]'.") from None
     try:
         space = path.stat().st_size
         with utf8_path(path) as readable, h5py.File(readable if file is None else file, "r") as root:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from verydeep.errors import ResourceError, WeightsError
+from verydeep.errors import WeightsError, require_extra
 from verydeep.mat_files import check_mat_file
 from verydeep.models.vgg import Pooling
 from verydeep.models.weights.readers.layers import SourceLayer, printable, refuse_normalization, to_float32
@@ -91,10 +91,8 @@ def _load(path: Path) -> dict[str, AnyArray]:
             f"{path} has {', '.join(map(repr, found))[:60] or 'nothing'} and no variable 'layers': in MATLAB, write a "
             "SimpleNN net with save(file, '-struct', 'net')."
         )
-    try:
+    with require_extra(f"Reading {path}", "SciPy", "matconvnet"):
         from scipy.io import loadmat  # noqa: PLC0415 - an extra, needed only here
-    except ImportError:
-        raise ResourceError(f"Reading {path} needs SciPy: pip install 'verydeep[matconvnet]'.") from None
     try:
         with path.open("rb") as file:
             return dict(loadmat(file, variable_names=_VARIABLES))
