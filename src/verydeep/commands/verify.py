@@ -11,7 +11,6 @@ from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
     from verydeep.data.split import Split
-    from verydeep.engine.nets.folders import Weights
     from verydeep.engine.nets.net import Net
     from verydeep.engine.verification.inspection import InspectedPhotograph
     from verydeep.results.verified_data import Finding, LabelCheck, VerifiedData
@@ -50,16 +49,20 @@ def verify(
     from verydeep.data.split import describe_classes
     from verydeep.engine.datasets import data_folder
     from verydeep.engine.log import Log
+    from verydeep.engine.nets.checks import open_net
     from verydeep.engine.progress import run_with_progress
+    from verydeep.engine.report_page.findings_page import check_findings_folder, write_findings
     from verydeep.engine.reporting.remarks import learned_labels_remark
+    from verydeep.engine.transfer.svm_training import require_scikit_learn
     from verydeep.engine.verification.content import count_classes, count_short_sides
     from verydeep.engine.verification.inspection import inspect_splits
     from verydeep.results.verified_data import VerifiedData
 
-    opened_net = None if net is None else open_judge(net, weights)
-    root = data_folder(os.fspath(data))
+    if net is not None:  # before the photographs are decoded
+        require_scikit_learn()
+    opened_net, root = None if net is None else open_net(net, weights), data_folder(os.fspath(data))
     if out is not None:
-        check_out(Path(out), root)
+        check_findings_folder(Path(out), root)
     splits, problems = open_all_splits(root)
     num_files = sum(map(len, splits))
     classes = f"; {describe_classes(splits)}".removesuffix("; ")
@@ -87,43 +90,11 @@ def verify(
         num_unused=sum(split.num_unused for split in splits),
         label_check=label_check,
     )
-    return verified if out is None else write_page(verified, splits, Path(out))
-
-
-def check_out(out: Path, root: Path) -> None:
-    """Refuse a folder among the photographs, or one that holds other files, before they are decoded.
-
-    Raises:
-        OptionError: It is such a folder.
-    """
-    from verydeep.engine.report_page.findings_page import check_findings_folder
-
-    check_findings_folder(out, root)
-
-
-def write_page(verified: "VerifiedData", splits: "Sequence[Split]", out: Path) -> "VerifiedData":
-    """Write the page and its tables, and return the result with the page."""
-    from verydeep.engine.report_page.findings_page import write_findings
-
-    files = [
-        split.path(index).relative_to(verified.folder).as_posix() for split in splits for index in range(len(split))
-    ]
-    page = write_findings(verified, files, out, camera_rotation=splits[0].camera_rotation)
+    if out is None:
+        return verified
+    files = [split.path(index).relative_to(root).as_posix() for split in splits for index in range(len(split))]
+    page = write_findings(verified, files, Path(out), camera_rotation=splits[0].camera_rotation)
     return replace(verified, page=page)
-
-
-def open_judge(net: NetSource, weights: "Weights") -> "Net":
-    """Open the net that describes the photographs, before they are decoded.
-
-    Raises:
-        WeightsError: There is no such net.
-        ResourceError: scikit-learn is missing.
-    """
-    from verydeep.engine.nets.checks import open_net
-    from verydeep.engine.transfer.svm_training import require_scikit_learn
-
-    require_scikit_learn()
-    return open_net(net, weights)
 
 
 def find_all(
