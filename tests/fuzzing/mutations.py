@@ -1,5 +1,6 @@
 """Seeded mutations of files: of their bytes, and of the structure of their formats."""
 
+import copy
 import gzip
 import io
 import json
@@ -173,6 +174,16 @@ def change_values(rng: random.Random, values: Any) -> Any:
     return values
 
 
+def _remove_or_repeat(rng: random.Random, items: list[Any], at: int, num_changes: int) -> int:
+    """Choose one of so many changes: 0 removes an item, 1 puts a copy of another one before it; return the choice."""
+    change = rng.randrange(num_changes)
+    if change == 0:
+        del items[at]
+    elif change == 1:
+        items.insert(at, copy.copy(items[rng.randrange(len(items))]))
+    return change
+
+
 def _dump(values: Any) -> bytes:
     return json.dumps(values).encode()
 
@@ -189,13 +200,8 @@ def change_json_lines(rng: random.Random, content: bytes) -> bytes:
     """Change a line of a file with a JSON value on each line."""
     lines = content.split(b"\n")
     at = rng.randrange(len(lines))
-    match rng.randrange(4):
-        case 0:
-            lines.insert(at, lines[rng.randrange(len(lines))])
-        case 1:
-            del lines[at]
-        case _:
-            lines[at] = change_json(rng, lines[at])
+    if _remove_or_repeat(rng, lines, at, 4) > 1:
+        lines[at] = change_json(rng, lines[at])
     return b"\n".join(lines)
 
 
@@ -234,11 +240,9 @@ def change_pickle(rng: random.Random, content: bytes) -> bytes:
     """Insert, remove, repeat or move operations of a pickle; some insertions would run code."""
     operations, rest = _split_pickles(content)
     at = rng.randrange(len(operations))
-    match rng.randrange(6):
-        case 0:
-            del operations[at]
-        case 1:
-            operations.insert(at, operations[rng.randrange(len(operations))])
+    match _remove_or_repeat(rng, operations, at, 6):
+        case 0 | 1:
+            pass
         case 2:
             operations[at] = change_bytes(rng, operations[at])
         case 3:
@@ -267,11 +271,9 @@ def change_zip(rng: random.Random, content: bytes) -> bytes:
     at = rng.randrange(len(members))
     compression = zipfile.ZIP_STORED
     name, data = members[at]
-    match rng.randrange(9):
-        case 0:
-            del members[at]
-        case 1:
-            members.insert(at, members[rng.randrange(len(members))])
+    match _remove_or_repeat(rng, members, at, 9):
+        case 0 | 1:
+            pass
         case 2:
             members[at] = (rng.choice(("../outside", "/outside", f"../{name}", name.upper(), "", *_TEXTS[:8])), data)
         case 3:
@@ -435,11 +437,9 @@ def change_protobuf(rng: random.Random, content: bytes) -> bytes:
     fields = rng.choice([each for each in lists if each] or [message])
     at = rng.randrange(len(fields))
     number, wire, value = fields[at]
-    match rng.randrange(7):
-        case 0:
-            del fields[at]
-        case 1:
-            fields.insert(at, fields[rng.randrange(len(fields))])
+    match _remove_or_repeat(rng, fields, at, 7):
+        case 0 | 1:
+            pass
         case 2:
             fields[at] = (rng.choice((1, 2, 4, 5, 6, 7, 8, 100, 2**28)), wire, value)
         case 3:
@@ -502,11 +502,9 @@ def change_matlab(rng: random.Random, content: bytes) -> bytes:
     chosen = rng.choice([each for each in lists if each])
     at = rng.randrange(len(chosen))
     value = chosen[at][1]
-    match rng.randrange(7):
-        case 0:
-            del chosen[at]
-        case 1:
-            chosen.insert(at, list(chosen[rng.randrange(len(chosen))]))
+    match _remove_or_repeat(rng, chosen, at, 7):
+        case 0 | 1:
+            pass
         case 2:
             chosen[at][0] = rng.choice((1, 2, 3, 5, 6, 7, 9, 12, 13, 14, 15, 16, 17, 18, 0, 255))
         case 3:
@@ -532,11 +530,9 @@ def change_tar(rng: random.Random, content: bytes) -> bytes:
         members = [(member, (archive.extractfile(member) or io.BytesIO()).read()) for member in files]
     at = rng.randrange(len(members))
     member, data = members[at]
-    match rng.randrange(9):
-        case 0:
-            del members[at]
-        case 1:
-            members.insert(at, members[rng.randrange(len(members))])
+    match _remove_or_repeat(rng, members, at, 9):
+        case 0 | 1:
+            pass
         case 2:
             outside = (f"../{member.name}", f"/{member.name}", f"./{member.name}", f"a/../../{member.name}")
             member.name = rng.choice((*outside, *_TEXTS[:10])).replace("\0", "0").replace("\ud800", "?")
@@ -588,11 +584,9 @@ def change_tar(rng: random.Random, content: bytes) -> bytes:
 def _change_parts(rng: random.Random, content: bytes, split: str, hostile: Sequence[str]) -> bytes:
     parts = re.split(split, content.decode("utf-8", "surrogateescape"))
     at = rng.randrange(len(parts))
-    match rng.randrange(5):
-        case 0:
-            del parts[at]
-        case 1:
-            parts.insert(at, parts[rng.randrange(len(parts))])
+    match _remove_or_repeat(rng, parts, at, 5):
+        case 0 | 1:
+            pass
         case 2:
             other = rng.randrange(len(parts))
             parts[at], parts[other] = parts[other], parts[at]
