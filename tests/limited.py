@@ -7,6 +7,7 @@ import resource
 import sys
 
 import matplotlib.pyplot  # noqa: F401
+import sklearn.svm  # noqa: F401
 import torch
 
 import verydeep.engine.archive.update

@@ -1,8 +1,10 @@
 """The free memory of the machine, and of a container; what happens when it runs out."""
 
+import csv
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,22 @@ import pytest
 import torch
 
 from tests.engine.archive.archives import read_archive
+from tests.engine.training.test_fit import CPU
 from tests.runs import Cli, losses_of, read_csv
+from verydeep.data.layout import open_split
 from verydeep.engine import memory
+from verydeep.engine.inference import rescale_images
+from verydeep.engine.training.objective import find_errors
 from verydeep.errors import VerydeepError
 from verydeep.models.initialization import initialize
-from verydeep.models.weights.model_folder import ModelConfig, save_config, save_weights
+from verydeep.models.weights.model_folder import (
+    ModelConfig,
+    keep_classifier,
+    load_config,
+    load_model,
+    save_config,
+    save_weights,
+)
 
 
 def write_group(folder: Path, values: dict[str, object]) -> None:
@@ -155,6 +168,64 @@ def test_evaluations_and_descriptors_halve_their_batches(
     assert descriptors.keys() == expected.keys()
     for image, values in expected.items():
         np.testing.assert_allclose(descriptors[image], values, atol=1e-5)
+
+
+@needs_limit
+def test_a_transfer_halves_its_batches(net: Path, photographs: Path, tmp_path: Path, inside: Cli) -> None:
+    words = ("transfer", photographs / "test", net, "--num-train", 2, "--scales", 2048, "--precision", "fp32")
+    words = (*words, "--workers", 0, "--kernels", "torch")
+    done = limited(160, *words, "--out", "small", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The memory of cpu ran out with" in done.stdout
+    inside(*words, "--out", "whole")
+    small, whole = (read_csv(tmp_path / name / "predictions.csv") for name in ("small", "whole"))
+    assert small == whole and len(whole) > 0
+
+
+@pytest.fixture
+def box_net(net: Path, tmp_path: Path) -> Path:
+    """A net that predicts a box of each of the classes, with the net of ``net`` as its source net."""
+    config = replace(load_config(net), regression="per-class")
+    model = config.build()
+    initialize(model, "glorot", seed=2)
+    save_config(tmp_path / "boxes", config)
+    save_weights(tmp_path / "boxes", model.state_dict())
+    keep_classifier(tmp_path / "boxes", net)
+    return tmp_path / "boxes"
+
+
+@needs_limit
+def test_a_localization_halves_its_batches(box_net: Path, photographs: Path, tmp_path: Path, inside: Cli) -> None:
+    """Those of the guesses first, then those of the boxes."""
+    words = ("localize", box_net, photographs / "test", "--scales", 2048, "--top", 1, "--format", "csv")
+    words = (*words, "--precision", "fp32", "--workers", 0, "--kernels", "torch")
+    done = limited(130, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.count("The memory of cpu ran out with 3 images at once") == 2
+    small, whole = (list(csv.DictReader(text.splitlines())) for text in (done.stdout, inside(*words).stdout))
+    assert [row["image"] for row in small] == [row["image"] for row in whole] and len(whole) == 9
+    for side in ("xmin", "ymin", "xmax", "ymax"):
+        assert [float(row[side]) for row in small] == pytest.approx([float(row[side]) for row in whole], abs=1e-3)
+
+
+def test_a_validation_of_boxes_halves_its_batches(box_net: Path, photographs: Path) -> None:
+    """A layer fails on more than two images, as if its memory had run out."""
+    split = open_split(photographs, "val")
+    boxes = tuple(np.array([[5, 4, 40, 30]], np.float32) for _ in split.files)
+    split, model, found = replace(split, boxes=boxes), load_model(box_net)[0], []
+
+    def fail(_layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > 2:
+            raise MemoryError
+
+    for is_short in (False, True):
+        if is_short:
+            model.get_submodule("conv1_1").register_forward_pre_hook(fail)
+        batches = list(rescale_images(model, split, [256], CPU, whole=False))
+        found.append([find_errors(model, batch, 256, split, "per-class", CPU).tolist() for batch in batches])
+        (batch,) = batches  # of 15 central crops: an eighth of them is two
+        assert batch.limit.divisor == (8 if is_short else 1)
+    assert found[0] == found[1]
 
 
 def run_short_of_memory(error: Exception, largest: int, planned: int) -> tuple[list[int], list[str]]:

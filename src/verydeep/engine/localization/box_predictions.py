@@ -7,20 +7,18 @@ from functools import partial
 from itertools import product
 
 import numpy as np
-from torch import Tensor
 
 from verydeep.configs.protocols import LocalizationView
 from verydeep.data.pixels.decoding import Decoding
 from verydeep.data.split import Split, all_skipped_error
 from verydeep.engine.inference import ViewAtScale, rescale_images
 from verydeep.engine.localization.box_ensemble import BoxEnsemble
-from verydeep.engine.localization.candidate_boxes import BoxNet, CandidateBoxes, pool_boxes, predict_candidate_boxes
+from verydeep.engine.localization.candidate_boxes import BoxNet, CandidateBoxes, pool_boxes, predict_in_parts
 from verydeep.engine.localization.candidate_classes import CandidateClasses, choose_classes
 from verydeep.engine.nets.checks import refuse_overflow
 from verydeep.engine.nets.net import EnsembleMember, Net
 from verydeep.engine.progress import run_with_progress
 from verydeep.engine.runtime import Runtime
-from verydeep.ops.arrays import Int64Array
 
 NetBoxes = dict[ViewAtScale, dict[int, CandidateBoxes]]
 """View -> index of an image -> its candidate boxes; images that cannot be decoded are missing."""
@@ -157,30 +155,12 @@ def predict_net_boxes(
         indices = batch.indices.tolist()
         sizes, labels = [split.image_size(index) for index in indices], np.array([classes[index] for index in indices])
         for view in ordered if indices else ():
-            predict = partial(_predict_in_parts, box_net, batch.images[view.scale], view, sizes, labels, runtime)
+            predict = partial(predict_in_parts, box_net, batch.images[view.scale], view, sizes, labels, runtime)
             with refuse_overflow(net):
                 boxes[view].update(zip(indices, batch.limit.run(predict, len(indices)), strict=True))
         yield (len(indices) + len(batch.skipped)) * runtime.world_size
     gathered = runtime.gather_on_main(boxes)
     return {view: {index: box for part in gathered for index, box in part[view].items()} for view in ordered}
-
-
-def _predict_in_parts(
-    net: BoxNet,
-    images: Tensor,
-    view: ViewAtScale,
-    sizes: Sequence[tuple[int, int]],
-    labels: Int64Array,
-    runtime: Runtime,
-    at_once: int,
-) -> list[CandidateBoxes]:
-    """Return what ``predict_candidate_boxes`` yields, of ``at_once`` images after the others."""
-    parts = [slice(first, first + at_once) for first in range(0, len(images), at_once)]
-    return [
-        boxes
-        for part in parts
-        for boxes in predict_candidate_boxes(net, images[part], view, sizes[part], labels[part], runtime)
-    ]
 
 
 def load_box_net(net: Net, runtime: Runtime, *, rate: bool) -> BoxNet:

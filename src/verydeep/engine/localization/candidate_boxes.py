@@ -102,6 +102,24 @@ def predict_candidate_boxes(
         yield CandidateBoxes(xyxy.reshape(*image_scores.shape, 4).astype(np.float32), image_scores)
 
 
+def predict_in_parts(
+    net: BoxNet,
+    images: Tensor,
+    view: ViewAtScale,
+    sizes: Sequence[tuple[int, int]],
+    labels: Int64Array,
+    runtime: Runtime,
+    at_once: int,
+) -> list[CandidateBoxes]:
+    """Return what ``predict_candidate_boxes`` yields, of ``at_once`` images after the others."""
+    parts = [slice(first, first + at_once) for first in range(0, len(images), at_once)]
+    return [
+        boxes
+        for part in parts
+        for boxes in predict_candidate_boxes(net, images[part], view, sizes[part], labels[part], runtime)
+    ]
+
+
 def pool_boxes(candidates: Sequence[CandidateBoxes]) -> CandidateBoxes:
     """Concatenate the candidate boxes of one image from several test scales and nets, in this order."""
     return CandidateBoxes(

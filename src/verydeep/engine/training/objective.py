@@ -10,7 +10,7 @@ from verydeep.configs.protocols import Regression
 from verydeep.data.loading.training_images import TrainBatch
 from verydeep.data.split import Split
 from verydeep.engine.inference import RescaledBatch, ViewAtScale, predict_view
-from verydeep.engine.localization.candidate_boxes import BoxNet, predict_candidate_boxes, select_class_outputs
+from verydeep.engine.localization.candidate_boxes import BoxNet, predict_in_parts, select_class_outputs
 from verydeep.engine.runtime import Runtime
 from verydeep.models.vgg import VGG
 from verydeep.ops.arrays import BoolArray, Float64Array
@@ -69,5 +69,6 @@ def center_overlaps(
     instances = TrueBoxes.from_images(labels, [split.boxes[index] for index in batch.indices])
     net, view = BoxNet(model, regression, classifier=None), ViewAtScale("center", scale)
     sizes = [split.image_size(index) for index in batch.indices.tolist()]
-    images = predict_candidate_boxes(net, batch.images[scale], view, sizes, labels[:, None], runtime)
+    predict = partial(predict_in_parts, net, batch.images[scale], view, sizes, labels[:, None], runtime)
+    images = batch.limit.run(predict, len(labels))
     return ground_truth_overlaps(np.stack([image.xyxy[0, 0] for image in images]), instances)
