@@ -163,7 +163,9 @@ def _describe_command(name: str, commands: Commands, *, brief: bool) -> str:
     width = min(100, shutil.get_terminal_size().columns)
     # tyro joins lines, except those that start with a space.
     return "\n\n".join(
-        paragraph if paragraph.startswith("Try:") else textwrap.fill(paragraph, width, subsequent_indent=" ")
+        paragraph
+        if paragraph.startswith("Try:")
+        else textwrap.fill(paragraph, width, subsequent_indent=" ", break_on_hyphens=False)
         for paragraph in paragraphs
     )
 

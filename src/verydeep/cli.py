@@ -62,11 +62,11 @@ SHOW_CURSOR = "\x1b[?25h"
 VERSION = "--version"
 COMPLETION = "--completion"
 
-DESCRIPTION = """Very deep convolutional networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
+DESCRIPTION = """Train, test and use the VGG networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 
-Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
-`verydeep --version` prints the version, and what the CPU engine can do here.
-`verydeep --completion bash` prints a script that completes commands, options and files; also for fish and zsh.
+Start with `verydeep train`: it draws a small set of pictures, trains a net on it and tests it, in about three minutes.
+`verydeep --version` prints the version, and what the CPU engine supports on this machine.
+`verydeep --completion bash` (or fish, zsh) prints a script that completes commands, options and file names.
 """
 
 

@@ -55,7 +55,7 @@ QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
 NetsOption = Annotated[NetSources, Option("One or more nets; their posteriors are averaged.", metavar="RUN")]
 ScalesOption = Annotated[Numbers | None, Option("Test scales (pixels at crop 224).", "as in the paper", "Q,Q,..")]
 ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
-RunsOption = Annotated[DataSource, Option("Folder of runs, or nets with commas.", metavar="DIR")]
+RunsOption = Annotated[DataSource, Option("Folder of runs, or nets: RUN,RUN.", metavar="DIR")]
 WeightsOption = Annotated[Literal["last", "best"], Option("Weights: last, or best on validation.", metavar="WHICH")]
 LayerOption = Annotated[
     str | None,
@@ -63,7 +63,7 @@ LayerOption = Annotated[
 ]
 AggregateOption = Annotated[
     Literal["average", "stack", "max"] | None,
-    Option("How test scales are joined: average, stack, max.", "average", "HOW"),
+    Option("How test scales are combined: average, stack, max.", "average", "HOW"),
 ]
 TaskOption = Annotated[Literal["classify", "localize"], Option("Task: classify or localize (boxes).", metavar="TASK")]
 SplitOption = Annotated[str, Option("Split: train, val, test or all.", metavar="NAME")]
@@ -75,7 +75,7 @@ FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", s
 GroupByOption = Annotated[
     str | None, Option('Keep groups together: "parent" (folder), CSV or regex.', metavar="HOW", heading="training")
 ]
-SeedOption = Annotated[int, Option("Seed of all randomness.", metavar="N", smallest=0, largest=2**31 - 1)]
+SeedOption = Annotated[int, Option("Random seed.", metavar="N", smallest=0, largest=2**31 - 1)]
 
 MergeThresholdOption = Annotated[
     float | None, Option("Distance up to which boxes are merged.", "0.5", "X", heading="box", smallest=0, largest=2)
@@ -89,17 +89,19 @@ DropoutAfterOption = Annotated[
 ]
 
 DevicesOption = Annotated[
-    int, Option("Number of devices; a process runs on each.", metavar="N", heading="compute", smallest=1)
+    int, Option("Number of devices, one process for each.", metavar="N", heading="compute", smallest=1)
 ]
 FormatOption = Annotated[
-    Literal["table", "json", "csv"], Option("Output as table, csv or json (lines).", metavar="FORMAT", heading="output")
+    Literal["table", "json", "csv"], Option("Output format: table, csv or json.", metavar="FORMAT", heading="output")
 ]
 
 
 class ProgressOptions(TypedDict, total=False):
     """Options of a command that runs no net."""
 
-    progress: Annotated[bool, Option("Show progress.", negative_help="Hide progress.", heading="compute", value=True)]
+    progress: Annotated[
+        bool, Option("Show progress.", negative_help="Hide progress bars.", heading="compute", value=True)
+    ]
 
 
 class DeviceOptions(ProgressOptions, total=False):
@@ -119,7 +121,7 @@ class KernelOptions(DeviceOptions, total=False):
 
     kernels: Annotated[
         Literal["auto", "torch", "native"],
-        Option("Code that computes nets: native, torch, or auto.", "", "NAME", heading="compute", value="auto"),
+        Option("CPU kernels: native, torch or auto.", "", "NAME", heading="compute", value="auto"),
     ]
 
 
@@ -128,7 +130,7 @@ class ComputeOptions(KernelOptions, total=False):
 
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
-        Option("Precision: fp32, bf16, or auto.", "", "FORMAT", heading="compute", value="auto"),
+        Option("Precision: fp32, bf16 or auto.", "", "FORMAT", heading="compute", value="auto"),
     ]
 
 
@@ -145,7 +147,7 @@ class DecodingOptions(BadImagesOptions, total=False):
     """Options for the decoding of files."""
 
     fast_decode: Annotated[
-        bool, Option("Decode large JPEGs at lower resolution; not exact.", heading="decoding", value=False)
+        bool, Option("Decode large JPEGs faster, but less exactly.", heading="decoding", value=False)
     ]
 
 

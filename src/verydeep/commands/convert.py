@@ -26,15 +26,18 @@ def convert(
     ] = None,
     **_options: Unpack[ProgressOptions],
 ) -> "ConvertedNet":
-    """Convert a weight file of Caffe, MatConvNet, Keras, torchvision or timm into a model folder.
+    """Convert a weight file of another framework into a model folder.
 
-    The framework is recognized from the file's content. `input` is caffe (BGR 0-255 minus the mean), rgb (RGB 0-255
-    minus the mean) or torchvision (RGB 0-1 minus the mean, divided by the standard deviation). The converted net takes
-    RGB 0-255, like all nets here, and gives the same output. A head that is not three linear layers is left out. Other
-    commands take the folder, the file itself, and published nets by name:
+    The framework (Caffe, MatConvNet, Keras, torchvision or timm) is recognized from the content of the file. The
+    converted net gives the same output and, like all nets here, takes RGB values from 0 to 255. If the net was not
+    trained on its framework's usual input, choose with `input`: caffe (BGR 0-255 minus the mean), rgb (RGB 0-255
+    minus the mean) or torchvision (RGB 0-1 minus the mean, divided by the standard deviation). The layers after the
+    convolutions are kept if they are three linear layers.
 
-    oxford-vgg16, oxford-vgg19, matconvnet-vgg16, matconvnet-vgg19, keras-vgg16, keras-vgg19, torchvision-vgg11 (13, 16,
-    19; also torchvision-vgg11_bn), timm/vgg16.tv_in1k and the like, and hf-hub:OWNER/NAME after `verydeep push`.
+    Conversion is optional: wherever a command takes RUN, you may give the weight file itself or the name of a
+    published net. These are oxford-vgg16, oxford-vgg19, matconvnet-vgg16, matconvnet-vgg19, keras-vgg16,
+    keras-vgg19, torchvision-vgg11 (13, 16, 19; also torchvision-vgg11_bn), timm/vgg16.tv_in1k and the like, and
+    hf-hub:OWNER/NAME for nets published with `verydeep push`.
 
     Try:
         verydeep convert VGG_ILSVRC_16_layers.caffemodel vgg16

@@ -17,17 +17,17 @@ def demo(
     ] = (),
     *,
     archive: Annotated[
-        PathSource | None, Option("Archive to search, by `verydeep features`.", "no search", "DIR")
+        PathSource | None, Option("Archive of `verydeep features` to search.", "no search", "DIR")
     ] = None,
     port: Annotated[int, Option("Port; 0 chooses a free one.", metavar="N", smallest=0, largest=65535)] = 7860,
     **options: Unpack[ComputeOptions],
 ) -> "Demonstration":
-    """Serve a page to try nets on photographs in the browser, until Ctrl-C.
+    """Serve a page on which you can try nets on photographs in your browser.
 
-    Drop photographs or choose an example. The page shows the most probable classes, score maps, boxes, similar
-    photographs of an archive, and the time that each view takes. Only this machine can open it, it loads nothing
-    from other machines and sends nothing to them, and uploaded photographs are deleted at the end. It needs pip
-    install 'verydeep[demo]'.
+    Drop photographs onto the page, or choose an example. The page shows the most probable classes, score maps,
+    boxes, similar photographs from an archive, and the time of each prediction. Only this machine can open it.
+    Nothing is sent to other machines or loaded from them, and uploaded photographs are deleted at the end. Press
+    Ctrl-C to stop. The demonstration needs pip install 'verydeep[demo]'.
 
     Try:
         verydeep demo

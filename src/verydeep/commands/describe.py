@@ -34,13 +34,15 @@ def describe(
     weights: WeightsOption = "last",
     **options: Unpack[JobOptions],
 ) -> "Descriptors":
-    """Describe images by a layer of a net, averaged over positions and mirror images.
+    """Compute descriptors: numbers that are similar for similar images.
 
-    Descriptors have length one, so that their inner products are similarities; `relu7` gives 4096 numbers. All
-    descriptors stay in memory: for many photographs use `verydeep features`. A classifier describes images by its own
-    nets and layers.
+    A descriptor is the output of a layer (4096 numbers at relu7), averaged over positions and over the mirror
+    image, and scaled to length one. The inner product of two descriptors is their similarity. All descriptors stay
+    in memory; for many photographs, use `verydeep features`. A classifier describes images with its own nets and
+    layers.
 
-    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
+    An image that cannot be used is reported and gets no result. The exit code is then 1, unless you give
+    `bad_images=skip`.
 
     Try:
         verydeep describe oxford-vgg16 holiday/ --format csv > holiday.csv

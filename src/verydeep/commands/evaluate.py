@@ -60,24 +60,25 @@ def evaluate(
     submission: Annotated[PathSource | None, Option("Write the file for the ILSVRC test server.", "", "FILE")] = None,
     out: Annotated[PathSource | None, Option("Folder for the results.", "in RUN/evaluations", "DIR")] = None,
     classes: Annotated[
-        str | None, Option("Where boxes' classes come from: a protocol, or truth.", "RUN's source net", "TEXT", "box")
+        str | None, Option("Classes of the boxes: from a protocol, or truth.", "RUN's source net", "TEXT", "box")
     ] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,
     bad_boxes: BadBoxesOption = "error",
     **options: Unpack[JobOptions],
 ) -> "EvaluationResult":
-    """Test nets on photographs: top-1 and top-5 error and mean class recall, with 95% intervals.
+    """Test nets on photographs, and print their errors with 95% intervals.
 
-    Images are rescaled so that the short side is Q, for each test scale Q. Class probabilities are averaged over an
-    image and its mirror image, then over scales, then over nets, and are cached.
-    `out` receives errors.json, a table of the images, one of the classes, the confusion matrix, and pictures.
+    For each test scale Q, images are rescaled so that the short side is Q. Class probabilities are averaged over
+    each image and its mirror image, then over test scales, then over nets. They are cached, so a stopped test
+    continues where it stopped. The folder `out` gets errors.json, tables of the images and of the classes, the
+    confusion matrix, and pictures.
 
-    Classes are matched by name; those without photographs are reported. RUN may also be a folder of
-    `verydeep transfer`. Without `split`, val/ is tested; if it is missing, the validation images of a net trained on
-    the folder, else test/, else all. `crop`, `width` and `fc_width` choose nets for `protocol`.
+    RUN may also be a classifier of `verydeep transfer`. Labels are matched with the nets' classes by name. Without
+    `split`, val/ is tested. If there is no val/, the photographs held out when a net was trained on this folder are
+    tested, or else test/, or else all. `crop`, `width` and `fc_width` choose the nets of a `protocol`.
 
-    With `task=localize` the nets predict boxes: of the true class, and of the five most probable classes.
+    With `task=localize`, the nets predict boxes for the true class and for the five most probable classes.
 
     Try:
         verydeep evaluate photos runs/photos-A-256-c64-s0

@@ -49,13 +49,15 @@ def explain(
     weights: WeightsOption = "last",
     **options: Unpack[JobOptions],
 ) -> "Explanations":
-    """Map where in images a net sees each of the most probable classes, and draw the maps over the images.
+    """Draw maps that show where in an image a net sees the most probable classes.
 
-    The map is the net's own output before it is averaged: one value for each class and each window of the image. Above
-    the maps stands the window of the strongest position. The filters of conv1_1 are drawn once. The map of a
-    classifier of `verydeep transfer` shows what each position adds to the margin.
+    A map has one value for each window of the image: what the net says about this window, before it averages over
+    all windows. Above the maps, the window of the strongest position is shown. The filters of the first layer,
+    conv1_1, are drawn once. For a classifier made by `verydeep transfer`, a map shows what each position adds to
+    the margin.
 
-    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
+    An image that cannot be used is reported and gets no result. The exit code is then 1, unless you give
+    `bad_images=skip`.
 
     Try:
         verydeep explain runs/generated-A-256-512-c64-s0 photo.jpg

@@ -27,13 +27,14 @@ def export(
     out: Annotated[PathSource | None, Option("The file to write.", "RUN's name, in the current folder", "FILE")] = None,
     weights: WeightsOption = "last",
 ) -> "ExportedNet":
-    """Write a net in a format that other frameworks run.
+    """Write a net in a format that other frameworks can run.
 
-    onnx and torch-export write a complete program. It takes a batch of RGB images (0-255) of any size and returns the
-    class score map and the probabilities. The class names are in the file. ONNX needs pip install 'verydeep[onnx]'.
+    onnx and torch-export write a complete program. It takes a batch of RGB images (0-255) of any size, and returns
+    the class score map and the probabilities. The file contains the class names. onnx needs
+    pip install 'verydeep[onnx]'.
 
-    torchvision and timm write weights for the VGG of that library; the net must have crop 224 and full width. A JSON
-    file next to the weights describes the input and names the classes.
+    torchvision and timm write weights for the VGG of that library. The net must have crop 224 and full width. A
+    JSON file next to the weights describes the input and names the classes.
 
     Try:
         verydeep export runs/photos-D-256-512-c224-s0 --format onnx

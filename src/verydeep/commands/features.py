@@ -39,12 +39,13 @@ def features(
     ] = None,
     **options: Unpack[JobOptions],
 ) -> "Archive":
-    """Describe photographs, millions if need be, and write their descriptors to an archive.
+    """Write descriptors of photographs, millions if need be, to an archive.
 
-    Descriptors are those of `verydeep describe`, written as they are computed. Run the same command again
-    to continue a stopped job, or with other images to add them. All descriptors of an archive are made alike: options
-    that you omit keep the archive's values. Images that cannot be used are reported and are not in the archive; the
-    exit code is then 1, unless `bad_images=skip`.
+    The descriptors are those of `verydeep describe`, saved as they are computed. To continue a stopped job, run the
+    same command again. To add photographs, run it with the new ones. All descriptors of an archive are computed in
+    the same way, so options that you omit keep the archive's values.
+
+    An image that cannot be used is reported and left out. The exit code is then 1, unless you give `bad_images=skip`.
 
     Try:
         verydeep features oxford-vgg16 photos --out photos-described

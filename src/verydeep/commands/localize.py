@@ -47,12 +47,14 @@ def localize(
     merge_threshold: MergeThresholdOption = None,
     **options: Unpack[JobOptions],
 ) -> "LocatedObjects":
-    """Predict a box for each of the most probable classes of images, with a localization net.
+    """Predict a box for each of the most probable classes of an image.
 
-    A rating is the sum of the class's posteriors at all positions whose boxes were merged. A box is
-    its first and last pixel column and row, counted from 0, in the upright image (EXIF rotation applied).
+    A box is given by its first and last pixel column and row, counted from 0, in the upright image (EXIF rotation
+    applied). Boxes of one class that lie close together are merged. The rating of a merged box is the sum of the
+    class's posteriors at the positions of these boxes.
 
-    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
+    An image that cannot be used is reported and gets no result. The exit code is then 1, unless you give
+    `bad_images=skip`.
 
     Try:
         verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg --out boxes

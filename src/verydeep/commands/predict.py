@@ -41,10 +41,11 @@ def predict(
 ) -> "Predictions":
     """Predict the classes of images.
 
-    A net gives the probability of each class; a classifier of `verydeep transfer` gives the margin of each class, above
-    0 if the class is predicted.
+    A net gives the probability of each class. A classifier made by `verydeep transfer` gives the margin of each
+    class, which is above 0 if the class is predicted.
 
-    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
+    An image that cannot be used is reported and gets no result. The exit code is then 1, unless you give
+    `bad_images=skip`.
 
     Try:
         verydeep predict runs/generated-A-256-512-c64-s0 photo.jpg

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 @command
 def prepare(
     dataset: Annotated[Literal["ilsvrc"], Option("ilsvrc: ILSVRC-2012, the ImageNet challenge of 1000 classes.")],
-    source: Annotated[PathSource, Option("Folder with the original tars, or Kaggle's unpacked download.")],
+    source: Annotated[PathSource, Option("Folder with the original files, or Kaggle's unpacked download.")],
     destination: Annotated[PathSource, Option("Folder to make.")],
     **_options: Unpack[ProgressOptions],
 ) -> "PreparedData":
-    """Sort the downloaded files of ILSVRC-2012 into class folders in train/ and val/, and into test/.
+    """Sort the downloaded files of ILSVRC-2012 into folders for training and testing.
 
-    SOURCE holds ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit, ILSVRC2012_devkit_t12.tar.gz (reading
-    it needs pip install 'verydeep[ilsvrc]'), or Kaggle's ILSVRC/ and LOC_synset_mapping.txt. Kaggle's files are
-    hard-linked where both folders are on the same disk. If the job is stopped, run the same command again to continue.
+    SOURCE contains either the original files (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and
+    ILSVRC2012_devkit_t12.tar.gz) or Kaggle's ILSVRC/ and LOC_synset_mapping.txt. DESTINATION gets class folders in
+    train/ and val/, and test photographs in test/. The original files need pip install 'verydeep[ilsvrc]'. Kaggle's
+    photographs are hard-linked if both folders are on the same disk. To continue a stopped job, run the same
+    command again.
 
     Try:
         verydeep prepare ilsvrc downloads ilsvrc

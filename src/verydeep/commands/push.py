@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 @command
 def push(
     run: NetOption,
-    repository: Annotated[str, Option("The repository, made if there is none.", metavar="OWNER/NAME")],
+    repository: Annotated[str, Option("The repository; created if there is none.", metavar="OWNER/NAME")],
     *,
     private: Annotated[bool, Option("Make the new repository private.")] = False,
     weights: WeightsOption = "last",
     out: Annotated[PathSource | None, Option("Folder to write the files to, without uploading.", metavar="DIR")] = None,
 ) -> "PushedNet":
-    """Publish a net on the Hugging Face Hub, with a card that states its recipe and its measured errors.
+    """Publish a net on the Hugging Face Hub, with a card that describes it.
 
-    It uploads the weights, config.json and the card (README.md); an existing README.md is replaced. Paths of this
-    machine are shortened to their last part. Log in first, with `hf auth login` or HF_TOKEN.
+    The card (README.md) states the recipe and the measured errors. It is uploaded with the weights and config.json,
+    and replaces an existing README.md. Paths on this machine are shortened to their last part. Log in first, with
+    `hf auth login` or HF_TOKEN.
 
     Try:
         verydeep push runs/photos-D-256-c224-s0 jane/photos-vgg16 --out card

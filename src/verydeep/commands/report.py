@@ -16,20 +16,19 @@ if TYPE_CHECKING:
 
 @command
 def report(
-    runs: Annotated[NetSources, Option("Folders of train, transfer or evaluate.", metavar="RUN")],
+    runs: Annotated[NetSources, Option("Folders written by train, transfer or evaluate.", metavar="RUN")],
     *,
     data: Annotated[DataSource | None, Option("Folder of the photographs, if it has moved.", "", "DIR")] = None,
     out: Annotated[PathSource | None, Option("File of the page.", "report.html in RUN", "FILE")] = None,
-    maps: Annotated[
-        int, Option("Number of photographs with score maps, per evaluation.", metavar="N", smallest=0)
-    ] = 48,
+    maps: Annotated[int, Option("Photographs with score maps, per evaluation.", metavar="N", smallest=0)] = 48,
     **options: Unpack[ComputeOptions],
 ) -> "ReportPage":
-    """Write a page about a run: errors, curves, classes, confusions and photographs, the worst mistakes first.
+    """Write a page about a run: errors, curves, classes, and the worst mistakes.
 
-    The page is one file, which a browser opens without a network; it holds small copies of the photographs. Of several
-    runs it shows curves in one plot, differences with intervals, and the photographs on which they disagree; it is
-    written into the folder that holds the first run. `verydeep train`, `evaluate` and `transfer` end with such a page.
+    The page is one file that a browser opens without a network. It contains small copies of the photographs. A page
+    about several runs shows their curves in one plot, the differences between their errors, and the photographs on
+    which they disagree; it is written next to the first run. `verydeep train`, `evaluate` and `transfer` write the
+    page of their own run.
 
     Try:
         verydeep report runs/photos-A-256-c64-s0

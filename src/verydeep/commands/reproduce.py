@@ -54,9 +54,7 @@ def reproduce(
         Option("table1 ... table12, shallow (section 4.1's 5x5 net), or ladder (tables 3-7).", metavar="TABLE"),
     ],
     *,
-    data: Annotated[
-        DataSource | None, Option("A folder of photographs; for table11 several, comma-separated.", metavar="DATA")
-    ] = None,
+    data: Annotated[DataSource | None, Option("A data set; for table11, several with commas.", metavar="DATA")] = None,
     runs: RunsOption = "runs",
     train: Annotated[
         bool,
@@ -84,11 +82,11 @@ def reproduce(
     bad_boxes: BadBoxesOption = "error",
     **options: Unpack[JobOptions],
 ) -> "MeasuredTables":
-    """Measure a table of the paper with your nets on your data, and print it next to the published figures.
+    """Measure a table of the paper on your data, next to the published figures.
 
-    Missing nets are trained first, each from the net that the paper started it from. If the job is stopped, run the
-    same command again to continue. Tables 11 and 12 train no nets, only linear SVMs on descriptors of the nets in
-    `runs`.
+    Missing nets are trained first, each from the net that it starts from in the paper. To continue a stopped job,
+    run the same command again. For Tables 11 and 12 no nets are trained, only linear SVMs on descriptors of the
+    nets in `runs`.
 
     Try:
         verydeep reproduce table1

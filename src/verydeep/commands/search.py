@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 
 @command
 def search(
-    archive: Annotated[PathSource, Option("Folder of `verydeep features`.", metavar="ARCHIVE")],
+    archive: Annotated[PathSource, Option("Folder written by `verydeep features`.", metavar="ARCHIVE")],
     images: QueriesOption,
     *,
     top: Annotated[int, Option("Neighbors of each image.", metavar="N", smallest=1)] = 10,
     out: Annotated[PathSource | None, Option("Picture of the neighbors.", "no picture", "FILE")] = None,
     **options: Unpack[SearchOptions],
 ) -> "Neighbors":
-    """Find the photographs of an archive that are most similar to given images.
+    """Find the photographs in an archive that are most similar to given images.
 
-    Images are described as those of the archive were. The similarity is the inner product of two descriptors of length
-    one, 1 for the same photograph. A photograph that is in the archive is its own first neighbor.
+    The images are described with the archive's own net and options. The similarity of two photographs is the inner
+    product of their descriptors, which is 1 for the same photograph. A photograph that is in the archive finds
+    itself first.
 
-    Images that cannot be used are reported and have no result; the exit code is then 1, unless `bad_images=skip`.
+    An image that cannot be used is reported and gets no result. The exit code is then 1, unless you give
+    `bad_images=skip`.
 
     Try:
         verydeep search photos-described holiday.jpg --out neighbors.png

@@ -46,18 +46,18 @@ def train(
         float | None, Option("Factor on the channels.", "1; generated: 0.25", "X", smallest=1e-3, largest=LARGEST_WIDTH)
     ] = None,
     epochs: Annotated[int | None, Option("Up to N epochs.", "74; generated: 8; boxes: 10", "N", smallest=1)] = None,
-    init_from: Annotated[NetSource | None, Option("Net to copy matching layers from.", metavar="RUN")] = None,
+    init_from: Annotated[
+        NetSource | None, Option("Net to start from; matching layers are copied.", metavar="RUN")
+    ] = None,
     task: TaskOption = "classify",
     seed: SeedOption = 0,
     out: Annotated[PathSource | None, Option("Folder of the run.", "a new one in runs/", "DIR")] = None,
-    resume: Annotated[
-        PathSource | None, Option("Continue; `epochs` may change until the rate drops.", metavar="RUN")
-    ] = None,
+    resume: Annotated[PathSource | None, Option("Run to continue.", metavar="RUN")] = None,
     fc_width: Annotated[
         int | None,
         Option("Channels of fc6, fc7.", "4096; generated: 512", "N", "training", smallest=1, largest=LARGEST_FC_WIDTH),
     ] = None,
-    init: Annotated[Initialization, Option("Weights: glorot, or normal (paper's).", "", "NAME", "training")] = "glorot",
+    init: Annotated[Initialization, Option("First weights: glorot or normal.", "", "NAME", "training")] = "glorot",
     fine_tune: Annotated[
         FineTuned, Option("Layers that learn: all, or fc (fc6-fc8).", "", "LAYERS", "training")
     ] = "all",
@@ -65,10 +65,10 @@ def train(
         int | None, Option("Images per step.", "a 20th of all, 8 to 256", "N", "training", smallest=1)
     ] = None,
     micro_batch: Annotated[
-        int | None, Option("Images at once; affects memory, not results.", "", "N", "training", smallest=1)
+        int | None, Option("Images at a time; fewer need less memory.", "", "N", "training", smallest=1)
     ] = None,
     learning_rate: Annotated[
-        float | None, Option("First learning rate.", "by batch size", "X", "training", smallest=0)
+        float | None, Option("Learning rate at first.", "by batch size", "X", "training", smallest=0)
     ] = None,
     dropout: Annotated[
         float | None, Option("Share of dropped units.", "0.5", "X", "training", smallest=0, largest=0.99)
@@ -77,24 +77,23 @@ def train(
     color_shift: Annotated[ColorShift, Option("Color shift: std, eigenvalue or none.", "", "KIND", "training")] = "std",
     balance: Annotated[Balance, Option("Unequal classes: sampling or weights.", "", "HOW", "training")] = "none",
     val_fraction: Annotated[
-        float, Option("Validation share if there is no val/.", "", "X", "training", smallest=0.01, largest=0.99)
+        float, Option("Share held out if there is no val/.", "", "X", "training", smallest=0.01, largest=0.99)
     ] = 0.2,
     group_by: GroupByOption = None,
     regression: Annotated[
         Regression | None, Option("Boxes: per-class or single-class.", "per-class", "KIND", "box")
     ] = None,
     bad_boxes: BadBoxesOption = "error",
-    deterministic: Annotated[bool, Option("Give bit-identical results on GPUs; slower.", heading="compute")] = False,
+    deterministic: Annotated[bool, Option("Repeat bit for bit on GPUs; slower.", heading="compute")] = False,
     tensorboard: Annotated[bool, Option("Also write event files for TensorBoard.", heading="output")] = False,
     **options: Unpack[JobOptions],
 ) -> "TrainedRun":
-    """Train a net on photographs and test it; without DATA on a generated set.
+    """Train a net on photographs and test it. Without DATA, use a generated set.
 
-    DATA is a folder with one folder of photographs per class (perhaps in train/, val/ and test/), ILSVRC-2012 or
-    Tiny-ImageNet. With `init_from`, network, crop and widths are copied unless given. With fewer than 74 epochs the
-    learning rate drops after 60, 80 and 93% of them, not on plateaus. With `resume`, a stopped run continues; give
-    DATA only if the photographs moved. With `task=localize` boxes come from the data set, DATA/boxes.csv or XML
-    files in DATA/Annotations.
+    DATA contains one folder of photographs per class, either directly or in train/, val/ and test/. ILSVRC-2012 and
+    Tiny-ImageNet are recognized as they are. `init_from` also copies network, crop and widths, unless you give
+    them. `resume` continues a stopped run; give DATA only if the photographs have moved. `task=localize` trains on
+    the boxes in DATA/boxes.csv, or in the XML files of DATA/Annotations.
 
     Try:
         verydeep train

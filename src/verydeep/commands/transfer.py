@@ -56,7 +56,7 @@ def transfer(
     out: Annotated[PathSource | None, Option("Folder of the classifier.", "a new one in runs/", "DIR")] = None,
     aggregate: Annotated[
         Literal["average", "stack", "max"] | None,
-        Option("How test scales are joined: average, stack, max.", "average; Caltech: stack", "HOW"),
+        Option("How test scales are combined: average, stack, max.", "average; Caltech: stack", "HOW"),
     ] = None,
     c: Annotated[Numbers | None, Option("C of the SVMs, or values to choose from.", "0.01 to 100", "X,X,..")] = None,
     balance: Annotated[Literal["none", "weights"], Option("Unequal classes: none or weights.", "", "HOW")] = "none",
@@ -69,12 +69,11 @@ def transfer(
     submission: Annotated[PathSource | None, Option("Folder for VOC's result files.", "none", "DIR")] = None,
     **options: Unpack[JobOptions],
 ) -> "TransferredClassifier":
-    """Train linear SVMs on descriptors of photographs, and test them.
+    """Train a classifier (linear SVMs) on descriptors of photographs, and test it.
 
-    The nets are not trained, so a few photographs of each class are enough. Give the classifier's folder to
-    `verydeep predict` as RUN. The score is mean class recall, or mean AP where images have several classes or
-    none. With several draws, the classifier of the first is saved. A second classifier of the same data and nets gets a
-    folder with a number.
+    The nets themselves are not trained, so a few photographs of each class are enough. To use the classifier, give
+    its folder to `verydeep predict` as RUN. The score is the mean class recall, or the mean AP if images may have
+    several classes or none. With several draws (`num_splits`), the classifier of the first draw is saved.
 
     Try:
         verydeep transfer photos oxford-vgg16

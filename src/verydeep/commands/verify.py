@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 def verify(
     data: DataOption,
     *,
-    net: Annotated[NetSource | None, Option("Net that looks for wrong labels, too.", "none", "RUN")] = None,
+    net: Annotated[NetSource | None, Option("Net that looks for wrong labels.", "none", "RUN")] = None,
     weights: WeightsOption = "last",
-    out: Annotated[PathSource | None, Option("Folder for a page with thumbnails, and tables.", "none", "DIR")] = None,
+    out: Annotated[PathSource | None, Option("Folder for tables and a page with thumbnails.", "none", "DIR")] = None,
     **options: Unpack[ComputeOptions],
 ) -> "VerifiedData":
-    """Decode every photograph of a data set once, and list those that cannot be decoded, are odd, or appear twice.
+    """Find bad files, odd photographs and near-duplicates in a data set.
 
-    Odd photographs are nearly uniform, too dark, too bright, blurred, tiny or elongated. Near-duplicates, also
-    mirrored and cropped, are found by perceptual hashes; those with several labels, and those across train, val and
-    test, come first. With `net` they are found by descriptors, too, and photographs whose label is probably wrong are
-    listed. Wrong lines of labels.csv and boxes.csv, and wrong files in Annotations/, are listed too. The exit code
-    is 1 if anything stops a training.
+    Every photograph is decoded once. The table lists files that cannot be decoded; photographs that are nearly
+    uniform, too dark, too bright, blurred, tiny or elongated; and near-duplicates, even if mirrored or cropped.
+    Near-duplicates with several labels, or in several splits, come first. Errors in labels.csv, boxes.csv and
+    Annotations/ are listed, too. With `net`, photographs whose label is probably wrong are also listed, and more
+    near-duplicates are found. The exit code is 1 if anything would stop a training.
 
     Try:
         verydeep verify photos
