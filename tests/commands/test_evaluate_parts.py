@@ -161,7 +161,7 @@ def test_a_renamed_folder_is_the_same_data(inside: Cli, tmp_path: Path) -> None:
     renamed = gone.rename(tmp_path / "gone2")
     for model in (run, classifier):
         done = inside("evaluate", renamed, model, *FP32)
-        assert "6 images of val" in done.stdout and "could not be looked for" not in done.stdout
+        assert "6 images of val" in done.stdout and "could not be searched for copies" not in done.stdout
         done = inside("evaluate", renamed, model, "--split", "all", *FP32)
         assert f"{model} are among these images" in done.stdout
     done = inside("transfer", renamed, run, "--seed", 3, "--scales", 256, "--c", 1, *FP32, "--out", "other")
@@ -169,7 +169,10 @@ def test_a_renamed_folder_is_the_same_data(inside: Cli, tmp_path: Path) -> None:
     (renamed / "bee" / "000.jpg").rename(renamed / "bee" / "new.jpg")
     for model in (run, classifier):
         text = inside("evaluate", renamed, model, *FP32).stdout
-        assert "all 30 images" in text and f"{model} were in {gone}, which is gone, so copies of them among" in text
+        assert (
+            "all 30 images" in text
+            and f"{model} are no longer in {gone}, so the test photographs could not be searched" in text
+        )
         assert "if these are the same photographs, --split val tests on those held out." in text
 
 

@@ -195,7 +195,10 @@ def test_an_archive_is_made_and_searched(
     assert by_descriptors.paths == neighbors.paths and by_descriptors.images == neighbors.images
     np.testing.assert_allclose(by_descriptors.similarities, neighbors.similarities, atol=1e-5)
     for layer, scales in (("pool5", None), ("relu6", None), (None, 384)):  # relu6 has 16 numbers, too
-        with pytest.raises(vd.OptionError, match=r"made in different ways: describe the images by .* `layer=relu7`"):
+        with pytest.raises(
+            vd.OptionError,
+            match=r"not made in the same way as those of the archive: describe the images with .* `layer=relu7`",
+        ):
             vd.search(archive, vd.describe(trained, arrays, layer=layer, scales=scales, **FP32))
     with pytest.raises(vd.OptionError, match="files"):
         vd.features(trained, arrays, out=tmp_path / "other")

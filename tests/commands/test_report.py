@@ -79,8 +79,9 @@ def test_a_net_that_guesses_is_told(loss: float, sentence: str, tmp_path: Path, 
     metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     inside("report", "run", "--maps", "0")
     (told,) = re.findall("<td>20 steps, converged(.*?)</td>", (tmp_path / "run" / "report.html").read_text("utf-8"))
-    of_guessing = "on average, and that of guessing is 1.10"
-    assert told == (f"; {sentence}: the loss of the last 20 steps is {loss:.2f} {of_guessing}" if sentence else "")
+    assert told == (
+        f"; {sentence}: the average loss of the last 20 steps is {loss:.2f}; guessing has 1.10" if sentence else ""
+    )
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_run_has_all_of_its_files(trained: Path) -> None:
         assert line["grad_norm"] > 0 and 0 <= line["dead_fc6"] <= 1 and 0 <= line["dead_fc7"] <= 1
     log = (trained / "train.log").read_text()
     assert "Plan: net A" in log and "20 steps of 12 images" in log and "60 training images of 3 classes" in log
-    assert "Only 20 photographs per class" in log and "transfer" in log
+    assert "There are only 20 photographs per class" in log and "transfer" in log
 
 
 def test_the_mean_is_that_of_the_training_images(trained: Path, photographs: Path) -> None:

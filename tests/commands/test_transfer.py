@@ -490,10 +490,12 @@ def test_one_photograph_of_each_class_makes_a_classifier(inside: Cli, trained: P
     photos = make_photographs(tmp_path / "made", {"photos": 1, "others": 2}) / "photos"
     done = inside("transfer", photos, trained, *FAST[:-2], "--out", "few")
     assert (
-        "Too few photographs for both train and val, so train has all photographs of apple, bee and cloud."
+        "There are too few photographs for both train and val, so all photographs of apple, bee and cloud are in train."
         in done.stdout
     )
-    assert "C=10, the usual value, because choosing it takes two training photographs of a class." in done.stdout
+    assert (
+        "C=10, the usual value, because choosing C takes at least two training photographs of a class." in done.stdout
+    )
     assert "No photograph is left to test on" in done.stdout and "not tested" in done.stdout
     result = json.loads((tmp_path / "few" / "transfer.json").read_text())
     assert result["score"] is None and result["draws"][0]["num_train"] == 3 and result["draws"][0]["num_test"] == 0
@@ -511,7 +513,9 @@ def test_a_class_of_one_photograph_is_reported(inside: Cli, trained: Path, tmp_p
     for path in sorted((photos / "bee").iterdir())[1:]:
         path.unlink()
     done = inside("transfer", photos, trained, *FAST[:-2], "--c", "1,10", "--out", "few")
-    assert "Too few photographs for both train and val, so train has all photographs of bee." in done.stdout
+    assert (
+        "There are too few photographs for both train and val, so all photographs of bee are in train." in done.stdout
+    )
     assert "chosen on a fifth of 11 training images, without bee (" in done.stdout
     assert "No test image shows bee; the mean is over the other classes." in done.stdout
 

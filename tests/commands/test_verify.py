@@ -343,7 +343,7 @@ def test_photographs_with_one_folder_of_others_are_all_decoded(tmp_path: Path) -
     (tmp_path / "phone" / "2.jpg").write_bytes(b"no image")
     verified = vd.verify(tmp_path / "phone")
     assert (verified.num_files, list(verified.undecodable), verified.folder_problems) == (3, ["2.jpg"], ())
-    assert "holds 2 images outside of class folders, and 1 in them: all are read as photographs" in verified.notes[0]
+    assert "has 2 images outside class folders and 1 inside: all are treated as photographs" in verified.notes[0]
 
 
 def test_images_that_are_not_looked_at_are_counted(photographs: Path) -> None:

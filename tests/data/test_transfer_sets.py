@@ -328,7 +328,7 @@ def test_one_photograph_of_each_class_leaves_nothing_to_test(tmp_path: Path) -> 
     (partition,) = found.partitions
     assert partition.test is None and counts(partition.train) == {"jay": 1, "owl": 1}
     assert partition.train.notes == (
-        "Too few photographs for both train and val, so train has all photographs of jay and owl.",
+        "There are too few photographs for both train and val, so all photographs of jay and owl are in train.",
     )
     with pytest.raises(VerydeepError, match=r"has 1 photograph.*; add photographs or give `num_test=0` to test noth"):
         open_transfer_set(tmp_path, num_train=1)

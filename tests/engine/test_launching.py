@@ -67,7 +67,7 @@ def test_a_process_that_was_killed_is_reported(
     assert job.returncode == 1
     assert errors == (
         f"verydeep: Process {killed} of 2 was killed, most often because memory ran out: free memory, or give fewer "
-        "--devices or --workers. What is saved is not lost: continue with --resume RUN.\n"
+        "--devices or --workers. Saved results are not lost: continue with --resume RUN.\n"
     )
 
 

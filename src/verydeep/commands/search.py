@@ -88,8 +88,8 @@ def check_descriptors(descriptors: "Descriptors", folder: Path, manifest: "Manif
     scales = ",".join(map(str, manifest.scales))
     if descriptors.made_by != manifest.representation(manifest.open_net(folder)).identify():
         raise OptionError(
-            f"The descriptors and those of the archive were made in different ways: describe the images by "
-            f"{manifest.net} with `layer={manifest.layer}`, `scales={scales}` and `aggregate={manifest.aggregation}`.",
+            f"These descriptors were not made in the same way as those of the archive: describe the images with "
+            f"{manifest.net}, `layer={manifest.layer}`, `scales={scales}` and `aggregate={manifest.aggregation}`.",
             "images",
         )
     if picture is not None:

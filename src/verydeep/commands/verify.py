@@ -159,8 +159,8 @@ def open_all_splits(root: Path) -> "tuple[list[Split], tuple[str, ...]]":
     num_unused, num_files = sum(split.num_unused for split in splits), sum(map(len, splits))
     if splits and num_unused > num_files and splits[0].layout.startswith("class folders"):
         note = (
-            f"{root} holds {count_of(num_unused, 'image')} outside of class folders, and {num_files:,} in them: all "
-            "are read as photographs without classes. To train, put the images of each class into a folder of its own."
+            f"{root} has {count_of(num_unused, 'image')} outside class folders and {num_files:,} inside: all are "
+            "treated as photographs without classes. To train, put the images of each class into a folder of its own."
         )
         photographs = find_photographs(root)
         return [replace(photographs, notes=(note, *photographs.notes))], ()

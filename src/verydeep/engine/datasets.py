@@ -210,7 +210,7 @@ def find_value_ranges(
         for value_type, value_range in ranges.items():
             if known.setdefault(value_type, (value_range, keeper))[0] != value_range:
                 name = name_values(value_type)
-                log.info(f"The nets were trained with different ranges of {name}: that of the first one holds.")
+                log.info(f"The nets were trained with different ranges of {name}: the range of the first net is used.")
     found = run_with_progress(survey_values(splits, known), "Reading headers", sum(map(len, splits)))
     for values in found:
         send = log.warn if values.clippings or (by_call and values.keeper is None) else log.info

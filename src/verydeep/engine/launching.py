@@ -92,7 +92,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
         rank, failure = error.get_first_failure()
         if message := describe_signal(-failure.exitcode, rank, num_processes):
             remedy = "continue with `resume=RUN`" if arguments[0] == "train" else "run the same command again"
-            raise ResourceError(f"{message}. What is saved is not lost: {remedy}.") from None
+            raise ResourceError(f"{message}. Saved results are not lost: {remedy}.") from None
         sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
     except SignalException as stop:
         if stop.sigval == signal.SIGTERM:

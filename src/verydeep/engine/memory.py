@@ -82,8 +82,8 @@ def explain_lack_of_files(error: Exception) -> ResourceError | None:
     if getattr(error, "errno", None) not in {EMFILE, ENFILE} and "Too many open files" not in str(error):
         return None
     return ResourceError(
-        "This process may not open as many files as it needs: give fewer `workers`, or a larger limit, as `ulimit -n "
-        "1024` does."
+        "This process needs to open more files than its limit allows: give fewer `workers`, or raise the limit, such "
+        "as with `ulimit -n 1024`."
     )
 
 

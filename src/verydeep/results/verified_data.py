@@ -84,8 +84,8 @@ class LabelCheck:
     def describe(self) -> str:
         """Return sentences about the net's own error, and about how many of the listed labels are right."""
         text = (
-            f"Labels: by this net's descriptors {self.num_others:,} of {count_of(self.num_photographs, 'photograph')} "
-            f"({self.error:.1f}%) are taken for another class than their label."
+            f"Labels: this net's descriptors contradict the labels of {self.num_others:,} of "
+            f"{count_of(self.num_photographs, 'photograph')} ({self.error:.1f}%)."
         )
         fewest = self.num_listed - round(USUAL_SHARE * self.num_photographs)
         if fewest > 0:

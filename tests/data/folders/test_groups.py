@@ -141,7 +141,7 @@ def test_one_large_group_is_trained_on(tmp_path: Path) -> None:
 
 def test_class_of_one_group_is_trained_on_and_named(tmp_path: Path) -> None:
     put(tmp_path, "ant/a/1.jpg", "ant/a/2.jpg", "bee/b/3.jpg", "bee/c/4.jpg", "bee/a/5.jpg")
-    note = "Too few groups for both train and val, so train has all groups of ant."
+    note = "There are too few groups for both train and val, so all groups of ant are in train."
     for seed in range(6):
         train, val = open_parts(tmp_path, "parent", seed=seed)
         assert note in train.notes and note in val.notes
@@ -151,5 +151,7 @@ def test_class_of_one_group_is_trained_on_and_named(tmp_path: Path) -> None:
 def test_class_of_one_photograph_is_named(tmp_path: Path) -> None:
     put(tmp_path, "ant/1.jpg", "bee/3.jpg", "bee/4.jpg", "cow/5.jpg")
     split = open_folder(tmp_path, "train", seed=0, val_fraction=0.2)
-    assert split.notes == ("Too few photographs for both train and val, so train has all photographs of ant and cow.",)
+    assert split.notes == (
+        "There are too few photographs for both train and val, so all photographs of ant and cow are in train.",
+    )
     assert open_folder(tmp_path, "all", seed=0, val_fraction=0.2).notes == ()

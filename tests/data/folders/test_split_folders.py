@@ -121,7 +121,7 @@ def test_class_folders_of_the_same_folders_are_noted(tmp_path: Path) -> None:
     assert split.class_names == ("site_a", "site_b")
     (note,) = split.notes
     assert note == (
-        f"No class folder of {tmp_path} holds images of its own: they lie in folders such as site_a/blue and "
+        f"No class folder of {tmp_path} contains images directly: they are in folders such as site_a/blue and "
         f"site_b/blue. If these are the classes, give {tmp_path / 'site_a'} or {tmp_path / 'site_b'} as data."
     )
 
@@ -143,7 +143,7 @@ def test_images_next_to_folders_do_not_hide_that_most_lie_deeper(tmp_path: Path,
     put_classes(tmp_path / "site_a"), put_classes(tmp_path / "site_b")
     (note,) = read(tmp_path, "all").notes
     assert note == (
-        f"Most images of {tmp_path} lie in folders inside of class folders, such as site_a/blue and site_b/blue. "
+        f"Most images of {tmp_path} are in folders inside class folders, such as site_a/blue and site_b/blue. "
         f"If these are the classes, give {tmp_path / 'site_a'} or {tmp_path / 'site_b'} as data."
     )
 
@@ -159,7 +159,7 @@ def test_a_folder_inside_of_a_class_is_named_with_its_number_of_images(tmp_path:
         put_images(tmp_path / folder)
     count = len(list((tmp_path / "lotus" / "old").iterdir()))
     assert read(tmp_path, "all").notes == (
-        f"Folders inside of class folders, whose images belong to these classes: lotus/old ({count}).",
+        f"Folders inside class folders count as part of their class: lotus/old ({count}).",
     )
 
 
@@ -172,4 +172,4 @@ def test_splits_within_classes_are_noted(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         put_images(tmp_path / name / "train"), put_images(tmp_path / name / "test")
     (note,) = read(tmp_path, "all").notes
-    assert "such as cat/test, and splits are not kept apart there: move them outside, as in test/cat." in note
+    assert "such as cat/test. Put the folders of the splits outside, as in test/cat." in note

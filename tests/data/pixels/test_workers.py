@@ -119,7 +119,9 @@ def test_lack_of_memory_and_of_open_files_is_one_sentence() -> None:
         RuntimeError("Too many open files. Communication with the workers is no longer possible."),
     ):
         with (
-            pytest.raises(ResourceError, match=r"^This process may not open as many files as it needs: give fewer"),
+            pytest.raises(
+                ResourceError, match=r"^This process needs to open more files than its limit allows: give fewer"
+            ),
             start(device="cpu", bf16=False, num_workers=0),
         ):
             raise error

@@ -134,7 +134,7 @@ def test_a_new_archive_gets_the_engines_kernels(
     update(net, tmp_path / "out", photos / "plain" / "00.jpg", photos / "ä ö" / "01.jpg", runtime=AUTO)
     assert Manifest.read(tmp_path / "out").kernels == "native" and "Kernels" not in caplog.text
     update(net, tmp_path / "out", photos, runtime=replace(AUTO, has_engine=False))
-    assert "Kernels: PyTorch's, because the CPU engine is missing here;" in caplog.text
+    assert "Kernels: PyTorch's, because the CPU engine is missing here." in caplog.text
     assert Manifest.read(tmp_path / "out").kernels == "native"
     update(net, tmp_path / "torch", photos)
     ours, theirs = read_archive(tmp_path / "out"), read_archive(tmp_path / "torch")

@@ -45,7 +45,7 @@ def test_a_training_that_has_not_ended_is_told(command: str, stopped: Path, phot
     """One line, before anything else is wrong."""
     done = inside(*command.format(run=stopped, data=photographs).split(), check=False)
     told = " ".join((done.stdout + done.stderr).split())
-    note = f"The training of {stopped} has not ended; its net at step 4 is used. It is still running, or continues with"
+    note = f"The training of {stopped} has not ended; its net at step 4 is used. If it has stopped, continue it with"
     assert told.count(note) == 1, told
 
 

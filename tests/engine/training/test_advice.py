@@ -48,7 +48,7 @@ def test_a_loss_near_or_far_above_that_of_guessing_is_reported(
 ) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log", loss)
     assert messages.count("\n") == 1
-    assert f"{verdict}: after 10 steps the loss is {loss:.2f} on average, and that of guessing is 1.10" in messages
+    assert f"{verdict}: after 10 steps the average loss is {loss:.2f}; guessing has 1.10" in messages
     assert "Try a new `out` with more `epochs` (this run has only 10 steps)" in messages
     assert messages.endswith("or another `learning_rate` than 0.01.\n")
 
@@ -111,7 +111,7 @@ def test_the_loss_of_boxes_is_not_compared_with_guessing(
 def test_crops_that_see_little_of_their_box_are_reported_once(photographs: Path, tmp_path: Path) -> None:
     messages = monitor_messages(photographs, "per-class", 0.1234, tmp_path / "log")
     assert messages.count("\n") == 1
-    assert messages.startswith("Crops: in the first epoch 12.3% of the crops, each the best of 10, saw less than half")
+    assert messages.startswith("Crops: in the first epoch, 12.3% of the crops showed less than half of their box")
 
 
 def test_the_cost_of_a_test_agrees_with_its_multiplications(photographs: Path) -> None:

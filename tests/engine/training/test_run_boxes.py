@@ -221,7 +221,7 @@ def test_the_fc_layers_alone_can_learn_one_box_for_all_classes(
     assert momentum == {f"momentum.{name}" for name in learned}
     log = (run / "train.log").read_text()
     assert "Plan: net A learns one box for all classes" in log and " parameters learn (fc6 to fc8)" in log
-    assert "Crops: " in log and "each the best of 10, saw" in log
+    assert "Crops: " in log and "each was the best of 10;" in log
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(run), rel=1e-4)
     shares = [[line["off_target"] for line in metrics_of(each) if "epoch" in line] for each in (run, tmp_path / "two")]
     assert shares[0] == shares[1] and min(shares[0]) > 0

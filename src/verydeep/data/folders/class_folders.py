@@ -97,7 +97,7 @@ def describe_unused(source: Path, images: Sequence[str]) -> list[str]:
 
 
 def describe_nested(source: Path, files: Sequence[str]) -> list[str]:
-    """Return a note about folders inside of class folders: if most images lie there, these may be the classes.
+    """Return a note about folders inside class folders: if most images lie there, these may be the classes.
 
     It is not an error, because people also keep the photographs of a class in folders, by day or by person. If every
     class keeps its images in a single folder, as in cat/images and dog/images, there is nothing to note.
@@ -112,14 +112,12 @@ def describe_nested(source: Path, files: Sequence[str]) -> list[str]:
     if 2 * sum(counts.total() - counts[""] for counts in nested.values()) <= len(files):
         return _describe_mixed(inside)
     places = [f"{folder}/{min(filter(None, counts))}" for folder, counts in sorted(nested.items())]
-    text = f"Most images of {source} lie in folders inside of class folders, such as "
+    text = f"Most images of {source} are in folders inside class folders, such as "
     if len(nested) == len(inside) and not any("" in counts for counts in nested.values()):
-        text = f"No class folder of {source} holds images of its own: they lie in folders such as "
+        text = f"No class folder of {source} contains images directly: they are in folders such as "
         if not is_deeper and all({name.lower() for name in names} <= SPLIT_NAMES.keys() for names in nested.values()):
             first, second = places[0].split("/")
-            return [
-                f"{text}{places[0]}, and splits are not kept apart there: move them outside, as in {second}/{first}."
-            ]
+            return [f"{text}{places[0]}. Put the folders of the splits outside, as in {second}/{first}."]
     outer = join_names([str(source / folder) for folder in sorted(nested)], "or")
     return [f"{text}{join_names(places[:2])}. If these are the classes, give {outer} as data."]
 
@@ -130,14 +128,14 @@ def _is_nested(counts: Counter[str]) -> bool:
 
 
 def _describe_mixed(inside: Mapping[str, Counter[str]]) -> list[str]:
-    """Return a note on folders inside of class folders, if other images lie directly in class folders."""
+    """Return a note on folders inside class folders, if other images lie directly in class folders."""
     if not any("" in counts for counts in inside.values()):
         return []
     counted = ((f"{name}/{each}", counts[each]) for name, counts in sorted(inside.items()) for each in counts if each)
     folders = [f"{name} ({count:,})" for name, count in counted]
     if not folders:
         return []
-    return [f"Folders inside of class folders, whose images belong to these classes: {join_names(folders)}."]
+    return [f"Folders inside class folders count as part of their class: {join_names(folders)}."]
 
 
 def join_names(names: Sequence[str], last: str = "and") -> str:

@@ -66,4 +66,4 @@ def _describe_indivisible(whole: Split, val: set[int], noun: str) -> list[str]:
     if not missing:
         return []
     names = join_names([whole.class_names[label] for label in missing])
-    return [f"Too few {noun} for both train and val, so train has all {noun} of {names}."]
+    return [f"There are too few {noun} for both train and val, so all {noun} of {names} are in train."]

@@ -122,8 +122,8 @@ def keep_kernels(folder: Path, manifest: Manifest, runtime: Runtime, log: Log) -
         )
     if manifest.kernels == "native" and not runtime.has_engine:
         log.info(
-            "Kernels: PyTorch's, because the CPU engine is missing here; the archive's other images had the engine's. "
-            "Descriptors differ by rounding."
+            "Kernels: PyTorch's, because the CPU engine is missing here. The archive's other images were described "
+            "with the CPU engine; descriptors differ by rounding."
         )
         return replace(runtime, kernels="torch")
     if runtime.kernels != "auto" or manifest.kernels:

@@ -157,8 +157,8 @@ def better_view_remark(difference: Difference | None) -> Iterator[str]:
     """Name the central crop where it errs less than the whole image, and more than chance explains."""
     if difference is not None and difference.low > 0:
         yield (
-            f"The whole image has {difference} points more top-1 error than its central crop, which is more than "
-            "chance: give `views=center`."
+            f"The top-1 error of whole images is {difference} points higher than that of central crops, which is more "
+            "than chance: try `views=center`."
         )
 
 

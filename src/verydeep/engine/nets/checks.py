@@ -40,7 +40,7 @@ def note_unfinished(path: Path, config: ModelConfig) -> None:
     _NOTED.add((real_path(path), last))
     used = f"its net at step {int(last.removeprefix('step-')):,}" if last else "its last saved net"
     Log(silent=not is_main()).info(
-        f"The training of {path} has not ended; {used} is used. It is still running, or continues with "
+        f"The training of {path} has not ended; {used} is used. If it has stopped, continue it with "
         f"`verydeep train --resume {path}`."
     )
 

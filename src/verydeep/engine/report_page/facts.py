@@ -86,8 +86,7 @@ def _describe_guessing(run: StoredRun) -> str:
         return ""
     steps = count_of(len(losses), "step")
     verdict = "worse than" if loss > WORSE_THAN_GUESSING * guessing else "still"
-    of_guessing = f"that of guessing is {guessing:.2f}"
-    return f"; {verdict} guessing: the loss of the last {steps} is {loss:.2f} on average, and {of_guessing}"
+    return f"; {verdict} guessing: the average loss of the last {steps} is {loss:.2f}; guessing has {guessing:.2f}"
 
 
 def _describe_recipe(recipe: Recipe) -> str:

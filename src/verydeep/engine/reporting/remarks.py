@@ -84,7 +84,7 @@ def learned_labels_remark(net: Net, splits: Iterable[Split]) -> str:
         if record is not None and (record.data == str(real_path(split.root)) or record.train == fingerprint(split)):
             return (
                 f"{net.path} was trained on photographs of {split.root} and may have learned wrong labels by heart, "
-                "so some are not found: use another net."
+                "so some may not be found: use another net."
             )
     return ""
 
@@ -113,8 +113,8 @@ def gone_images_remarks(nets: Iterable[Net], split: Split, classifiers: Mapping[
     is_divisible = split.name == "all" and any(record is not None and record.val_fraction for _, record in records)
     advice = ": if these are the same photographs, `split=val` tests on those held out" if is_divisible else ""
     return [
-        f"The training photographs of {shorten_list(names, MAX_NAMES)} were in {folder}, which is gone, so "
-        f"copies of them among the test photographs could not be looked for{advice}."
+        f"The training photographs of {shorten_list(names, MAX_NAMES)} are no longer in {folder}, so the test "
+        f"photographs could not be searched for copies of them{advice}."
         for folder, names in names_by_folder.items()
     ]
 

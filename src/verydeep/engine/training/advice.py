@@ -66,7 +66,7 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
         log.info("No validation images: the learning rate drops at milestones, and there are no best weights.")
     if task.val is not None:
         log.info(
-            "The validation error of an epoch is that of the central crop; the test at the end takes whole images."
+            "The validation error of each epoch is measured on central crops; the test at the end uses whole images."
         )
     log_balance(task, log)
     if state.progress.step:
@@ -75,9 +75,9 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     if settings.data != GENERATED and settings.init_from is None and per_class < FEW_IMAGES:
         photographs = count_of(round(per_class), "photograph")
         log.info(
-            f"Only {photographs} per class, for a net from random weights: expect errors far above the "
-            "paper's. Start from a trained net (`init_from`), or train linear SVMs on the descriptors of one (verydeep "
-            "transfer)."
+            f"There {'is' if round(per_class) == 1 else 'are'} only {photographs} per class to train a net from random "
+            "weights: expect errors far above the paper's. Start from a trained net (`init_from`), or use "
+            "`verydeep transfer`."
         )
 
 
@@ -186,8 +186,8 @@ class TrainingMonitor:
             self.crops_checked = True
             if report.epoch.off_target:
                 self.log.info(
-                    f"Crops: in the first epoch {report.epoch.off_target:.1%} of the crops, each the best of "
-                    f"{NUM_CROPS}, saw less than half of their box; the net learned from them all the same."
+                    f"Crops: in the first epoch, {report.epoch.off_target:.1%} of the crops showed less than half of "
+                    f"their box, although each was the best of {NUM_CROPS}; they were used anyway."
                 )
         if not self.loss_checked and report.step >= self.loss_step:
             self.loss_checked = True
@@ -206,7 +206,7 @@ class TrainingMonitor:
             self.log.info(f"Time: {per_step:,.{0 if per_step >= 10 else 2}f} s a step; {left} left{tests}.")
 
     def _check_loss(self, report: StepReport) -> None:
-        loss = f"after {count_of(report.step, 'step')} the loss is {self.loss:.2f} on average"
+        loss = f"after {count_of(report.step, 'step')} the average loss is {self.loss:.2f}"
         rate = f"another `learning_rate` than {rate_text(self.recipe.stages[0].learning_rate)}"
         epochs = (
             [f"a new `out` with more `epochs` (this run has only {count_of(self.num_steps, 'step')})"]
@@ -214,8 +214,8 @@ class TrainingMonitor:
             else []
         )
         if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
-            above = f"that of guessing is {self.guessing_loss:.2f}"
-            self.log.info(f"Worse than guessing: {loss}, and {above}. Try {join_choices([*epochs, rate])}.")
+            above = f"guessing has {self.guessing_loss:.2f}"
+            self.log.info(f"Worse than guessing: {loss}; {above}. Try {join_choices([*epochs, rate])}.")
         elif self.loss > self.stuck_loss:
             choices = [
                 *epochs,
@@ -225,8 +225,7 @@ class TrainingMonitor:
                 rate,
             ]
             self.log.info(
-                f"Still guessing: {loss}, and that of guessing is {self.guessing_loss:.2f}. Try "
-                f"{join_choices(choices)}."
+                f"Still guessing: {loss}; guessing has {self.guessing_loss:.2f}. Try {join_choices(choices)}."
             )
 
     def _can_delay_dropout(self) -> bool:

@@ -79,7 +79,8 @@ def log_source_copies(
             one, other = next(iter(copies.items()))
             photographs = count_of(len(copies), "validation or test photograph")
             log.info(
-                f"{init_from} was trained on copies of {photographs} ({one} is {other}), so the error is too low: "
+                f"{init_from} was trained on copies of {photographs} ({one} is a copy of {other}), so the "
+                f"measured error will be too low: "
                 f"train on the folder that {init_from} was trained on."
             )
 

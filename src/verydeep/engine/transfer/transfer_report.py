@@ -135,7 +135,7 @@ def result_lines(result: TransferResult) -> Iterator[str]:
     class_names, partitions = result.task.transfer_set.class_names, result.partitions
     yield f"Representation: {result.task.representation}; {partitions[0].svms.weights.shape[1]:,} dimensions."
     if result.task.balanced:
-        yield "Balance: in each SVM the images of the class weigh as much as all others together."
+        yield "Balance: in each SVM, the images of its class count as much as all others together."
     for partition in partitions:
         if partition.trials:
             trials = ", ".join(f"{trial.score:.1f} at {trial.C:g}" for trial in partition.trials)
@@ -144,8 +144,8 @@ def result_lines(result: TransferResult) -> Iterator[str]:
             yield f"C={partition.svms.C:g}, chosen on {fifth} (scores: {trials})."
         elif len(result.task.costs) > 1:
             yield (
-                f"C={partition.svms.C:g}, the usual value, because choosing it takes two training photographs of a "
-                "class."
+                f"C={partition.svms.C:g}, the usual value, because choosing C takes at least two training photographs "
+                "of a class."
             )
         if remark := partition.svms.convergence_remark(class_names):
             yield remark
