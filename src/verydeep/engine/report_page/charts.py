@@ -43,7 +43,6 @@ class Chart:
     description: str
     """The chart in words, for people who do not see it."""
     x_label: str
-    y_label: str
     x_ticks: tuple[str, ...]
     y_ticks: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -89,7 +88,7 @@ def draw_loss(runs: Mapping[str, Sequence[MetricsLine]]) -> Chart | None:
     ends = "; ".join(f"{name}: from {ys[0]:.3g} to {ys[-1]:.3g}" for name, (_, ys) in curves.items())
     marks = _place(_drops(next(iter(runs.values()))), x_ticks[-1]) if len(runs) == 1 else ()
     return Chart(
-        "Training loss", f"Training loss over the epochs, {ends}.", "epoch", "loss", _tick_texts(x_ticks),
+        "Training loss", f"Training loss over the epochs, {ends}.", "epoch", _tick_texts(x_ticks),
         _tick_texts(y_ticks), lines, tuple(marks), "learning rate drops",
     )  # fmt: skip
 
@@ -116,7 +115,7 @@ def draw_validation(runs: Mapping[str, Sequence[MetricsLine]], error: str) -> Ch
         lines.append(Line(name, list(runs).index(name), points, has_dots=len(curve) <= MAX_TICKS * 4))
     ends = "; ".join(f"{name}: from {curve[0][1]:.1f}% to {curve[-1][1]:.1f}%" for name, curve in curves.items())
     return Chart(
-        f"Validation: {error}", f"Validation {error} after each epoch, {ends}.", "epoch", error,
+        f"Validation: {error}", f"Validation {error} after each epoch, {ends}.", "epoch",
         _tick_texts(x_ticks), _tick_texts(y_ticks, "%"), tuple(lines),
     )  # fmt: skip
 
@@ -159,7 +158,7 @@ def draw_calibration(bins: Sequence[Bin]) -> Chart | None:
     ticks = tuple(f"{percent}%" for percent in range(0, 101, 25))
     return Chart(
         "Calibration", f"Share of right predictions by their probability: {words}.", "predicted probability",
-        "right", ticks, ticks, (line,), has_diagonal=True,
+        ticks, ticks, (line,), has_diagonal=True,
     )  # fmt: skip
 
 
@@ -171,7 +170,7 @@ def draw_success(overlaps: Sequence[float]) -> Chart:
     at_half = shares[24]  # at 0.5
     return Chart(
         "Boxes by IoU", f"{at_half:.1f}% of the boxes of the true class have an IoU of at least 0.5.",
-        "IoU of at least", "photographs", ("0", "0.25", "0.5", "0.75", "1"),
+        "IoU of at least", ("0", "0.25", "0.5", "0.75", "1"),
         tuple(f"{percent}%" for percent in range(0, 101, 25)), (Line("box of the true class", 0, points),),
         (SIDE / 2,), "right from here",
     )  # fmt: skip
@@ -186,7 +185,7 @@ def draw_learning_curve(points: Sequence[CurvePoint], metric: str) -> Chart | No
     x_ticks = choose_ticks(max(xs))
     return Chart(
         "More photographs", f"{metric}: from {ys[0]:.1f}% with {xs[0]:.0f} to {ys[-1]:.1f}% with {xs[-1]:.0f}.",
-        "training photographs of each class", metric, _tick_texts(x_ticks),
+        "training photographs of each class", _tick_texts(x_ticks),
         tuple(f"{percent}%" for percent in range(0, 101, 25)),
         (Line(metric, 0, _join(xs, ys, x_ticks[-1], 100), has_dots=True),),
     )  # fmt: skip

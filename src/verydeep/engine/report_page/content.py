@@ -158,11 +158,6 @@ class PageContent:
         return list_facts(self.all_runs)
 
     @property
-    def num_thumbnails(self) -> int:
-        """Number of photographs with a thumbnail."""
-        return len(self.thumbnails)
-
-    @property
     def lost(self) -> list[str]:
         """Titles of the evaluations whose photographs were not found."""
         return [view.title for view in self.views if view.place is None]
@@ -178,11 +173,12 @@ class PageContent:
             hint = 'The mistakes are shown first: to see the others, too, choose "all" under "Show".'
         else:
             hint = "Choose one to see it large."
-        if self.num_thumbnails == num_all:
+        num_thumbnails = len(self.thumbnails)
+        if num_thumbnails == num_all:
             return f"{count} {'has' if num_all == 1 else 'have'} a picture. {hint}"
         return (
-            f"{count} {'is' if num_all == 1 else 'are'} listed; {self.num_thumbnails:,} of them have a picture and "
-            f"{num_all - self.num_thumbnails:,} have none. {hint}"
+            f"{count} {'is' if num_all == 1 else 'are'} listed; {num_thumbnails:,} of them have a picture and "
+            f"{num_all - num_thumbnails:,} have none. {hint}"
         )
 
     @cached_property
@@ -204,10 +200,6 @@ class PageContent:
             for name in (each.label, *(guess for guess, _ in each.guesses), *(each.shows or ()))
         }
         return {name: number for number, name in enumerate(sorted(names))}
-
-    def number(self, name: str) -> int:
-        """Return the number of a class."""
-        return self.class_numbers[name]
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -234,7 +226,7 @@ class PageContent:
             "maps": {
                 number: {
                     self.keys[photograph_key(self.views[number], each)]: [
-                        [self.number(drawn.name), drawn.uri] for drawn in maps[each.file]
+                        [self.class_numbers[drawn.name], drawn.uri] for drawn in maps[each.file]
                     ]
                     for each in self.views[number].evaluation.photographs
                     if each.file in maps
@@ -250,16 +242,16 @@ class PageContent:
         """
         values: list[Any] = [
             self.keys[photograph_key(view, photograph)],
-            self.number(photograph.label),
+            self.class_numbers[photograph.label],
             int(photograph.is_right),
             round(photograph.score, 4),
-            [self.number(name) for name, _ in photograph.guesses],
+            [self.class_numbers[name] for name, _ in photograph.guesses],
             [round(score, 4) for _, score in photograph.guesses],
         ]
         if photograph.predicted_box is not None:
             values += [photograph.predicted_box, photograph.annotations]
         elif photograph.shows is not None:
-            values += [None, None, 0, [self.number(name) for name in photograph.shows]]
+            values += [None, None, 0, [self.class_numbers[name] for name in photograph.shows]]
         elif doubt:
             values += [None, None, doubt]
         return values

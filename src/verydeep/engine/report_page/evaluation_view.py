@@ -84,11 +84,6 @@ class EvaluationView:
         return self.all_confusions[:MAX_PAIRS]
 
     @property
-    def num_pairs(self) -> int:
-        """Number of pairs of classes that are confused."""
-        return len(self.all_confusions)
-
-    @property
     def has_confusions(self) -> bool:
         """Whether one class of each photograph was predicted."""
         return not (self.evaluation.is_about_boxes or self.has_several_classes)

@@ -28,7 +28,6 @@ class ErrorRow:
 
     view: str
     scales: str
-    map_size: str
     shares: Mapping[str, Share]
     """Name of a figure -> the figure in percent."""
 
@@ -108,10 +107,9 @@ def _error_row(row: Row) -> ErrorRow:
         shares["true class's error"] = truth["error"]
     if guesses := row.get("guesses"):
         shares["localization error"] = guesses["error"]
-    maps = ", ".join(f"{each['map_height']}x{each['map_width']}" for each in row.get("geometry") or ())
     view = f"{row['net']}, {row['view']}" if row.get("net", "").endswith(" nets") else row["view"]
     scales = ", ".join(format_scales(row["scales"], row.get("crop", PAPER_CROP)))
-    return ErrorRow(view, scales, maps, shares)
+    return ErrorRow(view, scales, shares)
 
 
 def list_classes(evaluation: StoredEvaluation) -> list[ClassRow]:

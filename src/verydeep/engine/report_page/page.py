@@ -75,7 +75,7 @@ def write_report_page(
         sentences.append(f"{roots[0]} does not hold {lost!r}: `data` must be the folder in which that photograph is.")
     elif content.lost:
         sentences.append("Name the folder of the photographs, `data`, to see them on the page.")
-    return WrittenPage(path, len(content.keys), content.num_thumbnails, tuple(content.summary), tuple(sentences))
+    return WrittenPage(path, len(content.keys), len(content.thumbnails), tuple(content.summary), tuple(sentences))
 
 
 def find_subject(evaluation: Path) -> Path:

@@ -27,13 +27,6 @@ class BoxErrors(TypedDict):
     error: Share
 
 
-class MapSize(TypedDict):
-    """A map size in a row of errors.json."""
-
-    map_height: Count
-    map_width: Count
-
-
 class Row(TypedDict, total=False):
     """A protocol of an evaluation: it has errors of classes, or of boxes."""
 
@@ -41,7 +34,6 @@ class Row(TypedDict, total=False):
     view: Required[str]
     crop: Positive
     scales: Required[Sequence[Count]]
-    geometry: Sequence[MapSize] | None
     errors: ClassErrors | None
     truth: BoxErrors | None
     guesses: BoxErrors | None
