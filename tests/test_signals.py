@@ -108,7 +108,6 @@ def test_processes_save_and_end_when_the_one_that_started_them_is_killed(photogr
         job.kill()
         wait_for(lambda: not any(map(is_running, processes)))
         _, errors = job.communicate()
-    assert all(line.startswith("verydeep: ") for line in errors.splitlines()), errors
-    if "another process ended" not in errors:  # which may happen before the end of the step
-        last = json.loads(metrics.read_text().splitlines()[-1])["step"]
-        assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step-{last:09d}.safetensors"]
+    assert errors == ""
+    last = json.loads(metrics.read_text().splitlines()[-1])["step"]
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step-{last:09d}.safetensors"]

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.runs import SMALL_NET
+from tests.runs import SMALL_NET, Cli, losses_of
 from verydeep.engine.launching import describe_signal
 
 
@@ -33,6 +33,18 @@ end_process(3)
     assert (done.returncode, done.stdout, done.stderr) == (3, "last words\nexit function", "")
 
 
+KILL_IN_VALIDATION = """
+import os, signal, sys
+
+def kill(event, arguments):
+    if event == "open" and "/val/" in str(arguments[0]):
+        if os.path.exists("run/metrics.jsonl") and os.path.getsize("run/metrics.jsonl"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+"""
+
+
 def list_processes(parent: int) -> list[int]:
     """The processes that torchrun has started."""
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
@@ -48,6 +60,28 @@ def wait_for_a_checkpoint(run: Path) -> bool:
     return any(run.glob("checkpoints/.*/*"))
 
 
+def start_training(photographs: Path, folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    words = ["train", photographs, *SMALL_NET, "--epochs", 1000, "--devices", 2, "--out", "run"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "verydeep", *map(str, words)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def check_report(job: subprocess.Popen[str], killed: int) -> None:
+    """Wait for the end of a job; its error names the process that was killed."""
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert errors == (
+        f"verydeep: Process {killed} of 2 was killed, most often because memory ran out: free memory, or give fewer "
+        "--devices or --workers. Saved results are not lost: continue with --resume RUN.\n"
+    )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     ("killed", "is_time"),
@@ -57,63 +91,37 @@ def wait_for_a_checkpoint(run: Path) -> bool:
 def test_a_process_that_was_killed_is_reported(
     killed: int, is_time: Callable[[Path], bool], photographs: Path, tmp_path: Path
 ) -> None:
-    words = ["train", photographs, *SMALL_NET, "--epochs", 1000, "--workers", 0, "--devices", 2, "--out", "run"]
-    command = [sys.executable, "-m", "verydeep", *map(str, words)]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+    with start_training(photographs, tmp_path, {}) as job:
         while not is_time(tmp_path / "run") and job.poll() is None:
             time.sleep(0.001)
         os.kill(sorted(list_processes(job.pid))[killed - 1], signal.SIGKILL)
-        _, errors = job.communicate(timeout=60)
-    assert job.returncode == 1
-    assert errors == (
-        f"verydeep: Process {killed} of 2 was killed, most often because memory ran out: free memory, or give fewer "
-        "--devices or --workers. Saved results are not lost: continue with --resume RUN.\n"
-    )
+        check_report(job, killed)
 
 
-def restart(command: Sequence[str], run: Path) -> bool:
-    """Kill a process of a training that torchrun runs; return whether the processes found each other again."""
-    with subprocess.Popen(
-        [*command, run.name],
-        cwd=run.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as job:
-        while not list((run / "checkpoints").glob("*.safetensors")) and job.poll() is None:
-            time.sleep(0.05)
-        os.kill(list_processes(job.pid)[-1], signal.SIGKILL)
-        try:
-            output, _ = job.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            processes = list_processes(job.pid)
-            for pid in (job.pid, *processes):
-                os.kill(pid, signal.SIGKILL)
-            return False
-    if "connectFullMesh" in output:
-        return False
-    assert job.returncode == 0, output
-    return True
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills")
+def test_a_process_that_was_killed_in_a_validation_is_reported(photographs: Path, tmp_path: Path) -> None:
+    """The first process, which validates on a single batch, kills itself when it opens a photograph for it."""
+    (tmp_path / "sitecustomize.py").write_text(KILL_IN_VALIDATION)
+    with start_training(photographs, tmp_path, {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}) as job:
+        check_report(job, 1)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 4  # the fifth step ends the epoch
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_torchrun_restarts_a_training_from_its_last_checkpoint(photographs: Path, tmp_path: Path) -> None:
-    """The command is the same, without --resume; so is the net.
-
-    At times the new processes do not find each other (gloo in PyTorch 2.13 waits, or is refused): then once more.
-    """
-    words = ["train", photographs, *SMALL_NET, "--epochs", 30, "--workers", 0]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=3"]
-    command = [*torchrun, "-m", "verydeep", *map(str, words), "--out"]
-    runs = (tmp_path / f"run{number}" for number in range(3))
-    run = next((run for run in runs if restart(command, run)), None)
-    if run is None:
-        pytest.skip("the processes of three restarts did not find each other")
-    assert "Resumed at step" in (run / "train.log").read_text()
-    subprocess.run([*command, "whole"], cwd=tmp_path, check=True, capture_output=True, timeout=200)
-    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (run, tmp_path / "whole")]
-    assert weights[0] == weights[1]
+def test_torchrun_restarts_a_training_from_its_last_checkpoint(photographs: Path, tmp_path: Path, inside: Cli) -> None:
+    """The command is the same, without --resume; so are the losses, as those of one process that was not killed."""
+    words = ["train", photographs, *SMALL_NET, "--epochs", 8, "--learning-rate", 1e-3, "--out"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    command = [*torchrun, "-m", "verydeep", *map(str, words), "run"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as job:
+        while not list(tmp_path.glob("run/checkpoints/*.safetensors")) and job.poll() is None:
+            time.sleep(0.01)
+        os.kill(list_processes(job.pid)[-1], signal.SIGKILL)
+        output, _ = job.communicate(timeout=200)
+    assert job.returncode == 0, output
+    assert "Resumed at step" in (tmp_path / "run" / "train.log").read_text()
+    inside(*words, "whole")
+    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(tmp_path / "whole"), rel=1e-5)
 
 
 def test_signals_that_a_process_cannot_report_are_described() -> None:

@@ -23,11 +23,6 @@ def in_group() -> bool:
     return "RANK" in os.environ
 
 
-def is_restart() -> bool:
-    """Whether torchrun has started the same command again (``--max-restarts``), since one of the processes failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
 def is_main() -> bool:
     """Whether this process writes files and messages: ``Runtime.is_main`` before there is a runtime."""
     return os.environ.get("RANK", "0") == "0"

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,15 +16,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from verydeep.data.pixels.workers import explain_killed_worker
+from verydeep.engine.joining import join
 from verydeep.engine.memory import explain_lack_of_files, explain_lack_of_memory, host_memory
 from verydeep.engine.process import owns_process, require_determinism, set_up_torch
 from verydeep.errors import OptionError, OtherProcessError, ResourceError
 from verydeep.machine import available_cores
 from verydeep.models.cpu_engine import can_compute, describe_engine
 from verydeep.models.vgg import VGG
-
-PATIENCE = timedelta(hours=2)
-"""How long a process waits for a slower one, which may be listing a million files; if one dies, torchrun ends all."""
 
 APPEARS_WITHIN = 60
 """Seconds: network file systems may remember for this long that a file was missing."""
@@ -327,7 +324,7 @@ def _group(runtime: Runtime) -> Iterator[None]:
     if runtime.world_size == 1:
         yield
         return
-    dist.init_process_group("nccl" if runtime.device.type == "cuda" else "gloo", timeout=PATIENCE)
+    join("nccl" if runtime.device.type == "cuda" else "gloo", runtime.rank, runtime.world_size)
     try:
         if len(set(runtime.gather(runtime.bf16))) > 1:
             raise OptionError(

@@ -11,7 +11,8 @@ from verydeep.configs.recipes import Recipe, replace_plateaus
 from verydeep.data.layout import check_folder
 from verydeep.data.split import Split
 from verydeep.engine.datasets import GENERATED, Division, check_outside_data, data_name, follow_folder
-from verydeep.engine.launching import is_main, is_restart
+from verydeep.engine.joining import is_restart
+from verydeep.engine.launching import is_main
 from verydeep.engine.nets.checks import open_net
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
 from verydeep.engine.runtime import wants_bf16
