@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import SMALL_NET, Cli, losses_of
+from tests.runs import SMALL_NET, metrics_of
 from verydeep.engine.launching import describe_signal
 
 
@@ -101,18 +101,21 @@ def test_a_process_that_was_killed_is_reported(
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills")
 def test_a_process_that_was_killed_in_a_validation_is_reported(photographs: Path, tmp_path: Path) -> None:
     """The first process, which validates on a single batch, kills itself when it opens a photograph for it."""
+    metrics = tmp_path / "run" / "metrics.jsonl"
     (tmp_path / "sitecustomize.py").write_text(KILL_IN_VALIDATION)
     with start_training(photographs, tmp_path, {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}) as job:
+        while not (metrics.exists() and metrics.read_text().count("\n") == 4) and job.poll() is None:
+            time.sleep(0.05)
         check_report(job, 1)
-    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 4  # the fifth step ends the epoch
+    assert metrics.read_text().count("\n") == 4  # the fifth step ends the epoch
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_torchrun_restarts_a_training_from_its_last_checkpoint(photographs: Path, tmp_path: Path, inside: Cli) -> None:
-    """The command is the same, without --resume; so are the losses, as those of one process that was not killed."""
-    words = ["train", photographs, *SMALL_NET, "--epochs", 8, "--learning-rate", 1e-3, "--out"]
+def test_torchrun_restarts_a_training_from_its_last_checkpoint(photographs: Path, tmp_path: Path) -> None:
+    """The command is the same, without --resume; each of its 40 steps is done, and noted once."""
+    words = ["train", photographs, *SMALL_NET, "--epochs", 8, "--out", "run"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
-    command = [*torchrun, "-m", "verydeep", *map(str, words), "run"]
+    command = [*torchrun, "-m", "verydeep", *map(str, words)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as job:
         while not list(tmp_path.glob("run/checkpoints/*.safetensors")) and job.poll() is None:
             time.sleep(0.01)
@@ -120,8 +123,7 @@ def test_torchrun_restarts_a_training_from_its_last_checkpoint(photographs: Path
         output, _ = job.communicate(timeout=200)
     assert job.returncode == 0, output
     assert "Resumed at step" in (tmp_path / "run" / "train.log").read_text()
-    inside(*words, "whole")
-    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(tmp_path / "whole"), rel=1e-5)
+    assert [line["step"] for line in metrics_of(tmp_path / "run")] == [*range(1, 41)]
 
 
 def test_signals_that_a_process_cannot_report_are_described() -> None:
