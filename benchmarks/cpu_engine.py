@@ -40,14 +40,7 @@ from benchmarks.testing import Case, plain_net
 from benchmarks.timing import report, table
 from verydeep.engine.inference import prepare_net
 from verydeep.engine.runtime import Runtime
-from verydeep.models.cpu_engine import (
-    CpuNet,
-    can_compute,
-    choose_tile,
-    find_instruction_set,
-    measure_peak,
-    takes_bf16,
-)
+from verydeep.models.cpu_engine import CpuNet, can_compute, choose_tile, find_instruction_set, measure_peak, takes_bf16
 from verydeep.models.export.onnx import write_onnx
 from verydeep.models.vgg import VGG
 from verydeep.models.weights.model_folder import ModelConfig

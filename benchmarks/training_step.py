@@ -41,7 +41,7 @@ from verydeep.data.split import Split
 from verydeep.engine.process import own_process
 from verydeep.engine.runtime import Runtime, start
 from verydeep.engine.training.fit import fit
-from verydeep.engine.training.gradients import backward, color_matrix, dropout_masks, net_input
+from verydeep.engine.training.gradients import BatchLoss, color_matrix, dropout_masks, net_input
 from verydeep.engine.training.state import make_optimizer, new_state, set_learning_rate
 from verydeep.engine.training.stopping import StopRequest
 from verydeep.engine.training.task import TrainingTask
@@ -172,14 +172,13 @@ def plain_step(
 
 def our_step(model: VGG, batch: TrainBatch, task: TrainingTask, runtime: Runtime) -> Callable[[], float]:
     """The body of ``train_stage``'s loop; returns the loss."""
-    optimizer, colors = make_optimizer(model, task.recipe), color_matrix(task, runtime.device)
-    parallel = runtime.parallel(model)
+    optimizer, batch_loss = make_optimizer(model, task.recipe), BatchLoss(runtime.parallel(model), task, runtime)
 
     def step() -> float:
         set_learning_rate(optimizer, LEARNING_RATE)
         model.train()
         masks = dropout_masks(model, task, 0, runtime)
-        loss = backward(parallel, batch, masks, colors, None, task, runtime, task.micro_batch)
+        loss = batch_loss.backward(batch, masks, task.micro_batch)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss.item()

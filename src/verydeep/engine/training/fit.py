@@ -11,14 +11,7 @@ from verydeep.data.loading.training_images import TrainBatch
 from verydeep.engine.memory import BatchLimit, is_lack_of_memory
 from verydeep.engine.process import release_freed_memory
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.gradients import (
-    backward,
-    color_matrix,
-    dropout_masks,
-    gradient_norm,
-    loss_weights,
-    unscale_gradient,
-)
+from verydeep.engine.training.gradients import BatchLoss, dropout_masks, gradient_norm, unscale_gradient
 from verydeep.engine.training.overflow import describe_overflow
 from verydeep.engine.training.schedule import new_schedule
 from verydeep.engine.training.state import TrainState, set_learning_rate, update_weights
@@ -94,15 +87,15 @@ def train_stage(
     stage_index, first_step, last_report = progress.stage, progress.step, progress.step
     loss, num_off_target = torch.zeros((), device=runtime.device), 0  # of this process, since the last report
     is_good, num_good = torch.ones((), dtype=torch.bool, device=runtime.device), torch.zeros_like(loss)
-    colors, weights = color_matrix(task, runtime.device), loss_weights(task, runtime.device)
+    batch_loss = BatchLoss(parallel, task, runtime)
     model.set_dropout(task.recipe.stages[stage_index].dropout)
     for batch in stage_batches(state, task, runtime):
         learning_rate = schedule.rate_at(progress.step)
         set_learning_rate(optimizer, learning_rate)
         model.train()
         masks = dropout_masks(model, task, progress.step, runtime)
-        rows = (parallel, batch, masks, colors, weights, task, runtime)
-        step_loss = limit.run(partial(compute_gradient, *rows, is_first=progress.step == first_step), task.micro_batch)
+        gradient = partial(compute_gradient, batch_loss, batch, masks, is_first=progress.step == first_step)
+        step_loss = limit.run(gradient, task.micro_batch)
         loss += step_loss
         unscale_gradient(model, task.input_scale)
         ends_epoch = is_end_of_epoch(progress.step + 1, task) or progress.step + 1 == schedule.last_step
@@ -138,16 +131,7 @@ def train_stage(
 
 
 def compute_gradient(
-    parallel: nn.Module,
-    batch: TrainBatch,
-    masks: dict[str, Tensor],
-    colors: Tensor | None,
-    weights: Tensor | None,
-    task: TrainingTask,
-    runtime: Runtime,
-    at_once: int,
-    *,
-    is_first: bool,
+    batch_loss: BatchLoss, batch: TrainBatch, masks: dict[str, Tensor], at_once: int, *, is_first: bool
 ) -> Tensor:
     """Compute the gradient of a step, and return this process's part of the loss; may be called again.
 
@@ -156,10 +140,11 @@ def compute_gradient(
     Raises:
         ResourceError: memory ran out in a later step, while other processes wait for this one.
     """
-    parallel.zero_grad(set_to_none=True)
+    runtime = batch_loss.runtime
+    batch_loss.net.zero_grad(set_to_none=True)
     overlap = runtime.world_size > 1 and not is_first
     try:
-        return backward(parallel, batch, masks, colors, weights, task, runtime, at_once, overlap=overlap)
+        return batch_loss.backward(batch, masks, at_once, overlap=overlap)
     except (RuntimeError, MemoryError) as error:
         if overlap and is_lack_of_memory(error):
             raise ResourceError(

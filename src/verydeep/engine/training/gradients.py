@@ -1,5 +1,7 @@
 """The gradient of a training step (section 3.1): from a batch of crops to the gradient of its mean loss."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -48,58 +50,56 @@ def dropout_masks(model: VGG, task: TrainingTask, step: int, runtime: Runtime) -
     return {"drop6": masks[0, rows], "drop7": masks[1, rows]}
 
 
-def backward(
-    parallel: nn.Module,
-    batch: TrainBatch,
-    masks: dict[str, Tensor],
-    colors: Tensor | None,
-    weights: Tensor | None,
-    task: TrainingTask,
-    runtime: Runtime,
-    micro_batch: int,
-    *,
-    overlap: bool = True,
-) -> Tensor:
-    """Add the gradient of the mean loss over the whole batch; returns this process's part of that loss.
+@dataclass(frozen=True, eq=False)
+class BatchLoss:
+    """The loss of a net's batches in one stage of a training, and its gradient."""
 
-    ``weights`` (K,) are factors on the loss of each class; ``micro_batch`` rows go through the net at once. With
-    ``overlap``, the processes sum the gradients of a layer while they compute those of the next; else they do so at
-    the end, and a process that fails may begin again.
+    net: nn.Module
+    """As ``runtime.parallel`` returns it, or the net itself."""
+    task: TrainingTask
+    runtime: Runtime
 
-    The loss is a sum over rows divided by the size of the whole batch, so neither micro-batches nor processes change
-    it.
-    """
-    total = torch.zeros((), device=runtime.device)
-    for first in range(0, len(batch.targets), micro_batch):
-        rows = batch.rows(first, micro_batch).map(runtime.move)
-        row_masks = {name: mask[first : first + micro_batch] for name, mask in masks.items()}
-        runtime.sync_gradients(parallel, overlap and first + micro_batch >= len(batch.targets))
-        losses = micro_batch_losses(parallel, rows, row_masks, colors, weights, task, runtime)
-        loss = losses.sum() / task.recipe.batch_size
-        # DistributedDataParallel takes the mean over processes; the factor makes it the sum.
-        (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    if not overlap:
-        runtime.average_gradients(parallel)
-    return total
+    @cached_property
+    def _colors(self) -> Tensor | None:
+        return color_matrix(self.task, self.runtime.device)
 
+    @cached_property
+    def _weights(self) -> Tensor | None:
+        return loss_weights(self.task, self.runtime.device)
 
-def micro_batch_losses(
-    model: nn.Module,
-    rows: TrainBatch,
-    masks: dict[str, Tensor],
-    colors: Tensor | None,
-    weights: Tensor | None,
-    task: TrainingTask,
-    runtime: Runtime,
-) -> Tensor:
-    """Return the losses (N,) of rows that are on the device; 0 for an image that cannot be decoded."""
-    with runtime.autocast():
-        outputs = cast(Tensor, model(net_input(rows, colors), masks)).float().flatten(1)
-    losses = row_losses(outputs, rows, task.regression)
-    if weights is not None:
-        losses = losses * weights[rows.targets]
-    return losses * rows.valid
+    def backward(
+        self, batch: TrainBatch, masks: dict[str, Tensor], micro_batch: int, *, overlap: bool = True
+    ) -> Tensor:
+        """Add the gradient of the mean loss over the whole batch; returns this process's part of that loss.
+
+        ``micro_batch`` rows go through the net at once. With ``overlap``, the processes sum the gradients of a layer
+        while they compute those of the next; else they do so at the end, and a process that fails may begin again.
+
+        The loss is a sum over rows divided by the size of the whole batch, so neither micro-batches nor processes
+        change it.
+        """
+        runtime = self.runtime
+        total = torch.zeros((), device=runtime.device)
+        for first in range(0, len(batch.targets), micro_batch):
+            rows = batch.rows(first, micro_batch).map(runtime.move)
+            row_masks = {name: mask[first : first + micro_batch] for name, mask in masks.items()}
+            runtime.sync_gradients(self.net, overlap and first + micro_batch >= len(batch.targets))
+            loss = self.of_rows(rows, row_masks).sum() / self.task.recipe.batch_size
+            # DistributedDataParallel takes the mean over processes; the factor makes it the sum.
+            (loss * runtime.world_size).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if not overlap:
+            runtime.average_gradients(self.net)
+        return total
+
+    def of_rows(self, rows: TrainBatch, masks: dict[str, Tensor]) -> Tensor:
+        """Return the losses (N,) of rows that are on the device; 0 for an image that cannot be decoded."""
+        with self.runtime.autocast():
+            outputs = cast(Tensor, self.net(net_input(rows, self._colors), masks)).float().flatten(1)
+        losses = row_losses(outputs, rows, self.task.regression)
+        if self._weights is not None:
+            losses = losses * self._weights[rows.targets]
+        return losses * rows.valid
 
 
 def unscale_gradient(model: VGG, input_scale: tuple[float, float, float] | None) -> None:

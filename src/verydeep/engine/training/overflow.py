@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from verydeep.engine.runtime import Runtime
-from verydeep.engine.training.gradients import color_matrix, dropout_masks, loss_weights, micro_batch_losses
+from verydeep.engine.training.gradients import BatchLoss, dropout_masks
 from verydeep.engine.training.state import TrainState
 from verydeep.engine.training.step_batches import load_steps, make_sampler
 from verydeep.engine.training.task import TrainingTask
@@ -25,14 +25,13 @@ def find_overflow(state: TrainState, task: TrainingTask, step: int, at_once: int
     model, sampler = state.model.train(), make_sampler(task, step, step + 1, runtime)
     (keys,), (batch,) = sampler, load_steps(task, state.progress.stage, model.crop, sampler, 0)
     files = [task.train.files[index] for _, index in keys]
-    colors, weights = color_matrix(task, runtime.device), loss_weights(task, runtime.device)
-    masks = dropout_masks(model, task, step, runtime)
+    batch_loss, masks = BatchLoss(model, task, runtime), dropout_masks(model, task, step, runtime)
     model.zero_grad(set_to_none=True)
     for first in range(0, len(files), at_once):
         rows = batch.rows(first, at_once).map(runtime.move)
         row_masks = {name: mask[first : first + at_once] for name, mask in masks.items()}
         with _kept_outputs(model) as outputs:
-            losses = micro_batch_losses(model, rows, row_masks, colors, weights, task, runtime)
+            losses = batch_loss.of_rows(rows, row_masks)
         values = {f"the output of {name}": output for name, output in outputs.items()} | {"the loss": losses}
         if found := _first_overflow(values, files[first:]):
             return found
