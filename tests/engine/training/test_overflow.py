@@ -75,6 +75,38 @@ def test_a_gradient_is_named_with_its_layer(
     assert "not finite at step 1 (learning rate 0.01), first in the gradient at drop6, for " in message
 
 
+def zero_head(state: TrainState) -> None:
+    """Set the FC layers to zero, but for weights of fc8 of which a difference of two logits takes the largest numbers.
+
+    White pixels become 255, and black ones 0, as do all outputs for them.
+    """
+    state.model.mean_rgb.zero_()
+    for layer in state.model.weight_layers().values():
+        layer.bias.data.zero_()  # type: ignore[union-attr, operator]
+    for name in ("fc6", "fc7", "fc8"):
+        for parameter in state.model.get_submodule(name).parameters():
+            parameter.data.zero_()
+    state.model.fc8.weight.data[:2] = torch.tensor([3e38, -3e38]).view(2, 1, 1, 1)
+
+
+def test_a_gradient_of_one_row_is_named_with_its_file(task: TrainingTask) -> None:
+    """The white photograph alone makes fc6 and fc7 put out more than 0; back through fc7 come 5e37 times 1e5."""
+    state = small_state(task)
+    zero_head(state)
+    state.model.fc6.weight.data.fill_(1e-28)
+    state.model.fc7.weight.data.fill_(1e5)
+    assert run_until_overflow(state, task).endswith("first in the gradient at drop6, for bee/003.jpg")
+
+
+def test_a_gradient_of_weights_is_named_with_its_layer(task: TrainingTask) -> None:
+    """fc6 puts out 1e3 and fc7 1e-20; the gradients of both are finite, but not 2e37 times 1e3."""
+    state = small_state(task)
+    zero_head(state)
+    state.model.fc6.bias.data.fill_(1e3)  # type: ignore[union-attr]
+    state.model.fc7.bias.data.fill_(1e-20)  # type: ignore[union-attr]
+    assert run_until_overflow(state, task).endswith("first in the gradient of fc7's weights")
+
+
 def test_a_gradient_that_is_too_long_is_caught(task: TrainingTask) -> None:
     """Of finite numbers: with fc8 at zero the loss is ln 3; the gradient of fc8 is some 1e30, and its square is not."""
     state = small_state(task)
