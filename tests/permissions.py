@@ -1,12 +1,20 @@
 """Folders that may not be read or written, also where the tests run as root."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 NOBODY = 65534
+
+WITHOUT_PRIVILEGES = (
+    ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    if os.name == "posix" and os.geteuid() == 0 and shutil.which("setpriv")
+    else ()
+)
+"""A command that starts another one, for which permissions count even if it is root's."""
 
 
 @contextmanager

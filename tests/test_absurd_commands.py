@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from itertools import chain, product
 from pathlib import Path
@@ -19,11 +20,14 @@ from tests.absurd_images import draw, encode, write_all
 from tests.engine.archive.archives import read_archive
 from tests.kills import Attempt, Forker, start_forker
 from tests.peers import need
+from tests.permissions import WITHOUT_PRIVILEGES
 from tests.runs import SMALL_NET, make_photographs
 from tests.thin_nets import make_pictures, save_box_run
 from verydeep.configs.protocols import PaperNet
 from verydeep.data.split import Split
-from verydeep.errors import DataError
+from verydeep.demonstration.examination import check_photograph, examine, make_picture
+from verydeep.demonstration.subjects import open_subjects
+from verydeep.errors import DataError, VerydeepError
 from verydeep.paths import special_kind
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="makes pipes, sockets and names of other bytes")
@@ -52,6 +56,8 @@ def make_inputs(forker: Forker, folder: Path, every: int) -> dict[str, tuple[int
         forker: runs the training.
         folder: for all of it. "odd" has two class folders, "strange" those of its files with strange names, and links.
         every: 1 for all absurd files; n for each n-th of those whose names are not strange.
+
+    One file of each folder may not be read.
     """
     odd, strange = folder / "odd" / "ant", folder / "strange"
     for place in (odd, strange, folder / "odd" / "bell"):
@@ -63,6 +69,9 @@ def make_inputs(forker: Forker, folder: Path, every: int) -> dict[str, tuple[int
                 shutil.copy(path, strange, follow_symlinks=False)
         elif number % every and not path.is_dir():
             path.unlink()
+    for place in (odd, strange):
+        (place / "locked.png").write_bytes(encode(draw(), "PNG"))
+        (place / "locked.png").chmod(0)
     for number in range(12):
         (folder / "odd" / "bell" / f"{number}.png").write_bytes(encode(255 - draw(60 + number, 50), "PNG"))
     make_photographs(folder / "photos", {"train": 6, "val": 3})
@@ -83,6 +92,8 @@ def count_usable(folder: Path) -> tuple[int, int]:
 
 def is_usable(path: Path) -> bool:
     """Whether a file gives pixels; which pixels is tested in tests/data/pixels/test_absurd_images.py."""
+    if path.name == "locked.png":  # whoever runs this may read it
+        return False
     split = Split.of_photographs([path])
     try:
         split.open_image(0)
@@ -149,9 +160,31 @@ def check_verify(forker: Forker, folder: Path, num_unusable: int) -> Iterator[tu
     yield "report", "", done.code, 0
 
 
+def check_demo(folder: Path) -> Iterator[tuple[object, ...]]:
+    """Give each file to the page of ``verydeep demo``, as an upload does, without a browser."""
+    options = {"precision": "fp32", "workers": 0, "device": "cpu", "kernels": "torch"}
+    subjects = open_subjects([folder / "net", folder / "boxes"], None, options)
+    (name,), num_answers = subjects.predictors, 0
+    for path in sorted([*(folder / "odd" / "ant").iterdir(), *(folder / "strange").iterdir()]):
+        if path.name == "locked.png" or not path.is_file():  # a browser does not upload those
+            continue
+        try:
+            check_photograph(path)
+            make_picture(path, 240)
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # values that are not bytes
+                found = examine(subjects, name, path, "dense", (256,))
+        except VerydeepError as error:
+            assert not is_usable(path), error
+            assert "\x1b" not in str(error) and str(error).endswith((".", "`")), error
+        else:
+            assert is_usable(path) and found.prediction.scores.shape == (1, 3) and found.box_text
+            num_answers += 1
+    yield "demo", "", 0, num_answers
+
+
 @pytest.fixture(scope="module")
 def forker() -> Iterator[Forker]:
-    with start_forker() as process:
+    with start_forker(*WITHOUT_PRIVILEGES) as process:
         yield process
 
 
@@ -161,7 +194,7 @@ def forker_of_c() -> Iterator[Forker]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"}.items():
             patch.setenv(name, value)
-        with start_forker() as process:
+        with start_forker(*WITHOUT_PRIVILEGES) as process:
             yield process
 
 
@@ -172,6 +205,8 @@ def test_every_command_answers_for_the_good_files(forker: Forker, tmp_path: Path
     assert min(counts["odd"]) > 15
     results = chain(check_all(forker, tmp_path, counts), check_verify(forker, tmp_path, counts["odd"][1]))
     assert len(list(results)) == 21
+    ((*_, num_answers),) = check_demo(tmp_path)
+    assert num_answers > 15
 
 
 def test_names_in_a_locale_without_letters(forker_of_c: Forker, tmp_path: Path) -> None:
@@ -184,9 +219,13 @@ def test_names_in_a_locale_without_letters(forker_of_c: Forker, tmp_path: Path) 
 
 
 if __name__ == "__main__":
-    with start_forker() as process, tempfile.TemporaryDirectory() as place:
+    with start_forker(*WITHOUT_PRIVILEGES) as process, tempfile.TemporaryDirectory() as place:
         inputs = make_inputs(process, Path(place), 1)
         print("command,bad images,exit code,answers (negative: skipped)")
-        everything = (check_all(process, Path(place), inputs), check_verify(process, Path(place), inputs["odd"][1]))
+        everything = (
+            check_all(process, Path(place), inputs),
+            check_verify(process, Path(place), inputs["odd"][1]),
+            check_demo(Path(place)),
+        )
         for line in chain(*everything):
             print(*line, sep=",", flush=True)

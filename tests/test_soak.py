@@ -1,13 +1,17 @@
 """Memory, open files and threads of long jobs do not grow; ``tests/soak.py`` does more of the same."""
 
 import gc
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.soak import begin_run, look_at, make_inputs, resume_once
+import verydeep as vd
+from tests.runs import make_photographs
+from tests.soak import NET, begin_run, look_at, make_inputs, resume_once
+from verydeep.engine.training import loop
 from verydeep.models.cpu_engine import find_instruction_set
 
 SELF = Path("/proc/self")
@@ -62,3 +66,31 @@ def test_resumptions_leave_no_memory_open_files_or_threads(tmp_path: Path, monke
     assert first is not None and last is not None
     assert last.open_files <= first.open_files + 4 and last.threads <= first.threads + 1  # some end a little later
     assert last.resident_bytes < 1.05 * first.resident_bytes
+
+
+class _ObjectCounter(logging.Handler):
+    """Counts the objects of Python after each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[int] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("Epoch"):
+            self.counts.append(len(gc.get_objects()))
+
+
+def test_the_curves_of_a_training_leave_no_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure has thousands, in cycles; memory between them fits no large block."""
+    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loop, "DRAWING_SECONDS", 0)
+    make_photographs(tmp_path / "photos", {"train": 4, "val": 1})
+    logger, counter = logging.getLogger("verydeep"), _ObjectCounter()
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    logger.addHandler(counter)
+    try:
+        vd.train(tmp_path / "photos", **NET, epochs=10, out=tmp_path / "run")
+    finally:
+        logger.removeHandler(counter)
+    assert len(counter.counts) == 10
+    assert max(counter.counts[3:]) < counter.counts[3] + 1000

@@ -1,5 +1,6 @@
 """The training loop of a run: `fit` with metrics, progress, advice and checkpoints."""
 
+import gc
 import shlex
 import signal
 import time
@@ -8,6 +9,7 @@ from contextlib import closing, nullcontext
 from verydeep.engine.log import LOGGER, Log
 from verydeep.engine.memory import BatchLimit
 from verydeep.engine.nets.folders import RunFolder
+from verydeep.engine.process import release_freed_memory
 from verydeep.engine.progress import progress_bar
 from verydeep.engine.runtime import Runtime
 from verydeep.engine.training.advice import TrainingMonitor, describe_epoch, estimate_test_cost, final_step
@@ -59,6 +61,8 @@ def run_steps(prepared: PreparedRun, state: TrainState, runtime: Runtime, log: L
                     last_save = now
                 if report.epoch is not None and now - last_drawing > DRAWING_SECONDS:
                     draw_run(prepared)
+                    gc.collect()  # a figure is cycles of small objects, which keep apart the free memory between them
+                    release_freed_memory()
                     last_drawing = now
             if report.epoch is not None:
                 seconds_left = (now - begin) / (report.step - first_step) * (last - report.step)
