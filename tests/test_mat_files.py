@@ -96,8 +96,8 @@ LAYERS = b"layers"
         (lambda: array(CELL, (1 << 15, 1 << 14), name=LAYERS), "declares 536870913 arrays"),  # ... takes 4 GB
         (lambda: array(CELL, (1, 12), array(CELL, (30, 300), element(14, b"") * 9000) * 12, LAYERS), "108013"),
         (lambda: array(CELL, (0, 0)) * 100_001, "declares 100001 arrays"),
-        (lambda: array(STRUCT, (1 << 15, 1 << 13), fields(b"", 8), LAYERS), "structures of 0 fields are announced"),
-        (lambda: array(STRUCT, (1, 1), fields(b"a\0" * 5000, 2), LAYERS), "5000 fields are announced"),
+        (lambda: array(STRUCT, (1 << 15, 1 << 13), fields(b"", 8), LAYERS), "structures of 0 fields are declared"),
+        (lambda: array(STRUCT, (1, 1), fields(b"a\0" * 5000, 2), LAYERS), "5000 fields are declared"),
         (lambda: array(STRUCT, (1, 1), fields(b"a\0" * 5, 0), LAYERS), "no fields"),
         (lambda: array(STRUCT, (1, 1), fields(b"a\0" * 5, -2), LAYERS), "no fields"),
         (lambda: array(CHAR, (1 << 12, 1 << 12), element(16, b""), LAYERS), "has 0 bytes"),

@@ -216,7 +216,7 @@ class _Checker:
             self._damaged("a structure has no fields")
         fields = len(names) // name_bytes
         if fields > _MAX_FIELDS or places > _MAX_ARRAYS:
-            self._damaged(f"{places} structures of {fields} fields are announced")
+            self._damaged(f"{places} structures of {fields} fields are declared")
         return fields
 
     def _leaf(self, kind: int, places: int, is_complex: bool, end: int) -> None:
@@ -224,7 +224,7 @@ class _Checker:
         if is_complex:
             raise self.error(f"{self.name} has complex numbers, unlike any net: it is not of MatConvNet or ILSVRC.")
         if places > _MAX_NUMBERS:
-            self._damaged(f"an array of {places} numbers is announced")
+            self._damaged(f"an array of {places} numbers is declared")
         stored, count, inside = self._tag(end)
         if kind == _CHAR:
             fits = stored in _TEXT_TYPES and places <= max(count, 1)  # old writers gave empty texts one place

@@ -176,7 +176,7 @@ def test_a_threshold_is_chosen_on_the_other_half_of_val_or_on_all_of_it(home: Pa
     assert set(report["merge_thresholds"]) == {tuned["threshold"] for tuned in report["tuned_thresholds"]}
     done = inside(*common, "--tune-threshold", "--split", "test", "--out", "test")
     (tuned,) = check_report(home / "test", home / "photos", "test")["tuned_thresholds"]
-    assert "the best on the validation split" in done.stdout and "Boxes of val" in done.stdout
+    assert "chosen on the validation split" in done.stdout and "Boxes of val" in done.stdout
     errors = {float(threshold): error for threshold, error in tuned["errors"].items()}
     for threshold in (0.0, 0.5, tuned["threshold"]):
         inside(*common, "--merge-threshold", threshold, "--out", "given")

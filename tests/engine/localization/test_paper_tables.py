@@ -134,9 +134,9 @@ def test_the_measure_is_explained(name: str, rows: dict[str, MeasuredBoxes], mea
 def test_the_source_of_thresholds_is_named() -> None:
     val, test = make_split(), make_split("test")
     halves = build_table("table8", TABLE_8, make_conditions(val, val)).remarks
-    assert "t of each half of the images is the best on the other half." in halves
+    assert "For each half of the images, t was chosen on the other half." in halves
     other_split = build_table("table8", TABLE_8, make_conditions(test, val)).remarks
-    assert "t is the best on the 200 images of val." in other_split
+    assert "t was chosen on the 200 images of val." in other_split
     assert not any("other half" in remark for remark in other_split)
     assert not any("is the best on" in remark for remark in build_table("table8", TABLE_8).remarks)
 

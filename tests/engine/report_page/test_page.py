@@ -89,10 +89,10 @@ def test_it_says_what_the_files_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("points", "low", "high", "sentence"),
     [
-        (0.0, -14.7, 14.7, "errs as often as its central crop [-14.7, +14.7]."),
-        (-0.04, -0.3, 0.2, "errs as often as its central crop [-0.3, +0.2]."),
-        (-2.0, -5.0, 1.0, "errs 2.0 points less than its central crop [-5.0, +1.0], which may be chance."),
-        (3.0, 1.0, 5.0, "errs 3.0 points more than its central crop [1.0, 5.0]."),
+        (0.0, -14.7, 14.7, "is the same as on central crops [-14.7, +14.7]."),
+        (-0.04, -0.3, 0.2, "is the same as on central crops [-0.3, +0.2]."),
+        (-2.0, -5.0, 1.0, "is 2.0 points lower than on central crops [-5.0, +1.0], which may be chance."),
+        (3.0, 1.0, 5.0, "is 3.0 points higher than on central crops [1.0, 5.0]."),
     ],
 )
 def test_the_whole_image_against_its_central_crop(
@@ -100,7 +100,7 @@ def test_the_whole_image_against_its_central_crop(
 ) -> None:
     difference = {"points": points, "low": low, "high": high}
     _, page = write(store_run(tmp_path / "run", dense_minus_center=difference))
-    assert f"The whole image {sentence}" in page.text
+    assert f"The error on whole images {sentence}" in page.text
 
 
 def test_every_photograph_is_in_the_data(tmp_path: Path) -> None:
@@ -204,8 +204,8 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
     store_metrics(better, last_error=10)
     written, page = write(worse, better)
     assert written.num_photographs == 6
-    assert written.summary[0].startswith("Of 2 runs, better errs least: on 16.7% of 6 photographs [")
-    assert written.summary[1].startswith("better errs 33.3 points less than worse, ")
+    assert written.summary[0].startswith("Of 2 runs, better has the fewest errors: on 16.7% of 6 photographs [")
+    assert written.summary[1].startswith("The error of better is 33.3 points lower than that of worse, ")
     assert "+33.3" in page.text and "3 and 1: show them" in page.text
     (loss, *_) = [each["aria-label"] for _, each in page.tags if each.get("role") == "img"]
     assert loss is not None and "worse: from" in loss and "better: from" in loss
@@ -241,8 +241,8 @@ def test_runs_with_other_classes_or_photographs_are_not_ranked(tmp_path: Path, d
             "untested": "Of 2 runs 1 have an evaluation with photographs on this page, so none is called the best.",
         }[difference]
     )
-    assert written.summary[1].startswith("first errs on 50.0% of 6 photographs [18.8, 81.2]")
-    assert "errs least" not in Path(written.path).read_text()
+    assert written.summary[1].startswith("first is wrong on 50.0% of 6 photographs [18.8, 81.2]")
+    assert "has the fewest errors" not in Path(written.path).read_text()
 
 
 @pytest.mark.parametrize("are_copies", [False, True])

@@ -236,7 +236,7 @@ class _HonestFile(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Read; the archive is damaged if it announces more than there can be."""
         if size is not None and size > self._size:
-            raise tarfile.ReadError("more is announced than the file has")
+            raise tarfile.ReadError("it declares more data than the file has")
         return self._file.read(-1 if size is None else size)
 
     def readable(self) -> bool:

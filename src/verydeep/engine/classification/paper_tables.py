@@ -134,7 +134,7 @@ def _remarks(
     conditions: TableConditions,
 ) -> Iterator[str]:
     yield (
-        "Errors in %, with 95% intervals over images and, where there are several, over seeds. Paper: top-1/top-5 "
+        "Errors in %, with 95% intervals over images (and over seeds, if there are several). Paper: top-1/top-5 "
         "error on ILSVRC's validation images, and top-5 error on its test images. Center: top-1 error of the central "
         "crop."
     )

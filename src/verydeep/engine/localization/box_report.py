@@ -98,7 +98,10 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) ->
     ensemble, classes = evaluation.ensemble, evaluation.candidate_classes
     guessed = "" if evaluation.errors.guesses is None else ", or each of up to five boxes of guessed classes,"
     yield GLOSSARY
-    yield (f"Errors in %, with 95% intervals: images where the true class's box{guessed} has an IoU below {RIGHT_AT}.")
+    yield (
+        f"Errors: the share of images on which the true class's box{guessed} has an IoU below {RIGHT_AT}, in %, with "
+        "95% intervals."
+    )
     if ensemble.classes is not None:
         yield (
             f'Guesses: the {classes.guesses.shape[1]} most probable classes by "{ensemble.classes.text}"; the true '
@@ -106,9 +109,9 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) ->
         )
     thresholds = " and ".join(f"{threshold:g}" for threshold in evaluation.thresholds)
     if len(evaluation.tuned_thresholds) == 2:
-        yield f"Merge threshold: {thresholds}, for each half of the images the best on the other half."
+        yield f"Merge thresholds: {thresholds}, one for each half of the images, chosen on the other half."
     elif evaluation.tuned_thresholds:
-        yield f"Merge threshold: {thresholds}, the best on the validation split."
+        yield f"Merge threshold: {thresholds}, chosen on the validation split."
     else:
         yield f"Merge threshold: {thresholds}."
     if evaluation.geometry:

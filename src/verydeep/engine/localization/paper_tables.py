@@ -98,16 +98,16 @@ def _remarks(
     with_guesses = any(protocol.classes != "truth" for protocol in paper.protocols)
     boxes = "each of up to five boxes of guessed classes" if with_guesses else "the box of the true class"
     yield (
-        f"Errors in %: images where {boxes} has an IoU below 0.5; with 95% intervals over images and, where there are "
-        "several, over seeds. Paper: on ILSVRC's validation images, and by its test server. Mean IoU: of the true "
-        "class's box. t: merge threshold."
+        f"Errors: the share of images on which {boxes} has an IoU below 0.5, in %, with 95% intervals over images (and "
+        "over seeds, if there are several). Paper: on ILSVRC's validation images, and by its test server. Mean IoU: "
+        "that of the true class's box. t: merge threshold."
     )
     members = [member for protocol in paper.protocols for member in protocol.members]
     yield conditions.shared.describe(scale for member in members for scale in member.test_scales)
     if conditions.tunes_by_halves:
-        yield "t of each half of the images is the best on the other half."
+        yield "For each half of the images, t was chosen on the other half."
     elif tuning_split is not None:
-        yield f"t is the best on the {len(tuning_split.split):,} images of {tuning_split.split.name}."
+        yield f"t was chosen on the {len(tuning_split.split):,} images of {tuning_split.split.name}."
     tested = [measured for _, measured in rows if measured is not None]
     replaced = [each.protocol for row, each in rows if each is not None and each.protocol != row.protocol]
     for protocol in dict.fromkeys(replaced):

@@ -187,8 +187,8 @@ def describe_difference(pair: EvaluationPair, first: str, second: str) -> str:
     """Return a sentence that says which of two evaluations errs less, and whether that may be chance."""
     difference = pair.difference
     if difference.points == 0:
-        return f"{first} and {second} err equally often."
+        return f"{first} and {second} have the same error."
     better, worse = (first, second) if difference.points < 0 else (second, first)
     points = abs(difference.points)
     ending = "more than chance explains" if difference.larger_than_chance else "which may be chance"
-    return f"{better} errs {points:.1f} points less than {worse}, {ending}."
+    return f"The error of {better} is {points:.1f} points lower than that of {worse}, {ending}."

@@ -41,10 +41,10 @@ def summarize(
     if len(runs) == 1:
         return [summarize_evaluation(evaluations[0]), describe_mistakes(evaluations[0])]
     if reason := explain_no_ranking(runs, evaluations, pairs):
-        errors = "; ".join(f"{each.run} errs {describe_error(each)}" for each in evaluations)
+        errors = "; ".join(f"{each.run} is wrong {describe_error(each)}" for each in evaluations)
         return [f"{reason}, so none is called the best.", f"{errors}."]
     best = min(evaluations, key=lambda each: sum(each.wrong.values()))
-    first = f"Of {count_of(len(runs), 'run')}, {best.run} errs least: {describe_error(best)}."
+    first = f"Of {count_of(len(runs), 'run')}, {best.run} has the fewest errors: {describe_error(best)}."
     of_best = [pair for pair in pairs if evaluations.index(best) in (pair.first, pair.second)]
     nearest = min(of_best or pairs, key=lambda pair: abs(pair.difference.points))
     names = evaluations[nearest.first].run, evaluations[nearest.second].run
@@ -95,7 +95,7 @@ def describe_mistakes(evaluation: StoredEvaluation) -> str:
         missed = sum(not (each.is_right or each.is_false_alarm) for each in evaluation.photographs)
         return (
             f"At a margin of 0, {missed:,} of the {num_shown:,} classes that the photographs show are missed; "
-            f"{count_of(num_false, 'false alarm')} {'is' if num_false == 1 else 'are'} given."
+            f"there {'is' if num_false == 1 else 'are'} {count_of(num_false, 'false alarm')}."
         )
     first = list_confusions(evaluation)[0]
     label, prediction = evaluation.words(first.label), evaluation.words(first.prediction)
@@ -136,7 +136,9 @@ def describe_center(difference: Difference | None) -> str:
         else f"[{low:.1f}, {high:.1f}]"
     )
     if round(difference.points, 1) == 0:
-        return f"The whole image errs as often as its central crop {span}."
-    word = "less" if difference.points < 0 else "more"
+        return f"The error on whole images is the same as on central crops {span}."
+    word = "lower" if difference.points < 0 else "higher"
     ending = "" if difference.larger_than_chance else ", which may be chance"
-    return f"The whole image errs {abs(difference.points):.1f} points {word} than its central crop {span}{ending}."
+    return (
+        f"The error on whole images is {abs(difference.points):.1f} points {word} than on central crops {span}{ending}."
+    )
