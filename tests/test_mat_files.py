@@ -101,7 +101,7 @@ LAYERS = b"layers"
         (lambda: array(STRUCT, (1, 1), fields(b"a\0" * 5, 0), LAYERS), "no fields"),
         (lambda: array(STRUCT, (1, 1), fields(b"a\0" * 5, -2), LAYERS), "no fields"),
         (lambda: array(CHAR, (1 << 12, 1 << 12), element(16, b""), LAYERS), "has 0 bytes"),
-        (lambda: array(SINGLE, (1 << 15, 1 << 14), element(7, b"", 1 << 31), LAYERS), "is announced"),
+        (lambda: array(SINGLE, (1 << 15, 1 << 14), element(7, b"", 1 << 31), LAYERS), "is declared"),
         (lambda: array(SINGLE, (1 << 12, 1 << 12), element(7, b"", 1 << 26), LAYERS), "reaches beyond its array"),
         (lambda: array(SINGLE, (2, 2), element(7, bytes(12)), LAYERS), "an array of 4 numbers has 12 bytes"),
         (lambda: array(SINGLE, (1, 1), element(7, bytes(4)) + bytes(8), LAYERS), "longer than its content"),
