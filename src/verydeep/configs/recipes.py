@@ -160,7 +160,7 @@ def with_options(
 
 
 def delay_dropout(recipe: Recipe, epoch: int) -> Recipe:
-    """Return the recipe without dropout before this epoch; its rate drops where it did.
+    """Return the recipe without dropout before this epoch; the learning rate drops at the same steps.
 
     Small data leave the plateau at ln K sooner this way (docs/choices.md).
 

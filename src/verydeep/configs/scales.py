@@ -67,7 +67,7 @@ class TrainScale:
 
     @property
     def test_scales(self) -> tuple[int, ...]:
-        """The default test scales: a fixed S; of a jittered one Smin, 0.5 (Smin + Smax), Smax (sections 4.1, 4.2)."""
+        """The default test scales: a fixed S, or Smin, 0.5 (Smin + Smax) and Smax (sections 4.1, 4.2)."""
         return tuple(sorted({self.smallest, self.middle, self.largest}))
 
     def in_pixels(self, crop: int) -> tuple[int, int]:

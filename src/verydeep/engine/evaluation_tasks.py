@@ -83,7 +83,7 @@ class ClassEvaluationTask:
 
     @property
     def name_parts(self) -> list[str]:
-        """Words that tell the evaluation from others of the same nets."""
+        """Words that distinguish the evaluation from others of the same nets."""
         return [self.view]
 
     def check(self, _options: EvaluationOptions) -> None:

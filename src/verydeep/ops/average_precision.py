@@ -1,4 +1,4 @@
-"""Average precision as Pascal VOC computes it (appendix B; docs/choices.md): until 2009 at 11 points, later at all.
+"""Average precision as Pascal VOC computes it (appendix B; docs/choices.md): at 11 points until 2009, then at all.
 
 Both definitions follow VOCevalcls.m and VOCap.m of the devkit. Images are ranked by falling score; of equal scores the
 one that comes first in the data set ranks first. An image that counts as neither (VOC's 'difficult') has no rank.

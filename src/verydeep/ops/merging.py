@@ -114,7 +114,7 @@ class _Lanes:
         return cls(rows, geometry, np.where(missing, np.inf, 0.0), np.full(rows.shape, -1, np.int32))
 
     def compact(self, unfinished: BoolArray) -> "_Lanes":
-        """Return lanes without finished sets and merged boxes, if these are many, because copying costs time too."""
+        """Return lanes without finished sets and merged boxes, or the same lanes if these are few."""
         alive = np.isfinite(self.geometry[4, unfinished])
         width = int(alive.sum(axis=1).max())
         if len(alive) * width > 0.75 * self.rows.size:

@@ -109,7 +109,7 @@ class JoinedGroups:
         self._group_of[moved] = large
 
     def groups(self) -> list[list[int]]:
-        """Return the groups of two things or more, each in order, by their first things."""
+        """Return the groups of two or more things; things and groups are in order."""
         return sorted(sorted(group) for group in self._members.values())
 
 

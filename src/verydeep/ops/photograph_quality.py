@@ -35,7 +35,7 @@ def _measure_along_rows(values: Float32Array) -> float:
 
 
 def find_percentile(histogram: Int64Array, share: float) -> int:
-    """Return the smallest gray level that at least this share of the pixels does not exceed.
+    """Return the gray level below or at which at least this share of the pixels lies.
 
     Args:
         histogram: (256,) numbers of pixels.

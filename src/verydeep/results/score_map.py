@@ -47,7 +47,7 @@ class ScoreMap:
         return window_edges((num_rows, num_columns), self.stride, self.window, scale)
 
     def strongest(self, label: int) -> tuple[int, int]:
-        """Return row and column of the position with the highest value of a class; of equals the first one."""
+        """Return row and column of the position with the highest value of a class; if several are equal, the first."""
         row, column = np.unravel_index(int(self.values[label].argmax()), self.scores.shape[1:])
         return int(row), int(column)
 

@@ -72,7 +72,7 @@ class TestImages(Dataset[tuple[Any, ...]]):
         return index, views, None
 
     def decode(self, index: int, reduction: int) -> Image.Image:
-        """Decode one image; a JPEG with a reduction of 2, 4 or 8 has that many times fewer pixels a side."""
+        """Decode one image; with a reduction of 2, 4 or 8, each side of a JPEG is divided by this number."""
         if reduction == 1:
             image = self.split.open_image(index)
             size = image.size

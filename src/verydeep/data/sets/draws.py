@@ -74,7 +74,7 @@ def _too_small_error(split: Split, too_small: dict[str, int], num_train: int, nu
 
 
 def few_of_each_class(split: Split, count: int, *, seed: int) -> Int64Array:
-    """Return the first ``count`` images of each class in the order of the draw, ascending.
+    """Return the images that the draw puts first, ``count`` of each class, in ascending order.
 
     Args:
         split: images with labels.

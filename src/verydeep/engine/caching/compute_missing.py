@@ -71,7 +71,7 @@ def compute_missing(
 
 
 def find_missing(cache: ArrayCache, kinds: Sequence[str], keys: Int64Array) -> list[tuple[list[str], Int64Array]]:
-    """Return which images lack which kinds: kinds, and positions of the images that lack them.
+    """Return the missing results: sets of kinds, each with the positions of the images that lack them.
 
     Kinds that the same images lack are together, so that each image is decoded once for all of them.
     """

@@ -69,7 +69,7 @@ class TableConditions:
 
     @property
     def other_nets(self) -> list[EnsembleMember]:
-        """Nets of other systems, or fine-tuned from one, which match no row; each at its own scale."""
+        """Nets of other systems, and nets fine-tuned from them, which match no row; each is tested at its own scale."""
         return [net.member() for net in self._other_nets if net.config.crop == self.sizes.crop]
 
     @property

@@ -74,5 +74,5 @@ class Representation:
         return f"{layers}, Q={scales}{aggregation}{', image and box' if self.coverage == 'image+box' else ''}"
 
     def cover(self, split: Split) -> list[Split]:
-        """Return what is described of a split: its whole images and, if boxes are covered, its images cut to them."""
+        """Return the images to describe: those of a split and, if boxes are covered, the same cropped to boxes."""
         return [split, split.cropped_to_boxes()] if self.coverage == "image+box" else [split]

@@ -62,7 +62,7 @@ class CandidateClasses:
 
     @property
     def classes(self) -> Int64Array:
-        """(n, G) all candidate classes: the true class first, where it is known, then the guesses."""
+        """(n, G) all candidate classes: first the true class, if it is known, then the guesses."""
         return self.guesses if self.labels is None else np.concatenate([self.labels[:, None], self.guesses], axis=1)
 
     @property

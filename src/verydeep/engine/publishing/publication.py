@@ -71,7 +71,7 @@ def prepare_publication(net: Net, repository: str) -> Publication:
 
 
 def remove_paths(config: ModelConfig) -> ModelConfig:
-    """Return the configuration with the last parts of paths, which would tell about this machine."""
+    """Return the configuration with paths shortened to their last part, to publish none of this machine."""
     about, split = config.provenance, config.split
     about = replace(about, data=last_part(about.data), source_net=last_part(about.source_net))
     if split is not None:

@@ -53,12 +53,12 @@ class TestedPhotograph:
 
     @property
     def is_false_alarm(self) -> bool:
-        """Whether the photograph does not show the class that was found on it."""
+        """Whether a class was predicted that the photograph does not show."""
         return self.shows is not None and self.label not in self.shows
 
     @property
     def prediction(self) -> str:
-        """Name of the predicted class; of boxes, and of photographs with several classes, that of ``label``."""
+        """Name of the predicted class; for boxes, and for photographs with several classes, the name of ``label``."""
         return self.guesses[0][0] if self.guesses and self.predicted_box is None and self.shows is None else self.label
 
 

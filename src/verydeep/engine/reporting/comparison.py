@@ -29,7 +29,7 @@ class Comparison:
 def difference_of_runs(
     seeds_a: Sequence[int], wrong_a: BoolArray, seeds_b: Sequence[int], wrong_b: BoolArray
 ) -> Difference:
-    """Return the error of a minus the error of b on the same images.
+    """Return the difference of two errors on the same images, that of a minus that of b.
 
     Runs are paired by the seeds that both have; without a common seed they are two independent samples of runs.
 

@@ -213,7 +213,7 @@ def initialize_weights(
 
 
 def describe_origins(origins: Sequence[LayerOrigin]) -> list[str]:
-    """Return one line with the copied layers, and one with the drawn layers for each reason."""
+    """Return one line that lists the copied layers, and for each reason one that lists the initialized layers."""
     layers: dict[str, list[str]] = {}
     for origin in origins:
         layers.setdefault("copied" if origin.copied else f"initialized at random ({origin.reason})", []).append(
