@@ -205,7 +205,7 @@ def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[
 
 
 def check_box_options(task: str, classes: str | None, merge_threshold: float | None, tune_threshold: bool) -> None:
-    """Refuse options of boxes for nets that predict classes, and two merge thresholds.
+    """Refuse box options with nets that predict classes, and `tune_threshold` together with `merge_threshold`.
 
     Raises:
         OptionError: One is given.

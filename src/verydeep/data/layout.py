@@ -76,7 +76,9 @@ def open_split(
     split = open_folder(root, name, seed=seed, val_fraction=val_fraction, group_by=group_by, strict=strict)
     if not unused:
         return split
-    return replace(split, notes=(*split.notes, f"The class folders give the labels; a table is not used: {unused}"))
+    return replace(
+        split, notes=(*split.notes, f"The labels are those of the class folders, so this table is not used: {unused}")
+    )
 
 
 def check_folder(root: Path) -> None:

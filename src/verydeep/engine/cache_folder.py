@@ -1,4 +1,4 @@
-"""The cache: downloads, posteriors, descriptors, generated set; temporary where its folder cannot be written."""
+"""The cache: downloads, posteriors, descriptors and the generated set; temporary if its folder cannot be written."""
 
 import atexit
 import os

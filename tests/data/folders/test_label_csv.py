@@ -233,7 +233,7 @@ def test_tables_of_others_do_not_hide_class_folders(tmp_path: Path) -> None:
     split = open_split(tmp_path, "all")
     assert split.class_names == ("cat", "dog")
     wrong = f"Line 1 of {tmp_path / 'labels.csv'} is 'id,breed'; it must be path,label."
-    assert split.notes == (f"The class folders give the labels; a table is not used: {wrong}",)
+    assert split.notes == (f"The labels are those of the class folders, so this table is not used: {wrong}",)
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])

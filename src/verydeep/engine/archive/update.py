@@ -1,4 +1,4 @@
-"""Describe photographs into an archive; images that it holds already are not described again.
+"""Add the descriptors of photographs to an archive; images that it already contains are not described again.
 
 The main process lists the photographs and finds those that are missing; all processes share them. Each process goes
 through its share in portions: it reads the headers of one portion before it describes the first image of it.

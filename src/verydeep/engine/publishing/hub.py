@@ -1,4 +1,4 @@
-"""Uploads to the Hugging Face Hub, and the reasons of those that fail."""
+"""Uploads to the Hugging Face Hub, and why an upload failed."""
 
 import gc
 import http.client

@@ -1,4 +1,4 @@
-"""Descriptors of the photographs that `verify` looks at, by a net; they come from the cache where they are known."""
+"""Descriptors of the photographs that `verify` inspects, from the cache or from a net."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The one input convention: another system's processing of pixels goes into conv1_1's weights, once.
+"""The one input convention: what another system does to pixels is moved into the weights of conv1_1.
 
 Our nets take RGB, 0-255, minus their own mean. A net that takes BGR gets its first weights in reverse order; weights of
 a net that divides each channel by a number are divided by it. The mean remains a subtraction: zero padding then stands
