@@ -185,7 +185,7 @@ def test_a_protocol_is_the_same_runs_named(
         (("runs/A-256-s0", "--submission", "guesses.txt"), ["'apple'", "WNIDs"]),
         (
             ("--protocol", "D/256-512/384", "--submission", "guesses.txt"),
-            ["--submission takes one seed", "there are 2"],
+            ["--submission takes one seed", "there are 2 seeds"],
         ),
         (("runs/A-256-s0", "--devices", 0), ["--devices"]),
     ],
@@ -272,7 +272,7 @@ def test_other_classes_are_refused(trained: Path, tmp_path: Path, inside: Cli) -
     refused = inside("evaluate", data, trained, check=False)
     assert (
         refused.returncode == 1
-        and "does not know: beetle. Rename or remove that class of the data set; the net knows apple, bee, cloud"
+        and "does not know: beetle. Rename or remove that class in the data set; the net knows apple, bee, cloud"
         in refused.stderr
     )
     assert files_below(trained).items() <= before.items()

@@ -337,7 +337,7 @@ RUN, CLASSES_ALONE, BOXES = "runs/D-384pcr-s0", "runs/D-384-s0", ("--task", "loc
         ),
         (
             ("--protocol", "D/384pcr/384", *BOXES, "--submission", "s.txt"),
-            ["--submission takes one seed", "there are 2"],
+            ["--submission takes one seed", "there are 2 seeds"],
         ),
         ((RUN, *BOXES, "--scales", "200"), ["--scales"]),
     ],

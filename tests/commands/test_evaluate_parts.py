@@ -75,7 +75,7 @@ def test_unknown_classes_are_named(inside: Cli, net: Path, two: Path) -> None:
     refused = inside("evaluate", two, net, *FP32, check=False)
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
     assert (
-        f"{two} has a class that {net} does not know: moon. Rename or remove that class of the data set"
+        f"{two} has a class that {net} does not know: moon. Rename or remove that class in the data set"
         in refused.stderr
     )
     for path in (two / "moon").iterdir():

@@ -34,7 +34,7 @@ def test_a_file_in_its_place_is_named_once_and_replaced(
     (cache_folder() / "new").touch()
     assert caplog.messages == [
         f"The cache {tmp_path / 'file'} cannot be written (it is a file), so nothing new is kept: set the "
-        "environment variable VERYDEEP_CACHE to a folder of yours."
+        "environment variable VERYDEEP_CACHE to a folder that you can write."
     ]
 
 

@@ -127,7 +127,7 @@ def evaluate(
         name = f"{data_name(data)}-{sizes.label()}-{protocol_name(str(parsed))}"
         parent = collection.folder
     if submission is not None and len(tasks) > 1:
-        message = f"`submission` takes one seed, and there are {len(tasks)}: name the runs of one."
+        message = f"`submission` takes one seed, but there are {len(tasks)} seeds: give the runs of one seed."
         raise OptionError(message, "submission")
     evaluation_options = EvaluationOptions(
         data=data,

@@ -44,7 +44,7 @@ def _why_unwritable(folder: Path) -> str:
 def _temporary_cache(folder: Path, reason: str) -> Path:
     Log(silent=not is_main()).info(
         f"The cache {folder} cannot be written ({reason}), so nothing new is kept: set the environment variable "
-        "VERYDEEP_CACHE to a folder of yours."
+        "VERYDEEP_CACHE to a folder that you can write."
     )
     temporary = Path(tempfile.mkdtemp(prefix="verydeep-cache-"))
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)

@@ -50,7 +50,7 @@ def open_named(
                 raise OptionError(f"A classifier has its own test scales and view: omit {given}.", "run")
             return ClassifierEvaluationTask(each)
     if len({real_path(each.path) for each in predictors}) < len(predictors):
-        raise OptionError("A net is named twice: an ensemble is the mean of different nets.", "run")
+        raise OptionError("A net is given twice: an ensemble needs different nets.", "run")
     members = tuple(each.member(scales) for each in predictors if isinstance(each, Net))
     if task == "classify":
         return ClassEvaluationTask(members, views or "dense")

@@ -93,7 +93,7 @@ def check_known(split: Split, class_names: Sequence[str], path: Path) -> None:
         noun, them = ("a class", "that class") if len(unknown) == 1 else (f"{len(unknown)} classes", "those classes")
         raise DataError(
             f"{split.root} has {noun} that {path} does not know: {shorten_list(unknown)}. Rename or remove "
-            f"{them} of the data set; the net knows {shorten_list(class_names)}."
+            f"{them} in the data set; the net knows {shorten_list(class_names)}."
         )
 
 
