@@ -231,6 +231,38 @@ def test_wrong_paths_throughout_are_one_error_with_a_right_one(pets: Path, prefi
         )
 
 
+def test_a_name_in_other_case_is_an_error_that_names_the_image(pets: Path) -> None:
+    lines = [f"train/{name}/{n}.png,{name},3,4,20,30\n" for name in ("cat", "dog") for n in (1, 2)]
+    put(pets / "boxes.csv", HEADER + "".join(lines).replace("cat/1.png", "Cat/1.PNG"))
+    lost = (
+        r"Line 2 of .*boxes\.csv \('train/Cat/1\.PNG'\) has no image in the data set, but 'train/cat/1\.png' is there"
+    )
+    with pytest.raises(VerydeepError, match=f"{lost}; correct it"):
+        boxes_of(pets, "train")
+    put(pets / "boxes.csv", HEADER + "".join(lines).replace("train", "Train"))
+    with pytest.raises(VerydeepError) as error:
+        boxes_of(pets, "train")
+    assert str(error.value) == (
+        f"No path in {pets / 'boxes.csv'} is a file: line 2 has 'Train/cat/1.png'; did you mean 'train/cat/1.png'?"
+    )
+
+
+@pytest.mark.parametrize("name", ["cat/ONE.xml", "ONE.xml"])
+def test_an_xml_file_in_other_case_is_an_error_that_names_the_image(boxed: Path, name: str) -> None:
+    (boxed / "train/cat/1.png").rename(boxed / "train/cat/one.png")
+    (boxed / "Annotations/train/cat/1.xml").rename(boxed / "Annotations/train" / name)
+    with pytest.raises(
+        VerydeepError, match=r"ONE\.xml has no image in the data set, but 'cat/one\.png' is there; correct"
+    ):
+        boxes_of(boxed, "train")
+
+
+def test_a_line_may_have_the_whole_path_of_an_image(pets: Path) -> None:
+    lines = [f"{pets}/train/{name}/{n}.png,{name},3,4,20,30\n" for name in ("cat", "dog") for n in (1, 2)]
+    put(pets / "boxes.csv", HEADER + "".join(lines))
+    assert all(boxes == [list(GOOD)] for boxes in lists(boxes_of(pets, "train")[0]).values())
+
+
 def test_xml_files_none_of_which_has_an_image_are_one_error(pets: Path) -> None:
     for number in (1, 2):
         put(pets / f"Annotations/cat_{number}.xml", xml(GOOD, name="cat"))

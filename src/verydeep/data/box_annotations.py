@@ -103,8 +103,8 @@ def read_boxes(split: Split, root: Path, bad_boxes: BadBoxes = "error", num_work
             f"{root} holds no boxes; write them to {root / TABLE} with the columns {','.join(COLUMNS)}, or put XML "
             f"files with the images' names into {root / ANNOTATIONS}."
         )
-    for where in source.unmatched:
-        problem = BoxProblem(f"{where} has no image in the data set", "left out")
+    for description in source.unmatched:
+        problem = BoxProblem(description, "left out")
         yield _refuse_problems(ImageBoxes(None, problems=(problem,)), bad_boxes)
     reader = BoxReader(split, source, bad_boxes)
     for image in load_items(reader, _BATCH_SIZE, num_workers):

@@ -36,7 +36,7 @@ class BoxSource:
     read: Callable[[int], Annotation | None]
     """Return the annotation of one image, by its index; None if it has none. Raises DataError if it is damaged."""
     unmatched: tuple[str, ...]
-    """Annotations whose image does not exist: "Line 7 of /data/boxes.csv ('cat/9.jpg')"."""
+    """Descriptions of annotations without an image: "Line 7 of /data/boxes.csv ('cat/9.jpg') has no image ..."."""
     is_imagenet: bool
     """Whether the annotations are ImageNet's own, whose defects are known."""
     is_complete: bool = False
@@ -110,10 +110,15 @@ def _read_file(folder: Path, names: Sequence[str | None], index: int) -> Annotat
 
 
 def _make_table(
-    path: Path, split: Split, lines: Mapping[str, Sequence[Line]], unmatched: Mapping[int, str], *, is_imagenet: bool
+    path: Path, split: Split, lines: Mapping[str, Sequence[Line]], unmatched: Sequence[str], *, is_imagenet: bool
 ) -> BoxSource:
-    names = tuple(f"Line {line} of {path} ({image!r})" for line, image in unmatched.items())
-    return BoxSource(partial(_read_lines, path, split.files, lines), names, is_imagenet, place=path)
+    return BoxSource(partial(_read_lines, path, split.files, lines), tuple(unmatched), is_imagenet, place=path)
+
+
+def _describe_unmatched(annotation: str, other_case: str | None = None) -> str:
+    """Return what is wrong with an annotation without an image, with the image whose name differs only in case."""
+    there = "" if other_case is None else f", but {other_case!r} is there"
+    return f"{annotation} has no image in the data set{there}"
 
 
 def _read_table(split: Split, root: Path) -> BoxSource:
@@ -133,9 +138,13 @@ def _read_table(split: Split, root: Path) -> BoxSource:
             unmatched[number] = row[0].strip()
         has_match = has_match or number not in unmatched
     if len(unmatched) > 1 and not has_match:
-        raise DataError(describe_lost_paths(path, *next(iter(unmatched.items())), list(file_of)))
+        raise DataError(describe_lost_paths(finder, path, *next(iter(unmatched.items())), list(file_of)))
     _refuse_fractions(path, lines)
-    return _make_table(path, split, lines, unmatched, is_imagenet=False)
+    problems = [
+        _describe_unmatched(f"Line {line} of {path} ({named!r})", finder.find_other_case(PurePosixPath(named)))
+        for line, named in unmatched.items()
+    ]
+    return _make_table(path, split, lines, problems, is_imagenet=False)
 
 
 def _refuse_fractions(path: Path, lines: Mapping[str, Sequence[Line]]) -> None:
@@ -155,7 +164,8 @@ def _read_localizations(split: Split, path: Path) -> BoxSource:
             lines[file] = boxes
     stems = {PurePosixPath(file).stem for file in list_images(split.root)} if boxes_of else set()
     unmatched = {line: stem for stem, boxes in boxes_of.items() if stem not in stems for line, _ in boxes}
-    return _make_table(path, split, lines, dict(sorted(unmatched.items())), is_imagenet=True)
+    problems = [_describe_unmatched(f"Line {line} of {path} ({stem!r})") for line, stem in sorted(unmatched.items())]
+    return _make_table(path, split, lines, problems, is_imagenet=True)
 
 
 def _list_xml(folder: Path) -> dict[str, str]:
@@ -193,7 +203,8 @@ def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool
     unused = xml.keys() - {name for name in names if name is not None}
     if is_imagenet:
         unused = {name for name in unused if _folder(name) in classes or not WNID.fullmatch(_folder(name))}
-    unmatched = tuple(str(folder / f"{xml[name]}.xml") for name in _without_image(unused, images, classes))
+    without_image = _without_image(unused, images, classes)
+    unmatched = tuple(_describe_unmatched(str(folder / f"{xml[name]}.xml"), other) for name, other in without_image)
     if 1 < len(xml) == len(unmatched):
         raise DataError(
             f"No XML file in {folder} has the name of an image: there is {next(iter(xml.values()))}.xml, and "
@@ -203,14 +214,16 @@ def _match_xml_files(split: Split, folder: Path, images: Path, is_imagenet: bool
     return BoxSource(partial(_read_file, folder, stems), unmatched, is_imagenet, place=folder)
 
 
-def _without_image(unused: set[str], images: Path, classes: set[str]) -> list[str]:
-    """Return those of the XML files whose image exists in no split of the set."""
+def _without_image(unused: set[str], images: Path, classes: set[str]) -> list[tuple[str, str | None]]:
+    """Return those of the XML files whose image exists in no split, each with an image that differs only in case."""
     if not unused:
         return []
-    stems = [_normalize_stem(file) for file in list_images(images)]
-    names, with_folders = {_name(file) for file in stems}, {(_folder(file), _name(file)) for file in stems}
+    files = {_normalize_stem(file): file for file in list_images(images)}
+    names, with_folders = {_name(stem) for stem in files}, {(_folder(stem), _name(stem)) for stem in files}
+    other_case = {stem.casefold(): file for stem, file in files.items()}
+    other_case |= {_name(stem).casefold(): file for stem, file in files.items()}
     return sorted(
-        file
+        (file, other_case.get(file.casefold()))
         for file in unused
         if ((_folder(file), _name(file)) not in with_folders if _folder(file) in classes else _name(file) not in names)
     )

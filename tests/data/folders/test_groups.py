@@ -59,6 +59,12 @@ def test_table_names_files_in_several_ways(tmp_path: Path) -> None:
     assert len(set(names)) == 4  # without a group, each photograph is one
 
 
+def test_table_may_have_backslashes(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("path,group\nant\\x.jpg,one\na\\b.jpg,two\na/b.jpg,three\n", encoding="utf-8")
+    assert name_groups(("ant/x.jpg", "a\\b.jpg", "a/b.jpg"), tmp_path, str(table)) == ("one", "two", "three")
+
+
 def test_table_and_folder_may_store_accents_differently(tmp_path: Path) -> None:
     one, other = (unicodedata.normalize(form, "caf\xe9") for form in ("NFC", "NFD"))
     assert one != other
@@ -74,6 +80,10 @@ def test_table_and_folder_may_store_accents_differently(tmp_path: Path) -> None:
         (["ant/a1/x.jpg,one"], "gives no group to 4 of 5 photographs, such as ant/a1/y.jpg: add lines"),
         (["ant/a1/x.jpg,one", "ant/a1/x.jpg,two"], "Line 3 of .* gives ant/a1/x.jpg a second group, 'two'"),
         (["ant/a1/x.jpg,one,two"], "Line 2 of .* has 3 fields"),
+        (
+            ["Ant/a1/X.JPG,one"],
+            r"5 of 5 photographs, such as ant/a1/x.jpg: line 2 has 'Ant/a1/X.JPG', which differs in",
+        ),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path: Path, rows: list[str], message: str) -> None:

@@ -324,5 +324,5 @@ def test_a_name_in_other_case_is_asked_for(folder: Path) -> None:
     with pytest.raises(VerydeepError, match=r"; correct or remove it\."):
         open_labels(folder)
     put(folder, "labels.csv", "A.jpg,dog", "B.jpg,sea")
-    with pytest.raises(VerydeepError, match=r"such as 'a\.jpg', and line 2 has 'A\.jpg'"):
+    with pytest.raises(VerydeepError, match=r"No path in .* is a file: line 2 has 'A\.jpg'; did you mean 'a\.jpg'\?"):
         open_labels(folder)

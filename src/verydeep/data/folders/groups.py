@@ -102,21 +102,35 @@ def _find_names(files: Sequence[str], pattern: str) -> list[str]:
 
 def _read_names(files: Sequence[str], root: Path, csv: Path) -> list[str]:
     group_of: dict[str, str] = {}
+    named: dict[str, tuple[int, str]] = {}
     for line, row in read_csv(csv, COLUMNS):
         if len(row) != len(COLUMNS):
             raise DataError(f"Line {line} of {csv} has {len(row)} fields: write a path and a group.")
         path, group = (normalize_name(field.strip()) for field in row)
         path = PurePosixPath(path).as_posix()
+        named.setdefault(path.casefold(), (line, path))
         if group_of.setdefault(path, group) != group:
             raise DataError(f"Line {line} of {csv} gives {path} a second group, {group!r}: remove one of them.")
+    for path, group in list(group_of.items()):
+        group_of.setdefault(path.replace("\\", "/"), group)  # as Windows writes it, unless a name has backslashes
     names = []
     for file in files:
-        places = (file, f"{root.name}/{file}", os.path.relpath(root / file, csv.parent), str((root / file).absolute()))
-        found = [group_of[place] for place in map(normalize_name, places) if place in group_of]
+        found = [group_of[place] for place in _list_places(file, root, csv) if place in group_of]
         names.append(found[0] if found else None)
     missing = [file for file, name in zip(files, names, strict=True) if name is None]
-    _check_complete(str(csv), files, missing, "add lines with their paths and groups")
+    remedy = "add lines with their paths and groups"
+    if missing:
+        other_case = [named.get(place.casefold()) for place in _list_places(missing[0], root, csv)]
+        if line_and_path := next(filter(None, other_case), None):
+            remedy = "line {} has {!r}, which differs in case".format(*line_and_path)
+    _check_complete(str(csv), files, missing, remedy)
     return [name or f"\0{file}" for file, name in zip(files, names, strict=True)]
+
+
+def _list_places(file: str, root: Path, csv: Path) -> list[str]:
+    """Return the paths by which a CSV file may name a file: from the data's folder or from its own, or the whole."""
+    places = (file, f"{root.name}/{file}", os.path.relpath(root / file, csv.parent), str((root / file).absolute()))
+    return [normalize_name(place) for place in places]
 
 
 def _check_complete(source: str, files: Sequence[str], missing: Sequence[str], remedy: str) -> None:

@@ -6,7 +6,6 @@ all photographs, and a share chosen by the seed is held out; or ``train.csv`` an
 photographs.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,6 @@ from verydeep.data.folders.path_finder import PathFinder, ask_for, describe_lost
 from verydeep.data.folders.split_folders import find_only_folder
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.paths import real_path
 from verydeep.wording import count_of
 
 COLUMNS = ("path", "label")
@@ -173,8 +171,8 @@ def _read_lines(path: Path, problems: list[str] | None = None) -> Lines:
     lines: Lines = {}
     finder = PathFinder(path.parent)
     rows = list(read_csv(path, COLUMNS))
-    if len(rows) > 1 and not any(_find_file(row[0], finder) for _, row in rows):
-        raise DataError(describe_lost_paths(path, rows[0][0], rows[0][1][0].strip(), list_images(path.parent)))
+    if len(rows) > 1 and not any(finder.find_file(PurePosixPath(row[0].strip())) for _, row in rows):
+        raise DataError(describe_lost_paths(finder, path, rows[0][0], rows[0][1][0].strip(), list_images(path.parent)))
     for number, row in rows:
         where = f"Line {number} of {path}"
         try:
@@ -188,16 +186,6 @@ def _read_lines(path: Path, problems: list[str] | None = None) -> Lines:
     return lines
 
 
-def _find_file(text: str, finder: PathFinder) -> str | None:
-    """Return the path, below the root of ``finder``, of the file that a line names; None if there is none."""
-    root, named = finder.root, PurePosixPath(text.strip())
-    if named.is_absolute():
-        for whole in (os.path.abspath(root), real_path(root)):  # noqa: PTH100 - as typed, and behind links
-            if named.is_relative_to(whole):
-                named = named.relative_to(whole)
-    return finder.find_file(named)
-
-
 def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, frozenset[str]]:
     """Return the photograph's path below ``root``, and its labels."""
     if len(row) != 2:
@@ -205,11 +193,12 @@ def _parse_row(row: list[str], finder: PathFinder, where: str) -> tuple[str, fro
             f"{where} has {count_of(len(row), 'field')}: write a path and labels; quote labels that are joined by "
             "semicolons."
         )
-    file = _find_file(row[0], finder)
+    named = PurePosixPath(row[0].strip())
+    file = finder.find_file(named)
     if file is None:
         raise DataError(
             f"{where} lists {row[0].strip()!r}, which is not a file below {finder.root}"
-            + (ask_for(finder.find_other_case(PurePosixPath(row[0].strip()))) or "; correct or remove it.")
+            + (ask_for(finder.find_other_case(named)) or "; correct or remove it.")
         )
     labels = [normalize_name(label.strip()) for label in row[1].split(";")] if row[1].strip() else []
     if "" in labels:

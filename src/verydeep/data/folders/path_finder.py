@@ -7,7 +7,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from verydeep.data.folders.listing import normalize_name
 from verydeep.errors import DataError
-from verydeep.paths import describe_read_error, is_file
+from verydeep.paths import describe_read_error, is_file, real_path
 
 
 class PathFinder:
@@ -37,11 +37,15 @@ class PathFinder:
         return self._find(_with_slashes(path)) if found is None and _has_backslash(path) else found
 
     def find_file(self, path: PurePath) -> str | None:
-        """Return what ``find`` returns for a file; None for a folder.
+        """Return what ``find`` returns for a file, also by its whole path; None for a folder.
 
         Raises:
             DataError: it may exist, but its folder may not be read.
         """
+        if path.is_absolute():
+            for whole in (os.path.abspath(self.root), real_path(self.root)):  # noqa: PTH100 - as typed, and behind links
+                if path.is_relative_to(whole):
+                    path = path.relative_to(whole)
         found = self.find(path)
         if found is None or self._names.get(found.rpartition("/")[0]) is not None:
             return None if found in self._others else found
@@ -125,17 +129,20 @@ def ask_for(name: str | None) -> str:
     return f"; did you mean {name!r}?" if name else ""
 
 
-def describe_lost_paths(table: Path, line: int, named: str, files: Sequence[str]) -> str:
+def describe_lost_paths(finder: PathFinder, table: Path, line: int, named: str, files: Sequence[str]) -> str:
     """Return a sentence about a table none of whose paths exists, with a path that does.
 
     Args:
-        table: lies in the folder at which its paths begin.
+        finder: finds files below the folder at which the paths of the table begin.
+        table: the table.
         line: number of a line.
         named: path in this line.
         files: paths of photographs; one with the same name is preferred.
     """
+    if other := finder.find_other_case(PurePosixPath(named)):
+        return f"No path in {table} is a file: line {line} has {named!r}{ask_for(other)}"
     name = re.split(r"[/\\]", named)[-1]
     same = [file for file in files if PurePath(file).name.casefold() == name.casefold()]
     example = next((file for file in same if PurePath(file).name == name), next(iter([*same, *files]), ""))
     such = f", such as {example!r}" if example else ""
-    return f"No path in {table} is a file: paths begin at {table.parent}{such}, and line {line} has {named!r}."
+    return f"No path in {table} is a file: paths begin at {finder.root}{such}, and line {line} has {named!r}."
