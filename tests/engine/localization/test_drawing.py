@@ -71,6 +71,24 @@ def test_labels_and_lines_have_the_same_share_of_small_and_large_pictures(tmp_pa
     assert read_pixels(tmp_path / "wide.png").shape == (167 + 20 + 167, 1000, 3)
 
 
+@pytest.mark.parametrize("size", [(48, 32), (32, 480), (900, 200)])
+def test_a_title_stands_above_the_photograph_and_its_boxes(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Two lines, whole and black on white; what lies below is the picture without a title."""
+    photograph, boxes = Image.new("RGB", size, (100, 110, 90)), [LabeledBox((3, 4, 20, 30), 0, "ant 93%")]
+    draw_photograph(photograph, boxes, tmp_path / "plain.png")
+    draw_photograph(photograph, boxes, tmp_path / "titled.png", title=("photograph_0017.jpg", "pets-A-256pcr-c64-s0"))
+    plain, titled = read_pixels(tmp_path / "plain.png"), read_pixels(tmp_path / "titled.png")
+    height = len(titled) - len(plain)
+    assert titled.shape[1] == plain.shape[1] and 0.02 < height / max(plain.shape) < 0.12
+    assert (np.abs(titled[height:] - plain) <= 2).all()
+    dark = (titled[:height] < 120).all(axis=2)
+    rows = np.flatnonzero(dark.any(axis=1))
+    assert (np.diff(rows) > 1).any(), "two lines"
+    left, upper, right, lower = find_extent(dark)
+    assert left > 0 and upper > 0 and right < plain.shape[1] and lower < height
+    assert abs(left + right - plain.shape[1]) < 0.1 * plain.shape[1]
+
+
 def test_a_long_label_is_written_smaller(tmp_path: Path) -> None:
     photograph, heights = Image.new("RGB", (300, 500), (100, 110, 90)), []
     for text in ("ant 93%", "a name that is much longer than this photograph is wide, 93%"):

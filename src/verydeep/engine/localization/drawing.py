@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 SIDE_LIMITS = (480, 1000)
 """Pixels of the longer side of a photograph in its picture: smaller ones are enlarged, larger ones reduced."""
 
+LABELS_PER_SIDE = 36
+"""Longer side of a photograph in its picture, in sizes of the font."""
+
+LINE_HEIGHT = 1.6
+"""Height of a line of the title in sizes of the font."""
+
 SMALLEST_FONT = 5
 """Pixels; a label that is still too long is cut off."""
 
@@ -42,7 +48,11 @@ class LabeledBox:
 
 
 def draw_photograph(
-    photograph: Image.Image, boxes: Sequence[LabeledBox], path: Path, origin: Sequence[Path] = ()
+    photograph: Image.Image,
+    boxes: Sequence[LabeledBox],
+    path: Path,
+    origin: Sequence[Path] = (),
+    title: Sequence[str] = (),
 ) -> None:
     """Draw a photograph twice, next to each other or a wide one in two rows: without boxes, and with them.
 
@@ -51,17 +61,23 @@ def draw_photograph(
         boxes: the most important one first; it lies on top.
         path: of the picture; its suffix determines the format.
         origin: the files of the photograph and the net, by which the picture is known again.
+        title: the lines above the photograph: its name, and that of the net.
     """
     side = min(max(*photograph.size, SIDE_LIMITS[0]), SIDE_LIMITS[1])
     width, height = (max(1, round(length * side / max(photograph.size))) for length in photograph.size)
     in_rows, gap = width > 2 * height, side // 50
     total_width, total_height = (width, 2 * height + gap) if in_rows else (2 * width + gap, height)
+    upper = total_height
+    total_height += round(LINE_HEIGHT * len(title) * side / LABELS_PER_SIDE)
     figure = new_figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
     resized = photograph.resize((width, height), Image.Resampling.LANCZOS)
-    for x, y in ((0, total_height - height), (0 if in_rows else width + gap, 0)):
+    for x, y in ((0, upper - height), (0 if in_rows else width + gap, 0)):
         axes = figure.add_axes((x / total_width, y / total_height, width / total_width, height / total_height))
         show_image(axes, resized, photograph.size, "auto")
     draw_boxes(axes, boxes, photograph.size, (width, height))
+    if title:
+        center = (0.5, (1 + upper / total_height) / 2)
+        _fit_font(figure.text(*center, "\n".join(title), ha="center", va="center", parse_math=False), side, total_width)
     save_figure(figure, path, DPI, origin)
 
 
@@ -165,17 +181,28 @@ def _write_label(
     """Write a label on a background of its color, and return its place in pixels of the picture."""
     from matplotlib.colors import to_rgb  # noqa: PLC0415
 
-    font_size = max(picture) / 36
     is_light = np.dot(to_rgb(color), (0.299, 0.587, 0.114)) > 0.55
     label = axes.text(0, 0, text, transform=axes.transAxes, ha="center", va="center", parse_math=False)
-    fit_text(label)
-    label.set(fontsize=font_size * POINTS_PER_PIXEL, color="black" if is_light else "white")
-    while label.get_window_extent().width + font_size > picture[0] and font_size > SMALLEST_FONT:
-        font_size *= 0.95  # in steps, as the width of a text is not exactly proportional to the font size
-        label.set_fontsize(font_size * POINTS_PER_PIXEL)
+    label.set_color("black" if is_light else "white")
+    font_size = _fit_font(label, max(picture), picture[0])
     label.set(bbox={"boxstyle": "square,pad=0.25", "facecolor": color, "edgecolor": "none"})
     extent = label.get_window_extent()
     size = (extent.width + 0.5 * font_size, extent.height + 0.5 * font_size)
     left, upper, right, lower = place = place_label(corner, size, picture, others)
     label.set_position(((left + right) / 2 / picture[0], 1 - (upper + lower) / 2 / picture[1]))
     return place
+
+
+def _fit_font(text: Any, side: int, width: int) -> float:
+    """Choose the font of a text and its size for a photograph of this longer side, so that its lines fit into a width.
+
+    Returns:
+        The size in pixels.
+    """
+    fit_text(text)
+    size = side / LABELS_PER_SIDE
+    text.set_fontsize(size * POINTS_PER_PIXEL)
+    while text.get_window_extent().width + size > width and size > SMALLEST_FONT:
+        size *= 0.95  # in steps, as the width of a text is not exactly proportional to the font size
+        text.set_fontsize(size * POINTS_PER_PIXEL)
+    return size

@@ -68,8 +68,9 @@ def draw_objects(net: Net, split: Split, objects: LocatedObjects, folder: Path) 
     indices = [positions[image] for image in objects.images]
     paths = name_pictures([split.path(index) for index in indices], net.folder, folder, "boxes", ".jpg")
     for row, index in enumerate(track(indices, "Drawing", len(indices))):
-        origin = (split.path(index), net.folder)
-        draw_photograph(split.open_image(index), label_boxes(objects, row), paths[row], origin)
+        photograph = split.path(index)
+        title, origin = (photograph.name, net.path.name), (photograph, net.folder)
+        draw_photograph(split.open_image(index), label_boxes(objects, row), paths[row], origin, title)
     return replace(objects, pictures=tuple(path.as_posix() for path in paths))
 
 
