@@ -194,6 +194,7 @@ def inspect_boxes(root: Path, splits: "Sequence[Split]") -> tuple[list[str], lis
         photographs = count_of(sum(survey.num_boxed for survey in surveys), "photograph")
         places = sorted({str(survey.place).removeprefix(folder) for survey in surveys if survey.place is not None})
         notes.append(f"{' and '.join(places) or 'Boxes'}: {boxes} on {photographs}.")
+        notes += dict.fromkeys(remark for survey in surveys for remark in survey.remarks)
     found = dict.fromkeys(refused for survey in surveys for refused in survey.refused)
     shortened = [(file.removeprefix(folder), finding.replace(folder, "")) for file, finding in found]
     return notes, [(file, finding.removeprefix(f"{file} ")) for file, finding in shortened], []

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from verydeep.data.box_checks import NO_BOXES, BadBoxes, BoxProblem, BoxReader, ImageBoxes
+from verydeep.data.box_remarks import remark_on_boxes
 from verydeep.data.box_sources import COLUMNS, TABLE, find_box_source
 from verydeep.data.folders.split_folders import ANNOTATIONS
 from verydeep.data.loading.batches import load_items
@@ -46,6 +47,8 @@ class BoxReport:
     problems: tuple[BoxProblem, ...]
     known_defects: Mapping[str, int]
     """Defect for which ImageNet is known -> number of corrections."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about boxes that are possible, but look as if they meant something else."""
 
     def __str__(self) -> str:
         text = f"{count_of(self.num_boxes, 'box')} on {self.num_boxed:,} of {count_of(self.num_images, 'image')}"
@@ -64,17 +67,20 @@ def add_boxes(split: Split, boxes_of_images: Iterable[ImageBoxes]) -> tuple[Spli
         DataError: no image has a box.
     """
     boxes, problems, known_defects = [NO_BOXES] * len(split), list[BoxProblem](), Counter[str]()
+    written_boxes = []
     for image in boxes_of_images:
         if image.index is not None and len(image.boxes):
             boxes[image.index] = image.boxes
         problems += image.problems
         known_defects.update(image.known_defects)
+        written_boxes.append(image.written_boxes)
     report = BoxReport(
         num_images=len(split),
         num_boxed=sum(len(rows) > 0 for rows in boxes),
         num_boxes=sum(map(len, boxes)),
         problems=tuple(problems),
         known_defects=dict(known_defects),
+        remarks=remark_on_boxes(written_boxes),
     )
     if not report.num_boxed:
         first = f"; first problem: {problems[0]}" if problems else ""
@@ -122,6 +128,8 @@ class BoxSurvey:
     """Images that have a box."""
     refused: tuple[tuple[str, str], ...]
     """(file or nothing, description) of each annotation that cannot be used."""
+    remarks: tuple[str, ...]
+    """Sentences about boxes that are possible, but look as if they meant something else."""
 
 
 def survey_boxes(split: Split, root: Path) -> BoxSurvey | None:
@@ -143,6 +151,7 @@ def survey_boxes(split: Split, root: Path) -> BoxSurvey | None:
             for image in images
             for problem in image.problems
         ),
+        remarks=remark_on_boxes([image.written_boxes for image in images]),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from verydeep.data.annotations import XYXY, Annotation, Instance
+from verydeep.data.box_remarks import WrittenBox
 from verydeep.data.box_sources import BoxSource
 from verydeep.data.folders.listing import normalize_name
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
@@ -54,6 +55,8 @@ class ImageBoxes:
     problems: tuple[BoxProblem, ...] = ()
     known_defects: tuple[str, ...] = ()
     """Defects for which ImageNet is known."""
+    written_boxes: tuple[WrittenBox, ...] = ()
+    """Boxes as they were written, also those with problems; none of ImageNet's, which are known."""
 
 
 class BoxReader(Dataset[ImageBoxes]):
@@ -83,6 +86,7 @@ class BoxReader(Dataset[ImageBoxes]):
         """Keep, correct or leave out each box; ``size`` is the file's, None if it has no readable header."""
         drawn = annotation.size or size
         boxes, problems, known_defects = list[XYXY](), list[BoxProblem](), list[str]()
+        written_boxes = list[WrittenBox]()
         if size is not None and drawn is not None and drawn != size:
             if not _same_shape(drawn, size) and not self.source.is_imagenet:
                 path = self.split.path(index)
@@ -96,9 +100,12 @@ class BoxReader(Dataset[ImageBoxes]):
                 problems.append(problem)
             if box is not None:
                 boxes.append(box if size is None or drawn is None else _scale_box(box, drawn, size))
+            if drawn is not None and not self.source.is_imagenet and (box is not None or problem is not None):
+                written_boxes.append((instance.xyxy, drawn))
         if not (boxes or problems or set(known_defects) - {_RESCALED}):
             return self.without_box(index, "has no box of its class")
-        return ImageBoxes(index, np.array(boxes, np.float32).reshape(-1, 4), tuple(problems), tuple(known_defects))
+        xyxy = np.array(boxes, np.float32).reshape(-1, 4)
+        return ImageBoxes(index, xyxy, tuple(problems), tuple(known_defects), tuple(written_boxes))
 
     def check_instance(
         self, index: int, instance: Instance, drawn: tuple[float, float] | None

@@ -55,6 +55,8 @@ def read_split_boxes(
         boxes = track(boxes, f"Reading boxes of {split.name}", len(split))
     with_boxes, report = add_boxes(split, boxes)
     log.info(f"Boxes of {split.name}: {report}.")
+    for remark in report.remarks:
+        log.info(remark)
     for problem in report.problems[:MAX_LOGGED]:
         log.info(f"  {problem}")
     if len(report.problems) > MAX_LOGGED:

@@ -193,7 +193,7 @@ def _write_label(
     return place
 
 
-def _fit_font(text: Any, side: int, width: int) -> float:
+def _fit_font(text: Any, side: float, width: float) -> float:
     """Choose the font of a text and its size for a photograph of this longer side, so that its lines fit into a width.
 
     Returns:
