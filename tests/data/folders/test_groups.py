@@ -8,7 +8,7 @@ import pytest
 
 from tests.data.trees import put
 from verydeep.data.folders.folder import open_folder
-from verydeep.data.folders.groups import name_groups, number_groups, resolve_group_by
+from verydeep.data.folders.groups import add_groups, name_groups, number_groups, resolve_group_by
 from verydeep.data.split import Split
 from verydeep.errors import DataError, OptionError
 
@@ -149,9 +149,31 @@ def test_one_large_group_is_trained_on(tmp_path: Path) -> None:
         assert count_classes(open_parts(tmp_path, "parent", seed=seed)[1]) == [10, 1]
 
 
+def test_names_in_other_case_are_two_groups_and_a_note_says_so(tmp_path: Path) -> None:
+    """Else photographs of one fox would be on both sides, and the error too small."""
+    names = ["Fox1", "fox1", "fox2", "fox3", "Fox3", ""]
+    files = [f"{name}/{number}.jpg" for name in ("ant", "bee") for number in range(len(names))]
+    put(tmp_path / "photos", *files)
+    table = tmp_path / "groups.csv"
+    rows = [f"{file},{names[number % len(names)]}" for number, file in enumerate(files)]
+    table.write_text("\n".join(["path,group", *rows]))
+    note = (
+        "Groups whose names differ only in case or spaces are two groups, such as 'Fox1' and 'fox1' (2 pairs): they may "
+        "be on both sides."
+    )
+    for split in open_parts(tmp_path / "photos", str(table)):
+        assert split.notes == (note,)
+    assert add_groups(open_folder(tmp_path / "photos", "all", seed=0, val_fraction=0.2), str(table)).notes == (note,)
+    table.write_text("\n".join(["path,group", *(row.replace("Fox", "owl") for row in rows)]))
+    assert open_parts(tmp_path / "photos", str(table))[0].notes == ()
+
+
 def test_class_of_one_group_is_trained_on_and_named(tmp_path: Path) -> None:
     put(tmp_path, "ant/a/1.jpg", "ant/a/2.jpg", "bee/b/3.jpg", "bee/c/4.jpg", "bee/a/5.jpg")
-    note = "There are too few groups for both train and val, so all groups of ant are in train."
+    note = (
+        "There are too few groups for both train and val, so all groups of ant are in train: the folder that directly "
+        "holds a photograph is its group."
+    )
     for seed in range(6):
         train, val = open_parts(tmp_path, "parent", seed=seed)
         assert note in train.notes and note in val.notes

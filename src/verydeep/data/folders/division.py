@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 
 from verydeep.data.folders.class_folders import join_names
-from verydeep.data.folders.groups import name_groups, number_groups
+from verydeep.data.folders.groups import PARENT, describe_similar_groups, name_groups, number_groups
 from verydeep.data.folders.listing import normalize_name
 from verydeep.data.split import Split
 from verydeep.ops.targets import hold_out_groups
@@ -33,14 +33,17 @@ def divide(whole: Split, name: str, *, seed: int, val_fraction: float, group_by:
     if name not in ("train", "val"):
         return whole
     assert whole.labels is not None
+    notes: list[str] = []
     if group_by is None:
         is_val = _choose_by_seed(whole.files, whole.labels.tolist(), seed, val_fraction)
     else:
-        groups = number_groups(name_groups(whole.files, whole.root, group_by), seed)
+        names = name_groups(whole.files, whole.root, group_by)
+        notes += describe_similar_groups(names)
+        groups = number_groups(names, seed)
         members = [np.flatnonzero(whole.labels == label) for label in np.unique(whole.labels)]
         is_val = set(np.flatnonzero(hold_out_groups(members, groups, val_fraction)).tolist())
     grouping = "" if group_by is None else f", grouped by {group_by}"
-    notes = _describe_indivisible(whole, is_val, "photographs" if group_by is None else "groups")
+    notes += _describe_indivisible(whole, is_val, group_by)
     part = whole.subset([index for index in range(len(whole)) if (index in is_val) == (name == "val")])
     layout = f"{whole.layout}, {val_fraction:.0%} of each class in val (seed {seed}{grouping})"
     return replace(part, name=name, layout=layout, notes=(*whole.notes, *notes))
@@ -59,11 +62,13 @@ def _choose_by_seed(files: Sequence[str], labels: Sequence[int], seed: int, val_
     return chosen
 
 
-def _describe_indivisible(whole: Split, val: set[int], noun: str) -> list[str]:
+def _describe_indivisible(whole: Split, val: set[int], group_by: str | None) -> list[str]:
     """Return a note about classes that have too few images, or groups, for both splits."""
     assert whole.labels is not None
     missing = sorted(set(whole.labels.tolist()) - set(whole.labels[sorted(val)].tolist()) - {-1})
     if not missing:
         return []
     names = join_names([whole.class_names[label] for label in missing])
-    return [f"There are too few {noun} for both train and val, so all {noun} of {names} are in train."]
+    noun = "photographs" if group_by is None else "groups"
+    group = ": the folder that directly holds a photograph is its group" if group_by == PARENT else ""
+    return [f"There are too few {noun} for both train and val, so all {noun} of {names} are in train{group}."]

@@ -11,17 +11,18 @@ has seen, and the error is optimistic. Three texts name the groups:
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from verydeep.data.folders.csv_files import read_csv
-from verydeep.data.folders.listing import normalize_name
+from verydeep.data.folders.listing import find_similar_names, normalize_name
 from verydeep.data.split import Split
 from verydeep.errors import DataError, OptionError
 from verydeep.ops.arrays import Int64Array
+from verydeep.wording import count_of
 
 PARENT = "parent"
 COLUMNS = ("path", "group")
@@ -81,7 +82,19 @@ def add_groups(split: Split, group_by: str | None) -> Split:
     Raises:
         DataError: the CSV file cannot be read, or images have no group.
     """
-    return split if group_by is None else replace(split, groups=name_groups(split.files, split.root, group_by))
+    if group_by is None:
+        return split
+    groups = name_groups(split.files, split.root, group_by)
+    return replace(split, groups=groups, notes=(*split.notes, *describe_similar_groups(groups)))
+
+
+def describe_similar_groups(groups: Iterable[str]) -> list[str]:
+    """Return a note about names of groups that are easily one name written in two ways; none without them."""
+    pairs = find_similar_names({group.replace("\0", ", ") for group in groups if not group.startswith("\0")})
+    if not pairs:
+        return []
+    such = f"such as {{!r}} and {{!r}} ({count_of(len(pairs), 'pair')})".format(*pairs[0])
+    return [f"Groups whose names differ only in case or spaces are two groups, {such}: they may be on both sides."]
 
 
 def number_groups(groups: Sequence[str], seed: int) -> Int64Array:
@@ -102,13 +115,13 @@ def _find_names(files: Sequence[str], pattern: str) -> list[str]:
 
 def _read_names(files: Sequence[str], root: Path, csv: Path) -> list[str]:
     group_of: dict[str, str] = {}
-    named: dict[str, tuple[int, str]] = {}
+    line_of: dict[str, tuple[int, str]] = {}  # path without case -> number of its line, and the path
     for line, row in read_csv(csv, COLUMNS):
         if len(row) != len(COLUMNS):
             raise DataError(f"Line {line} of {csv} has {len(row)} fields: write a path and a group.")
         path, group = (normalize_name(field.strip()) for field in row)
         path = PurePosixPath(path).as_posix()
-        named.setdefault(path.casefold(), (line, path))
+        line_of.setdefault(path.casefold(), (line, path))
         if group_of.setdefault(path, group) != group:
             raise DataError(f"Line {line} of {csv} gives {path} a second group, {group!r}: remove one of them.")
     for path, group in list(group_of.items()):
@@ -120,7 +133,7 @@ def _read_names(files: Sequence[str], root: Path, csv: Path) -> list[str]:
     missing = [file for file, name in zip(files, names, strict=True) if name is None]
     remedy = "add lines with their paths and groups"
     if missing:
-        other_case = [named.get(place.casefold()) for place in _list_places(missing[0], root, csv)]
+        other_case = [line_of.get(place.casefold()) for place in _list_places(missing[0], root, csv)]
         if line_and_path := next(filter(None, other_case), None):
             remedy = "line {} has {!r}, which differs in case".format(*line_and_path)
     _check_complete(str(csv), files, missing, remedy)
