@@ -86,6 +86,12 @@ def test_folders_that_hold_no_run_are_refused(photographs: Path, tmp_path: Path,
     for folder in ("notes", "nowhere"):
         resumed = inside("train", "--resume", folder, check=False).stderr
         assert resumed == f"verydeep: There is no run in {folder}: give a folder that `verydeep train` wrote.\n"
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name / "model").mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text("{}")
+    for folder, remedy in (("runs/a/model", "runs/a"), ("runs", "runs/a, runs/b")):
+        resumed = inside("train", "--resume", folder, check=False).stderr
+        assert resumed == f"verydeep: There is no run in {folder}: give {remedy}.\n"
     other = inside("train", photographs, *SMALL_NET, "--out", "notes", check=False)
     assert other.returncode == 1 and "--out notes holds other files than a run; choose a new folder." in other.stderr
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["todo.txt"]

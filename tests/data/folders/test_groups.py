@@ -158,8 +158,8 @@ def test_names_in_other_case_are_two_groups_and_a_note_says_so(tmp_path: Path) -
     rows = [f"{file},{names[number % len(names)]}" for number, file in enumerate(files)]
     table.write_text("\n".join(["path,group", *rows]))
     note = (
-        "Groups whose names differ only in case or spaces are two groups, such as 'Fox1' and 'fox1' (2 pairs): they may "
-        "be on both sides."
+        "Groups whose names differ only in case or spaces are two groups, such as 'Fox1' and 'fox1' (2 pairs): they "
+        "may be on both sides."
     )
     for split in open_parts(tmp_path / "photos", str(table)):
         assert split.notes == (note,)

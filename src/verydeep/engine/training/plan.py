@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from verydeep.files import check_output_folder
 from verydeep.models.weights.model_folder import ModelConfig, load_config
 from verydeep.ops.value_ranges import ValueRanges
 from verydeep.paths import real_path
-from verydeep.wording import count_of
+from verydeep.wording import count_of, shorten_list
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def plan_resumed(path: Path, new_data: str | None = None) -> TrainingPlan:
     """
     run = RunFolder(path)
     if not run.settings.exists():
-        raise DataError(f"There is no run in {path}: give a folder that `verydeep train` wrote.")
+        raise DataError(f"There is no run in {path}: give {_name_runs_near(path)}.")
     settings = RunSettings.load(run)
     if new_data is not None and settings.data not in (new_data, os.path.abspath(new_data)):  # noqa: PTH100
         settings = move_data(settings, run, new_data)
@@ -186,6 +187,15 @@ def plan_resumed(path: Path, new_data: str | None = None) -> TrainingPlan:
     if settings.init_from is not None and find_checkpoint(run.checkpoints) is None:  # later, it may be gone
         source = load_config(find_model_folder(Path(settings.init_from)))
     return TrainingPlan(settings, train, val, run, source)
+
+
+def _name_runs_near(path: Path) -> str:
+    """Return the runs around a folder of a run or in a folder of runs, or what a run is."""
+    runs: list[str] = []
+    with suppress(OSError):
+        folders = (path.parent, path.parent.parent, *sorted(path.iterdir()))
+        runs = [str(folder) for folder in folders if RunFolder(folder).settings.exists()]
+    return shorten_list(runs) or "a folder that `verydeep train` wrote"
 
 
 def move_data(settings: RunSettings, run: RunFolder, new_data: str) -> RunSettings:
