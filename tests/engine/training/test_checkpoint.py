@@ -21,12 +21,13 @@ def test_a_resumed_training_is_bit_equal(photographs: Path, tmp_path: Path, fine
     steps = fit(begun, task, CPU, StopRequest())
     assert [next(steps).loss for _ in range(7)] == losses[:7]  # past the end of the first epoch
     begun.progress.metrics_bytes = 123
+    begun.schedule.best_error = 12.5
     path = save_checkpoint(tmp_path, begun)
     with torch.no_grad():
         for parameter in resumed.model.parameters():
             parameter.fill_(7.0)
     load_checkpoint(path, resumed)
-    assert resumed.progress.metrics_bytes == 123
+    assert resumed.progress.metrics_bytes == 123 and resumed.schedule.best_error == 12.5
     assert [report.loss for report in fit(resumed, task, CPU, StopRequest())] == losses[7:]
     for (name, parameter), expected in zip(resumed.model.named_parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(parameter, expected), name

@@ -24,7 +24,7 @@ def task(tmp_path: Path) -> TrainingTask:
     for path in (root / "train").rglob("*.jpg"):
         brightness = 255 if path.parts[-2:] == ("bee", "003.jpg") else 0
         Image.fromarray(np.full((50, 60, 3), brightness, np.uint8)).save(path)
-    task = small_task(root, dropout=0.0, micro=5)
+    task = small_task(root, dropout=0.0, micro=20)
     return replace(task, recipe=replace(task.recipe, color_shift="none"))
 
 
@@ -43,14 +43,21 @@ def run_until_overflow(state: TrainState, task: TrainingTask) -> str:
 
 
 @torch.no_grad()
-def test_an_output_is_named_with_its_layer_step_and_file(task: TrainingTask) -> None:
-    """27 weights of 3e36 and white pixels of 255 exceed the largest number, 3e38; black ones give 0."""
+@pytest.mark.parametrize(("seed", "report_every", "step"), [(1, 1, 1), (1, 3, 1), (2, 1, 2)])
+def test_an_output_is_named_with_its_layer_step_and_file(
+    task: TrainingTask, seed: int, report_every: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """27 weights of 3e36 and white pixels of 255 exceed the largest number, 3e38; black ones give 0.
+
+    The white photograph is in the first step of one seed, but not in the next, and in the second step of the other.
+    """
+    monkeypatch.setattr(type(CPU), "report_every", report_every)
+    task = replace(task, seed=seed)
     state = small_state(task)
     state.model.mean_rgb.zero_()
     state.model.conv1_1.weight.fill_(3e36)
     with torch.enable_grad():
         message = run_until_overflow(state, task)
-    step = state.progress.step
     assert message == (
         f"The loss or its gradient is not finite at step {step} (learning rate 0.01), first in the output of conv1_1, "
         "for bee/003.jpg"
