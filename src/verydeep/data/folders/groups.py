@@ -90,7 +90,8 @@ def add_groups(split: Split, group_by: str | None) -> Split:
 
 def describe_similar_groups(groups: Iterable[str]) -> list[str]:
     """Return a note about names of groups that are easily one name written in two ways; none without them."""
-    pairs = find_similar_names({group.replace("\0", ", ") for group in groups if not group.startswith("\0")})
+    names = {group.replace("\0", ", ") for group in groups if not group.startswith("\0")}
+    pairs = find_similar_names(sorted(names))
     if not pairs:
         return []
     such = f"such as {{!r}} and {{!r}} ({count_of(len(pairs), 'pair')})".format(*pairs[0])
