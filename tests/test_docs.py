@@ -31,7 +31,7 @@ def test_modules_are_where_the_documents_say() -> None:
     assert len(named) > 40 and [path for path in sorted(named) if not (package / path).exists()] == []
 
 
-def test_every_room_of_the_engine_is_told() -> None:
+def test_every_room_of_the_engine_is_reported() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     engine = ROOT / "src" / "verydeep" / "engine"
     rooms = [f"{path.parent.name}/" for path in engine.glob("*/__init__.py")]
@@ -108,7 +108,7 @@ def test_downloads_uploads_and_the_demonstration_alone_use_the_network() -> None
     assert users == {"engine/importing", "engine/publishing", "demonstration"}
 
 
-def test_the_origin_of_every_picture_is_told() -> None:
+def test_the_origin_of_every_picture_is_reported() -> None:
     text = (ROOT / "docs" / "pictures.md").read_text(encoding="utf-8")
     assert [path.name for path in (ROOT / "docs" / "pictures").iterdir() if f"`{path.name}`" not in text] == []
 

@@ -253,7 +253,7 @@ def test_a_classifier_in_memory_predicts_and_describes(class_folders: Path, trai
         (vd.localize, vd.WeightsError, None, "predicts classes, not boxes"),
     ],
 )
-def test_errors_are_told_apart_and_name_the_parameter(
+def test_errors_are_distinguished_and_name_the_parameter(
     trained: Path,
     files: list[Path],
     call: Callable[[Path, list[Path]], object],

@@ -57,7 +57,7 @@ def test_a_name_without_an_ending_becomes_a_page_that_browsers_know(tmp_path: Pa
     assert not (tmp_path / "compared-0.5").exists()
 
 
-def test_a_training_that_has_not_ended_is_told(tmp_path: Path, trained: Path, inside: Cli) -> None:
+def test_a_training_that_has_not_ended_is_reported(tmp_path: Path, trained: Path, inside: Cli) -> None:
     run = tmp_path / "stopped"
     shutil.copytree(trained, run)
     values = json.loads((run / "model" / "config.json").read_text())
@@ -72,7 +72,7 @@ def test_a_training_that_has_not_ended_is_told(tmp_path: Path, trained: Path, in
     ("loss", "sentence"),
     [(1.04, ""), (1.06, "still guessing"), (1.4, "worse than guessing")],  # a net that guesses among three has ln 3
 )
-def test_a_net_that_guesses_is_told(loss: float, sentence: str, tmp_path: Path, trained: Path, inside: Cli) -> None:
+def test_a_net_that_guesses_is_reported(loss: float, sentence: str, tmp_path: Path, trained: Path, inside: Cli) -> None:
     shutil.copytree(trained, tmp_path / "run")
     metrics = tmp_path / "run" / "metrics.jsonl"
     lines = [json.loads(line) | {"loss": loss} for line in metrics.read_text().splitlines()]

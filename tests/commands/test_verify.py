@@ -324,7 +324,7 @@ def test_a_photograph_with_several_labels_counts_for_each_class(photographs: Pat
     assert "Line 2 of" in (problem := vd.verify(photographs).problem) and "has 3 fields" in problem
 
 
-def test_an_empty_folder_is_told_to_be_one(tmp_path: Path) -> None:
+def test_an_empty_folder_is_called_empty(tmp_path: Path) -> None:
     with pytest.raises(vd.DataError, match=rf"No photographs in {tmp_path}: name a folder that has some\."):
         vd.verify(tmp_path)
 

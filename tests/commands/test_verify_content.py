@@ -161,7 +161,7 @@ def test_a_net_finds_wrong_labels(trained: Path, tmp_path: Path) -> None:
     assert not any("by heart" in note for note in verified.notes)
 
 
-def test_a_net_that_was_trained_on_the_photographs_is_told(trained: Path, photographs: Path) -> None:
+def test_a_net_that_was_trained_on_the_photographs_is_reported(trained: Path, photographs: Path) -> None:
     verified = vd.verify(photographs, net=trained, precision="fp32", workers=0)
     (note,) = [note for note in verified.footer() if "by heart" in note]
     assert note.startswith(f"{trained} was trained on photographs of {photographs / 'train'} and may have learned")

@@ -58,7 +58,7 @@ def test_a_size_that_is_none_is_left_open(tmp_path: Path, size: object) -> None:
 
 
 @pytest.mark.parametrize("number", ["", "x", "nan", "inf", "-inf", "1e999", "0x10", "1" * 40, "1,5"])
-def test_what_is_no_number_is_told_with_its_object(tmp_path: Path, number: str) -> None:
+def test_what_is_no_number_is_reported_with_its_object(tmp_path: Path, number: str) -> None:
     with pytest.raises(VerydeepError, match=r"Object 2 of .*a\.xml has a box that is not four numbers"):
         read(tmp_path, xml((1, 2, 3, 4), (1, number, 3, 4)))
 

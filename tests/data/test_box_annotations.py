@@ -193,7 +193,7 @@ def test_an_annotation_that_does_not_fit_is_an_error_or_left_out(
     assert split.boxed().labels.tolist() == [0, 1, 1]  # type: ignore[union-attr]
 
 
-def test_an_annotation_without_image_is_told_first(boxed: Path) -> None:
+def test_an_annotation_without_image_is_reported_first(boxed: Path) -> None:
     put(boxed / "Annotations/train/dog/7.xml", xml(GOOD, name="dog"))
     put(boxed / "Annotations/train/cat/1.xml", "broken")
     with pytest.raises(VerydeepError, match=r"train/dog/7\.xml has no image in the data set; correct it"):
@@ -299,7 +299,7 @@ def test_columns_have_any_order_and_case(pets: Path, header: str) -> None:
         (HEADER + "train/cat/1.png,lion,3,4,20,30\n", r"Line 2 of .*boxes\.csv has a class .*'lion'"),
     ],
 )
-def test_a_damaged_table_is_told_with_its_line(pets: Path, text: str, message: str) -> None:
+def test_a_damaged_table_is_reported_with_its_line(pets: Path, text: str, message: str) -> None:
     put(pets / "boxes.csv", text)
     with pytest.raises(VerydeepError, match=message):
         boxes_of(pets, "train")
@@ -505,7 +505,7 @@ def test_kaggles_lists_stand_in_for_missing_xml(tmp_path: Path) -> None:
         ("n01440764_1,n00000001 1 2 3 4\n", r"Line 3 of .*LOC_train_solution\.csv has a class"),
     ],
 )
-def test_a_damaged_list_of_kaggle_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+def test_a_damaged_list_of_kaggle_is_reported_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     kaggle = trees.make_kaggle(tmp_path)
     (kaggle / "ILSVRC/Annotations").rename(kaggle / "elsewhere")
     put(kaggle / "LOC_train_solution.csv", "ImageId,PredictionString\nn01440764_9,n01440764 1 2 3 4\n" + line)

@@ -36,7 +36,7 @@ def test_a_subset_keeps_what_belongs_to_its_images() -> None:
     assert nothing.relevance.shape == (0, 2)
 
 
-def test_persons_on_one_file_are_told_apart_by_their_boxes() -> None:
+def test_persons_on_one_file_are_distinguished_by_their_boxes() -> None:
     """And of their boxes alone no more is looked at than that."""
     boxes = tuple(np.array([[i, 0, 9, 9]], np.float32) for i in (1, 2, 1))
     split = Split(

@@ -120,7 +120,7 @@ def test_images_that_are_alike_may_differ_from_others() -> None:
     )
 
 
-def test_a_difference_is_told_with_its_sign() -> None:
+def test_a_difference_is_reported_with_its_sign() -> None:
     assert str(Difference(-0.52, -1.26, 0.31)) == "-0.5 [-1.3,+0.3]"
     assert not Difference(-0.52, -1.26, 0.31).larger_than_chance
     assert Difference(-0.52, -1.26, -0.01).larger_than_chance

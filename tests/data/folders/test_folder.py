@@ -175,7 +175,7 @@ def test_stray_folders_beside_the_parts_do_not_disturb(tmp_path):
         (["train/cat/a.jpg", "val/b.jpg"], r"val holds images but no class folders"),
     ],
 )
-def test_mistakes_are_told_in_one_sentence(tmp_path, files, sentence):
+def test_mistakes_are_reported_in_one_sentence(tmp_path, files, sentence):
     put(tmp_path, *files)
     with pytest.raises(VerydeepError, match=sentence) as raised:
         for name in split_names(tmp_path):

@@ -41,7 +41,7 @@ def stopped(trained: Path, tmp_path: Path) -> Path:
         "demo {run} --archive gone --port 0",
     ],
 )
-def test_a_training_that_has_not_ended_is_told(command: str, stopped: Path, photographs: Path, inside: Cli) -> None:
+def test_a_training_that_has_not_ended_is_reported(command: str, stopped: Path, photographs: Path, inside: Cli) -> None:
     """One line, before anything else is wrong."""
     done = inside(*command.format(run=stopped, data=photographs).split(), check=False)
     told = " ".join((done.stdout + done.stderr).split())

@@ -30,9 +30,9 @@ def evaluate_classifier(
     if not runtime.is_main:
         return None
     samples = read_descriptors(representation, split, skipped, runtime, decoding)
-    described = set(samples.split.files)
+    used = set(samples.split.files)
     predictions = EnsemblePredictions(
-        indices=np.array([index for index, file in enumerate(split.files) if file in described], np.int64),
+        indices=np.array([index for index, file in enumerate(split.files) if file in used], np.int64),
         posteriors=classifier.svms.compute_margins(samples.values),
         center=None,
         geometry={},

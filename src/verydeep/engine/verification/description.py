@@ -63,9 +63,9 @@ def describe_photographs(
         if not any(split.path(index).relative_to(root).as_posix() in known for index in range(len(split))):
             continue
         skipped = compute_descriptors(representation, split, runtime, DECODING)
-        described = read_descriptors(representation, split, skipped, runtime, DECODING)
-        for index, values in enumerate(described.values):
-            file = described.split.path(index).relative_to(root).as_posix()
+        samples = read_descriptors(representation, split, skipped, runtime, DECODING)
+        for index, values in enumerate(samples.values):
+            file = samples.split.path(index).relative_to(root).as_posix()
             if file in known:
                 rows.setdefault(file, values)
     values = np.stack(list(rows.values())) if rows else np.empty((0, 1), np.float32)

@@ -74,7 +74,7 @@ def predict_out_of_fold(
 
 
 def find_wrong_labels(
-    described: DescribedPhotographs, duplicates: Sequence[Finding]
+    descriptors: DescribedPhotographs, duplicates: Sequence[Finding]
 ) -> Generator[float, None, tuple[list[Finding], LabelCheck | None]]:
     """Return a finding for each photograph whose label is probably wrong, most doubtful first, and their check.
 
@@ -82,14 +82,14 @@ def find_wrong_labels(
     photographs that are no near-duplicates of each other.
 
     Args:
-        described: photographs with their descriptors.
+        descriptors: of the photographs.
         duplicates: findings of near-duplicates, each of which is in one fold.
 
     Yields:
         0, then 1 for each SVM.
     """
     yield 0
-    photographs = described.photographs
+    photographs = descriptors.photographs
     group_of = {file: finding.group for finding in duplicates for file in finding.files}
     names = sorted({photograph.label for photograph in photographs if photograph.label is not None})
     labels = np.array([-1 if each.label is None else names.index(each.label) for each in photographs], np.int64)
@@ -100,7 +100,7 @@ def find_wrong_labels(
     if len(shown) < 2:
         return [], None
     class_names = [names[label] for label in shown]
-    posteriors = yield from predict_out_of_fold(described.values[rows], numbers, folds[rows], class_names)
+    posteriors = yield from predict_out_of_fold(descriptors.values[rows], numbers, folds[rows], class_names)
     findings = []
     for index in rank_wrong_labels(posteriors, numbers).tolist():
         label, probable = int(numbers[index]), int(posteriors[index].argmax())
