@@ -15,6 +15,7 @@ from verydeep.arguments import HEADINGS, name_options, read_options
 from verydeep.cli import COMMANDS
 from verydeep.parameters import REQUIRED, Parameter
 from verydeep.results.result import Result
+from verydeep.usage import describe_positional
 
 ESCAPED = re.compile(r"([\\*_<>|\[\]])")
 HIDDEN = "table, columns, sections, footer, footers, formats"
@@ -61,10 +62,9 @@ def command_page(name: str) -> str:
 
 def usage(option: Parameter) -> str:
     """Return an argument as a command's first line shows it."""
-    name = option.option.metavar or option.name.upper()
     if not option.is_positional:
-        return f"--{option.name.replace('_', '-')} {name}"
-    return name if option.default is REQUIRED else f"[{name}]"
+        return f"--{option.name.replace('_', '-')} {option.option.metavar or option.name.upper()}"
+    return describe_positional(option)
 
 
 def option_row(option: Parameter, command: str) -> tuple[str, str, str]:
@@ -73,7 +73,7 @@ def option_row(option: Parameter, command: str) -> tuple[str, str, str]:
     flag = f"--{'no-' * is_negative}{option.name.replace('_', '-')} {option.option.metavar}".rstrip()
     meaning = option.option.negative_help if is_negative else option.option.help
     default = "" if is_negative else option.default_text
-    typed = usage(option).strip("[]") if option.is_positional else flag
+    typed = option.option.metavar or option.name.upper() if option.is_positional else flag
     return f"`{typed}`", *(escape(name_options(text, command, COMMANDS)) for text in (meaning, default))
 
 

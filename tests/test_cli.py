@@ -34,6 +34,19 @@ def help_of() -> dict[str, str]:
     }  # fmt: skip
 
 
+def test_a_usage_line_shows_what_may_be_left_out_and_what_may_be_given_several_times(help_of: dict[str, str]) -> None:
+    expected = {
+        "train": "[DATA]",
+        "transfer": "DATA RUN [RUN ...]",
+        "predict": "RUN IMAGE [IMAGE ...]",
+        "demo": "[RUN ...]",
+        "verify": "DATA",
+        "reproduce": "TABLE",
+    }
+    for name, words in expected.items():
+        assert help_of[name].splitlines()[0] == f"usage: verydeep {name} [-h] [{name.upper()} OPTIONS] {words}"
+
+
 def test_help_loads_nothing_slow() -> None:
     code = "import sys; from verydeep.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ import tyro
 from verydeep.options import DevicesOption, FormatOption
 from verydeep.parameters import REQUIRED, Parameter, read_parameters
 from verydeep.results.result import Format
-from verydeep.usage import check_command, order_arguments, refuse_usage
+from verydeep.usage import check_command, describe_positional, order_arguments, refuse_usage
 from verydeep.wording import join_choices
 
 Commands = Mapping[str, Callable[..., Any]]
@@ -177,7 +177,9 @@ def _explain(parameter: Parameter, translate: Callable[[str], str]) -> Any:
     default = f"(default: {parameter.default_text})" if parameter.default_text and not is_negative else ""
     explained = tyro.conf.arg(
         help=translate(option.negative_help if is_negative else option.help),
-        metavar=option.metavar or "|".join(choices) or (parameter.name.upper() if parameter.is_positional else None),
+        metavar=describe_positional(parameter)
+        if parameter.is_positional
+        else option.metavar or "|".join(choices) or None,
         help_behavior_hint=translate(default),
     )
     markers = [tyro.conf.Positional] if parameter.is_positional else []

@@ -73,6 +73,14 @@ def refuse_usage(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def describe_positional(option: Parameter) -> str:
+    """Return an argument without an option's name as a usage line shows it: [RUN ...] for none or several."""
+    name, is_tuple = _name(option), get_origin(option.type) is tuple
+    if option.default is REQUIRED:
+        return f"{name} [{name} ...]" if is_tuple else name
+    return f"[{name} ...]" if is_tuple else f"[{name}]"
+
+
 def _flag(option: Parameter) -> str:
     return f"--{'no-' if option.default is True else ''}{option.name.replace('_', '-')}"
 
