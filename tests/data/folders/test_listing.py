@@ -115,3 +115,16 @@ def test_videos_are_counted_and_are_no_images(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match=r"clip\.mkv is a video: extract pictures from it"):
         decode(tmp_path / "clip.mkv", camera_rotation=True)
+
+
+def test_packed_folders_are_counted_and_are_no_images(tmp_path: Path) -> None:
+    """A cloud drive packs photographs into them, and what is in them would be missed."""
+    put(tmp_path, "cat/a.jpg", "photos-001.zip", "photos-002.zip", "cat/b.RAR", "cat/c.gz")
+    omissions = Omissions()
+    assert list_images(tmp_path, omissions) == ["cat/a.jpg"]
+    assert omissions.sentences(tmp_path) == [
+        f"In {tmp_path} 1 .RAR file is not read: unpack it if it holds photographs.",
+        f"In {tmp_path} 2 .zip files are not read: unpack them if they hold photographs.",
+    ]
+    with pytest.raises(DataError, match=r"photos-001\.zip is a packed folder: unpack it\.$"):
+        decode(tmp_path / "photos-001.zip", camera_rotation=True)

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from verydeep.data.pixels.formats import FORMATS, UNREAD, VIDEO, describe_unread, find_format, is_decodable, is_video
+from verydeep.data.pixels.formats import (
+    FORMATS,
+    describe_unread,
+    find_format,
+    find_holder,
+    is_decodable,
+)
 from verydeep.errors import DataError
 from verydeep.paths import describe_read_error, is_folder, real_path, special_kind
 from verydeep.wording import escape_controls
@@ -132,11 +138,11 @@ def list_images(folder: Path, omissions: Omissions | None = None) -> list[str]:
     omissions = Omissions() if omissions is None else omissions
 
     def is_read(entry: "os.DirEntry[str]") -> bool:
-        kind = VIDEO if is_video(entry.name) else find_format(entry)
+        kind = find_holder(entry.name) or find_format(entry)
         if kind is None or is_decodable(kind):
             return kind is not None
         suffix = os.path.splitext(entry.name)[1]  # noqa: PTH122
-        omissions.unread[suffix if suffix.lower() in FORMATS or kind in {UNREAD, VIDEO} else kind, kind] += 1
+        omissions.unread[suffix if suffix.lower() in FORMATS or kind not in FORMATS.values() else kind, kind] += 1
         return False
 
     return list_files(folder, is_read, omissions)

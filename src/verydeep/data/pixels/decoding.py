@@ -12,7 +12,14 @@ from PIL import Image, UnidentifiedImageError
 
 from verydeep.data.pixels.decoded_image import convert_to_rgb, decode_pixels
 from verydeep.data.pixels.file_repair import remove_notes
-from verydeep.data.pixels.formats import FORMATS, MissingPackageError, describe_unidentified, is_unread_suffix, is_video
+from verydeep.data.pixels.formats import (
+    FORMATS,
+    VIDEO,
+    MissingPackageError,
+    describe_unidentified,
+    find_holder,
+    is_unread_suffix,
+)
 from verydeep.data.pixels.image_files import open_image_file, quiet, read_rotation
 from verydeep.data.pixels.photograph_measures import JUDGED_SIDE, PhotographMeasures, measure_photograph
 from verydeep.data.pixels.shapes import check_shape
@@ -237,8 +244,9 @@ def _naming_errors(name: Path | str) -> Iterator[None]:
     except MissingPackageError as error:
         raise DataError(f"{name} {error}.") from error
     except UnidentifiedImageError as error:
-        if is_video(str(name)):
-            raise DataError(f"{name} is a video: extract pictures from it.") from error
+        if holder := find_holder(str(name)):
+            kind = "a video: extract pictures from" if holder == VIDEO else "a packed folder: unpack"
+            raise DataError(f"{name} is {kind} it.") from error
         if is_unread_suffix(Path(name).suffix):
             raise DataError(f"{name} is in a format that verydeep cannot read: convert it to JPEG or PNG.") from error
         raise DataError(f"{name} {describe_unidentified(Path(name))}.") from error

@@ -60,7 +60,7 @@ _OTHER = frozenset(
     """
     .txt .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg .conf .md .rst .html .htm .css .js .py
     .ipynb .sh .bat .m .r .db .sqlite .lnk .url .log .bak .tmp .part .crdownload .lock .pdf .doc .docx
-    .xls .xlsx .ppt .pptx .odt .ods .zip .gz .bz2 .xz .7z .rar .tar .tgz .npy .npz .mat .h5 .hdf5 .pt
+    .xls .xlsx .ppt .pptx .odt .ods .gz .bz2 .xz .npy .npz .mat .h5 .hdf5 .pt
     .pth .ckpt .pkl .safetensors .parquet .feather .mp3 .wav .aac .flac .ogg .m4a .aae .xmp .thm .exe .dll .so
     .md5 .sha256
     """.split()  # noqa: SIM905 - a list of them fills the page
@@ -70,7 +70,14 @@ _OTHER = frozenset(
 VIDEO = "video"
 """Stands for all formats of videos."""
 
-_VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts", ".flv"})
+PACKED = "packed"
+"""Stands for all formats of packed folders, such as zip."""
+
+_HOLDERS = {
+    **dict.fromkeys(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .3gp .mts .flv".split(), VIDEO),  # noqa: SIM905
+    **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".tgz"), PACKED),
+}
+"""Suffix of a file that may hold pictures -> what it is; such files are not opened."""
 
 _LOADING = threading.Lock()
 
@@ -156,7 +163,7 @@ def is_decodable(name: str) -> bool:
     """Whether files of this format can be decoded with what is installed."""
     if name == "AVIF":
         return bool(features.check("avif"))
-    return name not in {UNREAD, VIDEO} and (name not in PLUGINS or _plugin_module(name) is not None)
+    return name not in {UNREAD, VIDEO, PACKED} and (name not in PLUGINS or _plugin_module(name) is not None)
 
 
 def load_plugin(name: str) -> None:
@@ -176,15 +183,17 @@ def is_unread_suffix(suffix: str) -> bool:
     return suffix.lower() in _UNREAD
 
 
-def is_video(name: str) -> bool:
-    """Whether a file is a video, by its suffix."""
-    return os.path.splitext(name)[1].lower() in _VIDEOS  # noqa: PTH122 - a million files
+def find_holder(name: str) -> str | None:
+    """Return ``VIDEO`` or ``PACKED`` for a file that may hold pictures, by its suffix; None for any other."""
+    return _HOLDERS.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - a million files
 
 
 def describe_remedy(name: str) -> str:
     """Return what to do about files of a format that cannot be decoded."""
     if name == VIDEO:
         return "extract pictures from them"
+    if name == PACKED:
+        return "unpack them if they hold photographs"
     if name in PLUGINS:
         return f"pip install 'verydeep[{PLUGINS[name][0]}]'"
     return "pip install -U pillow" if name == "AVIF" else "convert them to JPEG or PNG"
@@ -200,7 +209,7 @@ def find_format(entry: "os.DirEntry[str]") -> str | None:
         return FORMATS[suffix]
     if suffix in _UNREAD:
         return UNREAD
-    if suffix in _OTHER or suffix in _VIDEOS or not is_file(entry):  # a pipe would wait for its writer
+    if suffix in _OTHER or suffix in _HOLDERS or not is_file(entry):  # a pipe would wait for its writer
         return None
     return identify_format(read_beginning(Path(entry.path)))
 
@@ -216,6 +225,6 @@ def describe_unread(unread: Mapping[tuple[str, str], int], folder: Path) -> list
     for (name, kind), count in sorted(unread.items()):
         verb, remedy = "file is" if count == 1 else "files are", describe_remedy(kind)
         if count == 1:
-            remedy = remedy.replace("them", "it")
+            remedy = remedy.replace("them", "it").replace("they hold", "it holds")
         sentences.append(f"In {folder} {count:,} {name} {verb} not read: {remedy}.")
     return sentences
