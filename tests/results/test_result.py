@@ -15,6 +15,7 @@ from rich.console import Console
 from verydeep.engine.nets.net import Net
 from verydeep.models.weights.model_folder import ModelConfig
 from verydeep.ops.arrays import Float32Array
+from verydeep.results.explanations import Explanations
 from verydeep.results.neighbors import Neighbors
 from verydeep.results.predictions import Predictions
 from verydeep.results.result import Format, Record, Result, print_result, short_text
@@ -115,6 +116,24 @@ def test_images_that_no_margin_gives_a_class_are_named() -> None:
     assert replace(predictions, kind="probability").footer() == []
 
 
+def test_margins_of_two_classes_are_explained() -> None:
+    """The margins of two classes of which each photograph has one are opposite, so one of them is always positive."""
+    sentence = "One of the two classes always has a positive margin, also in an image of neither."
+    names = ("cat", "dog")
+
+    def footers(margins: list[list[float]]) -> list[list[str]]:
+        scores, files = np.array(margins, np.float32), ("a.jpg", "b.jpg")
+        predictions = Predictions(files, scores, names, names, kind="margin")
+        labels, filters = scores.argmax(axis=1)[:, None], np.zeros((1, 3, 3, 3), np.float32)
+        explanations = Explanations(files, ((), ()), labels, scores, names, names, filters, kind="margin")
+        return [predictions.footer(), explanations.footer()]
+
+    assert footers([[0.4, -0.40002], [-1.1, 1.1]]) == [[sentence], [sentence]]
+    assert footers([[0.4, -0.4], [1.1, 1.1]]) == [[], []]
+    shares = Predictions(("a.jpg",), np.array([[0.25, 0.75]], np.float32), names, names)
+    assert shares.footer() == []
+
+
 def test_a_representation_is_short() -> None:
     assert repr(SCORES) == "Scores(images=('a, b.jpg', '<c>.jpg'), values=float32 (2, 2), folder='x/y')"
     many = Scores(tuple("abcdef"), np.zeros((6, 1000), np.float32), Path())
@@ -149,6 +168,14 @@ def test_a_notebook_gets_html_that_is_escaped_and_not_endless() -> None:
     many = Scores(tuple(map(str, range(300))), np.zeros((300, 1), np.float32), Path())
     assert many._repr_html_().count("<tr>") == 101
     assert "100 of 300 rows are shown." in many._repr_html_()
+
+
+def test_moved_photographs_of_an_archive_have_a_remedy() -> None:
+    similarities = np.array([[0.875]], np.float32)
+    there, gone = (Neighbors(("a",), (("b",),), similarities, np.array([[missing]])) for missing in (False, True))
+    assert there.footer() == []
+    (line,) = gone.footer()
+    assert "no longer where they were" in line and "manifest.json, as images_root" in line
 
 
 def test_rich_renders_a_result() -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from verydeep.ops.arrays import Float32Array, Int64Array
 from verydeep.results.objects import LocatedObjects
-from verydeep.results.predictions import Predictions, ScoreKind
+from verydeep.results.predictions import Predictions, ScoreKind, list_margin_remarks
 from verydeep.results.result import ImageResult, Record
 from verydeep.results.score_map import ScoreMap
 
@@ -90,7 +90,8 @@ class Explanations(ImageResult):
         """Return where the pictures are, and a line for each skipped file."""
         folder = Path(self.pictures[0]).parent if self.pictures else None
         written = [] if folder is None else [f"Pictures written: {len(self.pictures):,}, in {folder}/"]
-        return [*written, *self._skipped_lines()]
+        remarks = list_margin_remarks(self.images, self.scores) if self.kind == "margin" else []
+        return [*written, *remarks, *self._skipped_lines()]
 
     def _repr_html_(self) -> str:
         """Return the table and the first pictures, for a notebook."""

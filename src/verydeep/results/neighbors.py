@@ -47,4 +47,6 @@ class Neighbors(ImageResult):
     def footer(self) -> list[str]:
         """Return where the picture is, and a line for each skipped file."""
         written = [] if self.picture is None else [f"Picture written: {self.picture}"]
-        return [*written, *self._skipped_lines()]
+        advice = "if they were moved, write the path of their folder into manifest.json, as images_root"
+        missing = [f"Missing: files that are no longer where they were described; {advice}."]
+        return [*written, *(missing if self.missing.any() else []), *self._skipped_lines()]

@@ -1,8 +1,10 @@
 """The result of `predict`: scores of all classes for each image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
 
 from verydeep.ops.arrays import Float32Array
 from verydeep.ops.metrics import order_classes
@@ -11,6 +13,9 @@ from verydeep.wording import shorten_list
 
 ScoreKind = Literal["probability", "margin"]
 """A net's probabilities sum to 1; a classifier's margin stands for the class above 0."""
+
+OPPOSITE = 1e-3
+"""Largest sum of two margins that are opposite, each from an SVM of its own."""
 
 
 class ClassScore(NamedTuple):
@@ -65,8 +70,19 @@ class Predictions(ImageResult):
 
     def footer(self) -> list[str]:
         """Return a line about images of no class, by a classifier, and one for each skipped file."""
-        lines = self._skipped_lines()
-        if self.kind == "margin":
-            none = [image for image, row in zip(self.images, self.scores, strict=True) if row.max() <= 0]
-            lines = [*([f"No class has a positive margin in {shorten_list(none)}."] if none else []), *lines]
-        return lines
+        remarks = list_margin_remarks(self.images, self.scores) if self.kind == "margin" else []
+        return [*remarks, *self._skipped_lines()]
+
+
+def list_margin_remarks(images: Sequence[str], margins: Float32Array) -> list[str]:
+    """Return sentences about images of no class, and about two classes whose margins are opposite.
+
+    Args:
+        images: names of the images.
+        margins: (n, K) of the images.
+    """
+    none = [image for image, row in zip(images, margins, strict=True) if row.max() <= 0]
+    remarks = [f"No class has a positive margin in {shorten_list(none)}."] if none else []
+    if margins.shape[1] == 2 and np.allclose(margins.sum(axis=1), 0, atol=OPPOSITE):
+        remarks.append("One of the two classes always has a positive margin, also in an image of neither.")
+    return remarks
