@@ -92,6 +92,8 @@ def test_a_first_use_states_what_was_assumed(inside: Cli, weights: Path, folders
     """Once; and outputs without names are not the classes of a data set."""
     first, second = (inside("predict", weights, folders, "--scales", "224", "--top", "1") for _ in range(2))
     assert "net.pth: The file does not state its input" in first.stdout and "have no names" in first.stdout
+    for option in ("--input: caffe", "--class-names, a file"):
+        assert f"use `verydeep convert` with {option}" in first.stdout, "`verydeep predict` has no such options"
     assert "does not state its input" not in second.stdout
     done = inside("evaluate", folders, weights, check=False)
     assert done.returncode == 1 and "does not name its 4 classes: convert it with" in done.stderr

@@ -177,7 +177,8 @@ def test_a_published_file_is_known_by_its_digest(tmp_path: Path, cache: Path, mo
     assert seen_otherwise.published is None and seen_otherwise.config.train_scale is None
     found = convert_file(tmp_path / "vgg.pth")
     assert any("taken for ILSVRC's" in note for note in found.notes)
-    assert any("does not state its input" in note and "give `input`: caffe" in note for note in found.notes)
+    (note,) = [note for note in found.notes if "does not state its input" in note]
+    assert "use `verydeep convert` with `input`: caffe" in note
     assert found.published == mine and found.config.train_scale == "256-512"
     assert found.config.provenance.license == "CC-BY-4.0"
     # By name, from the folder where a user without a network puts the file.

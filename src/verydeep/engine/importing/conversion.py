@@ -91,11 +91,13 @@ def convert_file(
     if file.left_out:
         notes = (f"Only the convolutions were read: {file.left_out}.", *notes)
     if file.assumption and input_name is None:
-        notes = (f"{file.assumption} If that is wrong, give `input`: {', '.join(INPUTS)}.", *notes)
+        kinds = ", ".join(INPUTS)
+        notes = (f"{file.assumption} If that is wrong, use `verydeep convert` with `input`: {kinds}.", *notes)
     if class_names is None and not file.class_names and BACKGROUND not in names and num_classes == ILSVRC_CLASSES:
         notes = (*notes, f"Its {num_classes:,} outputs are taken for ILSVRC's classes, in the order of their WNIDs.")
     if names and names == placeholder_names(num_classes):
-        notes = (*notes, f"Its {num_classes} outputs have no names: give `class_names`, a file with one in each line.")
+        advice = "use `verydeep convert` with `class_names`, a file with one in each line"
+        notes = (*notes, f"Its {num_classes} outputs have no names: {advice}.")
     return ConvertedNet(config, {**file.tensors, "conv1_1.weight": first}, notes, published)
 
 
