@@ -55,7 +55,7 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     for name in ("curve.png", "confusion.png"):
         with Image.open(tmp_path / "few" / name) as image:
             assert min(image.size) > 300
-    assert re.search(r"Score with fewer training photographs of each class: [\d.]+ with 1[;.]", done.stdout)
+    assert re.search(r"photographs of each class: [\d.]+ \[[\d.]+,[\d.]+\] with 1; .*overlap", done.stdout)
 
 
 def test_predict_prints_the_margins_of_transfer(inside: Cli, classifier: Path, class_folders: Path) -> None:

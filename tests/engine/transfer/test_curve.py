@@ -17,6 +17,7 @@ from verydeep.engine.descriptors.cache import DescribedSamples
 from verydeep.engine.transfer.curve import COUNTS, CurvePoint, draw_learning_curve, measure_learning_curve
 from verydeep.engine.transfer.partition import add_interval, transfer_partition
 from verydeep.ops.arrays import Float32Array
+from verydeep.ops.metrics import Share
 
 NAMES = ("ant", "bell", "crab")
 PER_CLASS, NUM_TRAIN, SEEDS = 20, 12, (5, 6)
@@ -87,6 +88,7 @@ def test_curve_is_drawn(tmp_path: Path) -> None:
     draw_learning_curve(points, "Mean class recall, %", tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5000
     assert str(points[0]) == "42.0 ± 2.8 with 1" and str(CurvePoint(2, (50.0,))) == "50.0 with 2"
+    assert str(CurvePoint(5, (50.0,), Share(50.0, 23.66, 76.34))) == "50.0 [23.7,76.3] with 5"
 
 
 @pytest.mark.parametrize("largest", [2, 3, 11, 31, 34, 45, 99, 101, 130, 520, 734, 999])

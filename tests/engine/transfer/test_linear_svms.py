@@ -36,8 +36,10 @@ def test_descriptors_of_another_net_are_refused() -> None:
 
 
 def test_unconverged_classes_are_named() -> None:
-    assert TWO.convergence_remark(["ant", "bell"]) == (
-        "Not converged: the SVMs of 1 of 2 classes (bell) ended early at C=3. They are used as they "
-        "are. For SVMs that converge, give a smaller C, such as `c=0.3`."
-    )
-    assert not LinearSVMs(TWO.weights, TWO.biases, C=3.0).convergence_remark(["ant", "bell"])
+    """Another C is advice only where the user chose it."""
+    names = ["ant", "bell"]
+    ended = "Not converged: the SVMs of 1 of 2 classes (bell) ended early at C=3. They are used as they are"
+    chosen, given = (TWO.convergence_remark(names, is_chosen=is_chosen) for is_chosen in (True, False))
+    assert chosen == f"{ended}: of the values tried, this C had the best score."
+    assert given == f"{ended}. For SVMs that converge, give a smaller C, such as `c=0.3`."
+    assert not LinearSVMs(TWO.weights, TWO.biases, C=3.0).convergence_remark(names, is_chosen=False)

@@ -183,9 +183,14 @@ def draw_learning_curve(points: Sequence[CurvePoint], metric: str) -> Chart | No
         return None
     xs, ys = [x for x, _ in curve], [y for _, y in curve]
     x_ticks = choose_ticks(max(xs))
+    intervals = [(float(point["num_train"]), interval) for point in points if (interval := point.get("interval"))]
+    places = _place([x for x, _ in intervals], x_ticks[-1])
+    spreads = tuple(
+        (x, SIDE - 10 * each.low, SIDE - 10 * each.high) for x, (_, each) in zip(places, intervals, strict=True)
+    )
     return Chart(
         "More photographs", f"{metric}: from {ys[0]:.1f}% with {xs[0]:.0f} to {ys[-1]:.1f}% with {xs[-1]:.0f}.",
         "training photographs of each class", _tick_texts(x_ticks),
         tuple(f"{percent}%" for percent in range(0, 101, 25)),
-        (Line(metric, 0, _join(xs, ys, x_ticks[-1], 100), has_dots=True),),
+        (Line(metric, 0, _join(xs, ys, x_ticks[-1], 100), spreads, has_dots=True),),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The fields of JSON files that the report page shows: each is checked when a file is read, which may be damaged."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Required, TypedDict
+from typing import Annotated, NotRequired, Required, TypedDict
 
 from msgspec import Meta
 
@@ -91,6 +91,7 @@ class CurvePoint(TypedDict):
 
     num_train: Positive
     scores: Sequence[float]
+    interval: NotRequired[Share | None]
 
 
 class Draw(TypedDict, total=False):

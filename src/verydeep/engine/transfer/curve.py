@@ -37,7 +37,8 @@ class CurvePoint:
 
     def __str__(self) -> str:
         mean, deviation = mean_and_deviation(self.scores)
-        return f"{mean:.1f}" + ("" if deviation is None else f" ± {deviation:.1f}") + f" with {self.num_train}"
+        text = f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
+        return f"{text if self.interval is None else self.interval} with {self.num_train}"
 
     @property
     def limits(self) -> tuple[float, float]:

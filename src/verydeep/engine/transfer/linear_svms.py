@@ -43,13 +43,22 @@ class LinearSVMs:
             margins[start : start + ROWS_AT_ONCE] = rows @ self.weights.T + self.biases
         return margins
 
-    def convergence_remark(self, class_names: Sequence[str]) -> str:
-        """Return a remark about classes that did not converge; empty if all did."""
+    def convergence_remark(self, class_names: Sequence[str], *, is_chosen: bool) -> str:
+        """Return a remark about classes that did not converge; empty if all did.
+
+        Args:
+            class_names: names of the classes.
+            is_chosen: whether C had the best score of several values, so that another one is no advice.
+        """
         if not self.unconverged:
             return ""
         names = ", ".join(class_names[label] for label in self.unconverged)
+        advice = (
+            ": of the values tried, this C had the best score."
+            if is_chosen
+            else f". For SVMs that converge, give a smaller C, such as `c={self.C / 10:g}`."
+        )
         return (
             f"Not converged: the SVMs of {len(self.unconverged)} of {len(class_names)} classes ({names}) ended early "
-            f"at C={self.C:g}. They are used as they are. For SVMs that converge, give a smaller C, such as "
-            f"`c={self.C / 10:g}`."
+            f"at C={self.C:g}. They are used as they are{advice}"
         )

@@ -121,7 +121,8 @@ def _describe_scales(multi_scale: MultiScale, crop: int) -> str:
 def _cell_remarks(label: str, column: str, result: TransferResult) -> Iterator[str]:
     task = result.task
     for partition in result.partitions:
-        if remark := partition.svms.convergence_remark(task.transfer_set.class_names):
+        names, is_chosen = task.transfer_set.class_names, bool(partition.trials)
+        if remark := partition.svms.convergence_remark(names, is_chosen=is_chosen):
             yield f"{label}, {column}: {remark}"
     yield from seen_images_remarks(task.representation.nets, task.split)
     if copies := find_copies(task):

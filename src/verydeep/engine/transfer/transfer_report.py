@@ -147,7 +147,7 @@ def result_lines(result: TransferResult) -> Iterator[str]:
                 f"C={partition.svms.C:g}, the usual value, because choosing C takes at least two training photographs "
                 "of a class."
             )
-        if remark := partition.svms.convergence_remark(class_names):
+        if remark := partition.svms.convergence_remark(class_names, is_chosen=bool(partition.trials)):
             yield remark
     yield from _score_lines(result)
     untested = {
@@ -160,7 +160,8 @@ def result_lines(result: TransferResult) -> Iterator[str]:
         yield f"No test image shows {', '.join(sorted(untested))}; the mean is over the other classes."
     if result.curve:
         points = "; ".join(map(str, result.curve))
-        yield f"Score with fewer training photographs of each class: {points}."
+        advice = " Where intervals overlap widely, the difference may be chance." if result.curve[-1].interval else ""
+        yield f"Score with fewer training photographs of each class: {points}.{advice}"
     if result.skipped:
         yield f"Skipped: {count_of(len(result.skipped), 'file')} that cannot be decoded, listed in {RESULTS}."
 
