@@ -1,5 +1,6 @@
 """Nets on disk and in memory: their configuration, their classes, their threads."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -251,6 +252,9 @@ def test_a_folder_without_a_net_says_what_it_is_and_what_to_give(
         write_product(tmp_path / "runs" / f"run{number}")
     put(tmp_path, "runs/tables/1.png", "phone/1.jpg", "empty/notes.txt")
     write_product(tmp_path / "clf", "classifier.json", "verydeep-classifier")
+    trained = write_product(tmp_path / "trained", "classifier.json", "verydeep-classifier") / "classifier.json"
+    fields = {"model_type": "verydeep-classifier", "nets": [{"path": "/nets/vgg.pth"}, {"path": "oxford-vgg19"}]}
+    trained.write_text(json.dumps(fields, indent=1))
     write_product(tmp_path / "arch", "manifest.json", "verydeep-descriptors")
     write_product(write_product(tmp_path / "last") / "model", "config.json", "verydeep")
     sentences = {
@@ -259,6 +263,8 @@ def test_a_folder_without_a_net_says_what_it_is_and_what_to_give(
         "empty": "has no net in model/: give a run, a model folder or a weight file.",
         "clf": "is a classifier of `verydeep transfer`: give a net here; `verydeep predict`, `evaluate`, `explain` and "
         "`describe` take classifiers, too.",
+        "trained": "is a classifier of `verydeep transfer`: give a net here, such as its own, /nets/vgg.pth; "
+        "`verydeep predict`, `evaluate`, `explain` and `describe` take classifiers, too.",
         "arch": "is an archive of descriptors: give a net here; `verydeep search` takes archives.",
         "runs/run1": "has not saved a net yet: wait, or continue its training.",
     }

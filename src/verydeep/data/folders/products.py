@@ -1,5 +1,6 @@
 """Folders that verydeep wrote, which are no photographs of a class: runs, nets, classifiers and archives."""
 
+import json
 import re
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def describe_product(folder: Path) -> str | None:
     except (DataError, OSError):  # what cannot be read is reported when it is opened
         return None
     return f"holds {kinds[0]} of verydeep" if kinds and all(kinds) else None
+
+
+def list_classifier_nets(folder: Path) -> list[str]:
+    """Return the paths or names of the nets of a classifier; none where they cannot be read."""
+    try:
+        nets = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))["nets"]
+        return [str(net["path"]) for net in nets]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _name_kind(folder: Path) -> str | None:

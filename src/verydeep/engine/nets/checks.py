@@ -108,7 +108,7 @@ def check_not_trunk(net: Net) -> None:
         reason = f", because {left_out}" if left_out else ""
         raise WeightsError(
             f"{net.path} has only convolutions and no classes{reason}: train a net from it, with "
-            f"`init_from={net.path}`."
+            f"`init_from={net.path}`, or a classifier, with `verydeep transfer`."
         )
 
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 from verydeep.configs.published_nets import PUBLISHED
 from verydeep.data.folders.listing import holds_images, list_subfolders
-from verydeep.data.folders.products import describe_product
+from verydeep.data.folders.products import describe_product, list_classifier_nets
 from verydeep.engine.importing.imported import import_net, is_name
 from verydeep.errors import OptionError, WeightsError
 from verydeep.models.weights.model_folder import CONFIG, WEIGHTS
@@ -85,9 +85,10 @@ def _explain_missing_net(source: Path, part: str) -> str:
     if RunFolder(source).settings.exists():
         return "has not saved a net yet: wait, or continue its training."
     if product and product.startswith("is a classifier"):
+        own = f", such as its own, {nets[0]}" if (nets := list_classifier_nets(source)) else ""
         return (
-            "is a classifier of `verydeep transfer`: give a net here; `verydeep predict`, `evaluate`, `explain` and "
-            "`describe` take classifiers, too."
+            f"is a classifier of `verydeep transfer`: give a net here{own}; `verydeep predict`, `evaluate`, `explain` "
+            "and `describe` take classifiers, too."
         )
     if product and product.startswith("is an archive"):
         return "is an archive of descriptors: give a net here; `verydeep search` takes archives."
