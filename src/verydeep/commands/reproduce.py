@@ -201,7 +201,8 @@ def measure_errors(
         )
         name = f"{data_name(data)}-{split}-{sizes.label()}-{runtime.precision}{'-tuned' if tune_threshold else ''}"
         measured = write_tables(tables, Path(out or runs.folder / "tables" / name), runtime)
-        log.info(describe_posterior_cache())
+        if remark := describe_posterior_cache():
+            log.info(remark)
         return measured
 
 

@@ -120,7 +120,8 @@ class ClassEvaluationTask:
         copies = find_training_copies(split, list_records(members))
         table = build_evaluation_table(evaluation, split, [member.net for member in members], conditions, copies=copies)
         write_evaluation(options.folder, evaluation, table, split)
-        log.info(describe_posterior_cache())
+        if remark := describe_posterior_cache():
+            log.info(remark)
         return table
 
 

@@ -165,6 +165,13 @@ def test_a_run_without_its_photographs(tmp_path: Path) -> None:
     assert written.num_thumbnails == 6 and "not found" not in page.text
 
 
+def test_several_evaluations_without_photographs_are_listed(tmp_path: Path) -> None:
+    runs = [store_run(tmp_path / name) for name in ("one", "two")]
+    shutil.move(tmp_path / "photos", tmp_path / "elsewhere")
+    _, page = write(*runs)
+    assert "The photographs of 2 evaluations were not found when the page was written: one, two." in page.text
+
+
 def test_mistakes_get_thumbnails_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("verydeep.engine.report_page.photographs.MAX_THUMBNAILS", 2)
     written, page = write(store_run(tmp_path / "run"))

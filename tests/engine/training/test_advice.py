@@ -53,6 +53,14 @@ def test_a_loss_near_or_far_above_that_of_guessing_is_reported(
     assert messages.endswith("or another `learning_rate` than 0.01.\n")
 
 
+def test_the_loss_of_the_first_steps_does_not_count(photographs: Path, tmp_path: Path) -> None:
+    """A few steps of a high loss at the beginning are no sign of trouble: only the second half of the steps is."""
+    monitor = TrainingMonitor(small_task(photographs), Log(tmp_path / "log"), first_step=0)
+    for step in range(1, 11):
+        monitor.observe(StepReport(step, 9.0 if step <= 5 else 0.4, 1e-2, None, stopped=False, stage=1), 10)
+    assert monitor.loss == pytest.approx(0.4) and not (tmp_path / "log").exists()
+
+
 def test_advice_names_nothing_that_is_in_force(photographs: Path, tmp_path: Path) -> None:
     """With Glorot, a source net and no dropout at first, only the rate at the start is left to change."""
     task = small_task(photographs)

@@ -108,10 +108,10 @@ def read_cached(cache: ArrayCache, kind: str, computed: Sequence[ArrayBatch], co
 
 
 def describe_posterior_cache() -> str:
-    """Return a sentence about the size and place of all cached posteriors."""
+    """Return a sentence about the size and place of all cached posteriors; empty below a megabyte."""
     folder = posteriors_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
-    return f"Posteriors cached: {size / 1e6:,.0f} MB in {folder}."
+    return f"Posteriors cached: {size / 1e6:,.0f} MB in {folder}." if size >= 1e6 else ""
 
 
 def digest_of_images(split: Split) -> str:

@@ -30,7 +30,7 @@ FEW_STEPS = 500
 """Steps of a whole run below which a loss near that of guessing may mean too little training."""
 
 AVERAGED = 100
-"""Last reports whose loss is averaged."""
+"""Last reports whose loss is averaged, as long as they belong to the second half of the steps."""
 
 WARM_UP = 3
 """First reports, which are slower than the rest and left out of the estimate of the time."""
@@ -165,7 +165,7 @@ class TrainingMonitor:
         self.stuck_loss = recipe.stuck_above * self.guessing_loss
         self.loss_step = min(5000, ten_epochs, max(1, round(recipe.stuck_after * all_epochs)))
         self.test_steps = test_images / recipe.batch_size
-        self.losses: deque[float] = deque(maxlen=AVERAGED)
+        self.losses: deque[float] = deque(maxlen=min(AVERAGED, max(1, self.loss_step // 2)))
         self.num_reports, self.warm_step, self.warm_time = 0, 0, 0.0
         self.is_timed = False
         self.crops_checked = first_step > 0
