@@ -55,6 +55,8 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     for name in ("curve.png", "confusion.png"):
         with Image.open(tmp_path / "few" / name) as image:
             assert min(image.size) > 300
+    page = (tmp_path / "few" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="spread') == len(result["curve"]), "each point has its interval"
     assert re.search(r"photographs of each class: [\d.]+ \[[\d.]+,[\d.]+\] with 1; .*overlap", done.stdout)
 
 

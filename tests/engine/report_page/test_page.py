@@ -169,7 +169,7 @@ def test_several_evaluations_without_photographs_are_listed(tmp_path: Path) -> N
     runs = [store_run(tmp_path / name) for name in ("one", "two")]
     shutil.move(tmp_path / "photos", tmp_path / "elsewhere")
     _, page = write(*runs)
-    assert "The photographs of 2 evaluations were not found when the page was written: one, two." in page.text
+    assert "These photographs were not found when the page was written: one, two." in page.text
 
 
 def test_mistakes_get_thumbnails_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

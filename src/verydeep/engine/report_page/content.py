@@ -168,10 +168,7 @@ class PageContent:
         num_all = len(self.keys)
         count = f"{'All ' if num_all > 1 else ''}{count_of(num_all, 'photograph')}"
         if self.lost:
-            several = len(self.lost) > 1
-            subject = f"{len(self.lost)} evaluations" if several else self.lost[0]
-            names = f": {shorten_list(self.lost)}" if several else ""
-            hint = f"The photographs of {subject} were not found when the page was written{names}."
+            hint = f"These photographs were not found when the page was written: {shorten_list(self.lost)}."
         elif any(self.views[0].evaluation.wrong.values()):
             hint = 'The mistakes are shown first: to see the others, too, choose "all" under "Show".'
         else:
