@@ -3,16 +3,15 @@
 import hashlib
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-if sys.platform == "win32":
-    pass
-else:
-    pass
+MAX_NAME_BYTES = 120
+"""Bytes of names that verydeep chooses; file systems take 255, but other names are added."""
+
+_KINDS = {stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket", stat.S_ISCHR: "device", stat.S_ISBLK: "device"}
 
 
 def describe_read_error(path: Path | str, error: OSError) -> str:
@@ -38,9 +37,6 @@ def is_file(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-_KINDS = {stat.S_ISFIFO: "pipe", stat.S_ISSOCK: "socket", stat.S_ISCHR: "device", stat.S_ISBLK: "device"}
-
-
 def special_kind(path: "os.DirEntry[str] | Path") -> str:
     """Return "pipe", "socket" or "device" for what is none of file, folder and broken link; nothing for those."""
     try:
@@ -56,10 +52,6 @@ def real_path(path: Path) -> Path:
     ``Path.resolve`` raises a RuntimeError for those, before Python 3.13.
     """
     return Path(os.path.realpath(path))
-
-
-MAX_NAME_BYTES = 120
-"""Bytes of names that verydeep chooses; file systems take 255, but other names are added."""
 
 
 def shorten_name(name: str) -> str:
@@ -86,7 +78,7 @@ def escape_bytes(name: str) -> str:
 
 @contextmanager
 def utf8_path(path: Path) -> Iterator[Path]:
-    """Give the path of a file to a library that takes UTF-8 alone, and calls a file missing that may not be read.
+    """Give the path of a file to a library that accepts only UTF-8 and reports an unreadable file as missing.
 
     Raises:
         OSError: the file cannot be opened.

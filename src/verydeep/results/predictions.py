@@ -83,6 +83,6 @@ def list_margin_remarks(images: Sequence[str], margins: Float32Array) -> list[st
     """
     none = [image for image, row in zip(images, margins, strict=True) if row.max() <= 0]
     remarks = [f"No class has a positive margin in {shorten_list(none)}."] if none else []
-    if margins.shape[1] == 2 and np.allclose(margins.sum(axis=1), 0, atol=OPPOSITE):
+    if images and margins.shape[1] == 2 and np.allclose(margins.sum(axis=1), 0, atol=OPPOSITE):
         remarks.append("One of the two classes always has a positive margin, also in an image of neither.")
     return remarks
