@@ -142,8 +142,8 @@ NOTEBOOKS = {
         [str(["lemon", "lime", "plum"])] * 2,
     ),
     "few_photographs": (
-        "print(sum(row[0].name == name for row, name in zip(predictions.top(1), ('banana', 'cherry', 'fig'))) >= 2)",
-        ["True"],  # a processor with other instructions trains a slightly other net
+        "print([row[0].name for row in predictions.top(1)])",
+        [str(["banana", "cherry", "fig"])],
     ),
     "what_the_net_sees": ("print(vd.predict(net, cut, scales=(256,)).top(1)[0][0].name)", ["plum"]),
 }

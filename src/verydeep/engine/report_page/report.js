@@ -184,9 +184,10 @@
       }));
     showMaps(record);
     $("position").textContent = `${(index + 1).toLocaleString("en")} of ${count(found)}`;
+    const focused = document.activeElement; // a button that is disabled loses the focus
     [$("previous").disabled, $("next").disabled] = [index === 0, index === found.length - 1];
     if (!$("viewer").open) $("viewer").showModal();
-    if (document.activeElement.disabled) $("close").focus();
+    if (focused.disabled) $("close").focus();
   }
 
   function showMaps(record) {
