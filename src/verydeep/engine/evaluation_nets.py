@@ -1,4 +1,4 @@
-"""What an evaluation tests: nets or a classifier that are named, or the nets that a protocol stands for."""
+"""Open what an evaluation tests: nets or a classifier given by path or name, or the nets of a protocol."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -166,13 +166,13 @@ def _list_folder(folder: str, leave_out: Path | None, notes: list[str]) -> list[
     omissions = Omissions()
     files = [os.path.join(folder, name) for name in list_images(Path(folder), omissions)]  # noqa: PTH118
     notes += omissions.sentences(Path(folder))
-    files = _leave_out_products(folder, files, notes)
+    files = _exclude_products(folder, files, notes)
     if leave_out is None or real_path(Path(folder)).is_relative_to(real_path(leave_out)):
         return files
     return [file for file in files if not real_path(Path(file)).is_relative_to(real_path(leave_out))]
 
 
-def _leave_out_products(folder: str, files: Sequence[str], notes: list[str]) -> list[str]:
+def _exclude_products(folder: str, files: Sequence[str], notes: list[str]) -> list[str]:
     """Return the images that do not lie in what verydeep wrote, such as the curves of a run; add a note for each place.
 
     Raises:
