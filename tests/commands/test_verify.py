@@ -229,13 +229,13 @@ def test_good_boxes_are_no_finding(photographs: Path) -> None:
 
 def test_the_place_of_boxes_is_named_and_so_are_files_that_are_not_read(photographs: Path) -> None:
     lines = [f"{'cat' if n % 2 else 'dog'}/{n}.jpg,{'cat' if n % 2 else 'dog'},1,2,30,40" for n in range(9)]
-    for name in ("box.csv", "BBoxes.CSV", "annotations.json"):
+    for name in ("box.csv", "BBoxes.CSV", "annotations.json", "cat/boxes.csv"):
         (photographs / name).write_text("\n".join(["path,label,xmin,ymin,xmax,ymax", *lines]))
     verified = vd.verify(photographs)
     assert verified.problem == ""
     assert verified.notes[-1] == (
-        f"Not read: BBoxes.CSV, annotations.json, box.csv in {photographs}; boxes are read from boxes.csv with "
-        "path,label,xmin,ymin,xmax,ymax."
+        f"Not read: BBoxes.CSV, annotations.json, box.csv, cat/boxes.csv in {photographs}; boxes are read from "
+        f"{photographs / 'boxes.csv'} with path,label,xmin,ymin,xmax,ymax."
     )
     annotations = photographs / "Annotations" / "cat"
     annotations.mkdir(parents=True)
@@ -245,23 +245,23 @@ def test_the_place_of_boxes_is_named_and_so_are_files_that_are_not_read(photogra
 
 
 def test_boxes_whose_paths_are_all_wrong_are_one_problem(photographs: Path) -> None:
-    lines = [f"photographs/{'cat' if n % 2 else 'dog'}/{n}.jpg,dog,1,2,30,40" for n in range(9)]
+    lines = [f"pictures/{'cat' if n % 2 else 'dog'}/{n}.jpg,dog,1,2,30,40" for n in range(9)]
     (photographs / "boxes.csv").write_text("\n".join(["path,label,xmin,ymin,xmax,ymax", *lines]))
     verified = vd.verify(photographs)
     assert verified.bad_boxes == ()
     assert verified.problem == (
         f"No path in {photographs / 'boxes.csv'} is a file: paths begin at {photographs}, such as 'dog/0.jpg', and "
-        "line 2 has 'photographs/dog/0.jpg'."
+        "line 2 has 'pictures/dog/0.jpg'."
     )
 
 
 def test_labels_whose_paths_are_all_wrong_are_one_problem(tmp_path: Path) -> None:
     for number in range(3):
         noise(tmp_path / "lab" / f"{number}.jpg", number)
-    (tmp_path / "lab" / "labels.csv").write_text("path,label\nlab/2.jpg,cat\nlab/1.jpg,dog\n")
+    (tmp_path / "lab" / "labels.csv").write_text("path,label\nlaboratory/2.jpg,cat\nlaboratory/1.jpg,dog\n")
     assert vd.verify(tmp_path / "lab").problem == (
         f"No path in {tmp_path / 'lab' / 'labels.csv'} is a file: paths begin at {tmp_path / 'lab'}, such as '2.jpg', "
-        "and line 2 has 'lab/2.jpg'."
+        "and line 2 has 'laboratory/2.jpg'."
     )
 
 

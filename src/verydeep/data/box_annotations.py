@@ -15,7 +15,6 @@ ImageNet's own annotations have known defects (docs/choices.md), which are also 
 where the object was cropped away), and training images without boxes, more than half of ILSVRC's.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,11 +24,11 @@ from pathlib import Path
 from verydeep.data.box_checks import NO_BOXES, BadBoxes, BoxProblem, BoxReader, ImageBoxes
 from verydeep.data.box_remarks import remark_on_boxes
 from verydeep.data.box_sources import COLUMNS, TABLE, find_box_source
+from verydeep.data.folders.listing import list_files
 from verydeep.data.folders.split_folders import ANNOTATIONS
 from verydeep.data.loading.batches import load_items
 from verydeep.data.split import Split
 from verydeep.errors import DataError
-from verydeep.paths import is_file
 from verydeep.wording import count_of, shorten_list
 
 _SIMILAR = re.compile(r".*(?:box|annotation).*\.(?:csv|tsv|txt|json|xlsx?|ods)", re.IGNORECASE)
@@ -156,12 +155,11 @@ def survey_boxes(split: Split, root: Path) -> BoxSurvey | None:
 
 
 def describe_similar_files(root: Path) -> str:
-    """Return a sentence about files of a folder whose names say that they hold boxes, but that are not read."""
-    names = sorted(entry.name for entry in os.scandir(root) if _SIMILAR.fullmatch(entry.name) and is_file(entry))
-    unread = [name for name in names if name != TABLE]
+    """Return a sentence about files whose names say that they hold boxes, but that are not read; or nothing."""
+    unread = [file for file in list_files(root, lambda entry: bool(_SIMILAR.fullmatch(entry.name))) if file != TABLE]
     if not unread:
         return ""
-    return f"Not read: {shorten_list(unread)} in {root}; boxes are read from {TABLE} with {','.join(COLUMNS)}."
+    return f"Not read: {shorten_list(unread)} in {root}; boxes are read from {root / TABLE} with {','.join(COLUMNS)}."
 
 
 def _refuse_problems(image: ImageBoxes, bad_boxes: BadBoxes) -> ImageBoxes:

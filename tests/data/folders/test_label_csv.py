@@ -119,6 +119,14 @@ def test_a_whole_path_is_taken_from_below_the_folder_alone(folder: Path) -> None
         open_labels(folder)
 
 
+def test_a_path_may_begin_with_the_name_of_the_folder(folder: Path) -> None:
+    put(folder, "labels.csv", f"{folder.name}/a.jpg,dog", f"{folder.name}\\deep\\c.PNG,cat")
+    assert open_labels(folder).files == ("a.jpg", "deep/c.PNG")
+    (folder / folder.name).mkdir()
+    (folder / folder.name / "a.jpg").touch()  # a path as it is written comes first
+    assert f"{folder.name}/a.jpg" in open_labels(folder).files
+
+
 def test_other_columns_and_other_files_are_errors(folder: Path) -> None:
     put(folder, "labels.csv", "a.jpg,dog", header="image,label")
     with pytest.raises(VerydeepError, match=r"Line 1 of .*labels\.csv is 'image,label'; it must be path,label"):

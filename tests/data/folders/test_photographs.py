@@ -146,6 +146,13 @@ def test_a_csv_file_lists_photographs_relative_to_its_folder(text: str, encoding
     assert paths(found) == [tmp_path / "b/1.jpg", tmp_path / "2.jpg", tmp_path / "2.jpg"]
 
 
+def test_a_list_may_begin_with_the_name_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "1.jpg").touch()
+    (tmp_path / "phone" / "list.csv").write_text("path\nphone/1.jpg\n")
+    assert paths(find_photographs([str(tmp_path / "phone" / "list.csv")])) == [tmp_path / "phone" / "1.jpg"]
+
+
 @pytest.mark.parametrize("name", ["list.txt", "files.LST", "names", "list.jpgs"])
 @pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
 def test_a_text_file_lists_photographs(

@@ -111,6 +111,7 @@ def read_paths(path: Path) -> list[str]:
 def _find_listed(folder: Path, names: Iterable[str]) -> list[str]:
     """Return the paths of the files that a list names: relative to the list's folder, or to the current one.
 
+    They may begin with the name of the list's folder.
     A missing file is taken to be in the list's folder if a name there differs from it only in upper and lower case.
     """
     inside, current = PathFinder(folder), PathFinder(Path())
@@ -122,8 +123,8 @@ def _find_listed(folder: Path, names: Iterable[str]) -> list[str]:
             return os.path.join(folder, name) if is_inside else name  # noqa: PTH118 - a million names
         with suppress(DataError):  # its folder may not be read; decoding reports it
             found = inside.find(path)
-            if found is None and current.find(path) is None and inside.find_other_case(path):
-                found = name
+            if found is None and current.find(path) is None:
+                found = inside.find_file(path) or (name if inside.find_other_case(path) else None)
             return name if found is None else os.path.join(folder, found)  # noqa: PTH118 - as above
         return name
 

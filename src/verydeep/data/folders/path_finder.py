@@ -18,6 +18,8 @@ class PathFinder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._whole_roots = Path(os.path.abspath(root)), real_path(root)  # noqa: PTH100 - as typed, and behind links
+        self._own_names = {normalize_name(whole.name) for whole in self._whole_roots}
         self._names: dict[str, dict[str, str] | None] = {}
         """Folder -> name or normal form -> name of an entry; None for a folder that may not be listed."""
         self._folded: dict[str, dict[str, str]] = {}
@@ -37,16 +39,23 @@ class PathFinder:
         return self._find(_with_slashes(path)) if found is None and _has_backslash(path) else found
 
     def find_file(self, path: PurePath) -> str | None:
-        """Return what ``find`` returns for a file, also by its whole path; None for a folder.
+        """Return what ``find`` returns for a file, also by its whole path or one that begins with the root's name.
+
+        Returns:
+            The path below the root; None for a folder, or if there is none.
 
         Raises:
             DataError: it may exist, but its folder may not be read.
         """
         if path.is_absolute():
-            for whole in (os.path.abspath(self.root), real_path(self.root)):  # noqa: PTH100 - as typed, and behind links
+            for whole in self._whole_roots:
                 if path.is_relative_to(whole):
                     path = path.relative_to(whole)
         found = self.find(path)
+        if found is None:
+            first, *rest = _with_slashes(path).parts or ("",)
+            if rest and normalize_name(first) in self._own_names:
+                found = self.find(PurePosixPath(*rest))
         if found is None or self._names.get(found.rpartition("/")[0]) is not None:
             return None if found in self._others else found
         return found if (self.root / found).is_file() else None
