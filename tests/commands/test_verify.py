@@ -212,6 +212,9 @@ def test_all_defects_of_boxes_are_listed(photographs: Path, inside: Cli) -> None
         "dog/8.jpg": "has no annotation",
     }
     assert [record["finding"] for record in verified.records()] == [finding for _, finding in verified.bad_boxes]
+    assert {record["file"]: record["decodable"] for record in verified.records()} == {
+        file: True if file else None for file in dict(verified.bad_boxes)
+    }
     done = inside("verify", photographs, check=False)
     assert done.returncode == 1
     assert "5 annotations of boxes are wrong or missing: correct them, or train with --bad-boxes clip" in done.stderr

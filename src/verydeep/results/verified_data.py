@@ -156,7 +156,7 @@ class VerifiedData(Result):
         """Return one record for each file that cannot be decoded, peculiarity of a file, bad box, and finding."""
         undecodable = [_record(file, "undecodable", text, decodable=False) for file, text in self.undecodable.items()]
         unusual = [_record(file, "unusual", text) for file, text in self.unusual]
-        boxes = [_record(file, "box", text) for file, text in self.bad_boxes]
+        boxes = [_record(file, "box", text, decodable=True if file else None) for file, text in self.bad_boxes]
         findings = [
             _record(file, finding.kind, finding.describe(file), finding.group)
             for finding in self.findings
@@ -186,7 +186,7 @@ class VerifiedData(Result):
         ]
 
 
-def _record(file: str, kind: str, finding: str, group: int | None = None, *, decodable: bool = True) -> Record:
+def _record(file: str, kind: str, finding: str, group: int | None = None, *, decodable: bool | None = True) -> Record:
     return {"file": file, "finding": finding, "decodable": decodable, "kind": kind, "group": group}
 
 
