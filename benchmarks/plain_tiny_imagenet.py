@@ -87,7 +87,9 @@ def batches(images: Sequence[UInt8Array], mean: Tensor) -> Iterator[tuple[list[i
 
 
 @torch.no_grad()
-def test(net: nn.ModuleDict, images: list[UInt8Array], labels: Int64Array, mean: Tensor) -> dict[str, Any]:
+def test(
+    net: nn.ModuleDict, images: list[UInt8Array], labels: Int64Array, mean: Tensor, precision: str
+) -> dict[str, Any]:
     """Errors of the central crop, and of the dense scores averaged over windows, their posteriors over flips."""
     net.eval()
     posteriors: dict[str, dict[int, Float32Array]] = {"center": {}, "dense": {}}
@@ -95,7 +97,7 @@ def test(net: nn.ModuleDict, images: list[UInt8Array], labels: Int64Array, mean:
         top, left = (pixels.shape[2] - CROP) // 2, (pixels.shape[3] - CROP) // 2
         center = pixels[:, :, top : top + CROP, left : left + CROP]
         for view, inputs in (("center", [center]), ("dense", [pixels, pixels.flip(3)])):
-            with torch.autocast(mean.device.type, torch.bfloat16):
+            with torch.autocast(mean.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 scores = [window_scores(net, each) for each in inputs]
             posterior = torch.stack([each.float().mean(0).softmax(1) for each in scores]).mean(0)
             posteriors[view] |= zip(indices, posterior.cpu().numpy(), strict=True)
@@ -141,7 +143,7 @@ def train(net: nn.ModuleDict, images: list[UInt8Array], labels: Int64Array, opti
         inputs = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).float() - mean[:, None, None]
         if options.color_shift:
             inputs += (torch.randn(len(chosen), 3, device=device) @ shift.T)[:, :, None, None]
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
             scores = window_scores(net, inputs)[0]
         loss = F.cross_entropy(scores.float(), torch.from_numpy(labels[chosen]).to(device))
         optimizer.zero_grad()
@@ -172,6 +174,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--color-shift", action="store_true", help="shift colors along the principal axes of RGB")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16", help="slow: bf16 where it is emulated")
     options = parser.parse_args()
     options.milestones = [float(share) for share in options.milestones.split(",")]
     torch.manual_seed(options.seed)
@@ -181,7 +184,7 @@ def main() -> None:
     net = network_a(len(classes), options.dropout).to(device)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean = train(net, images, labels, options)
-    print(json.dumps(test(net, *read(options.data / "test", classes), mean)))
+    print(json.dumps(test(net, *read(options.data / "test", classes), mean, options.precision)))
 
 
 if __name__ == "__main__":

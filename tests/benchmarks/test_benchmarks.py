@@ -210,7 +210,7 @@ def test_plain_loop_learns_colors(tmp_path: Path) -> None:
                 pixels[..., channel] += 150
                 Image.fromarray(pixels).save(tmp_path / part / name / f"{i}.JPEG")
     script = ROOT / "benchmarks" / "plain_tiny_imagenet.py"
-    out = run(script, tmp_path, "--epochs", 2, "--batch-size", 8, "--dropout", 0, "--learning-rate", 1e-3)
+    out = run(script, tmp_path, "--epochs", 2, "--batch-size", 8, "--dropout", 0, "--learning-rate", 1e-3, "--precision", "fp32")
     *epochs, errors = map(json.loads, out.splitlines())
     assert [(line["epoch"], line["step"]) for line in epochs] == [(1, 3), (2, 6)]
     assert epochs[1]["loss"] < epochs[0]["loss"]
