@@ -35,7 +35,8 @@ PILLOW, TORCHVISION = "Pillow, rescale all, then crop", "torchvision, RandomResi
 
 def whole_then_crop(path: Path, draw: Augmentation) -> UInt8Array:
     """The plain way of section 3.1 with Pillow: isotropic rescaling of the whole image, then the crop."""
-    image = Image.open(path).convert("RGB")
+    with Image.open(path) as file:
+        image = file.convert("RGB")
     factor = draw.short / min(image.size)
     width, height = (max(draw.short, round(side * factor)) for side in image.size)
     left, top = crop_offset(draw.x, width, CROP), crop_offset(draw.y, height, CROP)
@@ -91,7 +92,8 @@ def differences(fast_decode: bool, paths: Sequence[Path], passes: int) -> tuple[
 
 def measure(paths: Sequence[Path], passes: int, repeats: int) -> list[list[str]]:
     """Rows of the table for files of one size."""
-    width, height = Image.open(paths[0]).size
+    with Image.open(paths[0]) as file:
+        width, height = file.size
     size = f"{width}x{height}, {sum(path.stat().st_size for path in paths) / len(paths) / 1000:.0f} kB"
     exact, fast = differences(False, paths, passes), differences(True, paths, passes)
     if exact[1] > 2 or exact[0] > 0.1:

@@ -39,7 +39,7 @@ from verydeep.configs.scales import TrainScale
 from verydeep.data.loading.training_images import TrainBatch
 from verydeep.data.split import Split
 from verydeep.engine.process import own_process
-from verydeep.engine.runtime import Runtime, start
+from verydeep.engine.runtime import Runtime, has_fast_bf16, start
 from verydeep.engine.training.fit import fit
 from verydeep.engine.training.gradients import BatchLoss, color_matrix, dropout_masks, net_input
 from verydeep.engine.training.state import make_optimizer, new_state, set_learning_rate
@@ -297,7 +297,7 @@ def main() -> None:
         paths = make_photographs(Path(folder), tiles=1, count=2 if options.quick else 8)
         for case in QUICK if options.quick else CASES:
             task = make_task(case, paths, num_images=(profiled + 20) * case.batch)
-            for bf16 in (True, False):
+            for bf16 in (True, False) if has_fast_bf16(runtime.device) else (False,):
                 speeds += compare(case, task, replace(runtime, bf16=bf16), repeats, steps)
                 gc.collect()  # three nets of D with gradients and momentum are 5 GB
                 shares.append(profile(case, task, replace(runtime, bf16=bf16), profiled))
