@@ -156,7 +156,7 @@ def test_evaluations_and_descriptors_halve_their_batches(
     evaluation = ("evaluate", photographs, net, "--split", "test", *common)
     features = ("features", net, photographs / "test", *common)
     for words, out in ((evaluation, "evaluation"), (features, "archive")):
-        done = limited(160, *words, "--out", out, cwd=tmp_path)
+        done = limited(185, *words, "--out", out, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "The memory of cpu ran out with" in done.stdout
         inside(*words, "--out", f"whole-{out}")
