@@ -100,6 +100,7 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
         (["predict", "nowhere", "photo.jpg"], 1, "verydeep: There is no run, model folder or weight file nowhere"),
         (["train", "--epochs", "0"], 1, "verydeep: --epochs 0 is out of range: give 1 or more."),
         (["train", "--devices", "0"], 1, "verydeep: --devices 0 is out of range: give 1 or more."),
+        (["train", "--devices", "100000"], 1, "verydeep: --devices 100000 is too many, as this machine has "),
         (["train", "--width", "1e12"], 1, "verydeep: --width 1e+12 is out of range: give a number from 0.001 to 64."),
         (["train", "--fc-width", "9" * 12], 1, "verydeep: --fc-width 1e+12 is out of range: give a number from 1 to "),
         (["train", "--crop", "320000"], 1, "verydeep: --crop 320000 is too large: give at most 4096."),

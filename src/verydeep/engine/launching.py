@@ -11,11 +11,14 @@ from contextlib import suppress
 from typing import NoReturn
 
 from verydeep.engine.process import Terminated
-from verydeep.errors import ResourceError
+from verydeep.errors import OptionError, ResourceError
 from verydeep.machine import available_cores
 
 STEP_SECONDS = 600
 """Time that processes have to end after Ctrl-C or SIGTERM: a step of a large net on a CPU."""
+
+MIN_PROCESSES = 16
+"""Processes that a machine with few cores may start, too."""
 
 
 def in_group() -> bool:
@@ -68,10 +71,15 @@ def launch(num_processes: int, arguments: Sequence[str]) -> None:
     """Run the command line again in several processes of this machine, and wait for their end.
 
     Raises:
+        OptionError: these are far more processes than the machine has cores.
         SystemExit: with the exit code of the first process that failed, or 130 after Ctrl-C.
         Terminated: SIGTERM stopped the job.
         ResourceError: a process was killed or crashed.
     """
+    largest = max(MIN_PROCESSES, 4 * available_cores())
+    if num_processes > largest:
+        cores = f"this machine has {available_cores()} CPU cores"
+        raise OptionError(f"`devices={num_processes}` is too many, as {cores}: give at most {largest}.", "devices")
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
     from torch.distributed.run import main as torchrun  # noqa: PLC0415
