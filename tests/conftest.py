@@ -140,7 +140,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def forker() -> Iterator["Forker"]:
     """A process that has imported everything and forks for each command."""
     from tests.kills import start_forker
@@ -149,7 +149,7 @@ def forker() -> Iterator["Forker"]:
         yield process
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def inputs(forker: "Forker", tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the commands of ``tests/jobs.py`` run in."""
     from tests.jobs import make_inputs

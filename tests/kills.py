@@ -1,4 +1,4 @@
-"""Commands that are killed (SIGKILL) at chosen moments, or run at the same time.
+"""Commands that are killed (SIGKILL) at chosen moments, run at the same time, or run in several processes.
 
 Each runs in a fork of a process that has imported everything, so an attempt costs a tenth of a second and not four.
 A moment is a change of the file system: a file opened for writing, a rename, a removal, a new folder. The process is
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,6 +61,12 @@ class Request:
     """Path of the cache, relative to the folder."""
     output: str = ""
     """File in the place of the standard output."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables of the environment, besides those of the process that forks."""
+    setup: str = ""
+    """Python statements that come before the command."""
+    in_group: bool = False
+    """Whether SIGTERM ends it when another process of its job fails, as torchrun does."""
 
 
 class Forker:
@@ -76,8 +82,23 @@ class Forker:
 
     def run_at_once(self, folder: Path, commands: Sequence[Sequence[object]], **conditions: Any) -> list[Attempt]:
         """Run several commands at the same time in a folder."""
+        return self._run([Request(str(folder), [*map(str, words)], **conditions) for words in commands])
+
+    def run_in_two_processes(self, folder: Path, *arguments: object, **conditions: Any) -> list[Attempt]:
+        """Run a command in two processes that share a job, as torchrun starts them."""
+        from torch.distributed import TCPStore
+
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        shared |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        environments = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+        words = [*map(str, arguments)]
+        return self._run(
+            [Request(str(folder), words, environment=each, in_group=True, **conditions) for each in environments]
+        )
+
+    def _run(self, requests: Sequence[Request]) -> list[Attempt]:
         assert self.process.stdin is not None and self.process.stdout is not None
-        requests = [Request(str(folder), [*map(str, words)], **conditions) for words in commands]
         print(json.dumps([asdict(request) for request in requests]), file=self.process.stdin, flush=True)
         return [Attempt(**values) for values in json.loads(self.process.stdout.readline())]
 
@@ -95,14 +116,18 @@ def start_forker(*prefix: str) -> Iterator[Forker]:
 def _serve() -> None:
     import matplotlib.pyplot  # noqa: F401
     import sklearn.svm  # noqa: F401
-    import torch  # noqa: F401
+    import torch
+    import torch._dynamo  # every optimizer imports it, for two seconds  # noqa: F401
 
     import verydeep.engine.load  # noqa: F401
     from verydeep import cli
 
     for line in sys.stdin:
-        jobs = [_start(Request(**values), cli) for values in json.loads(line)]
-        print(json.dumps([asdict(_finish(*job)) for job in jobs]), flush=True)
+        requests = [Request(**values) for values in json.loads(line)]
+        jobs = [_start(request, cli) for request in requests]
+        codes = _wait({child for child, *_ in jobs}, requests[0].in_group)
+        attempts = [_finish(codes[child], *rest) for child, *rest in jobs]
+        print(json.dumps([asdict(attempt) for attempt in attempts]), flush=True)
 
 
 def _start(request: Request, cli: Any) -> tuple[int, mmap.mmap, list[Path]]:
@@ -112,20 +137,30 @@ def _start(request: Request, cli: Any) -> tuple[int, mmap.mmap, list[Path]]:
     return child, counter, logs
 
 
-def _finish(child: int, counter: mmap.mmap, logs: list[Path]) -> Attempt:
-    _, status = os.waitpid(child, 0)
+def _wait(children: set[int], in_group: bool) -> dict[int, int]:
+    """Wait for processes; in a group, end the others when one fails. Return their exit codes."""
+    codes: dict[int, int] = {}
+    while codes.keys() != children:
+        child, status = os.wait()
+        if child in children:
+            codes[child] = os.waitstatus_to_exitcode(status)
+            for other in children - codes.keys() if in_group and status else ():
+                os.kill(other, signal.SIGTERM)
+    return codes
+
+
+def _finish(code: int, counter: mmap.mmap, logs: list[Path]) -> Attempt:
     outputs = [log.read_text("utf-8", errors="replace") for log in logs]
     for log in logs:
         log.unlink()
-    num_moments = int.from_bytes(counter[:8], "little")
-    return Attempt(os.WIFSIGNALED(status), os.waitstatus_to_exitcode(status), num_moments, *outputs)
+    return Attempt(code < 0, code, int.from_bytes(counter[:8], "little"), *outputs)
 
 
 def _run(request: Request, counter: mmap.mmap, logs: list[Path], cli: Any) -> NoReturn:
     os.chdir(request.folder)
     for stream, path in ((0, Path(os.devnull)), (1, Path(request.output or logs[0])), (2, logs[1])):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), stream)
-    os.environ["VERYDEEP_CACHE"] = str(Path(request.folder) / request.cache)
+    os.environ |= {"VERYDEEP_CACHE": str(Path(request.folder) / request.cache), **request.environment}
 
     removals = [request.remove] if request.remove else []
 
@@ -150,6 +185,7 @@ def _run(request: Request, counter: mmap.mmap, logs: list[Path], cli: Any) -> No
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process at once
     signal.setitimer(signal.ITIMER_REAL, request.seconds)
     sys.argv = ["verydeep", *request.arguments]
+    exec(request.setup)
     code = 0
     try:
         cli.main()

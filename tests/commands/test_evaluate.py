@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.conftest import SHAPES, picture
+from tests.kills import Forker
 from tests.runs import SMALL_NET, Cli, make_photographs, read_csv, read_predictions, read_report
 from tests.thin_nets import SIZES, WIDTH_OPTIONS, narrow_config, save_run
 from verydeep.configs.protocols import PaperNet
@@ -34,9 +35,9 @@ def files_below(*folders: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
-def test_errors_and_predictions_agree(trained: Path, photographs: Path, cli: Cli, tmp_path: Path) -> None:
+def test_errors_and_predictions_agree(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
     options = ("--scales", "256,384", "--views", "dense+crops", "--precision", "fp32", "--out", "report")
-    done = cli("evaluate", photographs, trained, *options)
+    done = inside("evaluate", photographs, trained, *options)
     assert "256 (37)" in done.stdout and "384 (55)" in done.stdout and "fp32" in done.stdout
     report, lines = read_report(tmp_path / "report"), read_csv(tmp_path / "report" / "predictions.csv")
     assert [(row["view"], row["scales"], row["pixels"]) for row in report["rows"]] == [
@@ -331,12 +332,11 @@ def test_posteriors_that_cannot_be_cached_are_reported(
 
 
 def test_two_processes_share_the_images(
-    trained: Path, photographs: Path, cli: Cli, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forker: Forker, trained: Path, photographs: Path, inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each caches its own share, no image twice; then one process needs to compute nothing."""
-    monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "two"))
     common = ("evaluate", photographs, trained, "--scales", "256", "--views", "dense+crops", *FP32)
-    cli(*common, "--devices", 2, "--out", "two-processes")
+    forker.run_in_two_processes(tmp_path, *common, "--out", "two-processes", cache="two")
     for view in ("center", "dense", "crops"):
         kept = list((tmp_path / "two" / "posteriors").glob(f"*/{view}-256/*.safetensors"))
         assert len({path.stem.split("-")[1] for path in kept}) == 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.engine.archive.archives import read_archive
+from tests.kills import Forker
 from tests.runs import Cli
 
 FP32 = ("--precision", "fp32", "--workers", 0)
@@ -49,12 +50,15 @@ def test_omitted_options_are_the_archives(trained: Path, photographs: Path, insi
     assert refused.returncode == 1 and "another net" in refused.stderr
 
 
-def test_two_processes_share_the_work(trained: Path, photographs: Path, cli: Cli, inside: Cli, tmp_path: Path) -> None:
+def test_two_processes_share_the_work(
+    forker: Forker, trained: Path, photographs: Path, inside: Cli, tmp_path: Path
+) -> None:
     """Both write, none twice, and what they write is what one writes; what one of them skips is listed."""
     shutil.copytree(photographs / "val", tmp_path / "photos")
     (tmp_path / "photos" / "bad.jpg").write_text("no picture")
     common = ("features", trained, "photos", *FP32, "--bad-images", "skip")
-    done = cli(*common, "--out", "two", "--devices", 2)
+    done, other = forker.run_in_two_processes(tmp_path, *common, "--out", "two")
+    assert done.code == other.code == 0 and other.output == ""
     assert done.stdout.count("Written: ") == 1 and "15 images" in done.stdout and "Skipped: 1 file" in done.stdout
     assert list(json.loads((tmp_path / "two" / "skipped.json").read_text())) == ["bad.jpg"]
     writers = {path.stem.split("-")[1] for path in (tmp_path / "two" / "shards").iterdir()}
@@ -97,13 +101,14 @@ def test_impossible_options_are_refused(
 
 
 def test_error_of_one_of_two_processes_is_printed_once(
-    trained: Path, photographs: Path, cli: Cli, tmp_path: Path
+    forker: Forker, trained: Path, photographs: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(photographs / "test", tmp_path / "photos")
     (tmp_path / "photos" / "bad.jpg").write_text("no picture")
-    done = cli("features", trained, "photos", "--out", "archive", "--devices", 2, *FP32, check=False)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")]
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    attempts = forker.run_in_two_processes(tmp_path, "features", trained, "photos", "--out", "archive", *FP32)
+    stderr = "".join(attempt.stderr for attempt in attempts)
+    errors = [line for line in stderr.splitlines() if line.startswith("verydeep: ")]
+    assert 1 in [attempt.code for attempt in attempts] and "Traceback" not in stderr
     assert ["bad.jpg" in error for error in errors] == [True]
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.interruption import interrupt_when
+from tests.kills import Forker
 from tests.runs import SMALL_NET, Cli, make_photographs
 from verydeep.engine import progress
 from verydeep.models.weights.model_folder import load_config, load_model
@@ -50,16 +51,16 @@ def test_the_mean_is_that_of_the_training_images(trained: Path, photographs: Pat
     assert load_config(trained / "model").mean_rgb == pytest.approx(pixels.mean(axis=0), abs=1.0)
 
 
-def test_a_run_is_not_overwritten(trained: Path, photographs: Path, cli: Cli) -> None:
-    refused = cli("train", photographs, *SMALL_NET, "--out", trained, check=False)
+def test_a_run_is_not_overwritten(trained: Path, photographs: Path, inside: Cli) -> None:
+    refused = inside("train", photographs, *SMALL_NET, "--out", trained, check=False)
     assert refused.returncode == 1
     assert "already holds a run" in refused.stderr and "--resume" in refused.stderr
 
 
 def test_a_deeper_net_copies_layers_and_mean_of_net_a(
-    trained: Path, photographs: Path, cli: Cli, tmp_path: Path
+    trained: Path, photographs: Path, inside: Cli, tmp_path: Path
 ) -> None:
-    done = cli("train", photographs, *SMALL_NET, "--network", "B", "--init-from", trained, "--epochs", 1)
+    done = inside("train", photographs, *SMALL_NET, "--network", "B", "--init-from", trained, "--epochs", 1)
     assert "copied: conv1_1, conv2_1, conv3_1, conv3_2, fc6, fc7, fc8" in done.stdout
     assert "initialized at random (the paper takes only" in done.stdout and "conv1_2" in done.stdout
     run = tmp_path / "runs" / f"{photographs.name}-B-256-c32-w0.0625-f16-s0"
@@ -69,11 +70,11 @@ def test_a_deeper_net_copies_layers_and_mean_of_net_a(
     )
 
 
-def test_fc8_is_drawn_for_other_classes(trained: Path, tmp_path: Path, cli: Cli) -> None:
+def test_fc8_is_drawn_for_other_classes(trained: Path, tmp_path: Path, inside: Cli) -> None:
     data = make_photographs(tmp_path / "data", {"train": 8, "val": 2})
     for part in ("train", "val"):
         (data / part / "bee").rename(data / part / "beetle")
-    done = cli("train", data, *SMALL_NET, "--init-from", trained, "--epochs", 1, "--out", "run")
+    done = inside("train", data, *SMALL_NET, "--init-from", trained, "--epochs", 1, "--out", "run")
     assert "initialized at random (other classes: 3 there, 3 here): fc8" in done.stdout
     assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["stages"][0][
         "learning_rate"
@@ -97,41 +98,43 @@ def test_folders_that_hold_no_run_are_refused(photographs: Path, tmp_path: Path,
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["todo.txt"]
 
 
-def test_an_error_of_all_processes_is_printed_once(photographs: Path, tmp_path: Path, cli: Cli) -> None:
-    done = cli("train", photographs, *SMALL_NET, "--batch-size", 1, "--devices", 2, "--out", "run", check=False)
-    messages = [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")]
-    assert done.returncode == 1
-    assert messages == ["verydeep: A batch of 1 cannot be shared by 2 processes: lower --devices."]
+def test_an_error_of_all_processes_is_printed_once(forker: Forker, photographs: Path, tmp_path: Path) -> None:
+    words = ("train", photographs, *SMALL_NET, "--batch-size", 1, "--out", "run")
+    done, other = forker.run_in_two_processes(tmp_path, *words)
+    assert (
+        done.code == 1 and done.stderr == "verydeep: A batch of 1 cannot be shared by 2 processes: lower --devices.\n"
+    )
+    assert "verydeep: " not in other.output
 
 
-def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path, cli: Cli) -> None:
+def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path, inside: Cli) -> None:
     make_photographs(tmp_path, {"flat": 10})
-    cli("train", "flat", *SMALL_NET, "--epochs", 1, "--seed", 7, "--out", "run")
+    inside("train", "flat", *SMALL_NET, "--epochs", 1, "--seed", 7, "--out", "run")
     tested = (tmp_path / "run" / "evaluations" / "val-dense-256" / "predictions.csv").read_text().splitlines()[1:]
     assert len(tested) == 6
-    again = cli("evaluate", "flat", "run", "--precision", "fp32", "--out", "again")
+    again = inside("evaluate", "flat", "run", "--precision", "fp32", "--out", "again")
     assert (tmp_path / "again" / "predictions.csv").read_text().splitlines()[1:] == tested
     assert "training images" not in again.stdout
-    trained_on = cli("evaluate", "flat", "run", "--split", "train")
+    trained_on = inside("evaluate", "flat", "run", "--split", "train")
     assert "These are the training images of run" in trained_on.stdout
     Image.new("RGB", (50, 60)).save(tmp_path / "flat" / "bee" / "new.jpg")
-    changed = cli("evaluate", "flat", "run")
+    changed = inside("evaluate", "flat", "run")
     assert "The data set has changed since the training of run" in changed.stdout
 
 
-def test_a_stuck_loss_is_reported(photographs: Path, cli: Cli) -> None:
-    done = cli("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
+def test_a_stuck_loss_is_reported(photographs: Path, inside: Cli) -> None:
+    done = inside("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
     assert (
         "Worse than guessing: after 10 steps" in done.stdout
         and "more --epochs (this run has only 10 steps)" in done.stdout
     )
 
 
-def test_a_run_is_not_resumed_on_changed_data(tmp_path: Path, cli: Cli) -> None:
+def test_a_run_is_not_resumed_on_changed_data(tmp_path: Path, inside: Cli) -> None:
     data = make_photographs(tmp_path / "data", {"train": 8, "val": 2})
-    cli("train", data, *SMALL_NET, "--epochs", 1, "--out", "run")
+    inside("train", data, *SMALL_NET, "--epochs", 1, "--out", "run")
     (data / "train" / "bee" / "000.jpg").unlink()
-    refused = cli("train", "--resume", "run", check=False)
+    refused = inside("train", "--resume", "run", check=False)
     assert refused.returncode == 1 and "has changed since" in refused.stderr
 
 
@@ -142,8 +145,8 @@ def test_the_saved_net_is_that_of_the_end(trained: Path) -> None:
     assert (config.provenance.data or "").endswith("photographs0")
 
 
-def test_options_that_a_resumed_run_would_ignore_are_refused(trained: Path, cli: Cli) -> None:
-    other = cli("train", "elsewhere", "--resume", trained, "--crop", 64, "--seed", 1, check=False)
+def test_options_that_a_resumed_run_would_ignore_are_refused(trained: Path, inside: Cli) -> None:
+    other = inside("train", "elsewhere", "--resume", trained, "--crop", 64, "--seed", 1, check=False)
     assert other.returncode == 1 and "omit --crop, --seed." in other.stderr
 
 

@@ -5,8 +5,6 @@ import html
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.data.sets.transfer_trees import put_action_pictures, put_voc_pictures
+from tests.kills import Attempt, Forker
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, read_predictions
 from verydeep.data.sets.voc import CLASSES, open_voc
 from verydeep.data.sets.voc_actions import ACTIONS
@@ -109,17 +108,15 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
     assert counts.sum(axis=1).tolist() == [8, 8, 8] and 100 * counts.trace() / 24 == pytest.approx(result["score"])
 
 
-def test_two_processes_share_the_describing(
-    cli: Cli, inside: Cli, class_folders: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_share_the_describing(forker: Forker, class_folders: Path, trained: Path, tmp_path: Path) -> None:
     """Both describe, one trains and prints, and its result is that of one process alone."""
-    results = {}
-    for name, run, more in (("one", inside, ()), ("two", cli, ("--devices", 2))):
-        monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / f"cache-{name}"))
-        done = run("transfer", class_folders, trained, *FAST, *more, "--out", name)
-        assert done.stdout.count("Data: ") == done.stdout.count("Written: ") == 1
-        results[name] = json.loads((tmp_path / name / "transfer.json").read_text())
-    assert results["two"]["draws"] == results["one"]["draws"]
+    words = ("transfer", class_folders, trained, *FAST, "--workers", 0, "--out")
+    alone = forker.run(tmp_path, *words, "one", cache="cache-one")
+    done, other = forker.run_in_two_processes(tmp_path, *words, "two", cache="cache-two")
+    assert alone.code == done.code == other.code == 0 and other.output == ""
+    assert done.stdout.count("Data: ") == done.stdout.count("Written: ") == 1
+    one, two = (json.loads((tmp_path / name / "transfer.json").read_text()) for name in ("one", "two"))
+    assert one["draws"] == two["draws"]
     shards = (tmp_path / "cache-two").rglob("*.safetensors")
     assert len({path.stem.split("-")[1] for path in shards}) == 2
 
@@ -152,14 +149,12 @@ def test_the_page_has_the_remarks_of_a_classifier_without_a_test(
 
 
 APART = """
-import os, sys
+import os
+from verydeep.engine import runtime
 os.environ["VERYDEEP_CACHE"] = f"cache-{os.environ['RANK']}"
 os.makedirs(f"machine-{os.environ['RANK']}", exist_ok=True)
 os.chdir(f"machine-{os.environ['RANK']}")
-from verydeep.cli import main
-from verydeep.engine import runtime
-runtime.APPEARS_WITHIN = 1
-main()
+runtime.APPEARS_WITHIN = 0.5
 """
 
 
@@ -172,43 +167,41 @@ main()
     ],
 )
 def test_machines_without_a_common_disk_are_refused(
-    class_folders: Path, trained: Path, tmp_path: Path, command: str, named: str, remedy: str
+    forker: Forker, class_folders: Path, trained: Path, tmp_path: Path, command: str, named: str, remedy: str
 ) -> None:
     """Two processes that see other folders by the same name describe nothing, and one of them says why."""
-    (tmp_path / "apart.py").write_text(APART)
     words = {
         "transfer": ["transfer", class_folders, trained, *FAST, "--out", "few"],
         "features": ["features", trained, class_folders, "--precision", "fp32", "--out", "described"],
         "train": ["train", class_folders, *SMALL_NET, "--epochs", 1, "--out", "run"],
     }[command]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "apart.py"]
-    launch += map(str, words)
-    done = subprocess.run(launch, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
-    assert done.returncode != 0
-    assert [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")] == [
+    assert refuse(forker.run_in_two_processes(tmp_path, *words, setup=APART)) == [
         f"verydeep: {named} is not the same folder for all 2 processes: put it where all machines see it ({remedy}), "
         "or run on one machine."
     ]
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob(".shared-*"))
 
 
+def refuse(attempts: list[Attempt]) -> list[str]:
+    """Return the errors of two processes, neither of which succeeded."""
+    assert all(attempt.code != 0 for attempt in attempts)
+    lines = [line for attempt in attempts for line in attempt.stderr.splitlines()]
+    return [line for line in lines if line.startswith("verydeep: ")]
+
+
 UNLIKE = """
 import os
 from verydeep.engine import runtime
 runtime.has_fast_bf16 = lambda device: os.environ["RANK"] == "0"
-from verydeep.cli import main
-main()
 """
 
 
-def test_machines_of_different_precision_are_refused(class_folders: Path, trained: Path, tmp_path: Path) -> None:
+def test_machines_of_different_precision_are_refused(
+    forker: Forker, class_folders: Path, trained: Path, tmp_path: Path
+) -> None:
     """One is fast in bf16 and the other is not, and nobody has chosen."""
-    (tmp_path / "unlike.py").write_text(UNLIKE)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "unlike.py"]
-    launch += map(str, ["features", trained, class_folders, "--out", "described"])
-    done = subprocess.run(launch, capture_output=True, text=True, cwd=tmp_path, timeout=240, check=False)
-    assert done.returncode != 0
-    assert [line for line in done.stderr.splitlines() if line.startswith("verydeep: ")] == [
+    words = ("features", trained, class_folders, "--out", "described")
+    assert refuse(forker.run_in_two_processes(tmp_path, *words, setup=UNLIKE)) == [
         "verydeep: Some of the 2 processes have hardware for bf16 and others do not: give --precision."
     ]
     assert not list((tmp_path / "described").rglob("*.safetensors"))

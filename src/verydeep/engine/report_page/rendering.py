@@ -3,7 +3,12 @@
 import base64
 import hashlib
 import re
+from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 def render(template: str, page: object, generator: str, script: str | None = None) -> str:
@@ -15,18 +20,24 @@ def render(template: str, page: object, generator: str, script: str | None = Non
         generator: the mark of the command that writes it.
         script: name of its script in this folder, if it has one.
     """
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only pages need it
-    from markupsafe import Markup  # noqa: PLC0415 - as above
+    from markupsafe import Markup  # noqa: PLC0415 - only pages need it
 
     folder = files("verydeep.engine.report_page")
     css = (folder / "report.css").read_text(encoding="utf-8")
     js = "" if script is None else (folder / script).read_text(encoding="utf-8")
     scripts = f"script-src {_hash(js)}; " if js else ""
     policy = f"default-src 'none'; img-src data:; style-src {_hash(css)}; {scripts}base-uri 'none'; form-action 'none'"
+    return _compile(template).render(page=page, css=Markup(css), js=Markup(js), policy=policy, generator=generator)
+
+
+@cache
+def _compile(template: str) -> "Template":
+    """Return a template of this folder; compiling it takes longer than a page."""
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only pages need it
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     environment.filters["code"] = show_code
-    text = environment.from_string((folder / template).read_text(encoding="utf-8"))
-    return text.render(page=page, css=Markup(css), js=Markup(js), policy=policy, generator=generator)
+    return environment.from_string((files("verydeep.engine.report_page") / template).read_text(encoding="utf-8"))
 
 
 def show_code(text: str) -> str:
