@@ -12,8 +12,9 @@ from verydeep.configs.recipes import FineTuned
 from verydeep.data.layout import split_names
 from verydeep.data.loading.bad_images import bad_image_error
 from verydeep.data.loading.statistics import PixelSums, pixel_sums, sample_indices
+from verydeep.data.sets.generated_set import COUNTS
 from verydeep.data.split import Split, all_skipped_error, describe_single_class
-from verydeep.engine.datasets import Division, data_folder, fingerprint, open_data_split
+from verydeep.engine.datasets import GENERATED, Division, data_folder, fingerprint, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import find_model_folder
 from verydeep.engine.progress import track
@@ -36,8 +37,8 @@ def open_training_splits(data: str, division: Division) -> tuple[Split, Split | 
         DataError: the data set has no labeled training images, or cannot be read.
         OptionError: the division is by groups, and the data set has validation images of its own.
     """
-    names = split_names(data_folder(data))
-    if division.group_by is not None and "all" not in names:
+    names = tuple(COUNTS) if data == GENERATED else split_names(data_folder(data))
+    if division.group_by is not None and "all" not in names:  # said before the generated set is made
         raise OptionError(
             f"`group_by` keeps groups together in a random division, and {data} has validation photographs of its own: "
             "omit it.",
