@@ -16,7 +16,6 @@ from verydeep.engine.joining import is_restart
 from verydeep.engine.launching import is_main
 from verydeep.engine.nets.checks import open_net
 from verydeep.engine.nets.folders import RunFolder, find_model_folder
-from verydeep.engine.process import require_determinism
 from verydeep.engine.runtime import choose_device, wants_bf16
 from verydeep.engine.training.checkpoint import find_checkpoint
 from verydeep.engine.training.request import (
@@ -83,8 +82,6 @@ def plan_training(request: TrainRequest) -> TrainingPlan:
         ResourceError: there is no such device.
     """
     choose_device(request.device)  # the data may take minutes
-    if request.deterministic:
-        require_determinism()
     if request.fine_tuned == "fc" and request.init_from is None:
         raise OptionError(
             "`fine_tune=fc` keeps the convolutions of a trained net: give the net as `init_from`.", "init_from"
