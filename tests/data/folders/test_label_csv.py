@@ -119,6 +119,22 @@ def test_a_whole_path_is_taken_from_below_the_folder_alone(folder: Path) -> None
         open_labels(folder)
 
 
+def test_a_blank_label_among_single_labels_is_named(folder: Path) -> None:
+    put(folder, "labels.csv", "a.jpg,dog", "b.jpg,", "deep/c.PNG,cat")
+    remark = "labels.csv gives no label to 1 of 3 photographs (b.jpg): `verydeep train` needs a label for each"
+    assert any(note.startswith(remark) for note in open_labels(folder).notes)
+    assert any(problem.startswith(remark) for problem in open_split(folder, "all", strict=False).problems)
+    (whole,) = open_transfer_set(folder, num_test=0).partitions
+    assert any(note.startswith(remark) for note in whole.train.notes)
+    put(folder, "labels.csv", "a.jpg,dog;cat", "b.jpg,", "deep/c.PNG,cat")  # with several labels, it is meant
+    assert not [note for note in open_labels(folder).notes if "no label" in note]
+    (folder / "labels.csv").unlink()
+    put(folder, "train.csv", "a.jpg,dog", "deep/c.PNG,cat")
+    put(folder, "test.csv", "b.jpg,")
+    remark = remark.replace("labels.csv", "train.csv and test.csv")
+    assert any(note.startswith(remark) for note in open_divided_labels(folder)[0].notes)
+
+
 def test_a_path_may_begin_with_the_name_of_the_folder(folder: Path) -> None:
     put(folder, "labels.csv", f"{folder.name}/a.jpg,dog", f"{folder.name}\\deep\\c.PNG,cat")
     assert open_labels(folder).files == ("a.jpg", "deep/c.PNG")

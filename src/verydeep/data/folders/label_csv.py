@@ -128,6 +128,7 @@ def open_labels(root: Path, problems: list[str] | None = None) -> Split:
     """
     lines = _read_lines(root / LABELS, problems)
     split = _make_split(root, "all", lines, _class_names(lines, root / LABELS), LABELS)
+    split = _add_remark_on_blanks(split, lines, problems)
     unlisted = [image for image in list_images(root) if image not in lines]
     notes = (*split.notes, *_describe_unlisted(root, unlisted))
     return replace(split, notes=notes, num_unused=len(unlisted))
@@ -157,7 +158,27 @@ def open_divided_labels(root: Path, problems: list[str] | None = None) -> tuple[
                 "it, or add training photographs with it.",
             )
     layout = f"{TRAIN} and {TEST}"
-    return _make_split(root, "train", train, classes, layout), _make_split(root, "test", test, classes, layout)
+    parts = _make_split(root, "train", train, classes, layout), _make_split(root, "test", test, classes, layout)
+    return _add_remark_on_blanks(parts[0], {**train, **test}, problems), parts[1]
+
+
+def _add_remark_on_blanks(split: Split, lines: Lines, problems: list[str] | None) -> Split:
+    """Return the split with a note on photographs without a label, where others have one and not several.
+
+    The cell may be empty by mistake. ``problems`` gets the sentence instead, because no net can be trained on them.
+    """
+    blank = [file for file, (_, labels) in lines.items() if not labels]
+    if not blank or any(len(labels) > 1 for _, labels in lines.values()):
+        return split
+    such = blank[0] if len(blank) == 1 else f"such as {blank[0]}"
+    remark = (
+        f"{split.layout} gives no label to {len(blank):,} of {count_of(len(lines), 'photograph')} ({such}): `verydeep "
+        "train` needs a label for each; `verydeep transfer` takes them as examples of no class, and reports mean AP."
+    )
+    if problems is None:
+        return replace(split, notes=(*split.notes, remark))
+    problems.append(remark)
+    return split
 
 
 def _report(problems: list[str] | None, text: str) -> None:
