@@ -70,9 +70,9 @@ def test_classes_are_matched_by_wnid_in_evaluate(inside: Cli, weights: Path, fol
     (folder,) = (tmp_path / "net" / "evaluations").iterdir()
     lines = (folder / "predictions.csv").read_text().splitlines()[1:]
     assert len(lines) == 6
+    left, source = (233 - 224) // 2, torchvision_net(4)
     for line in lines:
         path, _, _, *guesses = line.split(",")
-        left, source = (233 - 224) // 2, torchvision_net(4)
         rgb = Image.open(folders / "val" / path).convert("RGB").resize((233, 224), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).float()[None, :, :, left : left + 224]
         with torch.inference_mode():

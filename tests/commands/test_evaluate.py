@@ -154,6 +154,9 @@ def test_a_protocol_is_the_same_runs_named(
         for file in ("predictions.csv", "classes.csv", "confusion.csv", "errors.json"):
             assert (folder / file).read_text() == (tmp_path / f"named{seed}" / file).read_text()
     assert (written[0] / "predictions.csv").read_text() != (written[1] / "predictions.csv").read_text()
+
+
+def test_only_seeds_that_have_all_nets_are_reported(runs: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
     inside("evaluate", photographs, "--protocol", "E/256/256", "--crop", 32, *WIDTH_OPTIONS, *FP32, "--out", "one")
     assert read_report(tmp_path / "one")["nets"] == ["runs/E-256-s1"]
     inside("evaluate", photographs, "--protocol", "A/256/256", "--crop", 32, *WIDTH_OPTIONS, *FP32, "--out", "several")

@@ -169,7 +169,7 @@ def test_classes_come_from_the_source_net_unless_others_are_given(home: Path, in
 
 
 def test_a_threshold_is_chosen_on_the_other_half_of_val_or_on_all_of_it(home: Path, inside: Cli) -> None:
-    common = ("evaluate", "photos", "runs/D-384pcr-s0", *LOCALIZE)
+    common = ("evaluate", "photos", "runs/D-384pcr-s0", *LOCALIZE, "--scales", "352,384")
     done = inside(*common, "--tune-threshold", "--out", "val")
     report = check_report(home / "val", home / "photos", "val")
     assert len(report["tuned_thresholds"]) == 2 and "each half of the images" in done.stdout

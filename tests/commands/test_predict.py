@@ -72,10 +72,10 @@ def test_predictions_are_not_cached(trained: Path, photographs: Path, inside: Cl
 
 
 def test_a_file_that_is_no_photograph_is_an_error_or_skipped(
-    trained: Path, photographs: Path, cli: Cli, inside: Cli, tmp_path: Path
+    trained: Path, photographs: Path, inside: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.jpg").write_text("these are notes")
-    refused = cli("predict", trained, "notes.jpg", check=False)
+    refused = inside("predict", trained, "notes.jpg", check=False)
     assert refused.returncode == 1 and "notes.jpg" in refused.stderr and "Traceback" not in refused.stderr
     good = photographs / "test" / "bee" / "001.jpg"
     done = inside("predict", trained, "notes.jpg", good, "--bad-images", "skip", "--format", "json")

@@ -170,8 +170,8 @@ def test_nets_have_the_papers_width_by_default(home: Path) -> None:
 # Refusals.
 
 
-def test_no_runs_and_no_training_is_one_sentence(home: Path, cli: Cli) -> None:
-    refused = cli("reproduce", "table6", "--data", "photos", "--crop", 32, "--no-train", check=False)
+def test_no_runs_and_no_training_is_one_sentence(home: Path, inside: Cli) -> None:
+    refused = inside("reproduce", "table6", "--data", "photos", "--crop", 32, "--no-train", check=False)
     assert refused.returncode == 1 and refused.stdout.count("\n") <= 1
     assert re.fullmatch(
         r"verydeep: No net in --runs belongs to a row of table6 with crop 32 .*--no-train.*\n", refused.stderr

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.engine.archive.archives import read_archive
+from tests.kills import Forker
 from tests.runs import Cli
 
 FP32 = ("--precision", "fp32", "--workers", 0)
@@ -104,13 +105,15 @@ def test_queries_are_described_like_the_archive(archive: Path, inside: Cli, tmp_
     assert full @ fast < 1 - 1e-4
 
 
-def test_a_photograph_from_elsewhere_and_a_picture(archive: Path, photographs: Path, cli: Cli, tmp_path: Path) -> None:
+def test_a_photograph_from_elsewhere_and_a_picture(
+    forker: Forker, archive: Path, photographs: Path, tmp_path: Path
+) -> None:
     """As a process, whose net is loaded anew; from another folder neighbors have their whole paths."""
     query = photographs / "test" / "cloud" / "000.jpg"
     shutil.rmtree(tmp_path / "photos" / "cloud")  # they are drawn as missing
     (tmp_path / "elsewhere").mkdir()
     command = ("search", archive, query, "--top", 15, "--format", "json", "--out", "made/it.png")
-    done = cli(*command, cwd=tmp_path / "elsewhere")
+    done = forker.run(tmp_path / "elsewhere", *command)
     (nearest,) = read_neighbors(done.stdout).values()
     names = [each["neighbor"] for each in nearest]
     assert len(names) == 15 and {Path(name).parent for name in names} == {
@@ -123,12 +126,12 @@ def test_a_photograph_from_elsewhere_and_a_picture(archive: Path, photographs: P
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes")
-def test_names_that_are_not_utf8_are_printed(archive: Path, inside: Cli, cli: Cli, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_printed(forker: Forker, archive: Path, inside: Cli, tmp_path: Path) -> None:
     """JSON holds them as Python reads them."""
     odd = tmp_path / "photos" / os.fsdecode(b"caf\xe9 \xc3\xa9.jpg")
     (tmp_path / "photos" / "bee" / "001.jpg").rename(odd)
     inside("features", "net", "photos", "--out", "archive")
-    done = cli("search", "archive", "photos/caf*.jpg", "--top", 2, "--format", "json")
+    done = forker.run(tmp_path, "search", "archive", "photos/caf*.jpg", "--top", 2, "--format", "json")
     copies = {json.loads(line)["neighbor"] for line in done.stdout.splitlines()}
     assert copies == {odd.relative_to(tmp_path).as_posix(), "photos/bee/001.jpg"}  # where it was before
 

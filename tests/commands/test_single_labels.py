@@ -9,7 +9,7 @@ import pytest
 
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, make_photographs, metrics_of, read_csv, read_report
 
-FAST = ("--scales", "256", "--precision", "fp32", "--c", "1,10")
+FAST = ("--scales", "256", "--precision", "fp32", "--workers", "0", "--c", "1,10")
 FP32 = ("--precision", "fp32", "--workers", "0")
 
 

@@ -20,7 +20,7 @@ from verydeep.data.sets.voc_actions import ACTIONS
 from verydeep.engine.transfer import task
 from verydeep.ops.average_precision import average_precision
 
-FAST = ("--scales", "256", "--precision", "fp32", "--c", "1")
+FAST = ("--scales", "256", "--precision", "fp32", "--workers", "0", "--c", "1")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_draws_have_a_mean_and_a_deviation(inside: Cli, class_folders: Path, tra
 
 def test_two_processes_share_the_describing(forker: Forker, class_folders: Path, trained: Path, tmp_path: Path) -> None:
     """Both describe, one trains and prints, and its result is that of one process alone."""
-    words = ("transfer", class_folders, trained, *FAST, "--workers", 0, "--out")
+    words = ("transfer", class_folders, trained, *FAST, "--out")
     alone = forker.run(tmp_path, *words, "one", cache="cache-one")
     done, other = forker.run_in_two_processes(tmp_path, *words, "two", cache="cache-two")
     assert alone.code == done.code == other.code == 0 and other.output == ""

@@ -190,7 +190,7 @@ def may_mount() -> bool:
 
 
 @pytest.mark.skipif(not may_mount(), reason="may not mount another /dev/shm")
-@pytest.mark.parametrize("options", ["size=64k", "size=4k", "ro"])
+@pytest.mark.parametrize("options", ["size=64k", "size=4k"])
 def test_batches_arrive_where_shared_memory_is_small_or_missing(train_split: Split, options: str) -> None:
     """Of 300 KB each: through pipes, or decoded by the main process where not even semaphores have room."""
     script = f"""
@@ -215,8 +215,7 @@ list(load_train_batches(samples, rows, 2))
     if options == "size=64k":
         assert done.stderr == ""
     else:
-        reason = "Read-only file system" if options == "ro" else "No space left on device"
         assert done.stderr == (
-            f"The main process decodes the images, because no other can be started ({reason}): give /dev/shm more "
-            "room, or allow more processes.\n"
+            "The main process decodes the images, because no other can be started (No space left on device): give "
+            "/dev/shm more room, or allow more processes.\n"
         )
