@@ -61,6 +61,19 @@ def test_the_loss_of_the_first_steps_does_not_count(photographs: Path, tmp_path:
     assert monitor.loss == pytest.approx(0.4) and not (tmp_path / "log").exists()
 
 
+@pytest.mark.parametrize(("fall", "is_reported"), [(0.028, False), (0.002, True)])
+def test_a_loss_that_falls_is_not_called_stuck(
+    photographs: Path, tmp_path: Path, fall: float, is_reported: bool
+) -> None:
+    """Both means of the last steps are above 95% of the loss of guessing, 1.10."""
+    monitor = TrainingMonitor(small_task(photographs), Log(tmp_path / "log"), first_step=0)
+    for step in range(1, 11):
+        monitor.observe(
+            StepReport(step, 1.0 + fall * (10 - step) + 0.07 * is_reported, 1e-2, None, stopped=False, stage=1), 10
+        )
+    assert (tmp_path / "log").exists() == is_reported
+
+
 def test_advice_names_nothing_that_is_in_force(photographs: Path, tmp_path: Path) -> None:
     """With Glorot, a source net and no dropout at first, only the rate at the start is left to change."""
     task = small_task(photographs)

@@ -38,6 +38,9 @@ WARM_UP = 3
 MIN_TIMED_SECONDS = 2
 """Seconds of training that the estimate of the time needs."""
 
+FALLING = 0.03
+"""Share of the loss of guessing by which a loss falls that is not stuck."""
+
 WORSE_THAN_GUESSING = 1.2
 """Loss, as a multiple of the loss of guessing, above which a net is worse than guessing rather than stuck at it."""
 
@@ -193,6 +196,14 @@ class TrainingMonitor:
             self.loss_checked = True
             self._check_loss(report)
 
+    def _is_falling(self) -> bool:
+        """Return whether the mean of the newer half of the losses is well below that of the older half."""
+        losses, half = list(self.losses), len(self.losses) // 2
+        if not half:
+            return False
+        fall = sum(losses[:half]) / half - sum(losses[-half:]) / half
+        return fall > FALLING * self.guessing_loss
+
     def _estimate_time(self, report: StepReport, last_step: int) -> None:
         now = self.clock()
         seconds = now - self.warm_time
@@ -216,7 +227,7 @@ class TrainingMonitor:
         if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
             above = f"guessing has {self.guessing_loss:.2f}"
             self.log.info(f"Worse than guessing: {loss}; {above}. Try {join_choices([*epochs, rate])}.")
-        elif self.loss > self.stuck_loss:
+        elif self.loss > self.stuck_loss and not self._is_falling():
             choices = [
                 *epochs,
                 *(["`dropout_after=5` (small sets learn sooner without it)"] if self._can_delay_dropout() else []),
