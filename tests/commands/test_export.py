@@ -13,7 +13,7 @@ from PIL import Image
 from tests.models.export.test_onnx import NAMES, THIN, drawn, images
 from tests.peers import need
 from tests.runs import Cli, full_disk, read_predictions
-from tests.thin_nets import save_model
+from tests.thin_nets import save_model, thin_networks
 from verydeep.commands.export import describe_state_dict
 from verydeep.configs.networks import PAPER_FC_WIDTH
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, save_config, save_weights
@@ -96,8 +96,9 @@ def test_the_best_weights_are_others(inside: Cli, tmp_path: Path) -> None:
     np.testing.assert_allclose(biases[0], biases[1] + 1)
 
 
-def test_a_state_dict_comes_with_instructions(inside: Cli, tmp_path: Path) -> None:
-    """At full size, which torchvision requires; all weights are 0."""
+def test_a_state_dict_comes_with_instructions(inside: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At width 1, which torchvision requires and which is thin here; all weights are 0."""
+    thin_networks(monkeypatch)
     config = replace(CONFIG, crop=224, width=1.0, fc_width=PAPER_FC_WIDTH)
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in config.build().state_dict().items()}
