@@ -27,8 +27,8 @@ needs_bf16 = pytest.mark.skipif(not can_compute(bf16=True), reason=describe_engi
 HERE = INSTRUCTION_SETS[: 1 + INSTRUCTION_SETS.index(find_instruction_set() or "avx2")]
 """The instruction sets that this processor has kernels for."""
 
-MULTIPLY_ADDS = 2e8
-"""Of the largest layer, so that float64 takes a second."""
+MULTIPLY_ADDS = 5e7
+"""Of the largest layer, so that float64 takes a fraction of a second."""
 
 
 def net_of(name: str, *, width: float = 1 / 16, crop: int = 64, ceil_mode: bool = True, classes: int = 7) -> VGG:
@@ -68,7 +68,7 @@ def layer_shapes(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
 @example((9, 14, 14, 17, 33), 3, True, HERE[0])
 @example((1, 300, 1, 64, 64), 3, True, HERE[-1])
 @example((2, 9, 239, 64, 40), 3, True, HERE[-1])
-@settings(max_examples=25)
+@settings(max_examples=12)
 @torch.no_grad()
 def test_a_convolution_errs_as_float32_does(
     shape: tuple[int, int, int, int, int], kernel: int, ceil_mode: bool, instruction_set: str

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.kills import Forker
 from tests.runs import SHORT_TRAINING, SMALL_NET, Cli, losses_of, make_photographs, metrics_of
 from verydeep.configs.networks import NETWORKS
 from verydeep.configs.recipes import FineTuned, Recipe, Stage
@@ -309,28 +310,21 @@ def test_a_signal_saves_before_it_ends_the_run(
     assert_same_run(tmp_path / "run", trained)
 
 
-def test_two_processes_train_and_test_as_one(photographs: Path, cli: Cli, tmp_path: Path, trained: Path) -> None:
+def test_two_processes_train_and_test_as_one(
+    photographs: Path, inside: Cli, forker: Forker, tmp_path: Path, trained: Path
+) -> None:
     """The loss curve to float tolerance, with dropout; and every test image predicted once, for an odd number.
 
     At the rate of 1e-3: at 1e-2 this small net is chaotic, and a rounding error grows tenfold a step.
     """
-    for devices in (1, 2):
-        cli(
-            "train",
-            photographs,
-            *SMALL_NET,
-            *SHORT_TRAINING,
-            "--learning-rate",
-            1e-3,
-            "--out",
-            devices,
-            "--devices",
-            devices,
-        )
+    train = ("train", photographs, *SMALL_NET, *SHORT_TRAINING, "--learning-rate", 1e-3)
+    test = ("evaluate", photographs, trained, "--split", "test", "--precision", "fp32", "--workers", 0)
+    inside(*train, "--out", "1")
+    inside(*test, "--out", "evaluation-1")
+    for words in ((*train, "--out", "2"), (*test, "--out", "evaluation-2")):
+        attempts = forker.run_in_two_processes(tmp_path, *words)
+        assert [each.code for each in attempts] == [0, 0], attempts
     assert losses_of(tmp_path / "2") == pytest.approx(losses_of(tmp_path / "1"), rel=1e-5)
-    for devices in (1, 2):
-        cli("evaluate", photographs, trained, "--split", "test", "--devices", devices, "--precision", "fp32",
-            "--workers", 0, "--out", f"evaluation-{devices}")  # fmt: skip
     one, two = ((tmp_path / f"evaluation-{n}" / "predictions.csv").read_text() for n in (1, 2))
     assert one == two
     assert one.count("\n") == 1 + 9
