@@ -37,5 +37,5 @@ def test_without_a_cache_commands_go_on_and_say_so(
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "file"))
     done = inside("transfer", photographs, trained, "--scales", "256", "--c", "1", "--out", "few")
     assert "VERYDEEP_CACHE" in done.stdout and (tmp_path / "few" / "classifier.json").exists()
-    inside("evaluate", photographs, trained, "--out", "evaluated")
+    inside("evaluate", photographs, trained, "--scales", "256", "--workers", 0, "--out", "evaluated")
     assert (tmp_path / "evaluated" / "errors.json").exists()
