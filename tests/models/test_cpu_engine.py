@@ -69,7 +69,7 @@ def layer_shapes(draw: st.DrawFn) -> tuple[int, int, int, int, int]:
 @example((9, 14, 14, 17, 33), 3, True, HERE[0])
 @example((1, 300, 1, 64, 64), 3, True, HERE[-1])
 @example((2, 9, 239, 64, 40), 3, True, HERE[-1])
-@settings(max_examples=12)
+@settings(max_examples=25)
 @torch.no_grad()
 def test_a_convolution_errs_as_float32_does(
     shape: tuple[int, int, int, int, int], kernel: int, ceil_mode: bool, instruction_set: str
