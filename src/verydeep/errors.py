@@ -19,8 +19,8 @@ LONGEST = 2000
 class VerydeepError(Exception):
     """Base of all errors that a user can fix.
 
-    Names from files may have characters that control a terminal: they become escapes. Only an excerpt of what a user
-    typed begins lines of its own.
+    A message is a single line. Only a quotation of what the user typed, such as a protocol, may follow on lines of its
+    own. Characters that control a terminal become escapes.
     """
 
     def __init__(self, message: str) -> None:
@@ -48,7 +48,7 @@ class OptionError(VerydeepError):
 
 
 class ResourceError(VerydeepError):
-    """Memory, disk, a device, the network, a lock or an optional package is missing."""
+    """Memory, disk space, a device, the network or an optional package is missing, or another job holds a lock."""
 
 
 class OtherProcessError(ResourceError):

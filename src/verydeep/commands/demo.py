@@ -34,7 +34,7 @@ def demo(
         verydeep demo oxford-vgg16 runs/photos-transfer-oxford-vgg16 --archive photos-described
 
     Returns:
-        The address, when the page has ended.
+        The address that the page had, and its nets, once the server has stopped.
 
     Raises:
         WeightsError: There is no such net, it has no classes, or none was given and there is none.

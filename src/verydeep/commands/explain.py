@@ -65,8 +65,8 @@ def explain(
         verydeep explain oxford-vgg16 photo.jpg --point 120,80
 
     Returns:
-        Maps of each image with their windows in its pixels, scores (n, K), boxes, and filters (C, 3, k, k). Without
-        `out` nothing is drawn.
+        Maps of each image with their windows in its pixels, scores (n, K), boxes, and filters (C, 3, k, k). With
+        ``out=None``, nothing is drawn.
 
     Raises:
         WeightsError: There is no such net, it has no classes, or `box` predicts no boxes.

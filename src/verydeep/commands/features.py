@@ -53,12 +53,12 @@ def features(
         verydeep search photos-described holiday.jpg
 
     Returns:
-        The archive, which is a path to its folder.
+        The archive, which can be used as the path of its folder.
 
     Raises:
         WeightsError: There is no such net.
         DataError: None of the photographs can be used, or the archive cannot be read.
-        OptionError: The archive has descriptors of another kind, or the net has no such layer.
+        OptionError: The archive has descriptors that were computed in another way, or the net has no such layer.
         ResourceError: Another job writes there, or the disk is full.
     """
     from verydeep.data.pixels.images import unpack_images

@@ -50,7 +50,7 @@ def search(
     Raises:
         DataError: The archive cannot be read or is empty, or none of the images can be used.
         WeightsError: The archive's net is missing, or another net has taken its place.
-        OptionError: `out` has no suffix of a picture, or exists.
+        OptionError: `out` does not end in the suffix of an image format, or exists.
         ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
     """
     from verydeep.engine.archive.manifest import Manifest

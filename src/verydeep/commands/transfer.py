@@ -82,7 +82,7 @@ def transfer(
         verydeep transfer VOC2012 oxford-vgg16 oxford-vgg19 --actions image+box --submission results
 
     Returns:
-        The score, and the classifier, which is a path to its folder.
+        The classifier, with its score. It can be used as the path of its folder.
 
     Raises:
         DataError: The photographs do not suffice, or one cannot be decoded.

@@ -28,7 +28,7 @@ Predictor = Net | Classifier
 def load(source: str | PathLike[str], weights: Weights = "last") -> Predictor:
     """Read a net or a classifier into memory. Every function takes it as a run, also in several threads at once.
 
-    To know what is on a photograph, call ``vd.predict(net, photograph)``: it rescales the photograph as needed.
+    To find out what a photograph shows, call ``vd.predict(net, photograph)``: it rescales the photograph as needed.
     ``net.model`` is the bare PyTorch module. It takes RGB values 0-255, and objects have to be as large as in its
     training: rescale the short side of a photograph to ``round(Q * crop / 224)`` pixels first, for a test scale Q of
     ``net.config.test_scales`` and the crop ``net.config.crop``. On a photograph of full size its scores are different.
@@ -46,7 +46,7 @@ def load(source: str | PathLike[str], weights: Weights = "last") -> Predictor:
         WeightsError: there is no such net, it is damaged, or a weight is not finite.
         DataError: the classifier is damaged.
         ResourceError: a published net cannot be downloaded.
-        OptionError: an argument is of another kind.
+        OptionError: an argument has the wrong type.
     """
     if not NET.accepts(source):
         raise refuse_value("source", source, NET)

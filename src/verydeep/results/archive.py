@@ -11,7 +11,7 @@ from verydeep.wording import count_of, escape_controls
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Archive(Result):
-    """An archive of descriptors; a path to its folder, which `search` takes."""
+    """An archive of descriptors. It can be used as the path of its folder, as in `search`."""
 
     path: Path
     """The folder."""

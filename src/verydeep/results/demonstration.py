@@ -7,7 +7,7 @@ from verydeep.results.result import Record, Result
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Demonstration(Result):
-    """A page that was served, and is no longer."""
+    """A page that was served and is closed now."""
 
     address: str
     nets: tuple[str, ...]

@@ -83,12 +83,12 @@ class EvaluationResult(Result):
 
     @property
     def top1_error(self) -> float:
-        """Top-1 error in percent of the protocol, which is the last row; the mean over seeds."""
+        """Top-1 error of the protocol (the last row), in percent; with several seeds, their mean."""
         return self._mean("errors_top1_percent")
 
     @property
     def top5_error(self) -> float:
-        """Top-5 error in percent; with fewer than six classes, top-k of the largest k that can fail."""
+        """Top-5 error in percent; with K < 6 classes, the top-(K-1) error, as a top-K error is always 0."""
         return self._mean("errors_topk_percent")
 
     @property

@@ -49,7 +49,7 @@ class Predictions(ImageResult):
     formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "margin": "+.2f"}
 
     def top(self, count: int = 5) -> list[list[ClassScore]]:
-        """Return the ``count`` highest classes of each image, highest first; of equals the first class."""
+        """Return the ``count`` highest classes of each image, highest first; equal ones in the order of the classes."""
         best = order_classes(self.scores)[:, :count]
         return [
             [ClassScore(self.class_names[k], self.class_words[k], float(row[k])) for k in order.tolist()]
@@ -69,7 +69,7 @@ class Predictions(ImageResult):
         return {"image": "image", "words": "class", self.kind: self.kind}
 
     def footer(self) -> list[str]:
-        """Return a line about images of no class, by a classifier, and one for each skipped file."""
+        """Return a line about images for which a classifier predicts no class, and one for each skipped file."""
         remarks = list_margin_remarks(self.images, self.scores) if self.kind == "margin" else []
         return [*remarks, *self._skipped_lines()]
 

@@ -9,7 +9,7 @@ from verydeep.results.result import Record, Result
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ReportPage(Result):
-    """A report page; a path to its file."""
+    """A report page. It can be used as the path of its file."""
 
     path: Path
     """The file, which a browser opens."""

@@ -40,7 +40,7 @@ class Result(ABC):
 
     @property
     def problem(self) -> str:
-        """A sentence if the result is bad news, so that the command line exits with 1; else nothing."""
+        """A sentence if something failed, so that the command line exits with 1; an empty text otherwise."""
         return ""
 
     @property
@@ -85,7 +85,7 @@ class Result(ABC):
         return ()
 
     def __repr__(self) -> str:
-        """Return the names of all values, with the values that are short."""
+        """Return the names of all fields, and the values of those that are short."""
         values = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(f'{name}={short_text(value)}' for name, value in values)})"
 

@@ -12,7 +12,7 @@ from verydeep.wording import count_of
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainedRun(Result):
-    """A run that ended; a path to its folder, which every function takes as a net."""
+    """A finished run. It can be used as the path of its folder, and as a net in every function."""
 
     path: Path
     """The folder of the run."""

@@ -10,7 +10,7 @@ from verydeep.results.result import Record, Result
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TransferredClassifier(Result):
-    """A classifier of linear SVMs; a path to its folder, which `predict` and `describe` take as a run."""
+    """A classifier of linear SVMs. It can be used as the path of its folder, and as the run of `predict` and others."""
 
     path: Path
     """The folder."""

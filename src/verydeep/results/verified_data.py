@@ -153,7 +153,7 @@ class VerifiedData(Result):
         return "\n".join(map(escape_controls, sentences))
 
     def records(self) -> list[Record]:
-        """Return one record for each file that cannot be decoded, peculiarity of a file, bad box, and finding."""
+        """Return one record for each undecodable file, each unusual file, each bad box and each finding."""
         undecodable = [_record(file, "undecodable", text, decodable=False) for file, text in self.undecodable.items()]
         unusual = [_record(file, "unusual", text) for file, text in self.unusual]
         boxes = [_record(file, "box", text, decodable=True if file else None) for file, text in self.bad_boxes]
@@ -165,7 +165,7 @@ class VerifiedData(Result):
         return [*undecodable, *unusual, *boxes, *findings]
 
     def columns(self) -> Mapping[str, str]:
-        """Return the columns of the table: words first, which are folded where the terminal is narrow."""
+        """Return the columns of the table: those with text come first, and are wrapped on a narrow terminal."""
         return {key: key for key in ("file", "finding", "decodable")}
 
     def footer(self) -> list[str]:

@@ -102,7 +102,7 @@ def resolve_manifest(folder: Path, net: Net, options: ArchiveOptions, device: st
         device: decides the precision of a new archive if the options leave it to the hardware.
 
     Raises:
-        OptionError: the archive has descriptors of another kind, or the net has no such layer.
+        OptionError: the archive has descriptors that were computed in another way, or the net has no such layer.
         DataError: the folder holds other things, or its manifest cannot be read.
     """
     if not (folder / MANIFEST).exists():

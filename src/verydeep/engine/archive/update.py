@@ -78,7 +78,7 @@ def update_archive(
 
     Raises:
         DataError: a pattern matches no photograph, an image cannot be decoded, or not one can be.
-        OptionError: the archive has descriptors of another kind.
+        OptionError: the archive has descriptors that were computed in another way.
         ResourceError: another process writes there, the disk is full, or processes do not see the same folder.
         WeightsError: the net cannot be loaded, has changed, or computes values that are not finite.
     """

@@ -21,7 +21,7 @@ from verydeep.results.descriptors import Descriptors
 def describe_images(
     representation: Representation, split: Split, runtime: Runtime, decoding: Decoding = STRICT
 ) -> Descriptors:
-    """Describe images by one process.
+    """Describe images in one process.
 
     Raises:
         DataError: an image cannot be used and bad images are errors, or not one can be used.

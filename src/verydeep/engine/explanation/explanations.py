@@ -27,7 +27,7 @@ from verydeep.results.score_map import ScoreMap
 def explain_images(
     predictor: Net | Classifier, split: Split, scales: Sequence[int], runtime: Runtime, decoding: Decoding, *, top: int
 ) -> Explanations:
-    """Compute the class score maps of images by one process; nothing is cached or drawn.
+    """Compute the class score maps of images in one process; nothing is cached or drawn.
 
     Args:
         predictor: a net that predicts classes, or a classifier.

@@ -140,8 +140,8 @@ class Net:
     def prepare(self, runtime: Runtime) -> TestedNet:
         """Return the model for testing: in eval mode, on the device, its weights rounded or packed.
 
-        A model in memory is prepared once for each device, precision and kernels, and shared by all threads; one from
-        the disk as long as somebody holds it.
+        A model in memory is prepared once for each device, precision and kernels, and shared by all threads. A
+        model that was read from the disk stays in memory only while something refers to it.
 
         Raises:
             WeightsError: the weights are missing, damaged, or of another net.
@@ -193,7 +193,8 @@ class Net:
     def with_outputs_for(self, class_names: tuple[str, ...]) -> "Net | None":
         """Return this net with the outputs of these classes, in their order; None where it lacks one of them.
 
-        Only WNIDs mean the same everywhere. Other names have to be all of the net's own.
+        WNIDs mean the same everywhere, so some of the net's classes suffice. Other names must be those of all its
+        classes, in any order.
         """
         config = self.config
         if config.class_names == class_names:
@@ -212,7 +213,7 @@ class Net:
         return EnsembleMember(self, scales or self.config.test_scales)
 
     def paper_net(self, width: float = 1.0, fc_width: int = PAPER_FC_WIDTH) -> PaperNet | None:
-        """Return the net of the paper that this one matches in a table of nets of these widths.
+        """Return the paper's net as which this one counts, in a table measured with nets of these widths.
 
         None for a net of other widths, of unknown train scale, or trained from weights of another system: the paper's
         nets began with random weights, or with net A's.
@@ -225,7 +226,7 @@ class Net:
         return PaperNet(config.network, TrainScale.parse(config.train_scale), config.fine_tuned, config.regression)
 
     def matches(self, net: PaperNet, shape: NetShape) -> bool:
-        """Whether this net matches a net of the paper among nets of this shape."""
+        """Whether this net counts as a net of the paper, among nets of this shape."""
         same = self.config.class_names == shape.class_names and self.config.crop == shape.crop
         return same and self.paper_net(shape.width, shape.fc_width) == net
 

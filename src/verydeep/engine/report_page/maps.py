@@ -53,7 +53,7 @@ def draw_score_maps(
     photographs: Sequence[TestedPhotograph],
     runtime: Runtime,
 ) -> tuple[DrawnMaps, str]:
-    """Map photographs by the run's own net or classifier, by one process, until the time is over.
+    """Map photographs by the run's own net or classifier, in one process, until the time is over.
 
     Returns:
         The maps, and a sentence if there are none.

@@ -92,11 +92,11 @@ class Classifier:
         return self.representation.recorded_ranges
 
     def predict(self, split: Split, runtime: Runtime, decoding: Decoding = STRICT) -> Predictions:
-        """Compute the margins of images by one process.
+        """Compute the margins of images in one process.
 
         Raises:
             OptionError: the classifier takes boxes, and the images have none.
-            DataError: an image cannot be decoded and bad images are errors, or not one can be decoded.
+            DataError: an image cannot be decoded and bad images are errors, or none can be decoded.
             WeightsError: a net cannot be loaded.
         """
         if self.representation.coverage == "image+box" and split.boxes is None:
