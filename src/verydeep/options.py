@@ -53,9 +53,12 @@ PredictorOption = Annotated[
 ImagesOption = Annotated[Images, Option(IMAGES_HELP, metavar="IMAGE")]
 QueriesOption = Annotated[Queries, Option(IMAGES_HELP, metavar="IMAGE")]
 NetsOption = Annotated[NetSources, Option("One or more nets; their posteriors are averaged.", metavar="RUN")]
-ScalesOption = Annotated[Numbers | None, Option("Test scales (pixels at crop 224).", "as in the paper", "Q,Q,..")]
+ScalesOption = Annotated[
+    Numbers | None,
+    Option("Test scales, stated for crop 224; 256 means 73 pixels at crop 64.", "as in the paper", "Q,Q,.."),
+]
 ViewOption = Annotated[View, Option("dense, crops, dense+crops or center.", "dense", "VIEW")]
-RunsOption = Annotated[DataSource, Option("Folder of runs, or nets: RUN,RUN.", metavar="DIR")]
+RunsOption = Annotated[DataSource, Option("Folder of the nets' runs, or RUN,RUN.", metavar="DIR")]
 WeightsOption = Annotated[Literal["last", "best"], Option("Weights: last, or best on validation.", metavar="WHICH")]
 LayerOption = Annotated[
     str | None,
@@ -73,12 +76,17 @@ WidthOption = Annotated[
 ]
 FcWidthOption = Annotated[int, Option("Channels of fc6 and fc7.", metavar="N", smallest=1, largest=LARGEST_FC_WIDTH)]
 GroupByOption = Annotated[
-    str | None, Option('Keep groups together: "parent" (folder), CSV or regex.', metavar="HOW", heading="training")
+    str | None,
+    Option(
+        'Photographs to keep in one split: "parent" (folder), CSV of path,group, or regex.',
+        metavar="HOW",
+        heading="training",
+    ),
 ]
 SeedOption = Annotated[int, Option("Random seed.", metavar="N", smallest=0, largest=2**31 - 1)]
 
 MergeThresholdOption = Annotated[
-    float | None, Option("Distance up to which boxes are merged.", "0.5", "X", heading="box", smallest=0, largest=2)
+    float | None, Option("Merge boxes up to distance X, 0 to 2.", "0.5", "X", heading="box", smallest=0, largest=2)
 ]
 TuneThresholdOption = Annotated[bool, Option("Choose the merge threshold on val.", heading="box")]
 BadBoxesOption = Annotated[

@@ -32,12 +32,12 @@ def convert(
     converted net gives the same output and, like all nets here, takes RGB values from 0 to 255. If the net was not
     trained on its framework's usual input, choose with `input`: caffe (BGR 0-255 minus the mean), rgb (RGB 0-255
     minus the mean) or torchvision (RGB 0-1 minus the mean, divided by the standard deviation). The layers after the
-    convolutions are kept if they are three linear layers.
+    convolutions are kept if they are three linear layers, and otherwise left out.
 
     Conversion is optional: wherever a command takes RUN, you may give the weight file itself or the name of a
     published net. These are oxford-vgg16, oxford-vgg19, matconvnet-vgg16, matconvnet-vgg19, keras-vgg16,
-    keras-vgg19, torchvision-vgg11 (13, 16, 19; also torchvision-vgg11_bn), timm/vgg16.tv_in1k and the like, and
-    hf-hub:OWNER/NAME for nets published with `verydeep push`.
+    keras-vgg19, torchvision-vgg11 (-vgg13, -vgg16, -vgg19, and each with _bn), timm/vgg16.tv_in1k (for all of timm's vgg
+    nets), and hf-hub:OWNER/NAME for nets published with `verydeep push`.
 
     Try:
         verydeep convert VGG_ILSVRC_16_layers.caffemodel vgg16

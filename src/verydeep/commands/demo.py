@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def demo(
     run: Annotated[
         NetSources,
-        Option("Nets and classifiers; at most one localization net.", "the newest of the generated set", "RUN"),
+        Option("Nets and classifiers; at most one localization net.", "the newest trained on the generated set", "RUN"),
     ] = (),
     *,
     archive: Annotated[

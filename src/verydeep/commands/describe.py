@@ -29,7 +29,9 @@ def describe(
     images: ImagesOption,
     *,
     layer: LayerOption = None,
-    scales: Annotated[Numbers | None, Option("Test scales (pixels at crop 224).", "256", "Q,Q,..")] = None,
+    scales: Annotated[
+        Numbers | None, Option("Test scales, stated for crop 224; 256 means 73 pixels at crop 64.", "256", "Q,Q,..")
+    ] = None,
     aggregate: AggregateOption = None,
     weights: WeightsOption = "last",
     **options: Unpack[JobOptions],
@@ -38,8 +40,8 @@ def describe(
 
     A descriptor is the output of a layer (4096 numbers at relu7), averaged over positions and over the mirror
     image, and scaled to length one. The inner product of two descriptors is their similarity. All descriptors stay
-    in memory; for many photographs, use `verydeep features`. A classifier describes images with its own nets and
-    layers.
+    in memory; for many photographs, use `verydeep features`. A classifier of `verydeep
+    transfer` uses its own nets and layers.
 
     An image that cannot be used is reported and gets no result. The exit code is then 1, unless you give
     `bad_images=skip`.

@@ -47,9 +47,7 @@ def evaluate(
     *,
     scales: ScalesOption = None,
     views: ViewOption | None = None,
-    protocol: Annotated[
-        str | None, Option('Nets/S/Q and view: "D/384/384 + E/384/384 : crops".', metavar="TEXT")
-    ] = None,
+    protocol: Annotated[str | None, Option("Network/train scale/test scales + ... : view.", metavar="TEXT")] = None,
     runs: RunsOption = "runs",
     crop: CropOption = PAPER_CROP,
     width: WidthOption = 1.0,
@@ -60,7 +58,8 @@ def evaluate(
     submission: Annotated[PathSource | None, Option("Write the file for the ILSVRC test server.", "", "FILE")] = None,
     out: Annotated[PathSource | None, Option("Folder for the results.", "in RUN/evaluations", "DIR")] = None,
     classes: Annotated[
-        str | None, Option("Classes of the boxes: from a protocol, or truth.", "RUN's source net", "TEXT", "box")
+        str | None,
+        Option("Classes of the boxes: the guesses of a protocol, or truth.", "RUN's source net", "TEXT", "box"),
     ] = None,
     merge_threshold: MergeThresholdOption = None,
     tune_threshold: TuneThresholdOption = False,
@@ -75,8 +74,8 @@ def evaluate(
     confusion matrix, and pictures.
 
     RUN may also be a classifier of `verydeep transfer`. Labels are matched with the nets' classes by name. Without
-    `split`, val/ is tested. If there is no val/, the photographs held out when a net was trained on this folder are
-    tested, or else test/, or else all. `crop`, `width` and `fc_width` choose the nets of a `protocol`.
+    `split`, the first of these is tested: val/, photographs held out in training, test/, all. `crop`, `width` and
+    `fc_width` choose the nets of a `protocol` among `runs`.
 
     With `task=localize`, the nets predict boxes for the true class and for the five most probable classes.
 

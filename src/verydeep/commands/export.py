@@ -29,7 +29,7 @@ def export(
 ) -> "ExportedNet":
     """Write a net in a format that other frameworks can run.
 
-    onnx and torch-export write a complete program. It takes a batch of RGB images (0-255) of any size, and returns
+    onnx and torch-export write the whole net, ready to run. It takes a batch of RGB images (0-255) of any size, and returns
     the class score map and the probabilities. The file contains the class names. onnx needs
     pip install 'verydeep[onnx]'.
 

@@ -32,7 +32,9 @@ def features(
     *,
     out: Annotated[PathSource, Option("Folder of a new or an existing archive.", metavar="DIR")],
     layer: LayerOption = None,
-    scales: Annotated[Numbers | None, Option("Test scales (pixels at crop 224).", "256", "Q,Q,..")] = None,
+    scales: Annotated[
+        Numbers | None, Option("Test scales, stated for crop 224; 256 means 73 pixels at crop 64.", "256", "Q,Q,..")
+    ] = None,
     aggregate: AggregateOption = None,
     weights: Annotated[
         Literal["last", "best"] | None, Option("Weights: last, or best on validation.", "last", "WHICH")

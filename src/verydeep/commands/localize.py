@@ -41,7 +41,8 @@ def localize(
     scales: ScalesOption = None,
     weights: WeightsOption = "last",
     classes: Annotated[
-        str | None, Option("Protocol that predicts the classes.", "RUN's source net", "TEXT", heading="box")
+        str | None,
+        Option("Protocol of nets that predict the classes: D/384/384.", "RUN's source net", "TEXT", heading="box"),
     ] = None,
     runs: RunsOption = "runs",
     merge_threshold: MergeThresholdOption = None,
@@ -50,8 +51,8 @@ def localize(
     """Predict a box for each of the most probable classes of an image.
 
     A box is given by its first and last pixel column and row, counted from 0, in the upright image (EXIF rotation
-    applied). Boxes of one class that lie close together are merged. The rating of a merged box is the sum of the
-    class's posteriors at the positions of these boxes.
+    applied). Boxes of one class that lie close together are merged. Each merged box has a rating: the sum of the
+    class's posteriors at the positions whose boxes became part of it.
 
     An image that cannot be used is reported and gets no result. The exit code is then 1, unless you give
     `bad_images=skip`.

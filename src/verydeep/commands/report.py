@@ -1,4 +1,4 @@
-"""`verydeep report`: one page about runs, which a browser opens without a network."""
+"""`verydeep report`: one page about runs, which a browser opens offline."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def report(
 ) -> "ReportPage":
     """Write a page about a run: errors, curves, classes, and the worst mistakes.
 
-    The page is one file that a browser opens without a network. It contains small copies of the photographs. A page
+    The page is one file that a browser opens without an internet connection. It contains small copies of the photographs. A page
     about several runs shows their curves in one plot, the differences between their errors, and the photographs on
     which they disagree; it is written next to the first run. `verydeep train`, `evaluate` and `transfer` write the
     page of their own run.

@@ -54,7 +54,9 @@ def reproduce(
         Option("table1 ... table12, shallow (section 4.1's 5x5 net), or ladder (tables 3-7).", metavar="TABLE"),
     ],
     *,
-    data: Annotated[DataSource | None, Option("A data set; for table11, several with commas.", metavar="DATA")] = None,
+    data: Annotated[
+        DataSource | None, Option("Data set, except for table1, table2; table11: several.", metavar="DATA,..")
+    ] = None,
     runs: RunsOption = "runs",
     train: Annotated[
         bool,

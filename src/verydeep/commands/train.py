@@ -37,13 +37,14 @@ RESUME_OPTIONS = ("data", "resume", "epochs", "micro_batch", "tensorboard", "dev
 def train(
     data: DataOption = "generated",
     *,
-    network: Annotated[str | None, Option("Net: A, A-LRN, B, C, D, E, B-5x5 or VGG16.", "A", "NAME")] = None,
+    network: Annotated[str | None, Option("Net: A, A-LRN, B, C, D (VGG16), E, B-5x5.", "A", "NAME")] = None,
     crop: Annotated[int | None, Option("Input side in pixels.", "224; generated: 64", "PIXELS")] = None,
     scale: Annotated[
-        str | None, Option("Train scale S, or a range: 256-512.", "256; generated: 256, then 256-512", "S")
+        str | None,
+        Option("Short side of photographs, stated for crop 224, or a range.", "256; generated: 256, then 256-512", "S"),
     ] = None,
     width: Annotated[
-        float | None, Option("Factor on the channels.", "1; generated: 0.25", "X", smallest=1e-3, largest=LARGEST_WIDTH)
+        float | None, Option("Factor on channels.", "1; generated: 0.25", "X", smallest=1e-3, largest=LARGEST_WIDTH)
     ] = None,
     epochs: Annotated[int | None, Option("Up to N epochs.", "74; generated: 8; boxes: 10", "N", smallest=1)] = None,
     init_from: Annotated[
@@ -74,7 +75,9 @@ def train(
         float | None, Option("Share of dropped units.", "0.5", "X", "training", smallest=0, largest=0.99)
     ] = None,
     dropout_after: DropoutAfterOption = None,
-    color_shift: Annotated[ColorShift, Option("Color shift: std, eigenvalue or none.", "", "KIND", "training")] = "std",
+    color_shift: Annotated[
+        ColorShift, Option("PCA color shift: std, eigenvalue, none.", "", "KIND", "training")
+    ] = "std",
     balance: Annotated[Balance, Option("Unequal classes: sampling or weights.", "", "HOW", "training")] = "none",
     val_fraction: Annotated[
         float, Option("Share held out if there is no val/.", "", "X", "training", smallest=0.01, largest=0.99)
@@ -91,8 +94,8 @@ def train(
     """Train a net on photographs and test it. Without DATA, use a generated set.
 
     DATA contains one folder of photographs per class, either directly or in train/, val/ and test/. ILSVRC-2012 and
-    Tiny-ImageNet are recognized as they are. `init_from` also copies network, crop and widths, unless you give
-    them. `resume` continues a stopped run; give DATA only if the photographs have moved. `task=localize` trains on
+    Tiny-ImageNet are recognized as they are. With `init_from`, the new net takes network, crop and widths from
+    RUN, unless you give them. `resume` continues a stopped run; give DATA only if the photographs have moved. `task=localize` trains on
     the boxes in DATA/boxes.csv, or in the XML files of DATA/Annotations.
 
     Try:

@@ -40,15 +40,22 @@ def transfer(
     run: Annotated[NetSources, Option("One or more nets; their descriptors are stacked.", metavar="RUN")],
     *,
     num_train: Annotated[
-        int | None, Option("Training photographs per class.", "the data set's, or 4/5", "N", smallest=1)
+        int | None, Option("Training photographs per class.", "the paper's; your own photographs: 4/5", "N", smallest=1)
     ] = None,
     num_test: Annotated[
-        int | None, Option("At most N test photographs per class.", "the data set's", "N", smallest=0)
+        int | None, Option("At most N test photographs per class.", "all others; Caltech: the paper's", "N", smallest=0)
     ] = None,
-    num_splits: Annotated[int | None, Option("Number of draws.", "Caltech: 3, else 1", "N", smallest=1)] = None,
+    num_splits: Annotated[
+        int | None, Option("Random draws of photographs.", "Caltech: 3, else 1", "N", smallest=1)
+    ] = None,
     layer: LayerOption = None,
     scales: Annotated[
-        Numbers | None, Option("Test scales (pixels at crop 224).", "256; VOC, Caltech: the paper's", "Q,Q,..")
+        Numbers | None,
+        Option(
+            "Test scales, stated for crop 224; 256 means 73 pixels at crop 64.",
+            "256; VOC, Caltech: the paper's",
+            "Q,Q,..",
+        ),
     ] = None,
     weights: WeightsOption = "last",
     seed: SeedOption = 0,

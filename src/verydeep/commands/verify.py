@@ -31,7 +31,7 @@ def verify(
     uniform, too dark, too bright, blurred, tiny or elongated; and near-duplicates, even if mirrored or cropped.
     Near-duplicates with several labels, or in several splits, come first. Errors in labels.csv, boxes.csv and
     Annotations/ are listed, too. With `net`, photographs whose label is probably wrong are also listed, and more
-    near-duplicates are found. The exit code is 1 if anything would stop a training.
+    near-duplicates are found. The exit code is 1 if anything would stop `verydeep train`.
 
     Try:
         verydeep verify photos
