@@ -96,7 +96,7 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "--network", "Z"], 1, "verydeep: --network Z is unknown: choose one of A, A-LRN, B,"),
+        (["train", "--network", "Z"], 1, "verydeep: --network Z is unknown: choose A, A-LRN, B, C, D, E or B-5x5."),
         (["predict", "nowhere", "photo.jpg"], 1, "verydeep: There is no run, model folder or weight file nowhere"),
         (["train", "--epochs", "0"], 1, "verydeep: --epochs 0 is out of range: give 1 or more."),
         (["train", "--devices", "0"], 1, "verydeep: --devices 0 is out of range: give 1 or more."),
@@ -125,11 +125,11 @@ def test_help_fits_three_screens(name: str, help_of: dict[str, str]) -> None:
         (["train", "photos", "more"], 2, "`verydeep train` takes DATA and nothing else: leave out more."),
         (["train", "-e", "3"], 2, "`verydeep train` has no option -e: `verydeep train --help` lists them."),
         (["prepare", "imagenet", "a", "b"], 2, "imagenet is unknown to `verydeep prepare`: choose ilsvrc."),
-        (["evaluate"], 2, "`verydeep evaluate` needs DATA RUN. DATA: Data set folder"),
-        (["export", "run"], 2, "`verydeep export` needs --format. --format FORMAT: "),
+        (["evaluate"], 2, "DATA is missing: `verydeep evaluate DATA [RUN ...]`. DATA: Data set folder"),
+        (["export", "run"], 2, "`verydeep export` needs --format: choose onnx, torch-export, torchvision or timm."),
         (["-v"], 2, "The command stands before its options, and -v is an option."),
         (["train", "--ephocs", "3"], 2, "--epochs N"),
-        (["push", "run"], 2, "`verydeep push` needs RUN OWNER/NAME. OWNER/NAME: "),
+        (["push", "run"], 2, "OWNER/NAME is missing: `verydeep push run OWNER/NAME`. OWNER/NAME: "),
         ([], 2, "Give a command, such as `verydeep train`."),
     ],
 )

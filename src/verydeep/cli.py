@@ -64,7 +64,7 @@ COMPLETION = "--completion"
 
 DESCRIPTION = """Train, test and use the VGG networks (Simonyan and Zisserman, arXiv 1409.1556) on your own photographs.
 
-Start with `verydeep train`: it generates a small set of pictures, trains a net on it and tests it, in about three minutes.
+Start with `verydeep train`: it makes a small set of pictures, trains a net on it and tests it, in about three minutes.
 `verydeep --version` prints the version, and what the CPU engine supports on this machine.
 `verydeep --completion bash` (or fish, zsh) prints a script that completes commands, options and file names.
 """

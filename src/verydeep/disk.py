@@ -57,6 +57,8 @@ def write_error(path: Path | str, error: OSError) -> ResourceError:
         return ResourceError(f"{path} may not be written: change its permissions, or choose another place.")
     if error.errno == errno.EROFS:
         return ResourceError(f"{path} cannot be written (its disk is read-only): choose another place.")
+    if isinstance(error, FileNotFoundError) and os.path.isdir(os.path.dirname(os.path.abspath(path))):  # noqa: PTH100, PTH112, PTH120 - as of /proc
+        return ResourceError(f"{path} cannot be made in this place: choose another.")
     if isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:
         return ResourceError(f"{path} cannot be written (its folder was removed): run the same command again.")
     reason = "its disk or your quota is full" if error.errno in NO_ROOM else error.strerror or str(error)

@@ -201,7 +201,9 @@ def check_output_folder(folder: Path, is_ours: Callable[[str], bool], contents: 
     if folder.exists() and not all(
         is_ours(entry.name) or _TEMPORARY.fullmatch(entry.name) for entry in folder.iterdir()
     ):
-        raise OptionError(f"`{parameter}` {folder} holds other files than {contents}; choose a new folder.", parameter)
+        raise OptionError(
+            f"`{parameter}` {folder} holds files that do not belong to {contents}: choose a new folder.", parameter
+        )
     check_writable(folder)
 
 

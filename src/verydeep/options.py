@@ -1,6 +1,6 @@
 """Options that several commands share: one name for one thing, explained once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from verydeep.configs.scales import parse_test_scales
 from verydeep.errors import OptionError
 from verydeep.parameters import Option
 from verydeep.signatures import IMAGES, NET, NETS, NUMBERS, PATH
+from verydeep.wording import name_given
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -228,6 +229,23 @@ def read_scales(scales: Numbers | None) -> tuple[int, ...] | None:
 def several(sources: NetSources) -> "list[NetSource]":
     """Return nets as a list, whether one or several were given."""
     return list(sources) if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
+
+
+def refuse_unused(reason: str, is_given: Mapping[str, bool]) -> None:
+    """Refuse options that would be ignored.
+
+    Args:
+        reason: why they have no effect: "With RUN".
+        is_given: option -> whether it was given.
+
+    Raises:
+        OptionError: one was given.
+    """
+    if given := name_given(is_given):
+        is_one = sum(is_given.values()) == 1
+        first = next(name for name, value in is_given.items() if value)
+        effect, them = ("has no effect", "it") if is_one else ("have no effect", "them")
+        raise OptionError(f"{reason}, {given} {effect}: omit {them}.", first)
 
 
 def check_new_folder(folder: Path) -> None:

@@ -123,7 +123,9 @@ def _check_required(name: str, missing: Sequence[Parameter]) -> None:
     """Refuse that a required option is missing."""
     for option in missing:
         if option.default is REQUIRED:
-            refuse_usage(f"`verydeep {name}` needs {_flag(option)}. {_explain(option)}")
+            choices = get_args(option.type)
+            what = f"choose {join_choices(choices)}." if choices else f"{_explain(option)}"
+            refuse_usage(f"`verydeep {name}` needs {_flag(option)}: {what}")
 
 
 def _check_positional(name: str, values: Sequence[str], options: Sequence[Parameter]) -> None:
@@ -133,9 +135,11 @@ def _check_positional(name: str, values: Sequence[str], options: Sequence[Parame
         choices = get_args(option.type) if get_origin(option.type) is not tuple else ()
         if choices and value not in choices:
             refuse_usage(f"{value} is unknown to `verydeep {name}`: choose {join_choices(choices)}.")
-    for option in options[len(values) :]:
-        if option.default is REQUIRED and get_origin(option.type) is not tuple:
-            refuse_usage(f"`verydeep {name}` needs {names}. {_explain(option)}")
+    missing = [option for option in options[len(values) :] if option.default is REQUIRED]
+    if any(get_origin(option.type) is not tuple for option in missing):
+        usage = " ".join(["verydeep", name, *values, *map(describe_positional, options[len(values) :])])
+        verb = "is" if len(missing) == 1 else "are"
+        refuse_usage(f"{' and '.join(map(_name, missing))} {verb} missing: `{usage}`. {_explain(missing[0])}")
     if len(values) > len(options) and get_origin(options[-1].type) is not tuple:
         extra = " ".join(values[len(options) :])
         refuse_usage(f"`verydeep {name}` takes {names} and nothing else: leave out {extra}.")

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+import verydeep as vd
 from tests.engine.importing.test_conversion import as_torchvision_sees, torchvision_net
 from tests.runs import Cli, read_predictions
 from verydeep.engine.load import load
@@ -172,3 +173,15 @@ def test_a_trunk_is_no_classifier_but_a_beginning(inside: Cli, folders: Path, tm
     done = inside("train", folders, "--init-from", "trunk", *words)
     assert re.search(r"initialized at random .* fc6, fc7, fc8", done.stdout)
     assert "fc8" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf-hub:badname", "hf-hub:badname is not a repository name: write hf-hub:OWNER/NAME."),
+        ("hf-hub:jane/net", "hf-hub:jane/net needs no conversion: give this name as RUN to any other command."),
+    ],
+)
+def test_a_repository_is_not_converted(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(vd.VerydeepError, match=re.escape(message)):
+        vd.convert(name, tmp_path / "out")

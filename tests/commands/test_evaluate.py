@@ -234,7 +234,7 @@ def test_nets_of_different_crops_are_fused(runs: Path, photographs: Path, inside
 def test_pictures_are_not_written_among_the_photographs(trained: Path, photographs: Path, inside: Cli) -> None:
     for folder, message in (
         (photographs, "is the folder of the data set: choose another one"),
-        (photographs / "val" / "results", f"would lie among the photographs of {photographs / 'val'}"),
+        (photographs / "val" / "results", f"is inside of the data set {photographs / 'val'}"),
     ):
         refused = inside("evaluate", photographs, trained, "--out", folder, check=False)
         assert refused.returncode == 1 and message in refused.stderr
@@ -249,7 +249,10 @@ def test_files_of_others_are_not_replaced(trained: Path, photographs: Path, insi
         (tmp_path / "mine" / name).write_text('{"rows": 3}')
         refused = inside(*common, "--out", "mine", check=False)
         assert refused.returncode == 1
-        assert refused.stderr == "verydeep: --out mine holds other files than evaluations; choose a new folder.\n"
+        assert (
+            refused.stderr
+            == "verydeep: --out mine holds files that do not belong to evaluations: choose a new folder.\n"
+        )
     assert {path.read_text() for path in (tmp_path / "mine").iterdir()} == {'{"rows": 3}'}
     (tmp_path / "own").mkdir()
     for out in ("own/a", "own", "own"):

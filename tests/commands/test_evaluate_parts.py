@@ -237,7 +237,7 @@ def test_a_classifier_is_tested_on_what_is_new(inside: Cli, net: Path, tmp_path:
     [
         (("--views", "crops"), "A classifier has its own test scales and view: omit --views.\n"),
         (("--scales", 256), "A classifier has its own test scales and view: omit --scales.\n"),
-        (("--merge-threshold", 0.5), "For boxes give --task localize; for classes omit --merge-threshold.\n"),
+        (("--merge-threshold", 0.5), "Without --task localize, --merge-threshold has no effect: omit it.\n"),
         (("--submission", "x.txt"), "--submission is for nets of ILSVRC's classes"),
         (("few",), "few is a classifier, which is tested alone: name one run"),
     ],

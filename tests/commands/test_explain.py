@@ -227,7 +227,9 @@ def test_pictures_go_among_other_pictures_and_nothing_else(trained: Path, photog
     for _ in range(2):
         explain(trained, photo, out=tmp_path / "maps", top=1, scales=256)
     (tmp_path / "maps" / "mine.jpg").write_bytes(photo.read_bytes())
-    with pytest.raises(vd.OptionError, match="maps holds other files than pictures by verydeep; choose a new folder"):
+    with pytest.raises(
+        vd.OptionError, match="maps holds files that do not belong to pictures by verydeep: choose a new folder"
+    ):
         explain(trained, photo, out=tmp_path / "maps", top=1, scales=256)
 
 

@@ -226,7 +226,10 @@ def test_a_picture_for_each_photograph(runs: Path, inside: Cli, tmp_path: Path) 
     refused = inside("localize", run, "photos", "--out", "photos", check=False)
     assert refused.returncode == 1 and "photos is a folder of images: choose another --out" in refused.stderr
     refused = inside("localize", run, "a/cat.png", "--out", "photos", check=False)
-    assert refused.returncode == 1 and "--out photos holds other files than pictures by verydeep;" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and "--out photos holds files that do not belong to pictures by verydeep:" in refused.stderr
+    )
 
 
 def test_nothing_of_photographs_is_cached(runs: Path, inside: Cli, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_only_an_unfinished_preparation_is_continued(tmp_path: Path, inside: Cli
     for folder in ("photos", "notes"):
         refused = inside("prepare", "ilsvrc", source, folder, check=False)
         assert refused.returncode == 1
-        assert f"DESTINATION {folder} holds other files than an unfinished ILSVRC-2012; choose" in refused.stderr
+        assert f"DESTINATION {folder} holds files that do not belong to ILSVRC-2012: choose" in refused.stderr
         assert len(list((tmp_path / folder).iterdir())) == 1
     for _ in range(2):
         inside("prepare", "ilsvrc", source, "ready")

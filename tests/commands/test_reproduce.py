@@ -131,7 +131,7 @@ def test_a_net_half_trained_is_resumed(home: Path, capsys: pytest.CaptureFixture
     with interrupt_when((run / "checkpoints" / "step-000000003.safetensors").exists), pytest.raises(KeyboardInterrupt):
         reproduce("shallow", seeds="3")
     capsys.readouterr()
-    reproduce("shallow", seeds="3", train=False)  # as long as it is not at its end it is no answer
+    reproduce("shallow", train=False)  # as long as it is not at its end it is no answer
     assert "not converged" in capsys.readouterr().out
 
     reproduce("shallow", seeds="3")
@@ -210,4 +210,7 @@ def test_tables_are_not_written_among_other_files(tmp_path: Path, inside: Cli) -
     for name in ("table3.json", "table3.md", "table3 notes.md"):
         (tmp_path / "mine" / name).touch()
     refused = inside("reproduce", "table3", "--data", "nowhere", "--out", "mine", check=False)
-    assert refused.returncode == 1 and "--out mine holds other files than tables; choose a new" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and "--out mine holds files that do not belong to tables: choose a new" in refused.stderr
+    )

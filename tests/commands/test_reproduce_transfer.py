@@ -43,9 +43,9 @@ def test_table_is_printed_and_written(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 3}, "table11 trains no nets, .*: leave `epochs` out"),
-        ({"seeds": "0,1", "split": "test"}, "leave `seeds` and `split` out"),
-        ({"tune_threshold": True}, "`tune_threshold` is for boxes"),
+        ({"epochs": 3}, "For table11, which trains no nets .*, `epochs` has no effect: omit it"),
+        ({"seeds": "0,1", "split": "test"}, "`seeds` and `split` have no effect: omit them"),
+        ({"tune_threshold": True}, "For table11, which has no boxes, `tune_threshold` has no effect"),
         ({"data": "nowhere"}, "nowhere"),
     ],
 )

@@ -94,7 +94,10 @@ def test_folders_that_hold_no_run_are_refused(photographs: Path, tmp_path: Path,
         resumed = inside("train", "--resume", folder, check=False).stderr
         assert resumed == f"verydeep: There is no run in {folder}: give {remedy}.\n"
     other = inside("train", photographs, *SMALL_NET, "--out", "notes", check=False)
-    assert other.returncode == 1 and "--out notes holds other files than a run; choose a new folder." in other.stderr
+    assert (
+        other.returncode == 1
+        and "--out notes holds files that do not belong to a run: choose a new folder." in other.stderr
+    )
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["todo.txt"]
 
 
@@ -125,7 +128,7 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
 def test_a_stuck_loss_is_reported(photographs: Path, inside: Cli) -> None:
     done = inside("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
     assert (
-        "Worse than guessing: after 10 steps" in done.stdout
+        "The net is worse than guessing: its average loss after 10 steps" in done.stdout
         and "more --epochs (this run has only 10 steps)" in done.stdout
     )
 

@@ -308,7 +308,7 @@ def test_files_for_vocs_server(inside: Cli, voc: Path, trained: Path, tmp_path: 
     refused = inside(*words, "--submission", "sent", check=False)
     assert refused.returncode == 1 and "sent/results/VOC2012/Main/comp2_cls_test_aeroplane.txt exists" in refused.stderr
     refused = inside(*words, "--submission", tmp_path / "few", check=False)
-    assert "holds other files than results for VOC's server; choose a new folder." in refused.stderr
+    assert "holds files that do not belong to results for VOC's server: choose a new folder." in refused.stderr
     inside("transfer", voc, trained, *FAST, "--split", "val", "--out", "val", "--submission", "sent")
     test = open_voc(voc, "val")
     assert test.relevance is not None
@@ -394,7 +394,7 @@ def test_folder_of_other_files_is_refused(inside: Cli, class_folders: Path, trai
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "run.json").write_text("{}")
     done = inside("transfer", class_folders, trained, *FAST, "--out", "mine", check=False)
-    assert done.returncode == 1 and "--out mine holds other files than a classifier" in done.stderr
+    assert done.returncode == 1 and "--out mine holds files that do not belong to a classifier" in done.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["run.json"]
 
 
@@ -458,10 +458,10 @@ def test_nothing_is_written_among_the_photographs(
     shutil.copytree(class_folders / "train", tmp_path, dirs_exist_ok=True)
     words = (trained, *FAST) if command == "transfer" else SMALL_NET
     done = inside(command, ".", *words, check=False)
-    assert done.returncode == 1 and "would lie among the photographs of" in done.stderr and "--out" in done.stderr
+    assert done.returncode == 1 and "is inside of the data set" in done.stderr and "--out" in done.stderr
     assert not (tmp_path / "runs").exists()
     (tmp_path / "runs").symlink_to(class_folders / "val" / "ant")  # whose pictures are one more class
-    assert "would lie among" in inside(command, ".", *words, check=False).stderr
+    assert "is inside of the data set" in inside(command, ".", *words, check=False).stderr
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(

@@ -36,8 +36,8 @@ def convert(
 
     Conversion is optional: wherever a command takes RUN, you may give the weight file itself or the name of a
     published net. These are oxford-vgg16, oxford-vgg19, matconvnet-vgg16, matconvnet-vgg19, keras-vgg16,
-    keras-vgg19, torchvision-vgg11 (-vgg13, -vgg16, -vgg19, and each with _bn), timm/vgg16.tv_in1k (for all of timm's vgg
-    nets), and hf-hub:OWNER/NAME for nets published with `verydeep push`.
+    keras-vgg19, torchvision-vgg11 (-vgg13, -vgg16, -vgg19, and each with _bn), timm/vgg16.tv_in1k (for all of
+    timm's vgg nets), and hf-hub:OWNER/NAME for nets published with `verydeep push`.
 
     Try:
         verydeep convert VGG_ILSVRC_16_layers.caffemodel vgg16
@@ -49,8 +49,8 @@ def convert(
     """
     from verydeep.configs.published_nets import PUBLISHED
     from verydeep.engine.importing.conversion import convert_file
-    from verydeep.engine.importing.downloads import fetch
-    from verydeep.engine.importing.imported import is_name
+    from verydeep.engine.importing.downloads import check_hub_name, fetch
+    from verydeep.engine.importing.imported import HUB, is_name
     from verydeep.errors import OptionError
     from verydeep.files import atomic_folder
     from verydeep.models.weights.model_folder import CONFIG
@@ -60,6 +60,7 @@ def convert(
     check_new_folder(out)
     published = None if file.exists() else PUBLISHED.get(file.as_posix())
     if published is None and not file.exists() and is_name(file.as_posix()):
+        check_hub_name(file.as_posix().removeprefix(HUB))
         raise OptionError(f"{file} needs no conversion: give this name as RUN to any other command.", "file")
     path = file if published is None else fetch(published)
     names = None if class_names is None else read_names(Path(class_names))

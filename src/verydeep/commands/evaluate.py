@@ -28,6 +28,7 @@ from verydeep.options import (
     WidthOption,
     decoding_of,
     read_scales,
+    refuse_unused,
     several,
     start_runtime,
 )
@@ -111,7 +112,10 @@ def evaluate(
 
     data, nets, collection = os.fspath(data), several(run), Collection.parse(str(runs))
     check_sources(nets, protocol, {"scales": scales, "views": views, "classes": classes})
-    check_box_options(task, classes, merge_threshold, tune_threshold)
+    if protocol is None:
+        given_sizes = {"crop": crop != PAPER_CROP, "width": width != 1, "fc_width": fc_width != PAPER_FC_WIDTH}
+        refuse_unused("Without `protocol`", {**given_sizes, "runs": str(runs) != "runs" and classes in (None, "truth")})
+    check_box_options(task, classes, merge_threshold, tune_threshold, bad_boxes)
     check_data_first("evaluate DATA RUN", data, nets)
     tasks: list[EvaluationTask]
     if protocol is None:
@@ -203,15 +207,18 @@ def check_sources(nets: "list[NetSource]", protocol: str | None, parts: Mapping[
         raise OptionError(f"`protocol` already contains scales, view and classes: leave {given} out.", "protocol")
 
 
-def check_box_options(task: str, classes: str | None, merge_threshold: float | None, tune_threshold: bool) -> None:
+def check_box_options(
+    task: str, classes: str | None, merge_threshold: float | None, tune_threshold: bool, bad_boxes: str
+) -> None:
     """Refuse box options with nets that predict classes, and `tune_threshold` together with `merge_threshold`.
 
     Raises:
         OptionError: One is given.
     """
     is_given = {"classes": classes is not None, "merge_threshold": merge_threshold is not None}
-    if task == "classify" and (given := name_given(is_given | {"tune_threshold": tune_threshold})):
-        raise OptionError(f"For boxes give `task=localize`; for classes omit {given}.", "task")
+    if task == "classify":
+        is_given |= {"tune_threshold": tune_threshold, "bad_boxes": bad_boxes != "error"}
+        refuse_unused("Without `task=localize`", is_given)
     if tune_threshold and merge_threshold is not None:
         message = "`tune_threshold` chooses the merge threshold: leave `merge_threshold` out."
         raise OptionError(message, "merge_threshold")

@@ -29,9 +29,9 @@ def export(
 ) -> "ExportedNet":
     """Write a net in a format that other frameworks can run.
 
-    onnx and torch-export write the whole net, ready to run. It takes a batch of RGB images (0-255) of any size, and returns
-    the class score map and the probabilities. The file contains the class names. onnx needs
-    pip install 'verydeep[onnx]'.
+    onnx and torch-export write the whole net, ready to run. It takes a batch of RGB images (0-255) of any size, and
+    returns the class score map and the probabilities. The file contains the class names. onnx needs pip install
+    'verydeep[onnx]'.
 
     torchvision and timm write weights for the VGG of that library. The net must have crop 224 and full width. A
     JSON file next to the weights describes the input and names the classes.

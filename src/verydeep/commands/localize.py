@@ -19,6 +19,7 @@ from verydeep.options import (
     WeightsOption,
     lenient_decoding_of,
     read_scales,
+    refuse_unused,
     start_runtime,
 )
 from verydeep.parameters import Option, command
@@ -78,6 +79,8 @@ def localize(
     from verydeep.engine.nets.argument_order import check_data_second
     from verydeep.engine.nets.checks import open_net
 
+    if classes is None:
+        refuse_unused("Without `classes`", {"runs": str(runs) != "runs"})
     check_data_second("localize RUN DATA", run, images)
     net = open_net(run, weights)
     ensemble = ensemble_of_net(net, scales, classes, runs)

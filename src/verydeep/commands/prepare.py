@@ -83,7 +83,7 @@ def check_destination(destination: Path) -> None:
             return all(WNID.match(each) or each.startswith(".") for each in names)
         return name.startswith((".", "words.txt")) or name in ("test", "Annotations")
 
-    check_output_folder(destination, is_ours, "an unfinished ILSVRC-2012", "destination")
+    check_output_folder(destination, is_ours, "ILSVRC-2012", "destination")
 
 
 def count_split(source: "IlsvrcSource", destination: Path, name: str) -> "PreparedSplit":

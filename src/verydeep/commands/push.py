@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
-from verydeep.options import NetOption, PathSource, WeightsOption, check_new_folder
+from verydeep.options import NetOption, PathSource, WeightsOption, check_new_folder, refuse_unused
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def push(
     check_repository(repository)
     folder = None if out is None else Path(out)
     if folder is not None:
+        refuse_unused("With `out`, which uploads nothing", {"private": private})
         check_new_folder(folder)
     published = prepare_publication(open_net(run, weights), repository)
     command_name = "predict" if published.configs["."].regression is None else "localize"

@@ -25,10 +25,10 @@ def report(
 ) -> "ReportPage":
     """Write a page about a run: errors, curves, classes, and the worst mistakes.
 
-    The page is one file that a browser opens without an internet connection. It contains small copies of the photographs. A page
-    about several runs shows their curves in one plot, the differences between their errors, and the photographs on
-    which they disagree; it is written next to the first run. `verydeep train`, `evaluate` and `transfer` write the
-    page of their own run.
+    The page is one file that a browser opens without an internet connection. It contains small copies of the
+    photographs. A page about several runs shows their curves in one plot, the differences between their errors, and
+    the photographs on which they disagree; it is written next to the first run. `verydeep train`, `evaluate` and
+    `transfer` write the page of their own run.
 
     Try:
         verydeep report runs/photos-A-256-c64-s0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from verydeep.configs.ladder import LADDER
 from verydeep.configs.networks import PAPER_CROP, PAPER_FC_WIDTH, NetSizes, check_crop
@@ -27,9 +27,10 @@ from verydeep.options import (
     WidthOption,
     decoding_of,
     number_text,
+    refuse_unused,
     start_runtime,
 )
-from verydeep.parameters import Option, command
+from verydeep.parameters import Option, command, read_parameters
 
 if TYPE_CHECKING:
     from verydeep.data.split import Split
@@ -103,10 +104,15 @@ def reproduce(
         WeightsError: No net belongs to any row of the table.
         OptionError: An option does not fit the table.
     """
+    values = {**locals(), **options}
+    given = {each.name for each in read_parameters(reproduce) if values[each.name] != each.default}
+
     from verydeep.engine.reporting.network_tables import network_table, parameter_table
     from verydeep.results.measured_table import MeasuredTables
 
     if table in ("table1", "table2"):
+        names = [each.name for each in read_parameters(reproduce) if each.name not in ("table", "progress")]
+        refuse_unused(f"For {table}, which is part of this package", {name: name in given for name in names})
         return MeasuredTables((network_table() if table == "table1" else parameter_table(),))
     if data is None:
         raise OptionError(
@@ -115,18 +121,20 @@ def reproduce(
     check_crop(crop)
     if out is not None:
         check_tables_folder(Path(out))
-    if tune_threshold and table not in LOCALIZATION_TABLES:
-        raise OptionError(
-            f"`tune_threshold` is for boxes, and {table} is about classes: leave it out.", "tune_threshold"
-        )
+    if table not in LOCALIZATION_TABLES:
+        boxes = ("tune_threshold", "bad_boxes")
+        refuse_unused(f"For {table}, which has no boxes", {name: name in given for name in boxes})
+    if not train:
+        for_training = ("seeds", "epochs", "batch_size", "dropout_after")
+        refuse_unused("With `train=False`", {name: name in given for name in for_training})
 
     from verydeep.engine.nets.collection import Collection
 
     collection, seed_numbers = Collection.parse(str(runs)), parse_seeds(number_text(seeds))
     if table in TRANSFER_TABLES:
-        given = {"epochs": epochs, "batch_size": batch_size, "dropout_after": dropout_after}
-        given |= {"seeds": seed_numbers != (0,), "split": split != "val", "bad_boxes": bad_boxes != "error"}
-        check_transfer_options(table, given)
+        unused = ("epochs", "batch_size", "dropout_after", "seeds", "split")
+        reason = f"For {table}, which trains no nets on data sets that have their own splits"
+        refuse_unused(reason, {name: name in given for name in unused})
         return measure_transfer(table, str(data), collection, NetSizes(crop, width, fc_width), out, options)
 
     from verydeep.engine.training.request import TrainRequest
@@ -288,24 +296,6 @@ def open_labeled_split(data: str, split: str) -> "Split":
             f"The {split} split of {data} has no labels, so errors cannot be measured: choose another `split`."
         )
     return part
-
-
-def check_transfer_options(table: str, given: dict[str, Any]) -> None:
-    """Refuse options that tables 11 and 12 do not use.
-
-    Args:
-        table: Name of the table.
-        given: Option -> something true if it was given.
-
-    Raises:
-        OptionError: One was given.
-    """
-    if names := [name for name, value in given.items() if value]:
-        raise OptionError(
-            f"{table} trains no nets, and its data sets have their own splits: leave "
-            f"{' and '.join(f'`{name}`' for name in names)} out.",
-            names[0],
-        )
 
 
 def tables_of(name: str) -> list[PaperTable[PaperRow]]:

@@ -21,6 +21,7 @@ from verydeep.options import (
     SeedOption,
     TaskOption,
     decoding_of,
+    refuse_unused,
     start_runtime,
 )
 from verydeep.parameters import Option, command, read_parameters
@@ -94,9 +95,9 @@ def train(
     """Train a net on photographs and test it. Without DATA, use a generated set.
 
     DATA contains one folder of photographs per class, either directly or in train/, val/ and test/. ILSVRC-2012 and
-    Tiny-ImageNet are recognized as they are. With `init_from`, the new net takes network, crop and widths from
-    RUN, unless you give them. `resume` continues a stopped run; give DATA only if the photographs have moved. `task=localize` trains on
-    the boxes in DATA/boxes.csv, or in the XML files of DATA/Annotations.
+    Tiny-ImageNet are recognized as they are. With `init_from`, the new net takes network, crop and widths from RUN,
+    unless you give them. `resume` continues a stopped run; give DATA only if the photographs have moved.
+    `task=localize` trains on the boxes in DATA/boxes.csv, or in the XML files of DATA/Annotations.
 
     Try:
         verydeep train
@@ -133,8 +134,11 @@ def train(
         network = network_name(network)
     if crop is not None:
         check_crop(crop)
-    if regression is not None and task != "localize":
-        raise OptionError(f"`regression={regression}` is for boxes: give `task=localize`, or leave it out.", "task")
+    if task != "localize":
+        boxes = {"regression": regression is not None, "bad_boxes": bad_boxes != "error"}
+        refuse_unused("Without `task=localize`", boxes)
+    if dropout == 0:
+        refuse_unused("With `dropout=0`", {"dropout_after": dropout_after is not None})
     request = TrainRequest(
         data=os.fspath(data),
         network=network,

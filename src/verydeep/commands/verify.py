@@ -6,7 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from verydeep.options import ComputeOptions, DataOption, NetSource, PathSource, WeightsOption, start_runtime
+from verydeep.options import (
+    ComputeOptions,
+    DataOption,
+    NetSource,
+    PathSource,
+    WeightsOption,
+    refuse_unused,
+    start_runtime,
+)
 from verydeep.parameters import Option, command
 
 if TYPE_CHECKING:
@@ -58,7 +66,9 @@ def verify(
     from verydeep.engine.verification.inspection import inspect_splits
     from verydeep.results.verified_data import VerifiedData
 
-    if net is not None:  # before the photographs are decoded
+    if net is None:
+        refuse_unused("Without `net`", {"weights": weights != "last"})
+    else:  # before the photographs are decoded
         require_scikit_learn()
     opened_net, root = None if net is None else open_net(net, weights), data_folder(os.fspath(data))
     if out is not None:

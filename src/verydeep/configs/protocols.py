@@ -191,7 +191,7 @@ def _read_classes(span: TextSpan) -> Classes:
     if span.text == "truth":
         return "truth"
     if "/" not in span.text:
-        raise span.error("write the source of the classes: truth alone, or a protocol such as D/384/384")
+        raise span.error("give truth alone, or a protocol such as D/384/384")
     members, view = _read_members(span)
     if members[0].net.task == "localize":
         raise span.error("this net predicts boxes; name a net that predicts classes")

@@ -37,8 +37,8 @@ class TrainScale:
         scale = cls(int(first), int(last or first))
         if not PAPER_CROP <= scale.smallest <= scale.largest <= LARGEST_SCALE:
             raise OptionError(
-                f"`scale={text}` is out of range: give a number from {PAPER_CROP} to {LARGEST_SCALE}, or two with the "
-                "smaller one first, such as 256-512 (pixels at crop 224).",
+                f"`scale={text}` is out of range: whatever your crop, state scales for crop {PAPER_CROP}; give one "
+                f"from {PAPER_CROP} to {LARGEST_SCALE}, or two with the smaller one first, such as 256-512.",
                 "scale",
             )
         return scale
@@ -86,8 +86,8 @@ def parse_test_scales(text: str) -> tuple[int, ...]:
     in_range = all(PAPER_CROP <= scale <= LARGEST_SCALE for scale in scales)
     if len(scales) != len(parts) or len(set(scales)) != len(scales) or not in_range:
         raise OptionError(
-            f"`scales={text}` is wrong: give distinct whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as "
-            "256,384,512 (pixels at crop 224).",
+            f"`scales={text}` is wrong: whatever the net's crop, state scales for crop {PAPER_CROP}; give distinct "
+            f"whole numbers from {PAPER_CROP} to {LARGEST_SCALE}, such as 256,384,512.",
             "scales",
         )
     return tuple(scales)

@@ -210,6 +210,8 @@ def _open_classes(root: Path, split: TestSplit | None, draws: _Draws) -> Transfe
     if divided is not None:
         _refuse_numbers(draws, root)
         partitions = [divided]
+    elif split is not None and draws.given not in ("", "`num_splits`"):
+        raise OptionError(f"{root} is divided by {draws.given}, so `split` has no effect: omit it.", "split")
     elif draws.num_train is not None:
         everything = add_groups(open_split(root, "all"), draws.group_by)
         partitions = [_draw(everything, draws.num_train, draws.num_test, seed) for seed in draws.seeds()]

@@ -126,8 +126,8 @@ def check_outside_data(folder: Path, split: Split) -> None:
     places = (real_path(folder), Path(os.path.abspath(folder)))  # noqa: PTH100 - where a link lies counts, too
     if split.labels is not None and any(place.is_relative_to(root) for place in places):
         raise OptionError(
-            f"{folder} would lie among the photographs of {split.root} and be taken for a class: choose another "
-            "`out` (for reproduce, `runs`).",
+            f"{folder} is inside of the data set {split.root} and would be taken for a class: choose a folder outside "
+            "of it as `out` (for reproduce, as `runs`).",
             "out",
         )
 

@@ -304,8 +304,8 @@ def _set_kernels(runtime: Runtime, kernels: Kernels) -> Runtime:
     is_cpu = runtime.device.type == "cpu"
     has_engine = all(runtime.gather(is_cpu and can_compute(bf16=runtime.bf16)))
     if kernels == "native" and not has_engine:
-        reason = f"{runtime.precision}; {describe_engine()}" if is_cpu else f"the device is {runtime.device}"
-        raise OptionError(f"`kernels=native` does not work here ({reason}): choose auto.", "kernels")
+        what = f"{runtime.precision} on this machine ({describe_engine()})" if is_cpu else f"on {runtime.device}"
+        raise OptionError(f"`kernels=native` cannot compute {what}: choose `kernels=auto`.", "kernels")
     return replace(runtime, kernels=kernels, has_engine=has_engine)
 
 

@@ -212,6 +212,12 @@ def test_names_of_a_csv_file_may_be_relative_to_the_current_folder(
         find_photographs("lists/list.csv")
 
 
+def test_a_list_without_a_column_of_paths_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("foo,bar\n1,2\n")
+    with pytest.raises(DataError, match=r"list\.csv has no column path \(its columns: foo, bar\): name the column"):
+        find_photographs(tmp_path / "list.csv")
+
+
 def test_a_missing_first_file_of_a_list_is_no_header(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").touch()
     (tmp_path / "list.csv").write_text("nowhere.jpg\n1.jpg\n")

@@ -323,7 +323,7 @@ def test_damaged_shard_is_set_aside_and_described_again(
 
 def test_folders_of_something_else_are_refused(net: Net, photos: Path, tmp_path: Path) -> None:
     before = sorted(photos.rglob("*"))
-    with pytest.raises(VerydeepError, match="holds other files than descriptors"):
+    with pytest.raises(VerydeepError, match="holds files that do not belong to an archive"):
         update(net, photos, photos)
     with pytest.raises(VerydeepError, match="nowhere"):
         update(net, tmp_path / "out", tmp_path / "nowhere")

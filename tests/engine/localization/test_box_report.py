@@ -12,9 +12,9 @@ def test_boxes_no_better_than_the_constant_one_are_reported(boxed_split: Split) 
     everything, first_seven = [True] * 12, [i < 7 for i in range(12)]
     for num_missed, last, counted, words in (
         (7, [0.9] * 12, everything, None),
-        (7, [0.9] * 5 + [0.1] * 7, everything, "Not measurably better"),
-        (7, [0.1] * 12, everything, "Not measurably better"),  # five of twelve may be chance
-        (3, [0.1] * 12, everything, "Worse"),
+        (7, [0.9] * 5 + [0.1] * 7, everything, "The net is not measurably better"),
+        (7, [0.1] * 12, everything, "The net is not measurably better"),  # five of twelve may be chance
+        (3, [0.1] * 12, everything, "The net is worse"),
         (7, [0.9] * 7 + [0.1] * 5, first_seven, None),
     ):
         constant = [0.1] * num_missed + [0.9] * (12 - num_missed)

@@ -101,7 +101,10 @@ def test_rows_without_converged_nets_have_no_figures() -> None:
     assert table.rows[1][1:3] == ("28.2/26.7", interval(5))
     assert table.rows[2][1:] == ("27.5/-", "no run", "", "", "")
     remarks = "\n".join(table.remarks)
-    assert "Not converged, so not reported" in remarks and "runs/a, runs/b" in remarks
+    assert (
+        "Not reported, because the learning rate has not dropped as often as planned" in remarks
+        and "runs/a, runs/b" in remarks
+    )
     assert table.values["differences"] == [] and "order of errors" not in remarks
 
 

@@ -97,7 +97,7 @@ def test_two_runs_of_one_seed_are_an_error_that_names_both(tmp_path: Path) -> No
         required_ensembles(EvaluationProtocol.parse("D/256-512/384"), Collection(tmp_path), SHAPE)
 
 
-def test_what_lies_in_a_folder_of_runs(tmp_path: Path) -> None:
+def test_what_lies_in_a_folder_of_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Runs and model folders, in the order of their names; not their files, and not the best weights."""
     run = leave(tmp_path, "c-run")
     save_config(run / "best", BASE)
@@ -111,8 +111,11 @@ def test_what_lies_in_a_folder_of_runs(tmp_path: Path) -> None:
     assert Net.open(run, "best").folder == run / "best"
     assert find_nets(tmp_path / "nowhere") == []
     (tmp_path / "a-model" / "config.json").write_text("{}")
-    with pytest.raises(VerydeepError, match=r"a-model/config\.json"):
-        find_nets(tmp_path)
+    collection = Collection(tmp_path)
+    with caplog.at_level("INFO", "verydeep"):
+        assert [[net.path.name for net in collection.nets()] for _ in range(2)] == [["c-run"], ["c-run"]]
+    (note,) = caplog.messages  # once for a command
+    assert note.startswith(f"Left out: {tmp_path / 'a-model'}/config.json ")
 
 
 def test_seeds_are_shared(tmp_path: Path) -> None:

@@ -42,15 +42,18 @@ def monitor_messages(
     return log.read_text() if log.exists() else ""
 
 
-@pytest.mark.parametrize(("loss", "verdict"), [(1.09, "Still guessing"), (50.0, "Worse than guessing")])
+@pytest.mark.parametrize(("loss", "verdict"), [(1.09, "still guessing"), (50.0, "worse than guessing")])
 def test_a_loss_near_or_far_above_that_of_guessing_is_reported(
     photographs: Path, tmp_path: Path, loss: float, verdict: str
 ) -> None:
     messages = monitor_messages(photographs, None, None, tmp_path / "log", loss)
     assert messages.count("\n") == 1
-    assert f"{verdict}: after 10 steps the average loss is {loss:.2f}; guessing has 1.10" in messages
-    assert "Try a new `out` with more `epochs` (this run has only 10 steps)" in messages
-    assert messages.endswith("or another `learning_rate` than 0.01.\n")
+    assert (
+        f"The net is {verdict}: its average loss after 10 steps is {loss:.2f}, and random guessing gives 1.10."
+        in messages
+    )
+    assert "Start again in a new `out` with more `epochs` (now 10 steps in all)" in messages
+    assert messages.endswith("or another `learning_rate` (now 0.01).\n")
 
 
 def test_the_loss_of_the_first_steps_does_not_count(photographs: Path, tmp_path: Path) -> None:
@@ -83,8 +86,8 @@ def test_advice_names_nothing_that_is_in_force(photographs: Path, tmp_path: Path
         monitor = TrainingMonitor(task, Log(tmp_path / name), first_step=0, has_source=has_source)
         for step in range(1, 11):
             monitor.observe(StepReport(step, 1.09, 1e-5, None, stopped=False, stage=1), 10)
-    rate = f"another `learning_rate` than {first.learning_rate:g}."
-    epochs = "Try a new `out` with more `epochs` (this run has only 10 steps)"
+    rate = f"another `learning_rate` (now {first.learning_rate:g})."
+    epochs = "Start again in a new `out` with more `epochs` (now 10 steps in all)"
     assert (tmp_path / "alone").read_text().strip().endswith(f"{epochs}, a trained net as `init_from` or {rate}")
     assert (tmp_path / "from a net").read_text().strip().endswith(f"{epochs} or {rate}")
 

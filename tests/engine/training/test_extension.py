@@ -65,7 +65,7 @@ def test_epochs_that_a_run_cannot_have_are_refused(data: Path, tmp_path: Path, i
     inside("train", "--resume", "run", "--workers", 0)
     set_losses(run, 1.09)  # of guessing among three classes: ln 3 = 1.0986
     guessing = inside("train", "--resume", "run", "--epochs", 5, check=False).stderr
-    assert "still guesses, so start anew with more --epochs and another --out." in guessing
+    assert "is still guessing, so start a new run with more --epochs and another --out." in guessing
     set_losses(run, 0.5)
     longer = inside("train", "--resume", "run", "--epochs", 5, check=False)
     assert (
@@ -73,11 +73,13 @@ def test_epochs_that_a_run_cannot_have_are_refused(data: Path, tmp_path: Path, i
         in longer.stderr
     )
     assert longer.returncode == 1
-    assert "run has had 3 of its 3 epochs, and its learning rate has dropped, so its --epochs are fixed; " in (
-        longer.stderr
+    assert (
+        "run has had 3 of its 3 epochs, and their number cannot be changed, because its learning rate has dropped "
+        "already; " in (longer.stderr)
     )
     assert inside("train", "--resume", "run", "--epochs", 2, check=False).stderr.startswith(
-        "verydeep: run has had 3 of its 3 epochs, and its learning rate has dropped, so its --epochs are fixed; "
+        "verydeep: run has had 3 of its 3 epochs, and their number cannot be changed, because its learning rate has "
+        "dropped already; "
     )
     assert (run / "run.json").read_bytes() == settings
     start = longer.stderr.index("verydeep train")

@@ -55,14 +55,13 @@ def test_requested_values_are_used(photographs: Path, tmp_path: Path) -> None:
         dropout=0.25,
         color_shift="eigenvalue",
         seed=4,
-        val_fraction=0.5,
         decoding=Decoding("skip", fast=True),
         deterministic=True,
         runs=Collection(tmp_path),
     )
     plan = plan_training(request)
     settings = plan.settings
-    same = ("network", "crop", "width", "fc_width", "seed", "val_fraction", "micro_batch", "decoding",
+    same = ("network", "crop", "width", "fc_width", "seed", "micro_batch", "decoding",
             "deterministic", "fine_tuned")  # fmt: skip
     assert {name: getattr(settings, name) for name in same} == {name: getattr(request, name) for name in same}
     recipe = settings.recipe
@@ -124,12 +123,12 @@ def test_the_recipe_follows_the_train_scale(name: str) -> None:
 
 def test_mean_and_random_split_of_the_source_net_are_kept(photographs: Path, trained: Path) -> None:
     source_config = load_config(trained / "model")
-    plan = plan_training(
-        TrainRequest(source_config.split.data, network="D", crop=32, init_from=trained, seed=11, val_fraction=0.4)
-    )
+    plan = plan_training(TrainRequest(source_config.split.data, network="D", crop=32, init_from=trained, seed=11))
     assert plan.source == source_config
     assert plan.settings.mean_rgb == source_config.mean_rgb
     assert (plan.settings.split_seed, plan.settings.val_fraction) == (3, 0.2)
+    with pytest.raises(OptionError, match="held out again: omit `val_fraction`"):
+        plan_training(TrainRequest(source_config.split.data, crop=32, init_from=trained, val_fraction=0.4))
     other = plan_training(TrainRequest(str(photographs / "val"), crop=32, init_from=trained, seed=11, val_fraction=0.4))
     assert (other.settings.split_seed, other.settings.val_fraction) == (11, 0.4)
 
@@ -288,6 +287,8 @@ def test_groups_stay_together_and_are_recorded(individuals: Path, tmp_path: Path
 
 def test_groups_of_data_with_parts_are_refused(photographs: Path) -> None:
     for data in (str(photographs), "generated"):
-        with pytest.raises(OptionError, match="has validation photographs of its own: omit it") as refusal:
+        with pytest.raises(OptionError, match="so none are held out: omit `val_fraction`"):
+            plan_training(TrainRequest(data, crop=32, val_fraction=0.5))
+        with pytest.raises(OptionError, match="so none are held out: omit `group_by`") as refusal:
             plan_training(TrainRequest(data, crop=32, group_by="parent"))
         assert refusal.value.parameter == "group_by"

@@ -277,7 +277,7 @@ def test_impossible_trainings_are_refused_before_they_start(
 def test_regression_is_refused_for_classes(few: Path, inside: Cli) -> None:
     refused = inside("train", few, "--regression", "single-class", *SMALL, check=False)
     assert refused.returncode == 1
-    assert "--regression single-class is for boxes" in refused.stderr
+    assert "Without --task localize, --regression has no effect: omit it." in refused.stderr
 
 
 def test_bad_boxes_are_clipped_or_left_out_and_listed(few: Path, classifier: Path, tmp_path: Path, inside: Cli) -> None:

@@ -295,7 +295,7 @@ def test_copies_are_reported_once(home: Path) -> None:
     shutil.copy(pictures / f"{train}.jpg", pictures / f"{test}.jpg")
     _, table = measure("VOC2012", runs="runs")
     pair = f"JPEGImages/{test}.jpg", f"JPEGImages/{train}.jpg"
-    remark = f"VOC-2012: A test photograph is a copy of a training photograph ({pair[0]} of {pair[1]})"
+    remark = f"VOC-2012: The test photograph {pair[0]} is a copy of the training photograph {pair[1]}, so"
     assert sum(each.startswith(remark) for each in table.remarks) == 1
     rows = measured_rows(table)
     assert len(rows) == 3

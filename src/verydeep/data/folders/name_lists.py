@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from verydeep.data.folders.path_finder import PathFinder
 from verydeep.data.pixels.formats import FORMATS, identify_format
 from verydeep.errors import DataError
+from verydeep.wording import shorten_list
 
 STANDARD_INPUT = "-"
 PATH_COLUMN = "path"
@@ -103,6 +104,11 @@ def read_paths(path: Path) -> list[str]:
     names = [row[column].strip() for row in rows if len(row) > column and row[column].strip()]
     if named or (names and not _looks_like_file(path, names[0])):  # the first line is a header
         names = names[1:]
+    if names and not named and not any(_looks_like_file(path, name) for name in names[:_MAX_LINES]):
+        raise DataError(
+            f"{path} has no column {PATH_COLUMN} (its columns: {shorten_list(header)}): name the column of photographs "
+            f"{PATH_COLUMN}."
+        )
     if not names:
         raise DataError(f"{path} lists no photographs: give it a column called {PATH_COLUMN}.")
     return _find_listed(path.parent, names)

@@ -106,7 +106,7 @@ def resolve_manifest(folder: Path, net: Net, options: ArchiveOptions, device: st
         DataError: the folder holds other things, or its manifest cannot be read.
     """
     if not (folder / MANIFEST).exists():
-        check_output_folder(folder, lambda name: name.startswith("."), "descriptors")
+        check_output_folder(folder, lambda name: name.startswith("."), "an archive")
         return _new_manifest(net, options, device)
     manifest = Manifest.read(folder)
     if digest_of_net(net) != manifest.digest:

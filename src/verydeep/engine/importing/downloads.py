@@ -246,6 +246,16 @@ def record_digest(path: Path, sha256: str) -> None:
         )
 
 
+def check_hub_name(repository: str) -> None:
+    """Refuse what is no name of a repository.
+
+    Raises:
+        WeightsError: the name is not OWNER/NAME.
+    """
+    if not REPOSITORY.fullmatch(repository):
+        raise WeightsError(f"hf-hub:{repository} is not a repository name: write hf-hub:OWNER/NAME.")
+
+
 def fetch_from_hub(repository: str) -> Path:
     """Return the folder, in the cache, of a repository of the Hugging Face Hub; offline as it was downloaded last.
 
@@ -256,9 +266,8 @@ def fetch_from_hub(repository: str) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - slow to import, and needed only here
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError  # noqa: PLC0415
 
+    check_hub_name(repository)
     name = f"hf-hub:{repository}"
-    if not REPOSITORY.fullmatch(repository):
-        raise WeightsError(f"{name} is not a repository name: write hf-hub:OWNER/NAME.")
     try:
         patterns = ["config.json", "model.safetensors", "classifier/*"]
         return Path(snapshot_download(repository, cache_dir=cache_folder() / "hub", allow_patterns=patterns))

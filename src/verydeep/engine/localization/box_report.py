@@ -135,9 +135,10 @@ def constant_box_remarks(evaluation: LocalizationEvaluation) -> Iterator[str]:
     difference = paired_difference(*wrong)
     if difference.high >= 0:
         yield (
-            f"{'Worse' if difference.low > 0 else 'Not measurably better'} than the constant box ({difference} points "
-            "of the true class's error): train for more epochs or with a larger learning rate, and look at "
-            "examples.png. The constant box is hard to beat where objects fill the photographs."
+            f"The net is {'worse' if difference.low > 0 else 'not measurably better'} than the constant box (its true "
+            f"class's error minus that of the constant box: {difference} points): train for more epochs or with a "
+            "larger learning rate, and look at examples.png. The constant box is hard to beat where objects fill the "
+            "photographs."
         )
 
 

@@ -2,23 +2,23 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from verydeep.configs.protocols import EvaluationProtocol, PaperNet
+from verydeep.engine.launching import is_main
+from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import Weights, is_net, looks_like_a_net
 from verydeep.engine.nets.net import EnsembleMember, Net, NetShape
 from verydeep.errors import OptionError, WeightsError
 from verydeep.models.weights.model_folder import CONFIG, WEIGHTS
 
 
-def find_nets(folder: Path, weights: Weights = "last") -> list[Net]:
+def find_nets(folder: Path, weights: Weights = "last", reported: set[Path] | None = None) -> list[Net]:
     """Return the nets of all runs and model folders directly in ``folder``, sorted by path.
 
-    Runs that have not saved weights yet are among them.
-
-    Raises:
-        WeightsError: a config.json is damaged.
+    Runs that have not saved weights yet are among them. Damaged ones are not: a note names each, except those that are
+    ``reported`` already, to which it is added.
     """
     if not folder.is_dir():
         return []
@@ -28,7 +28,15 @@ def find_nets(folder: Path, weights: Weights = "last") -> list[Net]:
     found = [path for path in paths if (path / subfolder / CONFIG).exists()]
     if weights == "last":
         found += [path for path in paths if (path / CONFIG).exists()]
-    return [Net.open(path, weights) for path in sorted(found)]
+    nets, reported = [], set() if reported is None else reported
+    for path in sorted(found):
+        try:
+            nets.append(Net.open(path, weights))
+        except WeightsError as error:
+            if path not in reported:
+                reported.add(path)
+                Log(silent=not is_main()).info(f"Left out: {error}")
+    return nets
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Collection:
     """The folder of runs, where new runs go, too."""
     named: tuple[Path, ...] = ()
     """Runs, model folders, weight files and published nets."""
+    _reported: set[Path] = field(default_factory=set, compare=False, repr=False)
+    """Damaged runs of the folder that a note has named."""
 
     @classmethod
     def parse(cls, text: str) -> "Collection":
@@ -65,12 +75,13 @@ class Collection:
         return cls(folders[0] if folders else Path("runs"), named)
 
     def nets(self, weights: Weights = "last") -> list[Net]:
-        """Return all nets.
+        """Return all nets, without damaged ones of the folder, which notes name once.
 
         Raises:
-            WeightsError: a config.json is damaged, or a named net does not exist or has no best weights.
+            WeightsError: a named net is damaged, does not exist, or has no best weights.
         """
-        others = [net for net in find_nets(self.folder, weights) if net.path not in self.named]
+        found = find_nets(self.folder, weights, self._reported)
+        others = [net for net in found if net.path not in self.named]
         return [*others, *(Net.open(path, weights) for path in self.named)]
 
     def __str__(self) -> str:

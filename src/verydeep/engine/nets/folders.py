@@ -85,9 +85,9 @@ def _explain_missing_net(source: Path, part: str) -> str:
     if RunFolder(source).settings.exists():
         return "has not saved a net yet: wait, or continue its training."
     if product and product.startswith("is a classifier"):
-        own = f", such as its own, {nets[0]}" if (nets := list_classifier_nets(source)) else ""
+        own = f"the net it was made from, {nets[0]}" if (nets := list_classifier_nets(source)) else "a net"
         return (
-            f"is a classifier of `verydeep transfer`: give a net here{own}; `verydeep predict`, `evaluate`, `explain` "
+            f"is a classifier of `verydeep transfer`: give {own}; `verydeep predict`, `evaluate`, `explain` "
             "and `describe` take classifiers, too."
         )
     if product and product.startswith("is an archive"):

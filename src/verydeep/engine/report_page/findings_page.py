@@ -69,7 +69,7 @@ def check_findings_folder(folder: Path, root: Path) -> None:
         OptionError: it does.
     """
     if real_path(folder).is_relative_to(real_path(root)):
-        raise OptionError(f"{folder} would lie among the photographs of {root}: choose another `out`.", "out")
+        raise OptionError(f"`out={folder}` is inside of the data set {root}: choose a folder outside of it.", "out")
     check_output_folder(folder, OUTPUTS.__contains__, "findings of `verydeep verify`")
 
 

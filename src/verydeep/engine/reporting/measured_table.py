@@ -44,8 +44,10 @@ def paper_cell(*figures: float | None) -> str:
 def unconverged_remarks(runs: Iterable[str]) -> Iterator[str]:
     """Name the runs that did not converge, if there are any."""
     if names := sorted(set(runs)):
-        planned = "the learning rate did not drop as often as planned"
-        yield f"Not converged, so not reported ({planned}): {', '.join(names)}."
+        yield (
+            f"Not reported, because the learning rate has not dropped as often as planned: {', '.join(names)}. "
+            "Continue each with `verydeep train --resume RUN`, after its last epoch with more `epochs`."
+        )
 
 
 def training_remarks(nets: Iterable[Net]) -> Iterator[str]:

@@ -147,7 +147,7 @@ def find_training_copies(split: Split, records: Iterable[SplitRecord | None]) ->
 def copies_remark(copies: Mapping[str, str], *, figure: str = "score") -> str:
     """Return a remark that a figure is optimistic, because test images are copies of training images."""
     test, train = next(iter(copies.items()))
-    fact, pair = "A test photograph is a copy of a training photograph", f"{test} of {train}"
+    fact = f"The test photograph {test} is a copy of the training photograph {train}"
     if len(copies) > 1:
-        fact, pair = f"{len(copies):,} test photographs are copies of training photographs", f"such as {pair}"
-    return f"{fact} ({pair}), so the {figure} is optimistic: keep one of each."
+        fact = f"{len(copies):,} test photographs are copies of training photographs (such as {test} of {train})"
+    return f"{fact}, so the {figure} is optimistic: keep one of each."

@@ -217,16 +217,17 @@ class TrainingMonitor:
             self.log.info(f"Time: {per_step:,.{0 if per_step >= 10 else 2}f} s a step; {left} left{tests}.")
 
     def _check_loss(self, report: StepReport) -> None:
-        loss = f"after {count_of(report.step, 'step')} the average loss is {self.loss:.2f}"
-        rate = f"another `learning_rate` than {rate_text(self.recipe.stages[0].learning_rate)}"
+        loss = (
+            f"its average loss after {count_of(report.step, 'step')} is {self.loss:.2f}, and random guessing gives "
+            f"{self.guessing_loss:.2f}"
+        )
+        rate = f"another `learning_rate` (now {rate_text(self.recipe.stages[0].learning_rate)})"
         epochs = (
-            [f"a new `out` with more `epochs` (this run has only {count_of(self.num_steps, 'step')})"]
-            if self.num_steps < FEW_STEPS
-            else []
+            [f"more `epochs` (now {count_of(self.num_steps, 'step')} in all)"] if self.num_steps < FEW_STEPS else []
         )
         if self.loss > WORSE_THAN_GUESSING * self.guessing_loss:
-            above = f"guessing has {self.guessing_loss:.2f}"
-            self.log.info(f"Worse than guessing: {loss}; {above}. Try {join_choices([*epochs, rate])}.")
+            advice = join_choices([*epochs, rate])
+            self.log.info(f"The net is worse than guessing: {loss}. Start again in a new `out` with {advice}.")
         elif self.loss > self.stuck_loss and not self._is_falling():
             choices = [
                 *epochs,
@@ -235,9 +236,8 @@ class TrainingMonitor:
                 *(["`init=glorot`"] if self.recipe.initialization != "glorot" and not self.has_source else []),
                 rate,
             ]
-            self.log.info(
-                f"Still guessing: {loss}; guessing has {self.guessing_loss:.2f}. Try {join_choices(choices)}."
-            )
+            advice = join_choices(choices)
+            self.log.info(f"The net is still guessing: {loss}. Start again in a new `out` with {advice}.")
 
     def _can_delay_dropout(self) -> bool:
         """Whether dropout was on in the first epoch, and could begin after the fifth, before the rate drops."""

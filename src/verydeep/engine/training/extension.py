@@ -53,9 +53,9 @@ def _explain_refusal(
     recipe = plan.settings.recipe
     has_dropped = schedule.rate_at(step - 1) < schedule.learning_rate or schedule.is_over(step)
     if has_dropped or len(recipe.stages) > 1:
-        reason = "its learning rate has dropped" if has_dropped else "it has several stages"
+        reason = "its learning rate has dropped already" if has_dropped else "it has several stages"
         more = epochs - num_epochs if epochs > num_epochs else recipe.epochs
-        return f", and {reason}, so its `epochs` are fixed; {advise_training(plan, more)}"
+        return f", and their number cannot be changed, because {reason}; {advise_training(plan, more)}"
     if epochs > num_epochs:
         return f", and with {epochs} its learning rate would have dropped by now: give `epochs={least}` or more."
     return f": use its net as it is, or give `epochs={least}` or more."
@@ -102,7 +102,7 @@ def advise_training(plan: TrainingPlan, more_epochs: int) -> str:
     """Return how to train longer by a new run: from the net of this one, or for boxes from its source net."""
     settings, run = plan.settings, plan.run.path
     if _is_guessing(plan):
-        return "its net still guesses, so start anew with more `epochs` and another `out`."
+        return "its net is still guessing, so start a new run with more `epochs` and another `out`."
     words = ["verydeep train", shlex.quote(nearest_name(settings.data))]
     if settings.regression is None:
         words += [f"`init_from={run}`", f"`epochs={more_epochs}`"]

@@ -29,7 +29,7 @@ from verydeep.engine.runtime import Precision
 from verydeep.errors import OptionError
 from verydeep.models.weights.model_folder import CLASSIFIER, ModelConfig
 from verydeep.paths import real_path
-from verydeep.wording import count_of
+from verydeep.wording import count_of, join_choices
 
 GENERATED_SIZES = NetSizes(64, 0.25, 512)
 """Default for the generated set, whose pictures are small and easy."""
@@ -92,7 +92,7 @@ def choose_network(request: TrainRequest, source: ModelConfig | None) -> str:
     network = request.network or ("A" if source is None else source.network)
     if network not in NETWORKS:
         raise OptionError(
-            f"`network={network}` is unknown: choose one of {', '.join(NETWORKS)}, or VGG16 and the like.",
+            f"`network={network}` is unknown: choose {join_choices(list(NETWORKS))}.",
             "network",
         )
     return network
@@ -144,7 +144,7 @@ def choose_division(request: TrainRequest, source: ModelConfig | None) -> Divisi
     training images of the source net.
 
     Raises:
-        OptionError: the request groups the images in another way than that source net.
+        OptionError: the request divides the images in another way than that source net.
     """
     folder = real_path(data_folder(request.data))
     # If a folder has train/ and no val/, then train/ was divided.
@@ -155,6 +155,12 @@ def choose_division(request: TrainRequest, source: ModelConfig | None) -> Divisi
                 f"{request.init_from} was trained on {request.data} with other groups, so its training images would be "
                 "among the validation images: omit `group_by`, or train that net with it again.",
                 "group_by",
+            )
+        if request.val_fraction not in (VAL_FRACTION, record.val_fraction):
+            raise OptionError(
+                f"{request.init_from} was trained on {request.data}, so the photographs that it held out are held out "
+                "again: omit `val_fraction`.",
+                "val_fraction",
             )
         return Division(record.seed, record.val_fraction, record.group_by)
     seed = request.seed if request.split_seed is None else request.split_seed

@@ -14,7 +14,7 @@ from verydeep.data.loading.bad_images import bad_image_error
 from verydeep.data.loading.statistics import PixelSums, pixel_sums, sample_indices
 from verydeep.data.sets.generated_set import COUNTS
 from verydeep.data.split import Split, all_skipped_error, describe_single_class
-from verydeep.engine.datasets import GENERATED, Division, data_folder, fingerprint, open_data_split
+from verydeep.engine.datasets import GENERATED, VAL_FRACTION, Division, data_folder, fingerprint, open_data_split
 from verydeep.engine.log import Log
 from verydeep.engine.nets.folders import find_model_folder
 from verydeep.engine.progress import track
@@ -27,7 +27,7 @@ from verydeep.models.vgg import VGG, FullyConnected
 from verydeep.models.weights.model_folder import ModelConfig, Provenance, SplitRecord, load_tensors
 from verydeep.ops.boxes import encode_boxes
 from verydeep.paths import real_path
-from verydeep.wording import count_of
+from verydeep.wording import count_of, name_given
 
 
 def open_training_splits(data: str, division: Division) -> tuple[Split, Split | None]:
@@ -35,14 +35,14 @@ def open_training_splits(data: str, division: Division) -> tuple[Split, Split | 
 
     Raises:
         DataError: the data set has no labeled training images, or cannot be read.
-        OptionError: the division is by groups, and the data set has validation images of its own.
+        OptionError: groups or a share to hold out are given, and the data set has validation images of its own.
     """
     names = tuple(COUNTS) if data == GENERATED else split_names(data_folder(data))
-    if division.group_by is not None and "all" not in names:  # said before the generated set is made
+    is_given = {"group_by": division.group_by is not None, "val_fraction": division.val_fraction != VAL_FRACTION}
+    if "all" not in names and (given := name_given(is_given)):  # said before the generated set is made
         raise OptionError(
-            f"`group_by` keeps groups together in a random division, and {data} has validation photographs of its own: "
-            "omit it.",
-            "group_by",
+            f"{data} has validation photographs of its own, so none are held out: omit {given}.",
+            next(name for name, value in is_given.items() if value),
         )
     train = open_data_split(data, "train", division)
     if train.labels is None or len(train) == 0:

@@ -71,12 +71,14 @@ def _judge_uniformity(measures: PhotographMeasures, _typical_side: float) -> Ite
 
 def _judge_darkness(measures: PhotographMeasures, _typical_side: float) -> Iterator[tuple[float, str]]:
     if measures.light_end <= MAX_DARK:
-        yield -measures.light_end, f"too dark: 95% of its pixels are at most {measures.light_end} of 255"
+        level = f"at most {measures.light_end} of 255" if measures.light_end else "black (0)"
+        yield -measures.light_end, f"too dark: 95% of its pixels are {level}"
 
 
 def _judge_brightness(measures: PhotographMeasures, _typical_side: float) -> Iterator[tuple[float, str]]:
     if measures.dark_end >= MIN_BRIGHT:
-        yield measures.dark_end, f"too bright: 99% of its pixels are at least {measures.dark_end} of 255"
+        level = f"at least {measures.dark_end} of 255" if measures.dark_end < 255 else "white (255)"
+        yield measures.dark_end, f"too bright: 99% of its pixels are {level}"
 
 
 def _judge_blur(measures: PhotographMeasures, _typical_side: float) -> Iterator[tuple[float, str]]:

@@ -188,7 +188,7 @@ def _refuse_layers_between(convolutions: Convolutions, path: Path) -> None:
 
 def _no_net_error(layers: Sequence[SourceLayer], convs: Sequence[SourceLayer], path: Path) -> WeightsError:
     shown = ", ".join(map(str, (convs or layers)[:3])) + (", ..." if len(convs or layers) > 3 else "")
-    found = f"no convolutions, only {shown:.300}" if shown else "no convolutions"
+    found = f"no convolutions, only tensors such as {shown:.300}" if shown else "no convolutions"
     if convs:
         found = f"{len(convs)} convolutions ({shown:.300}) that are not those of a VGG net"
     return WeightsError(f"{path} has {found}: give a file with VGG-11, 13, 16, 19 or another net of the paper.")
