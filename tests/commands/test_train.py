@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.interruption import interrupt_when
 from tests.kills import Forker
-from tests.runs import SMALL_NET, Cli, make_photographs
+from tests.runs import SMALL_NET, Cli, make_photographs, read_csv
 from verydeep.engine import progress
 from verydeep.models.weights.model_folder import load_config, load_model
 
@@ -118,11 +118,17 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
     again = inside("evaluate", "flat", "run", "--precision", "fp32", "--out", "again")
     assert (tmp_path / "again" / "predictions.csv").read_text().splitlines()[1:] == tested
     assert "training images" not in again.stdout
-    trained_on = inside("evaluate", "flat", "run", "--split", "train")
+    trained_on = inside("evaluate", "flat", "run", "--split", "train", "--out", "trained-on")
     assert "These are the training images of run" in trained_on.stdout
-    Image.new("RGB", (50, 60)).save(tmp_path / "flat" / "bee" / "new.jpg")
-    changed = inside("evaluate", "flat", "run")
-    assert "The data set has changed since the training of run" in changed.stdout
+    for number in range(10):
+        Image.new("RGB", (50, 60)).save(tmp_path / "flat" / "bee" / f"new{number}.jpg")
+    changed = inside("evaluate", "flat", "run", "--out", "changed")
+    assert "Photographs were added or removed since the training of run" in changed.stdout
+    old, trained, new = (
+        {row["path"] for row in read_csv(tmp_path / name / "predictions.csv")}
+        for name in ("again", "trained-on", "changed")
+    )
+    assert old <= new and not new & trained and len(new) < 16
 
 
 def test_a_stuck_loss_is_reported(photographs: Path, inside: Cli) -> None:

@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from verydeep.data.folders.division import are_held_out
 from verydeep.data.folders.folder import WNID
 from verydeep.data.folders.label_csv import find_labeled_folder
 from verydeep.data.folders.listing import list_subfolders, normalize_name
@@ -243,7 +246,20 @@ def open_test_part(data: str, name: str | None, records: Sequence[SplitRecord]) 
     if division is None:  # of other data: groups mean nothing here
         seeded = [Division(record.seed, record.val_fraction) for record in records if record.val_fraction]
         division = seeded[0] if seeded else DEFAULT_DIVISION
-    return open_data_split(data, name or "val", division)
+    split = open_data_split(data, name or "val", division)
+    return split if split.name != "val" else _hold_out_as_before(split, data, division, records)
+
+
+def _hold_out_as_before(split: Split, data: str, division: Division, records: Iterable[SplitRecord]) -> Split:
+    """Return val without training images of a net, also after photographs were added to its folder, or removed."""
+    for record in records:
+        is_changed = record.data == str(real_path(split.root)) and record.val != fingerprint(split)
+        if is_changed and record.last_ranks is not None and Division.of(record) == division:
+            whole = open_data_split(data, "all")
+            held_out = np.flatnonzero(are_held_out(whole, record.last_ranks, record.seed)).tolist()
+            if held_out:
+                return replace(whole.subset(held_out), name="val", layout=split.layout, notes=split.notes)
+    return split
 
 
 def find_division(data: str, records: Iterable[SplitRecord]) -> Division | None:

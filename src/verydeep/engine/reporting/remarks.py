@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from verydeep.data.folders.copies import find_copies
+from verydeep.data.folders.division import are_held_out
 from verydeep.data.sets.ilsvrc2012 import ilsvrc_classes
 from verydeep.data.split import Split
 from verydeep.engine.datasets import fingerprint, follow_folder, is_generated_folder, open_training_images
@@ -69,12 +70,24 @@ def _compare_images(record: SplitRecord, split: Split, digest: str) -> str:
             )
     elif split.name == "all" and is_same_data:
         reason = "The training images of {nets} are among these images"
+    elif has_changed(record, split) and _is_held_out(record, split):
+        reason = (
+            "Photographs were added or removed since the training of {nets}: these are the ones held out then, and "
+            "some new ones, chosen in the same way"
+        )
     elif has_changed(record, split):
         reason = (
             "The data set has changed since the training of {nets}, or was split differently, so some of these images "
             "may be training images"
         )
     return reason
+
+
+def _is_held_out(record: SplitRecord, split: Split) -> bool:
+    """Whether no image of a split was a training image, as far as their names tell."""
+    if record.last_ranks is None or split.labels is None:
+        return False
+    return bool(are_held_out(split, record.last_ranks, record.seed).all())
 
 
 def learned_labels_remark(net: Net, splits: Iterable[Split]) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from verydeep.configs.networks import NETWORKS, scaled_channels
 from verydeep.configs.recipes import FineTuned
+from verydeep.data.folders.division import find_last_ranks
 from verydeep.data.layout import split_names
 from verydeep.data.loading.bad_images import bad_image_error
 from verydeep.data.loading.statistics import PixelSums, pixel_sums, sample_indices
@@ -159,6 +160,7 @@ def make_config(settings: RunSettings, train: Split, val: Split | None, num_imag
             train=fingerprint(train),
             val=None if val is None else fingerprint(val),
             plateau=settings.recipe.has_plateaus,
+            last_ranks=None if val is None else find_last_ranks(train, val, settings.split_seed),
         ),
         provenance=Provenance(
             license=settings.license,

@@ -102,6 +102,8 @@ class SplitRecord:
     """Whether the validation error decided when the learning rate dropped."""
     group_by: str | None = None
     """The groups of images that the division left together: "parent", a CSV file, or a regular expression."""
+    last_ranks: dict[str, str] | None = field(default=None, hash=False)
+    """Class -> rank of its last validation image (``data.folders.division``); None if no single images were drawn."""
 
 
 PositiveFloat = Annotated[float, Meta(gt=0)]
