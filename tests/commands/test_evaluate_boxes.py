@@ -123,6 +123,16 @@ def test_a_run(home: Path, inside: Cli) -> None:
     assert any("Merge threshold: 0.5." in note for note in report["remarks"])
 
 
+def test_copies_of_training_photographs_are_reported(home: Path, inside: Cli) -> None:
+    source, target = (sorted((home / "photos" / part).rglob("*.png"))[0] for part in ("train", "val"))
+    assert source.parent.name == target.parent.name
+    target.write_bytes(source.read_bytes())
+    words = ("--scales", 384, "--classes", "truth", "--bad-boxes", "clip", "--out", "tested")
+    done = inside("evaluate", "photos", "runs/D-384pcr-s0", *LOCALIZE, *words)
+    assert "A test photograph is a copy of a training photograph" in done.stdout
+    assert len(read_report(home / "tested")["copies"]) == 1
+
+
 def test_several_runs_and_a_protocol_are_the_same(home: Path, inside: Cli) -> None:
     """With the true class alone, so without guesses, and with the classes of another net."""
     nets = ("runs/D-256pcr-s0", "runs/D-384pcr-s0")

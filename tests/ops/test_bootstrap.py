@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, norm, t, ttest_1samp, ttest_ind
 
 from verydeep.ops.arrays import BoolArray
-from verydeep.ops.bootstrap import T95, Difference, error_over_runs, mean_over_runs, paired_difference
+from verydeep.ops.bootstrap import T95, Difference, error_over_runs, mean_over_runs, paired_difference, student_quantile
 from verydeep.ops.metrics import wilson_interval
 
 
@@ -37,6 +37,8 @@ class World:
 def test_students_quantiles_are_scipys() -> None:
     scipys = [t.ppf(0.975, freedom) for freedom in range(1, len(T95) + 1)]
     assert np.allclose(T95, scipys, rtol=0, atol=6e-5)
+    for freedom in (1, 20, 21, 38, 100, 10_000):
+        assert student_quantile(freedom) == pytest.approx(t.ppf(0.975, freedom), abs=1e-4)
 
 
 def test_the_interval_of_one_run_is_wilsons() -> None:
@@ -89,13 +91,11 @@ def test_the_interval_over_few_runs_covers(num_runs: int, images: float, runs: f
     assert np.mean([share.low <= 20 <= share.high for share in shares]) >= 0.93
 
 
-def test_the_mean_of_one_run_has_the_normal_interval() -> None:
-    values = np.random.default_rng(2).random(80)
+@pytest.mark.parametrize("count", [4, 40, 400])
+def test_the_mean_of_one_run_has_students_interval(count: int) -> None:
+    values = np.random.default_rng(2).random(count)
     mean = mean_over_runs(values[None])
-    low, high = norm.interval(0.95, values.mean(), values.std(ddof=1) / math.sqrt(80))
-    few = mean_over_runs(values[None, :4])
-    limits = ttest_1samp(values[:4], 0).confidence_interval(0.95)
-    assert few.margin == pytest.approx((limits.high - limits.low) / 2, rel=1e-4)
+    low, high = ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean.value == values.mean() and mean.margin == pytest.approx((high - low) / 2, rel=1e-4)
     assert str(mean) == f"{values.mean():.3f} ±{(high - low) / 2:.3f}"
 

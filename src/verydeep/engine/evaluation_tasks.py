@@ -234,7 +234,8 @@ class BoxEvaluationTask:
         evaluation = evaluate_boxes(self.ensemble, boxed, runtime, options.decoding, merging)
         if evaluation is None:
             return None
-        table = build_localization_evaluation_table(evaluation, boxed, options.values(runtime))
+        copies = find_training_copies(boxed.split, list_records(self.members))
+        table = build_localization_evaluation_table(evaluation, boxed, options.values(runtime), copies)
         write_localization_evaluation(options.folder, evaluation, table, boxed.split)
         return table
 

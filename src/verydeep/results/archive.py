@@ -1,5 +1,6 @@
 """The result of `features`: an archive of descriptors on disk."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,5 +65,5 @@ class Archive(Result):
             f"Representation: {self.representation}, {self.precision}.",
             *([skipped] if self.skipped else []),
             f"Written: {self.path}/ (manifest.json, shards/): {size}.",
-            f"Try:  verydeep search {self.path} photo.jpg",
+            f"Try:  verydeep search {shlex.quote(str(self.path))} photo.jpg",
         ]

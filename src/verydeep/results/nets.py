@@ -1,5 +1,6 @@
 """The results of `convert`, `export` and `push`: a net for others, and how to use it."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,8 @@ class ConvertedNet(_WrittenNet):
             lines.append(
                 f"It was made for {self.provenance['input']}; it now takes RGB, 0-255, and subtracts its mean itself."
             )
-        use = f"predict {self.out} photo.jpg" if self.num_classes else f"train photos --init-from {self.out}"
+        out = shlex.quote(str(self.out))
+        use = f"predict {out} photo.jpg" if self.num_classes else f"train photos --init-from {out}"
         return [*lines, *self.notes, f"Written: {self.out}", f"Try:  verydeep {use}"]
 
 

@@ -24,7 +24,7 @@ from verydeep.engine.localization.evaluation_pictures import draw_box_examples, 
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.plotting import save_figure
-from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.reporting.remarks import copies_remark, gone_images_remarks, seen_images_remarks
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.engine.runtime import Runtime
 from verydeep.files import CsvLines, atomic_folder, atomic_write_text
@@ -37,7 +37,10 @@ from verydeep.wording import count_of
 
 
 def build_localization_evaluation_table(
-    evaluation: LocalizationEvaluation, boxed_split: BoxedSplit, conditions: Mapping[str, Any]
+    evaluation: LocalizationEvaluation,
+    boxed_split: BoxedSplit,
+    conditions: Mapping[str, Any],
+    copies: Mapping[str, str] | None = None,
 ) -> MeasuredTable:
     """Put the errors of an evaluation into a table, narrow enough for a terminal of 80 columns.
 
@@ -45,6 +48,7 @@ def build_localization_evaluation_table(
         evaluation: of the ensemble.
         boxed_split: the split that it was evaluated on.
         conditions: JSON values: ``data``, ``weights``, ``precision`` and ``fast_decode``.
+        copies: file -> training file with the same bytes.
     """
     several_nets = len(evaluation.ensemble.members) > 1
     with_guesses = evaluation.errors.guesses is not None
@@ -64,9 +68,9 @@ def build_localization_evaluation_table(
         num_labels=2,
         headings=(*headings, "true class's error", "mean IoU", *(["localization error"] if with_guesses else [])),
         rows=tuple(rows),
-        remarks=tuple(evaluation_remarks(evaluation, boxed_split.full_split)),
+        remarks=tuple(evaluation_remarks(evaluation, boxed_split.full_split, copies)),
         summary=summarize_boxes(evaluation, split),
-        values={**conditions, **evaluation_values(evaluation, split)},
+        values={**conditions, **evaluation_values(evaluation, split), "copies": copies or {}},
     )
 
 
@@ -93,7 +97,9 @@ def write_localization_evaluation(
         write_json(temporary / "errors.json", {"summary": table.summary, **table.values, "remarks": table.remarks})
 
 
-def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) -> Iterator[str]:
+def evaluation_remarks(
+    evaluation: LocalizationEvaluation, full_split: Split, copies: Mapping[str, str] | None
+) -> Iterator[str]:
     """Yield the remarks on an evaluation; ``full_split`` has all images, with and without boxes."""
     ensemble, classes = evaluation.ensemble, evaluation.candidate_classes
     guessed = "" if evaluation.errors.guesses is None else ", or each of up to five boxes of guessed classes,"
@@ -118,6 +124,9 @@ def evaluation_remarks(evaluation: LocalizationEvaluation, full_split: Split) ->
         yield describe_map_sizes(evaluation.geometry)
     yield from constant_box_remarks(evaluation)
     yield from seen_images_remarks(ensemble.nets, full_split)
+    if copies:
+        yield copies_remark(copies, figure="error")
+    yield from gone_images_remarks(ensemble.nets, full_split, {})
     for member in ensemble.members:
         if member.net.config.provenance.converged is False:
             yield f"Not converged: the learning rate of {member.net.path} did not drop as often as planned."

@@ -1,6 +1,7 @@
 """Report a transfer: messages for people, and the files in the classifier's folder."""
 
 import csv
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -91,7 +92,7 @@ def write_transfer_result(
         assert first.test is not None and first.margins is not None
         lines.append(f"Written: {SUBMISSIONS[task.transfer_set.kind](submission, first.test, first.margins)}/")
     if task.representation.coverage == "image":
-        lines.append(f"Try:  verydeep predict {out} photo.jpg")
+        lines.append(f"Try:  verydeep predict {shlex.quote(str(out))} photo.jpg")
     return TransferredClassifier(
         path=out,
         metric=figures["metric"],
@@ -143,8 +144,9 @@ def result_lines(result: TransferResult) -> Iterator[str]:
             fifth = f"a fifth of {partition.num_train:,} training images{without}"
             yield f"C={partition.svms.C:g}, chosen on {fifth} (scores: {trials})."
         elif len(result.task.costs) > 1:
+            units = "photographs" if result.task.transfer_set.group_by is None else "groups"
             yield (
-                f"C={partition.svms.C:g}, the usual value, because choosing C takes at least two training photographs "
+                f"C={partition.svms.C:g}, the usual value, because choosing C takes at least two training {units} "
                 "of a class."
             )
         if remark := partition.svms.convergence_remark(class_names, is_chosen=bool(partition.trials)):
