@@ -51,7 +51,7 @@ class Found:
     listed: Sequence[int]
 
     def measure(self, planted: set[int]) -> tuple[float, float, float, int]:
-        """Percentages: of the first ones right, as many as were planted; of the list right; of the planted listed."""
+        """Return percentages of planted labels: among the first ranked, among the listed, and listed of all planted."""
         first = self.ranking[: len(planted)]
         num_listed = len(planted & set(self.listed))
         return (
@@ -173,8 +173,9 @@ def main() -> None:
         for side, each in found.items():
             sides.setdefault(side, []).append(each.measure(planted))
             print(seed, side, sides[side][-1], file=sys.stderr)
-    first = f"right among the first {len(planted)}, %"
-    header = ["side", first, "photographs listed", "of these right, %", "of the planted listed, %"]
+    first = f"planted among the first {len(planted)}, %"
+    shares = ["share of the listed photographs that were planted, %", "share of the planted labels that are listed, %"]
+    header = ["side", first, "photographs listed", *shares]
     body = [
         [side, with_interval([m[0] for m in each]), f"{statistics.mean(m[3] for m in each):.0f}"]
         + [with_interval([m[i] for m in each]) for i in (1, 2)]

@@ -15,11 +15,11 @@ class Archive(Result):
     """An archive of descriptors. It can be used as the path of its folder, as in `search`."""
 
     path: Path
-    """The folder."""
+    """The folder of the archive."""
     num_images: int
     """Number of photographs in the archive."""
     num_new: int
-    """Number of photographs that were added now."""
+    """Number of photographs that this call added."""
     dimensions: int
     """Dimension of the descriptors."""
     representation: str
@@ -27,15 +27,15 @@ class Archive(Result):
     precision: str
     """Number format of the computation: fp32 or bf16."""
     num_bytes: int
-    """Size of all descriptors on disk."""
+    """Size of all descriptors on disk, in bytes."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be decoded -> reason."""
+    """Reason for each file that could not be decoded."""
     bad_images: Literal["error", "skip"] = "error"
-    """Whether skipped files are a problem."""
+    """How to treat skipped files: "error" makes them a ``problem``, "skip" accepts them."""
 
     @property
     def problem(self) -> str:
-        """A sentence if any photograph could not be described, unless such files are to be skipped."""
+        """A sentence if a file could not be decoded and ``bad_images`` is not "skip"; otherwise an empty string."""
         if not self.skipped or self.bad_images == "skip":
             return ""
         first = escape_controls(next(iter(self.skipped.values())))
@@ -49,12 +49,12 @@ class Archive(Result):
         return str(self.path)
 
     def records(self) -> list[Record]:
-        """Return one record."""
+        """Return one record with all fields; of the skipped files, only their number."""
         record = self.as_dict()
         return [record | {"skipped": len(self.skipped)}]
 
     def table(self) -> None:
-        """Return no table: the footer says it all."""
+        """Return None: the footer contains everything."""
 
     def footer(self) -> list[str]:
         """Return what was written, and what to do next."""

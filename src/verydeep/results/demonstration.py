@@ -10,16 +10,17 @@ class Demonstration(Result):
     """A page that was served and is closed now."""
 
     address: str
+    """The address at which the page was served, such as http://127.0.0.1:7860."""
     nets: tuple[str, ...]
-    """Nets and classifiers that it showed."""
+    """Names of the nets and classifiers that the page offered."""
 
     def records(self) -> list[Record]:
         """Return one record for each net or classifier."""
         return [{"net": net, "address": self.address} for net in self.nets]
 
     def table(self) -> None:
-        """Return no table: one sentence says it all."""
+        """Return None: the footer contains everything."""
 
     def footer(self) -> list[str]:
-        """Return how the demonstration ended."""
+        """Return a sentence that the demonstration has ended."""
         return ["The demonstration has ended, and uploaded photographs are deleted."]

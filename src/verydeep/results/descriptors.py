@@ -16,18 +16,18 @@ class Descriptors(ImageResult):
     """Descriptors of images in memory."""
 
     images: tuple[str, ...]
-    """n file names, or "image 1", "image 2", ... of images in memory."""
+    """Names of the n images: their files, or "image 1", "image 2", ... for images in memory."""
     values: Float32Array
-    """(n, D) float32 descriptors of length one: inner products are similarities."""
+    """(n, D) float32: one descriptor of length one for each image; inner products are similarities."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be used -> reason."""
+    """Reason for each file that could not be used."""
     bad_images: Literal["error", "skip"] = "error"
-    """Whether skipped files are a problem."""
+    """How to treat skipped files: "error" makes them a ``problem``, "skip" accepts them."""
     made_by: str = ""
-    """Digests of the nets, layers, test scales and aggregation; descriptors of others cannot be compared."""
+    """Digests of the nets, layers, test scales and aggregation; descriptors are comparable only if these are equal."""
 
     def records(self) -> list[Record]:
-        """Return one plain record for each image: its name and its D numbers, called d1, d2, ..."""
+        """Return one plain record for each image: its name and its D numbers under the keys d1, d2, ..."""
         return [
             {"image": image, **{f"d{number}": value for number, value in enumerate(row.tolist(), start=1)}}
             for image, row in zip(self.images, self.values, strict=True)

@@ -20,43 +20,44 @@ SHOWN_PICTURES = 20
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanations(ImageResult):
-    """Class score maps of images, and the classes they explain."""
+    """Class score maps of images, and the classes that they explain."""
 
     images: tuple[str, ...]
-    """n file names, or "image 1", "image 2", ... of images in memory."""
+    """Names of the n images: their files, or "image 1", "image 2", ... for images in memory."""
     maps: tuple[tuple[ScoreMap, ...], ...]
-    """The maps of each image: one for each test scale; of a classifier of several nets, one for each net and scale."""
+    """Maps of each image: one for each test scale; for a classifier with several nets, one for each net and scale."""
     labels: Int64Array
-    """(n, top) int64 classes with the highest scores, highest first: indices into ``class_names``."""
+    """(n, top) int64: indices into ``class_names`` of the classes with the highest scores, highest first."""
     scores: Float32Array
-    """(n, K) posteriors of all classes, or margins of a classifier: those of `verydeep predict`."""
+    """(n, K) float32: posteriors of all classes, or margins of a classifier, as in `verydeep predict`."""
     class_names: tuple[str, ...]
+    """Names of the K classes, in the order of ``scores``."""
     class_words: tuple[str, ...]
-    """Common name of each class; equal to ``class_names`` where nothing better is known."""
+    """Usual words for each class; its name where no words are known."""
     filters: Float32Array
-    """(C, 3, k, k) weights of conv1_1, RGB, of the (first) net."""
+    """(C, 3, k, k) float32: weights of conv1_1 in the order RGB; those of the first net if there are several."""
     kind: ScoreKind = "probability"
-    """The meaning of ``scores``."""
+    """Whether ``scores`` are probabilities or margins."""
     point: tuple[float, float] | None = None
-    """x and y, in pixels of each photograph, of the position that was asked for; None: the strongest one."""
+    """The point (x, y), in pixels of each photograph, whose position is shown; None: the strongest position."""
     boxes: LocatedObjects | None = None
-    """The boxes that a localization net predicts for the images."""
+    """Boxes that a localization net predicts for the images; None if no such net was given."""
     pictures: tuple[str, ...] = ()
-    """n files with the maps drawn, and then one with the filters; empty if none were asked for."""
+    """Files of the n pictures with maps, then the file with the filters; empty if nothing was drawn."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be used -> reason."""
+    """Reason for each file that could not be used."""
     bad_images: Literal["error", "skip"] = "error"
-    """Whether skipped files are a problem."""
+    """How to treat skipped files: "error" makes them a ``problem``, "skip" accepts them."""
     formats: ClassVar[Mapping[str, str]] = {
         **Predictions.formats, "probability there": ".1%", "margin there": "+.2f", **dict.fromkeys(SIDES, ".0f"),
     }  # fmt: skip
 
     def position(self, score_map: ScoreMap, label: int) -> tuple[int, int]:
-        """Return row and column of the chosen position of a map: at ``point``, or the strongest one of a class."""
+        """Return row and column of the position shown on a map: that at ``point``, or the strongest one of a class."""
         return score_map.strongest(label) if self.point is None else score_map.nearest(*self.point)
 
     def records(self) -> list[Record]:
-        """Return one plain record for each image, class and map: the value at the chosen position, and its window."""
+        """Return one plain record for each image, class and map: the value at the position shown, and its window."""
         return [
             self._record(row, rank, label, score_map)
             for row in range(len(self.images))
@@ -81,7 +82,7 @@ class Explanations(ImageResult):
         }
 
     def columns(self) -> Mapping[str, str]:
-        """Return the columns of the table: nets only where there are several."""
+        """Return the columns of the table; the net has a column only if there are several nets."""
         several = len({score_map.net for row in self.maps for score_map in row}) > 1
         names = (*(["net"] if several else []), self.kind, "scale", "row", "column", f"{self.kind} there", *SIDES)
         return {"image": "image", "words": "class", **{name: name for name in names}, "scale": "Q"}

@@ -16,19 +16,19 @@ class MeasuredTable(Result):
     name: str
     """Name of the table and of its files, such as ``table3``."""
     title: str
-    """One line: which table, and which images."""
+    """One line that names the table and the images."""
     headings: tuple[str, ...]
     """Headings of the columns."""
     rows: tuple[tuple[str, ...], ...]
-    """Rows of cells, as text."""
+    """Cells of each row, as text."""
     remarks: tuple[str, ...]
     """Sentences that a reader needs before quoting a figure."""
     values: Mapping[str, Any]
-    """JSON values: all figures in full precision, without the remarks."""
+    """All figures in full precision, as JSON values; without the remarks."""
     num_labels: int = 1
-    """Number of columns of words, at the left."""
+    """Number of columns at the left that contain words."""
     folder: Path | None = None
-    """Folder with the figures, and more, in files; None if nothing was written."""
+    """Folder of the files with these figures; None if nothing was written."""
     summary: str = ""
     """One plain sentence about the last row; empty for tables of the paper."""
     report: Path | None = None
@@ -57,6 +57,7 @@ class MeasuredTables(Result):
     """Measured tables, such as those of the paper."""
 
     tables: tuple[MeasuredTable, ...]
+    """The tables, in the order in which they were measured."""
 
     def records(self) -> list[Record]:
         """Return one record for each row of each table, with its figures in full precision."""
@@ -72,9 +73,9 @@ class EvaluationResult(Result):
     """The errors of nets on a split."""
 
     tables: tuple[MeasuredTable, ...]
-    """One table, or one for each seed of a protocol's nets; none where only a submission was written."""
+    """One table, or one for each seed of a protocol's nets; empty if only ``submission`` was written."""
     submission: Path | None = None
-    """The file for the ILSVRC test server, if it was asked for."""
+    """The file for the ILSVRC test server; None if it was not asked for."""
 
     @property
     def summary(self) -> str:
@@ -93,7 +94,7 @@ class EvaluationResult(Result):
 
     @property
     def localization_error(self) -> float:
-        """Localization error in percent, for boxes of guessed classes."""
+        """Localization error in percent: the boxes are those of the five most probable classes."""
         return self._mean("guesses_error_percent")
 
     def _mean(self, key: str) -> float:

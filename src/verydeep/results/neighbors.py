@@ -11,22 +11,22 @@ from verydeep.results.result import ImageResult, Record
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Neighbors(ImageResult):
-    """The nearest photographs of an archive to each image, nearest first."""
+    """The photographs of an archive that are most similar to each image, the nearest first."""
 
     images: tuple[str, ...]
-    """n file names, or "image 1", "image 2", ... of images in memory."""
+    """Names of the n images: their files, or "image 1", "image 2", ... for images in memory."""
     paths: tuple[tuple[str, ...], ...]
-    """n times the files of the ``top`` nearest photographs, relative to the working folder if they lie in it."""
+    """Files of the ``top`` neighbors of each image; relative to the working folder if they lie in it."""
     similarities: Float32Array
-    """(n, top) float32 inner products of descriptors of length one; 1 for the same photograph."""
+    """(n, top) float32: inner products of descriptors of length one; 1 for the same photograph."""
     missing: BoolArray
-    """(n, top) whether the file no longer exists."""
+    """(n, top) bool: whether the neighbor's file no longer exists."""
     picture: Path | None = None
-    """File with a picture of the neighbors; None if none was asked for."""
+    """File with a picture of the neighbors; None if no picture was asked for."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be used -> reason."""
+    """Reason for each file that could not be used."""
     bad_images: Literal["error", "skip"] = "error"
-    """Whether skipped files are a problem."""
+    """How to treat skipped files: "error" makes them a ``problem``, "skip" accepts them."""
     formats: ClassVar[Mapping[str, str]] = {"similarity": ".3f"}
 
     def records(self) -> list[Record]:
@@ -40,7 +40,7 @@ class Neighbors(ImageResult):
         ]
 
     def columns(self) -> Mapping[str, str]:
-        """Return the columns of the table; one for missing files only where there are any."""
+        """Return the columns of the table; the last one, for missing files, only if a file is missing."""
         missing = ("missing",) if self.missing.any() else ()
         return {key: key for key in ("image", "neighbor", "similarity", *missing)}
 

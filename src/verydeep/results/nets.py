@@ -1,4 +1,4 @@
-"""The results of `convert`, `export` and `push`: a net for others, and how to use it."""
+"""The results of `convert`, `export` and `push`: a net that was written, and how to use it."""
 
 import shlex
 from collections.abc import Mapping
@@ -11,35 +11,38 @@ from verydeep.results.result import Record, Result
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _WrittenNet(Result):
-    """A net that was written for others."""
+    """A net that was written to files."""
 
     def table(self) -> None:
-        """Return no table: the remarks say it all."""
+        """Return None: the footer contains everything."""
 
     def records(self) -> list[Record]:
-        """Return one record with all values."""
+        """Return one record with all fields."""
         return [self.as_dict()]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ConvertedNet(_WrittenNet):
-    """A weight file of another system that became a model folder."""
+    """A weight file of another system that was converted to a model folder."""
 
     source: Path
-    """The weight file."""
+    """The weight file that was read."""
     out: Path
-    """The model folder."""
+    """The model folder that was written."""
     network: str
+    """Name of the network, such as D."""
     width: float
+    """Factor on the channels of the convolutions; 1 in the paper."""
     crop: int
+    """Side of the net's input, in pixels."""
     num_classes: int
-    """0 for a trunk."""
+    """Number of classes; 0 for a trunk."""
     provenance: Mapping[str, object]
-    """Origin of the net, as config.json has it."""
+    """Origin of the net: the record in its config.json."""
     license: str | None
-    """License of a published net; None where the file is not a known one."""
+    """License of the weights; None if it is not known."""
     notes: tuple[str, ...]
-    """Sentences about what the file does not tell."""
+    """Sentences about what the file does not say, such as the order of the classes."""
 
     def footer(self) -> list[str]:
         """Return what was read, and what to do next."""
@@ -61,13 +64,16 @@ class ConvertedNet(_WrittenNet):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ExportedNet(_WrittenNet):
-    """A net in a file for another system."""
+    """A net that was written to a file for another system."""
 
     file: Path
+    """The file that was written."""
     format: str
+    """onnx, torch-export, torchvision or timm."""
     num_bytes: int
+    """Size of the file, in bytes."""
     usage: tuple[str, ...]
-    """Lines that say what goes in, what comes out, and how to load the file."""
+    """Lines that describe input and output, and say how to load the file."""
 
     def footer(self) -> list[str]:
         """Return the file and how to use it."""
@@ -76,16 +82,18 @@ class ExportedNet(_WrittenNet):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PushedNet(_WrittenNet):
-    """A net on the Hugging Face Hub, or its files in a folder to look at."""
+    """A net that was uploaded to the Hugging Face Hub, or its files in a folder for inspection."""
 
     repository: str
+    """Name of the repository, such as jane/photos-vgg16."""
     url: str | None
-    """None if nothing was uploaded."""
+    """Address of the repository; None if nothing was uploaded."""
     out: Path | None
-    """The folder to look at; None if the files were uploaded."""
+    """The folder with the files; None if they were uploaded."""
     files: tuple[str, ...]
+    """Names of the files."""
     command: str
-    """The command that uses the net: "predict" or "localize"."""
+    """The command for which the net is made: predict or localize."""
 
     def footer(self) -> list[str]:
         """Return where the files are, and how to use them."""

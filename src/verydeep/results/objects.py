@@ -15,24 +15,25 @@ class LocatedObjects(ImageResult):
     """A box for each of the ``top`` most probable classes of each image, the most probable class first."""
 
     images: tuple[str, ...]
-    """n file names, or "image 1", "image 2", ... of images in memory."""
+    """Names of the n images: their files, or "image 1", "image 2", ... for images in memory."""
     labels: Int64Array
-    """(n, top) int64 indices into ``class_names``."""
+    """(n, top) int64: indices into ``class_names`` of the most probable classes, the most probable first."""
     probabilities: Float32Array
-    """(n, top) float32 posteriors of these classes."""
+    """(n, top) float32: posteriors of these classes, from 0 to 1."""
     ratings: Float32Array
-    """(n, top) float32 scores of the boxes: posteriors of the class summed over all merged positions; may exceed 1."""
+    """(n, top) float32: ratings of the boxes: the class's posteriors summed over the merged boxes; may exceed 1."""
     boxes: Int64Array
-    """(n, top, 4) int64 first and last pixel columns and rows, xyxy, counted from 0, of the image as it is shown."""
+    """(n, top, 4) int64: xmin, ymin, xmax, ymax, the first and last pixels of each box in the upright image, from 0."""
     class_names: tuple[str, ...]
+    """Names of the K classes, which ``labels`` index."""
     class_words: tuple[str, ...]
-    """Common name of each class; equal to ``class_names`` where nothing better is known."""
+    """Usual words for each class; its name where no words are known."""
     pictures: tuple[str, ...] = ()
-    """n files with the boxes drawn; empty if none were asked for."""
+    """Files of the n pictures with boxes; empty if no pictures were asked for."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be used -> reason."""
+    """Reason for each file that could not be used."""
     bad_images: Literal["error", "skip"] = "error"
-    """Whether skipped files are a problem."""
+    """How to treat skipped files: "error" makes them a ``problem``, "skip" accepts them."""
     formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "rating": ".2f", **dict.fromkeys(SIDES, "d")}
 
     def records(self) -> list[Record]:

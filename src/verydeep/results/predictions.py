@@ -12,7 +12,7 @@ from verydeep.results.result import ImageResult, Record
 from verydeep.wording import shorten_list
 
 ScoreKind = Literal["probability", "margin"]
-"""A net's probabilities sum to 1; a classifier's margin stands for the class above 0."""
+"""The probabilities of a net sum to 1; a margin of a classifier above 0 means that the class is predicted."""
 
 OPPOSITE = 1e-3
 """Largest sum of two margins that are opposite, each from an SVM of its own."""
@@ -32,24 +32,25 @@ class Predictions(ImageResult):
     """Scores of all classes for each image."""
 
     images: tuple[str, ...]
-    """n file names, or "image 1", "image 2", ... of images in memory."""
+    """Names of the n images: their files, or "image 1", "image 2", ... for images in memory."""
     scores: Float32Array
-    """(n, K) float32, in the order of ``class_names``: posteriors of a net, or margins of a classifier."""
+    """(n, K) float32: posteriors of a net, or margins of a classifier; the columns are the classes."""
     class_names: tuple[str, ...]
+    """Names of the K classes, in the order of ``scores``."""
     class_words: tuple[str, ...]
-    """Common name of each class; equal to ``class_names`` where nothing better is known."""
+    """Usual words for each class; its name where no words are known."""
     kind: ScoreKind = "probability"
-    """The meaning of ``scores``."""
+    """Whether ``scores`` are probabilities or margins."""
     num_top: int = 5
-    """Number of classes of each image in ``records`` and in tables."""
+    """Number of classes that ``records`` and tables list for each image."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """File that could not be used -> reason."""
+    """Reason for each file that could not be used."""
     bad_images: Literal["error", "skip"] = "error"
-    """Whether skipped files are a problem."""
+    """How to treat skipped files: "error" makes them a ``problem``, "skip" accepts them."""
     formats: ClassVar[Mapping[str, str]] = {"probability": ".1%", "margin": "+.2f"}
 
     def top(self, count: int = 5) -> list[list[ClassScore]]:
-        """Return the ``count`` highest classes of each image, highest first; equal ones in the order of the classes."""
+        """Return the ``count`` classes with the highest scores, highest first; equal scores in the order of classes."""
         best = order_classes(self.scores)[:, :count]
         return [
             [ClassScore(self.class_names[k], self.class_words[k], float(row[k])) for k in order.tolist()]
@@ -57,7 +58,7 @@ class Predictions(ImageResult):
         ]
 
     def records(self) -> list[Record]:
-        """Return one plain record for each image and each of its ``num_top`` highest classes."""
+        """Return one plain record for each image and each of its ``num_top`` classes with the highest scores."""
         return [
             {"image": image, "rank": rank, "class": each.name, "words": each.words, self.kind: each.score}
             for image, classes in zip(self.images, self.top(self.num_top), strict=True)
@@ -75,11 +76,11 @@ class Predictions(ImageResult):
 
 
 def list_margin_remarks(images: Sequence[str], margins: Float32Array) -> list[str]:
-    """Return sentences about images of no class, and about two classes whose margins are opposite.
+    """Return sentences about images without a predicted class, and about two classes whose margins are opposite.
 
     Args:
         images: names of the images.
-        margins: (n, K) of the images.
+        margins: (n, K), a row for each image.
     """
     none = [image for image, row in zip(images, margins, strict=True) if row.max() <= 0]
     remarks = [f"No class has a positive margin in {shorten_list(none)}."] if none else []

@@ -11,13 +11,15 @@ class PreparedSplit:
     """One split of a prepared data set."""
 
     name: str
+    """train, val or test."""
     num_images: int
+    """Number of photographs in the split."""
     num_classes: int
-    """0 where there are no labels."""
+    """Number of classes; 0 if the split has no labels."""
     num_missing: int | None
-    """Images of the complete set that are missing; None where the complete number is unknown."""
+    """Number of photographs that the complete split would have in addition; None if it is unknown."""
     description: str
-    """All of it in a line."""
+    """One line that says all of this."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,7 +27,9 @@ class PreparedData(Result):
     """A data set in folders that the other commands read."""
 
     folder: Path
+    """The folder of the data set."""
     splits: tuple[PreparedSplit, ...]
+    """Name, number of images and number of classes of each split."""
 
     def records(self) -> list[Record]:
         """Return one record for each split."""
@@ -40,7 +44,7 @@ class PreparedData(Result):
         ]
 
     def table(self) -> None:
-        """Return no table: the remarks say it all."""
+        """Return None: the footer contains everything."""
 
     def footer(self) -> list[str]:
         """Return a line for each split, and what to do next."""

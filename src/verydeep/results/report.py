@@ -12,12 +12,13 @@ class ReportPage(Result):
     """A report page. It can be used as the path of its file."""
 
     path: Path
-    """The file, which a browser opens."""
+    """The file of the page, which a browser opens."""
     runs: tuple[Path, ...]
-    """The folders that it is about."""
+    """Folders of the runs that the page is about."""
     num_photographs: int
+    """Number of photographs that the evaluations on the page tested."""
     num_thumbnails: int
-    """Number of photographs that have a picture on the page."""
+    """Number of photographs that have a thumbnail on the page."""
     sentences: tuple[str, ...]
     """Two sentences about the runs."""
     remarks: tuple[str, ...]
@@ -33,7 +34,7 @@ class ReportPage(Result):
         return " ".join(self.sentences)
 
     def records(self) -> list[Record]:
-        """Return one record."""
+        """Return one record: the page, its runs, and the numbers of photographs and thumbnails."""
         return [
             {
                 "page": str(self.path),
@@ -44,7 +45,7 @@ class ReportPage(Result):
         ]
 
     def table(self) -> None:
-        """Return no table: the sentences say it all."""
+        """Return None: the footer contains everything."""
 
     def footer(self) -> Sequence[str]:
         """Return the remarks, and where the page is."""

@@ -36,28 +36,28 @@ class Result(ABC):
     """Base of the frozen dataclasses that the public functions return."""
 
     formats: ClassVar[Mapping[str, str]] = {}
-    """Format of a value in the table, such as ".1%", by its key in the records."""
+    """Format of each key's values in the table, such as ".1%"."""
 
     @property
     def problem(self) -> str:
-        """A sentence if something failed, so that the command line exits with 1; an empty text otherwise."""
+        """A sentence if something failed (the command line then exits with 1); otherwise an empty string."""
         return ""
 
     @property
     def summary(self) -> str:
-        """One plain sentence that says how good the result is, if there is one; it comes first."""
+        """One plain sentence that says how good the result is; it is printed first. Empty if there is none."""
         return ""
 
     @abstractmethod
     def records(self) -> list[Record]:
-        """Return plain records: rows of a data frame, lines of JSON or CSV."""
+        """Return plain records, which become rows of a data frame, or lines of JSON or CSV."""
 
     def as_dict(self) -> Record:
-        """Return all values as plain Python values: dictionaries, lists, strings and numbers."""
+        """Return all fields as plain Python values: dictionaries, lists, strings and numbers."""
         return {field.name: plain_value(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
 
     def table(self) -> TextTable | None:
-        """Return the table that people read, if there is one; unless overridden, that of the records."""
+        """Return the table that people read, or None; unless overridden, it shows the records."""
         headings = self.columns()
         records = [{heading: record[key] for key, heading in headings.items()} for record in self.records()]
         if not records:
@@ -66,7 +66,7 @@ class Result(ABC):
         return TextTable(tuple(records[0]), cells, num_labels=count_labels(records[0]))
 
     def columns(self) -> Mapping[str, str]:
-        """Return key of the records -> heading of its column in the table; unless overridden, all keys."""
+        """Return the heading of each column of the table, by key of the records; unless overridden, the key itself."""
         return {key: key for record in self.records()[:1] for key in record}
 
     def _cells(self, records: Sequence[Record], starts: Sequence[bool]) -> tuple[tuple[str, ...], ...]:
@@ -81,7 +81,7 @@ class Result(ABC):
         return tuple(map(tuple, rows))
 
     def footer(self) -> Sequence[str]:
-        """Return sentences that stand below the table."""
+        """Return the sentences below the table."""
         return ()
 
     def __repr__(self) -> str:
@@ -94,7 +94,7 @@ class Result(ABC):
         return self.to_text(PIPE_WIDTH)
 
     def sections(self) -> list[tuple[TextTable | None, Sequence[str]]]:
-        """Return tables with the remarks below each of them; unless overridden, one."""
+        """Return each table with the remarks below it; unless overridden, there is one table."""
         return [(self.table(), self.footer())]
 
     def footers(self) -> list[str]:
@@ -130,7 +130,7 @@ class Result(ABC):
 
 
 class ImageResult(Result):
-    """Base of the results about a person's own images, some of which may have been skipped."""
+    """Base of the results about images that a user gave, some of which may have been skipped."""
 
     images: tuple[str, ...]
     skipped: Mapping[str, str]
@@ -138,7 +138,7 @@ class ImageResult(Result):
 
     @property
     def problem(self) -> str:
-        """A sentence if any image could not be used, unless such images are to be skipped."""
+        """A sentence if an image could not be used and ``bad_images`` is not "skip"; otherwise an empty string."""
         if not self.skipped or self.bad_images == "skip":
             return ""
         first, num_images = escape_controls(next(iter(self.skipped.values()))), len(self.images) + len(self.skipped)

@@ -16,15 +16,15 @@ class ScoreMap:
     net: str
     """Name of the net."""
     scale: int
-    """Test scale Q, in the paper's units."""
+    """Test scale Q: the short side in pixels for a net of crop 224."""
     scores: Float32Array
-    """(K, h, w) of a net its scores before the soft-max; of a classifier margins, whose mean is the image's margin."""
+    """(K, h, w) float32: a net's logits, or a classifier's margins, whose mean over positions is the image's margin."""
     kind: ScoreKind
-    """Whether the map is of a net (probability) or of a classifier (margin)."""
+    """Whether the map comes from a net ("probability") or from a classifier ("margin")."""
     size: tuple[int, int]
     """Height and width of the rescaled image, in pixels."""
     photograph_size: tuple[int, int]
-    """Height and width of the photograph, upright, in pixels."""
+    """Height and width of the upright photograph, in pixels."""
     stride: int
     """Pixels of the rescaled image between two positions."""
     window: int
@@ -32,14 +32,14 @@ class ScoreMap:
 
     @property
     def values(self) -> Float32Array:
-        """(K, h, w) values that people read: probabilities of the classes at each position, or margins."""
+        """(K, h, w) float32: probabilities of the classes at each position, or margins of a classifier."""
         return self.scores if self.kind == "margin" else soft_max(self.scores, axis=0)
 
     @property
     def windows(self) -> Float64Array:
-        """(h, w, 4) edges of the window of each position in the photograph: left, upper, right, lower, in its pixels.
+        """(h, w, 4) float64: left, upper, right and lower edge of each position's window, in pixels of the photograph.
 
-        Edges lie between pixels: the whole photograph is from 0 to its width. The last windows may reach beyond it.
+        Edges lie between pixels, so the photograph extends from 0 to its width. The last windows may reach beyond it.
         """
         height, width = self.photograph_size
         scale = (width / self.size[1], height / self.size[0])
@@ -47,7 +47,7 @@ class ScoreMap:
         return window_edges((num_rows, num_columns), self.stride, self.window, scale)
 
     def strongest(self, label: int) -> tuple[int, int]:
-        """Return row and column of the position with the highest value of a class; if several are equal, the first."""
+        """Return row and column of the position with the highest value of a class; the first if several are equal."""
         row, column = np.unravel_index(int(self.values[label].argmax()), self.scores.shape[1:])
         return int(row), int(column)
 

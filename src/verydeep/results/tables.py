@@ -18,11 +18,13 @@ class TextTable:
     """A table of text; on a narrow terminal it loses columns, never digits."""
 
     headings: tuple[str, ...]
+    """Headings of the columns."""
     rows: tuple[tuple[str, ...], ...]
     """Cells; a cell may have several lines."""
     title: str = ""
+    """A line above the table."""
     num_labels: int = 1
-    """Number of columns of words, at the left; the others hold figures."""
+    """Number of columns at the left that contain words; all further columns contain figures."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table, without the columns that do not fit."""

@@ -17,13 +17,17 @@ class TrainedRun(Result):
     path: Path
     """The folder of the run."""
     network: str
+    """Name of the network, such as A."""
     crop: int
+    """Side of the net's input, in pixels."""
     seed: int
+    """Seed of all random choices of the run."""
     num_steps: int
+    """Number of updates of the weights."""
     converged: bool
     """Whether the learning rate dropped as often as planned."""
     evaluation: MeasuredTable | None
-    """The test at the end; None if the data have no labeled images to test on."""
+    """Errors of the test after the training; None if the data have no labeled images to test on."""
     report: Path | None = None
     """The report page; None if it could not be written."""
 

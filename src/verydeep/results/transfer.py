@@ -10,20 +10,20 @@ from verydeep.results.result import Record, Result
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TransferredClassifier(Result):
-    """A classifier of linear SVMs. It can be used as the path of its folder, and as the run of `predict` and others."""
+    """A classifier of linear SVMs. It can be used as the path of its folder, for example as the run of `predict`."""
 
     path: Path
-    """The folder."""
+    """The folder of the classifier."""
     metric: str
-    """Name of the score: mean class recall, or a kind of average precision."""
+    """Name of the score: mean class recall, or a kind of mean AP."""
     score: float | None
-    """Mean score over all draws in percent; None if no class of a test image is known."""
+    """Mean score over all draws, in percent; None if no test image has a label."""
     deviation: float | None
-    """Standard deviation of the score over draws; None of one draw."""
+    """Standard deviation of the score over draws, in percentage points; None if there is one draw."""
     draws: tuple[Mapping[str, Any], ...]
-    """Values of each draw: score, interval, C, trials of C, numbers of samples, and the score of each class."""
+    """Values of each draw: score, interval, C, scores of all values of C, numbers of samples, scores of the classes."""
     remarks: tuple[str, ...]
-    """Sentences about the result, and what a reader needs before quoting the score."""
+    """Sentences about the result that a reader needs before quoting the score."""
     summary: str = ""
     """One plain sentence about the result."""
     report: Path | None = None
@@ -50,7 +50,7 @@ class TransferredClassifier(Result):
         ]
 
     def table(self) -> None:
-        """Return no table: the remarks say it all."""
+        """Return None: the footer contains everything."""
 
     def footer(self) -> Sequence[str]:
         """Return the remarks, and where the report page is."""

@@ -48,12 +48,12 @@ class Finding:
     files: tuple[str, ...]
     """The photographs, relative to the folder of the data set."""
     text: str
-    """What the finding is, and what it rests on."""
+    """What was found, with the figures on which the finding is based."""
     group: int | None = None
-    """Number of the group, counted from 1; None: a photograph on its own."""
+    """Number of the group, counted from 1; None if the finding is about a single photograph."""
 
     def describe(self, file: str) -> str:
-        """Return the finding about one of the photographs; of a group it names another one."""
+        """Return the finding about one of its photographs; for a group, with the name of another photograph of it."""
         if self.group is None:
             return self.text
         other = next(each for each in self.files if each != file)
@@ -62,14 +62,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """How well the labels can be judged by a net, and how many were judged."""
+    """How well a net can judge the labels, and how many labels it judged."""
 
     num_photographs: int
-    """Photographs with one label each, each judged by SVMs that have not seen it."""
+    """Number of judged photographs; each has one label, and is judged by SVMs that were not trained on it."""
     num_others: int
-    """Of these, photographs whose most probable class is not their label."""
+    """Number of these photographs whose most probable class is not their label."""
     num_listed: int
-    """Photographs whose label is probably wrong."""
+    """Number of photographs whose label is probably wrong."""
 
     @property
     def error(self) -> float:
@@ -78,11 +78,11 @@ class LabelCheck:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether most of the labels that are listed may be wrong."""
+        """Whether the net is good enough for the list of probably wrong labels to be of use."""
         return self.error < POOR_ERROR
 
     def describe(self) -> str:
-        """Return sentences about the net's own error, and about how many of the listed labels are right."""
+        """Return sentences about the net's error, and about how many of the listed labels are right after all."""
         text = (
             f"Labels: this net's descriptors contradict the labels of {self.num_others:,} of "
             f"{count_of(self.num_photographs, 'photograph')} ({self.error:.1f}%)."
@@ -103,39 +103,42 @@ class LabelCheck:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class VerifiedData(Result):
-    """The files of a data set that cannot be decoded, those that are unusual, and findings about their content."""
+    """Files of a data set that cannot be decoded or are unusual, and findings about the content of photographs."""
 
     formats: ClassVar[Mapping[str, str]] = {"decodable": "yes/no"}
 
     folder: Path
+    """The folder of the data set."""
     layout: str
+    """How the data set is arranged, such as class folders."""
     num_files: int
+    """Number of files that were checked."""
     undecodable: Mapping[str, str]
-    """File -> reason why it cannot be decoded, or is refused."""
+    """Reason for each file that cannot be decoded or is refused."""
     unusual: tuple[tuple[str, str], ...]
-    """(file, peculiarity) of files that are used."""
+    """(file, description) for each file that can be used but is unusual."""
     notes: tuple[str, ...] = ()
-    """Sentences about folders, such as what was left out."""
+    """Sentences about folders, for example about files that were left out."""
     folder_problems: tuple[str, ...] = ()
-    """Sentences about folders that a training refuses."""
+    """Sentences about folders that `train` refuses."""
     bad_boxes: tuple[tuple[str, str], ...] = ()
-    """(file, finding) of annotations of boxes that a training of boxes refuses; without a file, '' and the finding."""
+    """(file, finding) for each box that `train` refuses; the file is '' if the finding is about no single file."""
     findings: tuple[Finding, ...] = ()
-    """Findings about the content of photographs, which stop no training; the most important first."""
+    """Findings about the content of photographs, the most important first; they do not prevent training."""
     class_counts: Mapping[str, int] = field(default_factory=dict)
-    """Class -> number of training photographs, or of all where nothing is divided."""
+    """Number of training photographs of each class; of all photographs if the data set has no splits."""
     short_sides: Mapping[str, int] = field(default_factory=dict)
-    """Histogram: range of the short side in pixels -> number of photographs."""
+    """Histogram: number of photographs for each range of the short side in pixels."""
     num_unused: int = 0
-    """Images of the folder that no split holds; they were not decoded."""
+    """Number of images in the folder that belong to no split; they were not decoded."""
     label_check: LabelCheck | None = None
-    """How well the labels could be judged; None without a net."""
+    """How well a net can judge the labels; None if no net was given."""
     page: Path | None = None
-    """The page with thumbnails, if it was asked for."""
+    """The page with thumbnails; None if it was not asked for."""
 
     @property
     def problem(self) -> str:
-        """Sentences if any file cannot be used, or a folder cannot be trained on."""
+        """Sentences about files that cannot be used and folders that cannot be trained on; empty if there are none."""
         sentences = list(self.folder_problems)
         if self.undecodable:
             has_classes = self.layout != "photographs"
@@ -191,13 +194,13 @@ def _record(file: str, kind: str, finding: str, group: int | None = None, *, dec
 
 
 def order_findings(findings: Sequence[Finding]) -> list[Finding]:
-    """Return findings by their kinds, the most important first; within a kind the order stays."""
+    """Return findings sorted by kind, the most important kind first; the order within a kind is kept."""
     kinds = get_args(FindingKind)
     return sorted(findings, key=lambda finding: kinds.index(finding.kind))
 
 
 def describe_findings(findings: Sequence[Finding]) -> list[str]:
-    """Return a sentence for each kind of findings."""
+    """Return a sentence for each kind of finding."""
     sentences = []
     for kind in dict.fromkeys(finding.kind for finding in findings):
         same = [finding for finding in findings if finding.kind == kind]
@@ -215,7 +218,7 @@ REMEDIES: Mapping[FindingKind, str] = {
     "near-duplicates": "keep one of each group, or keep groups together with `group_by`",
     "copies": "keep one of each group",
 }
-"""What to do about a kind of findings, where it is not plain."""
+"""What to do about each kind of finding, if it is not obvious."""
 
 
 def describe_sides(short_sides: Mapping[str, int]) -> list[str]:
@@ -226,7 +229,7 @@ def describe_sides(short_sides: Mapping[str, int]) -> list[str]:
 
 
 def describe_classes(counts: Mapping[str, int]) -> list[str]:
-    """Return sentences about classes of few photographs, and about unequal classes."""
+    """Return sentences about classes with few photographs, and about unequal classes."""
     sentences = []
     few = [f"{name} {count}" for name, count in counts.items() if count < FEW_PHOTOGRAPHS]
     if few:
@@ -240,7 +243,7 @@ def describe_classes(counts: Mapping[str, int]) -> list[str]:
 
 
 def describe_unequal(counts: Mapping[str, int]) -> str:
-    """Return a sentence if the largest class has ten times as many photographs as the smallest, else nothing."""
+    """Return a sentence if the largest class has at least ten times as many photographs as the smallest, or ""."""
     if not counts:
         return ""
     largest, smallest = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
