@@ -319,6 +319,8 @@ def test_boxes(tmp_path: Path) -> None:
     assert evaluation["photographs"][1] == [1, 1, 0, 0.3, [], [], [1, 2, 30, 20], [[20, 2, 61, 39], [0, 0, 5, 5]]]
     assert "Confusion matrix" not in [each.get("aria-label") for _, each in page.tags]
     assert any("50.0% of the boxes" in (each.get("aria-label") or "") for _, each in page.tags)
+    both, _ = write(run, store_run(tmp_path / "classes", root))
+    assert both.summary[0] == "Some runs predict boxes and others predict classes, so none is called the best."
 
 
 def test_unequal_classes_are_marked(tmp_path: Path) -> None:

@@ -54,9 +54,11 @@ def summarize(
 def explain_no_ranking(
     runs: Sequence[StoredRun], evaluations: Sequence[StoredEvaluation], pairs: Sequence[EvaluationPair]
 ) -> str:
-    """Return why the errors of runs cannot be ranked: other classes or photographs; nothing if they can."""
+    """Return why the errors of runs cannot be ranked: other classes, photographs or tasks; nothing if they can."""
     if len(evaluations) < len(runs):
         return f"Of {count_of(len(runs), 'run')} {len(evaluations)} have an evaluation with photographs on this page"
+    if len({each.is_about_boxes for each in evaluations}) > 1:
+        return "Some runs predict boxes and others predict classes"
     if any(each.class_words.keys() != evaluations[0].class_words.keys() for each in evaluations):
         return "The runs predict different classes"
     num_photographs = {len(each.wrong) for each in evaluations} | {pair.num_photographs for pair in pairs}
