@@ -34,10 +34,10 @@ def demo(
         verydeep demo oxford-vgg16 runs/photos-transfer-oxford-vgg16 --archive photos-described
 
     Returns:
-        The address that the page had, and its nets, once the server has stopped.
+        The address and the nets of the page. The function returns only when the server has stopped.
 
     Raises:
-        WeightsError: There is no such net, it has no classes, or none was given and there is none.
+        WeightsError: There is no such net, it has no classes, or no net was given and no default one exists.
         OptionError: The port is in use, or two nets predict boxes.
         DataError: The archive or a classifier is damaged.
         ResourceError: gradio is missing.

@@ -40,8 +40,8 @@ def describe(
 
     A descriptor is the output of a layer (4096 numbers at relu7), averaged over positions and over the mirror
     image, and scaled to length one. The inner product of two descriptors is their similarity. All descriptors stay
-    in memory; for many photographs, use `verydeep features`. A classifier of `verydeep
-    transfer` uses its own nets and layers.
+    in memory; for many photographs, use `verydeep features`. A classifier of `verydeep transfer` uses its own nets
+    and layers.
 
     An image that cannot be used is reported and gets no result. The exit code is then 1, unless you give
     `bad_images=skip`.
@@ -51,7 +51,8 @@ def describe(
         verydeep describe oxford-vgg16 photo.jpg --layer pool5 --scales 256,384
 
     Returns:
-        Descriptors (n, D), and ``skipped``, the reasons why images could not be used.
+        Descriptors (n, D). ``skipped`` gives the reason for each image that could not be used. A warning reports such
+        images, unless ``bad_images="skip"``.
 
     Raises:
         WeightsError: There is no such net.

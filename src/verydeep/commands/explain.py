@@ -65,7 +65,7 @@ def explain(
         verydeep explain oxford-vgg16 photo.jpg --point 120,80
 
     Returns:
-        Maps of each image with their windows in its pixels, scores (n, K), boxes, and filters (C, 3, k, k). With
+        Maps of each image, with their windows in pixels of the image; scores (n, K); boxes; filters (C, 3, k, k). With
         ``out=None``, nothing is drawn.
 
     Raises:

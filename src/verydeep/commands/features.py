@@ -61,7 +61,7 @@ def features(
         WeightsError: There is no such net.
         DataError: None of the photographs can be used, or the archive cannot be read.
         OptionError: The archive has descriptors that were computed in another way, or the net has no such layer.
-        ResourceError: Another job writes there, or the disk is full.
+        ResourceError: Another job writes to the archive, or the disk is full.
     """
     from verydeep.data.pixels.images import unpack_images
     from verydeep.engine.archive.manifest import ArchiveOptions, read_archive_weights, resolve_manifest

@@ -64,8 +64,8 @@ def localize(
         verydeep localize runs/photos-D-384pcr-c224-s0 photo.jpg --top 5 --classes "D/384/384 + E/384/384"
 
     Returns:
-        Labels, probabilities and ratings (n, top), and boxes (n, top, 4); ``skipped`` gives the reasons why images
-        could not be used.
+        Labels, probabilities and ratings (n, top), and boxes (n, top, 4). ``skipped`` gives the reason for each
+        image that could not be used. A warning reports such images, unless ``bad_images="skip"``.
 
     Raises:
         WeightsError: There is no such net, it predicts no boxes, or a net that predicts the classes is missing.

@@ -53,8 +53,9 @@ def predict(
         find holiday -name "*.jpg" | verydeep predict oxford-vgg16 -
 
     Returns:
-        Scores (n, K) of all classes; ``top(5)`` gives the highest ones of each image, and ``skipped`` the reasons why
-        images could not be used.
+        Scores (n, K) of all classes. ``top(5)`` gives the five classes with the highest scores of each image.
+        ``skipped`` gives the reason for each image that could not be used. A warning reports such images, unless
+        ``bad_images="skip"``.
 
     Raises:
         WeightsError: There is no such net, or it has no classes.

@@ -31,9 +31,9 @@ def prepare(
         verydeep prepare ilsvrc downloads ilsvrc
 
     Raises:
-        DataError: The source holds neither, or a tar is damaged.
-        OptionError: The destination holds something else.
-        ResourceError: The destination cannot be written, or is removed meanwhile.
+        DataError: The source holds neither kind of download, or a tar file is damaged.
+        OptionError: The destination holds something other than an unfinished ILSVRC-2012.
+        ResourceError: The destination cannot be written, or was removed while files were written.
     """
     from verydeep.data.sets.preparation import find_ilsvrc, prepare_ilsvrc
     from verydeep.engine.log import Log

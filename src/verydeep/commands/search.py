@@ -44,14 +44,14 @@ def search(
         verydeep search photos-described new/ --top 1 --format csv > copies.csv
 
     Returns:
-        Paths and similarities (n, top) of the neighbors. In a program that searches often, describe the images by a net
-        in memory and search for the descriptors: ``search(archive, describe(net, images))`` reads no net.
+        Paths and similarities (n, top) of the neighbors. A program that searches often can describe the images with a
+        net in memory: ``search(archive, describe(net, images))`` reads no net from the disk.
 
     Raises:
         DataError: The archive cannot be read or is empty, or none of the images can be used.
         WeightsError: The archive's net is missing, or another net has taken its place.
         OptionError: `out` does not end in the suffix of an image format, or exists.
-        ResourceError: The picture cannot be written, or photographs are removed from the archive meanwhile.
+        ResourceError: The picture cannot be written, or photographs were removed from the archive during the search.
     """
     from verydeep.engine.archive.manifest import Manifest
     from verydeep.engine.archive.pictures import draw_neighbors

@@ -70,7 +70,7 @@ def train(
         int | None, Option("Images at a time; fewer need less memory.", "", "N", "training", smallest=1)
     ] = None,
     learning_rate: Annotated[
-        float | None, Option("Learning rate at first.", "by batch size", "X", "training", smallest=0)
+        float | None, Option("Initial learning rate.", "by batch size", "X", "training", smallest=0)
     ] = None,
     dropout: Annotated[
         float | None, Option("Share of dropped units.", "0.5", "X", "training", smallest=0, largest=0.99)
@@ -108,7 +108,7 @@ def train(
     Raises:
         DataError: The data cannot be used.
         WeightsError: The source net cannot be read.
-        OptionError: A value or a combination of values makes no sense, or the run exists.
+        OptionError: A value or a combination of values makes no sense, or the folder of the run exists.
         ResourceError: Another job trains the run, or there is no such device.
     """
     values = {**locals(), **options}

@@ -92,9 +92,9 @@ def transfer(
         The classifier, with its score. It can be used as the path of its folder.
 
     Raises:
-        DataError: The photographs do not suffice, or one cannot be decoded.
+        DataError: There are too few photographs, or a photograph cannot be decoded.
         WeightsError: There is no such net.
-        OptionError: The options do not fit the data set, or the folder holds something else.
+        OptionError: The options do not fit the data set, or `out` holds something other than a classifier.
         ResourceError: scikit-learn is missing, or the disk is full.
     """
     from verydeep.data.folders.groups import resolve_group_by

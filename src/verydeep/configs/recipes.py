@@ -42,7 +42,7 @@ LARGE_FOR_LOCALIZATION = 100_000
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of a training with one train scale, one dropout and one schedule."""
+    """A part of a training run with one train scale, one dropout and one learning-rate schedule."""
 
     scale: TrainScale
     dropout: float = 0.5
@@ -56,7 +56,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyper-parameters of a training: its stages in order, and values that they share.
+    """Hyper-parameters of a training run: its stages in order, and values that all stages share.
 
     The defaults are the paper's; docs/choices.md gives the reasons.
     """
@@ -80,16 +80,16 @@ class Recipe:
     stuck_above: float = 0.95
     """The share of ln K, the loss of guessing, above which the loss is reported as stuck."""
     stuck_after: float = 1.0
-    """The share of the steps after which that is judged; at the latest after 5,000 steps or 10 epochs."""
+    """The share of the steps after which the loss is judged; at the latest after 5,000 steps or 10 epochs."""
 
     @property
     def epochs(self) -> int:
-        """The largest number of epochs of all stages together."""
+        """The largest possible number of epochs, summed over the stages."""
         return sum(stage.epochs for stage in self.stages)
 
     @property
     def has_plateaus(self) -> bool:
-        """Whether a stage's rate drops at plateaus of the validation error."""
+        """Whether the learning rate of any stage drops at plateaus of the validation error."""
         return any(stage.milestones is None for stage in self.stages)
 
 

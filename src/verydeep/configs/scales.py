@@ -27,7 +27,7 @@ class TrainScale:
         """Read "256" or "256-512".
 
         Raises:
-            OptionError: the text is neither, the larger number is first, or S is not from 224 to 4096.
+            OptionError: the text is no number or range, the larger number is first, or S is not from 224 to 4096.
         """
         first, dash, last = text.partition("-")
         if not all(part.isdecimal() and len(part) < 10 for part in ((first, last) if dash else (first,))):
@@ -57,7 +57,7 @@ class TrainScale:
 
     @property
     def middle(self) -> int:
-        """0.5 (Smin + Smax), the paper's one test scale for a jittered net; S itself for a fixed one."""
+        """The middle 0.5 (Smin + Smax), the paper's single test scale for a jittered net; S if it is fixed."""
         return (self.smallest + self.largest) // 2
 
     @property
@@ -67,11 +67,11 @@ class TrainScale:
 
     @property
     def test_scales(self) -> tuple[int, ...]:
-        """The default test scales: a fixed S, or Smin, 0.5 (Smin + Smax) and Smax (sections 4.1, 4.2)."""
+        """The default test scales: S if it is fixed, or Smin, 0.5 (Smin + Smax) and Smax (sections 4.1, 4.2)."""
         return tuple(sorted({self.smallest, self.middle, self.largest}))
 
     def in_pixels(self, crop: int) -> tuple[int, int]:
-        """Return both ends in pixels at this crop."""
+        """Return the smallest and the largest S in pixels, for a net of this crop."""
         return in_pixels(self.smallest, crop), in_pixels(self.largest, crop)
 
 

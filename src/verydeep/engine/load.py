@@ -26,13 +26,13 @@ Predictor = Net | Classifier
 
 @explain_names
 def load(source: str | PathLike[str], weights: Weights = "last") -> Predictor:
-    """Read a net or a classifier into memory. Every function takes it as a run, also in several threads at once.
+    """Read a net or a classifier into memory. Every function takes it as a run, also in several threads.
 
     To find out what a photograph shows, call ``vd.predict(net, photograph)``: it rescales the photograph as needed.
-    ``net.model`` is the bare PyTorch module. It takes RGB values 0-255, and objects have to be as large as in its
-    training: rescale the short side of a photograph to ``round(Q * crop / 224)`` pixels first, for a test scale Q of
-    ``net.config.test_scales`` and the crop ``net.config.crop``. On a photograph of full size its scores are different.
-    Values that are not 0-255 are warned about once.
+    ``net.model`` is the bare PyTorch module. It takes RGB values from 0 to 255, and warns once about other
+    values. Objects have to be as large as in its training: before you call it, rescale the short side of a photograph
+    to ``round(Q * net.config.crop / 224)`` pixels, where Q is one of ``net.config.test_scales``. On a photograph of
+    full size, its scores are different.
 
     A net has ``config``, ``class_names`` and ``model``, a PyTorch module. A classifier has ``class_names``,
     ``representation`` (nets and layers) and ``svms``.

@@ -68,7 +68,7 @@ def draw_layer(model: VGG, name: str, scheme: Initialization, seed: int) -> None
 
 @explain_names
 def initialize(model: VGG, scheme: Initialization = "glorot", seed: int = 0) -> None:
-    """Draw the weights of every layer."""
+    """Fill every layer of a model: draw its weights at random, by a scheme and a seed, and set its biases to zero."""
     for name in model.weight_layers():
         draw_layer(model, name, scheme, seed)
 

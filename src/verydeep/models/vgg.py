@@ -60,22 +60,22 @@ class Dropout(nn.Module):
 
 
 class VGG(nn.Module):
-    """A net of Table 1: takes RGB, 0-255, of any dtype, subtracts its own mean RGB, and returns class scores.
+    """A net of Table 1. It takes RGB values (0-255, any dtype), subtracts its own mean RGB, and returns class scores.
 
     ``forward`` maps images (N, 3, H, W) to the class score map (N, K, h, w); on images of the net's crop the map is
-    1x1. ``logits`` averages the map over its positions. ``initialize`` or a weight file must fill the weights first.
+    1x1. ``logits`` averages the map over its positions. Before use, fill the weights by ``initialize`` or from a file.
 
-    Without classes the net is a trunk: it ends at pool5 and returns its output.
+    Without classes, the net is a trunk: it ends at pool5 and returns the output of pool5.
 
     Args:
         network: one of ``NETWORKS``.
-        num_classes: K, outputs of fc8; 0 for a trunk.
+        num_classes: K, the number of outputs of fc8; 0 for a trunk.
         crop: side of the training crop in pixels, a multiple of 32; the kernel of fc6 is crop/32.
-        width: factor on the channels of the convolutions; 1 is the paper's.
+        width: factor on the channels of the convolutions; 1 in the paper.
         fc_width: channels of fc6 and fc7.
         dropout: share of units that are dropped after fc6 and fc7 in training.
         mean_rgb: mean color, 0-255, which is subtracted from each pixel.
-        ceil_mode: pooling rounds up, as in Caffe; False for nets imported from systems that round down.
+        ceil_mode: whether pooling rounds up, as in Caffe; False for nets imported from systems that round down.
 
     Raises:
         OptionError: the crop is not a positive multiple of 32, or another argument is out of range.

@@ -16,7 +16,7 @@ class ReportPage(Result):
     runs: tuple[Path, ...]
     """Folders of the runs that the page is about."""
     num_photographs: int
-    """Number of photographs that the evaluations on the page tested."""
+    """Number of different photographs in the evaluations on the page."""
     num_thumbnails: int
     """Number of photographs that have a thumbnail on the page."""
     sentences: tuple[str, ...]

@@ -30,7 +30,7 @@ from verydeep.wording import size_text
 _PLACING = threading.Lock()
 
 _IN_USE: WeakValueDictionary[Hashable, TestedNet] = WeakValueDictionary()
-"""Nets from the disk that are ready for testing, as long as somebody uses them."""
+"""Nets from the disk that are ready for testing; each is kept only while something refers to it."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class NetShape:
 
 @dataclass(frozen=True)
 class Net:
-    """A net with its configuration; ``verydeep.load`` returns one that holds its model in memory."""
+    """A net with its configuration. A net from ``verydeep.load`` also holds its model in memory."""
 
     path: Path
-    """The run, model folder, weight file or published net, as its user names it."""
+    """The run, model folder, weight file or published net, as the user gave it."""
     folder: Path
     """The model folder."""
     config: ModelConfig
@@ -94,7 +94,7 @@ class Net:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of its classes, in the order of its outputs."""
+        """The names of the net's classes, in the order of its outputs."""
         return self.config.class_names
 
     @property
@@ -117,17 +117,17 @@ class Net:
 
     @property
     def division(self) -> Division:
-        """How its training divided a folder without val/."""
+        """How a folder without val/ was divided when the net was trained."""
         record = self.config.split
         return DEFAULT_DIVISION if record is None else Division.of(record)
 
     @property
     def stored_path(self) -> str:
-        """The path that finds the net from any folder: absolute, or the name of a published net."""
+        """A path that is valid in every folder: an absolute path, or the name of a published net."""
         return str(real_path(self.path)) if self.path.exists() else self.path.as_posix()
 
     def load(self) -> VGG:
-        """Return the model in eval mode; its caller may change it. A model in memory is not read again.
+        """Return the model in eval mode; the caller may change it. A model in memory is not read again.
 
         Raises:
             WeightsError: the weights are missing, damaged, or of another net.
@@ -145,7 +145,7 @@ class Net:
 
         Raises:
             WeightsError: the weights are missing, damaged, or of another net.
-            ResourceError: they cannot fit into the memory of a CPU.
+            ResourceError: the weights do not fit into the free memory of the machine.
         """
         key = (str(runtime.device), runtime.bf16, runtime.kernels)
         with _PLACING:
@@ -175,7 +175,7 @@ class Net:
             )
 
     def with_model(self) -> "Net":
-        """Return the net with its model in memory, and with that of the classifier of a localization net.
+        """Return the net with its model in memory; for a localization net, also with the model of its classifier.
 
         Raises:
             WeightsError: the weights of one of them are missing, damaged, or of another net.
@@ -191,7 +191,7 @@ class Net:
         return replace(self, config=config, _model=model, stamps=stamps, _classifier=classifier)
 
     def with_outputs_for(self, class_names: tuple[str, ...]) -> "Net | None":
-        """Return this net with the outputs of these classes, in their order; None where it lacks one of them.
+        """Return this net with the outputs of these classes, in their order; None if the net lacks one of them.
 
         WNIDs mean the same everywhere, so some of the net's classes suffice. Other names must be those of all its
         classes, in any order.
@@ -209,14 +209,14 @@ class Net:
         return replace(self, config=replace(config, class_names=class_names, class_words=words), outputs=outputs)
 
     def member(self, scales: tuple[int, ...] | None = None) -> "EnsembleMember":
-        """Return the net with test scales; None: the paper's for its S."""
+        """Return the net with test scales; by default, those of the paper for its S."""
         return EnsembleMember(self, scales or self.config.test_scales)
 
     def paper_net(self, width: float = 1.0, fc_width: int = PAPER_FC_WIDTH) -> PaperNet | None:
-        """Return the paper's net as which this one counts, in a table measured with nets of these widths.
+        """Return the net of the paper that this net corresponds to, in a table of nets with these widths.
 
-        None for a net of other widths, of unknown train scale, or trained from weights of another system: the paper's
-        nets began with random weights, or with net A's.
+        The result is None if the net has different widths or an unknown train scale, or if its training started from
+        weights of another system: the paper's nets started from random weights, or from those of net A.
         """
         config = self.config
         if config.provenance.imported_source is not None or config.train_scale is None:
@@ -226,7 +226,7 @@ class Net:
         return PaperNet(config.network, TrainScale.parse(config.train_scale), config.fine_tuned, config.regression)
 
     def matches(self, net: PaperNet, shape: NetShape) -> bool:
-        """Whether this net counts as a net of the paper, among nets of this shape."""
+        """Whether this net corresponds to a net of the paper and has this shape."""
         same = self.config.class_names == shape.class_names and self.config.crop == shape.crop
         return same and self.paper_net(shape.width, shape.fc_width) == net
 

@@ -65,17 +65,21 @@ class _Fields:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """Linear SVMs and the representation that they take; `verydeep transfer` makes one, `verydeep predict` uses it.
+    """Linear SVMs with the representation that they take. `verydeep transfer` writes one, `verydeep predict` uses it.
 
-    One classifier may predict in several threads at once.
+    A classifier can predict in several threads at once.
     """
 
     class_names: tuple[str, ...]
+    """Names of the K classes."""
     class_words: tuple[str, ...]
+    """Usual words for each class; its name where no words are known."""
     representation: Representation
+    """Nets, layers, test scales and aggregation of the descriptors."""
     svms: LinearSVMs
+    """One linear SVM for each class."""
     record: SplitRecord
-    """The images that it was trained and tested on."""
+    """The record of the images that it was trained on."""
     path: Path = Path()
     """The folder that it was read from."""
 

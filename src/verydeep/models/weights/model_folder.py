@@ -158,7 +158,7 @@ class ModelConfig:
 
     @property
     def task(self) -> Task:
-        """The prediction of the net: classes or boxes."""
+        """Whether the net predicts classes ("classify") or boxes ("localize")."""
         return "classify" if self.regression is None else "localize"
 
     @property
@@ -173,17 +173,17 @@ class ModelConfig:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of fc8: one for each class, four for each class's box or for the only box; 0 for a trunk."""
+        """Number of outputs of fc8: one for each class, or four for each box; 0 for a trunk."""
         classes = len(self.class_names)
         return {None: classes, "per-class": 4 * classes, "single-class": 4}[self.regression]
 
     @property
     def test_scales(self) -> tuple[int, ...]:
-        """The paper's test scales Q for this net's S; 256 where the source has none."""
+        """The paper's test scales Q for this net's S; 256 if S is unknown."""
         return TrainScale.parse(self.train_scale).test_scales if self.train_scale else (256,)
 
     def build(self) -> VGG:
-        """Return the model, its weights not filled."""
+        """Return the model; its weights are not filled yet."""
         return VGG(
             NETWORKS[self.network],
             self.num_outputs,
