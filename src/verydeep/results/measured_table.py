@@ -11,7 +11,7 @@ from verydeep.results.tables import TextTable
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MeasuredTable(Result):
-    """Figures that were measured on a user's data, perhaps next to published ones."""
+    """Figures that were measured on a user's data; a table of the paper also gives the published figures."""
 
     name: str
     """Name of the table and of its files, such as ``table3``."""

@@ -12,7 +12,7 @@ from verydeep.results.result import ImageResult, Record
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LocatedObjects(ImageResult):
-    """A box for each of the ``top`` most probable classes of each image, the most probable class first."""
+    """Boxes for the ``top`` most probable classes of each image, the most probable class first."""
 
     images: tuple[str, ...]
     """Names of the n images: their files, or "image 1", "image 2", ... for images in memory."""
