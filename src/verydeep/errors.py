@@ -13,7 +13,7 @@ from verydeep.wording import escape_controls
 EXCERPT = "\n    "
 """The beginning of an excerpt behind the sentence."""
 LONGEST = 2000
-"""Characters of a message; the middle of a longer one is left out, which is something in a file."""
+"""Largest number of characters of a message; the middle of a longer message, which quotes a file, is left out."""
 
 
 class VerydeepError(Exception):
@@ -44,7 +44,7 @@ class OptionError(VerydeepError):
     def __init__(self, message: str, parameter: str | None = None) -> None:
         super().__init__(message)
         self.parameter = parameter
-        """The parameter's name in Python, where one parameter alone is wrong."""
+        """The parameter's name in Python; None unless exactly one parameter is wrong."""
 
 
 class ResourceError(VerydeepError):
@@ -52,7 +52,7 @@ class ResourceError(VerydeepError):
 
 
 class OtherProcessError(ResourceError):
-    """This process of a job ends because another process ended, which reports the reason."""
+    """This process of a job ends because another process has ended. That process reports the reason."""
 
 
 @contextmanager

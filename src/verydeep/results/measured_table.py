@@ -54,7 +54,7 @@ class MeasuredTable(Result):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MeasuredTables(Result):
-    """Measured tables, such as those of the paper."""
+    """One or several measured tables, such as the tables of the paper."""
 
     tables: tuple[MeasuredTable, ...]
     """The tables, in the order in which they were measured."""

@@ -52,9 +52,11 @@ class Net:
     folder: Path
     """The model folder."""
     config: ModelConfig
+    """The content of ``config.json``."""
     outputs: tuple[int, ...] | None = None
     """The model's outputs that belong to the classes of ``config``, in their order; None: all."""
     weights: Weights = "last"
+    """Whether the net has the last weights of its run or the best ones on validation."""
     _model: VGG | None = field(default=None, compare=False, repr=False)
     """The model in eval mode if it is in memory, with all of its outputs."""
     stamps: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
@@ -130,7 +132,7 @@ class Net:
         """Return the model in eval mode; the caller may change it. A model in memory is not read again.
 
         Raises:
-            WeightsError: the weights are missing, damaged, or of another net.
+            WeightsError: the weights are missing or damaged, or belong to another net.
         """
         model = self.model if self._model is None else share_weights(self._model)
         if self.outputs is not None:
@@ -144,7 +146,7 @@ class Net:
         model that was read from the disk stays in memory only while something refers to it.
 
         Raises:
-            WeightsError: the weights are missing, damaged, or of another net.
+            WeightsError: the weights are missing or damaged, or belong to another net.
             ResourceError: the weights do not fit into the free memory of the machine.
         """
         key = (str(runtime.device), runtime.bf16, runtime.kernels)
@@ -161,7 +163,7 @@ class Net:
             return self._placed[key]
 
     def _check_memory(self, runtime: Runtime) -> None:
-        """Refuse a net whose weights alone exceed the memory: a system may kill the process while it reads them."""
+        """Refuse a net whose weights alone exceed the free memory: the system might kill a process that reads them."""
         if runtime.device.type != "cpu":
             return
         with torch.device("meta"):  # without memory
@@ -178,7 +180,7 @@ class Net:
         """Return the net with its model in memory; for a localization net, also with the model of its classifier.
 
         Raises:
-            WeightsError: the weights of one of them are missing, damaged, or of another net.
+            WeightsError: weights are missing or damaged, or belong to another net.
         """
         if self._model is not None:
             return self
@@ -193,8 +195,8 @@ class Net:
     def with_outputs_for(self, class_names: tuple[str, ...]) -> "Net | None":
         """Return this net with the outputs of these classes, in their order; None if the net lacks one of them.
 
-        WNIDs mean the same everywhere, so some of the net's classes suffice. Other names must be those of all its
-        classes, in any order.
+        If the names are WNIDs, which mean the same everywhere, they may be only a part of the net's classes. Other
+        names must be exactly the names of all its classes, in any order.
         """
         config = self.config
         if config.class_names == class_names:
@@ -232,10 +234,10 @@ class Net:
 
     @property
     def classifier(self) -> "Net":
-        """The source net of a localization net, which rates its boxes.
+        """The source net of this localization net. It rates the boxes.
 
         Raises:
-            WeightsError: its copy is missing.
+            WeightsError: the copy of the source net is missing.
         """
         if self._classifier is not None:
             return self._classifier
@@ -255,12 +257,12 @@ class Net:
 
     @property
     def ended(self) -> bool:
-        """Whether its training has ended; always, if another system trained it."""
+        """Whether its training has ended; always true if another system trained it."""
         return self.imported or self.config.provenance.converged is not None
 
     @property
     def converged(self) -> bool:
-        """Whether its learning rate dropped as often as planned; assumed if another framework trained it."""
+        """Whether its learning rate dropped as often as planned; assumed if another system trained it."""
         converged = self.config.provenance.converged
         return self.imported if converged is None else converged
 
@@ -290,6 +292,6 @@ def net_path(source: object) -> Path:
 
 
 def share_weights(model: VGG) -> VGG:
-    """Return another module with the same weights in memory, which can be moved or reduced without the first."""
+    """Return a second module that shares the weights in memory; moving or reducing it leaves the first unchanged."""
     weights: dict[int, nn.Parameter] = {id(each): nn.Parameter(each.detach()) for each in model.parameters()}
     return copy.deepcopy(model, weights)
