@@ -261,9 +261,9 @@ def test_a_folder_without_a_net_says_what_it_is_and_what_to_give(
         "runs": "is a folder of runs: give one of them, such as runs/run1, runs/run2, runs/run3 and 2 more.",
         "phone": "holds photographs and no net: give a run, a model folder or a weight file.",
         "empty": "has no net in model/: give a run, a model folder or a weight file.",
-        "clf": "is a classifier of `verydeep transfer`: give a net here; `verydeep predict`, `evaluate`, `explain` and "
+        "clf": "is a classifier of `verydeep transfer`: give a net; `verydeep predict`, `evaluate`, `explain` and "
         "`describe` take classifiers, too.",
-        "trained": "is a classifier of `verydeep transfer`: give a net here, such as its own, /nets/vgg.pth; "
+        "trained": "is a classifier of `verydeep transfer`: give the net it was made from, /nets/vgg.pth; "
         "`verydeep predict`, `evaluate`, `explain` and `describe` take classifiers, too.",
         "arch": "is an archive of descriptors: give a net here; `verydeep search` takes archives.",
         "runs/run1": "has not saved a net yet: wait, or continue its training.",
