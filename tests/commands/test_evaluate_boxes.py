@@ -111,7 +111,7 @@ def test_a_run(home: Path, inside: Cli) -> None:
     ]  # fmt: skip
     assert report["classes"] == "D/384/352,384 : dense" and report["merge_thresholds"] == [0.5]
     assert [report[name] for name in ("data", "split", "weights", "precision")] == ["photos", "val", "last", "fp32"]
-    table = done.stdout[done.stdout.index("D-384pcr-s0 on 12 images of val") :]
+    table = done.stdout[done.stdout.index("D-384pcr-s0 on 12 val images") :]
     for row in report["rows"]:
         truth = row["truth"]
         shown = [str(row["view"]), f"{truth['error']['percent']:.1f} [", f"{truth['mean_iou']['value']:.3f} ±"]

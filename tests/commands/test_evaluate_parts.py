@@ -94,10 +94,10 @@ def test_a_folder_without_parts_is_tested_on_what_is_new(inside: Cli, tmp_path: 
     data = make_photographs(tmp_path / "made", {"photos": 5}) / "photos"
     run = save_run(tmp_path / "runs", narrow_config(PaperNet.parse("A/256"), data, split_seed=4))
     val = inside("evaluate", data, run, *FP32, "--out", "own").stdout
-    assert "3 images of val" in val and "(seed 4)" in val and "training images" not in val
+    assert "3 val images" in val and "(seed 4)" in val and "training images" not in val
     (tmp_path / "elsewhere").mkdir()
     moved = data.rename(tmp_path / "elsewhere" / "photos")
-    assert "3 images of val" in inside("evaluate", moved, run, *FP32, "--out", "moved").stdout
+    assert "3 val images" in inside("evaluate", moved, run, *FP32, "--out", "moved").stdout
     texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("own", "moved")]
     assert texts[0] == texts[1]
     assert "all 15 images" in inside("evaluate", moved, run, "--split", "all", *FP32, "--out", "all").stdout
@@ -105,8 +105,8 @@ def test_a_folder_without_parts_is_tested_on_what_is_new(inside: Cli, tmp_path: 
     assert "all 6 images" in inside("evaluate", other / "train", run, *FP32, "--out", "flat").stdout
     assert "all 6 images" in inside("evaluate", other, run, *FP32, "--out", "train").stdout
     shutil.copytree(moved, other / "test")
-    assert "15 images of test" in inside("evaluate", other, run, *FP32, "--out", "test").stdout
-    assert "3 images of val" in inside("evaluate", other, run, "--split", "val", *FP32, "--out", "val").stdout
+    assert "15 test images" in inside("evaluate", other, run, *FP32, "--out", "test").stdout
+    assert "3 val images" in inside("evaluate", other, run, "--split", "val", *FP32, "--out", "val").stdout
 
 
 def test_a_copied_folder_is_the_same_data_if_the_sizes_of_its_files_agree(inside: Cli, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_copied_folder_is_the_same_data_if_the_sizes_of_its_files_agree(inside
     inside("evaluate", data, run, *FP32, "--out", "own")
     copied = shutil.copytree(data, tmp_path / "fl7")
     done = inside("evaluate", copied, run, *FP32, "--out", "copied").stdout
-    assert "3 images of val" in done and "cop" not in done.replace("copied", "")
+    assert "3 val images" in done and "cop" not in done.replace("copied", "")
     texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("own", "copied")]
     assert texts[0] == texts[1]
     for path in (copied / "bee").iterdir():
@@ -161,7 +161,7 @@ def test_a_renamed_folder_is_the_same_data(inside: Cli, tmp_path: Path) -> None:
     renamed = gone.rename(tmp_path / "gone2")
     for model in (run, classifier):
         done = inside("evaluate", renamed, model, *FP32)
-        assert "6 images of val" in done.stdout and "could not be searched for copies" not in done.stdout
+        assert "6 val images" in done.stdout and "could not be searched for copies" not in done.stdout
         done = inside("evaluate", renamed, model, "--split", "all", *FP32)
         assert f"{model} are among these images" in done.stdout
     done = inside("transfer", renamed, run, "--seed", 3, "--scales", 256, "--c", 1, *FP32, "--out", "other")
@@ -226,7 +226,7 @@ def test_a_classifier_is_tested_on_what_is_new(inside: Cli, net: Path, tmp_path:
     options = ("--scales", 256, "--c", 1, *FP32)
     inside("transfer", data, net, "--seed", 6, *options, "--out", "fifth")
     done = inside("evaluate", data, "fifth", *FP32)
-    assert "3 images of val" in done.stdout and "(seed 6)" in done.stdout
+    assert "3 val images" in done.stdout and "(seed 6)" in done.stdout
     inside("transfer", data, net, "--num-train", 2, *options, "--out", "drawn")
     done = inside("evaluate", data, "drawn", *FP32)
     assert "all 15 images" in done.stdout and "The training images of drawn are among these images" in done.stdout

@@ -17,8 +17,8 @@ FP32 = ("--precision", "fp32", "--workers", 0)
 
 def test_photographs_are_described_and_added_to(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
     done = inside("features", trained, photographs / "test" / "bee", "--out", "archive", *FP32)
-    assert "Images: 3." in done.stdout and f"Representation: {trained.name} relu7, Q=256, fp32." in done.stdout
-    assert "Written: archive/ (manifest.json, shards/): 3 images, 16 dimensions, 0.0 MB." in done.stdout
+    assert "Images: 3." in done.stdout and f"Descriptors: {trained.name} relu7, test scale 256, fp32." in done.stdout
+    assert "Written: archive/ (manifest.json, shards/): 3 images, 16 numbers each, 0.0 MB." in done.stdout
     assert done.stdout.endswith("Try:  verydeep search archive photo.jpg\n")
     again = inside("features", trained, photographs / "test", photographs / "val" / "bee" / "*.jpg", "--out", "archive")
     assert "Images: 14, of which 3 are already described." in again.stdout and "14 images" in again.stdout

@@ -78,9 +78,14 @@ def test_a_net_that_guesses_is_reported(loss: float, sentence: str, tmp_path: Pa
     lines = [json.loads(line) | {"loss": loss} for line in metrics.read_text().splitlines()]
     metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     inside("report", "run", "--maps", "0")
-    (told,) = re.findall("<td>20 steps, converged(.*?)</td>", (tmp_path / "run" / "report.html").read_text("utf-8"))
+    (told,) = re.findall(
+        "<td>20 steps; the learning rate dropped as planned(.*?)</td>",
+        (tmp_path / "run" / "report.html").read_text("utf-8"),
+    )
     assert told == (
-        f"; {sentence}: the average loss of the last 20 steps is {loss:.2f}; guessing has 1.10" if sentence else ""
+        f"; {sentence}: the average loss of the last 20 steps is {loss:.2f}, and random guessing gives 1.10"
+        if sentence
+        else ""
     )
 
 
@@ -103,10 +108,10 @@ def test_photographs_that_moved(tmp_path: Path, inside: Cli) -> None:
     store_run(tmp_path / "run")
     (tmp_path / "photos").rename(tmp_path / "elsewhere")
     done = inside("report", "run")
-    assert "0 of them have a picture" in done.stdout and "--data" in done.stdout
-    assert "All 6 photographs have a picture." in inside("report", "run", "--data", "elsewhere").stdout
+    assert "0 of them have a thumbnail" in done.stdout and "--data" in done.stdout
+    assert "All 6 photographs have a thumbnail." in inside("report", "run", "--data", "elsewhere").stdout
     make_photographs(tmp_path / "new" / "val")  # the folder of the data set, whose val/ was tested
-    assert "All 6 photographs have a picture." in inside("report", "run", "--data", "new").stdout
+    assert "All 6 photographs have a thumbnail." in inside("report", "run", "--data", "new").stdout
 
 
 def test_training_and_testing_end_with_a_page(trained: Path, photographs: Path, inside: Cli, tmp_path: Path) -> None:
@@ -114,7 +119,13 @@ def test_training_and_testing_end_with_a_page(trained: Path, photographs: Path, 
     page = data_of(trained / "report.html")
     assert len(page["photographs"]) >= 9 and page["classes"] == ["apple", "bee", "cloud"]
     text = (trained / "report.html").read_text(encoding="utf-8")
-    for fact in ("verydeep train", "width 0.0625", "batch 12", "learning rate drops", "4 epochs at S=256-512"):
+    for fact in (
+        "verydeep train",
+        "width 0.0625",
+        "batch 12",
+        "learning rate drops",
+        "4 epochs at train scale 256-512",
+    ):
         assert fact in text
     done = inside("evaluate", photographs, trained, "--split", "val", "--out", "tested", "--precision", "fp32")
     assert "Report: tested/report.html" in done.stdout

@@ -102,7 +102,7 @@ def test_shallow_from_photographs_to_the_table(home: Path, capsys: pytest.Captur
     table = json.loads((place / "shallow.json").read_text())
     assert [row["protocol"] for row in table["rows"]] == ["B/256/256 : center", "B-5x5/256/256 : center"]
     assert table["num_images"] == 12 and (table["width"], table["fc_width"]) == (WIDTH, FC_WIDTH)
-    assert f"12 images of val, by nets of width {WIDTH} and FC width {FC_WIDTH}" in output
+    assert f"12 val images, by nets of width {WIDTH} and FC width {FC_WIDTH}" in output
     for row in table["rows"]:
         # Two epochs of three steps make all three drops, or none of the rows is an answer.
         assert row["measured"]["seeds"] == [0] and row["measured"]["unconverged"] == []

@@ -87,7 +87,7 @@ def test_from_photographs_to_the_tables(home: Path, reproduce: Reproduce) -> Non
     output = reproduce("table9", "--no-train", "--tune-threshold").stdout
     assert "For each half of the images, t was chosen on the other half." in output
     output = reproduce("table9", "--no-train", "--tune-threshold", "--split", "train", "--out", "train").stdout
-    assert "t was chosen on the 12 images of val." in output and "training images" in output
+    assert "t was chosen on the 12 val images." in output and "training images" in output
 
 
 def check_table_8(home: Path) -> None:

@@ -41,7 +41,7 @@ def test_class_folders_become_a_classifier(inside: Cli, class_folders: Path, tra
     (draw,) = result["draws"]
     assert set(draw["trials"]) == {"1", "10"} and draw["num_train"] == 33 and draw["num_test"] == 12
     assert list(draw["class_scores"]) == ["ant", "bell", "crab"]
-    assert "relu7, Q=256, 320 averaged" in result["representation"]
+    assert "relu7, test scales 256, 320 averaged" in result["representation"]
     assert [point["num_train"] for point in result["curve"]] == [1, 2, 5, 10, 11]
     assert result["curve"][-1]["scores"] == [result["score"]]
     with (tmp_path / "few" / "confusion.csv").open(newline="") as file:
@@ -132,7 +132,7 @@ def test_copies_are_reported(inside: Cli, class_folders: Path, trained: Path, tm
     result = json.loads((tmp_path / "few" / "transfer.json").read_text())
     assert result["copies"] == dict([pair])
     page = (tmp_path / "few" / "report.html").read_text(encoding="utf-8")
-    assert f"({pair[0]} of {pair[1]}), so the score is optimistic" in page and "tested on photos, val" in page
+    assert f"{pair[0]} is a copy of the training photograph {pair[1]}, so" in page and "tested on photos (val)" in page
     assert "copy" not in inside("transfer", class_folders, trained, *FAST, "--out", "none").stdout
 
 
@@ -281,7 +281,7 @@ def test_actions_of_images_and_of_boxes(inside: Cli, voc: Path, trained: Path, t
     assert "45 images, 74 persons; " in done.stdout and "on 38 test persons" in done.stdout and "Try:" in done.stdout
     done = inside("transfer", voc, trained, *FAST, "--actions", "image+box", "--out", "boxes")
     result["image+box"] = json.loads((tmp_path / "boxes" / "transfer.json").read_text())
-    assert "Q=256, image and box; 32 dimensions." in done.stdout and "Try:" not in done.stdout
+    assert "test scale 256, image and box; 32 numbers each." in done.stdout and "Try:" not in done.stdout
     assert result["image"]["score"] != result["image+box"]["score"]
     assert result["image"]["summary"].startswith(f"Mean AP {result['image']['score']:.0f}% [")
     again = inside("transfer", voc, trained, *FAST, "--actions", "image")
@@ -550,6 +550,6 @@ def test_the_default_is_one_scale_and_its_time_is_said_first(
     monkeypatch.setenv("VERYDEEP_CACHE", str(tmp_path / "cache"))
     done = inside("transfer", class_folders, trained, "--precision", "fp32", "--c", 1, "--out", "few")
     assert json.loads((tmp_path / "few" / "classifier.json").read_text())["scales"] == [256]
-    assert re.search(r"Time: about \d+ seconds? for 45 photographs\.", done.stdout)
+    assert re.search(r"Expected time: about \d+ seconds? for 45 photographs\.", done.stdout)
     done = inside("features", trained, class_folders, "--precision", "fp32", "--out", "described")
-    assert re.search(r"Time: about \d+ seconds? for 45 photographs\.", done.stdout)
+    assert re.search(r"Expected time: about \d+ seconds? for 45 photographs\.", done.stdout)

@@ -128,7 +128,7 @@ def test_sentences_and_tables(scenes: Path, inside: Cli) -> None:
     for sentence in (
         "2 classes have fewer than 10 training photographs: ant 6, cow 2.",
         "The classes are unequal: bee has 81 photographs, cow 2.",
-        "Short sides in pixels: 64-127: 75, 128-255: 19.",
+        "Short sides: 75 of 64-127 pixels, 19 of 128-255 pixels.",
         "Same photograph, several labels: 2 photographs in 1 group: correct the labels",
         "Blurred: 1 photograph.",
         "All 94 files can be decoded.",

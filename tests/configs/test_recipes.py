@@ -201,6 +201,6 @@ def test_dropout_may_come_later_and_the_rate_drops_where_it_did(epochs: int | No
 
 @pytest.mark.parametrize("after", [6, 9, 10, 40])
 def test_dropout_comes_before_the_rate_drops(after: int) -> None:
-    limit = "the first drop" if after < 10 else "the end of the 10 epochs at S=256"
+    limit = "the first drop" if after < 10 else "the end of the 10 epochs at train scale 256"
     with pytest.raises(OptionError, match=f"`dropout_after={after}` is not before {limit}"):
         with_options(RECIPES["256"], epochs=10, dropout_after=after)

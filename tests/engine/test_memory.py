@@ -107,7 +107,7 @@ TRAINING = (
 def test_a_training_halves_its_micro_batch(photographs: Path, tmp_path: Path, inside: Cli) -> None:
     done = limited(140, "train", photographs, *TRAINING, "--out", "small", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    message = "The memory of cpu ran out with 60 images at once; now it is 30."
+    message = "The memory of cpu ran out with 60 images at a time; now it is 30."
     assert message in done.stdout and message in (tmp_path / "small" / "train.log").read_text()
     inside("train", photographs, *TRAINING, "--out", "whole")
     assert losses_of(tmp_path / "small") == pytest.approx(losses_of(tmp_path / "whole"), rel=1e-5)
@@ -201,7 +201,7 @@ def test_a_localization_halves_its_batches(box_net: Path, photographs: Path, tmp
     words = (*words, "--precision", "fp32", "--workers", 0, "--kernels", "torch")
     done = limited(130, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr.count("The memory of cpu ran out with 3 images at once") == 2
+    assert done.stderr.count("The memory of cpu ran out with 3 images at a time") == 2
     small, whole = (list(csv.DictReader(text.splitlines())) for text in (done.stdout, inside(*words).stdout))
     assert [row["image"] for row in small] == [row["image"] for row in whole] and len(whole) == 9
     for side in ("xmin", "ymin", "xmax", "ymax"):
@@ -251,8 +251,8 @@ def test_half_as_many_images_are_tried_until_they_fit() -> None:
     tried, messages = run_short_of_memory(error, largest=3, planned=10)
     assert tried == [10, 5, 3, 3]
     assert messages == [
-        "The memory of cuda:0 ran out with 10 images at once; now it is 5.",
-        "The memory of cuda:0 ran out with 5 images at once; now it is 3.",
+        "The memory of cuda:0 ran out with 10 images at a time; now it is 5.",
+        "The memory of cuda:0 ran out with 5 images at a time; now it is 3.",
     ]
 
 

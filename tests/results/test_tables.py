@@ -27,7 +27,7 @@ def rendered(width: int) -> str:
 )
 def test_a_narrow_terminal_loses_columns_and_no_digits(width: int, hidden: str) -> None:
     text = rendered(width)
-    assert (f"too narrow for: {hidden}." if hidden else "Errors") in " ".join(text.split())
+    assert (f"too narrow: {hidden}. JSON" if hidden else "Errors") in " ".join(text.split())
     for heading, cell in (("top-1 error", "29.6 [28.1,31.1]"), ("top-5 error", "10.4 [9.5,11.4]"), ("map", "9x9")):
         assert text.count(cell) == (0 if heading in hidden.split(", ") else 2)
     assert "…" not in text

@@ -181,6 +181,7 @@ def measure_errors(
     from verydeep.engine.localization.table_rows import LocalizationTableConditions
     from verydeep.engine.log import Log
     from verydeep.engine.nets.kernels import choose_kernels
+    from verydeep.engine.reporting.remarks import count_images
     from verydeep.engine.training.ladder import train_missing
     from verydeep.engine.training.request import choose_sizes
 
@@ -188,7 +189,7 @@ def measure_errors(
     sizes = choose_sizes(request)
     with start_runtime(options) as runtime:
         log = Log(silent=not runtime.is_main)
-        log.info(f"Data: {part.root}: {part.layout}; tested on {len(part):,} images of {split}.")
+        log.info(f"Data: {part.root}: {part.layout}; tested on {count_images(len(part), split)}.")
         log.send_notes(part.notes)
         boxed_splits = None
         recorded = [ranges for net in runs.nets() for ranges in net.recorded_ranges]

@@ -170,7 +170,7 @@ def delay_dropout(recipe: Recipe, epoch: int) -> Recipe:
     first = recipe.stages[0]
     drops = None if first.milestones is None else [share * first.epochs - epoch for share in first.milestones]
     if epoch >= first.epochs or (drops and drops[0] <= 0):
-        end = f"the end of the {count_of(first.epochs, 'epoch')} at S={first.scale}"
+        end = f"the end of the {count_of(first.epochs, 'epoch')} at train scale {first.scale}"
         limit = end if epoch >= first.epochs else "the first drop of the learning rate"
         raise OptionError(
             f"`dropout_after={epoch}` is not before {limit}: give a smaller number.",

@@ -113,4 +113,4 @@ class BatchLimit:
             release_freed_memory()
             self.divisor *= 2
             fewer = -(-planned // self.divisor)
-            self.report(f"The memory of {self.device} ran out with {at_once} images at once; now it is {fewer}.")
+            self.report(f"The memory of {self.device} ran out with {at_once} images at a time; now it is {fewer}.")

@@ -58,11 +58,11 @@ class Archive(Result):
 
     def footer(self) -> list[str]:
         """Return what was written, and what to do next."""
-        size = f"{count_of(self.num_images, 'image')}, {self.dimensions:,} dimensions, {self.num_bytes / 1e6:,.1f} MB"
+        size = f"{count_of(self.num_images, 'image')}, {self.dimensions:,} numbers each, {self.num_bytes / 1e6:,.1f} MB"
         files = count_of(len(self.skipped), "file")
         skipped = f"Skipped: {files} that cannot be decoded, listed in {self.path}/skipped.json."
         return [
-            f"Representation: {self.representation}, {self.precision}.",
+            f"Descriptors: {self.representation}, {self.precision}.",
             *([skipped] if self.skipped else []),
             f"Written: {self.path}/ (manifest.json, shards/): {size}.",
             f"Try:  verydeep search {shlex.quote(str(self.path))} photo.jpg",

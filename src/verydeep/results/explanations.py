@@ -85,7 +85,9 @@ class Explanations(ImageResult):
         """Return the columns of the table; the net has a column only if there are several nets."""
         several = len({score_map.net for row in self.maps for score_map in row}) > 1
         names = (*(["net"] if several else []), self.kind, "scale", "row", "column", f"{self.kind} there", *SIDES)
-        return {"image": "image", "words": "class", **{name: name for name in names}, "scale": "Q"}
+        titles = {"row": "map\nrow", "column": "map\ncolumn", f"{self.kind} there": f"{self.kind}\nat position"}
+        titles |= {"scale": "Q", "left": "window\nleft"}
+        return {"image": "image", "words": "class", **{name: titles.get(name, name) for name in names}}
 
     def footer(self) -> list[str]:
         """Return where the pictures are, and a line for each skipped file."""

@@ -59,11 +59,11 @@ class Result(ABC):
     def table(self) -> TextTable | None:
         """Return the table that people read, or None; unless overridden, it shows the records."""
         headings = self.columns()
-        records = [{heading: record[key] for key, heading in headings.items()} for record in self.records()]
+        records = [{key: record[key] for key in headings} for record in self.records()]
         if not records:
             return None
         cells = self._cells(records, [record.get("rank") == 1 for record in self.records()])
-        return TextTable(tuple(records[0]), cells, num_labels=count_labels(records[0]))
+        return TextTable(tuple(headings.values()), cells, num_labels=count_labels(records[0]))
 
     def columns(self) -> Mapping[str, str]:
         """Return the heading of each column of the table, by key of the records; unless overridden, the key itself."""

@@ -41,7 +41,9 @@ class TextTable:
             yield Text(self.title, style="italic")
         yield table
         if hidden := self.headings[num_shown:]:
-            yield Text(f"The terminal is too narrow for: {', '.join(hidden)}.")
+            yield Text(
+                f"Left out, because the terminal is too narrow: {', '.join(hidden)}. JSON and CSV have all columns."
+            )
 
     def _count_fitting(self, width: int) -> int:
         """Return the number of columns, from the left, that fit into a width."""

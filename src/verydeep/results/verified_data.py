@@ -225,7 +225,7 @@ def describe_sides(short_sides: Mapping[str, int]) -> list[str]:
     """Return a sentence with the histogram of short sides, if there are several."""
     if sum(short_sides.values()) < 2:
         return []
-    return [f"Short sides in pixels: {', '.join(f'{name}: {count:,}' for name, count in short_sides.items())}."]
+    return [f"Short sides: {', '.join(f'{count:,} of {name} pixels' for name, count in short_sides.items())}."]
 
 
 def describe_classes(counts: Mapping[str, int]) -> list[str]:

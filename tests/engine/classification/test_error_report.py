@@ -74,7 +74,7 @@ def test_the_table_has_the_figures_of_the_report(
         (tmp_path / name).write_text(name)
     evaluation = evaluate_predictions([member], [predictions], split, "dense")
     table = build_evaluation_table(evaluation, split, [replace(member.net, folder=tmp_path)], CONDITIONS)
-    assert table.title == "x on 11 images of val, fp32, last weights"
+    assert table.title == "x on 11 val images, fp32, last weights"
     assert table.headings == ("view", "Q (px)", "map", "top-1 error", "top-2 error", "class recall")
     assert [row[:3] for row in table.rows] == [
         ("center", "256 (37)", ""), ("center", "384 (55)", ""), ("dense", "256 (37)", "2x2 44%"),

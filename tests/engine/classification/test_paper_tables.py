@@ -97,7 +97,7 @@ def test_rows_have_the_papers_figures() -> None:
     assert rows["B/256/256"][3:] == ["", "2"]
     assert rows["C/256/256"] == ["28.1/9.4", "not converged", "", "", "1"]
     assert rows["E/256/256"] == ["27.3/9.0", "no run", "", "", ""]
-    assert findings.title == "Table 3: ConvNet performance at a single test scale; 300 images of val"
+    assert findings.title == "Table 3: ConvNet performance at a single test scale; 300 val images"
 
 
 def test_other_authors_rows_are_as_published() -> None:

@@ -39,7 +39,7 @@ def test_time_is_said_before_images_are_described(
     caplog.clear()
     compute_descriptors(both, split, CPU)
     (message,) = caplog.messages
-    assert re.fullmatch(r"Time: about \d+ seconds? for 12 photographs\.", message)
+    assert re.fullmatch(r"Expected time: about \d+ seconds? for 12 photographs\.", message)
     caplog.clear()
     compute_descriptors(both, split, CPU)
     assert not caplog.messages and not find_jobs(both, split, CPU, Decoding())

@@ -76,7 +76,7 @@ def interval(wrong: int) -> str:
 
 def test_rows_are_next_to_the_papers_in_its_order() -> None:
     table = build_table("table8", TABLE_8)
-    assert table.title == "Table 8: Localization error for different modifications; 200 images of val"
+    assert table.title == "Table 8: Localization error for different modifications; 200 val images"
     assert table.headings == ("row", "paper", "error", "mean IoU", "t", "seeds")
     assert [row[0] for row in table.rows] == [SCR, PCR_FC, PCR]
     scr, pcr_fc, pcr = table.rows
@@ -139,7 +139,7 @@ def test_the_source_of_thresholds_is_named() -> None:
     halves = build_table("table8", TABLE_8, make_conditions(val, val)).remarks
     assert "For each half of the images, t was chosen on the other half." in halves
     other_split = build_table("table8", TABLE_8, make_conditions(test, val)).remarks
-    assert "t was chosen on the 200 images of val." in other_split
+    assert "t was chosen on the 200 val images." in other_split
     assert not any("other half" in remark for remark in other_split)
     assert not any("was chosen on" in remark for remark in build_table("table8", TABLE_8).remarks)
 

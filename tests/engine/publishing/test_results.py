@@ -98,7 +98,7 @@ def test_what_was_seen_is_noted_without_paths(data: Path, config: ModelConfig, i
     run = save_run(tmp_path / "runs", changed)
     inside("evaluate", data, run, "--split", "train", "--scales", "256", *COMMON)
     (result,) = read_results(run, run / "model")
-    assert any(note.startswith("The data set has changed since the training of") for note in result.remarks)
+    assert any(note.startswith("train: The data set has changed since the training of") for note in result.remarks)
     assert not any(str(tmp_path) in note or "converged" in note for note in result.remarks)
 
 

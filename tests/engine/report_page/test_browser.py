@@ -169,7 +169,7 @@ def test_the_keyboard_reaches_the_cells(one: Path, visit: Open) -> None:
 
 def test_runs_that_disagree(two: Path, visit: Open) -> None:
     page = visit(two)
-    page.get_by_role("button", name="show them").click()
+    page.get_by_role("button", name="only the second").click()
     assert sorted(cards(page)) == ["bee/1.png", "crab/0.png"]
     page.locator("#cards button").first.click()
     assert page.locator("#others").inner_text() == "second: bee 90%"

@@ -79,7 +79,7 @@ def test_it_says_what_the_files_say(tmp_path: Path) -> None:
     assert f"{share.percent:.1f}% [{share.low:.1f}, {share.high:.1f}]" in page.text
     assert "12.3" in page.text and "A remark." in page.text and "256 (73)" in page.text
     assert (written.num_photographs, written.num_thumbnails) == (6, 6)
-    assert "All 6 photographs have a picture. The mistakes are shown first: to see" in page.text
+    assert "All 6 photographs have a thumbnail. The mistakes are shown first: to see" in page.text
     charts = [attributes["aria-label"] for tag, attributes in page.tags if attributes.get("role") == "img"]
     assert charts[0] == "Training loss over the epochs, run: from 3 to 0.075."
     assert charts[1] == "Validation top-1 error after each epoch, run: from 50.0% to 20.0%."
@@ -178,7 +178,7 @@ def test_mistakes_get_thumbnails_first(tmp_path: Path, monkeypatch: pytest.Monke
     names = {page.data["photographs"][int(number)] for number in page.data["thumbnails"]}
     assert names == {"bee/1.png", "ant/1.png"}  # wrong with 0.95 and 0.8
     assert written.num_thumbnails == 2
-    assert "All 6 photographs are listed; 2 of them have a picture and 4 have none. The mistakes" in page.text
+    assert "All 6 photographs are listed; 2 of them have a thumbnail and 4 have none. The mistakes" in page.text
 
 
 def test_the_page_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
     assert written.num_photographs == 6
     assert written.summary[0].startswith("Of 2 runs, better has the fewest errors: on 16.7% of 6 photographs [")
     assert written.summary[1].startswith("The error of better is 33.3 points lower than that of worse, ")
-    assert "+33.3" in page.text and "3 and 1: show them" in page.text
+    assert "+33.3" in page.text and "only the first: 3; only the second: 1; show" in page.text
     (loss, *_) = [each["aria-label"] for _, each in page.tags if each.get("role") == "img"]
     assert loss is not None and "worse: from" in loss and "better: from" in loss
 
@@ -265,7 +265,7 @@ def test_photographs_of_another_folder_are_others_unless_they_are_copies(tmp_pat
     store_evaluation(run / "evaluations" / "others-dense-256", root=str(other))
     written, page = write(run)
     assert written.num_photographs == (6 if are_copies else 12) == written.num_thumbnails
-    assert ("show them" in page.text) is are_copies
+    assert ("; only the second: " in page.text) is are_copies
     thumbnails = page.data["thumbnails"]
     assert len({uri for uri, _, _ in thumbnails.values()}) == written.num_photographs
 
@@ -285,7 +285,7 @@ def test_lost_photographs_of_two_folders_are_not_compared(tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "photos")
     store_evaluation(run / "evaluations" / "others-dense-256", root=str(tmp_path / "others"))
     written, page = write(run)
-    assert written.num_photographs == 12 and "show them" not in page.text
+    assert written.num_photographs == 12 and "; only the second: " not in page.text
 
 
 def test_one_run_shows_all_its_evaluations_the_newest_first(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_one_run_shows_all_its_evaluations_the_newest_first(tmp_path: Path) -> N
     store_evaluation(run / "evaluations" / "val-crops-256", root=str(tmp_path / "photos"))
     _, page = write(run)
     assert [each["title"] for each in page.data["evaluations"]] == ["val-crops-256", "val-dense-256"]
-    assert len(page.data["photographs"]) == 6 and "0 and 0: show them" in page.text
+    assert len(page.data["photographs"]) == 6 and "only the first: 0; only the second: 0; show" in page.text
 
 
 def test_boxes(tmp_path: Path) -> None:

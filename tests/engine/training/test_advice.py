@@ -108,7 +108,7 @@ def test_an_epoch_has_a_line() -> None:
     epoch = EpochReport(3, 1.2345, 34.56, True, 1.0, 0.0, 0.0, None)
     report = StepReport(30, 1.0, 0.01, epoch, stopped=False, stage=1)
     assert describe_epoch(report, 15, "top-1 error", 300) == (
-        "Epoch 3 of 15: loss 1.234, validation top-1 error of the central crop 34.6% (best so far), rate 0.01; about 5 "
+        "Epoch 3 of 15: loss 1.234, validation top-1 error 34.6% on central crops (best so far), rate 0.01; about 5 "
         "minutes left."
     )
     assert "rate 0.00177; about 1 second left." in describe_epoch(

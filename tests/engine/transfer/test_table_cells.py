@@ -237,8 +237,8 @@ def check_texts(table: MeasuredTable) -> None:
     assert "86.5 ± 0.5" in cells and "81.5 (85.2*)" in cells
     remarks = " ".join(table.remarks)
     assert "D/256-512 is runs/deep." in remarks and "E/256-512 is runs/deeper." in remarks
-    assert "VOC-2012: VOC-2012 classification, train: trained on 46 images of train, tested on 47 of val." in remarks
-    assert "(seed 0); the first of 3 draws: trained on 90 images of train, tested on 7 of test." in remarks
+    assert "VOC-2012: VOC-2012 classification, train: trained on 46 train images, tested on 47 val images." in remarks
+    assert "(seed 0); the first of 3 draws: trained on 90 train images, tested on 7 test images." in remarks
 
 
 @pytest.mark.slow

@@ -123,9 +123,16 @@ def _remarks(
     yield GLOSSARY
     has_maps = any(row.geometry for row in evaluation.rows)
     crops = {row.crop for row in evaluation.rows}
-    pixels = "" if crops == {PAPER_CROP} else " Q (px): test scale at crop 224, and in pixels at the net's crop."
-    maps = " Map: map size, and the share of the windows' area inside the image." if has_maps else ""
-    yield f"Errors in %, with 95% intervals. Class recall: mean class recall.{pixels}{maps}"
+    pixels = (
+        ""
+        if crops == {PAPER_CROP}
+        else " Q (px): test scale as stated for crop 224, and the short side in pixels that was used."
+    )
+    maps = " Map: positions, and the share of their windows inside the image; the rest is padding." if has_maps else ""
+    yield (
+        "Errors and class recall in %, with 95% intervals. Class recall: the share of a class that is predicted right, "
+        f"averaged over classes.{pixels}{maps}"
+    )
     if evaluation.calibration_error is not None:
         yield f"Expected calibration error: {evaluation.calibration_error:.1f} points."
     yield from better_view_remark(subtract_center(split, evaluation))
@@ -176,7 +183,7 @@ def describe_map_sizes(geometry: Mapping[int, MapGeometry]) -> str:
     maps = "; ".join(
         f"Q={q} {each.map_height}x{each.map_width}, {each.inside:.0%}" for q, each in sorted(geometry.items())
     )
-    return f"Map size, and the share of the windows' area inside the image: {maps}."
+    return f"Positions of the map, and the share of their windows inside the image (the rest is padding): {maps}."
 
 
 def small_crop_remark(crop: int) -> Iterator[str]:

@@ -25,7 +25,7 @@ from verydeep.engine.reporting.measured_table import (
     unconverged_remarks,
     width_suffix,
 )
-from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.reporting.remarks import count_images, seen_images_remarks
 from verydeep.ops.metrics import topk_for
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of
@@ -91,7 +91,7 @@ def build_classification_table(
     cells += [(label, "", *_figures(measured, k)) for label, measured in other_rows]
     return MeasuredTable(
         name=paper.name,
-        title=f"{table_title(paper.name)}: {paper.title}; {count_of(len(split), 'image')} of {split.name}"
+        title=f"{table_title(paper.name)}: {paper.title}; {count_images(len(split), split.name)}"
         + width_suffix(conditions.sizes),
         headings=("row", "paper", "top-1", *([f"top-{k}"] if k > 1 else []), "center", "seeds"),
         rows=tuple(cells),
@@ -133,9 +133,11 @@ def _remarks(
     comparisons: Sequence[Comparison],
     conditions: TableConditions,
 ) -> Iterator[str]:
+    has_test = any(row.top5_test is not None for row in paper.rows)
+    test = ", and top-5 error on its test images" if has_test else ""
     yield (
         "Errors in %, with 95% intervals over images (and over seeds, if there are several). Paper: top-1/top-5 "
-        "error on ILSVRC's validation images, and top-5 error on its test images. Center: top-1 error of the central "
+        f"error on ILSVRC's validation images{test}. Center: top-1 error of the central "
         "crop."
     )
     members = [member for protocol in paper.protocols for member in protocol.members]

@@ -55,7 +55,7 @@ def log_duration(jobs: Sequence[DescribingJob], runtime: Runtime, decoding: Deco
     pending = [job for job in jobs if len(job.missing)]
     ready = pending[0].net.prepare(runtime)
     seconds = sum(estimate_seconds(job, runtime, decoding) for job in pending)
-    log.info(f"Time: {duration_text(seconds)} for {count:,} photographs.")
+    log.info(f"Expected time: {duration_text(seconds)} for {count:,} photographs.")
     return ready
 
 

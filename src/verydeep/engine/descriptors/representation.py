@@ -71,7 +71,9 @@ class Representation:
         layers = " + ".join(f"{net.path.name} {layer}" for net, layer in self)
         scales = ", ".join(map(str, self.scales))
         aggregation = f" {AGGREGATION_TEXTS[self.aggregation]}" if len(self.scales) > 1 else ""
-        return f"{layers}, Q={scales}{aggregation}{', image and box' if self.coverage == 'image+box' else ''}"
+        plural = "s" if len(self.scales) > 1 else ""
+        coverage = ", image and box" if self.coverage == "image+box" else ""
+        return f"{layers}, test scale{plural} {scales}{aggregation}{coverage}"
 
     def cover(self, split: Split) -> list[Split]:
         """Return the images to describe: those of a split and, if boxes are covered, the same cropped to boxes."""

@@ -24,7 +24,12 @@ from verydeep.engine.localization.evaluation_pictures import draw_box_examples, 
 from verydeep.engine.localization.merged_boxes import merge_boxes
 from verydeep.engine.nets.digests import digest_of_net
 from verydeep.engine.plotting import save_figure
-from verydeep.engine.reporting.remarks import copies_remark, gone_images_remarks, seen_images_remarks
+from verydeep.engine.reporting.remarks import (
+    copies_remark,
+    count_images,
+    gone_images_remarks,
+    seen_images_remarks,
+)
 from verydeep.engine.reporting.summary import GLOSSARY, summarize_right
 from verydeep.engine.runtime import Runtime
 from verydeep.files import CsvLines, atomic_folder, atomic_write_text
@@ -64,9 +69,14 @@ def build_localization_evaluation_table(
         rows.append((label, "\n".join(format_scales(row.scales, row.crop)), *cells))
     return MeasuredTable(
         name="errors",
-        title=f"{nets} on {count_of(num_images, 'image')} of {split.name}, {conditions['precision']}",
+        title=f"{nets} on {count_images(num_images, split.name)}, {conditions['precision']}",
         num_labels=2,
-        headings=(*headings, "true class's error", "mean IoU", *(["localization error"] if with_guesses else [])),
+        headings=(
+            *headings,
+            "error of the true class's box",
+            "mean IoU",
+            *(["localization error"] if with_guesses else []),
+        ),
         rows=tuple(rows),
         remarks=tuple(evaluation_remarks(evaluation, boxed_split.full_split, copies)),
         summary=summarize_boxes(evaluation, split),
@@ -102,11 +112,15 @@ def evaluation_remarks(
 ) -> Iterator[str]:
     """Yield the remarks on an evaluation; ``full_split`` has all images, with and without boxes."""
     ensemble, classes = evaluation.ensemble, evaluation.candidate_classes
-    guessed = "" if evaluation.errors.guesses is None else ", or each of up to five boxes of guessed classes,"
+    guessed = (
+        ""
+        if evaluation.errors.guesses is None
+        else " Localization error: images without a box of the right class, with such an IoU, among up to five guesses."
+    )
     yield GLOSSARY
     yield (
-        f"Errors: the share of images on which the true class's box{guessed} has an IoU below {RIGHT_AT}, in %, with "
-        "95% intervals."
+        f"Errors in %, with 95% intervals. Error of the true class's box: images on which its IoU is below {RIGHT_AT}."
+        f"{guessed}"
     )
     if ensemble.classes is not None:
         yield (
@@ -144,8 +158,8 @@ def constant_box_remarks(evaluation: LocalizationEvaluation) -> Iterator[str]:
     difference = paired_difference(*wrong)
     if difference.high >= 0:
         yield (
-            f"The net is {'worse' if difference.low > 0 else 'not measurably better'} than the constant box (its true "
-            f"class's error minus that of the constant box: {difference} points): train for more epochs or with a "
+            f"The net is {'worse' if difference.low > 0 else 'not measurably better'} than the constant box (its error "
+            f"minus that of the constant box: {difference} points): train for more epochs or with a "
             "larger learning rate, and look at examples.png. The constant box is hard to beat where objects fill the "
             "photographs."
         )

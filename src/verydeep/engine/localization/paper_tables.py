@@ -21,7 +21,7 @@ from verydeep.engine.reporting.measured_table import (
     unconverged_remarks,
     width_suffix,
 )
-from verydeep.engine.reporting.remarks import seen_images_remarks
+from verydeep.engine.reporting.remarks import count_images, seen_images_remarks
 from verydeep.results.measured_table import MeasuredTable
 from verydeep.wording import count_of
 
@@ -56,7 +56,7 @@ def build_localization_table(
     split = conditions.test_split.split
     return MeasuredTable(
         name=paper.name,
-        title=f"{table_title(paper.name)}: {paper.title}; {count_of(num_images, 'image')} of {split.name}"
+        title=f"{table_title(paper.name)}: {paper.title}; {count_images(num_images, split.name)}"
         + width_suffix(conditions.shared.sizes),
         headings=("row", "paper", "error", "mean IoU", "t", "seeds"),
         rows=tuple(tuple(_cells(paper, row, measured)) for row, measured in rows),
@@ -107,7 +107,7 @@ def _remarks(
     if conditions.tunes_by_halves:
         yield "For each half of the images, t was chosen on the other half."
     elif tuning_split is not None:
-        yield f"t was chosen on the {len(tuning_split.split):,} images of {tuning_split.split.name}."
+        yield f"t was chosen on the {count_images(len(tuning_split.split), tuning_split.split.name)}."
     tested = [measured for _, measured in rows if measured is not None]
     replaced = [each.protocol for row, each in rows if each is not None and each.protocol != row.protocol]
     for protocol in dict.fromkeys(replaced):

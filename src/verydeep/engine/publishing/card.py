@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from huggingface_hub import EvalResult, ModelCardData
 
-from verydeep.configs.networks import STRIDE
+from verydeep.configs.networks import PAPER_CROP, STRIDE
 from verydeep.configs.published_nets import UNSETTLED, find_terms
 from verydeep.configs.recipes import Recipe, Stage
 from verydeep.configs.scales import in_pixels
 from verydeep.engine.publishing.results import Result
 from verydeep.models.weights.model_folder import ModelConfig, Provenance
-from verydeep.wording import count_of, rate_text
+from verydeep.wording import count_of, join_choices, rate_text
 
 PAPER = "[Very Deep Convolutional Networks for Large-Scale Image Recognition](https://arxiv.org/abs/1409.1556)"
 
@@ -132,12 +132,13 @@ def input_section(config: ModelConfig) -> str:
     """State the input convention."""
     mean = ", ".join(f"{value:.3f}" for value in config.mean_rgb)
     smallest = STRIDE if config.is_trunk else config.crop
-    scales = ", ".join(f"{q} ({in_pixels(q, config.crop)} px)" for q in config.test_scales)
+    pixels = join_choices([str(in_pixels(q, config.crop)) for q in config.test_scales])
+    scales = ", ".join(map(str, config.test_scales))
     rounding = "up, as in Caffe" if config.pooling == "ceil" else "down"
     return (
         f"## Input\n\nRGB, 0-255; the net itself subtracts its mean RGB ({mean}). It is fully convolutional and takes "
-        f"images of any size from {smallest}x{smallest} pixels. Its test scales are Q = {scales}. Pooling rounds "
-        f"{rounding}."
+        f"images of any size from {smallest}x{smallest} pixels. Rescale images to a short side of {pixels} "
+        f"pixels (test scale Q = {scales} at crop {PAPER_CROP}). Pooling rounds {rounding}."
     )
 
 

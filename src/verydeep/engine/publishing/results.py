@@ -7,11 +7,19 @@ from typing import Annotated
 from msgspec import Meta
 
 from verydeep.engine.nets.digests import digest_of_folder
+from verydeep.engine.reporting.summary import GLOSSARY
 from verydeep.json_files import read_json
 from verydeep.ops.metrics import Share
 from verydeep.paths import real_path
 
-OMITTED = ("Errors in %", "Expected calibration error", "The posteriors could not be cached", "Not converged:")
+OMITTED = (
+    GLOSSARY,
+    "Errors and class recall",
+    "Crop ",
+    "Expected calibration error",
+    "The posteriors could not be cached",
+    "Not converged:",
+)
 """Beginnings of remarks about the table or the machine, or about facts that the net's config.json holds."""
 
 
@@ -84,7 +92,7 @@ class _Evaluation:
             num_images=self.num_images,
             protocol=f"{row.view}, Q={','.join(map(str, row.scales))}, {self.precision}",
             errors=row.errors_by_name(),
-            remarks=tuple(remark for remark in remarks if not remark.startswith(OMITTED)),
+            remarks=tuple(f"{self.split}: {remark}" for remark in remarks if not remark.startswith(OMITTED)),
         )
 
 

@@ -68,7 +68,7 @@ class PageContent:
             (Path(str(view.evaluation.values.get("data") or view.folder)).name, view.evaluation.values.get("split"))
             for view in self.views
         ]
-        names = dict.fromkeys(f"{data}, {split}" if split and split != data else data for data, split in places)
+        names = dict.fromkeys(f"{data} ({split})" if split and split != data else data for data, split in places)
         return f"tested on {shorten_list([*names], 3)}" if names else ""
 
     @property
@@ -118,7 +118,11 @@ class PageContent:
     def curves(self) -> list[Chart]:
         """Charts of the trainings, and of classifiers with fewer photographs."""
         metrics = {run.name: run.metrics for run in self.all_runs if run.metrics}
-        error = "true class's error" if any(run.config.get("regression") for run in self.all_runs) else "top-1 error"
+        error = (
+            "error of the true class's box"
+            if any(run.config.get("regression") for run in self.all_runs)
+            else "top-1 error"
+        )
         charts = [draw_loss(metrics), draw_validation(metrics, error)]
         for run in self.all_runs:
             chart = draw_learning_curve(run.transfer.get("curve") or (), str(run.transfer.get("metric")))
@@ -175,9 +179,9 @@ class PageContent:
             hint = "Choose one to see it large."
         num_thumbnails = len(self.thumbnails)
         if num_thumbnails == num_all:
-            return f"{count} {'has' if num_all == 1 else 'have'} a picture. {hint}"
+            return f"{count} {'has' if num_all == 1 else 'have'} a thumbnail. {hint}"
         return (
-            f"{count} {'is' if num_all == 1 else 'are'} listed; {num_thumbnails:,} of them have a picture and "
+            f"{count} {'is' if num_all == 1 else 'are'} listed; {num_thumbnails:,} of them have a thumbnail and "
             f"{num_all - num_thumbnails:,} have none. {hint}"
         )
 

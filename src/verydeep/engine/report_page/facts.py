@@ -43,7 +43,8 @@ def _describe_data(run: StoredRun) -> str:
     for evaluation in run.evaluations:
         values = evaluation.values
         own = values.get("data") if values.get("data") != data else None
-        place = ", ".join(filter(None, [own, values.get("split")]))
+        split = values.get("split")
+        place = f"{own} ({split})" if own and split else own or split
         images = count_of(values.get("num_images", 0), "image")
         texts.append(f"tested on {place}: {images}" if place else f"tested on {images}")
     return "; ".join(dict.fromkeys(texts))
@@ -60,7 +61,7 @@ def _net_facts(run: StoredRun) -> Iterator[Fact]:
     yield (
         "Net",
         f"{config['network']}, width {config['width']:g}, FC width {config['fc_width']}, crop {config['crop']}, "
-        f"S={config.get('train_scale')}, {count_of(len(config['class_names']), 'class')}{boxes}",
+        f"train scale {config.get('train_scale')}, {count_of(len(config['class_names']), 'class')}{boxes}",
     )
     yield "Seed", str(config.get("seed", 0))
     if settings is not None and settings.init_from:
@@ -72,7 +73,8 @@ def _net_facts(run: StoredRun) -> Iterator[Fact]:
     if settings is not None and run.has_not_ended:
         yield "Training", "has not ended"
     elif steps := provenance.get("steps"):
-        endings = {True: ", converged", False: ", not converged", None: ""}
+        drops = "the learning rate dropped"
+        endings = {True: f"; {drops} as planned", False: f"; {drops} less often than planned", None: ""}
         yield "Training", f"{count_of(steps, 'step')}{endings[provenance.get('converged')]}{_describe_guessing(run)}"
 
 
@@ -86,13 +88,14 @@ def _describe_guessing(run: StoredRun) -> str:
         return ""
     steps = count_of(len(losses), "step")
     verdict = "worse than" if loss > WORSE_THAN_GUESSING * guessing else "still"
-    return f"; {verdict} guessing: the average loss of the last {steps} is {loss:.2f}; guessing has {guessing:.2f}"
+    average = f"the average loss of the last {steps} is {loss:.2f}, and random guessing gives {guessing:.2f}"
+    return f"; {verdict} guessing: {average}"
 
 
 def _describe_recipe(recipe: Recipe) -> str:
     stages = [
-        f"{count_of(stage.epochs, 'epoch')} at S={stage.scale}, learning rate {rate_text(stage.learning_rate)}, "
-        f"dropout {stage.dropout:g}"
+        f"{count_of(stage.epochs, 'epoch')} at train scale {stage.scale}, learning rate "
+        f"{rate_text(stage.learning_rate)}, dropout {stage.dropout:g}"
         for stage in recipe.stages
     ]
     fixed = f"batch {recipe.batch_size}, momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g}"
@@ -102,7 +105,7 @@ def _describe_recipe(recipe: Recipe) -> str:
 def _classifier_facts(run: StoredRun) -> Iterator[Fact]:
     if not run.transfer:
         return
-    yield "Representation", str(run.transfer.get("representation", ""))
+    yield "Descriptors", str(run.transfer.get("representation", ""))
     draws = run.transfer.get("draws", [])
     numbers = [f"C={draw['C']:g}, {count_of(draw['num_train'], 'training photograph')}" for draw in draws]
     yield "Linear SVMs", "; ".join(dict.fromkeys(numbers))

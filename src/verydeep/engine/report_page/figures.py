@@ -104,7 +104,7 @@ def _error_row(row: Row) -> ErrorRow:
     if precision := row.get("precision"):
         shares["mean AP"] = precision
     if truth := row.get("truth"):
-        shares["true class's error"] = truth["error"]
+        shares["error of the true class's box"] = truth["error"]
     if guesses := row.get("guesses"):
         shares["localization error"] = guesses["error"]
     view = f"{row['net']}, {row['view']}" if row.get("net", "").endswith(" nets") else row["view"]

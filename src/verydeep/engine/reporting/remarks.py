@@ -19,9 +19,8 @@ MAX_NAMES = 3
 
 
 def count_images(number: int, name: str) -> str:
-    """Return a number of images of a split: "15 images of val", "all 15 images"."""
-    count = count_of(number, "image")
-    return f"all {count}" if name == "all" else f"{count} of {name}"
+    """Return a number of images of a split: "15 val images", "all 15 images"."""
+    return f"all {count_of(number, 'image')}" if name == "all" else count_of(number, f"{name} image")
 
 
 def seen_images_remarks(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from verydeep.ops.metrics import Share, wilson_interval
 from verydeep.wording import count_of
 
-GLOSSARY = "All terms are explained in docs/glossary.md."
+GLOSSARY = "Terms are explained in docs/glossary.md of verydeep's repository."
 """Remark above tables with technical terms."""
 
 

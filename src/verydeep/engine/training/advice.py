@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from verydeep.configs.networks import PAPER_CROP
+from verydeep.configs.scales import TrainScale
 from verydeep.data.loading.augmentation import NUM_CROPS
 from verydeep.data.loading.sampling import class_weights, steps_after
 from verydeep.disk import check_room
@@ -54,7 +55,8 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     is_whole = num_learning == num_parameters
     learning = f"all {size}" if is_whole else f"{_parameters_text(num_learning)} of {size} (fc6 to fc8)"
     stages = ", then ".join(
-        f"{count_of(stage.epochs, 'epoch')} at S={stage.scale} with dropout {stage.dropout:g}"
+        f"{count_of(stage.epochs, 'epoch')} at train scale {describe_scale(stage.scale, settings.crop)} with "
+        f"dropout {stage.dropout:g}"
         for stage in recipe.stages
     )
     steps, batch = count_of(final_step(state, task), "step"), count_of(recipe.batch_size, "image")
@@ -62,7 +64,7 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
     disk = f"{megabytes / 1024:.1f} GB" if megabytes > 1024 else f"{megabytes:.0f} MB"
     log.info(
         f"Plan: net {settings.network} learns {describe_target(task)} from crops of {settings.crop} pixels; "
-        f"{learning}. At most {steps} of {batch} ({task.micro_batch} at once, "
+        f"{learning}. At most {steps} of {batch} ({task.micro_batch} at a time, "
         f"{'bf16' if settings.bf16 else 'fp32'}): {stages}. Disk: up to {disk} in {run.path}."
     )
     if task.val is None and not recipe.has_plateaus:
@@ -82,6 +84,13 @@ def log_plan(state: TrainState, task: TrainingTask, settings: RunSettings, run: 
             "weights: expect errors far above the paper's. Start from a trained net (`init_from`), or use "
             "`verydeep transfer`."
         )
+
+
+def describe_scale(scale: TrainScale, crop: int) -> str:
+    """Return "256", or at other crops than the paper's also the pixels: "256-512 (73 to 146 pixels at crop 64)"."""
+    if crop == PAPER_CROP:
+        return str(scale)
+    return f"{scale} ({' to '.join(map(str, dict.fromkeys(scale.in_pixels(crop))))} pixels at crop {crop})"
 
 
 def log_balance(task: TrainingTask, log: Log) -> None:
@@ -249,7 +258,7 @@ def describe_epoch(report: StepReport, num_epochs: int, error_name: str, seconds
     """Return the line of an epoch: loss, validation error, learning rate and the time left."""
     assert report.epoch is not None
     epoch = report.epoch
-    error = "" if epoch.val_error is None else f", validation {error_name} of the central crop {epoch.val_error:.1f}%"
+    error = "" if epoch.val_error is None else f", validation {error_name} {epoch.val_error:.1f}% on central crops"
     best = " (best so far)" if epoch.is_best and epoch.epoch > 1 else ""
     left = f"; {duration_text(seconds_left)} left" if seconds_left else ""
     return (

@@ -84,7 +84,7 @@ def open_metrics(prepared: PreparedRun, state: TrainState) -> MetricsLog:
 
 def error_name(task: TrainingTask) -> str:
     """Return the name of the validation error."""
-    return "top-1 error" if task.regression is None else "true class's error"
+    return "top-1 error" if task.regression is None else "error of the true class's box"
 
 
 def draw_run(prepared: PreparedRun) -> None:

@@ -108,8 +108,8 @@ def _describe_partition(transfer_set: TransferSet) -> str:
     num_draws = len(transfer_set.partitions)
     draws = f"; the first of {num_draws} draws" if num_draws > 1 else ""
     return (
-        f"{transfer_set.name}: {first.train.layout}{draws}: trained on {len(first.train):,} {noun} of "
-        f"{first.train.name}, tested on {len(first.test):,} of {first.test.name}."
+        f"{transfer_set.name}: {first.train.layout}{draws}: trained on {len(first.train):,} {first.train.name} "
+        f"{noun}, tested on {len(first.test):,} {first.test.name} {noun}."
     )
 
 

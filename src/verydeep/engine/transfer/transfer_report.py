@@ -134,7 +134,7 @@ def summarize_transfer(result: TransferResult) -> str:
 def result_lines(result: TransferResult) -> Iterator[str]:
     """Yield sentences about the result of each draw."""
     class_names, partitions = result.task.transfer_set.class_names, result.partitions
-    yield f"Representation: {result.task.representation}; {partitions[0].svms.weights.shape[1]:,} dimensions."
+    yield f"Descriptors: {result.task.representation}; {partitions[0].svms.weights.shape[1]:,} numbers each."
     if result.task.balanced:
         yield "Balance: in each SVM, the images of its class count as much as all others together."
     for partition in partitions:
@@ -163,7 +163,7 @@ def result_lines(result: TransferResult) -> Iterator[str]:
     if result.curve:
         points = "; ".join(map(str, result.curve))
         advice = " Where intervals overlap widely, the difference may be chance." if result.curve[-1].interval else ""
-        yield f"Score with fewer training photographs of each class: {points}.{advice}"
+        yield f"Score by number of training photographs of each class: {points}.{advice}"
     if result.skipped:
         yield f"Skipped: {count_of(len(result.skipped), 'file')} that cannot be decoded, listed in {RESULTS}."
 

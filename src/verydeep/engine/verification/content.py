@@ -83,7 +83,7 @@ def _judge_brightness(measures: PhotographMeasures, _typical_side: float) -> Ite
 
 def _judge_blur(measures: PhotographMeasures, _typical_side: float) -> Iterator[tuple[float, str]]:
     if measures.blur > MAX_BLUR and measures.spread >= MIN_SPREAD:
-        at = f" at S={JUDGED_SIDE}" if measures.short_side > JUDGED_SIDE else ""
+        at = f" at a short side of {JUDGED_SIDE}" if measures.short_side > JUDGED_SIDE else ""
         yield measures.blur, f"blurred{at}: {measures.blur:.2f}, where 0 is sharp and 1 is smooth"
 
 
