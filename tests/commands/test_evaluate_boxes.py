@@ -87,7 +87,7 @@ def check_report(folder: Path, photos: Path, part: str) -> dict[str, Any]:
     share = 100 * np.mean(np.array(overlaps) >= 0.5)
     digits = 1 if round(share) in (0, 100) and share not in (0, 100) else 0
     assert report["summary"].startswith(
-        f"Box of the true class right on {share:.{digits}f}% of {len(lines)} photographs of {report['split']} ["
+        f"Box of the true class right on {share:.{digits}f}% of {len(lines)} {report['split']} photographs ["
     )
     if last["guesses"] is not None:
         assert last["guesses"]["error"]["percent"] == pytest.approx(100 * (1 - np.mean(right)))

@@ -88,7 +88,7 @@ def test_an_evaluation_takes_the_photographs_held_out(
         done = inside("evaluate", moved, run, *FP32, "--out", tmp_path / f"errors-{root.parent.name}")
         report = read_report(tmp_path / f"errors-{root.parent.name}")
         assert (report["num_images"], report["split"]) == (3, "val")
-        assert "% of 3 photographs of val [" in report["summary"] and report["summary"] in done.stdout.splitlines()
+        assert "% of 3 val photographs [" in report["summary"] and report["summary"] in done.stdout.splitlines()
         assert not any("training images" in remark for remark in report["remarks"])
         lines = read_csv(tmp_path / f"errors-{root.parent.name}" / "predictions.csv")
         if command == "transfer":

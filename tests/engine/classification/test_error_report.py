@@ -42,7 +42,7 @@ def test_files_written(known_predictions: tuple[Split, EnsembleMember, NetPredic
         ("dense", [256, 384], [37, 55]),
     ]
     # Only the four bells are right: Wilson's interval of 4 of 11.
-    expected = "Right on 36% of 11 photographs of val [15, 65]; best class bell 100%, weakest ant 0%."
+    expected = "Right on 36% of 11 val photographs [15, 65]; best class bell 100%, weakest ant 0%."
     assert report["summary"] == table.summary == expected
     assert table.to_text().startswith(expected) and "docs/glossary.md" in table.remarks[0]
     assert report["rows"][2]["errors"]["top1"]["percent"] == pytest.approx(100 * 8 / 11)

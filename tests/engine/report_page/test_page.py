@@ -70,7 +70,7 @@ def test_it_says_what_the_files_say(tmp_path: Path) -> None:
     run = store_run(tmp_path / "run")
     written, page = write(run)
     first, second = written.summary
-    assert first.startswith("Right on 50% of 6 photographs of val [19, 81]; best class crab 100%, weakest ant 33%.")
+    assert first.startswith("Right on 50% of 6 val photographs [19, 81]; best class crab 100%, weakest ant 33%.")
     assert second == (
         "Most often ant is taken for bee (2 photographs); where the net is at least 90% sure, it is right on 50% of "
         "2 photographs."
@@ -313,7 +313,7 @@ def test_boxes(tmp_path: Path) -> None:
     values = {"summary": "", "rows": [row], "remarks": [], "data": "photos", "root": str(root), "split": "val"}
     (folder / "errors.json").write_text(json.dumps(values), encoding="utf-8")
     written, page = write(run)
-    assert written.summary[0].startswith("Box of the true class right on 50% of 2 photographs of val")
+    assert written.summary[0].startswith("Box of the true class right on 50% of 2 val photographs")
     (evaluation,) = page.data["evaluations"]
     assert evaluation["kind"] == "IoU"
     assert evaluation["photographs"][1] == [1, 1, 0, 0.3, [], [], [1, 2, 30, 20], [[20, 2, 61, 39], [0, 0, 5, 5]]]

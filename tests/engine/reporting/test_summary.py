@@ -10,9 +10,7 @@ def test_the_sentence_has_the_share_its_interval_and_two_classes() -> None:
     classes = [("roses, rose", 28.0), ("daisy", 81.0), ("tulips", 70.0)]
     expected = "Right on 67% of 736 photographs [63, 70]; best class daisy 81%, weakest roses 28%."
     assert summarize_right(491, 736, classes) == expected
-    assert summarize_right(491, 736, classes, part="val") == expected.replace(
-        "736 photographs", "736 photographs of val"
-    )
+    assert summarize_right(491, 736, classes, part="val") == expected.replace("736 photographs", "736 val photographs")
     assert summarize_right(491, 736, classes, part="all") == expected.replace("736 photographs", "all 736 photographs")
 
 

@@ -165,10 +165,11 @@ def open_divided_labels(root: Path, problems: list[str] | None = None) -> tuple[
 def _add_remark_on_blanks(split: Split, lines: Lines, problems: list[str] | None) -> Split:
     """Return the split with a note on photographs without a label, where others have one and not several.
 
-    The cell may be empty by mistake. ``problems`` gets the sentence instead, because no net can be trained on them.
+    The cell may be empty by mistake, unless there is a single class, which a photograph shows or not. ``problems`` gets
+    the sentence instead, because no net can be trained on them.
     """
     blank = [file for file, (_, labels) in lines.items() if not labels]
-    if not blank or any(len(labels) > 1 for _, labels in lines.values()):
+    if not blank or len(split.class_names) == 1 or any(len(labels) > 1 for _, labels in lines.values()):
         return split
     such = blank[0] if len(blank) == 1 else f"such as {blank[0]}"
     remark = (

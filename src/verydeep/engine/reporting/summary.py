@@ -19,12 +19,11 @@ def summarize_right(
         num_images: Number of photographs, at least 1.
         class_shares: Words for each class with photographs, and the percentage of them that are right.
         subject: What is right.
-        part: The split of the photographs: "736 photographs of val", "all 736 photographs".
+        part: The split of the photographs: "736 val photographs", "all 736 photographs".
     """
-    share, photographs = wilson_interval(num_right, num_images), count_of(num_images, "photograph")
-    if part:
-        photographs = f"all {photographs}" if part == "all" else f"{photographs} of {part}"
-    rate = f"{percent_text(share.percent)} of {photographs} {interval_text(share)}"
+    share, is_whole = wilson_interval(num_right, num_images), part == "all"
+    photographs = count_of(num_images, f"{part} photograph" if part and not is_whole else "photograph")
+    rate = f"{percent_text(share.percent)} of {'all ' if is_whole else ''}{photographs} {interval_text(share)}"
     return f"{subject} on {rate}{name_extremes(class_shares)}."
 
 
