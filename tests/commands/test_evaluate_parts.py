@@ -143,7 +143,7 @@ def test_copies_of_training_photographs_are_reported(inside: Cli, tmp_path: Path
     shutil.copy(data / "train" / "bee" / "001.jpg", data / "val" / "bee" / "again.jpg")
     done = inside("evaluate", data, run, *FP32, "--out", "report")
     pair = ("val/bee/again.jpg", "train/bee/001.jpg")
-    assert f"({pair[0]} of {pair[1]}), so the error is optimistic" in done.stdout
+    assert f"{pair[0]} is a copy of the training photograph {pair[1]}, so the error is optimistic" in done.stdout
     assert read_report(tmp_path / "report")["copies"] == dict([pair])
     elsewhere = tmp_path / "elsewhere" / "bee"
     elsewhere.mkdir(parents=True)

@@ -206,7 +206,7 @@ def test_boxes_are_those_of_localize(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"point": "a,b"}, "`point=a,b` is not a pixel"),
         ({"point": "inf,1"}, "is not a pixel"),
         ({"top": 0}, "`top=0` is out of range"),
-        ({"scales": 200}, "`scales=200` is wrong: give"),
+        ({"scales": 200}, "`scales=200` is wrong: whatever the net's crop"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], message: str, net: vd.Net, photos: list[UInt8Array]) -> None:

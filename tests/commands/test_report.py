@@ -29,7 +29,7 @@ def data_of(page: Path) -> dict[str, list[str]]:
 def test_from_the_command_line(tmp_path: Path, inside: Cli) -> None:
     store_run(tmp_path / "run")
     done = inside("report", "run")
-    assert done.stdout.splitlines()[0].startswith("Right on 50% of 6 photographs")
+    assert done.stdout.splitlines()[0].startswith("Right on 50% of 6 val photographs")
     assert done.stdout.splitlines()[-1] == "Written: run/report.html"
     assert data_of(tmp_path / "run" / "report.html")["classes"] == ["ant", "bee", "crab"]
     (record,) = map(json.loads, inside("report", "run", "--format", "json").stdout.splitlines())

@@ -129,13 +129,19 @@ def test_a_flat_folder_is_never_tested_on_what_it_was_trained_on(tmp_path: Path,
         for name in ("again", "trained-on", "changed")
     )
     assert old <= new and not new & trained and len(new) < 16
+    copy = tmp_path / "other" / "bee"
+    copy.mkdir(parents=True)
+    name = next(name for name in sorted(trained) if name.startswith("bee/"))
+    shutil.copy(tmp_path / "flat" / name, copy / "elsewhere.jpg")
+    elsewhere = inside("evaluate", "other", "run", "--out", "elsewhere")
+    assert "elsewhere.jpg is a copy of the training photograph" in elsewhere.stdout
 
 
 def test_a_stuck_loss_is_reported(photographs: Path, inside: Cli) -> None:
     done = inside("train", photographs, *SMALL_NET, "--epochs", 2, "--learning-rate", 1e-9, "--out", "run")
     assert (
         "The net is worse than guessing: its average loss after 10 steps" in done.stdout
-        and "more --epochs (this run has only 10 steps)" in done.stdout
+        and "more --epochs (now 10 steps in all)" in done.stdout
     )
 
 

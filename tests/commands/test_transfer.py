@@ -128,7 +128,7 @@ def test_copies_are_reported(inside: Cli, class_folders: Path, trained: Path, tm
     shutil.copy(learned, tmp_path / "photos/val/bell" / f"again{learned.suffix}")
     done = inside("transfer", "photos", trained, *FAST, "--out", "few")
     pair = f"val/bell/again{learned.suffix}", f"train/bell/{learned.name}"
-    assert f"({pair[0]} of {pair[1]}), so the score is optimistic" in done.stdout
+    assert f"{pair[0]} is a copy of the training photograph {pair[1]}, so the score is optimistic" in done.stdout
     result = json.loads((tmp_path / "few" / "transfer.json").read_text())
     assert result["copies"] == dict([pair])
     page = (tmp_path / "few" / "report.html").read_text(encoding="utf-8")

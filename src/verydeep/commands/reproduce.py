@@ -124,9 +124,6 @@ def reproduce(
     if table not in LOCALIZATION_TABLES:
         boxes = ("tune_threshold", "bad_boxes")
         refuse_unused(f"For {table}, which has no boxes", {name: name in given for name in boxes})
-    if not train:
-        for_training = ("seeds", "epochs", "batch_size", "dropout_after")
-        refuse_unused("With `train=False`", {name: name in given for name in for_training})
 
     from verydeep.engine.nets.collection import Collection
 

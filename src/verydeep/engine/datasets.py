@@ -322,14 +322,23 @@ def _has_sizes_of(split: Split, folder: Path) -> bool:
 
 
 def open_training_images(record: SplitRecord) -> Split | None:
-    """Return the images of a training, if they are a person's own and still as they were; None otherwise."""
-    root = Path(record.data)
+    """Return the images of a training, if they are a person's own; None otherwise, or if they are gone.
+
+    If images were added or removed since then, these are the ones that are training images now.
+    """
+    root, division = Path(record.data), Division.of(record)._asdict()
     with suppress(DataError):
         if all(map(WNID.fullmatch, list_subfolders(root))):  # ImageNet: a million files
             return None
     for name in ("all", "train"):
         with suppress(DataError):
-            split = open_split(root, name, **(Division.of(record)._asdict() if name == "train" else {}))
+            split = open_split(root, name, **(division if name == "train" else {}))
             if fingerprint(split) == record.train:
                 return split if split.camera_rotation else None
+    with suppress(DataError):
+        split = open_split(root, "train" if record.group_by else "all", **(division if record.group_by else {}))
+        if record.last_ranks is not None:
+            is_train = ~are_held_out(split, record.last_ranks, record.seed)
+            split = split.subset(np.flatnonzero(is_train).tolist())
+        return split if split.camera_rotation else None
     return None
