@@ -148,7 +148,10 @@ def test_copies_of_training_photographs_are_reported(inside: Cli, tmp_path: Path
     elsewhere = tmp_path / "elsewhere" / "bee"
     elsewhere.mkdir(parents=True)
     shutil.copy(data / "train" / "bee" / "002.jpg", elsewhere / "x.jpg")
-    assert "elsewhere/bee/x.jpg of data/train/bee/002.jpg" in inside("evaluate", elsewhere.parent, run, *FP32).stdout
+    assert (
+        "elsewhere/bee/x.jpg is a copy of the training photograph data/train/bee/002.jpg"
+        in inside("evaluate", elsewhere.parent, run, *FP32).stdout
+    )
     done = inside("evaluate", data, run, "--split", "train", *FP32)
     assert "copy" not in done.stdout and "These are the training images" in done.stdout
 
