@@ -241,7 +241,7 @@ def test_train_csv_and_test_csv_are_parts(folder: Path) -> None:
 @pytest.mark.parametrize(("last", "number"), [("b.jpg,dog;sea", "several labels"), ("b.jpg,", "no label")])
 def test_a_single_class_needs_a_single_label(folder: Path, last: str, number: str) -> None:
     put(folder, "labels.csv", "a.jpg,dog", last)
-    with pytest.raises(VerydeepError, match=rf"gives b\.jpg {number}, .*use `verydeep transfer`"):
+    with pytest.raises(VerydeepError, match=rf"gives b\.jpg {number}: .*Only `verydeep transfer`"):
         open_split(folder, "train")
 
 

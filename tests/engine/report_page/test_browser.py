@@ -223,7 +223,7 @@ def test_photographs_with_several_classes(several: Path, visit: Open) -> None:
         ["bee few", "19", "2", "75.0% [80.0, 100.0]", "1", "0"],
         ["crab few", "3", "1", "91.7% [80.0, 100.0]", "0", "1"],
     ]
-    assert page.get_by_text("At a margin of 0, 1 of the 5 classes that the photographs show are missed").count() == 1
+    assert page.get_by_text("At a margin of 0, 1 of the 5 labels of the photographs are missed").count() == 1
     page.get_by_role("button", name="1 missed: bee").click()
     assert cards(page) == ["ant/1.png"]
     page.get_by_role("button", name="1 false alarms: ant").click()

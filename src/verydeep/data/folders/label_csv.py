@@ -111,8 +111,9 @@ def open_label_split(
         index = int((counts != 1).argmax())
         number = "several labels" if counts[index] else "no label"
         raise DataError(
-            f"{split.layout} in {root} gives {split.files[index]} {number}, and here each photograph needs one: use "
-            "`verydeep transfer`, which takes photographs with several labels or none."
+            f"{split.layout} in {root} gives {split.files[index]} {number}: `verydeep train` and "
+            "`verydeep evaluate` need exactly one for each photograph. Only `verydeep transfer` takes several or none, "
+            "and tests the classifier itself."
         )
     labels = split.relevance.argmax(axis=1).astype(np.int64)
     split = replace(split, name=name, labels=labels, relevance=None)

@@ -96,7 +96,7 @@ def describe_mistakes(evaluation: StoredEvaluation) -> str:
         num_shown = len(evaluation.photographs) - num_false
         missed = sum(not (each.is_right or each.is_false_alarm) for each in evaluation.photographs)
         return (
-            f"At a margin of 0, {missed:,} of the {num_shown:,} classes that the photographs show are missed; "
+            f"At a margin of 0, {missed:,} of the {num_shown:,} labels of the photographs are missed; "
             f"there {'is' if num_false == 1 else 'are'} {count_of(num_false, 'false alarm')}."
         )
     first = list_confusions(evaluation)[0]
